@@ -1,0 +1,70 @@
+# Everything runs from .venv, which `make install` creates. Stamp files make a second run quick.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PYTEST_ARGS ?=
+
+.PHONY: help install demo check test lint servers bench format constraints clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || deploy/dev/apt-install.sh python3-venv
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# What a user gets: the package and what it needs at run time.
+$(VENV)/.runtime: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+# What a developer needs on top.
+$(VENV)/.dev: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.runtime $@
+
+install: $(VENV)/.dev  ## create .venv with the package (editable) and the tools for working on it
+
+demo: $(VENV)/.runtime  ## run the worked example and a job array on the embedded cluster
+	@$(BIN)/python -m broker_mesos.demo
+
+lint: $(VENV)/.dev  ## formatter check, linter, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint  ## the quick part, under a minute: lint and all tests that need no server
+	$(BIN)/python -m pytest -q -m 'not servers' $(PYTEST_ARGS)
+
+servers:  ## install Debian's rabbitmq-server and redis-server when missing (never started as services)
+	@{ [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v redis-server >/dev/null; } \
+	  || deploy/dev/apt-install.sh rabbitmq-server redis-server
+
+test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers
+	$(BIN)/python -m benchmarks.run
+
+format: $(VENV)/.dev  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+constraints: $(VENV)/.dev  ## write down the versions that are installed now
+	@{ echo '# The exact set that was tested (`make constraints` writes it anew). Versions only: where they come from is pip'"'"'s business.'; \
+	   $(BIN)/python -m pip freeze --exclude-editable | grep '=='; } > constraints.tmp
+	@mv constraints.tmp constraints.txt
+
+clean:  ## remove .venv, caches and build output
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
