@@ -1,0 +1,86 @@
+"""The members of a range or set resource, and what can be done with them.
+
+Ranges are sorted, merged, inclusive (low, high) pairs; sets are frozensets of names.
+"""
+
+from __future__ import annotations
+
+from broker_mesos.errors import InvalidResources
+
+Ranges = tuple[tuple[int, int], ...]
+Items = Ranges | frozenset[str]
+
+
+def merge(name: str, pairs: list[tuple[int, int]], *, disjoint: bool = False) -> Ranges:
+    """Sorted; touching and overlapping pairs as one, or an error for overlapping ones if `disjoint`."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(pairs):
+        if not merged or low > merged[-1][1] + 1:
+            merged.append((low, high))
+            continue
+        first, last = merged[-1]
+        if disjoint and low <= last:
+            raise InvalidResources(
+                f"{name}:[{low}-{min(high, last)}] is on both sides: it cannot be added to itself"
+            )
+        merged[-1] = (first, max(last, high))
+    return tuple(merged)
+
+
+def union(name: str, parts: list[Items]) -> Items:
+    """All parts of one name together; they must be of one kind and share no member."""
+    if len(parts) == 1:
+        return parts[0]
+    pairs: list[tuple[int, int]] = []
+    members: set[str] = set()
+    for part in parts:
+        if isinstance(part, tuple):
+            pairs += part
+            continue
+        if both := members & part:
+            raise InvalidResources(f"{name}:{{{min(both)}}} is on both sides: it cannot be added to itself")
+        members |= part
+    if pairs and members:
+        raise InvalidResources(
+            f"{name} is a range on one side, and a set on the other: use one kind for a name"
+        )
+    return frozenset(members) if members else merge(name, pairs, disjoint=True)
+
+
+def minus(some: Items, taken: Items | None) -> Items:
+    """What is left of `some`; something of another kind takes nothing away."""
+    if isinstance(some, frozenset):
+        return some - taken if isinstance(taken, frozenset) else some
+    if not isinstance(taken, tuple):
+        return some
+    left: list[tuple[int, int]] = []
+    at = 0
+    for low, high in some:
+        while at < len(taken) and taken[at][1] < low:
+            at += 1
+        # Not moved past its end here: the last pair taken from may reach into the next of `some`.
+        cut = at
+        while cut < len(taken) and taken[cut][0] <= high:
+            first, last = taken[cut]
+            if first > low:
+                left.append((low, first - 1))
+            low = last + 1
+            cut += 1
+        at = max(at, cut - 1)
+        if low <= high:
+            left.append((low, high))
+    return tuple(left)
+
+
+def tables_minus(mine: dict[str, Items], theirs: dict[str, Items]) -> dict[str, Items]:
+    """:func:`minus` name by name; what becomes empty is dropped."""
+    left: dict[str, Items] = {}
+    for name, some in mine.items():
+        if rest := minus(some, theirs.get(name)):
+            left[name] = rest
+    return left
+
+
+def count(some: Items) -> int:
+    """How many numbers or names."""
+    return len(some) if isinstance(some, frozenset) else sum(high - low + 1 for low, high in some)

@@ -1,0 +1,123 @@
+"""Everything a cell keeps in the store. A record is one JSON value under its kind and id."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Part, TaskStatus
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+
+
+class Kind(StrEnum):
+    """The kinds of records, each a hash of the cell in the store."""
+
+    AGENTS = "agents"
+    FRAMEWORKS = "frameworks"
+    TASKS = "tasks"
+
+
+class AgentState(StrEnum):
+    """Whether an agent's resources count."""
+
+    REGISTERED = "registered"
+    UNREACHABLE = "unreachable"
+
+
+class AgentRecord(Part):
+    """An agent and its session."""
+
+    info: AgentInfo
+    state: AgentState = AgentState.REGISTERED
+    session: str = ""
+    """Empty while it has none."""
+    number: int = 0
+    """Number of the last command sent in the session."""
+    attempt: str = ""
+    """The registration that opened the session."""
+    boot_id: str = ""
+    registered_at: float = 0.0
+    unreachable_at: float | None = None
+
+
+class FrameworkState(StrEnum):
+    """Whether a framework gets offers."""
+
+    SUBSCRIBED = "subscribed"
+    DISCONNECTED = "disconnected"
+    TORN_DOWN = "torn-down"
+    """A tombstone: no later message revives this id."""
+
+
+class FrameworkRecord(Part):
+    """A framework as its cell knows it."""
+
+    info: FrameworkInfo
+    state: FrameworkState = FrameworkState.SUBSCRIBED
+    registered_at: float = 0.0
+    disconnected_at: float | None = None
+    torn_down_at: float | None = None
+
+
+class TaskRecord(Part):
+    """A task from its accepted launch until its terminal status is acknowledged."""
+
+    task_id: str
+    framework_id: str
+    agent_id: str
+    role: str = "*"
+    name: str = ""
+    resources: Resources
+    offer_id: str = ""
+    state: TaskState = TaskState.STAGING
+    status: TaskStatus | None = None
+    """The latest status; of a terminal task the one that awaits acknowledgement."""
+    launch: str | None = None
+    """The launch command's JSON while the agent has not confirmed it, so that it can be sent again."""
+    kill_requested: bool = False
+    created_at: float = 0.0
+    labels: dict[str, str] = {}
+
+
+class Lease(NamedTuple):
+    """Who owns a cell. ``age`` is seconds since the last renewal, by the store's clock; a released or
+    never claimed lease has no owner."""
+
+    cell: int
+    term: int
+    nonce: str
+    owner: str
+    commit: int
+    age: float
+
+
+class OutboxEntry(NamedTuple):
+    """A message that is committed and not yet confirmed by the broker. ``number`` orders them."""
+
+    number: int
+    exchange: str
+    key: str
+    type: str
+    body: bytes
+    message_id: str
+
+
+class Write(NamedTuple):
+    """Set (or, with None, delete) one record."""
+
+    kind: Kind
+    ident: str
+    value: bytes | None
+
+
+class Snapshot(NamedTuple):
+    """All that the store holds of a cell when its lease is claimed."""
+
+    lease: Lease
+    agents: dict[str, bytes]
+    frameworks: dict[str, bytes]
+    tasks: dict[str, bytes]
+    outbox: list[OutboxEntry]
+    recovering: bool
+    """The store may have lost something: nothing is offered before the agents' lists have arrived."""

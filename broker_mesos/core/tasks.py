@@ -1,0 +1,95 @@
+"""The states of a task and the table of transitions between them (names: Mesos v1 ``TaskState``)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TaskState(StrEnum):
+    """Where a task stands."""
+
+    STAGING = "TASK_STAGING"
+    """Accepted and committed; the launch command is on its way to the agent."""
+    STARTING = "TASK_STARTING"
+    RUNNING = "TASK_RUNNING"
+    KILLING = "TASK_KILLING"
+    UNREACHABLE = "TASK_UNREACHABLE"
+    """Its agent is not heard of; the task may still run there."""
+    FINISHED = "TASK_FINISHED"
+    FAILED = "TASK_FAILED"
+    KILLED = "TASK_KILLED"
+    ERROR = "TASK_ERROR"
+    """Its description is invalid; it was never launched."""
+    DROPPED = "TASK_DROPPED"
+    """It was never launched: the offer had ended, or the agent refused it."""
+    LOST = "TASK_LOST"
+    """It was launched and is gone, with an unknown outcome."""
+    GONE = "TASK_GONE"
+    GONE_BY_OPERATOR = "TASK_GONE_BY_OPERATOR"
+    UNKNOWN = "TASK_UNKNOWN"
+    """An answer to a reconciliation only: the cell knows no such task."""
+
+    @property
+    def terminal(self) -> bool:
+        """True when the task can never change its state again (invariant I5)."""
+        return self in TERMINAL
+
+    @property
+    def short(self) -> str:
+        """The name as people read it: ``running`` for ``TASK_RUNNING``."""
+        return self.value.removeprefix("TASK_").lower()
+
+
+S = TaskState
+
+TERMINAL = frozenset(
+    {S.FINISHED, S.FAILED, S.KILLED, S.ERROR, S.DROPPED, S.LOST, S.GONE, S.GONE_BY_OPERATOR}
+)
+"""Final states; each frees the task's resources exactly once, on entry."""
+
+NEVER_STORED = frozenset({S.UNKNOWN})
+"""Answers that no task record ever holds."""
+
+_ENDS = TERMINAL - {S.ERROR}
+
+TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
+    S.STAGING: frozenset({S.STARTING, S.RUNNING, S.KILLING, S.UNREACHABLE}) | _ENDS | {S.ERROR},
+    S.STARTING: frozenset({S.RUNNING, S.KILLING, S.UNREACHABLE}) | _ENDS - {S.DROPPED},
+    S.RUNNING: frozenset({S.KILLING, S.UNREACHABLE}) | _ENDS - {S.DROPPED},
+    S.KILLING: frozenset({S.UNREACHABLE}) | _ENDS - {S.DROPPED},
+    # An unreachable task may turn out to live on, to have ended, or never to have been launched.
+    S.UNREACHABLE: frozenset({S.STARTING, S.RUNNING, S.KILLING}) | _ENDS,
+}
+"""From each state that is not final, where a task may go. A final state is not in the table."""
+
+
+def may_move(old: TaskState, new: TaskState) -> bool:
+    """Whether a task in ``old`` may enter ``new``; never out of a final state, never to itself."""
+    return new in TRANSITIONS.get(old, frozenset())
+
+
+class Reason(StrEnum):
+    """Why a status is what it is (names: Mesos v1 ``TaskStatus.Reason`` where it has one)."""
+
+    COMMAND_EXECUTOR_FAILED = "REASON_COMMAND_EXECUTOR_FAILED"
+    TASK_INVALID = "REASON_TASK_INVALID"
+    INVALID_OFFERS = "REASON_INVALID_OFFERS"
+    RECONCILIATION = "REASON_RECONCILIATION"
+    AGENT_REMOVED = "REASON_SLAVE_REMOVED"
+    AGENT_REMOVED_BY_OPERATOR = "REASON_SLAVE_REMOVED_BY_OPERATOR"
+    AGENT_DISCONNECTED = "REASON_SLAVE_DISCONNECTED"
+    AGENT_RESTARTED = "REASON_SLAVE_RESTARTED"
+    AGENT_REREGISTERED = "REASON_SLAVE_REREGISTERED"
+    AGENT_UNKNOWN_TASK = "REASON_TASK_UNKNOWN"
+    FRAMEWORK_REMOVED = "REASON_FRAMEWORK_REMOVED"
+    TASK_KILLED_DURING_LAUNCH = "REASON_TASK_KILLED_DURING_LAUNCH"
+    LAUNCH_REFUSED = "REASON_RESOURCES_UNKNOWN"
+    MEMORY_LIMIT = "REASON_CONTAINER_LIMITATION_MEMORY"
+
+
+class Source(StrEnum):
+    """Who made a status."""
+
+    MASTER = "SOURCE_MASTER"
+    AGENT = "SOURCE_AGENT"
+    EXECUTOR = "SOURCE_EXECUTOR"
