@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from broker_mesos.core.addresses import Address, Queue
+from broker_mesos.core.messages import Message
 from broker_mesos.core.records import Lease, OutboxEntry, Snapshot, Write
 
 SCHEMA_VERSION = 1
@@ -56,6 +57,33 @@ class Outgoing:
     correlation_id: str = ""
     term: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def outgoing(
+    to: Address,
+    message: Message,
+    message_id: str,
+    *,
+    mandatory: bool = False,
+    persistent: bool = True,
+    expiration: float | None = None,
+    reply_to: str = "",
+    correlation_id: str = "",
+    term: int = 0,
+) -> Outgoing:
+    """Encodes a message for publishing."""
+    return Outgoing(
+        to=to,
+        type=message.TYPE,
+        body=message.encode(),
+        message_id=message_id,
+        mandatory=mandatory,
+        persistent=persistent,
+        expiration=expiration,
+        reply_to=reply_to,
+        correlation_id=correlation_id,
+        term=term,
+    )
 
 
 @dataclass(frozen=True, slots=True)
