@@ -1,0 +1,1 @@
+"""Tests. Read `tests/servers.py` for how real servers come into them."""

@@ -1,0 +1,68 @@
+"""Fixtures for every test: private servers, started when the first test asks for them, and names that keep apart.
+
+One RabbitMQ and one Redis serve the whole run. A test keeps to itself by working in its own cluster: `cluster_name`.
+A test that stops, kills or pauses a server asks for `private_rabbitmq` or `private_redis`. All of these mark the test
+`servers`; a parametrized suite that fetches them with `request.getfixturevalue` marks the parameter itself
+(`pytest.param("real", marks=pytest.mark.servers)`). A missing server is an error, never a skip.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import RabbitMQServer, RedisServer
+
+_SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "private_redis"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQServer]:
+    """The run's RabbitMQ. Shared: do not stop, kill or pause it."""
+    with RabbitMQServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The run's Redis. Shared: do not stop, kill, pause or flush it."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq_server: RabbitMQServer) -> str:
+    return rabbitmq_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+def private_rabbitmq() -> Iterator[RabbitMQServer]:
+    """A RabbitMQ for this test alone, to be killed, paused and restarted (about 5 s to start)."""
+    with RabbitMQServer() as server:
+        yield server
+
+
+@pytest.fixture
+def private_redis() -> Iterator[RedisServer]:
+    """A Redis for this test alone, to be killed, paused and restarted."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def cluster_name() -> str:
+    """A cluster of this test's own: what keeps it apart from other tests on the same servers."""
+    return f"t{uuid.uuid4().hex[:10]}"
