@@ -1,0 +1,80 @@
+"""Every key name in Redis is minted here.
+
+One hash tag per cell, so that cells spread over a Redis Cluster while each script stays on one node; one
+for what is global. ``<cluster>`` keeps clusters on one server apart.
+
+=====================================  =======  ==========================================================
+key                                    type     holds
+=====================================  =======  ==========================================================
+``bmesos:{<cluster>.<cell>}:lease``    hash     term, nonce, owner, commit, commit_id, renewed_at (ms), run_id
+``bmesos:{<cluster>.<cell>}:agents``   hash     agent id → AgentRecord as JSON
+``…:frameworks``, ``…:tasks``          hash     id → FrameworkRecord, TaskRecord as JSON
+``bmesos:{<cluster>.<cell>}:outbox``   hash     number → message that awaits the broker's confirm
+``bmesos:{<cluster>}:cells``           hash     ``count``: the number of cells, set once
+``bmesos:{<cluster>}:masters``         hash     master id → ``<beat ms> <expiry ms> <json>``
+``bmesos:{<cluster>}:usage``           hash     cell → what its roles use
+``bmesos:{<cluster>}:<space>:<key>``   any      a built-in framework's own records (``batch:jobs`` …)
+=====================================  =======  ==========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from broker_mesos.core.records import Kind
+from broker_mesos.errors import InvalidInput
+
+_CLUSTER = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_SPACE = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+class CellKeys(NamedTuple):
+    """The keys of one cell, in the order in which the commit script takes them."""
+
+    lease: str
+    agents: str
+    frameworks: str
+    tasks: str
+    outbox: str
+
+
+RECORD_KINDS = (Kind.AGENTS, Kind.FRAMEWORKS, Kind.TASKS)
+"""The kinds of records in the order of their keys in CellKeys."""
+
+
+def check_cluster(cluster: str) -> str:
+    """The name, if it can be part of a key; raises InvalidInput."""
+    if not _CLUSTER.fullmatch(cluster):
+        raise InvalidInput(f"cluster name {cluster!r}: use 1 to 40 letters, digits, '_' and '-'")
+    return cluster
+
+
+def cell(cluster: str, number: int) -> CellKeys:
+    """The keys of a cell. Raises InvalidInput."""
+    if number < 0:
+        raise InvalidInput(f"cell {number}: cells are counted from 0")
+    tag = f"bmesos:{{{check_cluster(cluster)}.{number}}}:"
+    return CellKeys(*(tag + name for name in CellKeys._fields))
+
+
+def cells(cluster: str) -> str:
+    """Key of the number of cells."""
+    return f"bmesos:{{{check_cluster(cluster)}}}:cells"
+
+
+def masters(cluster: str) -> str:
+    """Key of the living masters."""
+    return f"bmesos:{{{check_cluster(cluster)}}}:masters"
+
+
+def usage(cluster: str) -> str:
+    """Key of what the roles use, per cell."""
+    return f"bmesos:{{{check_cluster(cluster)}}}:usage"
+
+
+def records(cluster: str, space: str) -> str:
+    """Prefix of a built-in framework's own keys. Raises InvalidInput."""
+    if not _SPACE.fullmatch(space):
+        raise InvalidInput(f"record space {space!r}: use 1 to 40 lower-case letters, digits and '-'")
+    return f"bmesos:{{{check_cluster(cluster)}}}:{space}:"

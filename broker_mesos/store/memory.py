@@ -1,0 +1,380 @@
+"""Store and Records in the memory of one process: the embedded default, and the simulations' store.
+
+``MemoryStoreState`` is the server; each master and each batch worker gets its own adapter on it. Hooks for
+tests and simulations: ``available``, ``lost_replies``, ``snapshot()``, ``restore()``, ``wipe()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot
+from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
+from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
+from broker_mesos.store import keys, rules
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Cell:
+    term: int = 0
+    nonce: str = ""
+    owner: str = ""
+    commit: int = 0
+    commit_id: str = ""
+    renewed_at: float = -math.inf
+    run_id: int = 0
+    recovering: bool = False
+    records: dict[Kind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in Kind})
+    outbox: dict[int, OutboxEntry] = field(default_factory=dict)
+
+    def lease(self, number: int, now: float) -> Lease:
+        # A lease that was never renewed is as old as the epoch, as in Redis: finite, so that JSON holds it.
+        age = max(0.0, now - self.renewed_at) if math.isfinite(self.renewed_at) else 1e9
+        return Lease(number, self.term, self.nonce, self.owner, self.commit, age)
+
+
+@dataclass
+class _Facts:
+    cell_count: int = 0
+    cells: dict[int, _Cell] = field(default_factory=dict)
+    masters: dict[str, tuple[MasterInfo, float, float]] = field(default_factory=dict)
+    usage: dict[int, bytes] = field(default_factory=dict)
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    zsets: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class MemoryStoreState:
+    """What the server would hold; shared by the adapters of one process and one event loop.
+
+    - ``available = False``: every call raises StoreUnavailable, and nothing is applied.
+    - ``lost_replies = n``: the next n calls are applied, and raise StoreUnavailable all the same.
+    - ``snapshot()`` and ``restore(old)``: the store goes back in time (and has another ``run_id``, as a
+      restarted Redis has).
+    - ``wipe()``: everything is gone.
+    """
+
+    def __init__(self) -> None:
+        self.available = True
+        self.lost_replies = 0
+        self.run_id = 1
+        self.facts = _Facts()
+
+    def snapshot(self) -> object:
+        """A copy of everything, for ``restore``."""
+        return copy.deepcopy(self.facts)
+
+    def restore(self, old: object) -> None:
+        """Go back to a snapshot."""
+        assert isinstance(old, _Facts)
+        self.facts = copy.deepcopy(old)
+        self.run_id += 1
+
+    def wipe(self) -> None:
+        """Forget everything."""
+        self.facts = _Facts()
+
+
+class _Adapter:
+    """One client of the state."""
+
+    def __init__(self, state: MemoryStoreState) -> None:
+        self._state = state
+        self._closed = False
+
+    @property
+    def _facts(self) -> _Facts:
+        return self._state.facts
+
+    async def open(self, timeout: float) -> None:
+        """Always at once; StoreUnavailable while the state is not available."""
+        self._closed = False
+        await self._call(lambda: None)
+
+    async def close(self) -> None:
+        """Idempotent."""
+        self._closed = True
+
+    async def _call(self, do: Callable[[], T]) -> T:
+        await asyncio.sleep(0)  # others may run in between, as on a network
+        if self._closed:
+            raise StoreUnavailable("the store is closed: open it first")
+        if not self._state.available:
+            raise StoreUnavailable("the store in memory is switched off: switch it on again")
+        result = do()
+        if self._state.lost_replies > 0:
+            self._state.lost_replies -= 1
+            raise StoreUnavailable("the store's reply was lost: try again")
+        return result
+
+
+class MemoryStore(_Adapter):
+    """The Store port on a MemoryStoreState."""
+
+    def __init__(self, state: MemoryStoreState, clock: Clock) -> None:
+        super().__init__(state)
+        self._clock = clock
+        self._count = 0
+
+    async def cell_count(self, wanted: int | None) -> int:
+        """See Store."""
+        rules.check_wanted(wanted)
+
+        def do() -> int:
+            if wanted is not None and not self._facts.cell_count:
+                self._facts.cell_count = wanted
+            return self._facts.cell_count
+
+        found = await self._call(do)
+        if wanted is not None and wanted != found:
+            raise Conflict(rules.conflict_text(wanted, found))
+        self._count = found or self._count
+        return found
+
+    async def claim(self, cell: int, *, owner: str, nonce: str, floor: int, seen: Lease) -> Snapshot:
+        """See Store."""
+        rules.check_claim(nonce, floor)
+
+        def do() -> Snapshot:
+            stored = self._cell(cell)
+            repeat = stored.term > 0 and stored.nonce == nonce
+            if not repeat and (stored.term, stored.nonce) != (seen.term, seen.nonce):
+                raise rules.fenced(cell, seen.term, stored.term, stored.owner)
+            if not repeat:
+                stored.recovering = stored.term == 0 or stored.run_id != self._state.run_id
+                stored.term = max(stored.term + 1, int(self._clock.time() * 1000), floor)
+                stored.nonce, stored.owner = nonce, owner
+                stored.run_id = self._state.run_id
+                stored.renewed_at = self._clock.monotonic()
+            self._facts.cells[cell] = stored
+            return Snapshot(
+                stored.lease(cell, self._clock.monotonic()),
+                dict(stored.records[Kind.AGENTS]),
+                dict(stored.records[Kind.FRAMEWORKS]),
+                dict(stored.records[Kind.TASKS]),
+                [stored.outbox[number] for number in sorted(stored.outbox)],
+                stored.recovering,
+            )
+
+        return await self._call(do)
+
+    async def renew(self, cell: int, *, term: int, nonce: str) -> None:
+        """See Store."""
+
+        def do() -> None:
+            self._held(cell, term, nonce).renewed_at = self._clock.monotonic()
+
+        await self._call(do)
+
+    async def release(self, cell: int, *, term: int, nonce: str) -> None:
+        """See Store."""
+
+        def do() -> None:
+            try:
+                stored = self._held(cell, term, nonce)
+            except Fenced:
+                return
+            stored.nonce = stored.owner = ""
+
+        await self._call(do)
+
+    async def commit(self, commit: Commit) -> None:
+        """See Store."""
+        net = rules.coalesce(commit)
+
+        def do() -> None:
+            stored = self._held(commit.cell, commit.term, commit.nonce)
+            if stored.commit == commit.number and stored.commit_id == commit.commit_id:
+                return
+            if stored.commit != commit.number - 1:
+                raise rules.lost(commit.cell, commit.number, stored.commit)
+            for number in commit.trim:
+                stored.outbox.pop(number, None)
+            for entry in commit.outbox:
+                stored.outbox[entry.number] = entry._replace(body=bytes(entry.body))
+            for kind in Kind:
+                stored.records[kind].update(net.sets[kind])
+                for ident in net.deletes[kind]:
+                    stored.records[kind].pop(ident, None)
+            stored.commit, stored.commit_id = commit.number, commit.commit_id
+            stored.renewed_at = self._clock.monotonic()
+
+        await self._call(do)
+
+    async def leases(self) -> list[Lease]:
+        """See Store."""
+
+        def do() -> list[Lease]:
+            now = self._clock.monotonic()
+            self._count = self._facts.cell_count or self._count
+            return [self._cell(number).lease(number, now) for number in range(self._count)]
+
+        return await self._call(do)
+
+    async def beat(self, master: MasterInfo, ttl: float) -> None:
+        """See Store."""
+
+        def do() -> None:
+            now = self._clock.monotonic()
+            self._facts.masters[master.master_id] = (master, now, now + ttl)
+            # A store that was wiped under running masters learns their number of cells again.
+            self._facts.cell_count = self._facts.cell_count or self._count
+
+        await self._call(do)
+
+    async def retire(self, master_id: str) -> None:
+        """See Store."""
+        await self._call(lambda: self._facts.masters.pop(master_id, None))
+
+    async def masters(self) -> list[MasterInfo]:
+        """See Store."""
+
+        def do() -> list[MasterInfo]:
+            now = self._clock.monotonic()
+            for master_id, (_, _, end) in list(self._facts.masters.items()):
+                if end <= now:
+                    del self._facts.masters[master_id]
+            return [
+                info._replace(age=max(0.0, now - at))
+                for _, (info, at, _) in sorted(self._facts.masters.items())
+            ]
+
+        return await self._call(do)
+
+    async def publish_usage(self, cell: int, usage: bytes) -> None:
+        """See Store."""
+        await self._call(lambda: self._facts.usage.__setitem__(cell, bytes(usage)))
+
+    async def usage(self) -> dict[int, bytes]:
+        """See Store."""
+        return await self._call(lambda: dict(self._facts.usage))
+
+    def _cell(self, cell: int) -> _Cell:
+        return self._facts.cells.get(cell) or _Cell()
+
+    def _held(self, cell: int, term: int, nonce: str) -> _Cell:
+        stored = self._cell(cell)
+        if (stored.term, stored.nonce) != (term, nonce):
+            raise rules.fenced(cell, term, stored.term, stored.owner)
+        return stored
+
+
+class MemoryRecords(_Adapter):
+    """The Records port on a MemoryStoreState; ``space`` keeps frameworks apart."""
+
+    def __init__(self, state: MemoryStoreState, *, space: str = "batch") -> None:
+        super().__init__(state)
+        self._prefix = keys.records("memory", space)
+
+    async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> list[int] | None:
+        """See Records."""
+        rules.check_transaction(checks, changes)
+
+        def do() -> list[int] | None:
+            for check in checks:
+                if check.op == "zcard":
+                    if len(self._zset(check.key)) != check.value:
+                        return None
+                else:
+                    wanted = None if check.value is None else rules.as_text(check.value)
+                    if self._hash(check.key).get(check.field) != wanted:
+                        return None
+            self._refuse_wrong_types(changes)
+            return [result for change in changes if (result := self._apply(change)) is not None]
+
+        return await self._call(do)
+
+    async def get(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        """See Records."""
+        return await self._call(lambda: [self._hash(key).get(name) for name in fields])
+
+    async def get_all(self, key: str) -> dict[str, str]:
+        """See Records."""
+        return await self._call(lambda: dict(self._hash(key)))
+
+    async def size(self, key: str) -> int:
+        """See Records."""
+        name = self._prefix + key
+        return await self._call(
+            lambda: len(self._facts.hashes.get(name) or self._facts.zsets.get(name) or ())
+        )
+
+    async def range(self, key: str, *, limit: int, max_score: float | None = None) -> list[tuple[str, float]]:
+        """See Records."""
+        most = math.inf if max_score is None else max_score
+
+        def do() -> list[tuple[str, float]]:
+            found = ((member, score) for member, score in self._zset(key).items() if score <= most)
+            return heapq.nsmallest(limit, found, key=lambda pair: (pair[1], pair[0].encode()))
+
+        return await self._call(do)
+
+    async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:
+        """See Records."""
+
+        def do() -> tuple[str, dict[str, str]]:
+            # The cursor is the last field seen, so that what stays is met whatever else comes and goes.
+            stored, last = self._hash(key), cursor[1:] if cursor != "0" else None
+            page = heapq.nsmallest(limit, (name for name in stored if last is None or name > last))
+            following = f"={page[-1]}" if len(page) == limit > 0 else "0"
+            return following, {name: stored[name] for name in page}
+
+        return await self._call(do)
+
+    def _type(self, key: str) -> str:
+        name = self._prefix + key
+        return "hash" if name in self._facts.hashes else "zset" if name in self._facts.zsets else "none"
+
+    def _hash(self, key: str) -> dict[str, str]:
+        if self._type(key) == "zset":
+            raise rules.wrong_type(self._prefix + key, "zset", "hash")
+        return self._facts.hashes.get(self._prefix + key, {})
+
+    def _zset(self, key: str) -> dict[str, float]:
+        if self._type(key) == "hash":
+            raise rules.wrong_type(self._prefix + key, "hash", "zset")
+        return self._facts.zsets.get(self._prefix + key, {})
+
+    def _refuse_wrong_types(self, changes: Sequence[Change]) -> None:
+        """Walks the changes as they would be applied, so that nothing fails half-way."""
+        types: dict[str, str] = {}
+        for change in changes:
+            found = types.get(change.key) or self._type(change.key)
+            needed = "none" if change.op == "del" else "zset" if change.op[0] == "z" else "hash"
+            if needed != "none" and found not in (needed, "none"):
+                raise rules.wrong_type(self._prefix + change.key, found, needed)
+            types[change.key] = needed
+        for change in changes:
+            if change.op == "hincrby" and self._type(change.key) == "hash":
+                stored = self._hash(change.key).get(change.field, "0")
+                if not rules.INTEGER.fullmatch(stored):
+                    raise rules.not_integer(self._prefix + change.key, change.field)
+
+    def _apply(self, change: Change) -> int | None:
+        name, result = self._prefix + change.key, None
+        if change.op == "del":
+            self._facts.hashes.pop(name, None)
+            self._facts.zsets.pop(name, None)
+        elif change.op == "hset":
+            self._facts.hashes.setdefault(name, {})[change.field] = rules.as_text(change.value)
+        elif change.op == "hincrby":
+            fields = self._facts.hashes.setdefault(name, {})
+            result = int(fields.get(change.field, "0")) + int(change.value)
+            fields[change.field] = str(result)
+        elif change.op == "zadd":
+            self._facts.zsets.setdefault(name, {})[change.field] = float(change.value)
+        else:
+            kind: dict[str, dict[str, str]] | dict[str, dict[str, float]]
+            kind = self._facts.hashes if change.op == "hdel" else self._facts.zsets
+            members = kind.get(name, {})
+            members.pop(change.field, None)
+            if not members:
+                kind.pop(name, None)  # Redis has no empty hashes or sorted sets either
+        return result

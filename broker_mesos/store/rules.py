@@ -1,0 +1,125 @@
+"""What both adapters must agree on: which arguments are refused, and how errors read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from broker_mesos.core.records import Kind
+from broker_mesos.errors import Fenced, InvalidInput, StoreLostData, StoreUnavailable
+from broker_mesos.ports import Change, Check, Commit
+
+MAX_TERM = 2**52
+"""Terms are doubles inside the scripts; half of the exact range leaves room above any floor."""
+MAX_INCREMENT = 10**15
+"""Counters, too, are compared as doubles inside the scripts."""
+INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
+"""What a counter's stored text must look like."""
+MAX_CHANGES = 100_000
+"""Of one transaction: the script blocks the server for about 2 µs each."""
+
+
+class Coalesced(NamedTuple):
+    """The writes of a commit by kind, the last one of each record only."""
+
+    sets: dict[Kind, dict[str, bytes]]
+    deletes: dict[Kind, list[str]]
+
+
+def coalesce(commit: Commit) -> Coalesced:
+    """The net effect of a commit's writes."""
+    last: dict[tuple[Kind, str], bytes | None] = {}
+    for write in commit.writes:
+        last[Kind(write.kind), write.ident] = write.value
+    sets: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
+    deletes: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    for (kind, ident), value in last.items():
+        if value is None:
+            deletes[kind].append(ident)
+        else:
+            sets[kind][ident] = bytes(value)
+    return Coalesced(sets, deletes)
+
+
+def check_claim(nonce: str, floor: int) -> None:
+    """Raises InvalidInput for a nonce like a released lease's, or a floor that would use up the terms."""
+    if not nonce:
+        raise InvalidInput("a claim needs a nonce: mint a fresh one for each claim")
+    if not 0 <= floor < MAX_TERM:
+        raise InvalidInput(f"term floor {floor}: must be between 0 and 2**52")
+
+
+def check_wanted(wanted: int | None) -> None:
+    """Raises InvalidInput for an impossible number of cells."""
+    if wanted is not None and not 1 <= wanted <= 4096:
+        raise InvalidInput(f"number of cells {wanted}: must be between 1 and 4096")
+
+
+def conflict_text(wanted: int, found: int) -> str:
+    """Message of the Conflict about the number of cells."""
+    return (
+        f"this cluster has {found} cells, not {wanted}: start with --cells {found}, or use another --cluster"
+    )
+
+
+def fenced(cell: int, term: int, stored_term: int, owner: str) -> Fenced:
+    """The error of a caller whose (term, nonce) is not the stored one."""
+    if stored_term < term:
+        return StoreLostData(
+            f"cell {cell}: the store knows term {stored_term} only, not {term}: it went back in time; claim anew"
+        )
+    holder = f"owned by {owner}" if owner else "without an owner"
+    return Fenced(
+        f"cell {cell} is {holder} under term {stored_term}, not {term}: drop the cache, consume anew"
+    )
+
+
+def lost(cell: int, number: int, stored: int) -> StoreLostData:
+    """The error of a commit that does not follow the stored one."""
+    return StoreLostData(
+        f"cell {cell}: commit {number} does not follow the stored commit {stored}: data was lost; claim anew"
+    )
+
+
+def wrong_type(key: str, found: str, needed: str) -> StoreUnavailable:
+    """The error about a key that holds something else; nothing was written."""
+    return StoreUnavailable(
+        f"key {key} holds a {found} where a {needed} belongs: another program uses this name; "
+        "delete the key, or use another --cluster"
+    )
+
+
+def not_integer(key: str, field: str) -> StoreUnavailable:
+    """The error about a counter that holds no integer; nothing was written."""
+    return StoreUnavailable(f"field {field!r} of key {key} is no integer below 10^15: repair or delete it")
+
+
+def as_text(value: str | int | float | None) -> str:
+    """A value as it is stored."""
+    return value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)
+
+
+def check_transaction(checks: Sequence[Check], changes: Sequence[Change]) -> None:
+    """Raises InvalidInput for a transaction that could never be applied."""
+    if len(checks) + len(changes) > MAX_CHANGES:
+        raise InvalidInput(f"a transaction of {len(checks) + len(changes)} steps: at most {MAX_CHANGES}")
+    for check in checks:
+        if not check.key or check.op not in ("hash", "zcard"):
+            raise InvalidInput(f"no such check: {check.op} {check.key!r}")
+        if check.op == "zcard" and not isinstance(check.value, int):
+            raise InvalidInput(f"zcard {check.key!r}: the size must be an integer, not {check.value!r}")
+    texts: dict[tuple[str, str], str] = {}
+    for change in changes:
+        value = change.value
+        if not change.key or change.op not in ("hset", "hdel", "hincrby", "zadd", "zrem", "del"):
+            raise InvalidInput(f"no such change: {change.op} {change.key!r}")
+        if change.op == "hincrby" and not (isinstance(value, int) and abs(value) < MAX_INCREMENT):
+            raise InvalidInput(f"hincrby {change.key!r}: {value!r} is not an integer below 10**15")
+        if change.op == "zadd" and (isinstance(value, str) or math.isnan(value)):
+            raise InvalidInput(f"zadd {change.key!r}: {value!r} is not a number")
+        if change.op == "hset":
+            texts[change.key, change.field] = as_text(value)
+        elif change.op == "hincrby" and not INTEGER.fullmatch(texts.get((change.key, change.field), "0")):
+            raise InvalidInput(f"hincrby {change.key!r}: field {change.field!r} was just set to a text")
