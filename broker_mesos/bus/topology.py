@@ -1,0 +1,172 @@
+"""The names and arguments of everything on the broker, minted here and nowhere else.
+
+A cluster named ``default`` owns the prefix ``bmesos``, any other one ``bmesos-<cluster>``: two clusters on
+one broker and vhost share nothing. A queue's arguments are fixed when it is first declared, so a change
+here is a change of format: existing queues answer it with Conflict until they are deleted.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
+from broker_mesos.errors import Conflict, InvalidInput
+
+CLUSTER_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+_DAY_MS = 86_400_000
+# -1 makes 3.10 drop every redelivered message, 4.x defaults to 20, and a small limit condemns innocent
+# messages after a few crashes: poison is counted by the cells instead.
+_DELIVERY_LIMIT = 1_000_000
+
+Argument = str | int | bool
+
+
+class QueueSpec(NamedTuple):
+    """What to declare. An empty ``name`` means that the broker invents one; ``bindings`` are (exchange,
+    routing key), besides the default exchange's own by the queue's name."""
+
+    name: str
+    durable: bool
+    exclusive: bool
+    auto_delete: bool
+    arguments: dict[str, Argument]
+    bindings: tuple[tuple[str, str], ...]
+
+
+def conflict(name: str) -> Conflict:
+    """The error for a queue or exchange that exists with other arguments."""
+    return Conflict(
+        f"{name} exists on the broker with other arguments: delete it (rabbitmqctl delete_queue {name}), "
+        "or use another --cluster"
+    )
+
+
+class Topology:
+    """The names of one cluster. Raises InvalidInput for a cluster name that would not be safe in them."""
+
+    def __init__(self, cluster: str = "default") -> None:
+        if not CLUSTER_PATTERN.fullmatch(cluster):
+            raise InvalidInput(
+                f"cluster name {cluster[:64]!r}: use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'"
+            )
+        self.cluster = cluster
+        self._prefix = "bmesos" if cluster == "default" else f"bmesos-{cluster}"
+        self._exchange_names = {
+            exchange: f"{self._prefix}.{exchange.value}" if exchange is not Exchange.REPLY else ""
+            for exchange in Exchange
+        }
+
+    def exchange(self, exchange: Exchange) -> str:
+        """An exchange's name on the broker; replies use the default exchange, which has none."""
+        return self._exchange_names[exchange]
+
+    def exchanges(self) -> dict[str, str]:
+        """Name → type of the (durable) exchanges to declare."""
+        return {
+            name: "topic" if exchange is Exchange.FEED else "direct"
+            for exchange, name in self._exchange_names.items()
+            if exchange is not Exchange.REPLY
+        }
+
+    def route(self, address: Address) -> tuple[str, str]:
+        """The exchange's name and the routing key to publish with."""
+        return self._exchange_names[address.exchange], address.key
+
+    def queue_spec(self, queue: Queue) -> QueueSpec:
+        """How to declare a queue."""
+        kind, key = queue.kind, queue.key
+        match kind:
+            case QueueKind.CELL_INBOX:
+                cell = f"cell.{key}"
+                return self._shared(
+                    queue,
+                    (Exchange.UPDATES, cell),
+                    (Exchange.CALLS, cell),
+                    (Exchange.CALLS, "all"),
+                    arguments=_quorum() | _single_active(),
+                )
+            case QueueKind.CELL_HEARTBEATS:
+                return self._own(
+                    (Exchange.HEARTBEATS, f"cell.{key}"),
+                    (Exchange.HEARTBEATS, "all"),
+                    arguments=_classic() | _drop_head(40_000),
+                )
+            case QueueKind.OPERATOR_CELL:
+                return self._own((Exchange.OPERATOR, f"cell.{key}"), arguments=_classic())
+            case QueueKind.OPERATOR_MASTER:
+                return self._shared(queue, (Exchange.OPERATOR, "master"), arguments=_classic() | _expires(1))
+            case QueueKind.OPERATOR_FRAMEWORK:
+                return self._shared(queue, (Exchange.OPERATOR, key), arguments=_classic() | _expires(1))
+            case QueueKind.OPERATOR_AGENT:
+                return self._own((Exchange.OPERATOR, f"agent.{key}"), arguments=_classic())
+            case QueueKind.FRAMEWORK_OFFERS:
+                return self._shared(
+                    queue,
+                    (Exchange.OFFERS, f"framework.{key}"),
+                    arguments=_classic() | _expires(8) | _drop_head(10_000) | _activity(queue),
+                )
+            case QueueKind.FRAMEWORK_EVENTS:
+                return self._shared(
+                    queue,
+                    (Exchange.EVENTS, f"framework.{key}"),
+                    arguments=_quorum() | _expires(8) | _activity(queue),
+                )
+            case QueueKind.AGENT_COMMANDS:
+                return self._shared(
+                    queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1)
+                )
+            case QueueKind.REPLY:
+                return self._own(arguments=_classic())
+            case QueueKind.FEED:
+                return self._own((Exchange.FEED, key), arguments=_classic() | _drop_head(10_000))
+            case QueueKind.DEAD_LETTERS:
+                return self._shared(
+                    queue, (Exchange.DEAD, "dead-letters"), arguments=_classic() | _drop_head(100_000)
+                )
+
+    def shared_spec(self, queue: Queue) -> QueueSpec:
+        """The same for a queue that has a name. Raises InvalidInput for the others: those exist only
+        through their consumer."""
+        spec = self.queue_spec(queue)
+        if not spec.name:
+            raise InvalidInput(f"a {queue.kind} queue belongs to its consumer: it can only be consumed")
+        return spec
+
+    def _shared(
+        self, queue: Queue, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]
+    ) -> QueueSpec:
+        name = ".".join(part for part in (self._prefix, queue.kind.value, queue.key) if part)
+        return QueueSpec(name, True, False, False, arguments, self._bindings(bindings))
+
+    def _own(self, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]) -> QueueSpec:
+        return QueueSpec("", False, True, True, arguments, self._bindings(bindings))
+
+    def _bindings(self, bindings: tuple[tuple[Exchange, str], ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((self._exchange_names[exchange], key) for exchange, key in bindings)
+
+
+# The type is always said, since a vhost may have another default.
+def _classic() -> dict[str, Argument]:
+    return {"x-queue-type": "classic"}
+
+
+def _quorum() -> dict[str, Argument]:
+    return {"x-queue-type": "quorum", "x-delivery-limit": _DELIVERY_LIMIT}
+
+
+def _single_active() -> dict[str, Argument]:
+    return {"x-single-active-consumer": True}
+
+
+def _activity(queue: Queue) -> dict[str, Argument]:
+    return {} if queue.competing else _single_active()
+
+
+def _drop_head(length: int) -> dict[str, Argument]:
+    return {"x-max-length": length, "x-overflow": "drop-head"}
+
+
+def _expires(days: int) -> dict[str, Argument]:
+    return {"x-expires": days * _DAY_MS}

@@ -1,0 +1,165 @@
+"""The bounded window of messages that the broker has not confirmed yet; both buses publish through one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from broker_mesos.core.messages import MAX_BODY
+from broker_mesos.errors import BusUnavailable, InvalidInput
+from broker_mesos.ports import Outgoing
+
+Returned = tuple[str, str, str]
+"""What a returned message is recognised by: exchange, routing key, message id."""
+
+
+class _Pending(NamedTuple):
+    future: asyncio.Future[bool]
+    size: int
+    since: float
+    key: Returned | None
+
+
+def failed(error: Exception) -> asyncio.Future[bool]:
+    """A future that has failed already, and whose error nobody needs to fetch."""
+    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    _fail(future, error)
+    return future
+
+
+def _fail(future: asyncio.Future[bool], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # marks it as retrieved: no complaint at its collection
+
+
+def too_large(message: Outgoing) -> InvalidInput | None:
+    """The refusal of a body that no receiver would take."""
+    if len(message.body) <= MAX_BODY:
+        return None
+    return InvalidInput(
+        f"{message.type}: a body of {len(message.body)} bytes; at most {MAX_BODY} fit into one message, "
+        "send several"
+    )
+
+
+class Window:
+    """Numbers messages from 1 in the order of publishing, as a broker's confirms do, and ends their
+    futures. Full at ``limit`` messages or ``limit_bytes`` of bodies; it has room again at half of that,
+    so that writers wake seldom and then have something to do."""
+
+    def __init__(self, limit: int, limit_bytes: int = 64 << 20) -> None:
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._pending: dict[int, _Pending] = {}
+        self._by_key: dict[Returned, list[int]] = {}
+        self._unroutable: set[int] = set()
+        self._last = 0
+        self._oldest = 1
+        self._throttled = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more must be refused."""
+        return len(self._pending) >= self._limit or self._bytes >= self._limit_bytes
+
+    @property
+    def throttled(self) -> bool:
+        """Whether writers should wait: it was full, and has not fallen to half since."""
+        return self._throttled
+
+    @property
+    def oldest_since(self) -> float | None:
+        """When the oldest unconfirmed message was published (by the caller's clock)."""
+        for pending in self._pending.values():
+            return pending.since
+        return None
+
+    def add(self, message: Outgoing, key: Returned, now: float) -> tuple[int, asyncio.Future[bool]]:
+        """The number and the future of a message that is being sent."""
+        self._last += 1
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        size = len(message.body)
+        if message.mandatory:
+            self._by_key.setdefault(key, []).append(self._last)
+        self._pending[self._last] = _Pending(future, size, now, key if message.mandatory else None)
+        self._bytes += size
+        if self.full:
+            self._throttled = True
+        return self._last, future
+
+    def returned(self, key: Returned) -> None:
+        """The oldest message of this key, unroutable, has come back; its confirm follows."""
+        for number in self._by_key.get(key, ()):
+            if number not in self._unroutable:
+                self._unroutable.add(number)
+                return
+
+    def settle(self, number: int, *, multiple: bool = False, error: Exception | None = None) -> None:
+        """The broker has confirmed one message, or every one up to it; with ``error`` it refused them."""
+        # `_oldest` only moves on: over a channel's life every number is passed over once.
+        if multiple:
+            for each in range(self._oldest, number + 1):
+                self._settle_one(each, error)
+            self._oldest = max(self._oldest, number + 1)
+        else:
+            self._settle_one(number, error)
+        if self._throttled and (
+            len(self._pending) <= self._limit // 2 and self._bytes <= self._limit_bytes // 2
+        ):
+            self._throttled = False
+            self.wake()
+
+    def fail(self, reason: str) -> None:
+        """Nothing more is known of what is pending. Numbers go on; late confirms are ignored."""
+        pending, self._pending = self._pending, {}
+        self._by_key.clear()
+        self._unroutable.clear()
+        self._bytes = 0
+        self._throttled = False
+        for each in pending.values():
+            _fail(each.future, BusUnavailable(reason))
+        self.wake()
+
+    def restart(self) -> None:
+        """Number from 1 again, for a new channel; nothing may be pending."""
+        self._last = 0
+        self._oldest = 1
+
+    def wake(self) -> None:
+        """Let those that wait for a change look again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def change(self) -> None:
+        """Wait until there may be room again, or something else has changed."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _settle_one(self, number: int, error: Exception | None) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            return
+        self._bytes -= pending.size
+        routed = True
+        if pending.key is not None:
+            routed = number not in self._unroutable
+            self._unroutable.discard(number)
+            numbers = self._by_key[pending.key]
+            numbers.remove(number)
+            if not numbers:
+                del self._by_key[pending.key]
+        if pending.future.done():
+            return
+        if error is not None:
+            _fail(pending.future, error)
+        else:
+            pending.future.set_result(routed)
