@@ -68,7 +68,7 @@ def fenced(cell: int, term: int, stored_term: int, owner: str) -> Fenced:
     """The error of a caller whose (term, nonce) is not the stored one."""
     if stored_term < term:
         return StoreLostData(
-            f"cell {cell}: the store knows term {stored_term} only, not {term}: it went back in time; claim anew"
+            f"cell {cell}: the store knows term {stored_term} only, not {term}: it lost data; claim anew"
         )
     holder = f"owned by {owner}" if owner else "without an owner"
     return Fenced(

@@ -1,0 +1,20 @@
+-- A master lives for another while; masters whose time is up are removed.
+--
+-- KEYS  1 masters  hash  master id -> "<beat ms> <expiry ms> <json>"
+--       2 cells    hash  count
+-- ARGV  master id, time to live (ms), json, number of cells ("0": not known here)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', now, now + tonumber(ARGV[2]), ARGV[3]))
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local expiry = tonumber(string.match(all[i + 1], '^%d+ (%d+) '))
+  if not expiry or expiry <= now then
+    redis.call('HDEL', KEYS[1], all[i])
+  end
+end
+-- A server that was wiped under running masters learns their number of cells again.
+if ARGV[4] ~= '0' then
+  redis.call('HSETNX', KEYS[2], 'count', ARGV[4])
+end
+return {'OK'}

@@ -1,0 +1,95 @@
+"""How the scripts' arguments and Redis' replies read, without Redis."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from broker_mesos.core.records import OutboxEntry
+from broker_mesos.ports import Change, Check, Commit
+from broker_mesos.store import keys, rules
+
+_ADVICE = (
+    (r"\bOOM\b|OutOfMemory|maxmemory", "has no memory left for writes: raise its maxmemory"),
+    (r"\bREADONLY\b|ReadOnly|read only replica", "is a read-only replica: give the primary's address"),
+    (r"\bLOADING\b|BusyLoading|loading the dataset", "is still loading its data: wait"),
+    (r"\bMISCONF\b", "refuses writes because it cannot save to disk: free disk space, see its log"),
+    (r"\bNOREPLICAS\b", "refuses writes for want of replicas: start them, or lower min-replicas-to-write"),
+    (r"\bMASTERDOWN\b|MasterDown", "is a replica without its primary: give the primary's address"),
+    (r"\bBUSY\b", "is busy with a script: wait, or SCRIPT KILL it"),
+    (r"\bMOVED\b|\bASK\b|Moved|Ask|CROSSSLOT", "is part of a Redis Cluster: give a single server's address"),
+    (r"WRONGTYPE", "holds a key of another type under our name: delete it, or use another --cluster"),
+    (r"max number of clients", "has too many clients: raise its maxclients"),
+    (r"No connection available", "is slower than our calls: wait"),
+)
+
+
+def advice(kind: str, text: str) -> str | None:
+    """What is wrong and what to do, for an error's class name and text."""
+    return next((advice for pattern, advice in _ADVICE if re.search(pattern, f"{kind} {text}")), None)
+
+
+def commit_arguments(commit: Commit) -> list[str | bytes]:
+    """ARGV of commit.lua."""
+    net = rules.coalesce(commit)
+    arguments: list[str | bytes] = [str(commit.term), commit.nonce, str(commit.number), commit.commit_id]
+    for kind in keys.RECORD_KINDS:
+        _hash_arguments(arguments, net.deletes[kind], list(net.sets[kind].items()))
+    entries = [(str(entry.number), encode_entry(entry)) for entry in commit.outbox]
+    _hash_arguments(arguments, [str(number) for number in commit.trim], entries)
+    return arguments
+
+
+def _hash_arguments(
+    arguments: list[str | bytes], deletes: Sequence[str], sets: Sequence[tuple[str, bytes]]
+) -> None:
+    arguments += [str(len(deletes)), *deletes, str(len(sets))]
+    for pair in sets:
+        arguments += pair
+
+
+def encode_entry(entry: OutboxEntry) -> bytes:
+    """A head in JSON (which has no line feed), and the body as it is."""
+    head = json.dumps([entry.exchange, entry.key, entry.type, entry.message_id], separators=(",", ":"))
+    return head.encode() + b"\n" + entry.body
+
+
+def decode_entry(number: int, stored: bytes) -> OutboxEntry:
+    """The entry of ``encode_entry``."""
+    head, _, body = stored.partition(b"\n")
+    exchange, key, type_, message_id = json.loads(head)
+    return OutboxEntry(number, exchange, key, type_, body, message_id)
+
+
+def transaction_arguments(checks: Sequence[Check], changes: Sequence[Change]) -> tuple[list[str], list[str]]:
+    """The distinct keys (without prefix) and ARGV of transact.lua."""
+    index: dict[str, str] = {}
+    for key in (*(check.key for check in checks), *(change.key for change in changes)):
+        index.setdefault(key, str(len(index) + 1))
+    arguments = [str(len(checks))]
+    for check in checks:
+        present, value = ("0", "") if check.value is None else ("1", rules.as_text(check.value))
+        arguments += [check.op, index[check.key], check.field, present, value]
+    arguments.append(str(len(changes)))
+    for change in changes:
+        arguments += [change.op, index[change.key], change.field, rules.as_text(change.value)]
+    return list(index), arguments
+
+
+def milliseconds(time: Sequence[Any]) -> int:
+    """The reply to TIME, which redis-py may have parsed already."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000
+
+
+def pairs(reply: Any) -> dict[bytes, bytes]:
+    """The reply to HGETALL, parsed already or not."""
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def text(value: bytes | None) -> str:
+    """A text that may be missing."""
+    return value.decode() if value else ""
