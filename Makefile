@@ -41,7 +41,7 @@ lint: $(VENV)/.dev  ## formatter check, linter, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 check: lint  ## the quick part, under a minute: lint and all tests that need no server
 	$(BIN)/python -m pytest -q -m 'not servers' $(PYTEST_ARGS)

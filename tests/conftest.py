@@ -1,9 +1,10 @@
-"""Fixtures for every test: private servers, started when the first test asks for them, and names that keep apart.
+"""Fixtures for every test: private servers, started when a test first asks, and names that keep tests apart.
 
-One RabbitMQ and one Redis serve the whole run. A test keeps to itself by working in its own cluster: `cluster_name`.
-A test that stops, kills or pauses a server asks for `private_rabbitmq` or `private_redis`. All of these mark the test
-`servers`; a parametrized suite that fetches them with `request.getfixturevalue` marks the parameter itself
-(`pytest.param("real", marks=pytest.mark.servers)`). A missing server is an error, never a skip.
+One RabbitMQ and one Redis serve the whole run. A test keeps to itself by working in its own cluster:
+`cluster_name`. A test that stops, kills or pauses a server asks for `private_rabbitmq` or `private_redis`.
+All of these mark the test `servers`; a parametrized suite that fetches them with `request.getfixturevalue`
+marks the parameter itself (`pytest.param("real", marks=pytest.mark.servers)`).
+A missing server is an error, never a skip.
 """
 
 from __future__ import annotations

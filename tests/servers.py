@@ -1,23 +1,24 @@
 """Private RabbitMQ and Redis instances, for tests, benchmarks and fault injection.
 
-Each server runs on loopback, on free ports, with all it writes in one data folder; RabbitMQ has its own epmd and
-cookie as well, so nothing is shared with a system service or another run. Nothing here depends on pytest: tests
-get the servers as fixtures of `tests/conftest.py`; benchmarks, run from the repository's root, say
+Each server runs on loopback, on free ports, with all it writes in one data folder; RabbitMQ has its own epmd
+and cookie as well, so nothing is shared with a system service or another run. Nothing here depends on pytest:
+tests get the servers as fixtures of `tests/conftest.py`; benchmarks, run from the repository's root, say
 `from tests.servers import RabbitMQServer, RedisServer`.
 
     with RabbitMQServer() as rabbitmq, RedisServer() as redis:
         ...  # rabbitmq.url, redis.url
 
     server.stop()      # ends it as its operator would (SIGTERM)
-    server.kill()      # SIGKILL: what a power cut leaves behind
+    server.kill()      # SIGKILL: what a crash leaves behind
     server.restart()   # again on the same port, with the data that is there
     server.pause()     # SIGSTOP: connections stay open, nobody answers
     server.resume()
     server.close()     # stop, and remove the folder if it was ours; leaving `with` does this
 
-`start` returns when the server has answered in its own protocol, and raises `ServerFailed`, with the tail of its log,
-when that takes more than 60 s. All methods block: call them from asyncio through `asyncio.to_thread`.
-If the process that started a server dies without closing it, a small shell ends the server and removes the folder.
+`start` returns when the server has answered in its own protocol, and raises `ServerFailed`, with the tail of
+its log, when that takes more than 60 s. All methods block: from asyncio, call them by `asyncio.to_thread`.
+If the process that started a server dies without closing it, a small shell ends the server and removes the
+folder.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ from typing import Self
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 
-# Below the kernel's ephemeral range (32768 up), where an outgoing connection could take a port between our look
-# and the server's bind; from the system's own randomness, so that a seeded test run does not choose the same twice.
+# Below the kernel's ephemeral range (32768 up), where an outgoing connection could take a port between our
+# look and the server's bind; the system's randomness, so that seeded runs do not choose alike.
 _PORTS = range(20_000, 32_000)
 _random = random.SystemRandom()
 
-# Waits for a line on its stdin. End of file instead of a line: its owner died, so end these groups and folders.
+# Waits for a line on its stdin. End of file instead: its owner died, so end these groups, remove this folder.
 _WATCHDOG = """
 read -r _ && exit 0
-for pid in $1; do kill -KILL -- "-$pid" 2>/dev/null; done
+for pid in $1; do kill -s KILL -- "-$pid" 2>/dev/null; done
 [ -z "$2" ] || rm -rf -- "$2"
 """
 
@@ -170,7 +171,7 @@ class _Server:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """End it in order (SIGTERM, and SIGKILL if that takes 30 s). The data stay. No-op when not running."""
+        """End it in order (SIGTERM; SIGKILL if that takes 30 s). The data stay. No-op when not running."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -251,7 +252,7 @@ class _Server:
 
     def _end(self, how: signal.Signals) -> None:
         if self._main is not None:
-            # A paused process would not see a SIGTERM; and the shell in front of RabbitMQ passes that one on itself.
+            # A paused process would not see a SIGTERM. The shell in front of RabbitMQ passes that on itself.
             with contextlib.suppress(ProcessLookupError):
                 if how == signal.SIGTERM:
                     os.killpg(self._main.pid, signal.SIGCONT)
@@ -269,7 +270,6 @@ class _Server:
             self._watchdog = None
 
     def _kill_group(self, process: subprocess.Popen[bytes]) -> None:
-        # A leader that was not yet waited for keeps the group's number from being reused; one that was may be gone.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -368,7 +368,7 @@ class RabbitMQServer(_Server):
         (self.data_dir / "enabled_plugins").write_text("[].\n")
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        # Started by us in the foreground: a node that finds no epmd starts one that daemonizes out of every group.
+        # By us, in the foreground: a node that finds no epmd starts one that daemonizes out of every group.
         epmd = _program("epmd")
         self._epmd = self._spawn(
             epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1", "-relaxed_command_check"
