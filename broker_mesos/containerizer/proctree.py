@@ -1,0 +1,210 @@
+"""Processes as /proc shows them: who belongs to which task, and signals that cannot hit the wrong one.
+
+The spawner imports this file: standard library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PR_SET_CHILD_SUBREAPER = 36
+_PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes), Linux 6.13; the exit code since 6.15
+_PIDFD_INFO_EXIT = 8
+
+
+class Process(NamedTuple):
+    """One line of /proc/PID/stat. ``ticks`` is the start time; with the pid it names the process."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    ticks: int
+    cpu: float
+    """Seconds, with the children it has waited for."""
+    rss: int
+    """Bytes."""
+    exit_status: int
+    """As waitpid gives it; only meaningful for a zombie."""
+
+    @property
+    def alive(self) -> bool:
+        return self.state not in "ZXx"
+
+
+def _read(path: str, size: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
+
+
+def start_ticks(pid: int) -> int:
+    """The kernel's start time of a process; 0 if there is none. The cheap subset of `look`."""
+    try:
+        stat = _read(f"/proc/{pid}/stat", 1024)
+    except OSError:
+        return 0
+    return int(stat[stat.rindex(b")") + 2 :].split(b" ", 20)[19])
+
+
+def look(pid: int) -> Process | None:
+    """One process, or None if it is gone."""
+    try:
+        stat = _read(f"/proc/{pid}/stat", 1024)
+    except OSError:
+        return None
+    # The name, in parentheses, may contain anything.
+    f = stat[stat.rindex(b")") + 2 :].split()
+    return Process(
+        pid,
+        f[0].decode(),
+        int(f[1]),
+        int(f[2]),
+        int(f[3]),
+        int(f[19]),
+        (int(f[11]) + int(f[12]) + int(f[13]) + int(f[14])) * _TICK,
+        int(f[21]) * _PAGE,
+        int(f[49]),
+    )
+
+
+def scan() -> dict[int, Process]:
+    """All processes. Some 20 to 40 µs each."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            process = look(int(name))
+            if process is not None:
+                found[process.pid] = process
+    return found
+
+
+def children(pid: int) -> list[int] | None:
+    """Direct children, or None where the kernel does not list them."""
+    try:
+        fd = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        words = b""
+        while data := os.read(fd, 65536):
+            words += data
+        return [int(word) for word in words.split()]
+    finally:
+        os.close(fd)
+
+
+def marker(pid: int, prefix: bytes) -> str | None:
+    """What follows ``prefix`` in the environment that the process was started with, up to its end."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = b"\0" + file.read()
+    except OSError:
+        return None
+    at = environ.find(b"\0" + prefix)
+    if at < 0:
+        return None
+    at += 1 + len(prefix)
+    return os.fsdecode(environ[at:].split(b"\0", 1)[0])
+
+
+def owners(
+    processes: Mapping[int, Process],
+    mains: Mapping[int, str],
+    prefix: bytes,
+    *,
+    reaper: int,
+    everywhere: bool,
+) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
+    """Whose task is each living process? Returns (of the tasks in ``mains``, of other tasks), by task id.
+
+    A process belongs to a task if it is the task's main process, in its session or group, a descendant of
+    such a one, or (having left both) carries the task's sandbox in its environment. A child of ``reaper``
+    that tells nothing about itself is listed under "". Environments cost a read each, so they are only
+    looked at for orphans, which ``reaper`` has inherited; with ``everywhere``, for all processes.
+    """
+    known: dict[int, str | None] = {reaper: None, 0: None}
+    for process in processes.values():
+        chain: list[
+            Process
+        ] = []  # up to the first ancestor whose task is clear; a loop, as a task may nest deep
+        task: str | None = None
+        step: Process | None = process
+        while step is not None:
+            if step.pid in known:
+                task = known[step.pid]
+                break
+            task = mains.get(step.pid) or mains.get(step.session) or mains.get(step.group)
+            chain.append(step)
+            known[step.pid] = task
+            if task is not None:
+                break
+            step = processes.get(step.parent)
+        for step in reversed(chain):
+            orphan = step.parent == reaper
+            if task is None and (orphan or everywhere):
+                task = marker(step.pid, prefix)
+                if task is None and orphan:
+                    task = ""
+            known[step.pid] = task
+    running = set(mains.values())
+    ours: dict[str, list[Process]] = {}
+    others: dict[str, list[Process]] = {}
+    for process in processes.values():
+        task = known[process.pid]
+        if task is not None and process.alive and process.pid != reaper:
+            (ours if task in running else others).setdefault(task, []).append(process)
+    return ours, others
+
+
+def send(process: Process, number: int) -> None:
+    """Signal this process and no later one with the same pid. It may be gone; no error."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        if start_ticks(process.pid) == process.ticks:
+            signal.pidfd_send_signal(fd, number)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def exit_status(pid: int, ticks: int, pidfd: int) -> int | None:
+    """How a process that was not our child ended, as waitpid would say; None if nobody can tell.
+
+    Its parent, usually init, gets the status. We can read it while the zombie waits for that, or later from
+    the pidfd, on Linux 6.15 and newer.
+    """
+    process = look(pid)
+    if process is not None and process.ticks == ticks and not process.alive:
+        return process.exit_status
+    if pidfd >= 0:
+        info = bytearray(64)
+        struct.pack_into("Q", info, 0, _PIDFD_INFO_EXIT)
+        try:
+            fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+        except OSError:
+            return None
+        if struct.unpack_from("Q", info, 0)[0] & _PIDFD_INFO_EXIT:
+            return int(struct.unpack_from("i", info, 60)[0])
+    return None
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become children of this process instead of init's."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")

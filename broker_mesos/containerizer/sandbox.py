@@ -1,0 +1,124 @@
+"""Sandboxes: ``<work_dir>/sandboxes/<task_id>/``, one folder a task, with ``stdout`` and ``stderr``.
+
+What a task leaves there is untrusted: symbolic links, pipes and devices are refused, not followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+from collections.abc import Container
+from pathlib import Path
+
+from broker_mesos.errors import InvalidInput, NotFound
+from broker_mesos.ports import Chunk
+
+MAX_CHUNK = 65536
+"""Bytes of one read at most."""
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK the opening of a pipe would wait for its writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def check_task_id(task_id: str) -> str:
+    """The id, if it can name a sandbox. Raises InvalidInput."""
+    if not _TASK_ID.fullmatch(task_id):
+        raise InvalidInput(
+            f"task id {task_id[:80]!r} is not usable: letters, digits, '.', '_' and '-', beginning with "
+            "a letter or digit, at most 255"
+        )
+    return task_id
+
+
+class Sandboxes:
+    """The sandboxes below one folder. All methods block on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, task_id: str) -> Path:
+        """Where a task's sandbox is, or would be. Raises InvalidInput."""
+        return self._folder / check_task_id(task_id)
+
+    def create(self, task_id: str) -> Path:
+        """Make a sandbox, if there is none yet. (The spawner does so by itself at a launch.)"""
+        path = self.path(task_id)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
+        """Up to ``length`` (at most MAX_CHUNK) bytes of a plain file.
+
+        ``name`` is relative to the sandbox, such as ``stdout`` or ``results/part-1``. Raises InvalidInput
+        for a name that leads out of the sandbox or to something else than a plain file, NotFound.
+        """
+        if offset < 0 or length < 0:
+            raise InvalidInput("offset and length must not be negative")
+        parts = name.split("/")
+        if "\0" in name or len(name) > 4096 or any(part in ("", ".", "..") for part in parts):
+            raise InvalidInput(f"{name[:200]!r} is not the relative name of a file in the sandbox")
+        fd = self._open(check_task_id(task_id), parts)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidInput(f"{name!r} is not a plain file")
+            data = os.pread(fd, min(length, MAX_CHUNK), offset)
+            # The file may have grown since; a reader that follows relies on offset + len(data) <= size.
+            return Chunk(data, offset, max(status.st_size, offset + len(data) if data else 0))
+        finally:
+            os.close(fd)
+
+    def _open(self, task_id: str, parts: list[str]) -> int:
+        """Open step by step, never following a link: renames between two steps cannot lead out either."""
+        name = "/".join(parts)
+        try:
+            folder = os.open(self._folder / task_id, _FOLDER)
+        except OSError:
+            raise NotFound(f"no sandbox of task {task_id} on this agent") from None
+        try:
+            for part in parts[:-1]:
+                inner = os.open(part, _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            return os.open(parts[-1], _FILE, dir_fd=folder)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise NotFound(f"no file {name!r} in the sandbox of task {task_id}") from None
+            raise InvalidInput(f"{name!r} is not a plain file in the sandbox of task {task_id}") from None
+        finally:
+            os.close(folder)
+
+    def sweep(self, keep_seconds: float, now: float, in_use: Container[str] = ()) -> list[str]:
+        """Delete sandboxes that nothing was written to for ``keep_seconds``; returns their task ids.
+
+        ``now`` is seconds since the epoch, as file times are. ``in_use`` names tasks to leave alone: one that
+        runs may be silent for long. What cannot be deleted is left for the next time.
+        """
+        removed: list[str] = []
+        try:
+            found = list(os.scandir(self._folder))
+        except FileNotFoundError:
+            return removed
+        for entry in found:
+            if entry.name in in_use or not entry.is_dir(follow_symlinks=False):
+                continue
+            if self._last_write(entry.path) <= now - keep_seconds:
+                shutil.rmtree(entry.path, ignore_errors=True)
+                if not os.path.lexists(entry.path):
+                    removed.append(entry.name)
+        return sorted(removed)
+
+    @staticmethod
+    def _last_write(sandbox: str) -> float:
+        last = 0.0
+        for path in (sandbox, f"{sandbox}/stdout", f"{sandbox}/stderr"):
+            try:
+                last = max(last, os.stat(path, follow_symlinks=False).st_mtime)
+            except OSError:
+                pass
+        return last

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from broker_mesos.containerizer.process import ProcessContainerizer
+from broker_mesos.ports import ContainerEvent, LaunchSpec, StartFailed, TaskExited, TaskStarted
+
+TIMEOUT = 30.0
+
+
+class Runner:
+    """A containerizer with a memory of its events, and ways to wait for them."""
+
+    def __init__(self, work_dir: Path, boot_id: str = "") -> None:
+        self.work_dir = work_dir
+        self.events: list[ContainerEvent] = []
+        self.containerizer = ProcessContainerizer(work_dir, self._on_events, boot_id=boot_id)
+        self._changed = asyncio.Condition()
+        self._notices: set[asyncio.Task[None]] = set()
+
+    def _on_events(self, events: Sequence[ContainerEvent]) -> None:
+        self.events.extend(events)
+        notice = asyncio.ensure_future(self._notify())
+        self._notices.add(notice)
+        notice.add_done_callback(self._notices.discard)
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            async with self._changed:
+                await self._changed.wait_for(condition)
+
+    def launch(self, task_id: str, *argv: str, shell: bool = False, **env: str) -> None:
+        self.containerizer.launch(LaunchSpec(task_id, argv, shell, env, 1.0))
+
+    def of(self, task_id: str) -> list[ContainerEvent]:
+        return [event for event in self.events if event.task_id == task_id]
+
+    async def started(self, task_id: str) -> TaskStarted:
+        def found() -> list[TaskStarted]:
+            return [e for e in self.of(task_id) if isinstance(e, TaskStarted)]
+
+        await self.until(lambda: bool(found()))
+        return found()[0]
+
+    async def outcome(self, task_id: str) -> TaskExited | StartFailed:
+        def found() -> list[TaskExited | StartFailed]:
+            return [e for e in self.of(task_id) if not isinstance(e, TaskStarted)]
+
+        await self.until(lambda: bool(found()))
+        return found()[0]
+
+    def file(self, task_id: str, name: str) -> Path:
+        return self.work_dir / "sandboxes" / task_id / name
+
+    async def lines(self, task_id: str, count: int) -> list[str]:
+        """What a task printed, as soon as that is ``count`` lines: read through a pipe in its sandbox."""
+        async with asyncio.timeout(TIMEOUT):
+            while True:
+                try:
+                    lines = self.file(task_id, "stdout").read_text().splitlines(keepends=True)
+                except FileNotFoundError:
+                    lines = []
+                if len(lines) >= count and lines[count - 1].endswith("\n"):
+                    return [line.rstrip("\n") for line in lines]
+                await asyncio.sleep(0.005)  # files send no signals
+
+
+MakeRunner = Callable[..., Runner]
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Iterator[Path]:
+    """A work folder; whatever was started in it is ended with the test."""
+    yield tmp_path
+    for pid in processes_of(tmp_path):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+@pytest.fixture
+def make_runner(work_dir: Path) -> MakeRunner:
+    def make(**options: str) -> Runner:
+        return Runner(work_dir, **options)
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def runner(work_dir: Path) -> AsyncIterator[Runner]:
+    runner = Runner(work_dir)
+    assert await runner.containerizer.start() == []
+    yield runner
+    await runner.containerizer.stop(kill_tasks=True, grace=0.0)
+
+
+def processes_of(work_dir: Path) -> list[int]:
+    """Living processes that carry the folder in their command line or environment (not this one)."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            stat = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()
+            text = Path(f"/proc/{name}/cmdline").read_bytes() + Path(f"/proc/{name}/environ").read_bytes()
+        except OSError:
+            continue
+        if stat[0] not in "ZX" and str(work_dir).encode() in text:
+            found.append(int(name))
+    return found
+
+
+async def gone(*pids: int) -> None:
+    """Wait until none of these processes lives."""
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        ended = await asyncio.to_thread(poll.poll, TIMEOUT * 1000)
+        os.close(fd)
+        assert ended, f"process {pid} still lives"
+
+
+def ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+def now() -> float:
+    return time.time()
