@@ -32,15 +32,16 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    def encode(self) -> bytes:
+        """As JSON; what has its default value is left out."""
+        encoded: bytes = self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
+        return encoded
+
 
 class Message(Part):
     """A whole body on the wire."""
 
     TYPE: ClassVar[str] = ""
-
-    def encode(self) -> bytes:
-        """The JSON body."""
-        return self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
 
 
 M = TypeVar("M", bound=Message)

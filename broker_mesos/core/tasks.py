@@ -42,9 +42,7 @@ class TaskState(StrEnum):
 
 S = TaskState
 
-TERMINAL = frozenset(
-    {S.FINISHED, S.FAILED, S.KILLED, S.ERROR, S.DROPPED, S.LOST, S.GONE, S.GONE_BY_OPERATOR}
-)
+TERMINAL = frozenset({S.FINISHED, S.FAILED, S.KILLED, S.ERROR, S.DROPPED, S.LOST, S.GONE, S.GONE_BY_OPERATOR})
 """Final states; each frees the task's resources exactly once, on entry."""
 
 NEVER_STORED = frozenset({S.UNKNOWN})

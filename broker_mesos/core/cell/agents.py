@@ -1,0 +1,259 @@
+"""Agents: registration, lists, heartbeats, and the silence that makes one unreachable."""
+
+from __future__ import annotations
+
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.cell import offers, tasks
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state import Agent, CellState, Task
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import (
+    AgentHeartbeat,
+    AgentList,
+    AgentListed,
+    AgentRefused,
+    AgentRegistered,
+    Failure,
+    ListTasks,
+    RegisterAgent,
+    Reregister,
+    TaskStatus,
+    UnregisterAgent,
+    UpdateStatuses,
+)
+from broker_mesos.core.records import AgentState, FrameworkState, Kind
+from broker_mesos.core.tasks import Reason, TaskState, may_move
+
+HINT_INTERVAL = 1.0
+"""Seconds between two hints to the same agent: an agent that is told twice registers once."""
+PATIENCE = 2
+"""Heartbeats in a row that must disagree with the cell before it asks for the list."""
+UNSEEN_AGENTS = 10_000
+"""How many unknown agents' hints are remembered at once."""
+
+
+def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant) -> None:
+    """Open a session: the earlier one's commands, wherever they still wait, are void from here on."""
+    ident = call.agent.agent_id
+    to = addresses.commands(ident)
+    if call.cells != state.cells or cell_of(ident, state.cells) != state.cell:
+        message = f"cell {state.cell} of {state.cells} is not this agent's; ask for the number of cells again"
+        out.hint(to, AgentRefused(message=message, cells=state.cells))
+        return
+    if call.highest_term > state.term:
+        out.decision.reclaim = max(out.decision.reclaim or 0, call.highest_term)
+        return
+    agent = state.agents.get(ident)
+    if agent is not None and agent.session and agent.attempt == call.attempt:
+        out.hint(to, _registered(state, agent))
+        return
+    if agent is None:
+        agent = Agent(call.agent)
+        agent.registered_at = now.wall
+        state.add_agent(agent)
+    else:
+        offers.end_all(state, list(agent.offers.values()), out)
+        state.set_agent(agent, call.agent, AgentState.REGISTERED)
+    agent.session = state.mint("x")
+    agent.number = agent.applied = agent.behind = 0
+    agent.attempt = call.attempt
+    agent.boot_id = call.boot_id
+    agent.unreachable_at = None
+    agent.heard = now.mono
+    agent.listed = True
+    state.changed[ident] = None
+    out.touch(Kind.AGENTS, ident)
+    out.send(to, _registered(state, agent))
+    _reconcile(state, agent, call.list, out, now, fresh=True)
+
+
+def _registered(state: CellState, agent: Agent) -> AgentRegistered:
+    return AgentRegistered(
+        session=agent.session,
+        attempt=agent.attempt,
+        cell=state.cell,
+        heartbeat_interval=state.limits.agent_beat,
+    )
+
+
+def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) -> None:
+    """Compare an agent's list with what the cell holds of it."""
+    agent = _in_session(state, call.agent_id, call.session, out, now)
+    if agent is None:
+        return
+    agent.heard = now.mono
+    if not agent.listed:
+        agent.listed = True
+        state.changed[agent.ident] = None
+    _reconcile(state, agent, call.list, out, now, fresh=False)
+
+
+def _reconcile(
+    state: CellState, agent: Agent, listing: AgentList, out: Outlet, now: Instant, *, fresh: bool
+) -> None:
+    """Bring the cell and an agent's list together. ``fresh``: a new session, in which no command of an
+    earlier one can ever take effect, so that what never arrived may safely be sent again."""
+    told = set()
+    for status in listing.outcomes:
+        told.add(status.task_id)
+        tasks.on_status(state, agent.ident, status, out, now)
+    for listed in listing.tasks:
+        told.add(listed.task_id)
+        task = state.tasks.get(listed.task_id)
+        if task is None:
+            framework = state.frameworks.get(listed.framework_id)
+            ended = framework is not None and (
+                framework.state is FrameworkState.TORN_DOWN
+                or any(done.task_id == listed.task_id for done in framework.completed)
+            )
+            if ended:
+                out.kill(agent, listed.task_id)
+                continue
+            if not agent.free.contains(listed.resources):
+                offers.end_all(state, list(agent.offers.values()), out)
+            tasks.adopt(state, agent, listed, out, now)
+        elif task.state.terminal or task.agent_id != agent.ident:
+            out.kill(agent, listed.task_id)
+        else:
+            status = TaskStatus(
+                task_id=listed.task_id,
+                state=listed.state,
+                uuid=state.mint("s"),
+                agent_id=agent.ident,
+                framework_id=task.framework_id,
+                reason=Reason.AGENT_REREGISTERED,
+                timestamp=now.wall,
+                started_at=listed.started_at,
+            )
+            if task.launch is not None:
+                task.launch = None  # it has arrived
+                out.touch(Kind.TASKS, task.task_id)
+            if may_move(task.state, listed.state):
+                tasks.apply(state, task, status, out, now)
+            if task.kill_requested:
+                tasks.kill(state, task, out)
+    for task in [each for each in agent.tasks.values() if not each.state.terminal]:
+        if task.task_id in told:
+            continue
+        if fresh:
+            _missing_in_new_session(state, agent, task, out, now)
+        elif (agent.number if task.number is None else task.number) <= listing.applied:
+            message = "its agent applied the launch and does not know it any more"
+            tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
+
+
+def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Outlet, now: Instant) -> None:
+    if task.launch is None:
+        message = "its agent registered again and does not know it any more"
+        tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
+    elif task.kill_requested:
+        tasks.end(state, task, TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH, "", out, now)
+    elif task.state is TaskState.STAGING:
+        out.launch(agent, task.task_id, task.launch)
+    else:
+        message = "its agent was unreachable before the launch arrived"
+        tasks.end(state, task, TaskState.DROPPED, Reason.AGENT_DISCONNECTED, message, out, now)
+
+
+def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instant) -> None:
+    """Statuses are facts about tasks, whatever session they come from; the session decides whether the
+    agent must register anew."""
+    agent = state.agents.get(call.agent_id)
+    if agent is None:
+        _ask_to_register(state, call.agent_id, call.session, out, now)
+        return
+    for status in call.statuses:
+        tasks.on_status(state, call.agent_id, status, out, now)
+    if agent.session != call.session:
+        _ask_to_register(state, call.agent_id, call.session, out, now)
+    else:
+        agent.heard = now.mono
+
+
+def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Instant) -> None:
+    """An agent lives. What it says only raises suspicion: the list repairs."""
+    if beat.highest_term > state.term:
+        out.decision.reclaim = max(out.decision.reclaim or 0, beat.highest_term)
+        return
+    agent = _in_session(state, beat.agent_id, beat.session, out, now)
+    if agent is None:
+        return
+    agent.heard = now.mono
+    agent.usage = beat.usage
+    running = sum(1 for task in agent.tasks.values() if not task.state.terminal)
+    # Commands and statuses on their way make both sides differ for a moment; a lasting gap is a loss.
+    late = beat.applied < agent.number and beat.applied <= agent.applied
+    differs = late or (beat.running != running and beat.applied == agent.number)
+    agent.behind = agent.behind + 1 if differs else 0
+    agent.applied = beat.applied
+    if agent.behind >= PATIENCE and now.mono - agent.hinted >= HINT_INTERVAL:
+        agent.hinted = now.mono
+        agent.behind = 0
+        if late:
+            message = f"command {agent.number} was sent, {beat.applied} was applied"
+            out.hint(addresses.commands(agent.ident), Reregister(session=agent.session, message=message))
+        else:
+            out.hint(addresses.commands(agent.ident), ListTasks(session=agent.session))
+
+
+def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Instant) -> None:
+    """An agent leaves and says so: nobody needs to wait for its silence."""
+    agent = state.agents.get(call.agent_id)
+    if agent is not None and agent.session and agent.session == call.session:
+        unreachable(state, agent, "its agent has left", out, now)
+
+
+def _in_session(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> Agent | None:
+    agent = state.agents.get(agent_id)
+    if agent is None or not session or agent.session != session:
+        _ask_to_register(state, agent_id, session, out, now)
+        return None
+    return agent
+
+
+def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> None:
+    hinted = state.hinted
+    if now.mono - hinted.get(agent_id, float("-inf")) < HINT_INTERVAL:
+        return
+    if len(hinted) >= UNSEEN_AGENTS:
+        hinted.clear()
+    hinted[agent_id] = now.mono
+    message = Reregister(session=session, message="the cell knows no such session")
+    out.hint(addresses.commands(agent_id), message)
+
+
+def ask_for_lists(state: CellState, out: Outlet) -> None:
+    """In a recovery: every agent of the cell is asked what runs on it."""
+    for agent in state.agents.values():
+        if agent.session and not agent.listed:
+            out.hint(addresses.commands(agent.ident), ListTasks(session=agent.session))
+
+
+def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
+    """Declare the agents unreachable that have missed their beats. Silence counts from the moment at which
+    this owner could hear at all."""
+    patience = state.limits.agent_beat * state.limits.agent_missed
+    for agent in list(state.agents.values()):
+        if agent.state is not AgentState.REGISTERED:
+            continue
+        since = state.judge_since if agent.heard is None else max(agent.heard, state.judge_since)
+        if now.mono - since > patience:
+            unreachable(state, agent, f"its agent was not heard of for {patience:g} s", out, now)
+
+
+def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Instant) -> None:
+    """End an agent's session: a launch that still waits in its queue can never start late."""
+    offers.end_all(state, list(agent.offers.values()), out)
+    state.set_agent(agent, agent.info, AgentState.UNREACHABLE)
+    agent.session = ""
+    agent.attempt = ""
+    agent.unreachable_at = now.wall
+    out.touch(Kind.AGENTS, agent.ident)
+    for task in list(agent.tasks.values()):
+        if not task.state.terminal:
+            tasks.end(state, task, TaskState.UNREACHABLE, Reason.AGENT_REMOVED, why, out, now)
+    for framework in state.frameworks.values():
+        if framework.state is FrameworkState.SUBSCRIBED:
+            failure = Failure(agent_id=agent.ident, message=why)
+            out.hint(addresses.events(framework.ident), failure)

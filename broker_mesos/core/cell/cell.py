@@ -1,0 +1,168 @@
+"""The cell's decision: (messages, now) → Decision. Nothing here waits, reads a clock, or mints by chance.
+
+A batch of messages is worked off in order, then the time limits are looked at, then what is free is
+offered. The daemon commits the decision before anything of it is published; if the commit is refused, the
+whole state is dropped, since somebody else owns the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker_mesos.core.allocation.drf import Drf
+from broker_mesos.core.allocation.policy import Policy
+from broker_mesos.core.cell import agents, frameworks, offers
+from broker_mesos.core.cell.allocate import allocate
+from broker_mesos.core.cell.outlet import Decision, Outlet
+from broker_mesos.core.cell.state import CellState, restore
+from broker_mesos.core.cell.tasks import kill
+from broker_mesos.core.limits import Instant, Limits
+from broker_mesos.core.messages import (
+    AgentHeartbeat,
+    AgentListed,
+    Call,
+    FrameworkHeartbeat,
+    Message,
+    Ping,
+    RegisterAgent,
+    Subscribe,
+    UnregisterAgent,
+    UpdateStatuses,
+)
+from broker_mesos.core.records import Snapshot
+from broker_mesos.errors import InvalidMessage
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumersCounted:
+    """An input of the daemon's own: how many processes read a framework's offers; None: no such queue."""
+
+    framework_id: str
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OffersReturned:
+    """The broker returned an OFFERS message: the framework has no queue."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The owner was blind until now: silence counts from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillByHand:
+    """An operator wants a task to end."""
+
+    task_id: str
+
+
+Input = Message | ConsumersCounted | OffersReturned | Reconnected | KillByHand
+
+
+class Cell:
+    """A cell under one owner and term."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        cells: int,
+        limits: Limits,
+        now: Instant,
+        *,
+        policy: Policy | None = None,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        self.state: CellState = restore(snapshot, cells, limits, now.mono)
+        self.state.weights = dict(weights or {})
+        self.policy: Policy = policy or Drf()
+        self._next_number = 1 + max((entry.number for entry in snapshot.outbox), default=0)
+        # Numbers must also pass those that earlier terms' receivers may have seen; the term is in the id.
+        self._last_batch = now.mono
+        self._recovering = snapshot.recovering
+
+    @property
+    def number(self) -> int:
+        """Which cell it is."""
+        return self.state.cell
+
+    @property
+    def term(self) -> int:
+        """The owner's term."""
+        return self.state.term
+
+    def begin(self) -> Decision:
+        """The first decision of a term: in a recovery, every agent is asked for its list."""
+        out = self._outlet()
+        if self._recovering:
+            agents.ask_for_lists(self.state, out)
+        return self._close(out)
+
+    def decide(self, inputs: Sequence[Input], now: Instant) -> Decision:
+        """Work off a batch of inputs (possibly none: only time has passed)."""
+        out = self._outlet()
+        for each in inputs:
+            self._handle(each, out, now)
+        offers.check_unanswered(self.state, out, now)
+        batch = now.mono - self._last_batch >= self.state.limits.allocation
+        if batch:
+            self._last_batch = now.mono
+            agents.check_silence(self.state, out, now)
+            frameworks.check_liveness(self.state, out, now)
+        if batch or self.state.reconsider or self.state.changed:
+            allocate(self.state, self.policy, out, now, everything=batch)
+        return self._close(out)
+
+    def wake_at(self, now: Instant) -> float:
+        """Monotonic time at which ``decide`` wants to be called even if nothing arrives."""
+        batch = self._last_batch + self.state.limits.allocation
+        if self.state.offers:
+            return min(batch, now.mono + self.state.limits.consumer_check)
+        return batch
+
+    def _outlet(self) -> Outlet:
+        return Outlet(self.state, self._next_number, self.state.term)
+
+    def _close(self, out: Outlet) -> Decision:
+        decision = out.close()
+        self._next_number = out.next_number
+        return decision
+
+    def _handle(self, each: Input, out: Outlet, now: Instant) -> None:
+        state = self.state
+        match each:
+            case AgentHeartbeat():
+                agents.on_heartbeat(state, each, out, now)
+            case FrameworkHeartbeat():
+                frameworks.on_heartbeat(state, each, out, now)
+            case UpdateStatuses():
+                agents.on_statuses(state, each, out, now)
+            case Subscribe():
+                frameworks.on_subscribe(state, each, out, now)
+            case Call():
+                frameworks.on_call(state, each, out, now)
+            case RegisterAgent():
+                agents.on_register(state, each, out, now)
+            case AgentListed():
+                agents.on_listed(state, each, out, now)
+            case UnregisterAgent():
+                agents.on_unregister(state, each, out, now)
+            case Ping():
+                pass
+            case ConsumersCounted():
+                if not each.count:
+                    frameworks.mute(state, each.framework_id, out)
+            case OffersReturned():
+                frameworks.mute(state, each.framework_id, out)
+            case Reconnected():
+                state.judge_since = now.mono
+            case KillByHand():
+                task = state.tasks.get(each.task_id)
+                if task is not None:
+                    kill(state, task, out)
+            case _:
+                raise InvalidMessage(f"{each.TYPE} is not for a cell")

@@ -1,0 +1,211 @@
+"""Frameworks: subscription, liveness, demand, their other calls, and their end."""
+
+from __future__ import annotations
+
+from broker_mesos.core import addresses
+from broker_mesos.core.cell import offers, tasks
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state import CellState, Framework
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import (
+    Accept,
+    Acknowledge,
+    Call,
+    Decline,
+    Demand,
+    Error,
+    FrameworkHeartbeat,
+    FrameworkInfo,
+    Kill,
+    Reconcile,
+    Revive,
+    Settle,
+    Subscribe,
+    Subscribed,
+    Suppress,
+    TaskStatus,
+    Teardown,
+)
+from broker_mesos.core.records import FrameworkState, Kind
+from broker_mesos.core.tasks import Reason, TaskState
+
+
+def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -> None:
+    """A process starts or comes back: everything unacknowledged is sent again."""
+    framework = _heard(state, call.framework, call.demand, out, now)
+    if framework is None:
+        return
+    subscribed = Subscribed(framework_id=framework.ident, cell=state.cell, cells=state.cells)
+    out.hint(addresses.events(framework.ident), subscribed)
+    tasks.resend(state, framework, out, now, everything=True)
+
+
+def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: Instant) -> None:
+    """A process lives, and wants this. A cell that missed its SUBSCRIBE subscribes it now."""
+    known = beat.framework_id in state.frameworks
+    framework = _heard(state, beat.framework, beat.demand, out, now)
+    if framework is not None and not known:
+        subscribed = Subscribed(framework_id=framework.ident, cell=state.cell, cells=state.cells)
+        out.hint(addresses.events(framework.ident), subscribed)
+
+
+def _heard(
+    state: CellState, info: FrameworkInfo, demand: Demand, out: Outlet, now: Instant
+) -> Framework | None:
+    framework = state.frameworks.get(info.framework_id)
+    if framework is None:
+        framework = state.add_framework(info)
+        framework.registered_at = now.wall
+        for task in state.tasks.values():
+            if task.framework_id == framework.ident:  # adopted before their framework was known
+                state.join(framework, task)
+        out.touch(Kind.FRAMEWORKS, framework.ident)
+        state.reconsider = True
+    elif framework.state is FrameworkState.TORN_DOWN:
+        message = f"framework {info.framework_id} was torn down; subscribe with a new id"
+        out.hint(addresses.events(info.framework_id), Error(message=message))
+        return None
+    if framework.info != info or framework.state is not FrameworkState.SUBSCRIBED:
+        framework.info = info
+        framework.state = FrameworkState.SUBSCRIBED
+        framework.disconnected_at = None
+        out.touch(Kind.FRAMEWORKS, framework.ident)
+        state.reconsider = True
+    if framework.muted:
+        framework.muted = False
+        state.reconsider = True
+    framework.heard = now.mono
+    heed(state, framework, demand)
+    return framework
+
+
+def heed(state: CellState, framework: Framework, demand: Demand) -> None:
+    """Take a demand in, if it is newer than the last one. To want again is to forget filters."""
+    if demand.version <= framework.demand.version:
+        return
+    if demand.wanted:
+        framework.filters.clear()
+        state.reconsider = True
+    framework.demand = demand
+
+
+def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
+    """Any call but SUBSCRIBE. A framework that the cell does not know (yet) is answered where somebody
+    waits for it: its accepted tasks are dropped, its claims are settled."""
+    framework = state.frameworks.get(call.framework_id)
+    if isinstance(call, Teardown):
+        teardown(state, call.framework_id, out, now)
+        return
+    if framework is None:
+        framework = Framework(FrameworkInfo(framework_id=call.framework_id), 0, 0)
+    elif framework.state is FrameworkState.TORN_DOWN:
+        return
+    elif framework.state is FrameworkState.SUBSCRIBED:
+        framework.heard = now.mono
+    match call:
+        case Accept():
+            offers.on_accept(state, framework, call, out, now)
+        case Decline():
+            offers.on_decline(state, framework, call, now)
+        case Settle():
+            offers.on_settle(state, framework, call, out, now)
+        case Acknowledge():
+            for task_id in call.task_ids:
+                tasks.acknowledge(state, framework, task_id, out)
+        case Kill():
+            _on_kill(state, framework, call, out, now)
+        case Reconcile():
+            _on_reconcile(state, framework, call, out, now)
+        case Revive() | Suppress():
+            heed(state, framework, call.demand)
+
+
+def _on_kill(state: CellState, framework: Framework, call: Kill, out: Outlet, now: Instant) -> None:
+    for task_id in call.task_ids:
+        task = state.tasks.get(task_id)
+        if task is not None and task.framework_id == framework.ident:
+            tasks.kill(state, task, out)
+        elif call.answer_unknown:
+            out.update(framework.ident, _unknown(state, framework, task_id, now))
+
+
+def _on_reconcile(state: CellState, framework: Framework, call: Reconcile, out: Outlet, now: Instant) -> None:
+    for task_id in call.task_ids or list(framework.tasks):
+        task = state.tasks.get(task_id)
+        if task is not None and task.framework_id == framework.ident:
+            status = offers.current_status(state, task, now)
+            out.update(framework.ident, status.model_copy(update={"reason": Reason.RECONCILIATION}))
+        elif call.answer_unknown:
+            out.update(framework.ident, _unknown(state, framework, task_id, now))
+
+
+def _unknown(state: CellState, framework: Framework, task_id: str, now: Instant) -> TaskStatus:
+    return tasks.made_status(
+        state,
+        task_id,
+        TaskState.UNKNOWN,
+        now,
+        framework_id=framework.ident,
+        reason=Reason.RECONCILIATION,
+        message="this cell knows no such task",
+    )
+
+
+def mute(state: CellState, framework_id: str, out: Outlet) -> None:
+    """Nobody reads its offers: they come back at once, and no more are sent until it is heard of."""
+    framework = state.frameworks.get(framework_id)
+    if framework is not None:
+        framework.muted = True
+        offers.end_all(state, list(framework.offers.values()), out)
+
+
+def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
+    """End a framework for good: tasks are killed, offers return, the id stays refused."""
+    framework = state.frameworks.get(framework_id)
+    if framework is None:
+        framework = state.add_framework(FrameworkInfo(framework_id=framework_id))
+        framework.registered_at = now.wall
+    elif framework.state is FrameworkState.TORN_DOWN:
+        return
+    for offer in list(framework.offers.values()):
+        state.end_offer(offer)
+    framework.state = FrameworkState.TORN_DOWN
+    framework.torn_down_at = now.wall
+    out.touch(Kind.FRAMEWORKS, framework_id)
+    for task in list(framework.tasks.values()):
+        if task.state.terminal:
+            state.forget_task(task)
+            out.touch(Kind.TASKS, task.task_id)
+        else:
+            tasks.kill(state, task, out)
+    framework.filters.clear()
+    if state.is_home_of(framework_id):
+        out.decision.delete_queues.append(framework_id)
+
+
+def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
+    """Disconnect frameworks that do not beat, tear down those whose failover timeout has passed (their
+    home cell alone decides that, and tells the others), and forget old tombstones."""
+    limits = state.limits
+    for framework in list(state.frameworks.values()):
+        if framework.state is FrameworkState.SUBSCRIBED:
+            heard = state.judge_since if framework.heard is None else max(framework.heard, state.judge_since)
+            if now.mono - heard > limits.framework_beat * limits.framework_missed:
+                offers.end_all(state, list(framework.offers.values()), out)
+                framework.state = FrameworkState.DISCONNECTED
+                framework.disconnected_at = now.wall
+                out.touch(Kind.FRAMEWORKS, framework.ident)
+        if framework.state is FrameworkState.DISCONNECTED and state.is_home_of(framework.ident):
+            since = framework.disconnected_at or now.wall
+            if now.wall - since >= framework.info.failover_timeout:
+                reason = f"no process of it was heard of for {framework.info.failover_timeout:g} s"
+                call = Teardown(framework_id=framework.ident, reason=reason)
+                teardown(state, framework.ident, out, now)
+                out.send(addresses.calls(None), call)
+        if framework.state is FrameworkState.TORN_DOWN and not framework.tasks:
+            since = framework.torn_down_at or now.wall
+            if now.wall - since >= limits.tombstone:
+                del state.frameworks[framework.ident]
+                out.touch(Kind.FRAMEWORKS, framework.ident)
+        if framework.unacknowledged:
+            tasks.resend(state, framework, out, now, everything=False)

@@ -1,0 +1,222 @@
+"""Offers: how each of them ends. Every offer ends exactly once; an unknown offer is an ended one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from broker_mesos.core import addresses
+from broker_mesos.core.cell import tasks
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state import CellState, Filter, Framework, OpenOffer, Task
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import Accept, Decline, Launch, Rescind, Settle, TaskInfo, TaskStatus
+from broker_mesos.core.records import Kind, TaskRecord
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import Reason, TaskState
+
+
+def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
+    """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
+    ended: dict[str, list[str]] = {}
+    for offer in ending:
+        state.end_offer(offer)
+        ended.setdefault(offer.framework.ident, []).append(offer.offer_id)
+    for framework_id, ids in ended.items():
+        rescind = Rescind(offer_ids=tuple(ids))
+        out.hint(addresses.offers(framework_id), rescind, expiration=state.limits.offer_timeout)
+
+
+def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet, now: Instant) -> None:
+    """Turn offers into tasks. All of the offers must be open, this framework's, and of one agent."""
+    opened = [
+        offer
+        for offer_id in dict.fromkeys(call.offer_ids)
+        if (offer := state.offers.get(offer_id)) is not None and offer.framework is framework
+    ]
+    whole = len(opened) == len(set(call.offer_ids)) and bool(opened)
+    if not whole or len({offer.agent.ident for offer in opened}) != 1:
+        for offer in opened:
+            state.end_offer(offer)
+        _drop(state, framework, call, opened, out, now)
+        return
+    agent, role = opened[0].agent, opened[0].role
+    left = Resources.sum(offer.resources for offer in opened)
+    for offer in opened:
+        state.end_offer(offer)
+    for info in call.tasks:
+        problem = _problem(state, info, left)
+        if problem:
+            status = tasks.made_status(
+                state,
+                info.task_id,
+                TaskState.ERROR,
+                now,
+                agent_id=agent.ident,
+                framework_id=framework.ident,
+                reason=Reason.TASK_INVALID,
+                message=problem,
+            )
+            out.update(framework.ident, status)
+            continue
+        left -= info.resources
+        launch = Launch(task=info, framework_id=framework.ident, role=role, offer_id=opened[0].offer_id)
+        encoded = launch.encode().decode()
+        task = Task(
+            TaskRecord.model_construct(
+                task_id=info.task_id,
+                framework_id=framework.ident,
+                agent_id=agent.ident,
+                role=role,
+                name=info.name,
+                resources=info.resources,
+                offer_id=opened[0].offer_id,
+                state=TaskState.STAGING,
+                status=None,
+                launch=encoded,
+                kill_requested=False,
+                created_at=now.wall,
+                labels=info.labels,
+            )
+        )
+        state.add_task(task)
+        out.touch(Kind.TASKS, task.task_id)
+        out.launch(agent, task.task_id, encoded)
+    _refuse(state, framework, agent.ident, role, left, call.refuse_seconds, now)
+
+
+def _problem(state: CellState, info: TaskInfo, left: Resources) -> str:
+    known = state.tasks.get(info.task_id)
+    if known is not None:
+        return f"a task with the id {info.task_id} exists; give each task an id of its own"
+    if not info.resources:
+        return "it asks for no resources; a task needs some"
+    if not left.contains(info.resources):
+        return f"it asks for {info.resources}, of the offer {left or 'nothing'} is left"
+    return ""
+
+
+def _drop(
+    state: CellState,
+    framework: Framework,
+    call: Accept,
+    opened: Sequence[OpenOffer],
+    out: Outlet,
+    now: Instant,
+) -> None:
+    """An accept of ended offers. Of a repeat, the tasks that the first one launched are passed over."""
+    for info in call.tasks:
+        if _came_from(state, framework, info.task_id, call.offer_ids):
+            continue
+        status = tasks.made_status(
+            state,
+            info.task_id,
+            TaskState.DROPPED,
+            now,
+            framework_id=framework.ident,
+            reason=Reason.INVALID_OFFERS,
+            message="its offer has ended",
+        )
+        out.update(framework.ident, status)
+
+
+def _came_from(state: CellState, framework: Framework, task_id: str, offer_ids: Sequence[str]) -> bool:
+    task = state.tasks.get(task_id)
+    if task is not None:
+        return True  # known, from these offers or (an id used twice) from others: it must not seem dropped
+    return any(done.task_id == task_id and done.offer_id in offer_ids for done in framework.completed)
+
+
+def on_decline(state: CellState, framework: Framework, call: Decline, now: Instant) -> None:
+    """Give offers back, and hide the like for a while."""
+    for offer_id in dict.fromkeys(call.offer_ids):
+        offer = state.offers.get(offer_id)
+        if offer is not None and offer.framework is framework:
+            resources, agent_id = offer.resources, offer.agent.ident
+            state.end_offer(offer)
+            _refuse(state, framework, agent_id, offer.role, resources, call.refuse_seconds, now)
+
+
+def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet, now: Instant) -> None:
+    """Is this claim a task? From here on it cannot become one if it is not: its offer has ended."""
+    for task_id, offer_id in call.claims:
+        offer = state.offers.get(offer_id)
+        if offer is not None and offer.framework is framework:
+            state.end_offer(offer)
+        status = _known_status(state, framework, task_id, now)
+        if status is None:
+            status = tasks.made_status(
+                state,
+                task_id,
+                TaskState.DROPPED,
+                now,
+                framework_id=framework.ident,
+                reason=Reason.INVALID_OFFERS,
+                message="it was never launched",
+            )
+        out.update(framework.ident, status)
+
+
+def _known_status(state: CellState, framework: Framework, task_id: str, now: Instant) -> TaskStatus | None:
+    task = state.tasks.get(task_id)
+    if task is None:
+        task = next((done for done in framework.completed if done.task_id == task_id), None)
+    if task is None or task.framework_id != framework.ident:
+        return None
+    return current_status(state, task, now)
+
+
+def current_status(state: CellState, task: Task, now: Instant) -> TaskStatus:
+    """The latest status of a task, as an answer."""
+    if task.status is not None and task.status.state is task.state:
+        return task.status
+    return tasks.made_status(
+        state,
+        task.task_id,
+        task.state,
+        now,
+        agent_id=task.agent_id,
+        framework_id=task.framework_id,
+        reason=Reason.RECONCILIATION,
+    )
+
+
+def _refuse(
+    state: CellState,
+    framework: Framework,
+    agent_id: str,
+    role: str,
+    resources: Resources,
+    seconds: float | None,
+    now: Instant,
+) -> None:
+    limits = state.limits
+    if seconds is None or seconds < 0 or seconds != seconds:
+        seconds = limits.refuse
+    if not resources or seconds == 0:
+        return
+    until = now.mono + max(min(seconds, limits.refuse_at_most), limits.allocation)
+    kept = framework.filters.setdefault(agent_id, [])
+    kept[:] = [each for each in kept if each.until > now.mono and each.resources != resources]
+    kept.append(Filter(resources, role, until))
+
+
+def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
+    """Time out the offers that were open for too long; look whether anybody reads the younger ones."""
+    limits = state.limits
+    overdue: list[OpenOffer] = []
+    for framework in state.frameworks.values():
+        if not framework.offers:
+            continue
+        oldest = now.mono
+        for offer in framework.offers.values():
+            oldest = min(oldest, offer.created_at)
+            if now.mono - offer.created_at >= limits.offer_timeout:
+                overdue.append(offer)
+        waited = now.mono - oldest
+        if waited >= limits.consumer_check and now.mono - framework.asked >= max(1.0, limits.consumer_check):
+            framework.asked = now.mono
+            out.decision.count_consumers.append(framework.ident)
+    for offer in overdue:
+        # A framework that let it lie does not get the same again at once.
+        _refuse(state, offer.framework, offer.agent.ident, offer.role, offer.resources, None, now)
+    end_all(state, overdue, out)

@@ -1,0 +1,184 @@
+"""Where the handlers put what shall happen. One outlet serves one batch of messages; its ``decision`` is
+what the daemon commits and then publishes.
+
+Statuses, launches, kills and acknowledgements of a whole batch are gathered, so that each framework and
+each agent gets one message, and each record is encoded once, however many messages touched it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import Address
+from broker_mesos.core.cell.state import Agent, CellState, Framework, Task
+from broker_mesos.core.messages import (
+    AcknowledgeStatuses,
+    KillTasks,
+    LaunchTasks,
+    Message,
+    TaskStatus,
+    Update,
+)
+from broker_mesos.core.records import Kind, OutboxEntry, Write
+
+CHUNK_BYTES = 512 * 1024
+"""A message is split before it grows past this; a single item is at most 1 MiB."""
+CHUNK_STATUSES = 500
+
+
+class Hint(NamedTuple):
+    """A message that is published after the commit and not stored: losing it costs time, never facts."""
+
+    to: Address
+    message: Message
+    expiration: float | None = None
+    mandatory: bool = False
+
+
+@dataclass(slots=True)
+class Decision:
+    """What one batch of messages leads to. Nothing of it is published unless the commit succeeded."""
+
+    writes: list[Write] = field(default_factory=list)
+    outbox: list[OutboxEntry] = field(default_factory=list)
+    hints: list[Hint] = field(default_factory=list)
+    count_consumers: list[str] = field(default_factory=list)
+    """Frameworks whose offers' queue is to be looked at; the answer is an input."""
+    delete_queues: list[str] = field(default_factory=list)
+    """Frameworks whose queues are to be deleted."""
+    reclaim: int | None = None
+    """The lease must be claimed again, with at least this term."""
+
+    @property
+    def commits(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.writes or self.outbox)
+
+
+class Outlet:
+    """Gathers the effects of one batch."""
+
+    def __init__(self, state: CellState, next_number: int, term: int) -> None:
+        self._state = state
+        self._next = next_number
+        self._term = term
+        self._touched: dict[tuple[Kind, str], None] = {}
+        self._updates: dict[str, dict[str, TaskStatus]] = {}
+        self._launches: dict[str, dict[str, str]] = {}
+        self._kills: dict[str, dict[str, None]] = {}
+        self._acks: dict[str, dict[str, None]] = {}
+        self.decision = Decision()
+
+    # -- what handlers say ------------------------------------------------------------------------------
+
+    def touch(self, kind: Kind, ident: str) -> None:
+        """This record changed, or is gone."""
+        self._touched[kind, ident] = None
+
+    def update(self, framework_id: str, status: TaskStatus) -> None:
+        """Tell a framework. Several states of one task in a batch become the last one of them."""
+        self._updates.setdefault(framework_id, {})[status.task_id] = status
+
+    def launch(self, agent: Agent, task_id: str, launch: str) -> None:
+        """Send a launch; twice in a batch is once."""
+        self._launches.setdefault(agent.ident, {})[task_id] = launch
+
+    def kill(self, agent: Agent, task_id: str) -> None:
+        """Send a kill."""
+        self._kills.setdefault(agent.ident, {})[task_id] = None
+
+    def acknowledge(self, agent_id: str, uuid: str) -> None:
+        """An agent's terminal status is about to be committed."""
+        if uuid:
+            self._acks.setdefault(agent_id, {})[uuid] = None
+
+    def send(self, to: Address, message: Message) -> None:
+        """A message that must not be lost: it goes through the outbox."""
+        self._post(to, message.TYPE, message.encode())
+
+    def hint(
+        self, to: Address, message: Message, *, expiration: float | None = None, mandatory: bool = False
+    ) -> None:
+        """A message that may be lost."""
+        self.decision.hints.append(Hint(to, message, expiration, mandatory))
+
+    # -- the end of the batch ---------------------------------------------------------------------------
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next outbox entry."""
+        return self._next
+
+    def close(self) -> Decision:
+        """Turn what was gathered into messages and writes. Launches go before kills: a kill in the same
+        batch is always the later word."""
+        for agent_id, launches in self._launches.items():
+            self._send_launches(self._state.agents[agent_id], launches)
+        for agent_id, kills in self._kills.items():
+            agent = self._state.agents.get(agent_id)
+            if agent is not None and agent.session:
+                command = KillTasks(session=agent.session, number=self._number(agent), task_ids=tuple(kills))
+                self.send(addresses.commands(agent_id), command)
+        for framework_id, statuses in self._updates.items():
+            values = tuple(statuses.values())
+            for at in range(0, len(values), CHUNK_STATUSES):
+                update = Update(cell=self._state.cell, statuses=values[at : at + CHUNK_STATUSES])
+                self.send(addresses.events(framework_id), update)
+        for agent_id, uuids in self._acks.items():
+            self.hint(addresses.commands(agent_id), AcknowledgeStatuses(uuids=tuple(uuids)))
+        for kind, ident in self._touched:
+            self.decision.writes.append(Write(kind, ident, self._encoded(kind, ident)))
+        return self.decision
+
+    def _send_launches(self, agent: Agent, launches: dict[str, str]) -> None:
+        if not agent.session:
+            return
+        for chunk in _chunks(launches.items()):
+            number = self._number(agent)
+            for task_id, _ in chunk:
+                task = self._state.tasks.get(task_id)
+                if task is not None:
+                    task.number = number
+            # The launches are JSON already, stored as such; joining them spares decoding and encoding.
+            head = f'{{"session":"{agent.session}","number":{number},"launches":['
+            body = head + ",".join(launch for _, launch in chunk) + "]}"
+            self._post(addresses.commands(agent.ident), LaunchTasks.TYPE, body.encode())
+
+    def _number(self, agent: Agent) -> int:
+        agent.number += 1
+        self.touch(Kind.AGENTS, agent.ident)
+        return agent.number
+
+    def _post(self, to: Address, type_name: str, body: bytes) -> None:
+        number = self._next
+        self._next += 1
+        message_id = f"{self._state.cell}.{self._term}.{number}"
+        self.decision.outbox.append(OutboxEntry(number, to.exchange, to.key, type_name, body, message_id))
+
+    def _encoded(self, kind: Kind, ident: str) -> bytes | None:
+        state = self._state
+        found: Agent | Framework | Task | None
+        match kind:
+            case Kind.AGENTS:
+                found = state.agents.get(ident)
+            case Kind.FRAMEWORKS:
+                found = state.frameworks.get(ident)
+            case Kind.TASKS:
+                found = state.tasks.get(ident)
+        return None if found is None else found.record().encode()
+
+
+def _chunks(items: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    chunk: list[tuple[str, str]] = []
+    size = 0
+    for task_id, launch in items:
+        if chunk and size + len(launch) > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append((task_id, launch))
+        size += len(launch)
+    if chunk:
+        yield chunk

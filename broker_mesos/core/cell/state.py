@@ -1,0 +1,507 @@
+"""What a cell knows: agents, frameworks, tasks and offers, with the sums that keep invariant I1.
+
+Agents, frameworks and tasks mirror records in the store; offers, liveness, demand and filters live only in
+the owner's memory and end with its term.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.limits import Limits
+from broker_mesos.core.messages import AgentInfo, Demand, FrameworkInfo, TaskStatus, Usage
+from broker_mesos.core.records import (
+    AgentRecord,
+    AgentState,
+    FrameworkRecord,
+    FrameworkState,
+    Kind,
+    Snapshot,
+    TaskRecord,
+)
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+
+EMPTY = Resources()
+
+
+class Agent:
+    """An agent, its session, and what of it is promised or in use."""
+
+    __slots__ = (
+        "applied",
+        "attempt",
+        "behind",
+        "boot_id",
+        "free",
+        "heard",
+        "hinted",
+        "info",
+        "listed",
+        "number",
+        "offered",
+        "offers",
+        "registered_at",
+        "session",
+        "state",
+        "tasks",
+        "unreachable_at",
+        "usage",
+        "used",
+    )
+
+    def __init__(self, info: AgentInfo) -> None:
+        self.info = info
+        self.state = AgentState.REGISTERED
+        self.session = ""
+        self.number = 0
+        self.attempt = ""
+        self.boot_id = ""
+        self.registered_at = 0.0
+        self.unreachable_at: float | None = None
+        # -- in memory only
+        self.used = EMPTY
+        self.offered = EMPTY
+        self.free = info.resources
+        self.tasks: dict[str, Task] = {}
+        self.offers: dict[str, OpenOffer] = {}
+        self.heard: float | None = None
+        self.hinted = float("-inf")
+        self.usage = Usage()
+        self.applied = 0
+        """The command number that its latest heartbeat named."""
+        self.behind = 0
+        """Heartbeats in a row that were behind or miscounted."""
+        self.listed = True
+        """False in a recovery, until its list has arrived under this term."""
+
+    @property
+    def ident(self) -> str:
+        """Its id."""
+        return self.info.agent_id
+
+    @property
+    def allocatable(self) -> bool:
+        """Whether its free resources may be offered."""
+        return self.state is AgentState.REGISTERED and self.listed and bool(self.session)
+
+    def reckon(self) -> None:
+        """Recompute what is free; used when the total changes. An agent that shrank below its use has
+        nothing free until enough has ended."""
+        self.free = self.info.resources.clipped_minus(self.used).clipped_minus(self.offered)
+
+    def record(self) -> AgentRecord:
+        """As it is stored."""
+        return AgentRecord(
+            info=self.info,
+            state=self.state,
+            session=self.session,
+            number=self.number,
+            attempt=self.attempt,
+            boot_id=self.boot_id,
+            registered_at=self.registered_at,
+            unreachable_at=self.unreachable_at,
+        )
+
+
+class Filter(NamedTuple):
+    """Hides any offer of an agent that is contained in the refused resources."""
+
+    resources: Resources
+    role: str
+    until: float
+
+
+class Resend(NamedTuple):
+    """When a terminal update without acknowledgement is sent again."""
+
+    at: float
+    delay: float
+
+
+class Framework:
+    """A framework as this cell knows it."""
+
+    __slots__ = (
+        "asked",
+        "completed",
+        "demand",
+        "disconnected_at",
+        "filters",
+        "heard",
+        "held",
+        "info",
+        "muted",
+        "offered",
+        "offers",
+        "order",
+        "registered_at",
+        "state",
+        "tasks",
+        "torn_down_at",
+        "unacknowledged",
+        "used",
+    )
+
+    def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
+        self.info = info
+        self.state = FrameworkState.SUBSCRIBED
+        self.registered_at = 0.0
+        self.disconnected_at: float | None = None
+        self.torn_down_at: float | None = None
+        # -- in memory only
+        self.order = order
+        """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
+        self.demand = Demand(version=-1)
+        self.heard: float | None = None
+        self.muted = False
+        """Its offers' queue has no consumer; the next heartbeat ends that."""
+        self.asked = float("-inf")
+        """When its consumers were last counted."""
+        self.filters: dict[str, list[Filter]] = {}
+        self.tasks: dict[str, Task] = {}
+        self.offers: dict[str, OpenOffer] = {}
+        self.held: dict[str, Resources] = {}
+        """Per role: used and offered, of this cell."""
+        self.used = EMPTY
+        self.offered = EMPTY
+        self.unacknowledged: dict[str, Resend] = {}
+        self.completed: deque[Task] = deque(maxlen=completed)
+
+    @property
+    def ident(self) -> str:
+        """Its id."""
+        return self.info.framework_id
+
+    @property
+    def wants(self) -> bool:
+        """Whether it may be sent offers."""
+        return self.state is FrameworkState.SUBSCRIBED and self.demand.wanted and not self.muted
+
+    def refuses(self, agent_id: str, role: str, resources: Resources, now: float) -> bool:
+        """Whether a filter hides this offer; forgets the filters that have run out."""
+        filters = self.filters.get(agent_id)
+        if filters is None:
+            return False
+        live = [each for each in filters if each.until > now]
+        if not live:
+            del self.filters[agent_id]
+            return False
+        if len(live) != len(filters):
+            self.filters[agent_id] = live
+        return any(each.role == role and each.resources.contains(resources) for each in live)
+
+    def record(self) -> FrameworkRecord:
+        """As it is stored."""
+        return FrameworkRecord(
+            info=self.info,
+            state=self.state,
+            registered_at=self.registered_at,
+            disconnected_at=self.disconnected_at,
+            torn_down_at=self.torn_down_at,
+        )
+
+
+class Task:
+    """A task between its accepted launch and the acknowledgement of its end."""
+
+    __slots__ = (
+        "agent_id",
+        "created_at",
+        "framework_id",
+        "kill_requested",
+        "labels",
+        "launch",
+        "name",
+        "number",
+        "offer_id",
+        "resources",
+        "role",
+        "state",
+        "status",
+        "task_id",
+    )
+
+    def __init__(self, record: TaskRecord) -> None:
+        self.task_id = record.task_id
+        self.framework_id = record.framework_id
+        self.agent_id = record.agent_id
+        self.role = record.role
+        self.name = record.name
+        self.resources = record.resources
+        self.offer_id = record.offer_id
+        self.state: TaskState = record.state
+        self.status: TaskStatus | None = record.status
+        self.launch = record.launch
+        self.kill_requested = record.kill_requested
+        self.created_at = record.created_at
+        self.labels = record.labels
+        # -- in memory only
+        self.number: int | None = None
+        """Number of the command that launches it; None if an earlier owner sent it, or nobody yet."""
+
+    def record(self) -> TaskRecord:
+        """As it is stored."""
+        return TaskRecord.model_construct(
+            task_id=self.task_id,
+            framework_id=self.framework_id,
+            agent_id=self.agent_id,
+            role=self.role,
+            name=self.name,
+            resources=self.resources,
+            offer_id=self.offer_id,
+            state=self.state,
+            status=self.status,
+            launch=self.launch,
+            kill_requested=self.kill_requested,
+            created_at=self.created_at,
+            labels=self.labels,
+        )
+
+
+class OpenOffer:
+    """An offer that nobody has answered yet."""
+
+    __slots__ = ("agent", "created_at", "framework", "offer_id", "resources", "role")
+
+    def __init__(
+        self,
+        offer_id: str,
+        framework: Framework,
+        agent: Agent,
+        role: str,
+        resources: Resources,
+        created_at: float,
+    ) -> None:
+        self.offer_id = offer_id
+        self.framework = framework
+        self.agent = agent
+        self.role = role
+        self.resources = resources
+        self.created_at = created_at
+
+
+class CellState:
+    """All of it, and the only place where resources change hands."""
+
+    def __init__(self, cell: int, cells: int, term: int, limits: Limits) -> None:
+        self.cell = cell
+        self.cells = cells
+        self.term = term
+        self.limits = limits
+        self.weights: dict[str, float] = {}
+        self.agents: dict[str, Agent] = {}
+        self.frameworks: dict[str, Framework] = {}
+        self.tasks: dict[str, Task] = {}
+        self.offers: dict[str, OpenOffer] = {}
+        self.judge_since = 0.0
+        """Monotonic time before which this owner was blind: silence counts from here at the earliest."""
+        self.total = EMPTY
+        """Of all registered agents of this cell."""
+        self.foreign_total = EMPTY
+        """Of the other cells, as they published it."""
+        self.foreign_held: dict[tuple[str, str], Resources] = {}
+        """Per (role, framework): used and offered in the other cells."""
+        self.changed: dict[str, None] = {}
+        """Agents with something free that no allocation has looked at, in the order of the changes."""
+        self.reconsider = True
+        """Look at all agents in the next allocation."""
+        self.rotation = 0
+        self.hinted: dict[str, float] = {}
+        """When agents without a session were last asked to register."""
+        self._minted = 0
+
+    # -- where things are -------------------------------------------------------------------------------
+
+    def is_home_of(self, framework_id: str) -> bool:
+        """Whether this cell alone decides the framework's disconnection and teardown."""
+        return cell_of(framework_id, self.cells) == self.cell
+
+    def mint(self, prefix: str) -> str:
+        """An id that carries the term: unique, and known to have ended when another term has begun."""
+        self._minted += 1
+        return f"{prefix}{self.cell}-{self.term}-{self._minted}"
+
+    def add_agent(self, agent: Agent) -> None:
+        """A new agent, without tasks or offers."""
+        self.agents[agent.ident] = agent
+        if agent.state is AgentState.REGISTERED:
+            self.total += agent.info.resources.counted()
+
+    def set_agent(self, agent: Agent, info: AgentInfo, state: AgentState) -> None:
+        """Change what an agent has, or whether it counts."""
+        if agent.state is AgentState.REGISTERED:
+            self.total -= agent.info.resources.counted()
+        agent.info = info
+        agent.state = state
+        if state is AgentState.REGISTERED:
+            self.total += info.resources.counted()
+        agent.reckon()
+        self.changed[agent.ident] = None
+
+    def add_framework(self, info: FrameworkInfo) -> Framework:
+        """A new framework."""
+        framework = Framework(info, len(self.frameworks), self.limits.completed)
+        self.frameworks[framework.ident] = framework
+        return framework
+
+    # -- resources change hands -------------------------------------------------------------------------
+
+    def add_task(self, task: Task) -> None:
+        """A task begins to use its resources (unless it has ended already)."""
+        self.tasks[task.task_id] = task
+        framework = self.frameworks.get(task.framework_id)
+        if framework is not None:
+            framework.tasks[task.task_id] = task
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            agent.tasks[task.task_id] = task
+        if not task.state.terminal:
+            if agent is not None:
+                agent.used += task.resources
+                agent.reckon()
+            if framework is not None:
+                framework.used += task.resources.counted()
+                self._hold(framework, task.role, task.resources)
+
+    def join(self, framework: Framework, task: Task) -> None:
+        """A task that was here before its framework was known is accounted to it."""
+        framework.tasks[task.task_id] = task
+        if not task.state.terminal:
+            framework.used += task.resources.counted()
+            self._hold(framework, task.role, task.resources)
+        else:
+            framework.unacknowledged[task.task_id] = Resend(0.0, self.limits.resend_first)
+
+    def end_task(self, task: Task, state: TaskState) -> None:
+        """A task enters a terminal state: its resources are free again, exactly once (I5)."""
+        assert state.terminal and not task.state.terminal
+        task.state = state
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            agent.used -= task.resources
+            agent.reckon()
+            self.changed[agent.ident] = None
+        framework = self.frameworks.get(task.framework_id)
+        if framework is not None:
+            framework.used -= task.resources.counted()
+            self._release(framework, task.role, task.resources)
+
+    def forget_task(self, task: Task) -> None:
+        """A task that has ended leaves the cell; its framework's history keeps it for a while."""
+        assert task.state.terminal
+        del self.tasks[task.task_id]
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            agent.tasks.pop(task.task_id, None)
+        framework = self.frameworks.get(task.framework_id)
+        if framework is not None:
+            framework.tasks.pop(task.task_id, None)
+            framework.unacknowledged.pop(task.task_id, None)
+            framework.completed.append(task)
+
+    def add_offer(self, framework: Framework, agent: Agent, role: str, now: float) -> OpenOffer:
+        """Promise all that is free on an agent."""
+        offer = OpenOffer(self.mint("o"), framework, agent, role, agent.free, now)
+        self.offers[offer.offer_id] = offer
+        agent.offers[offer.offer_id] = offer
+        framework.offers[offer.offer_id] = offer
+        agent.offered += offer.resources
+        agent.free = EMPTY
+        framework.offered += offer.resources.counted()
+        self._hold(framework, role, offer.resources)
+        return offer
+
+    def end_offer(self, offer: OpenOffer) -> None:
+        """An offer is answered, rescinded or timed out: what it promised is free again."""
+        del self.offers[offer.offer_id]
+        agent, framework = offer.agent, offer.framework
+        del agent.offers[offer.offer_id]
+        del framework.offers[offer.offer_id]
+        agent.offered -= offer.resources
+        agent.reckon()
+        framework.offered -= offer.resources.counted()
+        self._release(framework, offer.role, offer.resources)
+        self.changed[agent.ident] = None
+
+    def _hold(self, framework: Framework, role: str, resources: Resources) -> None:
+        framework.held[role] = framework.held.get(role, EMPTY) + resources.counted()
+
+    def _release(self, framework: Framework, role: str, resources: Resources) -> None:
+        framework.held[role] = framework.held[role] - resources.counted()
+
+    # -- for tests and assertions -----------------------------------------------------------------------
+
+    def breaches(self) -> Iterator[str]:
+        """What contradicts the invariants, in words; nothing, one hopes."""
+        for agent in self.agents.values():
+            used = Resources.sum(t.resources for t in agent.tasks.values() if not t.state.terminal)
+            offered = Resources.sum(o.resources for o in agent.offers.values())
+            if used != agent.used:
+                yield f"{agent.ident}: used {agent.used}, its tasks sum up to {used}"
+            if offered != agent.offered:
+                yield f"{agent.ident}: offered {agent.offered}, its offers sum up to {offered}"
+            if offered and not agent.info.resources.contains(used + offered):
+                yield f"I1: {agent.ident} has {agent.info.resources}, promised {offered}, used {used}"
+            if agent.offers and not agent.allocatable:
+                yield f"I6: {agent.ident} is {agent.state} and has open offers"
+        for framework in self.frameworks.values():
+            held = Resources.sum(o.resources.counted() for o in framework.offers.values())
+            held += Resources.sum(
+                t.resources.counted() for t in framework.tasks.values() if not t.state.terminal
+            )
+            if held != Resources.sum(framework.held.values()):
+                yield f"{framework.ident}: holds {held}, accounted {framework.held}"
+            if framework.offers and framework.state is FrameworkState.TORN_DOWN:
+                yield f"I6: {framework.ident} is torn down and has open offers"
+
+
+def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:
+    """A cell as the store holds it, for its new owner at monotonic time ``now``."""
+    state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
+    state.judge_since = now
+    for body in snapshot.agents.values():
+        stored = AgentRecord.model_validate_json(body)
+        agent = Agent(stored.info)
+        agent.state = stored.state
+        agent.session = stored.session
+        agent.number = agent.applied = stored.number
+        agent.attempt = stored.attempt
+        agent.boot_id = stored.boot_id
+        agent.registered_at = stored.registered_at
+        agent.unreachable_at = stored.unreachable_at
+        agent.listed = not snapshot.recovering
+        state.add_agent(agent)
+    known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
+    # A hash has no order; ties in the fair share go by age, under every owner.
+    for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
+        framework = state.add_framework(record.info)
+        framework.state = record.state
+        framework.registered_at = record.registered_at
+        framework.disconnected_at = record.disconnected_at
+        framework.torn_down_at = record.torn_down_at
+    for body in snapshot.tasks.values():
+        task = Task(TaskRecord.model_validate_json(body))
+        state.add_task(task)
+        owner = state.frameworks.get(task.framework_id)
+        if task.state.terminal and owner is not None:
+            # The previous owner may have ended before it told the framework.
+            owner.unacknowledged[task.task_id] = Resend(now, limits.resend_first)
+    return state
+
+
+__all__ = [
+    "EMPTY",
+    "Agent",
+    "CellState",
+    "Filter",
+    "Framework",
+    "Kind",
+    "OpenOffer",
+    "Resend",
+    "Task",
+    "restore",
+]

@@ -1,0 +1,157 @@
+"""A cell as operators see it. Reading changes nothing, and takes only what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from broker_mesos.core.cell.allocate import cluster_total, held_in_cluster
+from broker_mesos.core.cell.state import EMPTY, CellState, Task
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.operator import (
+    AgentView,
+    CellView,
+    FrameworkView,
+    GetCell,
+    OfferView,
+    RoleView,
+    TaskView,
+)
+from broker_mesos.core.records import FrameworkState
+from broker_mesos.core.resources import Resources
+
+
+def view(state: CellState, owner: str, request: GetCell, now: Instant) -> CellView:
+    """The parts that were asked for, each at most ``request.limit`` long."""
+    parts = request.parts
+    return CellView(
+        cell=state.cell,
+        term=state.term,
+        owner=owner,
+        agents=tuple(islice(_agents(state, request, now), request.limit)) if "agents" in parts else (),
+        frameworks=tuple(islice(_frameworks(state, request), request.limit)) if "frameworks" in parts else (),
+        tasks=tuple(islice(_tasks(state, request), request.limit)) if "tasks" in parts else (),
+        offers=tuple(islice(_offers(state, request, now), request.limit)) if "offers" in parts else (),
+        roles=tuple(_roles(state)) if "roles" in parts else (),
+        counts={
+            "agents": len(state.agents),
+            "frameworks": len(state.frameworks),
+            "tasks": len(state.tasks),
+            "offers": len(state.offers),
+        },
+    )
+
+
+def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentView]:
+    for agent in state.agents.values():
+        if request.agent_id and agent.ident != request.agent_id:
+            continue
+        info = agent.info
+        yield AgentView(
+            agent_id=info.agent_id,
+            cell=state.cell,
+            hostname=info.hostname,
+            state=agent.state,
+            total=info.resources,
+            offered=agent.offered,
+            used=agent.used,
+            attributes=info.attributes,
+            tasks=sum(1 for task in agent.tasks.values() if not task.state.terminal),
+            usage=agent.usage,
+            version=info.version,
+            pid=info.pid,
+            registered_at=agent.registered_at,
+            heard_ago=None if agent.heard is None else max(0.0, now.mono - agent.heard),
+        )
+
+
+def _frameworks(state: CellState, request: GetCell) -> Iterator[FrameworkView]:
+    total = cluster_total(state)
+    held = held_in_cluster(state)
+    for framework in state.frameworks.values():
+        if request.framework_id and framework.ident != request.framework_id:
+            continue
+        mine = Resources.sum(held.get((role, framework.ident), EMPTY) for role in framework.held)
+        yield FrameworkView(
+            framework_id=framework.ident,
+            cell=state.cell,
+            name=framework.info.name,
+            roles=framework.info.roles,
+            state=framework.state,
+            wanted=framework.wants,
+            allocated=framework.used,
+            offered=framework.offered,
+            tasks=sum(1 for task in framework.tasks.values() if not task.state.terminal),
+            offers=len(framework.offers),
+            dominant_share=mine.dominant_share(total),
+            registered_at=framework.registered_at,
+        )
+
+
+def _tasks(state: CellState, request: GetCell) -> Iterator[TaskView]:
+    completed = chain.from_iterable(reversed(each.completed) for each in state.frameworks.values())
+    if request.task_id and request.task_id in state.tasks:
+        every: Iterator[Task] = iter([state.tasks[request.task_id]])
+    else:
+        every = chain(state.tasks.values(), completed)
+    for task in every:
+        if request.task_id and task.task_id != request.task_id:
+            continue
+        if request.framework_id and task.framework_id != request.framework_id:
+            continue
+        if request.agent_id and task.agent_id != request.agent_id:
+            continue
+        yield TaskView(
+            task_id=task.task_id,
+            cell=state.cell,
+            framework_id=task.framework_id,
+            agent_id=task.agent_id,
+            role=task.role,
+            name=task.name,
+            resources=task.resources,
+            state=task.state,
+            status=task.status,
+            created_at=task.created_at,
+        )
+
+
+def _offers(state: CellState, request: GetCell, now: Instant) -> Iterator[OfferView]:
+    for offer in state.offers.values():
+        if request.framework_id and offer.framework.ident != request.framework_id:
+            continue
+        if request.agent_id and offer.agent.ident != request.agent_id:
+            continue
+        yield OfferView(
+            offer_id=offer.offer_id,
+            cell=state.cell,
+            framework_id=offer.framework.ident,
+            agent_id=offer.agent.ident,
+            resources=offer.resources,
+            age=max(0.0, now.mono - offer.created_at),
+        )
+
+
+def _roles(state: CellState) -> Iterator[RoleView]:
+    total = cluster_total(state)
+    held = held_in_cluster(state)
+    names = {role for each in state.frameworks.values() for role in each.info.roles} | set(state.weights)
+    for role in sorted(names):
+        members = [
+            each
+            for each in state.frameworks.values()
+            if role in each.info.roles and each.state is not FrameworkState.TORN_DOWN
+        ]
+        offered = Resources.sum(
+            offer.resources.counted() for offer in state.offers.values() if offer.role == role
+        )
+        mine = Resources.sum(each.held.get(role, EMPTY) for each in state.frameworks.values())
+        everywhere = Resources.sum(amount for (name, _), amount in held.items() if name == role)
+        yield RoleView(
+            role=role,
+            cell=state.cell,
+            weight=state.weights.get(role, 1.0),
+            frameworks=len(members),
+            allocated=mine - offered,
+            offered=offered,
+            dominant_share=everywhere.dominant_share(total),
+        )

@@ -1,0 +1,36 @@
+"""The time limits of a cell (design, section 6). Seconds throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Instant(NamedTuple):
+    """A moment, on both clocks: ``wall`` is stored and shown, ``mono`` measures silence."""
+
+    wall: float
+    mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Defaults are those of the design."""
+
+    agent_beat: float = 5.0
+    agent_missed: int = 5
+    framework_beat: float = 2.0
+    framework_missed: int = 5
+    offer_timeout: float = 10.0
+    consumer_check: float = 0.3
+    refuse: float = 5.0
+    """Of a decline or accept that names no time."""
+    refuse_at_most: float = 365 * 86_400.0
+    allocation: float = 1.0
+    """The batch interval; a filter lasts at least as long."""
+    resend_first: float = 10.0
+    resend_at_most: float = 600.0
+    tombstone: float = 8 * 86_400.0
+    """How long a torn down framework's id stays refused: as long as its queues could live."""
+    completed: int = 1_000
+    """Completed tasks kept for each framework, in the owner's memory."""

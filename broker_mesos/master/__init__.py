@@ -1,0 +1,1 @@
+"""The master daemon: any number of processes, which own the cells between them."""

@@ -1,0 +1,244 @@
+"""A master process: stands by for every cell, shares them evenly with the other masters, and wakes cells
+whose lease looks stale."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+import structlog
+
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.cell.usage import take_in, usage_of
+from broker_mesos.core.limits import Limits
+from broker_mesos.core.messages import Part, Ping
+from broker_mesos.core.operator import (
+    CellOwnership,
+    ClusterView,
+    GetCluster,
+    Hello,
+    HelloAnswer,
+    MasterView,
+    Request,
+)
+from broker_mesos.core.records import Lease
+from broker_mesos.errors import InvalidMessage, Unavailable
+from broker_mesos.master.owner import CellOwner
+from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Store, outgoing
+from broker_mesos.requests import Responder
+
+log = structlog.get_logger(__name__)
+
+BEAT = 1.0
+BEAT_TTL = 3.5
+"""Seconds after which a silent master does not count any more when cells are shared out."""
+WATCH = 0.5
+STALE = 1.0
+"""A lease not renewed for this long: its cell is woken, in case its new owner does not know yet."""
+STALE_MARGIN = 0.3
+"""Renewals come each second; this much later they are late."""
+
+
+class Master:
+    """One master of a cluster."""
+
+    def __init__(
+        self,
+        *,
+        master_id: str,
+        cluster: str,
+        cells: int | None,
+        bus: Bus,
+        store: Store,
+        clock: Clock,
+        new_id: NewId,
+        rng: random.Random,
+        limits: Limits,
+        hostname: str = "",
+        pid: int = 0,
+        version: str = "",
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        self.master_id = master_id
+        self._cluster = cluster
+        self._wanted_cells = cells
+        self._bus = bus
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._rng = rng
+        self._limits = limits
+        self._me = MasterInfo(master_id, hostname, pid, version, 0.0)
+        self._weights = weights
+        self._stop = asyncio.Event()
+        self._overloaded = 0
+        self._published: dict[int, bytes] = {}
+        self.owners: list[CellOwner] = []
+        self.ready = asyncio.Event()
+        """Set once every inbox is consumed and requests are answered."""
+
+    def stop(self) -> None:
+        """Hand all cells over and end ``run``."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until ``stop``. The bus and the store must be open.
+
+        Raises Conflict if the cluster has another number of cells than the one asked for.
+        """
+        cells = await self._store.cell_count(self._wanted_cells)
+        self.owners = [
+            CellOwner(
+                cell,
+                cells,
+                bus=self._bus,
+                store=self._store,
+                clock=self._clock,
+                new_id=self._new_id,
+                rng=self._rng,
+                master_id=self.master_id,
+                limits=self._limits,
+                weights=self._weights,
+            )
+            for cell in range(cells)
+        ]
+        queue = Queue(QueueKind.OPERATOR_MASTER)
+        responder = Responder(self._bus, queue, self._answer, self._clock, self._new_id)
+        await self._store.beat(self._me, BEAT_TTL)
+        log.info("master started", master=self.master_id, cluster=self._cluster, cells=cells)
+        tasks = [asyncio.create_task(owner.run(), name=f"cell {owner.number}") for owner in self.owners]
+        tasks += [
+            asyncio.create_task(responder.run(), name="responder"),
+            asyncio.create_task(self._watch(), name="watch"),
+        ]
+        stopping = asyncio.create_task(self._stop.wait())
+        getting_ready = asyncio.create_task(self._get_ready(responder))
+        try:
+            done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()  # a task of a master never ends by itself; if it did, it says why
+            await asyncio.gather(*(owner.stop() for owner in self.owners))
+        finally:
+            for each in [*tasks, stopping, getting_ready]:
+                each.cancel()
+            await asyncio.gather(*tasks, stopping, getting_ready, return_exceptions=True)
+            with contextlib.suppress(Unavailable):
+                await self._store.retire(self.master_id)
+            log.info("master stopped", master=self.master_id)
+
+    async def _get_ready(self, responder: Responder) -> None:
+        await responder.consuming.wait()
+        for owner in self.owners:
+            await owner.standing_by()
+        self.ready.set()
+
+    # -- watching ---------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        beaten = 0.0
+        pinged: dict[int, float] = {}
+        while True:
+            try:
+                now = self._clock.monotonic()
+                if now - beaten >= BEAT:
+                    beaten = now
+                    await self._store.beat(self._me, BEAT_TTL)
+                    await self._exchange_usage()
+                    await self._share_cells()
+                for lease in await self._store.leases():
+                    stale = not lease.owner or lease.age > STALE + STALE_MARGIN
+                    if stale and now - pinged.get(lease.cell, -STALE) >= STALE:
+                        pinged[lease.cell] = now
+                        self._ping(lease)
+            except Unavailable as error:
+                log.warning("cannot watch the leases", error=str(error))
+            await self._clock.sleep(WATCH * self._rng.uniform(0.8, 1.2))
+
+    def _ping(self, lease: Lease) -> None:
+        self._bus.publish(
+            outgoing(
+                addresses.updates(lease.cell), Ping(), self._new_id(), persistent=False, expiration=STALE
+            )
+        )
+
+    async def _exchange_usage(self) -> None:
+        """Tell the other cells what this master's hold, and take in what they hold: shares are of the
+        whole cluster."""
+        if len(self.owners) == 1:
+            return
+        for owner in self.owners:
+            if (term := owner.term) is not None:
+                usage = usage_of(term.cell.state)
+                if self._published.get(owner.number) != usage:
+                    self._published[owner.number] = usage
+                    await self._store.publish_usage(owner.number, usage)
+            else:
+                self._published.pop(owner.number, None)
+        published = await self._store.usage()
+        for owner in self.owners:
+            if (term := owner.term) is not None:
+                take_in(term.cell.state, published)
+
+    async def _share_cells(self) -> None:
+        """Step down from one cell if another master owns two less: one at a time, and only if that was so
+        twice in a row, so that a hand-over in progress is not mistaken for an imbalance."""
+        leases = await self._store.leases()
+        masters = {each.master_id for each in await self._store.masters()} | {self.master_id}
+        owned = dict.fromkeys(masters, 0)
+        for lease in leases:
+            if lease.owner in owned:
+                owned[lease.owner] += 1
+        unowned = sum(1 for lease in leases if lease.owner not in owned)
+        mine = [owner for owner in self.owners if owner.term is not None]
+        if unowned or len(mine) < min(owned.values()) + 2:
+            self._overloaded = 0
+            return
+        self._overloaded += 1
+        if self._overloaded >= 2:
+            self._overloaded = 0
+            chosen = mine[-1]
+            log.info("steps down to share the cells", cell=chosen.number, owned=owned)
+            await chosen.step_down()
+
+    # -- answering --------------------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> Part:
+        match request:
+            case Hello():
+                return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
+            case GetCluster():
+                return await self._cluster_view()
+        raise InvalidMessage(f"{request.TYPE} is not for a master")
+
+    async def _cluster_view(self) -> ClusterView:
+        masters = {each.master_id: each for each in await self._store.masters()}
+        cells = []
+        for lease in await self._store.leases():
+            owner = masters.get(lease.owner)
+            cells.append(
+                CellOwnership(
+                    cell=lease.cell,
+                    owner=lease.owner,
+                    pid=owner.pid if owner else None,
+                    hostname=owner.hostname if owner else "",
+                    term=lease.term,
+                    age=max(0.0, lease.age),
+                )
+            )
+        return ClusterView(
+            cluster=self._cluster,
+            version=self._me.version,
+            masters=tuple(
+                MasterView(
+                    master_id=each.master_id,
+                    hostname=each.hostname,
+                    pid=each.pid,
+                    version=each.version,
+                    age=max(0.0, each.age),
+                )
+                for each in masters.values()
+            ),
+            cells=tuple(cells),
+        )

@@ -1,0 +1,152 @@
+"""One cell at one master: waiting as a standby, owning it, and stepping down.
+
+The broker elects (single active consumer), the store fences (lease), the core decides; this shell only
+moves messages between them, in the one order that loses nothing: decide, commit, acknowledge, publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import structlog
+
+from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.cell.cell import Cell
+from broker_mesos.core.limits import Instant, Limits
+from broker_mesos.errors import Fenced, Unavailable
+from broker_mesos.master.term import BATCH, HandlerFailed, SteppingDown, Superseded, Term
+from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, Store
+
+log = structlog.get_logger(__name__)
+
+
+class CellOwner:
+    """Stands by for one cell, and owns it while the broker has made its consumer the active one."""
+
+    def __init__(
+        self,
+        cell: int,
+        cells: int,
+        *,
+        bus: Bus,
+        store: Store,
+        clock: Clock,
+        new_id: NewId,
+        rng: random.Random,
+        master_id: str,
+        limits: Limits,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        self.number = cell
+        self._cells = cells
+        self._bus = bus
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._rng = rng
+        self._master_id = master_id
+        self._limits = limits
+        self._weights = weights
+        self._floor = 0
+        self._tries: dict[str, int] = {}
+        self._standing_by = asyncio.Event()
+        self._owned: Term | None = None
+        self._stopping = False
+
+    @property
+    def term(self) -> Term | None:
+        """The term under which this master owns the cell now, if it does."""
+        return self._owned
+
+    async def standing_by(self) -> None:
+        """Wait until the inbox is consumed, actively or not."""
+        await self._standing_by.wait()
+
+    async def run(self) -> None:
+        """Stand by and own, again and again, until cancelled or told to stop."""
+        failures = 0
+        while not self._stopping:
+            began = self._clock.monotonic()
+            try:
+                await self._once()
+                failures = 0
+                continue
+            except SteppingDown:
+                log.info("stepped down", cell=self.number)
+                failures = 0
+                continue
+            except Superseded as error:
+                self._floor = error.floor
+                log.info("claiming again above an agent's term", cell=self.number, floor=error.floor)
+            except ConsumerClosed:
+                log.info("consumer closed", cell=self.number)
+            except (Fenced, Unavailable, HandlerFailed) as error:
+                log.warning("the term ended", cell=self.number, error=str(error))
+            if self._clock.monotonic() - began > 10:
+                failures = 0
+            # Never in a tight loop: whoever lost a lease or a server waits, longer each time, with jitter.
+            failures = min(failures + 1, 6)
+            await self._clock.sleep(self._rng.uniform(0.5, 1.0) * 0.05 * 2**failures)
+
+    async def stop(self) -> None:
+        """Hand the cell over in order, and consume it no more."""
+        self._stopping = True
+        if self._owned is not None:
+            await self._owned.step_down()
+
+    async def step_down(self) -> None:
+        """Hand the cell over, and stand by again, last in the queue."""
+        if self._owned is not None:
+            await self._owned.step_down()
+
+    async def _once(self) -> None:
+        await self._bus.writable()
+        consumer = await self._bus.consume(Queue(QueueKind.CELL_INBOX, str(self.number)), prefetch=2 * BATCH)
+        self._standing_by.set()
+        try:
+            first = await consumer.receive(BATCH)
+            if not self._stopping:
+                await self._own(consumer, first)
+        finally:
+            # Closing the channel, and never a cancel: what is unacknowledged goes back in its order.
+            await consumer.close()
+
+    async def _own(self, consumer: Consumer, first: list[Delivery]) -> None:
+        seen = (await self._store.leases())[self.number]
+        snapshot = await self._store.claim(
+            self.number, owner=self._master_id, nonce=self._new_id(), floor=self._floor, seen=seen
+        )
+        cell = Cell(snapshot, self._cells, self._limits, self._now(), weights=self._weights)
+        log.info(
+            "owns the cell",
+            cell=self.number,
+            term=cell.term,
+            agents=len(snapshot.agents),
+            tasks=len(snapshot.tasks),
+            outbox=len(snapshot.outbox),
+            recovering=snapshot.recovering,
+        )
+        term = Term(
+            cell,
+            consumer,
+            first,
+            nonce=snapshot.lease.nonce,
+            commit=snapshot.lease.commit,
+            bus=self._bus,
+            store=self._store,
+            clock=self._clock,
+            new_id=self._new_id,
+            master_id=self._master_id,
+            tries=self._tries,
+            outbox=snapshot.outbox,
+        )
+        self._owned = term
+        try:
+            await term.run()
+        finally:
+            self._owned = None
+            term.ended.set()
+
+    def _now(self) -> Instant:
+        return Instant(self._clock.time(), self._clock.monotonic())

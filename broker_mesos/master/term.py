@@ -1,0 +1,372 @@
+"""A cell under one owner: the loop that decides, commits, acknowledges and publishes, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Coroutine, Sequence
+
+import structlog
+
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.cell.cell import (
+    Cell,
+    ConsumersCounted,
+    Input,
+    KillByHand,
+    OffersReturned,
+    Reconnected,
+)
+from broker_mesos.core.cell.outlet import Decision, Hint
+from broker_mesos.core.cell.views import view
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import Message, Part, decode
+from broker_mesos.core.operator import GetCell, KillTask, KillTaskAnswer, Request
+from broker_mesos.core.records import OutboxEntry
+from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
+from broker_mesos.master.outbox import LIMIT, Outbox
+from broker_mesos.ports import (
+    Bus,
+    Clock,
+    Commit,
+    Consumer,
+    ConsumerClosed,
+    Delivery,
+    NewId,
+    Outgoing,
+    Store,
+    outgoing,
+)
+from broker_mesos.requests import Responder
+
+log = structlog.get_logger(__name__)
+
+RENEW_EVERY = 1.0
+"""Seconds between renewals of a lease that no commit renews."""
+BATCH = 500
+"""Messages decided at once."""
+TRIES = 3
+"""A message whose handling failed that often is parked among the dead letters."""
+STEP_DOWN_TIME = 2.0
+"""Seconds that a step-down waits for the outbox to be confirmed."""
+
+
+class Superseded(Exception):
+    """An agent has seen a higher term than this owner's: claim again, above it."""
+
+    def __init__(self, floor: int) -> None:
+        super().__init__(f"an agent reported term {floor}")
+        self.floor = floor
+
+
+class SteppingDown(Exception):
+    """This master gives the cell to another one."""
+
+
+class HandlerFailed(Exception):
+    """The decision on a batch raised an error: the state in memory is not to be trusted any more."""
+
+
+class Term:
+    """The ownership of a cell under one term."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        consumer: Consumer,
+        first: list[Delivery],
+        *,
+        nonce: str,
+        commit: int,
+        bus: Bus,
+        store: Store,
+        clock: Clock,
+        new_id: NewId,
+        master_id: str,
+        tries: dict[str, int],
+        outbox: Sequence[OutboxEntry],
+    ) -> None:
+        self.cell = cell
+        self._consumer = consumer
+        self._inbox: deque[Delivery] = deque(first)
+        self._inputs: list[Input] = []
+        self._nonce = nonce
+        self._commit = commit
+        self._bus = bus
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._master_id = master_id
+        self._tries = tries
+        self._inherited = outbox
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._renewed = clock.monotonic()
+        self._leaving = False
+        self._errands: set[asyncio.Task[None]] = set()
+        self.ended = asyncio.Event()
+        self.outbox = Outbox(bus, cell.term, self._wake.set)
+
+    async def run(self) -> None:
+        """Decide until the term ends; raises why it ended."""
+        queue = Queue(QueueKind.OPERATOR_CELL, str(self.cell.number))
+        responder = Responder(self._bus, queue, self._answer, self._clock, self._new_id)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive())
+                group.create_task(self._hear())
+                group.create_task(responder.run())
+                group.create_task(self._renew())
+                group.create_task(self._decide())
+        except BaseExceptionGroup as several:
+            raise _first(several) from None
+
+    async def step_down(self) -> None:
+        """Finish the batch, have the outbox confirmed, release the lease."""
+        self._leaving = True
+        self._wake.set()
+        await self.ended.wait()
+
+    # -- what comes in ----------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            while len(self._inbox) >= BATCH:
+                self._room.clear()
+                await self._room.wait()
+            self._inbox.extend(await self._consumer.receive(BATCH))
+            self._wake.set()
+
+    async def _hear(self) -> None:
+        """Heartbeats: acknowledged as they come, since a lost one does not matter."""
+        while True:
+            consumer = await self._bus.consume(
+                Queue(QueueKind.CELL_HEARTBEATS, str(self.cell.number)), prefetch=2_000
+            )
+            try:
+                while True:
+                    deliveries = await consumer.receive(2_000)
+                    consumer.acknowledge(deliveries)
+                    for delivery in deliveries:
+                        try:
+                            self._inputs.append(decode(delivery.type, delivery.body))
+                        except InvalidMessage as error:
+                            log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
+                    self._wake.set()
+            except ConsumerClosed:
+                pass
+            finally:
+                await consumer.close()
+
+    async def _answer(self, request: Request) -> Part:
+        match request:
+            case GetCell():
+                return view(self.cell.state, self._master_id, request, self._now())
+            case KillTask():
+                task = self.cell.state.tasks.get(request.task_id)
+                if task is None or task.state.terminal:
+                    return KillTaskAnswer(known=False)
+                self._inputs.append(KillByHand(request.task_id))
+                self._wake.set()
+                return KillTaskAnswer(known=True)
+        raise InvalidMessage(f"{request.TYPE} is not for a cell")
+
+    async def _renew(self) -> None:
+        while True:
+            await self._clock.sleep(RENEW_EVERY / 4)
+            if self._clock.monotonic() - self._renewed >= RENEW_EVERY:
+                self._renewed = self._clock.monotonic()
+                await self._store.renew(self.cell.number, term=self.cell.term, nonce=self._nonce)
+
+    # -- the loop ---------------------------------------------------------------------------------------
+
+    async def _decide(self) -> None:
+        connected_since = self._bus.connected_since
+        # What earlier owners committed goes out before anything new is decided.
+        for at in range(0, len(self._inherited), BATCH):
+            await self._bus.writable()
+            self.outbox.publish(self._inherited[at : at + BATCH])
+        await self._carry_out(self.cell.begin(), [])
+        while True:
+            await self._next_occasion()
+            if self.outbox.failed:
+                raise BusUnavailable("publishing failed")
+            if self._leaving:
+                await self._leave()
+            await self._bus.writable()
+            await self.outbox.drained(LIMIT)
+            inputs, self._inputs = self._inputs, []
+            if self._bus.connected_since != connected_since:
+                connected_since = self._bus.connected_since
+                inputs.insert(0, Reconnected())
+            deliveries = self._take()
+            good = []
+            for delivery in deliveries:
+                try:
+                    inputs.append(self._decoded(delivery))
+                    good.append(delivery)
+                except InvalidMessage as error:
+                    await self._park(delivery, str(error))
+            try:
+                decision = self.cell.decide(inputs, self._now())
+            except Exception as error:
+                await self._failed(good, error)
+            await self._carry_out(decision, good)
+
+    async def _next_occasion(self) -> None:
+        if not self._inbox and not self._inputs:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_at(self.cell.wake_at(self._now()), self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+        self._wake.clear()
+
+    def _take(self) -> list[Delivery]:
+        """The next batch. What was delivered before, to somebody who did not finish it, goes alone: if it
+        is the one that kills its handler, its neighbours are not blamed."""
+        batch: list[Delivery] = []
+        while self._inbox and len(batch) < BATCH:
+            if self._inbox[0].redelivered and batch:
+                break
+            batch.append(self._inbox.popleft())
+            if batch[0].redelivered:
+                break
+        self._room.set()
+        return batch
+
+    def _decoded(self, delivery: Delivery) -> Message:
+        if self._tries and self._tries.get(delivery.message_id, 0) >= TRIES:
+            raise InvalidMessage(f"{delivery.type}: its handling failed {TRIES} times")
+        message = decode(delivery.type, delivery.body)
+        return message
+
+    async def _failed(self, deliveries: list[Delivery], error: Exception) -> None:
+        ids = [delivery.message_id for delivery in deliveries]
+        log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
+        if len(deliveries) == 1:
+            self._tries[ids[0]] = self._tries.get(ids[0], 0) + 1
+        raise HandlerFailed(f"a decision failed on {len(deliveries)} messages: {error}")
+
+    async def _park(self, delivery: Delivery, reason: str) -> None:
+        """Put a message among the dead letters; acknowledged only once it is safe there."""
+        log.warning("dead-lettered", cell=self.cell.number, type=delivery.type, reason=reason)
+        letter = Outgoing(
+            to=addresses.dead(),
+            type=delivery.type,
+            body=delivery.body,
+            message_id=delivery.message_id or self._new_id(),
+            headers={"reason": reason[:500], "from": f"cell.{self.cell.number}"},
+        )
+        await self._bus.publish(letter)
+        self._consumer.acknowledge([delivery])
+        self._tries.pop(delivery.message_id, None)
+
+    async def _carry_out(self, decision: Decision, deliveries: list[Delivery]) -> None:
+        if decision.reclaim is not None:
+            raise Superseded(decision.reclaim)
+        # Confirmed entries ride along with the next commit; on an idle cell, with the next renewal's.
+        idle_trim = self.outbox.has_confirmed and self._clock.monotonic() - self._renewed >= RENEW_EVERY / 2
+        if decision.commits or idle_trim:
+            await self._commit_now(decision)
+        if deliveries:
+            self._consumer.acknowledge(deliveries)
+        self.outbox.publish(decision.outbox)
+        for hint in decision.hints:
+            self._publish_hint(hint)
+        for framework_id in decision.count_consumers:
+            self._spawn(self._count_consumers(framework_id))
+        for framework_id in decision.delete_queues:
+            self._spawn(self._delete_queues(framework_id))
+
+    async def _commit_now(self, decision: Decision) -> None:
+        trim = self.outbox.take_confirmed()
+        started = self._clock.monotonic()
+        await self._store.commit(
+            Commit(
+                cell=self.cell.number,
+                term=self.cell.term,
+                nonce=self._nonce,
+                number=self._commit + 1,
+                commit_id=self._new_id(),
+                writes=decision.writes,
+                outbox=decision.outbox,
+                trim=trim,
+            )
+        )
+        self._commit += 1
+        self._renewed = started
+
+    def _publish_hint(self, hint: Hint) -> None:
+        future = self._bus.publish(
+            outgoing(
+                hint.to,
+                hint.message,
+                self._new_id(),
+                mandatory=hint.mandatory,
+                persistent=False,
+                expiration=hint.expiration,
+                term=self.cell.term,
+            )
+        )
+        if hint.mandatory and hint.to.exchange is Exchange.OFFERS:
+            framework_id = hint.to.key.removeprefix("framework.")
+            future.add_done_callback(lambda done: self._offer_published(done, framework_id))
+
+    def _offer_published(self, future: asyncio.Future[bool], framework_id: str) -> None:
+        routed = not future.cancelled() and future.exception() is None and future.result()
+        if not routed:
+            self._inputs.append(OffersReturned(framework_id))
+            self._wake.set()
+
+    # -- small errands ----------------------------------------------------------------------------------
+
+    def _spawn(self, errand: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def _count_consumers(self, framework_id: str) -> None:
+        with contextlib.suppress(BusUnavailable):
+            count = await self._bus.consumers(Queue(QueueKind.FRAMEWORK_OFFERS, framework_id))
+            self._inputs.append(ConsumersCounted(framework_id, count))
+            self._wake.set()
+
+    async def _delete_queues(self, framework_id: str) -> None:
+        with contextlib.suppress(BusUnavailable):
+            for kind in (QueueKind.FRAMEWORK_OFFERS, QueueKind.FRAMEWORK_EVENTS):
+                await self._bus.delete(Queue(kind, framework_id))
+
+    async def _leave(self) -> None:
+        """The orderly end of a term. Whatever fails here only makes the hand-over slower."""
+        with contextlib.suppress(TimeoutError, Unavailable, Fenced):
+            async with asyncio.timeout(STEP_DOWN_TIME):
+                await self.outbox.drained()
+                if self.outbox.has_confirmed:
+                    await self._commit_now(Decision())
+                await self._store.release(self.cell.number, term=self.cell.term, nonce=self._nonce)
+        raise SteppingDown
+
+    def _now(self) -> Instant:
+        return Instant(self._clock.time(), self._clock.monotonic())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group that says most: tasks that fail together fail for one reason."""
+    flat: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(each.exceptions)
+        else:
+            flat.append(each)
+    order = (SteppingDown, Superseded, HandlerFailed, Fenced, StoreUnavailable, Unavailable, ConsumerClosed)
+    for kind in order:
+        for each in flat:
+            if isinstance(each, kind):
+                return each
+    return flat[0]
