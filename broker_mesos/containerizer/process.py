@@ -151,13 +151,15 @@ class ProcessContainerizer:
             else:
                 self._ended.add(told.task_id)
         if failed:
-            asyncio.get_running_loop().call_soon(self._on_events, failed)
+            asyncio.get_running_loop().call_soon(self._tell, failed)
         self._keeper = asyncio.create_task(self._keep_connected(), name="spawner-keeper")
         return recovered
 
     def launch(self, spec: LaunchSpec) -> None:
-        """Start a task; TaskStarted or StartFailed follows, then TaskExited. A repeat of an id that lives is
-        ignored."""
+        """Start a task; TaskStarted or StartFailed follows, then TaskExited.
+
+        An id that lives is not started twice; one whose outcome is not forgotten neither: that is told again.
+        """
         if spec.task_id in self._live:
             return
         try:
@@ -168,7 +170,7 @@ class ProcessContainerizer:
                 raise InvalidInput("a NUL character in the command or its environment")
         except InvalidInput as error:
             failed = StartFailed(spec.task_id, str(error))
-            asyncio.get_running_loop().call_soon(self._on_events, [failed])
+            asyncio.get_running_loop().call_soon(self._tell, [failed])
             return
         self._live[spec.task_id] = _Live(spec)
         self._ended.discard(spec.task_id)
@@ -281,8 +283,15 @@ class ProcessContainerizer:
                     events.append(StartFailed(record[1], record[2]))
             elif kind == "usage":
                 self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
+        self._tell(events)
+
+    def _tell(self, events: Sequence[ContainerEvent]) -> None:
         if events:
-            self._on_events(events)
+            try:
+                self._on_events(events)
+            except Exception:
+                # Not to be taken for a broken connection, which it would be inside of asyncio.
+                logger.exception("the handler of task events failed")
 
     def _on_exit(self, exited: TaskExited, events: list[ContainerEvent]) -> None:
         live = self._live.pop(exited.task_id, None)
@@ -319,8 +328,7 @@ class ProcessContainerizer:
                     logger.warning("the spawner runs task %s, which is not known", task_id)
                 else:
                     self._request(["forget", task_id])
-        if lost:
-            self._on_events(lost)
+        self._tell(lost)
 
     # -- the connection ----------------------------------------------------------------------------------
 
@@ -402,6 +410,10 @@ class ProcessContainerizer:
 
     def _start_spawner(self) -> str:
         """Blocks for some 50 ms. Returns the spawner's word: "ready", "locked" or what went wrong."""
+        env = dict(self._base_env)
+        if "BMESOS_SANDBOX" in os.environ:
+            # This agent is itself a task of another one, and so is our spawner.
+            env["BMESOS_SANDBOX"] = os.environ["BMESOS_SANDBOX"]
         try:
             self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(self._meta / "spawner.log", "ab") as log:
@@ -410,7 +422,7 @@ class ProcessContainerizer:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env=self._base_env,
+                    env=env,
                     start_new_session=True,
                 )
         except OSError as error:

@@ -43,7 +43,7 @@ from broker_mesos.containerizer.proctree import Process
 from broker_mesos.containerizer.spawner_link import SOCKET, AgentLink
 
 VERSION = 1
-SLICE = 8  # requests between two looks at the children and two writes of events
+SLICE = 4  # requests between two looks at the children and two writes of events
 FIRST_AGENT = 15.0  # seconds to wait for the agent that started us
 SWEEP_SHARE = 10  # a look at all processes that took t seconds is not repeated for 10 t
 RECHECK = 0.1  # seconds between two looks at trees that are being ended
@@ -79,6 +79,8 @@ class Spawner:
         self._killing = 0  # running tasks with a kill_at
         self._sweep_due = False
         self._sweep_not_before = 0.0
+        self._everywhere = False  # there may be orphans that are not our children
+        self._journal_fails = False
         self._end_grace: float | None = None
         self._said_bye = False
 
@@ -149,6 +151,7 @@ class Spawner:
             os.close(fd)
             return False
         entry.pidfd = fd
+        self._everywhere = True
         self._adopted[fd] = entry
         self._running[entry.pid] = entry
         self._epoll.register(fd, select.EPOLLIN)
@@ -269,9 +272,12 @@ class Spawner:
                 self._records.clear()
                 if self._journal.is_long(len(self._tasks)):
                     self._journal.compact(self._tasks.values())
+                self._journal_fails = False
             except OSError as error:
-                # Disk full: keep them for the next round. Telling the agent is the better half.
-                log(f"journal: {error}")
+                # Disk full: they are kept for the next round. Telling the agent is the better half.
+                if not self._journal_fails:
+                    log(f"journal: {error}")
+                self._journal_fails = True
         if self._events or self._link.unsent:
             self._link.send(self._events)
             self._events.clear()
@@ -432,16 +438,15 @@ class Spawner:
             other = processes.get(entry.pid)
             if other is None or other.ticks == entry.ticks:  # else the number is another process' by now
                 mains.setdefault(entry.pid, entry.task_id)
-        everywhere = bool(self._adopted) or any(entry.pidfd >= 0 for entry in self._ending.values())
-        return proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=everywhere)
+        return proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=self._everywhere)
 
     def _sweep(self) -> None:
         """Signal trees that are to end, and whatever outlived its task's main process."""
         began = time.monotonic()
         self._sweep_due = False
-        if not self._killing and not self._ending:
+        if not self._killing and not self._ending and not self._everywhere:
             children = proctree.children(self._pid)
-            if children is not None and not self._adopted and all(pid in self._running for pid in children):
+            if children is not None and all(pid in self._running for pid in children):
                 self._sweep_not_before = began + SWEEP_SHARE * (time.monotonic() - began)
                 return
         ours, others = self._owners(proctree.scan())
@@ -470,5 +475,6 @@ class Spawner:
                     proctree.send(process, signal.SIGKILL)
                     self._sweep_due = True
         self._sweep_due = self._sweep_due or bool(self._ending)
+        self._everywhere = self._everywhere and bool(self._adopted or self._sweep_due)
         now = time.monotonic()
         self._sweep_not_before = now + max(SWEEP_SHARE * (now - began), RECHECK / 2)

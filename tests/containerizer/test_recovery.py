@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -49,11 +50,14 @@ async def dead_agent(work_dir: Path, *commands: str) -> tuple[dict[str, int], in
     return pids, spawner
 
 
-def release(work_dir: Path, name: str) -> None:
-    """Lets a task go on that waits for `cat < NAME` on a pipe."""
-    fd = os.open(work_dir / name, os.O_RDWR)
-    os.write(fd, b"go\n")
-    os.close(fd)
+async def release(work_dir: Path, name: str) -> None:
+    """Lets a task go on that `waits`, as soon as it does."""
+
+    def write() -> None:
+        with open(work_dir / name, "w") as pipe:  # waits for the reader
+            pipe.write("go\n")
+
+    await asyncio.wait_for(asyncio.to_thread(write), 30)
 
 
 def waits(work_dir: Path, name: str) -> str:
@@ -67,7 +71,7 @@ async def test_tasks_outlive_a_killed_agent_and_the_next_one_learns_their_exit_c
 ) -> None:
     early, late = waits(work_dir, "early"), waits(work_dir, "late")
     pids, spawner = await dead_agent(work_dir, f"{early}; exit 7", f"{late}; exit 8")
-    release(work_dir, "early")
+    await release(work_dir, "early")
     await gone(pids["t0"])
 
     runner = make_runner()
@@ -76,7 +80,7 @@ async def test_tasks_outlive_a_killed_agent_and_the_next_one_learns_their_exit_c
     assert set(recovered) == {"t0", "t1"} and recovered["t1"].running and recovered["t1"].started_at > 0
     ended = recovered["t0"].exited or await runner.outcome("t0")
     assert isinstance(ended, TaskExited) and (ended.exit_code, ended.signal) == (7, None)
-    release(work_dir, "late")
+    await release(work_dir, "late")
     outcome = await runner.outcome("t1")
     assert isinstance(outcome, TaskExited) and outcome.exit_code == 8
     assert [type(e) for e in runner.of("t1")] == [TaskExited]
@@ -151,7 +155,7 @@ async def test_a_killed_spawner_is_replaced_and_no_task_is_lost_or_run_twice(
     known = [e for e in runner.events if isinstance(e, TaskExited) and e.exit_code == 0]
     assert len(known) >= 40 and {e.exit_code for e in runner.events if isinstance(e, TaskExited)} <= {0, None}
     assert not [e for e in runner.of("long") if isinstance(e, TaskExited)]
-    release(work_dir, "pipe")
+    await release(work_dir, "pipe")
     outcome = await runner.outcome("long")
     assert isinstance(outcome, TaskExited) and outcome.exit_code in (6, None) and outcome.signal is None
     assert runner.file("long", "stdout").read_text() == "run\n"
@@ -168,6 +172,47 @@ async def test_a_tree_is_killed_whole_also_after_its_spawner_was_killed(
     outcome = await runner.outcome("a")
     assert isinstance(outcome, TaskExited) and outcome.exit_code is None
     await gone(started.pid, *pids)
+
+
+async def test_the_end_of_a_task_ends_what_it_left_behind_also_after_its_spawner_was_killed(
+    work_dir: Path, runner: Runner
+) -> None:
+    wait = waits(work_dir, "pipe")
+    runner.launch("a", f"(setsid sh -c 'echo $$; exec sleep 1000' &); {wait}; exit 6", shell=True)
+    pid = int((await runner.lines("a", 1))[0])
+    first = runner.containerizer.spawner_pid
+    os.kill(first, signal.SIGKILL)
+    runner.launch("b", "true")
+    await runner.outcome("b")
+    os.kill(pid, 0)
+    await release(work_dir, "pipe")
+    assert isinstance(await runner.outcome("a"), TaskExited)
+    await gone(pid)
+
+
+async def test_a_full_disk_fails_starts_but_spares_what_runs(work_dir: Path, runner: Runner) -> None:
+    wait = waits(work_dir, "pipe")
+    runner.launch("long", f"{wait}; exit 6", shell=True)
+    await runner.started("long")
+    size = os.path.getsize(work_dir / "meta" / "tasks.journal")
+    # The spawner may write ten bytes more, so that its next line is torn.
+    resource.prlimit(
+        runner.containerizer.spawner_pid, resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY)
+    )
+    runner.launch("refused", "true")
+    failed = await runner.outcome("refused")
+    assert isinstance(failed, StartFailed) and "journal" in failed.message
+    await release(work_dir, "pipe")
+    outcome = await runner.outcome("long")
+    assert isinstance(outcome, TaskExited) and outcome.exit_code == 6
+
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(runner.containerizer.spawner_pid, resource.RLIMIT_FSIZE, unlimited)
+    runner.launch("after", "true")
+    assert isinstance(await runner.outcome("after"), TaskExited)
+    _, entries, bad = load(str(work_dir / "meta" / "tasks.journal"))
+    assert bad == 0 and set(entries) == {"long", "refused", "after"}
+    assert entries["long"].ended is not None and entries["long"].ended[0] == 6
 
 
 async def test_killing_the_spawner_again_and_again_leaves_every_task_reported_once(

@@ -1,0 +1,174 @@
+"""A containerizer without processes, for tests and simulated agents."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+from broker_mesos.errors import InvalidInput, NotFound
+from broker_mesos.ports import (
+    Chunk,
+    Clock,
+    ContainerEvent,
+    LaunchSpec,
+    OnContainerEvents,
+    Recovered,
+    StartFailed,
+    TaskExited,
+    TaskStarted,
+)
+
+
+class Ending(NamedTuple):
+    """How a task ends by itself: ``after`` seconds of the event loop's time."""
+
+    after: float
+    exit_code: int = 0
+
+
+Plan = Callable[[LaunchSpec], Ending | str | None]
+"""What becomes of a task: an Ending, a reason why it cannot start, or None: it runs until told."""
+
+
+class _Task:
+    __slots__ = ("exited", "failed", "started_at", "timer")
+
+    def __init__(self) -> None:
+        self.started_at = 0.0
+        self.exited: TaskExited | None = None
+        self.failed: str | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class FakeContainerizer:
+    """Tasks that end when told, or as planned. It stands for the machine: it outlives agents, each of which
+    connects with ``for_agent``.
+
+    ``on_launch`` sees every launch that starts a task.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        plan: Plan = lambda spec: None,
+        *,
+        on_launch: Callable[[LaunchSpec], None] = lambda spec: None,
+    ) -> None:
+        self._clock = clock
+        self._plan = plan
+        self._on_launch = on_launch
+        self._on_events: OnContainerEvents | None = None
+        self._tasks: dict[str, _Task] = {}
+        self._files: dict[tuple[str, str], bytearray] = {}
+        self._events: list[ContainerEvent] = []
+        self._pid = 0
+        self.stubborn = False
+        """Tasks survive SIGTERM, and end after the grace."""
+
+    def for_agent(self, on_events: OnContainerEvents) -> FakeContainerizer:
+        """A new agent process takes over; the one before hears nothing more."""
+        self._on_events = on_events
+        self._events.clear()
+        return self
+
+    @property
+    def running(self) -> list[str]:
+        """Ids of the tasks that run."""
+        return [task_id for task_id, task in self._tasks.items() if task.exited is None and not task.failed]
+
+    def end(self, task_id: str, exit_code: int | None = 0, signal_number: int | None = None) -> None:
+        """A task's process ends now; ignored if it does not run."""
+        task = self._tasks.get(task_id)
+        if task is None or task.exited is not None or task.failed:
+            return
+        if task.timer is not None:
+            task.timer.cancel()
+            task.timer = None
+        task.exited = TaskExited(task_id, exit_code, signal_number, self._clock.time())
+        self._tell(task.exited)
+
+    def write(self, task_id: str, data: bytes, name: str = "stdout") -> None:
+        """A task writes to a file in its sandbox."""
+        self._files.setdefault((task_id, name), bytearray()).extend(data)
+
+    def reboot(self) -> None:
+        """As a machine that restarts: everything that ran is gone, nobody saw how."""
+        self._on_events = None
+        for task_id in self.running:
+            self.end(task_id, None, None)
+
+    # -- Containerizer ------------------------------------------------------------------------------------
+
+    async def start(self) -> list[Recovered]:
+        recovered = []
+        for task_id, task in self._tasks.items():
+            if task.failed:
+                self._tell(StartFailed(task_id, task.failed))
+            else:
+                recovered.append(Recovered(task_id, task.exited is None, task.started_at, task.exited))
+        return recovered
+
+    def launch(self, spec: LaunchSpec) -> None:
+        if spec.task_id in self._tasks:
+            return
+        task = self._tasks[spec.task_id] = _Task()
+        plan = self._plan(spec)
+        if isinstance(plan, str):
+            task.failed = plan
+            self._tell(StartFailed(spec.task_id, plan))
+            return
+        self._on_launch(spec)
+        self._pid += 1
+        task.started_at = self._clock.time()
+        self._tell(TaskStarted(spec.task_id, self._pid, task.started_at))
+        if plan is not None:
+            loop = asyncio.get_running_loop()
+            task.timer = loop.call_later(plan.after, self.end, spec.task_id, plan.exit_code)
+
+    def kill(self, task_id: str, grace: float) -> None:
+        if not self.stubborn:
+            self.end(task_id, None, signal.SIGTERM)
+        else:
+            asyncio.get_running_loop().call_later(grace, self.end, task_id, None, signal.SIGKILL)
+
+    def forget(self, task_id: str) -> None:
+        task = self._tasks.get(task_id)
+        if task is not None and (task.exited is not None or task.failed):
+            del self._tasks[task_id]
+
+    async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InvalidInput(f"{name!r} is not the relative name of a file in the sandbox")
+        data = self._files.get((task_id, name))
+        if data is None:
+            if task_id in self._tasks and name in ("stdout", "stderr"):
+                return Chunk(b"", offset, 0)
+            raise NotFound(f"no file {name!r} in a sandbox of task {task_id} on this agent")
+        return Chunk(bytes(data[offset : offset + length]), offset, len(data))
+
+    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
+        swept = {task_id for task_id, _ in self._files if task_id not in self._tasks}
+        self._files = {key: data for key, data in self._files.items() if key[0] not in swept}
+        return sorted(swept)
+
+    async def stop(self, *, kill_tasks: bool) -> None:
+        if kill_tasks:
+            for task_id in self.running:
+                self.end(task_id, None, signal.SIGKILL)
+            self._deliver()
+        self._on_events = None
+
+    def _tell(self, event: ContainerEvent) -> None:
+        """Events of one turn of the event loop come together, in the next one."""
+        if self._on_events is None:
+            return
+        if not self._events:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._events.append(event)
+
+    def _deliver(self) -> None:
+        events, self._events = self._events, []
+        if events and self._on_events is not None:
+            self._on_events(events)
