@@ -1,0 +1,261 @@
+"""Settings: flag > ``BMESOS_*`` variable > ``./bmesos.toml`` > default.
+
+Secrets may come from files: ``BMESOS_BROKER_URL_FILE`` names a file with the broker's URL, and so for
+``BMESOS_STORE_URL_FILE`` and ``BMESOS_URL_FILE``. URLs are held as ``SecretStr``, and :func:`redact` takes
+the password out of whatever is shown to people.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from broker_mesos.errors import InvalidInput
+
+PREFIX = "BMESOS_"
+CONFIG_FILE = Path("bmesos.toml")
+DEFAULT_URL = "http://127.0.0.1:5050"
+DEFAULT_CELLS = 4
+"""Cells of a new cluster, when nobody says otherwise."""
+
+_SECRETS = ("url", "broker_url", "store_url")
+_PASSWORD = re.compile(r"(://[^:@/?#]*):.*@", re.DOTALL)
+_QUERY_PASSWORD = re.compile(r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
+_DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "http": 80, "https": 443}
+
+
+def redact(url: str) -> str:
+    """The URL without its password, for logs and errors. Safe on text that is not a URL."""
+    return _QUERY_PASSWORD.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+
+
+def endpoint(url: str) -> str:
+    """``host:port`` of a URL, for errors; IPv6 hosts in brackets."""
+    parts = urlsplit(url)
+    host = parts.hostname or "127.0.0.1"
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_url(url: str, schemes: tuple[str, ...], example: str) -> str:
+    """The URL, or ValueError in one line, without its password, if it cannot be one of ``schemes``."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not close
+        usable = False
+    if not usable:
+        # Not even redacted: what is not a URL may have its password anywhere.
+        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"not a {wanted} URL: write it as {example}")
+    return url
+
+
+def _url(*schemes: str, example: str) -> AfterValidator:
+    def check(secret: SecretStr) -> SecretStr:
+        check_url(secret.get_secret_value(), schemes, example)
+        return secret
+
+    return AfterValidator(check)
+
+
+ClientUrl = Annotated[SecretStr, _url("http", "https", "amqp", "amqps", example=DEFAULT_URL)]
+BrokerUrl = Annotated[SecretStr, _url("amqp", "amqps", example="amqp://user:password@host:5672/")]
+StoreUrl = Annotated[SecretStr, _url("redis", "rediss", example="redis://:password@host:6379/0")]
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Settings(BaseSettings):
+    """All settings of daemons and clients; build them with :func:`load`. Times are seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, validate_default=False
+    )
+
+    cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "default"
+    """Keeps clusters on the same servers apart."""
+    url: ClientUrl = SecretStr(DEFAULT_URL)
+    """Where a client finds the cluster: ``http://`` (``bmesos local`` or ``bmesos web``), or ``amqp://``."""
+    broker_url: BrokerUrl | None = None
+    store_url: StoreUrl | None = None
+    cells: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """None: what the cluster has; 4 for a new one."""
+    connect_timeout: Seconds = 10.0
+    """How long a daemon tries to reach its servers when it starts."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    # The time limits of the design, section 6. The first block is `core.limits.Limits`, name by name.
+    agent_beat: Seconds = 5.0
+    agent_missed: Count = 5
+    framework_beat: Seconds = 2.0
+    framework_missed: Count = 5
+    offer_timeout: Seconds = 10.0
+    consumer_check: Seconds = 0.3
+    refuse: Seconds = 5.0
+    allocation: Seconds = 1.0
+    completed: Count = 1_000
+
+    store_silence: Seconds = 3.0
+    """An owner without an answer from Redis for so long stops acting."""
+    master_heartbeat: Seconds = 2.0
+    """AMQP heartbeat of masters: how soon a frozen one is found."""
+    agent_heartbeat: Seconds = 10.0
+    """AMQP heartbeat of agents, frameworks and clients."""
+    kill_grace: Seconds = 3.0
+    """Between SIGTERM and SIGKILL, where a task does not say."""
+    outcomes_kept: Seconds = 600.0
+    """How long an agent remembers outcomes after they were acknowledged."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, variables, files that variables name, then (below) the file's values and defaults."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    def limits(self) -> dict[str, Any]:
+        """The arguments of ``core.limits.Limits``."""
+        names = (
+            "agent_beat",
+            "agent_missed",
+            "framework_beat",
+            "framework_missed",
+            "offer_timeout",
+            "consumer_check",
+            "refuse",
+            "allocation",
+            "completed",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def need_broker(self) -> str:
+        """The broker's URL, or InvalidInput that says how to give one."""
+        if self.broker_url is None:
+            raise InvalidInput(
+                "no broker is named: set BMESOS_BROKER_URL (amqp://user:password@host:5672/) or give "
+                "--broker-url; without servers of your own, start `bmesos local`"
+            )
+        return self.broker_url.get_secret_value()
+
+    def need_store(self) -> str:
+        """The store's URL, or InvalidInput that says how to give one."""
+        if self.store_url is None:
+            raise InvalidInput(
+                "no store is named: set BMESOS_STORE_URL (redis://host:6379/0) or give --store-url; "
+                "without servers of your own, start `bmesos local`"
+            )
+        return self.store_url.get_secret_value()
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """``BMESOS_BROKER_URL_FILE=/run/secrets/broker``: the value is the file's text, stripped."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in _SECRETS:
+            variable = _variable(name) + "_FILE"
+            path = _environ(variable)
+            if not path:
+                continue
+            if _environ(_variable(name)):
+                raise InvalidInput(f"both {_variable(name)} and {variable} are set: keep one")
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidInput(f"{variable}: cannot read {path}: {_reason(error)}") from None
+        return found
+
+
+def load(config: Path | None = None, **flags: Any) -> Settings:
+    """The settings of this process. Flags that are None count as not given.
+
+    ``config`` is a TOML file that must exist; None is ``./bmesos.toml`` if there is one. Raises InvalidInput,
+    in one line that names the flag, variable or file the bad value came from.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    path = config if config is not None else CONFIG_FILE
+    stored = _read(path, required=config is not None)
+    for name in stored:
+        if name not in Settings.model_fields:
+            raise InvalidInput(f"{path}: unknown setting {name!r}{_similar(name)}")
+    above = {name for name in stored if name in given or _from_environment(name)}
+    values = {**{name: value for name, value in stored.items() if name not in above}, **given}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = str(finding["loc"][0]) if finding["loc"] else ""
+        what = str(finding["msg"]).removeprefix("Value error, ")
+        if name == "cluster":
+            what = "use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'"
+        raise InvalidInput(f"{_source(name, given, stored, path)}: {what}") from None
+
+
+def _source(name: str, given: Mapping[str, Any], stored: Mapping[str, Any], path: Path) -> str:
+    if name in given:
+        return f"--{name.replace('_', '-')}"
+    if _environ(_variable(name)):
+        return _variable(name)
+    if _environ(_variable(name) + "_FILE"):
+        return f"{_variable(name)}_FILE"
+    return f"{path}: {name}" if name in stored else name
+
+
+def _read(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        if required:
+            raise InvalidInput(f"no such settings file: {path}") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is not TOML: {error}") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {_reason(error)}") from None
+
+
+def _similar(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _environ(variable: str) -> str:
+    # Variables match in any case, as pydantic-settings reads them; errors name the usual spelling.
+    value = os.environ.get(variable)
+    if value is None:
+        value = next((text for key, text in os.environ.items() if key.upper() == variable), "")
+    return value
+
+
+def _from_environment(name: str) -> bool:
+    variable = _variable(name)
+    return bool(_environ(variable)) or (name in _SECRETS and bool(_environ(f"{variable}_FILE")))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "it is not text"

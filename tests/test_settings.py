@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from broker_mesos.core.limits import Limits
+from broker_mesos.errors import InvalidInput
+from broker_mesos.settings import Settings, endpoint, load, redact
+
+
+@pytest.fixture(autouse=True)
+def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    import os
+
+    for name in list(os.environ):
+        if name.upper().startswith("BMESOS_"):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def test_a_flag_goes_before_a_variable_before_the_file_before_the_default(
+    empty_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().offer_timeout == 10.0
+    (empty_place / "bmesos.toml").write_text('offer_timeout = 20\ncluster = "lab"\n')
+    assert load().offer_timeout == 20.0
+    monkeypatch.setenv("BMESOS_OFFER_TIMEOUT", "30")
+    assert load().offer_timeout == 30.0
+    assert load(offer_timeout=40).offer_timeout == 40.0
+    assert load(offer_timeout=None).offer_timeout == 30.0
+    assert load().cluster == "lab"
+
+
+def test_the_defaults_are_those_of_the_cell() -> None:
+    settings = load()
+    assert Limits(**settings.limits()) == Limits()
+    assert set(settings.limits()) == {each.name for each in fields(Limits)} & set(Settings.model_fields)
+    assert settings.url.get_secret_value() == "http://127.0.0.1:5050"
+    assert settings.cells is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BMESOS_OFFER_TIMEOUT", "soon"),
+        ("BMESOS_OFFER_TIMEOUT", "-1"),
+        ("BMESOS_AGENT_BEAT", "nan"),
+        ("BMESOS_CELLS", "0"),
+        ("BMESOS_CLUSTER", "a/b"),
+        ("BMESOS_BROKER_URL", "http://x:y@z"),
+        ("BMESOS_BROKER_URL", "amqp://host:port/"),
+        ("BMESOS_STORE_URL", "redis://"),
+        ("BMESOS_URL", "127.0.0.1:5050"),
+        ("BMESOS_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_bad_variable_is_named_in_one_line(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidInput) as caught:
+        load()
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_flag_and_a_bad_line_of_the_file_are_named(empty_place: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"^--offer-timeout: "):
+        load(offer_timeout="x")
+    file = empty_place / "bmesos.toml"
+    file.write_text("offer_timeout = -3\n")
+    with pytest.raises(InvalidInput, match=r"^bmesos\.toml: offer_timeout: "):
+        load()
+    file.write_text("ofer_timeout = 3\n")
+    with pytest.raises(InvalidInput, match="unknown setting 'ofer_timeout'; did you mean 'offer_timeout'"):
+        load()
+    file.write_text("offer_timeout = \n")
+    with pytest.raises(InvalidInput, match=r"bmesos\.toml is not TOML"):
+        load()
+    with pytest.raises(InvalidInput, match="no such settings file"):
+        load(Path("absent.toml"))
+
+
+def test_a_secret_comes_from_the_file_that_a_variable_names(
+    empty_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = empty_place / "secret"
+    secret.write_text("amqp://me:hush@broker:5672/\n")
+    (empty_place / "bmesos.toml").write_text('broker_url = "amqp://other/"\n')
+    monkeypatch.setenv("BMESOS_BROKER_URL_FILE", str(secret))
+    settings = load()
+    assert settings.need_broker() == "amqp://me:hush@broker:5672/"
+    assert "hush" not in repr(settings) and "hush" not in str(settings)
+    secret.write_text("amqp:/hush")
+    with pytest.raises(InvalidInput, match=r"^BMESOS_BROKER_URL_FILE: ") as caught:
+        load()
+    assert "hush" not in str(caught.value)
+    monkeypatch.setenv("BMESOS_BROKER_URL_FILE", str(empty_place / "absent"))
+    with pytest.raises(InvalidInput, match=r"BMESOS_BROKER_URL_FILE: cannot read .*absent: No such file"):
+        load()
+    monkeypatch.setenv("BMESOS_BROKER_URL", "amqp://b/")
+    with pytest.raises(InvalidInput, match="keep one"):
+        load()
+
+
+def test_what_is_needed_and_missing_is_an_error_with_the_next_step() -> None:
+    with pytest.raises(InvalidInput, match="BMESOS_BROKER_URL"):
+        load().need_broker()
+    with pytest.raises(InvalidInput, match="BMESOS_STORE_URL"):
+        load().need_store()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://me:hush@host:1/v", "amqp://me:***@host:1/v"),
+        ("redis://:hu@sh/x@host:1/0", "redis://:***@host:1/0"),
+        ("redis://host/0?password=hush&db=1", "redis://host/0?password=***&db=1"),
+        ("http://127.0.0.1:5050", "http://127.0.0.1:5050"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+def test_an_endpoint_is_host_and_port() -> None:
+    assert endpoint("amqp://me:x@rabbit/") == "rabbit:5672"
+    assert endpoint("http://[::1]:5050/") == "[::1]:5050"
