@@ -1,0 +1,355 @@
+"""What a driver says to the cells: answers to offers, kills, questions, acknowledgements."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.messages import (
+    MAX_BODY,
+    Accept,
+    Acknowledge,
+    Call,
+    Decline,
+    FrameworkInfo,
+    Kill,
+    Offer,
+    Reconcile,
+    Settle,
+    TaskInfo,
+    TaskStatus,
+)
+from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.errors import InvalidInput
+from broker_mesos.ports import Bus, Clock, NewId, Outgoing, outgoing
+from broker_mesos.sdk.tracking import Bounded, ClaimBook, HeldOffer, OfferBook, QuestionBook
+
+if TYPE_CHECKING:
+    from broker_mesos.sdk.driver import DriverSettings
+
+T = TypeVar("T")
+
+CHUNK = 1_000
+"""Task ids in one message: far below the limit of a body."""
+
+
+class Calls:
+    """Builds and sends the calls of one framework process, and remembers what is unanswered."""
+
+    def __init__(
+        self, framework: FrameworkInfo, bus: Bus, clock: Clock, new_id: NewId, settings: DriverSettings
+    ) -> None:
+        self.cells = 0
+        self.offers = OfferBook(settings.remember)
+        self.questions = QuestionBook(settings.remember)
+        self.on_local: Callable[[Sequence[TaskStatus]], None] = lambda statuses: None
+        self._framework = framework
+        self._bus = bus
+        self._clock = clock
+        self._new_id = new_id
+        self._settings = settings
+        self._claims = ClaimBook(settings.remember)
+        self._agents: Bounded[str, str] = Bounded(settings.remember)
+        self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
+        self._kills: dict[str, int | None] = {}
+        self._acknowledgements: defaultdict[int, dict[str, None]] = defaultdict(dict)
+        self._flushing = False
+        self._under_way: set[asyncio.Future[bool]] = set()
+
+    # -- answers to offers ----------------------------------------------------------------------------
+
+    def accept(
+        self, offers: Sequence[Offer | str], tasks: Sequence[TaskInfo], refuse_seconds: float | None
+    ) -> asyncio.Future[bool]:
+        """See Driver.accept."""
+        _check_filter(refuse_seconds)
+        if not tasks:
+            return self.decline(offers, refuse_seconds)
+        ids = list(dict.fromkeys(_offer_id(offer) for offer in offers))
+        held = self._held(offers)
+        task_ids = [task.task_id for task in tasks]
+        if len(set(task_ids)) != len(task_ids):
+            raise InvalidInput("two of these tasks have the same id; each task needs an id of its own")
+        if len({offer.agent_id for offer in held}) > 1:
+            raise InvalidInput("these offers are of several agents; accept those of one agent at a time")
+        if not held:
+            return self._accept_of_nothing(task_ids)
+        cell, agent_id = held[0].cell, held[0].agent_id
+        call = Accept(
+            framework_id=self._framework.framework_id,
+            offer_ids=tuple(ids),
+            tasks=tuple(tasks),
+            refuse_seconds=refuse_seconds,
+        )
+        out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
+        if len(out.body) > MAX_BODY:
+            raise InvalidInput(
+                f"{len(tasks)} tasks take {len(out.body)} bytes in one message, {MAX_BODY} are allowed; "
+                "accept with fewer tasks"
+            )
+        self.offers.remove(ids)
+        for task_id in task_ids:
+            self._agents[task_id] = agent_id
+        if self._settings.settle:
+            due = self._clock.monotonic() + 1.5 * self._settings.offer_timeout
+            self._claims.add(task_ids, ids[0], cell, due)
+        future = self._publish(out)
+        if self._settings.settle:
+            future.add_done_callback(partial(self._accepted, task_ids))
+        return future
+
+    def decline(self, offers: Sequence[Offer | str], refuse_seconds: float | None) -> asyncio.Future[bool]:
+        """See Driver.decline. Everything of one turn of the loop travels together."""
+        _check_filter(refuse_seconds)
+        by_cell: defaultdict[int, list[str]] = defaultdict(list)
+        for offer in offers:
+            for held in self._held([offer]):
+                by_cell[held.cell].append(_offer_id(offer))
+        futures = []
+        for cell, ids in by_cell.items():
+            self.offers.remove(ids)
+            collected, waiters = self._declines.setdefault((cell, refuse_seconds), ([], []))
+            collected.extend(ids)
+            future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            waiters.append(future)
+            futures.append(future)
+            self._flush_soon()
+        return _all(futures)
+
+    def return_offers(self) -> None:
+        """Decline all that is in hand, without a filter: somebody else may use it at once."""
+        for ids in self.offers.all_by_cell().values():
+            self.decline(ids, 0.0)
+
+    def _accepted(self, task_ids: Sequence[str], future: asyncio.Future[bool]) -> None:
+        if future.cancelled() or future.exception() is not None or not future.result():
+            self._claims.hasten(task_ids, self._clock.monotonic())
+
+    def _accept_of_nothing(self, task_ids: Sequence[str]) -> asyncio.Future[bool]:
+        if self._settings.settle:
+            self.on_local(
+                [
+                    TaskStatus(
+                        task_id=task_id,
+                        state=TaskState.DROPPED,
+                        uuid=self._new_id(),
+                        framework_id=self._framework.framework_id,
+                        reason=Reason.INVALID_OFFERS,
+                        message="its offer has ended",
+                        timestamp=self._clock.time(),
+                    )
+                    for task_id in task_ids
+                ]
+            )
+        return _all([], result=False)
+
+    def _held(self, offers: Iterable[Offer | str]) -> list[HeldOffer]:
+        found = []
+        for offer in offers:
+            if isinstance(offer, Offer):
+                found.append(HeldOffer(offer.cell, offer.agent_id, 0.0))
+            elif (held := self.offers.get(offer)) is not None:
+                found.append(held)
+        return found
+
+    # -- other calls ----------------------------------------------------------------------------------
+
+    def kill(self, task_id: str, agent_id: str | None) -> None:
+        """See Driver.kill."""
+        agent_id = agent_id or self._agents.get(task_id)
+        self._kills[task_id] = cell_of(agent_id, self.cells) if agent_id and self.cells else None
+        self._flush_soon()
+        if self._kills[task_id] is None:
+            self.reconcile([task_id])  # so that a kill of what nobody knows has an answer, too
+
+    def reconcile(self, tasks: Sequence[TaskStatus | str]) -> None:
+        """See Driver.reconcile."""
+        if not tasks:
+            self._send(None, Reconcile(framework_id=self._framework.framework_id))
+            return
+        by_cell: defaultdict[int | None, list[str]] = defaultdict(list)
+        for task in tasks:
+            task_id, agent_id = (task, "") if isinstance(task, str) else (task.task_id, task.agent_id)
+            agent_id = agent_id or self._agents.get(task_id, "")
+            by_cell[cell_of(agent_id, self.cells) if agent_id and self.cells else None].append(task_id)
+        for cell, task_ids in by_cell.items():
+            if cell is None and self._framework.competing:
+                # The cells' answers would come to different processes, and nobody could count them.
+                for chunk in _chunks(task_ids):
+                    self._send(
+                        None,
+                        Reconcile(
+                            framework_id=self._framework.framework_id,
+                            task_ids=tuple(chunk),
+                            answer_unknown=False,
+                        ),
+                    )
+                continue
+            now = self._clock.monotonic()
+            for task_id in task_ids:
+                self.questions.ask(task_id, set(range(self.cells)) if cell is None else {cell}, now)
+        self._flush_soon()
+
+    def acknowledge(self, cell: int, task_id: str) -> None:
+        """A terminal status is safe; said when its delivery is settled: ``flush_acknowledgements``."""
+        self._acknowledgements[cell][task_id] = None
+
+    def heard(self, status: TaskStatus) -> None:
+        """Learn from a status."""
+        self._claims.heard(status.task_id)
+        if status.state.terminal:
+            self._agents.pop(status.task_id, None)
+            self._kills.pop(status.task_id, None)
+        elif status.agent_id:
+            self._agents[status.task_id] = status.agent_id
+
+    # -- sending --------------------------------------------------------------------------------------
+
+    def flush_acknowledgements(self) -> None:
+        """What was settled with the broker may be acknowledged to the cells, in this turn of the loop."""
+        if self._acknowledgements:
+            self._flush_soon()
+
+    def tick(self) -> None:
+        """Once a second: ask again what stays unanswered, forget what has ended."""
+        now = self._clock.monotonic()
+        self.offers.expire(now - 2 * self._settings.offer_timeout)
+        framework_id = self._framework.framework_id
+        for cell, claims in self._claims.take_due(now, now + self._settings.offer_timeout).items():
+            for chunk in _chunks(claims):
+                task_ids = [task_id for task_id, _ in chunk]
+                future = self._send(cell, Settle(framework_id=framework_id, claims=tuple(chunk)))
+                future.add_done_callback(partial(self._accepted, task_ids))
+        self._ask()
+        if self._kills:
+            self._flush_soon()
+
+    def reconnected(self) -> None:
+        """The queues were lost: answers may have gone to nobody."""
+        self.questions.hasten(self._clock.monotonic())
+
+    async def drain(self, timeout: float) -> None:
+        """Send what is collected, and wait for the broker to have it."""
+        self._flush()
+        if self._under_way:
+            await asyncio.wait(list(self._under_way), timeout=timeout)
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        framework_id = self._framework.framework_id
+        declines, self._declines = self._declines, {}
+        for (cell, refuse_seconds), (ids, waiters) in declines.items():
+            sent = [
+                self._send(
+                    cell,
+                    Decline(framework_id=framework_id, offer_ids=tuple(chunk), refuse_seconds=refuse_seconds),
+                )
+                for chunk in _chunks(ids)
+            ]
+            _all(sent).add_done_callback(partial(_tell, waiters))
+        self._flush_kills()
+        acknowledgements, self._acknowledgements = self._acknowledgements, defaultdict(dict)
+        for cell, task_ids in acknowledgements.items():
+            for chunk in _chunks(list(task_ids)):
+                self._send(cell, Acknowledge(framework_id=framework_id, task_ids=tuple(chunk)))
+        self._ask()
+
+    def _flush_kills(self) -> None:
+        kills, self._kills = self._kills, {}
+        by_cell: defaultdict[int | None, list[str]] = defaultdict(list)
+        for task_id, cell in kills.items():
+            by_cell[cell].append(task_id)
+        for cell, task_ids in by_cell.items():
+            for chunk in _chunks(task_ids):
+                call = Kill(
+                    framework_id=self._framework.framework_id,
+                    task_ids=tuple(chunk),
+                    answer_unknown=cell is not None,
+                )
+                future = self._send(cell, call)
+                future.add_done_callback(partial(self._killed, chunk, cell))
+
+    def _killed(self, task_ids: Sequence[str], cell: int | None, future: asyncio.Future[bool]) -> None:
+        if future.cancelled() or future.exception() is not None or not future.result():
+            for task_id in task_ids:  # the next tick says it again
+                self._kills.setdefault(task_id, cell)
+
+    def _ask(self) -> None:
+        now = self._clock.monotonic()
+        for cell, task_ids in self.questions.take_due(now, now + self._settings.offer_timeout).items():
+            for chunk in _chunks(task_ids):
+                self._send(cell, Reconcile(framework_id=self._framework.framework_id, task_ids=tuple(chunk)))
+
+    def _send(self, cell: int | None, call: Call) -> asyncio.Future[bool]:
+        return self._publish(outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True))
+
+    def _publish(self, out: Outgoing) -> asyncio.Future[bool]:
+        future = self._bus.publish(out)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+
+def _offer_id(offer: Offer | str) -> str:
+    return offer if isinstance(offer, str) else offer.offer_id
+
+
+def _check_filter(refuse_seconds: float | None) -> None:
+    if refuse_seconds is not None and not (0 <= refuse_seconds < math.inf):
+        raise InvalidInput(f"refuse_seconds is {refuse_seconds:g}; give seconds from 0 up, or None")
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
+
+
+def _all(futures: Sequence[asyncio.Future[bool]], *, result: bool = True) -> asyncio.Future[bool]:
+    """True when all are; the first error, if there is one. Nobody needs to await it."""
+    whole: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    left = len(futures)
+    if not left:
+        whole.set_result(result)
+
+    def one_done(future: asyncio.Future[bool]) -> None:
+        nonlocal left, result
+        left -= 1
+        if whole.done():
+            return
+        if future.cancelled():
+            whole.cancel()
+        elif (error := future.exception()) is not None:
+            whole.set_exception(error)
+            whole.exception()  # retrieved: no warning if it is ignored
+        else:
+            result = result and future.result()
+            if not left:
+                whole.set_result(result)
+
+    for future in futures:
+        future.add_done_callback(one_done)
+    return whole
+
+
+def _tell(waiters: Sequence[asyncio.Future[bool]], done: asyncio.Future[bool]) -> None:
+    for waiter in waiters:
+        if waiter.done():
+            continue
+        if done.cancelled():
+            waiter.cancel()
+        elif (error := done.exception()) is not None:
+            waiter.set_exception(error)
+            waiter.exception()
+        else:
+            waiter.set_result(done.result())

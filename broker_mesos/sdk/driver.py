@@ -1,0 +1,467 @@
+"""The driver: connects one process of a framework to the cluster, and speaks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import structlog
+
+from broker_mesos.core.addresses import Queue, QueueKind, calls, heartbeats, operator_master
+from broker_mesos.core.messages import (
+    Demand,
+    FrameworkHeartbeat,
+    FrameworkInfo,
+    Offer,
+    Offers,
+    Rescind,
+    Subscribe,
+    TaskInfo,
+    TaskStatus,
+    Teardown,
+)
+from broker_mesos.core.operator import Hello, HelloAnswer
+from broker_mesos.errors import BusUnavailable, TimedOut, Unavailable
+from broker_mesos.ports import Bus, Clock, ConsumerClosed, NewId, outgoing
+from broker_mesos.requests import Requester
+from broker_mesos.sdk.calls import Calls
+from broker_mesos.sdk.inbound import EVENT_TYPES, Inbound
+from broker_mesos.sdk.pump import Pump, finish
+from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.sdk.tracking import Bounded
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSettings:
+    """How a driver behaves; times in seconds."""
+
+    heartbeat_interval: float = 2.0
+    subscribe_interval: float = 1.0
+    """Between the first SUBSCRIBEs that stay without an answer; later ones come more rarely."""
+    registration_timeout: float | None = None
+    """How long masters may be away at the start; then ``run`` raises TimedOut. None: for ever."""
+    stop_timeout: float = 10.0
+    """How long the end may take: a callback under way, the last messages, the teardown."""
+    offer_timeout: float = 10.0
+    """The cluster's; after 1.5 times that a launch without news is asked about."""
+    settle: bool = True
+    """Ask about launches without news. False: the framework keeps its own claims, and settles them."""
+    serial: bool = True
+    """Never run two callbacks at once. False: offers and events are handled side by side."""
+    prefetch: int = 500
+    """Messages taken from a queue and not yet handled; those go to another process when this one ends."""
+    remember: int = 100_000
+    """Tasks remembered, of each kind: where they run, that they have ended."""
+
+
+class Driver:
+    """One process of a framework, in one event loop.
+
+    The bus must be open; whoever opened it closes it. ``run`` works until ``stop``. Processes with the same
+    ``framework_id`` share its offers and events: one active at a time, or all with ``competing``.
+
+    The verbs may be called from the loop's thread, before ``run`` only ``suppress``, ``revive``,
+    ``set_demand`` and ``stop``; and from any other thread while ``run`` works. What they return there is a
+    ``concurrent.futures.Future``: wait with ``.result(timeout)``.
+
+    ``demand``: given by a framework that mints its versions itself (``set_demand``); otherwise the driver
+    does.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        framework: FrameworkInfo,
+        bus: Bus,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        settings: DriverSettings | None = None,
+        demand: Demand | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.framework = framework
+        self.settings = settings or DriverSettings()
+        self.process_id = new_id()
+        self.failure: str | None = None
+        """The cluster's reason, after it refused the framework."""
+        self.cells = 0
+        """The cluster's cell count, once known."""
+        self._scheduler = scheduler
+        self._bus = bus
+        self._clock = clock
+        self._new_id = new_id
+        self._rng = rng or random.Random(self.process_id)
+        self._mints = demand is None
+        self._demand = demand or Demand()
+        self._contradicted = -math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: int | None = None
+        self._ran = False
+        self._failover = True
+        self._stopping = asyncio.Event()
+        self._queues_exist = asyncio.Event()
+        self._tries: Bounded[str, int] = Bounded(1_000)
+        self._calls = Calls(framework, bus, clock, new_id, self.settings)
+        self._inbound = Inbound(self, scheduler, self._calls, clock)
+
+    # -- verbs ----------------------------------------------------------------------------------------
+
+    def accept(
+        self,
+        offers: Offer | str | Iterable[Offer | str],
+        tasks: Iterable[TaskInfo],
+        refuse_seconds: float | None = None,
+    ) -> asyncio.Future[bool]:
+        """Launch tasks on offers (or their ids) of one agent; what is left of them is offered again.
+
+        ``refuse_seconds`` hides the unused part from this framework for so long: None is the default
+        filter, 0 none. Each task is answered with statuses, whatever happens; the result may be ignored. It
+        is True when the broker has the call, False when nobody would receive it, BusUnavailable when that
+        is not known. Raises InvalidInput for offers of several agents, a task id twice, or more than fits
+        a message.
+        """
+        return self._here(lambda: self._calls.accept(_listed(offers), list(tasks), refuse_seconds))
+
+    def decline(
+        self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None
+    ) -> asyncio.Future[bool]:
+        """Give offers (or their ids) back, and hide the like for ``refuse_seconds``: None is the default
+        filter, 0 none. Ended offers are passed over."""
+        return self._here(lambda: self._calls.decline(_listed(offers), refuse_seconds))
+
+    def revive(self) -> None:
+        """Want offers, all of them: filters are forgotten."""
+        self._here(lambda: self._mint(wanted=True))
+
+    def suppress(self) -> None:
+        """Want no offers until ``revive``."""
+        self._here(lambda: self._mint(wanted=False))
+
+    def set_demand(self, demand: Demand) -> None:
+        """For frameworks that mint versions themselves. A version that is not higher is passed over."""
+        self._here(lambda: self._set_demand(demand))
+
+    def kill(self, task_id: str, agent_id: str | None = None) -> None:
+        """End a task; its status tells when it has ended, or that nobody knows it (TASK_UNKNOWN)."""
+        self._here(lambda: self._calls.kill(task_id, agent_id))
+
+    def reconcile(self, tasks: Iterable[TaskStatus | str] = ()) -> None:
+        """Ask for the state of tasks, or with none given, of all tasks of the framework. Answers are status
+        updates: TASK_UNKNOWN when no cell knows the task."""
+        self._here(lambda: self._calls.reconcile(list(tasks)))
+
+    def stop(self, failover: bool = False) -> None:
+        """End ``run``. With ``failover`` only this process leaves: its unanswered offers go back, tasks live
+        on for the framework's failover timeout. Without, the whole framework is torn down: its tasks are
+        killed, its other processes get an error, its id cannot be used again for a while."""
+
+        def stop() -> None:
+            if not self._stopping.is_set():
+                self._failover = failover
+                self._stopping.set()
+
+        self._here(stop)
+
+    def _here(self, verb: Callable[[], T]) -> T:
+        if self._thread in (None, threading.get_ident()):
+            return verb()
+        assert self._loop is not None
+        handoff: concurrent.futures.Future[object] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                result = verb()
+            except Exception as error:
+                handoff.set_exception(error)
+                return
+            if isinstance(result, asyncio.Future):
+                result.add_done_callback(lambda future: _copy(future, handoff))
+            else:
+                handoff.set_result(result)
+
+        self._loop.call_soon_threadsafe(run)
+        return cast(T, handoff)
+
+    # -- demand ---------------------------------------------------------------------------------------
+
+    def _mint(self, *, wanted: bool) -> None:
+        version = max(self._demand.version + 1, int(self._clock.time() * 1000))
+        self._set_demand(Demand(version=version, wanted=wanted))
+
+    def _set_demand(self, demand: Demand) -> None:
+        if demand.version > self._demand.version:
+            self._demand = demand
+            self._send_beat()
+
+    def speak_up(self) -> None:
+        """This process has become the active one: its word on demand is the newest."""
+        if self._mints:
+            self._mint(wanted=self._demand.wanted)
+
+    def unwanted(self) -> None:
+        """Offers came although none are wanted; perhaps an earlier process wanted them after we did not."""
+        now = self._clock.monotonic()
+        if not self._mints or self._demand.wanted or self.framework.competing:
+            return
+        if now - self._contradicted > self.settings.heartbeat_interval:
+            self._contradicted = now
+            self._mint(wanted=False)
+
+    def bind(self) -> None:
+        """From now on verbs called in other threads are handed to the running loop. ``run`` does this."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Register, then serve the scheduler until ``stop`` or an error of the cluster (``failure``).
+
+        Raises TimedOut when no master answers within the registration timeout. A cancelled run leaves as
+        with ``stop(failover=True)``, in at most a second.
+        """
+        if self._ran:
+            raise RuntimeError("a driver runs once; make a new one")
+        self._ran = True
+        self.bind()
+        requester = Requester(self._bus, self._clock, self._new_id)
+        background: list[asyncio.Task[None]] = []
+        try:
+            self.cells = self._calls.cells = await self._until_stop(self._hello(requester)) or 0
+            if self.cells:
+                background = [self._spawn(self._beat()), self._spawn(self._tick())]
+                await self._serve(background)
+            await self._leave(self.settings.stop_timeout)
+        except asyncio.CancelledError:
+            self._failover = True
+            await self._leave(min(1.0, self.settings.stop_timeout))
+            raise
+        finally:
+            self._stopping.set()
+            self._inbound.close()
+            for task in background:
+                task.cancel()
+            await requester.close()
+
+    async def _hello(self, requester: Requester) -> int:
+        started = self._clock.monotonic()
+        limit = self.settings.registration_timeout
+        while True:
+            left = float("inf") if limit is None else started + limit - self._clock.monotonic()
+            try:
+                answer = await requester.request(
+                    operator_master(), Hello(), timeout=max(0.05, min(2.0, left))
+                )
+                assert isinstance(answer, HelloAnswer)
+                return answer.cells
+            except Unavailable as error:
+                if limit is not None and self._clock.monotonic() - started >= limit:
+                    raise TimedOut(f"could not register within {limit:g} s: {error}") from None
+                log.info("waiting for a master", error=str(error))
+            await self._clock.sleep(self._jitter(0.5 if limit is None else min(0.5, limit / 5)))
+
+    async def _serve(self, background: Sequence[asyncio.Task[None]]) -> None:
+        while not self._stopping.is_set():
+            self._inbound.begin()
+            events = Pump(
+                self._bus,
+                self._queue(QueueKind.FRAMEWORK_EVENTS),
+                self._inbound.on_events,
+                EVENT_TYPES,
+                clock=self._clock,
+                tries=self._tries,
+                prefetch=self.settings.prefetch,
+                settled=self._calls.flush_acknowledgements,
+            )
+            offers = Pump(
+                self._bus,
+                self._queue(QueueKind.FRAMEWORK_OFFERS),
+                self._inbound.on_offers,
+                (Offers, Rescind),
+                clock=self._clock,
+                tries=self._tries,
+                prefetch=self.settings.prefetch,
+                gate=self._is_active,
+            )
+            pumps = [self._spawn(events.run()), self._spawn(offers.run())]
+            subscribing = self._spawn(self._subscribe(events, offers))
+            stopping = self._spawn(self._wait_for_stop())
+            try:
+                # A crash of a background task must end the run, not leave a driver that is half alive.
+                done, _ = await asyncio.wait(
+                    [*pumps, *background, subscribing, stopping], return_when=asyncio.FIRST_COMPLETED
+                )
+                while done == {subscribing} and subscribing.exception() is None:
+                    done, _ = await asyncio.wait(
+                        [*pumps, *background, stopping], return_when=asyncio.FIRST_COMPLETED
+                    )
+            except asyncio.CancelledError:
+                for task in [*pumps, subscribing, stopping]:
+                    task.cancel()
+                await asyncio.wait(pumps, timeout=1.0)
+                raise
+            subscribing.cancel()
+            stopping.cancel()
+            events.end()
+            offers.end()
+            await finish(pumps, self.settings.stop_timeout)
+            for task in [*pumps, *done]:
+                if task.done() and not task.cancelled():
+                    error = task.exception()
+                    if error is not None and not isinstance(error, ConsumerClosed):
+                        raise error
+            if not self._stopping.is_set():
+                await self._inbound.lost()
+                self._calls.reconnected()
+                await self._clock.sleep(self._jitter(0.1))
+
+    async def _subscribe(self, events: Pump, offers: Pump) -> None:
+        """Say so until the cluster answers. A standby gets no answer: it goes on, rarely, so that it hears
+        of its turn."""
+        await events.consuming.wait()
+        await offers.consuming.wait()
+        self._queues_exist.set()
+        interval, sent = self.settings.subscribe_interval, 0
+        while not self._inbound.registered:
+            self._subscribe_now()
+            sent += 1
+            await self._clock.sleep(self._jitter(interval if sent <= 5 else 15 * interval))
+
+    async def _is_active(self) -> bool:
+        """Both queues must have the same active process, or launches and their statuses would part ways:
+        offers are taken where the events arrive. Asked for, an event comes at once."""
+        active = self._inbound.active
+        if not active.is_set():
+            self._subscribe_now()
+            try:
+                async with asyncio.timeout(self.settings.subscribe_interval):
+                    await active.wait()
+            except TimeoutError:
+                log.info("another process is active", framework=self.framework.framework_id)
+                return False
+        return True
+
+    def _subscribe_now(self) -> None:
+        """Send SUBSCRIBE to every cell; a lost one is repeated by somebody."""
+        message = Subscribe(
+            framework_id=self.framework.framework_id,
+            framework=self.framework,
+            process_id=self.process_id,
+            demand=self._demand,
+        )
+        self._bus.publish(outgoing(calls(None), message, self._new_id(), mandatory=True))
+
+    async def _beat(self) -> None:
+        await self._queues_exist.wait()
+        while True:
+            self._send_beat()
+            await self._clock.sleep(self.settings.heartbeat_interval)
+
+    def _send_beat(self) -> None:
+        if not self._queues_exist.is_set() or self._stopping.is_set():
+            return
+        message = FrameworkHeartbeat(
+            framework_id=self.framework.framework_id,
+            framework=self.framework,
+            process_id=self.process_id,
+            demand=self._demand,
+        )
+        self._bus.publish(
+            outgoing(
+                heartbeats(None),
+                message,
+                self._new_id(),
+                persistent=False,
+                expiration=2 * self.settings.heartbeat_interval,
+            )
+        )
+
+    async def _tick(self) -> None:
+        while True:
+            await self._clock.sleep(1.0)
+            self._calls.tick()
+
+    async def _leave(self, timeout: float) -> None:
+        if not self.cells:
+            return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        self._calls.return_offers()
+        await self._calls.drain(timeout)
+        if self._failover or self.failure is not None:
+            return
+        message = Teardown(framework_id=self.framework.framework_id, reason="stopped by its scheduler")
+        out = outgoing(calls(None), message, self._new_id(), mandatory=True)
+        try:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    try:
+                        if await self._bus.publish(out):
+                            return
+                    except BusUnavailable as error:
+                        log.info("waiting for the broker to end the framework", error=str(error))
+                    await self._clock.sleep(self._jitter(0.2))
+        except TimeoutError:
+            log.warning(
+                "the teardown could not be sent; the framework ends with its failover timeout",
+                framework=self.framework.framework_id,
+                seconds=self.framework.failover_timeout,
+            )
+
+    # -- small things ---------------------------------------------------------------------------------
+
+    def refused(self, message: str) -> None:
+        """The cluster does not want this framework: stop, without a teardown."""
+        self.failure = message
+        self.stop(failover=True)
+
+    def stopping(self) -> bool:
+        """Whether ``stop`` was called, or the run has ended."""
+        return self._stopping.is_set()
+
+    def _queue(self, kind: QueueKind) -> Queue:
+        return Queue(kind, self.framework.framework_id, self.framework.competing)
+
+    def _jitter(self, seconds: float) -> float:
+        return seconds * self._rng.uniform(0.8, 1.2)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
+
+    async def _until_stop(self, work: Coroutine[object, object, T]) -> T | None:
+        """The work's result, or None when ``stop`` came first."""
+        task = asyncio.get_running_loop().create_task(work)
+        stop = self._spawn(self._wait_for_stop())
+        try:
+            await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            stop.cancel()
+
+
+def _listed(offers: Offer | str | Iterable[Offer | str]) -> list[Offer | str]:
+    return [offers] if isinstance(offers, (Offer, str)) else list(offers)
+
+
+def _copy(source: asyncio.Future[object], target: concurrent.futures.Future[object]) -> None:
+    if source.cancelled():
+        target.cancel()
+    elif (error := source.exception()) is not None:
+        target.set_exception(error)
+    else:
+        target.set_result(source.result())

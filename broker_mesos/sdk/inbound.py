@@ -1,0 +1,222 @@
+"""What comes to a framework, turned into its scheduler's callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from broker_mesos.core.messages import (
+    Error,
+    Failure,
+    Message,
+    Offer,
+    Offers,
+    Rescind,
+    Subscribed,
+    TaskStatus,
+    Update,
+)
+from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.errors import Unavailable
+from broker_mesos.ports import Clock
+from broker_mesos.sdk.calls import Calls
+from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.sdk.tracking import Bounded
+
+if TYPE_CHECKING:
+    from broker_mesos.sdk.driver import Driver
+
+log = structlog.get_logger(__name__)
+
+EVENT_TYPES: tuple[type[Message], ...] = (Subscribed, Update, Failure, Error)
+
+Unhandled = Mapping[int, Exception | None]
+
+
+class Inbound:
+    """The handlers of a driver's two queues."""
+
+    def __init__(self, driver: Driver, scheduler: Scheduler, calls: Calls, clock: Clock) -> None:
+        self._driver = driver
+        self._scheduler = scheduler
+        self._calls = calls
+        self._clock = clock
+        self._competing = driver.framework.competing
+        self._at_once = type(scheduler).status_updates is not Scheduler.status_updates
+        self._ended: Bounded[str, None] = Bounded(driver.settings.remember)
+        self._turn = asyncio.Lock() if driver.settings.serial else None
+        self._registering = asyncio.Lock()
+        self._was_registered = False
+        self._side: set[asyncio.Task[None]] = set()
+        self.registered = False
+        """Whether the scheduler was told that it is registered, and not since then that it is not."""
+        self.active = asyncio.Event()
+        """Set when the framework's messages come to this process, so far as is known."""
+        calls.on_local = self._deliver_local
+
+    def begin(self) -> None:
+        """The queues are about to be consumed (again)."""
+        self.active = asyncio.Event()
+        if self._competing:
+            self.active.set()
+
+    async def lost(self) -> None:
+        """The queues are consumed no more."""
+        if self.registered:
+            self.registered = False
+            await self._notify("disconnected")
+
+    def close(self) -> None:
+        """The run has ended."""
+        for task in self._side:
+            task.cancel()
+
+    # -- offers ---------------------------------------------------------------------------------------
+
+    async def on_offers(self, messages: Sequence[Message]) -> Unhandled:
+        """OFFERS and RESCINDs."""
+        await self._ensure_registered()
+        if self._driver.stopping():
+            return dict.fromkeys(range(len(messages)))
+        if isinstance(messages[0], Offers):
+            found: dict[str, Offer] = {}
+            for message in cast(Sequence[Offers], messages):
+                found.update((offer.offer_id, offer) for offer in message.offers)
+            self._calls.offers.add(found.values(), self._clock.monotonic())
+            self._driver.unwanted()
+            if found:
+                await self._call(lambda: self._scheduler.resource_offers(self._driver, list(found.values())))
+        else:
+            for rescind in cast(Sequence[Rescind], messages):
+                self._calls.offers.remove(rescind.offer_ids)
+                for offer_id in rescind.offer_ids:
+                    await self._call(partial(self._scheduler.offer_rescinded, self._driver, offer_id))
+        return {}
+
+    # -- events ---------------------------------------------------------------------------------------
+
+    async def on_events(self, messages: Sequence[Message]) -> Unhandled:
+        """SUBSCRIBED, UPDATE, FAILURE and ERROR; all of one type."""
+        self.active.set()
+        if isinstance(messages[0], Error):
+            return await self._on_errors(cast(Sequence[Error], messages))
+        await self._ensure_registered()
+        if self._driver.stopping():
+            return dict.fromkeys(range(len(messages)))
+        if isinstance(messages[0], Update):
+            updates = cast(Sequence[Update], messages)
+            return await (self._updates_at_once(updates) if self._at_once else self._updates(updates))
+        if isinstance(messages[0], Failure):
+            for message in cast(Sequence[Failure], messages):
+                await self._call(partial(self._scheduler.agent_lost, self._driver, message.agent_id))
+        return {}
+
+    async def _on_errors(self, messages: Sequence[Error]) -> Unhandled:
+        text = messages[0].message
+        log.error("the cluster refuses the framework", message=text)
+        await self._notify("error", text)
+        self._driver.refused(text)
+        return {}
+
+    async def _updates_at_once(self, updates: Sequence[Update]) -> Unhandled:
+        fresh = [
+            (update.cell, status)
+            for update in updates
+            for status in update.statuses
+            if self._take_in(update.cell, status)
+        ]
+        if fresh:
+            statuses = [status for _, status in fresh]
+            await self._call(lambda: self._scheduler.status_updates(self._driver, statuses))
+            for cell, status in fresh:
+                self._handled(cell, status)
+        return {}
+
+    async def _updates(self, updates: Sequence[Update]) -> Unhandled:
+        unhandled: dict[int, Exception | None] = {}
+        for index, update in enumerate(updates):
+            if self._driver.stopping():
+                unhandled[index] = None
+                continue
+            for status in update.statuses:
+                if not self._take_in(update.cell, status):
+                    continue
+                if self._driver.stopping():
+                    unhandled.setdefault(index, None)
+                    break
+                try:
+                    await self._call(partial(self._scheduler.status_update, self._driver, status))
+                except Unavailable:
+                    raise
+                except Exception as error:
+                    log.exception("status_update failed", task=status.task_id, state=status.state)
+                    unhandled[index] = error
+                else:
+                    self._handled(update.cell, status)
+        return unhandled
+
+    def _take_in(self, cell: int, status: TaskStatus) -> bool:
+        """Learns from a status; whether it is for the scheduler."""
+        task_id = status.task_id
+        self._calls.heard(status)
+        if status.state is TaskState.UNKNOWN:
+            return self._calls.questions.unknown(task_id, cell)
+        self._calls.questions.answered(task_id)
+        if task_id in self._ended and status.reason is not Reason.RECONCILIATION:
+            if status.state.terminal:
+                self._calls.acknowledge(cell, task_id)
+            return False
+        return True
+
+    def _handled(self, cell: int, status: TaskStatus) -> None:
+        if status.state.terminal:
+            if not self._competing:
+                self._ended[status.task_id] = None
+            self._calls.acknowledge(cell, status.task_id)
+
+    def _deliver_local(self, statuses: Sequence[TaskStatus]) -> None:
+        """Statuses that the driver knows by itself: nobody sends them again."""
+
+        async def deliver() -> None:
+            try:
+                await self._call(lambda: self._scheduler.status_updates(self._driver, statuses))
+            except Exception:
+                log.exception("a callback of the scheduler failed")
+
+        task = asyncio.create_task(deliver())
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
+
+    # -- callbacks ------------------------------------------------------------------------------------
+
+    async def _ensure_registered(self) -> None:
+        async with self._registering:
+            if self.registered:
+                return
+            again, self._was_registered = self._was_registered, True
+            if not (again and self._competing):
+                self._driver.speak_up()
+            if again:
+                await self._notify("reregistered")
+            else:
+                await self._notify("registered", self._driver.framework.framework_id)
+            self.registered = True
+
+    async def _notify(self, name: str, *arguments: str) -> None:
+        """A callback that is not about a message: what it raises is logged, and it is not called again."""
+        try:
+            await self._call(lambda: getattr(self._scheduler, name)(self._driver, *arguments))
+        except Exception:
+            log.exception("a callback of the scheduler failed", callback=name)
+
+    async def _call(self, callback: Callable[[], Awaitable[None] | None]) -> None:
+        async with self._turn or contextlib.nullcontext():
+            result = callback()
+            if isawaitable(result):
+                await result

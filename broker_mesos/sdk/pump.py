@@ -1,0 +1,216 @@
+"""Takes messages out of one queue, hands them to a handler, and settles them by how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from zlib import crc32
+
+import structlog
+
+from broker_mesos.core.addresses import Queue, QueueKind, dead
+from broker_mesos.core.messages import MAX_BODY, Message, decode
+from broker_mesos.errors import BusUnavailable, InvalidMessage, Unavailable
+from broker_mesos.ports import Bus, Clock, Consumer, Delivery, Outgoing
+from broker_mesos.sdk.tracking import Bounded
+
+log = structlog.get_logger(__name__)
+
+RETRY_DELAYS = (0.1, 1.0)
+"""Seconds before a message whose handling failed is given back: after the first and the second try. The
+third failure parks it among the dead letters."""
+PAUSE_ASIDE = 1.0
+"""Seconds before the queue is consumed again, after its messages were left to another process."""
+MAX_WAIT = 2.0
+"""Longest pause, in seconds, between tries while a server that the handler needs does not answer."""
+
+Handler = Callable[[Sequence[Message]], Awaitable[Mapping[int, Exception | None]]]
+"""Handles messages of one type. Returns what was not handled, by index: with the error, which counts as a
+try; or None, then it stays unsettled and goes back when the consumer closes. An exception is for all."""
+
+
+class Pump:
+    """One queue's consumer, from ``run`` to its end.
+
+    ``tries`` counts what failed, and outlives the pump. ``gate`` says, before messages are handled, whether
+    they are for this process at all: if not, they go back, and the queue is consumed again after a pause.
+    ``settled`` is called after deliveries were acknowledged to the broker.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        queue: Queue,
+        handler: Handler,
+        accepts: tuple[type[Message], ...],
+        *,
+        clock: Clock,
+        tries: Bounded[str, int],
+        prefetch: int,
+        gate: Callable[[], Awaitable[bool]] | None = None,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._bus = bus
+        self._queue = queue
+        self._handler = handler
+        self._accepts = accepts
+        self._clock = clock
+        self._tries = tries
+        self._prefetch = prefetch
+        self._gate = gate
+        self._settled = settled
+        self._returning: set[asyncio.Task[None]] = set()
+        self._ending = False
+        self._waiting = True
+        self._task: asyncio.Task[None] | None = None
+        self.consuming = asyncio.Event()
+        """Set while the queue is consumed."""
+
+    async def run(self) -> None:
+        """Consume until ``end``. Raises ConsumerClosed."""
+        self._task = asyncio.current_task()
+        while not self._is_ending():
+            consumer = await self._bus.consume(self._queue, prefetch=self._prefetch)
+            self.consuming.set()
+            try:
+                await self._work_off(consumer)
+            finally:
+                self.consuming.clear()
+                for task in self._returning:
+                    task.cancel()
+                await consumer.close()
+            if not self._is_ending():
+                await self._clock.sleep(PAUSE_ASIDE)
+
+    async def _work_off(self, consumer: Consumer) -> None:
+        while not self._is_ending():
+            deliveries = await consumer.receive()
+            if self._gate is not None and not await self._gate():
+                return
+            self._waiting = False
+            for group in _groups(deliveries):
+                if self._is_ending():
+                    return
+                await self._handle(consumer, group)
+            self._waiting = True
+
+    def _is_ending(self) -> bool:
+        return self._ending
+
+    def end(self) -> None:
+        """End after what is being handled; what was not begun goes back to the queue."""
+        self._ending = True
+        if self._waiting and self._task is not None:
+            self._task.cancel()
+
+    async def _handle(self, consumer: Consumer, group: Sequence[Delivery]) -> None:
+        deliveries: list[Delivery] = []
+        messages: list[Message] = []
+        for delivery in group:
+            try:
+                message = decode(delivery.type, delivery.body)
+                if not isinstance(message, self._accepts):
+                    raise InvalidMessage(f"{delivery.type} is not for a framework's {self._queue.kind} queue")
+            except InvalidMessage as error:
+                await self._bury(consumer, delivery, str(error))
+            else:
+                deliveries.append(delivery)
+                messages.append(message)
+        if not messages:
+            return
+        unhandled = await self._attempt(messages)
+        done = [delivery for index, delivery in enumerate(deliveries) if index not in unhandled]
+        if done:
+            consumer.acknowledge(done)
+            for delivery in done:
+                self._tries.pop(_name(delivery), None)
+        self._settled()
+        for index, failure in unhandled.items():
+            if failure is not None:
+                await self._failed(consumer, deliveries[index], failure)
+
+    async def _attempt(self, messages: Sequence[Message]) -> Mapping[int, Exception | None]:
+        pause = 0.1
+        while True:
+            try:
+                return await self._handler(messages)
+            except Unavailable as error:
+                log.warning("a server that the scheduler needs does not answer", error=str(error))
+                self._waiting = True
+                await self._clock.sleep(pause)
+                self._waiting = False
+                pause = min(2 * pause, MAX_WAIT)
+            except Exception as error:
+                log.exception("a callback of the scheduler failed", type=messages[0].TYPE)
+                return dict.fromkeys(range(len(messages)), error)
+
+    async def _failed(self, consumer: Consumer, delivery: Delivery, error: Exception) -> None:
+        tries = self._tries.get(_name(delivery), 0) + 1
+        if tries > len(RETRY_DELAYS):
+            self._tries.pop(_name(delivery), None)
+            await self._bury(consumer, delivery, f"{tries} tries failed: {type(error).__name__}: {error}")
+            return
+        self._tries[_name(delivery)] = tries
+        self._give_back(consumer, delivery, RETRY_DELAYS[tries - 1])
+
+    async def _bury(self, consumer: Consumer, delivery: Delivery, reason: str) -> None:
+        log.error("a message goes to the dead letters", type=delivery.type, reason=reason)
+        message = Outgoing(
+            to=dead(),
+            type=delivery.type,
+            # Of what nobody may send, the beginning is enough to tell where it came from.
+            body=delivery.body if len(delivery.body) <= MAX_BODY else delivery.body[:65_536],
+            message_id=delivery.message_id,
+            mandatory=True,
+            headers={
+                "reason": " ".join(reason.split())[:1_000],
+                "queue": f"{self._queue.kind}.{self._queue.key}",
+            },
+        )
+        try:
+            await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
+            parked = await self._bus.publish(message)
+        except BusUnavailable:
+            parked = False
+        if parked:
+            consumer.acknowledge([delivery])
+        else:
+            self._give_back(consumer, delivery, RETRY_DELAYS[-1])
+
+    def _give_back(self, consumer: Consumer, delivery: Delivery, delay: float) -> None:
+        async def wait_and_return() -> None:
+            await self._clock.sleep(delay)
+            consumer.reject(delivery, requeue=True)
+
+        task = asyncio.create_task(wait_and_return())
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
+
+
+def _name(delivery: Delivery) -> str:
+    return delivery.message_id or f"{delivery.type}.{crc32(delivery.body)}"
+
+
+def _groups(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """Neighbours of one type together; what was delivered before alone, since it may be what fails."""
+    group: list[Delivery] = []
+    for delivery in deliveries:
+        if group and (delivery.redelivered or group[-1].redelivered or delivery.type != group[-1].type):
+            yield group
+            group = []
+        group.append(delivery)
+    if group:
+        yield group
+
+
+async def finish(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
+    """Wait for tasks that were told to end; cancel those that have not within ``timeout`` seconds."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=timeout)
+        for task in late:
+            log.warning("a callback of the scheduler did not return in time", seconds=timeout)
+            task.cancel()
+        for task in late:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task

@@ -1,0 +1,171 @@
+"""A driver for programs without an event loop of their own: it blocks, or works in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import cast
+
+from broker_mesos.core.messages import Demand, FrameworkInfo, Offer, TaskInfo, TaskStatus
+from broker_mesos.errors import InvalidInput
+from broker_mesos.ports import Bus, Clock, NewId
+from broker_mesos.sdk.driver import Driver, DriverSettings
+from broker_mesos.sdk.scheduler import Scheduler
+
+
+class SchedulerDriver:
+    """Runs a Scheduler: ``run()`` blocks; or ``start()``, ``stop()``, ``join()`` with a thread.
+
+    ``connect`` makes a bus; it is called in the event loop, and the bus is opened and closed here. Callbacks
+    get the ``Driver``. The verbs here may be called from any thread, between ``registered`` and the end.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        framework: FrameworkInfo,
+        connect: Callable[[], Bus],
+        *,
+        clock: Clock,
+        new_id: NewId,
+        settings: DriverSettings | None = None,
+        open_timeout: float = 10.0,
+    ) -> None:
+        self._scheduler = scheduler
+        self._framework = framework
+        self._connect = connect
+        self._clock = clock
+        self._new_id = new_id
+        self._settings = settings
+        self._open_timeout = open_timeout
+        self._lock = threading.Lock()
+        self._driver: Driver | None = None
+        self._stop: bool | None = None
+        """The argument of a ``stop`` that came before there was a driver."""
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._started = False
+
+    def run(self) -> None:
+        """Work in the calling thread until ``stop``, or until the cluster refuses the framework.
+
+        Raises Unavailable when the broker, or with a registration timeout a master, does not answer. Ctrl-C
+        ends it as ``stop(failover=True)`` does, with KeyboardInterrupt.
+        """
+        self._begin()
+        asyncio.run(self._main())
+
+    def start(self) -> None:
+        """Work in a thread of its own."""
+        self._begin()
+        self._thread = threading.Thread(target=self._in_thread, name="broker_mesos driver", daemon=True)
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end of what ``start`` began; False if it works on after ``timeout`` seconds. Raises
+        what ``run`` would have raised."""
+        if self._thread is None:
+            raise RuntimeError("start() comes before join()")
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def stop(self, failover: bool = False) -> None:
+        """See Driver.stop. Returns at once; ``join`` waits."""
+        with self._lock:
+            if self._driver is None:
+                self._stop = failover if self._stop is None else self._stop
+                return
+        try:
+            self._driver.stop(failover)
+        except RuntimeError:  # its loop is closed: it has ended
+            pass
+
+    @property
+    def failure(self) -> str | None:
+        """The cluster's reason, after it refused the framework."""
+        return self._driver.failure if self._driver is not None else None
+
+    def accept(
+        self,
+        offers: Offer | str | Iterable[Offer | str],
+        tasks: Iterable[TaskInfo],
+        refuse_seconds: float | None = None,
+    ) -> Future[bool]:
+        """See Driver.accept."""
+        return cast("Future[bool]", self._running().accept(offers, tasks, refuse_seconds))
+
+    def decline(
+        self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None
+    ) -> Future[bool]:
+        """See Driver.decline."""
+        return cast("Future[bool]", self._running().decline(offers, refuse_seconds))
+
+    def revive(self) -> None:
+        """See Driver.revive."""
+        self._running().revive()
+
+    def suppress(self) -> None:
+        """See Driver.suppress."""
+        self._running().suppress()
+
+    def set_demand(self, demand: Demand) -> None:
+        """See Driver.set_demand."""
+        self._running().set_demand(demand)
+
+    def kill(self, task_id: str, agent_id: str | None = None) -> None:
+        """See Driver.kill."""
+        self._running().kill(task_id, agent_id)
+
+    def reconcile(self, tasks: Iterable[TaskStatus | str] = ()) -> None:
+        """See Driver.reconcile."""
+        self._running().reconcile(tasks)
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._started:
+                raise RuntimeError("a driver runs once; make a new one")
+            self._started = True
+
+    def _running(self) -> Driver:
+        driver = self._driver
+        if driver is None or driver.stopping():
+            raise InvalidInput("the driver does not run; use its verbs between registered() and the end")
+        return driver
+
+    def _in_thread(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            self._error = error
+
+    async def _main(self) -> None:
+        bus = self._connect()
+        driver = Driver(
+            self._scheduler,
+            self._framework,
+            bus,
+            clock=self._clock,
+            new_id=self._new_id,
+            settings=self._settings,
+        )
+        driver.bind()
+        running = asyncio.create_task(self._open_and_run(bus, driver))
+        with self._lock:
+            self._driver = driver
+            early = self._stop
+        if early is not None:
+            driver.stop(early)
+        await running
+
+    async def _open_and_run(self, bus: Bus, driver: Driver) -> None:
+        await bus.open(self._open_timeout)
+        try:
+            await driver.run()
+        finally:
+            await bus.close()

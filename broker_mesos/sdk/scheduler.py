@@ -1,0 +1,60 @@
+"""What the author of a framework writes: a subclass of Scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from inspect import isawaitable
+from typing import TYPE_CHECKING
+
+from broker_mesos.core.messages import Offer, TaskStatus
+
+if TYPE_CHECKING:
+    from broker_mesos.sdk.driver import Driver
+
+Result = Awaitable[None] | None
+"""A callback is a plain function or an ``async def``."""
+
+
+class Scheduler:
+    """The callbacks of a framework. Each may be a plain method or ``async def``; the defaults do nothing.
+
+    They run in the driver's event loop, one after the other (unless ``DriverSettings.serial`` is False). A
+    plain one that computes or waits for long stops heartbeats meanwhile: past a few seconds the cluster
+    takes the process for dead. Use ``async def``, or a thread.
+
+    Everything comes at least once: a callback may see the same status again. An exception is logged, and
+    what was being handled is delivered again, two more times; then it goes to the dead letters. An
+    ``Unavailable`` (a server of ours does not answer) is waited out instead, without counting.
+    """
+
+    def registered(self, driver: Driver, framework_id: str) -> Result:
+        """The cluster knows the framework, and this process is the one that gets its messages."""
+
+    def reregistered(self, driver: Driver) -> Result:
+        """So it is again, after ``disconnected``."""
+
+    def disconnected(self, driver: Driver) -> Result:
+        """Nothing comes any more, from now until ``reregistered``; earlier offers have probably ended."""
+
+    def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> Result:
+        """New offers. Answer each with ``driver.accept`` or ``driver.decline``, here or later."""
+
+    def offer_rescinded(self, driver: Driver, offer_id: str) -> Result:
+        """An offer has ended. Only a hint: tasks launched on it are told of by their own status."""
+
+    def status_update(self, driver: Driver, status: TaskStatus) -> Result:
+        """News of a task. When this returns for a terminal state, the cluster may forget the task."""
+
+    async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
+        """All news that came together. Override it instead of ``status_update`` to handle many at once:
+        then either all of them are handled, or an exception delivers all of them again."""
+        for status in statuses:
+            result = self.status_update(driver, status)
+            if isawaitable(result):
+                await result
+
+    def agent_lost(self, driver: Driver, agent_id: str) -> Result:
+        """An agent is gone or unreachable; its tasks are told of by their own status."""
+
+    def error(self, driver: Driver, message: str) -> Result:
+        """The cluster refuses the framework, e.g. because it was torn down. The driver stops after this."""
