@@ -7,11 +7,13 @@ from broker_mesos.core.cell.outlet import Decision
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.core.messages import (
     Accept,
+    AgentHeartbeat,
     AgentInfo,
     AgentList,
     AgentRegistered,
     CommandInfo,
     Demand,
+    FrameworkHeartbeat,
     FrameworkInfo,
     LaunchTasks,
     Message,
@@ -25,9 +27,12 @@ from broker_mesos.core.messages import (
     UpdateStatuses,
     decode,
 )
-from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot
+from broker_mesos.core.records import FrameworkState, Kind, Lease, OutboxEntry, Snapshot
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Source, TaskState
+
+NOTHING = AgentList()
+ANY = Demand()
 
 
 class Bench:
@@ -85,25 +90,41 @@ class Bench:
             message = decode(hint.message.TYPE, hint.message.encode())
             self.said.append((f"{hint.to.exchange}:{hint.to.key}", message))
 
-    def wait(self, seconds: float) -> list[tuple[str, Message]]:
-        """Time passes, in the steps in which the cell wants to be woken."""
+    def wait(
+        self, seconds: float, *, beating: bool = True, agents: bool = False
+    ) -> list[tuple[str, Message]]:
+        """Time passes, in the steps in which the cell wants to be woken; frameworks beat unless told not
+        to, agents only if told to."""
         before = len(self.said)
         end = self.now.mono + seconds
         while self.now.mono < end:
             step = min(max(self.cell.wake_at(self.now) - self.now.mono, 0.01), end - self.now.mono)
             self.now = Instant(self.now.wall + step, self.now.mono + step)
-            self.decide()
+            beats = []
+            if beating:
+                for each in self.state.frameworks.values():
+                    if each.state is FrameworkState.SUBSCRIBED and not each.muted:
+                        ident = each.ident
+                        beats.append(FrameworkHeartbeat(framework_id=ident, framework=each.info))
+            for each in self.state.agents.values() if agents else ():
+                running = sum(1 for task in each.tasks.values() if not task.state.terminal)
+                beats.append(
+                    AgentHeartbeat(
+                        agent_id=each.ident, session=each.session, applied=each.number, running=running
+                    )
+                )
+            self.decide(*beats)
         return self.said[before:]
 
     # -- who takes part ---------------------------------------------------------------------------------
 
-    def agent(self, ident: str, resources: str, attempt: str = "1", listing: AgentList = AgentList(), **more):
+    def agent(self, ident: str, resources: str, attempt: str = "1", listing: AgentList = NOTHING, **more):
         """An agent registers; returns what was said."""
         info = AgentInfo(agent_id=ident, hostname=ident, resources=Resources.parse(resources))
         call = RegisterAgent(agent=info, attempt=attempt, cells=self.cells, list=listing, **more)
         return self.decide(call)
 
-    def framework(self, ident: str, demand: Demand = Demand(), **info):
+    def framework(self, ident: str, demand: Demand = ANY, **info):
         """A framework subscribes; returns what was said."""
         framework = FrameworkInfo(framework_id=ident, **info)
         return self.decide(Subscribe(framework_id=ident, framework=framework, demand=demand))
@@ -114,7 +135,10 @@ class Bench:
     def accept(self, offer: Offer, *tasks: TaskInfo, refuse: float | None = None):
         return self.decide(
             Accept(
-                framework_id=offer.framework_id, offer_ids=(offer.offer_id,), tasks=tasks, refuse_seconds=refuse
+                framework_id=offer.framework_id,
+                offer_ids=(offer.offer_id,),
+                tasks=tasks,
+                refuse_seconds=refuse,
             )
         )
 

@@ -26,7 +26,11 @@ def test_one_agent_is_shared_by_two_frameworks_as_in_the_worked_example():
     (second,) = offers_in(said)
     assert (second.framework_id, str(second.resources)) == ("framework-2", "cpus:1;mem:1024")
     agent = bench.state.agents["agent-1"]
-    assert (str(agent.used), str(agent.offered), bool(agent.free)) == ("cpus:3;mem:3072", "cpus:1;mem:1024", False)
+    assert (str(agent.used), str(agent.offered), bool(agent.free)) == (
+        "cpus:3;mem:3072",
+        "cpus:1;mem:1024",
+        False,
+    )
 
     said = bench.report("agent-1", "t1", TaskState.FINISHED, framework_id="framework-1")
     (freed,) = offers_in(said)

@@ -1,0 +1,28 @@
+"""The real clock, and ids minted by chance: what daemons run on outside a simulation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+
+class SystemClock:
+    """The machine's clocks (see ``broker_mesos.ports.Clock``)."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """The same scale as the event loop's ``time()``."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+def new_id() -> str:
+    """12 hex digits by chance."""
+    return uuid.uuid4().hex[:12]

@@ -1,0 +1,276 @@
+"""Agents: sessions, lists, silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_mesos.core.cell.cell import Reconnected
+from broker_mesos.core.messages import (
+    AcknowledgeStatuses,
+    AgentHeartbeat,
+    AgentInfo,
+    AgentList,
+    AgentListed,
+    AgentRefused,
+    AgentRegistered,
+    AgentTask,
+    Failure,
+    Kill,
+    KillTasks,
+    LaunchTasks,
+    ListTasks,
+    RegisterAgent,
+    Reregister,
+    UpdateStatuses,
+)
+from broker_mesos.core.records import AgentState, Kind
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import Reason, TaskState
+from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A framework with one task, t1, launched on the agent a1."""
+    bench = Bench()
+    bench.framework("f1", failover_timeout=1e6)
+    (offer,) = offers_in(bench.agent("a1", "cpus:4;mem:4096"))
+    bench.accept(offer, task("t1", "cpus:1;mem:1024"))
+    return bench
+
+
+def running(ident: str = "t1", framework: str = "f1", resources: str = "cpus:1;mem:1024") -> AgentTask:
+    return AgentTask(task_id=ident, framework_id=framework, resources=Resources.parse(resources))
+
+
+def heartbeat(bench: Bench, applied: int, count: int, session: str | None = None):
+    bench.wait(bench.limits.agent_beat)
+    session = bench.session("a1") if session is None else session
+    return bench.decide(AgentHeartbeat(agent_id="a1", session=session, applied=applied, running=count))
+
+
+def test_registration_opens_a_session_and_its_repeat_is_answered_with_the_same(bench):
+    session = bench.session("a1")
+    (again,) = of(bench.agent("a1", "cpus:4;mem:4096"), AgentRegistered)
+    assert again.session == session == bench.session("a1")
+
+
+def test_new_registration_ends_the_earlier_session(bench):
+    session = bench.session("a1")
+    (answer,) = of(bench.agent("a1", "cpus:4;mem:4096", attempt="2"), AgentRegistered)
+    assert answer.session == bench.session("a1") != session
+
+
+def test_launch_that_never_arrived_is_sent_again_in_the_new_session(bench):
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2")
+    (launch,) = of(said, LaunchTasks)
+    assert (launch.session, launch.number) == (bench.session("a1"), 1)
+    assert [each.task.task_id for each in launch.launches] == ["t1"]
+
+
+def test_launch_that_arrived_is_not_sent_again(bench):
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert of(said, LaunchTasks) == []
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+
+
+def test_running_task_that_its_agent_does_not_know_after_registration_is_lost_once(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    (status,) = updates_in(bench.agent("a1", "cpus:4;mem:4096", attempt="2"))
+    assert (status.state, status.reason) == (TaskState.LOST, Reason.AGENT_UNKNOWN_TASK)
+    assert updates_in(bench.agent("a1", "cpus:4;mem:4096", attempt="3")) == []
+    assert not bench.state.agents["a1"].used
+
+
+def test_outcome_in_a_registration_counts_as_a_status(bench):
+    outcome = bench.status("a1", "t1", TaskState.FINISHED, uuid="u-end")
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(outcomes=(outcome,)))
+    assert [each.state for each in updates_in(said)] == [TaskState.FINISHED]
+    assert of(said, AcknowledgeStatuses)[0].uuids == ("u-end",)
+
+
+def test_agent_of_another_cell_or_count_is_refused():
+    bench = Bench(cells=4, cell=0)
+    info = AgentInfo(agent_id="a-of-elsewhere", resources=Resources.parse("cpus:1"))
+    cells = [3, 4] if bench.state.cells == 4 else []
+    said = bench.decide(RegisterAgent(agent=info, attempt="1", cells=cells[0]))
+    assert len(of(said, AgentRefused)) == 1 and not bench.state.agents
+
+
+def test_agent_that_has_seen_a_higher_term_makes_the_owner_claim_again(bench):
+    info = AgentInfo(agent_id="a2", resources=Resources.parse("cpus:1"))
+    bench.decide(RegisterAgent(agent=info, attempt="1", cells=1, highest_term=99))
+    assert bench.decisions[-1].reclaim == 99
+    assert "a2" not in bench.state.agents
+
+
+def test_terminal_status_is_acknowledged_again_when_it_is_repeated(bench):
+    said = bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
+    assert of(said, AcknowledgeStatuses)[0].uuids == ("u-1",)
+    said = bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
+    assert of(said, AcknowledgeStatuses)[0].uuids == ("u-1",)
+    assert updates_in(said) == []
+
+
+def test_state_never_goes_back(bench):
+    bench.report("a1", "t1", TaskState.FINISHED)
+    assert updates_in(bench.report("a1", "t1", TaskState.RUNNING)) == []
+    assert updates_in(bench.report("a1", "t1", TaskState.FAILED)) == []
+    assert bench.state.tasks["t1"].state is TaskState.FINISHED
+
+
+def test_status_from_an_unknown_agent_makes_it_register(bench):
+    status = bench.status("ghost", "t1", TaskState.FINISHED)
+    said = bench.decide(UpdateStatuses(agent_id="ghost", session="old", statuses=(status,)))
+    assert len(of(said, Reregister)) == 1
+    assert bench.state.tasks["t1"].state is TaskState.STAGING
+
+
+def test_heartbeat_of_an_unknown_session_makes_the_agent_register(bench):
+    assert len(of(heartbeat(bench, 1, 1, session="old"), Reregister)) == 1
+
+
+def test_silent_agent_is_declared_unreachable_and_its_tasks_with_it(bench):
+    said = bench.wait(26.1)
+    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+    assert bench.session("a1") == ""
+    assert [each.state for each in updates_in(said)] == [TaskState.UNREACHABLE]
+    assert [each.agent_id for each in of(said, Failure)] == ["a1"]
+    assert bench.state.total == Resources()
+
+
+def test_offer_is_rescinded_when_its_agent_goes_unreachable(bench):
+    bench.wait(26.1)
+    assert not bench.state.offers and not bench.state.agents["a1"].offered
+
+
+def test_heartbeats_keep_an_agent(bench):
+    for _ in range(10):
+        heartbeat(bench, 1, 1)
+    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+
+
+def test_owner_that_was_blind_does_not_judge_the_silence_before(bench):
+    bench.wait(24)
+    bench.decide(Reconnected())
+    bench.wait(24)
+    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    bench.wait(3)
+    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+
+
+def test_new_owner_gives_every_agent_its_full_patience(bench):
+    bench.wait(20)
+    bench.take_over(term=8)
+    bench.wait(24)
+    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+
+
+def test_unreachable_agent_that_comes_back_keeps_its_running_tasks(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    bench.wait(27)
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert [each.state for each in updates_in(said)] == [TaskState.RUNNING]
+    assert str(bench.state.agents["a1"].used) == "cpus:1;mem:1024"
+
+
+def test_launch_that_waited_while_its_agent_was_unreachable_is_dropped(bench):
+    bench.wait(27)
+    (status,) = updates_in(bench.agent("a1", "cpus:4;mem:4096", attempt="2"))
+    assert (status.task_id, status.state) == ("t1", TaskState.DROPPED)
+
+
+def test_task_that_ended_while_its_agent_was_away_ends_once(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    bench.wait(27)
+    outcome = bench.status("a1", "t1", TaskState.FAILED)
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(outcomes=(outcome,)))
+    assert [each.state for each in updates_in(said)] == [TaskState.FAILED]
+    assert not bench.state.agents["a1"].used
+
+
+def test_kill_is_remembered_for_an_agent_that_is_away(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    bench.wait(27)
+    assert of(bench.decide(Kill(framework_id="f1", task_ids=("t1",))), KillTasks) == []
+    bench.take_over(term=8)
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+
+
+def test_unknown_running_task_is_adopted_and_counts():
+    bench = Bench()
+    bench.framework("f1")
+    said = bench.agent("a1", "cpus:4;mem:4096", listing=AgentList(tasks=(running("t9"),)))
+    assert [(each.task_id, each.state) for each in updates_in(said)] == [("t9", TaskState.RUNNING)]
+    assert str(bench.state.agents["a1"].used) == "cpus:1;mem:1024"
+    (offer,) = offers_in(said)
+    assert str(offer.resources) == "cpus:3;mem:3072"
+
+
+def test_adopted_task_of_an_unknown_framework_is_accounted_when_that_subscribes():
+    bench = Bench()
+    bench.agent("a1", "cpus:4;mem:4096", listing=AgentList(tasks=(running("t9"),)))
+    bench.framework("f1")
+    assert str(bench.state.frameworks["f1"].used) == "cpus:1;mem:1024"
+
+
+def test_running_task_that_is_known_to_have_ended_is_killed(bench):
+    bench.report("a1", "t1", TaskState.FAILED)
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+
+
+def test_recovering_cell_offers_an_agent_only_after_its_list(bench):
+    bench.take_over(term=8, recovering=True)
+    assert [each.session for each in of(bench.said[-2:], ListTasks)] == [bench.session("a1")]
+    bench.framework("f2")
+    assert not bench.state.offers
+    listed = AgentListed(
+        agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1, tasks=(running(),))
+    )
+    (offer,) = offers_in(bench.decide(listed))
+    assert str(offer.resources) == "cpus:3;mem:3072"
+
+
+def test_command_that_was_lost_shows_in_the_heartbeats(bench):
+    said = []
+    for _ in range(3):
+        said += heartbeat(bench, 0, 0)
+    assert len(of(said, Reregister)) == 1
+
+
+def test_miscount_in_the_heartbeats_makes_the_cell_ask_for_the_list(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    said = []
+    for _ in range(2):
+        said += heartbeat(bench, 1, 0)
+    assert len(of(said, ListTasks)) == 1
+    listed = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1))
+    (status,) = updates_in(bench.decide(listed))
+    assert status.state is TaskState.LOST
+
+
+def test_list_does_not_judge_commands_it_had_not_seen(bench):
+    listed = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=0))
+    assert updates_in(bench.decide(listed)) == []
+    assert bench.state.tasks["t1"].state is TaskState.STAGING
+
+
+def test_agent_that_grows_or_shrinks_is_the_same_agent(bench):
+    bench.agent("a1", "cpus:0.5;mem:512", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert bench.state.agents["a1"].free == Resources()
+    assert str(bench.state.total) == "cpus:0.5;mem:512"
+    bench.agent("a1", "cpus:8;mem:8192", attempt="3", listing=AgentList(tasks=(running(),)))
+    assert str(bench.state.agents["a1"].used) == "cpus:1;mem:1024"
+
+
+def test_what_is_stored_restores_the_same_cell(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    before = {kind: dict(values) for kind, values in bench.stored.items()}
+    bench.take_over(term=8)
+    agent = bench.state.agents["a1"]
+    assert (str(agent.used), agent.number) == ("cpus:1;mem:1024", 1)
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+    assert bench.stored == before
+    assert set(bench.stored[Kind.TASKS]) == {"t1"}

@@ -1,0 +1,222 @@
+"""Frameworks: subscription, updates until acknowledged, failover, teardown."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_mesos.core.cell.cell import KillByHand
+from broker_mesos.core.limits import Limits
+from broker_mesos.core.messages import (
+    Accept,
+    Acknowledge,
+    AgentList,
+    AgentTask,
+    Error,
+    FrameworkHeartbeat,
+    FrameworkInfo,
+    Kill,
+    KillTasks,
+    Reconcile,
+    Subscribe,
+    Subscribed,
+    Teardown,
+    Update,
+)
+from broker_mesos.core.records import FrameworkState, Kind
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import Reason, TaskState
+from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A framework (failover timeout 60 s) with one running task, t1, on the agent a1."""
+    bench = Bench()
+    bench.framework("f1", failover_timeout=60)
+    (offer,) = offers_in(bench.agent("a1", "cpus:4;mem:4096"))
+    bench.accept(offer, task("t1", "cpus:1;mem:1024"))
+    bench.report("a1", "t1", TaskState.RUNNING)
+    return bench
+
+
+def subscribe(bench: Bench, ident: str = "f1"):
+    return bench.framework(ident, failover_timeout=60)
+
+
+def test_every_subscribe_is_answered(bench):
+    (answer,) = of(subscribe(bench), Subscribed)
+    assert (answer.framework_id, answer.cell, answer.cells) == ("f1", 0, 1)
+
+
+def test_heartbeat_of_an_unknown_framework_subscribes_it(bench):
+    info = FrameworkInfo(framework_id="f2")
+    said = bench.decide(FrameworkHeartbeat(framework_id="f2", framework=info))
+    assert len(of(said, Subscribed)) == 1
+    assert "f2" in bench.stored[Kind.FRAMEWORKS]
+
+
+def test_terminal_update_is_sent_again_later_and_later_until_acknowledged(bench):
+    bench.report("a1", "t1", TaskState.FINISHED)
+    times = []
+    for second in range(100):
+        if updates_in(bench.wait(1)):
+            times.append(second)
+    assert len(times) == 3  # after 10, 30 and 70 seconds
+    bench.decide(Acknowledge(framework_id="f1", task_ids=("t1",)))
+    assert updates_in(bench.wait(300)) == []
+    assert not bench.state.tasks and not bench.stored[Kind.TASKS]
+
+
+def test_unacknowledged_updates_are_sent_again_when_a_process_subscribes(bench):
+    bench.report("a1", "t1", TaskState.FAILED)
+    assert [each.state for each in updates_in(subscribe(bench))] == [TaskState.FAILED]
+
+
+def test_new_owner_sends_unacknowledged_updates_at_once(bench):
+    bench.report("a1", "t1", TaskState.FINISHED)
+    bench.take_over(term=8)
+    assert [each.state for each in updates_in(bench.wait(1.1))] == [TaskState.FINISHED]
+
+
+def test_running_task_cannot_be_acknowledged_away(bench):
+    bench.decide(Acknowledge(framework_id="f1", task_ids=("t1",)))
+    assert "t1" in bench.state.tasks
+
+
+def test_task_of_another_framework_can_neither_be_killed_nor_acknowledged(bench):
+    bench.framework("f2")
+    said = bench.decide(Kill(framework_id="f2", task_ids=("t1",)))
+    assert of(said, KillTasks) == []
+    assert [each.state for each in updates_in(said)] == [TaskState.UNKNOWN]
+    bench.report("a1", "t1", TaskState.FINISHED)
+    bench.decide(Acknowledge(framework_id="f2", task_ids=("t1",)))
+    assert "t1" in bench.state.tasks
+
+
+def test_kill_goes_to_the_agent_and_its_repeat_too(bench):
+    for _ in range(2):
+        assert [
+            each.task_ids for each in of(bench.decide(Kill(framework_id="f1", task_ids=("t1",))), KillTasks)
+        ] == [("t1",)]
+
+
+def test_kill_by_hand_reaches_the_agent(bench):
+    assert len(of(bench.decide(KillByHand("t1")), KillTasks)) == 1
+
+
+def test_kill_of_an_ended_task_is_silent(bench):
+    bench.report("a1", "t1", TaskState.FINISHED)
+    assert bench.decide(Kill(framework_id="f1", task_ids=("t1",))) == []
+
+
+def test_explicit_reconciliation_answers_each_id(bench):
+    said = bench.decide(Reconcile(framework_id="f1", task_ids=("t1", "t2")))
+    found = {each.task_id: (each.state, each.reason) for each in updates_in(said)}
+    assert found == {
+        "t1": (TaskState.RUNNING, Reason.RECONCILIATION),
+        "t2": (TaskState.UNKNOWN, Reason.RECONCILIATION),
+    }
+
+
+def test_implicit_reconciliation_answers_all_tasks(bench):
+    said = bench.decide(Reconcile(framework_id="f1"))
+    assert [each.task_id for each in updates_in(said)] == ["t1"]
+
+
+def test_reconciliation_sent_to_all_cells_is_silent_about_unknown_tasks(bench):
+    said = bench.decide(Reconcile(framework_id="f1", task_ids=("t2",), answer_unknown=False))
+    assert said == []
+
+
+def test_silent_framework_is_disconnected_and_its_tasks_live_until_its_failover_timeout(bench):
+    bench.wait(12, beating=False, agents=True)
+    framework = bench.state.frameworks["f1"]
+    assert framework.state is FrameworkState.DISCONNECTED and not framework.offers
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+    said = bench.wait(61, beating=False, agents=True)
+    assert framework.state is FrameworkState.TORN_DOWN
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+    assert [to for to, each in said if isinstance(each, Teardown)] == ["calls:all"]
+
+
+def test_framework_that_comes_back_in_time_keeps_its_tasks(bench):
+    bench.wait(50, beating=False, agents=True)
+    subscribe(bench)
+    assert bench.state.frameworks["f1"].state is FrameworkState.SUBSCRIBED
+    bench.wait(60, agents=True)
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+
+
+def test_failover_timeout_goes_on_under_a_new_owner(bench):
+    bench.wait(40, beating=False)
+    bench.take_over(term=8)
+    bench.wait(32, beating=False)
+    assert bench.state.frameworks["f1"].state is FrameworkState.TORN_DOWN
+
+
+def test_only_the_home_cell_tears_a_silent_framework_down():
+    bench = Bench(cells=2)
+    foreign = next(name for name in ("fa", "fb", "fc", "fd", "fe") if not bench.state.is_home_of(name))
+    bench.framework(foreign)
+    bench.wait(100, beating=False)
+    assert bench.state.frameworks[foreign].state is FrameworkState.DISCONNECTED
+
+
+def test_teardown_ends_everything_once(bench):
+    said = bench.decide(Teardown(framework_id="f1"))
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+    assert not bench.state.offers
+    assert bench.decisions[-1].delete_queues == ["f1"]
+    assert bench.decide(Teardown(framework_id="f1")) == []
+    said = bench.report("a1", "t1", TaskState.KILLED)
+    assert updates_in(said) == [] and of(said, Update) == []
+    assert not bench.state.tasks and not bench.stored[Kind.TASKS]
+    assert not bench.state.agents["a1"].used
+
+
+def test_late_subscribe_revives_nothing(bench):
+    bench.decide(Teardown(framework_id="f1"))
+    said = subscribe(bench)
+    assert len(of(said, Error)) == 1 and offers_in(said) == []
+    bench.take_over(term=8)
+    assert len(of(subscribe(bench), Error)) == 1
+    assert bench.state.frameworks["f1"].state is FrameworkState.TORN_DOWN
+
+
+def test_teardown_that_comes_before_subscribe_leaves_a_tombstone():
+    bench = Bench()
+    bench.decide(Teardown(framework_id="f9"))
+    info = FrameworkInfo(framework_id="f9")
+    assert len(of(bench.decide(Subscribe(framework_id="f9", framework=info)), Error)) == 1
+
+
+def test_task_of_a_torn_down_framework_is_killed_when_its_agent_lists_it(bench):
+    bench.wait(27)
+    bench.decide(Teardown(framework_id="f1"))
+    listed = AgentTask(task_id="t1", framework_id="f1", resources=Resources.parse("cpus:1;mem:1024"))
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(listed,)))
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+
+
+def test_tombstone_is_forgotten_after_its_queues_could_have_expired(bench):
+    bench.decide(Teardown(framework_id="f1"))
+    bench.report("a1", "t1", TaskState.KILLED)
+    bench.now = bench.now._replace(wall=bench.now.wall + 9 * 86_400)
+    bench.wait(2)
+    assert not bench.state.frameworks and not bench.stored[Kind.FRAMEWORKS]
+
+
+def test_history_of_a_framework_is_bounded():
+    bench = Bench(limits=Limits(completed=3))
+    bench.framework("f1")
+    bench.agent("a1", "cpus:4;mem:4096")
+    for number in range(5):
+        (offer,) = bench.state.offers.values()
+        accept = Accept(
+            framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task(f"t{number}", "cpus:4;mem:1"),)
+        )
+        bench.decide(accept)
+        bench.report("a1", f"t{number}", TaskState.FINISHED)
+        bench.decide(Acknowledge(framework_id="f1", task_ids=(f"t{number}",)))
+        bench.wait(6)
+    assert [each.task_id for each in bench.state.frameworks["f1"].completed] == ["t2", "t3", "t4"]

@@ -1,0 +1,238 @@
+"""Offers: each ends once, and what it promised is accounted to the unit."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_mesos.core.cell.cell import ConsumersCounted, OffersReturned
+from broker_mesos.core.messages import (
+    Accept,
+    Decline,
+    Demand,
+    FrameworkHeartbeat,
+    FrameworkInfo,
+    LaunchTasks,
+    Rescind,
+    Revive,
+    Settle,
+    Suppress,
+)
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import Reason, TaskState
+from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """One agent, one framework, one open offer."""
+    bench = Bench()
+    bench.framework("f1")
+    bench.agent("a1", "cpus:4;mem:4096;ports:[31000-31009]")
+    return bench
+
+
+def open_offer(bench: Bench):
+    (offer,) = bench.state.offers.values()
+    return offer
+
+
+def accept(bench: Bench, *tasks, refuse=None, offer_ids=None):
+    ids = offer_ids or tuple(bench.state.offers)
+    return bench.decide(Accept(framework_id="f1", offer_ids=ids, tasks=tasks, refuse_seconds=refuse))
+
+
+def test_everything_free_is_offered_to_the_only_framework(bench):
+    assert str(open_offer(bench).resources) == "cpus:4;mem:4096;ports:[31000-31009]"
+    assert not bench.state.agents["a1"].free
+
+
+def test_unused_part_of_an_accept_is_hidden_from_its_framework_for_the_refusal_time(bench):
+    assert offers_in(accept(bench, task("t1", "cpus:1;mem:1024"))) == []
+    (offer,) = offers_in(bench.wait(6.1))
+    assert str(offer.resources) == "cpus:3;mem:3072;ports:[31000-31009]"
+
+
+def test_accept_without_a_filter_gets_the_rest_at_once(bench):
+    (offer,) = offers_in(accept(bench, task("t1", "cpus:1;mem:1024"), refuse=0))
+    assert str(offer.resources) == "cpus:3;mem:3072;ports:[31000-31009]"
+
+
+def test_ports_go_to_the_task_and_come_back(bench):
+    accept(bench, task("t1", "cpus:1;mem:10;ports:[31002-31003]"))
+    assert str(bench.state.agents["a1"].free) == "cpus:3;mem:4086;ports:[31000-31001,31004-31009]"
+    bench.report("a1", "t1", TaskState.FINISHED)
+    assert bench.state.agents["a1"].used == Resources()
+
+
+def test_task_that_wants_more_than_is_left_of_the_offer_is_an_error_and_its_neighbours_launch(bench):
+    said = accept(
+        bench, task("t1", "cpus:3;mem:10"), task("t2", "cpus:2;mem:10"), task("t3", "cpus:1;mem:10")
+    )
+    (status,) = updates_in(said)
+    assert (status.task_id, status.state, status.reason) == ("t2", TaskState.ERROR, Reason.TASK_INVALID)
+    assert "cpus:2" in status.message and "cpus:1" in status.message
+    (launch,) = of(said, LaunchTasks)
+    assert [each.task.task_id for each in launch.launches] == ["t1", "t3"]
+
+
+def test_repeated_accept_is_silent_about_the_tasks_it_launched(bench):
+    ids = tuple(bench.state.offers)
+    accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids)
+    assert accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids) == []
+    assert list(bench.state.tasks) == ["t1"]
+
+
+def test_repeated_accept_is_silent_even_after_its_task_was_forgotten(bench):
+    from broker_mesos.core.messages import Acknowledge
+
+    ids = tuple(bench.state.offers)
+    accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids)
+    bench.report("a1", "t1", TaskState.FINISHED)
+    bench.decide(Acknowledge(framework_id="f1", task_ids=("t1",)))
+    assert not bench.state.tasks
+    assert updates_in(accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids)) == []
+
+
+def test_accept_of_an_ended_offer_drops_its_tasks(bench):
+    ids = tuple(bench.state.offers)
+    bench.decide(Decline(framework_id="f1", offer_ids=ids))
+    (status,) = updates_in(accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids))
+    assert (status.state, status.reason) == (TaskState.DROPPED, Reason.INVALID_OFFERS)
+
+
+def test_offers_of_an_earlier_term_have_ended(bench):
+    ids = tuple(bench.state.offers)
+    bench.take_over(term=8)
+    (status,) = updates_in(accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids))
+    assert status.state is TaskState.DROPPED
+
+
+def test_nobody_else_can_accept_an_offer(bench):
+    bench.framework("f2")
+    ids = tuple(bench.state.offers)
+    said = bench.decide(Accept(framework_id="f2", offer_ids=ids, tasks=(task("t1", "cpus:1;mem:1"),)))
+    assert [each.state for each in updates_in(said)] == [TaskState.DROPPED]
+    assert tuple(bench.state.offers) == ids
+
+
+def test_accept_of_offers_of_two_agents_drops_its_tasks_and_frees_both(bench):
+    bench.agent("a2", "cpus:2;mem:10")
+    said = accept(bench, task("t1", "cpus:1;mem:10"))
+    assert [each.state for each in updates_in(said)] == [TaskState.DROPPED]
+    assert not bench.state.tasks
+
+
+def test_two_offers_of_one_agent_are_used_together(bench):
+    accept(bench, task("t1", "cpus:3;mem:10"), refuse=0)
+    bench.report("a1", "t1", TaskState.FINISHED)
+    assert len(bench.state.offers) == 2
+    accept(bench, task("t2", "cpus:4;mem:10"))
+    assert str(bench.state.agents["a1"].used) == "cpus:4;mem:10"
+
+
+def test_declined_resources_are_offered_to_the_next_framework(bench):
+    said = bench.framework("f2")
+    assert offers_in(said) == []
+    said = bench.decide(Decline(framework_id="f1", offer_ids=tuple(bench.state.offers)))
+    (offer,) = offers_in(said)
+    assert offer.framework_id == "f2"
+
+
+@pytest.mark.parametrize(("refuse", "hidden"), [(None, 5), (20, 20), (-3, 5), (0.1, 1), (1e12, 1000)])
+def test_decline_hides_the_like_for_its_refusal_time(bench, refuse, hidden):
+    ids = tuple(bench.state.offers)
+    bench.decide(Decline(framework_id="f1", offer_ids=ids, refuse_seconds=refuse))
+    assert offers_in(bench.wait(hidden - 0.1)) == []
+    if hidden < 1000:
+        assert len(offers_in(bench.wait(1.3))) == 1
+
+
+def test_filter_does_not_hide_an_offer_that_has_more(bench):
+    accept(bench, task("t1", "cpus:2;mem:10"))
+    (offer,) = offers_in(bench.report("a1", "t1", TaskState.FINISHED))
+    assert str(offer.resources) == "cpus:4;mem:4096;ports:[31000-31009]"
+
+
+def test_revive_clears_filters_and_suppress_stops_offers(bench):
+    ids = tuple(bench.state.offers)
+    bench.decide(Decline(framework_id="f1", offer_ids=ids, refuse_seconds=1000))
+    said = bench.decide(Revive(framework_id="f1", demand=Demand(version=5)))
+    assert len(offers_in(said)) == 1
+    bench.decide(Suppress(framework_id="f1", demand=Demand(version=6, wanted=False)))
+    bench.decide(Decline(framework_id="f1", offer_ids=tuple(bench.state.offers), refuse_seconds=0))
+    assert offers_in(bench.wait(3)) == []
+
+
+def test_demand_of_a_lower_version_is_ignored(bench):
+    bench.decide(Suppress(framework_id="f1", demand=Demand(version=6, wanted=False)))
+    bench.decide(Revive(framework_id="f1", demand=Demand(version=5)))
+    assert not bench.state.frameworks["f1"].wants
+
+
+def beat(bench: Bench, ident: str = "f1"):
+    info = FrameworkInfo(framework_id=ident)
+    return bench.decide(FrameworkHeartbeat(framework_id=ident, framework=info))
+
+
+def test_offer_is_rescinded_at_its_timeout_and_goes_to_somebody_else(bench):
+    bench.framework("f2")
+    said = []
+    for _ in range(11):
+        said += bench.wait(1)
+        beat(bench)
+        beat(bench, "f2")
+    (rescind,) = of(said, Rescind)
+    assert rescind.offer_ids
+    assert [each.framework_id for each in offers_in(said)] == ["f2"]
+
+
+def test_unanswered_offer_makes_the_cell_count_the_consumers(bench):
+    bench.wait(0.35)
+    assert [each for decision in bench.decisions for each in decision.count_consumers] == ["f1"]
+
+
+@pytest.mark.parametrize("count", [0, None])
+def test_offers_come_back_from_a_framework_without_consumers_until_it_is_heard_of(bench, count):
+    bench.framework("f2")
+    (offer,) = offers_in(bench.decide(ConsumersCounted("f1", count)))
+    assert offer.framework_id == "f2"
+    assert not bench.state.frameworks["f1"].wants
+    beat(bench)
+    assert bench.state.frameworks["f1"].wants
+
+
+def test_offers_that_the_broker_returned_come_back(bench):
+    bench.decide(OffersReturned("f1"))
+    assert not bench.state.offers
+
+
+def test_settle_of_a_claim_that_was_never_launched_drops_it_and_ends_the_offer(bench):
+    (offer_id,) = bench.state.offers
+    (status,) = updates_in(bench.decide(Settle(framework_id="f1", claims=(("t1", offer_id),))))
+    assert status.state is TaskState.DROPPED
+    (status,) = updates_in(accept(bench, task("t1", "cpus:1;mem:1"), offer_ids=(offer_id,)))
+    assert status.state is TaskState.DROPPED
+
+
+def test_settle_of_a_launched_claim_answers_its_state(bench):
+    (offer_id,) = bench.state.offers
+    accept(bench, task("t1", "cpus:1;mem:10"))
+    (status,) = updates_in(bench.decide(Settle(framework_id="f1", claims=(("t1", offer_id),))))
+    assert status.state is TaskState.STAGING
+
+
+def test_crumbs_are_not_offered():
+    bench = Bench()
+    bench.framework("f1")
+    assert offers_in(bench.agent("a1", "cpus:0.005;mem:31")) == []
+    assert len(offers_in(bench.agent("a2", "cpus:0.005;mem:32"))) == 1
+
+
+def test_weights_divide_between_roles():
+    bench = Bench(weights={"big": 3.0})
+    bench.framework("fb", roles=("big",))
+    bench.framework("fs", roles=("small",))
+    for number in range(8):
+        bench.agent(f"a{number}", "cpus:1;mem:100")
+    count = [each.framework.ident for each in bench.state.offers.values()]
+    assert (count.count("fb"), count.count("fs")) == (6, 2)

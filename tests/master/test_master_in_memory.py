@@ -1,0 +1,170 @@
+"""Masters on the memory adapters: owning, handing over, fencing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+
+from broker_mesos.bus.memory import MemoryBroker, MemoryBus
+from broker_mesos.clock import SystemClock, new_id
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.limits import Limits
+from broker_mesos.core.messages import (
+    Accept,
+    AgentInfo,
+    AgentRegistered,
+    CommandInfo,
+    FrameworkInfo,
+    LaunchTasks,
+    Offers,
+    RegisterAgent,
+    Subscribe,
+    TaskInfo,
+    decode,
+)
+from broker_mesos.core.operator import GetCell, GetCluster, Hello
+from broker_mesos.core.resources import Resources
+from broker_mesos.master.daemon import Master
+from broker_mesos.ports import outgoing
+from broker_mesos.requests import Requester
+from broker_mesos.store.memory import MemoryStore, MemoryStoreState
+
+
+class Cluster:
+    """Masters that share one memory broker and store, and a hand-driven agent and framework."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.broker = MemoryBroker(self.clock)
+        self.state = MemoryStoreState()
+        self.buses: list[MemoryBus] = []
+
+    async def bus(self, name: str) -> MemoryBus:
+        bus = MemoryBus(self.broker, cluster="default", name=name)
+        await bus.open(1)
+        self.buses.append(bus)
+        return bus
+
+    async def master(self, ident: str, cells: int = 1) -> tuple[Master, asyncio.Task]:
+        store = MemoryStore(self.state, self.clock)
+        await store.open(1)
+        master = Master(
+            master_id=ident,
+            cluster="default",
+            cells=cells,
+            bus=await self.bus(ident),
+            store=store,
+            clock=self.clock,
+            new_id=new_id,
+            rng=random.Random(1),
+            limits=Limits(),
+        )
+        task = asyncio.create_task(master.run())
+        await master.ready.wait()
+        return master, task
+
+
+@asynccontextmanager
+async def cluster():
+    made = Cluster()
+    yield made
+    for bus in made.buses:
+        await bus.close()
+
+
+async def owned(master: Master, count: int) -> None:
+    while sum(1 for owner in master.owners if owner.term is not None) < count:
+        await asyncio.sleep(0.01)
+
+
+async def receive_until(consumer, kind):
+    while True:
+        for delivery in await consumer.receive():
+            consumer.acknowledge([delivery])
+            message = decode(delivery.type, delivery.body)
+            if isinstance(message, kind):
+                return message
+
+
+async def launch_one(made: Cluster) -> LaunchTasks:
+    bus = await made.bus("parties")
+    commands = await bus.consume(Queue(QueueKind.AGENT_COMMANDS, "a1"))
+    offers = await bus.consume(Queue(QueueKind.FRAMEWORK_OFFERS, "f1"))
+    await bus.consume(Queue(QueueKind.FRAMEWORK_EVENTS, "f1"))
+    info = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:4;mem:4096"))
+    await bus.publish(
+        outgoing(
+            addresses.updates(0), RegisterAgent(agent=info, attempt="1", cells=1), new_id(), mandatory=True
+        )
+    )
+    await receive_until(commands, AgentRegistered)
+    framework = FrameworkInfo(framework_id="f1")
+    await bus.publish(
+        outgoing(addresses.calls(None), Subscribe(framework_id="f1", framework=framework), new_id())
+    )
+    (offer,) = (await receive_until(offers, Offers)).offers
+    task = TaskInfo(
+        task_id="t1", resources=Resources.parse("cpus:1;mem:64"), command=CommandInfo(arguments=("true",))
+    )
+    call = Accept(framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task,))
+    await bus.publish(outgoing(addresses.calls(0), call, new_id()))
+    return await receive_until(commands, LaunchTasks)
+
+
+async def test_a_master_owns_every_cell_and_answers_requests():
+    async with cluster() as made:
+        master, task = await made.master("m1", cells=4)
+        await owned(master, 4)
+        requester = Requester(await made.bus("cli"), made.clock, new_id)
+        hello = await requester.request(addresses.operator_master(), Hello(), 5)
+        assert hello.cells == 4
+        view = await requester.request(addresses.operator_master(), GetCluster(), 5)
+        assert [cell.owner for cell in view.cells] == ["m1"] * 4
+        cell = await requester.request(addresses.operator_cell(2), GetCell(parts=("agents",)), 5)
+        assert (cell.cell, cell.agents) == (2, ())
+        await requester.close()
+        master.stop()
+        await task
+
+
+async def test_an_accepted_task_is_launched_on_its_agent():
+    async with cluster() as made:
+        master, task = await made.master("m1")
+        launch = await launch_one(made)
+        assert [each.task.task_id for each in launch.launches] == ["t1"]
+        assert launch.number == 1
+        master.stop()
+        await task
+
+
+async def test_a_standby_takes_over_with_all_that_was_committed():
+    async with cluster() as made:
+        first, first_task = await made.master("m1")
+        await owned(first, 1)
+        second, second_task = await made.master("m2")
+        await launch_one(made)
+        term = first.owners[0].term.cell.term
+        first.stop()
+        await first_task
+        await owned(second, 1)
+        cell = second.owners[0].term.cell
+        assert cell.term > term
+        assert list(cell.state.tasks) == ["t1"]
+        assert str(cell.state.agents["a1"].used) == "cpus:1;mem:64"
+        second.stop()
+        await second_task
+
+
+async def test_cells_spread_over_the_masters_that_join():
+    async with cluster() as made:
+        first, first_task = await made.master("m1", cells=4)
+        await owned(first, 4)
+        second, second_task = await made.master("m2", cells=4)
+        async with asyncio.timeout(20):
+            await owned(second, 2)
+        assert sum(1 for owner in first.owners if owner.term is not None) == 2
+        for master, task in ((first, first_task), (second, second_task)):
+            master.stop()
+            await task
