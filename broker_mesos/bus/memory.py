@@ -391,7 +391,7 @@ class MemoryBus:
                 raise BusUnavailable(self._reason)
             if not self._window.throttled:
                 return
-            await self._window.change()
+            await self._window.changed.wait()
 
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> MemoryConsumer:
         await self._connection()
@@ -437,7 +437,7 @@ class MemoryBus:
         while not self._up:
             if self._closed:
                 raise BusUnavailable("the bus was closed")
-            await self._window.change()
+            await self._window.changed.wait()
 
     def _connect(self) -> None:
         if self._up or self._held or self._closed or not self._broker.running:
@@ -447,7 +447,7 @@ class MemoryBus:
             self._broker.declare_queue(spec)
         self._up = True
         self._connected_since = self._broker.clock.monotonic()
-        self._window.wake()
+        self._window.changed.fire()
 
     def _drop(self, reason: str) -> None:
         self._up = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+from broker_mesos.bus.signals import Signal
 from broker_mesos.core.messages import MAX_BODY
 from broker_mesos.errors import BusUnavailable, InvalidInput
 from broker_mesos.ports import Outgoing
@@ -45,8 +46,9 @@ def too_large(message: Outgoing) -> InvalidInput | None:
 
 class Window:
     """Numbers messages from 1 in the order of publishing, as a broker's confirms do, and ends their
-    futures. Full at ``limit`` messages or ``limit_bytes`` of bodies; it has room again at half of that,
-    so that writers wake seldom and then have something to do."""
+    futures. Full at ``limit`` messages or ``limit_bytes`` of bodies. Writers are asked to wait from
+    four fifths on, so that one that looks between its batches is not refused, until it has fallen to half,
+    so that they wake seldom and then have something to do."""
 
     def __init__(self, limit: int, limit_bytes: int = 64 << 20) -> None:
         self._limit = limit
@@ -58,7 +60,8 @@ class Window:
         self._last = 0
         self._oldest = 1
         self._throttled = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self.changed = Signal()
+        """Fires when there is room again, and when everything pending has failed."""
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -70,7 +73,7 @@ class Window:
 
     @property
     def throttled(self) -> bool:
-        """Whether writers should wait: it was full, and has not fallen to half since."""
+        """Whether writers should wait: it was nearly full, and has not fallen to half since."""
         return self._throttled
 
     @property
@@ -89,7 +92,7 @@ class Window:
             self._by_key.setdefault(key, []).append(self._last)
         self._pending[self._last] = _Pending(future, size, now, key if message.mandatory else None)
         self._bytes += size
-        if self.full:
+        if len(self._pending) * 5 >= self._limit * 4 or self._bytes * 5 >= self._limit_bytes * 4:
             self._throttled = True
         return self._last, future
 
@@ -113,7 +116,7 @@ class Window:
             len(self._pending) <= self._limit // 2 and self._bytes <= self._limit_bytes // 2
         ):
             self._throttled = False
-            self.wake()
+            self.changed.fire()
 
     def fail(self, reason: str) -> None:
         """Nothing more is known of what is pending. Numbers go on; late confirms are ignored."""
@@ -124,25 +127,12 @@ class Window:
         self._throttled = False
         for each in pending.values():
             _fail(each.future, BusUnavailable(reason))
-        self.wake()
+        self.changed.fire()
 
     def restart(self) -> None:
         """Number from 1 again, for a new channel; nothing may be pending."""
         self._last = 0
         self._oldest = 1
-
-    def wake(self) -> None:
-        """Let those that wait for a change look again."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def change(self) -> None:
-        """Wait until there may be room again, or something else has changed."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
 
     def _settle_one(self, number: int, error: Exception | None) -> None:
         pending = self._pending.pop(number, None)
