@@ -1,0 +1,1 @@
+"""The batch framework: jobs and arrays of them, in a shared store, worked on by interchangeable workers."""

@@ -1,0 +1,186 @@
+"""The batch framework's answers to operator requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from broker_mesos.core.addresses import operator_cell
+from broker_mesos.core.explain import why_waiting
+from broker_mesos.core.messages import Part
+from broker_mesos.core.operator import (
+    AgentView,
+    CellView,
+    GetCell,
+    GetJob,
+    GetJobs,
+    GetTask,
+    JobList,
+    JobSpec,
+    JobSummary,
+    JobView,
+    KillJob,
+    Request,
+    SubmitJob,
+    WaitJob,
+)
+from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
+from broker_mesos.frameworks.batch.records import text_of
+from broker_mesos.frameworks.batch.store import JobStore
+from broker_mesos.frameworks.batch.watch import JobFeed
+from broker_mesos.ports import Clock
+from broker_mesos.requests import Requester
+from broker_mesos.sdk import Driver
+
+POLL = 1.0
+"""Seconds after which a waiter looks for itself: news on the feed may be lost."""
+SETTLING = 0.2
+"""Seconds for which progress is collected before a waiter hears of it."""
+ASK_TIMEOUT = 1.0
+AGENTS_FRESH = 1.0
+MAX_EXPLAINED = 20
+"""Waiting jobs of one listing that are explained."""
+MAX_ANSWER = 700_000
+"""Bytes of the list in an answer; the rest of the 1 MiB is for a spec, and for escapes."""
+
+P = TypeVar("P", bound=Part)
+
+
+class BatchApi:
+    """The handler for a Responder."""
+
+    def __init__(
+        self, store: JobStore, feed: JobFeed, driver: Driver, requester: Requester, clock: Clock
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._driver = driver
+        self._requester = requester
+        self._clock = clock
+        self._asking: asyncio.Task[list[AgentView]] | None = None
+        self._asked_at = 0.0
+
+    async def __call__(self, request: Request) -> Part:
+        """Answer a request. Raises the errors of the tree."""
+        match request:
+            case SubmitJob():
+                return await self._submit(request)
+            case GetJobs():
+                return await self._jobs(request)
+            case GetJob():
+                return await self._job(request)
+            case GetTask():
+                return await self._store.read.task(request.task_id)
+            case WaitJob():
+                return await self._wait(request)
+            case KillJob():
+                summary, kills = await self._store.kill(request.job_id, request.index)
+                for task_id, agent_id in kills:
+                    self._driver.kill(task_id, agent_id)
+                return summary
+        raise InvalidInput(f"the batch framework does not answer {request.TYPE}")
+
+    async def _submit(self, request: SubmitJob) -> JobSummary:
+        demand = await self._store.submit(request.job_id, request.spec)
+        if demand is not None:
+            self._driver.set_demand(demand)
+        return await self._store.summary(request.job_id)
+
+    async def _jobs(self, request: GetJobs) -> JobList:
+        found, total = await self._store.jobs(request.limit, active=request.active)
+        found = _bounded(found)
+        waiting = [at for at, summary in enumerate(found) if _waits(summary)][:MAX_EXPLAINED]
+        for at in waiting:
+            try:
+                spec = await self._store.read.spec(found[at].job_id)
+            except NotFound:
+                continue
+            found[at] = await self._explained(found[at], spec)
+        return JobList(jobs=tuple(found), total=total)
+
+    async def _job(self, request: GetJob) -> JobView:
+        spec = await self._store.read.spec(request.job_id)
+        _, record = await self._store.read.record(request.job_id)
+        page = await self._store.read.page(
+            request.job_id, record, request.offset, request.limit, request.states
+        )
+        summary = await self._explained(await self._store.summary(request.job_id), spec)
+        tasks = _bounded(page.tasks)
+        more = page.more
+        if len(tasks) < len(page.tasks):
+            more = page.tasks[len(tasks)].index - record.first
+        return JobView(summary=summary, spec=spec, tasks=tuple(tasks), more=more)
+
+    async def _wait(self, request: WaitJob) -> JobSummary:
+        started = self._clock.monotonic()
+        # Listening begins before looking, so that no end falls in between.
+        with self._feed.watch(request.job_id) as watch:
+            summary = await self._store.summary(request.job_id)
+            while summary.ended_at is None:
+                passed = self._clock.monotonic() - started
+                left = request.seconds - passed
+                if request.seen is not None and summary.version > request.seen:
+                    left = min(left, SETTLING - passed)
+                if left <= 0:
+                    break
+                news = await watch.news(min(left, POLL))
+                if news is not None:
+                    summary = news
+                else:
+                    summary = await self._store.summary(request.job_id)
+        return summary
+
+    # -- why a job waits
+
+    async def _explained(self, summary: JobSummary, spec: JobSpec) -> JobSummary:
+        if not _waits(summary):
+            return summary
+        return summary.model_copy(update={"waiting": await self._why(spec)})
+
+    async def _why(self, spec: JobSpec) -> str:
+        if not self._driver.cells:
+            return "no master has answered yet"
+        try:
+            return why_waiting(spec, await self._agents())
+        except BrokerMesosError as error:
+            return f"unknown: {error}"
+
+    async def _agents(self) -> list[AgentView]:
+        """All agents, as they were at most a second ago. Askers that come together ask once."""
+        now = self._clock.monotonic()
+        if self._asking is None or (self._asking.done() and now - self._asked_at > AGENTS_FRESH):
+            self._asked_at = now
+            self._asking = asyncio.create_task(self._ask_cells(), name="batch-agents")
+        return await asyncio.shield(self._asking)
+
+    async def _ask_cells(self) -> list[AgentView]:
+        request = GetCell(parts=("agents",), limit=2_000)
+        answers = await asyncio.gather(
+            *(
+                self._requester.request(operator_cell(cell), request, ASK_TIMEOUT)
+                for cell in range(self._driver.cells)
+            ),
+            return_exceptions=True,
+        )
+        views = [answer for answer in answers if isinstance(answer, CellView)]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not views:
+                raise answer
+        return [agent for view in views for agent in view.agents]
+
+
+def _waits(summary: JobSummary) -> bool:
+    return summary.ended_at is None and summary.counts["pending"] > 0 and summary.counts["running"] == 0
+
+
+def _bounded(parts: Sequence[P]) -> list[P]:
+    """As many as fit into one answer."""
+    found: list[P] = []
+    left = MAX_ANSWER
+    for part in parts:
+        left -= len(text_of(part).encode())
+        if left < 0 and found:
+            break
+        found.append(part)
+    return found

@@ -1,0 +1,192 @@
+"""Claiming: which tasks of which jobs go onto which offers, as one transaction. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker_mesos.core.messages import CommandInfo, Offer, TaskInfo
+from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.resources import Resources
+from broker_mesos.frameworks.batch.jobs import Plan
+from broker_mesos.frameworks.batch.records import (
+    CLAIMS,
+    PENDING,
+    UNSETTLED,
+    WORK,
+    ClaimRecord,
+    Slot,
+    TaskName,
+    Work,
+    text_of,
+)
+
+MAX_LAUNCHES = 1_000
+"""Tasks claimed for one offer."""
+MAX_BYTES = 600_000
+"""Size of the tasks claimed for one offer; they travel in one ACCEPT, of which a cell may make a command."""
+TASK_OVERHEAD = 400
+"""Bytes that a task has on the wire beside its command."""
+
+
+class Candidate(NamedTuple):
+    """A job with something to claim. ``size``: bytes of its spec."""
+
+    job_id: str
+    spec: JobSpec
+    work_text: str
+    size: int
+
+
+class Launch(NamedTuple):
+    """One claimed task."""
+
+    name: TaskName
+    attempt: int
+    spec: JobSpec
+
+
+@dataclass(slots=True)
+class ClaimPlan:
+    """What to claim. ``launches`` by offer id, for every offer that is used."""
+
+    plan: Plan
+    launches: dict[str, list[Launch]] = field(default_factory=dict)
+    job_ids: list[str] = field(default_factory=list)
+    runs_out: bool = False
+    """Nothing is left to claim afterwards: demand ends in the same step."""
+    room: bool = False
+    """An offer could hold more."""
+
+
+class _Open:
+    """An offer being filled."""
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self.left = offer.resources
+        self.slots = MAX_LAUNCHES
+        self.bytes = MAX_BYTES
+        self.launches: list[Launch] = []
+
+    def holds(self, need: Resources, size: int, most: int) -> int:
+        """How many tasks of that need fit, at most ``most``."""
+        most = min(most, self.slots, self.bytes // (size + TASK_OVERHEAD))
+        for name, amount in need.scalars.items():
+            most = min(most, self.left.get(name) // amount)
+        # Ranges and sets name their members, so a second task with the same need cannot fit beside it.
+        if most > 0 and (need.ranges or need.sets):
+            most = 1 if self.left.contains(need) else 0
+        return max(most, 0)
+
+    def take(self, need: Resources, size: int, launches: list[Launch]) -> None:
+        """Fill in tasks that ``holds`` has found to fit."""
+        if len(launches) == 1:
+            self.left -= need
+        else:
+            self.left -= Resources.scalars_of(
+                {name: amount * len(launches) for name, amount in need.scalars.items()}
+            )
+        self.slots -= len(launches)
+        self.bytes -= len(launches) * (size + TASK_OVERHEAD)
+        self.launches += launches
+
+
+def plan_claim(
+    offers: Sequence[Offer], candidates: Sequence[Candidate], *, all_seen: bool, now: float, due: float
+) -> ClaimPlan:
+    """First fit: each job in turn onto each offer in turn.
+
+    ``all_seen``: the candidates are all pending jobs. ``due``: when a missing first status is asked for.
+    """
+    plan = Plan()
+    found = ClaimPlan(plan)
+    opened = [_Open(offer) for offer in offers]
+    hopeless: set[object] = set()
+    exhausted = 0
+    for job_id, spec, work_text, size in candidates:
+        shape = (spec.resources, spec.constraints, size // 1024)
+        # Offers only fill up: what did not fit once does not fit later.
+        if shape in hopeless:
+            continue
+        total, first = spec.total, spec.array[0] if spec.array else 0
+        before = work = Work.parse(work_text)
+        claimed = 0
+        for one in opened:
+            waiting = work.pending(total)
+            if not waiting:
+                break
+            most = one.holds(spec.resources, size, waiting)
+            if not most or not _welcome(spec, one.offer):
+                continue
+            slots, work = work.take(first, total, most)
+            one.take(spec.resources, size, _claim(plan, job_id, spec, slots, one.offer, now, due))
+            claimed += len(slots)
+        if work.pending(total):
+            hopeless.add(shape)
+        else:
+            exhausted += 1
+            plan.drop(PENDING, job_id)
+        if claimed:
+            found.job_ids.append(job_id)
+            plan.count(job_id, claimed=claimed, version=claimed)
+        if claimed or not before.pending(total):
+            plan.expect(WORK, job_id, work_text)
+            plan.set(WORK, job_id, work.text)
+    found.launches = {one.offer.offer_id: one.launches for one in opened if one.launches}
+    found.room = any(not one.launches or (one.left.get("cpus") and one.left.get("mem")) for one in opened)
+    if all_seen and exhausted and exhausted == len(candidates):
+        found.runs_out = True
+        plan.expect_size(PENDING, exhausted)
+        plan.demand(False)
+    return found
+
+
+def _claim(
+    plan: Plan, job_id: str, spec: JobSpec, slots: Sequence[Slot], offer: Offer, now: float, due: float
+) -> list[Launch]:
+    launches = []
+    for slot in slots:
+        name = TaskName(job_id, slot.index, slot.launch)
+        record = ClaimRecord(
+            attempt=slot.attempt,
+            launch=slot.launch,
+            cell=offer.cell,
+            offer_id=offer.offer_id,
+            agent_id=offer.agent_id,
+            hostname=offer.hostname,
+            claimed_at=now,
+        )
+        plan.set(CLAIMS, name.claim, text_of(record))
+        plan.add(UNSETTLED, name.task_id, due)
+        launches.append(Launch(name, slot.attempt, spec))
+    return launches
+
+
+def _welcome(spec: JobSpec, offer: Offer) -> bool:
+    return all(each.matches(offer.attributes, offer.hostname) for each in spec.constraints)
+
+
+def task_info(launch: Launch) -> TaskInfo:
+    """The task as the cluster launches it."""
+    name, attempt, spec = launch
+    environment = {
+        **spec.command.environment,
+        "BMESOS_JOB_ID": name.job_id,
+        "BMESOS_TASK_ID": name.task_id,
+        "BMESOS_ATTEMPT": str(attempt),
+    }
+    if spec.array is not None:
+        environment["BMESOS_ARRAY_INDEX"] = str(name.index)
+    # All parts were validated with the spec; doing it again for each of a million tasks would cost.
+    return TaskInfo.model_construct(
+        task_id=name.task_id,
+        name=spec.name,
+        resources=spec.resources,
+        command=CommandInfo.model_construct(
+            arguments=spec.command.arguments, shell=spec.command.shell, environment=environment
+        ),
+        kill_grace=spec.kill_grace,
+        labels={"job": name.job_id},
+    )

@@ -1,0 +1,67 @@
+"""The batch framework's side of the offer cycle: claim, accept; apply, acknowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from broker_mesos.core.messages import Offer, TaskStatus
+from broker_mesos.errors import StoreUnavailable
+from broker_mesos.frameworks.batch.claims import task_info
+from broker_mesos.frameworks.batch.store import JobStore
+from broker_mesos.sdk import Driver, Scheduler
+
+log = structlog.get_logger(__name__)
+
+IDLE_FILTER = 0.1
+"""Seconds. With nothing to run, demand ends too, which is what keeps offers away. This filter only bridges
+the moment until the cell hears of it; a longer one could outlive the REVIVE of a job that comes meanwhile."""
+MISFIT_FILTER = 1.0
+"""Seconds for what no pending task fits into; short, since a job that would fit may just be coming."""
+
+
+class BatchScheduler(Scheduler):
+    """The callbacks; all state is in the store, so that every worker's are alike."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
+        """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
+        timeout, never a task that nobody knows."""
+        try:
+            claimed = await self._store.claim(offers)
+        except StoreUnavailable as error:
+            # Kept until the store answers, the offers would have ended. If the claim was stored after all,
+            # it is settled like that of a crash.
+            log.warning("offers declined, the store does not answer", error=str(error))
+            driver.decline(offers, MISFIT_FILTER)
+            return
+        refuse = IDLE_FILTER if claimed.demand is not None or not claimed.pending else MISFIT_FILTER
+        unused = []
+        for offer in offers:
+            launches = claimed.launches.get(offer.offer_id)
+            if launches:
+                driver.accept(offer, [task_info(launch) for launch in launches], refuse)
+            else:
+                unused.append(offer)
+        demand = claimed.demand
+        if demand is None and not claimed.pending:
+            try:
+                demand = await self._store.idle()
+            except StoreUnavailable as error:
+                log.warning("the end of demand was not stored", error=str(error))
+        if demand is not None:
+            driver.set_demand(demand)
+        if unused:
+            driver.decline(unused, refuse)
+
+    async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
+        """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited
+        out by the driver."""
+        applied = await self._store.apply(statuses)
+        for task_id, agent_id in applied.kills:
+            driver.kill(task_id, agent_id)
+        if applied.demand is not None:
+            driver.set_demand(applied.demand)

@@ -1,0 +1,201 @@
+"""Applying statuses: what they make of claims, as one transaction. Pure.
+
+A status applies only to the claim of its own task id, and only forward. A final one writes the result (or
+gives the index back), and removes the claim, in one step; so that a repeat finds no claim and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from broker_mesos.core.messages import TaskStatus
+from broker_mesos.core.tasks import TaskState, may_move
+from broker_mesos.frameworks.batch.jobs import Plan
+from broker_mesos.frameworks.batch.records import (
+    CLAIMS,
+    PENDING,
+    UNSETTLED,
+    WORK,
+    ClaimRecord,
+    JobRecord,
+    ResultRecord,
+    Slot,
+    TaskName,
+    Work,
+    clip,
+    failures_key,
+    parse_task_id,
+    results_key,
+    text_of,
+)
+
+FORCED = 0.0
+"""Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
+
+_LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
+_BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING, TaskState.UNREACHABLE}
+
+
+@dataclass(slots=True)
+class StatusPlan:
+    """What the statuses change."""
+
+    plan: Plan
+    job_ids: list[str] = field(default_factory=list)
+    """Jobs whose counts change."""
+    kills: list[tuple[str, str]] = field(default_factory=list)
+    """Task id and agent id of tasks that should be gone, and live."""
+    need_work: set[str] = field(default_factory=set)
+    """Jobs whose ``work`` must be read before this plan is right."""
+
+
+class _Claims:
+    """The claims as the statuses leave them, one after the other."""
+
+    def __init__(self, texts: Mapping[str, str | None]) -> None:
+        self.texts = texts
+        self.now: dict[str, ClaimRecord | None] = {}
+
+    def get(self, name: TaskName) -> ClaimRecord | None:
+        """The claim of this very task id."""
+        if name.claim not in self.now:
+            text = self.texts.get(name.claim)
+            self.now[name.claim] = None if text is None else ClaimRecord.model_validate_json(text)
+        claim = self.now[name.claim]
+        return claim if claim is not None and claim.launch == name.launch else None
+
+
+def plan_statuses(
+    statuses: Sequence[TaskStatus],
+    claims: Mapping[str, str | None],
+    records: Mapping[str, JobRecord | None],
+    works: Mapping[str, str | None],
+    now: float,
+) -> StatusPlan:
+    """Apply statuses in their order to the claims (by field) and job records that were read.
+
+    ``works`` may lack jobs at first; ``need_work`` then names those that are needed.
+    """
+    plan = Plan()
+    found = StatusPlan(plan)
+    current = _Claims(claims)
+    changed: dict[str, TaskName] = {}
+    counts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    returned: defaultdict[str, list[Slot]] = defaultdict(list)
+    kills: dict[str, str] = {}
+    for status in statuses:
+        name = parse_task_id(status.task_id)
+        claim = None if name is None else current.get(name)
+        if name is None or claim is None:
+            continue
+        record = records.get(name.job_id)
+        doomed = record is None or record.killed or claim.kill
+        if not status.state.terminal:
+            if status.state is TaskState.UNKNOWN:
+                plan.add(UNSETTLED, name.task_id, FORCED)
+                continue
+            if claim.state is None or may_move(claim.state, status.state):
+                current.now[name.claim] = claim.model_copy(
+                    update={
+                        "state": status.state,
+                        "started_at": status.started_at or claim.started_at,
+                        "message": clip(status.message),
+                    }
+                )
+                changed[name.claim] = name
+            if doomed and status.state is not TaskState.KILLING:
+                kills[name.task_id] = claim.agent_id
+            continue
+        current.now[name.claim] = None
+        changed[name.claim] = name
+        kills.pop(name.task_id, None)
+        again = None if record is None else _again(status, name, claim, record, doomed, found, works)
+        job = counts[name.job_id]
+        job["claimed"] -= 1
+        job["version"] += 1
+        if again is not None:
+            returned[name.job_id].append(again)
+            continue
+        result = _result(status, claim, doomed, now)
+        job["failed" if result.state == "lost" else result.state] += 1
+        plan.set(results_key(name.job_id), str(name.index), text_of(result))
+        if result.state != "finished":
+            plan.add(failures_key(name.job_id), str(name.index), name.index)
+    for field_, name in changed.items():
+        plan.expect(CLAIMS, field_, claims[field_])
+        left = current.now[field_]
+        if left is None:
+            plan.unset(CLAIMS, field_)
+        else:
+            plan.set(CLAIMS, field_, text_of(left))
+        plan.drop(UNSETTLED, name.task_id)
+    for job_id, slots in returned.items():
+        work_text, record = works.get(job_id), records[job_id]
+        if work_text is None or record is None:  # only while need_work is not empty
+            continue
+        plan.expect(WORK, job_id, work_text)
+        plan.set(WORK, job_id, Work.parse(work_text).give_back(slots).text)
+        plan.add(PENDING, job_id, record.score)
+    for job_id, by in counts.items():
+        plan.count(job_id, **by)
+    if returned:
+        plan.demand(True)
+    found.job_ids = list(counts)
+    found.kills = list(kills.items())
+    return found
+
+
+def _again(
+    status: TaskStatus,
+    name: TaskName,
+    claim: ClaimRecord,
+    record: JobRecord,
+    doomed: bool,
+    found: StatusPlan,
+    works: Mapping[str, str | None],
+) -> Slot | None:
+    """The slot in which the index runs again; None if this is its end."""
+    if doomed:
+        return None
+    if status.state is TaskState.DROPPED and claim.state not in _BEGUN:
+        slot = Slot(name.index, claim.attempt, claim.launch + 1)
+    elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
+        if claim.attempt > record.retries:
+            return None
+        slot = Slot(name.index, claim.attempt + 1, claim.launch + 1)
+    else:
+        return None
+    if name.job_id not in works:
+        found.need_work.add(name.job_id)
+        return slot
+    text = works[name.job_id]
+    # Killed since the record was read: nothing comes back.
+    return None if text is None or Work.parse(text).killed else slot
+
+
+def _result(status: TaskStatus, claim: ClaimRecord, doomed: bool, now: float) -> ResultRecord:
+    state = status.state
+    if state is TaskState.FINISHED:
+        short = "finished"
+    elif state is TaskState.KILLED:
+        short = "killed"
+    elif state in (TaskState.FAILED, TaskState.ERROR):
+        short = "failed"
+    elif doomed or (state is TaskState.DROPPED and claim.state not in _BEGUN):
+        short = "killed"  # a drop that does not run again: its job was killed
+    else:
+        short = "lost"
+    return ResultRecord(
+        state=short,
+        attempt=claim.attempt,
+        launch=claim.launch,
+        exit_code=status.exit_code,
+        signal=status.signal,
+        agent_id=claim.agent_id,
+        hostname=claim.hostname,
+        started_at=status.started_at or claim.started_at,
+        ended_at=status.timestamp or now,
+        message=clip(status.message),
+    )

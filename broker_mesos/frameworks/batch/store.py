@@ -1,0 +1,450 @@
+"""Changing jobs in the store: read, plan, write if nothing has moved meanwhile, else again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from broker_mesos.core.messages import Demand, Offer, TaskStatus
+from broker_mesos.core.operator import JobSpec, JobSummary
+from broker_mesos.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
+from broker_mesos.frameworks.batch.claims import Candidate, Launch, plan_claim
+from broker_mesos.frameworks.batch.jobs import (
+    Ending,
+    Plan,
+    counts_in,
+    plan_end,
+    plan_kill,
+    plan_kill_pending,
+    plan_submit,
+)
+from broker_mesos.frameworks.batch.reader import CHUNK, JobReader
+from broker_mesos.frameworks.batch.records import (
+    ACTIVE,
+    CLAIMS,
+    JOBS,
+    KILLED_CODE,
+    LOST_CODE,
+    META,
+    ORDER,
+    PENDING,
+    SPECS,
+    WORK,
+    ClaimRecord,
+    Counts,
+    JobRecord,
+    ResultRecord,
+    TaskName,
+    failures_key,
+    parse_claim_field,
+    parse_task_id,
+    results_key,
+    text_of,
+)
+from broker_mesos.frameworks.batch.statuses import plan_statuses
+from broker_mesos.frameworks.batch.views import summary_of
+from broker_mesos.ports import Clock, Records
+
+MAX_SPEC = 256 << 10
+"""Bytes of one job's JSON: its command travels with every task."""
+MAX_USER = 200
+PAGE = 500
+"""Pending jobs looked at for offers; more only if these leave room in them."""
+MAX_PAGE = 10_000
+MAX_STATUSES = 2_000
+"""Statuses applied in one transaction."""
+MAX_SUBMITS = 100
+MAX_TRIES = 200
+
+T = TypeVar("T")
+Kills = list[tuple[str, str]]
+"""Pairs of task id and agent id."""
+
+
+class Claimed(NamedTuple):
+    """What was claimed, by offer id; ``pending`` is False when no job had anything to claim."""
+
+    launches: dict[str, list[Launch]]
+    demand: Demand | None
+    pending: bool
+
+
+class Applied(NamedTuple):
+    """What statuses led to."""
+
+    kills: Kills
+    demand: Demand | None
+
+
+class JobStore:
+    """All changes of jobs. Any number of stores work on the same records at once.
+
+    ``changed`` is called with a job's id when its counts moved, and at once with its summary when all its
+    tasks have ended. Every method raises StoreUnavailable; it may have been applied then, and is safe to
+    repeat.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        changed: Callable[[str, JobSummary | None], None] = lambda job_id, summary: None,
+        offer_timeout: float = 10.0,
+    ) -> None:
+        self.read = JobReader(records)
+        self._records = records
+        self._clock = clock
+        self._rng = rng
+        self._changed = changed
+        self._offer_timeout = offer_timeout
+        self._known_version = 0
+        self._submits: list[tuple[str, JobSpec, asyncio.Future[Demand | None]]] = []
+        self._submitting: asyncio.Task[None] | None = None
+
+    async def _until_applied(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
+        """Repeat an attempt that returns None when somebody else was faster. Each such loss is another's
+        progress, so this ends; the pause keeps many workers from running in step."""
+        for tries in range(MAX_TRIES):
+            result = await attempt()
+            if result is not None:
+                return result
+            if tries:
+                await self._clock.sleep(self._rng.random() * min(0.001 * 2**tries, 0.05))
+        raise StoreUnavailable("too many workers change the same job at once; try again")
+
+    async def _apply(self, plan: Plan) -> dict[tuple[str, str], int] | None:
+        values = await self._records.transact(plan.checks, plan.changes)
+        return None if values is None else plan.totals(values)
+
+    def _level(self, version: int, wanted: bool) -> Demand:
+        self._known_version = max(self._known_version, version)
+        return Demand(version=version, wanted=wanted)
+
+    def _stored_level(self, meta: Mapping[str, str | None]) -> Demand:
+        return self._level(int(meta["demand_version"] or 0), meta["wanted"] == "1")
+
+    # -- submit
+
+    async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
+        """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
+        is new. Submits that come together share a transaction. Raises Conflict, InvalidInput."""
+        size = len(text_of(spec).encode())
+        if size > MAX_SPEC:
+            raise InvalidInput(f"a job of {size} bytes: at most {MAX_SPEC}; put the data into a file")
+        if len(spec.user) > MAX_USER:
+            raise InvalidInput(f"a user name of {len(spec.user)} characters: at most {MAX_USER}")
+        future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
+        self._submits.append((job_id, spec, future))
+        if self._submitting is None or self._submitting.done():
+            self._submitting = asyncio.create_task(self._flush_submits(), name="batch-submit")
+        return await future
+
+    async def _flush_submits(self) -> None:
+        while self._submits:
+            batch, self._submits = self._submits[:MAX_SUBMITS], self._submits[MAX_SUBMITS:]
+            try:
+                demand, stored = await self._until_applied(partial(self._try_submit, batch))
+            except Exception as error:
+                for _, _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for job_id, spec, future in batch:
+                if future.done():
+                    continue
+                if stored[job_id] != spec:
+                    future.set_exception(Conflict(f"job {job_id} exists and is another one; choose a new id"))
+                else:
+                    future.set_result(demand)
+
+    async def _try_submit(
+        self, batch: Sequence[tuple[str, JobSpec, asyncio.Future[Demand | None]]]
+    ) -> tuple[Demand | None, dict[str, JobSpec]] | None:
+        """The new demand, and the spec of every job of the batch as it is stored."""
+        ids = list(dict.fromkeys(job_id for job_id, _, _ in batch))
+        known, meta = await asyncio.gather(self.read.fields(SPECS, ids), self.read.fields(META, ["seq"]))
+        stored = {
+            job_id: JobSpec.model_validate_json(text) for job_id, text in known.items() if text is not None
+        }
+        new: dict[str, JobSpec] = {}
+        for job_id, spec, _ in batch:
+            if job_id not in stored:
+                new.setdefault(job_id, spec)
+        if not new:
+            return None, stored
+        plan = plan_submit(list(new.items()), meta["seq"], self._clock.time())
+        totals = await self._apply(plan)
+        if totals is None:
+            return None
+        return self._level(totals[META, "demand_version"], True), {**stored, **new}
+
+    # -- claim
+
+    async def claim(self, offers: Sequence[Offer]) -> Claimed:
+        """Claim tasks for offers, as many as fit."""
+        limit = PAGE
+
+        async def attempt() -> Claimed | None:
+            nonlocal limit
+            page = await self._records.range(PENDING, limit=limit)
+            if not page:
+                return Claimed({}, None, False)
+            ids = [job_id for job_id, _ in page]
+            works, specs = await asyncio.gather(self.read.fields(WORK, ids), self.read.specs(page))
+            candidates = [
+                Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
+                for job_id in ids
+                if (work := works[job_id]) is not None and job_id in specs
+            ]
+            all_seen = len(page) < limit and len(candidates) == len(page)
+            now = self._clock.time()
+            found = plan_claim(offers, candidates, all_seen=all_seen, now=now, due=now + self._offer_timeout)
+            if found.room and len(page) == limit < MAX_PAGE:
+                limit = MAX_PAGE
+                return None
+            if not found.plan.changes:
+                return Claimed({}, None, True)
+            totals = await self._apply(found.plan)
+            if totals is None:
+                return None
+            for job_id in found.job_ids:
+                self._changed(job_id, None)
+            demand = self._level(totals[META, "demand_version"], False) if found.runs_out else None
+            return Claimed(found.launches, demand, True)
+
+        return await self._until_applied(attempt)
+
+    # -- demand
+
+    async def demand(self, floor: int = 0) -> Demand:
+        """The level as it is stored. A version below ``floor``, or one known here, which some cell may have
+        heard, means that the store went back in time: then the level is taken anew, above it."""
+        floor = max(floor, self._known_version)
+
+        async def attempt() -> Demand | None:
+            meta = await self.read.fields(META, ["demand_version", "wanted"])
+            found = self._stored_level(meta)
+            if found.version >= floor:
+                return found
+            pending = await self._records.size(PENDING)
+            plan = Plan()
+            plan.expect(META, "demand_version", meta["demand_version"])
+            plan.expect_size(PENDING, pending)
+            plan.increment(META, "demand_version", floor + 1 - found.version)
+            plan.set(META, "wanted", "1" if pending else "0")
+            if await self._apply(plan) is None:
+                return None
+            return self._level(floor + 1, bool(pending))
+
+        return await self._until_applied(attempt)
+
+    async def idle(self) -> Demand:
+        """Nothing was pending: want no offers, unless work has appeared. Returns the level that holds."""
+
+        async def attempt() -> Demand | None:
+            meta = await self.read.fields(META, ["demand_version", "wanted"])
+            if meta["wanted"] == "0" or await self._records.size(PENDING):
+                return self._stored_level(meta)
+            plan = Plan()
+            plan.expect(META, "wanted", meta["wanted"])
+            plan.expect_size(PENDING, 0)
+            plan.demand(False)
+            totals = await self._apply(plan)
+            if totals is None:
+                return None
+            return self._level(totals[META, "demand_version"], False)
+
+        return await self._until_applied(attempt)
+
+    # -- statuses
+
+    async def apply(self, statuses: Sequence[TaskStatus]) -> Applied:
+        """Apply statuses, in their order; those that came before change nothing."""
+        kills: dict[str, str] = {}
+        demand: Demand | None = None
+        for at in range(0, len(statuses), MAX_STATUSES):
+            part = statuses[at : at + MAX_STATUSES]
+            applied = await self._until_applied(partial(self._try_apply, part))
+            kills.update(applied.kills)
+            demand = applied.demand or demand
+        return Applied(list(kills.items()), demand)
+
+    async def _try_apply(self, statuses: Sequence[TaskStatus]) -> Applied | None:
+        names = [name for status in statuses if (name := parse_task_id(status.task_id))]
+        claims, texts = await asyncio.gather(
+            self.read.fields(CLAIMS, dict.fromkeys(name.claim for name in names)),
+            self.read.fields(JOBS, dict.fromkeys(name.job_id for name in names)),
+        )
+        records = {
+            job_id: None if text is None else JobRecord.model_validate_json(text)
+            for job_id, text in texts.items()
+        }
+        now = self._clock.time()
+        works: dict[str, str | None] = {}
+        found = plan_statuses(statuses, claims, records, works, now)
+        while found.need_work:
+            works.update(await self.read.fields(WORK, found.need_work))
+            found = plan_statuses(statuses, claims, records, works, now)
+        if not found.plan.changes:
+            return Applied(found.kills, None)
+        totals = await self._apply(found.plan)
+        if totals is None:
+            return None
+        complete: dict[str, Counts] = {}
+        for job_id in found.job_ids:
+            record, counts = records[job_id], counts_in(totals, job_id)
+            if record is None:
+                continue
+            if counts.ended >= record.total:
+                complete[job_id] = counts
+            else:
+                self._changed(job_id, None)
+        await self._end(complete, texts)
+        version = totals.get((META, "demand_version"))
+        return Applied(found.kills, None if version is None else self._level(version, True))
+
+    # -- the end of jobs
+
+    async def _end(
+        self, complete: Mapping[str, Counts], texts: Mapping[str, str | None] | None = None
+    ) -> dict[str, JobRecord]:
+        """Close jobs whose tasks have all ended. Returns their records."""
+        done: dict[str, JobRecord] = {}
+        known = dict(texts or {})
+
+        async def attempt() -> bool | None:
+            nonlocal known
+            left = [job_id for job_id in complete if job_id not in done]
+            if not known:
+                known = await self.read.fields(JOBS, left)
+            now = self._clock.time()
+            endings = []
+            for job_id in left:
+                text = known.get(job_id)
+                if text is None:
+                    continue
+                record = JobRecord.model_validate_json(text)
+                if record.ended_at is not None:
+                    done[job_id] = record
+                    continue
+                counts = complete[job_id]
+                ending = Ending(job_id, text, counts, await self._exit_code(job_id, counts))
+                endings.append(ending)
+                # Whoever waits need not wait for the bookkeeping: the results are stored.
+                self._changed(job_id, summary_of(job_id, ending.record(now), counts))
+            known = {}
+            if not endings:
+                return True
+            if await self._apply(plan_end(endings, now)) is None:
+                return None
+            done.update((ending.job_id, ending.record(now)) for ending in endings)
+            return True
+
+        if complete:
+            await self._until_applied(attempt)
+        return done
+
+    async def _exit_code(self, job_id: str, counts: Counts) -> int:
+        if counts.finished == counts.ended:
+            return 0
+        failures = await self._records.range(failures_key(job_id), limit=1)
+        if failures:
+            text = (await self._records.get(results_key(job_id), [failures[0][0]]))[0]
+            if text is not None:
+                return ResultRecord.model_validate_json(text).job_exit_code
+        return KILLED_CODE if counts.killed else LOST_CODE
+
+    # -- kill
+
+    async def kill(self, job_id: str, index: int | None = None) -> tuple[JobSummary, Kills]:
+        """End a job, or one index of it. What is claimed is returned, to be killed where it runs. Raises
+        NotFound."""
+        if index is not None:
+            return await self._kill_index(job_id, index)
+
+        async def attempt() -> Counts | None:
+            text, record = await self.read.record(job_id)
+            if record.killed or record.ended_at is not None:
+                return await self.read.counts(job_id)
+            work = (await self.read.fields(WORK, [job_id]))[job_id]
+            totals = await self._apply(plan_kill(job_id, text, work))
+            return None if totals is None else counts_in(totals, job_id)
+
+        counts = await self._until_applied(attempt)
+        # Nothing of this job can be claimed any more, so this meets every claim that there is.
+        kills = await self.claims_of(job_id) if counts.claimed else []
+        self._changed(job_id, None)
+        return await self.summary(job_id), kills
+
+    async def _kill_index(self, job_id: str, index: int) -> tuple[JobSummary, Kills]:
+        async def attempt() -> Kills | None:
+            _, record = await self.read.record(job_id)
+            if not record.has(index):
+                last = record.first + record.total - 1
+                raise NotFound(f"job {job_id} has no index {index}: it goes from {record.first} to {last}")
+            works = await self.read.fields(WORK, [job_id])
+            plan = plan_kill_pending(job_id, index, record, works[job_id], self._clock.time())
+            if plan is not None:
+                return None if await self._apply(plan) is None else []
+            name = f"{job_id}.{index}"
+            text = (await self.read.fields(CLAIMS, [name]))[name]
+            if text is not None:
+                claim = ClaimRecord.model_validate_json(text)
+                if not claim.kill:
+                    plan = Plan()
+                    plan.expect(CLAIMS, name, text)
+                    plan.set(CLAIMS, name, text_of(claim.model_copy(update={"kill": True})))
+                    if await self._apply(plan) is None:
+                        return None
+                return [(TaskName(job_id, index, claim.launch).task_id, claim.agent_id)]
+            ended = (await self.read.fields(results_key(job_id), [str(index)]))[str(index)] is not None
+            # Neither waiting nor claimed nor ended: it moved while we looked.
+            return [] if ended or record.killed or record.ended_at is not None else None
+
+        kills = await self._until_applied(attempt)
+        self._changed(job_id, None)
+        return await self.summary(job_id), kills
+
+    async def claims_of(self, job_id: str) -> Kills:
+        """Everything claimed of a job."""
+        found: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            cursor, page = await self._records.scan(CLAIMS, cursor, CHUNK)
+            for field, text in page.items():
+                owner, index = parse_claim_field(field)
+                if owner == job_id:
+                    claim = ClaimRecord.model_validate_json(text)
+                    found[TaskName(job_id, index, claim.launch).task_id] = claim.agent_id
+            if cursor == "0":
+                return list(found.items())
+
+    # -- where jobs stand
+
+    async def summary(self, job_id: str) -> JobSummary:
+        """Where a job stands. Raises NotFound."""
+        _, record = await self.read.record(job_id)
+        if record.ended_at is not None:
+            return summary_of(job_id, record, Counts())
+        return await self._current(job_id, record, await self.read.counts(job_id))
+
+    async def _current(self, job_id: str, record: JobRecord, counts: Counts) -> JobSummary:
+        if record.ended_at is None and counts.ended >= record.total:
+            # Whoever applied the last status died before closing the job, or is at it.
+            record = (await self._end({job_id: counts})).get(job_id, record)
+        return summary_of(job_id, record, counts)
+
+    async def jobs(self, limit: int, *, active: bool) -> tuple[list[JobSummary], int]:
+        """The latest jobs (that have not ended), and how many of them there are."""
+        key = ACTIVE if active else ORDER
+        ids = [job_id for job_id, _ in await self._records.range(key, limit=MAX_PAGE if active else limit)]
+        records = await self.read.records(ids)
+        latest = sorted(records, key=lambda job_id: -records[job_id].seq)[:limit]
+        counts = await self.read.counts_of([each for each in latest if records[each].ended_at is None])
+        found = [await self._current(each, records[each], counts.get(each, Counts())) for each in latest]
+        return found, await self._records.size(key)

@@ -1,0 +1,74 @@
+"""What people see of jobs, from what was read. Pure."""
+
+from __future__ import annotations
+
+from broker_mesos.core.operator import JobState, JobSummary, JobTask
+from broker_mesos.frameworks.batch.records import ClaimRecord, Counts, JobRecord, ResultRecord, TaskName
+
+
+def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = "") -> JobSummary:
+    """Where a job stands."""
+    if record.counts is not None:
+        counts = Counts(*record.counts)
+    return JobSummary(
+        job_id=job_id,
+        name=record.name,
+        user=record.user,
+        state=_state(record, counts),
+        total=record.total,
+        counts={
+            "pending": record.total - counts.claimed - counts.ended,
+            "running": counts.claimed,
+            "finished": counts.finished,
+            "failed": counts.failed,
+            "killed": counts.killed,
+        },
+        exit_code=record.exit_code,
+        submitted_at=record.submitted_at,
+        ended_at=record.ended_at,
+        version=counts.version,
+        waiting=waiting,
+    )
+
+
+def _state(record: JobRecord, counts: Counts) -> JobState:
+    if counts.ended < record.total:
+        return "running" if counts.claimed or counts.ended else "pending"
+    if counts.killed and (record.killed or not counts.failed):
+        return "killed"
+    return "failed" if counts.failed else "finished"
+
+
+def task_of(
+    job_id: str, index: int, record: JobRecord, claim_text: str | None, result_text: str | None
+) -> JobTask:
+    """Where one index stands, from its claim or result."""
+    if result_text is not None:
+        result = ResultRecord.model_validate_json(result_text)
+        name = TaskName(job_id, index, result.launch)
+        return JobTask(
+            task_id=name.task_id if result.launch else name.claim,
+            index=index,
+            attempt=result.attempt,
+            **result.model_dump(exclude={"attempt", "launch"}),
+        )
+    if claim_text is not None:
+        claim = ClaimRecord.model_validate_json(claim_text)
+        state = "staging" if claim.state is None else claim.state.short
+        return JobTask(
+            task_id=TaskName(job_id, index, claim.launch).task_id,
+            index=index,
+            attempt=claim.attempt,
+            state={"starting": "staging", "killing": "running"}.get(state, state),
+            agent_id=claim.agent_id,
+            hostname=claim.hostname,
+            started_at=claim.started_at,
+            message=claim.message,
+        )
+    return JobTask(
+        task_id=f"{job_id}.{index}",
+        index=index,
+        attempt=1,
+        state="killed" if record.killed else "pending",
+        ended_at=record.ended_at,
+    )

@@ -1,0 +1,141 @@
+"""News of jobs: to those who wait in this process, and over the feed to those of the other workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from broker_mesos.core.addresses import Queue, QueueKind, feed
+from broker_mesos.core.messages import decode
+from broker_mesos.core.operator import JobSummary
+from broker_mesos.errors import InvalidMessage, NotFound, StoreUnavailable
+from broker_mesos.frameworks.batch.messages import JobChanged
+from broker_mesos.ports import Bus, Clock, ConsumerClosed, NewId, outgoing
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_INTERVAL = 0.2
+"""Seconds between two messages about the progress of one job; its end is told at once."""
+MAX_AT_ONCE = 200
+"""Jobs whose progress is told in one interval."""
+
+
+class Watch:
+    """One waiter's ear."""
+
+    def __init__(self) -> None:
+        self._latest: JobSummary | None = None
+        self._event = asyncio.Event()
+
+    def tell(self, summary: JobSummary) -> None:
+        """News; an older summary that comes late is passed over."""
+        if self._latest is None or _later(summary, self._latest):
+            self._latest = summary
+            self._event.set()
+
+    async def news(self, seconds: float) -> JobSummary | None:
+        """The latest summary, as soon as there is a new one; None if none comes in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return None
+        self._event.clear()
+        return self._latest
+
+
+def _later(one: JobSummary, other: JobSummary) -> bool:
+    return (one.ended_at is not None, one.version) > (other.ended_at is not None, other.version)
+
+
+class JobFeed:
+    """Tells and hears."""
+
+    def __init__(
+        self, bus: Bus, clock: Clock, new_id: NewId, summary: Callable[[str], Awaitable[JobSummary]]
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._new_id = new_id
+        self._summary = summary
+        self._watches: dict[str, set[Watch]] = {}
+        self._moved: dict[str, None] = {}
+        self._some_moved = asyncio.Event()
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[Watch]:
+        """Hear of a job."""
+        watch = Watch()
+        self._watches.setdefault(job_id, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            left = self._watches[job_id]
+            left.discard(watch)
+            if not left:
+                del self._watches[job_id]
+
+    def changed(self, job_id: str, summary: JobSummary | None) -> None:
+        """A job moved on; with a summary it has ended."""
+        if summary is None:
+            self._moved[job_id] = None
+            self._some_moved.set()
+        else:
+            self._moved.pop(job_id, None)
+            self._tell(summary)
+
+    def _tell(self, summary: JobSummary) -> None:
+        self._hear(summary)
+        message = outgoing(
+            feed(f"job.{summary.job_id}"), JobChanged(summary=summary), self._new_id(), persistent=False
+        )
+        self._bus.publish(message)  # if it is lost, those who wait look for themselves
+
+    def _hear(self, summary: JobSummary) -> None:
+        for watch in self._watches.get(summary.job_id, ()):
+            watch.tell(summary)
+
+    async def tell_progress(self) -> None:
+        """Serve until cancelled: what moved, now and then."""
+        while True:
+            await self._some_moved.wait()
+            moved = list(self._moved)[:MAX_AT_ONCE]
+            for job_id in moved:
+                self._moved.pop(job_id, None)
+            if not self._moved:
+                self._some_moved.clear()
+            for job_id in moved:
+                try:
+                    self._tell(await self._summary(job_id))
+                except NotFound:
+                    pass
+                except StoreUnavailable as error:
+                    log.debug("progress not told", error=str(error))
+                    break
+            await self._clock.sleep(PROGRESS_INTERVAL)
+
+    async def listen(self) -> None:
+        """Serve until cancelled: hear what other workers tell."""
+        while True:
+            # A job's id may hold dots, which are several words to the broker.
+            consumer = await self._bus.consume(Queue(QueueKind.FEED, "job.#"))
+            try:
+                while True:
+                    deliveries = await consumer.receive()
+                    consumer.acknowledge(deliveries)
+                    if not self._watches:
+                        continue
+                    for delivery in deliveries:
+                        try:
+                            message = decode(delivery.type, delivery.body)
+                        except InvalidMessage:
+                            continue
+                        if isinstance(message, JobChanged):
+                            self._hear(message.summary)
+            except ConsumerClosed:
+                pass
+            finally:
+                await consumer.close()

@@ -1,0 +1,208 @@
+"""A worker of the batch framework: any number of them, all alike, each may die at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from broker_mesos.core.addresses import Queue, QueueKind, calls
+from broker_mesos.core.messages import Demand, FrameworkInfo, Settle
+from broker_mesos.errors import StoreUnavailable, Unavailable
+from broker_mesos.frameworks.batch.api import BatchApi
+from broker_mesos.frameworks.batch.records import FRAMEWORK_ID
+from broker_mesos.frameworks.batch.scheduler import BatchScheduler
+from broker_mesos.frameworks.batch.store import JobStore
+from broker_mesos.frameworks.batch.upkeep import Upkeep
+from broker_mesos.frameworks.batch.watch import JobFeed
+from broker_mesos.ports import Bus, Clock, NewId, Records, outgoing
+from broker_mesos.requests import Requester, Responder
+from broker_mesos.sdk import Driver, DriverSettings
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+WEEK = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """Times in seconds."""
+
+    offer_timeout: float = 10.0
+    """The cluster's: a claim without a status after it is asked about."""
+    sweep_interval: float = 5.0
+    demand_interval: float = 2.0
+    """How often the level of demand is read, in case the worker that took it died before it told."""
+    keep_ended: int = 1_000
+    """Ended jobs that can still be asked about."""
+    registration_timeout: float | None = None
+    stop_timeout: float = 10.0
+
+
+class BatchWorker:
+    """One worker. The bus and the records must be open; whoever opened them closes them."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        records: Records,
+        clock: Clock,
+        new_id: NewId,
+        rng: random.Random,
+        settings: BatchSettings | None = None,
+        *,
+        hostname: str = "",
+    ) -> None:
+        self.settings = settings or BatchSettings()
+        self.framework = FrameworkInfo(
+            framework_id=FRAMEWORK_ID,
+            name=FRAMEWORK_ID,
+            roles=("*",),
+            failover_timeout=WEEK,
+            competing=True,
+            hostname=hostname,
+        )
+        self._bus = bus
+        self._clock = clock
+        self._new_id = new_id
+        self._rng = rng
+        self.store = JobStore(
+            records,
+            clock,
+            rng,
+            changed=lambda job_id, summary: self._feed.changed(job_id, summary),
+            offer_timeout=self.settings.offer_timeout,
+        )
+        self._upkeep = Upkeep(
+            self.store,
+            records,
+            clock,
+            offer_timeout=self.settings.offer_timeout,
+            keep_ended=self.settings.keep_ended,
+        )
+        self._feed = JobFeed(bus, clock, new_id, self.store.summary)
+        self._driver: Driver | None = None
+        self._responder: Responder | None = None
+        self._stopping = asyncio.Event()
+        self.serving = asyncio.Event()
+        """Set once operator requests are answered."""
+
+    @property
+    def driver(self) -> Driver | None:
+        """The driver, once the worker runs."""
+        return self._driver
+
+    async def run(self) -> None:
+        """Work until ``stop``, or until the cluster refuses the framework. Raises TimedOut when no master
+        answers within the registration timeout."""
+        demand = await self._until_stored(self._first_demand)
+        if demand is None:
+            return
+        driver = self._driver = Driver(
+            BatchScheduler(self.store),
+            self.framework,
+            self._bus,
+            clock=self._clock,
+            new_id=self._new_id,
+            settings=DriverSettings(
+                offer_timeout=self.settings.offer_timeout,
+                registration_timeout=self.settings.registration_timeout,
+                stop_timeout=self.settings.stop_timeout,
+                settle=False,
+                serial=False,
+            ),
+            demand=demand,
+            rng=self._rng,
+        )
+        requester = Requester(self._bus, self._clock, self._new_id)
+        api = BatchApi(self.store, self._feed, driver, requester, self._clock)
+        queue = Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID)
+        responder = Responder(self._bus, queue, api, self._clock, self._new_id)
+        running = [
+            asyncio.create_task(work, name=f"batch-{name}")
+            for name, work in (
+                ("driver", driver.run()),
+                ("api", responder.run()),
+                ("listen", self._feed.listen()),
+                ("progress", self._feed.tell_progress()),
+                ("demand", self._every(self.settings.demand_interval, self._follow_demand)),
+                ("sweep", self._every(self.settings.sweep_interval, self._sweep)),
+                ("serving", self._announce(responder)),
+            )
+        ]
+        if self._stopping.is_set():
+            driver.stop(failover=True)
+        try:
+            # None of them ends by itself, but the driver; a crash of one must not leave a worker half alive.
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            driver.stop(failover=True)
+            if running[0] not in done:
+                await asyncio.wait(running[:1])
+        finally:
+            self.serving.clear()
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await requester.close()
+        for task in done:
+            task.result()
+
+    def stop(self) -> None:
+        """End ``run``: unanswered offers go back, what is claimed lives on under the other workers."""
+        self._stopping.set()
+        if self._driver is not None:
+            self._driver.stop(failover=True)
+
+    async def _announce(self, responder: Responder) -> None:
+        await responder.consuming.wait()
+        self.serving.set()
+        await asyncio.Event().wait()
+
+    # -- demand
+
+    async def _first_demand(self) -> Demand:
+        # Times as versions: above all that a store which since went back in time has ever given out.
+        await self.store.demand(int(self._clock.time() * 1000))
+        return await self.store.idle()
+
+    async def _follow_demand(self) -> None:
+        assert self._driver is not None
+        self._driver.set_demand(await self.store.demand())
+
+    # -- upkeep
+
+    async def _sweep(self) -> None:
+        assert self._driver is not None
+        by_cell: dict[int, list[tuple[str, str]]] = {}
+        for claim in await self._upkeep.overdue():
+            by_cell.setdefault(claim.cell, []).append((claim.task_id, claim.offer_id))
+        for cell, claims in by_cell.items():
+            message = Settle(framework_id=FRAMEWORK_ID, claims=tuple(claims))
+            self._bus.publish(outgoing(calls(cell), message, self._new_id(), mandatory=True))
+        for task_id, agent_id in await self._upkeep.tidy():
+            self._driver.kill(task_id, agent_id)
+        while await self._upkeep.prune():
+            await self._clock.sleep(0.05)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(seconds * (0.75 + 0.5 * self._rng.random()))
+            try:
+                await work()
+            except Unavailable as error:
+                log.warning("put off", what=work.__name__, error=str(error))
+
+    async def _until_stored(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        while not self._stopping.is_set():
+            try:
+                return await work()
+            except StoreUnavailable as error:
+                log.warning("waiting for the store", error=str(error))
+                await self._clock.sleep(0.5 + 0.5 * self._rng.random())
+        return None

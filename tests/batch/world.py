@@ -1,0 +1,112 @@
+"""A store, a clock that stands still, and a cell that knows the batch protocol, for tests without a bus."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from broker_mesos.core.messages import CommandInfo, Offer, TaskStatus
+from broker_mesos.core.operator import JobSpec, JobSummary
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.frameworks.batch.store import JobStore
+from broker_mesos.frameworks.batch.upkeep import Upkeep
+from broker_mesos.ports import Change, Check, Records
+from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
+
+TRUE = CommandInfo(arguments=("true",))
+
+
+class StillClock:
+    """Time passes only when a test says so; sleeping lets others run."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def job(**fields: Any) -> JobSpec:
+    """A spec: `true`, 1 cpu, 10 mem."""
+    fields.setdefault("command", TRUE)
+    fields["resources"] = Resources.parse(fields.get("resources", "cpus:1;mem:10"))
+    return JobSpec(**fields)
+
+
+def offer(offer_id: str = "o1", resources: str = "cpus:4;mem:100", **fields: Any) -> Offer:
+    """An offer of agent a1 in cell 0."""
+    fields = {"framework_id": "batch", "agent_id": "a1", "cell": 0, "hostname": "h1", **fields}
+    return Offer(offer_id=offer_id, resources=Resources.parse(resources), **fields)
+
+
+def status(task_id: str, state: TaskState, **fields: Any) -> TaskStatus:
+    """A status of agent a1."""
+    return TaskStatus(**{"task_id": task_id, "state": state, "agent_id": "a1", "uuid": "u", **fields})
+
+
+class Yielding:
+    """Records that let others run before and after every call, for as long as the dice say."""
+
+    def __init__(self, records: Records, rng: random.Random) -> None:
+        self._records = records
+        self._rng = rng
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._records, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            await self._pause()
+            try:
+                return await method(*args, **kwargs)
+            finally:
+                await self._pause()
+
+        return call
+
+    async def _pause(self) -> None:
+        for _ in range(self._rng.randrange(4)):
+            await asyncio.sleep(0)
+
+
+class World:
+    """One store with some workers' JobStores on it."""
+
+    def __init__(
+        self, workers: int = 1, *, rng: random.Random | None = None, keep_ended: int = 1_000
+    ) -> None:
+        self.state = MemoryStoreState()
+        self.records: Any = MemoryRecords(self.state)
+        self.clock = StillClock()
+        self.news: list[tuple[str, JobSummary | None]] = []
+        rng = rng or random.Random(1)
+        view: Any = Yielding(self.records, rng) if workers > 1 else self.records
+        self.stores = [
+            JobStore(view, self.clock, rng, changed=lambda *news: self.news.append(news))
+            for _ in range(workers)
+        ]
+        self.upkeeps = [Upkeep(store, view, self.clock, keep_ended=keep_ended) for store in self.stores]
+        self.store = self.stores[0]
+        self.upkeep = self.upkeeps[0]
+
+    async def claim(self, *offers: Offer) -> list[str]:
+        """Ids of the tasks that are claimed for offers."""
+        claimed = await self.store.claim(offers or [offer()])
+        return [launch.name.task_id for launches in claimed.launches.values() for launch in launches]
+
+    async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> None:
+        """Somebody else's change."""
+        assert await self.records.transact(checks, changes) is not None
+
+    async def leftovers(self) -> dict[str, int]:
+        """What must be empty when all jobs have ended."""
+        keys = ("claims", "unsettled", "pending", "work", "active")
+        return {key: size for key in keys if (size := await self.records.size(key))}
