@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.messages import (
@@ -22,8 +24,10 @@ from broker_mesos.core.messages import (
     Offer,
     Reconcile,
     Settle,
+    TaskId,
     TaskInfo,
     TaskStatus,
+    first_problem,
 )
 from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import InvalidInput
@@ -81,12 +85,15 @@ class Calls:
         if not held:
             return self._accept_of_nothing(task_ids)
         cell, agent_id = held[0].cell, held[0].agent_id
-        call = Accept(
-            framework_id=self._framework.framework_id,
-            offer_ids=tuple(ids),
-            tasks=tuple(tasks),
-            refuse_seconds=refuse_seconds,
-        )
+        try:
+            call = Accept(
+                framework_id=self._framework.framework_id,
+                offer_ids=tuple(ids),
+                tasks=tuple(tasks),
+                refuse_seconds=refuse_seconds,
+            )
+        except ValidationError as error:
+            raise InvalidInput(f"this cannot be accepted: {first_problem(error)}") from None
         out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
         if len(out.body) > MAX_BODY:
             raise InvalidInput(
@@ -162,6 +169,7 @@ class Calls:
 
     def kill(self, task_id: str, agent_id: str | None) -> None:
         """See Driver.kill."""
+        _check_task_ids([task_id])
         agent_id = agent_id or self._agents.get(task_id)
         self._kills[task_id] = cell_of(agent_id, self.cells) if agent_id and self.cells else None
         self._flush_soon()
@@ -178,6 +186,7 @@ class Calls:
             task_id, agent_id = (task, "") if isinstance(task, str) else (task.task_id, task.agent_id)
             agent_id = agent_id or self._agents.get(task_id, "")
             by_cell[cell_of(agent_id, self.cells) if agent_id and self.cells else None].append(task_id)
+        _check_task_ids([task_id for task_ids in by_cell.values() for task_id in task_ids])
         for cell, task_ids in by_cell.items():
             if cell is None and self._framework.competing:
                 # The cells' answers would come to different processes, and nobody could count them.
@@ -303,6 +312,17 @@ class Calls:
 
 def _offer_id(offer: Offer | str) -> str:
     return offer if isinstance(offer, str) else offer.offer_id
+
+
+_TASK_IDS = TypeAdapter(list[TaskId])
+
+
+def _check_task_ids(task_ids: Sequence[str]) -> None:
+    """Refuse them now, since messages are made later, together with others'."""
+    try:
+        _TASK_IDS.validate_python(task_ids)
+    except ValidationError as error:
+        raise InvalidInput(f"no task id: {first_problem(error)}") from None
 
 
 def _check_filter(refuse_seconds: float | None) -> None:

@@ -51,7 +51,7 @@ class DriverSettings:
     registration_timeout: float | None = None
     """How long masters may be away at the start; then ``run`` raises TimedOut. None: for ever."""
     stop_timeout: float = 10.0
-    """How long the end may take: a callback under way, the last messages, the teardown."""
+    """How long a callback under way may hold the end up; and after it, the last messages and the teardown."""
     offer_timeout: float = 10.0
     """The cluster's; after 1.5 times that a launch without news is asked about."""
     settle: bool = True
@@ -322,7 +322,7 @@ class Driver:
                     if error is not None and not isinstance(error, ConsumerClosed):
                         raise error
             if not self._stopping.is_set():
-                await self._inbound.lost()
+                await self._until_stop(self._inbound.lost())
                 self._calls.reconnected()
                 await self._clock.sleep(self._jitter(0.1))
 

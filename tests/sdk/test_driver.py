@@ -336,6 +336,12 @@ async def test_wrong_arguments_are_refused_at_once(world: World) -> None:
         driver.accept(["o1", "o2"], [a_task()])
     with pytest.raises(InvalidInput, match="same id"):
         driver.accept("o1", [a_task(), a_task()])
+    with pytest.raises(InvalidInput, match="no task id"):
+        driver.kill("a task")
+    with pytest.raises(InvalidInput, match="no task id"):
+        driver.reconcile(["t1", ""])
+    with pytest.raises(InvalidInput, match="offer_ids"):
+        driver.accept(["o1", "not an id"], [a_task()])
     with pytest.raises(InvalidInput, match="refuse_seconds"):
         driver.decline("o1", refuse_seconds=-1)
     big = a_task().model_copy(update={"labels": {"x": "y" * (1 << 20)}})
