@@ -201,10 +201,10 @@ class ProcessContainerizer:
         """Part of a file of the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""
         return await asyncio.to_thread(self.sandboxes.read, task_id, name, offset, length)
 
-    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
+    async def sweep(self, keep_seconds: float, now: float, limit: int = 1000) -> list[str]:
         """Delete old sandboxes of tasks that have ended and are forgotten; see `Sandboxes.sweep`."""
         in_use = {*self._live, *self._ended}
-        return await asyncio.to_thread(self.sandboxes.sweep, keep_seconds, now, in_use)
+        return await asyncio.to_thread(self.sandboxes.sweep, keep_seconds, now, in_use, limit)
 
     async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE) -> None:
         """Disconnect; the tasks live on. With ``kill_tasks`` they are ended first, and the spawner too."""

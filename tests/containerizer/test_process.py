@@ -265,6 +265,17 @@ async def test_stop_with_kill_leaves_nothing_behind(work_dir: Path, make_runner:
     assert processes_of(work_dir) == []
 
 
+async def test_stop_with_kill_ends_even_a_daemon_with_an_emptied_environment(
+    work_dir: Path, make_runner: MakeRunner
+) -> None:
+    runner = make_runner()
+    await runner.containerizer.start()
+    runner.launch("a", "(env -i setsid sh -c 'echo $$; exec sleep 1000' &); exec sleep 1000", shell=True)
+    pid = int((await runner.lines("a", 1))[0])
+    await runner.containerizer.stop(kill_tasks=True)
+    await gone(pid)
+
+
 async def test_a_spawner_without_tasks_ends_with_its_agent(work_dir: Path, make_runner: MakeRunner) -> None:
     runner = make_runner()
     await runner.containerizer.start()
