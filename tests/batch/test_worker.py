@@ -1,0 +1,231 @@
+"""The whole worker against a scripted cell, over the in-process bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broker_mesos.core.messages import Accept, CommandInfo, Decline, Kill, Settle
+from broker_mesos.core.operator import GetJob, GetJobs, GetTask, Hello, KillJob, SubmitJob, WaitJob
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.errors import Conflict, InvalidInput, NotFound, Unavailable
+from broker_mesos.frameworks.batch.worker import BatchSettings
+from broker_mesos.ports import Change
+from broker_mesos.store.memory import MemoryRecords
+from tests.batch.cluster import Cluster
+from tests.batch.world import job
+
+QUICK = BatchSettings(offer_timeout=0.05, sweep_interval=0.05, demand_interval=0.1)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with Cluster() as made:
+        yield made
+
+
+async def test_a_job_runs_and_its_end_reaches_whoever_waits(cluster: Cluster) -> None:
+    await cluster.worker()
+    submitted = await cluster.ask(SubmitJob(job_id="j1", spec=job(name="hello")))
+    assert submitted.total == 1 and submitted.name == "hello"
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert (ended.state, ended.exit_code, ended.counts["finished"]) == ("finished", 0, 1)
+    await cluster.cell.until(lambda: cluster.cell.acknowledged == ["j1.0.1"])
+    await cluster.cell.until(lambda: not cluster.cell.demand.wanted)
+
+
+async def test_a_task_sees_its_ids_in_its_environment(cluster: Cluster) -> None:
+    await cluster.worker()
+    command = CommandInfo(arguments=("a", "b"), environment={"X": "y"})
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(command=command, array=(7, 8))))
+    await cluster.ask(SubmitJob(job_id="j2", spec=job()))
+    await cluster.ask(WaitJob(job_id="j1"))
+    await cluster.ask(WaitJob(job_id="j2"))
+    found = {task.task_id: task for task in cluster.cell.launched}
+    assert found["j1.7.1"].command.environment == {
+        "X": "y",
+        "BMESOS_JOB_ID": "j1",
+        "BMESOS_TASK_ID": "j1.7.1",
+        "BMESOS_ARRAY_INDEX": "7",
+        "BMESOS_ATTEMPT": "1",
+    }
+    assert found["j1.7.1"].labels == {"job": "j1"}
+    assert "BMESOS_ARRAY_INDEX" not in found["j2.0.1"].command.environment
+
+
+async def test_two_workers_share_an_array_and_each_task_runs_once(cluster: Cluster) -> None:
+    await cluster.worker()
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(1, 500))))
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert ended.counts["finished"] == 500
+    assert sorted(task.task_id for task in cluster.cell.launched) == sorted(
+        f"j1.{i}.1" for i in range(1, 501)
+    )
+
+
+async def test_a_failed_task_is_tried_again_and_then_the_job_fails(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: TaskState.FAILED
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(retries=2)))
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert (ended.state, ended.exit_code) == ("failed", 3)
+    attempts = [task.command.environment["BMESOS_ATTEMPT"] for task in cluster.cell.launched]
+    assert attempts == ["1", "2", "3"]
+    task = await cluster.ask(GetTask(task_id="j1"))
+    assert (task.task_id, task.attempt, task.exit_code) == ("j1.0.3", 3, 3)
+
+
+async def test_a_lost_accept_is_settled_and_the_task_runs_after_all(cluster: Cluster) -> None:
+    cluster.cell.loses_accepts = True
+    await cluster.worker(QUICK)
+    await cluster.ask(SubmitJob(job_id="j1", spec=job()))
+    await cluster.cell.until(lambda: cluster.cell.of(Accept))
+    cluster.cell.loses_accepts = False
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert (ended.state, ended.counts["finished"]) == ("finished", 1)
+    assert cluster.cell.of(Settle)[0].claims == (("j1.0.1", "o1"),)
+    task = cluster.cell.launched[-1]
+    assert task.task_id != "j1.0.1" and task.command.environment["BMESOS_ATTEMPT"] == "1"
+
+
+async def test_demand_that_its_worker_did_not_live_to_tell_is_told_by_another(cluster: Cluster) -> None:
+    worker = await cluster.worker(QUICK)
+    await cluster.cell.until(lambda: cluster.cell.demand.version > 0)
+    await worker.store.submit("j1", job())  # stored, and never told
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert ended.state == "finished"
+
+
+async def test_a_store_that_went_back_in_time_does_not_silence_demand(cluster: Cluster) -> None:
+    await cluster.worker(QUICK)
+    await cluster.ask(SubmitJob(job_id="j1", spec=job()))
+    await cluster.ask(WaitJob(job_id="j1"))
+    cluster.state.wipe()
+    await cluster.ask(SubmitJob(job_id="j2", spec=job()))
+    assert (await cluster.ask(WaitJob(job_id="j2"))).state == "finished"
+
+
+async def test_a_killed_job_ends_its_tasks_and_starts_no_more(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(0, 9))))
+    await cluster.cell.until(lambda: len(cluster.cell.tasks) == 4)
+    await cluster.ask(KillJob(job_id="j1"))
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert (ended.state, ended.exit_code, ended.counts["killed"]) == ("killed", 143, 10)
+    assert len(cluster.cell.launched) == 4
+    assert (await cluster.ask(KillJob(job_id="j1"))).state == "killed"
+    killed = {task_id for call in cluster.cell.of(Kill) for task_id in call.task_ids}
+    assert killed == {task.task_id for task in cluster.cell.launched}
+
+
+async def test_one_index_is_killed_and_its_neighbours_live(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(1, 6), retries=5)))
+    await cluster.cell.until(lambda: len(cluster.cell.tasks) == 4)
+    await cluster.ask(KillJob(job_id="j1", index=2))
+    await cluster.ask(KillJob(job_id="j1", index=6))
+    await cluster.cell.until(lambda: len(cluster.cell.launched) == 5)
+    assert set(cluster.cell.tasks) == {"j1.1.1", "j1.3.1", "j1.4.1", "j1.5.1"}
+    cluster.cell.ends = lambda task: TaskState.FINISHED
+    for task_id in list(cluster.cell.tasks):
+        cluster.cell.end(task_id, TaskState.FINISHED)
+    ended = await cluster.ask(WaitJob(job_id="j1"))
+    assert (ended.state, ended.exit_code) == ("killed", 143)
+    assert ended.counts == {"pending": 0, "running": 0, "finished": 4, "failed": 0, "killed": 2}
+    with pytest.raises(NotFound, match="from 1 to 6"):
+        await cluster.ask(KillJob(job_id="j1", index=7))
+
+
+async def test_offers_that_come_with_nothing_to_run_are_declined_and_demand_ends(cluster: Cluster) -> None:
+    worker = await cluster.worker(QUICK)
+    await cluster.cell.until(lambda: cluster.cell.demand.version > 0)
+    # Two workers that took the last work of two jobs at once each saw the other's: demand stayed.
+    level = await worker.store.demand()
+    records = MemoryRecords(cluster.state)
+    changes = [Change("hset", "meta", "wanted", "1"), Change("hincrby", "meta", "demand_version", 1)]
+    assert await records.transact([], changes) == [level.version + 1]
+    await cluster.cell.until(lambda: cluster.cell.of(Decline) and not cluster.cell.demand.wanted)
+    assert cluster.cell.demand.version == level.version + 2
+
+
+async def test_a_waiting_job_says_why(cluster: Cluster) -> None:
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="big", spec=job(resources="cpus:64;mem:10")))
+    await cluster.ask(SubmitJob(job_id="picky", spec=job(constraints=("rack==r9",))))
+    view = await cluster.ask(GetJob(job_id="big"))
+    assert view.summary.waiting == "it needs 64 cpus a task; the largest agent has 4"
+    listed = await cluster.ask(GetJobs(active=True))
+    assert listed.total == 2 and listed.jobs[0].job_id == "picky"
+    assert listed.jobs[0].waiting == "no agent satisfies the constraint rack==r9"
+
+
+async def test_a_job_that_does_not_fit_does_not_hold_up_one_that_does(cluster: Cluster) -> None:
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="big", spec=job(resources="cpus:64;mem:10", priority=5)))
+    await cluster.ask(SubmitJob(job_id="small", spec=job()))
+    assert (await cluster.ask(WaitJob(job_id="small"))).state == "finished"
+
+
+async def test_submitting_twice_makes_one_job_and_another_spec_is_refused(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    await cluster.worker()
+    first, second = await asyncio.gather(*(cluster.ask(SubmitJob(job_id="j1", spec=job())) for _ in range(2)))
+    assert first.submitted_at == second.submitted_at
+    with pytest.raises(Conflict, match="choose a new id"):
+        await cluster.ask(SubmitJob(job_id="j1", spec=job(name="other")))
+    assert (await cluster.ask(GetJobs())).total == 1
+
+
+async def test_what_is_unknown_is_not_found_and_what_is_not_ours_is_refused(cluster: Cluster) -> None:
+    await cluster.worker()
+    for request in (GetJob(job_id="x"), WaitJob(job_id="x"), KillJob(job_id="x"), GetTask(task_id="x.1.1")):
+        with pytest.raises(NotFound, match="bmesos status"):
+            await cluster.ask(request)
+    with pytest.raises(InvalidInput, match="HELLO"):
+        await cluster.ask(Hello())
+
+
+async def test_waiting_ends_in_time_and_hears_of_progress(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    await cluster.worker()
+    await cluster.worker()
+    summary = await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(0, 5))))
+    summary = await cluster.ask(WaitJob(job_id="j1", seen=summary.version, seconds=10))
+    assert summary.counts["running"] == 4 and summary.ended_at is None
+    same = await cluster.ask(WaitJob(job_id="j1", seconds=0.01))
+    assert same.version == summary.version
+    cluster.cell.end("j1.0.1", TaskState.FINISHED)
+    later = await cluster.ask(WaitJob(job_id="j1", seen=summary.version, seconds=10))
+    assert later.version > summary.version
+
+
+async def test_a_store_that_is_away_fails_requests_and_loses_no_status(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    await cluster.worker(QUICK)
+    await cluster.ask(SubmitJob(job_id="j1", spec=job()))
+    await cluster.cell.until(lambda: cluster.cell.tasks)
+    cluster.state.available = False
+    cluster.cell.end("j1.0.1", TaskState.FINISHED)
+    with pytest.raises(Unavailable):
+        await cluster.ask(GetJob(job_id="j1"))
+    assert cluster.cell.acknowledged == []
+    cluster.state.available = True
+    assert (await cluster.ask(WaitJob(job_id="j1"))).state == "finished"
+    await cluster.cell.until(lambda: cluster.cell.acknowledged == ["j1.0.1"])
+
+
+async def test_a_worker_that_stops_leaves_its_tasks_to_the_others(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    first = await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job()))
+    await cluster.cell.until(lambda: cluster.cell.tasks)
+    await cluster.worker()
+    first.stop()
+    await asyncio.wait_for(cluster.workers[0][1], 20)
+    cluster.cell.end("j1.0.1", TaskState.FINISHED)
+    assert (await cluster.ask(WaitJob(job_id="j1"))).state == "finished"
