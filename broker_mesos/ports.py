@@ -418,6 +418,11 @@ class Containerizer(Protocol):
         """Part of a file of the task's sandbox. Raises NotFound, InvalidInput."""
         ...
 
+    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
+        """Delete sandboxes of forgotten tasks that nothing was written to for ``keep_seconds``; ``now`` is
+        seconds since the epoch. Returns their task ids."""
+        ...
+
     async def stop(self, *, kill_tasks: bool) -> None:
         """End; tasks live on unless ``kill_tasks``."""
         ...

@@ -1,0 +1,338 @@
+"""What an agent must still know after it was killed: who it is, the highest term, its tasks and outcomes.
+
+In ``<work_dir>/meta/``::
+
+    agent.lock      flock: one agent a work folder
+    agent.json      id, highest term, boot id; replaced by rename, flushed to the device
+    agent.journal   one record a line, a word and its JSON:
+                      task {AgentTask, kill_grace}   known; written before the process is started
+                      kill "task id"                 a kill was asked for
+                      end {TaskStatus}               its outcome; written before it is sent
+                      ack "task id"                  the outcome is committed; the task may be forgotten
+
+The journal is not flushed to the device: the page cache survives the death of any process, and a crash of
+the machine ends the tasks anyway. A torn last line is normal, and skipped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from broker_mesos.core.messages import AgentTask, TaskStatus
+from broker_mesos.errors import Conflict, InvalidInput
+
+log = structlog.get_logger(__name__)
+
+
+class Known(NamedTuple):
+    """A task that is about to be started."""
+
+    task: AgentTask
+    kill_grace: float
+
+
+class KillAsked(NamedTuple):
+    """Somebody wants the task to end."""
+
+    task_id: str
+
+
+class Ended(NamedTuple):
+    """A task's outcome."""
+
+    status: TaskStatus
+
+
+class Acknowledged(NamedTuple):
+    """A cell has committed the outcome."""
+
+    task_id: str
+
+
+Entry = Known | KillAsked | Ended | Acknowledged
+
+
+@dataclass
+class Saved:
+    """What an earlier agent process left. ``tasks`` are those without an outcome."""
+
+    agent_id: str = ""
+    highest_term: int = 0
+    boot_id: str = ""
+    tasks: dict[str, Known] = field(default_factory=dict)
+    kills: set[str] = field(default_factory=set)
+    outcomes: dict[str, TaskStatus] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> None:
+        """Follow one record."""
+        match entry:
+            case Known(task):
+                self.tasks[task.task_id] = entry
+            case KillAsked(task_id):
+                self.kills.add(task_id)
+            case Ended(status):
+                self.tasks.pop(status.task_id, None)
+                self.kills.discard(status.task_id)
+                self.outcomes[status.task_id] = status
+            case Acknowledged(task_id):
+                self.outcomes.pop(task_id, None)
+
+
+class Journal(Protocol):
+    """Where an agent keeps its memory."""
+
+    def open(self) -> Saved:
+        """Read it, and keep others out. Raises Conflict when another agent uses it, InvalidInput when the
+        place is unusable."""
+        ...
+
+    def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
+        """Replace the agent's own facts; durable when this returns. Raises InvalidInput when that is
+        not possible."""
+        ...
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write all of them, or raise OSError and leave things as they were."""
+        ...
+
+    def close(self) -> None:
+        """Let others in. Idempotent."""
+        ...
+
+
+class MemoryCheckpoint:
+    """A journal that outlives the agent object and nothing else, for tests and simulations."""
+
+    def __init__(self) -> None:
+        self.saved = Saved()
+        self._open = False
+
+    def open(self) -> Saved:
+        if self._open:
+            raise Conflict("another agent uses this memory; close it first")
+        self._open = True
+        saved = self.saved
+        return Saved(
+            saved.agent_id,
+            saved.highest_term,
+            saved.boot_id,
+            dict(saved.tasks),
+            set(saved.kills),
+            dict(saved.outcomes),
+        )
+
+    def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
+        self.saved.agent_id, self.saved.highest_term, self.saved.boot_id = agent_id, highest_term, boot_id
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.saved.apply(entry)
+
+    def close(self) -> None:
+        self._open = False
+
+
+class FileCheckpoint:
+    """A journal in a work folder; see the module."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self._meta = Path(work_dir).absolute() / "meta"
+        self._lock = -1
+        self._fd = -1
+        self._size = 0
+        self._lines = 0
+        # The lines worth keeping, by task: what a compaction writes.
+        self._live: dict[str, list[bytes]] = {}
+
+    def open(self) -> Saved:
+        try:
+            self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self._meta / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise InvalidInput(
+                f"cannot use the work folder {self._meta.parent}: {error.strerror}; choose another --work-dir"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            self._lock = -1
+            raise Conflict(
+                f"another agent{f' (process {owner})' if owner else ''} uses {self._meta.parent}; "
+                "give each agent a --work-dir of its own"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            saved = self._load()
+            try:
+                self._compact()
+            except OSError as error:
+                log.warning("cannot shorten the agent's journal", error=str(error))
+                self._reuse()
+        except OSError as error:
+            self.close()
+            raise InvalidInput(f"cannot read {self._meta}: {error.strerror}") from None
+        except BaseException:
+            self.close()
+            raise
+        return saved
+
+    def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
+        facts = {"agent_id": agent_id, "highest_term": highest_term, "boot_id": boot_id}
+        try:
+            self._replace("agent.json", json.dumps(facts).encode())
+        except OSError as error:
+            raise InvalidInput(
+                f"cannot write to the work folder {self._meta.parent}: {error.strerror}"
+            ) from None
+
+    def _replace(self, name: str, data: bytes) -> None:
+        new = self._meta / f"{name}.new"
+        with open(new, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(new, self._meta / name)
+        folder = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        lines = [_line(entry) for entry in entries]
+        data = b"".join(lines)
+        try:
+            if os.write(self._fd, data) != len(data):
+                raise OSError(28, "No space left on device")
+        except OSError:
+            # A torn line would swallow the next good one.
+            os.ftruncate(self._fd, self._size)
+            raise
+        self._size += len(data)
+        self._lines += len(lines)
+        for entry, line in zip(entries, lines, strict=True):
+            self._keep(entry, line)
+        if self._lines > 4096 + 4 * len(self._live):
+            try:
+                self._compact()
+            except OSError as error:
+                # What had to be written is written; the old, longer file serves as well.
+                log.warning("cannot shorten the agent's journal", error=str(error))
+
+    def close(self) -> None:
+        for fd in (self._fd, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock = -1
+
+    def _keep(self, entry: Entry, line: bytes) -> None:
+        match entry:
+            case Known(task):
+                self._live[task.task_id] = [line]
+            case KillAsked(task_id):
+                self._live.setdefault(task_id, []).append(line)
+            case Ended(status):
+                self._live[status.task_id] = [line]
+            case Acknowledged(task_id):
+                self._live.pop(task_id, None)
+
+    def _load(self) -> Saved:
+        saved = Saved()
+        self._live.clear()
+        path = self._meta / "agent.json"
+        try:
+            facts = json.loads(path.read_bytes())
+            saved.agent_id = str(facts["agent_id"])
+            saved.highest_term = int(facts["highest_term"])
+            saved.boot_id = str(facts["boot_id"])
+        except FileNotFoundError:
+            pass
+        except (ValueError, LookupError, TypeError):
+            raise InvalidInput(
+                f"{path} is damaged; mend it, or remove the work folder to begin as a new agent"
+            ) from None
+        try:
+            lines = (self._meta / "agent.journal").read_bytes().split(b"\n")
+        except FileNotFoundError:
+            lines = []
+        bad = 0
+        for line in lines:
+            if not line:
+                continue
+            entry = _entry(line)
+            if entry is None:
+                bad += 1
+                continue
+            saved.apply(entry)
+            self._keep(entry, line + b"\n")
+        if bad:
+            log.warning("unreadable lines in the agent's journal", count=bad)
+        return saved
+
+    def _reuse(self) -> None:
+        """Go on with the file as it is, without the torn last line that it may have."""
+        path = self._meta / "agent.journal"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        data = path.read_bytes()
+        self._fd, self._size, self._lines = fd, data.rfind(b"\n") + 1, data.count(b"\n")
+        os.ftruncate(fd, self._size)
+
+    def _compact(self) -> None:
+        """Rewrite the file with only what is still worth knowing. Raises OSError; the old file stays."""
+        new = self._meta / "agent.journal.new"
+        lines = [line for lines in self._live.values() for line in lines]
+        data = b"".join(lines)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(28, "No space left on device")
+            os.rename(new, self._meta / "agent.journal")
+        except OSError:
+            os.close(fd)
+            raise
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._lines = fd, len(data), len(lines)
+
+
+def _line(entry: Entry) -> bytes:
+    match entry:
+        case Known(task, grace):
+            body = task.__pydantic_serializer__.to_json(task, exclude_defaults=True)
+            return b'task {"kill_grace":%s,"task":%s}\n' % (json.dumps(grace).encode(), body)
+        case KillAsked(task_id):
+            return b"kill %s\n" % json.dumps(task_id).encode()
+        case Ended(status):
+            return b"end %s\n" % status.__pydantic_serializer__.to_json(status, exclude_defaults=True)
+        case Acknowledged(task_id):
+            return b"ack %s\n" % json.dumps(task_id).encode()
+
+
+def _entry(line: bytes) -> Entry | None:
+    word, _, body = line.partition(b" ")
+    try:
+        value = json.loads(body)
+        match word:
+            case b"task":
+                return Known(AgentTask.model_validate(value["task"]), float(value["kill_grace"]))
+            case b"kill":
+                return KillAsked(str(value))
+            case b"end":
+                return Ended(TaskStatus.model_validate(value))
+            case b"ack":
+                return Acknowledged(str(value))
+    except (ValueError, LookupError, TypeError, ValidationError):
+        pass
+    return None

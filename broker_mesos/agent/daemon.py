@@ -1,0 +1,418 @@
+"""The agent's asyncio shell: hands ``AgentState`` what happens, carries out its effects in their order.
+
+Effects are plain synchronous calls (a journal write, a request to the containerizer, a publish that is
+confirmed later), so that a decision and its effects are one step of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from broker_mesos.agent.checkpoint import Journal, Known
+from broker_mesos.agent.effects import (
+    AskHello,
+    Checkpoint,
+    Effect,
+    Forget,
+    KillProcess,
+    LaunchProcess,
+    Publish,
+    SaveTerm,
+)
+from broker_mesos.agent.files import FileServer
+from broker_mesos.agent.state import AgentState
+from broker_mesos.core.addresses import Queue, QueueKind, dead, operator_master
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import AgentInfo, Message, Part, UpdateStatuses, Usage, decode
+from broker_mesos.core.operator import Hello, HelloAnswer, ReadFile, Request
+from broker_mesos.core.resources import Resources
+from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
+from broker_mesos.ports import (
+    Bus,
+    Clock,
+    ConsumerClosed,
+    ContainerEvent,
+    Containerizer,
+    Delivery,
+    NewId,
+    OnContainerEvents,
+    Outgoing,
+    StartFailed,
+    outgoing,
+)
+from broker_mesos.requests import Requester, Responder
+
+log = structlog.get_logger(__name__)
+
+HELLO_TIMEOUT = 5.0
+LEAVE_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """What an agent is told about itself. Seconds throughout."""
+
+    resources: Resources
+    hostname: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    agent_id: str = ""
+    """For a new work folder; by default one is minted. An old work folder keeps its id."""
+    version: str = ""
+    pid: int = 0
+    boot_id: str = ""
+    usage: Callable[[], Usage] = Usage
+    """Measures the machine, for heartbeats."""
+    disk_percent: Callable[[], float] = lambda: 0.0
+    """How full the disk of the work folder is."""
+    sweep_interval: float = 600.0
+    sandbox_keep: float = 7 * 86_400.0
+    sandbox_keep_full: float = 86_400.0
+    """Age at which old sandboxes go when the disk is over 90% full."""
+
+
+class AgentDaemon:
+    """One agent. The bus is opened and closed by the caller; the containerizer is made, started and stopped
+    here."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        containerizer: Callable[[OnContainerEvents], Containerizer],
+        checkpoint: Journal,
+        clock: Clock,
+        new_id: NewId,
+        rng: random.Random,
+        options: AgentOptions,
+    ) -> None:
+        self._bus = bus
+        self._containerizer = containerizer(self._on_container_events)
+        self._journal = checkpoint
+        self._clock = clock
+        self._new_id = new_id
+        self._rng = rng
+        self._options = options
+        self._state: AgentState | None = None
+        self._files = FileServer(self._containerizer, clock, self._is_running)
+        self._early: list[ContainerEvent] = []
+        self._stop = asyncio.Event()
+        self._kill_tasks = False
+        self._hello_wanted = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._flushing = False
+        self._unconfirmed = False
+        self._publishes: set[asyncio.Future[bool]] = set()
+        self.registered = asyncio.Event()
+        """Set while the agent has a session."""
+
+    @property
+    def state(self) -> AgentState:
+        """The decision part; only after ``run`` has begun to serve."""
+        assert self._state is not None
+        return self._state
+
+    def stop(self, *, kill_tasks: bool = False) -> None:
+        """Let ``run`` end. The tasks live on, for the next agent in this work folder, unless
+        ``kill_tasks``."""
+        self._kill_tasks = self._kill_tasks or kill_tasks
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until ``stop``. Raises Conflict when another agent uses the work folder, InvalidInput when
+        that cannot be used, Unavailable when tasks cannot be run here."""
+        saved = self._journal.open()
+        try:
+            options = self._options
+            agent_id = saved.agent_id or options.agent_id or f"agent-{self._new_id()}"
+            info = AgentInfo(
+                agent_id=agent_id,
+                hostname=options.hostname,
+                resources=options.resources,
+                attributes=dict(options.attributes),
+                version=options.version,
+                pid=options.pid,
+            )
+            recovered = await self._containerizer.start()
+            # It tells of what never started in the next turn.
+            await asyncio.sleep(0)
+            try:
+                if (saved.agent_id, saved.boot_id) != (agent_id, options.boot_id):
+                    self._journal.save(agent_id, saved.highest_term, options.boot_id)
+                self._state = state = AgentState(
+                    info,
+                    boot_id=options.boot_id,
+                    new_id=self._new_id,
+                    rng=self._rng,
+                    highest_term=saved.highest_term,
+                )
+                self._perform(state.recover(saved, recovered, self._early, self._now()))
+                self._on_container_events(self._early)
+                self._early.clear()
+                log.info("agent begins", agent_id=agent_id, resources=str(info.resources))
+                await self._serve(agent_id)
+            finally:
+                await self._containerizer.stop(kill_tasks=self._kill_tasks)
+                await self._leave()
+        finally:
+            self._journal.close()
+
+    async def _serve(self, agent_id: str) -> None:
+        responder = Responder(
+            self._bus, Queue(QueueKind.OPERATOR_AGENT, agent_id), self._answer, self._clock, self._new_id
+        )
+        self._hello_wanted.set()
+        parts = [
+            asyncio.create_task(self._hello(agent_id), name="agent hello"),
+            asyncio.create_task(self._commands(agent_id), name="agent commands"),
+            asyncio.create_task(self._sweep(), name="agent sweep"),
+            asyncio.create_task(self._forever(responder.run), name="agent operator"),
+        ]
+        stopped = asyncio.create_task(self._stop.wait(), name="agent stop")
+        try:
+            done, _ = await asyncio.wait([stopped, *parts], return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            self._stop.set()
+            for part in [stopped, *parts]:
+                part.cancel()
+            await asyncio.gather(stopped, *parts, return_exceptions=True)
+            self._files.close()
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._kill_tasks:
+                self.state.kill_all()
+
+    async def _leave(self) -> None:
+        """After the containerizer's end: the last statuses, and the good-bye if nothing is left."""
+        if self._state is None:
+            return
+        effects = self._state.statuses()
+        if self._kill_tasks:
+            effects += self._state.leave()
+        self._perform(effects)
+        self.registered.clear()
+        if self._publishes:
+            await asyncio.wait(set(self._publishes), timeout=LEAVE_TIMEOUT)
+
+    # -- what happens -------------------------------------------------------------------------------------
+
+    async def _forever(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something again and again that a refusal of the bus may end."""
+        while True:
+            try:
+                await run()
+            except BrokerMesosError as error:
+                log.warning("cannot serve operators, trying again", error=str(error))
+            await self._clock.sleep(self._rng.uniform(0.5, 1.5))
+
+    async def _hello(self, agent_id: str) -> None:
+        while True:
+            await self._hello_wanted.wait()
+            requester = Requester(self._bus, self._clock, self._new_id)
+            failures = 0
+            try:
+                while self._hello_wanted.is_set():
+                    try:
+                        answer = await requester.request(
+                            operator_master(), Hello(agent_id=agent_id), HELLO_TIMEOUT
+                        )
+                    except BrokerMesosError as error:
+                        failures += 1
+                        if failures in (1, 10, 100, 1000):
+                            log.warning("no master answers, trying again", error=str(error), tries=failures)
+                        await self._clock.sleep(self._rng.uniform(0.5, 1.5))
+                        continue
+                    assert isinstance(answer, HelloAnswer)
+                    self._hello_wanted.clear()
+                    self._turn(self.state.on_hello(answer.cells, self._now()))
+            finally:
+                await requester.close()
+
+    async def _commands(self, agent_id: str) -> None:
+        queue = Queue(QueueKind.AGENT_COMMANDS, agent_id)
+        while True:
+            try:
+                consumer = await self._bus.consume(queue)
+            except BrokerMesosError as error:
+                log.warning("cannot receive commands, trying again", error=str(error))
+                await self._clock.sleep(self._rng.uniform(0.5, 1.5))
+                continue
+            try:
+                self._turn(self.state.on_listening(self._now()))
+                while True:
+                    deliveries = await consumer.receive()
+                    for delivery in deliveries:
+                        self._on_delivery(delivery)
+                    consumer.acknowledge(deliveries)
+            except ConsumerClosed as error:
+                log.warning("lost the queue of commands", error=str(error))
+                self.state.on_deaf()
+                self._turn(())
+            finally:
+                await consumer.close()
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        try:
+            message = decode(delivery.type, delivery.body)
+            effects = self.state.on_command(message, delivery.term, self._now())
+        except InvalidMessage as error:
+            self._bury(delivery, str(error))
+        except Exception as error:
+            log.exception("a command failed", type=delivery.type, message_id=delivery.message_id)
+            self._bury(delivery, f"the agent failed at it: {error!r}")
+        else:
+            self._turn(effects)
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        log.warning("a command goes to the dead letters", type=delivery.type, reason=reason)
+        headers = {**delivery.headers, "bmesos-reason": reason[:500], "bmesos-from": delivery.routing_key}
+        self._publish(
+            Outgoing(dead(), delivery.type, delivery.body, delivery.message_id, headers=headers), None
+        )
+
+    def _on_container_events(self, events: Sequence[ContainerEvent]) -> None:
+        if self._state is None:
+            self._early.extend(events)
+            return
+        effects = self._state.on_container_events(events, self._now())
+        self._turn(effects)
+        for event in events:
+            if not self._is_running(event.task_id):
+                self._files.task_ended(event.task_id)
+
+    def _is_running(self, task_id: str) -> bool:
+        return self._state is not None and task_id in self._state.tasks
+
+    async def _answer(self, request: Request) -> Part:
+        if isinstance(request, ReadFile):
+            return await self._files.read(request)
+        raise InvalidInput(f"an agent does not answer {request.TYPE}")
+
+    async def _sweep(self) -> None:
+        options = self._options
+        while True:
+            await self._clock.sleep(options.sweep_interval)
+            full = options.disk_percent() > 90.0
+            keep = options.sandbox_keep_full if full else options.sandbox_keep
+            try:
+                swept = await self._containerizer.sweep(keep, self._clock.time())
+            except OSError as error:
+                log.warning("cannot sweep old sandboxes", error=str(error))
+                continue
+            if swept:
+                log.info("old sandboxes are deleted", count=len(swept))
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self._turn(())
+
+    # -- effects ------------------------------------------------------------------------------------------
+
+    def _now(self) -> Instant:
+        return Instant(self._clock.time(), self._clock.monotonic())
+
+    def _turn(self, effects: Iterable[Effect]) -> None:
+        """Carry out effects, then what the time asks for, then arrange for the statuses and the next time."""
+        self._perform(effects)
+        state = self.state
+        now = self._now()
+        if state.next_due() <= now.mono:
+            if state.beat_due(now):
+                state.usage = self._options.usage()
+            self._perform(state.due(now))
+        if state.session:
+            self.registered.set()
+        else:
+            self.registered.clear()
+        self._flush_soon()
+        self._arm(state.next_due())
+
+    def _arm(self, at: float) -> None:
+        if at == self._timer_at or self._stop.is_set():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = at
+        if at != float("inf"):
+            delay = max(0.0, at - self._clock.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _flush_soon(self) -> None:
+        """Statuses of one turn of the loop travel together; while a message of them is unconfirmed the next
+        ones gather, so that messages grow with the load."""
+        if not self._flushing and not self._unconfirmed and self.state.table.pending:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._perform(self.state.statuses())
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        unwritten: dict[str, str] = {}
+        for effect in effects:
+            match effect:
+                case Publish():
+                    message = effect.message
+                    out = outgoing(
+                        effect.to,
+                        message,
+                        self._new_id(),
+                        mandatory=effect.mandatory,
+                        persistent=effect.persistent,
+                        expiration=effect.expiration,
+                    )
+                    self._publish(out, message)
+                case Checkpoint(entries):
+                    try:
+                        self._journal.append(entries)
+                    except OSError as error:
+                        log.error("cannot write the agent's journal", error=str(error))
+                        why = f"the agent cannot write its journal: {error.strerror}"
+                        unwritten |= {e.task.task_id: why for e in entries if isinstance(e, Known)}
+                case LaunchProcess(spec):
+                    if spec.task_id not in unwritten:
+                        self._containerizer.launch(spec)
+                case KillProcess(task_id, grace):
+                    self._containerizer.kill(task_id, grace)
+                case Forget(task_id):
+                    self._containerizer.forget(task_id)
+                case SaveTerm(term):
+                    try:
+                        self._journal.save(self.state.info.agent_id, term, self._options.boot_id)
+                    except InvalidInput as error:
+                        # This process remembers it; for the next one the session is a fence as well.
+                        log.error("cannot save the highest term", error=str(error))
+                case AskHello():
+                    self._hello_wanted.set()
+        if unwritten:
+            failed = [StartFailed(task_id, why) for task_id, why in unwritten.items()]
+            self._perform(self.state.on_container_events(failed, self._now()))
+
+    def _publish(self, out: Outgoing, message: Message | None) -> None:
+        future = self._bus.publish(out)
+        self._publishes.add(future)
+        if isinstance(message, UpdateStatuses):
+            self._unconfirmed = True
+
+        def on_done(done: asyncio.Future[bool]) -> None:
+            self._publishes.discard(done)
+            if isinstance(message, UpdateStatuses):
+                self._unconfirmed = False
+            if done.cancelled():
+                return
+            if (done.exception() is not None or not done.result()) and message is not None:
+                log.warning("could not publish", type=message.TYPE, error=str(done.exception() or "no queue"))
+                self.state.on_unsent(message, self._now())
+                self._arm(self.state.next_due())
+            if not self._stop.is_set():
+                self._flush_soon()
+
+        future.add_done_callback(on_done)

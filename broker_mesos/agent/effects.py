@@ -1,0 +1,58 @@
+"""What the agent's decisions ask its shell to do, in order: each is carried out before the next."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker_mesos.agent.checkpoint import Entry
+from broker_mesos.core.addresses import Address
+from broker_mesos.core.messages import Message
+from broker_mesos.ports import LaunchSpec
+
+
+class Publish(NamedTuple):
+    """Send a message. ``expiration`` in seconds."""
+
+    to: Address
+    message: Message
+    mandatory: bool = False
+    persistent: bool = True
+    expiration: float | None = None
+
+
+class SaveTerm(NamedTuple):
+    """Remember the highest term for good, before anything said under it is done."""
+
+    term: int
+
+
+class Checkpoint(NamedTuple):
+    """Write to the journal."""
+
+    entries: tuple[Entry, ...]
+
+
+class LaunchProcess(NamedTuple):
+    """Start a task's process."""
+
+    spec: LaunchSpec
+
+
+class KillProcess(NamedTuple):
+    """End a task's process tree; SIGKILL after ``grace`` seconds."""
+
+    task_id: str
+    grace: float
+
+
+class Forget(NamedTuple):
+    """The containerizer need not keep this outcome."""
+
+    task_id: str
+
+
+class AskHello(NamedTuple):
+    """Ask the masters for the number of cells, then call ``on_hello``."""
+
+
+Effect = Publish | SaveTerm | Checkpoint | LaunchProcess | KillProcess | Forget | AskHello

@@ -1,0 +1,109 @@
+"""Files of sandboxes for operators: bounded chunks, and waiting at the end of a file that still grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from broker_mesos.core.operator import FileChunk, ReadFile
+from broker_mesos.errors import BrokerMesosError, NotFound
+from broker_mesos.ports import Chunk, Clock, Containerizer
+
+POLL = 0.1
+"""Seconds between two looks at a file that somebody follows. One look serves all its followers."""
+
+
+class _Watch:
+    """The followers of one file, each at an offset, and the task that looks for them."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[asyncio.Future[None], int] = {}
+        self.poller: asyncio.Task[None] | None = None
+
+
+class FileServer:
+    """Answers READ_FILE."""
+
+    def __init__(self, containerizer: Containerizer, clock: Clock, is_running: Callable[[str], bool]) -> None:
+        self._containerizer = containerizer
+        self._clock = clock
+        self._is_running = is_running
+        self._watches: dict[tuple[str, str], _Watch] = {}
+
+    async def read(self, request: ReadFile) -> FileChunk:
+        """Raises NotFound for an unknown task or file, InvalidInput for a name that leads elsewhere."""
+        deadline = self._clock.monotonic() + request.wait
+        while True:
+            # Asked before reading: what the task wrote at its end must not be missed.
+            running = self._is_running(request.task_id)
+            chunk = await self._chunk(request, running)
+            reached = chunk.offset + len(chunk.data)
+            if chunk.data or not running or self._clock.monotonic() >= deadline:
+                return FileChunk.of(
+                    chunk.data, chunk.offset, chunk.size, ended=not running and reached >= chunk.size
+                )
+            await self._growth(request, deadline)
+
+    def task_ended(self, task_id: str) -> None:
+        """Its followers wait for nothing more."""
+        for key, watch in self._watches.items():
+            if key[0] == task_id:
+                self._wake(watch, None)
+
+    def close(self) -> None:
+        """End all waiting."""
+        for watch in list(self._watches.values()):
+            if watch.poller is not None:
+                watch.poller.cancel()
+            self._wake(watch, None)
+
+    async def _chunk(self, request: ReadFile, running: bool) -> Chunk:
+        try:
+            return await self._containerizer.read(
+                request.task_id, request.name, request.offset, request.length
+            )
+        except NotFound:
+            # A task that is being started has no sandbox yet.
+            if running and request.name in ("stdout", "stderr"):
+                return Chunk(b"", request.offset, 0)
+            raise
+
+    async def _growth(self, request: ReadFile, deadline: float) -> None:
+        """Until the file has grown beyond the offset, the task has ended, or the deadline has come."""
+        key = (request.task_id, request.name)
+        watch = self._watches.setdefault(key, _Watch())
+        grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        watch.waiting[grown] = request.offset
+        if watch.poller is None:
+            watch.poller = asyncio.create_task(self._poll(key, watch), name=f"follow {key[0]} {key[1]}")
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                await grown
+        except TimeoutError:
+            pass
+        finally:
+            watch.waiting.pop(grown, None)
+
+    async def _poll(self, key: tuple[str, str], watch: _Watch) -> None:
+        task_id, name = key
+        try:
+            while watch.waiting:
+                await self._clock.sleep(POLL)
+                if not watch.waiting:
+                    return
+                try:
+                    size = (await self._containerizer.read(task_id, name, 0, 0)).size
+                except BrokerMesosError:
+                    size = 0
+                self._wake(watch, size if self._is_running(task_id) else None)
+        finally:
+            # The last follower may have gone, or all of them must see what went wrong for themselves.
+            self._wake(watch, None)
+            watch.poller = None
+            self._watches.pop(key, None)
+
+    @staticmethod
+    def _wake(watch: _Watch, size: int | None) -> None:
+        for grown, offset in watch.waiting.items():
+            if (size is None or size > offset) and not grown.done():
+                grown.set_result(None)

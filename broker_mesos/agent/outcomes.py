@@ -1,0 +1,107 @@
+"""Outcomes that an agent must not forget: sent again until a cell has committed them, then kept a while."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+
+from broker_mesos.core.messages import TaskStatus
+
+RESEND_FIRST = 2.0
+RESEND_AT_MOST = 60.0
+KEPT = 600.0
+"""Seconds that an acknowledged outcome is still known, so that a repeated command meets it."""
+MOST_KEPT = 10_000
+"""Acknowledged outcomes in memory; those not acknowledged are bounded by what a cell launches."""
+
+
+class _Outcome:
+    __slots__ = ("acknowledged", "delay", "resend_at", "status")
+
+    def __init__(self, status: TaskStatus, now: float) -> None:
+        self.status = status
+        self.acknowledged = False
+        self.delay = RESEND_FIRST
+        self.resend_at = now + RESEND_FIRST
+
+
+class Outcomes:
+    """Terminal statuses by task. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._by_task: dict[str, _Outcome] = {}
+        self._by_uuid: dict[str, str] = {}
+        self._queue: list[tuple[float, str]] = []
+        self._kept: deque[tuple[float, str]] = deque()
+
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._by_task
+
+    def add(self, status: TaskStatus, now: float) -> None:
+        """A new outcome, which is being sent now."""
+        outcome = self._by_task[status.task_id] = _Outcome(status, now)
+        self._by_uuid[status.uuid] = status.task_id
+        heapq.heappush(self._queue, (outcome.resend_at, status.task_id))
+
+    def get(self, task_id: str) -> TaskStatus | None:
+        """A task's outcome, acknowledged or not."""
+        outcome = self._by_task.get(task_id)
+        return None if outcome is None else outcome.status
+
+    def unacknowledged(self) -> list[TaskStatus]:
+        """All that no cell has committed."""
+        return [outcome.status for outcome in self._by_task.values() if not outcome.acknowledged]
+
+    def acknowledge(self, uuids: Iterable[str], now: float) -> list[str]:
+        """These are committed; returns the tasks of those that were not acknowledged before."""
+        tasks = []
+        for uuid in uuids:
+            task_id = self._by_uuid.pop(uuid, None)
+            if task_id is None:
+                continue
+            self._by_task[task_id].acknowledged = True
+            self._kept.append((now + KEPT, task_id))
+            tasks.append(task_id)
+        return tasks
+
+    def restart(self, now: float) -> None:
+        """All of them have just been sent, to whoever listens now: begin the delays anew."""
+        self._queue = []
+        for task_id, outcome in self._by_task.items():
+            if not outcome.acknowledged:
+                outcome.delay = RESEND_FIRST
+                outcome.resend_at = now + RESEND_FIRST
+                self._queue.append((outcome.resend_at, task_id))
+        heapq.heapify(self._queue)
+
+    def unsent(self, task_ids: Iterable[str], now: float) -> None:
+        """Sending these has failed: try soon."""
+        for task_id in task_ids:
+            outcome = self._by_task.get(task_id)
+            if outcome is not None and not outcome.acknowledged:
+                outcome.delay = RESEND_FIRST
+                if outcome.resend_at > now + RESEND_FIRST:
+                    outcome.resend_at = now + RESEND_FIRST
+                    heapq.heappush(self._queue, (outcome.resend_at, task_id))
+
+    def due(self, now: float) -> list[TaskStatus]:
+        """Those to be sent again now; their delays double. Forgets what was kept long enough."""
+        while self._kept and (self._kept[0][0] <= now or len(self._kept) > MOST_KEPT):
+            self._by_task.pop(self._kept.popleft()[1], None)
+        statuses = []
+        while self._queue and self._queue[0][0] <= now:
+            at, task_id = heapq.heappop(self._queue)
+            outcome = self._by_task.get(task_id)
+            if outcome is None or outcome.acknowledged or outcome.resend_at != at:
+                continue
+            outcome.delay = min(2 * outcome.delay, RESEND_AT_MOST)
+            outcome.resend_at = now + outcome.delay
+            heapq.heappush(self._queue, (outcome.resend_at, task_id))
+            statuses.append(outcome.status)
+        return statuses
+
+    def next_due(self) -> float:
+        """When ``due`` has something to do; infinity for never."""
+        at = self._queue[0][0] if self._queue else float("inf")
+        return min(at, self._kept[0][0]) if self._kept else at

@@ -1,0 +1,116 @@
+"""What this machine has to lend, and how busy it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from broker_mesos.core.messages import Usage
+from broker_mesos.core.resources import Amount, Resources
+from broker_mesos.errors import InvalidResources
+
+MB = 1 << 20
+RESERVED_MEM = 1024
+"""MB of memory left to the machine itself, or a tenth of it if that is less."""
+RESERVED_DISK = 5120
+"""MB of free disk left alone, or half of it if that is less."""
+PORTS = (31_000, 32_000)
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def find_resources(work_dir: Path, text: str = "") -> Resources:
+    """All resources of this machine: those that ``text`` names as given (``disk:0`` lends none), cpus, mem,
+    disk and ports that it does not name as found. Other names are custom resources. Raises InvalidResources.
+    """
+    given = Resources.parse(text)
+    for name in ("cpus", "mem", "disk", "gpus"):
+        if name in given.ranges or name in given.sets:
+            raise InvalidResources(f"{name} must be an amount, as in {name}:4")
+    if "ports" in given.scalars or "ports" in given.sets:
+        raise InvalidResources("ports must be ranges, as in ports:[31000-32000]")
+    named = {part.partition(":")[0].strip() for part in text.split(";")}
+    finders: dict[str, Callable[[], Amount]] = {
+        "cpus": _cpus,
+        "mem": _mem,
+        "disk": lambda: _disk(work_dir),
+        "ports": lambda: [PORTS],
+    }
+    found = {name: find() for name, find in finders.items() if name not in named}
+    return given + Resources.from_mapping(found)
+
+
+def _cpus() -> float:
+    """Those that this process may use, by affinity and by the container that it may be in."""
+    count = float(len(os.sched_getaffinity(0)))
+    try:
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, int(quota) / int(period))
+    except (OSError, ValueError):
+        pass
+    return count
+
+
+def _mem() -> int:
+    total = psutil.virtual_memory().total
+    try:
+        total = min(total, int((_CGROUP / "memory.max").read_text()))
+    except (OSError, ValueError):
+        pass  # no such file, or "max"
+    total //= MB
+    return int(total - min(RESERVED_MEM, total // 10))
+
+
+def _disk(work_dir: Path) -> int:
+    free = psutil.disk_usage(_existing(work_dir)).free // MB
+    return int(free - min(RESERVED_DISK, free // 2))
+
+
+def _existing(path: Path) -> str:
+    """The folder, or the nearest one above it that exists already."""
+    path = Path(path).absolute()
+    while not path.exists():
+        path = path.parent
+    return str(path)
+
+
+def disk_percent(work_dir: Path) -> float:
+    """How full the file system of the work folder is; 0 if it cannot be told."""
+    try:
+        return float(psutil.disk_usage(_existing(work_dir)).percent)
+    except OSError:
+        return 0.0
+
+
+def measure(work_dir: Path) -> Usage:
+    """How busy the machine is; the share of CPU is since the last call (0 at the first)."""
+    memory = psutil.virtual_memory()
+    try:
+        disk = psutil.disk_usage(_existing(work_dir)).used / MB
+    except OSError:
+        disk = 0.0
+    return Usage(
+        cpu_percent=psutil.cpu_percent(None),
+        mem_mb=round((memory.total - memory.available) / MB, 1),
+        disk_mb=round(disk, 1),
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def hostname() -> str:
+    """The machine's name."""
+    return socket.gethostname()
+
+
+def boot_id() -> str:
+    """Differs after every start of the machine; empty where the kernel does not tell."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,328 @@
+"""What an agent decides: (what arrived, now) → effects. No clock, no I/O, no event loop.
+
+The agent has the last word on its own machine: it applies only commands of its own session, in their order,
+under no lower term than it has seen, and launches nothing that does not fit beside what runs. While a
+registration is under way it has no session, and so applies none: the list that it sends must stay true until
+the cell has answered it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+
+from broker_mesos.agent.checkpoint import Acknowledged, Saved
+from broker_mesos.agent.effects import AskHello, Checkpoint, Effect, Forget, Publish, SaveTerm
+from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.agent.tasks import RunningTask, TaskTable
+from broker_mesos.core import addresses
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import (
+    MAX_BODY,
+    AcknowledgeStatuses,
+    AgentHeartbeat,
+    AgentInfo,
+    AgentList,
+    AgentListed,
+    AgentRefused,
+    AgentRegistered,
+    KillTasks,
+    LaunchTasks,
+    ListTasks,
+    Message,
+    RegisterAgent,
+    Reregister,
+    TaskStatus,
+    UnregisterAgent,
+    UpdateStatuses,
+    Usage,
+)
+from broker_mesos.ports import ContainerEvent, NewId, Recovered
+
+REPEAT_FIRST = 2.0
+REPEAT_AT_MOST = 15.0
+"""Seconds between two repeats of a registration. They wait in the inbox, so that a longer pause costs no
+time when a master appears, while a flood of them would."""
+DEBOUNCE = 1.0
+"""Seconds between two registrations at least."""
+NEVER = float("inf")
+ROOM = MAX_BODY - 64 * 1024
+"""Bytes of statuses or of a list in one message."""
+
+
+class AgentState:
+    """The agent's side of the protocol. ``highest_term`` and ``tasks`` are for reading only."""
+
+    def __init__(
+        self,
+        info: AgentInfo,
+        *,
+        boot_id: str,
+        new_id: NewId,
+        rng: random.Random,
+        highest_term: int = 0,
+    ) -> None:
+        self.info = info
+        self.highest_term = highest_term
+        self.table = TaskTable(info.agent_id, info.resources, new_id)
+        self.session = ""
+        """Empty while it has none."""
+        self.applied = 0
+        self.cells = 0
+        self.usage = Usage()
+        """What the next heartbeats say; set by the shell."""
+        self._boot_id = boot_id
+        self._new_id = new_id
+        self._rng = rng
+        self._listening = False
+        self._attempt = ""
+        self._attempted_at = -NEVER
+        self._register_at = NEVER
+        self._repeat_at = NEVER
+        self._repeat_delay = REPEAT_FIRST
+        self._beat_at = NEVER
+        self._interval = 5.0
+
+    @property
+    def tasks(self) -> dict[str, RunningTask]:
+        """What holds resources, by task id."""
+        return self.table.running
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What has ended and is not forgotten."""
+        return self.table.outcomes
+
+    @property
+    def cell(self) -> int:
+        """The agent's cell; only while ``cells`` is known."""
+        return addresses.cell_of(self.info.agent_id, self.cells)
+
+    # -- coming and going ---------------------------------------------------------------------------------
+
+    def recover(
+        self,
+        saved: Saved,
+        recovered: Iterable[Recovered],
+        early: Sequence[ContainerEvent],
+        now: Instant,
+    ) -> list[Effect]:
+        """Put together what the journal and the containerizer remember. ``early``: what the containerizer
+        has reported since it began; it is passed to ``on_container_events`` afterwards."""
+        rebooted = bool(saved.boot_id) and saved.boot_id != self._boot_id
+        return self.table.recover(saved, recovered, early, rebooted, now)
+
+    def on_hello(self, cells: int, now: Instant) -> list[Effect]:
+        """A master has told the number of cells."""
+        self.cells = cells
+        return self._register(now)
+
+    def on_listening(self, now: Instant) -> list[Effect]:
+        """Commands are received from now on: whatever was missed before, a new session settles it."""
+        self._listening = True
+        return self._register(now)
+
+    def on_deaf(self) -> None:
+        """Commands are not received any more."""
+        self._listening = False
+        self._drop_session()
+
+    def leave(self) -> list[Effect]:
+        """Everything has ended, and the agent goes."""
+        if not self.session:
+            return []
+        message = UnregisterAgent(agent_id=self.info.agent_id, session=self.session)
+        self._drop_session()
+        return [Publish(addresses.updates(self.cell), message, mandatory=True)]
+
+    def _drop_session(self) -> None:
+        self.session = ""
+        self._attempt = ""
+        self._register_at = self._repeat_at = self._beat_at = NEVER
+
+    def _register_soon(self, now: Instant) -> list[Effect]:
+        """Because something does not fit together; not more often than once in a while."""
+        self._drop_session()
+        at = self._attempted_at + DEBOUNCE
+        if now.mono >= at:
+            return self._register(now)
+        self._register_at = at
+        return []
+
+    def _register(self, now: Instant) -> list[Effect]:
+        self._drop_session()
+        if not self.cells or not self._listening:
+            return []
+        self._attempt = self._new_id()
+        self._attempted_at = now.mono
+        self._repeat_delay = REPEAT_FIRST
+        self.table.pending.clear()  # all of it is in the list
+        return self._send_registration(now)
+
+    def _send_registration(self, now: Instant) -> list[Effect]:
+        self._repeat_at = now.mono + self._repeat_delay * self._rng.uniform(0.8, 1.2)
+        message = RegisterAgent(
+            agent=self.info,
+            attempt=self._attempt,
+            boot_id=self._boot_id,
+            cells=self.cells,
+            highest_term=self.highest_term,
+            list=self.task_list(),
+        )
+        return [Publish(addresses.updates(self.cell), message, mandatory=True)]
+
+    def task_list(self) -> AgentList:
+        """All that runs and every unacknowledged outcome; without ornaments if it would not fit."""
+        tasks = [task.listed() for task in self.tasks.values()]
+        outcomes = self.outcomes.unacknowledged()
+        whole = AgentList(applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes))
+        if len(tasks) + len(outcomes) < 100 or len(whole.__pydantic_serializer__.to_json(whole)) < ROOM:
+            return whole
+        plain = {"name": "", "labels": {}, "offer_id": ""}
+        return AgentList(
+            applied=self.applied,
+            tasks=tuple(task.model_copy(update=plain) for task in tasks),
+            outcomes=tuple(status.model_copy(update={"message": ""}) for status in outcomes),
+        )
+
+    # -- what a cell says ---------------------------------------------------------------------------------
+
+    def on_command(self, message: Message, term: int, now: Instant) -> list[Effect]:
+        """A message from the cell's owner under its ``term``."""
+        if term < self.highest_term:
+            # An owner that was replaced, or one that does not know how high the terms are: a heartbeat (or
+            # the repeated registration) tells it.
+            self._beat_at = now.mono if self.session else NEVER
+            return []
+        effects: list[Effect] = []
+        if term > self.highest_term:
+            self.highest_term = term
+            effects.append(SaveTerm(term))
+        match message:
+            case LaunchTasks() | KillTasks():
+                if self.session and message.session == self.session and message.number > self.applied:
+                    effects += self._in_session(message, now)
+            case AcknowledgeStatuses():
+                acknowledged = self.outcomes.acknowledge(message.uuids, now.mono)
+                if acknowledged:
+                    effects.append(Checkpoint(tuple(Acknowledged(task_id) for task_id in acknowledged)))
+                    effects += [Forget(task_id) for task_id in acknowledged]
+            case AgentRegistered():
+                self._registered(message, now)
+            case AgentRefused():
+                self._drop_session()
+                self.cells = 0
+                effects.append(AskHello())
+            case Reregister():
+                recent = now.mono < self._attempted_at + DEBOUNCE
+                if self.session and (message.session == self.session or not (message.session or recent)):
+                    effects += self._register_soon(now)
+            case ListTasks():
+                if self.session and message.session == self.session:
+                    # What waits to be sent is in the list as well; sending it first keeps the order of facts.
+                    effects += self.statuses()
+                    listed = AgentListed(
+                        agent_id=self.info.agent_id, session=self.session, list=self.task_list()
+                    )
+                    effects.append(Publish(addresses.updates(self.cell), listed))
+        return effects
+
+    def _registered(self, message: AgentRegistered, now: Instant) -> None:
+        if not self._attempt or message.attempt != self._attempt:
+            return
+        self._drop_session()
+        self.session = message.session
+        self.applied = 0
+        self._interval = max(0.05, message.heartbeat_interval)
+        self._beat_at = now.mono
+        self.outcomes.restart(now.mono)
+
+    def _in_session(self, command: LaunchTasks | KillTasks, now: Instant) -> list[Effect]:
+        if command.number != self.applied + 1:
+            return self._register_soon(now)
+        self.applied = command.number
+        if isinstance(command, KillTasks):
+            return self.table.kill(command.task_ids, now)
+        return self.table.launch(command.launches, now)
+
+    # -- what the containerizer says ----------------------------------------------------------------------
+
+    def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
+        """Processes have started or ended."""
+        return self.table.on_events(events, now)
+
+    def kill_all(self) -> None:
+        """From now on whatever ends was killed: the agent itself ends its tasks."""
+        self.table.kill_all()
+
+    # -- statuses -----------------------------------------------------------------------------------------
+
+    def statuses(self) -> list[Effect]:
+        """Everything that waits to be sent, in as few messages as possible. Nothing without a session: the
+        list of the registration says it."""
+        if not self.session or not self.table.pending:
+            return []
+        effects: list[Effect] = []
+        part: list[TaskStatus] = []
+        size = 0
+        pending = list(self.table.pending.values())
+        self.table.pending.clear()
+        for status in pending:
+            length = 1_000 + 4 * len(status.message)
+            if part and size + length > ROOM:
+                effects.append(self._update(part))
+                part, size = [], 0
+            part.append(status)
+            size += length
+        effects.append(self._update(part))
+        return effects
+
+    def _update(self, statuses: list[TaskStatus]) -> Effect:
+        update = UpdateStatuses(agent_id=self.info.agent_id, session=self.session, statuses=tuple(statuses))
+        return Publish(addresses.updates(self.cell), update, mandatory=True)
+
+    def on_unsent(self, message: Message, now: Instant) -> None:
+        """A message could not be published, or no queue took it. Outcomes are tried again soon; the rest is
+        repaired by a list."""
+        if isinstance(message, UpdateStatuses):
+            ended = [status.task_id for status in message.statuses if status.state.terminal]
+            self.outcomes.unsent(ended, now.mono)
+        elif isinstance(message, RegisterAgent) and message.attempt == self._attempt:
+            self._repeat_delay = REPEAT_FIRST
+            self._repeat_at = min(self._repeat_at, now.mono + REPEAT_FIRST)
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def due(self, now: Instant) -> list[Effect]:
+        """What the time asks for: registration, heartbeat, outcomes to send again."""
+        effects: list[Effect] = []
+        if now.mono >= self._register_at:
+            effects += self._register(now)
+        elif now.mono >= self._repeat_at:
+            self._repeat_delay = min(2 * self._repeat_delay, REPEAT_AT_MOST)
+            effects += self._send_registration(now)
+        if self.beat_due(now):
+            self._beat_at = now.mono + self._interval
+            beat = AgentHeartbeat(
+                agent_id=self.info.agent_id,
+                session=self.session,
+                applied=self.applied,
+                running=len(self.tasks),
+                highest_term=self.highest_term,
+                usage=self.usage,
+            )
+            to = addresses.heartbeats(self.cell)
+            effects.append(Publish(to, beat, persistent=False, expiration=2 * self._interval))
+        if self.session:
+            for status in self.outcomes.due(now.mono):
+                self.table.pending.setdefault(status.task_id, status)
+        return effects
+
+    def beat_due(self, now: Instant) -> bool:
+        """Whether the next ``due`` sends a heartbeat: time to set ``usage``."""
+        return bool(self.session) and now.mono >= self._beat_at
+
+    def next_due(self) -> float:
+        """Monotonic time at which ``due`` must be called next."""
+        at = min(self._register_at, self._repeat_at, self._beat_at)
+        return min(at, self.outcomes.next_due()) if self.session else at

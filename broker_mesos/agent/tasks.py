@@ -1,0 +1,325 @@
+"""The tasks of an agent: what runs, what has ended, and what of it is still to be said."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Sequence
+
+from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
+from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess
+from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import AgentTask, Launch, TaskStatus
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import Reason, Source, TaskState
+from broker_mesos.errors import InvalidResources
+from broker_mesos.ports import (
+    ContainerEvent,
+    LaunchSpec,
+    NewId,
+    Recovered,
+    StartFailed,
+    TaskExited,
+    TaskStarted,
+)
+
+MESSAGE_AT_MOST = 500
+
+
+class RunningTask:
+    """A task that holds resources."""
+
+    __slots__ = ("info", "kill_asked", "kill_grace", "started_at")
+
+    def __init__(self, info: AgentTask, kill_grace: float) -> None:
+        self.info = info
+        self.kill_grace = kill_grace
+        self.kill_asked = False
+        self.started_at: float | None = None
+        """None until its process runs."""
+
+    @property
+    def state(self) -> TaskState:
+        """As the agent reports it."""
+        return TaskState.STARTING if self.started_at is None else TaskState.RUNNING
+
+    def listed(self) -> AgentTask:
+        """As it stands in a list."""
+        return self.info.model_copy(update={"state": self.state, "started_at": self.started_at})
+
+
+class TaskTable:
+    """Launches nothing that does not fit beside what runs. ``running`` and ``outcomes`` are for reading."""
+
+    def __init__(self, agent_id: str, total: Resources, new_id: NewId) -> None:
+        self.running: dict[str, RunningTask] = {}
+        self.outcomes = Outcomes()
+        self.pending: dict[str, TaskStatus] = {}
+        """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
+        self._agent_id = agent_id
+        self._total = total
+        self._new_id = new_id
+        self._used = Resources.EMPTY
+
+    def recover(
+        self,
+        saved: Saved,
+        recovered: Iterable[Recovered],
+        early: Sequence[ContainerEvent],
+        rebooted: bool,
+        now: Instant,
+    ) -> list[Effect]:
+        """Put together what the journal and the containerizer remember. ``early``: what the containerizer
+        has reported since it began."""
+        effects: list[Effect] = []
+        found = {one.task_id: one for one in recovered}
+        failed = {event.task_id for event in early if isinstance(event, StartFailed)}
+        for status in saved.outcomes.values():
+            self.outcomes.add(status, now.mono)
+        exits: list[TaskExited] = []
+        for known in saved.tasks.values():
+            task_id = known.task.task_id
+            task = self._add(known.task, known.kill_grace)
+            task.kill_asked = task_id in saved.kills
+            one = found.get(task_id)
+            unseen = one is None or one.exited is None or one.exited[1:3] == (None, None)
+            if one is not None and one.exited is not None and not (rebooted and unseen):
+                task.started_at = one.started_at
+                exits.append(one.exited)
+            elif one is not None and one.running and not rebooted:
+                task.started_at = one.started_at
+                if task.kill_asked:
+                    effects.append(KillProcess(task_id, task.kill_grace))
+            elif task_id not in failed:
+                why = "its machine was restarted" if rebooted else "its agent was restarted, and it is gone"
+                entry = self._end(task, TaskState.LOST, now, reason=Reason.AGENT_RESTARTED, message=why)
+                effects.append(Checkpoint((entry,)))
+                if one is not None and one.running:
+                    effects.append(KillProcess(task_id, 0.0))
+        effects += self.on_events(exits, now)
+        for task_id, one in found.items():
+            if task_id in self.running or task_id in self.outcomes:
+                continue
+            # Nobody counts its resources, and nobody waits for it.
+            effects.append(KillProcess(task_id, 0.0) if one.running else Forget(task_id))
+        return effects
+
+    # -- what a cell says ---------------------------------------------------------------------------------
+
+    def launch(self, launches: Iterable[Launch], now: Instant) -> list[Effect]:
+        """Start what is new and fits; refuse what does not fit; say again what is known."""
+        entries: list[Entry] = []
+        starts: list[Effect] = []
+        free = self._total.clipped_minus(self._used)
+        for launch in launches:
+            task_id = launch.task.task_id
+            if task_id in self.running or task_id in self.outcomes:
+                self._say_again(task_id, now)
+                continue
+            wanted = launch.task.resources
+            if not free.contains(wanted):
+                missing = free.missing(wanted)
+                why = f"it does not fit beside what runs on this agent: short of {missing}"
+                entries.append(
+                    self._outcome(
+                        task_id,
+                        launch.framework_id,
+                        TaskState.DROPPED,
+                        now,
+                        reason=Reason.LAUNCH_REFUSED,
+                        message=why,
+                    )
+                )
+                continue
+            free = free - wanted
+            info = AgentTask(
+                task_id=task_id,
+                framework_id=launch.framework_id,
+                role=launch.role,
+                name=launch.task.name,
+                resources=wanted,
+                state=TaskState.STARTING,
+                offer_id=launch.offer_id,
+                labels=launch.task.labels,
+            )
+            self._add(info, launch.task.kill_grace)
+            entries.append(Known(info, launch.task.kill_grace))
+            starts.append(LaunchProcess(self._spec(launch)))
+        return [Checkpoint(tuple(entries)), *starts] if entries else []
+
+    def _spec(self, launch: Launch) -> LaunchSpec:
+        task = launch.task
+        env = {
+            **task.command.environment,
+            "BMESOS_TASK_ID": task.task_id,
+            "BMESOS_AGENT_ID": self._agent_id,
+        }
+        return LaunchSpec(task.task_id, task.command.arguments, task.command.shell, env, task.kill_grace)
+
+    def kill(self, task_ids: Iterable[str], now: Instant) -> list[Effect]:
+        """End what runs; say again what has ended; TASK_DROPPED for what is not known."""
+        entries: list[Entry] = []
+        kills: list[Effect] = []
+        for task_id in task_ids:
+            task = self.running.get(task_id)
+            if task is not None:
+                if not task.kill_asked:
+                    task.kill_asked = True
+                    entries.append(KillAsked(task_id))
+                kills.append(KillProcess(task_id, task.kill_grace))
+            elif task_id in self.outcomes:
+                self._say_again(task_id, now)
+            else:
+                why = "this agent does not know the task"
+                entries.append(self._outcome(task_id, "", TaskState.DROPPED, now, message=why))
+        return [Checkpoint(tuple(entries)), *kills] if entries else kills
+
+    def kill_all(self) -> None:
+        """From now on whatever ends was killed: the agent itself ends its tasks."""
+        for task in self.running.values():
+            task.kill_asked = True
+
+    # -- what the containerizer says ----------------------------------------------------------------------
+
+    def on_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
+        """Processes have started or ended."""
+        entries: list[Entry] = []
+        strangers: list[Effect] = []
+        for event in events:
+            task = self.running.get(event.task_id)
+            if task is None:
+                if not isinstance(event, TaskStarted) and event.task_id not in self.outcomes:
+                    strangers.append(Forget(event.task_id))
+            elif isinstance(event, TaskStarted):
+                task.started_at = event.started_at
+                self._say_again(event.task_id, now)
+            elif isinstance(event, TaskExited):
+                entries.append(self._exited(task, event, now))
+            else:
+                state, reason = TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED
+                if task.kill_asked:
+                    state, reason = TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH
+                entries.append(self._end(task, state, now, reason=reason, message=event.message))
+        return [Checkpoint(tuple(entries)), *strangers] if entries else strangers
+
+    def _exited(self, task: RunningTask, event: TaskExited, now: Instant) -> Entry:
+        state, reason, message = TaskState.FAILED, None, ""
+        if event.signal is not None:
+            message = f"terminated by {signal_name(event.signal)}"
+        elif event.exit_code:
+            message = f"exited with code {event.exit_code}"
+        if task.kill_asked:
+            state = TaskState.KILLED
+        elif event.exit_code == 0:
+            state = TaskState.FINISHED
+        elif event.exit_code is None and event.signal is None:
+            state, reason = TaskState.LOST, Reason.AGENT_RESTARTED
+            message = "it is gone, and nobody saw how it ended"
+        return self._end(
+            task,
+            state,
+            now,
+            reason=reason,
+            message=message,
+            exit_code=event.exit_code,
+            signal_number=event.signal,
+            at=event.at,
+        )
+
+    # -- tasks and statuses -------------------------------------------------------------------------------
+
+    def _add(self, info: AgentTask, kill_grace: float) -> RunningTask:
+        task = self.running[info.task_id] = RunningTask(info, kill_grace)
+        try:
+            self._used = self._used + info.resources
+        except InvalidResources:
+            # Only a damaged journal can bring two tasks on one port; counting it twice is not possible.
+            self._used = self._used + info.resources.clipped_minus(self._used)
+        return task
+
+    def _end(
+        self,
+        task: RunningTask,
+        to: TaskState,
+        now: Instant,
+        *,
+        reason: Reason | None = None,
+        message: str = "",
+        exit_code: int | None = None,
+        signal_number: int | None = None,
+        at: float | None = None,
+    ) -> Entry:
+        info = task.info
+        del self.running[info.task_id]
+        self._used = self._used.clipped_minus(info.resources)
+        return self._outcome(
+            info.task_id,
+            info.framework_id,
+            to,
+            now,
+            reason=reason,
+            message=message,
+            exit_code=exit_code,
+            signal_number=signal_number,
+            started_at=task.started_at,
+            at=at,
+        )
+
+    def _outcome(
+        self,
+        task_id: str,
+        framework_id: str,
+        to: TaskState,
+        now: Instant,
+        *,
+        reason: Reason | None = None,
+        message: str = "",
+        exit_code: int | None = None,
+        signal_number: int | None = None,
+        started_at: float | None = None,
+        at: float | None = None,
+    ) -> Entry:
+        status = TaskStatus(
+            task_id=task_id,
+            state=to,
+            uuid=self._new_id(),
+            agent_id=self._agent_id,
+            framework_id=framework_id,
+            source=Source.AGENT,
+            reason=reason,
+            message=message[:MESSAGE_AT_MOST],
+            timestamp=now.wall if at is None else at,
+            exit_code=exit_code,
+            signal=signal_number,
+            started_at=started_at,
+        )
+        self.outcomes.add(status, now.mono)
+        self.pending[task_id] = status
+        return Ended(status)
+
+    def _say_again(self, task_id: str, now: Instant) -> None:
+        """Queue what is known of a task; nothing while its process has not started."""
+        task = self.running.get(task_id)
+        if task is None:
+            status = self.outcomes.get(task_id)
+            if status is not None:
+                self.pending[task_id] = status
+        elif task.started_at is not None:
+            self.pending[task_id] = TaskStatus(
+                task_id=task_id,
+                state=TaskState.RUNNING,
+                uuid=self._new_id(),
+                agent_id=self._agent_id,
+                framework_id=task.info.framework_id,
+                source=Source.AGENT,
+                timestamp=now.wall,
+                started_at=task.started_at,
+            )
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
