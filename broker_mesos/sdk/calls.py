@@ -52,6 +52,8 @@ class Calls:
         self.cells = 0
         self.offers = OfferBook(settings.remember)
         self.questions = QuestionBook(settings.remember)
+        self.ended: Bounded[str, None] = Bounded(settings.remember)
+        """Tasks whose terminal status was handled."""
         self.on_local: Callable[[Sequence[TaskStatus]], None] = lambda statuses: None
         self._framework = framework
         self._bus = bus
@@ -80,6 +82,9 @@ class Calls:
         task_ids = [task.task_id for task in tasks]
         if len(set(task_ids)) != len(task_ids):
             raise InvalidInput("two of these tasks have the same id; each task needs an id of its own")
+        if self._settings.settle and (living := next(filter(self._agents.__contains__, task_ids), None)):
+            # The cell would answer TASK_ERROR, which could not be told from the end of the living one.
+            raise InvalidInput(f"task {living} has not ended; each task needs an id of its own")
         if len({offer.agent_id for offer in held}) > 1:
             raise InvalidInput("these offers are of several agents; accept those of one agent at a time")
         if not held:
@@ -103,6 +108,7 @@ class Calls:
         self.offers.remove(ids)
         for task_id in task_ids:
             self._agents[task_id] = agent_id
+            self.ended.pop(task_id, None)
         if self._settings.settle:
             due = self._clock.monotonic() + 1.5 * self._settings.offer_timeout
             self._claims.add(task_ids, ids[0], cell, due)
@@ -140,6 +146,8 @@ class Calls:
 
     def _accept_of_nothing(self, task_ids: Sequence[str]) -> asyncio.Future[bool]:
         if self._settings.settle:
+            for task_id in task_ids:
+                self.ended.pop(task_id, None)
             self.on_local(
                 [
                     TaskStatus(
@@ -211,6 +219,8 @@ class Calls:
 
     def heard(self, status: TaskStatus) -> None:
         """Learn from a status."""
+        if status.state is TaskState.UNKNOWN:
+            return  # one cell's ignorance settles no claim
         self._claims.heard(status.task_id)
         if status.state.terminal:
             self._agents.pop(status.task_id, None)

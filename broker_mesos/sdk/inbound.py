@@ -27,7 +27,6 @@ from broker_mesos.errors import Unavailable
 from broker_mesos.ports import Clock
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.scheduler import Scheduler
-from broker_mesos.sdk.tracking import Bounded
 
 if TYPE_CHECKING:
     from broker_mesos.sdk.driver import Driver
@@ -49,7 +48,6 @@ class Inbound:
         self._clock = clock
         self._competing = driver.framework.competing
         self._at_once = type(scheduler).status_updates is not Scheduler.status_updates
-        self._ended: Bounded[str, None] = Bounded(driver.settings.remember)
         self._turn = asyncio.Lock() if driver.settings.serial else None
         self._registering = asyncio.Lock()
         self._was_registered = False
@@ -168,7 +166,7 @@ class Inbound:
         if status.state is TaskState.UNKNOWN:
             return self._calls.questions.unknown(task_id, cell)
         self._calls.questions.answered(task_id)
-        if task_id in self._ended and status.reason is not Reason.RECONCILIATION:
+        if task_id in self._calls.ended and status.reason is not Reason.RECONCILIATION:
             if status.state.terminal:
                 self._calls.acknowledge(cell, task_id)
             return False
@@ -177,7 +175,7 @@ class Inbound:
     def _handled(self, cell: int, status: TaskStatus) -> None:
         if status.state.terminal:
             if not self._competing:
-                self._ended[status.task_id] = None
+                self._calls.ended[status.task_id] = None
             self._calls.acknowledge(cell, status.task_id)
 
     def _deliver_local(self, statuses: Sequence[TaskStatus]) -> None:

@@ -126,6 +126,20 @@ async def test_status_after_the_end_is_acknowledged_again_and_not_passed_on(worl
     ]
 
 
+async def test_task_id_is_taken_while_its_task_lives_and_free_again_afterwards(world: World) -> None:
+    driver, scheduler = await world.registered()
+    await world.master.offer("fw", an_offer("fw", "o1"), an_offer("fw", "o2"))
+    await scheduler.got("resource_offers")
+    assert await driver.accept("o1", [a_task("t1")])
+    with pytest.raises(InvalidInput, match="task t1 has not ended"):
+        driver.accept("o2", [a_task("t1")])
+    await world.master.update("fw", a_status("t1", TaskState.FAILED))
+    await scheduler.got("status_update")
+    assert await driver.accept("o2", [a_task("t1")])
+    await world.master.update("fw", a_status("t1", TaskState.RUNNING))
+    assert (await scheduler.got("status_update", 2))[1] == ("status_update", "t1", TaskState.RUNNING)
+
+
 async def test_exception_in_a_callback_brings_the_message_again_then_parks_it(world: World) -> None:
     _, scheduler = await world.registered()
 
