@@ -170,6 +170,7 @@ class JobReader:
             if len(full) == 3 and full[1].isascii() and full[1].isdigit():
                 readings.append((full[0], full[1], full[2]))
         known = await self.fields(JOBS, [job_id for job_id, _, _ in readings])
+        replaced: NotFound | None = None
         # A job's id may hold dots: the reading as a whole task id, the commonest, wins.
         for job_id, index_text, launch in reversed(readings):
             text = known[job_id]
@@ -181,9 +182,12 @@ class JobReader:
                 continue
             task = (await self.tasks(job_id, record, [index]))[0]
             if launch is not None and task.task_id != task_id:
-                raise NotFound(f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that")
+                replaced = NotFound(
+                    f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that"
+                )
+                continue
             return task
-        raise NotFound(f"no task {task_id}; `bmesos status JOB` lists a job's tasks")
+        raise replaced or NotFound(f"no task {task_id}; `bmesos status JOB` lists a job's tasks")
 
     async def records(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
         """Records of those jobs that there are, in that order."""

@@ -1,0 +1,235 @@
+"""The pure steps: work, claims, statuses, exit codes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker_mesos.core.messages import Accept, TaskStatus
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.frameworks.batch.claims import Candidate, plan_claim, task_info
+from broker_mesos.frameworks.batch.records import (
+    ClaimRecord,
+    JobRecord,
+    ResultRecord,
+    Slot,
+    TaskName,
+    Work,
+    parse_task_id,
+    text_of,
+)
+from broker_mesos.frameworks.batch.statuses import plan_statuses
+from tests.batch.world import job, offer, status
+
+S = TaskState
+
+
+def candidate(job_id: str, work: Work | None = None, **fields: object) -> Candidate:
+    spec = job(**fields)
+    return Candidate(job_id, spec, (work or Work()).text, len(text_of(spec)))
+
+
+def claimed(found: object) -> dict[str, list[str]]:
+    return {
+        offer_id: [launch.name.task_id for launch in launches]
+        for offer_id, launches in found.launches.items()  # type: ignore[attr-defined]
+    }
+
+
+# -- work
+
+
+def test_a_million_tasks_are_kept_as_one_number() -> None:
+    _, rest = Work().take(1, 1_000_000, 300)
+    assert rest.text == '{"c":300}' and rest.pending(1_000_000) == 999_700
+
+
+def test_indices_that_came_back_go_first() -> None:
+    work = Work(cursor=2).give_back([Slot(0, 2, 2)])
+    slots, rest = work.take(0, 5, 2)
+    assert slots == [Slot(0, 2, 2), Slot(2, 1, 1)] and rest == Work(cursor=3)
+
+
+@given(
+    total=st.integers(1, 30),
+    first=st.integers(0, 5),
+    steps=st.lists(st.tuples(st.sampled_from(["take", "drop", "back"]), st.integers(0, 34)), max_size=40),
+)
+def test_every_index_is_handed_out_once_unless_it_came_back_or_was_dropped(
+    total: int, first: int, steps: list[tuple[str, int]]
+) -> None:
+    work, waiting, out = Work(), set(range(first, first + total)), set[int]()
+    for what, number in steps:
+        if what == "take":
+            slots, work = work.take(first, total, number % 5)
+            taken = {slot.index for slot in slots}
+            assert len(taken) == len(slots) == min(number % 5, len(waiting)) and taken <= waiting
+            waiting -= taken
+            out |= taken
+        elif what == "drop":
+            found = work.without(number, first, total)
+            assert (found is not None) == (number in waiting)
+            if found is not None:
+                waiting.discard(number)
+                work = found[1]
+        elif number in out:
+            out.discard(number)
+            waiting.add(number)
+            work = work.give_back([Slot(number, 2, 2)])
+        assert work.pending(total) == len(waiting)
+        assert Work.parse(work.text) == work
+
+
+@pytest.mark.parametrize("job_id", ["j1", "a.b", "1.2.3", "night-run_7"])
+def test_a_task_id_is_read_back_whatever_dots_its_job_has(job_id: str) -> None:
+    assert parse_task_id(TaskName(job_id, 12, 3).task_id) == TaskName(job_id, 12, 3)
+
+
+@pytest.mark.parametrize("text", ["", "x", "x.1", "x.a.1", "x.1.-1", "x.1.²"])
+def test_what_is_no_task_id_of_ours_is_not_read_as_one(text: str) -> None:
+    assert parse_task_id(text) is None
+
+
+# -- claims
+
+
+def test_tasks_fill_an_offer_and_no_more() -> None:
+    found = plan_claim([offer()], [candidate("j", array=(0, 9))], all_seen=True, now=1.0, due=11.0)
+    assert claimed(found) == {"o1": [f"j.{index}.1" for index in range(4)]}
+    assert not found.runs_out
+
+
+def test_jobs_are_served_in_order_over_several_offers() -> None:
+    offers = [offer("o1", "cpus:2;mem:100"), offer("o2", "cpus:2;mem:100", agent_id="a2")]
+    jobs = [candidate("a", array=(0, 2)), candidate("b", array=(0, 5))]
+    found = plan_claim(offers, jobs, all_seen=True, now=1.0, due=11.0)
+    assert claimed(found) == {"o1": ["a.0.1", "a.1.1"], "o2": ["a.2.1", "b.0.1"]}
+
+
+def test_demand_ends_in_the_claim_that_takes_the_last_work() -> None:
+    jobs = [candidate("a"), candidate("b")]
+    found = plan_claim([offer()], jobs, all_seen=True, now=1.0, due=11.0)
+    assert found.runs_out
+    assert ("zcard", "pending", "", 2) in [tuple(check) for check in found.plan.checks]
+    assert not plan_claim([offer()], jobs, all_seen=False, now=1.0, due=11.0).runs_out
+
+
+def test_constraints_choose_among_offers() -> None:
+    offers = [offer("o1", attributes={"rack": "r1"}), offer("o2", attributes={"rack": "r2"})]
+    jobs = [candidate("j", array=(0, 9), constraints=("rack==r2",))]
+    assert list(plan_claim(offers, jobs, all_seen=True, now=1.0, due=11.0).launches) == ["o2"]
+
+
+def test_a_range_is_given_to_one_task() -> None:
+    jobs = [candidate("j", array=(0, 2), resources="cpus:1;ports:[31000-31000]")]
+    found = plan_claim(
+        [offer(resources="cpus:8;ports:[31000-31005]")], jobs, all_seen=True, now=1.0, due=11.0
+    )
+    assert claimed(found) == {"o1": ["j.0.1"]}
+
+
+def test_an_accept_of_long_commands_stays_within_a_message() -> None:
+    spec = job(command={"arguments": ["echo", "é" * 60_000]}, array=(0, 99), resources="cpus:0.01")
+    loaded = Candidate("j", spec, Work().text, len(text_of(spec).encode()))
+    found = plan_claim([offer()], [loaded], all_seen=True, now=1.0, due=11.0)
+    tasks = tuple(task_info(launch) for launch in found.launches["o1"])
+    body = Accept(framework_id="batch", offer_ids=("o1",), tasks=tasks).encode()
+    assert len(tasks) > 1 and len(body) < 1 << 20
+
+
+# -- statuses
+
+
+def applied(
+    statuses: list[TaskStatus], *, state: TaskState | None = None, works: object = None, **record: object
+) -> dict[str, object]:
+    """What statuses make of the one claim j.0.1, as {key: {field: value}}."""
+    claim = ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0, state=state)
+    made = JobRecord(seq=1, total=1, submitted_at=0.0, **record)  # type: ignore[arg-type]
+    works = {"j": Work(cursor=1).text} if works is None else works
+    found = plan_statuses(statuses, {"j.0": text_of(claim)}, {"j": made}, works, 5.0)  # type: ignore[arg-type]
+    changes: dict[str, object] = {"kills": found.kills}
+    for change in found.plan.changes:
+        if change.op == "hset":
+            changes[change.key] = change.value
+        elif change.op == "hdel":
+            changes[change.key] = None
+    return changes
+
+
+@pytest.mark.parametrize(
+    ("state", "result"),
+    [
+        (S.FINISHED, "finished"),
+        (S.FAILED, "failed"),
+        (S.ERROR, "failed"),
+        (S.KILLED, "killed"),
+        (S.LOST, "lost"),
+        (S.GONE, "lost"),
+        (S.GONE_BY_OPERATOR, "lost"),
+    ],
+)
+def test_a_final_status_becomes_the_result(state: TaskState, result: str) -> None:
+    changes = applied([status("j.0.1", state)])
+    assert ResultRecord.model_validate_json(str(changes["results:j"])).state == result
+    assert changes["claims"] is None
+
+
+def test_a_drop_gives_the_index_back_under_a_new_id_and_the_same_attempt() -> None:
+    changes = applied([status("j.0.1", S.DROPPED)], retries=3)
+    assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
+
+
+@pytest.mark.parametrize("state", [S.FAILED, S.LOST, S.GONE])
+def test_a_retry_is_a_new_attempt(state: TaskState) -> None:
+    changes = applied([status("j.0.1", state)], retries=1)
+    assert Work.parse(str(changes["work"])).returned == (Slot(0, 2, 2),)
+
+
+def test_what_has_run_and_is_said_to_be_dropped_is_lost() -> None:
+    changes = applied([status("j.0.1", S.DROPPED)], state=S.RUNNING)
+    assert ResultRecord.model_validate_json(str(changes["results:j"])).state == "lost"
+
+
+@pytest.mark.parametrize("state", [S.DROPPED, S.LOST, S.KILLED])
+def test_nothing_of_a_killed_job_comes_back(state: TaskState) -> None:
+    changes = applied([status("j.0.1", state)], retries=9, killed=True)
+    assert ResultRecord.model_validate_json(str(changes["results:j"])).state == "killed"
+    late = applied([status("j.0.1", state)], retries=9, works={"j": Work(killed=True).text})
+    assert "results:j" in late
+
+
+def test_a_status_of_another_launch_or_of_nobody_changes_nothing() -> None:
+    assert applied([status("j.0.2", S.FINISHED), status("x", S.LOST)]) == {"kills": []}
+
+
+def test_a_repeat_and_an_older_status_change_nothing() -> None:
+    assert applied([status("j.0.1", S.STAGING), status("j.0.1", S.RUNNING)], state=S.RUNNING) == {"kills": []}
+
+
+def test_the_first_of_two_ends_counts() -> None:
+    changes = applied([status("j.0.1", S.RUNNING), status("j.0.1", S.FINISHED), status("j.0.1", S.LOST)])
+    assert ResultRecord.model_validate_json(str(changes["results:j"])).state == "finished"
+
+
+def test_a_task_of_a_killed_job_that_shows_life_is_killed_again() -> None:
+    assert applied([status("j.0.1", S.RUNNING)], killed=True)["kills"] == [("j.0.1", "a")]
+    assert applied([status("j.0.1", S.KILLING)], killed=True)["kills"] == []
+    assert applied([status("j.0.1", S.RUNNING), status("j.0.1", S.KILLED)], killed=True)["kills"] == []
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (ResultRecord(state="finished", exit_code=0), 0),
+        (ResultRecord(state="failed", exit_code=3), 3),
+        (ResultRecord(state="failed", signal=9), 137),
+        (ResultRecord(state="failed"), 1),
+        (ResultRecord(state="lost"), 1),
+        (ResultRecord(state="killed"), 143),
+        (ResultRecord(state="killed", signal=9), 137),
+    ],
+)
+def test_the_exit_code_of_a_job_follows_from_its_first_failure(result: ResultRecord, code: int) -> None:
+    assert result.job_exit_code == code
