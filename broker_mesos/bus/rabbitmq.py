@@ -69,6 +69,8 @@ class _Server:
 
     def __init__(self, url: str) -> None:
         try:
+            if not url.startswith(("amqp://", "amqps://")):
+                raise ValueError(url)
             parameters = pika.URLParameters(url)
             self.host = str(parameters.host)
             self.port = int(parameters.port)
@@ -119,12 +121,14 @@ class _Server:
         return BusUnavailable(f"{self.where}: the connection was lost ({_short(error)})")
 
 
-def _causes(error: object) -> Iterator[BaseException]:
-    if isinstance(error, BaseException):
-        yield error
-        nested = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *error.args]
-        for each in nested:
-            yield from _causes(each)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that pika has wrapped into it, outermost first."""
+    found: list[object] = [error]
+    for each in found:
+        if isinstance(each, BaseException):
+            yield each
+            nested = [*getattr(each, "exceptions", ()), getattr(each, "exception", None), *each.args]
+            found += [cause for cause in nested if not any(cause is known for known in found)]
 
 
 def _short(error: BaseException) -> str:

@@ -1,0 +1,188 @@
+"""What only a real RabbitMQ can do to a bus: refuse it, pause, raise an alarm, lose an exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pika
+import pytest
+
+from broker_mesos.bus.rabbitmq import RabbitBus, Timeouts
+from broker_mesos.bus.topology import Topology
+from broker_mesos.core import addresses
+from broker_mesos.core.addresses import Exchange, QueueKind
+from broker_mesos.errors import BusUnavailable, InvalidInput
+from broker_mesos.ports import ConsumerClosed
+from tests.contract.bus_parties import PATIENCE, RabbitParties, message, take
+from tests.servers import RabbitMQServer, free_port
+
+
+@pytest.fixture
+async def parties(rabbitmq_server: RabbitMQServer, cluster_name: str) -> AsyncIterator[RabbitParties]:
+    found = RabbitParties(cluster_name, rabbitmq_server)
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def disturbed(private_rabbitmq: RabbitMQServer, cluster_name: str) -> AsyncIterator[RabbitParties]:
+    """Parties on a server of their own."""
+    found = RabbitParties(cluster_name, private_rabbitmq)
+    yield found
+    await found.close()
+
+
+async def refusal(bus: Any, timeout: float) -> BusUnavailable:
+    """The error of opening a bus, which must come well before the test's patience is at its end."""
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(BusUnavailable) as caught:
+            await bus.open(timeout)
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+    return caught.value
+
+
+async def reconnected(bus: RabbitBus) -> None:
+    """Wait until both connections stand."""
+    async with asyncio.timeout(PATIENCE):
+        for link in bus._links:
+            await link.wait_up()
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (("guest:guest", "guest:secret"), "check user and password"),
+        (("guest:guest", "nobody:secret"), "refused the user 'nobody'"),
+    ],
+)
+async def test_wrong_credentials_fail_at_once(
+    parties: RabbitParties, change: tuple[str, str], hint: str
+) -> None:
+    bus = parties.make("x", url=parties.server.url.replace(*change))
+    assert hint in str(await refusal(bus, timeout=600))
+
+
+async def test_an_unknown_vhost_fails_at_once(parties: RabbitParties) -> None:
+    bus = parties.make("x", url=parties.server.url + "nowhere")
+    assert "vhost 'nowhere'" in str(await refusal(bus, timeout=600))
+
+
+async def test_an_unreachable_broker_fails_when_the_time_is_over(cluster_name: str) -> None:
+    port = free_port()
+    bus = RabbitParties(cluster_name, None).make("x", url=f"amqp://u:secret@127.0.0.1:{port}/")
+    assert f"127.0.0.1:{port}" in str(await refusal(bus, timeout=0.3))
+
+
+@pytest.mark.parametrize("url", ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1"])
+async def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        RabbitParties("x", None).make("x", url=url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_foreign_message_does_no_harm(parties: RabbitParties) -> None:
+    bus = await parties.bus()
+    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    consumer = await bus.consume(queue)
+
+    def publish_anything() -> None:
+        with pika.BlockingConnection(pika.URLParameters(parties.server.url)) as connection:
+            channel = connection.channel()
+            strange = pika.BasicProperties(
+                headers={"bmesos-term": "high", "nested": {"a": [1]}, "none": None, "n": 7}
+            )
+            channel.basic_publish("", consumer.queue_name, b"\xff\x00", strange)
+            channel.basic_publish("", consumer.queue_name, b"")
+
+    await asyncio.to_thread(publish_anything)
+    strange, bare = await take(consumer, 2)
+    assert (strange.type, strange.message_id, strange.body, strange.term) == ("", "", b"\xff\x00", 0)
+    assert strange.headers == {"n": "7"}
+    assert (bare.type, bare.body, bare.headers) == ("", b"", {})
+
+
+async def test_a_lost_exchange_fails_what_is_pending_and_comes_back(parties: RabbitParties) -> None:
+    bus = await parties.bus()
+    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    await bus.declare(queue)
+    exchange = Topology(parties.cluster).exchange(Exchange.COMMANDS)
+
+    def delete_exchange() -> None:
+        with pika.BlockingConnection(pika.URLParameters(parties.server.url)) as connection:
+            connection.channel().exchange_delete(exchange)
+
+    await asyncio.to_thread(delete_exchange)
+    with pytest.raises(BusUnavailable, match="no exchange"):
+        await bus.publish(message(addresses.commands("a")))
+    await reconnected(bus)
+    await bus.declare(queue)
+    assert await bus.publish(message(addresses.commands("a"), mandatory=True))
+
+
+async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturbed: RabbitParties) -> None:
+    bus = await disturbed.bus(timeouts=Timeouts(blocked=0.2))
+    queue = disturbed.queue(QueueKind.AGENT_COMMANDS, "a")
+    await bus.declare(queue)
+    to = addresses.commands("a")
+    await asyncio.to_thread(disturbed.server.ctl, "set_vm_memory_high_watermark", "0")
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(BusUnavailable, match="alarm"):
+            await bus.publish(message(to, 1))
+    assert not bus.connected
+    with pytest.raises(BusUnavailable, match="alarm"):
+        await bus.publish(message(to, 2))
+    writable = asyncio.create_task(bus.writable())
+    assert await bus.consumers(queue) == 0  # the other connection is not blocked
+    assert not writable.done()
+    since = bus.connected_since
+    await asyncio.to_thread(disturbed.server.ctl, "set_vm_memory_high_watermark", "0.9")
+    async with asyncio.timeout(PATIENCE):
+        await writable
+        assert bus.connected and bus.connected_since > since
+        assert await bus.publish(message(to, 3))
+
+
+async def test_a_paused_broker_is_noticed_and_its_return_too(disturbed: RabbitParties) -> None:
+    bus = await disturbed.bus(heartbeat=1)
+    queue = disturbed.queue(QueueKind.CELL_INBOX, "0")
+    consumer = await bus.consume(queue)
+    disturbed.server.pause()
+    try:
+        pending = bus.publish(message(addresses.updates(0), 1))
+        late = disturbed.make(disturbed.cluster, timeouts=Timeouts(handshake=0.3))
+        assert "does not answer" in str(await refusal(late, timeout=1.0))
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(BusUnavailable):
+                await pending
+            with pytest.raises(ConsumerClosed):
+                await consumer.receive()
+            # a count, a declaration, a publish and a close all end as well
+            with pytest.raises(BusUnavailable):
+                await bus.consumers(queue)
+            with pytest.raises(BusUnavailable):
+                await bus.publish(message(addresses.updates(0), 2))
+            await consumer.close()
+    finally:
+        disturbed.server.resume()
+    await reconnected(bus)
+    async with asyncio.timeout(PATIENCE):
+        assert await bus.publish(message(addresses.updates(0), 3))
+        consumer = await bus.consume(queue)
+    assert (await take(consumer, 1))[0].body in (b"1", b"3")
+
+
+async def test_a_publish_that_nobody_awaits_fails_in_silence(
+    parties: RabbitParties, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = await parties.bus()
+    bus.publish(message(addresses.updates(0), 1))
+    bus.publish(message(addresses.updates(0), bytes(2 << 20)))
+    await bus.close()
+    bus.publish(message(addresses.updates(0), 1))
+    with caplog.at_level(logging.ERROR):
+        gc.collect()
+    assert "never retrieved" not in caplog.text
