@@ -19,6 +19,7 @@ from broker_mesos.frameworks.batch.records import (
     counts_key,
     failures_key,
     results_key,
+    text_of,
 )
 from broker_mesos.frameworks.batch.views import task_of
 from broker_mesos.ports import Records
@@ -83,6 +84,10 @@ class JobReader:
         if text is None:
             raise no_job(job_id)
         return JobSpec.model_validate_json(text)
+
+    def remember(self, job_id: str, spec: JobSpec, score: float) -> None:
+        """A job was just stored: its spec need not be read."""
+        self._remember(job_id, Loaded(spec, len(text_of(spec).encode()), score))
 
     def _remember(self, job_id: str, loaded: Loaded) -> None:
         self._forget(job_id)

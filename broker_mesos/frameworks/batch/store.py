@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from broker_mesos.core.messages import Demand, Offer, TaskStatus
 from broker_mesos.core.operator import JobSpec, JobSummary
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
-from broker_mesos.frameworks.batch.claims import Candidate, Launch, plan_claim
+from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, Launch, plan_claim
 from broker_mesos.frameworks.batch.jobs import (
     Ending,
     Plan,
@@ -51,9 +51,8 @@ from broker_mesos.ports import Clock, Records
 MAX_SPEC = 256 << 10
 """Bytes of one job's JSON: its command travels with every task."""
 MAX_USER = 200
-PAGE = 500
-"""Pending jobs looked at for offers; more only if these leave room in them."""
-MAX_PAGE = 10_000
+PAGES = (50, 500, 10_000)
+"""Pending jobs looked at for offers: more only if the first ones leave room in them."""
 MAX_STATUSES = 2_000
 """Statuses applied in one transaction."""
 MAX_SUBMITS = 100
@@ -181,32 +180,24 @@ class JobStore:
         totals = await self._apply(plan)
         if totals is None:
             return None
+        for change in plan.changes:
+            if change.key == PENDING:
+                self.read.remember(change.field, new[change.field], float(change.value))
         return self._level(totals[META, "demand_version"], True), {**stored, **new}
 
     # -- claim
 
     async def claim(self, offers: Sequence[Offer]) -> Claimed:
         """Claim tasks for offers, as many as fit."""
-        limit = PAGE
 
         async def attempt() -> Claimed | None:
-            nonlocal limit
-            page = await self._records.range(PENDING, limit=limit)
-            if not page:
-                return Claimed({}, None, False)
-            ids = [job_id for job_id, _ in page]
-            works, specs = await asyncio.gather(self.read.fields(WORK, ids), self.read.specs(page))
-            candidates = [
-                Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
-                for job_id in ids
-                if (work := works[job_id]) is not None and job_id in specs
-            ]
-            all_seen = len(page) < limit and len(candidates) == len(page)
-            now = self._clock.time()
-            found = plan_claim(offers, candidates, all_seen=all_seen, now=now, due=now + self._offer_timeout)
-            if found.room and len(page) == limit < MAX_PAGE:
-                limit = MAX_PAGE
-                return None
+            for limit in PAGES:
+                page = await self._records.range(PENDING, limit=limit)
+                if not page:
+                    return Claimed({}, None, False)
+                found = await self._plan_claim(offers, page, all_seen=len(page) < limit)
+                if not found.room or len(page) < limit:
+                    break
             if not found.plan.changes:
                 return Claimed({}, None, True)
             totals = await self._apply(found.plan)
@@ -218,6 +209,21 @@ class JobStore:
             return Claimed(found.launches, demand, True)
 
         return await self._until_applied(attempt)
+
+    async def _plan_claim(
+        self, offers: Sequence[Offer], page: Sequence[tuple[str, float]], *, all_seen: bool
+    ) -> ClaimPlan:
+        ids = [job_id for job_id, _ in page]
+        works, specs = await asyncio.gather(self.read.fields(WORK, ids), self.read.specs(page))
+        candidates = [
+            Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
+            for job_id in ids
+            if (work := works[job_id]) is not None and job_id in specs
+        ]
+        now = self._clock.time()
+        due = now + self._offer_timeout
+        all_seen = all_seen and len(candidates) == len(page)
+        return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due)
 
     # -- demand
 
@@ -442,7 +448,7 @@ class JobStore:
     async def jobs(self, limit: int, *, active: bool) -> tuple[list[JobSummary], int]:
         """The latest jobs (that have not ended), and how many of them there are."""
         key = ACTIVE if active else ORDER
-        ids = [job_id for job_id, _ in await self._records.range(key, limit=MAX_PAGE if active else limit)]
+        ids = [job_id for job_id, _ in await self._records.range(key, limit=PAGES[-1] if active else limit)]
         records = await self.read.records(ids)
         latest = sorted(records, key=lambda job_id: -records[job_id].seq)[:limit]
         counts = await self.read.counts_of([each for each in latest if records[each].ended_at is None])
