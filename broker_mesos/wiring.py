@@ -1,0 +1,446 @@
+"""The only file that chooses adapters and builds daemons from them.
+
+``run_*`` block until SIGTERM or Ctrl-C and return an exit code; errors of the tree are raised to the face
+that called. ``LocalCluster`` is a whole cluster in one process, on the memory adapters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from broker_mesos import __version__
+from broker_mesos.agent import probe
+from broker_mesos.agent.checkpoint import FileCheckpoint
+from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.bus.memory import MemoryBroker, MemoryBus
+from broker_mesos.clock import SystemClock, new_id
+from broker_mesos.containerizer.process import ProcessContainerizer
+from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.limits import Limits
+from broker_mesos.core.resources import Resources
+from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
+from broker_mesos.master.daemon import Master
+from broker_mesos.operator.gateway import Gateway
+from broker_mesos.ports import Bus, Records, Store
+from broker_mesos.requests import Requester
+from broker_mesos.settings import DEFAULT_CELLS, Settings
+from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
+
+log = structlog.get_logger(__name__)
+
+CLOCK = SystemClock()
+LOCAL_RESOURCES = Resources.parse("cpus:4;mem:4096")
+
+
+def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0) -> Bus:
+    """A bus over RabbitMQ, not yet opened."""
+    # pika is only needed by those who speak to RabbitMQ.
+    from broker_mesos.bus.rabbitmq import RabbitBus
+
+    return RabbitBus(
+        url, clock=CLOCK, rng=random.Random(), cluster=cluster, name=name, heartbeat=max(1, round(heartbeat))
+    )
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log lines go to stderr, as text or JSON."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+    # pika reports every broken connection at length; the bus says the same in one line.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    if settings.log_format == "json":
+        last = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def build_master(settings: Settings, bus: Bus, store: Store, cells: int | None) -> Master:
+    """A master on these adapters."""
+    return Master(
+        master_id=f"master-{new_id()}",
+        cluster=settings.cluster,
+        cells=cells,
+        bus=bus,
+        store=store,
+        clock=CLOCK,
+        new_id=new_id,
+        rng=random.Random(),
+        limits=Limits(**settings.limits()),
+        hostname=probe.hostname(),
+        pid=os.getpid(),
+        version=__version__,
+    )
+
+
+def build_agent(
+    bus: Bus,
+    work_dir: Path,
+    resources: Resources,
+    attributes: Mapping[str, str],
+    agent_id: str = "",
+) -> AgentDaemon:
+    """An agent that runs tasks as processes below its work folder."""
+    work_dir = work_dir.absolute()
+    options = AgentOptions(
+        resources=resources,
+        hostname=probe.hostname(),
+        attributes=attributes,
+        agent_id=agent_id,
+        version=__version__,
+        pid=os.getpid(),
+        boot_id=probe.boot_id(),
+        usage=lambda: probe.measure(work_dir),
+        disk_percent=lambda: probe.disk_percent(work_dir),
+    )
+    return AgentDaemon(
+        bus,
+        lambda on_events: ProcessContainerizer(work_dir, on_events),
+        FileCheckpoint(work_dir),
+        CLOCK,
+        new_id,
+        random.Random(),
+        options,
+    )
+
+
+def build_batch(settings: Settings, bus: Bus, records: Records) -> BatchWorker:
+    """A worker of the batch framework."""
+    limits = BatchSettings(offer_timeout=settings.offer_timeout)
+    return BatchWorker(bus, records, CLOCK, new_id, random.Random(), limits)
+
+
+class LocalCluster:
+    """A whole cluster in this process: master, agents, batch worker, HTTP face. Nothing of it is kept.
+
+    ``async with LocalCluster(settings, …) as cluster`` returns once it serves. Task processes end with it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        agents: int = 1,
+        resources: Resources | None = None,
+        port: int | None = None,
+        work_dir: Path | None = None,
+        cells: int | None = None,
+    ) -> None:
+        self._settings = settings
+        self._agents = agents
+        self._resources = resources or LOCAL_RESOURCES
+        self._port = port
+        self._work_dir = work_dir
+        self._cells = cells or settings.cells or min(agents, DEFAULT_CELLS)
+        self._broker = MemoryBroker(CLOCK)
+        self._state = MemoryStoreState()
+        self._stack = contextlib.AsyncExitStack()
+        self._running: dict[asyncio.Task[None], str] = {}
+        self.master: Master
+        self.agents: list[AgentDaemon] = []
+        self.worker: BatchWorker
+        self.url = ""
+        """Where the HTTP face listens, if a port was given."""
+
+    def bus(self, name: str) -> MemoryBus:
+        """A connection to the cluster's broker, not yet opened: for frameworks in this process."""
+        return MemoryBus(self._broker, self._settings.cluster, name)
+
+    async def gateway(self) -> Gateway:
+        """The operator API."""
+        requester = Requester(await self._open(self.bus("gateway")), CLOCK, new_id)
+        await requester.start()
+        self._stack.push_async_callback(requester.close)
+        return Gateway(requester)
+
+    async def __aenter__(self) -> LocalCluster:
+        try:
+            async with asyncio.timeout(30):
+                await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for agent in self.agents:
+            agent.stop(kill_tasks=True)
+        await self._finished("agent")
+        if hasattr(self, "worker"):
+            self.worker.stop()
+        await self._finished("batch")
+        if hasattr(self, "master"):
+            self.master.stop()
+        await self._finished("master")
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def wait(self) -> None:
+        """Until a part of it ends, which none does by itself; raises why."""
+        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _start(self) -> None:
+        store = MemoryStore(self._state, CLOCK)
+        self.master = build_master(self._settings, await self._open(self.bus("master")), store, self._cells)
+        await self._until(self.master.run(), "master", self.master.ready.wait())
+        work_dir = self._work_dir
+        if work_dir is None:
+            work_dir = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bmesos-")))
+        for number in range(1, self._agents + 1):
+            agent = build_agent(
+                await self._open(self.bus(f"agent-{number}")),
+                work_dir / f"agent-{number}",
+                self._resources,
+                {},
+                _spread_id(number, self._cells),
+            )
+            self.agents.append(agent)
+            await self._until(agent.run(), "agent", agent.registered.wait())
+        records = MemoryRecords(self._state)
+        self.worker = build_batch(self._settings, await self._open(self.bus("batch")), records)
+        await self._until(self.worker.run(), "batch", self.worker.serving.wait())
+        if self._port is not None:
+            from broker_mesos.web.server import WebServer
+
+            server = WebServer(await self.gateway(), "127.0.0.1", self._port)
+            await self._until(server.run(), "web", server.ready.wait())
+            self.url = server.url
+
+    async def _open(self, bus: MemoryBus) -> MemoryBus:
+        await bus.open(5)
+        self._stack.push_async_callback(bus.close)
+        return bus
+
+    async def _until(
+        self, work: Coroutine[Any, Any, None], name: str, ready: Coroutine[Any, Any, object]
+    ) -> None:
+        """Start a part, and wait until it is ready; raises at once if it ends before that."""
+        task = asyncio.create_task(work, name=name)
+        self._running[task] = name
+        waiting = asyncio.ensure_future(ready)
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if task.done():
+            task.result()
+
+    async def _finished(self, name: str) -> None:
+        tasks = [task for task, part in self._running.items() if part == name]
+        if tasks:
+            await asyncio.wait(tasks, timeout=10)
+
+
+def _spread_id(number: int, cells: int) -> str:
+    """An id for a local agent, such that one follows another through the cells."""
+    suffix = 0
+    while True:
+        ident = f"agent-{number}" if not suffix else f"agent-{number}-{suffix}"
+        if cell_of(ident, cells) == (number - 1) % cells:
+            return ident
+        suffix += 1
+
+
+# -- what the commands run ------------------------------------------------------------------------------
+
+
+def run_local(
+    settings: Settings,
+    agents: int,
+    resources: Resources | None,
+    port: int,
+    *,
+    work_dir: Path | None = None,
+) -> int:
+    """``bmesos local``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir)
+        async with cluster:
+            lent = resources or LOCAL_RESOURCES
+            print(
+                f"cluster {settings.cluster}: {agents} agent{'s' if agents > 1 else ''} with {lent} each, "
+                f"at {cluster.url}\nin another shell: bmesos submit --wait -- echo hello",
+                file=sys.stderr,
+                flush=True,
+            )
+            await _first(stop.wait(), cluster.wait())
+
+    return _run(settings, main)
+
+
+def run_master(settings: Settings) -> int:
+    """``bmesos master``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        from broker_mesos.store.redis import RedisStore
+
+        store = RedisStore(
+            settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence
+        )
+        bus = open_bus(
+            settings.need_broker(),
+            name=f"bmesos master {os.getpid()}",
+            cluster=settings.cluster,
+            heartbeat=settings.master_heartbeat,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            await store.open(settings.connect_timeout)
+            stack.push_async_callback(store.close)
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            known = await store.cell_count(None)
+            wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
+            master = build_master(settings, bus, store, wanted)
+            await _serve(master.run(), stop, master.stop)
+
+    return _run(settings, main)
+
+
+def run_agent(
+    settings: Settings, work_dir: Path, resources: Resources | None, attributes: Mapping[str, str]
+) -> int:
+    """``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them."""
+
+    async def main(stop: asyncio.Event) -> None:
+        found = probe.find_resources(work_dir, str(resources) if resources else "")
+        bus = open_bus(
+            settings.need_broker(),
+            name=f"bmesos agent {os.getpid()}",
+            cluster=settings.cluster,
+            heartbeat=settings.agent_heartbeat,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            agent = build_agent(bus, work_dir, found, attributes)
+            await _serve(agent.run(), stop, agent.stop)
+
+    return _run(settings, main)
+
+
+def run_batch(settings: Settings) -> int:
+    """``bmesos framework batch``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        from broker_mesos.store.redis import RedisRecords
+
+        records = RedisRecords(
+            settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence
+        )
+        bus = open_bus(
+            settings.need_broker(),
+            name=f"bmesos batch {os.getpid()}",
+            cluster=settings.cluster,
+            heartbeat=settings.agent_heartbeat,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            await records.open(settings.connect_timeout)
+            stack.push_async_callback(records.close)
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            worker = build_batch(settings, bus, records)
+            await _serve(worker.run(), stop, worker.stop)
+
+    return _run(settings, main)
+
+
+def run_web(settings: Settings, host: str, port: int) -> int:
+    """``bmesos web``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        from broker_mesos.web.server import WebServer
+
+        bus = open_bus(
+            settings.need_broker(),
+            name=f"bmesos web {os.getpid()}",
+            cluster=settings.cluster,
+            heartbeat=settings.agent_heartbeat,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            requester = Requester(bus, CLOCK, new_id)
+            stack.push_async_callback(requester.close)
+            server = WebServer(Gateway(requester), host, port)
+            serving = asyncio.create_task(server.run())
+            await _first(server.ready.wait(), _outcome(serving))
+            log.info("serving", url=server.url)
+            await _serve(_outcome(serving), stop, serving.cancel)
+
+    return _run(settings, main)
+
+
+def _run(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    configure_logging(settings)
+
+    async def shell() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _on_signal, stop)
+        await main(stop)
+
+    asyncio.run(shell())
+    return 0
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():  # asked twice: whoever asks again does not want to wait
+        os._exit(1)
+    stop.set()
+
+
+async def _serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Callable[[], object]) -> None:
+    """Run a daemon until it ends, or until ``stop``: then ``end`` it and wait for it."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            end()
+        await task
+    finally:
+        stopping.cancel()
+
+
+async def _outcome(task: asyncio.Task[None]) -> None:
+    """Wait for a task; to have been cancelled is no error."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _first(*works: Coroutine[Any, Any, object]) -> None:
+    """Until the first of these ends; raises its error."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
