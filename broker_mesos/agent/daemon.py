@@ -271,10 +271,9 @@ class AgentDaemon:
 
     def _bury(self, delivery: Delivery, reason: str) -> None:
         log.warning("a command goes to the dead letters", type=delivery.type, reason=reason)
-        headers = {**delivery.headers, "bmesos-reason": reason[:500], "bmesos-from": delivery.routing_key}
-        self._publish(
-            Outgoing(dead(), delivery.type, delivery.body, delivery.message_id, headers=headers), None
-        )
+        headers = {"reason": reason[:500], "from": f"agent.{self.state.info.agent_id}"}
+        message_id = delivery.message_id or self._new_id()
+        self._publish(Outgoing(dead(), delivery.type, delivery.body, message_id, headers=headers), None)
 
     def _on_container_events(self, events: Sequence[ContainerEvent]) -> None:
         if self._state is None:

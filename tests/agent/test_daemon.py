@@ -433,7 +433,7 @@ async def test_malformed_commands_are_buried_and_harm_nothing(
     dead = await world.bus.consume(Queue(QueueKind.DEAD_LETTERS))
     deliveries = await dead.receive()
     assert [d.type for d in deliveries] == ["LAUNCH_TASKS", "NONSENSE", "KILL_TASKS"]
-    assert "unknown message type" in deliveries[1].headers["bmesos-reason"]
+    assert "unknown message type" in deliveries[1].headers["reason"]
 
 
 async def test_a_full_disk_fails_the_launch_and_starts_nothing(
