@@ -1,0 +1,66 @@
+"""The command ``bmesos``. What is heavy is imported inside the commands: ``--help`` must not wait for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # What stands after the first "--" is somebody else's command line, down to its own "--".
+    command = None
+    if "--" in words:
+        at = words.index("--")
+        words, command = words[:at], words[at + 1 :]
+    try:
+        from broker_mesos.cli.app import app
+        from broker_mesos.cli.options import Call
+
+        code = app(
+            args=words or ["--help"], prog_name="bmesos", standalone_mode=False, obj=Call(command=command)
+        )
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; nothing more can be said there, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    from broker_mesos.errors import BrokerMesosError
+
+    if os.environ.get("BMESOS_DEBUG", "") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, BrokerMesosError):
+        return complain(str(error), error.exit_code)
+    usage = getattr(error, "format_message", None)  # a finding of typer about the command line
+    if callable(usage):
+        path = getattr(getattr(error, "ctx", None), "command_path", "bmesos")
+        return complain(f"{str(usage()).rstrip('.')}; see `{path} --help`", 2)
+    if type(error).__name__ == "Abort":
+        return 130
+    return complain(
+        f"unexpected {type(error).__name__}: {error} (BMESOS_DEBUG=1 shows where; please report it)", 1
+    )
+
+
+def complain(message: str, code: int = 1) -> int:
+    """One line on stderr; returns the exit code."""
+    line = " ".join(message.split())
+    try:
+        print(f"bmesos: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
+    return code

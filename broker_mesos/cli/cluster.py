@@ -1,0 +1,137 @@
+"""``bmesos agents``, ``frameworks``, ``tasks``, ``offers``, ``roles`` and ``version``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from broker_mesos.cli import show
+from broker_mesos.cli.options import Call
+
+if TYPE_CHECKING:
+    from broker_mesos.core.operator import CellPart
+
+_LIMIT = 1_000
+
+
+def agents(call: Call) -> None:
+    """List the agents, and what is used of them."""
+
+    def row(agent: Any) -> Sequence[object]:
+        return (
+            agent.agent_id,
+            agent.hostname or "-",
+            agent.state.value,
+            agent.cell,
+            agent.tasks,
+            show.part_of(agent.used, agent.total, "cpus"),
+            show.part_of(agent.used, agent.total, "mem"),
+            ";".join(f"{name}:{value}" for name, value in sorted(agent.attributes.items())) or "-",
+            "-" if agent.heard_ago is None else f"{show.duration(agent.heard_ago)} ago",
+        )
+
+    columns = ["AGENT", "HOST", "STATE", ">CELL", ">TASKS", ">CPUS", ">MEM", "ATTRIBUTES", "HEARD"]
+    _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`")
+
+
+def frameworks(call: Call) -> None:
+    """List the frameworks, and what they hold."""
+
+    def row(framework: Any) -> Sequence[object]:
+        return (
+            framework.framework_id,
+            framework.name or "-",
+            ",".join(framework.roles),
+            framework.state.value,
+            "yes" if framework.wanted else "no",
+            framework.tasks,
+            framework.offers,
+            show.resources(framework.allocated),
+            f"{framework.dominant_share:.1%}",
+        )
+
+    columns = ["FRAMEWORK", "NAME", "ROLES", "STATE", "WANTS", ">TASKS", ">OFFERS", "HOLDS", ">SHARE"]
+    _list(call, "frameworks", columns, row, "no frameworks yet; start one with `bmesos framework batch`")
+
+
+def tasks(call: Call) -> None:
+    """List the tasks of all frameworks.
+
+    Those that run, then those that ended lately.
+    """
+
+    def row(task: Any) -> Sequence[object]:
+        return (
+            task.task_id,
+            task.name or "-",
+            task.framework_id,
+            task.state.short,
+            task.agent_id or "-",
+            show.resources(task.resources),
+            show.since(task.created_at),
+        )
+
+    columns = ["TASK", "NAME", "FRAMEWORK", "STATE", "AGENT", "RESOURCES", "CREATED"]
+    _list(call, "tasks", columns, row, "no tasks; try: bmesos submit -- echo hello")
+
+
+def offers(call: Call) -> None:
+    """List the open offers."""
+
+    def row(offer: Any) -> Sequence[object]:
+        return (
+            offer.offer_id,
+            offer.framework_id,
+            offer.agent_id,
+            show.resources(offer.resources),
+            show.duration(offer.age),
+        )
+
+    columns = ["OFFER", "FRAMEWORK", "AGENT", "RESOURCES", "AGE"]
+    _list(call, "offers", columns, row, "no open offers: nobody wants resources, or all are in use")
+
+
+def roles(call: Call) -> None:
+    """List the roles, and what they hold."""
+
+    def row(role: Any) -> Sequence[object]:
+        return (
+            role.role,
+            f"{role.weight:g}",
+            role.frameworks,
+            show.resources(role.allocated),
+            show.resources(role.offered),
+            f"{role.dominant_share:.1%}",
+        )
+
+    columns = ["ROLE", ">WEIGHT", ">FRAMEWORKS", "HOLDS", "OFFERED", ">SHARE"]
+    _list(call, "roles", columns, row, "no roles yet: they come with frameworks")
+
+
+def version(call: Call) -> None:
+    """Print the version of this command."""
+    import platform
+
+    from broker_mesos import __version__
+
+    if call.json:
+        show.print_json({"version": __version__, "python": platform.python_version()})
+    else:
+        print(f"bmesos {__version__} (Python {platform.python_version()})")
+
+
+def _list(
+    call: Call, name: CellPart, columns: list[str], row: Callable[[Any], Sequence[object]], none: str
+) -> None:
+    state = call.client().state(name, limit=_LIMIT)
+    entries = getattr(state, name)
+    if call.json:
+        show.print_json([show.data(each) for each in entries])
+    elif entries:
+        show.table(columns, [row(each) for each in entries])
+        whole = state.counts.get(name, 0)
+        if whole > len(entries):
+            show.line(f"{len(entries)} of {whole} {name}")
+    else:
+        show.line(none)
+    show.warn_missing(state.missing)

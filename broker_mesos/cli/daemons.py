@@ -1,0 +1,197 @@
+"""Commands that start daemons; each blocks until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker_mesos.cli.options import Cluster
+from broker_mesos.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from broker_mesos.core.resources import Resources
+    from broker_mesos.settings import Settings
+
+BrokerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--broker-url", metavar="URL", help="RabbitMQ, as amqp://user:password@host (BMESOS_BROKER_URL)."
+    ),
+]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store-url", metavar="URL", help="Redis, as redis://host (BMESOS_STORE_URL).")
+]
+LogLevel = Annotated[
+    str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")
+]
+LogFormat = Annotated[str | None, typer.Option("--log-format", metavar="FORMAT", help="text or json (text).")]
+ResourcesText = Annotated[
+    str | None,
+    typer.Option(
+        "--resources", metavar="TEXT", help="What to lend, as 'cpus:8;mem:8192'; found out by default."
+    ),
+]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")
+]
+
+
+def local(
+    ctx: typer.Context,
+    agents: Annotated[int, typer.Option("--agents", min=1, max=1000, help="Number of agents.")] = 1,
+    resources: ResourcesText = None,
+    port: Port = 5050,
+    work_dir: Annotated[
+        Path | None, typer.Option("--work-dir", metavar="DIR", help="Folder for sandboxes; a temporary one.")
+    ] = None,
+    cluster: Cluster = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> int:
+    """Run a whole cluster in one process.
+
+    It needs no servers and keeps nothing: for trying things out, on this machine alone.
+    """
+    settings = _settings(ctx, cluster=cluster, log_level=log_level, log_format=log_format)
+    lent = _resources(resources)
+    from broker_mesos import wiring
+
+    return wiring.run_local(settings, agents, lent, port, work_dir=work_dir)
+
+
+def master(
+    ctx: typer.Context,
+    cells: Annotated[
+        int | None, typer.Option("--cells", min=1, max=1024, help="Cells of a new cluster (4); fixed after.")
+    ] = None,
+    broker_url: BrokerUrl = None,
+    store_url: StoreUrl = None,
+    cluster: Cluster = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> int:
+    """Run a master.
+
+    Any number of them share the cells, and take over from each other.
+    """
+    settings = _settings(
+        ctx,
+        cells=cells,
+        broker_url=broker_url,
+        store_url=store_url,
+        cluster=cluster,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    settings.need_broker()
+    settings.need_store()
+    from broker_mesos import wiring
+
+    return wiring.run_master(settings)
+
+
+def agent(
+    ctx: typer.Context,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work-dir", metavar="DIR", help="Folder for its id and sandboxes (./bmesos-agent)."),
+    ] = None,
+    resources: ResourcesText = None,
+    attributes: Annotated[
+        str | None,
+        typer.Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
+    ] = None,
+    broker_url: BrokerUrl = None,
+    cluster: Cluster = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> int:
+    """Run an agent: lend resources, run tasks.
+
+    What is not given is found out: this machine's CPUs, memory, disk and ports.
+    """
+    settings = _settings(
+        ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
+    )
+    settings.need_broker()
+    lent = _resources(resources)
+    from broker_mesos.core.attributes import parse_attributes
+
+    described = parse_attributes(attributes or "")
+    from broker_mesos import wiring
+
+    return wiring.run_agent(settings, work_dir or Path("bmesos-agent"), lent, described)
+
+
+def framework(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which one: batch.")],
+    broker_url: BrokerUrl = None,
+    store_url: StoreUrl = None,
+    cluster: Cluster = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> int:
+    """Run a built-in framework: batch.
+
+    It runs the jobs of `bmesos submit`; any number of processes share the work.
+    """
+    if name != "batch":
+        raise InvalidInput(f"there is no framework {name!r}; there is: batch")
+    settings = _settings(
+        ctx,
+        broker_url=broker_url,
+        store_url=store_url,
+        cluster=cluster,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    settings.need_broker()
+    settings.need_store()
+    from broker_mesos import wiring
+
+    return wiring.run_batch(settings)
+
+
+def web(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option("--host", help="A loopback address.")] = "127.0.0.1",
+    port: Port = 5050,
+    broker_url: BrokerUrl = None,
+    cluster: Cluster = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> int:
+    """Serve the operator API over HTTP."""
+    settings = _settings(
+        ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
+    )
+    settings.need_broker()
+    from broker_mesos.web.server import loopback
+
+    address = loopback(host)
+    from broker_mesos import wiring
+
+    return wiring.run_web(settings, address, port)
+
+
+def _settings(ctx: typer.Context, **flags: Any) -> Settings:
+    from broker_mesos.settings import load
+
+    ctx.obj.no_command(ctx.command.name)
+    if flags.get("cluster") is None:
+        flags["cluster"] = ctx.obj.cluster
+    return load(**flags)
+
+
+def _resources(text: str | None) -> Resources | None:
+    if text is None:
+        return None
+    from broker_mesos.core.resources import Resources
+
+    resources = Resources.parse(text)
+    if not resources:
+        raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
+    return resources

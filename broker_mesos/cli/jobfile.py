@@ -1,0 +1,109 @@
+"""Job files: the words of ``bmesos submit``'s flags, in YAML or TOML."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from broker_mesos.errors import InvalidInput
+
+KEYS = (
+    "name",
+    "command",
+    "cpus",
+    "mem",
+    "disk",
+    "gpus",
+    "resources",
+    "array",
+    "env",
+    "retries",
+    "priority",
+    "constraints",
+    "wait",
+)
+_MAX = 1 << 20
+_TYPES: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "command": (str, list),
+    "cpus": (int, float),
+    "mem": (int, float, str),
+    "disk": (int, float, str),
+    "gpus": (int, float),
+    "resources": (str,),
+    "array": (int, str),
+    "env": (dict,),
+    "retries": (int,),
+    "priority": (int,),
+    "constraints": (str, list),
+    "wait": (bool,),
+}
+_NAMES = {
+    str: "text",
+    list: "a list",
+    int: "a number",
+    float: "a number",
+    dict: "a table",
+    bool: "true or false",
+}
+
+
+def is_job_file(word: str) -> bool:
+    """Whether a word names a job file rather than a command."""
+    return word.lower().endswith((".yaml", ".yml", ".toml"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a job file says. Raises InvalidInput, in one line that names the file."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
+    if len(raw) > _MAX:
+        raise InvalidInput(f"{path}: a job file has at most {_MAX} bytes, this one {len(raw)}")
+    content = _parse(path, raw)
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path}: a job file is a table of keys, as in `command: [echo, hello]`")
+    for key, value in content.items():
+        if key not in KEYS:
+            close = difflib.get_close_matches(str(key), KEYS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(KEYS)}"
+            raise InvalidInput(f"{path}: unknown key {key!r}; {hint}")
+        _check(path, key, value)
+    return content
+
+
+def _parse(path: Path, raw: bytes) -> Any:
+    try:
+        text = raw.decode()
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(text)
+        import yaml
+
+        try:
+            return yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f" line {mark.line + 1}," if mark else ""
+            raise InvalidInput(
+                f"{path}:{place} not YAML: {getattr(error, 'problem', None) or 'too deeply nested'}"
+            ) from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path}: not TOML: {error}") from None
+
+
+def _check(path: Path, key: str, value: Any) -> None:
+    wanted = _TYPES[key]
+    # In Python true is a number, too; in a job file it is a mistake.
+    fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+    if fits and isinstance(value, list):
+        fits = all(isinstance(each, str) for each in value)
+        if not fits:
+            raise InvalidInput(f"{path}: {key} is a list of texts; put numbers in quotes")
+    if not fits:
+        names = dict.fromkeys(_NAMES[each] for each in wanted)
+        raise InvalidInput(f"{path}: {key} is {' or '.join(names)}, not {value!r}")

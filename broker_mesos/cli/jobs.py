@@ -1,0 +1,347 @@
+"""``bmesos status``, ``logs``, ``wait`` and ``kill``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker_mesos.cli import show
+from broker_mesos.cli.options import Call
+from broker_mesos.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from broker_mesos.client import Client
+    from broker_mesos.core.operator import ClusterView, JobList, JobSummary, JobTask, JobView
+    from broker_mesos.operator.api import StateView
+
+_SHOWN = 20
+_AGENTS = 1_000
+
+
+def status(
+    call: Call,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job, or one task of it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All tasks of the job, all jobs.")] = False,
+) -> None:
+    """Show the cluster, or one job with its tasks."""
+    client = call.client()
+    if job is None:
+        _cluster_status(call, client, every)
+        return
+    from broker_mesos.errors import NotFound
+
+    try:
+        _job_status(call, client, job, every)
+    except NotFound as error:
+        if "." not in job:
+            raise
+        from broker_mesos.core.operator import GetTask, JobTask
+
+        try:
+            task = client.ask(GetTask(task_id=job), JobTask)
+        except NotFound:
+            raise error from None
+        if call.json:
+            show.print_json(show.data(task))
+        else:
+            _tasks([task])
+
+
+def logs(
+    call: Call,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task, JOB or JOB.INDEX.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="What it wrote to stderr instead.")] = False,
+) -> None:
+    """Print a task's output."""
+    if call.json and follow:
+        raise InvalidInput("-f passes the output on as it comes: leave out -o json")
+    stream: Any = "stderr" if stderr else "stdout"
+    chunks = call.client().logs(task, stream, follow)
+    if call.json:
+        text = b"".join(chunks).decode(errors="replace")
+        show.print_json({"task": task, "stream": stream, "text": text})
+        return
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+
+def wait(
+    call: Call,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job.")],
+    limit: Annotated[
+        float | None,
+        typer.Option("--for", min=0, metavar="SECONDS", help="Give up after so long (exit code 4)."),
+    ] = None,
+) -> int:
+    """Wait for a job's end; exit with its code.
+
+    For an array that is 0 if all tasks succeeded, else the first failing one's.
+    """
+    from broker_mesos.cli.submit import wait_for
+
+    return wait_for(call, call.client().job(job), limit)
+
+
+def kill(
+    call: Call, ident: Annotated[str, typer.Argument(metavar="JOB|TASK", help="A job, or one task.")]
+) -> None:
+    """End a job or a task."""
+    killed = call.client().kill(ident)
+    if call.json:
+        show.print_json(show.data(killed))
+    elif killed.kind == "job" and killed.job is not None and killed.job.ended_at is not None:
+        show.line(f"job {ident} has ended ({killed.job.state})")
+    else:
+        show.line(f"killing {killed.kind} {ident}")
+
+
+# -- the cluster ----------------------------------------------------------------------------------------
+
+
+def _cluster_status(call: Call, client: Client, every: bool) -> None:
+    from broker_mesos.core.operator import GetJobs, JobList
+    from broker_mesos.errors import Unavailable
+
+    view = client.cluster()
+    state: StateView | None = None
+    jobs: JobList | None = None
+    trouble: list[str] = []
+    try:
+        state = client.state("agents", limit=_AGENTS)
+    except Unavailable as error:
+        trouble.append(f"agents: {error}")
+    try:
+        jobs = client.ask(GetJobs(limit=1_000 if every else _SHOWN), JobList)
+    except Unavailable:
+        trouble.append("jobs: the batch framework does not answer; start it with `bmesos framework batch`")
+    if call.json:
+        show.print_json(
+            {
+                "cluster": show.data(view),
+                "agents": [show.data(agent) for agent in state.agents] if state else None,
+                "counts": state.counts if state else None,
+                "resources": _totals(state) if state else None,
+                "jobs": show.data(jobs) if jobs else None,
+                "missing": [show.data(each) for each in state.missing] if state else None,
+            }
+        )
+    else:
+        _masters(view)
+        if state is not None:
+            _resources(state)
+        if jobs is not None:
+            _jobs(jobs)
+    if state is not None:
+        show.warn_missing(state.missing)
+    for text in trouble:
+        show.note(f"bmesos: {text}")
+
+
+def _masters(view: ClusterView) -> None:
+    show.line(f"Cluster {view.cluster}, broker_mesos {view.version}")
+    print()
+    show.table(
+        ["MASTER", "HOST", ">PID", "VERSION", "HEARD"],
+        [
+            (each.master_id, each.hostname, each.pid, each.version, f"{show.duration(each.age)} ago")
+            for each in view.masters
+        ],
+        "Masters",
+    )
+    print()
+    show.table(
+        [">CELL", "OWNER", "HOST", ">PID", ">TERM", "RENEWED"],
+        [
+            (
+                each.cell,
+                each.owner or "no owner",
+                each.hostname or "-",
+                "-" if each.pid is None else each.pid,
+                each.term,
+                f"{show.duration(each.age)} ago" if each.owner else "-",
+            )
+            for each in view.cells
+        ],
+        "Cells",
+    )
+    print()
+
+
+def _totals(state: StateView) -> dict[str, dict[str, Any]]:
+    from broker_mesos.core.records import AgentState
+    from broker_mesos.core.resources import Resources
+
+    found: dict[str, dict[str, Any]] = {}
+    for part in ("total", "offered", "used"):
+        # Ports of two agents have the same numbers: counted, they add up.
+        amounts = Resources.sum(
+            getattr(agent, part).counted() for agent in state.agents if agent.state is AgentState.REGISTERED
+        )
+        found[part] = amounts.as_numbers()
+    return found
+
+
+def _resources(state: StateView) -> None:
+    agents = state.agents
+    lost = sum(1 for agent in agents if agent.state.value != "registered")
+    running = sum(agent.tasks for agent in agents)
+    text = f"Agents: {len(agents) - lost}" + (f", and {lost} unreachable" if lost else "")
+    show.line(f"{text}; tasks: {running}; open offers: {state.counts.get('offers', 0)}")
+    known = state.counts.get("agents", len(agents))
+    if known > len(agents):
+        show.line(f"(resources below are those of {len(agents)} of {known} agents)")
+    if not agents:
+        show.line("no agents yet; start one with `bmesos agent`")
+        return
+    totals = _totals(state)
+
+    def thousandths(part: str, name: str) -> int:
+        return round(float(totals[part].get(name, 0)) * 1000)
+
+    rows = []
+    for name in totals["total"]:
+        total, offered, used = (thousandths(part, name) for part in ("total", "offered", "used"))
+        free = max(0, total - offered - used)
+        rows.append((name, *(show.amount(name, each) for each in (total, offered, used, free))))
+    print()
+    show.table(["RESOURCE", ">TOTAL", ">OFFERED", ">USED", ">FREE"], rows, "Resources")
+
+
+def _jobs(jobs: JobList) -> None:
+    print()
+    if not jobs.jobs:
+        show.line("no jobs yet; try: bmesos submit -- echo hello")
+        return
+    waiting = any(job.waiting for job in jobs.jobs)
+    columns = [
+        "JOB",
+        "NAME",
+        "STATE",
+        ">DONE",
+        ">EXIT",
+        "SUBMITTED",
+        "TOOK",
+        *(["WAITING"] if waiting else []),
+    ]
+    show.table(
+        columns,
+        [
+            (
+                job.job_id,
+                job.name or "-",
+                job.state,
+                f"{_done(job)}/{job.total}",
+                "-" if job.exit_code is None else job.exit_code,
+                show.since(job.submitted_at),
+                show.duration((job.ended_at or time.time()) - job.submitted_at),
+                *([job.waiting] if waiting else []),
+            )
+            for job in jobs.jobs
+        ],
+        "Jobs",
+    )
+    if jobs.total > len(jobs.jobs):
+        show.line(f"{len(jobs.jobs)} of {jobs.total} jobs; see more with --all")
+
+
+def _done(job: JobSummary) -> int:
+    return sum(job.counts.get(state, 0) for state in ("finished", "failed", "killed"))
+
+
+# -- one job --------------------------------------------------------------------------------------------
+
+
+def _job_status(call: Call, client: Client, job_id: str, every: bool) -> None:
+    job = client.job(job_id)
+    if call.json:
+        view = job.view(limit=0)
+        tasks = [show.data(task) for task in job.tasks()]
+        show.print_json({"job": show.data(view.summary), "spec": show.data(view.spec), "tasks": tasks})
+        return
+    view = job.view(limit=_SHOWN)
+    summary = view.summary
+    _describe(view)
+    if every:
+        _tasks(list(job.tasks()))
+        return
+    shown = list(view.tasks)
+    if summary.total > _SHOWN and summary.counts.get("failed"):
+        # Those that people look for come first.
+        failed = job.view(limit=_SHOWN // 2, states=("failed",)).tasks
+        known = {task.index for task in failed}
+        shown = [*failed, *(task for task in shown if task.index not in known)][:_SHOWN]
+    _tasks(shown)
+    if summary.total > len(shown):
+        show.line(f"{len(shown)} of {summary.total} tasks; see all with --all, or -o json")
+
+
+def _describe(view: JobView) -> None:
+    summary, spec = view.summary, view.spec
+    words = spec.command.arguments
+    import shlex
+
+    command = f"sh -c {shlex.quote(words[0])}" if spec.command.shell else shlex.join(words)
+    counts = ", ".join(f"{number} {state}" for state, number in summary.counts.items() if number)
+    ended = f", took {show.duration(summary.ended_at - summary.submitted_at)}" if summary.ended_at else ""
+    pairs = [
+        ("Job", f"{summary.job_id}  {summary.name}".rstrip()),
+        ("Command", command if len(command) <= 500 else command[:499] + "…"),
+        ("State", summary.state + ("" if summary.exit_code is None else f", exit code {summary.exit_code}")),
+        ("Tasks", f"{summary.total}: {counts}"),
+        ("Each needs", show.resources(spec.resources)),
+        (
+            "Submitted",
+            show.since(summary.submitted_at) + ended + (f", by {summary.user}" if summary.user else ""),
+        ),
+    ]
+    if spec.retries:
+        pairs.append(("Retries", str(spec.retries)))
+    if spec.constraints:
+        pairs.append(("Constraints", ", ".join(str(each) for each in spec.constraints)))
+    if summary.waiting:
+        pairs.append(("Waiting", summary.waiting))
+    for name, text in pairs:
+        show.line(f"{name + ':':<13}{text}")
+    print()
+
+
+def _tasks(tasks: list[JobTask]) -> None:
+    messages = any(task.message for task in tasks)
+    show.table(
+        ["TASK", "STATE", ">EXIT", ">ATTEMPT", "AGENT", "HOST", "TOOK", *(["MESSAGE"] if messages else [])],
+        [
+            (
+                task.task_id,
+                task.state,
+                _exit(task),
+                task.attempt,
+                task.agent_id or "-",
+                task.hostname or "-",
+                _took(task),
+                *([task.message] if messages else []),
+            )
+            for task in tasks
+        ],
+    )
+
+
+def _exit(task: JobTask) -> str:
+    if task.signal is not None:
+        import signal
+
+        try:
+            return signal.Signals(task.signal).name
+        except ValueError:
+            return f"signal {task.signal}"
+    return "-" if task.exit_code is None else str(task.exit_code)
+
+
+def _took(task: JobTask) -> str:
+    if task.started_at is None:
+        return "-"
+    return show.duration((task.ended_at or time.time()) - task.started_at)

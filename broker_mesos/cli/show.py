@@ -1,0 +1,150 @@
+"""How results look: tables on a terminal, plain columns in a pipe, one JSON value with ``-o json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broker_mesos.core.messages import Part
+    from broker_mesos.core.resources import Resources
+
+_GOOD = {"finished", "registered", "subscribed"}
+_BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}
+_BUSY = {"running", "staging", "starting"}
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+
+
+def data(part: Part) -> Any:
+    """A part as JSON."""
+    return part.model_dump(mode="json")
+
+
+def note(text: str) -> None:
+    """A line on stderr, for people."""
+    print(clean(text), file=sys.stderr, flush=True)
+
+
+def line(text: str) -> None:
+    """A line on stdout."""
+    print(clean(text))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """Rows under headings; a heading that starts with ``>`` is a column of numbers.
+
+    On a terminal the table fits its width; elsewhere the columns are as wide as they must be.
+    """
+    names = [name.removeprefix(">") for name in columns]
+    right = [name.startswith(">") for name in columns]
+    cells = [[clean(str(value)) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich(names, right, cells, title)
+        return
+    if title:
+        print(title)
+    widths = [max(len(row[at]) for row in [names, *cells]) for at in range(len(names))]
+    for row in [names, *cells]:
+        padded = [
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(row, widths, right, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
+
+
+def _rich(names: list[str], right: list[bool], cells: list[list[str]], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Rich's own guess falls back to 80 columns in some terminals.
+    console = Console(width=shutil.get_terminal_size().columns, highlight=False)
+    made = Table(
+        box=SIMPLE_HEAD, title=Text(title, "bold") if title else None, title_justify="left", pad_edge=False
+    )
+    for name, number in zip(names, right, strict=True):
+        # Ids fold rather than lose their ends: they are there to be copied.
+        made.add_column(Text(name, "bold"), justify="right" if number else "left", overflow="fold")
+    for row in cells:
+        # Text, so that square brackets in a name are not taken for markup.
+        made.add_row(*(Text(cell, _style(name, cell)) for name, cell in zip(names, row, strict=True)))
+    console.print(made)
+
+
+def _style(name: str, cell: str) -> str:
+    if name == "STATE" or name == "OWNER":
+        return "green" if cell in _GOOD else "red" if cell in _BAD else "cyan" if cell in _BUSY else ""
+    return "red" if name == "EXIT" and cell not in ("", "-", "0") else ""
+
+
+def colours(stream: Any) -> bool:
+    """Whether progress and colours belong on a stream."""
+    return bool(stream.isatty()) and "NO_COLOR" not in os.environ
+
+
+def clean(text: str) -> str:
+    """Text from elsewhere, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def duration(seconds: float | None) -> str:
+    """``0.4 s``, ``12 s``, ``3 m 5 s``, ``2 h 10 m``, ``4 d 3 h``."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    for unit, size, below, name in (("d", 86_400, 3_600, "h"), ("h", 3_600, 60, "m"), ("m", 60, 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{whole} s"
+
+
+def since(at: float) -> str:
+    """``12 s ago`` for seconds since the epoch."""
+    return f"{duration(time.time() - at)} ago" if at else "-"
+
+
+def amount(name: str, thousandths: int) -> str:
+    """An amount of one resource for people: mem and disk in the unit that fits."""
+    if name in ("mem", "disk"):
+        value = thousandths / 1000
+        for unit in ("MB", "GB", "TB"):
+            if value < 1024 or unit == "TB":
+                return f"{round(value, 1):g} {unit}"
+            value /= 1024
+    return f"{thousandths / 1000:g}"
+
+
+def resources(value: Resources) -> str:
+    """``2 cpus, 1 GB mem, 6 ports``; ``-`` for nothing."""
+    amounts = value.quantities()
+    return ", ".join(f"{amount(name, amounts[name])} {name}" for name in value.names()) or "-"
+
+
+def part_of(used: Resources, total: Resources, name: str) -> str:
+    """``1/4`` of one resource."""
+    whole = total.quantities().get(name, 0)
+    return f"{amount(name, used.quantities().get(name, 0))} / {amount(name, whole)}" if whole else "-"
+
+
+def warn_missing(missing: Sequence[Any]) -> None:
+    """Says on stderr which cells an answer lacks."""
+    if not missing:
+        return
+    cells = ", ".join(str(each.cell) for each in missing)
+    note(
+        f"bmesos: cell{'s' if len(missing) > 1 else ''} {cells} did not answer ({missing[0].reason}): "
+        "their part is missing here"
+    )

@@ -1,0 +1,118 @@
+"""The way to the cluster over RabbitMQ, with a gateway of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+from typing import Any
+
+from broker_mesos.client.transport import MARGIN, NEXT_STEP, Unreachable
+from broker_mesos.clock import SystemClock, new_id
+from broker_mesos.core.messages import Part
+from broker_mesos.core.operator import Request
+from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
+from broker_mesos.operator.api import waits
+from broker_mesos.operator.gateway import Gateway
+from broker_mesos.ports import Bus
+from broker_mesos.requests import Requester
+from broker_mesos.settings import redact
+from broker_mesos.wiring import open_bus
+
+
+class BusTransport:
+    """An event loop in a thread, with a bus, a requester and a gateway on it; opened by the first request."""
+
+    def __init__(self, url: str, cluster: str) -> None:
+        self._url = url
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._line: _Line | None = None
+
+    def request(self, request: Request, timeout: float) -> Part:
+        """See :class:`Transport`."""
+        loop, line = self._open(timeout)
+        answer: Part = self._run(
+            loop, line.gateway.handle(request, timeout), timeout + waits(request) + MARGIN
+        )
+        return answer
+
+    def close(self) -> None:
+        """See :class:`Transport`."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            line, self._line = self._line, None
+            if loop is not None and line is not None:
+                with contextlib.suppress(BrokerMesosError):
+                    self._run(loop, line.close(), 5.0)
+                self._end(loop)
+
+    def _open(self, timeout: float) -> tuple[asyncio.AbstractEventLoop, _Line]:
+        with self._lock:
+            if self._loop is not None and self._line is not None:
+                return self._loop, self._line
+            loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=loop.run_forever, name="bmesos-client", daemon=True)
+            self._thread.start()
+            try:
+                line: _Line = self._run(loop, _Line.open(self._url, self._cluster, timeout), timeout + MARGIN)
+            except Unavailable as error:
+                self._end(loop)
+                raise Unreachable(f"{error}; {NEXT_STEP}") from None
+            except BaseException:
+                self._end(loop)
+                raise
+            self._loop, self._line = loop, line
+            return loop, line
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon_threadsafe(loop.stop)
+        if self._thread is not None:
+            self._thread.join(5.0)
+            self._thread = None
+        if not loop.is_running():
+            loop.close()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, coroutine: Any, limit: float) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            return future.result(limit)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise TimedOut(f"no answer over {redact(self._url)} within {limit:g} s; try again") from None
+        except concurrent.futures.CancelledError:
+            raise Unavailable("this client was closed") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+
+class _Line:
+    """What lives on the event loop of a :class:`BusTransport`."""
+
+    def __init__(self, bus: Bus, requester: Requester, gateway: Gateway) -> None:
+        self._bus = bus
+        self._requester = requester
+        self.gateway = gateway
+
+    @classmethod
+    async def open(cls, url: str, cluster: str, timeout: float) -> _Line:
+        """Connect, within ``timeout`` seconds."""
+        bus = open_bus(url, name=f"bmesos client {os.getpid()}", cluster=cluster)
+        try:
+            await bus.open(timeout)
+            requester = Requester(bus, SystemClock(), new_id)
+            await requester.start()
+        except BaseException:
+            await bus.close()
+            raise
+        return cls(bus, requester, Gateway(requester))
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._requester.close()
+        await self._bus.close()

@@ -1,0 +1,350 @@
+"""The synchronous client of a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from broker_mesos.client.job import Job, Stream
+from broker_mesos.client.spec import ArrayLike, Number, build_spec, new_job_id
+from broker_mesos.client.transport import Transport, Unreachable, connect
+from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.messages import Part, first_problem
+from broker_mesos.core.operator import (
+    AgentView,
+    CellPart,
+    ClusterView,
+    GetCluster,
+    GetJobs,
+    GetTask,
+    JobList,
+    JobSpec,
+    JobSummary,
+    JobTask,
+    KillJob,
+    OfferView,
+    Request,
+    SubmitJob,
+    TaskView,
+    WaitJob,
+)
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.errors import InvalidInput, TimedOut, Unavailable
+from broker_mesos.operator.api import (
+    FrameworkTotal,
+    GetState,
+    KillById,
+    Killed,
+    LogChunk,
+    ReadLog,
+    RoleTotal,
+    StateView,
+)
+from broker_mesos.settings import Settings, load
+
+PATIENCE = 60.0
+"""Seconds without any answer after which waiting and following end with Unavailable."""
+
+_TURN = 10.0
+"""Seconds that one request of a longer wait may take."""
+_ENDED = ("finished", "failed", "killed")
+_TASK_ENDED = frozenset(state.short for state in TaskState if state.terminal)
+
+P = TypeVar("P", bound=Part)
+
+
+class Client:
+    """Speaks to a cluster at ``url``: ``http://…``, or ``amqp://…`` for RabbitMQ itself.
+
+    Without arguments: BMESOS_URL, else ``bmesos.toml``, else http://127.0.0.1:5050. ``timeout`` is the time
+    limit of one answer in seconds. Connects with the first request. Errors are those of
+    ``broker_mesos.errors``; an InvalidInput is raised before anything is sent, where that is possible.
+    """
+
+    def __init__(self, url: str | None = None, *, cluster: str | None = None, timeout: float = 5.0) -> None:
+        settings: Settings = load(url=url, cluster=cluster)
+        self.timeout = timeout
+        self._transport: Transport = connect(settings.url.get_secret_value(), settings.cluster)
+        self._contacted = False
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections. Jobs go on."""
+        self._transport.close()
+
+    def ask(self, request: Request, kind: type[P], timeout: float | None = None) -> P:
+        """Any request of the operator API; ``kind`` is its ``ANSWER``."""
+        answer = self._transport.request(request, self.timeout if timeout is None else timeout)
+        self._contacted = True
+        assert isinstance(answer, kind)
+        return answer
+
+    # -- jobs -----------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        command: str | Sequence[str],
+        *,
+        name: str = "",
+        cpus: Number = 1,
+        mem: Number = 128,
+        disk: Number | None = None,
+        gpus: Number | None = None,
+        resources: str | Resources | None = None,
+        array: ArrayLike | None = None,
+        env: Mapping[str, object] | None = None,
+        retries: int = 0,
+        priority: int = 0,
+        constraints: str | Constraint | Iterable[str | Constraint] = (),
+        job_id: str | None = None,
+    ) -> Job:
+        """Submit a job: text for ``/bin/sh -c``, or a list of arguments that runs as it stands.
+
+        ``mem`` and ``disk`` are megabytes or text such as ``2G``; ``array`` is a number of tasks (50: indices
+        1 to 50), ``"0-9"`` or ``(0, 9)``; ``retries`` is attempts after the first; a higher ``priority`` goes
+        first. Returns once the job is stored. Sent again within the time limit when the cluster is briefly
+        away: the id makes one job of it; give ``job_id`` to repeat a submit of your own.
+        """
+        spec = build_spec(
+            command,
+            name=name,
+            cpus=cpus,
+            mem=mem,
+            disk=disk,
+            gpus=gpus,
+            resources=resources,
+            array=array,
+            env=env,
+            retries=retries,
+            priority=priority,
+            constraints=constraints,
+            user=_user(),
+        )
+        return self.submit_spec(spec, job_id)
+
+    def submit_spec(self, spec: JobSpec, job_id: str | None = None) -> Job:
+        """Submit a job that is described already."""
+        request = _made(SubmitJob, job_id=job_id or new_job_id(), spec=spec)
+        deadline = time.monotonic() + self.timeout
+        pause = 0.1
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                self.ask(request, JobSummary, max(left, 0.1))
+                return self.job(request.job_id)
+            except Unavailable as error:
+                # Nothing there from the start is a wrong address rather than a failover.
+                hopeless = isinstance(error, Unreachable) and not self._contacted
+                if hopeless or deadline - time.monotonic() <= pause:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def job(self, job_id: str) -> Job:
+        """A handle; nothing is asked yet."""
+        return Job(self, job_id)
+
+    def jobs(self, limit: int = 50, active: bool = False) -> list[JobSummary]:
+        """The latest jobs first; with ``active`` only those that have not ended."""
+        return list(self.ask(_made(GetJobs, limit=limit, active=active), JobList).jobs)
+
+    def kill_job(self, job_id: str, index: int | None = None) -> JobSummary:
+        """End a job, or one index of it. Idempotent."""
+        return self.ask(_made(KillJob, job_id=job_id, index=index), JobSummary)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobSummary:
+        """See ``Job.wait``."""
+        last: JobSummary | None = None
+        for summary in self._follow(job_id, timeout, every_change=False):
+            last = summary
+        assert last is not None
+        return last
+
+    def watch(self, job_id: str, timeout: float | None = None) -> Iterator[JobSummary]:
+        """See ``Job.watch``."""
+        return self._follow(job_id, timeout, every_change=True)
+
+    def _follow(self, job_id: str, timeout: float | None, *, every_change: bool) -> Iterator[JobSummary]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        patience = _Patience(self)
+        # Version -1: the first answer comes at once.
+        seen: int | None = -1 if every_change else None
+        while True:
+            left = _TURN if deadline is None else max(0.0, deadline - time.monotonic())
+            request = _made(WaitJob, job_id=job_id, seconds=min(_TURN, left), seen=seen)
+            try:
+                summary = self.ask(request, JobSummary)
+            except Unavailable as error:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+                patience.bear(error)
+                continue
+            patience.renew()
+            if summary.state in _ENDED:
+                yield summary
+                return
+            if every_change:
+                if summary.version != seen:
+                    yield summary
+                seen = summary.version
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOut(
+                    f"job {job_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {job_id}`"
+                )
+
+    # -- tasks ----------------------------------------------------------------------------------------
+
+    def kill(self, ident: str) -> Killed:
+        """End the job or task that has this id. Raises NotFound."""
+        return self.ask(_made(KillById, id=ident), Killed)
+
+    def logs(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
+        """A task's output so far; with ``follow``, what comes until its end.
+
+        ``task_id`` is a task's full id, ``JOB`` or ``JOB.INDEX``; these follow from attempt to attempt.
+        """
+        offset, current = 0, ""
+        patience = _Patience(self)
+        while True:
+            request = _made(
+                ReadLog,
+                task_id=current or task_id,
+                name=stream,
+                offset=offset,
+                wait=_TURN if follow else 0.0,
+            )
+            try:
+                chunk = self.ask(request, LogChunk)
+                patience.renew()
+                if chunk.agent_id:
+                    current = chunk.task_id
+                data = chunk.bytes()
+                if data:
+                    yield data
+                    offset = chunk.offset + len(data)
+                if chunk.ended and offset >= chunk.size:
+                    if not follow or not self._attempt_after(task_id, current):
+                        return
+                    offset, current = 0, ""
+                elif not data and not follow:
+                    return
+            except Unavailable as error:
+                if not follow:
+                    raise
+                patience.bear(error)
+
+    def _attempt_after(self, task_id: str, current: str) -> bool:
+        """Whether another attempt follows one whose output has ended."""
+        if not current or current == task_id:
+            return False
+        pause = 0.05
+        while True:
+            task = self.ask(GetTask(task_id=task_id), JobTask)
+            if task.task_id != current:
+                return task.state not in _TASK_ENDED or bool(task.agent_id)
+            if task.state in _TASK_ENDED:
+                return False
+            # The agent's end of file is ahead of the status that says how the task ended.
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    # -- the cluster ----------------------------------------------------------------------------------
+
+    def cluster(self) -> ClusterView:
+        """Masters, and who owns which cell."""
+        return self.ask(GetCluster(), ClusterView)
+
+    def state(
+        self,
+        *parts: CellPart,
+        task_id: str = "",
+        framework_id: str = "",
+        agent_id: str = "",
+        limit: int = 500,
+    ) -> StateView:
+        """Parts of all cells together; its ``missing`` names cells that did not answer.
+
+        At most ``limit`` (2,000) entries of a part come from one cell; ``counts`` has the whole sizes.
+        """
+        request = _made(
+            GetState, parts=parts, task_id=task_id, framework_id=framework_id, agent_id=agent_id, limit=limit
+        )
+        return self.ask(request, StateView)
+
+    def agents(self) -> list[AgentView]:
+        """The agents of the cells that answer (see :meth:`state`)."""
+        return list(self.state("agents", limit=2_000).agents)
+
+    def frameworks(self) -> list[FrameworkTotal]:
+        """The frameworks, over the cells that answer."""
+        return list(self.state("frameworks", limit=2_000).frameworks)
+
+    def tasks(self) -> list[TaskView]:
+        """The tasks of all frameworks: those that run, then those that ended lately."""
+        return list(self.state("tasks").tasks)
+
+    def offers(self) -> list[OfferView]:
+        """The open offers."""
+        return list(self.state("offers").offers)
+
+    def roles(self) -> list[RoleTotal]:
+        """The roles, over the cells that answer."""
+        return list(self.state("roles").roles)
+
+
+class _Patience:
+    """Bears lost connections, until nobody has answered for too long."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.renew()
+
+    def renew(self) -> None:
+        """There was an answer."""
+        self._since = time.monotonic()
+        self._pause = 0.1
+
+    def bear(self, error: Unavailable) -> None:
+        """Waits a little, or raises the error."""
+        if isinstance(error, Unreachable) and not self._client._contacted:
+            raise error
+        if time.monotonic() - self._since > PATIENCE:
+            raise error
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, 2.0)
+
+
+R = TypeVar("R", bound=Request)
+
+
+def _made(kind: type[R], **fields: object) -> R:
+    """A request from what a caller gave; InvalidInput in one line if it cannot be right."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        if name in ("job_id", "task_id", "id"):
+            raise InvalidInput(
+                f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
+            ) from None
+        raise InvalidInput(first_problem(error)) from None
+
+
+def _user() -> str:
+    with contextlib.suppress(KeyError, OSError, ImportError):
+        return getpass.getuser()
+    return ""

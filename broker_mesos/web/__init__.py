@@ -1,0 +1,8 @@
+"""The HTTP face of the operator API."""
+
+from __future__ import annotations
+
+from broker_mesos.web.app import build_app
+from broker_mesos.web.server import WebServer
+
+__all__ = ["WebServer", "build_app"]

@@ -1,0 +1,250 @@
+"""The HTTP application: ``POST /api/v1`` takes every request; some have a GET of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query
+from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
+
+from broker_mesos import __version__
+from broker_mesos.core.messages import REGISTRY, Part, first_problem
+from broker_mesos.core.operator import (
+    CellPart,
+    ClusterView,
+    GetCluster,
+    GetJob,
+    GetJobs,
+    GetTask,
+    Hello,
+    JobList,
+    JobView,
+    KillJob,
+    KillTask,
+    Request,
+    SubmitJob,
+    WaitJob,
+)
+from broker_mesos.errors import (
+    BrokerMesosError,
+    Conflict,
+    InvalidInput,
+    InvalidMessage,
+    NotFound,
+    TimedOut,
+    Unavailable,
+)
+from broker_mesos.operator.api import GetState, KillById, ReadLog, StateView
+from broker_mesos.operator.gateway import TIMEOUT, Asks
+from broker_mesos.web.guard import Guard
+
+USER_REQUESTS: tuple[type[Request], ...] = (
+    Hello,
+    GetCluster,
+    GetState,
+    SubmitJob,
+    GetJobs,
+    GetJob,
+    WaitJob,
+    GetTask,
+    KillJob,
+    KillTask,
+    KillById,
+    ReadLog,
+)
+"""What ``POST /api/v1`` takes."""
+
+MAX_TIMEOUT = 60.0
+_BY_TYPE = {request.TYPE: request for request in USER_REQUESTS}
+
+# The first that fits counts: TimedOut is an Unavailable, too.
+_STATUS: tuple[tuple[type[BrokerMesosError], int, str], ...] = (
+    (InvalidInput, 400, "invalid"),
+    (NotFound, 404, "not_found"),
+    (Conflict, 409, "conflict"),
+    (TimedOut, 504, "timed_out"),
+    (Unavailable, 503, "unavailable"),
+    (BrokerMesosError, 500, "failed"),
+)
+
+
+def error_response(error: BrokerMesosError) -> JSONResponse:
+    """An error of the tree as HTTP."""
+    status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
+    return failure(status, code, str(error))
+
+
+def failure(status: int, code: str, message: str) -> JSONResponse:
+    """An error as HTTP."""
+    return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+def build_app(gateway: Asks, *, hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")) -> FastAPI:
+    """The application. ``hosts`` are the names that a browser may know this server by."""
+    app = FastAPI(
+        title="broker_mesos operator API",
+        version=__version__,
+        # Their pages load scripts from elsewhere; the description itself stays at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, hosts=hosts)
+    _errors(app)
+    _api(app, gateway)
+    _views(app, gateway)
+    _health(app, gateway)
+    _describe(app)
+    return app
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(BrokerMesosError)
+    async def known(_: HttpRequest, error: BrokerMesosError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: HttpRequest, error: RequestValidationError) -> JSONResponse:
+        finding = error.errors()[0]
+        return failure(400, "invalid", f"{finding['loc'][-1]}: {finding['msg']}")
+
+    @app.exception_handler(404)
+    async def absent(request: HttpRequest, _: HTTPException) -> JSONResponse:
+        return failure(404, "not_found", f"no such page: {request.url.path}; see /openapi.json")
+
+    @app.exception_handler(405)
+    async def method(request: HttpRequest, _: HTTPException) -> JSONResponse:
+        return failure(405, "invalid", f"{request.method} is not for {request.url.path}; see /openapi.json")
+
+
+def _api(app: FastAPI, gateway: Asks) -> None:
+    @app.post("/api/v1", summary="Any request of the operator API")
+    async def ask(http: HttpRequest) -> Response:
+        content_type = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            # Also what keeps other sites' pages out: a browser asks us before it sends JSON across.
+            return failure(415, "invalid", "send the body as content-type application/json")
+        request = parse_request(await http.body())
+        part = await gateway.handle(request, _timeout(http))
+        # One pass from model to bytes: this is the way of every CLI command and every wait.
+        return Response(
+            b'{"type":"ANSWER","data":' + part.model_dump_json().encode() + b"}",
+            media_type="application/json",
+        )
+
+
+def parse_request(body: bytes) -> Request:
+    """The request in a body. Raises InvalidInput in one line."""
+    try:
+        content: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidMessage('the body is not JSON: send {"type": "GET_JOBS"}') from None
+    if not isinstance(content, dict) or not isinstance(content.get("type"), str):
+        raise InvalidMessage('the body names no type: send {"type": "GET_JOBS"}')
+    name = content.pop("type")
+    kind = _BY_TYPE.get(name)
+    if kind is None:
+        what = "is not for users" if name in REGISTRY else "is unknown"
+        raise InvalidMessage(f"type {name[:64]!r} {what}; there are {', '.join(sorted(_BY_TYPE))}")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InvalidMessage(f"{name}: {first_problem(error)}") from None
+
+
+def _timeout(http: HttpRequest) -> float:
+    text = http.headers.get("bmesos-timeout")
+    try:
+        seconds = TIMEOUT if text is None else float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise InvalidInput(f"Bmesos-Timeout {text!r}: give seconds, more than 0 and at most {MAX_TIMEOUT:g}")
+    return seconds
+
+
+def _views(app: FastAPI, gateway: Asks) -> None:
+    @app.get("/api/v1/cluster", response_model=ClusterView, summary="Masters, and who owns which cell")
+    async def cluster() -> Part:
+        return await gateway.handle(GetCluster())
+
+    def part(name: CellPart, summary: str) -> None:
+        @app.get(f"/api/v1/{name}", response_model=StateView, summary=summary, operation_id=name)
+        async def view(limit: Annotated[int, Query(ge=0, le=2_000)] = 500) -> Part:
+            return await gateway.handle(GetState(parts=(name,), limit=limit))
+
+    part("agents", "Agents with their resources")
+    part("frameworks", "Frameworks over all cells")
+    part("tasks", "Tasks that run, and those that ended lately")
+    part("offers", "Open offers")
+    part("roles", "Roles over all cells")
+
+    @app.get("/api/v1/jobs", response_model=JobList, summary="Jobs, the latest first")
+    async def jobs(limit: Annotated[int, Query(ge=1, le=1_000)] = 50, active: bool = False) -> Part:
+        return await gateway.handle(GetJobs(limit=limit, active=active))
+
+    @app.get("/api/v1/jobs/{job_id}", response_model=JobView, summary="One job with a page of its tasks")
+    async def job(
+        job_id: str,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=0, le=1_000)] = 100,
+    ) -> Part:
+        try:
+            request = GetJob(job_id=job_id, offset=offset, limit=limit)
+        except ValidationError as error:
+            raise InvalidInput(first_problem(error)) from None
+        return await gateway.handle(request)
+
+
+def _health(app: FastAPI, gateway: Asks) -> None:
+    @app.get("/healthz", summary="This server lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/readyz", summary="Requests get answers: 503 until then")
+    async def readyz() -> JSONResponse:
+        try:
+            await gateway.handle(GetCluster(), 2.0)
+        except BrokerMesosError as error:
+            return failure(503, "unavailable", str(error))
+        return JSONResponse({"status": "ready"})
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds what ``POST /api/v1`` takes and answers to /openapi.json."""
+    made = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        schema = made()
+        kinds = [(request, "validation") for request in USER_REQUESTS]
+        kinds += [(request.ANSWER, "serialization") for request in USER_REQUESTS]  # type: ignore[misc]
+        _, definitions = models_json_schema(kinds, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        schemas: dict[str, Any] = definitions["$defs"]
+        for request in USER_REQUESTS:
+            body = schemas[request.__name__]
+            body.setdefault("properties", {})["type"] = {"const": request.TYPE}
+            body["required"] = ["type", *body.get("required", [])]
+            body["x-answer"] = {"$ref": f"#/components/schemas/{request.ANSWER.__name__}"}
+        every = schema.setdefault("components", {}).setdefault("schemas", {})
+        for name, definition in schemas.items():
+            every.setdefault(name, definition)
+        schema["paths"]["/api/v1"]["post"]["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [{"$ref": f"#/components/schemas/{r.__name__}"} for r in USER_REQUESTS]
+                    }
+                }
+            },
+        }
+        app.openapi_schema = schema
+        return schema
+
+    app.openapi = described  # type: ignore[method-assign]

@@ -1,0 +1,90 @@
+"""What every HTTP request must pass before anything reads it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import structlog
+
+from broker_mesos.core.messages import MAX_BODY
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """Refuses bodies over 1 MiB, and names in ``Host`` that are not this server's.
+
+    The latter keeps out a web page that makes its own name resolve to the loopback address: without tokens,
+    being on this machine is all that a caller has to show. Answers for what fails unexpectedly, too.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if _name(headers.get(b"host", "")) not in self._hosts:
+            await _refuse(send, 403, "this server answers to its loopback names only, such as 127.0.0.1")
+            return
+        too_long = f"the body is too long: at most {MAX_BODY} bytes are allowed"
+        length = headers.get(b"content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY:
+            await _refuse(send, 413, too_long)
+            return
+        # Read here, whole: a body without a stated length is counted before anybody parses it.
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY:
+                await _refuse(send, 413, too_long)
+                return
+        given = False
+
+        async def once() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, once, noting)
+        except Exception:
+            log.exception("request failed", path=scope["path"])
+            if started:
+                raise
+            await _refuse(send, 500, "the request failed; the log of this server says why", "failed")
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    name, colon, port = host.strip().lower().rpartition(":")
+    return name if colon and port.isdecimal() else host.strip().lower()
+
+
+async def _refuse(send: Send, status: int, message: str, code: str = "invalid") -> None:
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    # What was not read of the body would be taken for the next request.
+    headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,118 @@
+"""Serves the application from the event loop that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from broker_mesos.errors import BrokerMesosError, InvalidInput
+from broker_mesos.operator.gateway import Asks
+from broker_mesos.web.app import build_app
+
+_GRACE = 2
+
+
+class WebServer:
+    """HTTP on a loopback address: without tokens nobody else may ask. Port 0 takes a free one."""
+
+    def __init__(self, gateway: Asks, host: str = "127.0.0.1", port: int = 5050) -> None:
+        self.host = loopback(host)
+        self.port = port
+        """The real port, once ``ready`` is set."""
+        self.ready = asyncio.Event()
+        self._gateway = gateway
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://{bracketed(self.host)}:{self.port}"
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises BrokerMesosError, in one line, when the port is taken."""
+        listener = self._bind()
+        try:
+            self.port = listener.getsockname()[1]
+            server = _Server(
+                uvicorn.Config(
+                    build_app(self._gateway, hosts=("localhost", "127.0.0.1", "[::1]", bracketed(self.host))),
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    ws="none",
+                    timeout_graceful_shutdown=_GRACE,
+                ),
+                self.ready,
+            )
+            serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
+            try:
+                await asyncio.shield(serving)
+            except asyncio.CancelledError:
+                server.should_exit = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(serving, _GRACE + 1)
+                raise
+        finally:
+            self.ready.clear()
+            listener.close()
+
+    def _bind(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        # Named TCP: asyncio switches Nagle off for such sockets only, and else answers wait 40 ms.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, self.port))
+            listener.listen(1024)
+        except (OSError, OverflowError) as error:
+            listener.close()
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                raise BrokerMesosError(
+                    f"port {self.port} on {self.host} is in use: stop what has it, or give another --port"
+                ) from None
+            raise BrokerMesosError(f"cannot listen at {self.host}:{self.port}: {error}") from None
+        listener.setblocking(False)
+        return listener
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the daemon it runs in, and tells when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready.set()
+
+
+def bracketed(host: str) -> str:
+    """An address as URLs and Host headers have it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def loopback(host: str) -> str:
+    """A loopback address, or InvalidInput: everybody who reaches this server may do everything."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback:
+        raise InvalidInput(
+            f"host {host}: only a loopback address may be served, such as 127.0.0.1, because callers are not "
+            "asked who they are; from elsewhere, come through an ssh tunnel"
+        )
+    return str(address)
