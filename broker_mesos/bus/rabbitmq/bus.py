@@ -1,0 +1,123 @@
+"""The Bus over RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+
+from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
+from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
+from broker_mesos.bus.rabbitmq.link import FIRST_DELAY, LONGEST_DELAY, Link, Setting
+from broker_mesos.bus.rabbitmq.publishing import PublishLink
+from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
+from broker_mesos.bus.topology import Topology
+from broker_mesos.core.addresses import Queue
+from broker_mesos.errors import BusUnavailable
+from broker_mesos.ports import Clock, Outgoing
+
+log = logging.getLogger(__name__)
+
+
+class RabbitBus:
+    """A Bus over RabbitMQ. ``heartbeat`` is AMQP's, in seconds; ``name`` is what the broker shows for its
+    connections. Raises InvalidInput for a URL or cluster name that cannot be right."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        cluster: str = "default",
+        name: str = "bmesos",
+        heartbeat: int = 2,
+        window: int = 10_000,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        self._topology = Topology(cluster)
+        self._clock = clock
+        self._rng = rng
+        setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts)
+        self._publishing = PublishLink(setting, window)
+        self._consuming = ConsumeLink(setting)
+        self._links: tuple[Link, ...] = (self._publishing, self._consuming)
+
+    async def open(self, timeout: float) -> None:
+        for link in self._links:
+            link.start()
+        try:
+            async with asyncio.timeout(timeout):
+                for link in self._links:
+                    await link.wait_up(impatient=True)
+        except TimeoutError:
+            error = next((link.error for link in self._links if not link.up), None)
+            await self.close()
+            raise BusUnavailable(f"{error} (tried for {timeout:g} s)") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await asyncio.gather(*(link.stop() for link in self._links))
+
+    def publish(self, message: Outgoing) -> asyncio.Future[bool]:
+        return self._publishing.publish(message)
+
+    async def writable(self) -> None:
+        await self._publishing.writable()
+
+    async def consume(self, queue: Queue, *, prefetch: int = 500) -> RabbitConsumer:
+        spec = self._topology.queue_spec(queue)
+        delay = FIRST_DELAY
+        while True:
+            await self._consuming.wait_up()
+            try:
+                return await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
+            except BusUnavailable as error:
+                code = error.code if isinstance(error, Refused) else 0
+                if code == 403:
+                    raise
+                log.warning("consuming %s %s: %s", queue.kind, queue.key, error)
+                if code == 404:
+                    with contextlib.suppress(BusUnavailable):
+                        await self._consuming.declare_exchanges()
+            await self._clock.sleep(delay * self._rng.uniform(0.5, 1.0))
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    async def declare(self, queue: Queue) -> None:
+        spec = self._topology.shared_spec(queue)
+        try:
+            await self._consuming.administer(lambda channel: channel.declare(spec))
+        except Refused as error:
+            if error.code != 404:
+                raise
+            await self._consuming.declare_exchanges()
+            await self._consuming.administer(lambda channel: channel.declare(spec))
+        self._consuming.declared[spec.name] = spec
+
+    async def consumers(self, queue: Queue) -> int | None:
+        name = self._topology.shared_spec(queue).name
+        try:
+            reply = await self._consuming.administer(
+                lambda channel: channel.call("queue_declare", queue=name, passive=True)
+            )
+        except Refused as error:
+            if error.code == 404:
+                return None
+            raise
+        return int(reply.method.consumer_count)
+
+    async def delete(self, queue: Queue) -> None:
+        name = self._topology.shared_spec(queue).name
+        self._consuming.declared.pop(name, None)
+        await self._consuming.administer(lambda channel: channel.call("queue_delete", queue=name))
+
+    @property
+    def connected(self) -> bool:
+        return all(link.up for link in self._links) and self._publishing.blocked_since is None
+
+    @property
+    def connected_since(self) -> float:
+        return max(link.up_since for link in self._links)

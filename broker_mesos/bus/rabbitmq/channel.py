@@ -1,0 +1,126 @@
+"""A channel whose calls are awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pika.exceptions import AMQPError
+
+from broker_mesos.bus.rabbitmq.server import Refused, Server, Timeouts
+from broker_mesos.bus.topology import QueueSpec, Topology, conflict
+from broker_mesos.errors import BusUnavailable
+
+
+class Channel:
+    """A channel whose calls are awaited, and end with an error when it closes instead of never."""
+
+    def __init__(self, server: Server, timeouts: Timeouts) -> None:
+        self.raw: Any = None  # a pika.channel.Channel; the stubs forbid what is done to it
+        self.on_closed: Callable[[BusUnavailable], None] = lambda error: None
+        self.closed: asyncio.Future[BusUnavailable] = asyncio.get_running_loop().create_future()
+        self._server = server
+        self._timeouts = timeouts
+        self._replies: set[asyncio.Future[Any]] = set()
+
+    @classmethod
+    async def open(cls, connection: Any, server: Server, timeouts: Timeouts) -> Channel:
+        """A new channel of a connection. Raises BusUnavailable."""
+        channel = cls(server, timeouts)
+
+        def start(callback: Callable[[object], None]) -> None:
+            channel.raw = connection.channel(on_open_callback=callback)
+            channel.raw.add_on_close_callback(channel._closed)
+            # pika cancels consumers before it closes a channel. The broker would then give the queue to the
+            # next consumer before what we hold is back, which puts it out of order.
+            channel.raw.basic_cancel = lambda *args, **kwargs: None
+
+        try:
+            await channel._await_reply("channel", start)
+        except BaseException:
+            channel.discard()
+            raise
+        return channel
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be sent."""
+        return not self.closed.done() and self.raw.is_open
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        """A method of pika's channel with its ``callback``; returns the broker's reply.
+
+        Raises BusUnavailable, as Refused when the broker closed the channel over it.
+        """
+
+        def start(callback: Callable[[object], None]) -> None:
+            getattr(self.raw, method)(callback=callback, **arguments)
+
+        return await self._await_reply(method, start)
+
+    async def declare(self, spec: QueueSpec) -> str:
+        """Declare and bind a queue; returns its name. Raises Conflict if it exists otherwise."""
+        try:
+            reply = await self.call(
+                "queue_declare",
+                queue=spec.name,
+                durable=spec.durable,
+                exclusive=spec.exclusive,
+                auto_delete=spec.auto_delete,
+                arguments=dict(spec.arguments),
+            )
+        except Refused as error:
+            raise conflict(spec.name) if error.code == 406 else error from None
+        name = str(reply.method.queue)
+        for exchange, key in spec.bindings:
+            await self.call("queue_bind", queue=name, exchange=exchange, routing_key=key)
+        return name
+
+    async def declare_exchanges(self, topology: Topology) -> None:
+        """Declare a cluster's exchanges. Raises Conflict if one exists with another type."""
+        for name, kind in topology.exchanges().items():
+            try:
+                await self.call("exchange_declare", exchange=name, exchange_type=kind, durable=True)
+            except Refused as error:
+                raise conflict(name) if error.code == 406 else error from None
+
+    def discard(self) -> None:
+        """Close it without waiting. Idempotent."""
+        raw = self.raw
+        if raw is not None and not (raw.is_closing or raw.is_closed):
+            raw.close()
+
+    async def close(self) -> None:
+        """Close it, and wait until the broker has. Never raises, never takes long."""
+        self.discard()
+        await asyncio.wait([self.closed], timeout=self._timeouts.close)
+
+    async def _await_reply(self, what: str, start: Callable[[Callable[[object], None]], None]) -> Any:
+        if self.closed.done():
+            raise self.closed.result()
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._replies.add(reply)
+        try:
+            start(lambda frame: None if reply.done() else reply.set_result(frame))
+            async with asyncio.timeout(self._timeouts.call):
+                return await reply
+        except AMQPError as error:
+            raise self._server.error(error) from None
+        except TimeoutError:
+            # pika holds back every later call until this one is answered
+            self.discard()
+            raise BusUnavailable(
+                f"{self._server.where} did not answer {what} within {self._timeouts.call:g} s"
+            ) from None
+        finally:
+            self._replies.discard(reply)
+
+    def _closed(self, channel: object, reason: Exception) -> None:
+        error = self._server.error(reason)
+        if not self.closed.done():
+            self.closed.set_result(error)
+        for reply in self._replies:
+            if not reply.done():
+                reply.set_exception(error)
+        self.on_closed(error)

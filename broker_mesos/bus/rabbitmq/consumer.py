@@ -1,0 +1,92 @@
+"""A consumer, and what RabbitMQ delivers to it in the port's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from broker_mesos.bus.inbox import Inbox
+from broker_mesos.bus.rabbitmq.channel import Channel
+from broker_mesos.bus.topology import QueueSpec
+from broker_mesos.ports import Delivery
+
+
+class RabbitConsumer:
+    """A consumer on a channel of its own."""
+
+    def __init__(self, channel: Channel, queue_name: str) -> None:
+        self._channel = channel
+        self._queue_name = queue_name
+        self._inbox = Inbox()
+        channel.on_closed = lambda error: self._end(str(error))
+        channel.raw.add_on_cancel_callback(lambda frame: self._cancelled())
+
+    @classmethod
+    async def start(cls, channel: Channel, spec: QueueSpec, prefetch: int) -> RabbitConsumer:
+        """Declare the queue and consume it on a fresh channel."""
+        try:
+            consumer = cls(channel, await channel.declare(spec))
+            await channel.call("basic_qos", prefetch_count=min(prefetch, 65_535))
+            await channel.call("basic_consume", queue=consumer.queue_name, on_message_callback=consumer._take)
+        except BaseException:
+            channel.discard()
+            raise
+        return consumer
+
+    @property
+    def queue_name(self) -> str:
+        return self._queue_name
+
+    async def receive(self, limit: int = 500) -> list[Delivery]:
+        return await self._inbox.receive(limit)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        up_to, tags = self._inbox.settle(deliveries)
+        if not self._channel.is_open:
+            return
+        if up_to:
+            self._channel.raw.basic_ack(up_to, multiple=True)
+        for tag in tags:
+            self._channel.raw.basic_ack(tag)
+
+    def reject(self, delivery: Delivery, *, requeue: bool) -> None:
+        up_to, tags = self._inbox.settle([delivery])
+        if self._channel.is_open and (up_to or tags):
+            self._channel.raw.basic_reject(delivery.tag, requeue=requeue)
+
+    async def close(self) -> None:
+        self._end("it was closed")
+        await self._channel.close()
+
+    def _take(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
+        self._inbox.put(_delivery(method, properties, body))
+
+    def _cancelled(self) -> None:
+        self._end("its queue was deleted")
+        self._channel.discard()
+
+    def _end(self, reason: str) -> None:
+        self._inbox.end(f"the consumer of {self._queue_name} has ended: {reason}")
+
+
+def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
+    """A delivery, whoever published it: what does not fit is left out."""
+    headers = {}
+    term = 0
+    for name, value in (properties.headers or {}).items():
+        if name == "bmesos-term":
+            term = value if isinstance(value, int) else 0
+        elif isinstance(value, (str, int, float)):
+            headers[str(name)] = str(value)
+    return Delivery(
+        type=properties.type or "",
+        body=body,
+        message_id=properties.message_id or "",
+        tag=method.delivery_tag,
+        redelivered=bool(method.redelivered),
+        reply_to=properties.reply_to or "",
+        correlation_id=properties.correlation_id or "",
+        term=term,
+        headers=headers,
+        routing_key=method.routing_key or "",
+    )

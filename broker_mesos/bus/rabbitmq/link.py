@@ -1,0 +1,192 @@
+"""A connection that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any, NamedTuple
+
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.exceptions import StreamLostError
+
+from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts
+from broker_mesos.bus.signals import Signal
+from broker_mesos.bus.topology import Topology
+from broker_mesos.errors import BusUnavailable, Conflict
+from broker_mesos.ports import Clock
+
+log = logging.getLogger(__name__)
+# pika reports with tracebacks what is translated here into one line.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+FIRST_DELAY = 0.05
+LONGEST_DELAY = 2.0
+
+
+class Setting(NamedTuple):
+    """What all parts of one bus share."""
+
+    server: Server
+    topology: Topology
+    clock: Clock
+    rng: random.Random
+    name: str
+    heartbeat: int
+    timeouts: Timeouts
+
+
+class Link:
+    """A connection that comes back by itself, with jittered back-off, until stopped."""
+
+    def __init__(self, setting: Setting, role: str) -> None:
+        self.setting = setting
+        self.server = setting.server
+        self.timeouts = setting.timeouts
+        self.up = False
+        self.up_since = 0.0
+        self.stopped = False
+        self.changed = Signal()
+        self.error: BusUnavailable | Conflict = BusUnavailable(f"{self.server.where}: the bus is not open")
+        self.connection: Any  # an AsyncioConnection, of which the stubs know half
+        self._role = role
+        self._task: asyncio.Task[None] | None = None
+
+    async def set_up(self) -> None:
+        """What a fresh connection needs before it is up."""
+        raise NotImplementedError
+
+    def went_down(self, reason: str) -> None:
+        """The connection, which was up or nearly, is lost."""
+
+    def check(self) -> None:
+        """Called in each interval while up."""
+
+    def start(self) -> None:
+        """Connect, again and again."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"{self.setting.name} {self._role} connection")
+
+    async def stop(self) -> None:
+        """Disconnect in order, within the time for it."""
+        self.stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.changed.fire()
+
+    async def wait_up(self, *, impatient: bool = False) -> None:
+        """Wait until up. Raises BusUnavailable when stopped; if impatient, also the error of an attempt
+        whose repetition is of no use."""
+        while not self.up:
+            if self.stopped:
+                raise BusUnavailable(f"{self.server.where}: the bus was closed")
+            if impatient and isinstance(self.error, Denied | Conflict):
+                raise self.error
+            await self.changed.wait()
+
+    def ensure_up(self) -> None:
+        """Raises BusUnavailable, with the last reason, when down."""
+        if not self.up:
+            raise BusUnavailable(str(self.error))
+
+    async def _run(self) -> None:
+        delay = FIRST_DELAY
+        while True:
+            try:
+                closed = await self._connect()
+                try:
+                    await self.set_up()
+                    self._mark_up()
+                    await self._watch(closed)
+                finally:
+                    if self.up and self.setting.clock.monotonic() - self.up_since > LONGEST_DELAY:
+                        delay = FIRST_DELAY
+                    await self._disconnect(closed)
+            except (BusUnavailable, Conflict) as error:
+                self._mark_down(error)
+            except asyncio.CancelledError:
+                self._mark_down(BusUnavailable(f"{self.server.where}: the bus was closed"))
+                raise
+            except Exception as error:  # whatever pika trips over: the link must not die of it
+                log.exception("%s: unexpected", self._role)
+                self._mark_down(self.server.error(error))
+            await self.setting.clock.sleep(delay * self.setting.rng.uniform(0.5, 1.0))
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    async def _connect(self) -> asyncio.Future[BusUnavailable]:
+        """Open a connection; returns the future of its end."""
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        closed: asyncio.Future[BusUnavailable] = loop.create_future()
+
+        def on_open(_: object) -> None:
+            if not opened.done():
+                opened.set_result(None)
+
+        def on_end(_: object, error: BaseException) -> None:
+            if not closed.done():
+                closed.set_result(self.server.error(error))
+            if not opened.done():
+                opened.set_exception(closed.result())
+
+        self.connection = AsyncioConnection(
+            self.server.parameters(
+                f"{self.setting.name} ({self._role})", self.setting.heartbeat, self.timeouts
+            ),
+            on_open_callback=on_open,
+            on_open_error_callback=on_end,
+            on_close_callback=on_end,
+            custom_ioloop=loop,
+        )
+        try:
+            # pika has the same limit and ends with an error by itself; ours is for what it overlooks.
+            async with asyncio.timeout(self.timeouts.handshake + 1):
+                await opened
+        except TimeoutError:
+            await self._disconnect(closed)
+            raise BusUnavailable(f"{self.server.where} does not answer: is it paused?") from None
+        except BaseException:
+            await self._disconnect(closed)
+            raise
+        return closed
+
+    async def _watch(self, closed: asyncio.Future[BusUnavailable]) -> None:
+        """Until the connection ends. pika itself takes heartbeat + 5 s to notice that nothing comes."""
+        interval = min(self.setting.heartbeat, self.timeouts.blocked / 4, self.timeouts.confirm / 4)
+        heard, received = self.setting.clock.monotonic(), -1
+        while not closed.done():
+            await asyncio.wait([closed], timeout=interval)
+            self.check()
+            now = self.setting.clock.monotonic()
+            if self.connection.bytes_received != received:
+                heard, received = now, self.connection.bytes_received
+            elif now - heard > 3 * self.setting.heartbeat:
+                self._terminate()
+                raise BusUnavailable(f"{self.server.where}: nothing heard for {now - heard:.0f} s")
+        raise closed.result()
+
+    async def _disconnect(self, closed: asyncio.Future[BusUnavailable]) -> None:
+        if not closed.done() and not (self.connection.is_closing or self.connection.is_closed):
+            self.connection.close()
+            await asyncio.wait([closed], timeout=self.timeouts.close)
+        if not closed.done():
+            self._terminate()
+
+    def _terminate(self) -> None:
+        # There is no public way to drop a connection whose other end says nothing.
+        self.connection._terminate_stream(StreamLostError("given up"))
+
+    def _mark_up(self) -> None:
+        self.up = True
+        self.up_since = self.setting.clock.monotonic()
+        log.info("%s: connected to %s", self._role, self.server.where)
+        self.changed.fire()
+
+    def _mark_down(self, error: BusUnavailable | Conflict) -> None:
+        if not self.stopped and (self.up or str(error) != str(self.error)):
+            log.warning("%s: %s", self._role, error)
+        self.up = False
+        self.error = error
+        self.went_down(str(error))
+        self.changed.fire()

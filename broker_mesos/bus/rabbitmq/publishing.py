@@ -1,0 +1,142 @@
+"""The publishing connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError, ShortStringTooLong
+
+from broker_mesos.bus.rabbitmq.channel import Channel
+from broker_mesos.bus.rabbitmq.link import Link, Setting
+from broker_mesos.bus.window import Window, failed, too_large
+from broker_mesos.errors import BusUnavailable, InvalidInput
+from broker_mesos.ports import SCHEMA_VERSION, Outgoing
+
+log = logging.getLogger(__name__)
+
+
+class PublishLink(Link):
+    """The publishing connection: one channel with confirms. Whatever closes that channel (an exchange that
+    is gone) ends the connection too; the next one declares the exchanges again."""
+
+    def __init__(self, setting: Setting, window: int) -> None:
+        super().__init__(setting, "publish")
+        self.window = Window(window)
+        self.blocked_since: float | None = None
+        self.refusing = False
+        self._channel: Channel
+
+    async def set_up(self) -> None:
+        self.connection.add_on_connection_blocked_callback(lambda *_: self._blocked())
+        self.connection.add_on_connection_unblocked_callback(lambda *_: self._unblocked())
+        channel = await Channel.open(self.connection, self.server, self.timeouts)
+        await channel.declare_exchanges(self.setting.topology)
+        self.window.restart()
+        channel.raw.add_on_return_callback(self._returned)
+        await channel.call("confirm_delivery", ack_nack_callback=self._confirmed)
+        channel.on_closed = self._channel_closed
+        self._channel = channel
+
+    def went_down(self, reason: str) -> None:
+        self.blocked_since = None
+        self.refusing = False
+        self.window.fail(reason)
+
+    def check(self) -> None:
+        now = self.setting.clock.monotonic()
+        if self.blocked_since is not None:
+            if now - self.blocked_since >= self.timeouts.blocked and not self.refusing:
+                self.refusing = True
+                self.window.fail(self._blocked_text())
+            return
+        since = self.window.oldest_since
+        if since is not None and now - since > self.timeouts.confirm:
+            raise BusUnavailable(f"{self.server.where}: no confirm within {self.timeouts.confirm:g} s")
+
+    def publish(self, message: Outgoing) -> asyncio.Future[bool]:
+        """As ``Bus.publish``."""
+        refusal = too_large(message)
+        if refusal is not None:
+            return failed(refusal)
+        if not self.up:
+            return failed(BusUnavailable(str(self.error)))
+        if self.refusing:
+            return failed(BusUnavailable(self._blocked_text()))
+        if self.window.full:
+            return failed(BusUnavailable(f"{len(self.window)} messages are unconfirmed: wait until writable"))
+        exchange, key = self.setting.topology.route(message.to)
+        try:
+            self._channel.raw.basic_publish(
+                exchange, key, message.body, _properties(message), mandatory=message.mandatory
+            )
+        except ShortStringTooLong as error:
+            return failed(InvalidInput(f"{message.type}: a key or id of over 255 bytes ({error})"))
+        except AMQPError as error:
+            return failed(self.server.error(error))
+        # Only now, since the broker counts what it was sent.
+        return self.window.add(message, (exchange, key, message.message_id), self.setting.clock.monotonic())[
+            1
+        ]
+
+    async def writable(self) -> None:
+        """As ``Bus.writable``."""
+        while True:
+            self.ensure_up()
+            if self.blocked_since is None and not self.window.throttled:
+                return
+            await self.window.changed.wait()
+
+    def _confirmed(self, frame: Any) -> None:
+        method = frame.method
+        error = None
+        if method.NAME != "Basic.Ack":
+            error = BusUnavailable(f"{self.server.where} could not take the message: send it again")
+        self.window.settle(method.delivery_tag, multiple=method.multiple, error=error)
+
+    def _returned(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
+        self.window.returned((method.exchange, method.routing_key, properties.message_id or ""))
+
+    def _channel_closed(self, error: BusUnavailable) -> None:
+        if self.up:
+            self.up = False
+            self.error = error
+            self.window.fail(str(error))
+            if self.connection.is_open:
+                self.connection.close()
+
+    def _blocked(self) -> None:
+        if self.blocked_since is None:
+            self.blocked_since = self.setting.clock.monotonic()
+            log.warning("%s", self._blocked_text())
+
+    def _unblocked(self) -> None:
+        self.blocked_since = None
+        self.refusing = False
+        self.up_since = self.setting.clock.monotonic()
+        log.info("%s takes messages again", self.server.where)
+        self.window.changed.fire()
+
+    def _blocked_text(self) -> str:
+        return (
+            f"{self.server.where} takes no messages: it has raised an alarm over memory or disk "
+            "(rabbitmq-diagnostics alarms)"
+        )
+
+
+def _properties(message: Outgoing) -> pika.BasicProperties:
+    headers: dict[str, str | int] = {"bmesos-schema": SCHEMA_VERSION, **message.headers}
+    if message.term:
+        headers["bmesos-term"] = message.term
+    return pika.BasicProperties(
+        content_type="application/json",
+        headers=headers,
+        delivery_mode=2 if message.persistent else 1,
+        type=message.type,
+        message_id=message.message_id,
+        reply_to=message.reply_to or None,
+        correlation_id=message.correlation_id or None,
+        expiration=None if message.expiration is None else str(max(0, round(message.expiration * 1000))),
+    )

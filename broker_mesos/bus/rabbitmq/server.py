@@ -1,0 +1,113 @@
+"""Where the broker is, how long to wait for it, and what its errors mean to a user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pika
+from pika.exceptions import ChannelClosed
+
+from broker_mesos.errors import BusUnavailable, InvalidInput
+
+
+class Timeouts(NamedTuple):
+    """Seconds that the bus waits for the broker."""
+
+    handshake: float = 5.0
+    """From the TCP connect to an open connection: a paused broker accepts, and then says nothing."""
+    call: float = 10.0
+    """A declaration and the like."""
+    blocked: float = 15.0
+    """An alarm on the broker; then what is pending fails, and publishing until its end."""
+    confirm: float = 30.0
+    """The oldest confirm; then the publishing connection is given up (a quorum queue without a quorum)."""
+    close: float = 2.0
+    """An orderly end."""
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class Refused(BusUnavailable):
+    """The broker closed the channel because of what was asked, with this AMQP code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Denied(BusUnavailable):
+    """Credentials or the vhost are wrong: trying again is of no use to a caller that waits."""
+
+
+class Server:
+    """Where the broker is, and errors about it in our words: never with a password."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            if not url.startswith(("amqp://", "amqps://")):
+                raise ValueError(url)
+            parameters = pika.URLParameters(url)
+            self.host = str(parameters.host)
+            self.port = int(parameters.port)
+            self.vhost = str(parameters.virtual_host)
+            self.user = str(getattr(parameters.credentials, "username", ""))
+        except Exception:  # its text may hold the URL
+            raise InvalidInput(
+                "this is no AMQP URL: write amqp://user:password@host:5672/vhost, or amqps:// for TLS"
+            ) from None
+        self._url = url
+        self.where = f"RabbitMQ at {self.host}:{self.port}, vhost {self.vhost!r}"
+
+    def parameters(self, name: str, heartbeat: int, timeouts: Timeouts) -> pika.URLParameters:
+        """pika's parameters for one connection attempt, whose repetition is ours."""
+        parameters = pika.URLParameters(self._url)
+        parameters.heartbeat = heartbeat
+        parameters.blocked_connection_timeout = None
+        parameters.connection_attempts = 1
+        parameters.socket_timeout = timeouts.handshake
+        parameters.stack_timeout = timeouts.handshake
+        parameters.client_properties = {"connection_name": name, "product": "broker_mesos"}
+        return parameters
+
+    def error(self, error: BaseException) -> BusUnavailable:
+        """What to tell a user about an exception of pika's or of the system's."""
+        for cause in _causes(error):
+            if isinstance(cause, ChannelClosed):
+                return Refused(f"{self.where}: {cause.reply_text}", cause.reply_code)
+            if isinstance(cause, OSError) and (cause.strerror or str(cause)):
+                return BusUnavailable(
+                    f"{self.where} cannot be reached ({cause.strerror or cause}): "
+                    "check that it runs, and the AMQP URL"
+                )
+        # pika wraps what the broker said during the handshake into the text of another exception. Without
+        # a code, the same exceptions only mean that the broker went away while we were knocking.
+        text = repr(error)
+        if "ConnectionClosedByBroker: (403)" in text:
+            return Denied(
+                f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL"
+            )
+        if "ConnectionClosedByBroker: (530)" in text:
+            return Denied(
+                f"{self.where}: there is no such vhost, or the user {self.user!r} may not use it: "
+                "create it (rabbitmqctl add_vhost, set_permissions) or name another one in the AMQP URL"
+            )
+        if "Timeout" in text:
+            return BusUnavailable(f"{self.where} does not answer: is it paused, or is this another server?")
+        return BusUnavailable(f"{self.where}: the connection was lost ({_short(error)})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that pika has wrapped into it, outermost first."""
+    found: list[object] = [error]
+    for each in found:
+        if isinstance(each, BaseException):
+            yield each
+            nested = [*getattr(each, "exceptions", ()), getattr(each, "exception", None), *each.args]
+            found += [cause for cause in nested if not any(cause is known for known in found)]
+
+
+def _short(error: BaseException) -> str:
+    text = getattr(error, "reply_text", "") or str(error) or type(error).__name__
+    return str(text).splitlines()[0][:200]
