@@ -12,7 +12,9 @@ from broker_mesos.core.messages import Offer, TaskStatus
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.records import parse_task_id
-from tests.batch.world import World, job, offer, status
+from broker_mesos.ports import Records
+from broker_mesos.store.redis import RedisRecords
+from tests.batch.world import StillClock, World, job, offer, status
 
 S = TaskState
 
@@ -85,9 +87,9 @@ class Cell:
 class Run:
     """Two workers, a cell, and a network without manners."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, records: Records | None = None) -> None:
         self.rng = random.Random(seed)
-        self.world = World(2, rng=self.rng)
+        self.world = World(2, rng=self.rng, records=records)
         self.cell = Cell(self.rng)
         self.calls: list[tuple[str, list[str]]] = []
         self.settles: list[tuple[str, str]] = []
@@ -174,7 +176,18 @@ class Run:
 
 @pytest.mark.parametrize("seed", range(25))
 async def test_every_index_ends_exactly_once_whoever_dies_and_whatever_is_repeated(seed: int) -> None:
-    run = Run(seed)
+    await every_index_ends_once(Run(seed))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_index_ends_exactly_once_on_redis(seed: int, redis_url: str, cluster_name: str) -> None:
+    records = RedisRecords(redis_url, cluster=cluster_name, clock=StillClock())
+    await records.open(10.0)
+    await every_index_ends_once(Run(seed, records))
+    await records.close()
+
+
+async def every_index_ends_once(run: Run) -> None:
     total, retries = run.rng.randint(1, 40), run.rng.choice([0, 1, 1_000])
     spec = job(array=(5, 4 + total), retries=retries)
     await run.world.store.submit("job", spec)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
 
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound
-from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.frameworks.batch.upkeep import Upkeep
 from broker_mesos.store.redis import RedisRecords
 from tests.batch.world import StillClock, World, job, offer, status
 
@@ -20,19 +17,14 @@ S = TaskState
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.servers)])
 async def world(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[World]:
-    made = World(keep_ended=2)
     if request.param == "memory":
-        yield made
+        yield World(keep_ended=2)
         return
     url = request.getfixturevalue("redis_url")
-    made.records = RedisRecords(url, cluster=cluster_name, clock=StillClock())
-    await made.records.open(10.0)
-    made.store = JobStore(
-        made.records, made.clock, random.Random(1), changed=lambda *news: made.news.append(news)
-    )
-    made.upkeep = Upkeep(made.store, made.records, made.clock, keep_ended=2)
-    yield made
-    await made.records.close()
+    records = RedisRecords(url, cluster=cluster_name, clock=StillClock())
+    await records.open(10.0)
+    yield World(keep_ended=2, records=records)
+    await records.close()
 
 
 async def finish(world: World, task_ids: list[str], state: TaskState = S.FINISHED) -> None:
@@ -239,3 +231,10 @@ async def test_a_million_tasks_take_a_few_short_values(world: World) -> None:
 async def test_too_large_a_job_is_refused(world: World) -> None:
     with pytest.raises(InvalidInput, match="into a file"):
         await world.store.submit("j", job(command={"arguments": ["x" * 300_000]}))
+
+
+async def test_many_large_jobs_at_once_are_stored_in_several_steps(world: World) -> None:
+    spec = job(command={"arguments": ["x" * 200_000]})
+    await asyncio.gather(*(world.store.submit(f"j{number}", spec) for number in range(30)))
+    assert await world.records.size("specs") == 30
+    assert len(await world.claim(offer(resources="cpus:30;mem:1000"))) == 2  # what one ACCEPT can carry

@@ -7,12 +7,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker_mesos.core.messages import Accept, CommandInfo, Decline, Kill, Settle
-from broker_mesos.core.operator import GetJob, GetJobs, GetTask, Hello, KillJob, SubmitJob, WaitJob
+from broker_mesos.clock import new_id
+from broker_mesos.core.addresses import events
+from broker_mesos.core.messages import Accept, CommandInfo, Decline, Error, Kill, Settle, Subscribe
+from broker_mesos.core.operator import (
+    GetJob,
+    GetJobs,
+    GetTask,
+    Hello,
+    JobSummary,
+    KillJob,
+    SubmitJob,
+    WaitJob,
+)
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, Unavailable
+from broker_mesos.frameworks.batch.watch import JobFeed
 from broker_mesos.frameworks.batch.worker import BatchSettings
-from broker_mesos.ports import Change
+from broker_mesos.ports import Change, outgoing
 from broker_mesos.store.memory import MemoryRecords
 from tests.batch.cluster import Cluster
 from tests.batch.world import job
@@ -229,3 +241,43 @@ async def test_a_worker_that_stops_leaves_its_tasks_to_the_others(cluster: Clust
     await asyncio.wait_for(cluster.workers[0][1], 20)
     cluster.cell.end("j1.0.1", TaskState.FINISHED)
     assert (await cluster.ask(WaitJob(job_id="j1"))).state == "finished"
+
+
+async def test_a_worker_waits_for_a_store_that_is_away_at_its_start(cluster: Cluster) -> None:
+    cluster.state.available = False
+    starting = asyncio.create_task(cluster.worker())
+    await asyncio.sleep(0)
+    cluster.state.available = True
+    await starting
+    await cluster.ask(SubmitJob(job_id="j1", spec=job()))
+    assert (await cluster.ask(WaitJob(job_id="j1"))).state == "finished"
+
+
+async def test_an_end_is_heard_over_the_feed_of_another_worker(cluster: Cluster) -> None:
+    ended = JobSummary(
+        job_id="a.b", name="", state="finished", total=1, counts={}, submitted_at=1.0, ended_at=2.0, version=2
+    )
+
+    async def never(job_id: str) -> JobSummary:
+        raise NotFound(job_id)
+
+    bus = await cluster.bus()
+    teller = JobFeed(bus, cluster.clock, new_id, never)
+    hearer = JobFeed(bus, cluster.clock, new_id, never)
+    listening = asyncio.create_task(hearer.listen())
+    with hearer.watch("a.b") as watch:
+        await asyncio.wait_for(hearer.listening.wait(), 20)
+        teller.changed("a.b", ended)
+        assert await watch.news(20) == ended
+        hearer.changed("a.b", ended.model_copy(update={"ended_at": None, "version": 9}))
+        assert await watch.news(0.01) is None  # what is older comes late
+    listening.cancel()
+
+
+async def test_a_worker_ends_when_the_cluster_refuses_the_framework(cluster: Cluster) -> None:
+    worker = await cluster.worker()
+    await cluster.cell.until(lambda: cluster.cell.of(Subscribe))
+    bus = await cluster.bus()
+    assert await bus.publish(outgoing(events("batch"), Error(message="torn down"), new_id(), mandatory=True))
+    await asyncio.wait_for(cluster.workers[0][1], 20)
+    assert worker.driver is not None and worker.driver.failure == "torn down"

@@ -81,10 +81,15 @@ class World:
     """One store with some workers' JobStores on it."""
 
     def __init__(
-        self, workers: int = 1, *, rng: random.Random | None = None, keep_ended: int = 1_000
+        self,
+        workers: int = 1,
+        *,
+        rng: random.Random | None = None,
+        keep_ended: int = 1_000,
+        records: Records | None = None,
     ) -> None:
         self.state = MemoryStoreState()
-        self.records: Any = MemoryRecords(self.state)
+        self.records: Any = records or MemoryRecords(self.state)
         self.clock = StillClock()
         self.news: list[tuple[str, JobSummary | None]] = []
         rng = rng or random.Random(1)

@@ -56,6 +56,8 @@ PAGES = (50, 500, 10_000)
 MAX_STATUSES = 2_000
 """Statuses applied in one transaction."""
 MAX_SUBMITS = 100
+"""Jobs stored in one transaction, as long as their specs have fewer than ``MAX_SUBMIT_BYTES`` in all."""
+MAX_SUBMIT_BYTES = 4 << 20
 MAX_TRIES = 200
 
 T = TypeVar("T")
@@ -76,6 +78,13 @@ class Applied(NamedTuple):
 
     kills: Kills
     demand: Demand | None
+
+
+class _Submit(NamedTuple):
+    job_id: str
+    spec: JobSpec
+    size: int
+    future: asyncio.Future[Demand | None]
 
 
 class JobStore:
@@ -102,7 +111,7 @@ class JobStore:
         self._changed = changed
         self._offer_timeout = offer_timeout
         self._known_version = 0
-        self._submits: list[tuple[str, JobSpec, asyncio.Future[Demand | None]]] = []
+        self._submits: list[_Submit] = []
         self._submitting: asyncio.Task[None] | None = None
 
     async def _until_applied(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
@@ -138,22 +147,29 @@ class JobStore:
         if len(spec.user) > MAX_USER:
             raise InvalidInput(f"a user name of {len(spec.user)} characters: at most {MAX_USER}")
         future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
-        self._submits.append((job_id, spec, future))
+        self._submits.append(_Submit(job_id, spec, size, future))
         if self._submitting is None or self._submitting.done():
             self._submitting = asyncio.create_task(self._flush_submits(), name="batch-submit")
         return await future
 
     async def _flush_submits(self) -> None:
         while self._submits:
-            batch, self._submits = self._submits[:MAX_SUBMITS], self._submits[MAX_SUBMITS:]
+            size = 0
+            batch: list[_Submit] = []
+            for each in self._submits[:MAX_SUBMITS]:
+                size += each.size
+                if batch and size > MAX_SUBMIT_BYTES:
+                    break
+                batch.append(each)
+            del self._submits[: len(batch)]
             try:
                 demand, stored = await self._until_applied(partial(self._try_submit, batch))
             except Exception as error:
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                for each in batch:
+                    if not each.future.done():
+                        each.future.set_exception(error)
                 continue
-            for job_id, spec, future in batch:
+            for job_id, spec, _, future in batch:
                 if future.done():
                     continue
                 if stored[job_id] != spec:
@@ -161,19 +177,17 @@ class JobStore:
                 else:
                     future.set_result(demand)
 
-    async def _try_submit(
-        self, batch: Sequence[tuple[str, JobSpec, asyncio.Future[Demand | None]]]
-    ) -> tuple[Demand | None, dict[str, JobSpec]] | None:
+    async def _try_submit(self, batch: Sequence[_Submit]) -> tuple[Demand | None, dict[str, JobSpec]] | None:
         """The new demand, and the spec of every job of the batch as it is stored."""
-        ids = list(dict.fromkeys(job_id for job_id, _, _ in batch))
+        ids = list(dict.fromkeys(each.job_id for each in batch))
         known, meta = await asyncio.gather(self.read.fields(SPECS, ids), self.read.fields(META, ["seq"]))
         stored = {
             job_id: JobSpec.model_validate_json(text) for job_id, text in known.items() if text is not None
         }
         new: dict[str, JobSpec] = {}
-        for job_id, spec, _ in batch:
-            if job_id not in stored:
-                new.setdefault(job_id, spec)
+        for each in batch:
+            if each.job_id not in stored:
+                new.setdefault(each.job_id, each.spec)
         if not new:
             return None, stored
         plan = plan_submit(list(new.items()), meta["seq"], self._clock.time())

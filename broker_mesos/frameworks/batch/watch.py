@@ -64,6 +64,8 @@ class JobFeed:
         self._watches: dict[str, set[Watch]] = {}
         self._moved: dict[str, None] = {}
         self._some_moved = asyncio.Event()
+        self.listening = asyncio.Event()
+        """Set while the feed is consumed."""
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[Watch]:
@@ -122,6 +124,7 @@ class JobFeed:
         while True:
             # A job's id may hold dots, which are several words to the broker.
             consumer = await self._bus.consume(Queue(QueueKind.FEED, "job.#"))
+            self.listening.set()
             try:
                 while True:
                     deliveries = await consumer.receive()
@@ -138,4 +141,5 @@ class JobFeed:
             except ConsumerClosed:
                 pass
             finally:
+                self.listening.clear()
                 await consumer.close()

@@ -17,7 +17,7 @@ from broker_mesos.frameworks.batch.api import BatchApi
 from broker_mesos.frameworks.batch.records import FRAMEWORK_ID
 from broker_mesos.frameworks.batch.scheduler import BatchScheduler
 from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.frameworks.batch.upkeep import Upkeep
+from broker_mesos.frameworks.batch.upkeep import MAX_OVERDUE, Upkeep
 from broker_mesos.frameworks.batch.watch import JobFeed
 from broker_mesos.ports import Bus, Clock, NewId, Records, outgoing
 from broker_mesos.requests import Requester, Responder
@@ -179,12 +179,17 @@ class BatchWorker:
 
     async def _sweep(self) -> None:
         assert self._driver is not None
-        by_cell: dict[int, list[tuple[str, str]]] = {}
-        for claim in await self._upkeep.overdue():
-            by_cell.setdefault(claim.cell, []).append((claim.task_id, claim.offer_id))
-        for cell, claims in by_cell.items():
-            message = Settle(framework_id=FRAMEWORK_ID, claims=tuple(claims))
-            self._bus.publish(outgoing(calls(cell), message, self._new_id(), mandatory=True))
+        # What was asked about is due again later, so this ends.
+        while overdue := await self._upkeep.overdue():
+            by_cell: dict[int, list[tuple[str, str]]] = {}
+            for claim in overdue:
+                by_cell.setdefault(claim.cell, []).append((claim.task_id, claim.offer_id))
+            for cell, claims in by_cell.items():
+                message = Settle(framework_id=FRAMEWORK_ID, claims=tuple(claims))
+                # Unconfirmed or returned: the same claims come up again after the offer timeout.
+                self._bus.publish(outgoing(calls(cell), message, self._new_id(), mandatory=True))
+            if len(overdue) < MAX_OVERDUE:
+                break
         for task_id, agent_id in await self._upkeep.tidy():
             self._driver.kill(task_id, agent_id)
         while await self._upkeep.prune():
