@@ -152,6 +152,8 @@ class BatchApi:
         if self._asking is None or (self._asking.done() and now - self._asked_at > AGENTS_FRESH):
             self._asked_at = now
             self._asking = asyncio.create_task(self._ask_cells(), name="batch-agents")
+            # Whoever asked may have left by the time it fails.
+            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._asking)
 
     async def _ask_cells(self) -> list[AgentView]:

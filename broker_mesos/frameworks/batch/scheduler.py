@@ -14,9 +14,9 @@ from broker_mesos.sdk import Driver, Scheduler
 
 log = structlog.get_logger(__name__)
 
-IDLE_FILTER = 0.1
-"""Seconds. With nothing to run, demand ends too, which is what keeps offers away. This filter only bridges
-the moment until the cell hears of it; a longer one could outlive the REVIVE of a job that comes meanwhile."""
+IDLE_FILTER = 0.0
+"""With nothing to run, demand ends too, and that keeps offers away. A filter could reach the cell after the
+REVIVE of a job that comes meanwhile, and hide the agent from it."""
 MISFIT_FILTER = 1.0
 """Seconds for what no pending task fits into; short, since a job that would fit may just be coming."""
 
@@ -38,7 +38,16 @@ class BatchScheduler(Scheduler):
             log.warning("offers declined, the store does not answer", error=str(error))
             driver.decline(offers, MISFIT_FILTER)
             return
-        refuse = IDLE_FILTER if claimed.demand is not None or not claimed.pending else MISFIT_FILTER
+        demand = claimed.demand
+        if demand is None and not claimed.pending:
+            try:
+                demand = await self._store.idle()
+            except StoreUnavailable as error:
+                log.warning("the end of demand was not stored", error=str(error))
+        # Said first: what is given back below would else be offered again at once.
+        if demand is not None:
+            driver.set_demand(demand)
+        refuse = MISFIT_FILTER if demand is None else IDLE_FILTER
         unused = []
         for offer in offers:
             launches = claimed.launches.get(offer.offer_id)
@@ -46,14 +55,6 @@ class BatchScheduler(Scheduler):
                 driver.accept(offer, [task_info(launch) for launch in launches], refuse)
             else:
                 unused.append(offer)
-        demand = claimed.demand
-        if demand is None and not claimed.pending:
-            try:
-                demand = await self._store.idle()
-            except StoreUnavailable as error:
-                log.warning("the end of demand was not stored", error=str(error))
-        if demand is not None:
-            driver.set_demand(demand)
         if unused:
             driver.decline(unused, refuse)
 
