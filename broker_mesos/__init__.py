@@ -1,5 +1,78 @@
-"""broker_mesos: Mesos rebuilt on RabbitMQ and Redis."""
+"""broker_mesos: Mesos rebuilt on RabbitMQ and Redis.
+
+What a framework's author or a client needs is imported from here. Each name is loaded when it is first
+used: ``import broker_mesos`` alone costs nothing, and neither do the parts of a program that need little.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from broker_mesos.client import Client, Job
+    from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
+    from broker_mesos.core.resources import Resources
+    from broker_mesos.core.tasks import Reason, TaskState
+    from broker_mesos.errors import (
+        BrokerMesosError,
+        Conflict,
+        InvalidInput,
+        NotFound,
+        TimedOut,
+        Unavailable,
+    )
+    from broker_mesos.framework import SchedulerDriver
+    from broker_mesos.sdk import Driver, DriverSettings, Scheduler
+    from broker_mesos.wiring import LocalCluster
+
+__all__ = [
+    "BrokerMesosError",
+    "Client",
+    "CommandInfo",
+    "Conflict",
+    "Driver",
+    "DriverSettings",
+    "FrameworkInfo",
+    "InvalidInput",
+    "Job",
+    "LocalCluster",
+    "NotFound",
+    "Offer",
+    "Reason",
+    "Resources",
+    "Scheduler",
+    "SchedulerDriver",
+    "TaskInfo",
+    "TaskState",
+    "TaskStatus",
+    "TimedOut",
+    "Unavailable",
+    "__version__",
+]
+
+_FROM = {
+    "client": ("Client", "Job"),
+    "core.messages": ("CommandInfo", "FrameworkInfo", "Offer", "TaskInfo", "TaskStatus"),
+    "core.resources": ("Resources",),
+    "core.tasks": ("Reason", "TaskState"),
+    "errors": ("BrokerMesosError", "Conflict", "InvalidInput", "NotFound", "TimedOut", "Unavailable"),
+    "framework": ("SchedulerDriver",),
+    "sdk": ("Driver", "DriverSettings", "Scheduler"),
+    "wiring": ("LocalCluster",),
+}
+_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _FROM.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

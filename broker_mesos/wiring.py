@@ -35,7 +35,7 @@ from broker_mesos.master.daemon import Master
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports import Bus, Records, Store
 from broker_mesos.requests import Requester
-from broker_mesos.settings import DEFAULT_CELLS, Settings
+from broker_mesos.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 
 log = structlog.get_logger(__name__)
@@ -140,7 +140,7 @@ class LocalCluster:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Settings | None = None,
         *,
         agents: int = 1,
         resources: Resources | None = None,
@@ -148,12 +148,12 @@ class LocalCluster:
         work_dir: Path | None = None,
         cells: int | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings = settings or load()
         self._agents = agents
         self._resources = resources or LOCAL_RESOURCES
         self._port = port
         self._work_dir = work_dir
-        self._cells = cells or settings.cells or min(agents, DEFAULT_CELLS)
+        self._cells = cells or self._settings.cells or min(agents, DEFAULT_CELLS)
         self._broker = MemoryBroker(CLOCK)
         self._state = MemoryStoreState()
         self._stack = contextlib.AsyncExitStack()

@@ -1,0 +1,79 @@
+"""The driver that a framework's author starts: it finds the cluster, from the settings or a URL."""
+
+from __future__ import annotations
+
+import structlog
+
+from broker_mesos.clock import SystemClock, new_id
+from broker_mesos.core.messages import FrameworkInfo
+from broker_mesos.ports import Bus
+from broker_mesos.sdk import runner
+from broker_mesos.sdk.driver import Driver, DriverSettings
+from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.settings import Settings, load
+from broker_mesos.wiring import LocalCluster, configure_logging, open_bus
+
+EMBEDDED = "memory://"
+"""The URL of a cluster that lives in this process, and ends with the driver."""
+
+
+class SchedulerDriver(runner.SchedulerDriver):
+    """Runs a Scheduler: ``run()`` blocks; or ``start()``, ``stop()``, ``join()`` with a thread.
+
+    ``url`` is the broker's, as ``amqp://user:password@host:5672/``; without one BMESOS_BROKER_URL or
+    ``bmesos.toml`` names it. ``memory://`` starts a cluster in this process (one agent, 4 CPUs, 4 GB), which
+    keeps nothing: for trying a framework out. Raises InvalidInput when no broker is named.
+
+    Log lines go to stderr, unless the program has configured structlog by itself.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        framework: FrameworkInfo,
+        url: str | None = None,
+        *,
+        cluster: str | None = None,
+        settings: DriverSettings | None = None,
+        open_timeout: float = 10.0,
+    ) -> None:
+        self._embedded = url == EMBEDDED
+        self._found = load(cluster=cluster, broker_url=None if self._embedded else url)
+        self._url = "" if self._embedded else self._found.need_broker()
+        self._framework_id = framework.framework_id
+        self._cluster: LocalCluster | None = None
+        _log_to_stderr(self._found, quiet=self._embedded)
+        super().__init__(
+            scheduler,
+            framework,
+            self._make_bus,
+            clock=SystemClock(),
+            new_id=new_id,
+            settings=settings,
+            open_timeout=open_timeout,
+        )
+
+    def _make_bus(self) -> Bus:
+        name = f"bmesos framework {self._framework_id}"
+        if self._embedded:
+            self._cluster = LocalCluster(self._found)
+            return self._cluster.bus(name)
+        return open_bus(
+            self._url, name=name, cluster=self._found.cluster, heartbeat=self._found.agent_heartbeat
+        )
+
+    async def _open_and_run(self, bus: Bus, driver: Driver) -> None:
+        if self._cluster is None:
+            await super()._open_and_run(bus, driver)
+            return
+        async with self._cluster:
+            await super()._open_and_run(bus, driver)
+
+
+def _log_to_stderr(settings: Settings, *, quiet: bool) -> None:
+    if structlog.is_configured():
+        return
+    # An embedded cluster's daemons would otherwise talk between the framework's own lines.
+    if quiet and "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "warning"})
+    configure_logging(settings)
