@@ -9,13 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from broker_mesos.client.job import Job, Stream
-from broker_mesos.client.spec import ArrayLike, Number, build_spec, new_job_id
+from broker_mesos.client.spec import ArrayLike, Number, build_spec, made, new_job_id
 from broker_mesos.client.transport import Transport, Unreachable, connect
 from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.messages import Part, first_problem
+from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentView,
     CellPart,
@@ -36,7 +34,7 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
-from broker_mesos.errors import InvalidInput, TimedOut, Unavailable
+from broker_mesos.errors import TimedOut, Unavailable
 from broker_mesos.operator.api import (
     FrameworkTotal,
     GetState,
@@ -138,7 +136,7 @@ class Client:
 
     def submit_spec(self, spec: JobSpec, job_id: str | None = None) -> Job:
         """Submit a job that is described already."""
-        request = _made(SubmitJob, job_id=job_id or new_job_id(), spec=spec)
+        request = made(SubmitJob, job_id=job_id or new_job_id(), spec=spec)
         deadline = time.monotonic() + self.timeout
         pause = 0.1
         while True:
@@ -160,11 +158,11 @@ class Client:
 
     def jobs(self, limit: int = 50, active: bool = False) -> list[JobSummary]:
         """The latest jobs first; with ``active`` only those that have not ended."""
-        return list(self.ask(_made(GetJobs, limit=limit, active=active), JobList).jobs)
+        return list(self.ask(made(GetJobs, limit=limit, active=active), JobList).jobs)
 
     def kill_job(self, job_id: str, index: int | None = None) -> JobSummary:
         """End a job, or one index of it. Idempotent."""
-        return self.ask(_made(KillJob, job_id=job_id, index=index), JobSummary)
+        return self.ask(made(KillJob, job_id=job_id, index=index), JobSummary)
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobSummary:
         """See ``Job.wait``."""
@@ -185,7 +183,7 @@ class Client:
         seen: int | None = -1 if every_change else None
         while True:
             left = _TURN if deadline is None else max(0.0, deadline - time.monotonic())
-            request = _made(WaitJob, job_id=job_id, seconds=min(_TURN, left), seen=seen)
+            request = made(WaitJob, job_id=job_id, seconds=min(_TURN, left), seen=seen)
             try:
                 summary = self.ask(request, JobSummary)
             except Unavailable as error:
@@ -210,7 +208,7 @@ class Client:
 
     def kill(self, ident: str) -> Killed:
         """End the job or task that has this id. Raises NotFound."""
-        return self.ask(_made(KillById, id=ident), Killed)
+        return self.ask(made(KillById, id=ident), Killed)
 
     def logs(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
         """A task's output so far; with ``follow``, what comes until its end.
@@ -220,7 +218,7 @@ class Client:
         offset, current = 0, ""
         patience = _Patience(self)
         while True:
-            request = _made(
+            request = made(
                 ReadLog,
                 task_id=current or task_id,
                 name=stream,
@@ -280,7 +278,7 @@ class Client:
 
         At most ``limit`` (2,000) entries of a part come from one cell; ``counts`` has the whole sizes.
         """
-        request = _made(
+        request = made(
             GetState, parts=parts, task_id=task_id, framework_id=framework_id, agent_id=agent_id, limit=limit
         )
         return self.ask(request, StateView)
@@ -326,22 +324,6 @@ class _Patience:
             raise error
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, 2.0)
-
-
-R = TypeVar("R", bound=Request)
-
-
-def _made(kind: type[R], **fields: object) -> R:
-    """A request from what a caller gave; InvalidInput in one line if it cannot be right."""
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        if name in ("job_id", "task_id", "id"):
-            raise InvalidInput(
-                f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
-            ) from None
-        raise InvalidInput(first_problem(error)) from None
 
 
 def _user() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from broker_mesos.client.spec import made
 from broker_mesos.core.operator import GetJob, JobSummary, JobTask, JobView
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Job:
 
     def view(self, *, offset: int = 0, limit: int = 100, states: tuple[str, ...] = ()) -> JobView:
         """Where it stands, its description, and up to ``limit`` (at most 1,000) of its tasks."""
-        request = GetJob(job_id=self.id, offset=offset, limit=limit, states=states)
+        request = made(GetJob, job_id=self.id, offset=offset, limit=limit, states=states)
         return self._client.ask(request, JobView)
 
     def wait(self, timeout: float | None = None) -> JobSummary:

@@ -8,12 +8,13 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.messages import CommandInfo, first_problem
-from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.operator import JobSpec, Request
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import InvalidInput
 
@@ -26,6 +27,20 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Number = int | float | str
 ArrayLike = int | str | Sequence[int]
+R = TypeVar("R", bound=Request)
+
+
+def made(kind: type[R], **fields: object) -> R:
+    """A request from what a caller gave; InvalidInput in one line if it cannot be right."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        if name in ("job_id", "task_id", "id"):
+            raise InvalidInput(
+                f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
+            ) from None
+        raise InvalidInput(first_problem(error)) from None
 
 
 def new_job_id() -> str:

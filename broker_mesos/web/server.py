@@ -15,7 +15,8 @@ from broker_mesos.errors import BrokerMesosError, InvalidInput
 from broker_mesos.operator.gateway import Asks
 from broker_mesos.web.app import build_app
 
-_GRACE = 2
+_GRACE = 1
+"""Seconds that requests under way may take after the end has begun."""
 
 
 class WebServer:
