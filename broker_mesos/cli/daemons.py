@@ -116,13 +116,14 @@ def agent(
         ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
     )
     settings.need_broker()
-    lent = _resources(resources)
     from broker_mesos.core.attributes import parse_attributes
+    from broker_mesos.core.resources import Resources
 
+    Resources.parse(resources or "")
     described = parse_attributes(attributes or "")
     from broker_mesos import wiring
 
-    return wiring.run_agent(settings, work_dir or Path("bmesos-agent"), lent, described)
+    return wiring.run_agent(settings, work_dir or Path("bmesos-agent"), resources or "", described)
 
 
 def framework(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -74,7 +73,13 @@ def _rich(names: list[str], right: list[bool], cells: list[list[str]], title: st
     )
     for name, number in zip(names, right, strict=True):
         # Ids fold rather than lose their ends: they are there to be copied.
-        made.add_column(Text(name, "bold"), justify="right" if number else "left", overflow="fold")
+        label = name in ("NAME", "ATTRIBUTES")
+        made.add_column(
+            Text(name, "bold"),
+            justify="right" if number else "left",
+            overflow="ellipsis" if label else "fold",
+            no_wrap=label,
+        )
     for row in cells:
         # Text, so that square brackets in a name are not taken for markup.
         made.add_row(*(Text(cell, _style(name, cell)) for name, cell in zip(names, row, strict=True)))
@@ -85,11 +90,6 @@ def _style(name: str, cell: str) -> str:
     if name == "STATE" or name == "OWNER":
         return "green" if cell in _GOOD else "red" if cell in _BAD else "cyan" if cell in _BUSY else ""
     return "red" if name == "EXIT" and cell not in ("", "-", "0") else ""
-
-
-def colours(stream: Any) -> bool:
-    """Whether progress and colours belong on a stream."""
-    return bool(stream.isatty()) and "NO_COLOR" not in os.environ
 
 
 def clean(text: str) -> str:
