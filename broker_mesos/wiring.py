@@ -30,6 +30,7 @@ from broker_mesos.containerizer.process import ProcessContainerizer
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.resources import Resources
+from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.master.daemon import Master
 from broker_mesos.operator.gateway import Gateway
@@ -321,13 +322,18 @@ def run_master(settings: Settings) -> int:
     return _run(settings, main)
 
 
-def run_agent(
-    settings: Settings, work_dir: Path, resources: Resources | None, attributes: Mapping[str, str]
-) -> int:
-    """``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them."""
+def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
+    """``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them.
+
+    ``resources`` stays text, since ``disk:0`` says something there: lend none, rather than what is found.
+    """
 
     async def main(stop: asyncio.Event) -> None:
-        found = probe.find_resources(work_dir, str(resources) if resources else "")
+        found = probe.find_resources(work_dir, resources)
+        if not found:
+            raise InvalidInput(
+                "--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'"
+            )
         bus = open_bus(
             settings.need_broker(),
             name=f"bmesos agent {os.getpid()}",
@@ -429,9 +435,10 @@ async def _serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Call
 
 
 async def _outcome(task: asyncio.Task[None]) -> None:
-    """Wait for a task; to have been cancelled is no error."""
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    """Wait for a task; to have been cancelled is no error. Who waits may be cancelled, the task goes on."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 async def _first(*works: Coroutine[Any, Any, object]) -> None:
