@@ -189,13 +189,10 @@ class AgentDaemon:
                 self.state.kill_all()
 
     async def _leave(self) -> None:
-        """After the containerizer's end: the last statuses, and the good-bye if nothing is left."""
+        """After the containerizer's end: the last statuses, and the good-bye."""
         if self._state is None:
             return
-        effects = self._state.statuses()
-        if self._kill_tasks:
-            effects += self._state.leave()
-        self._perform(effects)
+        self._perform(self._state.statuses() + self._state.leave())
         self.registered.clear()
         if self._publishes:
             await asyncio.wait(set(self._publishes), timeout=LEAVE_TIMEOUT)

@@ -128,10 +128,10 @@ class AgentState:
         self._drop_session()
 
     def leave(self) -> list[Effect]:
-        """Everything has ended, and the agent goes."""
+        """The agent goes, and says what runs on without it."""
         if not self.session:
             return []
-        message = UnregisterAgent(agent_id=self.info.agent_id, session=self.session)
+        message = UnregisterAgent(agent_id=self.info.agent_id, session=self.session, list=self.task_list())
         self._drop_session()
         return [Publish(addresses.updates(self.cell), message, mandatory=True)]
 

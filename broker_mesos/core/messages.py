@@ -240,11 +240,13 @@ class UpdateStatuses(Message):
 
 @register
 class UnregisterAgent(Message):
-    """An agent leaves for good or for a restart; its session ends. Idempotent."""
+    """An agent leaves, for good or for a restart, and ends its session: no command that it had not applied
+    will take effect. What is in its list may run on. Idempotent."""
 
     TYPE = "UNREGISTER_AGENT"
     agent_id: Ident
     session: str
+    list: AgentList = AgentList()
 
 
 @register

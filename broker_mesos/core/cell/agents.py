@@ -65,7 +65,9 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     state.changed[ident] = None
     out.touch(Kind.AGENTS, ident)
     out.send(to, _registered(state, agent))
-    _reconcile(state, agent, call.list, out, now, fresh=True)
+    _reconcile(state, agent, call.list, out, now)
+    for task in _missing(agent, call.list):
+        _missing_in_new_session(state, agent, task, out, now)
 
 
 def _registered(state: CellState, agent: Agent) -> AgentRegistered:
@@ -86,20 +88,18 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
     if not agent.listed:
         agent.listed = True
         state.changed[agent.ident] = None
-    _reconcile(state, agent, call.list, out, now, fresh=False)
+    _reconcile(state, agent, call.list, out, now)
+    for task in _missing(agent, call.list):
+        if (agent.number if task.number is None else task.number) <= call.list.applied:
+            message = "its agent applied the launch and does not know it any more"
+            tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
 
 
-def _reconcile(
-    state: CellState, agent: Agent, listing: AgentList, out: Outlet, now: Instant, *, fresh: bool
-) -> None:
-    """Bring the cell and an agent's list together. ``fresh``: a new session, in which no command of an
-    earlier one can ever take effect, so that what never arrived may safely be sent again."""
-    told = set()
+def _reconcile(state: CellState, agent: Agent, listing: AgentList, out: Outlet, now: Instant) -> None:
+    """Take in what an agent says of the tasks in its list. What is not in it, the caller judges."""
     for status in listing.outcomes:
-        told.add(status.task_id)
         tasks.on_status(state, agent.ident, status, out, now)
     for listed in listing.tasks:
-        told.add(listed.task_id)
         task = state.tasks.get(listed.task_id)
         if task is None:
             framework = state.frameworks.get(listed.framework_id)
@@ -133,14 +133,12 @@ def _reconcile(
                 tasks.apply(state, task, status, out, now)
             if task.kill_requested:
                 tasks.kill(state, task, out)
-    for task in [each for each in agent.tasks.values() if not each.state.terminal]:
-        if task.task_id in told:
-            continue
-        if fresh:
-            _missing_in_new_session(state, agent, task, out, now)
-        elif (agent.number if task.number is None else task.number) <= listing.applied:
-            message = "its agent applied the launch and does not know it any more"
-            tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
+
+
+def _missing(agent: Agent, listing: AgentList) -> list[Task]:
+    """The tasks that have not ended for the cell, and of which the agent says nothing."""
+    told = {task.task_id for task in listing.tasks} | {status.task_id for status in listing.outcomes}
+    return [task for task in agent.tasks.values() if not task.state.terminal and task.task_id not in told]
 
 
 def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Outlet, now: Instant) -> None:
@@ -198,10 +196,24 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
 
 
 def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Instant) -> None:
-    """An agent leaves and says so: nobody needs to wait for its silence."""
+    """An agent leaves and says what runs on without it. Launches that it had not applied never start, and
+    go elsewhere at once; the rest waits for its return, as long as for any agent that is silent."""
     agent = state.agents.get(call.agent_id)
-    if agent is not None and agent.session and agent.session == call.session:
-        unreachable(state, agent, "its agent has left", out, now)
+    if agent is None or not agent.session or agent.session != call.session:
+        return
+    offers.end_all(state, list(agent.offers.values()), out)
+    agent.session = ""
+    agent.attempt = ""
+    agent.heard = now.mono
+    out.touch(Kind.AGENTS, agent.ident)
+    _reconcile(state, agent, call.list, out, now)
+    for task in _missing(agent, call.list):
+        never = task.launch is not None and (task.number is None or task.number > call.list.applied)
+        to = TaskState.DROPPED if never else TaskState.LOST
+        message = "its agent left before it was launched" if never else "its agent left without it"
+        tasks.end(state, task, to, Reason.AGENT_DISCONNECTED, message, out, now)
+    if all(task.state.terminal for task in agent.tasks.values()):
+        state.remove_agent(agent)
 
 
 def _in_session(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> Agent | None:

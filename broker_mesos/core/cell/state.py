@@ -342,6 +342,13 @@ class CellState:
         agent.reckon()
         self.changed[agent.ident] = None
 
+    def remove_agent(self, agent: Agent) -> None:
+        """An agent without offers and running tasks leaves the cell."""
+        assert not agent.offers and not agent.used
+        if agent.state is AgentState.REGISTERED:
+            self.total -= agent.info.resources.counted()
+        del self.agents[agent.ident]
+
     def add_framework(self, info: FrameworkInfo) -> Framework:
         """A new framework."""
         framework = Framework(info, len(self.frameworks), self.limits.completed)
@@ -444,7 +451,8 @@ class CellState:
                 yield f"{agent.ident}: used {agent.used}, its tasks sum up to {used}"
             if offered != agent.offered:
                 yield f"{agent.ident}: offered {agent.offered}, its offers sum up to {offered}"
-            if offered and not agent.info.resources.contains(used + offered):
+            # An agent that shrank may use more than it has; nothing that is short may be promised then.
+            if not agent.info.resources.clipped_minus(used).contains(offered):
                 yield f"I1: {agent.ident} has {agent.info.resources}, promised {offered}, used {used}"
             if agent.offers and not agent.allocatable:
                 yield f"I6: {agent.ident} is {agent.state} and has open offers"

@@ -21,6 +21,7 @@ from broker_mesos.core.messages import (
     ListTasks,
     RegisterAgent,
     Reregister,
+    UnregisterAgent,
     UpdateStatuses,
 )
 from broker_mesos.core.records import AgentState, Kind
@@ -274,3 +275,47 @@ def test_what_is_stored_restores_the_same_cell(bench):
     assert bench.state.tasks["t1"].state is TaskState.RUNNING
     assert bench.stored == before
     assert set(bench.stored[Kind.TASKS]) == {"t1"}
+
+
+def leave(bench: Bench, **listing):
+    call = UnregisterAgent(agent_id="a1", session=bench.session("a1"), list=AgentList(**listing))
+    return bench.decide(call)
+
+
+def test_agent_that_leaves_with_nothing_running_is_gone_at_once(bench):
+    bench.report("a1", "t1", TaskState.FINISHED)
+    leave(bench, applied=1)
+    assert not bench.state.agents and not bench.state.offers
+    assert not bench.stored[Kind.AGENTS]
+    assert bench.state.total == Resources()
+
+
+def test_launch_that_a_leaving_agent_had_not_applied_is_dropped_at_once(bench):
+    (status,) = updates_in(leave(bench, applied=0))
+    assert (status.task_id, status.state) == ("t1", TaskState.DROPPED)
+    assert not bench.state.agents
+
+
+def test_agent_that_leaves_its_tasks_running_gets_no_offers_and_keeps_them_on_its_return(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    assert updates_in(leave(bench, applied=1, tasks=(running(),))) == []
+    assert not bench.state.offers
+    bench.framework("f2")
+    assert not bench.state.offers
+    bench.wait(10)
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert updates_in(said) == []
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+    assert len(bench.state.offers) == 1
+
+
+def test_agent_that_leaves_and_does_not_return_is_unreachable_in_the_end(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    leave(bench, applied=1, tasks=(running(),))
+    assert [each.state for each in updates_in(bench.wait(27))] == [TaskState.UNREACHABLE]
+
+
+def test_good_bye_of_an_earlier_session_changes_nothing(bench):
+    call = UnregisterAgent(agent_id="a1", session="older", list=AgentList())
+    bench.decide(call)
+    assert bench.session("a1")

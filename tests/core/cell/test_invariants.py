@@ -54,6 +54,8 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         self.started: set[str] = set()
         self.ended: dict[str, TaskState] = {}
         self.log: list = []
+        for framework in FRAMEWORKS:
+            self.bench.framework(framework, failover_timeout=30)
 
     def tell(self, *messages) -> None:
         self.log.extend(messages)
@@ -148,6 +150,16 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
     def subscribe(self, framework):
         info = FrameworkInfo(framework_id=framework, failover_timeout=30)
         self.tell(Subscribe(framework_id=framework, framework=info))
+
+    @precondition(lambda self: self.bench.state.offers)
+    @rule(data=st.data(), sizes=st.lists(st.sampled_from(SIZES), min_size=1, max_size=3))
+    def accept_an_open_offer(self, data, sizes):
+        offer = self.bench.state.offers[data.draw(st.sampled_from(list(self.bench.state.offers)))]
+        tasks = []
+        for size in sizes:
+            self.tasks += 1
+            tasks.append(task(f"t{self.tasks}", size))
+        self.tell(Accept(framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), tasks=tuple(tasks)))
 
     @precondition(lambda self: self.seen_offers)
     @rule(data=st.data(), sizes=st.lists(st.sampled_from(SIZES), max_size=4), repeat=st.booleans())
