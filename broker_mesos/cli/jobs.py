@@ -94,8 +94,8 @@ def kill(
     killed = call.client().kill(ident)
     if call.json:
         show.print_json(show.data(killed))
-    elif killed.kind == "job" and killed.job is not None and killed.job.ended_at is not None:
-        show.line(f"job {ident} has ended ({killed.job.state})")
+    elif killed.job is not None and killed.job.ended_at is not None:
+        show.line(f"{killed.kind} {ident}: the job has ended ({killed.job.state})")
     else:
         show.line(f"killing {killed.kind} {ident}")
 
