@@ -1,0 +1,305 @@
+"""Watches the invariants I1 to I8 from outside, as nobody in the cluster could.
+
+What a seed's faults excuse:
+
+- A machine that restarts, and an agent that dies between its journal and the start of a process, lose an
+  attempt (TASK_LOST); a retry is used up, and with none left the index ends as lost.
+- An agent that was declared unreachable may run a task that a framework has given up (I2 allows it).
+- A store that went back in time or was wiped forgets: acknowledged jobs, results and launches of the time in
+  between. Then an index may run again, and a job may have to be submitted again. What stays: no machine is
+  over-committed, terms rise at every agent, no process is started twice on one machine at once, and all that
+  is submitted (again) ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from broker_mesos.core.messages import TaskStatus
+from broker_mesos.core.records import Kind
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TERMINAL, TaskState
+from broker_mesos.frameworks.batch.records import (
+    CLAIMS,
+    SPECS,
+    ClaimRecord,
+    ResultRecord,
+    parse_task_id,
+    results_key,
+)
+from broker_mesos.ports import Commit
+from broker_mesos.store import keys
+
+if TYPE_CHECKING:
+    from tests.simulation.nodes import AgentNode, FrameworkNode, Job
+    from tests.simulation.world import World
+
+
+class Execution:
+    """One process that ran."""
+
+    def __init__(self, task_id: str, agent: AgentNode, at: float) -> None:
+        self.task_id = task_id
+        self.agent = agent
+        self.at = at
+        self.exit_code: int | None = None
+        self.lost = False
+
+    @property
+    def running(self) -> bool:
+        return self.task_id in self.agent.machine.running
+
+
+class Monitor:
+    """Told of everything, tells the world of breaches."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.executions: defaultdict[str, list[Execution]] = defaultdict(list)
+        self.highest: Counter[str] = Counter()
+        self.claimed: Counter[int] = Counter()
+        self.committed_ends: set[str] = set()
+        self.ends_heard: dict[str, TaskState] = {}
+        self.launches = 0
+        self.commits = 0
+        self.excused = 0
+        """Attempts that may have been lost: by a reboot, or an agent's death in a bad moment."""
+
+    # -- machines -----------------------------------------------------------------------------------------
+
+    def launching(self, agent: AgentNode, task_id: str) -> None:
+        """A process is about to be started."""
+        world = self.world
+        world.trace("launch", agent.proc, task_id)
+        self.launches += 1
+        earlier = self.executions[task_id]
+        if any(one.running for one in earlier if one.agent is agent):
+            world.violation(f"I2: {task_id} is started on {agent.name} where it runs already")
+        if earlier and not world.forgetful:
+            world.violation(
+                f"I2: {task_id} is started on {agent.name}, was started on {earlier[0].agent.name}"
+            )
+        if agent.handling is not None and agent.handling.term < self.highest[agent.name]:
+            world.violation(f"I4: {agent.name} launches {task_id} under a lower term than it has seen")
+        used = Resources.sum(world.need(each) for each in [*agent.machine.running, task_id])
+        if not agent.resources.contains(used):
+            world.violation(f"I1: {agent.name} has {agent.resources}, and runs {used}")
+        earlier.append(Execution(task_id, agent, world.loop.time()))
+
+    def rebooted(self, agent: AgentNode) -> None:
+        """A machine restarts; what runs is lost."""
+        for executions in self.executions.values():
+            for one in executions:
+                if one.agent is agent and one.running:
+                    one.lost = True
+                    self.excused += 1
+
+    def command_handled(self, agent: AgentNode, term: int) -> None:
+        """An agent has seen a term."""
+        if agent.proc is not None and agent.proc.alive:
+            self.highest[agent.name] = max(self.highest[agent.name], term)
+
+    def term_saved(self, agent: AgentNode, term: int) -> None:
+        """An agent remembers a term."""
+        if term < self.highest[agent.name]:
+            self.world.violation(f"I4: {agent.name} saved term {term} after {self.highest[agent.name]}")
+        self.highest[agent.name] = max(self.highest[agent.name], term)
+
+    def forgotten_by_agent(self, task_id: str) -> None:
+        """An agent takes an outcome for acknowledged."""
+        if task_id not in self.committed_ends and not self.world.forgetful:
+            self.world.violation(f"I8: an agent forgets the end of {task_id}, which no cell has committed")
+
+    # -- cells --------------------------------------------------------------------------------------------
+
+    def claims(self, cell: int, term: int) -> None:
+        """A cell has a new owner."""
+        if term <= self.claimed[cell] and not self.world.forgetful:
+            self.world.violation(f"I4: cell {cell} is claimed under term {term} after {self.claimed[cell]}")
+        self.claimed[cell] = max(self.claimed[cell], term)
+
+    def committed(self, commit: Commit) -> None:
+        """The store has applied a commit."""
+        self.commits += 1
+        for write in commit.writes:
+            if write.kind is not Kind.TASKS:
+                continue
+            if write.value is None:
+                self._forgotten_by_cell(write.ident)
+                continue
+            state = TaskState(json.loads(write.value).get("state", "TASK_STAGING"))
+            if state in TERMINAL:
+                self.committed_ends.add(write.ident)
+            elif write.ident in self.committed_ends and not self.world.forgetful:
+                self.world.violation(f"I5: {write.ident} is {state} after its end was committed")
+        # An outcome of a task that nobody waits for is acknowledged without a record.
+        for entry in commit.outbox:
+            if entry.type == "UPDATE":
+                for status in json.loads(entry.body)["statuses"]:
+                    if TaskState(status["state"]) in TERMINAL:
+                        self.committed_ends.add(status["task_id"])
+
+    def _forgotten_by_cell(self, task_id: str) -> None:
+        """A cell forgets a task: its framework must have taken the end in."""
+        self.committed_ends.add(task_id)
+        name = parse_task_id(task_id)
+        if self.world.forgetful or name is None or name.job_id not in self.world.by_id:
+            return
+        claim = self.record(CLAIMS, name.claim)
+        if claim is not None and ClaimRecord.model_validate_json(claim).launch == name.launch:
+            self.world.violation(f"I8: a cell forgets {task_id}, whose end is in no result")
+
+    def look(self) -> None:
+        """Look into every owner whose lease is good, and at every machine."""
+        world = self.world
+        for node in world.masters:
+            if not node.alive or node.master is None:
+                continue
+            for owner in node.master.owners:
+                term = owner.term
+                if term is None:
+                    continue
+                lease = world.state.facts.cells.get(owner.number)
+                if lease is None or (lease.term, lease.nonce) != (term.cell.term, term._nonce):
+                    continue
+                for breach in term.cell.state.breaches():
+                    world.violation(f"cell {owner.number} of {node.name}: {breach}")
+        for agent in world.agents:
+            used = Resources.sum(world.need(each) for each in agent.machine.running)
+            if not agent.resources.contains(used):
+                world.violation(f"I1: {agent.name} has {agent.resources}, and runs {used}")
+        if not world.forgetful:
+            for job in world.jobs:
+                if job.acknowledged and self.record(SPECS, job.job_id) is None:
+                    world.violation(f"I3: job {job.job_id} was acknowledged and is not in the store")
+
+    # -- frameworks and clients ---------------------------------------------------------------------------
+
+    def framework_heard(self, node: FrameworkNode, status: TaskStatus) -> None:
+        """A framework's callback got a status."""
+        world = self.world
+        world.trace("heard", node.proc, status.task_id, status.state)
+        ended = self.ends_heard.get(status.task_id)
+        if status.state is TaskState.UNKNOWN or world.forgetful:
+            return
+        if ended is not None and status.state is not ended:
+            world.violation(f"I5: {node.name} hears that {status.task_id} is {status.state} after {ended}")
+        if status.state.terminal:
+            self.ends_heard[status.task_id] = status.state
+            if status.state is TaskState.FINISHED and not self.executions.get(status.task_id):
+                world.violation(f"{status.task_id} is said to have finished, and never ran")
+
+    def acknowledged(self, job: Job) -> None:
+        """A client was told that its job is stored."""
+        if self.record(SPECS, job.job_id) is None and not self.world.forgetful:
+            self.world.violation(f"I3: job {job.job_id} is acknowledged and is not in the store")
+
+    def job_gone(self, job: Job) -> None:
+        """A client is told that its job is not known."""
+        if not self.world.forgetful:
+            self.world.violation(f"I3: job {job.job_id} was acknowledged and is gone")
+
+    def record(self, key: str, field: str) -> str | None:
+        """A field of the batch framework's records."""
+        name = keys.records("memory", "batch") + key
+        return self.world.state.facts.hashes.get(name, {}).get(field)
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def unsettled(self) -> str:
+        """What is still to end, in words; empty if nothing is."""
+        world = self.world
+        for job in world.jobs:
+            if job.ended is None:
+                return f"job {job.job_id} has not ended: {world.describe(job)}"
+        for node in world.frameworks:
+            if not node.finished:
+                book = node.book
+                return (
+                    f"{node.name} is not done: {len(book.done)} of {book.items} done, to do {book.todo}, "
+                    f"launched {book.launched}"
+                )
+        for agent in world.agents:
+            if agent.machine.running:
+                return f"{agent.name} still runs {agent.machine.running}"
+        owned = {owner.number: owner.term for node in world.masters if node.alive and node.master
+                 for owner in node.master.owners if owner.term is not None}  # fmt: skip
+        for cell in range(world.cells):
+            term = owned.get(cell)
+            if term is None:
+                return f"cell {cell} has no owner"
+            state = term.cell.state
+            if state.tasks:
+                return f"cell {cell} still holds {[(t.task_id, t.state) for t in state.tasks.values()]}"
+            for agent in state.agents.values():
+                if agent.used:
+                    return f"cell {cell}: {agent.ident} uses {agent.used}"
+                if not agent.session:
+                    return f"cell {cell}: {agent.ident} has no session"
+            if state.offers:
+                return f"cell {cell} has open offers: {list(state.offers)}"
+            left = world.state.facts.cells[cell].outbox
+            if len(left) > 50:
+                return f"cell {cell} has {len(left)} entries in its outbox"
+        for agent in world.agents:
+            if agent.daemon is None or not agent.daemon.registered.is_set():
+                return f"{agent.name} is not registered"
+            if agent.daemon.state.outcomes.unacknowledged():
+                return f"{agent.name} has outcomes that nobody acknowledges"
+        return ""
+
+    def judge_results(self) -> None:
+        """Every index of every job has exactly one result, and it is what has happened."""
+        world = self.world
+        for job in world.jobs:
+            summary = job.ended
+            assert summary is not None
+            first = job.spec.array[0] if job.spec.array else 0
+            by_state: Counter[str] = Counter()
+            for index in range(first, first + job.spec.total):
+                text = self.record(results_key(job.job_id), str(index))
+                if text is None:
+                    # Indices of a killed job that never ran have no result of their own.
+                    by_state["killed"] += 1
+                    if not world.killed_jobs.get(job.job_id):
+                        world.violation(f"I3: {job.job_id}.{index} has no result")
+                    continue
+                result = ResultRecord.model_validate_json(text)
+                by_state["failed" if result.state == "lost" else result.state] += 1
+                self._judge(job, index, result)
+            for state in ("finished", "failed", "killed"):
+                if summary.counts[state] != by_state[state] and not world.forgetful:
+                    world.violation(
+                        f"{job.job_id}: {summary.counts} in its summary, {dict(by_state)} in results"
+                    )
+            if summary.counts["pending"] or summary.counts["running"]:
+                world.violation(f"{job.job_id} has ended with {summary.counts}")
+
+    def _judge(self, job: Job, index: int, result: ResultRecord) -> None:
+        world = self.world
+        if world.forgetful:
+            return
+        prefix = f"{job.job_id}.{index}."
+        ran = [one for task_id, each in self.executions.items() if task_id.startswith(prefix) for one in each]
+        finished = [one for one in ran if world.exit_codes.get(one.task_id) == 0 and not one.lost]
+        ids = [one.task_id for one in ran]
+        where = f"{job.job_id}.{index}: {result.state} at attempt {result.attempt}, ran {ids}"
+        if len(ran) > result.attempt:
+            world.violation(f"ran more often than it had attempts: {where}")
+        if result.attempt > 1 + job.spec.retries:
+            world.violation(f"more attempts than allowed: {where}")
+        if result.state == "finished":
+            if len(finished) != 1 or finished[0].task_id != f"{prefix}{result.launch}":
+                world.violation(f"finished otherwise than it ran: {where}")
+        elif result.state == "failed":
+            if world.exit_codes.get(f"{prefix}{result.launch}") != 1:
+                world.violation(f"failed without a failure: {where}")
+            if not self.excused and not world.agents_died and len(ran) != 1 + job.spec.retries:
+                world.violation(f"failed without all its attempts: {where}")
+        elif result.state == "lost":
+            if not self.excused and not world.agents_died:
+                world.violation(f"lost without a reason: {where}")
+        elif not world.killed_jobs.get(job.job_id):
+            world.violation(f"killed by nobody: {where}")

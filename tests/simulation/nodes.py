@@ -1,0 +1,488 @@
+"""What takes part: masters, agents on their machines, batch workers, a framework, a client that submits jobs.
+
+A node is a place where processes run one after the other; what it keeps when one dies is what its disk or its
+machine would keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint, Saved
+from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.containerizer.memory import FakeContainerizer
+from broker_mesos.core.addresses import operator_framework
+from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
+from broker_mesos.core.operator import JobSpec, JobSummary, KillJob, SubmitJob, WaitJob
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.errors import BrokerMesosError, NotFound
+from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
+from broker_mesos.master.daemon import Master
+from broker_mesos.ports import Chunk, Delivery, LaunchSpec, OnContainerEvents, Recovered
+from broker_mesos.requests import Requester
+from broker_mesos.sdk import Driver, DriverSettings, Scheduler
+from tests.simulation.loop import PROC, Proc, SimClock
+from tests.simulation.network import CLUSTER, SimBus
+from tests.simulation.storage import SimRecords, SimStore
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+OFFER_TIMEOUT = 4.0
+
+
+class Node:
+    """A place for one process at a time, which is started again when it ends."""
+
+    heartbeat = 4.0
+    """AMQP's, in seconds."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.clock = SimClock(world.loop)
+        self.proc: Proc | None = None
+        self.bus: SimBus | None = None
+        self.cut_bus = False
+        self.cut_store = False
+        self.starts = 0
+        self.down_until = 0.0
+        self.finished = False
+
+    @property
+    def alive(self) -> bool:
+        return self.proc is not None and self.proc.alive
+
+    def start(self) -> None:
+        """Start the next process, unless one runs or it is to stay down for longer."""
+        if self.alive or self.finished or self.world.loop.time() < self.down_until:
+            return
+        self.starts += 1
+        self.proc = Proc(f"{self.name}#{self.starts}")
+        self.proc.on_death = self._died
+        self.world.trace("start", self.proc)
+        self.proc.spawn(self.world.loop, self._main(self.proc))
+
+    def kill(self, down: float) -> None:
+        """kill -9, now; it is started again after a while."""
+        self.down_until = self.world.loop.time() + down
+        self.world.loop.after(down, self.start)
+        if self.proc is not None:
+            self.proc.die()
+
+    def terminate(self, down: float) -> None:
+        """SIGTERM; it is started again after a while."""
+        if self.alive and self.proc is not None:
+            self.down_until = self.world.loop.time() + down
+            self.world.loop.after(down, self.start)
+            self.world.loop.call_soon(self.ask_to_stop, context=self.proc.context)
+
+    def ask_to_stop(self) -> None:
+        """In the process: its signal handler."""
+        raise NotImplementedError
+
+    def rng(self) -> random.Random:
+        return random.Random(self.world.rng.getrandbits(64))
+
+    def _died(self) -> None:
+        self.world.trace("dies", self.proc)
+        if self.bus is not None:
+            self.world.cut_off(self.bus)
+        self.on_died()
+
+    def on_died(self) -> None:
+        """What the death of the process changes on its machine."""
+
+    async def _main(self, proc: Proc) -> None:
+        self.bus = bus = SimBus(self.world, self, proc, self.heartbeat)
+        try:
+            await bus.open(10)
+            await self.body(proc, bus)
+            await bus.close()
+        except BrokerMesosError as error:
+            self.world.trace("exits", proc, type(error).__name__)
+        except asyncio.CancelledError:
+            self.world.violation(f"{proc.name} was cancelled")
+        except Exception as error:
+            self.world.violation(f"{proc.name} crashed: {error!r}", error)
+        proc.die()
+        self.world.loop.after(1.0, self.start)
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        """What the process does."""
+        raise NotImplementedError
+
+
+class MasterNode(Node):
+    """A master."""
+
+    heartbeat = 2.0
+    master: Master | None = None
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        store = SimStore(self.world, self, proc)
+        await store.open(3)
+        self.master = Master(
+            master_id=f"{self.name}.{self.starts}",
+            cluster=CLUSTER,
+            cells=self.world.cells,
+            bus=bus,
+            store=store,
+            clock=self.clock,
+            new_id=self.world.new_id,
+            rng=self.rng(),
+            limits=self.world.limits,
+        )
+        await self.master.run()
+
+    def ask_to_stop(self) -> None:
+        if self.master is not None:
+            self.master.stop()
+
+    def on_died(self) -> None:
+        self.master = None
+
+
+# -- agents -----------------------------------------------------------------------------------------------
+
+
+class _Journal:
+    """A process's handle on the checkpoint: what it writes after its death is not written."""
+
+    def __init__(self, node: AgentNode, proc: Proc) -> None:
+        self._node, self._proc = node, proc
+
+    def open(self) -> Saved:
+        return self._node.checkpoint.open()
+
+    def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
+        if self._proc.effect():
+            self._node.checkpoint.save(agent_id, highest_term, boot_id)
+            self._node.world.monitor.term_saved(self._node, highest_term)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        if self._proc.effect():
+            self._node.checkpoint.append(entries)
+            for entry in entries:
+                if isinstance(entry, Acknowledged):
+                    self._node.world.monitor.forgotten_by_agent(entry.task_id)
+
+    def close(self) -> None:
+        if self._proc.alive:
+            self._node.checkpoint.close()
+
+
+class _Container:
+    """A process's handle on its machine's tasks."""
+
+    def __init__(self, node: AgentNode, proc: Proc, on_events: OnContainerEvents) -> None:
+        self._node, self._proc, self._on_events = node, proc, on_events
+        self._inner = node.machine.for_agent(self._deliver)
+
+    def _deliver(self, events: Any) -> None:
+        if PROC.get() is self._proc:
+            self._on_events(events)
+        else:
+            self._node.world.loop.call_soon(self._on_events, events, context=self._proc.context)
+
+    async def start(self) -> list[Recovered]:
+        return await self._inner.start()
+
+    def launch(self, spec: LaunchSpec) -> None:
+        if self._proc.effect():
+            self._node.world.monitor.launching(self._node, spec.task_id)
+            self._node.kernel.context.run(self._inner.launch, spec)
+
+    def kill(self, task_id: str, grace: float) -> None:
+        if self._proc.effect():
+            self._node.world.trace("kill", self._proc, task_id)
+            self._node.kernel.context.run(self._inner.kill, task_id, grace)
+
+    def forget(self, task_id: str) -> None:
+        if self._proc.effect():
+            self._inner.forget(task_id)
+
+    async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
+        return await self._inner.read(task_id, name, offset, length)
+
+    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
+        return []
+
+    async def stop(self, *, kill_tasks: bool) -> None:
+        if self._proc.alive:
+            await self._inner.stop(kill_tasks=kill_tasks)
+
+
+class _Agent(AgentDaemon):
+    """An agent whose deliveries the monitor sees."""
+
+    node: AgentNode
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self.node.handling = delivery
+        super()._on_delivery(delivery)
+        self.node.world.monitor.command_handled(self.node, delivery.term)
+        self.node.handling = None
+
+
+class AgentNode(Node):
+    """A machine with an agent."""
+
+    def __init__(self, world: World, name: str, resources: Resources) -> None:
+        super().__init__(world, name)
+        self.resources = resources
+        self.checkpoint = MemoryCheckpoint()
+        self.kernel = Proc(f"{name}-kernel")
+        self.machine = FakeContainerizer(self.clock, world.plan)
+        self.boots = 1
+        self.daemon: _Agent | None = None
+        self.handling: Delivery | None = None
+
+    def reboot(self, down: float) -> None:
+        """The machine restarts: the tasks end, and nobody sees how."""
+        self.kill(down)
+        self.boots += 1
+        self.world.monitor.rebooted(self)
+        self.kernel.context.run(self.machine.reboot)
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        options = AgentOptions(resources=self.resources, agent_id=self.name, boot_id=f"boot-{self.boots}")
+        daemon = _Agent(
+            bus,
+            lambda on_events: _Container(self, proc, on_events),
+            _Journal(self, proc),
+            self.clock,
+            self.world.new_id,
+            self.rng(),
+            options,
+        )
+        daemon.node = self
+        self.daemon = daemon
+        await daemon.run()
+
+    def ask_to_stop(self) -> None:
+        if self.daemon is not None:
+            self.daemon.stop()
+
+    def on_died(self) -> None:
+        self.daemon = None
+        self.handling = None
+        self.checkpoint.close()
+        self.machine._on_events = None
+
+
+# -- the batch framework ----------------------------------------------------------------------------------
+
+
+class WorkerNode(Node):
+    """A batch worker."""
+
+    worker: BatchWorker | None = None
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        records = SimRecords(self.world, self, proc)
+        await records.open(3)
+        settings = BatchSettings(offer_timeout=OFFER_TIMEOUT)
+        self.worker = BatchWorker(bus, records, self.clock, self.world.new_id, self.rng(), settings)
+        await self.worker.run()
+
+    def ask_to_stop(self) -> None:
+        if self.worker is not None:
+            self.worker.stop()
+
+    def on_died(self) -> None:
+        self.worker = None
+
+
+class Job:
+    """A job as the client wants it, and what came of it."""
+
+    def __init__(self, job_id: str, spec: JobSpec, at: float, kill_at: float | None) -> None:
+        self.job_id = job_id
+        self.spec = spec
+        self.at = at
+        self.kill_at = kill_at
+        self.acknowledged = False
+        self.ended: JobSummary | None = None
+
+
+class ClientNode(Node):
+    """Submits jobs, again if it must, and waits for them."""
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        requester = Requester(bus, self.clock, self.world.new_id)
+        await requester.start()
+        async with asyncio.TaskGroup() as group:
+            for job in self.world.jobs:
+                if job.ended is None:
+                    group.create_task(self._see_through(requester, job, proc))
+        self.finished = True
+
+    async def _see_through(self, requester: Requester, job: Job, proc: Proc) -> None:
+        await asyncio.sleep(max(0.0, job.at - self.world.loop.time()))
+        await self._submit(requester, job, proc)
+        while True:
+            if job.kill_at is not None and self.world.loop.time() >= job.kill_at:
+                killed = await self._ask(requester, KillJob(job_id=job.job_id), 3.0)
+                if isinstance(killed, JobSummary) and proc.effect():
+                    job.kill_at = None
+            summary = await self._ask(requester, WaitJob(job_id=job.job_id, seconds=2.0), 4.0)
+            if summary == "gone":
+                if proc.effect():
+                    self.world.monitor.job_gone(job)
+                await self._submit(requester, job, proc)
+            elif isinstance(summary, JobSummary) and summary.ended_at is not None:
+                if proc.effect():
+                    job.ended = summary
+                return
+            elif summary is None:
+                await asyncio.sleep(0.5)
+
+    async def _submit(self, requester: Requester, job: Job, proc: Proc) -> None:
+        request = SubmitJob(job_id=job.job_id, spec=job.spec)
+        while True:
+            answers = [self._ask(requester, request, 3.0)]
+            if self.world.rng.random() < 0.2:
+                answers.append(self._ask(requester, request, 3.0))
+            if any(isinstance(each, JobSummary) for each in await asyncio.gather(*answers)):
+                break
+            await asyncio.sleep(0.5)
+        if proc.effect():
+            job.acknowledged = True
+            self.world.monitor.acknowledged(job)
+
+    async def _ask(self, requester: Requester, request: Any, timeout: float) -> Any:
+        began = self.world.loop.time()
+        stalled = self.world.stalled
+        try:
+            return await requester.request(operator_framework("batch"), request, timeout)
+        except NotFound:
+            return "gone"
+        except BrokerMesosError:
+            return None
+        finally:
+            took = self.world.loop.time() - began
+            if took > timeout + 1.0 and self.world.stalled == stalled:
+                self.world.violation(f"I7: {request.TYPE} took {took:g} s of its {timeout:g} s")
+
+    def ask_to_stop(self) -> None:
+        assert self.proc is not None
+        self.proc.die()
+
+
+# -- a framework of somebody's own ------------------------------------------------------------------------
+
+NEED = Resources.parse("cpus:1;mem:64")
+
+
+class Book:
+    """What a framework keeps on its disk: items to run, launches, ends."""
+
+    def __init__(self, items: int) -> None:
+        self.todo = list(range(items))
+        self.items = items
+        self.launched: dict[str, int] = {}
+        self.ended: dict[str, TaskState] = {}
+        self.done: set[int] = set()
+        self.unreachable: dict[str, float] = {}
+        self.numbers = 0
+
+
+class _Scheduler(Scheduler):
+    def __init__(self, node: FrameworkNode, proc: Proc) -> None:
+        self._node, self._proc, self._book = node, proc, node.book
+
+    def registered(self, driver: Driver, framework_id: str) -> None:
+        self._level(driver)
+        if self._book.launched:
+            driver.reconcile(list(self._book.launched))
+
+    def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
+        for offer in offers:
+            tasks: list[TaskInfo] = []
+            left = offer.resources
+            while self._book.todo and left.contains(NEED):
+                if not self._proc.effect():
+                    return
+                self._book.numbers += 1
+                task_id = f"{self._node.framework_id}-{self._book.numbers}"
+                self._book.launched[task_id] = self._book.todo.pop(0)
+                left -= NEED
+                command = CommandInfo(arguments=("work",))
+                tasks.append(TaskInfo(task_id=task_id, resources=NEED, command=command))
+            driver.accept(offer, tasks, 1.0)
+        self._level(driver)
+
+    def status_update(self, driver: Driver, status: TaskStatus) -> None:
+        book = self._book
+        if not self._proc.effect():
+            return
+        self._node.world.monitor.framework_heard(self._node, status)
+        if status.state is TaskState.UNREACHABLE:
+            book.unreachable[status.task_id] = self._node.world.loop.time()
+        elif status.state is not TaskState.UNKNOWN:
+            book.unreachable.pop(status.task_id, None)
+        if status.state.terminal:
+            book.ended[status.task_id] = status.state
+        item = book.launched.get(status.task_id)
+        if item is None or not (status.state.terminal or status.state is TaskState.UNKNOWN):
+            return
+        del book.launched[status.task_id]
+        if status.state is TaskState.FINISHED:
+            book.done.add(item)
+        elif item not in book.done and item not in book.todo:
+            book.todo.append(item)
+        self._level(driver)
+
+    def _level(self, driver: Driver) -> None:
+        """Want offers while there is something to run. Once all is done, leave for good."""
+        if len(self._book.done) == self._book.items:
+            driver.stop()
+        elif self._book.todo:
+            driver.revive()
+        else:
+            driver.suppress()
+
+
+class FrameworkNode(Node):
+    """A process of a framework that is written with the SDK. Several may share a book."""
+
+    def __init__(self, world: World, name: str, framework_id: str, book: Book) -> None:
+        super().__init__(world, name)
+        self.framework_id = framework_id
+        self.book = book
+        self.driver: Driver | None = None
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        info = FrameworkInfo(framework_id=self.framework_id, failover_timeout=86_400.0)
+        self.driver = driver = Driver(
+            _Scheduler(self, proc),
+            info,
+            bus,
+            clock=self.clock,
+            new_id=self.world.new_id,
+            settings=DriverSettings(offer_timeout=OFFER_TIMEOUT),
+            rng=self.rng(),
+        )
+        asking = asyncio.create_task(self._ask_now_and_then(driver))
+        await driver.run()
+        asking.cancel()
+        if len(self.book.done) == self.book.items or driver.failure:
+            self.finished = True
+
+    async def _ask_now_and_then(self, driver: Driver) -> None:
+        while True:
+            await asyncio.sleep(15.0)
+            if self.book.launched:
+                driver.reconcile(list(self.book.launched))
+
+    def ask_to_stop(self) -> None:
+        if self.driver is not None:
+            self.driver.stop(failover=True)
+
+    def on_died(self) -> None:
+        self.driver = None

@@ -1,0 +1,337 @@
+"""One simulated cluster, made from a seed, run to its end, and judged."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import traceback
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import structlog
+
+from broker_mesos.bus.memory import MemoryBroker
+from broker_mesos.containerizer.memory import Ending
+from broker_mesos.core.limits import Limits
+from broker_mesos.core.messages import CommandInfo
+from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.resources import Resources
+from broker_mesos.errors import BrokerMesosError
+from broker_mesos.frameworks.batch.records import CLAIMS, counts_key, parse_task_id, results_key
+from broker_mesos.ports import LaunchSpec
+from broker_mesos.store import keys
+from broker_mesos.store.memory import MemoryStoreState
+from tests.simulation import faults
+from tests.simulation.loop import PROC, Proc, SimClock, SimLoop, Stuck
+from tests.simulation.monitor import Monitor
+from tests.simulation.network import Connection, SimBus
+from tests.simulation.nodes import (
+    NEED,
+    OFFER_TIMEOUT,
+    AgentNode,
+    Book,
+    ClientNode,
+    FrameworkNode,
+    Job,
+    MasterNode,
+    Node,
+    WorkerNode,
+)
+
+PATIENCE = 240.0
+"""Virtual seconds after the last fault within which everything has to end."""
+LOOK = 0.25
+"""Virtual seconds between two looks at all invariants."""
+MAX_STEPS = 600_000
+TASK_NEEDS = (
+    Resources.parse("cpus:1;mem:128"),
+    Resources.parse("cpus:0.5;mem:32"),
+    Resources.parse("cpus:2;mem:256"),
+)
+
+
+class Outcome(NamedTuple):
+    """What came of a seed."""
+
+    seed: int
+    violations: tuple[str, ...]
+    digest: int
+    steps: int
+    seconds: float
+    """Virtual."""
+    launches: int
+    faults: tuple[str, ...]
+
+
+class World:
+    """Everything, and the faults that befall it."""
+
+    def __init__(self, seed: int, profile: str, say: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self.profile = profile
+        self.rng = rng = random.Random(seed)
+        self.loop = SimLoop(rng)
+        self.loop.on_error = self._on_error
+        self._say = say
+        self.digest = 0
+        self.violations: list[str] = []
+        self.faults: list[str] = []
+        self.cells = rng.choice((1, 2, 2, 3))
+        self.limits = Limits(agent_beat=1.0, offer_timeout=OFFER_TIMEOUT, resend_at_most=60.0)
+        self.store_clock = SimClock(self.loop)
+        self.broker = MemoryBroker(self.store_clock)
+        self.state = MemoryStoreState()
+        self.monitor = Monitor(self)
+        self.connections: list[Connection] = []
+        self.held_calls: list[Callable[[], None]] = []
+        # -- what faults switch
+        self.beats_lost = False
+        self.store_hangs = False
+        self.reply_loss = 0.0
+        self.forgetful = False
+        """The store has lost what it had confirmed."""
+        self.agents_died = False
+        self.stalled = 0
+        self._spread = rng.choice((1.0, 1.0, 4.0, 20.0))
+        # -- who takes part
+        self.exit_codes: dict[str, int] = {}
+        self.needs: dict[str, Resources] = {}
+        self.killed_jobs: dict[str, bool] = {}
+        self.jobs = [self._make_job(number) for number in range(rng.randint(1, 4))]
+        self.by_id = {job.job_id: job for job in self.jobs}
+        self.masters = [MasterNode(self, f"m{number}") for number in range(rng.choice((1, 2, 2, 3)))]
+        self.agents = [
+            AgentNode(self, f"a{number}", Resources.parse(f"cpus:{rng.randint(2, 4)};mem:1024"))
+            for number in range(rng.randint(1, 4))
+        ]
+        self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
+        book = Book(rng.randint(1, 6))
+        self.frameworks = [
+            FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))
+        ]
+        self.client = ClientNode(self, "c0")
+        self.nodes: list[Node] = [*self.masters, *self.agents, *self.workers, *self.frameworks, self.client]
+
+    def _make_job(self, number: int) -> Job:
+        rng = self.rng
+        spec = JobSpec(
+            command=CommandInfo(arguments=("work",)),
+            resources=rng.choice(TASK_NEEDS),
+            array=rng.choice((None, (0, rng.randint(0, 4)), (0, rng.randint(3, 12)))),
+            retries=rng.choice((0, 0, 1, 2)),
+            priority=rng.choice((0, 0, 1)),
+            kill_grace=0.5,
+        )
+        kill_at = rng.uniform(1.0, 12.0) if rng.random() < 0.12 else None
+        job_id = f"j{number}"
+        self.needs[job_id] = spec.resources
+        self.killed_jobs[job_id] = kill_at is not None
+        return Job(job_id, spec, rng.choice((0.0, rng.uniform(0.0, 15.0))), kill_at)
+
+    # -- small services -----------------------------------------------------------------------------------
+
+    def new_id(self) -> str:
+        return f"{self.rng.getrandbits(48):012x}"
+
+    def latency(self) -> float:
+        """Seconds that a message is under way: mostly little, now and then much."""
+        chance = self.rng.random()
+        if chance < 0.9:
+            return 0.0002 + 0.001 * chance
+        return 0.002 * self._spread / (1.0001 - chance) ** 0.5
+
+    def need(self, task_id: str) -> Resources:
+        """What a task uses."""
+        name = parse_task_id(task_id)
+        return NEED if name is None else self.needs.get(name.job_id, NEED)
+
+    def plan(self, spec: LaunchSpec) -> Ending:
+        """How a task will end."""
+        code = self.exit_codes[spec.task_id] = 1 if self.rng.random() < 0.1 else 0
+        return Ending(self.rng.choice((0.01, 0.2, 1.0, 3.0)) * self.rng.uniform(0.5, 1.5), code)
+
+    def trace(self, what: str, proc: Proc | None, *more: object) -> None:
+        """Something that others can see has happened."""
+        line = f"{self.loop.time():10.5f} {proc.name if proc else '-':6} {what} {' '.join(map(str, more))}"
+        self.digest = zlib.crc32(line.encode(), self.digest)
+        if self._say is not None:
+            self._say(line)
+
+    def violation(self, text: str, error: BaseException | None = None) -> None:
+        """Something is wrong."""
+        line = f"at {self.loop.time():.3f}: {text}"
+        if error is not None:
+            line += "\n" + "".join(traceback.format_exception(error))
+        if text not in {each.partition(": ")[2] for each in self.violations}:
+            self.violations.append(line)
+        if self._say is not None:
+            self._say("!!! " + line)
+        self.loop.done = True
+
+    def _on_error(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, BrokerMesosError) or not PROC.get().alive:
+            return
+        self.violation(f"{PROC.get().name}: {context.get('message')}: {error!r}", error)
+
+    def describe(self, job: Job) -> str:
+        """Where a job stands."""
+        prefix = keys.records("memory", "batch")
+        hashes = self.state.facts.hashes
+        all_claims = hashes.get(prefix + CLAIMS, {})
+        claims = {field: text for field, text in all_claims.items() if field.startswith(job.job_id + ".")}
+        counts = hashes.get(prefix + counts_key(job.job_id))
+        return (
+            f"acknowledged {job.acknowledged}, counts {counts}, claims {claims}, "
+            f"results {sorted(hashes.get(prefix + results_key(job.job_id), {}))} of {job.spec.total}"
+        )
+
+    # -- what faults do -----------------------------------------------------------------------------------
+
+    def cut_off(self, bus: SimBus) -> None:
+        """A process is dead: its kernel sends what was written, or some of it, and closes."""
+        bus.closed = True
+        self.broker.detach(bus)  # type: ignore[arg-type]
+        for link in bus.links:
+            if link.connection is not None:
+                self.loop.after(
+                    self.latency() * self.rng.choice((0.0, 1.0, 1.0, 30.0)), link.connection.close_server
+                )
+
+    def pause(self, node: Node, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later. The broker gives the connections up if that takes too long."""
+        proc, bus = node.proc, node.bus
+        if proc is None or not proc.alive or proc.paused:
+            return
+        self.stalled += 1
+        self.loop.pause(proc)
+        if bus is not None:
+            bus.sever(lambda: self.rng.uniform(2.0, 3.0) * bus.heartbeat, lambda: proc.paused)
+        self.loop.after(seconds, self._resume, proc)
+
+    def _resume(self, proc: Proc) -> None:
+        self.stalled += 1
+        self.loop.resume(proc)
+
+    def cut_bus(self, node: Node, seconds: float) -> None:
+        """The network between a node and the broker is gone for a while."""
+        if node.cut_bus:
+            return
+        node.cut_bus = True
+        bus = node.bus
+        if bus is not None and node.alive:
+            still = lambda: node.cut_bus  # noqa: E731
+            bus.sever(lambda: self.rng.uniform(2.0, 3.0) * bus.heartbeat, still)
+            bus.give_up(lambda: self.rng.uniform(2.0, 3.0) * bus.heartbeat, still)
+        self.loop.after(seconds, self._heal_bus, node, bus)
+
+    def _heal_bus(self, node: Node, bus: SimBus | None) -> None:
+        node.cut_bus = False
+        if bus is not None:
+            bus.heal()
+
+    def cut_store(self, node: Node, seconds: float) -> None:
+        """Likewise to the store."""
+        if not node.cut_store:
+            node.cut_store = True
+            self.loop.after(seconds, self._heal_store, node)
+
+    def _heal_store(self, node: Node) -> None:
+        node.cut_store = False
+        self.release_calls()
+
+    def release_calls(self) -> None:
+        """Calls that were held up arrive now, unless something still holds them."""
+        held, self.held_calls = self.held_calls, []
+        for arrive in held:
+            self.loop.after(self.latency(), arrive)
+
+    # -- the run ------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """From the start to the judgement."""
+        token = PROC.set(self.loop.world)
+        try:
+            for node in self.nodes:
+                self.loop.after(self.rng.choice((0.0, self.rng.uniform(0.0, 3.0))), node.start)
+            healed = faults.schedule(self)
+            self.loop.after(LOOK, self._look)
+            self.loop.after(healed + 1.0, self._expect_the_end, healed + PATIENCE)
+        finally:
+            PROC.reset(token)
+        try:
+            self.loop.run(healed + PATIENCE + 10.0)
+        except Stuck as error:
+            self.violation(f"stuck: {error}")
+        if not self.violations:
+            self.monitor.look()
+            self.monitor.judge_results()
+        outcome = Outcome(
+            self.seed,
+            tuple(self.violations),
+            self.digest,
+            self.loop.steps,
+            self.loop.time(),
+            self.monitor.launches,
+            tuple(self.faults),
+        )
+        self.loop.abandon()
+        return outcome
+
+    def _look(self) -> None:
+        self.monitor.look()
+        if self.loop.steps > MAX_STEPS:
+            self.violation(f"{MAX_STEPS} steps, and no end")
+        self.loop.after(LOOK, self._look)
+
+    def _expect_the_end(self, deadline: float) -> None:
+        left = self.monitor.unsettled()
+        if not left:
+            self.loop.done = True
+        elif self.loop.time() >= deadline:
+            self.violation(f"I7: {PATIENCE:g} s after the last fault {left}")
+        else:
+            self.loop.after(0.5, self._expect_the_end, deadline)
+
+
+EXPECTED = ("the cluster refuses the framework",)
+"""Errors that are logged where all is well: of two processes of a framework one tears it down."""
+
+
+def quiet() -> None:
+    """Log lines are not wanted; errors among them are breaches."""
+
+    def record(logger: object, name: str, event: dict[str, Any]) -> dict[str, Any]:
+        proc = PROC.get(None)
+        if CURRENT and proc is not None and proc.alive and event.get("event") not in EXPECTED:
+            error = event.pop("exc_info", None)
+            if error is True:
+                error = sys.exc_info()[1]
+            CURRENT[-1].violation(
+                f"{proc.name} logs an error: {event}", error if isinstance(error, BaseException) else None
+            )
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[record],
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        cache_logger_on_first_use=False,
+    )
+
+
+CURRENT: list[World] = []
+
+
+def simulate(seed: int, profile: str = "full", say: Callable[[str], None] | None = None) -> Outcome:
+    """Run one seed."""
+    quiet()
+    gc.disable()
+    world = World(seed, profile, say)
+    CURRENT.append(world)
+    try:
+        return world.run()
+    finally:
+        CURRENT.pop()
+        gc.enable()
