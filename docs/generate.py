@@ -1,0 +1,244 @@
+"""Writes the tables of the docs that follow from the code: ``python docs/generate.py``.
+
+A generated part stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``. ``tests/test_docs.py``
+fails when one of them is not what the code says.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from broker_mesos.bus.topology import Topology
+from broker_mesos.cli.app import app
+from broker_mesos.cli.options import Call
+from broker_mesos.core import messages, operator
+from broker_mesos.core.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.messages import REGISTRY, Message
+from broker_mesos.core.operator import Request
+from broker_mesos.core.tasks import NEVER_STORED, TERMINAL, TRANSITIONS, TaskState
+from broker_mesos.frameworks.batch.messages import JobChanged
+from broker_mesos.operator import api
+from broker_mesos.settings import Settings
+
+DOCS = Path(__file__).parent
+_HOMES = {messages.__name__, operator.__name__, api.__name__, JobChanged.__module__}
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def said(thing: Any) -> str:
+    """A docstring in one line of Markdown."""
+    return " ".join((inspect.getdoc(thing) or "").replace("``", "`").split())
+
+
+def code(texts: Iterable[str]) -> str:
+    """Words as code, with commas."""
+    return ", ".join(f"`{text}`" for text in texts)
+
+
+# -- the state machine ----------------------------------------------------------------------------------
+
+
+def transitions() -> str:
+    """Where a task may go from each state."""
+    rows = []
+    for state in TaskState:
+        if state in NEVER_STORED:
+            continue
+        after = [new.value for new in TaskState if new in TRANSITIONS.get(state, ())]
+        rows.append([f"`{state.value}`", code(after) if after else "nowhere: it is final"])
+    return table(["From", "To"], rows)
+
+
+def final_states() -> str:
+    """The states that never change."""
+    return code(state.value for state in TaskState if state in TERMINAL)
+
+
+# -- messages -------------------------------------------------------------------------------------------
+
+
+def _fields(kind: type[Message]) -> str:
+    return code(kind.model_fields) or "none"
+
+
+def message_table() -> str:
+    """What agents, cells and frameworks say."""
+    kinds = [kind for kind in REGISTRY.values() if kind.__module__ == messages.__name__]
+    return table(
+        ["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds]
+    )
+
+
+def request_table() -> str:
+    """What operators ask."""
+    rows = []
+    for kind in REGISTRY.values():
+        if issubclass(kind, Request) and kind.__module__ in _HOMES:
+            rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), f"`{kind.ANSWER.__name__}`"])
+    return table(["Type", "Asks", "Fields", "Answered with"], rows)
+
+
+def other_table() -> str:
+    """Answers and news."""
+    kinds = [kind for kind in REGISTRY.values() if kind.__module__ in _HOMES]
+    rest = [kind for kind in kinds if kind.__module__ != messages.__name__ and not issubclass(kind, Request)]
+    return table(["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest])
+
+
+# -- queues ---------------------------------------------------------------------------------------------
+
+_KEYS = {
+    QueueKind.CELL_INBOX: "<n>",
+    QueueKind.CELL_HEARTBEATS: "<n>",
+    QueueKind.OPERATOR_CELL: "<n>",
+    QueueKind.OPERATOR_FRAMEWORK: "<framework>",
+    QueueKind.OPERATOR_AGENT: "<agent>",
+    QueueKind.FRAMEWORK_OFFERS: "<framework>",
+    QueueKind.FRAMEWORK_EVENTS: "<framework>",
+    QueueKind.AGENT_COMMANDS: "<agent>",
+    QueueKind.FEED: "<pattern>",
+}
+
+
+def exchange_table() -> str:
+    """The exchanges of the default cluster."""
+    topology = Topology()
+    types = topology.exchanges()
+    queues = [topology.queue_spec(Queue(kind, _KEYS.get(kind, ""))) for kind in QueueKind]
+    rows = []
+    for exchange in Exchange:
+        name = topology.exchange(exchange)
+        keys = sorted({key for spec in queues for bound, key in spec.bindings if bound == name})
+        if exchange is not Exchange.REPLY:
+            rows.append([f"`{name}`", types[name], code(keys)])
+    return table(["Exchange", "Type", "Routing keys"], rows)
+
+
+def queue_table() -> str:
+    """The queues of the default cluster."""
+    topology = Topology()
+    rows = []
+    for kind in QueueKind:
+        spec = topology.queue_spec(Queue(kind, _KEYS.get(kind, "")))
+        arguments = {name: value for name, value in spec.arguments.items() if name != "x-queue-type"}
+        rows.append(
+            [
+                kind.value,
+                f"`{spec.name}`" if spec.name else "named by the broker",
+                str(spec.arguments["x-queue-type"]) + (", exclusive" if spec.exclusive else ", durable"),
+                code(f"{exchange} {key}" for exchange, key in spec.bindings) or "none",
+                code(f"{name}: {value}" for name, value in arguments.items()) or "none",
+            ]
+        )
+    return table(["Kind", "Name", "Type", "Bound to", "Arguments"], rows)
+
+
+# -- settings and commands ------------------------------------------------------------------------------
+
+
+def settings_table() -> str:
+    """All settings, with what their docstrings in ``settings.py`` say."""
+    source = inspect.getsource(Settings)
+    rows = []
+    for name, field in Settings.model_fields.items():
+        found = re.search(rf'^    {name}: [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL)
+        meaning = " ".join(found[1].replace("``", "`").split()) if found else _MEANINGS[name]
+        default = field.default
+        if hasattr(default, "get_secret_value"):
+            default = default.get_secret_value()
+        shown = "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+        rows.append([f"`{name}`", f"`BMESOS_{name.upper()}`", f"`{shown}`" if shown else "none", meaning])
+    return table(["Setting", "Variable", "Default", "Meaning"], rows)
+
+
+_MEANINGS = {
+    "broker_url": "RabbitMQ, for daemons and frameworks: `amqp://user:password@host:5672/`, or `amqps://`.",
+    "store_url": "Redis, for masters and built-in frameworks: `redis://:password@host:6379/0`, or `rediss://`.",
+    "log_level": "`debug`, `info`, `warning` or `error`. Log lines go to stderr.",
+    "log_format": "`text` or `json`.",
+    "agent_beat": "Seconds between two heartbeats of an agent.",
+    "agent_missed": "Heartbeats that an agent may miss in a row before it is unreachable.",
+    "framework_beat": "Seconds between two heartbeats of a framework's process, as the cells expect them.",
+    "framework_missed": "Heartbeats that a framework may miss before it is disconnected.",
+    "offer_timeout": "Seconds after which an unanswered offer ends.",
+    "consumer_check": "Seconds after which a cell looks whether anybody reads an unanswered offer.",
+    "refuse": "Seconds for which a declined offer is hidden, when the framework names no time.",
+    "allocation": "Seconds between two rounds that look at every agent; events are dealt with at once.",
+    "completed": "Ended tasks of each framework that a cell's owner remembers.",
+}
+
+
+def cli_reference() -> str:
+    """Every command with its options."""
+    group: Any = typer.main.get_command(app)
+    parts = ["### Options of every command\n", _options(group.params)]
+    with group.make_context("bmesos", [], resilient_parsing=True, obj=Call()) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            parts.append(f"\n### bmesos {name}\n\n{_paragraphs(command.help)}\n")
+            parts.append(_options(param for param in command.params if param.name not in _COMMON))
+    return "\n".join(part for part in parts if part)
+
+
+_COMMON = {"url", "cluster", "output", "timeout", "help"}
+
+
+def _paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+
+
+def _options(params: Iterable[Any]) -> str:
+    rows = []
+    for param in params:
+        names = [*param.opts, *param.secondary_opts]
+        if param.param_type_name == "argument":
+            names = [param.metavar or param.name]
+        default = param.default
+        known = isinstance(default, (int, float, str)) and not isinstance(default, bool)
+        meaning = (param.help or "").strip() + (f" Default: {default}." if known else "")
+        if param.name not in ("install_completion", "show_completion"):
+            rows.append([code(names), meaning])
+    return table(["Option", "Meaning"], rows) if rows else ""
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "state-machine.md": {"transitions": transitions, "final": final_states},
+    "reference/messages.md": {"messages": message_table, "requests": request_table, "others": other_table},
+    "reference/queues.md": {"exchanges": exchange_table, "queues": queue_table},
+    "reference/settings.md": {"settings": settings_table},
+    "reference/cli.md": {"commands": cli_reference},
+}
+
+
+def filled(path: str) -> str:
+    """A document as it should be. Raises ValueError when a mark is missing."""
+    text = (DOCS / path).read_text(encoding="utf-8")
+    for name, make in PARTS[path].items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        before, mark, rest = text.partition(begin)
+        _, closing, after = rest.partition(end)
+        if not mark or not closing:
+            raise ValueError(f"{path}: {begin} … {end} is missing")
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
+    return text
+
+
+def main() -> None:
+    """Fill in every part."""
+    for path in PARTS:
+        (DOCS / path).write_text(filled(path), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
