@@ -1,0 +1,91 @@
+"""The docs say what the code does: generated tables, names of keys, links, commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from broker_mesos.core.addresses import Exchange, QueueKind
+from broker_mesos.core.messages import REGISTRY
+from broker_mesos.frameworks.batch import records
+from broker_mesos.store import keys
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = load_generator()
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", GENERATOR.PARTS)
+def test_generated_tables_are_what_the_code_says(name: str):
+    assert page(name) == GENERATOR.filled(name), "run: python docs/generate.py"
+
+
+def test_every_message_type_is_listed():
+    text = page("reference/messages.md")
+    ours = [kind for kind in REGISTRY.values() if kind.__module__.startswith("broker_mesos.")]
+    assert len(ours) > 40
+    assert [kind.TYPE for kind in ours if f"| `{kind.TYPE}` |" not in text] == []
+
+
+def test_every_exchange_and_kind_of_queue_is_listed():
+    text = page("reference/queues.md")
+    assert [kind for kind in QueueKind if f"| {kind.value} |" not in text] == []
+    named = [f"bmesos.{exchange.value}" for exchange in Exchange if exchange is not Exchange.REPLY]
+    assert [name for name in named if text.count(f"| `{name}` |") != 2] == []
+
+
+def test_every_key_is_listed():
+    text = page("reference/redis-keys.md")
+    cell = [f"bmesos:{{<cluster>.<cell>}}:{name}" for name in keys.CellKeys._fields]
+    whole = [make("x").replace("{x}", "{<cluster>}") for make in (keys.cells, keys.masters, keys.usage)]
+    batch = ["specs", "jobs", "work", "pending", "claims", "unsettled", "active", "order", "ended", "meta"]
+    batch += [make("<job>") for make in (records.results_key, records.failures_key, records.counts_key)]
+    assert [name for name in [*cell, *whole, *batch] if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path):
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    inside = [target for target in targets if "://" not in target]
+    assert [target for target in inside if not (path.parent / target).exists()] == []
+
+
+def test_decisions_are_short_and_of_one_form():
+    pages = sorted((DOCS / "decisions").glob("*.md"))
+    assert [int(path.name[:4]) for path in pages] == list(range(1, len(pages) + 1))
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 40, path.name
+        for part in ("**Context.**", "**Decision.**", "**Consequences.**"):
+            assert part in text, (path.name, part)
+
+
+def test_the_picture_is_a_picture():
+    root = ElementTree.parse(DOCS / "images" / "architecture.svg").getroot()
+    assert root.tag.endswith("svg")
+    assert any(node.tag.endswith("title") for node in root)
+
+
+def test_the_readme_shows_both_commands_on_its_first_screen():
+    first = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:25])
+    assert "make demo" in first and "make test" in first and "architecture.svg" in first
