@@ -2,15 +2,247 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from tests.simulation.nodes import AgentNode, Node
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-SPAN = (4.0, 30.0)
-"""Virtual seconds within which faults begin."""
+FIRST, LAST = 1.0, 25.0
+"""Virtual seconds between which faults begin."""
+
+Fault = Callable[["World"], tuple[str, float]]
+"""Begins now; returns what it is, and after how many seconds it is over."""
+
+
+def _short(world: World) -> float:
+    return world.rng.choice((0.05, 0.5, 2.0)) * world.rng.uniform(0.5, 1.5)
+
+
+def _long(world: World) -> float:
+    return world.rng.choice((0.2, 1.0, 4.0, 12.0)) * world.rng.uniform(0.5, 1.5)
+
+
+def _note_death(world: World, node: Node) -> None:
+    if isinstance(node, AgentNode):
+        world.agents_died = True
+
+
+def kill(world: World) -> tuple[str, float]:
+    """kill -9, between any two effects."""
+    node, down = world.rng.choice(world.nodes), _long(world)
+    _note_death(world, node)
+    proc = node.proc
+    if proc is None or not proc.alive:
+        return f"{node.name} is not there to be killed", 0.0
+    effects = world.rng.choice((0, world.rng.randint(0, 6), world.rng.randint(0, 60)))
+    proc.doom = effects
+    node.stay_down(down)
+    # It may do nothing for so long.
+    world.loop.after(2.0, proc.die)
+    return f"kill {node.name} after {effects} effects, for {down:.2f} s", 2.0 + down
+
+
+def kill_masters(world: World) -> tuple[str, float]:
+    """All masters at once."""
+    for node in world.masters:
+        node.kill(_short(world))
+    return "kill all masters", 3.0
+
+
+def terminate(world: World) -> tuple[str, float]:
+    """SIGTERM."""
+    node, down = world.rng.choice(world.nodes), _long(world)
+    _note_death(world, node)
+    node.terminate(down)
+    return f"terminate {node.name}, for {down:.2f} s", down + 1.0
+
+
+def pause(world: World) -> tuple[str, float]:
+    """SIGSTOP and SIGCONT."""
+    node, seconds = world.rng.choice(world.nodes), _long(world)
+    world.pause(node, seconds)
+    return f"pause {node.name} for {seconds:.2f} s", seconds
+
+
+def pause_master(world: World) -> tuple[str, float]:
+    """Likewise, for long enough to be replaced."""
+    node, seconds = world.rng.choice(world.masters), world.rng.uniform(4.0, 12.0)
+    world.pause(node, seconds)
+    return f"pause {node.name} for {seconds:.2f} s", seconds
+
+
+def reboot(world: World) -> tuple[str, float]:
+    """A machine restarts."""
+    node, down = world.rng.choice(world.agents), _long(world)
+    _note_death(world, node)
+    node.reboot(down)
+    return f"reboot {node.name}, for {down:.2f} s", down
+
+
+def cut_bus(world: World) -> tuple[str, float]:
+    """A node is cut off from the broker."""
+    node, seconds = world.rng.choice(world.nodes), _long(world)
+    world.cut_bus(node, seconds)
+    return f"cut {node.name} off from the broker for {seconds:.2f} s", seconds
+
+
+def cut_store(world: World) -> tuple[str, float]:
+    """A node is cut off from the store."""
+    node, seconds = world.rng.choice([*world.masters, *world.workers]), _long(world)
+    world.cut_store(node, seconds)
+    return f"cut {node.name} off from the store for {seconds:.2f} s", seconds
+
+
+def reset_connections(world: World) -> tuple[str, float]:
+    """A node's connections to the broker break."""
+    node = world.rng.choice(world.nodes)
+    if node.bus is not None and node.alive:
+        node.bus.sever(lambda: world.rng.uniform(0.0, 0.1))
+    return f"reset the connections of {node.name}", 0.1
+
+
+def restart_broker(world: World) -> tuple[str, float]:
+    """The broker stops and starts."""
+    down = _long(world)
+    if not world.broker.running:
+        return "the broker is down already", 0.0
+    world.broker.stop()
+    world.loop.after(down, world.broker.start)
+    return f"stop the broker for {down:.2f} s", down
+
+
+def wipe_broker(world: World) -> tuple[str, float]:
+    """The broker comes back without its disk."""
+    down = _long(world)
+    if not world.broker.running:
+        return "the broker is down already", 0.0
+    world.broker.stop()
+    world.loop.after(down, world.broker.wipe)
+    return f"wipe the broker, down for {down:.2f} s", down
+
+
+def stop_store(world: World) -> tuple[str, float]:
+    """The store refuses connections."""
+    down = _long(world)
+
+    def start() -> None:
+        world.state.available = True
+
+    world.state.available = False
+    world.loop.after(down, start)
+    return f"stop the store for {down:.2f} s", down
+
+
+def hang_store(world: World) -> tuple[str, float]:
+    """The store answers nothing; what was sent is applied later."""
+    down = _long(world)
+
+    def wake() -> None:
+        world.store_hangs = False
+        world.release_calls()
+
+    world.store_hangs = True
+    world.loop.after(down, wake)
+    return f"pause the store for {down:.2f} s", down
+
+
+def lose_replies(world: World) -> tuple[str, float]:
+    """Connections to the store break after the call was applied."""
+    seconds, share = _long(world), world.rng.choice((0.05, 0.3))
+
+    def end() -> None:
+        world.reply_loss = 0.0
+
+    world.reply_loss = share
+    world.loop.after(seconds, end)
+    return f"lose {share:.0%} of the store's replies for {seconds:.2f} s", seconds
+
+
+def roll_back(world: World) -> tuple[str, float]:
+    """The store goes back to what it was a while ago."""
+    old, ago = world.state.snapshot(), _long(world)
+
+    def restore() -> None:
+        world.forgetful = True
+        world.trace("restore", None)
+        world.state.restore(old)
+
+    world.loop.after(ago, restore)
+    return f"restore the store in {ago:.2f} s as it is now", ago
+
+
+def wipe_store(world: World) -> tuple[str, float]:
+    """The store forgets everything."""
+    world.forgetful = True
+    world.state.wipe()
+    return "wipe the store", 0.0
+
+
+def jump_clock(world: World) -> tuple[str, float]:
+    """A wall clock jumps."""
+    rng = world.rng
+    name, clock = rng.choice(
+        [("store", world.store_clock), *((node.name, node.clock) for node in world.nodes)]
+    )
+    by = rng.choice((-1.0, 1.0)) * rng.choice((0.5, 5.0, 100.0, 3600.0))
+    clock.offset += by
+    return f"the clock of {name} jumps by {by:g} s", 0.0
+
+
+def lose_beats(world: World) -> tuple[str, float]:
+    """Heartbeats get lost."""
+    seconds = _long(world)
+
+    def end() -> None:
+        world.beats_lost = False
+
+    world.beats_lost = True
+    world.loop.after(seconds, end)
+    return f"lose all heartbeats for {seconds:.2f} s", seconds
+
+
+CRASH: tuple[Fault, ...] = (kill, kill, kill, kill_masters, terminate, pause, pause_master, reboot)
+NETWORK: tuple[Fault, ...] = (
+    cut_bus,
+    cut_bus,
+    cut_store,
+    reset_connections,
+    restart_broker,
+    wipe_broker,
+    stop_store,
+    hang_store,
+    lose_replies,
+    jump_clock,
+    lose_beats,
+)
+AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
 def schedule(world: World) -> float:
     """Arrange a seed's faults; returns the time at which the last of them is over."""
-    return 5.0
+    rng = world.rng
+    if world.profile == "calm":
+        kinds, count = (pause,), rng.choice((0, 0, 1))
+    elif world.profile == "crash":
+        kinds, count = CRASH, rng.randint(1, 5)
+    else:
+        kinds, count = (*CRASH, *CRASH, *NETWORK), rng.randint(1, 6)
+        if rng.random() < 0.2:
+            kinds = (*kinds, *AMNESIA, *AMNESIA, *AMNESIA)
+    span = rng.choice((5.0, LAST))
+    healed = 0.0
+
+    def begin(fault: Fault) -> None:
+        text, _ = fault(world)
+        world.faults.append(f"{world.loop.time():.2f}: {text}")
+        world.trace("fault", None, text)
+
+    for _ in range(count):
+        at = rng.uniform(FIRST, span)
+        world.loop.after(at, begin, rng.choice(kinds))
+        # No fault lasts longer.
+        healed = max(healed, at + 20.0)
+    return healed

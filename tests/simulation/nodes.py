@@ -50,7 +50,7 @@ class Node:
         self.cut_bus = False
         self.cut_store = False
         self.starts = 0
-        self.down_until = 0.0
+        self.down_for: float | None = None
         self.finished = False
 
     @property
@@ -58,8 +58,8 @@ class Node:
         return self.proc is not None and self.proc.alive
 
     def start(self) -> None:
-        """Start the next process, unless one runs or it is to stay down for longer."""
-        if self.alive or self.finished or self.world.loop.time() < self.down_until:
+        """Start the next process, unless one runs."""
+        if self.alive or self.finished:
             return
         self.starts += 1
         self.proc = Proc(f"{self.name}#{self.starts}")
@@ -67,18 +67,20 @@ class Node:
         self.world.trace("start", self.proc)
         self.proc.spawn(self.world.loop, self._main(self.proc))
 
+    def stay_down(self, seconds: float) -> None:
+        """Once its process is dead, the next one starts so much later."""
+        self.down_for = seconds
+
     def kill(self, down: float) -> None:
         """kill -9, now; it is started again after a while."""
-        self.down_until = self.world.loop.time() + down
-        self.world.loop.after(down, self.start)
+        self.down_for = down
         if self.proc is not None:
             self.proc.die()
 
     def terminate(self, down: float) -> None:
         """SIGTERM; it is started again after a while."""
         if self.alive and self.proc is not None:
-            self.down_until = self.world.loop.time() + down
-            self.world.loop.after(down, self.start)
+            self.down_for = down
             self.world.loop.call_soon(self.ask_to_stop, context=self.proc.context)
 
     def ask_to_stop(self) -> None:
@@ -90,6 +92,8 @@ class Node:
 
     def _died(self) -> None:
         self.world.trace("dies", self.proc)
+        down, self.down_for = 1.0 if self.down_for is None else self.down_for, None
+        self.world.loop.after(down, self.start)
         if self.bus is not None:
             self.world.cut_off(self.bus)
         self.on_died()
@@ -110,7 +114,6 @@ class Node:
         except Exception as error:
             self.world.violation(f"{proc.name} crashed: {error!r}", error)
         proc.die()
-        self.world.loop.after(1.0, self.start)
 
     async def body(self, proc: Proc, bus: SimBus) -> None:
         """What the process does."""
