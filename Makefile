@@ -56,9 +56,10 @@ test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and 
 bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers
 	$(BIN)/python -m benchmarks.run
 
-format: $(VENV)/.dev  ## format and mend what can be mended
+format: $(VENV)/.dev  ## format, mend what can be mended, fill in the docs' tables
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python docs/generate.py
 
 constraints: $(VENV)/.dev  ## write down the versions that are installed now
 	@{ echo '# The exact set that was tested (`make constraints` writes it anew). Versions only: where they come from is pip'"'"'s business.'; \
