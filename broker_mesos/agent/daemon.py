@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from broker_mesos import failpoints
 from broker_mesos.agent.checkpoint import Journal, Known
 from broker_mesos.agent.effects import (
     AskHello,
@@ -367,6 +368,7 @@ class AgentDaemon:
                     )
                     self._publish(out, message)
                 case Checkpoint(entries):
+                    failpoints.hit("agent.before-checkpoint")
                     try:
                         self._journal.append(entries)
                     except OSError as error:
@@ -375,7 +377,9 @@ class AgentDaemon:
                         unwritten |= {e.task.task_id: why for e in entries if isinstance(e, Known)}
                 case LaunchProcess(spec):
                     if spec.task_id not in unwritten:
+                        failpoints.hit("agent.after-checkpoint")
                         self._containerizer.launch(spec)
+                        failpoints.hit("agent.after-launch")
                 case KillProcess(task_id, grace):
                     self._containerizer.kill(task_id, grace)
                 case Forget(task_id):

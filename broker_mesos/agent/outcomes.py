@@ -53,6 +53,10 @@ class Outcomes:
         """All that no cell has committed."""
         return [outcome.status for outcome in self._by_task.values() if not outcome.acknowledged]
 
+    def kept(self) -> list[TaskStatus]:
+        """The acknowledged ones that are not forgotten yet, the latest last."""
+        return [outcome.status for outcome in self._by_task.values() if outcome.acknowledged]
+
     def acknowledge(self, uuids: Iterable[str], now: float) -> list[str]:
         """These are committed; returns the tasks of those that were not acknowledged before."""
         tasks = []

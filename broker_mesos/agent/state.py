@@ -46,6 +46,8 @@ time when a master appears, while a flood of them would."""
 DEBOUNCE = 1.0
 """Seconds between two registrations at least."""
 NEVER = float("inf")
+MOST_RECOVERED = 2_000
+"""Acknowledged outcomes that a registration names in a recovery, the latest ones."""
 ROOM = MAX_BODY - 64 * 1024
 """Bytes of statuses or of a list in one message."""
 
@@ -77,6 +79,8 @@ class AgentState:
         self._listening = False
         self._attempt = ""
         self._attempted_at = -NEVER
+        self._recover = False
+        """The next registration goes to a cell whose store may have lost something."""
         self._register_at = NEVER
         self._repeat_at = NEVER
         self._repeat_delay = REPEAT_FIRST
@@ -167,14 +171,19 @@ class AgentState:
             boot_id=self._boot_id,
             cells=self.cells,
             highest_term=self.highest_term,
-            list=self.task_list(),
+            list=self.task_list(everything=self._recover),
         )
         return [Publish(addresses.updates(self.cell), message, mandatory=True)]
 
-    def task_list(self) -> AgentList:
-        """All that runs and every unacknowledged outcome; without ornaments if it would not fit."""
+    def task_list(self, *, everything: bool = False) -> AgentList:
+        """All that runs and every unacknowledged outcome; without ornaments if it would not fit.
+
+        ``everything``: acknowledged outcomes too, for a cell whose store may have lost them.
+        """
         tasks = [task.listed() for task in self.tasks.values()]
         outcomes = self.outcomes.unacknowledged()
+        if everything:
+            outcomes += self.outcomes.kept()[-MOST_RECOVERED:]
         whole = AgentList(applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes))
         if len(tasks) + len(outcomes) < 100 or len(whole.__pydantic_serializer__.to_json(whole)) < ROOM:
             return whole
@@ -216,6 +225,7 @@ class AgentState:
             case Reregister():
                 recent = now.mono < self._attempted_at + DEBOUNCE
                 if self.session and (message.session == self.session or not (message.session or recent)):
+                    self._recover = message.recover
                     effects += self._register_soon(now)
             case ListTasks():
                 if self.session and message.session == self.session:
@@ -233,6 +243,7 @@ class AgentState:
         self._drop_session()
         self.session = message.session
         self.applied = 0
+        self._recover = False
         self._interval = max(0.05, message.heartbeat_interval)
         self._beat_at = now.mono
         self.outcomes.restart(now.mono)

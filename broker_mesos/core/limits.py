@@ -32,5 +32,8 @@ class Limits:
     resend_at_most: float = 600.0
     tombstone: float = 8 * 86_400.0
     """How long a torn down framework's id stays refused: as long as its queues could live."""
+    agents_lost_at_once: float = 0.05
+    """The part of a cell's agents (at least one) that may be declared unreachable within an agent beat:
+    when many vanish together, it is more likely the network than the machines."""
     completed: int = 1_000
     """Completed tasks kept for each framework, in the owner's memory."""

@@ -324,6 +324,8 @@ class Reregister(Message):
     TYPE = "REREGISTER"
     session: str = ""
     message: str = ""
+    recover: bool = False
+    """The store may have lost something: the list shall name acknowledged outcomes too, as far as known."""
 
 
 @register

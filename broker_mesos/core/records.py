@@ -23,6 +23,9 @@ class AgentState(StrEnum):
 
     REGISTERED = "registered"
     UNREACHABLE = "unreachable"
+    GONE = "gone"
+    """An operator has said that it never comes back: its tasks have ended. If it does come back, whatever
+    still runs on it is killed."""
 
 
 class AgentRecord(Part):
@@ -39,6 +42,8 @@ class AgentRecord(Part):
     boot_id: str = ""
     registered_at: float = 0.0
     unreachable_at: float | None = None
+    listed: bool = True
+    """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
 
 
 class FrameworkState(StrEnum):

@@ -559,3 +559,17 @@ def test_an_agent_that_lends_less_than_before_takes_nothing_until_enough_has_end
     agent.exited("t2")
     agent.command(launch(second, 3, task("t5", "cpus:1")))
     assert agent.launched == ["t1", "t2", "t5"]
+
+
+def test_registration_in_a_recovery_names_acknowledged_outcomes_too(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, "t1"))
+    agent.exited("t1")
+    [status] = agent.statuses()
+    agent.command(AcknowledgeStatuses(uuids=(status.uuid,)))
+    agent.now += 10
+    [message] = messages(agent.command(Reregister(recover=True)), RegisterAgent)
+    assert message.list.outcomes == (status,)
+    session = agent.registered(message.attempt)
+    agent.now += 10
+    [message] = messages(agent.command(Reregister(session=session)), RegisterAgent)
+    assert message.list.outcomes == ()

@@ -48,6 +48,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     if agent is not None and agent.session and agent.attempt == call.attempt:
         out.hint(to, _registered(state, agent))
         return
+    was_gone = agent is not None and agent.state is AgentState.GONE
     if agent is None:
         agent = Agent(call.agent)
         agent.registered_at = now.wall
@@ -65,7 +66,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     state.changed[ident] = None
     out.touch(Kind.AGENTS, ident)
     out.send(to, _registered(state, agent))
-    _reconcile(state, agent, call.list, out, now)
+    _reconcile(state, agent, call.list, out, now, adopting=not was_gone)
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
 
@@ -87,6 +88,7 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
     agent.heard = now.mono
     if not agent.listed:
         agent.listed = True
+        out.touch(Kind.AGENTS, agent.ident)
         state.changed[agent.ident] = None
     _reconcile(state, agent, call.list, out, now)
     for task in _missing(agent, call.list):
@@ -95,9 +97,15 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
             tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
 
 
-def _reconcile(state: CellState, agent: Agent, listing: AgentList, out: Outlet, now: Instant) -> None:
-    """Take in what an agent says of the tasks in its list. What is not in it, the caller judges."""
+def _reconcile(
+    state: CellState, agent: Agent, listing: AgentList, out: Outlet, now: Instant, *, adopting: bool = True
+) -> None:
+    """Take in what an agent says of the tasks in its list. What is not in it, the caller judges. Tasks that
+    the cell does not know are adopted, unless their end is known (or all of the agent's were ended)."""
     for status in listing.outcomes:
+        if not adopting and status.task_id not in state.tasks:
+            out.acknowledge(agent.ident, status.uuid)
+            continue
         tasks.on_status(state, agent.ident, status, out, now)
     for listed in listing.tasks:
         task = state.tasks.get(listed.task_id)
@@ -107,7 +115,7 @@ def _reconcile(state: CellState, agent: Agent, listing: AgentList, out: Outlet, 
                 framework.state is FrameworkState.TORN_DOWN
                 or any(done.task_id == listed.task_id for done in framework.completed)
             )
-            if ended:
+            if ended or not adopting:
                 out.kill(agent, listed.task_id)
                 continue
             if not agent.free.contains(listed.resources):
@@ -236,22 +244,54 @@ def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet,
 
 
 def ask_for_lists(state: CellState, out: Outlet) -> None:
-    """In a recovery: every agent of the cell is asked what runs on it."""
+    """In a recovery: every agent is asked to register anew, with all that it remembers. Its resources are
+    offered again once it has."""
     for agent in state.agents.values():
-        if agent.session and not agent.listed:
-            out.hint(addresses.commands(agent.ident), ListTasks(session=agent.session))
+        if agent.listed:
+            continue
+        out.touch(Kind.AGENTS, agent.ident)
+        if agent.session:
+            message = Reregister(message="the cell recovers what its store may have lost", recover=True)
+            out.hint(addresses.commands(agent.ident), message)
 
 
 def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
     """Declare the agents unreachable that have missed their beats. Silence counts from the moment at which
-    this owner could hear at all."""
-    patience = state.limits.agent_beat * state.limits.agent_missed
+    this owner could hear at all, and not all of them vanish at once."""
+    limits = state.limits
+    patience = limits.agent_beat * limits.agent_missed
+    while state.lost_at and state.lost_at[0] <= now.mono - limits.agent_beat:
+        state.lost_at.popleft()
+    allowed = max(1, int(len(state.agents) * limits.agents_lost_at_once)) - len(state.lost_at)
     for agent in list(state.agents.values()):
         if agent.state is not AgentState.REGISTERED:
             continue
         since = state.judge_since if agent.heard is None else max(agent.heard, state.judge_since)
         if now.mono - since > patience:
+            if allowed <= 0:
+                return
+            allowed -= 1
+            state.lost_at.append(now.mono)
             unreachable(state, agent, f"its agent was not heard of for {patience:g} s", out, now)
+
+
+def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
+    """An operator says that an agent never comes back: its tasks have ended, for everybody."""
+    agent = state.agents.get(agent_id)
+    if agent is None or agent.state is AgentState.GONE:
+        return
+    offers.end_all(state, list(agent.offers.values()), out)
+    state.set_agent(agent, agent.info, AgentState.GONE)
+    agent.session = ""
+    agent.attempt = ""
+    agent.unreachable_at = now.wall
+    out.touch(Kind.AGENTS, agent.ident)
+    for task in list(agent.tasks.values()):
+        if not task.state.terminal:
+            message = "an operator has marked its agent as gone"
+            reason = Reason.AGENT_REMOVED_BY_OPERATOR
+            tasks.end(state, task, TaskState.GONE_BY_OPERATOR, reason, message, out, now)
+    _tell_frameworks(state, agent, "an operator has marked it as gone", out)
 
 
 def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Instant) -> None:
@@ -265,7 +305,22 @@ def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Inst
     for task in list(agent.tasks.values()):
         if not task.state.terminal:
             tasks.end(state, task, TaskState.UNREACHABLE, Reason.AGENT_REMOVED, why, out, now)
+    _tell_frameworks(state, agent, why, out)
+
+
+def _tell_frameworks(state: CellState, agent: Agent, why: str, out: Outlet) -> None:
     for framework in state.frameworks.values():
         if framework.state is FrameworkState.SUBSCRIBED:
             failure = Failure(agent_id=agent.ident, message=why)
             out.hint(addresses.events(framework.ident), failure)
+
+
+def forget_gone(state: CellState, out: Outlet, now: Instant) -> None:
+    """Agents that were marked as gone leave the books when nothing of them can come back any more."""
+    for agent in list(state.agents.values()):
+        if (
+            agent.state is AgentState.GONE
+            and now.wall - (agent.unreachable_at or 0.0) >= state.limits.tombstone
+        ):
+            state.remove_agent(agent)
+            out.touch(Kind.AGENTS, agent.ident)

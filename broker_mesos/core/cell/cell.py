@@ -61,7 +61,14 @@ class KillByHand:
     task_id: str
 
 
-Input = Message | ConsumersCounted | OffersReturned | Reconnected | KillByHand
+@dataclass(frozen=True, slots=True)
+class GoneByHand:
+    """An operator says that an agent never comes back."""
+
+    agent_id: str
+
+
+Input = Message | ConsumersCounted | OffersReturned | Reconnected | KillByHand | GoneByHand
 
 
 class Cell:
@@ -83,7 +90,6 @@ class Cell:
         self._next_number = 1 + max((entry.number for entry in snapshot.outbox), default=0)
         # Numbers must also pass those that earlier terms' receivers may have seen; the term is in the id.
         self._last_batch = now.mono
-        self._recovering = snapshot.recovering
 
     @property
     def number(self) -> int:
@@ -98,8 +104,7 @@ class Cell:
     def begin(self) -> Decision:
         """The first decision of a term: in a recovery, every agent is asked for its list."""
         out = self._outlet()
-        if self._recovering:
-            agents.ask_for_lists(self.state, out)
+        agents.ask_for_lists(self.state, out)
         return self._close(out)
 
     def decide(self, inputs: Sequence[Input], now: Instant) -> Decision:
@@ -112,6 +117,7 @@ class Cell:
         if batch:
             self._last_batch = now.mono
             agents.check_silence(self.state, out, now)
+            agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
         if batch or self.state.reconsider or self.state.changed:
             allocate(self.state, self.policy, out, now, everything=batch)
@@ -164,5 +170,7 @@ class Cell:
                 task = state.tasks.get(each.task_id)
                 if task is not None:
                     kill(state, task, out)
+            case GoneByHand():
+                agents.gone(state, each.agent_id, out, now)
             case _:
                 raise InvalidMessage(f"{each.TYPE} is not for a cell")

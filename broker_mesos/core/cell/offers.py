@@ -104,6 +104,8 @@ def _drop(
     now: Instant,
 ) -> None:
     """An accept of ended offers. Of a repeat, the tasks that the first one launched are passed over."""
+    if not state.is_sure(now.mono):
+        return  # it may have been launched before the store lost it; SETTLE will tell when the lists are in
     for info in call.tasks:
         if _came_from(state, framework, info.task_id, call.offer_ids):
             continue
@@ -143,6 +145,8 @@ def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet,
         if offer is not None and offer.framework is framework:
             state.end_offer(offer)
         status = _known_status(state, framework, task_id, now)
+        if status is None and not state.is_sure(now.mono):
+            continue  # asked again later, when all lists are in
         if status is None:
             status = tasks.made_status(
                 state,

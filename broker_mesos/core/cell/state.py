@@ -104,6 +104,7 @@ class Agent:
             boot_id=self.boot_id,
             registered_at=self.registered_at,
             unreachable_at=self.unreachable_at,
+            listed=self.listed,
         )
 
 
@@ -310,6 +311,11 @@ class CellState:
         self.reconsider = True
         """Look at all agents in the next allocation."""
         self.rotation = 0
+        self.unsure_until = 0.0
+        """Monotonic time until which a task that this cell does not know may all the same exist: in a
+        recovery, while agents may still be silent."""
+        self.lost_at: deque[float] = deque()
+        """When agents were declared unreachable, of late."""
         self.hinted: dict[str, float] = {}
         """When agents without a session were last asked to register."""
         self._minted = 0
@@ -348,6 +354,12 @@ class CellState:
         if agent.state is AgentState.REGISTERED:
             self.total -= agent.info.resources.counted()
         del self.agents[agent.ident]
+
+    def is_sure(self, now: float) -> bool:
+        """Whether a task that this cell does not know surely does not exist."""
+        return now >= self.unsure_until and all(
+            agent.listed for agent in self.agents.values() if agent.state is AgentState.REGISTERED
+        )
 
     def add_framework(self, info: FrameworkInfo) -> Framework:
         """A new framework."""
@@ -471,6 +483,8 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
     """A cell as the store holds it, for its new owner at monotonic time ``now``."""
     state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
     state.judge_since = now
+    if snapshot.recovering:
+        state.unsure_until = now + limits.agent_beat * limits.agent_missed
     for body in snapshot.agents.values():
         stored = AgentRecord.model_validate_json(body)
         agent = Agent(stored.info)
@@ -481,7 +495,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.boot_id = stored.boot_id
         agent.registered_at = stored.registered_at
         agent.unreachable_at = stored.unreachable_at
-        agent.listed = not snapshot.recovering
+        agent.listed = stored.listed and not snapshot.recovering
         state.add_agent(agent)
     known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
     # A hash has no order; ties in the fair share go by age, under every owner.

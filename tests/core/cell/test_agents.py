@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import Reconnected
+from broker_mesos.core.cell.cell import GoneByHand, Reconnected
 from broker_mesos.core.messages import (
+    Accept,
+    Acknowledge,
     AcknowledgeStatuses,
     AgentHeartbeat,
     AgentInfo,
@@ -21,6 +23,7 @@ from broker_mesos.core.messages import (
     ListTasks,
     RegisterAgent,
     Reregister,
+    Settle,
     UnregisterAgent,
     UpdateStatuses,
 )
@@ -224,14 +227,18 @@ def test_running_task_that_is_known_to_have_ended_is_killed(bench):
 
 def test_recovering_cell_offers_an_agent_only_after_its_list(bench):
     bench.take_over(term=8, recovering=True)
-    assert [each.session for each in of(bench.said[-2:], ListTasks)] == [bench.session("a1")]
+    (asked,) = of(bench.said[-1:], Reregister)
+    assert asked.recover
     bench.framework("f2")
     assert not bench.state.offers
-    listed = AgentListed(
-        agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1, tasks=(running(),))
-    )
-    (offer,) = offers_in(bench.decide(listed))
+    bench.take_over(term=9)  # the recovery outlives the owner who began it
+    bench.framework("f2")
+    assert not bench.state.offers
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    (offer,) = offers_in(said)
     assert str(offer.resources) == "cpus:3;mem:3072"
+    bench.take_over(term=10)
+    assert bench.state.agents["a1"].listed
 
 
 def test_command_that_was_lost_shows_in_the_heartbeats(bench):
@@ -319,3 +326,49 @@ def test_good_bye_of_an_earlier_session_changes_nothing(bench):
     call = UnregisterAgent(agent_id="a1", session="older", list=AgentList())
     bench.decide(call)
     assert bench.session("a1")
+
+
+def test_recovering_cell_drops_no_claim_before_every_list_is_in(bench):
+    bench.take_over(term=8, recovering=True)
+    settle = Settle(framework_id="f1", claims=(("t9", "o1"),))
+    accept = Accept(framework_id="f1", offer_ids=("o1",), tasks=(task("t9", "cpus:1;mem:1"),))
+    assert updates_in(bench.decide(settle, accept)) == []
+    bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running("t9"),)))
+    (status,) = updates_in(bench.decide(settle))
+    assert (status.task_id, status.state) == ("t9", TaskState.RUNNING)
+    bench.wait(26, agents=True)
+    settle = Settle(framework_id="f1", claims=(("t10", "o1"),))
+    assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
+
+
+def test_many_agents_are_not_declared_unreachable_at_once():
+    bench = Bench()
+    for number in range(40):
+        bench.agent(f"a{number}", "cpus:1;mem:64")
+    bench.wait(26.5)
+    silent = [each for each in bench.state.agents.values() if each.state is AgentState.UNREACHABLE]
+    assert len(silent) == 2
+    bench.wait(100)
+    assert all(each.state is AgentState.UNREACHABLE for each in bench.state.agents.values())
+
+
+def test_tasks_of_an_agent_that_is_marked_gone_end_for_everybody(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    bench.wait(27)
+    (status,) = updates_in(bench.decide(GoneByHand("a1")))
+    assert (status.task_id, status.state) == ("t1", TaskState.GONE_BY_OPERATOR)
+    assert not bench.state.agents["a1"].used
+    assert updates_in(bench.decide(GoneByHand("a1"))) == []
+
+
+def test_agent_that_was_marked_gone_and_comes_back_has_its_old_tasks_killed(bench):
+    bench.report("a1", "t1", TaskState.RUNNING)
+    bench.decide(GoneByHand("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
+    bench.take_over(term=8)
+    old = bench.status("a1", "t0", TaskState.FINISHED)
+    listing = AgentList(tasks=(running(),), outcomes=(old,))
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=listing)
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+    assert updates_in(said) == []
+    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    assert [str(each.resources) for each in offers_in(said)] == ["cpus:4;mem:4096"]
