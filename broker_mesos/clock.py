@@ -8,11 +8,15 @@ import uuid
 
 
 class SystemClock:
-    """The machine's clocks (see ``broker_mesos.ports.Clock``)."""
+    """The machine's clocks (see ``broker_mesos.ports.Clock``). ``offset``: seconds that its calendar is
+    wrong by, for tests of just that."""
+
+    def __init__(self, offset: float = 0.0) -> None:
+        self._offset = offset
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return time.time()
+        return time.time() + self._offset
 
     def monotonic(self) -> float:
         """The same scale as the event loop's ``time()``."""

@@ -41,7 +41,9 @@ from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreSta
 
 log = structlog.get_logger(__name__)
 
-CLOCK = SystemClock()
+# Two things that tests pretend of a machine: its calendar is wrong, it was started anew.
+CLOCK = SystemClock(float(os.environ.get("BMESOS_CLOCK_OFFSET") or 0))
+BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
 LOCAL_RESOURCES = Resources.parse("cpus:4;mem:4096")
 
 
@@ -112,13 +114,13 @@ def build_agent(
         agent_id=agent_id,
         version=__version__,
         pid=os.getpid(),
-        boot_id=probe.boot_id(),
+        boot_id=BOOT_ID or probe.boot_id(),
         usage=lambda: probe.measure(work_dir),
         disk_percent=lambda: probe.disk_percent(work_dir),
     )
     return AgentDaemon(
         bus,
-        lambda on_events: ProcessContainerizer(work_dir, on_events),
+        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID),
         FileCheckpoint(work_dir),
         CLOCK,
         new_id,
@@ -129,7 +131,7 @@ def build_agent(
 
 def build_batch(settings: Settings, bus: Bus, records: Records) -> BatchWorker:
     """A worker of the batch framework."""
-    limits = BatchSettings(offer_timeout=settings.offer_timeout)
+    limits = BatchSettings(offer_timeout=settings.offer_timeout, sweep_interval=settings.offer_timeout / 2)
     return BatchWorker(bus, records, CLOCK, new_id, random.Random(), limits)
 
 

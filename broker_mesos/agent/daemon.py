@@ -29,7 +29,7 @@ from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.state import AgentState
 from broker_mesos.core.addresses import Queue, QueueKind, dead, operator_master
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import AgentInfo, Message, Part, UpdateStatuses, Usage, decode
+from broker_mesos.core.messages import MAX_BODY, AgentInfo, Message, Part, UpdateStatuses, Usage, decode
 from broker_mesos.core.operator import Hello, HelloAnswer, ReadFile, Request
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
@@ -271,7 +271,9 @@ class AgentDaemon:
         log.warning("a command goes to the dead letters", type=delivery.type, reason=reason)
         headers = {"reason": reason[:500], "from": f"agent.{self.state.info.agent_id}"}
         message_id = delivery.message_id or self._new_id()
-        self._publish(Outgoing(dead(), delivery.type, delivery.body, message_id, headers=headers), None)
+        # Of what nobody may send, the beginning is enough to tell where it came from.
+        body = delivery.body if len(delivery.body) <= MAX_BODY else delivery.body[:65_536]
+        self._publish(Outgoing(dead(), delivery.type, body, message_id, headers=headers), None)
 
     def _on_container_events(self, events: Sequence[ContainerEvent]) -> None:
         if self._state is None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from broker_mesos import failpoints
 from broker_mesos.core.addresses import Address, Exchange
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.ports import Bus, Outgoing
@@ -50,6 +51,7 @@ class Outbox:
             self._on_failure()
         else:
             self._confirmed.append(number)
+            failpoints.hit("outbox.confirmed")
         self._changed.set()
 
     def take_confirmed(self) -> list[int]:

@@ -9,11 +9,13 @@ from collections.abc import Coroutine, Sequence
 
 import structlog
 
+from broker_mesos import failpoints
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.cell.cell import (
     Cell,
     ConsumersCounted,
+    GoneByHand,
     Input,
     KillByHand,
     OffersReturned,
@@ -22,8 +24,15 @@ from broker_mesos.core.cell.cell import (
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import Message, Part, decode
-from broker_mesos.core.operator import GetCell, KillTask, KillTaskAnswer, Request
+from broker_mesos.core.messages import MAX_BODY, Message, Part, decode
+from broker_mesos.core.operator import (
+    AgentGone,
+    GetCell,
+    KillTask,
+    KillTaskAnswer,
+    MarkAgentGone,
+    Request,
+)
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.master.outbox import LIMIT, Outbox
@@ -171,6 +180,13 @@ class Term:
                 self._inputs.append(KillByHand(request.task_id))
                 self._wake.set()
                 return KillTaskAnswer(known=True)
+            case MarkAgentGone():
+                agent = self.cell.state.agents.get(request.agent_id)
+                if agent is None:
+                    return AgentGone(known=False)
+                self._inputs.append(GoneByHand(request.agent_id))
+                self._wake.set()
+                return AgentGone(known=True, tasks=sum(not t.state.terminal for t in agent.tasks.values()))
         raise InvalidMessage(f"{request.TYPE} is not for a cell")
 
     async def _renew(self) -> None:
@@ -257,11 +273,15 @@ class Term:
         letter = Outgoing(
             to=addresses.dead(),
             type=delivery.type,
-            body=delivery.body,
+            # Of what nobody may send, the beginning is enough to tell where it came from.
+            body=delivery.body if len(delivery.body) <= MAX_BODY else delivery.body[:65_536],
             message_id=delivery.message_id or self._new_id(),
+            mandatory=True,
             headers={"reason": reason[:500], "from": f"cell.{self.cell.number}"},
         )
-        await self._bus.publish(letter)
+        await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
+        if not await self._bus.publish(letter):
+            raise BusUnavailable("there is no queue of dead letters")
         self._consumer.acknowledge([delivery])
         self._tries.pop(delivery.message_id, None)
 
@@ -271,10 +291,14 @@ class Term:
         # Confirmed entries ride along with the next commit; on an idle cell, with the next renewal's.
         idle_trim = self.outbox.has_confirmed and self._clock.monotonic() - self._renewed >= RENEW_EVERY / 2
         if decision.commits or idle_trim:
+            failpoints.hit("term.before-commit")
             await self._commit_now(decision)
+            failpoints.hit("term.after-commit")
         if deliveries:
             self._consumer.acknowledge(deliveries)
+            failpoints.hit("term.after-acknowledge")
         self.outbox.publish(decision.outbox)
+        failpoints.hit("term.after-publish")
         for hint in decision.hints:
             self._publish_hint(hint)
         for framework_id in decision.count_consumers:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from broker_mesos import failpoints
 from broker_mesos.core.messages import Offer, TaskStatus
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.claims import task_info
@@ -30,6 +31,7 @@ class BatchScheduler(Scheduler):
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
         timeout, never a task that nobody knows."""
+        failpoints.hit("batch.before-claim")
         try:
             claimed = await self._store.claim(offers)
         except StoreUnavailable as error:
@@ -38,6 +40,7 @@ class BatchScheduler(Scheduler):
             log.warning("offers declined, the store does not answer", error=str(error))
             driver.decline(offers, MISFIT_FILTER)
             return
+        failpoints.hit("batch.after-claim")
         demand = claimed.demand
         if demand is None and not claimed.pending:
             try:
@@ -52,7 +55,8 @@ class BatchScheduler(Scheduler):
         for offer in offers:
             launches = claimed.launches.get(offer.offer_id)
             if launches:
-                driver.accept(offer, [task_info(launch) for launch in launches], refuse)
+                accepted = driver.accept(offer, [task_info(launch) for launch in launches], refuse)
+                accepted.add_done_callback(lambda _: failpoints.hit("batch.after-accept"))
             else:
                 unused.append(offer)
         if unused:
@@ -61,7 +65,9 @@ class BatchScheduler(Scheduler):
     async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
         """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited
         out by the driver."""
+        failpoints.hit("batch.before-apply")
         applied = await self._store.apply(statuses)
+        failpoints.hit("batch.after-apply")
         for task_id, agent_id in applied.kills:
             driver.kill(task_id, agent_id)
         if applied.demand is not None:

@@ -1,0 +1,104 @@
+"""Places at which a test makes this process die or freeze, chosen by environment variables.
+
+``BMESOS_FAILPOINTS='term.before-commit=kill@5'`` sends this process SIGKILL when it comes to that place for
+the fifth time; ``=stop@5`` sends SIGSTOP, so that it goes on from there after a SIGCONT. Several are separated
+by commas.
+
+``BMESOS_FAILPOINTS_DIR`` names a folder in which a running test asks for the same: a file there that has a
+point's name and holds ``kill@5`` counts from when it appears. Of the processes that look into the folder the
+first to come that far renames it to ``NAME.PID``, and is struck.
+
+With neither variable set, a place costs one look into an empty dict.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from broker_mesos.errors import InvalidInput
+
+VARIABLE = "BMESOS_FAILPOINTS"
+FOLDER = "BMESOS_FAILPOINTS_DIR"
+
+POINTS = frozenset(
+    {
+        "term.before-commit",
+        "term.after-commit",
+        "term.after-acknowledge",
+        "term.after-publish",
+        "outbox.confirmed",
+        "batch.before-claim",
+        "batch.after-claim",
+        "batch.after-accept",
+        "batch.before-apply",
+        "batch.after-apply",
+        "agent.before-checkpoint",
+        "agent.after-checkpoint",
+        "agent.after-launch",
+    }
+)
+"""All of them: a misspelt one would make a test pass that tests nothing."""
+
+_ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+_armed: dict[str, tuple[signal.Signals, int] | None] = {}
+"""What to do, and at the how manieth hit; None: ask the folder."""
+_hits: dict[str, int] = {}
+_folder = Path()
+
+
+def arm(text: str, folder: str = "") -> None:
+    """Set the failpoints anew. Raises InvalidInput."""
+    global _folder
+    _armed.clear()
+    _hits.clear()
+    if folder:
+        _folder = Path(folder)
+        _armed.update(dict.fromkeys(POINTS))
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, _, deed = part.partition("=")
+        if name not in POINTS:
+            raise InvalidInput(f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}")
+        _armed[name] = _deed(deed)
+
+
+def hit(name: str) -> None:
+    """This process has come to the place ``name``."""
+    if name in _armed:
+        _count(name)
+
+
+def _count(name: str) -> None:
+    deed = _armed[name]
+    asked = deed is None
+    if deed is None:
+        try:
+            deed = _deed((_folder / name).read_text())
+        except FileNotFoundError:
+            _hits.pop(name, None)
+            return
+    number, wanted = deed
+    _hits[name] = _hits.get(name, 0) + 1
+    if _hits[name] < wanted:
+        return
+    if asked:
+        del _hits[name]
+        try:
+            (_folder / name).rename(_folder / f"{name}.{os.getpid()}")
+        except FileNotFoundError:
+            return  # another process came first
+    else:
+        del _armed[name]
+    os.kill(os.getpid(), number)
+
+
+def _deed(text: str) -> tuple[signal.Signals, int]:
+    action, _, count = text.partition("@")
+    if action not in _ACTIONS or not (count or "1").isdecimal():
+        raise InvalidInput(f"{VARIABLE}: {text!r}: write kill@COUNT or stop@COUNT")
+    return _ACTIONS[action], int(count or "1")
+
+
+arm(os.environ.get(VARIABLE, ""), os.environ.get(FOLDER, ""))
