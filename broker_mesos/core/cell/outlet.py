@@ -116,7 +116,10 @@ class Outlet:
         """Turn what was gathered into messages and writes. Launches go before kills: a kill in the same
         batch is always the later word."""
         for agent_id, launches in self._launches.items():
-            self._send_launches(self._state.agents[agent_id], launches)
+            # Later in the batch its agent may have left, or the task may have ended.
+            agent = self._state.agents.get(agent_id)
+            if agent is not None and agent.session:
+                self._send_launches(agent, launches)
         for agent_id, kills in self._kills.items():
             agent = self._state.agents.get(agent_id)
             if agent is not None and agent.session:
@@ -134,14 +137,16 @@ class Outlet:
         return self.decision
 
     def _send_launches(self, agent: Agent, launches: dict[str, str]) -> None:
-        if not agent.session:
-            return
-        for chunk in _chunks(launches.items()):
+        tasks = self._state.tasks
+        living = [
+            each
+            for each in launches.items()
+            if (task := tasks.get(each[0])) is not None and not task.state.terminal
+        ]
+        for chunk in _chunks(living):
             number = self._number(agent)
             for task_id, _ in chunk:
-                task = self._state.tasks.get(task_id)
-                if task is not None:
-                    task.number = number
+                tasks[task_id].number = number
             # The launches are JSON already, stored as such; joining them spares decoding and encoding.
             head = f'{{"session":"{agent.session}","number":{number},"launches":['
             body = head + ",".join(launch for _, launch in chunk) + "]}"

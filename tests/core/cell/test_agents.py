@@ -322,6 +322,21 @@ def test_agent_that_leaves_and_does_not_return_is_unreachable_in_the_end(bench):
     assert [each.state for each in updates_in(bench.wait(27))] == [TaskState.UNREACHABLE]
 
 
+def test_launch_of_the_batch_in_which_its_agent_leaves_is_dropped_and_never_sent(bench):
+    bench.report("a1", "t1", TaskState.FINISHED)
+    (offer,) = bench.state.offers.values()
+    accept = Accept(
+        framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task("t2", "cpus:1;mem:1"),), refuse_seconds=0
+    )
+    goodbye = UnregisterAgent(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1))
+    agent = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:4;mem:4096"))
+    said = bench.decide(accept, goodbye, RegisterAgent(agent=agent, attempt="2", cells=1))
+    assert [(each.task_id, each.state) for each in updates_in(said)] == [("t2", TaskState.DROPPED)]
+    assert not of(said, LaunchTasks)
+    bench.decide(UnregisterAgent(agent_id="a1", session=bench.session("a1"), list=AgentList()))
+    assert not bench.state.agents
+
+
 def test_good_bye_of_an_earlier_session_changes_nothing(bench):
     call = UnregisterAgent(agent_id="a1", session="older", list=AgentList())
     bench.decide(call)
