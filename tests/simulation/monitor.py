@@ -61,7 +61,7 @@ class Monitor:
         self.highest: Counter[str] = Counter()
         self.claimed: Counter[int] = Counter()
         self.committed_ends: set[str] = set()
-        self.ends_heard: dict[str, TaskState] = {}
+        self.ends_heard: dict[tuple[str, str], TaskState] = {}
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -181,13 +181,16 @@ class Monitor:
         """A framework's callback got a status."""
         world = self.world
         world.trace("heard", node.proc, status.task_id, status.state)
-        ended = self.ends_heard.get(status.task_id)
         if status.state is TaskState.UNKNOWN or world.forgetful:
             return
+        # What was delivered to another process of the framework may be heard late; an end is an end for all.
+        assert node.proc is not None
+        ended = self.ends_heard.get(("" if status.state.terminal else node.proc.name, status.task_id))
         if ended is not None and status.state is not ended:
             world.violation(f"I5: {node.name} hears that {status.task_id} is {status.state} after {ended}")
         if status.state.terminal:
-            self.ends_heard[status.task_id] = status.state
+            for whose in ("", node.proc.name):
+                self.ends_heard[whose, status.task_id] = status.state
             if status.state is TaskState.FINISHED and not self.executions.get(status.task_id):
                 world.violation(f"{status.task_id} is said to have finished, and never ran")
 

@@ -35,6 +35,9 @@ class Connection:
         self.client_open = True
         self.server_open = True
         self.consumers: list[SimConsumer] = []
+        """At the broker."""
+        self.readers: list[SimConsumer] = []
+        """In the process."""
         self.waiting: dict[asyncio.Future[Any], None] = {}
         self._world = link.world
         self._last = [0.0, 0.0]
@@ -90,7 +93,7 @@ class Connection:
                 if not future.done():
                     future.set_exception(error)
                     future.exception()
-            for consumer in list(self.consumers):
+            for consumer in self.readers:
                 consumer.lost(reason)
             self.link.went_down(reason)
 
@@ -183,6 +186,8 @@ class SimConsumer(MemoryConsumer):
         super().__init__(bus.world.broker, queue, bus, prefetch)  # type: ignore[arg-type]
         self._inbox = Inbox()
         self._connection = connection
+        connection.consumers.append(self)
+        connection.readers.append(self)
         self._proc = bus.proc
         self._world = bus.world
         self._gone = False
@@ -242,6 +247,7 @@ class SimConsumer(MemoryConsumer):
         if self._closed:
             return
         self._closed = True
+        self._connection.readers.remove(self)
         self.lost("it was closed")
         if self._connection.client_open:
             try:
@@ -385,7 +391,6 @@ class SimBus:
             def begin(connection: Connection = connection) -> SimConsumer:
                 found = self.world.broker.declare_queue(spec)
                 consumer = SimConsumer(found, self, prefetch, connection)
-                connection.consumers.append(consumer)
                 found.consumers.append(consumer)
                 # Its first deliveries follow the answer.
                 self.world.loop.call_soon(found.serve, context=self.world.loop.world.context)

@@ -76,6 +76,7 @@ class World:
         self.loop.on_error = self._on_error
         self._say = say
         self.digest = 0
+        self.over = False
         self.violations: list[str] = []
         self.faults: list[str] = []
         self.cells = rng.choice((1, 2, 2, 3))
@@ -161,6 +162,8 @@ class World:
 
     def violation(self, text: str, error: BaseException | None = None) -> None:
         """Something is wrong."""
+        if self.over:
+            return
         line = f"at {self.loop.time():.3f}: {text}"
         if error is not None:
             line += "\n" + "".join(traceback.format_exception(error))
@@ -277,6 +280,7 @@ class World:
             self.monitor.launches,
             tuple(self.faults),
         )
+        self._say, self.over = None, True
         self.loop.abandon()
         return outcome
 
