@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from broker_mesos.cli import show
 from broker_mesos.cli.options import Call
@@ -14,8 +16,21 @@ if TYPE_CHECKING:
 _LIMIT = 1_000
 
 
-def agents(call: Call) -> None:
-    """List the agents, and what is used of them."""
+def agents(
+    call: Call,
+    action: Annotated[str | None, typer.Argument(metavar="[gone", help="Mark an agent as gone …")] = None,
+    agent_id: Annotated[str | None, typer.Argument(metavar="AGENT]", help="… that never comes back.")] = None,
+) -> None:
+    """List the agents, and what is used of them.
+
+    `bmesos agents gone AGENT` ends the tasks of an agent that never comes back, so that they can run
+    elsewhere.
+    """
+    if action is not None:
+        if action != "gone" or agent_id is None:
+            raise typer.BadParameter("write `bmesos agents`, or `bmesos agents gone AGENT`")
+        _gone(call, agent_id)
+        return
 
     def row(agent: Any) -> Sequence[object]:
         return (
@@ -32,6 +47,14 @@ def agents(call: Call) -> None:
 
     columns = ["AGENT", "HOST", "STATE", ">CELL", ">TASKS", ">CPUS", ">MEM", "ATTRIBUTES", "HEARD"]
     _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`")
+
+
+def _gone(call: Call, agent_id: str) -> None:
+    found = call.client().mark_agent_gone(agent_id)
+    if call.json:
+        show.print_json(show.data(found))
+    else:
+        show.line(f"agent {agent_id} is marked as gone; {found.tasks} tasks end")
 
 
 def frameworks(call: Call) -> None:

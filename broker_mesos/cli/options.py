@@ -53,6 +53,14 @@ Env = Annotated[
 Retries = Annotated[
     int | None, typer.Option("--retries", metavar="N", help="Attempts after a failed one (0).")
 ]
+Rerun = Annotated[
+    bool | None,
+    typer.Option(
+        "--rerun/--no-rerun",
+        help="Run again elsewhere what was on an agent that is lost (it may run twice); else wait for it.",
+        show_default=False,
+    ),
+]
 Priority = Annotated[int | None, typer.Option("--priority", metavar="N", help="Higher goes first (0).")]
 ConstraintOf = Annotated[
     list[str] | None,

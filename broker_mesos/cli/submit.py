@@ -24,6 +24,7 @@ from broker_mesos.cli.options import (
     More,
     Name,
     Priority,
+    Rerun,
     Retries,
     Shell,
 )
@@ -60,6 +61,7 @@ def submit(
     ] = None,
     env: Env = None,
     retries: Retries = None,
+    rerun: Rerun = None,
     priority: Priority = None,
     constraint: ConstraintOf = None,
     wait: Annotated[
@@ -89,6 +91,7 @@ def submit(
         "resources": resources,
         "array": array,
         "retries": retries,
+        "rerun": rerun,
         "priority": priority,
         "constraints": constraint or None,
     }
@@ -123,6 +126,7 @@ def run(
     resources: More = None,
     env: Env = None,
     retries: Retries = None,
+    rerun: Rerun = None,
     priority: Priority = None,
     constraint: ConstraintOf = None,
 ) -> int:
@@ -140,6 +144,7 @@ def run(
         "gpus": gpus,
         "resources": resources,
         "retries": retries,
+        "rerun": rerun,
         "priority": priority,
         "constraints": constraint or None,
         "env": _environment(env or []),

@@ -15,6 +15,7 @@ from broker_mesos.client.transport import Transport, Unreachable, connect
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
+    AgentGone,
     AgentView,
     CellPart,
     ClusterView,
@@ -26,6 +27,7 @@ from broker_mesos.core.operator import (
     JobSummary,
     JobTask,
     KillJob,
+    MarkAgentGone,
     OfferView,
     Request,
     SubmitJob,
@@ -106,6 +108,7 @@ class Client:
         array: ArrayLike | None = None,
         env: Mapping[str, object] | None = None,
         retries: int = 0,
+        rerun: bool = False,
         priority: int = 0,
         constraints: str | Constraint | Iterable[str | Constraint] = (),
         job_id: str | None = None,
@@ -128,6 +131,7 @@ class Client:
             array=array,
             env=env,
             retries=retries,
+            rerun=rerun,
             priority=priority,
             constraints=constraints,
             user=_user(),
@@ -209,6 +213,10 @@ class Client:
     def kill(self, ident: str) -> Killed:
         """End the job or task that has this id. Raises NotFound."""
         return self.ask(made(KillById, id=ident), Killed)
+
+    def mark_agent_gone(self, agent_id: str) -> AgentGone:
+        """End the tasks of an agent that never comes back. Idempotent. Raises NotFound."""
+        return self.ask(made(MarkAgentGone, agent_id=agent_id), AgentGone)
 
     def logs(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
         """A task's output so far; with ``follow``, what comes until its end.

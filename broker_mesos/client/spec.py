@@ -105,6 +105,7 @@ def build_spec(
     array: ArrayLike | None = None,
     env: Mapping[str, object] | None = None,
     retries: int = 0,
+    rerun: bool = False,
     priority: int = 0,
     constraints: str | Constraint | Iterable[str | Constraint] = (),
     user: str = "",
@@ -129,6 +130,7 @@ def build_spec(
             resources=_resources(cpus, mem, disk, gpus, resources),
             array=None if array is None else parse_array(array),
             retries=retries,
+            rerun=rerun,
             priority=priority,
             constraints=tuple(
                 each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints

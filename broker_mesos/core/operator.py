@@ -257,6 +257,23 @@ class KillTask(Request):
     task_id: TaskId
 
 
+class AgentGone(Part):
+    """Whether this cell has that agent, and how many of its tasks end."""
+
+    known: bool
+    tasks: int = 0
+
+
+@register
+class MarkAgentGone(Request):
+    """An agent never comes back: its tasks end as TASK_GONE_BY_OPERATOR, and may run elsewhere. Should it
+    come back all the same, what still runs on it is killed. Idempotent."""
+
+    TYPE = "MARK_AGENT_GONE"
+    ANSWER = AgentGone
+    agent_id: Ident
+
+
 # -- answered by an agent -------------------------------------------------------------------------------
 
 
@@ -312,6 +329,9 @@ class JobSpec(Part):
     constraints: tuple[Constraint, ...] = ()
     kill_grace: float = Field(default=3.0, ge=0, le=86_400)
     user: str = ""
+    rerun: bool = False
+    """Run an attempt again elsewhere when its agent is lost or unreachable, without using a retry. It may
+    still run over there, so that the task can run twice; otherwise it waits for the agent."""
 
     @field_validator("array")
     @classmethod

@@ -16,6 +16,7 @@ from broker_mesos.core.addresses import (
 )
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
+    AgentGone,
     CellView,
     FileChunk,
     GetCell,
@@ -30,6 +31,7 @@ from broker_mesos.core.operator import (
     KillJob,
     KillTask,
     KillTaskAnswer,
+    MarkAgentGone,
     ReadFile,
     Request,
     SubmitJob,
@@ -107,6 +109,8 @@ class Gateway:
                 if not known and missing:
                     raise Unavailable(_partly(f"task {request.task_id}", missing))
                 return KillTaskAnswer(known=known)
+            case MarkAgentGone():
+                return await self._mark_gone(request, timeout)
             case KillById():
                 return await self._kill(request, timeout)
             case ReadLog():
@@ -211,6 +215,15 @@ class Gateway:
     async def _kill_task(self, request: KillTask, timeout: float) -> tuple[bool, list[MissingCell]]:
         answers, missing = await self._ask_cells(request, KillTaskAnswer, timeout)
         return any(answer.known for answer in answers), missing
+
+    async def _mark_gone(self, request: MarkAgentGone, timeout: float) -> AgentGone:
+        answers, missing = await self._ask_cells(request, AgentGone, timeout)
+        for answer in answers:
+            if answer.known:
+                return answer
+        if missing:
+            raise Unavailable(_partly(f"agent {request.agent_id}", missing))
+        raise NotFound(f"no agent {request.agent_id}; `bmesos agents` lists them")
 
     # -- logs -----------------------------------------------------------------------------------------
 

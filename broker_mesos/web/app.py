@@ -26,6 +26,7 @@ from broker_mesos.core.operator import (
     JobView,
     KillJob,
     KillTask,
+    MarkAgentGone,
     Request,
     SubmitJob,
     WaitJob,
@@ -54,6 +55,7 @@ USER_REQUESTS: tuple[type[Request], ...] = (
     GetTask,
     KillJob,
     KillTask,
+    MarkAgentGone,
     KillById,
     ReadLog,
 )

@@ -10,6 +10,7 @@ from broker_mesos.core.messages import Accept, TaskStatus
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.frameworks.batch.claims import Candidate, plan_claim, task_info
 from broker_mesos.frameworks.batch.records import (
+    ASK_AGAIN,
     ClaimRecord,
     JobRecord,
     ResultRecord,
@@ -233,3 +234,45 @@ def test_a_task_of_a_killed_job_that_shows_life_is_killed_again() -> None:
 )
 def test_the_exit_code_of_a_job_follows_from_its_first_failure(result: ResultRecord, code: int) -> None:
     assert result.job_exit_code == code
+
+
+def test_attempt_on_an_unreachable_agent_waits_for_it_unless_the_job_may_rerun() -> None:
+    unreachable = [status("j.0.1", S.UNREACHABLE)]
+    waits = applied(unreachable, state=S.RUNNING)
+    assert "work" not in waits
+    assert ClaimRecord.model_validate_json(str(waits["claims"])).state is S.UNREACHABLE
+    reruns = applied(unreachable, state=S.RUNNING, rerun=True)
+    assert reruns["claims"] is None
+    assert Work.parse(str(reruns["work"])).returned == (Slot(0, 1, 2),)
+
+
+@pytest.mark.parametrize("state", [S.LOST, S.GONE_BY_OPERATOR])
+def test_lost_attempt_of_a_job_that_may_rerun_uses_no_retry(state: TaskState) -> None:
+    changes = applied([status("j.0.1", state)], state=S.RUNNING, rerun=True)
+    assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),)
+
+
+def test_task_that_was_replaced_is_killed_when_it_shows_up_again() -> None:
+    assert applied([status("j.0.0", S.RUNNING)], state=S.RUNNING)["kills"] == [("j.0.0", "a1")]
+
+
+def test_running_task_of_an_unknown_job_is_let_be() -> None:
+    found = plan_statuses([status("k.0.1", S.RUNNING)], {"k.0": None}, {"k": None}, {}, 5.0)
+    assert found.kills == [] and not found.plan.changes
+
+
+def test_task_that_runs_is_asked_about_again_when_nothing_is_heard_for_long() -> None:
+    found = plan_statuses(
+        [status("j.0.1", S.RUNNING)],
+        {
+            "j.0": text_of(
+                ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0)
+            )
+        },
+        {"j": JobRecord(seq=1, total=1, submitted_at=0.0)},
+        {},
+        5.0,
+    )
+    assert [(each.field, each.value) for each in found.plan.changes if each.op == "zadd"] == [
+        ("j.0.1", 5.0 + ASK_AGAIN)
+    ]

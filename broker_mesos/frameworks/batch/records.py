@@ -8,7 +8,7 @@ key                     type  holds
 ``work``                hash  job id → Work: what is still to be claimed
 ``pending``             zset  jobs with something to claim, in the order in which they are served
 ``claims``              hash  ``<job>.<index>`` → ClaimRecord: claimed, and not ended
-``unsettled``           zset  task id by the time at which its missing first status is asked for
+``unsettled``           zset  task id by the time at which its cell is asked about it
 ``results:<job>``       hash  index → ResultRecord
 ``failures:<job>``      zset  indices that failed or were killed
 ``counts:<job>``        hash  claimed, finished, failed, killed, version
@@ -42,6 +42,8 @@ PRIORITY_STEP = 2.0**40
 """Jobs of one priority that can be told apart by their number; 1,000 steps still fit a float exactly."""
 MAX_MESSAGE = 300
 """Characters kept of a status' message, so that a page of a thousand tasks fits into one answer."""
+ASK_AGAIN = 600.0
+"""Seconds without news after which the cell is asked whether a task that runs still exists."""
 LOOK_AGAIN = 30.0
 """Seconds after which a worker looks at an active job that nobody may have ended."""
 KILLED_CODE = 128 + 15
@@ -118,6 +120,7 @@ class JobRecord(Part):
     first: int = 0
     """The first index."""
     retries: int = 0
+    rerun: bool = False
     submitted_at: float
     killed: bool = False
     ended_at: float | None = None
@@ -136,6 +139,7 @@ class JobRecord(Part):
             array=spec.array is not None,
             first=spec.array[0] if spec.array else 0,
             retries=spec.retries,
+            rerun=spec.rerun,
             submitted_at=now,
         )
 

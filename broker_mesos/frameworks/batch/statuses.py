@@ -14,6 +14,7 @@ from broker_mesos.core.messages import TaskStatus
 from broker_mesos.core.tasks import TaskState, may_move
 from broker_mesos.frameworks.batch.jobs import Plan
 from broker_mesos.frameworks.batch.records import (
+    ASK_AGAIN,
     CLAIMS,
     PENDING,
     UNSETTLED,
@@ -35,6 +36,7 @@ FORCED = 0.0
 """Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
 
 _LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
+_ALIVE = {TaskState.STARTING, TaskState.RUNNING}
 _BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING, TaskState.UNREACHABLE}
 
 
@@ -88,14 +90,29 @@ def plan_statuses(
     for status in statuses:
         name = parse_task_id(status.task_id)
         claim = None if name is None else current.get(name)
-        if name is None or claim is None:
+        if name is None:
             continue
         record = records.get(name.job_id)
+        if claim is None:
+            # It was replaced, or has its result: whatever comes back to life under this id must go. A task
+            # of an unknown job is let be: the store may have been wiped.
+            if record is not None and status.state in _ALIVE:
+                kills[name.task_id] = status.agent_id
+            continue
         doomed = record is None or record.killed or claim.kill
         if not status.state.terminal:
             if status.state is TaskState.UNKNOWN:
                 plan.add(UNSETTLED, name.task_id, FORCED)
                 continue
+            if status.state is TaskState.UNREACHABLE and record is not None and record.rerun and not doomed:
+                elsewhere = _slot(Slot(name.index, claim.attempt, claim.launch + 1), name, found, works)
+                if elsewhere is not None:
+                    current.now[name.claim] = None
+                    changed[name.claim] = name
+                    counts[name.job_id]["claimed"] -= 1
+                    counts[name.job_id]["version"] += 1
+                    returned[name.job_id].append(elsewhere)
+                    continue
             if claim.state is None or may_move(claim.state, status.state):
                 current.now[name.claim] = claim.model_copy(
                     update={
@@ -128,9 +145,10 @@ def plan_statuses(
         left = current.now[field_]
         if left is None:
             plan.unset(CLAIMS, field_)
+            plan.drop(UNSETTLED, name.task_id)
         else:
             plan.set(CLAIMS, field_, text_of(left))
-        plan.drop(UNSETTLED, name.task_id)
+            plan.add(UNSETTLED, name.task_id, now + ASK_AGAIN)
     for job_id, slots in returned.items():
         work_text, record = works.get(job_id), records[job_id]
         if work_text is None or record is None:  # only while need_work is not empty
@@ -159,7 +177,8 @@ def _again(
     """The slot in which the index runs again; None if this is its end."""
     if doomed:
         return None
-    if status.state is TaskState.DROPPED and claim.state not in _BEGUN:
+    never_began = status.state is TaskState.DROPPED and claim.state not in _BEGUN
+    if never_began or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
         slot = Slot(name.index, claim.attempt, claim.launch + 1)
     elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
         if claim.attempt > record.retries:
@@ -167,6 +186,10 @@ def _again(
         slot = Slot(name.index, claim.attempt + 1, claim.launch + 1)
     else:
         return None
+    return _slot(slot, name, found, works)
+
+
+def _slot(slot: Slot, name: TaskName, found: StatusPlan, works: Mapping[str, str | None]) -> Slot | None:
     if name.job_id not in works:
         found.need_work.add(name.job_id)
         return slot

@@ -9,6 +9,7 @@ from broker_mesos.frameworks.batch.jobs import Plan
 from broker_mesos.frameworks.batch.reader import CHUNK
 from broker_mesos.frameworks.batch.records import (
     ACTIVE,
+    ASK_AGAIN,
     CLAIMS,
     ENDED,
     JOBS,
@@ -57,7 +58,8 @@ class Upkeep:
         self._keep_ended = keep_ended
 
     async def overdue(self) -> list[Overdue]:
-        """Claims whose first status should have come by now; each comes up again after the offer timeout."""
+        """Claims whose first status should have come by now, and those of which nothing was heard for long
+        (their cell may have lost them); each comes up again if asking brings no news."""
         now = self._clock.time()
         due = dict(await self._records.range(UNSETTLED, limit=MAX_OVERDUE, max_score=now))
         names = {task_id: name for task_id in due if (name := parse_task_id(task_id))}
@@ -68,15 +70,13 @@ class Upkeep:
             name = names.get(task_id)
             text = None if name is None else claims[name.claim]
             claim = None if text is None else ClaimRecord.model_validate_json(text)
-            if (
-                claim is None
-                or name is None
-                or claim.launch != name.launch
-                or (claim.state is not None and score != FORCED)
-            ):
+            if claim is None or name is None or claim.launch != name.launch:
                 plan.drop(UNSETTLED, task_id)
                 continue
-            plan.add(UNSETTLED, task_id, now + self._offer_timeout)
+            begun = claim.state is not None and score != FORCED
+            # Only if the claim is still there: else the mark would outlive it. If not, all are due again soon.
+            plan.expect(CLAIMS, name.claim, text)
+            plan.add(UNSETTLED, task_id, now + (ASK_AGAIN if begun else self._offer_timeout))
             found.append(Overdue(claim.cell, task_id, claim.offer_id))
         if plan.changes:
             await self._records.transact(plan.checks, plan.changes)
