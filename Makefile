@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST_ARGS ?=
+# Most tests wait for processes and servers: two at a time, a file stays together.
+PARALLEL ?= -n 2 --dist loadfile
 
 .PHONY: help install demo check test lint servers bench format constraints clean
 
@@ -44,14 +46,14 @@ lint: $(VENV)/.dev  ## formatter check, linter, types, import layers
 	$(BIN)/lint-imports --no-logo
 
 check: lint  ## the quick part, under a minute: lint and all tests that need no server
-	$(BIN)/python -m pytest -q -m 'not servers' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m 'not servers' $(PARALLEL) $(PYTEST_ARGS)
 
 servers:  ## install Debian's rabbitmq-server and redis-server when missing (never started as services)
 	@{ [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v redis-server >/dev/null; } \
 	  || deploy/dev/apt-install.sh rabbitmq-server redis-server
 
 test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers
 	$(BIN)/python -m benchmarks.run
