@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 from pydantic import ValidationError
 
 from broker_mesos.core.addresses import Address, Queue, QueueKind, reply
-from broker_mesos.core.messages import Part, decode, first_problem
+from broker_mesos.core.messages import MAX_BODY, Part, decode, first_problem
 from broker_mesos.core.operator import Answer, ErrorInfo, Request, answer_of
 from broker_mesos.errors import (
     BrokerMesosError,
     BusUnavailable,
-    InvalidInput,
     InvalidMessage,
     TimedOut,
     Unavailable,
@@ -24,8 +24,9 @@ from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, N
 
 log = structlog.get_logger(__name__)
 
-MAX_CONCURRENT = 1_000
-"""Requests that one responder works on at once; more wait in the queue."""
+MAX_CONCURRENT = 10_000
+"""Requests that one responder works on at once; more wait in the queue. Most of them only wait themselves,
+for a job's end or for more of a log."""
 
 
 class Requester:
@@ -179,8 +180,12 @@ class Responder:
                 persistent=False,
                 correlation_id=delivery.correlation_id,
             )
+            if len(message.body) > MAX_BODY:
+                large = f"the answer to {delivery.type} has {len(message.body)} bytes; ask for less at once"
+                answer = Answer(error=ErrorInfo(code="invalid", message=large))
+                message = replace(message, body=answer.encode())
             # An asker that has left gets no answer; it will ask again.
-            with contextlib.suppress(BusUnavailable, InvalidInput):
+            with contextlib.suppress(BusUnavailable):
                 await self._bus.publish(message)
         consumer.acknowledge([delivery])
 

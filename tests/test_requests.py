@@ -1,0 +1,101 @@
+"""Requests and answers over the bus in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from broker_mesos.bus.memory import MemoryBroker, MemoryBus
+from broker_mesos.clock import SystemClock, new_id
+from broker_mesos.core.addresses import Queue, QueueKind, operator_cell, operator_master
+from broker_mesos.core.messages import Part
+from broker_mesos.core.operator import GetTask, Hello, HelloAnswer, Request
+from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
+from broker_mesos.ports import Outgoing
+from broker_mesos.requests import Requester, Responder
+
+Handler = Callable[[Request], Awaitable[Part]]
+
+
+@asynccontextmanager
+async def asking(handler: Handler) -> AsyncIterator[tuple[Requester, MemoryBus]]:
+    """A requester, and a responder that answers with ``handler`` for any master."""
+    clock = SystemClock()
+    broker = MemoryBroker(clock)
+    buses = [MemoryBus(broker), MemoryBus(broker)]
+    for bus in buses:
+        await bus.open(1)
+    responder = Responder(buses[0], Queue(QueueKind.OPERATOR_MASTER), handler, clock, new_id)
+    serving = asyncio.create_task(responder.run())
+    await responder.consuming.wait()
+    requester = Requester(buses[1], clock, new_id)
+    yield requester, buses[1]
+    await requester.close()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    for bus in buses:
+        await bus.close()
+
+
+async def hello(request: Request) -> Part:
+    return HelloAnswer(cluster="c", cells=4)
+
+
+async def test_answer_comes_back_as_what_the_request_names() -> None:
+    async with asking(hello) as (requester, _):
+        answer = await requester.request(operator_master(), Hello(), 5)
+        assert answer == HelloAnswer(cluster="c", cells=4)
+
+
+async def test_error_of_the_handler_is_raised_where_the_answer_arrives() -> None:
+    async def refuse(request: Request) -> Part:
+        raise NotFound("no such task; `bmesos tasks` lists them")
+
+    async with asking(refuse) as (requester, _):
+        with pytest.raises(NotFound, match="bmesos tasks"):
+            await requester.request(operator_master(), GetTask(task_id="t"), 5)
+
+
+async def test_failure_of_the_handler_is_told_without_its_inside() -> None:
+    async def fail(request: Request) -> Part:
+        raise RuntimeError("secret")
+
+    async with asking(fail) as (requester, _):
+        with pytest.raises(BrokerMesosError) as caught:
+            await requester.request(operator_master(), Hello(), 5)
+        assert "secret" not in str(caught.value)
+
+
+async def test_answer_that_is_too_large_is_an_error_and_not_a_silence() -> None:
+    async def large(request: Request) -> Part:
+        return HelloAnswer(cluster="c" * (2 << 20), cells=4)
+
+    async with asking(large) as (requester, _):
+        with pytest.raises(InvalidInput, match="ask for less"):
+            await requester.request(operator_master(), Hello(), 5)
+
+
+async def test_nobody_at_the_address_is_told_at_once() -> None:
+    async with asking(hello) as (requester, _):
+        with pytest.raises(Unavailable, match="HELLO"):
+            await requester.request(operator_cell(0), Hello(), 5)
+
+
+async def test_silence_ends_at_the_time_limit() -> None:
+    async def wait(request: Request) -> Part:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with asking(wait) as (requester, _):
+        with pytest.raises(TimedOut):
+            await requester.request(operator_master(), Hello(), 0.05)
+
+
+async def test_malformed_request_is_answered_and_the_next_one_served() -> None:
+    async with asking(hello) as (requester, bus):
+        await bus.publish(Outgoing(operator_master(), "HELLO", b"{", "m1", persistent=False))
+        await bus.publish(Outgoing(operator_master(), "NO_SUCH", b"{}", "m2", persistent=False))
+        assert await requester.request(operator_master(), Hello(), 5)
