@@ -24,6 +24,8 @@ from broker_mesos.ports import (
 )
 
 MESSAGE_AT_MOST = 500
+CANNOT_START: int | None = 127
+"""Exit code of a command that could not be started, as shells have it."""
 
 
 class RunningTask:
@@ -91,8 +93,11 @@ class TaskTable:
                 if task.kill_asked:
                     effects.append(KillProcess(task_id, task.kill_grace))
             elif task_id not in failed:
-                why = "its machine was restarted" if rebooted else "its agent was restarted, and it is gone"
-                entry = self._end(task, TaskState.LOST, now, reason=Reason.AGENT_RESTARTED, message=why)
+                state, why = TaskState.LOST, "its machine was restarted"
+                if one is None and not rebooted:
+                    # The containerizer knows a task before its process exists. A reboot may have cost it that.
+                    state, why = TaskState.DROPPED, "its agent was restarted before it began"
+                entry = self._end(task, state, now, reason=Reason.AGENT_RESTARTED, message=why)
                 effects.append(Checkpoint((entry,)))
                 if one is not None and one.running:
                     effects.append(KillProcess(task_id, 0.0))
@@ -196,10 +201,12 @@ class TaskTable:
             elif isinstance(event, TaskExited):
                 entries.append(self._exited(task, event, now))
             else:
-                state, reason = TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED
+                state, reason, code = TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED, CANNOT_START
                 if task.kill_asked:
-                    state, reason = TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH
-                entries.append(self._end(task, state, now, reason=reason, message=event.message))
+                    state, reason, code = TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH, None
+                entries.append(
+                    self._end(task, state, now, reason=reason, message=event.message, exit_code=code)
+                )
         return [Checkpoint(tuple(entries)), *strangers] if entries else strangers
 
     def _exited(self, task: RunningTask, event: TaskExited, now: Instant) -> Entry:

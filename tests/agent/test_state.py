@@ -507,13 +507,14 @@ def test_a_restarted_agent_sends_unacknowledged_outcomes_under_the_same_uuid(
     assert Forget("t1") in agent.command(AcknowledgeStatuses(uuids=(status.uuid,)))
 
 
-def test_a_journaled_task_that_the_containerizer_does_not_know_is_lost_once(
-    agent: Agent, session: str
+@pytest.mark.parametrize(("boot", "state"), [("boot-1", TaskState.DROPPED), ("boot-2", TaskState.LOST)])
+def test_a_journaled_task_that_the_containerizer_does_not_know_never_began_unless_the_machine_was_restarted(
+    agent: Agent, session: str, boot: str, state: TaskState
 ) -> None:
     agent.command(launch(session, 1, "t1"))
-    agent.restart()
+    agent.restart(boot_id=boot)
     [status] = agent.registration().list.outcomes
-    assert (status.state, status.reason) == (TaskState.LOST, Reason.AGENT_RESTARTED)
+    assert (status.state, status.reason) == (state, Reason.AGENT_RESTARTED)
     agent.restart()
     assert agent.registration().list.outcomes == (status,)
     assert agent.used == Resources.EMPTY
