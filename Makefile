@@ -12,10 +12,10 @@ PYTEST_ARGS ?=
 # Most tests wait for processes and servers: two at a time, a file stays together.
 PARALLEL ?= -n 2 --dist loadfile
 
-.PHONY: help install demo check test lint servers bench format constraints clean
+.PHONY: help install demo check test lint servers bench bench-faults format constraints clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -55,8 +55,12 @@ servers:  ## install Debian's rabbitmq-server and redis-server when missing (nev
 test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers
-	$(BIN)/python -m benchmarks.run
+bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers (PEERS=1: beside Celery)
+	$(BIN)/python -m benchmarks.run $(if $(PEERS),--peers) $(BENCH_ARGS)
+
+bench-faults: $(VENV)/.dev servers  ## measure how long faults are felt
+	@[ -e benchmarks/faults.py ] || { echo "make: benchmarks/faults.py does not exist yet" >&2; exit 1; }
+	$(BIN)/python -m benchmarks.faults $(BENCH_ARGS)
 
 format: $(VENV)/.dev  ## format, mend what can be mended, fill in the docs' tables
 	$(BIN)/ruff format .

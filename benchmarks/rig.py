@@ -1,0 +1,140 @@
+"""What is measured: private servers, one master, one agent with 8 declared CPUs, one batch worker, as real
+processes; and what each of them has used so far."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.e2e.cluster import Cluster
+from tests.servers import RabbitMQServer, RedisServer
+
+SLOTS = 8
+_TICK = os.sysconf("SC_CLK_TCK")
+_COUNTERS = ("messages_received_total", "messages_delivered_total", "messages_confirmed_total")
+
+
+class Usage(NamedTuple):
+    """What was used up to a moment."""
+
+    cpu: dict[str, float]
+    """CPU seconds by process."""
+    tasks: float
+    """CPU seconds of the tasks' own processes."""
+    messages: dict[str, int]
+    """By counter of the broker's; empty when that does not tell."""
+    scripts: int
+    """Scripts that Redis has run: commits, and transactions of the batch framework."""
+    commands: int
+    """Commands that Redis was sent, scripts included."""
+    commits: int
+    """Commits of the cells."""
+
+
+class Rig:
+    """A cluster that is ready, and its servers."""
+
+    def __init__(self, rabbitmq: RabbitMQServer, redis: RedisServer, cluster: Cluster) -> None:
+        self.rabbitmq = rabbitmq
+        self.redis = redis
+        self.cluster = cluster
+        self.client = cluster.client()
+        self._spawner = next((pid for pid, command in cluster.left().items() if "spawner_main" in command), 0)
+
+    def usage(self) -> Usage:
+        """Up to now."""
+        pids = {daemon.kind: daemon.pid for daemon in self.cluster.daemons}
+        cpu = {kind: _cpu(pid) for kind, pid in pids.items()}
+        cpu["spawner"] = _cpu(self._spawner)
+        cpu["RabbitMQ"] = sum(_cpu(pid) for pid in _group(self.rabbitmq.pid))
+        cpu["Redis"] = _cpu(self.redis.pid)
+        cpu["client"] = _cpu(os.getpid())
+        scripts, commands = self._redis_calls()
+        return Usage(
+            cpu, _cpu(self._spawner, children=True), self._messages(), scripts, commands, self._commits()
+        )
+
+    def _messages(self) -> dict[str, int]:
+        try:
+            text = self.rabbitmq.ctl("eval", "rabbit_global_counters:overview().")
+        except Exception:  # an older or a newer broker: a figure less
+            return {}
+        found: dict[str, int] = {}
+        for name in _COUNTERS:
+            values = re.findall(rf"\b{name}\s*=>\s*(\d+)", text)
+            if values:
+                found[name.removeprefix("messages_").removesuffix("_total")] = sum(map(int, values))
+        return found
+
+    def _redis_calls(self) -> tuple[int, int]:
+        text = _redis(self.redis.port, "INFO commandstats") + _redis(self.redis.port, "INFO stats")
+        scripts = sum(int(n) for n in re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", text))
+        commands = re.search(r"total_commands_processed:(\d+)", text)
+        return scripts, int(commands.group(1)) if commands else 0
+
+    def _commits(self) -> int:
+        return sum(
+            int(_redis(self.redis.port, f"HGET bmesos:{{{self.cluster.name}.{cell}}}:lease commit") or 0)
+            for cell in range(self.cluster.cells)
+        )
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[tuple[RabbitMQServer, RedisServer]]:
+    """Private ones, with the settings that are supported."""
+    with RabbitMQServer() as rabbitmq, RedisServer() as redis:
+        yield rabbitmq, redis
+
+
+@contextlib.contextmanager
+def rig(rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1) -> Iterator[Rig]:
+    """A cluster on them. Work folders on tmpfs where there is one: a disk's file system would be measured."""
+    memory = Path("/dev/shm")
+    folder = tempfile.mkdtemp(prefix="bmesos-bench-", dir=memory if os.access(memory, os.W_OK) else None)
+    tmp = Path(folder)
+    try:
+        with Cluster(rabbitmq.url, redis.url, "bench", tmp) as cluster:
+            cluster.master(cells=cells)
+            cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
+            cluster.batch()
+            cluster.ready()
+            yield Rig(rabbitmq, redis, cluster)
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+
+
+def _cpu(pid: int, *, children: bool = False) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    at = 13 if children else 11
+    return (int(fields[at]) + int(fields[at + 1])) / _TICK
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                if os.getpgid(int(entry.name)) == leader:
+                    found.append(int(entry.name))
+    return found
+
+
+def _redis(port: int, command: str) -> str:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+        connection.makefile("rb") as file,
+    ):
+        connection.sendall(command.encode() + b"\r\n")
+        length = int(file.readline()[1:])
+        return file.read(length).decode() if length >= 0 else ""

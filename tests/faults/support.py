@@ -1,0 +1,193 @@
+"""A cluster to do harm to, and jobs whose tasks count their own runs.
+
+A task appends a line to a file of its index each time it runs: what the files say is what happened, whatever
+the cluster believes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from broker_mesos import failpoints
+from broker_mesos.client import Job
+from broker_mesos.core.operator import JobSummary
+from tests.e2e.cluster import Cluster, Daemon, E2EFailed, until
+
+RESOURCES = "cpus:8;mem:4096;disk:0;ports:[]"
+SETTINGS: dict[str, object] = {"offer_timeout": 2, "agent_beat": 1, "agent_missed": 5, "agent_heartbeat": 2}
+"""Shorter than the defaults, so that what waits for them does not take long: unreachable after 5 s."""
+RECOVERED = 40.0
+"""Seconds in which a job must have ended whatever was done to its cluster; much, as the machine may be busy."""
+
+
+class Runs:
+    """A job array whose tasks count their own runs."""
+
+    def __init__(self, cluster: Cluster, tasks: int, work: str, *, retries: int = 0, job_id: str = "") -> None:
+        number = len(list(cluster.tmp.glob("runs-*"))) + 1
+        self.folder = cluster.tmp / f"runs-{number}"
+        self.folder.mkdir()
+        self.tasks = tasks
+        self.command = f'echo "$BMESOS_TASK_ID $BMESOS_ATTEMPT" >> {self.folder}/$BMESOS_ARRAY_INDEX; {work}'
+        self.words = {"array": tasks, "cpus": 1, "mem": 16, "retries": retries}
+        self.job: Job
+        self.cluster = cluster
+
+    def submit(self) -> Runs:
+        self.job = self.cluster.client().submit(self.command, **self.words)  # type: ignore[arg-type]
+        return self
+
+    def begun(self) -> int:
+        return sum(1 for _ in self.folder.iterdir())
+
+    def under_way(self, share: float = 0.1) -> Runs:
+        """Wait until so many have begun; and not all of them have, or the fault would come too late."""
+        until("the job is under way", lambda: self.begun() >= max(1, int(share * self.tasks)))
+        assert self.begun() < self.tasks, "all tasks ran before the fault: make them more, or longer"
+        return self
+
+    def counted(self) -> Counter[str]:
+        """How often each index ran."""
+        return Counter(path.name for path in self.folder.iterdir() for _ in path.read_text().splitlines())
+
+    def ended(self, timeout: float = RECOVERED) -> JobSummary:
+        return self.job.wait(timeout)
+
+    def finished_exactly_once(self, timeout: float = RECOVERED) -> None:
+        """Wait for the end: every task has finished, every task ran once, and nothing is left behind."""
+        summary = self.ended(timeout)
+        odd = [(task.index, task.state, task.attempt, task.message) for task in self.job.tasks()]
+        odd = [each for each in odd if each[1] != "finished"]
+        assert (summary.state, summary.counts["finished"]) == ("finished", self.tasks), odd[:10]
+        counted = self.counted()
+        assert counted == {str(index): 1 for index in range(1, self.tasks + 1)}, [
+            (index, (self.folder / index).read_text()) for index, count in counted.items() if count > 1
+        ]
+        self.nothing_left()
+
+    def nothing_left(self) -> None:
+        """What was used is free again, and offers are no one's."""
+        until(
+            "nothing is used any more",
+            lambda: all(not agent.used and not agent.tasks for agent in self.cluster.client().agents()),
+        )
+
+
+class Victim(Cluster):
+    """A cluster whose daemons may be struck at any failpoint, and that can be made whole again."""
+
+    def __init__(self, amqp_url: str, redis_url: str, name: str, tmp: Path, **settings: object) -> None:
+        super().__init__(amqp_url, redis_url, name, tmp, {**SETTINGS, **settings})
+        self.points = self.tmp / "failpoints"
+        self.points.mkdir()
+        self.env[failpoints.FOLDER] = str(self.points)
+        self._size: dict[str, int] = {}
+
+    def grow(self, *, masters: int = 2, agents: int = 2, workers: int = 2, cells: int = 2) -> Victim:
+        """Start them all, and wait until they serve."""
+        self._size = {"master": masters, "agent": agents, "batch": workers}
+        for _ in range(masters):
+            self.master(cells=cells)
+        for _ in range(agents):
+            self.agent(resources=RESOURCES)
+        for _ in range(workers):
+            self.batch()
+        self.ready()
+        self.both_offer()
+        return self
+
+    def both_offer(self) -> None:
+        """Every cell knows the batch framework, so that a job begins at once."""
+        until("a job runs", lambda: self.client().submit("true", cpus=0.1).wait(30).state == "finished")
+
+    def heal(self) -> None:
+        """As many daemons of each kind as in the beginning; agents come back in their work folders."""
+        for path in self.points.iterdir():
+            path.unlink()
+        for daemon in self.daemons:
+            if daemon.running and daemon._paused:
+                daemon.resume()
+        for kind, size in self._size.items():
+            gone = [each for each in self.daemons if each.kind == kind and not each.running]
+            missing = size - len(self.of(kind))
+            if kind == "agent":
+                used = {each.work_dir for each in self.of("agent")}
+                folders = dict.fromkeys(each.work_dir for each in gone)
+                for folder in [each for each in folders if each not in used][:missing]:
+                    self.agent(resources=RESOURCES, work_dir=folder)
+                continue
+            for _ in range(missing):
+                self._start(kind, *(("framework", "batch") if kind == "batch" else ()))
+        self.ready()
+
+    @contextlib.contextmanager
+    def environment(self, **variables: str) -> Iterator[None]:
+        """Daemons that are started within have these variables as well."""
+        before = dict(self.env)
+        self.env.update(variables)
+        try:
+            yield
+        finally:
+            self.env.clear()
+            self.env.update(before)
+
+    def strike(self, point: str, count: int = 1, *, action: str = "kill") -> Daemon:
+        """Kill (or stop) the first daemon that comes to this place for the ``count``-th time; wait for it."""
+        assert point in failpoints.POINTS
+        new = self.points / f"new.{point}"
+        new.write_text(f"{action}@{count}")
+        new.rename(self.points / point)
+
+        def struck() -> Daemon | None:
+            pids = [int(path.suffix[1:]) for path in self.points.glob(f"{point}.*") if path.suffix[1:].isdecimal()]
+            return next((each for each in self.daemons if each.pid in pids), None)
+
+        victim = until(f"somebody comes to {point}", struck)
+        if action == "kill":
+            victim._killed = True
+            assert victim.process.wait(10) == -signal.SIGKILL
+        else:
+            victim._paused = True
+            until("it has stopped", lambda: stopped(victim.pid))
+        return victim
+
+    def live(self) -> list[Daemon]:
+        return [each for each in self.daemons if each.running]
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped (SIGSTOP)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+class Background:
+    """Runs something in a thread until the end of ``with``, and raises what it raised."""
+
+    def __init__(self, work: object) -> None:
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        self._work = work
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._work(self.stop)  # type: ignore[operator]
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self) -> Background:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        self._thread.join(20)
+        if self._thread.is_alive():
+            raise E2EFailed("a thread of the test does not end")
+        if self.error is not None:
+            raise self.error
