@@ -193,6 +193,14 @@ def test_what_has_run_and_is_said_to_be_dropped_is_lost() -> None:
     assert ResultRecord.model_validate_json(str(changes["results:j"])).state == "lost"
 
 
+def test_a_launch_that_never_reached_its_unreachable_agent_is_given_back_without_a_retry() -> None:
+    changes = applied([status("j.0.1", S.DROPPED)], state=S.UNREACHABLE)
+    assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
+    ran = [status("j.0.1", S.RUNNING, started_at=1.0), status("j.0.1", S.UNREACHABLE)]
+    changes = applied([*ran, status("j.0.1", S.DROPPED)])
+    assert ResultRecord.model_validate_json(str(changes["results:j"])).state == "lost"
+
+
 @pytest.mark.parametrize("state", [S.DROPPED, S.LOST, S.KILLED])
 def test_nothing_of_a_killed_job_comes_back(state: TaskState) -> None:
     changes = applied([status("j.0.1", state)], retries=9, killed=True)

@@ -37,7 +37,7 @@ FORCED = 0.0
 
 _LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
 _ALIVE = {TaskState.STARTING, TaskState.RUNNING}
-_BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING, TaskState.UNREACHABLE}
+_BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ def _again(
     """The slot in which the index runs again; None if this is its end."""
     if doomed:
         return None
-    never_began = status.state is TaskState.DROPPED and claim.state not in _BEGUN
+    never_began = status.state is TaskState.DROPPED and not _began(claim)
     if never_began or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
         slot = Slot(name.index, claim.attempt, claim.launch + 1)
     elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
@@ -187,6 +187,11 @@ def _again(
     else:
         return None
     return _slot(slot, name, found, works)
+
+
+def _began(claim: ClaimRecord) -> bool:
+    """Whether its task was seen alive: an agent can also become unreachable before a launch reaches it."""
+    return claim.state in _BEGUN or claim.started_at is not None
 
 
 def _slot(slot: Slot, name: TaskName, found: StatusPlan, works: Mapping[str, str | None]) -> Slot | None:
@@ -206,7 +211,7 @@ def _result(status: TaskStatus, claim: ClaimRecord, doomed: bool, now: float) ->
         short = "killed"
     elif state in (TaskState.FAILED, TaskState.ERROR):
         short = "failed"
-    elif doomed or (state is TaskState.DROPPED and claim.state not in _BEGUN):
+    elif doomed or (state is TaskState.DROPPED and not _began(claim)):
         short = "killed"  # a drop that does not run again: its job was killed
     else:
         short = "lost"
