@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
 from typing import Any
@@ -20,6 +21,10 @@ from broker_mesos.ports import Bus
 from broker_mesos.requests import Requester
 from broker_mesos.settings import redact
 from broker_mesos.wiring import open_bus
+
+# What the bus and pika log, a client raises: without a handler Python would print it to stderr as well.
+for _name in ("broker_mesos", "pika"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class BusTransport:

@@ -104,6 +104,8 @@ class Master:
             )
             for cell in range(cells)
         ]
+        # Before anybody can have something to put there.
+        await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
         responder = Responder(self._bus, queue, self._answer, self._clock, self._new_id)
         await self._store.beat(self._me, BEAT_TTL)

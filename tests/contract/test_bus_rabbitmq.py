@@ -66,6 +66,18 @@ async def test_wrong_credentials_fail_at_once(
     assert hint in str(await refusal(bus, timeout=600))
 
 
+async def test_giving_up_makes_no_noise_at_whatever_moment(parties: RabbitParties) -> None:
+    """pika trips over a connection that is told to close in the midst of a handshake that just fails."""
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    url = parties.server.url.replace("guest:guest", "guest:secret")
+    # The broker holds a refusal back for a second.
+    limits = [0.002 * step for step in range(1, 11)] + [0.98 + 0.01 * step for step in range(1, 31)]
+    await asyncio.gather(*(refusal(parties.make("x", url=url), limit) for limit in limits))
+    gc.collect()
+    assert not heard
+
+
 async def test_an_unknown_vhost_fails_at_once(parties: RabbitParties) -> None:
     bus = parties.make("x", url=parties.server.url + "nowhere")
     assert "vhost 'nowhere'" in str(await refusal(bus, timeout=600))
@@ -77,7 +89,9 @@ async def test_an_unreachable_broker_fails_when_the_time_is_over(cluster_name: s
     assert f"127.0.0.1:{port}" in str(await refusal(bus, timeout=0.3))
 
 
-@pytest.mark.parametrize("url", ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1"])
+@pytest.mark.parametrize(
+    "url", ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1"]
+)
 async def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         RabbitParties("x", None).make("x", url=url)

@@ -142,11 +142,13 @@ class Link:
         try:
             # pika has the same limit and ends with an error by itself; ours is for what it overlooks.
             async with asyncio.timeout(self.timeouts.handshake + 1):
-                await opened
+                await asyncio.shield(opened)
         except TimeoutError:
             await self._disconnect(closed)
             raise BusUnavailable(f"{self.server.where} does not answer: is it paused?") from None
         except BaseException:
+            # Told to close in the midst of a handshake that just fails, pika trips over itself, loudly.
+            await asyncio.wait([opened], timeout=self.timeouts.close)
             await self._disconnect(closed)
             raise
         return closed
