@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker_mesos.errors import InvalidInput
 
@@ -76,6 +76,26 @@ Seconds = Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+def _weights(value: object) -> object:
+    """``prod:2;dev:0.5``, or a table in the settings file."""
+    if not isinstance(value, str):
+        return value
+    found: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in value.split(";"))):
+        role, separator, weight = part.rpartition(":")
+        if not separator or not role:
+            raise ValueError(f"{part!r}: write ROLE:WEIGHT, as in prod:2")
+        found[role.strip()] = weight.strip()
+    return found
+
+
+Weights = Annotated[
+    dict[str, Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]],
+    NoDecode,
+    BeforeValidator(_weights),
+]
+
+
 class Settings(BaseSettings):
     """All settings of daemons and clients; build them with :func:`load`. Times are seconds."""
 
@@ -91,6 +111,8 @@ class Settings(BaseSettings):
     store_url: StoreUrl | None = None
     cells: Annotated[int, Field(ge=1, le=1024)] | None = None
     """None: what the cluster has; 4 for a new one."""
+    weights: Weights = Field(default_factory=dict)
+    """Weights of roles in the fair share, as ``prod:2;dev:0.5``; a role without one has 1."""
     connect_timeout: Seconds = 10.0
     """How long a daemon tries to reach its servers when it starts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

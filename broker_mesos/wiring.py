@@ -95,6 +95,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, cells: int | None) 
         hostname=probe.hostname(),
         pid=os.getpid(),
         version=__version__,
+        weights=settings.weights,
     )
 
 

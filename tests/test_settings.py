@@ -130,3 +130,14 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 def test_an_endpoint_is_host_and_port() -> None:
     assert endpoint("amqp://me:x@rabbit/") == "rabbit:5672"
     assert endpoint("http://[::1]:5050/") == "[::1]:5050"
+
+
+def test_weights_of_roles_are_read_from_text(monkeypatch: pytest.MonkeyPatch, empty_place: Path) -> None:
+    monkeypatch.setenv("BMESOS_WEIGHTS", "prod:2;eng/db:0.5")
+    assert load().weights == {"prod": 2.0, "eng/db": 0.5}
+
+
+@pytest.mark.parametrize("text", ["prod", "prod:x", "prod:0", "prod:-1", "prod:nan", ":2"])
+def test_a_bad_weight_is_refused_in_one_line(text: str, empty_place: Path) -> None:
+    with pytest.raises(InvalidInput, match="--weights"):
+        load(weights=text)

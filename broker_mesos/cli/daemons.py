@@ -66,6 +66,10 @@ def master(
     cells: Annotated[
         int | None, typer.Option("--cells", min=1, max=1024, help="Cells of a new cluster (4); fixed after.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="TEXT", help="Weights of roles, as 'prod:2;dev:1'."),
+    ] = None,
     broker_url: BrokerUrl = None,
     store_url: StoreUrl = None,
     cluster: Cluster = None,
@@ -79,6 +83,7 @@ def master(
     settings = _settings(
         ctx,
         cells=cells,
+        weights=weights,
         broker_url=broker_url,
         store_url=store_url,
         cluster=cluster,
