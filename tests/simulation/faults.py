@@ -82,6 +82,14 @@ def reboot(world: World) -> tuple[str, float]:
     return f"reboot {node.name}, for {down:.2f} s", down
 
 
+def wipe_agent(world: World) -> tuple[str, float]:
+    """A machine is installed anew."""
+    node, down = world.rng.choice(world.agents), _long(world)
+    _note_death(world, node)
+    node.wipe(down)
+    return f"wipe {node.name}, for {down:.2f} s", down
+
+
 def cut_bus(world: World) -> tuple[str, float]:
     """A node is cut off from the broker."""
     node, seconds = world.rng.choice(world.nodes), _long(world)
@@ -204,7 +212,17 @@ def lose_beats(world: World) -> tuple[str, float]:
     return f"lose all heartbeats for {seconds:.2f} s", seconds
 
 
-CRASH: tuple[Fault, ...] = (kill, kill, kill, kill_masters, terminate, pause, pause_master, reboot)
+CRASH: tuple[Fault, ...] = (
+    kill,
+    kill,
+    kill,
+    kill_masters,
+    terminate,
+    pause,
+    pause_master,
+    reboot,
+    wipe_agent,
+)
 NETWORK: tuple[Fault, ...] = (
     cut_bus,
     cut_bus,

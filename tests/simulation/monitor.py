@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from broker_mesos.core.messages import TaskStatus
-from broker_mesos.core.records import Kind
+from broker_mesos.core.records import AgentState, Kind
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TERMINAL, TaskState
 from broker_mesos.frameworks.batch.records import (
@@ -81,7 +81,7 @@ class Monitor:
             world.violation(
                 f"I2: {task_id} is started on {agent.name}, was started on {earlier[0].agent.name}"
             )
-        if agent.handling is not None and agent.handling.term < self.highest[agent.name]:
+        if agent.handling is not None and agent.handling.term < self.highest[agent.agent_id]:
             world.violation(f"I4: {agent.name} launches {task_id} under a lower term than it has seen")
         used = Resources.sum(world.need(each) for each in [*agent.machine.running, task_id])
         if not agent.resources.contains(used):
@@ -96,16 +96,24 @@ class Monitor:
                     one.lost = True
                     self.excused += 1
 
+    def wiped(self, agent: AgentNode) -> None:
+        """A machine forgets what ran on it; an end that it had told nobody of is lost, too."""
+        for task_id, executions in self.executions.items():
+            for one in executions:
+                if one.agent is agent and task_id not in self.committed_ends and not one.lost:
+                    one.lost = True
+                    self.excused += 1
+
     def command_handled(self, agent: AgentNode, term: int) -> None:
         """An agent has seen a term."""
         if agent.proc is not None and agent.proc.alive:
-            self.highest[agent.name] = max(self.highest[agent.name], term)
+            self.highest[agent.agent_id] = max(self.highest[agent.agent_id], term)
 
     def term_saved(self, agent: AgentNode, term: int) -> None:
         """An agent remembers a term."""
-        if term < self.highest[agent.name]:
-            self.world.violation(f"I4: {agent.name} saved term {term} after {self.highest[agent.name]}")
-        self.highest[agent.name] = max(self.highest[agent.name], term)
+        if term < self.highest[agent.agent_id]:
+            self.world.violation(f"I4: {agent.name} saved term {term} after {self.highest[agent.agent_id]}")
+        self.highest[agent.agent_id] = max(self.highest[agent.agent_id], term)
 
     def forgotten_by_agent(self, task_id: str) -> None:
         """An agent takes an outcome for acknowledged."""
@@ -224,6 +232,8 @@ class Monitor:
                     f"{node.name} is not done: {len(book.done)} of {book.items} done, to do {book.todo}, "
                     f"launched {book.launched}"
                 )
+        if world.wiped:
+            return f"nobody has marked {list(world.wiped)} as gone"
         for agent in world.agents:
             if agent.machine.running:
                 return f"{agent.name} still runs {agent.machine.running}"
@@ -239,7 +249,7 @@ class Monitor:
             for agent in state.agents.values():
                 if agent.used:
                     return f"cell {cell}: {agent.ident} uses {agent.used}"
-                if not agent.session:
+                if not agent.session and agent.state is not AgentState.GONE:
                     return f"cell {cell}: {agent.ident} has no session"
             if state.offers:
                 return f"cell {cell} has open offers: {list(state.offers)}"
@@ -256,6 +266,8 @@ class Monitor:
     def judge_results(self) -> None:
         """Every index of every job has exactly one result, and it is what has happened."""
         world = self.world
+        if world.forgetful:
+            return
         for job in world.jobs:
             summary = job.ended
             assert summary is not None
@@ -273,7 +285,7 @@ class Monitor:
                 by_state["failed" if result.state == "lost" else result.state] += 1
                 self._judge(job, index, result)
             for state in ("finished", "failed", "killed"):
-                if summary.counts[state] != by_state[state] and not world.forgetful:
+                if summary.counts[state] != by_state[state]:
                     world.violation(
                         f"{job.job_id}: {summary.counts} in its summary, {dict(by_state)} in results"
                     )
@@ -282,13 +294,16 @@ class Monitor:
 
     def _judge(self, job: Job, index: int, result: ResultRecord) -> None:
         world = self.world
-        if world.forgetful:
-            return
         prefix = f"{job.job_id}.{index}."
         ran = [one for task_id, each in self.executions.items() if task_id.startswith(prefix) for one in each]
         finished = [one for one in ran if world.exit_codes.get(one.task_id) == 0 and not one.lost]
         ids = [one.task_id for one in ran]
         where = f"{job.job_id}.{index}: {result.state} at attempt {result.attempt}, ran {ids}"
+        if job.spec.rerun:
+            # It may run twice at once, and what came of the first does not count.
+            if result.state == "finished" and not finished:
+                world.violation(f"finished, and never did: {where}")
+            return
         if len(ran) > result.attempt:
             world.violation(f"ran more often than it had attempts: {where}")
         if result.attempt > 1 + job.spec.retries:

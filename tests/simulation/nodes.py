@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint, Saved
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.containerizer.memory import FakeContainerizer
-from broker_mesos.core.addresses import operator_framework
+from broker_mesos.core.addresses import cell_of, operator_cell, operator_framework
 from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
-from broker_mesos.core.operator import JobSpec, JobSummary, KillJob, SubmitJob, WaitJob
+from broker_mesos.core.operator import (
+    AgentGone,
+    JobSpec,
+    JobSummary,
+    KillJob,
+    MarkAgentGone,
+    SubmitJob,
+    WaitJob,
+)
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import BrokerMesosError, NotFound
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 OFFER_TIMEOUT = 4.0
+FAILOVER_TIMEOUT = 100.0
 
 
 class Node:
@@ -243,6 +252,8 @@ class AgentNode(Node):
         self.machine = FakeContainerizer(self.clock, world.plan)
         self.boots = 1
         self.daemon: _Agent | None = None
+        self.agent_id = name
+        self.wipes = 0
         self.handling: Delivery | None = None
 
     def reboot(self, down: float) -> None:
@@ -252,8 +263,18 @@ class AgentNode(Node):
         self.world.monitor.rebooted(self)
         self.kernel.context.run(self.machine.reboot)
 
+    def wipe(self, down: float) -> None:
+        """The machine is installed anew: it is another agent. An operator marks the old one as gone."""
+        self.reboot(down)
+        self.world.wiped_agent(self.agent_id)
+        self.world.monitor.wiped(self)
+        self.wipes += 1
+        self.agent_id = f"{self.name}-{self.wipes}"
+        self.checkpoint = MemoryCheckpoint()
+        self.machine = FakeContainerizer(self.clock, self.world.plan)
+
     async def body(self, proc: Proc, bus: SimBus) -> None:
-        options = AgentOptions(resources=self.resources, agent_id=self.name, boot_id=f"boot-{self.boots}")
+        options = AgentOptions(resources=self.resources, agent_id=self.agent_id, boot_id=f"boot-{self.boots}")
         daemon = _Agent(
             bus,
             lambda on_events: _Container(self, proc, on_events),
@@ -377,6 +398,32 @@ class ClientNode(Node):
         self.proc.die()
 
 
+class OperatorNode(Node):
+    """Somebody who marks agents as gone that never come back."""
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        requester = Requester(bus, self.clock, self.world.new_id)
+        await requester.start()
+        while True:
+            await asyncio.sleep(2.0)
+            for agent_id, since in list(self.world.wiped.items()):
+                if self.world.loop.time() < since + 3.0:
+                    continue
+                cell = operator_cell(cell_of(agent_id, self.world.cells))
+                try:
+                    answer = await requester.request(cell, MarkAgentGone(agent_id=agent_id), 3.0)
+                except BrokerMesosError:
+                    continue
+                assert isinstance(answer, AgentGone)
+                if proc.effect():
+                    # The cell may not have heard of it yet; what it says later finds nobody.
+                    self.world.marked_gone(agent_id, answer.known)
+
+    def ask_to_stop(self) -> None:
+        assert self.proc is not None
+        self.proc.die()
+
+
 # -- a framework of somebody's own ------------------------------------------------------------------------
 
 NEED = Resources.parse("cpus:1;mem:64")
@@ -461,7 +508,7 @@ class FrameworkNode(Node):
         self.driver: Driver | None = None
 
     async def body(self, proc: Proc, bus: SimBus) -> None:
-        info = FrameworkInfo(framework_id=self.framework_id, failover_timeout=86_400.0)
+        info = FrameworkInfo(framework_id=self.framework_id, failover_timeout=FAILOVER_TIMEOUT)
         self.driver = driver = Driver(
             _Scheduler(self, proc),
             info,

@@ -37,6 +37,7 @@ from tests.simulation.nodes import (
     Job,
     MasterNode,
     Node,
+    OperatorNode,
     WorkerNode,
 )
 
@@ -113,7 +114,17 @@ class World:
             FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))
         ]
         self.client = ClientNode(self, "c0")
-        self.nodes: list[Node] = [*self.masters, *self.agents, *self.workers, *self.frameworks, self.client]
+        self.wiped: dict[str, float] = {}
+        """Agents that never come back, since when; until an operator has said so."""
+        self.gone: set[str] = set()
+        self.nodes: list[Node] = [
+            *self.masters,
+            *self.agents,
+            *self.workers,
+            *self.frameworks,
+            self.client,
+            OperatorNode(self, "o0"),
+        ]
 
     def _make_job(self, number: int) -> Job:
         rng = self.rng
@@ -124,6 +135,7 @@ class World:
             retries=rng.choice((0, 0, 1, 2)),
             priority=rng.choice((0, 0, 1)),
             kill_grace=0.5,
+            rerun=rng.random() < 0.3,
         )
         kill_at = rng.uniform(1.0, 12.0) if rng.random() < 0.12 else None
         job_id = f"j{number}"
@@ -192,6 +204,16 @@ class World:
         )
 
     # -- what faults do -----------------------------------------------------------------------------------
+
+    def wiped_agent(self, agent_id: str) -> None:
+        """An agent will never be seen again."""
+        self.wiped[agent_id] = self.loop.time()
+
+    def marked_gone(self, agent_id: str, known: bool) -> None:
+        """An operator has said so, and its cell has answered."""
+        if known or self.loop.time() > self.wiped.get(agent_id, 0.0) + 30.0:
+            self.gone.add(agent_id)
+            self.wiped.pop(agent_id, None)
 
     def cut_off(self, bus: SimBus) -> None:
         """A process is dead: its kernel sends what was written, or some of it, and closes."""
