@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker_mesos.core.operator import AgentView, JobSpec
 from broker_mesos.core.records import AgentState
@@ -31,6 +31,17 @@ def why_waiting(spec: JobSpec, agents: Sequence[AgentView]) -> str:
     if any(_free(agent).contains(spec.resources) for agent in fitting):
         return "there is room for it; the next offer should start it"
     return "all fitting agents are busy"
+
+
+def why_lost(waiting: Mapping[str, int]) -> str:
+    """Tasks by the unreachable agent on which they may still run."""
+    first, count = next(iter(waiting.items()))
+    tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
+    more = f" (and {len(waiting) - 1} more agents)" if len(waiting) > 1 else ""
+    return (
+        f"{tasks} for agent {first}, which is unreachable{more}; if it never comes back: "
+        f"bmesos agents gone {first}"
+    )
 
 
 def _free(agent: AgentView) -> Resources:

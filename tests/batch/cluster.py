@@ -57,6 +57,7 @@ class FakeCell:
         self.bus = bus
         self.total = Resources.parse(total)
         self.free = self.total
+        self.agent_state = AgentState.REGISTERED
         self.ends: Ends = succeeds
         self.loses_accepts = False
         self.demand = Demand(version=-1)
@@ -141,7 +142,7 @@ class FakeCell:
             agent_id="a1",
             cell=0,
             hostname="h1",
-            state=AgentState.REGISTERED,
+            state=self.agent_state,
             total=self.total,
             offered=Resources.EMPTY,
             used=Resources.EMPTY,

@@ -20,6 +20,7 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.records import AgentState
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, Unavailable
 from broker_mesos.frameworks.batch.watch import JobFeed
@@ -174,6 +175,18 @@ async def test_a_waiting_job_says_why(cluster: Cluster) -> None:
     listed = await cluster.ask(GetJobs(active=True))
     assert listed.total == 2 and listed.jobs[0].job_id == "picky"
     assert listed.jobs[0].waiting == "no agent satisfies the constraint rack==r9"
+
+
+async def test_a_job_on_an_unreachable_agent_says_so(cluster: Cluster) -> None:
+    cluster.cell.ends = lambda task: None
+    await cluster.worker()
+    summary = await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(0, 1))))
+    await cluster.ask(WaitJob(job_id="j1", seen=summary.version, seconds=10))
+    cluster.cell.agent_state = AgentState.UNREACHABLE
+    view = await cluster.ask(GetJob(job_id="j1"))
+    assert view.summary.waiting == (
+        "2 tasks wait for agent a1, which is unreachable; if it never comes back: bmesos agents gone a1"
+    )
 
 
 async def test_a_job_that_does_not_fit_does_not_hold_up_one_that_does(cluster: Cluster) -> None:

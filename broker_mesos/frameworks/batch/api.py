@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
 from broker_mesos.core.addresses import operator_cell
-from broker_mesos.core.explain import why_waiting
+from broker_mesos.core.explain import why_lost, why_waiting
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentView,
@@ -25,6 +26,7 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.records import AgentState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
 from broker_mesos.frameworks.batch.records import text_of
 from broker_mesos.frameworks.batch.store import JobStore
@@ -106,6 +108,7 @@ class BatchApi:
             request.job_id, record, request.offset, request.limit, request.states
         )
         summary = await self._explained(await self._store.summary(request.job_id), spec)
+        summary = await self._with_lost_agents(summary)
         tasks = _bounded(page.tasks)
         more = page.more
         if len(tasks) < len(page.tasks):
@@ -137,6 +140,20 @@ class BatchApi:
         if not _waits(summary):
             return summary
         return summary.model_copy(update={"waiting": await self._why(spec)})
+
+    async def _with_lost_agents(self, summary: JobSummary) -> JobSummary:
+        """Says so when tasks wait for an agent that is not heard of."""
+        if summary.ended_at is not None or summary.waiting or not summary.counts["running"]:
+            return summary
+        try:
+            away = {each.agent_id for each in await self._agents() if each.state is AgentState.UNREACHABLE}
+        except BrokerMesosError:
+            return summary
+        waiting = Counter(
+            agent_id for _, agent_id in (await self._store.claims_of(summary.job_id) if away else ())
+        )
+        lost = {agent_id: waiting[agent_id] for agent_id in sorted(away) if waiting[agent_id]}
+        return summary.model_copy(update={"waiting": why_lost(lost)}) if lost else summary
 
     async def _why(self, spec: JobSpec) -> str:
         if not self._driver.cells:

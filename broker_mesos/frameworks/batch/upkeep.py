@@ -74,7 +74,7 @@ class Upkeep:
                 plan.drop(UNSETTLED, task_id)
                 continue
             begun = claim.state is not None and score != FORCED
-            # Only if the claim is still there: else the mark would outlive it. If not, all are due again soon.
+            # Only if the claim is still there: else the mark would outlive it. If not, all are due again.
             plan.expect(CLAIMS, name.claim, text)
             plan.add(UNSETTLED, task_id, now + (ASK_AGAIN if begun else self._offer_timeout))
             found.append(Overdue(claim.cell, task_id, claim.offer_id))
