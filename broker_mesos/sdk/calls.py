@@ -41,6 +41,10 @@ T = TypeVar("T")
 
 CHUNK = 1_000
 """Task ids in one message: far below the limit of a body."""
+ACKNOWLEDGE_AFTER = 0.1
+"""Seconds for which acknowledgements are gathered: nobody waits for them."""
+ACKNOWLEDGE_AT = 500
+"""Acknowledgements that are sent at once."""
 
 
 class Calls:
@@ -66,6 +70,7 @@ class Calls:
         self._kills: dict[str, int | None] = {}
         self._acknowledgements: defaultdict[int, dict[str, None]] = defaultdict(dict)
         self._flushing = False
+        self._acknowledging: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Future[bool]] = set()
 
     # -- answers to offers ----------------------------------------------------------------------------
@@ -231,9 +236,11 @@ class Calls:
     # -- sending --------------------------------------------------------------------------------------
 
     def flush_acknowledgements(self) -> None:
-        """What was settled with the broker may be acknowledged to the cells, in this turn of the loop."""
-        if self._acknowledgements:
-            self._flush_soon()
+        """What was settled with the broker may be acknowledged to the cells: soon, together."""
+        if sum(map(len, self._acknowledgements.values())) >= ACKNOWLEDGE_AT:
+            self._acknowledge()
+        elif self._acknowledgements and self._acknowledging is None:
+            self._acknowledging = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER, self._acknowledge)
 
     def tick(self) -> None:
         """Once a second: ask again what stays unanswered, forget what has ended."""
@@ -256,6 +263,7 @@ class Calls:
     async def drain(self, timeout: float) -> None:
         """Send what is collected, and wait for the broker to have it."""
         self._flush()
+        self._acknowledge()
         if self._under_way:
             await asyncio.wait(list(self._under_way), timeout=timeout)
 
@@ -278,11 +286,17 @@ class Calls:
             ]
             _all(sent).add_done_callback(partial(_tell, waiters))
         self._flush_kills()
+        self._ask()
+
+    def _acknowledge(self) -> None:
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledging = None
         acknowledgements, self._acknowledgements = self._acknowledgements, defaultdict(dict)
         for cell, task_ids in acknowledgements.items():
             for chunk in _chunks(list(task_ids)):
-                self._send(cell, Acknowledge(framework_id=framework_id, task_ids=tuple(chunk)))
-        self._ask()
+                call = Acknowledge(framework_id=self._framework.framework_id, task_ids=tuple(chunk))
+                self._send(cell, call)
 
     def _flush_kills(self) -> None:
         kills, self._kills = self._kills, {}
