@@ -105,7 +105,8 @@ class AgentDaemon:
         self._hello_wanted = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
-        self._flushing = False
+        self._flushing: asyncio.Handle | None = None
+        self._flush_at = 0.0
         self._unconfirmed = False
         self._publishes: set[asyncio.Future[bool]] = set()
         self.registered = asyncio.Event()
@@ -344,15 +345,24 @@ class AgentDaemon:
             self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _flush_soon(self) -> None:
-        """Statuses of one turn of the loop travel together; while a message of them is unconfirmed the next
-        ones gather, so that messages grow with the load."""
-        if not self._flushing and not self._unconfirmed and self.state.table.pending:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        """Statuses travel together that come together; while a message of them is unconfirmed the next ones
+        gather, so that messages grow with the load."""
+        if self._unconfirmed or not self.state.table.pending:
+            return
+        at = self.state.table.send_at(self._clock.monotonic())
+        if self._flushing is not None:
+            if self._flush_at <= at:
+                return
+            self._flushing.cancel()
+        delay = at - self._clock.monotonic()
+        loop = asyncio.get_running_loop()
+        self._flush_at = at
+        self._flushing = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flushing = False
-        self._perform(self.state.statuses())
+        self._flushing = None
+        if not self._unconfirmed:
+            self._perform(self.state.statuses())
 
     def _perform(self, effects: Iterable[Effect]) -> None:
         unwritten: dict[str, str] = {}

@@ -160,7 +160,7 @@ class AgentState:
         self._attempt = self._new_id()
         self._attempted_at = now.mono
         self._repeat_delay = REPEAT_FIRST
-        self.table.pending.clear()  # all of it is in the list
+        self.table.take_pending()  # all of it is in the list
         return self._send_registration(now)
 
     def _send_registration(self, now: Instant) -> list[Effect]:
@@ -276,9 +276,7 @@ class AgentState:
         effects: list[Effect] = []
         part: list[TaskStatus] = []
         size = 0
-        pending = list(self.table.pending.values())
-        self.table.pending.clear()
-        for status in pending:
+        for status in self.table.take_pending():
             length = 1_000 + 4 * len(status.message)
             if part and size + length > ROOM:
                 effects.append(self._update(part))
@@ -325,8 +323,7 @@ class AgentState:
             to = addresses.heartbeats(self.cell)
             effects.append(Publish(to, beat, persistent=False, expiration=2 * self._interval))
         if self.session:
-            for status in self.outcomes.due(now.mono):
-                self.table.pending.setdefault(status.task_id, status)
+            self.table.send_again(self.outcomes.due(now.mono))
         return effects
 
     def beat_due(self, now: Instant) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
@@ -24,6 +25,13 @@ from broker_mesos.ports import (
 )
 
 MESSAGE_AT_MOST = 500
+RUNNING_WAITS = 0.015
+"""Seconds that a TASK_RUNNING waits to be overtaken: of a very short task only the end is sent."""
+YOUNG = 0.03
+END_WAITS = 0.01
+"""Seconds that an end waits for those of the tasks launched in the last ``YOUNG`` seconds: short ones that
+start together end together, and one message costs as much as eight. An end that has no such company is sent
+at once."""
 CANNOT_START: int | None = 127
 """Exit code of a command that could not be started, as shells have it."""
 
@@ -58,6 +66,9 @@ class TaskTable:
         self.outcomes = Outcomes()
         self.pending: dict[str, TaskStatus] = {}
         """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
+        self._young: deque[tuple[float, str]] = deque()
+        self._begun_at: float | None = None
+        self._ended_at: float | None = None
         self._agent_id = agent_id
         self._total = total
         self._new_id = new_id
@@ -109,6 +120,30 @@ class TaskTable:
             effects.append(KillProcess(task_id, 0.0) if one.running else Forget(task_id))
         return effects
 
+    # -- what is to be sent -------------------------------------------------------------------------------
+
+    def send_at(self, now: float) -> float:
+        """Monotonic time until which what is pending may gather."""
+        at = now if self._begun_at is None else self._begun_at + RUNNING_WAITS
+        if self._ended_at is None:
+            return at
+        while self._young and (self._young[0][0] < now - YOUNG or self._young[0][1] not in self.running):
+            self._young.popleft()
+        return self._ended_at + END_WAITS if self._young else now
+
+    def take_pending(self) -> list[TaskStatus]:
+        """What is to be sent, which is then pending no more."""
+        statuses = list(self.pending.values())
+        self.pending.clear()
+        self._begun_at = self._ended_at = None
+        return statuses
+
+    def send_again(self, statuses: Iterable[TaskStatus]) -> None:
+        """Outcomes that were sent, and not acknowledged in time."""
+        for status in statuses:
+            self.pending.setdefault(status.task_id, status)
+            self._ended_at = -YOUNG
+
     # -- what a cell says ---------------------------------------------------------------------------------
 
     def launch(self, launches: Iterable[Launch], now: Instant) -> list[Effect]:
@@ -148,6 +183,7 @@ class TaskTable:
                 labels=launch.task.labels,
             )
             self._add(info, launch.task.kill_grace)
+            self._young.append((now.mono, task_id))
             entries.append(Known(info, launch.task.kill_grace))
             starts.append(LaunchProcess(self._spec(launch)))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
@@ -302,6 +338,8 @@ class TaskTable:
         )
         self.outcomes.add(status, now.mono)
         self.pending[task_id] = status
+        if self._ended_at is None:
+            self._ended_at = now.mono
         return Ended(status)
 
     def _say_again(self, task_id: str, now: Instant) -> None:
@@ -311,7 +349,10 @@ class TaskTable:
             status = self.outcomes.get(task_id)
             if status is not None:
                 self.pending[task_id] = status
+                self._ended_at = -YOUNG
         elif task.started_at is not None:
+            if self._begun_at is None:
+                self._begun_at = now.mono
             self.pending[task_id] = TaskStatus(
                 task_id=task_id,
                 state=TaskState.RUNNING,

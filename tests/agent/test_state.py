@@ -14,6 +14,7 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.state import DEBOUNCE, REPEAT_AT_MOST, ROOM
+from broker_mesos.agent.tasks import END_WAITS, RUNNING_WAITS, YOUNG
 from broker_mesos.core import addresses
 from broker_mesos.core.messages import (
     MAX_BODY,
@@ -274,6 +275,28 @@ def test_a_short_tasks_end_takes_the_place_of_its_start(agent: Agent, session: s
     agent.exited("t1")
     [status] = agent.statuses()
     assert (status.state, status.started_at, status.exit_code) == (TaskState.FINISHED, 5.0, 0)
+
+
+def test_a_start_waits_a_moment_for_its_end_and_an_end_for_those_launched_with_it(
+    agent: Agent, session: str
+) -> None:
+    agent.command(launch(session, 1, "t1", "t2"))
+    agent.started("t1", "t2")
+    table = agent.state.table
+    assert table.send_at(agent.now) == agent.now + RUNNING_WAITS
+    agent.exited("t1")
+    assert table.send_at(agent.now) == agent.now + END_WAITS
+    agent.exited("t2")
+    assert table.send_at(agent.now) == agent.now, "nobody is left to be waited for"
+
+
+def test_an_end_without_young_company_is_sent_at_once(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, "t1", "t2"))
+    agent.started("t1", "t2")
+    agent.statuses()
+    agent.now += 2 * YOUNG
+    agent.exited("t1")
+    assert agent.state.table.send_at(agent.now) == agent.now
 
 
 @pytest.mark.parametrize(
