@@ -279,6 +279,20 @@ class Store(Protocol):
         """What every cell has published."""
         ...
 
+    async def tries(self, cell: int) -> dict[str, int]:
+        """How often messages that came back to this cell's inbox were tried since, by message id."""
+        ...
+
+    async def trying(self, cell: int, message_ids: Sequence[str], tried: Sequence[str] = ()) -> list[int]:
+        """These are about to be tried once more: counted before, so that it counts even if this process
+        dies of it (not fenced). Returns their counts. Forgotten a day after the last call. ``tried``: as in
+        the method of this name, on the way."""
+        ...
+
+    async def tried(self, cell: int, message_ids: Sequence[str]) -> None:
+        """These were handled, or are not to be blamed: their counts are dropped."""
+        ...
+
 
 class Check(NamedTuple):
     """A condition of a transaction: the field's value (None: absent), or a sorted set's size."""

@@ -27,12 +27,13 @@ from broker_mesos.agent.effects import (
 )
 from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.state import AgentState
-from broker_mesos.core.addresses import Queue, QueueKind, dead, operator_master
+from broker_mesos.core.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import MAX_BODY, AgentInfo, Message, Part, UpdateStatuses, Usage, decode
+from broker_mesos.core.messages import AgentInfo, Message, Part, UpdateStatuses, Usage, decode
 from broker_mesos.core.operator import Hello, HelloAnswer, ReadFile, Request
 from broker_mesos.core.resources import Resources
-from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
+from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
+from broker_mesos.letters import letter, park
 from broker_mesos.ports import (
     Bus,
     Clock,
@@ -247,7 +248,8 @@ class AgentDaemon:
                 while True:
                     deliveries = await consumer.receive()
                     for delivery in deliveries:
-                        self._on_delivery(delivery)
+                        if reason := self._on_delivery(delivery):
+                            await self._bury(delivery, reason)
                     consumer.acknowledge(deliveries)
             except ConsumerClosed as error:
                 log.warning("lost the queue of commands", error=str(error))
@@ -256,25 +258,31 @@ class AgentDaemon:
             finally:
                 await consumer.close()
 
-    def _on_delivery(self, delivery: Delivery) -> None:
+    def _on_delivery(self, delivery: Delivery) -> str:
+        """Why a command could not be handled; empty if it was."""
         try:
             message = decode(delivery.type, delivery.body)
             effects = self.state.on_command(message, delivery.term, self._now())
         except InvalidMessage as error:
-            self._bury(delivery, str(error))
+            return str(error)
         except Exception as error:
             log.exception("a command failed", type=delivery.type, message_id=delivery.message_id)
-            self._bury(delivery, f"the agent failed at it: {error!r}")
-        else:
-            self._turn(effects)
+            return f"the agent failed at it: {error!r}"
+        self._turn(effects)
+        return ""
 
-    def _bury(self, delivery: Delivery, reason: str) -> None:
+    async def _bury(self, delivery: Delivery, reason: str) -> None:
+        """Not tried again: a repeat would meet another state than the one that its sender knew."""
         log.warning("a command goes to the dead letters", type=delivery.type, reason=reason)
-        headers = {"reason": reason[:500], "from": f"agent.{self.state.info.agent_id}"}
-        message_id = delivery.message_id or self._new_id()
-        # Of what nobody may send, the beginning is enough to tell where it came from.
-        body = delivery.body if len(delivery.body) <= MAX_BODY else delivery.body[:65_536]
-        self._publish(Outgoing(dead(), delivery.type, body, message_id, headers=headers), None)
+        queue = Queue(QueueKind.AGENT_COMMANDS, self.state.info.agent_id)
+        now = self._clock.time()
+        dead = letter(delivery, queue, reason, tries=1, letter_id=self._new_id(), now=now)
+        while True:
+            try:
+                return await park(self._bus, dead)
+            except BusUnavailable as error:
+                log.warning("cannot put it there, trying again", error=str(error))
+                await self._clock.sleep(self._rng.uniform(0.5, 1.5))
 
     def _on_container_events(self, events: Sequence[ContainerEvent]) -> None:
         if self._state is None:

@@ -15,6 +15,7 @@ from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
+from broker_mesos.master.suspects import Suspects
 from broker_mesos.master.term import BATCH, HandlerFailed, SteppingDown, Superseded, Term
 from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, Store
 
@@ -49,7 +50,7 @@ class CellOwner:
         self._limits = limits
         self._weights = weights
         self._floor = 0
-        self._tries: dict[str, int] = {}
+        self._suspects = Suspects(store, cell)
         self._standing_by = asyncio.Event()
         self._owned: Term | None = None
         self._stopping = False
@@ -81,7 +82,11 @@ class CellOwner:
                 log.info("claiming again above an agent's term", cell=self.number, floor=error.floor)
             except ConsumerClosed:
                 log.info("consumer closed", cell=self.number)
-            except (Fenced, Unavailable, HandlerFailed) as error:
+            except HandlerFailed as error:
+                log.warning("the term ended", cell=self.number, error=str(error))
+                # Each time it is found out more about which message it was; the others wait for that.
+                failures = min(failures, 2)
+            except (Fenced, Unavailable) as error:
                 log.warning("the term ended", cell=self.number, error=str(error))
             if self._clock.monotonic() - began > 10:
                 failures = 0
@@ -138,7 +143,7 @@ class CellOwner:
             clock=self._clock,
             new_id=self._new_id,
             master_id=self._master_id,
-            tries=self._tries,
+            suspects=self._suspects,
             outbox=snapshot.outbox,
         )
         self._owned = term

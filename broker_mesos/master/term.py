@@ -10,7 +10,6 @@ from collections.abc import Coroutine, Sequence
 import structlog
 
 from broker_mesos import failpoints
-from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.cell.cell import (
     Cell,
@@ -24,7 +23,7 @@ from broker_mesos.core.cell.cell import (
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import MAX_BODY, Message, Part, decode
+from broker_mesos.core.messages import Message, Part, decode
 from broker_mesos.core.operator import (
     AgentGone,
     GetCell,
@@ -35,7 +34,9 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
+from broker_mesos.letters import letter, park
 from broker_mesos.master.outbox import LIMIT, Outbox
+from broker_mesos.master.suspects import Suspects
 from broker_mesos.ports import (
     Bus,
     Clock,
@@ -44,7 +45,6 @@ from broker_mesos.ports import (
     ConsumerClosed,
     Delivery,
     NewId,
-    Outgoing,
     Store,
     outgoing,
 )
@@ -56,8 +56,6 @@ RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""
 BATCH = 500
 """Messages decided at once."""
-TRIES = 3
-"""A message whose handling failed that often is parked among the dead letters."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
 
@@ -94,7 +92,7 @@ class Term:
         clock: Clock,
         new_id: NewId,
         master_id: str,
-        tries: dict[str, int],
+        suspects: Suspects,
         outbox: Sequence[OutboxEntry],
     ) -> None:
         self.cell = cell
@@ -108,7 +106,8 @@ class Term:
         self._clock = clock
         self._new_id = new_id
         self._master_id = master_id
-        self._tries = tries
+        self._suspects = suspects
+        suspects.begin()
         self._inherited = outbox
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -217,19 +216,38 @@ class Term:
             if self._bus.connected_since != connected_since:
                 connected_since = self._bus.connected_since
                 inputs.insert(0, Reconnected())
-            deliveries = self._take()
-            good = []
-            for delivery in deliveries:
-                try:
-                    inputs.append(self._decoded(delivery))
-                    good.append(delivery)
-                except InvalidMessage as error:
-                    await self._park(delivery, str(error))
+            await self._suspects.load(self._inbox)
+            deliveries = self._suspects.take(self._inbox, BATCH)
+            self._room.set()
+            if not (deliveries and deliveries[0].redelivered):
+                await self._step(inputs, deliveries)
+                continue
+            # First whatever else there is: a message is blamed only for what it did by itself.
+            await self._step(inputs, [])
+            if condemned := self._suspects.verdict(deliveries[0]):
+                await self._park(deliveries[0], condemned, self._suspects.tries(deliveries[0]))
+            else:
+                await self._suspects.trying(deliveries)
+                await self._step([], deliveries)
+            await self._suspects.settled(deliveries, self._inbox)
+
+    async def _step(self, inputs: list[Input], deliveries: list[Delivery]) -> None:
+        """Decide on inputs and messages, and carry it out."""
+        good = []
+        for delivery in deliveries:
             try:
-                decision = self.cell.decide(inputs, self._now())
-            except Exception as error:
-                await self._failed(good, error)
-            await self._carry_out(decision, good)
+                inputs.append(_decoded(delivery))
+                good.append(delivery)
+            except InvalidMessage as error:
+                await self._park(delivery, str(error), 0)
+        try:
+            decision = self.cell.decide(inputs, self._now())
+        except Exception as error:
+            self._suspects.failed(error)
+            ids = [delivery.message_id for delivery in good]
+            log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
+            raise HandlerFailed(f"a decision failed on {len(good)} messages: {error}") from error
+        await self._carry_out(decision, good)
 
     async def _next_occasion(self) -> None:
         if not self._inbox and not self._inputs:
@@ -241,49 +259,14 @@ class Term:
                 timer.cancel()
         self._wake.clear()
 
-    def _take(self) -> list[Delivery]:
-        """The next batch. What was delivered before, to somebody who did not finish it, goes alone: if it
-        is the one that kills its handler, its neighbours are not blamed."""
-        batch: list[Delivery] = []
-        while self._inbox and len(batch) < BATCH:
-            if self._inbox[0].redelivered and batch:
-                break
-            batch.append(self._inbox.popleft())
-            if batch[0].redelivered:
-                break
-        self._room.set()
-        return batch
-
-    def _decoded(self, delivery: Delivery) -> Message:
-        if self._tries and self._tries.get(delivery.message_id, 0) >= TRIES:
-            raise InvalidMessage(f"{delivery.type}: its handling failed {TRIES} times")
-        message = decode(delivery.type, delivery.body)
-        return message
-
-    async def _failed(self, deliveries: list[Delivery], error: Exception) -> None:
-        ids = [delivery.message_id for delivery in deliveries]
-        log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
-        if len(deliveries) == 1:
-            self._tries[ids[0]] = self._tries.get(ids[0], 0) + 1
-        raise HandlerFailed(f"a decision failed on {len(deliveries)} messages: {error}")
-
-    async def _park(self, delivery: Delivery, reason: str) -> None:
+    async def _park(self, delivery: Delivery, reason: str, tries: int) -> None:
         """Put a message among the dead letters; acknowledged only once it is safe there."""
         log.warning("dead-lettered", cell=self.cell.number, type=delivery.type, reason=reason)
-        letter = Outgoing(
-            to=addresses.dead(),
-            type=delivery.type,
-            # Of what nobody may send, the beginning is enough to tell where it came from.
-            body=delivery.body if len(delivery.body) <= MAX_BODY else delivery.body[:65_536],
-            message_id=delivery.message_id or self._new_id(),
-            mandatory=True,
-            headers={"reason": reason[:500], "from": f"cell.{self.cell.number}"},
-        )
-        await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
-        if not await self._bus.publish(letter):
-            raise BusUnavailable("there is no queue of dead letters")
+        inbox = Queue(QueueKind.CELL_INBOX, str(self.cell.number))
+        now = self._clock.time()
+        dead = letter(delivery, inbox, reason, tries=tries, letter_id=self._new_id(), now=now)
+        await park(self._bus, dead)
         self._consumer.acknowledge([delivery])
-        self._tries.pop(delivery.message_id, None)
 
     async def _carry_out(self, decision: Decision, deliveries: list[Delivery]) -> None:
         if decision.reclaim is not None:
@@ -376,6 +359,15 @@ class Term:
 
     def _now(self) -> Instant:
         return Instant(self._clock.time(), self._clock.monotonic())
+
+
+def _decoded(delivery: Delivery) -> Message:
+    try:
+        return decode(delivery.type, delivery.body)
+    except InvalidMessage:
+        raise
+    except Exception as error:  # a decoder that fails is as bad as a body that does not fit
+        raise InvalidMessage(f"{delivery.type}: cannot be read: {error!r}") from error
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,10 +9,11 @@ from zlib import crc32
 
 import structlog
 
-from broker_mesos.core.addresses import Queue, QueueKind, dead
-from broker_mesos.core.messages import MAX_BODY, Message, decode
+from broker_mesos.core.addresses import Queue
+from broker_mesos.core.messages import Message, decode
 from broker_mesos.errors import BusUnavailable, InvalidMessage, Unavailable
-from broker_mesos.ports import Bus, Clock, Consumer, Delivery, Outgoing
+from broker_mesos.letters import letter, park
+from broker_mesos.ports import Bus, Clock, Consumer, Delivery, NewId
 from broker_mesos.sdk.tracking import Bounded
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class Pump:
         accepts: tuple[type[Message], ...],
         *,
         clock: Clock,
+        new_id: NewId,
         tries: Bounded[str, int],
         prefetch: int,
         gate: Callable[[], Awaitable[bool]] | None = None,
@@ -56,6 +58,7 @@ class Pump:
         self._handler = handler
         self._accepts = accepts
         self._clock = clock
+        self._new_id = new_id
         self._tries = tries
         self._prefetch = prefetch
         self._gate = gate
@@ -113,7 +116,7 @@ class Pump:
                 if not isinstance(message, self._accepts):
                     raise InvalidMessage(f"{delivery.type} is not for a framework's {self._queue.kind} queue")
             except InvalidMessage as error:
-                await self._bury(consumer, delivery, str(error))
+                await self._bury(consumer, delivery, str(error), 0)
             else:
                 deliveries.append(delivery)
                 messages.append(message)
@@ -149,28 +152,20 @@ class Pump:
         tries = self._tries.get(_name(delivery), 0) + 1
         if tries > len(RETRY_DELAYS):
             self._tries.pop(_name(delivery), None)
-            await self._bury(consumer, delivery, f"{tries} tries failed: {type(error).__name__}: {error}")
+            reason = f"{tries} tries failed: {type(error).__name__}: {error}"
+            await self._bury(consumer, delivery, reason, tries)
             return
         self._tries[_name(delivery)] = tries
         self._give_back(consumer, delivery, RETRY_DELAYS[tries - 1])
 
-    async def _bury(self, consumer: Consumer, delivery: Delivery, reason: str) -> None:
+    async def _bury(self, consumer: Consumer, delivery: Delivery, reason: str, tries: int) -> None:
         log.error("a message goes to the dead letters", type=delivery.type, reason=reason)
-        message = Outgoing(
-            to=dead(),
-            type=delivery.type,
-            # Of what nobody may send, the beginning is enough to tell where it came from.
-            body=delivery.body if len(delivery.body) <= MAX_BODY else delivery.body[:65_536],
-            message_id=delivery.message_id,
-            mandatory=True,
-            headers={
-                "reason": " ".join(reason.split())[:1_000],
-                "queue": f"{self._queue.kind}.{self._queue.key}",
-            },
+        dead = letter(
+            delivery, self._queue, reason, tries=tries, letter_id=self._new_id(), now=self._clock.time()
         )
         try:
-            await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
-            parked = await self._bus.publish(message)
+            await park(self._bus, dead)
+            parked = True
         except BusUnavailable:
             parked = False
         if parked:

@@ -10,6 +10,7 @@ key                                    type     holds
 ``bmesos:{<cluster>.<cell>}:agents``   hash     agent id → AgentRecord as JSON
 ``…:frameworks``, ``…:tasks``          hash     id → FrameworkRecord, TaskRecord as JSON
 ``bmesos:{<cluster>.<cell>}:outbox``   hash     number → message that awaits the broker's confirm
+``bmesos:{<cluster>.<cell>}:trying``   hash     message id → how often it was tried alone; expires
 ``bmesos:{<cluster>}:cells``           hash     ``count``: the number of cells, set once
 ``bmesos:{<cluster>}:masters``         hash     master id → ``<beat ms> <expiry ms> <json>``
 ``bmesos:{<cluster>}:usage``           hash     cell → what its roles use
@@ -56,6 +57,11 @@ def cell(cluster: str, number: int) -> CellKeys:
         raise InvalidInput(f"cell {number}: cells are counted from 0")
     tag = f"bmesos:{{{check_cluster(cluster)}.{number}}}:"
     return CellKeys(*(tag + name for name in CellKeys._fields))
+
+
+def trying(cluster: str, number: int) -> str:
+    """Key of how often a cell has tried messages that came back. Raises InvalidInput."""
+    return cell(cluster, number).lease.removesuffix("lease") + "trying"
 
 
 def cells(cluster: str) -> str:

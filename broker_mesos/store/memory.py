@@ -47,6 +47,8 @@ class _Facts:
     cells: dict[int, _Cell] = field(default_factory=dict)
     masters: dict[str, tuple[MasterInfo, float, float]] = field(default_factory=dict)
     usage: dict[int, bytes] = field(default_factory=dict)
+    tries: dict[int, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    """By cell: until when, and how often each message."""
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     zsets: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -255,6 +257,37 @@ class MemoryStore(_Adapter):
     async def usage(self) -> dict[int, bytes]:
         """See Store."""
         return await self._call(lambda: dict(self._facts.usage))
+
+    async def tries(self, cell: int) -> dict[str, int]:
+        """See Store."""
+        return await self._call(lambda: dict(self._tries(cell)))
+
+    async def trying(self, cell: int, message_ids: Sequence[str], tried: Sequence[str] = ()) -> list[int]:
+        """See Store."""
+
+        def do() -> list[int]:
+            counts = self._tries(cell)
+            for each in tried:
+                counts.pop(each, None)
+            for each in message_ids:
+                counts[each] = counts.get(each, 0) + 1
+            self._facts.tries[cell] = (self._clock.monotonic() + rules.TRIES_KEPT, counts)
+            return [counts[each] for each in message_ids]
+
+        return await self._call(do)
+
+    async def tried(self, cell: int, message_ids: Sequence[str]) -> None:
+        """See Store."""
+
+        def do() -> None:
+            for each in message_ids:
+                self._tries(cell).pop(each, None)
+
+        await self._call(do)
+
+    def _tries(self, cell: int) -> dict[str, int]:
+        until, counts = self._facts.tries.get(cell, (0.0, {}))
+        return counts if until > self._clock.monotonic() else {}
 
     def _cell(self, cell: int) -> _Cell:
         return self._facts.cells.get(cell) or _Cell()

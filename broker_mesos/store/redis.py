@@ -345,6 +345,31 @@ class RedisStore(_Connection):
         found = await self._call(lambda client: client.hgetall(keys.usage(self._cluster)))
         return {int(cell): value for cell, value in encoding.pairs(found).items()}
 
+    async def tries(self, cell: int) -> dict[str, int]:
+        """See Store."""
+        found = await self._call(lambda client: client.hgetall(keys.trying(self._cluster, cell)))
+        return {ident.decode(): int(count) for ident, count in encoding.pairs(found).items()}
+
+    async def trying(self, cell: int, message_ids: Sequence[str], tried: Sequence[str] = ()) -> list[int]:
+        """See Store."""
+        if not message_ids:
+            return []
+        key = keys.trying(self._cluster, cell)
+        before = [("HDEL", key, *tried)] if tried else []
+        commands = [("HINCRBY", key, ident, "1") for ident in message_ids]
+        expiry = ("EXPIRE", key, str(rules.TRIES_KEPT))
+        # Not repeated by itself: one try would count twice.
+        reply = await self._call(
+            lambda client: _pipeline(client, *before, *commands, expiry, atomic=True), repeat=False
+        )
+        return [int(count) for count in reply[len(before) : -1]]
+
+    async def tried(self, cell: int, message_ids: Sequence[str]) -> None:
+        """See Store."""
+        if message_ids:
+            key = keys.trying(self._cluster, cell)
+            await self._call(lambda client: client.hdel(key, *message_ids))
+
     @staticmethod
     def _expect(reply: Sequence[Any], cell: int, term: int) -> None:
         if reply[0] == b"FENCED":

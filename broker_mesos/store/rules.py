@@ -17,6 +17,8 @@ MAX_INCREMENT = 10**15
 """Counters, too, are compared as doubles inside the scripts."""
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 """What a counter's stored text must look like."""
+TRIES_KEPT = 86_400
+"""Seconds after the last one that a cell's counts of tries are kept."""
 MAX_CHANGES = 100_000
 """Of one transaction: the script blocks the server for about 2 µs each."""
 

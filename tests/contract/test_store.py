@@ -461,3 +461,36 @@ def test_keys_of_one_cell_share_one_hash_tag_and_nothing_else() -> None:
     assert {name.split(":")[1] for name in keys.cell("c", 3)} == {"{c.3}"}
     assert keys.masters("c") == "bmesos:{c}:masters"
     assert keys.records("c", "batch") == "bmesos:{c}:batch:"
+
+
+# -- tries ----------------------------------------------------------------------------------------------
+
+
+async def test_tries_are_counted_across_masters_and_forgotten_when_settled(
+    store: Store, other: Store
+) -> None:
+    assert await store.tries(0) == {}
+    assert await store.trying(0, ["m1", "m2"]) == [1, 1]
+    assert await other.trying(0, ["m2"]) == [2]
+    assert await store.tries(0) == {"m1": 1, "m2": 2}
+    await other.tried(0, ["m2", "unknown"])
+    await other.tried(0, [])
+    assert await store.tries(0) == {"m1": 1}
+    assert await store.trying(0, []) == []
+    assert await store.trying(0, ["m2"]) == [1]
+    assert await store.trying(0, ["m3"], ["m1", "m2"]) == [1]
+    assert await store.tries(0) == {"m3": 1}
+
+
+async def test_tries_of_one_cell_are_not_another_cells(store: Store) -> None:
+    await store.trying(0, ["m1"])
+    assert await store.tries(1) == {}
+    assert await store.trying(1, ["m1"]) == [1]
+
+
+async def test_tries_need_no_lease(store: Store) -> None:
+    """Who is replaced while it dies of a message has counted all the same."""
+    snapshot = await take(store, "n1")
+    await store.trying(0, ["m1"])
+    await store.commit(step(snapshot.lease, 1))
+    assert await store.tries(0) == {"m1": 1}

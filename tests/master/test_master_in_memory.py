@@ -27,7 +27,7 @@ from broker_mesos.core.messages import (
 from broker_mesos.core.operator import GetCell, GetCluster, Hello
 from broker_mesos.core.resources import Resources
 from broker_mesos.master.daemon import Master
-from broker_mesos.ports import outgoing
+from broker_mesos.ports import Outgoing, outgoing
 from broker_mesos.requests import Requester
 from broker_mesos.store.memory import MemoryStore, MemoryStoreState
 
@@ -155,6 +155,29 @@ async def test_a_standby_takes_over_with_all_that_was_committed():
         assert str(cell.state.agents["a1"].used) == "cpus:1;mem:64"
         second.stop()
         await second_task
+
+
+async def test_what_a_cell_cannot_read_is_found_among_the_dead_letters_with_the_reason():
+    async with cluster() as made:
+        master, task = await made.master("m1")
+        bus = await made.bus("somebody")
+        bodies = {"NO_SUCH_TYPE": b"{}", "ACCEPT": b"not JSON"}
+        for kind, body in bodies.items():
+            await bus.publish(Outgoing(addresses.updates(0), kind, body, f"id-{kind}"))
+        launch = await launch_one(made)
+        assert launch.number == 1
+        # Only now does anybody look.
+        consumer = await bus.consume(Queue(QueueKind.DEAD_LETTERS))
+        letters = []
+        while len(letters) < len(bodies):
+            letters += await consumer.receive()
+        assert [(letter.message_id, letter.type) for letter in letters] == [
+            (f"id-{kind}", kind) for kind in bodies
+        ]
+        assert all(letter.type in letter.headers["reason"] for letter in letters)
+        assert {letter.headers["from"] for letter in letters} == {"cell-inbox.0"}
+        master.stop()
+        await task
 
 
 async def test_cells_spread_over_the_masters_that_join():
