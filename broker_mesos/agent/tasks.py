@@ -27,8 +27,8 @@ from broker_mesos.ports import (
 MESSAGE_AT_MOST = 500
 RUNNING_WAITS = 0.015
 """Seconds that a TASK_RUNNING waits to be overtaken: of a very short task only the end is sent."""
-YOUNG = 0.03
-END_WAITS = 0.01
+YOUNG = 0.05
+END_WAITS = 0.02
 """Seconds that an end waits for those of the tasks launched in the last ``YOUNG`` seconds: short ones that
 start together end together, and one message costs as much as eight. An end that has no such company is sent
 at once."""
