@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 import structlog
 
 from broker_mesos import failpoints
-from broker_mesos.core.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.core.cell.cell import (
     Cell,
     ConsumersCounted,
@@ -23,7 +23,7 @@ from broker_mesos.core.cell.cell import (
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import Message, Part, decode
+from broker_mesos.core.messages import AcknowledgeStatuses, Message, Part, decode
 from broker_mesos.core.operator import (
     AgentGone,
     GetCell,
@@ -56,6 +56,13 @@ RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""
 BATCH = 500
 """Messages decided at once."""
+BUSY = 10
+"""Decisions in ``BUSY_WITHIN`` seconds that make an owner busy: it then leaves ``GAP`` seconds between two, so
+that what comes meanwhile is decided, committed and published together."""
+BUSY_WITHIN = 0.1
+GAP = 0.005
+ACKNOWLEDGE_AFTER = 0.1
+"""Seconds for which acknowledgements to agents are gathered: nobody waits for them."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
 
@@ -112,6 +119,8 @@ class Term:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
+        self._decided: deque[float] = deque([float("-inf")] * BUSY, maxlen=BUSY)
+        self._acknowledgements: dict[Address, dict[str, None]] = {}
         self._leaving = False
         self._errands: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
@@ -257,6 +266,10 @@ class Term:
                 await self._wake.wait()
             finally:
                 timer.cancel()
+        now = self._clock.monotonic()
+        if now - self._decided[0] < BUSY_WITHIN and not self._leaving:
+            await self._clock.sleep(max(0.0, self._decided[-1] + GAP - now))
+        self._decided.append(self._clock.monotonic())
         self._wake.clear()
 
     async def _park(self, delivery: Delivery, reason: str, tries: int) -> None:
@@ -308,6 +321,22 @@ class Term:
         self._renewed = started
 
     def _publish_hint(self, hint: Hint) -> None:
+        if isinstance(hint.message, AcknowledgeStatuses):
+            if not self._acknowledgements:
+                self._spawn(self._acknowledge_soon())
+            self._acknowledgements.setdefault(hint.to, {}).update(dict.fromkeys(hint.message.uuids))
+            return
+        self._publish_now(hint)
+
+    async def _acknowledge_soon(self) -> None:
+        await self._clock.sleep(ACKNOWLEDGE_AFTER)
+        gathered, self._acknowledgements = self._acknowledgements, {}
+        for to, uuids in gathered.items():
+            each = list(uuids)
+            for at in range(0, len(each), BATCH):
+                self._publish_now(Hint(to, AcknowledgeStatuses(uuids=tuple(each[at : at + BATCH]))))
+
+    def _publish_now(self, hint: Hint) -> None:
         future = self._bus.publish(
             outgoing(
                 hint.to,
