@@ -1,8 +1,8 @@
 """Places at which a test makes this process die or freeze, chosen by environment variables.
 
 ``BMESOS_FAILPOINTS='term.before-commit=kill@5'`` sends this process SIGKILL when it comes to that place for
-the fifth time; ``=stop@5`` sends SIGSTOP, so that it goes on from there after a SIGCONT. Several are separated
-by commas.
+the fifth time; ``=stop@5`` sends SIGSTOP, so that it goes on from there after a SIGCONT. Commas separate
+several.
 
 ``BMESOS_FAILPOINTS_DIR`` names a folder in which a running test asks for the same: a file there that has a
 point's name and holds ``kill@5`` counts from when it appears. Of the processes that look into the folder the
@@ -60,7 +60,9 @@ def arm(text: str, folder: str = "") -> None:
     for part in filter(None, (each.strip() for each in text.split(","))):
         name, _, deed = part.partition("=")
         if name not in POINTS:
-            raise InvalidInput(f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}")
+            raise InvalidInput(
+                f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}"
+            )
         _armed[name] = _deed(deed)
 
 

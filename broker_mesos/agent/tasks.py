@@ -106,7 +106,7 @@ class TaskTable:
             elif task_id not in failed:
                 state, why = TaskState.LOST, "its machine was restarted"
                 if one is None and not rebooted:
-                    # The containerizer knows a task before its process exists. A reboot may have cost it that.
+                    # The containerizer knows a task before its process exists; unless a reboot cost it that.
                     state, why = TaskState.DROPPED, "its agent was restarted before it began"
                 entry = self._end(task, state, now, reason=Reason.AGENT_RESTARTED, message=why)
                 effects.append(Checkpoint((entry,)))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_mesos.core.messages import Accept, TaskStatus
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.frameworks.batch.claims import Candidate, plan_claim, task_info
 from broker_mesos.frameworks.batch.records import (
     ASK_AGAIN,
@@ -20,7 +20,7 @@ from broker_mesos.frameworks.batch.records import (
     parse_task_id,
     text_of,
 )
-from broker_mesos.frameworks.batch.statuses import plan_statuses
+from broker_mesos.frameworks.batch.statuses import FORCED, plan_statuses
 from tests.batch.world import job, offer, status
 
 S = TaskState
@@ -262,6 +262,18 @@ def test_lost_attempt_of_a_job_that_may_rerun_uses_no_retry(state: TaskState) ->
 
 def test_task_that_was_replaced_is_killed_when_it_shows_up_again() -> None:
     assert applied([status("j.0.0", S.RUNNING)], state=S.RUNNING)["kills"] == [("j.0.0", "a1")]
+
+
+def test_claim_whose_task_id_lives_already_is_asked_about_and_does_not_fail() -> None:
+    claim = ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0)
+    found = plan_statuses(
+        [status("j.0.1", S.ERROR, reason=Reason.TASK_ID_IN_USE)],
+        {"j.0": text_of(claim)},
+        {"j": JobRecord(seq=1, total=1, submitted_at=0.0)},
+        {},
+        5.0,
+    )
+    assert [(each.op, each.field, each.value) for each in found.plan.changes] == [("zadd", "j.0.1", FORCED)]
 
 
 def test_running_task_of_an_unknown_job_is_let_be() -> None:

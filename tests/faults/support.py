@@ -28,7 +28,9 @@ RECOVERED = 40.0
 class Runs:
     """A job array whose tasks count their own runs."""
 
-    def __init__(self, cluster: Cluster, tasks: int, work: str, *, retries: int = 0, job_id: str = "") -> None:
+    def __init__(
+        self, cluster: Cluster, tasks: int, work: str, *, retries: int = 0, job_id: str = ""
+    ) -> None:
         number = len(list(cluster.tmp.glob("runs-*"))) + 1
         self.folder = cluster.tmp / f"runs-{number}"
         self.folder.mkdir()
@@ -144,7 +146,9 @@ class Victim(Cluster):
         new.rename(self.points / point)
 
         def struck() -> Daemon | None:
-            pids = [int(path.suffix[1:]) for path in self.points.glob(f"{point}.*") if path.suffix[1:].isdecimal()]
+            pids = [
+                int(path.suffix[1:]) for path in self.points.glob(f"{point}.*") if path.suffix[1:].isdecimal()
+            ]
             return next((each for each in self.daemons if each.pid in pids), None)
 
         victim = until(f"somebody comes to {point}", struck)

@@ -12,7 +12,13 @@ SHORT = "sleep 0.1"
 
 @pytest.mark.parametrize(
     "point",
-    ["term.before-commit", "term.after-commit", "term.after-acknowledge", "term.after-publish", "outbox.confirmed"],
+    [
+        "term.before-commit",
+        "term.after-commit",
+        "term.after-acknowledge",
+        "term.after-publish",
+        "outbox.confirmed",
+    ],
 )
 def test_a_master_killed_at_any_step_of_its_cycle_loses_nothing(victim: Victim, point: str):
     runs = Runs(victim, 150, SHORT).submit().under_way()
@@ -23,7 +29,13 @@ def test_a_master_killed_at_any_step_of_its_cycle_loses_nothing(victim: Victim, 
 
 @pytest.mark.parametrize(
     "point",
-    ["batch.before-claim", "batch.after-claim", "batch.after-accept", "batch.before-apply", "batch.after-apply"],
+    [
+        "batch.before-claim",
+        "batch.after-claim",
+        "batch.after-accept",
+        "batch.before-apply",
+        "batch.after-apply",
+    ],
 )
 def test_a_worker_killed_between_claim_and_acknowledgement_loses_no_index_and_doubles_none(
     victim: Victim, point: str

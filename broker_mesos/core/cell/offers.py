@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from broker_mesos.core import addresses
 from broker_mesos.core.cell import tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState, Filter, Framework, OpenOffer, Task
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import Accept, Decline, Launch, Rescind, Settle, TaskInfo, TaskStatus
+from broker_mesos.core.messages import (
+    MAX_BODY,
+    Accept,
+    Decline,
+    Launch,
+    Rescind,
+    Settle,
+    TaskInfo,
+    TaskStatus,
+)
 from broker_mesos.core.records import Kind, TaskRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
+
+
+MOST_LAUNCH = MAX_BODY - 64 * 1024
+"""Characters of a launch: it has to fit into one message, with what is said around it."""
+MOST_FILTERS = 64
+"""Of one framework for one agent; the oldest go first."""
 
 
 def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
@@ -44,7 +60,14 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     for offer in opened:
         state.end_offer(offer)
     for info in call.tasks:
-        problem = _problem(state, info, left)
+        known = state.tasks.get(info.task_id)
+        if known is not None and known.framework_id == framework.ident:
+            # An id used twice. That the second one is refused must not look like the end of the first one.
+            out.update(framework.ident, current_status(state, known, now))
+            continue
+        launch = Launch(task=info, framework_id=framework.ident, role=role, offer_id=opened[0].offer_id)
+        encoded = launch.encode().decode()
+        problem = _problem(state, info, left, len(encoded))
         if problem:
             status = tasks.made_status(
                 state,
@@ -53,14 +76,12 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
                 now,
                 agent_id=agent.ident,
                 framework_id=framework.ident,
-                reason=Reason.TASK_INVALID,
+                reason=Reason.TASK_ID_IN_USE if info.task_id in state.tasks else Reason.TASK_INVALID,
                 message=problem,
             )
             out.update(framework.ident, status)
             continue
         left -= info.resources
-        launch = Launch(task=info, framework_id=framework.ident, role=role, offer_id=opened[0].offer_id)
-        encoded = launch.encode().decode()
         task = Task(
             TaskRecord.model_construct(
                 task_id=info.task_id,
@@ -84,15 +105,21 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     _refuse(state, framework, agent.ident, role, left, call.refuse_seconds, now)
 
 
-def _problem(state: CellState, info: TaskInfo, left: Resources) -> str:
-    known = state.tasks.get(info.task_id)
-    if known is not None:
+def _problem(state: CellState, info: TaskInfo, left: Resources, size: int) -> str:
+    if info.task_id in state.tasks:
         return f"a task with the id {info.task_id} exists; give each task an id of its own"
     if not info.resources:
         return "it asks for no resources; a task needs some"
     if not left.contains(info.resources):
-        return f"it asks for {info.resources}, of the offer {left or 'nothing'} is left"
+        return f"it asks for {_clip(info.resources)}, of the offer {_clip(left) or 'nothing'} is left"
+    if size > MOST_LAUNCH:
+        return f"its description takes about {size} bytes; at most {MOST_LAUNCH} are allowed"
     return ""
+
+
+def _clip(resources: Resources) -> str:
+    text = str(resources)
+    return text if len(text) <= 2_000 else text[:2_000] + "…"
 
 
 def _drop(
@@ -200,23 +227,25 @@ def _refuse(
         return
     until = now.mono + max(min(seconds, limits.refuse_at_most), limits.allocation)
     kept = framework.filters.setdefault(agent_id, [])
-    kept[:] = [each for each in kept if each.until > now.mono and each.resources != resources]
+    kept[:] = [
+        each
+        for each in kept[1 - MOST_FILTERS :]
+        if each.until > now.mono and not (each.role == role and each.resources == resources)
+    ]
     kept.append(Filter(resources, role, until))
 
 
 def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
     """Time out the offers that were open for too long; look whether anybody reads the younger ones."""
     limits = state.limits
-    overdue: list[OpenOffer] = []
+    # Offers stand in the order in which they were made; most of them are young, and not looked at.
+    overdue = list(
+        takewhile(lambda each: now.mono - each.created_at >= limits.offer_timeout, state.offers.values())
+    )
     for framework in state.frameworks.values():
         if not framework.offers:
             continue
-        oldest = now.mono
-        for offer in framework.offers.values():
-            oldest = min(oldest, offer.created_at)
-            if now.mono - offer.created_at >= limits.offer_timeout:
-                overdue.append(offer)
-        waited = now.mono - oldest
+        waited = now.mono - next(iter(framework.offers.values())).created_at
         if waited >= limits.consumer_check and now.mono - framework.asked >= max(1.0, limits.consumer_check):
             framework.asked = now.mono
             out.decision.count_consumers.append(framework.ident)

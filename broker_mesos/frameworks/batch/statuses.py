@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker_mesos.core.messages import TaskStatus
-from broker_mesos.core.tasks import TaskState, may_move
+from broker_mesos.core.tasks import Reason, TaskState, may_move
 from broker_mesos.frameworks.batch.jobs import Plan
 from broker_mesos.frameworks.batch.records import (
     ASK_AGAIN,
@@ -100,6 +100,11 @@ def plan_statuses(
                 kills[name.task_id] = status.agent_id
             continue
         doomed = record is None or record.killed or claim.kill
+        if status.reason is Reason.TASK_ID_IN_USE:
+            # Ids are given out once, unless the store went back in time: then what ran under this one is what
+            # was claimed, and its cell says how it stands.
+            plan.add(UNSETTLED, name.task_id, FORCED)
+            continue
         if not status.state.terminal:
             if status.state is TaskState.UNKNOWN:
                 plan.add(UNSETTLED, name.task_id, FORCED)

@@ -75,6 +75,14 @@ def test_task_that_wants_more_than_is_left_of_the_offer_is_an_error_and_its_neig
     assert [each.task.task_id for each in launch.launches] == ["t1", "t3"]
 
 
+def test_task_id_that_lives_is_refused_with_a_reason_of_its_own_and_the_task_lives_on(bench):
+    accept(bench, task("t1", "cpus:1;mem:10"), refuse=0)
+    bench.report("a1", "t1", TaskState.RUNNING)
+    (status,) = updates_in(accept(bench, task("t1", "cpus:1;mem:10")))
+    assert (status.state, status.reason) == (TaskState.ERROR, Reason.TASK_ID_IN_USE)
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+
+
 def test_repeated_accept_is_silent_about_the_tasks_it_launched(bench):
     ids = tuple(bench.state.offers)
     accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids)
