@@ -50,8 +50,8 @@ class Requester:
         """Stop; requests under way end with Unavailable."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Not awaited itself: that would take the caller's own cancellation for the task's.
+            await asyncio.wait([self._task])
             self._task = None
         self._fail_all("this client was closed")
 

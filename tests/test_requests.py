@@ -99,3 +99,13 @@ async def test_malformed_request_is_answered_and_the_next_one_served() -> None:
         await bus.publish(Outgoing(operator_master(), "HELLO", b"{", "m1", persistent=False))
         await bus.publish(Outgoing(operator_master(), "NO_SUCH", b"{}", "m2", persistent=False))
         assert await requester.request(operator_master(), Hello(), 5)
+
+
+async def test_closing_a_requester_can_be_cancelled() -> None:
+    async with asking(hello) as (requester, _):
+        await requester.start()
+        closing = asyncio.create_task(requester.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
