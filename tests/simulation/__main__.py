@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 
+from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.world import simulate
 
 
@@ -19,7 +21,35 @@ def main() -> int:
     parser.add_argument("--twice", action="store_true", help="run every seed twice, and compare")
     parser.add_argument("--keep-going", type=int, default=20, help="stop after so many failures")
     parser.add_argument("--profile", choices=("calm", "crash", "full"), default="full")
+    parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this mistake first")
+    parser.add_argument(
+        "--table", action="store_true", help="for every mistake: how many seeds it takes to find it"
+    )
     options = parser.parse_args()
+    if options.table:
+        return table(options.profile, options.start, options.seeds)
+    with planted(options.mutant) if options.mutant else contextlib.nullcontext():
+        return run(options)
+
+
+def table(profile: str, start: int, seeds: int) -> int:
+    """One line for each mistake, as in docs/simulation.md: how many seeds it takes to find it."""
+    for name, make in MUTANTS.items():
+        found = "not found"
+        with planted(name):
+            for seed in range(start, start + seeds):
+                violations = simulate(seed, profile).violations
+                if violations:
+                    text = violations[0].splitlines()[0].partition(": ")[2]
+                    found = f"{seed - start + 1} | {text[:90]}"
+                    break
+        meaning = " ".join((make.__doc__ or "").split())
+        print(f"| {name.replace('-', ' ')} | {meaning} | {found} |", flush=True)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run seeds; 1 if one of them failed."""
     seeds = range(options.start, options.start + options.seeds)
     if options.seed is not None:
         seeds = range(options.seed, options.seed + 1)

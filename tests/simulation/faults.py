@@ -10,7 +10,7 @@ from tests.simulation.nodes import AgentNode, Node
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-FIRST, LAST = 1.0, 25.0
+FIRST, LAST = 0.5, 10.0
 """Virtual seconds between which faults begin."""
 
 Fault = Callable[["World"], tuple[str, float]]
@@ -22,7 +22,7 @@ def _short(world: World) -> float:
 
 
 def _long(world: World) -> float:
-    return world.rng.choice((0.2, 1.0, 4.0, 12.0)) * world.rng.uniform(0.5, 1.5)
+    return world.rng.choice((0.2, 1.0, 1.0, 4.0, 12.0)) * world.rng.uniform(0.5, 1.5)
 
 
 def _note_death(world: World, node: Node) -> None:
@@ -32,7 +32,8 @@ def _note_death(world: World, node: Node) -> None:
 
 def kill(world: World) -> tuple[str, float]:
     """kill -9, between any two effects."""
-    node, down = world.rng.choice(world.nodes), _long(world)
+    busy = [*world.masters, *world.masters, *world.agents, *world.workers, *world.nodes]
+    node, down = world.rng.choice(busy), _long(world)
     _note_death(world, node)
     proc = node.proc
     if proc is None or not proc.alive:
@@ -174,7 +175,7 @@ def roll_back(world: World) -> tuple[str, float]:
     old, ago = world.state.snapshot(), _long(world)
 
     def restore() -> None:
-        world.forgetful = True
+        world.forget()
         world.trace("restore", None)
         world.state.restore(old)
 
@@ -184,7 +185,7 @@ def roll_back(world: World) -> tuple[str, float]:
 
 def wipe_store(world: World) -> tuple[str, float]:
     """The store forgets everything."""
-    world.forgetful = True
+    world.forget()
     world.state.wipe()
     return "wipe the store", 0.0
 
@@ -240,27 +241,30 @@ AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
 def schedule(world: World) -> float:
-    """Arrange a seed's faults; returns the time at which the last of them is over."""
+    """Arrange a seed's faults; returns the time at which the last of them begins. ``world.troubled_until``
+    says when the latest is over."""
     rng = world.rng
     if world.profile == "calm":
         kinds, count = (pause,), rng.choice((0, 0, 1))
     elif world.profile == "crash":
-        kinds, count = CRASH, rng.randint(1, 5)
+        kinds, count = CRASH, rng.randint(1, 8)
     else:
-        kinds, count = (*CRASH, *CRASH, *NETWORK), rng.randint(1, 6)
-        if rng.random() < 0.2:
+        kinds, count = (*CRASH, *CRASH, *NETWORK), rng.randint(1, 8)
+        if rng.random() < 0.15:
             kinds = (*kinds, *AMNESIA, *AMNESIA, *AMNESIA)
-    span = rng.choice((5.0, LAST))
-    healed = 0.0
+    # Most of a seed has one or two kinds of trouble, again and again.
+    if rng.random() < 0.5:
+        kinds = tuple(rng.choice(kinds) for _ in range(2))
+    last = 0.0
 
     def begin(fault: Fault) -> None:
-        text, _ = fault(world)
+        text, seconds = fault(world)
+        world.troubled_until = max(world.troubled_until, world.loop.time() + seconds + 0.5)
         world.faults.append(f"{world.loop.time():.2f}: {text}")
         world.trace("fault", None, text)
 
     for _ in range(count):
-        at = rng.uniform(FIRST, span)
+        at = rng.uniform(FIRST, LAST)
         world.loop.after(at, begin, rng.choice(kinds))
-        # No fault lasts longer.
-        healed = max(healed, at + 20.0)
-    return healed
+        last = max(last, at)
+    return last

@@ -46,6 +46,8 @@ class Execution:
         self.at = at
         self.exit_code: int | None = None
         self.lost = False
+        self.doubtful = False
+        """It ended, and its machine forgot that before anybody had written it down."""
 
     @property
     def running(self) -> bool:
@@ -101,7 +103,7 @@ class Monitor:
         for task_id, executions in self.executions.items():
             for one in executions:
                 if one.agent is agent and task_id not in self.committed_ends and not one.lost:
-                    one.lost = True
+                    one.doubtful = True
                     self.excused += 1
 
     def command_handled(self, agent: AgentNode, term: int) -> None:
@@ -253,7 +255,10 @@ class Monitor:
                     return f"cell {cell}: {agent.ident} has no session"
             if state.offers:
                 return f"cell {cell} has open offers: {list(state.offers)}"
-            left = world.state.facts.cells[cell].outbox
+            stored = world.state.facts.cells.get(cell)
+            if stored is None or stored.nonce != term._nonce:
+                return f"cell {cell} is not owned by the one who thinks so"
+            left = stored.outbox
             if len(left) > 50:
                 return f"cell {cell} has {len(left)} entries in its outbox"
         for agent in world.agents:
@@ -296,7 +301,14 @@ class Monitor:
         world = self.world
         prefix = f"{job.job_id}.{index}."
         ran = [one for task_id, each in self.executions.items() if task_id.startswith(prefix) for one in each]
-        finished = [one for one in ran if world.exit_codes.get(one.task_id) == 0 and not one.lost]
+        told = f"{prefix}{result.launch}"
+        finished = [
+            one
+            for one in ran
+            if world.exit_codes.get(one.task_id) == 0
+            and not one.lost
+            and (not one.doubtful or one.task_id == told)
+        ]
         ids = [one.task_id for one in ran]
         where = f"{job.job_id}.{index}: {result.state} at attempt {result.attempt}, ran {ids}"
         if job.spec.rerun:
@@ -309,10 +321,10 @@ class Monitor:
         if result.attempt > 1 + job.spec.retries:
             world.violation(f"more attempts than allowed: {where}")
         if result.state == "finished":
-            if len(finished) != 1 or finished[0].task_id != f"{prefix}{result.launch}":
+            if len(finished) != 1 or finished[0].task_id != told:
                 world.violation(f"finished otherwise than it ran: {where}")
         elif result.state == "failed":
-            if world.exit_codes.get(f"{prefix}{result.launch}") != 1:
+            if world.exit_codes.get(told) != 1:
                 world.violation(f"failed without a failure: {where}")
             if not self.excused and not world.agents_died and len(ran) != 1 + job.spec.retries:
                 world.violation(f"failed without all its attempts: {where}")

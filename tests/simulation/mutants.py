@@ -1,0 +1,360 @@
+"""Mistakes planted on purpose, to see that the simulation bites. Each patches the product while in use."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from broker_mesos.agent.effects import Checkpoint
+from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.agent.state import AgentState
+from broker_mesos.agent.tasks import TaskTable
+from broker_mesos.core.cell import agents, offers, tasks
+from broker_mesos.core.cell.state import CellState
+from broker_mesos.core.messages import KillTasks, LaunchTasks
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.errors import StoreUnavailable
+from broker_mesos.frameworks.batch import statuses
+from broker_mesos.frameworks.batch.scheduler import BatchScheduler
+from broker_mesos.master.term import Term
+from broker_mesos.sdk.calls import Calls
+from broker_mesos.store.memory import MemoryRecords, MemoryStore
+
+Mutant = Callable[[Callable[[object, str, Any], None]], None]
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(make: Mutant) -> Mutant:
+    MUTANTS[make.__name__.replace("_", "-")] = make
+    return make
+
+
+@contextlib.contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The mistake is in the product."""
+    undo: list[tuple[object, str, Any]] = []
+
+    def patch(owner: object, attribute: str, value: Any) -> None:
+        undo.append((owner, attribute, getattr(owner, attribute)))
+        setattr(owner, attribute, value)
+
+    MUTANTS[name](patch)
+    try:
+        yield
+    finally:
+        for owner, attribute, value in reversed(undo):
+            setattr(owner, attribute, value)
+
+
+# -- the store and the master -----------------------------------------------------------------------------
+
+
+@mutant
+def no_fencing(patch: Any) -> None:
+    """The store applies every commit, whoever sends it."""
+    commit = MemoryStore.commit
+
+    async def careless(self: Any, made: Any) -> None:
+        stored = self._cell(made.cell)
+        fitting = dataclasses.replace(
+            made, term=stored.term, nonce=stored.nonce, number=stored.commit + 1, commit_id="-"
+        )
+        await commit(self, fitting)
+
+    async def renew(self: Any, cell: int, *, term: int, nonce: str) -> None:
+        pass
+
+    patch(MemoryStore, "commit", careless)
+    patch(MemoryStore, "renew", renew)
+
+
+@mutant
+def outbox_skipped(patch: Any) -> None:
+    """What is to be published is not stored with the commit."""
+    commit = MemoryStore.commit
+
+    async def careless(self: Any, made: Any) -> None:
+        await commit(self, dataclasses.replace(made, outbox=()))
+
+    patch(MemoryStore, "commit", careless)
+
+
+@mutant
+def outbox_published_before_commit(patch: Any) -> None:
+    """Launches and statuses go out before they are stored."""
+    commit_now = Term._commit_now
+
+    async def hasty(self: Any, decision: Any) -> None:
+        self.outbox.publish(decision.outbox)
+        await commit_now(self, decision)
+
+    patch(Term, "_commit_now", hasty)
+
+
+@mutant
+def acknowledged_before_commit(patch: Any) -> None:
+    """The broker may forget messages whose effects are not stored."""
+    carry_out = Term._carry_out
+
+    async def hasty(self: Any, decision: Any, deliveries: Any) -> None:
+        self._consumer.acknowledge(deliveries)
+        await carry_out(self, decision, deliveries)
+
+    patch(Term, "_carry_out", hasty)
+
+
+@mutant
+def lost_reply_taken_for_success(patch: Any) -> None:
+    """A commit without an answer counts as applied."""
+    commit_now = Term._commit_now
+
+    async def hopeful(self: Any, decision: Any) -> None:
+        try:
+            await commit_now(self, decision)
+        except StoreUnavailable:
+            self._commit += 1
+
+    patch(Term, "_commit_now", hopeful)
+
+
+@mutant
+def floor_of_terms_forgotten(patch: Any) -> None:
+    """A new term is one above the stored one, whatever agents have seen."""
+    claim = MemoryStore.claim
+
+    async def low(self: Any, cell: int, *, floor: int, **more: Any) -> Any:
+        return await claim(self, cell, floor=0, **more)
+
+    patch(MemoryStore, "claim", low)
+
+
+# -- the cell ---------------------------------------------------------------------------------------------
+
+
+@mutant
+def resources_freed_twice(patch: Any) -> None:
+    """The end of a task gives back what it used, and again."""
+    end_task = CellState.end_task
+
+    def generous(self: Any, task: Any, state: Any) -> None:
+        end_task(self, task, state)
+        agent = self.agents.get(task.agent_id)
+        if agent is not None and agent.used.contains(task.resources):
+            agent.used -= task.resources
+            agent.reckon()
+
+    patch(CellState, "end_task", generous)
+
+
+@mutant
+def final_states_are_not_final(patch: Any) -> None:
+    """A late status revives a task that has ended."""
+    patch(tasks, "may_move", lambda old, new: old is not new and not (old.terminal and new.terminal))
+
+
+@mutant
+def session_of_the_unreachable_lives_on(patch: Any) -> None:
+    """An unreachable agent's launches can still start."""
+    unreachable = agents.unreachable
+
+    def lax(state: Any, agent: Any, why: str, out: Any, now: Any) -> None:
+        session = agent.session
+        unreachable(state, agent, why, out, now)
+        agent.session = session
+
+    patch(agents, "unreachable", lax)
+
+
+@mutant
+def settle_leaves_the_offer_open(patch: Any) -> None:
+    """SETTLE says that a task is dropped, and its ACCEPT still launches it."""
+    on_settle = offers.on_settle
+
+    def lax(state: Any, framework: Any, call: Any, out: Any, now: Any) -> None:
+        known = state.offers
+        state.offers = {}
+        try:
+            on_settle(state, framework, call, out, now)
+        finally:
+            state.offers = known
+
+    patch(offers, "on_settle", lax)
+
+
+@mutant
+def updates_are_never_sent_again(patch: Any) -> None:
+    """A framework's missed update is gone."""
+    patch(tasks, "resend", lambda *arguments, **more: None)
+
+
+@mutant
+def acknowledged_without_commit(patch: Any) -> None:
+    """An agent's outcome is acknowledged, and not written down."""
+    on_status = tasks.on_status
+
+    def sloppy(state: Any, agent_id: str, status: Any, out: Any, now: Any) -> None:
+        if status.state.terminal and out.decision.writes == [] and len(state.tasks) % 3 == 0:
+            out.acknowledge(agent_id, status.uuid)
+            return
+        on_status(state, agent_id, status, out, now)
+
+    patch(tasks, "on_status", sloppy)
+
+
+# -- the agent --------------------------------------------------------------------------------------------
+
+
+@mutant
+def command_numbers_not_checked(patch: Any) -> None:
+    """An agent does not see that a command is missing."""
+
+    def lax(self: Any, command: Any, now: Any) -> Any:
+        self.applied = command.number
+        if isinstance(command, KillTasks):
+            return self.table.kill(command.task_ids, now)
+        return self.table.launch(command.launches, now)
+
+    patch(AgentState, "_in_session", lax)
+
+
+@mutant
+def session_not_checked(patch: Any) -> None:
+    """An agent applies commands of earlier sessions."""
+    on_command = AgentState.on_command
+
+    def lax(self: Any, message: Any, term: int, now: Any) -> Any:
+        if isinstance(message, LaunchTasks | KillTasks) and self.session:
+            message = message.model_copy(update={"session": self.session, "number": self.applied + 1})
+        return on_command(self, message, term, now)
+
+    patch(AgentState, "on_command", lax)
+
+
+@mutant
+def term_not_checked(patch: Any) -> None:
+    """An agent obeys an owner that was replaced."""
+    on_command = AgentState.on_command
+
+    def lax(self: Any, message: Any, term: int, now: Any) -> Any:
+        return on_command(self, message, max(term, self.highest_term), now)
+
+    patch(AgentState, "on_command", lax)
+
+
+@mutant
+def launched_before_the_checkpoint(patch: Any) -> None:
+    """A process starts before it is written down."""
+    launch = TaskTable.launch
+
+    def hasty(self: Any, launches: Any, now: Any) -> Any:
+        effects = launch(self, launches, now)
+        return sorted(effects, key=lambda effect: isinstance(effect, Checkpoint))
+
+    patch(TaskTable, "launch", hasty)
+
+
+@mutant
+def outcomes_not_sent_again(patch: Any) -> None:
+    """An agent says once how a task ended, and takes it for heard."""
+    patch(Outcomes, "unacknowledged", lambda self: [])
+    patch(Outcomes, "due", lambda self, now: [])
+
+
+@mutant
+def fit_not_checked(patch: Any) -> None:
+    """An agent launches what does not fit, and a cell offers what is in use."""
+    reckon = agents.Agent.reckon
+
+    def generous(self: Any) -> None:
+        reckon(self)
+        self.free = self.info.resources.clipped_minus(self.offered)
+
+    patch(agents.Agent, "reckon", generous)
+    patch(Resources, "contains", lambda self, other: True)
+
+
+# -- the batch framework ----------------------------------------------------------------------------------
+
+
+@mutant
+def claims_not_checked(patch: Any) -> None:
+    """A worker writes what it has planned, whatever changed meanwhile."""
+    transact = MemoryRecords.transact
+
+    async def bold(self: Any, checks: Any, changes: Any) -> Any:
+        return await transact(self, (), changes)
+
+    patch(MemoryRecords, "transact", bold)
+
+
+@mutant
+def dropped_loses_the_index(patch: Any) -> None:
+    """A launch that was dropped never goes out again."""
+    again = statuses._again
+
+    def lossy(status: Any, *more: Any) -> Any:
+        return None if status.state is TaskState.DROPPED else again(status, *more)
+
+    patch(statuses, "_again", lossy)
+
+
+@mutant
+def unsettled_claims_forgotten(patch: Any) -> None:
+    """Nobody asks about a claim whose worker died before the ACCEPT."""
+    from broker_mesos.frameworks.batch.upkeep import Upkeep
+
+    async def nothing(self: Any) -> list[Any]:
+        return []
+
+    patch(Upkeep, "overdue", nothing)
+
+
+@mutant
+def claim_without_asking_the_cell(patch: Any) -> None:
+    """A claim without a status is given back by the worker alone: it may be running."""
+    from broker_mesos.core.messages import TaskStatus
+    from broker_mesos.frameworks.batch.upkeep import Upkeep
+
+    overdue = Upkeep.overdue
+
+    async def rash(self: Any) -> list[Any]:
+        found = await overdue(self)
+        await self._store.apply(
+            [TaskStatus(task_id=each.task_id, state=TaskState.DROPPED, uuid="-") for each in found]
+        )
+        return []
+
+    patch(Upkeep, "overdue", rash)
+
+
+@mutant
+def status_acknowledged_before_stored(patch: Any) -> None:
+    """A batch worker takes a status for handled although the store did not answer."""
+    status_updates = BatchScheduler.status_updates
+
+    async def careless(self: Any, driver: Any, found: Any) -> None:
+        try:
+            await status_updates(self, driver, found)
+        except StoreUnavailable:
+            pass
+
+    patch(BatchScheduler, "status_updates", careless)
+
+
+@mutant
+def acknowledged_before_handled(patch: Any) -> None:
+    """A framework tells the cell that it has a status before its callback has returned."""
+    heard = Calls.heard
+
+    def hasty(self: Any, status: Any) -> None:
+        heard(self, status)
+        if status.state.terminal and status.agent_id and self.cells:
+            from broker_mesos.core.addresses import cell_of
+
+            self.acknowledge(cell_of(status.agent_id, self.cells), status.task_id)
+            self.flush_acknowledgements()
+
+    patch(Calls, "heard", hasty)
