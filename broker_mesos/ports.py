@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from broker_mesos.core.addresses import Address, Queue
+from broker_mesos.core.health import BusReport, StoreReport
 from broker_mesos.core.messages import Message
 from broker_mesos.core.records import Lease, OutboxEntry, Snapshot, Write
 
@@ -102,6 +103,13 @@ class Delivery:
     routing_key: str = ""
 
 
+class QueueFacts(NamedTuple):
+    """A queue at this moment: messages that wait for a consumer, and consumers."""
+
+    messages: int
+    consumers: int
+
+
 class ConsumerClosed(Exception):
     """The consumer has ended: its channel or connection closed, its queue was deleted, or it was cancelled
     by the broker. What it had not acknowledged is delivered again, to somebody. Consume anew."""
@@ -173,6 +181,15 @@ class Bus(Protocol):
     async def consumers(self, queue: Queue) -> int | None:
         """How many consumers the queue has (passive declare); None if there is no such queue. Raises
         BusUnavailable."""
+        ...
+
+    async def inspect(self, queue: Queue) -> QueueFacts | None:
+        """A queue's length and consumers (passive declare); None if there is no such queue. Raises
+        BusUnavailable."""
+        ...
+
+    async def health(self) -> BusReport:
+        """How this connection is. Raises BusUnavailable."""
         ...
 
     async def delete(self, queue: Queue) -> None:
@@ -277,6 +294,10 @@ class Store(Protocol):
 
     async def usage(self) -> dict[int, bytes]:
         """What every cell has published."""
+        ...
+
+    async def health(self) -> StoreReport:
+        """How the server is."""
         ...
 
     async def tries(self, cell: int) -> dict[str, int]:

@@ -19,8 +19,9 @@ from broker_mesos.bus.inbox import Inbox
 from broker_mesos.bus.topology import QueueSpec, Topology, conflict
 from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.addresses import Queue
+from broker_mesos.core.health import BusReport
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports import SCHEMA_VERSION, Clock, Delivery, Outgoing
+from broker_mesos.ports import SCHEMA_VERSION, Clock, Delivery, Outgoing, QueueFacts
 
 
 class _Message:
@@ -201,6 +202,14 @@ class MemoryBroker:
         """How many consumers a queue has, None if there is no such queue."""
         queue = self._queues.get(name)
         return None if queue is None else len(queue.consumers)
+
+    def queue_facts(self, name: str) -> QueueFacts | None:
+        """A queue's length and consumers, None if there is no such queue."""
+        queue = self._queues.get(name)
+        if queue is None:
+            return None
+        queue.drop_expired()
+        return QueueFacts(len(queue.ready), len(queue.consumers))
 
     def route(self, exchange: str, key: str, message: Outgoing) -> bool:
         """Puts a message into every queue bound to its key; whether there was one."""
@@ -412,6 +421,15 @@ class MemoryBus:
         name = self._topology.shared_spec(queue).name
         self._check()
         return self._broker.consumer_count(name)
+
+    async def inspect(self, queue: Queue) -> QueueFacts | None:
+        name = self._topology.shared_spec(queue).name
+        self._check()
+        return self._broker.queue_facts(name)
+
+    async def health(self) -> BusReport:
+        self._check()
+        return BusReport(server="memory", connected=True, blocked=False, round_trip=0.0, in_process=True)
 
     async def delete(self, queue: Queue) -> None:
         name = self._topology.shared_spec(queue).name

@@ -13,6 +13,15 @@ from broker_mesos.client.job import Job, Stream
 from broker_mesos.client.spec import ArrayLike, Number, build_spec, made, new_job_id
 from broker_mesos.client.transport import Transport, Unreachable, connect
 from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.letters import (
+    DropDeadLetters,
+    GetDeadLetter,
+    LetterDetail,
+    LetterList,
+    LettersSettled,
+    ListDeadLetters,
+    RetryDeadLetters,
+)
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentGone,
@@ -39,7 +48,9 @@ from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import TimedOut, Unavailable
 from broker_mesos.operator.api import (
     FrameworkTotal,
+    GetHealth,
     GetState,
+    HealthView,
     KillById,
     Killed,
     LogChunk,
@@ -310,6 +321,28 @@ class Client:
     def roles(self) -> list[RoleTotal]:
         """The roles, over the cells that answer."""
         return list(self.state("roles").roles)
+
+    # -- what goes wrong ------------------------------------------------------------------------------
+
+    def health(self) -> HealthView:
+        """How the masters find their servers, and the cells' queues."""
+        return self.ask(GetHealth(), HealthView)
+
+    def dead_letters(self, limit: int = 100) -> LetterList:
+        """Messages that could not be handled, the oldest first."""
+        return self.ask(made(ListDeadLetters, limit=limit), LetterList)
+
+    def dead_letter(self, letter_id: str) -> LetterDetail:
+        """One of them with its body. Raises NotFound."""
+        return self.ask(made(GetDeadLetter, letter_id=letter_id), LetterDetail)
+
+    def retry_dead_letters(self, letter_id: str = "") -> LettersSettled:
+        """Send one (or all there are) again to where it came from. Raises NotFound, Conflict."""
+        return self.ask(made(RetryDeadLetters, letter_id=letter_id), LettersSettled)
+
+    def drop_dead_letters(self, letter_id: str = "") -> LettersSettled:
+        """Remove one (or all there are) for good. Raises NotFound."""
+        return self.ask(made(DropDeadLetters, letter_id=letter_id), LettersSettled)
 
 
 class _Patience:

@@ -12,6 +12,7 @@ import structlog
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.usage import take_in, usage_of
+from broker_mesos.core.health import GetMasterHealth
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import Part, Ping
 from broker_mesos.core.operator import (
@@ -25,6 +26,8 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.records import Lease
 from broker_mesos.errors import InvalidMessage, Unavailable
+from broker_mesos.master.dead_letters import DeadLetters
+from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
 from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Store, outgoing
 from broker_mesos.requests import Responder
@@ -72,6 +75,7 @@ class Master:
         self._limits = limits
         self._me = MasterInfo(master_id, hostname, pid, version, 0.0)
         self._weights = weights
+        self._dead_letters = DeadLetters(bus, clock, rng)
         self._stop = asyncio.Event()
         self._overloaded = 0
         self._published: dict[int, bytes] = {}
@@ -212,6 +216,11 @@ class Master:
                 return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
             case GetCluster():
                 return await self._cluster_view()
+            case GetMasterHealth():
+                return await examine(self._me, self._bus, self._store, self._clock, len(self.owners))
+        answer = await self._dead_letters.answer(request)
+        if answer is not None:
+            return answer
         raise InvalidMessage(f"{request.TYPE} is not for a master")
 
     async def _cluster_view(self) -> ClusterView:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from broker_mesos.core.health import MasterReport
 from broker_mesos.core.messages import Part, TaskId, register
 from broker_mesos.core.operator import AgentView, CellPart, JobSummary, OfferView, Request, TaskView, WaitJob
 from broker_mesos.core.records import FrameworkState
@@ -76,6 +77,21 @@ class GetState(Request):
     agent_id: str = ""
     limit: int = Field(default=500, ge=0, le=2_000)
     """Most entries of one part taken from one cell."""
+
+
+class HealthView(Part):
+    """What the masters find that answered, each once; ``expected`` is how many live, by the store."""
+
+    masters: tuple[MasterReport, ...]
+    expected: int
+
+
+@register
+class GetHealth(Request):
+    """How the masters find their servers, and the cells' queues."""
+
+    TYPE = "GET_HEALTH"
+    ANSWER = HealthView
 
 
 class LogChunk(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeVar
@@ -14,10 +15,13 @@ from broker_mesos.core.addresses import (
     operator_framework,
     operator_master,
 )
+from broker_mesos.core.health import GetMasterHealth, MasterReport
+from broker_mesos.core.letters import DropDeadLetters, GetDeadLetter, ListDeadLetters, RetryDeadLetters
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentGone,
     CellView,
+    ClusterView,
     FileChunk,
     GetCell,
     GetCluster,
@@ -39,9 +43,21 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.operator.api import GetState, KillById, Killed, LogChunk, MissingCell, ReadLog, waits
+from broker_mesos.operator.api import (
+    GetHealth,
+    GetState,
+    HealthView,
+    KillById,
+    Killed,
+    LogChunk,
+    MissingCell,
+    ReadLog,
+    waits,
+)
 from broker_mesos.operator.merge import merge
 from broker_mesos.requests import Requester
+
+log = logging.getLogger(__name__)
 
 BATCH = operator_framework("batch")
 TIMEOUT = 5.0
@@ -98,7 +114,16 @@ class Gateway:
 
     async def _dispatch(self, request: Request, timeout: float) -> Part:
         match request:
-            case Hello() | GetCluster():
+            case GetHealth():
+                return await self._health(timeout)
+            case (
+                Hello()
+                | GetCluster()
+                | ListDeadLetters()
+                | GetDeadLetter()
+                | RetryDeadLetters()
+                | DropDeadLetters()
+            ):
                 return await self._requester.request(operator_master(), request, timeout)
             case SubmitJob() | GetJobs() | GetJob() | WaitJob() | GetTask() | KillJob():
                 return await self._requester.request(BATCH, request, timeout + waits(request))
@@ -123,6 +148,29 @@ class Gateway:
         answer = await self._requester.request(to, request, timeout)
         assert isinstance(answer, kind)
         return answer
+
+    # -- all masters ----------------------------------------------------------------------------------
+
+    async def _health(self, timeout: float) -> HealthView:
+        """Masters take requests in turn: ask until each has answered, or should have."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 0.8 * timeout
+        cluster: ClusterView | None = None
+        reports: dict[str, MasterReport] = {}
+        try:
+            cluster = await self._ask(operator_master(), GetCluster(), ClusterView, timeout / 2)
+        except Unavailable as error:
+            log.info("no view of the cluster: %s", error)  # the store may be away: a master can say that
+        expected = len(cluster.masters) if cluster else 1
+        for _ in range(2 * expected):
+            left = deadline - loop.time()
+            if len(reports) >= expected or (reports and left <= 0):
+                break
+            report = await self._ask(operator_master(), GetMasterHealth(), MasterReport, max(0.5, left))
+            reports[report.master_id] = report
+        return HealthView(
+            masters=tuple(reports[name] for name in sorted(reports)), expected=max(expected, len(reports))
+        )
 
     # -- all cells ------------------------------------------------------------------------------------
 

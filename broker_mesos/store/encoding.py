@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from broker_mesos.core.health import StoreReport
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.ports import Change, Check, Commit
 from broker_mesos.store import keys, rules
@@ -93,3 +94,30 @@ def pairs(reply: Any) -> dict[bytes, bytes]:
 def text(value: bytes | None) -> str:
     """A text that may be missing."""
     return value.decode() if value else ""
+
+
+def option(found: Mapping[Any, Any], name: str) -> str:
+    """A value out of CONFIG GET or INFO, whose names and values are text or bytes; "" if it is missing."""
+    value = found.get(name) or found.get(name.encode()) or ""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def health(
+    info: Mapping[str, Any], fsync: str, policy: str, time: float, took: float, outboxes: Sequence[int]
+) -> StoreReport:
+    """What INFO and others have told of a server."""
+    append_only = bool(int(info["aof_enabled"])) if "aof_enabled" in info else None
+    results = [info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status") if append_only else None]
+    return StoreReport(
+        server=f"Redis {info.get('redis_version', '')}".strip(),
+        time=time,
+        round_trip=took,
+        role=str(info.get("role", "")),
+        eviction=policy,
+        append_only=append_only,
+        fsync=fsync,
+        saving=all(result in ("ok", None) for result in results) if info else None,
+        used_memory=int(info.get("used_memory", 0)),
+        max_memory=int(info.get("maxmemory", 0)),
+        outboxes=tuple(int(length) for length in outboxes),
+    )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from broker_mesos.core.health import StoreReport
 from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot
 from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
 from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
@@ -257,6 +258,15 @@ class MemoryStore(_Adapter):
     async def usage(self) -> dict[int, bytes]:
         """See Store."""
         return await self._call(lambda: dict(self._facts.usage))
+
+    async def health(self) -> StoreReport:
+        """See Store."""
+
+        def do() -> StoreReport:
+            outboxes = tuple(len(self._cell(number).outbox) for number in range(self._count))
+            return StoreReport(server="memory", time=self._clock.time(), outboxes=outboxes, in_process=True)
+
+        return await self._call(do)
 
     async def tries(self, cell: int) -> dict[str, int]:
         """See Store."""

@@ -31,6 +31,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from broker_mesos.core.health import StoreReport
 from broker_mesos.core.records import Lease, Snapshot
 from broker_mesos.errors import Conflict, InvalidInput, StoreUnavailable
 from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
@@ -123,13 +124,7 @@ class _Connection:
                 found = await client.info("memory")
             except ResponseError:
                 return ""
-        text = (
-            found.get("maxmemory-policy")
-            or found.get(b"maxmemory-policy")
-            or found.get("maxmemory_policy")
-            or ""
-        )
-        return text.decode() if isinstance(text, bytes) else str(text)
+        return encoding.option(found, "maxmemory-policy") or encoding.option(found, "maxmemory_policy")
 
     async def _call(
         self, do: Callable[[Client], Awaitable[T]], *, repeat: bool = True, limit: float | None = None
@@ -344,6 +339,27 @@ class RedisStore(_Connection):
         """See Store."""
         found = await self._call(lambda client: client.hgetall(keys.usage(self._cluster)))
         return {int(cell): value for cell, value in encoding.pairs(found).items()}
+
+    async def health(self) -> StoreReport:
+        """See Store."""
+
+        async def do(client: Client) -> StoreReport:
+            asked = self._clock.monotonic()
+            time = encoding.milliseconds(await client.execute_command("TIME")) / 1000
+            took = self._clock.monotonic() - asked
+            outboxes = (("HLEN", keys.cell(self._cluster, number).outbox) for number in range(self._count))
+            lengths = await _pipeline(client, *outboxes) if self._count else []
+            try:
+                info = await client.info()
+            except ResponseError:  # managed servers and ACLs may forbid it
+                info = {}
+            try:
+                fsync = encoding.option(await client.config_get("appendfsync"), "appendfsync")
+            except ResponseError:
+                fsync = ""
+            return encoding.health(info, fsync, await self._policy(client), time, took, lengths)
+
+        return await self._call(do)
 
     async def tries(self, cell: int) -> dict[str, int]:
         """See Store."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
 from broker_mesos import __version__
+from broker_mesos.core.letters import DropDeadLetters, GetDeadLetter, ListDeadLetters, RetryDeadLetters
 from broker_mesos.core.messages import REGISTRY, Part, first_problem
 from broker_mesos.core.operator import (
     CellPart,
@@ -40,7 +41,7 @@ from broker_mesos.errors import (
     TimedOut,
     Unavailable,
 )
-from broker_mesos.operator.api import GetState, KillById, ReadLog, StateView
+from broker_mesos.operator.api import GetHealth, GetState, KillById, ReadLog, StateView
 from broker_mesos.operator.gateway import TIMEOUT, Asks
 from broker_mesos.web.guard import Guard
 
@@ -58,6 +59,11 @@ USER_REQUESTS: tuple[type[Request], ...] = (
     MarkAgentGone,
     KillById,
     ReadLog,
+    GetHealth,
+    ListDeadLetters,
+    GetDeadLetter,
+    RetryDeadLetters,
+    DropDeadLetters,
 )
 """What ``POST /api/v1`` takes."""
 

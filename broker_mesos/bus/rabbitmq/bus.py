@@ -14,8 +14,9 @@ from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.addresses import Queue
+from broker_mesos.core.health import BusReport
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports import Clock, Outgoing
+from broker_mesos.ports import Clock, Outgoing, QueueFacts
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,10 @@ class RabbitBus:
         self._consuming.declared[spec.name] = spec
 
     async def consumers(self, queue: Queue) -> int | None:
+        found = await self.inspect(queue)
+        return None if found is None else found.consumers
+
+    async def inspect(self, queue: Queue) -> QueueFacts | None:
         name = self._topology.shared_spec(queue).name
         try:
             reply = await self._consuming.administer(
@@ -107,7 +112,18 @@ class RabbitBus:
             if error.code == 404:
                 return None
             raise
-        return int(reply.method.consumer_count)
+        return QueueFacts(int(reply.method.message_count), int(reply.method.consumer_count))
+
+    async def health(self) -> BusReport:
+        asked = self._clock.monotonic()
+        # To declare what is there already changes nothing, and an answer is an answer.
+        await self._consuming.declare_exchanges()
+        return BusReport(
+            server=self._consuming.product,
+            connected=self.connected,
+            blocked=self._publishing.blocked_since is not None,
+            round_trip=(self._clock.monotonic() - asked) / len(self._topology.exchanges()),
+        )
 
     async def delete(self, queue: Queue) -> None:
         name = self._topology.shared_spec(queue).name

@@ -35,6 +35,12 @@ class ConsumeLink(Link):
                 self.declared.pop(spec.name, None)
                 channel = self._admin = await self.open_channel()
 
+    @property
+    def product(self) -> str:
+        """The server's name and version; not known before the first connection."""
+        told = self.connection.server_properties or {}
+        return f"{told.get('product', 'RabbitMQ')} {told.get('version', '')}".strip()
+
     async def open_channel(self) -> Channel:
         """A fresh channel."""
         return await Channel.open(self.connection, self.server, self.timeouts)

@@ -1,0 +1,121 @@
+"""``bmesos dead-letters``: messages that could not be handled."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from broker_mesos.cli import show
+from broker_mesos.cli.options import Call, common
+from broker_mesos.errors import InvalidInput
+
+app = typer.Typer(
+    help="List messages that could not be handled, send them again, or drop them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="The letter's id, or its message's.")]
+OneLetter = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="The letter's id, or its message's.", show_default=False)
+]
+All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
+
+
+def listing(
+    call: Call,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="How many, from the oldest.")] = 100,
+) -> None:
+    """List the dead letters, the oldest first."""
+    found = call.client().dead_letters(limit)
+    if call.json:
+        show.print_json(show.data(found))
+        return
+    if not found.letters:
+        show.line("no dead letters: whatever came could be handled")
+        return
+    columns = ["ID", "TYPE", "FROM", ">TRIES", ">BYTES", "PUT", "REASON"]
+    show.table(
+        columns,
+        [
+            (
+                each.letter_id or "-",
+                each.type or "-",
+                each.source or "-",
+                each.tries,
+                each.size,
+                show.since(each.at),
+                each.reason or "-",
+            )
+            for each in found.letters
+        ],
+    )
+    if found.total > len(found.letters):
+        show.line(f"{len(found.letters)} of {found.total} dead letters")
+
+
+def detail(call: Call, ident: LetterId) -> None:
+    """Show one with its reason and body."""
+    found = call.client().dead_letter(ident)
+    if call.json:
+        show.print_json(show.data(found))
+        return
+    letter = found.letter
+    rows = [
+        ("id", letter.letter_id),
+        ("message id", letter.message_id or "-"),
+        ("type", letter.type or "-"),
+        ("from", letter.source or "-"),
+        ("put", show.since(letter.at)),
+        ("tries", str(letter.tries)),
+        ("reason", letter.reason or "-"),
+        ("bytes", str(letter.size)),
+    ]
+    for name, value in rows:
+        show.line(f"{name + ':':<12} {value}")
+    show.line("")
+    try:
+        text = json.dumps(json.loads(found.body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = found.body
+    for line in text.splitlines():
+        show.line(line)
+    if found.cut:
+        show.line("… (cut)")
+
+
+def retry(call: Call, ident: OneLetter = None, every: All = False) -> int:
+    """Send one again to the queue that it came from, or all of them.
+
+    It is removed once it is safe there. Should its handling fail again, it comes back as a new letter.
+    """
+    return _settle(call, ident, every, again=True)
+
+
+def drop(call: Call, ident: OneLetter = None, every: All = False) -> int:
+    """Remove one for good, or all of them."""
+    return _settle(call, ident, every, again=False)
+
+
+def _settle(call: Call, ident: str | None, every: bool, *, again: bool) -> int:
+    if (ident is None) != every or ident == "":
+        raise InvalidInput("give the ID of one dead letter, or --all")
+    client = call.client()
+    found = (client.retry_dead_letters if again else client.drop_dead_letters)(ident or "")
+    if call.json:
+        show.print_json(show.data(found))
+    else:
+        letters = "dead letter" if found.settled == 1 else "dead letters"
+        left = f"; {found.left} left" if found.left else ""
+        show.line(f"{found.settled} {letters} {'sent again' if again else 'dropped'}{left}")
+        for why in found.failed:
+            show.note(f"bmesos: {why}")
+    return 1 if found.failed else 0
+
+
+app.command(name="list")(common(listing))
+app.command(name="show")(common(detail))
+app.command(name="retry")(common(retry))
+app.command(name="drop")(common(drop))

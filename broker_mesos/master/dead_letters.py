@@ -1,0 +1,207 @@
+"""Lists, sends again and drops dead letters, for any operator who asks this master.
+
+They stay in their queue: each request takes what it needs through a consumer of its own, and gives back, by
+closing it, whatever it does not settle. As the letters are then away for others, a master waits its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+from broker_mesos.core.letters import (
+    SEARCHED,
+    SHOWN_BODY,
+    DropDeadLetters,
+    GetDeadLetter,
+    LetterDetail,
+    LetterList,
+    LettersSettled,
+    LetterView,
+    ListDeadLetters,
+    RetryDeadLetters,
+)
+from broker_mesos.core.messages import Part
+from broker_mesos.core.operator import Request
+from broker_mesos.errors import BrokerMesosError, Conflict, NotFound, Unavailable
+from broker_mesos.letters import DEAD_LETTERS, letter_id, original
+from broker_mesos.ports import Bus, Clock, Consumer, Delivery
+
+PATIENCE = 3.0
+"""Seconds that a request waits for letters which another master holds."""
+ARRIVAL = 1.0
+"""Seconds without another letter after which the rest counts as gone."""
+FAILURES_TOLD = 20
+
+
+class DeadLetters:
+    """The dead letters, as one master serves them."""
+
+    def __init__(self, bus: Bus, clock: Clock, rng: random.Random) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._rng = rng
+        self._turn = asyncio.Lock()
+
+    async def answer(self, request: Request) -> Part | None:
+        """The answer, or None if the request is not about dead letters. Raises NotFound, Conflict,
+        Unavailable."""
+        match request:
+            case ListDeadLetters():
+                return await self._list(request.limit)
+            case GetDeadLetter():
+                return await self._show(request.letter_id)
+            case RetryDeadLetters() | DropDeadLetters():
+                again = isinstance(request, RetryDeadLetters)
+                if request.letter_id:
+                    return await self._settle_one(request.letter_id, again=again)
+                return await self._settle_all(again=again)
+        return None
+
+    async def _list(self, limit: int) -> LetterList:
+        async with self._held(limit or 1) as held:
+            found = await held.take(limit)
+            return LetterList(letters=tuple(_view(each, 200) for each in found), total=held.total)
+
+    async def _show(self, ident: str) -> LetterDetail:
+        async with self._held(SEARCHED) as held:
+            found = await held.find(ident)
+            text = found.body.decode(errors="replace")
+            return LetterDetail(
+                letter=_view(found, 1_000),
+                body=text[:SHOWN_BODY],
+                cut=len(text) > SHOWN_BODY or "size" in found.headers,
+                headers={name[:100]: value[:1_000] for name, value in list(found.headers.items())[:50]},
+            )
+
+    async def _settle_one(self, ident: str, *, again: bool) -> LettersSettled:
+        async with self._held(SEARCHED) as held:
+            found = await held.find(ident)
+            if again:
+                await self._send(found)
+            held.acknowledge([found])
+            return LettersSettled(settled=1, left=held.total - 1)
+
+    async def _settle_all(self, *, again: bool) -> LettersSettled:
+        """As many as are there now: what is sent again may come back, and be new."""
+        settled, failures = 0, []
+        async with self._held(SEARCHED) as held:
+            seen = 0
+            while seen < held.total:
+                batch = await held.take(min(SEARCHED, held.total - seen))
+                if not batch:
+                    break
+                seen += len(batch)
+                results = await asyncio.gather(
+                    *(self._send(each) for each in batch if again), return_exceptions=True
+                )
+                good = batch
+                if again:
+                    good = [each for each, result in zip(batch, results, strict=True) if result is None]
+                for result in results:
+                    if isinstance(result, BrokerMesosError):
+                        failures.append(str(result))
+                    elif result is not None:
+                        raise result
+                held.acknowledge(good)
+                settled += len(good)
+            return LettersSettled(
+                settled=settled, failed=tuple(failures[:FAILURES_TOLD]), left=held.total - settled
+            )
+
+    async def _send(self, letter: Delivery) -> None:
+        """Back to the queue that it came from; safe there once this returns."""
+        if not await self._bus.publish(original(letter)):
+            raise Conflict(
+                f"{letter_id(letter)}: its queue, {letter.headers.get('from')}, is gone, and so is who read "
+                "it: it can only be dropped"
+            )
+
+    @contextlib.asynccontextmanager
+    async def _held(self, prefetch: int) -> AsyncIterator[_Held]:
+        async with self._turn:
+            held = await self._take_hold(prefetch)
+            try:
+                yield held
+            finally:
+                if held.consumer is not None:
+                    await held.consumer.close()
+
+    async def _take_hold(self, prefetch: int) -> _Held:
+        await self._bus.declare(DEAD_LETTERS)
+        end = self._clock.monotonic() + PATIENCE
+        while True:
+            before = await self._bus.inspect(DEAD_LETTERS)
+            if before is not None and before.consumers == 0:
+                if before.messages == 0:
+                    return _Held(None, 0)
+                consumer = await self._bus.consume(DEAD_LETTERS, prefetch=prefetch)
+                now = await self._bus.inspect(DEAD_LETTERS)
+                if now is not None and now.consumers == 1:
+                    return _Held(consumer, before.messages)
+                # Two began at once, and share the letters: neither sees them all.
+                await consumer.close()
+            if self._clock.monotonic() >= end:
+                raise Unavailable("somebody else holds the dead letters; try again in a moment")
+            await self._clock.sleep(self._rng.uniform(0.02, 0.2))
+
+
+class _Held:
+    """The letters, while nobody else has them. ``total``: how many there are."""
+
+    def __init__(self, consumer: Consumer | None, total: int) -> None:
+        self.consumer = consumer
+        self.total = total
+
+    async def take(self, count: int) -> list[Delivery]:
+        """The next ones in order; fewer if no more come."""
+        found: list[Delivery] = []
+        count = min(count, self.total)
+        with contextlib.suppress(TimeoutError):
+            while self.consumer is not None and len(found) < count:
+                async with asyncio.timeout(ARRIVAL):
+                    found += await self.consumer.receive(count - len(found))
+        return found
+
+    async def find(self, ident: str) -> Delivery:
+        """The one letter of that id. Raises NotFound, Conflict."""
+        letters = await self.take(SEARCHED)
+        found = [each for each in letters if letter_id(each) == ident]
+        found = found or [each for each in letters if each.message_id == ident]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(letter_id(each) for each in found[:10])
+            raise Conflict(f"{len(found)} dead letters are of message {ident}: name one of {ids}")
+        where = "" if self.total <= SEARCHED else f" among the oldest {SEARCHED} of {self.total}"
+        raise NotFound(f"no dead letter {ident}{where}; `bmesos dead-letters list` lists them")
+
+    def acknowledge(self, letters: list[Delivery]) -> None:
+        """Remove letters."""
+        if self.consumer is not None:
+            self.consumer.acknowledge(letters)
+
+
+def _view(letter: Delivery, reason: int) -> LetterView:
+    headers = letter.headers
+    return LetterView(
+        letter_id=letter_id(letter),
+        message_id=letter.message_id,
+        type=letter.type,
+        reason=headers.get("reason", "")[:reason],
+        source=headers.get("from", ""),
+        tries=int(_number(headers.get("tries", ""))),
+        at=_number(headers.get("at", "")),
+        size=int(_number(headers.get("size", ""))) or len(letter.body),
+    )
+
+
+def _number(text: str) -> float:
+    """A header's number; 0 for what somebody else may have put there."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value < 1e15 else 0.0

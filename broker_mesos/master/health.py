@@ -1,0 +1,58 @@
+"""What a master finds when it looks at its servers and at the cells' queues."""
+
+from __future__ import annotations
+
+from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.health import BusReport, CellReport, MasterReport, StoreReport
+from broker_mesos.errors import BrokerMesosError
+from broker_mesos.letters import DEAD_LETTERS
+from broker_mesos.ports import Bus, Clock, MasterInfo, Store
+
+
+async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, cells: int) -> MasterReport:
+    """Everything, each part with its own error where it cannot be had."""
+    before = clock.time()
+    try:
+        stored = await store.health()
+    except BrokerMesosError as error:
+        stored = StoreReport(error=str(error))
+    # The store looked at its clock somewhere in between; it is asked for that first of all.
+    time = before + stored.round_trip / 2
+    try:
+        carried = await bus.health()
+    except BrokerMesosError as error:
+        carried = BusReport(error=str(error))
+    reports = []
+    for cell in range(cells):
+        outbox = stored.outboxes[cell] if cell < len(stored.outboxes) else None
+        reports.append(await _cell(bus, cell, outbox) if not carried.error else CellReport(cell=cell))
+    letters: int | None = None
+    if not carried.error:
+        try:
+            found = await bus.inspect(DEAD_LETTERS)
+            letters = 0 if found is None else found.messages
+        except BrokerMesosError:
+            pass
+    return MasterReport(
+        master_id=me.master_id,
+        hostname=me.hostname,
+        version=me.version,
+        time=time,
+        store=stored,
+        bus=carried,
+        cells=tuple(reports),
+        dead_letters=letters,
+    )
+
+
+async def _cell(bus: Bus, cell: int, outbox: int | None) -> CellReport:
+    queue = Queue(QueueKind.CELL_INBOX, str(cell))
+    try:
+        # Refused, if the queue has other arguments than ours, such as a small delivery limit.
+        await bus.declare(queue)
+        found = await bus.inspect(queue)
+    except BrokerMesosError as error:
+        return CellReport(cell=cell, error=str(error), outbox=outbox)
+    if found is None:
+        return CellReport(cell=cell, error="its queue is gone", outbox=outbox)
+    return CellReport(cell=cell, inbox=found.messages, consumers=found.consumers, outbox=outbox)
