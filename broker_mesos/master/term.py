@@ -57,8 +57,8 @@ RENEW_EVERY = 1.0
 BATCH = 500
 """Messages decided at once."""
 BUSY = 10
-"""Decisions in ``BUSY_WITHIN`` seconds that make an owner busy: it then leaves ``GAP`` seconds between two, so
-that what comes meanwhile is decided, committed and published together."""
+"""Decisions in ``BUSY_WITHIN`` seconds that make an owner busy: it then leaves ``GAP`` seconds between two,
+so that what comes meanwhile is decided, committed and published together."""
 BUSY_WITHIN = 0.1
 GAP = 0.005
 ACKNOWLEDGE_AFTER = 0.1

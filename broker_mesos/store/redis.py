@@ -36,6 +36,7 @@ from broker_mesos.core.records import Lease, Snapshot
 from broker_mesos.errors import Conflict, InvalidInput, StoreUnavailable
 from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
 from broker_mesos.store import encoding, keys, rules
+from broker_mesos.store.line import Line
 
 T = TypeVar("T")
 Client = Any
@@ -68,7 +69,8 @@ _TRANSACT = _Script("transact.lua")
 
 
 class _Connection:
-    """One pool of connections; every call on it ends within ``timeout`` seconds."""
+    """A line for what is asked often, a pool of connections for the rest; every call ends within ``timeout``
+    seconds."""
 
     def __init__(
         self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos"
@@ -80,6 +82,8 @@ class _Connection:
         self._timeout = timeout
         self._closed = False
         self._client, self._where = _connect(url, timeout, name)
+        make_connection = self._client.connection_pool.make_connection
+        self._line = Line(make_connection, RedisConnectionError, ResponseError)
 
     async def open(self, timeout: float) -> None:
         """Connect; keeps trying for ``timeout`` seconds, unless the server refuses us for good
@@ -108,6 +112,7 @@ class _Connection:
     async def close(self) -> None:
         """Disconnect. Idempotent."""
         self._closed = True
+        await self._line.close()
         try:
             async with asyncio.timeout(1.0):
                 await self._client.aclose(close_connection_pool=True)
@@ -145,6 +150,7 @@ class _Connection:
                         raise
                 return await do(self._client)
         except TimeoutError as error:
+            self._line.drop()
             raise StoreUnavailable(
                 f"Redis at {self._where} did not answer within {seconds:.3g} s: "
                 "see whether it runs and keeps up"
@@ -267,7 +273,7 @@ class RedisStore(_Connection):
     async def renew(self, cell: int, *, term: int, nonce: str) -> None:
         """See Store."""
         names = keys.cell(self._cluster, cell)[:1]
-        reply = await self._call(lambda client: _LEASE(client, names, ("renew", str(term), nonce)))
+        reply = await self._call(lambda _: _LEASE(self._line, names, ("renew", str(term), nonce)))
         self._expect(reply, cell, term)
 
     async def release(self, cell: int, *, term: int, nonce: str) -> None:
@@ -279,7 +285,7 @@ class RedisStore(_Connection):
         """See Store."""
         names = keys.cell(self._cluster, commit.cell)
         arguments = encoding.commit_arguments(commit)
-        reply = await self._call(lambda client: _COMMIT(client, names, arguments))
+        reply = await self._call(lambda _: _COMMIT(self._line, names, arguments))
         if reply[0] == b"LOST":
             raise rules.lost(commit.cell, commit.number, int(reply[1]))
         self._expect(reply, commit.cell, commit.term)
@@ -415,7 +421,7 @@ class RedisRecords(_Connection):
         rules.check_transaction(checks, changes)
         short, arguments = encoding.transaction_arguments(checks, changes)
         names = [self._prefix + key for key in short]
-        reply = await self._call(lambda client: _TRANSACT(client, names, arguments), repeat=False)
+        reply = await self._call(lambda _: _TRANSACT(self._line, names, arguments), repeat=False)
         if reply[0] == b"TYPE":
             raise rules.wrong_type(*(text.decode() for text in reply[1:]))
         if reply[0] == b"INTEGER":
@@ -426,7 +432,7 @@ class RedisRecords(_Connection):
         """See Records."""
         if not fields:
             return []
-        found = await self._call(lambda client: client.hmget(self._prefix + key, list(fields)))
+        found = await self._call(lambda _: self._line.execute_command("HMGET", self._prefix + key, *fields))
         return [None if value is None else value.decode() for value in found]
 
     async def get_all(self, key: str) -> dict[str, str]:
@@ -448,10 +454,11 @@ class RedisRecords(_Connection):
         """See Records."""
         most = "+inf" if max_score is None else repr(float(max_score))
         name = self._prefix + key
-        found = await self._call(
-            lambda client: client.zrangebyscore(name, "-inf", most, start=0, num=limit, withscores=True)
-        )
-        return [(member.decode(), float(score)) for member, score in found]
+        words = ("ZRANGEBYSCORE", name, "-inf", most, "WITHSCORES", "LIMIT", 0, limit)
+        found = await self._call(lambda _: self._line.execute_command(*words))
+        return [
+            (member.decode(), float(score)) for member, score in zip(found[::2], found[1::2], strict=True)
+        ]
 
     async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:
         """See Records."""
