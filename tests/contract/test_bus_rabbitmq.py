@@ -72,7 +72,7 @@ async def test_giving_up_makes_no_noise_at_whatever_moment(parties: RabbitPartie
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
     url = parties.server.url.replace("guest:guest", "guest:secret")
     # The broker holds a refusal back for a second.
-    limits = [0.002 * step for step in range(1, 11)] + [0.98 + 0.01 * step for step in range(1, 31)]
+    limits = [0.004 * step for step in range(1, 6)] + [0.98 + 0.02 * step for step in range(1, 16)]
     await asyncio.gather(*(refusal(parties.make("x", url=url), limit) for limit in limits))
     gc.collect()
     assert not heard

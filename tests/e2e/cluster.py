@@ -27,7 +27,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -362,6 +362,24 @@ class Cluster:
             timeout=timeout,
             check=False,
         )
+
+    def cli_all(
+        self,
+        commands: Iterable[Sequence[str]],
+        *,
+        url: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = CLI,
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run several commands at once, each to its end."""
+        programs = [self.cli_start(*words, url=url, env=env) for words in commands]
+        done = []
+        for program in programs:
+            out, err = program.communicate(timeout=timeout)
+            done.append(
+                subprocess.CompletedProcess(program.args, program.returncode, out.decode(), err.decode())
+            )
+        return done
 
     def cli_start(
         self, *words: str, url: str | None = None, env: Mapping[str, str] | None = None

@@ -52,11 +52,11 @@ def new_cluster(server_urls: tuple[str, str], tmp_path: Path) -> Iterator[NewClu
         cluster.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(server_urls: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One cluster for the tests of a module: 2 masters, 4 cells, 2 agents on racks r1 and r2, 2 batch workers
-    and the HTTP face. Tests must leave it as it was."""
-    name = f"m{uuid.uuid4().hex[:10]}"
+    """One cluster for all tests that leave it as it was: 2 masters, 4 cells, 2 agents on racks r1 and r2,
+    2 batch workers and the HTTP face."""
+    name = f"s{uuid.uuid4().hex[:10]}"
     with Cluster(*server_urls, name, tmp_path_factory.mktemp(name)) as made:
         made.master(cells=4)
         made.master(cells=4)

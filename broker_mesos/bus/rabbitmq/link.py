@@ -36,6 +36,15 @@ class Setting(NamedTuple):
     timeouts: Timeouts
 
 
+class _Connection(AsyncioConnection):
+    """Can be closed in the midst of its handshake: pika then hands itself the class of an error instead of
+    an error, and trips over it, loudly, in a callback of the event loop."""
+
+    def _on_connection_workflow_done(self, outcome: Any) -> None:
+        made = outcome() if isinstance(outcome, type) else outcome
+        super()._on_connection_workflow_done(made)  # type: ignore[misc]
+
+
 class Link:
     """A connection that comes back by itself, with jittered back-off, until stopped."""
 
@@ -130,7 +139,7 @@ class Link:
             if not opened.done():
                 opened.set_exception(closed.result())
 
-        self.connection = AsyncioConnection(
+        self.connection = _Connection(
             self.server.parameters(
                 f"{self.setting.name} ({self._role})", self.setting.heartbeat, self.timeouts
             ),
@@ -142,13 +151,11 @@ class Link:
         try:
             # pika has the same limit and ends with an error by itself; ours is for what it overlooks.
             async with asyncio.timeout(self.timeouts.handshake + 1):
-                await asyncio.shield(opened)
+                await opened
         except TimeoutError:
             await self._disconnect(closed)
             raise BusUnavailable(f"{self.server.where} does not answer: is it paused?") from None
         except BaseException:
-            # Told to close in the midst of a handshake that just fails, pika trips over itself, loudly.
-            await asyncio.wait([opened], timeout=self.timeouts.close)
             await self._disconnect(closed)
             raise
         return closed
