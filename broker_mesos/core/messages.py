@@ -25,12 +25,18 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 """An id of an agent, framework, job or process: at most 128 characters, safe as a file and queue name."""
 TaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")]
+Short = Annotated[str, StringConstraints(max_length=255)]
+Prose = Annotated[str, StringConstraints(max_length=16_384)]
+"""Bounded, since a batch of 500 statuses becomes one message."""
+MAX_FLOOR = 2**52
+"""Terms stay below it: the store compares them as doubles."""
 
 
 class Part(BaseModel):
     """A value inside messages and records: immutable, tolerant of fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Infinity and NaN have no JSON: what is stored with one of them could not be read again.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     def encode(self) -> bytes:
         """As JSON; what has its default value is left out."""
@@ -108,12 +114,12 @@ class TaskStatus(Part):
 
     task_id: TaskId
     state: TaskState
-    uuid: str = ""
-    agent_id: str = ""
-    framework_id: str = ""
+    uuid: Short = ""
+    agent_id: Short = ""
+    framework_id: Short = ""
     source: Source = Source.MASTER
     reason: Reason | None = None
-    message: str = ""
+    message: Prose = ""
     timestamp: float = 0.0
     exit_code: int | None = None
     signal: int | None = None
@@ -137,7 +143,7 @@ class FrameworkInfo(Part):
 
     framework_id: Ident
     name: str = ""
-    roles: tuple[str, ...] = ("*",)
+    roles: tuple[Short, ...] = Field(default=("*",), max_length=100)
     failover_timeout: float = Field(default=0.0, ge=0)
     """Seconds that its tasks outlive its last process."""
     capabilities: tuple[str, ...] = ()
@@ -213,7 +219,7 @@ class RegisterAgent(Message):
     boot_id: str = ""
     cells: int
     """The cell count that the agent believes in; a cell refuses another one."""
-    highest_term: int = 0
+    highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
     list: AgentList = AgentList()
 
 
@@ -258,7 +264,7 @@ class AgentHeartbeat(Message):
     session: str
     applied: int = 0
     running: int = 0
-    highest_term: int = 0
+    highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
     usage: Usage = Usage()
 
 

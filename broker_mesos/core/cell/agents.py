@@ -25,6 +25,10 @@ from broker_mesos.core.messages import (
 from broker_mesos.core.records import AgentState, FrameworkState, Kind
 from broker_mesos.core.tasks import Reason, TaskState, may_move
 
+MOST_INFO = 256 * 1024
+"""Bytes that an agent may need to describe itself: each of its offers says most of it again."""
+RUNNING = (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
+"""What a task in an agent's list may be."""
 HINT_INTERVAL = 1.0
 """Seconds between two hints to the same agent: an agent that is told twice registers once."""
 PATIENCE = 2
@@ -43,6 +47,11 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         return
     if call.highest_term > state.term:
         out.decision.reclaim = max(out.decision.reclaim or 0, call.highest_term)
+        return
+    size = len(call.agent.encode())
+    if size > MOST_INFO:
+        message = f"its resources and attributes take {size} bytes; at most {MOST_INFO} are allowed"
+        out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     agent = state.agents.get(ident)
     if agent is not None and agent.session and agent.attempt == call.attempt:
@@ -63,10 +72,12 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     agent.unreachable_at = None
     agent.heard = now.mono
     agent.listed = True
+    for task in agent.tasks.values():
+        task.number = 0
     state.changed[ident] = None
     out.touch(Kind.AGENTS, ident)
     out.send(to, _registered(state, agent))
-    _reconcile(state, agent, call.list, out, now, adopting=not was_gone)
+    _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
 
@@ -81,16 +92,18 @@ def _registered(state: CellState, agent: Agent) -> AgentRegistered:
 
 
 def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) -> None:
-    """Compare an agent's list with what the cell holds of it."""
+    """Compare an agent's list with what the cell holds of it. Within a session, a task that the cell does
+    not know is one whose end it has forgotten: it dies; unless the store went back in time."""
     agent = _in_session(state, call.agent_id, call.session, out, now)
     if agent is None:
         return
     agent.heard = now.mono
-    if not agent.listed:
+    young = not agent.listed
+    if young:
         agent.listed = True
         out.touch(Kind.AGENTS, agent.ident)
         state.changed[agent.ident] = None
-    _reconcile(state, agent, call.list, out, now)
+    _reconcile(state, agent, call.list, out, now, adopting=young)
     for task in _missing(agent, call.list):
         if (agent.number if task.number is None else task.number) <= call.list.applied:
             message = "its agent applied the launch and does not know it any more"
@@ -98,16 +111,26 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
 
 
 def _reconcile(
-    state: CellState, agent: Agent, listing: AgentList, out: Outlet, now: Instant, *, adopting: bool = True
+    state: CellState,
+    agent: Agent,
+    listing: AgentList,
+    out: Outlet,
+    now: Instant,
+    *,
+    adopting: bool = True,
+    gone: bool = False,
 ) -> None:
     """Take in what an agent says of the tasks in its list. What is not in it, the caller judges. Tasks that
-    the cell does not know are adopted, unless their end is known (or all of the agent's were ended)."""
+    the cell does not know are adopted or, if they must have ended for it, killed. ``gone``: all that this
+    agent had was ended for everybody; what is not known any more is not reported again."""
     for status in listing.outcomes:
-        if not adopting and status.task_id not in state.tasks:
+        if gone and status.task_id not in state.tasks:
             out.acknowledge(agent.ident, status.uuid)
             continue
         tasks.on_status(state, agent.ident, status, out, now)
     for listed in listing.tasks:
+        if listed.state not in RUNNING:
+            listed = listed.model_copy(update={"state": TaskState.RUNNING})
         task = state.tasks.get(listed.task_id)
         if task is None:
             framework = state.frameworks.get(listed.framework_id)
@@ -170,7 +193,12 @@ def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instan
         _ask_to_register(state, call.agent_id, call.session, out, now)
         return
     for status in call.statuses:
-        tasks.on_status(state, call.agent_id, status, out, now)
+        # Of an agent that was given up, only ends are news: whether the rest still runs, its list will say.
+        # If it dies before it sends one, nobody would ever end what was taken to be running again.
+        away = agent.state is not AgentState.REGISTERED and not status.state.terminal
+        forgotten = agent.state is AgentState.GONE and status.task_id not in state.tasks
+        if not away and not forgotten:
+            tasks.on_status(state, call.agent_id, status, out, now)
     if agent.session != call.session:
         _ask_to_register(state, call.agent_id, call.session, out, now)
     else:
@@ -187,6 +215,11 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
         return
     agent.heard = now.mono
     agent.usage = beat.usage
+    if not agent.listed:
+        if now.mono - agent.hinted >= HINT_INTERVAL:
+            agent.hinted = now.mono
+            _recover(agent, out)
+        return
     running = sum(1 for task in agent.tasks.values() if not task.state.terminal)
     # Commands and statuses on their way make both sides differ for a moment; a lasting gap is a loss.
     late = beat.applied < agent.number and beat.applied <= agent.applied
@@ -251,8 +284,12 @@ def ask_for_lists(state: CellState, out: Outlet) -> None:
             continue
         out.touch(Kind.AGENTS, agent.ident)
         if agent.session:
-            message = Reregister(message="the cell recovers what its store may have lost", recover=True)
-            out.hint(addresses.commands(agent.ident), message)
+            _recover(agent, out)
+
+
+def _recover(agent: Agent, out: Outlet) -> None:
+    message = Reregister(message="the cell recovers what its store may have lost", recover=True)
+    out.hint(addresses.commands(agent.ident), message)
 
 
 def check_silence(state: CellState, out: Outlet, now: Instant) -> None:

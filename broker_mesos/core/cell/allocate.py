@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from broker_mesos.core import addresses
 from broker_mesos.core.allocation.policy import Claimant, Policy
-from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
 from broker_mesos.core.cell.state import Agent, CellState, OpenOffer
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import Offer, Offers
@@ -24,8 +26,8 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     candidates = _candidates(state, everything)
     state.changed.clear()
     state.reconsider = False
-    claimants = claimants_of(state)
-    if not candidates or not claimants:
+    claimants = claimants_of(state) if candidates else []
+    if not claimants:
         return
     ranking = policy.rank(claimants, cluster_total(state), held_in_cluster(state), state.weights)
     made: dict[str, list[OpenOffer]] = {}
@@ -39,10 +41,28 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
             made.setdefault(framework.ident, []).append(offer)
             break
     for framework_id, offers in made.items():
-        for at in range(0, len(offers), OFFERS_A_MESSAGE):
-            message = Offers(offers=tuple(_wire(state, each) for each in offers[at : at + OFFERS_A_MESSAGE]))
-            to = addresses.offers(framework_id)
+        to = addresses.offers(framework_id)
+        for some in _in_messages(offers):
+            message = Offers(offers=tuple(_wire(state, each) for each in some))
             out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
+
+
+def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
+    part: list[OpenOffer] = []
+    size = 0
+    for offer in offers:
+        length = (
+            1_000
+            + len(str(offer.resources))
+            + sum(6 * (len(name) + len(value)) for name, value in offer.agent.info.attributes.items())
+        )
+        if part and (size + length > CHUNK_BYTES or len(part) >= OFFERS_A_MESSAGE):
+            yield part
+            part, size = [], 0
+        part.append(offer)
+        size += length
+    if part:
+        yield part
 
 
 def _candidates(state: CellState, everything: bool) -> list[Agent]:

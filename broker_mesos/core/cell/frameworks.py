@@ -56,9 +56,6 @@ def _heard(
     if framework is None:
         framework = state.add_framework(info)
         framework.registered_at = now.wall
-        for task in state.tasks.values():
-            if task.framework_id == framework.ident:  # adopted before their framework was known
-                state.join(framework, task)
         out.touch(Kind.FRAMEWORKS, framework.ident)
         state.reconsider = True
     elif framework.state is FrameworkState.TORN_DOWN:
@@ -187,17 +184,23 @@ def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
     """Disconnect frameworks that do not beat, tear down those whose failover timeout has passed (their
     home cell alone decides that, and tells the others), and forget old tombstones."""
     limits = state.limits
+    patience = limits.framework_beat * limits.framework_missed
     for framework in list(state.frameworks.values()):
         if framework.state is FrameworkState.SUBSCRIBED:
             heard = state.judge_since if framework.heard is None else max(framework.heard, state.judge_since)
-            if now.mono - heard > limits.framework_beat * limits.framework_missed:
+            if now.mono - heard > patience:
                 offers.end_all(state, list(framework.offers.values()), out)
                 framework.state = FrameworkState.DISCONNECTED
                 framework.disconnected_at = now.wall
                 out.touch(Kind.FRAMEWORKS, framework.ident)
         if framework.state is FrameworkState.DISCONNECTED and state.is_home_of(framework.ident):
             since = framework.disconnected_at or now.wall
-            if now.wall - since >= framework.info.failover_timeout:
+            if since > now.wall:  # it was written under a clock that is ahead of this one
+                since = framework.disconnected_at = now.wall
+                out.touch(Kind.FRAMEWORKS, framework.ident)
+            # Nobody could be heard while there was no owner: its processes get the time to beat.
+            could_beat = now.mono - state.judge_since > patience
+            if could_beat and now.wall - since >= framework.info.failover_timeout:
                 reason = f"no process of it was heard of for {framework.info.failover_timeout:g} s"
                 call = Teardown(framework_id=framework.ident, reason=reason)
                 teardown(state, framework.ident, out, now)
@@ -207,5 +210,6 @@ def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
             if now.wall - since >= limits.tombstone:
                 del state.frameworks[framework.ident]
                 out.touch(Kind.FRAMEWORKS, framework.ident)
-        if framework.unacknowledged:
+        # To one that does not listen it would only pile up in its queue; it hears all of it when it is back.
+        if framework.unacknowledged and framework.state is FrameworkState.SUBSCRIBED:
             tasks.resend(state, framework, out, now, everything=False)

@@ -24,9 +24,8 @@ from broker_mesos.core.records import Kind, TaskRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
 
-
 MOST_LAUNCH = MAX_BODY - 64 * 1024
-"""Characters of a launch: it has to fit into one message, with what is said around it."""
+"""Bytes of a launch: it has to fit into one message, with what is said around it."""
 MOST_FILTERS = 64
 """Of one framework for one agent; the oldest go first."""
 
@@ -60,13 +59,8 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     for offer in opened:
         state.end_offer(offer)
     for info in call.tasks:
-        known = state.tasks.get(info.task_id)
-        if known is not None and known.framework_id == framework.ident:
-            # An id used twice. That the second one is refused must not look like the end of the first one.
-            out.update(framework.ident, current_status(state, known, now))
-            continue
         launch = Launch(task=info, framework_id=framework.ident, role=role, offer_id=opened[0].offer_id)
-        encoded = launch.encode().decode()
+        encoded = launch.encode()
         problem = _problem(state, info, left, len(encoded))
         if problem:
             status = tasks.made_status(
@@ -82,6 +76,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
             out.update(framework.ident, status)
             continue
         left -= info.resources
+        wire = encoded.decode()
         task = Task(
             TaskRecord.model_construct(
                 task_id=info.task_id,
@@ -93,7 +88,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
                 offer_id=opened[0].offer_id,
                 state=TaskState.STAGING,
                 status=None,
-                launch=encoded,
+                launch=wire,
                 kill_requested=False,
                 created_at=now.wall,
                 labels=info.labels,
@@ -101,7 +96,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
         )
         state.add_task(task)
         out.touch(Kind.TASKS, task.task_id)
-        out.launch(agent, task.task_id, encoded)
+        out.launch(agent, task.task_id, wire)
     _refuse(state, framework, agent.ident, role, left, call.refuse_seconds, now)
 
 
@@ -113,7 +108,7 @@ def _problem(state: CellState, info: TaskInfo, left: Resources, size: int) -> st
     if not left.contains(info.resources):
         return f"it asks for {_clip(info.resources)}, of the offer {_clip(left) or 'nothing'} is left"
     if size > MOST_LAUNCH:
-        return f"its description takes about {size} bytes; at most {MOST_LAUNCH} are allowed"
+        return f"its description takes {size} bytes; at most {MOST_LAUNCH} are allowed"
     return ""
 
 

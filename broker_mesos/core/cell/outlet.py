@@ -7,7 +7,7 @@ each agent gets one message, and each record is encoded once, however many messa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from broker_mesos.core.records import Kind, OutboxEntry, Write
 CHUNK_BYTES = 512 * 1024
 """A message is split before it grows past this; a single item is at most 1 MiB."""
 CHUNK_STATUSES = 500
+CHUNK_IDS = 500
 
 
 class Hint(NamedTuple):
@@ -84,6 +85,7 @@ class Outlet:
 
     def launch(self, agent: Agent, task_id: str, launch: str) -> None:
         """Send a launch; twice in a batch is once."""
+        self._state.tasks[task_id].number = agent.number + 1  # a list that comes first has not seen it
         self._launches.setdefault(agent.ident, {})[task_id] = launch
 
     def kill(self, agent: Agent, task_id: str) -> None:
@@ -123,15 +125,15 @@ class Outlet:
         for agent_id, kills in self._kills.items():
             agent = self._state.agents.get(agent_id)
             if agent is not None and agent.session:
-                command = KillTasks(session=agent.session, number=self._number(agent), task_ids=tuple(kills))
-                self.send(addresses.commands(agent_id), command)
+                for ids in batched(tuple(kills)):
+                    command = KillTasks(session=agent.session, number=self._number(agent), task_ids=ids)
+                    self.send(addresses.commands(agent_id), command)
         for framework_id, statuses in self._updates.items():
-            values = tuple(statuses.values())
-            for at in range(0, len(values), CHUNK_STATUSES):
-                update = Update(cell=self._state.cell, statuses=values[at : at + CHUNK_STATUSES])
-                self.send(addresses.events(framework_id), update)
+            for values in in_messages(statuses.values()):
+                self.send(addresses.events(framework_id), Update(cell=self._state.cell, statuses=values))
         for agent_id, uuids in self._acks.items():
-            self.hint(addresses.commands(agent_id), AcknowledgeStatuses(uuids=tuple(uuids)))
+            for ids in batched(tuple(uuids)):
+                self.hint(addresses.commands(agent_id), AcknowledgeStatuses(uuids=ids))
         for kind, ident in self._touched:
             self.decision.writes.append(Write(kind, ident, self._encoded(kind, ident)))
         return self.decision
@@ -174,6 +176,28 @@ class Outlet:
             case Kind.TASKS:
                 found = state.tasks.get(ident)
         return None if found is None else found.record().encode()
+
+
+def batched(ids: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """As many ids at once as surely fit into a message."""
+    return (ids[at : at + CHUNK_IDS] for at in range(0, len(ids), CHUNK_IDS))
+
+
+def in_messages(statuses: Iterable[TaskStatus]) -> Iterator[tuple[TaskStatus, ...]]:
+    """As many statuses at once as surely fit into a message: one that does not could never be sent, and
+    what is committed before it would wait for ever."""
+    part: list[TaskStatus] = []
+    size = 0
+    for status in statuses:
+        prose = len(status.message) + len(status.uuid) + len(status.agent_id) + len(status.framework_id)
+        length = 600 + 6 * prose  # JSON writes some characters as six
+        if part and (size + length > CHUNK_BYTES or len(part) >= CHUNK_STATUSES):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(status)
+        size += length
+    if part:
+        yield tuple(part)
 
 
 def _chunks(items: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:

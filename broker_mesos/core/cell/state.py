@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.cell.members import (
+    EMPTY,
+    Agent,
+    Filter,
+    Framework,
+    OpenOffer,
+    Resend,
+    Task,
+    overlaid,
+)
 from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import AgentInfo, Demand, FrameworkInfo, TaskStatus, Usage
+from broker_mesos.core.messages import AgentInfo, FrameworkInfo
 from broker_mesos.core.records import (
     AgentRecord,
     AgentState,
@@ -24,265 +33,6 @@ from broker_mesos.core.records import (
 )
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
-
-EMPTY = Resources()
-
-
-class Agent:
-    """An agent, its session, and what of it is promised or in use."""
-
-    __slots__ = (
-        "applied",
-        "attempt",
-        "behind",
-        "boot_id",
-        "free",
-        "heard",
-        "hinted",
-        "info",
-        "listed",
-        "number",
-        "offered",
-        "offers",
-        "registered_at",
-        "session",
-        "state",
-        "tasks",
-        "unreachable_at",
-        "usage",
-        "used",
-    )
-
-    def __init__(self, info: AgentInfo) -> None:
-        self.info = info
-        self.state = AgentState.REGISTERED
-        self.session = ""
-        self.number = 0
-        self.attempt = ""
-        self.boot_id = ""
-        self.registered_at = 0.0
-        self.unreachable_at: float | None = None
-        # -- in memory only
-        self.used = EMPTY
-        self.offered = EMPTY
-        self.free = info.resources
-        self.tasks: dict[str, Task] = {}
-        self.offers: dict[str, OpenOffer] = {}
-        self.heard: float | None = None
-        self.hinted = float("-inf")
-        self.usage = Usage()
-        self.applied = 0
-        """The command number that its latest heartbeat named."""
-        self.behind = 0
-        """Heartbeats in a row that were behind or miscounted."""
-        self.listed = True
-        """False in a recovery, until its list has arrived under this term."""
-
-    @property
-    def ident(self) -> str:
-        """Its id."""
-        return self.info.agent_id
-
-    @property
-    def allocatable(self) -> bool:
-        """Whether its free resources may be offered."""
-        return self.state is AgentState.REGISTERED and self.listed and bool(self.session)
-
-    def reckon(self) -> None:
-        """Recompute what is free; used when the total changes. An agent that shrank below its use has
-        nothing free until enough has ended."""
-        self.free = self.info.resources.clipped_minus(self.used).clipped_minus(self.offered)
-
-    def record(self) -> AgentRecord:
-        """As it is stored."""
-        return AgentRecord(
-            info=self.info,
-            state=self.state,
-            session=self.session,
-            number=self.number,
-            attempt=self.attempt,
-            boot_id=self.boot_id,
-            registered_at=self.registered_at,
-            unreachable_at=self.unreachable_at,
-            listed=self.listed,
-        )
-
-
-class Filter(NamedTuple):
-    """Hides any offer of an agent that is contained in the refused resources."""
-
-    resources: Resources
-    role: str
-    until: float
-
-
-class Resend(NamedTuple):
-    """When a terminal update without acknowledgement is sent again."""
-
-    at: float
-    delay: float
-
-
-class Framework:
-    """A framework as this cell knows it."""
-
-    __slots__ = (
-        "asked",
-        "completed",
-        "demand",
-        "disconnected_at",
-        "filters",
-        "heard",
-        "held",
-        "info",
-        "muted",
-        "offered",
-        "offers",
-        "order",
-        "registered_at",
-        "state",
-        "tasks",
-        "torn_down_at",
-        "unacknowledged",
-        "used",
-    )
-
-    def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
-        self.info = info
-        self.state = FrameworkState.SUBSCRIBED
-        self.registered_at = 0.0
-        self.disconnected_at: float | None = None
-        self.torn_down_at: float | None = None
-        # -- in memory only
-        self.order = order
-        """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
-        self.demand = Demand(version=-1)
-        self.heard: float | None = None
-        self.muted = False
-        """Its offers' queue has no consumer; the next heartbeat ends that."""
-        self.asked = float("-inf")
-        """When its consumers were last counted."""
-        self.filters: dict[str, list[Filter]] = {}
-        self.tasks: dict[str, Task] = {}
-        self.offers: dict[str, OpenOffer] = {}
-        self.held: dict[str, Resources] = {}
-        """Per role: used and offered, of this cell."""
-        self.used = EMPTY
-        self.offered = EMPTY
-        self.unacknowledged: dict[str, Resend] = {}
-        self.completed: deque[Task] = deque(maxlen=completed)
-
-    @property
-    def ident(self) -> str:
-        """Its id."""
-        return self.info.framework_id
-
-    @property
-    def wants(self) -> bool:
-        """Whether it may be sent offers."""
-        return self.state is FrameworkState.SUBSCRIBED and self.demand.wanted and not self.muted
-
-    def refuses(self, agent_id: str, role: str, resources: Resources, now: float) -> bool:
-        """Whether a filter hides this offer; forgets the filters that have run out."""
-        filters = self.filters.get(agent_id)
-        if filters is None:
-            return False
-        live = [each for each in filters if each.until > now]
-        if not live:
-            del self.filters[agent_id]
-            return False
-        if len(live) != len(filters):
-            self.filters[agent_id] = live
-        return any(each.role == role and each.resources.contains(resources) for each in live)
-
-    def record(self) -> FrameworkRecord:
-        """As it is stored."""
-        return FrameworkRecord(
-            info=self.info,
-            state=self.state,
-            registered_at=self.registered_at,
-            disconnected_at=self.disconnected_at,
-            torn_down_at=self.torn_down_at,
-        )
-
-
-class Task:
-    """A task between its accepted launch and the acknowledgement of its end."""
-
-    __slots__ = (
-        "agent_id",
-        "created_at",
-        "framework_id",
-        "kill_requested",
-        "labels",
-        "launch",
-        "name",
-        "number",
-        "offer_id",
-        "resources",
-        "role",
-        "state",
-        "status",
-        "task_id",
-    )
-
-    def __init__(self, record: TaskRecord) -> None:
-        self.task_id = record.task_id
-        self.framework_id = record.framework_id
-        self.agent_id = record.agent_id
-        self.role = record.role
-        self.name = record.name
-        self.resources = record.resources
-        self.offer_id = record.offer_id
-        self.state: TaskState = record.state
-        self.status: TaskStatus | None = record.status
-        self.launch = record.launch
-        self.kill_requested = record.kill_requested
-        self.created_at = record.created_at
-        self.labels = record.labels
-        # -- in memory only
-        self.number: int | None = None
-        """Number of the command that launches it; None if an earlier owner sent it, or nobody yet."""
-
-    def record(self) -> TaskRecord:
-        """As it is stored."""
-        return TaskRecord.model_construct(
-            task_id=self.task_id,
-            framework_id=self.framework_id,
-            agent_id=self.agent_id,
-            role=self.role,
-            name=self.name,
-            resources=self.resources,
-            offer_id=self.offer_id,
-            state=self.state,
-            status=self.status,
-            launch=self.launch,
-            kill_requested=self.kill_requested,
-            created_at=self.created_at,
-            labels=self.labels,
-        )
-
-
-class OpenOffer:
-    """An offer that nobody has answered yet."""
-
-    __slots__ = ("agent", "created_at", "framework", "offer_id", "resources", "role")
-
-    def __init__(
-        self,
-        offer_id: str,
-        framework: Framework,
-        agent: Agent,
-        role: str,
-        resources: Resources,
-        created_at: float,
-    ) -> None:
-        self.offer_id = offer_id
-        self.framework = framework
-        self.agent = agent
-        self.role = role
-        self.resources = resources
-        self.created_at = created_at
 
 
 class CellState:
@@ -311,6 +61,8 @@ class CellState:
         self.reconsider = True
         """Look at all agents in the next allocation."""
         self.rotation = 0
+        self.unlisted = False
+        """Whether an agent's list may be missing."""
         self.unsure_until = 0.0
         """Monotonic time until which a task that this cell does not know may all the same exist: in a
         recovery, while agents may still be silent."""
@@ -354,17 +106,24 @@ class CellState:
         if agent.state is AgentState.REGISTERED:
             self.total -= agent.info.resources.counted()
         del self.agents[agent.ident]
+        for framework in self.frameworks.values():
+            framework.filters.pop(agent.ident, None)
 
     def is_sure(self, now: float) -> bool:
         """Whether a task that this cell does not know surely does not exist."""
-        return now >= self.unsure_until and all(
-            agent.listed for agent in self.agents.values() if agent.state is AgentState.REGISTERED
-        )
+        if self.unlisted:  # only in a recovery: this is asked for every claim
+            self.unlisted = not all(
+                agent.listed for agent in self.agents.values() if agent.state is AgentState.REGISTERED
+            )
+        return now >= self.unsure_until and not self.unlisted
 
     def add_framework(self, info: FrameworkInfo) -> Framework:
         """A new framework."""
         framework = Framework(info, len(self.frameworks), self.limits.completed)
         self.frameworks[framework.ident] = framework
+        for task in self.tasks.values():
+            if task.framework_id == framework.ident:  # adopted before their framework was known
+                self._join(framework, task)
         return framework
 
     # -- resources change hands -------------------------------------------------------------------------
@@ -380,14 +139,12 @@ class CellState:
             agent.tasks[task.task_id] = task
         if not task.state.terminal:
             if agent is not None:
-                agent.used += task.resources
-                agent.reckon()
+                agent.use(task)
             if framework is not None:
                 framework.used += task.resources.counted()
                 self._hold(framework, task.role, task.resources)
 
-    def join(self, framework: Framework, task: Task) -> None:
-        """A task that was here before its framework was known is accounted to it."""
+    def _join(self, framework: Framework, task: Task) -> None:
         framework.tasks[task.task_id] = task
         if not task.state.terminal:
             framework.used += task.resources.counted()
@@ -401,8 +158,7 @@ class CellState:
         task.state = state
         agent = self.agents.get(task.agent_id)
         if agent is not None:
-            agent.used -= task.resources
-            agent.reckon()
+            agent.release(task)
             self.changed[agent.ident] = None
         framework = self.frameworks.get(task.framework_id)
         if framework is not None:
@@ -457,7 +213,8 @@ class CellState:
     def breaches(self) -> Iterator[str]:
         """What contradicts the invariants, in words; nothing, one hopes."""
         for agent in self.agents.values():
-            used = Resources.sum(t.resources for t in agent.tasks.values() if not t.state.terminal)
+            running = [t.resources for t in agent.tasks.values() if not t.state.terminal]
+            used = overlaid(running) if agent.crowded else Resources.sum(running)
             offered = Resources.sum(o.resources for o in agent.offers.values())
             if used != agent.used:
                 yield f"{agent.ident}: used {agent.used}, its tasks sum up to {used}"
@@ -496,6 +253,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.registered_at = stored.registered_at
         agent.unreachable_at = stored.unreachable_at
         agent.listed = stored.listed and not snapshot.recovering
+        state.unlisted = state.unlisted or not agent.listed
         state.add_agent(agent)
     known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
     # A hash has no order; ties in the fair share go by age, under every owner.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_mesos.core import addresses
-from broker_mesos.core.cell.outlet import CHUNK_STATUSES, Outlet
+from broker_mesos.core.cell.outlet import Outlet, in_messages
 from broker_mesos.core.cell.state import EMPTY, Agent, CellState, Framework, Resend, Task
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import AgentTask, TaskStatus, Update
@@ -80,8 +80,8 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
     else:
         task.state = status.state
     task.status = status
-    if status.source is Source.AGENT and status.state is not TaskState.UNREACHABLE:
-        task.launch = None  # the agent has it
+    if status.state.terminal or (status.source is Source.AGENT and status.state is not TaskState.UNREACHABLE):
+        task.launch = None  # the agent has it, or never needs it
     _report(state, task, status, out, now)
 
 
@@ -181,6 +181,6 @@ def resend(state: CellState, framework: Framework, out: Outlet, now: Instant, *,
         delay = min(mark.delay * 2, state.limits.resend_at_most)
         framework.unacknowledged[task_id] = Resend(now.mono + delay, delay)
         due.append(task.status)
-    for at in range(0, len(due), CHUNK_STATUSES):
-        update = Update(cell=state.cell, statuses=tuple(due[at : at + CHUNK_STATUSES]))
+    for statuses in in_messages(due):
+        update = Update(cell=state.cell, statuses=statuses)
         out.hint(addresses.events(framework.ident), update)

@@ -3,6 +3,8 @@ overshoots by at most one round while this travels."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pydantic import Field
 
 from broker_mesos.core.cell.state import EMPTY, CellState
@@ -29,6 +31,16 @@ def usage_of(state: CellState) -> bytes:
     return CellUsage(total=state.total.quantities(), held=held).model_dump_json().encode()
 
 
+@lru_cache(maxsize=256)
+def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
+    """Cached, since every cell of a master reads the same."""
+    usage = CellUsage.model_validate_json(body)
+    holders: dict[tuple[str, str], Resources] = {}
+    for role, framework_id, amounts in usage.held:
+        holders[role, framework_id] = Resources.scalars_of(amounts)
+    return Resources.scalars_of(usage.total), holders
+
+
 def take_in(state: CellState, published: dict[int, bytes]) -> None:
     """Take in what the cells have published; this cell's own word is not needed."""
     total = EMPTY
@@ -36,10 +48,12 @@ def take_in(state: CellState, published: dict[int, bytes]) -> None:
     for cell, body in published.items():
         if cell == state.cell:
             continue
-        usage = CellUsage.model_validate_json(body)
-        total += Resources.scalars_of(usage.total)
-        for role, framework_id, amounts in usage.held:
-            key = (role, framework_id)
-            held[key] = held.get(key, EMPTY) + Resources.scalars_of(amounts)
+        try:
+            theirs, holders = _read(body)
+        except ValueError:
+            continue  # advice that cannot be read, such as sums past all bounds, is none
+        total += theirs
+        for key, amounts in holders.items():
+            held[key] = held.get(key, EMPTY) + amounts
     state.foreign_total = total
     state.foreign_held = held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain, islice
 
@@ -134,24 +135,30 @@ def _offers(state: CellState, request: GetCell, now: Instant) -> Iterator[OfferV
 def _roles(state: CellState) -> Iterator[RoleView]:
     total = cluster_total(state)
     held = held_in_cluster(state)
-    names = {role for each in state.frameworks.values() for role in each.info.roles} | set(state.weights)
+    # One pass over everything, since there may be as many roles as frameworks.
+    members: Counter[str] = Counter()
+    offered: defaultdict[str, list[Resources]] = defaultdict(list)
+    mine: defaultdict[str, list[Resources]] = defaultdict(list)
+    everywhere: defaultdict[str, list[Resources]] = defaultdict(list)
+    names = set(state.weights)
+    for framework in state.frameworks.values():
+        names.update(framework.info.roles)
+        if framework.state is not FrameworkState.TORN_DOWN:
+            members.update(set(framework.info.roles))
+        for role, amount in framework.held.items():
+            mine[role].append(amount)
+    for offer in state.offers.values():
+        offered[offer.role].append(offer.resources.counted())
+    for (role, _), amount in held.items():
+        everywhere[role].append(amount)
     for role in sorted(names):
-        members = [
-            each
-            for each in state.frameworks.values()
-            if role in each.info.roles and each.state is not FrameworkState.TORN_DOWN
-        ]
-        offered = Resources.sum(
-            offer.resources.counted() for offer in state.offers.values() if offer.role == role
-        )
-        mine = Resources.sum(each.held.get(role, EMPTY) for each in state.frameworks.values())
-        everywhere = Resources.sum(amount for (name, _), amount in held.items() if name == role)
+        promised = Resources.sum(offered[role])
         yield RoleView(
             role=role,
             cell=state.cell,
             weight=state.weights.get(role, 1.0),
-            frameworks=len(members),
-            allocated=mine - offered,
-            offered=offered,
-            dominant_share=everywhere.dominant_share(total),
+            frameworks=members[role],
+            allocated=Resources.sum(mine[role]) - promised,
+            offered=promised,
+            dominant_share=Resources.sum(everywhere[role]).dominant_share(total),
         )

@@ -1,0 +1,315 @@
+"""What a cell knows: agents, frameworks, tasks, offers. How resources pass between them: ``state.py``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from typing import NamedTuple
+
+from broker_mesos.core.messages import AgentInfo, Demand, FrameworkInfo, TaskStatus, Usage
+from broker_mesos.core.records import AgentRecord, AgentState, FrameworkRecord, FrameworkState, TaskRecord
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.errors import InvalidResources
+
+EMPTY = Resources()
+
+
+class Agent:
+    """An agent, its session, and what of it is promised or in use."""
+
+    __slots__ = (
+        "applied",
+        "attempt",
+        "behind",
+        "boot_id",
+        "crowded",
+        "free",
+        "heard",
+        "hinted",
+        "info",
+        "listed",
+        "number",
+        "offered",
+        "offers",
+        "registered_at",
+        "session",
+        "state",
+        "tasks",
+        "unreachable_at",
+        "usage",
+        "used",
+    )
+
+    def __init__(self, info: AgentInfo) -> None:
+        self.info = info
+        self.state = AgentState.REGISTERED
+        self.session = ""
+        self.number = 0
+        self.attempt = ""
+        self.boot_id = ""
+        self.registered_at = 0.0
+        self.unreachable_at: float | None = None
+        # -- in memory only
+        self.used = EMPTY
+        self.crowded = False
+        """Two of its tasks hold the same port, as one knows them: a store went back in time. ``used`` is
+        added up anew then, whenever a task comes or goes."""
+        self.offered = EMPTY
+        self.free = info.resources
+        self.tasks: dict[str, Task] = {}
+        self.offers: dict[str, OpenOffer] = {}
+        self.heard: float | None = None
+        self.hinted = float("-inf")
+        self.usage = Usage()
+        self.applied = 0
+        """The command number that its latest heartbeat named."""
+        self.behind = 0
+        """Heartbeats in a row that were behind or miscounted."""
+        self.listed = True
+        """False in a recovery, until its list has arrived under this term."""
+
+    @property
+    def ident(self) -> str:
+        """Its id."""
+        return self.info.agent_id
+
+    @property
+    def allocatable(self) -> bool:
+        """Whether its free resources may be offered."""
+        return self.state is AgentState.REGISTERED and self.listed and bool(self.session)
+
+    def use(self, task: Task) -> None:
+        """A task of it that is in ``tasks`` begins to use its resources."""
+        if not self.crowded:
+            try:
+                self.used += task.resources
+            except InvalidResources:
+                self.crowded = True
+        self._settle()
+
+    def release(self, task: Task) -> None:
+        """A task in a final state uses nothing any more."""
+        if not self.crowded:
+            self.used -= task.resources
+        self._settle()
+
+    def _settle(self) -> None:
+        if self.crowded:
+            running = [task.resources for task in self.tasks.values() if not task.state.terminal]
+            try:
+                self.used = Resources.sum(running)
+                self.crowded = False
+            except InvalidResources:
+                self.used = overlaid(running)
+        self.reckon()
+
+    def reckon(self) -> None:
+        """Recompute what is free; used when the total changes. An agent that shrank below its use has
+        nothing free until enough has ended."""
+        self.free = self.info.resources.clipped_minus(self.used).clipped_minus(self.offered)
+
+    def record(self) -> AgentRecord:
+        """As it is stored."""
+        return AgentRecord(
+            info=self.info,
+            state=self.state,
+            session=self.session,
+            number=self.number,
+            attempt=self.attempt,
+            boot_id=self.boot_id,
+            registered_at=self.registered_at,
+            unreachable_at=self.unreachable_at,
+            listed=self.listed,
+        )
+
+
+def overlaid(many: list[Resources]) -> Resources:
+    """All added up, where ranges and sets may share members; of a name that is used as different kinds,
+    the first kind counts."""
+    whole = EMPTY
+    for one in many:
+        scalars = [Resources.scalars_of({name: amount}) for name, amount in one.scalars.items()]
+        rest = one.clipped_minus(Resources.sum(scalars)).clipped_minus(whole)
+        for part in (*scalars, rest):
+            with contextlib.suppress(InvalidResources):
+                whole += part
+    return whole
+
+
+class Filter(NamedTuple):
+    """Hides any offer of an agent that is contained in the refused resources."""
+
+    resources: Resources
+    role: str
+    until: float
+
+
+class Resend(NamedTuple):
+    """When a terminal update without acknowledgement is sent again."""
+
+    at: float
+    delay: float
+
+
+class Framework:
+    """A framework as this cell knows it."""
+
+    __slots__ = (
+        "asked",
+        "completed",
+        "demand",
+        "disconnected_at",
+        "filters",
+        "heard",
+        "held",
+        "info",
+        "muted",
+        "offered",
+        "offers",
+        "order",
+        "registered_at",
+        "state",
+        "tasks",
+        "torn_down_at",
+        "unacknowledged",
+        "used",
+    )
+
+    def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
+        self.info = info
+        self.state = FrameworkState.SUBSCRIBED
+        self.registered_at = 0.0
+        self.disconnected_at: float | None = None
+        self.torn_down_at: float | None = None
+        # -- in memory only
+        self.order = order
+        """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
+        self.demand = Demand(version=-1)
+        self.heard: float | None = None
+        self.muted = False
+        """Its offers' queue has no consumer; the next heartbeat ends that."""
+        self.asked = float("-inf")
+        """When its consumers were last counted."""
+        self.filters: dict[str, list[Filter]] = {}
+        self.tasks: dict[str, Task] = {}
+        self.offers: dict[str, OpenOffer] = {}
+        self.held: dict[str, Resources] = {}
+        """Per role: used and offered, of this cell."""
+        self.used = EMPTY
+        self.offered = EMPTY
+        self.unacknowledged: dict[str, Resend] = {}
+        self.completed: deque[Task] = deque(maxlen=completed)
+
+    @property
+    def ident(self) -> str:
+        """Its id."""
+        return self.info.framework_id
+
+    @property
+    def wants(self) -> bool:
+        """Whether it may be sent offers."""
+        return self.state is FrameworkState.SUBSCRIBED and self.demand.wanted and not self.muted
+
+    def refuses(self, agent_id: str, role: str, resources: Resources, now: float) -> bool:
+        """Whether a filter hides this offer; forgets the filters that have run out."""
+        filters = self.filters.get(agent_id)
+        if filters is None:
+            return False
+        live = [each for each in filters if each.until > now]
+        if not live:
+            del self.filters[agent_id]
+            return False
+        if len(live) != len(filters):
+            self.filters[agent_id] = live
+        return any(each.role == role and each.resources.contains(resources) for each in live)
+
+    def record(self) -> FrameworkRecord:
+        """As it is stored."""
+        return FrameworkRecord(
+            info=self.info,
+            state=self.state,
+            registered_at=self.registered_at,
+            disconnected_at=self.disconnected_at,
+            torn_down_at=self.torn_down_at,
+        )
+
+
+class Task:
+    """A task between its accepted launch and the acknowledgement of its end."""
+
+    __slots__ = (
+        "agent_id",
+        "created_at",
+        "framework_id",
+        "kill_requested",
+        "labels",
+        "launch",
+        "name",
+        "number",
+        "offer_id",
+        "resources",
+        "role",
+        "state",
+        "status",
+        "task_id",
+    )
+
+    def __init__(self, record: TaskRecord) -> None:
+        self.task_id = record.task_id
+        self.framework_id = record.framework_id
+        self.agent_id = record.agent_id
+        self.role = record.role
+        self.name = record.name
+        self.resources = record.resources
+        self.offer_id = record.offer_id
+        self.state: TaskState = record.state
+        self.status: TaskStatus | None = record.status
+        self.launch = record.launch
+        self.kill_requested = record.kill_requested
+        self.created_at = record.created_at
+        self.labels = record.labels
+        # -- in memory only
+        self.number: int | None = None
+        """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
+        did; None if an earlier owner sent it."""
+
+    def record(self) -> TaskRecord:
+        """As it is stored."""
+        return TaskRecord.model_construct(
+            task_id=self.task_id,
+            framework_id=self.framework_id,
+            agent_id=self.agent_id,
+            role=self.role,
+            name=self.name,
+            resources=self.resources,
+            offer_id=self.offer_id,
+            state=self.state,
+            status=self.status,
+            launch=self.launch,
+            kill_requested=self.kill_requested,
+            created_at=self.created_at,
+            labels=self.labels,
+        )
+
+
+class OpenOffer:
+    """An offer that nobody has answered yet."""
+
+    __slots__ = ("agent", "created_at", "framework", "offer_id", "resources", "role")
+
+    def __init__(
+        self,
+        offer_id: str,
+        framework: Framework,
+        agent: Agent,
+        role: str,
+        resources: Resources,
+        created_at: float,
+    ) -> None:
+        self.offer_id = offer_id
+        self.framework = framework
+        self.agent = agent
+        self.role = role
+        self.resources = resources
+        self.created_at = created_at
