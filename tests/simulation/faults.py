@@ -98,6 +98,13 @@ def cut_bus(world: World) -> tuple[str, float]:
     return f"cut {node.name} off from the broker for {seconds:.2f} s", seconds
 
 
+def cut_agent(world: World) -> tuple[str, float]:
+    """An agent is cut off for long enough to be unreachable, with launches on their way."""
+    node, seconds = world.rng.choice(world.agents), world.rng.uniform(3.0, 12.0)
+    world.cut_bus(node, seconds)
+    return f"cut {node.name} off from the broker for {seconds:.2f} s", seconds
+
+
 def cut_store(world: World) -> tuple[str, float]:
     """A node is cut off from the store."""
     node, seconds = world.rng.choice([*world.masters, *world.workers]), _long(world)
@@ -173,6 +180,9 @@ def lose_replies(world: World) -> tuple[str, float]:
 def roll_back(world: World) -> tuple[str, float]:
     """The store goes back to what it was a while ago."""
     old, ago = world.state.snapshot(), _long(world)
+    if world.rng.random() < 0.3:
+        # The copy is put on a machine whose clock is slow.
+        world.store_clock.offset -= 100.0
 
     def restore() -> None:
         world.forget()
@@ -226,7 +236,7 @@ CRASH: tuple[Fault, ...] = (
 )
 NETWORK: tuple[Fault, ...] = (
     cut_bus,
-    cut_bus,
+    cut_agent,
     cut_store,
     reset_connections,
     restart_broker,

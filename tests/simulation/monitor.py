@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from broker_mesos.core.messages import TaskStatus
@@ -29,7 +30,7 @@ from broker_mesos.frameworks.batch.records import (
     parse_task_id,
     results_key,
 )
-from broker_mesos.ports import Commit
+from broker_mesos.ports import Commit, Delivery, Outgoing
 from broker_mesos.store import keys
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Monitor:
         self.claimed: Counter[int] = Counter()
         self.committed_ends: set[str] = set()
         self.ends_heard: dict[tuple[str, str], TaskState] = {}
+        self.committed_ids: set[str] = set()
+        self.owed: dict[str, str] = {}
+        """Messages that are committed and have not reached the broker."""
+        self.answered: set[str] = set()
+        """Tasks of which some commit says something."""
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -106,8 +112,10 @@ class Monitor:
                     one.doubtful = True
                     self.excused += 1
 
-    def command_handled(self, agent: AgentNode, term: int) -> None:
+    def command_handled(self, agent: AgentNode, term: int, changed: bool) -> None:
         """An agent has seen a term."""
+        if term < self.highest[agent.agent_id] and changed:
+            self.world.violation(f"I4: {agent.name} applies a command of term {term}, which was replaced")
         if agent.proc is not None and agent.proc.alive:
             self.highest[agent.agent_id] = max(self.highest[agent.agent_id], term)
 
@@ -136,6 +144,7 @@ class Monitor:
         for write in commit.writes:
             if write.kind is not Kind.TASKS:
                 continue
+            self.answered.add(write.ident)
             if write.value is None:
                 self._forgotten_by_cell(write.ident)
                 continue
@@ -146,10 +155,35 @@ class Monitor:
                 self.world.violation(f"I5: {write.ident} is {state} after its end was committed")
         # An outcome of a task that nobody waits for is acknowledged without a record.
         for entry in commit.outbox:
+            self.committed_ids.add(entry.message_id)
+            self.owed[entry.message_id] = f"{entry.type} to {entry.key}"
             if entry.type == "UPDATE":
                 for status in json.loads(entry.body)["statuses"]:
+                    self.answered.add(status["task_id"])
                     if TaskState(status["state"]) in TERMINAL:
                         self.committed_ends.add(status["task_id"])
+
+    def publishes(self, message: Outgoing) -> None:
+        """A process is about to publish; the ids of what goes through an outbox have three parts."""
+        if message.message_id.count(".") == 2 and message.message_id not in self.committed_ids:
+            self.world.violation(f"{message.type} {message.message_id} is published before it is committed")
+
+    def arrived(self, message_id: str) -> None:
+        """The broker has a message."""
+        self.owed.pop(message_id, None)
+
+    def inbox_acknowledged(self, deliveries: Sequence[Delivery]) -> None:
+        """An owner lets the broker forget messages: what was accepted must be answered by a commit."""
+        for delivery in deliveries:
+            if delivery.type != "ACCEPT" or self.world.forgetful:
+                continue
+            call = json.loads(delivery.body)
+            left = call["framework_id"] == "own" and any(node.finished for node in self.world.frameworks)
+            for task in call["tasks"]:
+                if task["task_id"] not in self.answered and not left:
+                    self.world.violation(
+                        f"I8: an ACCEPT of {task['task_id']} is forgotten, and not committed"
+                    )
 
     def _forgotten_by_cell(self, task_id: str) -> None:
         """A cell forgets a task: its framework must have taken the end in."""
@@ -251,8 +285,10 @@ class Monitor:
             for agent in state.agents.values():
                 if agent.used:
                     return f"cell {cell}: {agent.ident} uses {agent.used}"
-                if not agent.session and agent.state is not AgentState.GONE:
-                    return f"cell {cell}: {agent.ident} has no session"
+                if agent.state is AgentState.GONE:
+                    continue
+                if not agent.session or agent.state is not AgentState.REGISTERED:
+                    return f"cell {cell}: {agent.ident} is {agent.state}, its session {agent.session!r}"
             if state.offers:
                 return f"cell {cell} has open offers: {list(state.offers)}"
             stored = world.state.facts.cells.get(cell)
@@ -273,6 +309,8 @@ class Monitor:
         world = self.world
         if world.forgetful:
             return
+        if self.owed:
+            world.violation(f"committed and never published: {list(self.owed.items())[:3]}")
         for job in world.jobs:
             summary = job.ended
             assert summary is not None
@@ -326,7 +364,9 @@ class Monitor:
         elif result.state == "failed":
             if world.exit_codes.get(told) != 1:
                 world.violation(f"failed without a failure: {where}")
-            if not self.excused and not world.agents_died and len(ran) != 1 + job.spec.retries:
+            killed = world.killed_jobs.get(job.job_id)
+            spared = self.excused or world.agents_died or killed
+            if not spared and len(ran) != 1 + job.spec.retries:
                 world.violation(f"failed without all its attempts: {where}")
         elif result.state == "lost":
             if not self.excused and not world.agents_died:

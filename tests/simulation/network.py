@@ -241,6 +241,8 @@ class SimConsumer(MemoryConsumer):
         up_to, tags = self._inbox.settle(deliveries)
         if (up_to or tags) and self._proc.effect():
             self._world.trace("ack", self._proc, self.queue.name, up_to, tags)
+            if not requeue and "cell-inbox" in self.queue.name:
+                self._world.monitor.inbox_acknowledged(deliveries)
             self._connection.send(lambda: self._settled(up_to, tags, requeue))
 
     async def close(self) -> None:
@@ -297,7 +299,8 @@ class SimBus:
         for link in self.links:
             connection = link.connection
             if connection is not None:
-                self.world.loop.after(when(), _close_server, connection, still)
+                late = 1.0 if link is self.consuming else self.world.rng.choice((1.0, 1.5))
+                self.world.loop.after(late * when(), _close_server, connection, still)
 
     def give_up(self, when: Callable[[], float], still: Callable[[], bool]) -> None:
         """The process gives both up, since nothing comes."""
@@ -363,9 +366,11 @@ class SimBus:
         if not link.up or connection is None:
             return failed(BusUnavailable(link.reason))
         world.trace("publish", self.proc, message.to.key, message.type, message.message_id)
+        world.monitor.publishes(message)
         connection.waiting[future] = None
 
         def arrived() -> None:
+            world.monitor.arrived(message.message_id)
             lost = message.to.exchange is Exchange.HEARTBEATS and world.beats_lost
             exchange, key = self.topology.route(message.to)
             routed = lost or world.broker.route(exchange, key, message)

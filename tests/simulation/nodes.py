@@ -236,8 +236,11 @@ class _Agent(AgentDaemon):
 
     def _on_delivery(self, delivery: Delivery) -> None:
         self.node.handling = delivery
+        state = self.state
+        before = (state.session, state.applied, len(state.outcomes.unacknowledged()))
         super()._on_delivery(delivery)
-        self.node.world.monitor.command_handled(self.node, delivery.term)
+        after = (state.session, state.applied, len(state.outcomes.unacknowledged()))
+        self.node.world.monitor.command_handled(self.node, delivery.term, before != after)
         self.node.handling = None
 
 
@@ -310,7 +313,7 @@ class WorkerNode(Node):
     async def body(self, proc: Proc, bus: SimBus) -> None:
         records = SimRecords(self.world, self, proc)
         await records.open(3)
-        settings = BatchSettings(offer_timeout=OFFER_TIMEOUT)
+        settings = BatchSettings(offer_timeout=self.world.settle_after)
         self.worker = BatchWorker(bus, records, self.clock, self.world.new_id, self.rng(), settings)
         await self.worker.run()
 
