@@ -64,6 +64,10 @@ def submit(
     rerun: Rerun = None,
     priority: Priority = None,
     constraint: ConstraintOf = None,
+    job_id: Annotated[
+        str | None,
+        typer.Option("--job-id", metavar="ID", help="Its id, minted by you: sent twice, it is one job."),
+    ] = None,
     wait: Annotated[
         bool | None, typer.Option("--wait/--no-wait", help="Wait for the end; exit with the task's code.")
     ] = None,
@@ -101,7 +105,7 @@ def submit(
         words["env"] = {**words.get("env", {}), **_environment(env)}
     _command(call, shell, words)
     client = call.client()
-    job = client.submit(words.pop("command"), **words)
+    job = client.submit(words.pop("command"), job_id=job_id, **words)
     if not waits:
         if call.json:
             show.print_json({"job_id": job.id})

@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from broker_mesos import failpoints
@@ -22,7 +22,7 @@ RESOURCES = "cpus:8;mem:4096;disk:0;ports:[]"
 SETTINGS: dict[str, object] = {"offer_timeout": 2, "agent_beat": 1, "agent_missed": 5, "agent_heartbeat": 2}
 """Shorter than the defaults, so that what waits for them does not take long: unreachable after 5 s."""
 RECOVERED = 40.0
-"""Seconds in which a job must have ended whatever was done to its cluster; much, as the machine may be busy."""
+"""Seconds in which a job must have ended whatever was done to its cluster: much, for a busy machine."""
 
 
 class Runs:
@@ -92,6 +92,7 @@ class Victim(Cluster):
 
     def grow(self, *, masters: int = 2, agents: int = 2, workers: int = 2, cells: int = 2) -> Victim:
         """Start them all, and wait until they serve."""
+        self.cells = cells
         self._size = {"master": masters, "agent": agents, "batch": workers}
         for _ in range(masters):
             self.master(cells=cells)
@@ -99,6 +100,23 @@ class Victim(Cluster):
             self.agent(resources=RESOURCES)
         for _ in range(workers):
             self.batch()
+        self.ready()
+        self.both_offer()
+        return self
+
+    def odd_ones_out(self, **variables: str) -> Victim:
+        """Two of each kind, of which one has these variables as well; wait until they serve."""
+        self.cells = 2
+        for kind in ("master", "agent", "batch"):
+            for more in ({}, variables):
+                with self.environment(**more):
+                    match kind:
+                        case "master":
+                            self.master(cells=self.cells)
+                        case "agent":
+                            self.agent(resources=RESOURCES)
+                        case "batch":
+                            self.batch()
         self.ready()
         self.both_offer()
         return self
@@ -195,3 +213,55 @@ class Background:
             raise E2EFailed("a thread of the test does not end")
         if self.error is not None:
             raise self.error
+
+
+class Tap:
+    """Hears what goes through exchanges, by queues of its own, until the end of ``with``. ``echo``: sends
+    everything once more, which makes a duplicate of each message."""
+
+    def __init__(self, cluster: Cluster, bindings: Sequence[tuple[str, str]], *, echo: bool = False) -> None:
+        """``bindings``: exchange and routing key of each."""
+        self._cluster = cluster
+        self._bindings = bindings
+        self._echo = echo
+        self._heard: list[tuple[str, str, int]] = []
+        self._background = Background(self._listen)
+        self._listening = threading.Event()
+
+    def types(self) -> list[str]:
+        """The types of the messages so far."""
+        return [name for _, name, _ in self._heard]
+
+    def terms(self) -> dict[str, list[int]]:
+        """The terms of the messages so far, by routing key."""
+        found: dict[str, list[int]] = {}
+        for key, _, term in self._heard:
+            found.setdefault(key, []).append(term)
+        return found
+
+    def __enter__(self) -> Tap:
+        self._background.__enter__()
+        assert self._listening.wait(10)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._background.__exit__(*error)
+
+    def _listen(self, stop: threading.Event) -> None:
+        with self._cluster.channel() as channel:
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            for exchange, key in self._bindings:
+                channel.queue_bind(queue, exchange, key)
+            self._listening.set()
+            for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=0.05):
+                if stop.is_set():
+                    break
+                if method is None:
+                    continue
+                headers = properties.headers or {}
+                if "echo" in headers:
+                    continue
+                self._heard.append((method.routing_key, properties.type, headers.get("bmesos-term", 0)))
+                if self._echo:
+                    properties.headers = {**headers, "echo": 1}
+                    channel.basic_publish(method.exchange, method.routing_key, body, properties)

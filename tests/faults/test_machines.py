@@ -1,0 +1,80 @@
+"""A machine whose disk is full, or whose clock is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import until
+from tests.faults.conftest import fresh
+from tests.faults.namespace import not_here
+from tests.faults.support import RESOURCES, Runs
+from tests.servers import RabbitMQServer, RedisServer
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "bmesos-test", str(folder)], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        not_here(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all the room there is."""
+    file = folder / "filler"
+    with file.open("wb", buffering=0) as handle:
+        for size in (65_536, 4_096, 512, 1):
+            try:
+                while True:
+                    handle.write(b"x" * size)
+            except OSError:
+                continue
+    return file
+
+
+def test_an_agent_whose_disk_is_full_reports_what_ran_refuses_what_comes_and_recovers(
+    rabbitmq_server: RabbitMQServer, redis_server: RedisServer, tmp_path: Path, small_disk: Path
+):
+    with fresh(rabbitmq_server.url, redis_server.url, tmp_path) as victim:
+        victim.master(cells=1)
+        victim.batch()
+        agent = victim.agent(resources=RESOURCES, work_dir=small_disk / "work")
+        victim.ready()
+        runs = Runs(victim, 8, "sleep 1.5").submit()
+        until("they run", lambda: runs.begun() == 8)
+        filler = fill(small_disk)
+        # Their ends cannot be written down; they are told all the same.
+        runs.finished_exactly_once()
+        refused = victim.client().submit("true", mem=16)
+        summary = refused.wait(20)
+        (task,) = refused.tasks()
+        assert (summary.state, task.state) == ("failed", "failed")
+        assert "space" in task.message.lower(), task.message
+        filler.unlink()
+        Runs(victim, 20, "true").submit().finished_exactly_once()
+        assert agent.running
+
+
+def test_wrong_clocks_lose_nothing(
+    rabbitmq_server: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
+):
+    """One master, agent and worker are a day ahead of the others."""
+    with fresh(rabbitmq_server.url, redis_server.url, tmp_path) as victim:
+        victim.odd_ones_out(BMESOS_CLOCK_OFFSET="86400")
+        runs = Runs(victim, 100, "sleep 0.2").submit().under_way()
+        # The clocks of both meet under either owner.
+        victim.owner(0).stop()
+        runs.finished_exactly_once()
+        assert {task.attempt for task in runs.job.tasks()} == {1}
+        assert {os.path.basename(task.task_id).rpartition(".")[2] for task in runs.job.tasks()} == {"1"}
