@@ -122,7 +122,12 @@ class CellOwner:
         snapshot = await self._store.claim(
             self.number, owner=self._master_id, nonce=self._new_id(), floor=self._floor, seen=seen
         )
-        cell = Cell(snapshot, self._cells, self._limits, self._now(), weights=self._weights)
+        try:
+            cell = Cell(snapshot, self._cells, self._limits, self._now(), weights=self._weights)
+        except Exception as error:
+            # The other cells of this master, and of all others, go on without it.
+            log.error("what is stored of the cell cannot be read", cell=self.number, exc_info=error)
+            raise HandlerFailed(f"what is stored of the cell cannot be read: {error}") from error
         log.info(
             "owns the cell",
             cell=self.number,

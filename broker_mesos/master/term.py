@@ -12,6 +12,7 @@ import structlog
 from broker_mesos import failpoints
 from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.core.cell.cell import (
+    TAKEN,
     Cell,
     ConsumersCounted,
     GoneByHand,
@@ -23,7 +24,14 @@ from broker_mesos.core.cell.cell import (
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import AcknowledgeStatuses, Message, Part, decode
+from broker_mesos.core.messages import (
+    AcknowledgeStatuses,
+    AgentHeartbeat,
+    FrameworkHeartbeat,
+    Message,
+    Part,
+    decode,
+)
 from broker_mesos.core.operator import (
     AgentGone,
     GetCell,
@@ -65,6 +73,10 @@ ACKNOWLEDGE_AFTER = 0.1
 """Seconds for which acknowledgements to agents are gathered: nobody waits for them."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
+STEP_DOWN_AT_MOST = 3.0
+"""Seconds after which it ends, whatever the term waits for: a broker that blocks, for instance."""
+MOST_HEARD = 40_000
+"""Heartbeats that wait to be decided on; more are dropped, as they are by their queue."""
 
 
 class Superseded(Exception):
@@ -122,6 +134,7 @@ class Term:
         self._decided: deque[float] = deque([float("-inf")] * BUSY, maxlen=BUSY)
         self._acknowledgements: dict[Address, dict[str, None]] = {}
         self._leaving = False
+        self._left = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         self.outbox = Outbox(bus, cell.term, self._wake.set)
@@ -136,6 +149,7 @@ class Term:
                 group.create_task(self._hear())
                 group.create_task(responder.run())
                 group.create_task(self._renew())
+                group.create_task(self._leave_in_time())
                 group.create_task(self._decide())
         except BaseExceptionGroup as several:
             raise _first(several) from None
@@ -143,6 +157,7 @@ class Term:
     async def step_down(self) -> None:
         """Finish the batch, have the outbox confirmed, release the lease."""
         self._leaving = True
+        self._left.set()
         self._wake.set()
         await self.ended.wait()
 
@@ -167,8 +182,10 @@ class Term:
                     deliveries = await consumer.receive(2_000)
                     consumer.acknowledge(deliveries)
                     for delivery in deliveries:
+                        if len(self._inputs) >= MOST_HEARD:
+                            break
                         try:
-                            self._inputs.append(decode(delivery.type, delivery.body))
+                            self._inputs.append(_decoded(delivery, (AgentHeartbeat, FrameworkHeartbeat)))
                         except InvalidMessage as error:
                             log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
                     self._wake.set()
@@ -293,9 +310,15 @@ class Term:
         if deliveries:
             self._consumer.acknowledge(deliveries)
             failpoints.hit("term.after-acknowledge")
-        self.outbox.publish(decision.outbox)
+        # Not more at once than there is room for: a message too many would end the term.
+        for at in range(0, len(decision.outbox), BATCH):
+            if at:
+                await self._bus.writable()
+            self.outbox.publish(decision.outbox[at : at + BATCH])
         failpoints.hit("term.after-publish")
-        for hint in decision.hints:
+        for at, hint in enumerate(decision.hints):
+            if at and at % BATCH == 0:
+                await self._bus.writable()
             self._publish_hint(hint)
         for framework_id in decision.count_consumers:
             self._spawn(self._count_consumers(framework_id))
@@ -376,6 +399,11 @@ class Term:
             for kind in (QueueKind.FRAMEWORK_OFFERS, QueueKind.FRAMEWORK_EVENTS):
                 await self._bus.delete(Queue(kind, framework_id))
 
+    async def _leave_in_time(self) -> None:
+        await self._left.wait()
+        await self._clock.sleep(STEP_DOWN_AT_MOST)
+        raise SteppingDown
+
     async def _leave(self) -> None:
         """The orderly end of a term. Whatever fails here only makes the hand-over slower."""
         with contextlib.suppress(TimeoutError, Unavailable, Fenced):
@@ -390,13 +418,16 @@ class Term:
         return Instant(self._clock.time(), self._clock.monotonic())
 
 
-def _decoded(delivery: Delivery) -> Message:
+def _decoded(delivery: Delivery, taken: tuple[type[Message], ...] = TAKEN) -> Message:
     try:
-        return decode(delivery.type, delivery.body)
+        message = decode(delivery.type, delivery.body)
     except InvalidMessage:
         raise
     except Exception as error:  # a decoder that fails is as bad as a body that does not fit
         raise InvalidMessage(f"{delivery.type}: cannot be read: {error!r}") from error
+    if not isinstance(message, taken):
+        raise InvalidMessage(f"{delivery.type} is not for this queue of a cell")
+    return message
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

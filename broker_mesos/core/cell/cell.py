@@ -68,6 +68,18 @@ class GoneByHand:
     agent_id: str
 
 
+TAKEN = (
+    AgentHeartbeat,
+    FrameworkHeartbeat,
+    UpdateStatuses,
+    Call,
+    RegisterAgent,
+    AgentListed,
+    UnregisterAgent,
+    Ping,
+)
+"""The messages that a cell knows what to do with; any other one does not belong into its inbox."""
+
 Input = Message | ConsumersCounted | OffersReturned | Reconnected | KillByHand | GoneByHand
 
 
