@@ -158,6 +158,7 @@ class Link:
         except BaseException:
             await self._disconnect(closed)
             raise
+        _gather_writes(self.connection, loop)
         return closed
 
     async def _watch(self, closed: asyncio.Future[BusUnavailable]) -> None:
@@ -199,3 +200,27 @@ class Link:
         self.error = error
         self.went_down(str(error))
         self.changed.fire()
+
+
+def _gather_writes(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Send what is written in one turn of the loop at once: pika sends each frame by itself, three a message,
+    and the broker wakes up for each. And read large pieces, without asking again for what has not come."""
+    transport = connection._transport
+    if transport is None:
+        return
+    write = transport.write
+    written: list[bytes] = []
+
+    def flush() -> None:
+        data = b"".join(written)
+        written.clear()
+        write(data)
+
+    def gather(data: bytes) -> None:
+        if not written:
+            loop.call_soon(flush)
+        written.append(data)
+
+    transport.write = gather
+    transport._MAX_RECV_BYTES = 1 << 16
+    transport._MAX_CONSUME_BYTES = 1
