@@ -150,9 +150,11 @@ class Master:
                 now = self._clock.monotonic()
                 if now - beaten >= BEAT:
                     beaten = now
-                    await self._store.beat(self._me, BEAT_TTL)
+                    # One without its broker can take no cell, so it must not count when cells are shared out.
+                    if self._bus.connected:
+                        await self._store.beat(self._me, BEAT_TTL)
+                        await self._share_cells()
                     await self._exchange_usage()
-                    await self._share_cells()
                 for lease in await self._store.leases():
                     stale = not lease.owner or lease.age > STALE + STALE_MARGIN
                     if stale and now - pinged.get(lease.cell, -STALE) >= STALE:

@@ -191,3 +191,22 @@ async def test_cells_spread_over_the_masters_that_join():
         for master, task in ((first, first_task), (second, second_task)):
             master.stop()
             await task
+
+
+async def test_a_master_without_its_broker_does_not_count_when_cells_are_shared():
+    async with cluster() as made:
+        first, first_task = await made.master("m1", cells=4)
+        second, second_task = await made.master("m2", cells=4)
+        lost = made.buses[-1]
+        async with asyncio.timeout(30):
+            await owned(second, 2)
+            lost.disconnect()
+            store = MemoryStore(made.state, SystemClock())
+            while [each.master_id for each in await store.masters()] != ["m1"]:
+                await asyncio.sleep(0.05)
+            await owned(first, 4)
+            lost.reconnect()
+            await owned(second, 2)
+        for master, task in ((first, first_task), (second, second_task)):
+            master.stop()
+            await task
