@@ -27,14 +27,16 @@ from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.containerizer.process import ProcessContainerizer
-from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.addresses import Queue, QueueKind, cell_of, reply
+from broker_mesos.core.health import BusReport, StoreReport
 from broker_mesos.core.limits import Limits
+from broker_mesos.core.messages import Ping
 from broker_mesos.core.resources import Resources
-from broker_mesos.errors import InvalidInput
+from broker_mesos.errors import BrokerMesosError, Fenced, InvalidInput
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.master.daemon import Master
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.ports import Bus, Records, Store
+from broker_mesos.ports import Bus, ConsumerClosed, Records, Store, outgoing
 from broker_mesos.requests import Requester
 from broker_mesos.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
@@ -402,6 +404,39 @@ def run_web(settings: Settings, host: str, port: int) -> int:
             await _serve(_outcome(serving), stop, serving.cancel)
 
     return _run(settings, main)
+
+
+async def try_broker(settings: Settings) -> BusReport:
+    """Connect to RabbitMQ, and send a message around: whatever is wrong is in the report."""
+    try:
+        bus = open_bus(settings.need_broker(), name=f"bmesos doctor {os.getpid()}", cluster=settings.cluster)
+        async with contextlib.AsyncExitStack() as stack:
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            consumer = await bus.consume(Queue(QueueKind.REPLY))
+            await bus.publish(outgoing(reply(consumer.queue_name), Ping(), new_id(), mandatory=True))
+            async with asyncio.timeout(settings.connect_timeout):
+                await consumer.receive()
+            return await bus.health()
+    except (BrokerMesosError, ConsumerClosed, TimeoutError) as error:
+        return BusReport(error=str(error) or "a message that was sent did not come")
+
+
+async def try_store(settings: Settings) -> StoreReport:
+    """Connect to Redis, write, and run a script: whatever is wrong is in the report."""
+    from broker_mesos.store.redis import RedisStore
+
+    try:
+        store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            await store.open(settings.connect_timeout)
+            await store.tried(0, ["doctor"])
+            with contextlib.suppress(Fenced):  # the script has run, and said that nobody has this lease
+                await store.renew(0, term=0, nonce="doctor")
+            return await store.health()
+    except BrokerMesosError as error:
+        return StoreReport(error=str(error))
 
 
 def _run(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:

@@ -17,7 +17,7 @@ import typer.main
 from broker_mesos.bus.topology import Topology
 from broker_mesos.cli.app import app
 from broker_mesos.cli.options import Call
-from broker_mesos.core import messages, operator
+from broker_mesos.core import health, letters, messages, operator
 from broker_mesos.core.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.messages import REGISTRY, Message
 from broker_mesos.core.operator import Request
@@ -27,7 +27,7 @@ from broker_mesos.operator import api
 from broker_mesos.settings import Settings
 
 DOCS = Path(__file__).parent
-_HOMES = {messages.__name__, operator.__name__, api.__name__, JobChanged.__module__}
+_HOMES = {each.__name__ for each in (messages, operator, letters, health, api)} | {JobChanged.__module__}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -188,6 +188,9 @@ def cli_reference() -> str:
             command = group.get_command(context, name)
             parts.append(f"\n### bmesos {name}\n\n{_paragraphs(command.help)}\n")
             parts.append(_options(param for param in command.params if param.name not in _COMMON))
+            for inner, below in getattr(command, "commands", {}).items():
+                parts.append(f"\n#### bmesos {name} {inner}\n\n{_paragraphs(below.help)}\n")
+                parts.append(_options(param for param in below.params if param.name not in _COMMON))
     return "\n".join(part for part in parts if part)
 
 

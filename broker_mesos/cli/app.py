@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker_mesos.cli import cluster, daemons, dead_letters, jobs, submit
+from broker_mesos.cli import cluster, daemons, dead_letters, doctor, jobs, submit
 from broker_mesos.cli.options import Cluster, Format, Timeout, Url, common
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ app.command(name="tasks")(common(cluster.tasks))
 app.command(name="offers")(common(cluster.offers))
 app.command(name="roles")(common(cluster.roles))
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command(name="doctor")(common(doctor.doctor))
 app.command(name="version")(common(cluster.version))
 app.command(name="local")(daemons.local)
 app.command(name="master")(daemons.master)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from broker_mesos.core.messages import Part
     from broker_mesos.core.resources import Resources
 
-_GOOD = {"finished", "registered", "subscribed"}
+_GOOD = {"finished", "registered", "subscribed", "ok"}
 _BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}
-_BUSY = {"running", "staging", "starting"}
+_BUSY = {"running", "staging", "starting", "warning"}
 
 
 def print_json(value: Any) -> None:

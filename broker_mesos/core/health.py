@@ -48,7 +48,8 @@ class BusReport(Part):
 
 
 class CellReport(Part):
-    """A cell's queues: messages in its inbox and outbox, and the masters that stand by for it."""
+    """A cell's queues: messages in its inbox and outbox. ``consumers`` is 0 if no master consumes the inbox;
+    RabbitMQ does not count those that only stand by."""
 
     cell: int
     error: str = ""

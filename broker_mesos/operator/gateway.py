@@ -166,7 +166,12 @@ class Gateway:
             left = deadline - loop.time()
             if len(reports) >= expected or (reports and left <= 0):
                 break
-            report = await self._ask(operator_master(), GetMasterHealth(), MasterReport, max(0.5, left))
+            try:
+                report = await self._ask(operator_master(), GetMasterHealth(), MasterReport, max(0.5, left))
+            except TimedOut:
+                if not reports:
+                    raise TimedOut(f"no master answers within {timeout:g} s") from None
+                break
             reports[report.master_id] = report
         return HealthView(
             masters=tuple(reports[name] for name in sorted(reports)), expected=max(expected, len(reports))

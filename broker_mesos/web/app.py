@@ -42,6 +42,7 @@ from broker_mesos.errors import (
     Unavailable,
 )
 from broker_mesos.operator.api import GetHealth, GetState, KillById, ReadLog, StateView
+from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT, Asks
 from broker_mesos.web.guard import Guard
 
@@ -213,12 +214,16 @@ def _health(app: FastAPI, gateway: Asks) -> None:
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
-    @app.get("/readyz", summary="Requests get answers: 503 until then")
+    @app.get("/readyz", summary="Masters answer and own every cell: 503 until then")
     async def readyz() -> JSONResponse:
+        # A master has to answer, which it does while it consumes; and each cell to have an owner.
         try:
-            await gateway.handle(GetCluster(), 2.0)
+            cluster = await gateway.handle(GetCluster(), 2.0)
         except BrokerMesosError as error:
             return failure(503, "unavailable", str(error))
+        assert isinstance(cluster, ClusterView)
+        if idle := [cell.cell for cell in cluster.cells if not cell.owner or cell.age > LEASE_ERROR]:
+            return failure(503, "unavailable", f"without an owner: cells {', '.join(map(str, idle[:20]))}")
         return JSONResponse({"status": "ready"})
 
 

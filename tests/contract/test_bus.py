@@ -283,6 +283,33 @@ async def test_consumers_are_counted(parties: Parties) -> None:
         await bus.consumers(addresses.Queue(QueueKind.REPLY))
 
 
+async def test_a_queue_is_inspected_without_touching_it(parties: Parties) -> None:
+    bus = await parties.bus()
+    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    assert await bus.inspect(queue) is None
+    await bus.declare(queue)
+    await confirmed(bus, *(message(addresses.commands("a"), n) for n in range(3)))
+    assert await bus.inspect(queue) == (3, 0)
+    consumer = await bus.consume(queue)
+    await take(consumer, 3)
+    # What is handed out does not wait any more.
+    assert await bus.inspect(queue) == (0, 1)
+    await consumer.close()
+    assert await bus.inspect(queue) == (3, 0)
+    with pytest.raises(InvalidInput):
+        await bus.inspect(addresses.Queue(QueueKind.REPLY))
+
+
+async def test_health_names_the_server_while_it_answers(parties: Parties) -> None:
+    bus = await parties.bus()
+    health = await bus.health()
+    assert health.server and health.connected and not health.blocked and not health.error
+    assert 0 <= health.round_trip < PATIENCE
+    await bus.close()
+    with pytest.raises(BusUnavailable):
+        await bus.health()
+
+
 async def test_deleting_a_queue_ends_its_consumers(parties: Parties) -> None:
     one, two = await parties.bus(), await parties.bus()
     queue = parties.queue(QueueKind.FRAMEWORK_EVENTS, "f")

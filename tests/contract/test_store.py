@@ -494,3 +494,16 @@ async def test_tries_need_no_lease(store: Store) -> None:
     await store.trying(0, ["m1"])
     await store.commit(step(snapshot.lease, 1))
     assert await store.tries(0) == {"m1": 1}
+
+
+# -- health ---------------------------------------------------------------------------------------------
+
+
+async def test_health_tells_the_clock_and_the_outboxes(store: Store) -> None:
+    await store.cell_count(2)
+    snapshot = await take(store, "n1", cell=1)
+    await store.commit(step(snapshot.lease, 1, outbox=[entry(1), entry(2)]))
+    health = await store.health()
+    assert abs(health.time - time.time()) < 5
+    assert health.outboxes == (0, 2)
+    assert health.server and not health.error

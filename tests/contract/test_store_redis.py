@@ -315,3 +315,26 @@ async def test_cancelled_call_leaves_no_reply_for_the_next_one(private_redis: Re
         assert len(await store.leases()) == 2
         assert await store.masters() == []
     await store.close()
+
+
+async def test_health_says_what_a_server_was_told_to_do() -> None:
+    config = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "200mb"}
+    with RedisServer(config=config) as server:
+        store = make(server.url)
+        health = await store.health()
+        assert (health.append_only, health.fsync, health.eviction) == (True, "always", "noeviction")
+        assert health.server.startswith("Redis ") and health.role == "master" and health.saving
+        assert 0 < health.used_memory < health.max_memory == 200 << 20
+        await store.close()
+
+
+async def test_health_is_known_in_part_where_config_and_info_are_forbidden() -> None:
+    with RedisServer() as server:
+        with Redis.from_url(server.url) as raw:
+            commands = ["+@all", "-config", "-info"]
+            raw.acl_setuser("app", enabled=True, passwords=[f"+{SECRET}"], keys="*", commands=commands)
+        store = make(with_password(server, SECRET, "app"))
+        health = await store.health()
+        assert (health.append_only, health.fsync, health.eviction, health.saving) == (None, "", "", None)
+        assert health.time > 0
+        await store.close()

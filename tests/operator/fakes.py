@@ -43,6 +43,8 @@ class FakeCluster:
         self.specs: dict[str, JobSpec] = {}
         self.exit_codes: dict[int, int] = {}
         self.output = {"stdout": b"out\n", "stderr": b"err\n"}
+        self.unowned = 1
+        """Cells without an owner."""
         self.missing: tuple[MissingCell, ...] = ()
         self.failing: dict[str, Exception] = {}
         """What to raise instead of an answer, by type of request."""
@@ -96,7 +98,7 @@ class FakeCluster:
                 cells = (
                     CellOwnership(cell=0, owner="m1", pid=11, hostname="h", term=42, age=0.1),
                     CellOwnership(cell=1, owner="", term=7, age=9),
-                )
+                )[: 1 + self.unowned]
                 return ClusterView(cluster="default", version="0", masters=(master,), cells=cells)
             case GetState():
                 agent = AgentView(

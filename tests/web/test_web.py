@@ -113,7 +113,12 @@ async def test_unknown_pages_and_methods_are_json_errors(http: httpx.AsyncClient
 async def test_health_is_immediate_and_readiness_needs_an_answer(
     http: httpx.AsyncClient, cluster: FakeCluster
 ) -> None:
+    cluster.unowned = 0
     assert (await http.get("/readyz")).status_code == 200
+    cluster.unowned = 1
+    answer = await http.get("/readyz")
+    assert answer.status_code == 503 and "cells 1" in answer.json()["error"]["message"]
+    cluster.unowned = 0
     cluster.failing["GET_CLUSTER"] = Unavailable("nobody answers")
     assert (await http.get("/readyz")).status_code == 503
     assert (await http.get("/healthz")).json()["status"] == "ok"

@@ -1,0 +1,97 @@
+"""``bmesos doctor``: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from broker_mesos.cli import show
+from broker_mesos.cli.options import Call
+from broker_mesos.errors import BrokerMesosError, Unavailable
+
+if TYPE_CHECKING:
+    from broker_mesos.client import Client
+    from broker_mesos.operator.doctor import Finding
+    from broker_mesos.settings import Settings
+
+UNREACHABLE = 4
+
+
+def doctor(call: Call) -> int:
+    """Look for what is wrong with the cluster and its servers.
+
+    Asks the masters; where BMESOS_BROKER_URL and BMESOS_STORE_URL are set, it also tries these from here.
+    Ends with 0 if there is no error, with 1 if there is one, and with 4 if nobody answers.
+    """
+    from broker_mesos.operator.doctor import Finding, worst
+    from broker_mesos.settings import load
+
+    settings = load(url=call.url, cluster=call.cluster)
+    direct = settings.broker_url is not None or settings.store_url is not None
+    unreachable: Unavailable | None = None
+    findings: list[Finding] = []
+    try:
+        findings = _ask(call.client())
+    except Unavailable as error:
+        if not direct:
+            raise
+        unreachable = error
+        findings = [
+            Finding(
+                level="error",
+                subject="operator API",
+                found=str(error),
+                advice="see whether a master (and `bmesos web`) runs",
+            )
+        ]
+    if direct:
+        findings += _try_servers(settings)
+    if call.json:
+        show.print_json({"worst": worst(findings), "findings": [show.data(each) for each in findings]})
+    else:
+        show.table(
+            ["STATE", "WHAT", "FOUND", "WHAT TO DO"],
+            [(each.level, each.subject, each.found, each.advice or "-") for each in findings],
+        )
+    if unreachable is not None:
+        return UNREACHABLE
+    return 1 if worst(findings) == "error" else 0
+
+
+def _ask(client: Client) -> list[Finding]:
+    from broker_mesos.operator.doctor import Finding, judge
+
+    before = time.time()
+    health = client.health()
+    asked = before, time.time()
+    failed: list[Finding] = []
+    cluster, state = None, None
+    try:
+        cluster = client.cluster()
+        state = client.state("agents", "frameworks", limit=2_000)
+    except BrokerMesosError as error:
+        failed = [Finding(level="error", subject="operator API", found=str(error), advice="see what follows")]
+    answered = Finding(level="ok", subject="operator API", found=f"answers within {asked[1] - before:.2f} s")
+    return [answered, *failed, *judge(health, cluster, state, asked)]
+
+
+def _try_servers(settings: Settings) -> list[Finding]:
+    import asyncio
+    import logging
+
+    from broker_mesos.operator.doctor import judge_bus, judge_store
+    from broker_mesos.wiring import try_broker, try_store
+
+    # What the adapters log, the findings say.
+    for name in ("broker_mesos", "pika"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+
+    async def both() -> list[Finding]:
+        findings: list[Finding] = []
+        if settings.broker_url is not None:
+            findings += judge_bus(await try_broker(settings), "broker, from here")
+        if settings.store_url is not None:
+            findings += judge_store(await try_store(settings), "store, from here")
+        return findings
+
+    return asyncio.run(both())

@@ -1,0 +1,83 @@
+"""`bmesos doctor` on an embedded cluster, on none, and on servers of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from broker_mesos.cli import main
+from tests.cli.embedded import embedded
+from tests.servers import RedisServer, free_port
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.upper().startswith("BMESOS_"):
+            monkeypatch.delenv(name)
+
+
+def test_a_healthy_cluster_has_exit_code_0(capsys: Captured) -> None:
+    with embedded() as cluster:
+        capsys.readouterr()
+        assert main(["--url", cluster.url, "doctor"]) == 0
+        out = capsys.readouterr().out
+        assert out.splitlines()[0].split("  ")[0] == "STATE" and "error" not in out and "warning" not in out
+        assert main(["--url", cluster.url, "doctor", "-o", "json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["worst"] == "ok" and {each["level"] for each in found["findings"]} == {"ok"}
+        # The memory of a process may go away, too.
+        cluster.cluster._state.available = False
+        assert main(["--url", cluster.url, "doctor"]) == 1
+        out = capsys.readouterr().out
+        assert "switched off" in out and "mend that first" in out
+        cluster.cluster._state.available = True
+
+
+def test_no_server_at_all_is_one_line_and_exit_code_4(capsys: Captured) -> None:
+    assert main(["--url", f"http://127.0.0.1:{free_port()}", "doctor"]) == 4
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and "nothing listens" in told.err
+
+
+@pytest.mark.servers
+def test_servers_are_tried_from_here_where_they_are_named(
+    rabbitmq_url: str, cluster_name: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BMESOS_BROKER_URL", rabbitmq_url)
+    monkeypatch.setenv("BMESOS_CLUSTER", cluster_name)
+    monkeypatch.setenv("BMESOS_URL", f"http://127.0.0.1:{free_port()}")
+    with RedisServer(config={"appendonly": "no"}) as redis:
+        monkeypatch.setenv("BMESOS_STORE_URL", redis.url)
+        # Nobody answers for the cluster, but the servers are there.
+        assert main(["doctor", "-o", "json"]) == 4
+        found = json.loads(capsys.readouterr().out)["findings"]
+    by = {(each["subject"], each["level"]) for each in found}
+    assert by == {
+        ("operator API", "error"),
+        ("broker, from here", "ok"),
+        ("store, from here", "ok"),
+        ("store, from here", "warning"),
+    }
+    assert any("no append-only file" in each["found"] for each in found)
+
+
+@pytest.mark.servers
+def test_a_server_that_cannot_be_used_is_an_error_with_the_reason(
+    cluster_name: str, rabbitmq_url: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedded() as cluster, RedisServer(config={"maxmemory-policy": "allkeys-lru"}) as redis:
+        monkeypatch.setenv("BMESOS_URL", cluster.url)
+        monkeypatch.setenv("BMESOS_STORE_URL", redis.url)
+        monkeypatch.setenv("BMESOS_BROKER_URL", rabbitmq_url.replace("guest:guest", "guest:wr0ng"))
+        capsys.readouterr()
+        assert main(["doctor"]) == 1
+        told = capsys.readouterr()
+        assert "allkeys-lru" in told.out and "set maxmemory-policy to noeviction" in told.out
+        assert "wr0ng" not in told.out + told.err
