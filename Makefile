@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 # Most tests wait for processes and servers: two at a time, a file stays together.
 PARALLEL ?= -n 2 --dist loadfile
 
-.PHONY: help install demo check test lint servers bench bench-faults format constraints clean
+.PHONY: help install demo check test lint servers simulate bench bench-faults format constraints clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +54,12 @@ servers:  ## install Debian's rabbitmq-server and redis-server when missing (nev
 
 test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+SEEDS ?= 1000
+START ?= 0
+PROFILE ?= full
+simulate: $(VENV)/.dev  ## run SEEDS=1000 simulated clusters with faults, from START=0 (PROFILE=calm|crash|full)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --profile $(PROFILE)
 
 bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers (PEERS=1: beside Celery)
 	$(BIN)/python -m benchmarks.run $(if $(PEERS),--peers) $(BENCH_ARGS)

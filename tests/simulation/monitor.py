@@ -34,6 +34,7 @@ from broker_mesos.ports import Commit, Delivery, Outgoing
 from broker_mesos.store import keys
 
 if TYPE_CHECKING:
+    from tests.simulation.loop import Proc
     from tests.simulation.nodes import AgentNode, FrameworkNode, Job
     from tests.simulation.world import World
 
@@ -172,8 +173,14 @@ class Monitor:
         """The broker has a message."""
         self.owed.pop(message_id, None)
 
-    def inbox_acknowledged(self, deliveries: Sequence[Delivery]) -> None:
-        """An owner lets the broker forget messages: what was accepted must be answered by a commit."""
+    def inbox_acknowledged(self, proc: Proc, queue: str, deliveries: Sequence[Delivery]) -> None:
+        """An owner lets the broker forget messages: what was accepted must be answered by a commit. While
+        the cell recovers it need not be: a SETTLE will ask."""
+        cell = int(queue.rpartition(".")[2])
+        master = next((node.master for node in self.world.masters if node.proc is proc), None)
+        term = None if master is None else master.owners[cell].term
+        if term is None or not term.cell.state.is_sure(self.world.loop.time()):
+            return
         for delivery in deliveries:
             if delivery.type != "ACCEPT" or self.world.forgetful:
                 continue

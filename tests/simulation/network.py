@@ -242,7 +242,7 @@ class SimConsumer(MemoryConsumer):
         if (up_to or tags) and self._proc.effect():
             self._world.trace("ack", self._proc, self.queue.name, up_to, tags)
             if not requeue and "cell-inbox" in self.queue.name:
-                self._world.monitor.inbox_acknowledged(deliveries)
+                self._world.monitor.inbox_acknowledged(self._proc, self.queue.name, deliveries)
             self._connection.send(lambda: self._settled(up_to, tags, requeue))
 
     async def close(self) -> None:

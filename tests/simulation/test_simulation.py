@@ -1,0 +1,69 @@
+"""A few hundred seeds with every test run; `make simulate SEEDS=10000` runs more. See docs/simulation.md.
+
+Each batch of seeds is a process of its own: with a fixed hash seed it goes the way that a replay goes, and
+its silenced log stays its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import pytest
+
+LIMIT = 280
+pytestmark = pytest.mark.timeout(LIMIT + 20)
+
+
+async def simulate(*options: str) -> tuple[int, str]:
+    """Exit code and output of the command."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.simulation",
+        *options,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(LIMIT):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize(
+    ("profile", "start", "seeds"),
+    [
+        ("calm", 0, 30),
+        ("crash", 0, 35),
+        ("crash", 35, 35),
+        ("full", 0, 35),
+        ("full", 35, 35),
+        ("full", 70, 35),
+    ],
+)
+async def test_no_seed_breaks_an_invariant(profile: str, start: int, seeds: int) -> None:
+    code, output = await simulate("--profile", profile, "--start", str(start), "--seeds", str(seeds))
+    assert code == 0, output
+
+
+async def test_a_seed_goes_the_same_way_every_time() -> None:
+    code, output = await simulate("--profile", "full", "--seeds", "4", "--twice")
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    "mutant", ["outbox-published-before-commit", "resources-freed-twice", "acknowledged-without-commit"]
+)
+async def test_a_planted_mistake_is_found(mutant: str) -> None:
+    code, output = await simulate(
+        "--profile", "full", "--seeds", "6", "--mutant", mutant, "--keep-going", "1"
+    )
+    assert code == 1 and "fails:" in output, output
