@@ -22,8 +22,12 @@ OFFERS_A_MESSAGE = 100
 def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, everything: bool) -> None:
     """Offer what is free. On an event only the agents that changed are looked at; every batch interval
     (or when somebody began to want) all of them, since filters run out by themselves."""
-    everything = everything or state.reconsider
-    candidates = _candidates(state, everything)
+    candidates = _candidates(state, everything or state.reconsider)
+    if not state.reconsider:
+        # All agents times all frameworks are too many to look at every second, where nothing can be new.
+        candidates = [
+            each for each in candidates if each.hidden_until <= now.mono or each.ident in state.changed
+        ]
     state.changed.clear()
     state.reconsider = False
     claimants = claimants_of(state) if candidates else []
@@ -32,14 +36,20 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     ranking = policy.rank(claimants, cluster_total(state), held_in_cluster(state), state.weights)
     made: dict[str, list[OpenOffer]] = {}
     for agent in candidates:
+        agent.hidden_until = 0.0
+        hidden_until = float("inf")
         for claimant in ranking.order():
             framework = state.frameworks[claimant.framework_id]
-            if framework.refuses(agent.ident, claimant.role, agent.free, now.mono):
+            until = framework.refuses_until(agent.ident, claimant.role, agent.free, now.mono)
+            if until > now.mono:
+                hidden_until = min(hidden_until, until)
                 continue
             offer = state.add_offer(framework, agent, claimant.role, now.mono)
             ranking.charge(claimant, offer.resources.counted())
             made.setdefault(framework.ident, []).append(offer)
             break
+        else:
+            agent.hidden_until = hidden_until
     for framework_id, offers in made.items():
         to = addresses.offers(framework_id)
         for some in _in_messages(offers):

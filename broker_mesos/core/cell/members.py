@@ -26,6 +26,7 @@ class Agent:
         "crowded",
         "free",
         "heard",
+        "hidden_until",
         "hinted",
         "info",
         "listed",
@@ -61,6 +62,9 @@ class Agent:
         self.offers: dict[str, OpenOffer] = {}
         self.heard: float | None = None
         self.hinted = float("-inf")
+        self.hidden_until = 0.0
+        """Monotonic time before which filters hide what is free from everybody who was asked last; void
+        when what is free or who wants it has changed."""
         self.usage = Usage()
         self.applied = 0
         """The command number that its latest heartbeat named."""
@@ -211,18 +215,20 @@ class Framework:
         """Whether it may be sent offers."""
         return self.state is FrameworkState.SUBSCRIBED and self.demand.wanted and not self.muted
 
-    def refuses(self, agent_id: str, role: str, resources: Resources, now: float) -> bool:
-        """Whether a filter hides this offer; forgets the filters that have run out."""
+    def refuses_until(self, agent_id: str, role: str, resources: Resources, now: float) -> float:
+        """Until when a filter hides this offer, at least; 0 if none does. Forgets what has run out."""
         filters = self.filters.get(agent_id)
         if filters is None:
-            return False
-        live = [each for each in filters if each.until > now]
-        if not live:
+            return 0.0
+        over = 0
+        for each in filters:
+            if each.until <= now:
+                over += 1
+            elif each.role == role and each.resources.contains(resources):
+                return each.until
+        if over == len(filters):
             del self.filters[agent_id]
-            return False
-        if len(live) != len(filters):
-            self.filters[agent_id] = live
-        return any(each.role == role and each.resources.contains(resources) for each in live)
+        return 0.0
 
     def record(self) -> FrameworkRecord:
         """As it is stored."""

@@ -347,3 +347,27 @@ def test_advice_of_another_cell_that_cannot_be_summed_up_is_ignored():
 def test_framework_info_may_not_name_roles_without_end():
     with pytest.raises(ValueError, match="roles"):
         FrameworkInfo(framework_id="f", roles=tuple(map(str, range(101))))
+
+
+def test_agent_that_filters_hide_from_all_is_looked_at_again_when_the_first_of_them_ends():
+    bench = Bench()
+    for ident in ("f1", "f2"):
+        bench.framework(ident)
+    bench.agent("a1", "cpus:4;mem:4096")
+    for seconds in (20, 50):
+        (offer,) = bench.state.offers.values()
+        bench.decide(
+            Decline(framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), refuse_seconds=seconds)
+        )
+    assert not bench.state.offers
+    bench.wait(1.5)
+    assert bench.state.agents["a1"].hidden_until > bench.now.mono + 10
+    assert offers_in(bench.wait(15, agents=True)) == []
+    assert len(offers_in(bench.wait(5, agents=True))) == 1
+
+
+def test_newcomer_is_offered_at_once_what_filters_hide_from_all_others(bench):
+    (offer,) = bench.state.offers.values()
+    bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=100))
+    bench.wait(1.5)
+    assert len(offers_in(bench.framework("f2"))) == 1
