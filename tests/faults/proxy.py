@@ -109,6 +109,8 @@ class Proxy:
                 group.create_task(self._copy(there_reader, writer))
         except* OSError:
             pass
+        except* asyncio.CancelledError:
+            pass  # the end of the proxy; asyncio's own callback would log it
         finally:
             self._pairs.discard(pair)
             for each in pair:

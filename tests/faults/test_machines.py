@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +20,13 @@ from tests.servers import RabbitMQServer, RedisServer
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB."""
+    """A file system of 4 MB and 300 files."""
     folder = tmp_path / "small"
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "bmesos-test", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=300", "bmesos-test", str(folder)],
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         not_here(f"no tmpfs can be mounted here: {done.stderr.strip()}")
@@ -31,16 +35,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Take all the room there is."""
-    file = folder / "filler"
-    with file.open("wb", buffering=0) as handle:
+    """Take all the room there is, for bytes and for files."""
+    filler = folder / "filler"
+    filler.mkdir()
+    with (filler / "bytes").open("wb", buffering=0) as handle:
         for size in (65_536, 4_096, 512, 1):
-            try:
+            with contextlib.suppress(OSError):
                 while True:
                     handle.write(b"x" * size)
-            except OSError:
-                continue
-    return file
+    with contextlib.suppress(OSError):
+        for number in range(1_000):
+            (filler / str(number)).touch()
+    return filler
 
 
 def test_an_agent_whose_disk_is_full_reports_what_ran_refuses_what_comes_and_recovers(
@@ -61,7 +67,7 @@ def test_an_agent_whose_disk_is_full_reports_what_ran_refuses_what_comes_and_rec
         (task,) = refused.tasks()
         assert (summary.state, task.state) == ("failed", "failed")
         assert "space" in task.message.lower(), task.message
-        filler.unlink()
+        shutil.rmtree(filler)
         Runs(victim, 20, "true").submit().finished_exactly_once()
         assert agent.running
 

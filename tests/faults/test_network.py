@@ -107,10 +107,8 @@ def test_messages_that_nobody_can_read_are_put_aside_and_harm_no_neighbour(victi
 def test_connections_reset_three_times_in_a_row_lose_nothing(victim: Victim, amqp: Proxy, store: Proxy):
     runs = Runs(victim, 100, SHORT).submit().under_way()
     for _ in range(3):
-        accepted = amqp.accepted
-        assert amqp.reset()
+        until("there is something to reset", amqp.reset)
         store.reset()
-        until("somebody has connected again", lambda at=accepted: amqp.accepted > at)
     runs.finished_exactly_once()
 
 
