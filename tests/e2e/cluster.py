@@ -21,58 +21,29 @@ and that no process is left. On any failure the logs are printed. All methods bl
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pika
 
 from broker_mesos.bus.topology import Topology
 from broker_mesos.client import Client
 from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.errors import Unavailable
+from tests.e2e.waiting import LOOK, READY, E2EFailed, until
 from tests.servers import free_port
 
 BMESOS = str(Path(sys.executable).with_name("bmesos"))
 """The installed command of the interpreter that runs this."""
 
-READY = 30.0
-"""Seconds until a daemon must serve: much, because the machine may be busy."""
 STOP = 20.0
 CLI = 30.0
-_LOOK = 0.02
-
-T = TypeVar("T")
-
-
-class E2EFailed(AssertionError):
-    """Something did not happen in time, or a daemon ended badly; the message holds the logs' ends."""
-
-
-def until(what: str, check: Callable[[], T | None], timeout: float = READY) -> T:
-    """Ask again and again, until ``check`` returns something true; that is the result.
-
-    An Unavailable counts as not yet. Raises E2EFailed, saying ``what`` was waited for.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        last: object = None
-        try:
-            last = check()
-            if last:
-                return last  # type: ignore[return-value]
-        except Unavailable as error:
-            last = error
-        if time.monotonic() > deadline:
-            raise E2EFailed(f"not within {timeout:g} s: {what} (last: {last!r})")
-        time.sleep(_LOOK)
 
 
 class Daemon:
@@ -117,16 +88,6 @@ class Daemon:
     def text(self) -> str:
         """Its log so far."""
         return self.log.read_text(errors="replace")
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """The log's records of one event."""
-        found = []
-        for line in self.text().splitlines():
-            with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict) and record.get("event") == name:
-                    found.append(record)
-        return found
 
     def ready(self, timeout: float = READY) -> Self:
         """Wait until it serves."""
@@ -484,7 +445,7 @@ class Cluster:
         while left := self.left():
             if time.monotonic() > deadline:
                 raise E2EFailed(f"processes left: {left}")
-            time.sleep(_LOOK)
+            time.sleep(LOOK)
 
     def show_logs(self, lines: int = 60) -> None:
         """The ends of all logs, on stdout: pytest shows them with the failure."""

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from broker_mesos.client import Job
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import Cluster
+from tests.e2e.waiting import until
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

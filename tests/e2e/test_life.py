@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster, Daemon, until
+from tests.e2e.cluster import Cluster, Daemon
 from tests.e2e.conftest import NewCluster
+from tests.e2e.waiting import until
 
 
 def counted(folder: Path) -> Counter[str]:

@@ -1,0 +1,38 @@
+"""Waiting for what only asking can tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from broker_mesos.errors import Unavailable
+
+READY = 30.0
+"""Seconds until a daemon must serve: much, because the machine may be busy."""
+LOOK = 0.02
+
+T = TypeVar("T")
+
+
+class E2EFailed(AssertionError):
+    """Something did not happen in time, or a daemon ended badly; the message holds the logs' ends."""
+
+
+def until(what: str, check: Callable[[], T | None], timeout: float = READY) -> T:
+    """Ask again and again, until ``check`` returns something true; that is the result.
+
+    An Unavailable counts as not yet. Raises E2EFailed, saying ``what`` was waited for.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        last: object = None
+        try:
+            last = check()
+            if last:
+                return last  # type: ignore[return-value]
+        except Unavailable as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise E2EFailed(f"not within {timeout:g} s: {what} (last: {last!r})")
+        time.sleep(LOOK)
