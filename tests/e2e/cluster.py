@@ -21,6 +21,7 @@ and that no process is left. On any failure the logs are printed. All methods bl
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -88,6 +89,16 @@ class Daemon:
     def text(self) -> str:
         """Its log so far."""
         return self.log.read_text(errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log's records of one event."""
+        found = []
+        for line in self.text().splitlines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and record.get("event") == name:
+                    found.append(record)
+        return found
 
     def ready(self, timeout: float = READY) -> Self:
         """Wait until it serves."""
