@@ -14,7 +14,7 @@ app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BEN
 app.conf.update(worker_prefetch_multiplier=4, task_acks_late=True, task_track_started=False)
 
 
-@app.task  # type: ignore[untyped-decorator]
+@app.task(name="bench.run")  # type: ignore[untyped-decorator]
 def run(command: list[str]) -> int:
     """One task."""
     return subprocess.run(command, check=False).returncode

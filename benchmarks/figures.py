@@ -95,8 +95,15 @@ class Report:
         page.write_text("\n".join(lines) + "\n")
 
 
-def facts() -> list[str]:
-    """When, and on what."""
+def machine_time() -> tuple[float, float]:
+    """Seconds of all cores so far: in all, and those that the host gave to other machines."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    tick = os.sysconf("SC_CLK_TCK")
+    return sum(fields) / tick, fields[7] / tick
+
+
+def facts(since: tuple[float, float]) -> list[str]:
+    """When, and on what; ``since`` is the ``machine_time`` of the beginning."""
     model = ""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -106,10 +113,12 @@ def facts() -> list[str]:
     except OSError:
         pass
     load = os.getloadavg()[0]
+    now = machine_time()
+    stolen = 100 * (now[1] - since[1]) / max(0.01, now[0] - since[0])
     return [
         f"date: {time.strftime('%Y-%m-%d')}",
         f"machine: {os.cpu_count()} cores shared by everything below ({model or platform.machine()}), "
-        f"load average {load:.1f} at the end",
+        f"load average {load:.1f} at the end; the host took {stolen:.0f}% of its time for others",
         f"Python {sys.version.split()[0]}; Redis with `appendfsync always`",
     ]
 

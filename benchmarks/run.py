@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.figures import Report, facts
+from benchmarks.figures import Report, facts, machine_time
 from benchmarks.peers import TRUE, Celery, spawn_and_wait, spawn_many
 from benchmarks.rig import Rig, Usage, rig, servers
 from tests.e2e.cluster import BMESOS
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--no-page", action="store_true", help="do not write docs/benchmarks.md")
     options = parser.parse_args()
     report = Report()
+    began = machine_time()
     with servers() as (rabbitmq, redis), rig(rabbitmq, redis, options.cells) as bench:
         celery = Celery(rabbitmq.url, redis.url) if options.peers else None
         try:
@@ -153,7 +154,7 @@ def main() -> None:
         programs(report, bench)
     print(report.table())
     if not options.no_page:
-        report.write(PAGE, facts())
+        report.write(PAGE, facts(began))
 
 
 if __name__ == "__main__":
