@@ -25,17 +25,18 @@ def main() -> int:
     parser.add_argument(
         "--table", action="store_true", help="for every mistake: how many seeds it takes to find it"
     )
+    parser.add_argument("--only", nargs="*", help="of the table: only these mistakes")
     options = parser.parse_args()
     if options.table:
-        return table(options.profile, options.start, options.seeds)
+        return table(options.profile, options.start, options.seeds, options.only or list(MUTANTS))
     with planted(options.mutant) if options.mutant else contextlib.nullcontext():
         return run(options)
 
 
-def table(profile: str, start: int, seeds: int) -> int:
+def table(profile: str, start: int, seeds: int, names: list[str]) -> int:
     """One line for each mistake, as in docs/simulation.md: how many seeds it takes to find it."""
-    for name, make in MUTANTS.items():
-        found = "not found"
+    for name in names:
+        make, found = MUTANTS[name], "not found"
         with planted(name):
             for seed in range(start, start + seeds):
                 violations = simulate(seed, profile).violations

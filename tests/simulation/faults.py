@@ -68,6 +68,23 @@ def pause(world: World) -> tuple[str, float]:
     return f"pause {node.name} for {seconds:.2f} s", seconds
 
 
+def pause_between(world: World) -> tuple[str, float]:
+    """SIGSTOP between two effects, when the process has done so many."""
+    node = world.rng.choice([*world.masters, *world.workers, *world.workers, *world.agents])
+    seconds, effects = world.rng.uniform(0.5, 9.0), world.rng.randint(0, 40)
+    proc = node.proc
+    if proc is None or not proc.alive:
+        return f"{node.name} is not there to be paused", 0.0
+    proc.stall = effects
+
+    def stall() -> None:
+        world.pause(node, seconds)
+        world.troubled_until = max(world.troubled_until, world.loop.time() + seconds)
+
+    proc.on_stall = stall
+    return f"pause {node.name} after {effects} effects for {seconds:.2f} s", 5.0
+
+
 def pause_master(world: World) -> tuple[str, float]:
     """Likewise, for long enough to be replaced."""
     node, seconds = world.rng.choice(world.masters), world.rng.uniform(4.0, 12.0)

@@ -40,12 +40,19 @@ class Proc:
         self.queued = False
         self.doom: int | None = None
         self.on_death: Callable[[], None] = lambda: None
+        self.stall: int | None = None
+        self.on_stall: Callable[[], None] = lambda: None
         self.tasks: list[asyncio.Task[Any]] = []
         self.context = contextvars.copy_context()
         self.context.run(PROC.set, self)
 
     def effect(self) -> bool:
         """Whether the process lives to do it."""
+        if self.stall is not None and self.alive:
+            self.stall -= 1
+            if self.stall < 0:
+                self.stall = None
+                self.on_stall()
         if self.doom is not None and self.alive:
             self.doom -= 1
             if self.doom < 0:
