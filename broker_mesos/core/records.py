@@ -126,3 +126,5 @@ class Snapshot(NamedTuple):
     outbox: list[OutboxEntry]
     recovering: bool
     """The store may have lost something: nothing is offered before the agents' lists have arrived."""
+    recovery_age: float = float("inf")
+    """Seconds since a claim last found that the store may have lost something."""

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 lease (hash; see commit.lua), 2 agents, 3 frameworks, 4 tasks, 5 outbox (all hashes)
 -- ARGV  seen term, seen nonce, owner, fresh nonce, floor
--- Returns {"OK", term, owner, commit, recovering}; {"FENCED", term, owner}; {"TYPE", key, type}.
+-- Returns {"OK", term, owner, commit, recovering, ms since a recovery began}; {"FENCED", term, owner}; {"TYPE", key, type}.
 -- A repeat (the stored nonce is ours: the first reply was lost) changes nothing and returns the same.
 for i = 1, 5 do
   local kind = redis.call('TYPE', KEYS[i]).ok
@@ -10,10 +10,10 @@ for i = 1, 5 do
     return {'TYPE', KEYS[i], kind}
   end
 end
-local lease = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'owner', 'commit', 'recovering', 'run_id')
+local lease = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'owner', 'commit', 'recovering', 'run_id', 'recovery_at')
 local term = lease[1] or '0'
 if lease[1] and lease[2] == ARGV[4] then
-  return {'OK', term, lease[3] or '', lease[4] or '0', lease[5] or '0'}
+  return {'OK', term, lease[3] or '', lease[4] or '0', lease[5] or '0', '0'}
 end
 if term ~= ARGV[1] or (lease[2] or '') ~= ARGV[2] then
   return {'FENCED', term, lease[3] or ''}
@@ -31,4 +31,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 term = string.format('%.0f', math.max(tonumber(term) + 1, now, tonumber(ARGV[5])))
 redis.call('HSET', KEYS[1], 'term', term, 'nonce', ARGV[4], 'owner', ARGV[3], 'commit', lease[4] or '0',
   'renewed_at', string.format('%.0f', now), 'run_id', run_id, 'recovering', recovering)
-return {'OK', term, ARGV[3], lease[4] or '0', recovering}
+local recovery_at = tonumber(lease[7] or '0')
+if recovering == '1' then
+  recovery_at = now
+  redis.call('HSET', KEYS[1], 'recovery_at', string.format('%.0f', now))
+end
+return {'OK', term, ARGV[3], lease[4] or '0', recovering, string.format('%.0f', now - recovery_at)}

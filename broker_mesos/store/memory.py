@@ -33,6 +33,7 @@ class _Cell:
     renewed_at: float = -math.inf
     run_id: int = 0
     recovering: bool = False
+    recovery_at: float = -math.inf
     records: dict[Kind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in Kind})
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
 
@@ -156,6 +157,8 @@ class MemoryStore(_Adapter):
                 stored.nonce, stored.owner = nonce, owner
                 stored.run_id = self._state.run_id
                 stored.renewed_at = self._clock.monotonic()
+                if stored.recovering:
+                    stored.recovery_at = stored.renewed_at
             self._facts.cells[cell] = stored
             return Snapshot(
                 stored.lease(cell, self._clock.monotonic()),
@@ -164,6 +167,7 @@ class MemoryStore(_Adapter):
                 dict(stored.records[Kind.TASKS]),
                 [stored.outbox[number] for number in sorted(stored.outbox)],
                 stored.recovering,
+                self._clock.monotonic() - stored.recovery_at,
             )
 
         return await self._call(do)

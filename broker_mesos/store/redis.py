@@ -268,6 +268,7 @@ class RedisStore(_Connection):
             tasks,
             [encoding.decode_entry(entry, body) for entry, body in entries],
             recovering,
+            max(0, int(reply[5])) / 1000,
         )
 
     async def renew(self, cell: int, *, term: int, nonce: str) -> None:

@@ -240,8 +240,11 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
     """A cell as the store holds it, for its new owner at monotonic time ``now``."""
     state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
     state.judge_since = now
-    if snapshot.recovering:
-        state.unsure_until = now + limits.agent_beat * limits.agent_missed
+    # Agents that the store has forgotten are heard of within this time; an owner who follows in it waits
+    # for the rest of it.
+    patience = limits.agent_beat * limits.agent_missed
+    since = 0.0 if snapshot.recovering else snapshot.recovery_age
+    state.unsure_until = now + max(0.0, patience - since)
     for body in snapshot.agents.values():
         stored = AgentRecord.model_validate_json(body)
         agent = Agent(stored.info)

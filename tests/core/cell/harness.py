@@ -51,7 +51,7 @@ class Bench:
         self.uuid = 0
         self.take_over(term=self.term)
 
-    def take_over(self, term: int, recovering: bool = False) -> None:
+    def take_over(self, term: int, recovering: bool = False, recovery_age: float = float("inf")) -> None:
         """A new owner loads what is stored."""
         self.term = term
         outbox: list[OutboxEntry] = []
@@ -62,6 +62,7 @@ class Bench:
             dict(self.stored[Kind.TASKS]),
             outbox,
             recovering,
+            recovery_age,
         )
         self.cell = Cell(snapshot, self.cells, self.limits, self.now, **self.options)
         self._take(self.cell.begin())

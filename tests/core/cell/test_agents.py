@@ -387,3 +387,13 @@ def test_agent_that_was_marked_gone_and_comes_back_has_its_old_tasks_killed(benc
     assert updates_in(said) == []
     assert bench.state.agents["a1"].state is AgentState.REGISTERED
     assert [str(each.resources) for each in offers_in(said)] == ["cpus:4;mem:4096"]
+
+
+def test_owner_who_follows_in_a_recovery_drops_no_claim_before_it_is_over(bench):
+    bench.take_over(term=8, recovery_age=10)
+    settle = Settle(framework_id="f1", claims=(("t9", "o1"),))
+    assert updates_in(bench.decide(settle)) == []
+    bench.wait(14, agents=True)
+    assert updates_in(bench.decide(settle)) == []
+    bench.wait(2, agents=True)
+    assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
