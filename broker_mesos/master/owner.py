@@ -86,7 +86,11 @@ class CellOwner:
                 log.warning("the term ended", cell=self.number, error=str(error))
                 # Each time it is found out more about which message it was; the others wait for that.
                 failures = min(failures, 2)
-            except (Fenced, Unavailable) as error:
+            except Unavailable as error:
+                log.warning("the term ended", cell=self.number, error=str(error))
+                # A server that is away is soon back, and nobody works until then: under a second.
+                failures = min(failures, 3)
+            except Fenced as error:
                 log.warning("the term ended", cell=self.number, error=str(error))
             if self._clock.monotonic() - began > 10:
                 failures = 0

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 FIRST_DELAY = 0.05
-LONGEST_DELAY = 2.0
+LONGEST_DELAY = 1.0
+"""Seconds between two attempts: a restart of the broker is felt for that much longer than it takes."""
 
 
 class Setting(NamedTuple):
