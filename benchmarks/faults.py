@@ -32,20 +32,24 @@ class Load:
         self.runs = Runs(cluster, 2_000, "sleep 0.1").submit()
         until("it is under way", lambda: self.runs.begun() >= 30)
 
-    def first_launch_under(self, cluster: Victim, old_terms: set[str], timeout: float = 60.0) -> float:
-        """When the first task ran (seconds since the epoch) that was offered under a term that is none of
-        these: what an earlier owner had sent already does not count."""
+    def first_launch(self, cluster: Victim, old: set[str], old_terms: set[str]) -> float:
+        """When the first task ran (seconds since the epoch) that is none of ``old``, nor offered under one
+        of these terms: what an earlier owner had sent already does not count."""
 
         def look() -> float:
             times = []
             for task_id, term in launched(cluster):
-                if term not in old_terms and task_id.startswith(f"{self.runs.job.id}."):
+                if (
+                    task_id not in old
+                    and term not in old_terms
+                    and task_id.startswith(f"{self.runs.job.id}.")
+                ):
                     file = self.runs.folder / task_id.split(".")[1]
                     if file.exists():
                         times.append(file.stat().st_mtime)
             return min(times, default=0.0)
 
-        return until("a task is launched", look, timeout)
+        return until("a task is launched", look, 60.0)
 
     def end(self) -> None:
         self.runs.job.kill()
@@ -77,7 +81,7 @@ def owner_killed(cluster: Victim) -> float:
     owner = cluster.owner(0)
     began = time.time()
     owner.kill()
-    took = load.first_launch_under(cluster, old) - began
+    took = load.first_launch(cluster, set(), old) - began
     load.end()
     cluster.heal()
     return took
@@ -85,12 +89,13 @@ def owner_killed(cluster: Victim) -> float:
 
 def restarted(cluster: Victim, server: RabbitMQServer | RedisServer) -> float:
     load = Load(cluster)
-    # A quorum queue's first seconds are not on disk yet; these are older.
-    old = terms(cluster)
+    # A broker that was away ends every term; a store that was away only those that asked it meanwhile.
+    old = terms(cluster) if isinstance(server, RabbitMQServer) else set()
     server.kill()
+    had = {task_id for task_id, _ in launched(cluster)}
     server.start()
     began = time.time()
-    took = load.first_launch_under(cluster, old) - began
+    took = load.first_launch(cluster, had, old) - began
     cluster.ready()
     load.end()
     return took
