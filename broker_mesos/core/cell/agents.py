@@ -54,8 +54,14 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     agent = state.agents.get(ident)
-    if agent is not None and agent.session and agent.attempt == call.attempt:
-        out.hint(to, _registered(state, agent))
+    if agent is not None and call.attempt and agent.attempt == call.attempt:
+        if agent.session:
+            out.hint(to, _registered(state, agent))
+        else:
+            # A repeat, of before the session that the first one opened had ended. Since then the agent may
+            # have applied what was sent in it, so that this list is not true any more.
+            message = "the session of this registration has ended; register anew"
+            out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     was_gone = agent is not None and agent.state is AgentState.GONE
     if agent is None:
@@ -244,7 +250,6 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
         return
     offers.end_all(state, list(agent.offers.values()), out)
     agent.session = ""
-    agent.attempt = ""
     agent.heard = now.mono
     out.touch(Kind.AGENTS, agent.ident)
     _reconcile(state, agent, call.list, out, now)
@@ -320,7 +325,6 @@ def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
     offers.end_all(state, list(agent.offers.values()), out)
     state.set_agent(agent, agent.info, AgentState.GONE)
     agent.session = ""
-    agent.attempt = ""
     agent.unreachable_at = now.wall
     out.touch(Kind.AGENTS, agent.ident)
     for task in list(agent.tasks.values()):
@@ -336,7 +340,6 @@ def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Inst
     offers.end_all(state, list(agent.offers.values()), out)
     state.set_agent(agent, agent.info, AgentState.UNREACHABLE)
     agent.session = ""
-    agent.attempt = ""
     agent.unreachable_at = now.wall
     out.touch(Kind.AGENTS, agent.ident)
     for task in list(agent.tasks.values()):

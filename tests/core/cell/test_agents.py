@@ -337,6 +337,17 @@ def test_launch_of_the_batch_in_which_its_agent_leaves_is_dropped_and_never_sent
     assert not bench.state.agents
 
 
+def test_late_repeat_of_a_registration_whose_session_has_ended_is_refused_and_its_list_not_believed(bench):
+    bench.wait(27)
+    assert bench.state.tasks["t1"].state is TaskState.UNREACHABLE
+    agent = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:4;mem:4096"))
+    repeat = RegisterAgent(agent=agent, attempt=bench.state.agents["a1"].attempt, cells=1)
+    (refused,) = bench.decide(repeat)
+    assert isinstance(refused[1], AgentRefused)
+    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
+    assert [each.state for each in updates_in(said)] == [TaskState.RUNNING]
+
+
 def test_good_bye_of_an_earlier_session_changes_nothing(bench):
     call = UnregisterAgent(agent_id="a1", session="older", list=AgentList())
     bench.decide(call)
