@@ -48,9 +48,9 @@ lint: $(VENV)/.dev  ## formatter check, linter, types, import layers
 check: lint  ## the quick part, under a minute: lint and all tests that need no server
 	$(BIN)/python -m pytest -q -m 'not servers' $(PARALLEL) $(PYTEST_ARGS)
 
-servers:  ## install Debian's rabbitmq-server and redis-server when missing (never started as services)
-	@{ [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v redis-server >/dev/null; } \
-	  || deploy/dev/apt-install.sh rabbitmq-server redis-server
+servers:  ## install Debian's rabbitmq-server, redis-server and iproute2 when missing (never started as services)
+	@{ [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v redis-server >/dev/null && [ -x /sbin/ip ]; } \
+	  || deploy/dev/apt-install.sh rabbitmq-server redis-server iproute2
 
 test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)

@@ -16,6 +16,7 @@ import pytest
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
+_IP = "/sbin/ip"  # sbin is not on everyone's PATH
 _numbers = itertools.count()
 
 
@@ -64,8 +65,8 @@ class Namespace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Processes inside keep the namespace alive, not its link.
-        subprocess.run(["ip", "link", "del", self._link], capture_output=True, check=False)
-        subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
+        subprocess.run([_IP, "link", "del", self._link], capture_output=True, check=False)
+        subprocess.run([_IP, "netns", "del", self.name], capture_output=True, check=False)
 
     def cut(self) -> None:
         """Take the link down: what is sent is lost, nobody is told."""
@@ -102,4 +103,4 @@ class Namespace:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+    subprocess.run([_IP, *words], check=True, capture_output=True, text=True)
