@@ -9,7 +9,7 @@ import pytest
 from broker_mesos.core.tasks import NEVER_STORED, TERMINAL, TRANSITIONS, TaskState, may_move
 
 
-@pytest.mark.parametrize(("old", "new"), list(product(TERMINAL, TaskState)))
+@pytest.mark.parametrize(("old", "new"), list(product(sorted(TERMINAL), TaskState)))
 def test_nothing_leaves_a_terminal_state(old, new):
     assert not may_move(old, new)
 
