@@ -118,6 +118,8 @@ class Term:
         self._consumer = consumer
         self._inbox: deque[Delivery] = deque(first)
         self._inputs: list[Input] = []
+        self._asked: list[asyncio.Future[None]] = []
+        """Whoever waits for the commit of what is in the inputs."""
         self._nonce = nonce
         self._commit = commit
         self._bus = bus
@@ -202,17 +204,24 @@ class Term:
                 task = self.cell.state.tasks.get(request.task_id)
                 if task is None or task.state.terminal:
                     return KillTaskAnswer(known=False)
-                self._inputs.append(KillByHand(request.task_id))
-                self._wake.set()
+                await self._committed(KillByHand(request.task_id))
                 return KillTaskAnswer(known=True)
             case MarkAgentGone():
                 agent = self.cell.state.agents.get(request.agent_id)
                 if agent is None:
                     return AgentGone(known=False)
-                self._inputs.append(GoneByHand(request.agent_id))
-                self._wake.set()
-                return AgentGone(known=True, tasks=sum(not t.state.terminal for t in agent.tasks.values()))
+                living = sum(not task.state.terminal for task in agent.tasks.values())
+                await self._committed(GoneByHand(request.agent_id))
+                return AgentGone(known=True, tasks=living)
         raise InvalidMessage(f"{request.TYPE} is not for a cell")
+
+    async def _committed(self, given: Input) -> None:
+        """Decide on an operator's word and wait for the commit: an answer is a promise."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._inputs.append(given)
+        self._asked.append(done)
+        self._wake.set()
+        await done
 
     async def _renew(self) -> None:
         while True:
@@ -239,6 +248,7 @@ class Term:
             await self._bus.writable()
             await self.outbox.drained(LIMIT)
             inputs, self._inputs = self._inputs, []
+            asked, self._asked = self._asked, []
             if self._bus.connected_since != connected_since:
                 connected_since = self._bus.connected_since
                 inputs.insert(0, Reconnected())
@@ -247,9 +257,11 @@ class Term:
             self._room.set()
             if not (deliveries and deliveries[0].redelivered):
                 await self._step(inputs, deliveries)
+                _tell(asked)
                 continue
             # First whatever else there is: a message is blamed only for what it did by itself.
             await self._step(inputs, [])
+            _tell(asked)
             if condemned := self._suspects.verdict(deliveries[0]):
                 await self._park(deliveries[0], condemned, self._suspects.tries(deliveries[0]))
             else:
@@ -416,6 +428,12 @@ class Term:
 
     def _now(self) -> Instant:
         return Instant(self._clock.time(), self._clock.monotonic())
+
+
+def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:
+    for each in waiting:
+        if not each.done():
+            each.set_result(None)
 
 
 def _decoded(delivery: Delivery, taken: tuple[type[Message], ...] = TAKEN) -> Message:

@@ -6,6 +6,8 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 
+import pytest
+
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core import addresses
@@ -24,8 +26,10 @@ from broker_mesos.core.messages import (
     TaskInfo,
     decode,
 )
-from broker_mesos.core.operator import GetCell, GetCluster, Hello
+from broker_mesos.core.operator import GetCell, GetCluster, Hello, MarkAgentGone
+from broker_mesos.core.records import Kind
 from broker_mesos.core.resources import Resources
+from broker_mesos.errors import Unavailable
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports import Outgoing, outgoing
 from broker_mesos.requests import Requester
@@ -210,3 +214,22 @@ async def test_a_master_without_its_broker_does_not_count_when_cells_are_shared(
         for master, task in ((first, first_task), (second, second_task)):
             master.stop()
             await task
+
+
+async def test_an_operator_is_answered_only_when_the_deed_is_committed():
+    async with cluster() as made:
+        master, task = await made.master("m1")
+        await launch_one(made)
+        requester = Requester(await made.bus("cli"), made.clock, new_id)
+        gone = MarkAgentGone(agent_id="a1")
+        made.state.available = False
+        with pytest.raises(Unavailable):
+            await requester.request(addresses.operator_cell(0), gone, 0.3)
+        made.state.available = True
+        await owned(master, 1)
+        answer = await requester.request(addresses.operator_cell(0), gone, 5)
+        assert (answer.known, answer.tasks) == (True, 1)
+        assert made.state.facts.cells[0].records[Kind.AGENTS]["a1"].count(b'"gone"') == 1
+        await requester.close()
+        master.stop()
+        await task
