@@ -87,6 +87,8 @@ class Connection:
         """The process knows that it is lost."""
         if self.client_open:
             self.client_open = False
+            # The broker hears of it after what was written before, as soon as it can hear at all.
+            self._world.loop.at(self._arrival(0), self._arrive, True, self.close_server)
             error = BusUnavailable(reason)
             waiting, self.waiting = self.waiting, {}
             for future in waiting:
