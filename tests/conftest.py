@@ -9,6 +9,7 @@ A missing server is an error, never a skip.
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -17,6 +18,14 @@ import pytest
 from tests.servers import RabbitMQServer, RedisServer
 
 _SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "private_redis"}
+
+
+def pytest_configure() -> None:
+    """Whoever starts the tests in the background ignores these signals, and daemons would inherit that."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,8 +11,9 @@ _FILES = [
     (os.POSIX_SPAWN_OPEN, 1, "stdout", _OUTPUT, 0o644),
     (os.POSIX_SPAWN_OPEN, 2, "stderr", _OUTPUT, 0o644),
 ]
-# Ignored signals stay ignored over an exec: Python ignores the first two, the spawner the others.
-_DEFAULTED = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT]
+# Ignored signals stay ignored over an exec: Python ignores some, the spawner others, and whoever started the
+# agent in the background yet others.
+_DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
