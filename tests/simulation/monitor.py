@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+UNSURE = 5.0
+"""Seconds between a decision and what follows from it at most: longer than a store may take to answer."""
+
+
 class Execution:
     """One process that ran."""
 
@@ -71,6 +75,8 @@ class Monitor:
         """Messages that are committed and have not reached the broker."""
         self.answered: set[str] = set()
         """Tasks of which some commit says something."""
+        self.unsure: defaultdict[int, float] = defaultdict(lambda: float("-inf"))
+        """When a cell was last seen not to know what it does not know."""
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -179,7 +185,11 @@ class Monitor:
         cell = int(queue.rpartition(".")[2])
         master = next((node.master for node in self.world.masters if node.proc is proc), None)
         term = None if master is None else master.owners[cell].term
-        if term is None or not term.cell.state.is_sure(self.world.loop.time()):
+        now = self.world.loop.time()
+        if term is None or not term.cell.state.is_sure(now):
+            self.unsure[cell] = now
+        # It may have been unsure when it decided, and is sure since.
+        if term is None or max(self.unsure[cell], term.cell.state.unsure_until) > now - UNSURE:
             return
         for delivery in deliveries:
             if delivery.type != "ACCEPT" or self.world.forgetful:
@@ -215,6 +225,8 @@ class Monitor:
                 lease = world.state.facts.cells.get(owner.number)
                 if lease is None or (lease.term, lease.nonce) != (term.cell.term, term._nonce):
                     continue
+                if not term.cell.state.is_sure(world.loop.time()):
+                    self.unsure[owner.number] = world.loop.time()
                 for breach in term.cell.state.breaches():
                     world.violation(f"cell {owner.number} of {node.name}: {breach}")
         for agent in world.agents:
@@ -309,6 +321,8 @@ class Monitor:
                 return f"{agent.name} is not registered"
             if agent.daemon.state.outcomes.unacknowledged():
                 return f"{agent.name} has outcomes that nobody acknowledges"
+        if self.owed and not world.forgetful:
+            return f"is committed and not published: {list(self.owed.items())[:3]}"
         return ""
 
     def judge_results(self) -> None:
@@ -316,8 +330,6 @@ class Monitor:
         world = self.world
         if world.forgetful:
             return
-        if self.owed:
-            world.violation(f"committed and never published: {list(self.owed.items())[:3]}")
         for job in world.jobs:
             summary = job.ended
             assert summary is not None
