@@ -34,8 +34,9 @@ from broker_mesos.ports import Commit, Delivery, Outgoing
 from broker_mesos.store import keys
 
 if TYPE_CHECKING:
+    from tests.simulation.framework import FrameworkNode
     from tests.simulation.loop import Proc
-    from tests.simulation.nodes import AgentNode, FrameworkNode, Job
+    from tests.simulation.nodes import AgentNode, Job
     from tests.simulation.world import World
 
 

@@ -24,16 +24,14 @@ from broker_mesos.ports import LaunchSpec
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStoreState
 from tests.simulation import faults
+from tests.simulation.framework import NEED, Book, FrameworkNode
 from tests.simulation.loop import PROC, Proc, SimClock, SimLoop, Stuck
 from tests.simulation.monitor import Monitor
 from tests.simulation.network import Connection, SimBus
 from tests.simulation.nodes import (
-    NEED,
     OFFER_TIMEOUT,
     AgentNode,
-    Book,
     ClientNode,
-    FrameworkNode,
     Job,
     MasterNode,
     Node,

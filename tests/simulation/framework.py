@@ -1,0 +1,129 @@
+"""A framework of somebody's own, written with the SDK: several processes, one disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.sdk import Driver, DriverSettings, Scheduler
+from tests.simulation.loop import Proc
+from tests.simulation.network import SimBus
+from tests.simulation.nodes import FAILOVER_TIMEOUT, OFFER_TIMEOUT, Node
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+NEED = Resources.parse("cpus:1;mem:64")
+
+
+class Book:
+    """What a framework keeps on its disk: items to run, launches, ends."""
+
+    def __init__(self, items: int) -> None:
+        self.todo = list(range(items))
+        self.items = items
+        self.launched: dict[str, int] = {}
+        self.ended: dict[str, TaskState] = {}
+        self.done: set[int] = set()
+        self.unreachable: dict[str, float] = {}
+        self.numbers = 0
+
+
+class _Scheduler(Scheduler):
+    def __init__(self, node: FrameworkNode, proc: Proc) -> None:
+        self._node, self._proc, self._book = node, proc, node.book
+
+    def registered(self, driver: Driver, framework_id: str) -> None:
+        self._level(driver)
+        if self._book.launched:
+            driver.reconcile(list(self._book.launched))
+
+    def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
+        for offer in offers:
+            tasks: list[TaskInfo] = []
+            left = offer.resources
+            while self._book.todo and left.contains(NEED):
+                if not self._proc.effect():
+                    return
+                self._book.numbers += 1
+                task_id = f"{self._node.framework_id}-{self._book.numbers}"
+                self._book.launched[task_id] = self._book.todo.pop(0)
+                left -= NEED
+                command = CommandInfo(arguments=("work",))
+                tasks.append(TaskInfo(task_id=task_id, resources=NEED, command=command))
+            driver.accept(offer, tasks, 1.0)
+        self._level(driver)
+
+    def status_update(self, driver: Driver, status: TaskStatus) -> None:
+        book = self._book
+        if not self._proc.effect():
+            return
+        self._node.world.monitor.framework_heard(self._node, status)
+        if status.state is TaskState.UNREACHABLE:
+            book.unreachable[status.task_id] = self._node.world.loop.time()
+        elif status.state is not TaskState.UNKNOWN:
+            book.unreachable.pop(status.task_id, None)
+        if status.state.terminal:
+            book.ended[status.task_id] = status.state
+        item = book.launched.get(status.task_id)
+        if item is None or not (status.state.terminal or status.state is TaskState.UNKNOWN):
+            return
+        del book.launched[status.task_id]
+        if status.state is TaskState.FINISHED:
+            book.done.add(item)
+        elif item not in book.done and item not in book.todo:
+            book.todo.append(item)
+        self._level(driver)
+
+    def _level(self, driver: Driver) -> None:
+        """Want offers while there is something to run. Once all is done, leave for good."""
+        if len(self._book.done) == self._book.items:
+            driver.stop()
+        elif self._book.todo:
+            driver.revive()
+        else:
+            driver.suppress()
+
+
+class FrameworkNode(Node):
+    """A process of a framework that is written with the SDK. Several may share a book."""
+
+    def __init__(self, world: World, name: str, framework_id: str, book: Book) -> None:
+        super().__init__(world, name)
+        self.framework_id = framework_id
+        self.book = book
+        self.driver: Driver | None = None
+
+    async def body(self, proc: Proc, bus: SimBus) -> None:
+        info = FrameworkInfo(framework_id=self.framework_id, failover_timeout=FAILOVER_TIMEOUT)
+        self.driver = driver = Driver(
+            _Scheduler(self, proc),
+            info,
+            bus,
+            clock=self.clock,
+            new_id=self.world.new_id,
+            settings=DriverSettings(offer_timeout=OFFER_TIMEOUT),
+            rng=self.rng(),
+        )
+        asking = asyncio.create_task(self._ask_now_and_then(driver))
+        await driver.run()
+        asking.cancel()
+        if len(self.book.done) == self.book.items or driver.failure:
+            self.finished = True
+
+    async def _ask_now_and_then(self, driver: Driver) -> None:
+        while True:
+            await asyncio.sleep(15.0)
+            if self.book.launched:
+                driver.reconcile(list(self.book.launched))
+
+    def ask_to_stop(self) -> None:
+        if self.driver is not None:
+            self.driver.stop(failover=True)
+
+    def on_died(self) -> None:
+        self.driver = None
