@@ -72,9 +72,14 @@ def _fields(kind: type[Message]) -> str:
     return code(kind.model_fields) or "none"
 
 
+def _kinds() -> list[type[Message]]:
+    """All messages, a module after the other: they are registered in the order in which modules are loaded."""
+    return sorted(REGISTRY.values(), key=lambda kind: kind.__module__)
+
+
 def message_table() -> str:
     """What agents, cells and frameworks say."""
-    kinds = [kind for kind in REGISTRY.values() if kind.__module__ == messages.__name__]
+    kinds = [kind for kind in _kinds() if kind.__module__ == messages.__name__]
     return table(
         ["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds]
     )
@@ -83,7 +88,7 @@ def message_table() -> str:
 def request_table() -> str:
     """What operators ask."""
     rows = []
-    for kind in REGISTRY.values():
+    for kind in _kinds():
         if issubclass(kind, Request) and kind.__module__ in _HOMES:
             rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), f"`{kind.ANSWER.__name__}`"])
     return table(["Type", "Asks", "Fields", "Answered with"], rows)
@@ -91,7 +96,7 @@ def request_table() -> str:
 
 def other_table() -> str:
     """Answers and news."""
-    kinds = [kind for kind in REGISTRY.values() if kind.__module__ in _HOMES]
+    kinds = [kind for kind in _kinds() if kind.__module__ in _HOMES]
     rest = [kind for kind in kinds if kind.__module__ != messages.__name__ and not issubclass(kind, Request)]
     return table(["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest])
 

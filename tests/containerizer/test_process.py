@@ -200,7 +200,10 @@ async def test_a_stopped_task_can_be_killed_softly(runner: Runner) -> None:
 async def test_the_end_of_a_task_ends_what_it_left_behind(runner: Runner) -> None:
     runner.launch("other", "exec sleep 1000", shell=True)
     runner.launch(
-        "a", "sleep 1000 & echo $!; setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.1; exit 4", shell=True
+        "a",
+        "sleep 1000 & echo $!; setsid sh -c 'echo $$ > deep; exec sleep 1000' & "
+        "until [ -s deep ]; do sleep 0.01; done; cat deep; exit 4",
+        shell=True,
     )
     pids = [int(line) for line in await runner.lines("a", 2)]
     outcome = await runner.outcome("a")
