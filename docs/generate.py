@@ -73,7 +73,7 @@ def _fields(kind: type[Message]) -> str:
 
 
 def _kinds() -> list[type[Message]]:
-    """All messages, a module after the other: they are registered in the order in which modules are loaded."""
+    """All messages, one module after the other: the registry has them in the order of the imports."""
     return sorted(REGISTRY.values(), key=lambda kind: kind.__module__)
 
 
