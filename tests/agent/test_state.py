@@ -597,3 +597,10 @@ def test_registration_in_a_recovery_names_acknowledged_outcomes_too(agent: Agent
     agent.now += 10
     [message] = messages(agent.command(Reregister(session=session)), RegisterAgent)
     assert message.list.outcomes == ()
+
+
+def test_a_launch_of_another_session_is_dropped(agent: Agent, session: str) -> None:
+    assert agent.command(launch("another", 1, "t1")) == []
+    assert agent.launched == []
+    agent.command(launch(session, 1, "t2"))
+    assert agent.launched == ["t2"]
