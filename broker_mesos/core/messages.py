@@ -488,6 +488,8 @@ class Subscribed(Message):
     framework_id: Ident
     cell: int
     cells: int
+    demand: int = 0
+    """The highest demand version that the cell has heard: the next one must be above it."""
 
 
 @register

@@ -104,6 +104,7 @@ class Driver:
         self._rng = rng or random.Random(self.process_id)
         self._mints = demand is None
         self._demand = demand or Demand()
+        self._outbid = 0
         self._contradicted = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: int | None = None
@@ -196,13 +197,19 @@ class Driver:
     # -- demand ---------------------------------------------------------------------------------------
 
     def _mint(self, *, wanted: bool) -> None:
-        version = max(self._demand.version + 1, int(self._clock.time() * 1000))
+        version = max(self._demand.version + 1, self._outbid + 1, int(self._clock.time() * 1000))
         self._set_demand(Demand(version=version, wanted=wanted))
 
     def _set_demand(self, demand: Demand) -> None:
         if demand.version > self._demand.version:
             self._demand = demand
             self._send_beat()
+
+    def outbid(self, version: int) -> None:
+        """A cell has heard that demand version, of an earlier process perhaps, whose clock may be ahead."""
+        self._outbid = max(self._outbid, version)
+        if self._mints and version > self._demand.version and not self.framework.competing:
+            self._mint(wanted=self._demand.wanted)
 
     def speak_up(self) -> None:
         """This process has become the active one: its word on demand is the newest."""

@@ -104,6 +104,8 @@ class Inbound:
         self.active.set()
         if isinstance(messages[0], Error):
             return await self._on_errors(cast(Sequence[Error], messages))
+        if isinstance(messages[0], Subscribed):
+            self._driver.outbid(max(message.demand for message in cast(Sequence[Subscribed], messages)))
         await self._ensure_registered()
         if self._driver.stopping():
             return dict.fromkeys(range(len(messages)))

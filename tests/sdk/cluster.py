@@ -132,6 +132,7 @@ class FakeMaster:
         self.beats: list[FrameworkHeartbeat] = []
         self.seen = Seen()
         self.answers_subscribe = True
+        self._demands: dict[int, int] = {}
         self._clock = FastClock()
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = [asyncio.Event() for _ in range(2 * cells)]
@@ -203,8 +204,12 @@ class FakeMaster:
             self.beats.append(message)
         elif isinstance(message, Call):
             self.calls.append((cell, message))
+        if isinstance(message, Subscribe | FrameworkHeartbeat):
+            self._demands[cell] = max(self._demands.get(cell, 0), message.demand.version)
         if isinstance(message, Subscribe) and self.answers_subscribe:
-            answer = Subscribed(framework_id=message.framework_id, cell=cell, cells=self.cells)
+            answer = Subscribed(
+                framework_id=message.framework_id, cell=cell, cells=self.cells, demand=self._demands[cell]
+            )
             self.bus.publish(outgoing(addresses.events(message.framework_id), answer, new_id()))
         self.seen.changed()
 

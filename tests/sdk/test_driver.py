@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from broker_mesos.core.messages import (
     Accept,
     Acknowledge,
     Decline,
+    Demand,
     Error,
     Failure,
     FrameworkInfo,
@@ -339,6 +341,22 @@ async def test_takeover_makes_the_new_process_demand_offers(world: World) -> Non
             beat.process_id == second.process_id
             and beat.demand.wanted
             and beat.demand.version > quiet.demand.version
+            for beat in world.master.beats
+        )
+    )
+
+
+async def test_demand_outbids_an_earlier_process_whose_clock_was_ahead(world: World) -> None:
+    first, _ = await world.registered()
+    ahead = int(time.time() * 1000) + 3_600_000
+    first.set_demand(Demand(version=ahead, wanted=False))
+    await world.master.seen.until(lambda: any(beat.demand.version == ahead for beat in world.master.beats))
+    first.stop(failover=True)
+    await world.ended(first)
+    second, _ = await world.registered()
+    await world.master.seen.until(
+        lambda: any(
+            beat.process_id == second.process_id and beat.demand.wanted and beat.demand.version > ahead
             for beat in world.master.beats
         )
     )

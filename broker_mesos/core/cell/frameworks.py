@@ -35,8 +35,7 @@ def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -
     framework = _heard(state, call.framework, call.demand, out, now)
     if framework is None:
         return
-    subscribed = Subscribed(framework_id=framework.ident, cell=state.cell, cells=state.cells)
-    out.hint(addresses.events(framework.ident), subscribed)
+    _tell_subscribed(state, framework, out)
     tasks.resend(state, framework, out, now, everything=True)
 
 
@@ -45,8 +44,17 @@ def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: I
     known = beat.framework_id in state.frameworks
     framework = _heard(state, beat.framework, beat.demand, out, now)
     if framework is not None and not known:
-        subscribed = Subscribed(framework_id=framework.ident, cell=state.cell, cells=state.cells)
-        out.hint(addresses.events(framework.ident), subscribed)
+        _tell_subscribed(state, framework, out)
+
+
+def _tell_subscribed(state: CellState, framework: Framework, out: Outlet) -> None:
+    subscribed = Subscribed(
+        framework_id=framework.ident,
+        cell=state.cell,
+        cells=state.cells,
+        demand=max(0, framework.demand.version),
+    )
+    out.hint(addresses.events(framework.ident), subscribed)
 
 
 def _heard(
