@@ -9,15 +9,23 @@ A missing server is an error, never a skip.
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.servers import RabbitMQServer, RedisServer
 
 _SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "private_redis"}
+
+# A run says whether a change is sound, and so the same change must get the same answer. New examples are
+# looked for on purpose: BMESOS_HUNT=1 make check.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+if not os.environ.get("BMESOS_HUNT"):
+    hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:

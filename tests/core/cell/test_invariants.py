@@ -79,6 +79,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
     @rule(agent=st.sampled_from(AGENTS), resources=st.sampled_from(("cpus:4;mem:4096", "cpus:2;mem:1024")))
     def register(self, agent, resources):
         self.attempts += 1
+        self.applied[agent] = ("", 0)  # it applies nothing until its new session begins
         info = AgentInfo(agent_id=agent, resources=Resources.parse(resources))
         listing = AgentList(
             tasks=tuple(self.running[agent].values()), outcomes=tuple(self.outcomes[agent].values())
