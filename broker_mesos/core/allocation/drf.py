@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 
-from broker_mesos.core.allocation.policy import Claimant
+from broker_mesos.core.allocation.policy import Claimant, Standing
 from broker_mesos.core.resources import Resources
 
 EMPTY = Resources()
@@ -21,29 +21,22 @@ Keyed = tuple[float, int, Claimant]
 class Drf:
     """The policy ``drf``."""
 
-    def rank(
-        self,
-        claimants: Sequence[Claimant],
-        total: Resources,
-        held: Mapping[tuple[str, str], Resources],
-        weights: Mapping[str, float],
-    ) -> DrfRanking:
+    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> DrfRanking:
         """See Policy."""
-        return DrfRanking(claimants, total, held, weights)
+        return DrfRanking(claimants, standing)
+
+    def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
+        """See Policy: nobody is served whole before others."""
+        return False
 
 
 class DrfRanking:
     """Roles sorted by share, and each role's frameworks sorted by share; a charge moves one of each."""
 
-    def __init__(
-        self,
-        claimants: Sequence[Claimant],
-        total: Resources,
-        held: Mapping[tuple[str, str], Resources],
-        weights: Mapping[str, float],
-    ) -> None:
-        self._total = total
-        self._weights = weights
+    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
+        held = standing.held
+        self._total = total = standing.total
+        self._weights = standing.weights
         self._held = {
             claimant: held.get((claimant.role, claimant.framework_id), EMPTY) for claimant in claimants
         }

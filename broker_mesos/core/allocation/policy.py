@@ -1,9 +1,14 @@
-"""The interface of allocation policies: given who competes and what they hold, in which order to offer."""
+"""The interface of allocation policies: given who competes and what they hold, in which order to offer.
+
+A cluster chooses one policy by name. Those of this package are in ``BUILT_IN`` of ``builtin.py``; others are
+installed as Python entry points of the group ``broker_mesos.policies``, each an object that is a Policy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from broker_mesos.core.resources import Resources
 
@@ -14,6 +19,22 @@ class Claimant(NamedTuple):
     role: str
     framework_id: str
     tie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a policy may weigh: of the whole cluster, as far as this cell has heard."""
+
+    total: Resources
+    """Of all registered agents (ranges and sets counted)."""
+    held: Mapping[tuple[str, str], Resources]
+    """Offered and used per (role, framework), of all frameworks, whether they want more or not."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Per role; 1 where there is none."""
+    exclude: frozenset[str] = frozenset()
+    """Names of resources that do not count in shares."""
+    round: int = 0
+    """Counts up with each round, so that chance can be drawn without a generator."""
 
 
 class Ranking(Protocol):
@@ -28,16 +49,15 @@ class Ranking(Protocol):
         ...
 
 
+@runtime_checkable
 class Policy(Protocol):
     """How the resources of a cluster are divided."""
 
-    def rank(
-        self,
-        claimants: Sequence[Claimant],
-        total: Resources,
-        held: Mapping[tuple[str, str], Resources],
-        weights: Mapping[str, float],
-    ) -> Ranking:
-        """Begin a round. ``total`` and ``held`` (per (role, framework): offered and used) are of the whole
-        cluster, as far as it is known; roles without a weight have 1."""
+    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> Ranking:
+        """Begin a round."""
+        ...
+
+    def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
+        """Whether ``role`` is to be served whole before ``other`` gets anything: a role that may preempt
+        takes from those that it precedes. False for policies that share."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from broker_mesos.core import addresses
-from broker_mesos.core.allocation.policy import Claimant, Policy
+from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
 from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
 from broker_mesos.core.cell.state import Agent, CellState, OpenOffer
 from broker_mesos.core.limits import Instant
@@ -33,7 +33,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     claimants = claimants_of(state) if candidates else []
     if not claimants:
         return
-    ranking = policy.rank(claimants, cluster_total(state), held_in_cluster(state), state.weights)
+    ranking = policy.rank(claimants, standing(state))
     made: dict[str, list[OpenOffer]] = {}
     for agent in candidates:
         agent.hidden_until = 0.0
@@ -117,6 +117,11 @@ def held_in_cluster(state: CellState) -> dict[tuple[str, str], Resources]:
             key = (role, framework.ident)
             held[key] = held[key] + resources if key in held else resources
     return held
+
+
+def standing(state: CellState) -> Standing:
+    """What the policy weighs."""
+    return Standing(cluster_total(state), held_in_cluster(state), state.weights)
 
 
 def _wire(state: CellState, offer: OpenOffer) -> Offer:
