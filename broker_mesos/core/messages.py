@@ -10,201 +10,85 @@ between machines. Names of calls, events and states are those of Mesos' v1 API.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
+from broker_mesos.core.infos import (
+    AgentInfo,
+    AgentList,
+    AgentTask,
+    CommandInfo,
+    Demand,
+    FrameworkInfo,
+    Holdings,
+    InverseOffer,
+    Offer,
+    Operation,
+    OperationStatus,
+    Reservation,
+    Shape,
+    TaskInfo,
+    TaskStatus,
+    Unavailability,
+    Usage,
+    Volume,
+    VolumeMount,
+)
 from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, Source, TaskState
-from broker_mesos.errors import InvalidMessage
+from broker_mesos.core.wire import (
+    ID_PATTERN,
+    MAX_BODY,
+    MAX_FLOOR,
+    REGISTRY,
+    Ident,
+    JsonObject,
+    M,
+    Message,
+    Part,
+    Prose,
+    Short,
+    TaskId,
+    decode,
+    first_problem,
+    register,
+)
 
-MAX_BODY = 1 << 20
-"""Largest body in bytes; a longer one is refused by senders and dead-lettered by receivers."""
-
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-"""An id of an agent, framework, job or process: at most 128 characters, safe as a file and queue name."""
-TaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")]
-Short = Annotated[str, StringConstraints(max_length=255)]
-Prose = Annotated[str, StringConstraints(max_length=16_384)]
-"""Bounded, since a batch of 500 statuses becomes one message."""
-MAX_FLOOR = 2**52
-"""Terms stay below it: the store compares them as doubles."""
-
-
-class Part(BaseModel):
-    """A value inside messages and records: immutable, tolerant of fields it does not know."""
-
-    # Infinity and NaN have no JSON: what is stored with one of them could not be read again.
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    def encode(self) -> bytes:
-        """As JSON; what has its default value is left out."""
-        encoded: bytes = self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
-        return encoded
-
-
-class Message(Part):
-    """A whole body on the wire."""
-
-    TYPE: ClassVar[str] = ""
-
-
-M = TypeVar("M", bound=Message)
-
-REGISTRY: dict[str, type[Message]] = {}
-"""Message classes by their AMQP ``type``."""
-
-
-def register(cls: type[M]) -> type[M]:
-    """Class decorator: makes a message type known to ``decode``."""
-    REGISTRY[cls.TYPE] = cls
-    return cls
-
-
-def decode(type_name: str, body: bytes) -> Message:
-    """The message in a body.
-
-    Raises InvalidMessage, in one line, for an unknown type, an oversized body, or one that does not fit.
-    """
-    cls = REGISTRY.get(type_name)
-    if cls is None:
-        raise InvalidMessage(f"unknown message type {type_name[:64]!r}")
-    if len(body) > MAX_BODY:
-        raise InvalidMessage(f"{type_name}: a body of {len(body)} bytes; at most {MAX_BODY} are allowed")
-    try:
-        return cls.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidMessage(f"{type_name}: {first_problem(error)}") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first finding of a pydantic error in one line: ``tasks.0.resources: …``."""
-    finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in finding["loc"])
-    what = str(finding["msg"]).removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
-
-
-# -- what things are -----------------------------------------------------------------------------------
-
-
-class CommandInfo(Part):
-    """A command line: ``arguments`` as they are, or with ``shell`` the first one given to ``/bin/sh -c``."""
-
-    arguments: tuple[str, ...] = Field(min_length=1)
-    shell: bool = False
-    environment: dict[str, str] = Field(default_factory=dict)
-
-
-class TaskInfo(Part):
-    """One unit of work, as a framework describes it."""
-
-    task_id: TaskId
-    name: str = ""
-    resources: Resources
-    command: CommandInfo
-    kill_grace: float = Field(default=3.0, ge=0, le=86_400)
-    """Seconds between SIGTERM and SIGKILL."""
-    labels: dict[str, str] = Field(default_factory=dict)
-
-
-class TaskStatus(Part):
-    """What is known of a task, and who says so. ``uuid`` names the status in acknowledgements."""
-
-    task_id: TaskId
-    state: TaskState
-    uuid: Short = ""
-    agent_id: Short = ""
-    framework_id: Short = ""
-    source: Source = Source.MASTER
-    reason: Reason | None = None
-    message: Prose = ""
-    timestamp: float = 0.0
-    exit_code: int | None = None
-    signal: int | None = None
-    """Number of the signal that ended the process, if one did."""
-    started_at: float | None = None
-
-
-class AgentInfo(Part):
-    """A machine that lends resources."""
-
-    agent_id: Ident
-    hostname: str = ""
-    resources: Resources
-    attributes: dict[str, str] = Field(default_factory=dict)
-    version: str = ""
-    pid: int = 0
-
-
-class FrameworkInfo(Part):
-    """A scheduler. Processes with the same ``framework_id`` are one framework."""
-
-    framework_id: Ident
-    name: str = ""
-    roles: tuple[Short, ...] = Field(default=("*",), max_length=100)
-    failover_timeout: float = Field(default=0.0, ge=0)
-    """Seconds that its tasks outlive its last process."""
-    capabilities: tuple[str, ...] = ()
-    user: str = ""
-    hostname: str = ""
-    competing: bool = False
-    """All processes receive offers and events at once; its task state is in a shared store."""
-
-
-class Demand(Part):
-    """What a framework wants, as a level: a cell heeds only a version above the last one it saw."""
-
-    version: int = 0
-    wanted: bool = True
-    """False is Mesos' SUPPRESS; a higher version with True is REVIVE: it clears filters as well."""
-
-
-class Offer(Part):
-    """A slice of one agent's free resources, promised to one framework."""
-
-    offer_id: Ident
-    framework_id: Ident
-    agent_id: Ident
-    cell: int
-    hostname: str = ""
-    role: str = "*"
-    resources: Resources
-    attributes: dict[str, str] = Field(default_factory=dict)
-
-
-class Usage(Part):
-    """What an agent's machine really uses, for people to see; no decision rests on it."""
-
-    cpu_percent: float = 0.0
-    mem_mb: float = 0.0
-    disk_mb: float = 0.0
-    load: float = 0.0
-
-
-class AgentTask(Part):
-    """A task in an agent's list: enough for a cell that does not know it to adopt it."""
-
-    task_id: TaskId
-    framework_id: Ident
-    role: str = "*"
-    name: str = ""
-    resources: Resources
-    state: TaskState = TaskState.RUNNING
-    started_at: float | None = None
-    offer_id: str = ""
-    labels: dict[str, str] = Field(default_factory=dict)
-
-
-class AgentList(Part):
-    """All that runs on an agent, and every outcome that no cell has acknowledged."""
-
-    applied: int = 0
-    """Number of the last command applied in the session."""
-    tasks: tuple[AgentTask, ...] = ()
-    outcomes: tuple[TaskStatus, ...] = ()
-
+# What messages are made of, for whoever speaks in them.
+__all__ = [
+    "ID_PATTERN",
+    "MAX_BODY",
+    "MAX_FLOOR",
+    "REGISTRY",
+    "AgentInfo",
+    "AgentList",
+    "AgentTask",
+    "CommandInfo",
+    "Demand",
+    "FrameworkInfo",
+    "Holdings",
+    "Ident",
+    "InverseOffer",
+    "JsonObject",
+    "M",
+    "Message",
+    "Offer",
+    "Operation",
+    "OperationStatus",
+    "Part",
+    "Prose",
+    "Reservation",
+    "Shape",
+    "Short",
+    "TaskId",
+    "TaskInfo",
+    "TaskStatus",
+    "Unavailability",
+    "Usage",
+    "Volume",
+    "VolumeMount",
+    "decode",
+    "first_problem",
+    "register",
+]
 
 # -- agent to cell (exchange updates, heartbeats) -------------------------------------------------------
 
@@ -266,6 +150,9 @@ class AgentHeartbeat(Message):
     running: int = 0
     highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
     usage: Usage = Usage()
+    slack: Resources | None = None
+    """What is lent and not used, as the agent estimates it: offered as revocable. None: it does not lend
+    any, or says the same as before."""
 
 
 # -- cell to agent (exchange commands); the sender's term travels in a header ---------------------------
@@ -285,6 +172,8 @@ class Launch(Part):
     framework_id: Ident
     role: str = "*"
     offer_id: str = ""
+    revocable: bool = False
+    """It runs on slack, and is the first to go when the machine gets tight."""
 
 
 @register
@@ -301,6 +190,15 @@ class KillTasks(Command):
 
     TYPE = "KILL_TASKS"
     task_ids: tuple[TaskId, ...]
+
+
+@register
+class SetHoldings(Command):
+    """What is reserved on the agent, and which persistent volumes it keeps: a level, never a difference. A
+    volume that is not named any more is deleted with its data."""
+
+    TYPE = "SET_HOLDINGS"
+    holdings: Holdings
 
 
 @register
@@ -376,6 +274,8 @@ class Accept(Call):
 
     TYPE = "ACCEPT"
     offer_ids: tuple[Ident, ...]
+    operations: tuple[Operation, ...] = ()
+    """Carried out in their order, before the tasks are launched."""
     tasks: tuple[TaskInfo, ...] = ()
     refuse_seconds: float | None = None
     """For the unused part; None is the default filter, 0 none, at most 365 days."""
@@ -388,6 +288,15 @@ class Decline(Call):
     TYPE = "DECLINE"
     offer_ids: tuple[Ident, ...]
     refuse_seconds: float | None = None
+
+
+@register
+class AnswerInverseOffers(Call):
+    """Accept or decline inverse offers. Idempotent; for people to see."""
+
+    TYPE = "ANSWER_INVERSE_OFFERS"
+    agent_ids: tuple[Ident, ...]
+    accept: bool
 
 
 @register
@@ -493,6 +402,25 @@ class Subscribed(Message):
 
 
 @register
+class InverseOffers(Message):
+    """Agents are wanted back for maintenance; a framework with tasks there should move them in time. Sent
+    again until it is answered. Advisory: what happens then does not depend on the answer."""
+
+    TYPE = "INVERSE_OFFERS"
+    cell: int
+    inverse_offers: tuple[InverseOffer, ...]
+
+
+@register
+class OperationsUpdated(Message):
+    """How the operations of an accept ended, those that carry an id."""
+
+    TYPE = "UPDATE_OPERATION_STATUS"
+    cell: int
+    statuses: tuple[OperationStatus, ...]
+
+
+@register
 class Update(Message):
     """Statuses of the framework's tasks. Applies only forward; terminal ones come again until
     acknowledged."""
@@ -527,6 +455,3 @@ class Ping(Message):
     """Wakes the consumer of an inbox; says nothing."""
 
     TYPE = "PING"
-
-
-JsonObject = dict[str, Any]
