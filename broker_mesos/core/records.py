@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Part, TaskStatus
+from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Holdings, Part, TaskStatus
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 
@@ -44,6 +44,7 @@ class AgentRecord(Part):
     unreachable_at: float | None = None
     listed: bool = True
     """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
+    holdings: Holdings = Holdings()
 
 
 class FrameworkState(StrEnum):
@@ -83,6 +84,8 @@ class TaskRecord(Part):
     kill_requested: bool = False
     created_at: float = 0.0
     labels: dict[str, str] = {}
+    volumes: tuple[str, ...] = ()
+    revocable: bool = False
 
 
 class Lease(NamedTuple):

@@ -1,21 +1,20 @@
-"""One allocation round of a cell: what is free, who wants it, in the policy's order, minus filters."""
+"""One allocation round of a cell: what is free, who wants it, in the policy's order, minus what stands in
+the way (``round.py``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from broker_mesos.core import addresses
-from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
+from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
-from broker_mesos.core.cell.state import Agent, CellState, OpenOffer
+from broker_mesos.core.cell.quota import escrow_wanted
+from broker_mesos.core.cell.round import Round, claimants_of, worth_offering
+from broker_mesos.core.cell.state import VOLUMES, Agent, CellState, OpenOffer
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import Offer, Offers
-from broker_mesos.core.records import FrameworkState
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.messages import Offer, Offers, Volume
+from broker_mesos.core.roles import is_within
 
-LEAST_CPUS = 10
-"""Thousandths; an agent with less than this and less than LEAST_MEM free is not offered (as in Mesos)."""
-LEAST_MEM = 32_000
 OFFERS_A_MESSAGE = 100
 
 
@@ -30,31 +29,35 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         ]
     state.changed.clear()
     state.reconsider = False
+    asked: dict[str, dict[str, int]] = {}
     claimants = claimants_of(state) if candidates else []
-    if not claimants:
-        return
-    ranking = policy.rank(claimants, standing(state))
-    made: dict[str, list[OpenOffer]] = {}
-    for agent in candidates:
-        agent.hidden_until = 0.0
-        hidden_until = float("inf")
-        for claimant in ranking.order():
-            framework = state.frameworks[claimant.framework_id]
-            until = framework.refuses_until(agent.ident, claimant.role, agent.free, now.mono)
-            if until > now.mono:
-                hidden_until = min(hidden_until, until)
-                continue
-            offer = state.add_offer(framework, agent, claimant.role, now.mono)
-            ranking.charge(claimant, offer.resources.counted())
-            made.setdefault(framework.ident, []).append(offer)
-            break
-        else:
-            agent.hidden_until = hidden_until
-    for framework_id, offers in made.items():
-        to = addresses.offers(framework_id)
-        for some in _in_messages(offers):
-            message = Offers(offers=tuple(_wire(state, each) for each in some))
-            out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
+    if claimants:
+        state.rounds += 1
+        round_ = Round(state, policy, candidates, now, claimants)
+        made: dict[str, list[OpenOffer]] = {}
+        for grant in round_.run():
+            made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
+        for agent in candidates:
+            # Whoever has had enough has not looked at all of them.
+            agent.hidden_until = 0.0 if round_.satisfied else round_.until.get(agent.ident, 0.0)
+        for framework_id, offers in made.items():
+            to = addresses.offers(framework_id)
+            for some in _in_messages(offers):
+                message = Offers(offers=tuple(_wire(state, each) for each in some))
+                out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
+        asked = round_.quota.asked
+    if state.cells > 1 and (everything or asked):
+        _settle_escrow(state, asked, out)
+
+
+def _settle_escrow(state: CellState, asked: dict[str, dict[str, int]], out: Outlet) -> None:
+    """Ask for more of the limits, or give back what is not needed: at once here, in the ledger after."""
+    for role, wanted in escrow_wanted(state, asked).items():
+        held = state.escrow.get(role, {})
+        less = {name: min(amount, held.get(name, 0)) for name, amount in wanted.items()}
+        if less != held:
+            state.escrow[role] = less
+        out.decision.escrow[role] = wanted
 
 
 def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
@@ -86,44 +89,6 @@ def _candidates(state: CellState, everything: bool) -> list[Agent]:
     return [agent for agent in agents if agent.allocatable and worth_offering(agent.free)]
 
 
-def worth_offering(free: Resources) -> bool:
-    """Whether these resources are enough for any task."""
-    return free.get("cpus") >= LEAST_CPUS or free.get("mem") >= LEAST_MEM
-
-
-def claimants_of(state: CellState) -> list[Claimant]:
-    """Everybody who may be sent offers, a claimant for each role of each framework."""
-    count = max(1, len(state.frameworks))
-    return [
-        Claimant(role, framework.ident, (framework.order + state.cell) % count)
-        for framework in state.frameworks.values()
-        if framework.wants
-        for role in framework.info.roles
-    ]
-
-
-def cluster_total(state: CellState) -> Resources:
-    """Of all registered agents of the cluster, as far as this cell has heard."""
-    return state.total + state.foreign_total
-
-
-def held_in_cluster(state: CellState) -> dict[tuple[str, str], Resources]:
-    """Offered and used per (role, framework), as far as this cell has heard."""
-    held = dict(state.foreign_held)
-    for framework in state.frameworks.values():
-        if framework.state is FrameworkState.TORN_DOWN and not framework.tasks:
-            continue
-        for role, resources in framework.held.items():
-            key = (role, framework.ident)
-            held[key] = held[key] + resources if key in held else resources
-    return held
-
-
-def standing(state: CellState) -> Standing:
-    """What the policy weighs."""
-    return Standing(cluster_total(state), held_in_cluster(state), state.weights)
-
-
 def _wire(state: CellState, offer: OpenOffer) -> Offer:
     info = offer.agent.info
     return Offer.model_construct(
@@ -135,4 +100,15 @@ def _wire(state: CellState, offer: OpenOffer) -> Offer:
         role=offer.role,
         resources=offer.resources,
         attributes=info.attributes,
+        reservations=offer.reservations,
+        volumes=tuple(each for each in offer.agent.holdings.volumes if _usable(each, offer)),
+        revocable=offer.revocable,
+        unavailability=None,
+        gang=offer.gang,
     )
+
+
+def _usable(volume: Volume, offer: OpenOffer) -> bool:
+    if volume.shared:
+        return is_within(offer.role, volume.role)
+    return volume.volume_id in offer.resources.sets.get(VOLUMES, ())

@@ -7,16 +7,17 @@ whole state is dropped, since somebody else owns the cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from broker_mesos.core.allocation.drf import Drf
+from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.core.cell import agents, frameworks, offers
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
 from broker_mesos.core.cell.state import CellState, restore
 from broker_mesos.core.cell.tasks import kill
+from broker_mesos.core.config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.core.messages import (
     AgentHeartbeat,
@@ -68,6 +69,21 @@ class GoneByHand:
     agent_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What the operators have set for the cluster, as it is now."""
+
+    config: ClusterConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowSet:
+    """The ledger's answer: what this cell holds of a role's limit now, in thousandths by name."""
+
+    role: str
+    amounts: Mapping[str, int]
+
+
 TAKEN = (
     AgentHeartbeat,
     FrameworkHeartbeat,
@@ -80,7 +96,16 @@ TAKEN = (
 )
 """The messages that a cell knows what to do with; any other one does not belong into its inbox."""
 
-Input = Message | ConsumersCounted | OffersReturned | Reconnected | KillByHand | GoneByHand
+Input = (
+    Message
+    | ConsumersCounted
+    | OffersReturned
+    | Reconnected
+    | KillByHand
+    | GoneByHand
+    | Configured
+    | EscrowSet
+)
 
 
 class Cell:
@@ -93,15 +118,22 @@ class Cell:
         limits: Limits,
         now: Instant,
         *,
-        policy: Policy | None = None,
-        weights: dict[str, float] | None = None,
+        policies: Mapping[str, Policy] = BUILT_IN,
+        weights: Mapping[str, float] | None = None,
+        config: ClusterConfig | None = None,
     ) -> None:
         self.state: CellState = restore(snapshot, cells, limits, now.mono)
-        self.state.weights = dict(weights or {})
-        self.policy: Policy = policy or Drf()
+        self.state.default_weights = dict(weights or {})
+        self.state.configure(config or ClusterConfig())
+        self._policies = policies
         self._next_number = 1 + max((entry.number for entry in snapshot.outbox), default=0)
         # Numbers must also pass those that earlier terms' receivers may have seen; the term is in the id.
         self._last_batch = now.mono
+
+    @property
+    def policy(self) -> Policy:
+        """The one that is set; the default one where this process does not have it."""
+        return self._policies.get(self.state.config.policy or DEFAULT_POLICY, BUILT_IN[DEFAULT_POLICY])
 
     @property
     def number(self) -> int:
@@ -184,5 +216,10 @@ class Cell:
                     kill(state, task, out)
             case GoneByHand():
                 agents.gone(state, each.agent_id, out, now)
+            case Configured():
+                state.configure(each.config)
+            case EscrowSet():
+                state.escrow[each.role] = dict(each.amounts)
+                state.reconsider = True
             case _:
                 raise InvalidMessage(f"{each.TYPE} is not for a cell")

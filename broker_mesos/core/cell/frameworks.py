@@ -92,6 +92,7 @@ def heed(state: CellState, framework: Framework, demand: Demand) -> None:
         framework.filters.clear()
         state.reconsider = True
     framework.demand = demand
+    framework.accepted.clear()
 
 
 def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
@@ -107,6 +108,9 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         return
     elif framework.state is FrameworkState.SUBSCRIBED:
         framework.heard = now.mono
+    if isinstance(call, Accept | Decline) and framework.sat:
+        framework.sat = 0
+        state.reconsider = True
     match call:
         case Accept():
             offers.on_accept(state, framework, call, out, now)

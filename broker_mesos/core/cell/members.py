@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from broker_mesos.core.messages import AgentInfo, Demand, FrameworkInfo, TaskStatus, Usage
+from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.cell.portions import EMPTY, overlaid, with_volumes
+from broker_mesos.core.messages import (
+    AgentInfo,
+    Demand,
+    FrameworkInfo,
+    Holdings,
+    Reservation,
+    Shape,
+    TaskStatus,
+    Usage,
+)
 from broker_mesos.core.records import AgentRecord, AgentState, FrameworkRecord, FrameworkState, TaskRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidResources
 
-EMPTY = Resources()
+Kind = tuple[Resources, str, tuple[Constraint, ...], str]
+"""What tells shapes of a demand apart: ``Shape.kind``."""
 
 
 class Agent:
@@ -28,15 +40,20 @@ class Agent:
         "heard",
         "hidden_until",
         "hinted",
+        "holdings",
         "info",
         "listed",
         "number",
         "offered",
         "offers",
         "registered_at",
+        "reservations",
         "session",
+        "slack",
+        "slack_held",
         "state",
         "tasks",
+        "total",
         "unreachable_at",
         "usage",
         "used",
@@ -51,7 +68,17 @@ class Agent:
         self.boot_id = ""
         self.registered_at = 0.0
         self.unreachable_at: float | None = None
+        self.holdings = Holdings()
+        """Dynamic reservations and persistent volumes."""
         # -- in memory only
+        self.total = info.resources
+        """Where disk has become volumes."""
+        self.reservations: tuple[Reservation, ...] = ()
+        """Static and dynamic ones, where disk has become volumes."""
+        self.slack = EMPTY
+        """What it estimates to be lent and not used."""
+        self.slack_held = EMPTY
+        """Of the slack: offered and used."""
         self.used = EMPTY
         self.crowded = False
         """Two of its tasks hold the same port, as one knows them: a store went back in time. ``used`` is
@@ -72,6 +99,7 @@ class Agent:
         """Heartbeats in a row that were behind or miscounted."""
         self.listed = True
         """False in a recovery, until its list has arrived under this term."""
+        self.keep(self.holdings)
 
     @property
     def ident(self) -> str:
@@ -83,8 +111,19 @@ class Agent:
         """Whether its free resources may be offered."""
         return self.state is AgentState.REGISTERED and self.listed and bool(self.session)
 
+    def keep(self, holdings: Holdings) -> None:
+        """What is reserved has changed, or what the agent has."""
+        self.holdings = holdings
+        self.total, self.reservations = with_volumes(
+            self.info.resources, (*self.info.reservations, *holdings.reservations), holdings.volumes
+        )
+        self.reckon()
+
     def use(self, task: Task) -> None:
         """A task of it that is in ``tasks`` begins to use its resources."""
+        if task.revocable:
+            self.slack_held += task.resources
+            return
         if not self.crowded:
             try:
                 self.used += task.resources
@@ -94,13 +133,20 @@ class Agent:
 
     def release(self, task: Task) -> None:
         """A task in a final state uses nothing any more."""
+        if task.revocable:
+            self.slack_held -= task.resources
+            return
         if not self.crowded:
             self.used -= task.resources
         self._settle()
 
     def _settle(self) -> None:
         if self.crowded:
-            running = [task.resources for task in self.tasks.values() if not task.state.terminal]
+            running = [
+                task.resources
+                for task in self.tasks.values()
+                if not task.state.terminal and not task.revocable
+            ]
             try:
                 self.used = Resources.sum(running)
                 self.crowded = False
@@ -111,7 +157,7 @@ class Agent:
     def reckon(self) -> None:
         """Recompute what is free; used when the total changes. An agent that shrank below its use has
         nothing free until enough has ended."""
-        self.free = self.info.resources.clipped_minus(self.used).clipped_minus(self.offered)
+        self.free = self.total.clipped_minus(self.used).clipped_minus(self.offered)
 
     def record(self) -> AgentRecord:
         """As it is stored."""
@@ -125,20 +171,8 @@ class Agent:
             registered_at=self.registered_at,
             unreachable_at=self.unreachable_at,
             listed=self.listed,
+            holdings=self.holdings,
         )
-
-
-def overlaid(many: list[Resources]) -> Resources:
-    """All added up, where ranges and sets may share members; of a name that is used as different kinds,
-    the first kind counts."""
-    whole = EMPTY
-    for one in many:
-        scalars = [Resources.scalars_of({name: amount}) for name, amount in one.scalars.items()]
-        rest = one.clipped_minus(Resources.sum(scalars)).clipped_minus(whole)
-        for part in (*scalars, rest):
-            with contextlib.suppress(InvalidResources):
-                whole += part
-    return whole
 
 
 class Filter(NamedTuple):
@@ -160,6 +194,7 @@ class Framework:
     """A framework as this cell knows it."""
 
     __slots__ = (
+        "accepted",
         "asked",
         "completed",
         "demand",
@@ -172,7 +207,9 @@ class Framework:
         "offered",
         "offers",
         "order",
+        "promised",
         "registered_at",
+        "sat",
         "state",
         "tasks",
         "torn_down_at",
@@ -190,6 +227,12 @@ class Framework:
         self.order = order
         """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
         self.demand = Demand(version=-1)
+        self.accepted: Counter[Kind] = Counter()
+        """Tasks launched since the demand's version was heard, by kind of shape."""
+        self.promised: Counter[Kind] = Counter()
+        """Tasks that open offers are meant for, by kind of shape."""
+        self.sat = 0
+        """Rounds of offers in a row that it let time out."""
         self.heard: float | None = None
         self.muted = False
         """Its offers' queue has no consumer; the next heartbeat ends that."""
@@ -214,6 +257,18 @@ class Framework:
     def wants(self) -> bool:
         """Whether it may be sent offers."""
         return self.state is FrameworkState.SUBSCRIBED and self.demand.wanted and not self.muted
+
+    def wants_in(self, role: str) -> bool:
+        """Whether it may be sent offers under one of its roles."""
+        if role in self.demand.suppressed:
+            return False
+        shapes = self.demand.shapes
+        return shapes is None or any(each.role == role and self.missing(each) for each in shapes)
+
+    def missing(self, shape: Shape) -> int:
+        """How many tasks of a shape of its demand are not offered anything yet."""
+        kind = shape.kind
+        return max(0, shape.count - self.accepted[kind] - self.promised[kind])
 
     def refuses_until(self, agent_id: str, role: str, resources: Resources, now: float) -> float:
         """Until when a filter hides this offer, at least; 0 if none does. Forgets what has run out."""
@@ -255,10 +310,12 @@ class Task:
         "number",
         "offer_id",
         "resources",
+        "revocable",
         "role",
         "state",
         "status",
         "task_id",
+        "volumes",
     )
 
     def __init__(self, record: TaskRecord) -> None:
@@ -275,6 +332,8 @@ class Task:
         self.kill_requested = record.kill_requested
         self.created_at = record.created_at
         self.labels = record.labels
+        self.volumes = record.volumes
+        self.revocable = record.revocable
         # -- in memory only
         self.number: int | None = None
         """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
@@ -296,13 +355,26 @@ class Task:
             kill_requested=self.kill_requested,
             created_at=self.created_at,
             labels=self.labels,
+            volumes=self.volumes,
+            revocable=self.revocable,
         )
 
 
 class OpenOffer:
     """An offer that nobody has answered yet."""
 
-    __slots__ = ("agent", "created_at", "framework", "offer_id", "resources", "role")
+    __slots__ = (
+        "agent",
+        "created_at",
+        "framework",
+        "gang",
+        "kinds",
+        "offer_id",
+        "reservations",
+        "resources",
+        "revocable",
+        "role",
+    )
 
     def __init__(
         self,
@@ -312,6 +384,11 @@ class OpenOffer:
         role: str,
         resources: Resources,
         created_at: float,
+        *,
+        kinds: Mapping[Kind, int],
+        reservations: tuple[Reservation, ...] = (),
+        revocable: bool = False,
+        gang: str = "",
     ) -> None:
         self.offer_id = offer_id
         self.framework = framework
@@ -319,3 +396,8 @@ class OpenOffer:
         self.role = role
         self.resources = resources
         self.created_at = created_at
+        self.kinds = kinds
+        """How many tasks of which shapes it is meant for; empty where no demand was stated."""
+        self.reservations = reservations
+        self.revocable = revocable
+        self.gang = gang

@@ -35,6 +35,7 @@ def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
     ended: dict[str, list[str]] = {}
     for offer in ending:
         state.end_offer(offer)
+        state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
         ended.setdefault(offer.framework.ident, []).append(offer.offer_id)
     for framework_id, ids in ended.items():
         rescind = Rescind(offer_ids=tuple(ids))
@@ -42,14 +43,15 @@ def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
 
 
 def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet, now: Instant) -> None:
-    """Turn offers into tasks. All of the offers must be open, this framework's, and of one agent."""
+    """Turn offers into tasks. All of the offers must be open, this framework's, of one agent,
+    and in one role."""
     opened = [
         offer
         for offer_id in dict.fromkeys(call.offer_ids)
         if (offer := state.offers.get(offer_id)) is not None and offer.framework is framework
     ]
     whole = len(opened) == len(set(call.offer_ids)) and bool(opened)
-    if not whole or len({offer.agent.ident for offer in opened}) != 1:
+    if not whole or len({(offer.agent.ident, offer.role, offer.revocable) for offer in opened}) != 1:
         for offer in opened:
             state.end_offer(offer)
         _drop(state, framework, call, opened, out, now)
@@ -58,8 +60,16 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     left = Resources.sum(offer.resources for offer in opened)
     for offer in opened:
         state.end_offer(offer)
+    launched = 0
+    revocable = opened[0].revocable
     for info in call.tasks:
-        launch = Launch(task=info, framework_id=framework.ident, role=role, offer_id=opened[0].offer_id)
+        launch = Launch(
+            task=info,
+            framework_id=framework.ident,
+            role=role,
+            offer_id=opened[0].offer_id,
+            revocable=revocable,
+        )
         encoded = launch.encode()
         problem = _problem(state, info, left, len(encoded))
         if problem:
@@ -92,12 +102,27 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
                 kill_requested=False,
                 created_at=now.wall,
                 labels=info.labels,
+                volumes=tuple(each.volume_id for each in info.volumes),
+                revocable=revocable,
             )
         )
         state.add_task(task)
         out.touch(Kind.TASKS, task.task_id)
         out.launch(agent, task.task_id, wire)
+        launched += 1
+    _account(state, framework, opened, launched)
     _refuse(state, framework, agent.ident, role, left, call.refuse_seconds, now)
+
+
+def _account(state: CellState, framework: Framework, opened: Sequence[OpenOffer], launched: int) -> None:
+    """Of a stated demand, that much is met; what the offers were meant for beyond it is wanted still."""
+    for offer in opened:
+        for kind, count in offer.kinds.items():
+            used = min(count, launched)
+            launched -= used
+            framework.accepted[kind] += used
+            if used < count:
+                state.reconsider = True
 
 
 def _problem(state: CellState, info: TaskInfo, left: Resources, size: int) -> str:
@@ -157,6 +182,7 @@ def on_decline(state: CellState, framework: Framework, call: Decline, now: Insta
         if offer is not None and offer.framework is framework:
             resources, agent_id = offer.resources, offer.agent.ident
             state.end_offer(offer)
+            state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
             _refuse(state, framework, agent_id, offer.role, resources, call.refuse_seconds, now)
 
 
@@ -244,6 +270,8 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
         if waited >= limits.consumer_check and now.mono - framework.asked >= max(1.0, limits.consumer_check):
             framework.asked = now.mono
             out.decision.count_consumers.append(framework.ident)
+    for framework in {offer.framework.ident: offer.framework for offer in overdue}.values():
+        framework.sat += 1
     for offer in overdue:
         # A framework that let it lie does not get the same again at once.
         _refuse(state, offer.framework, offer.agent.ident, offer.role, offer.resources, None, now)

@@ -50,6 +50,8 @@ class Decision:
     """Frameworks whose offers' queue is to be looked at; the answer is an input."""
     delete_queues: list[str] = field(default_factory=list)
     """Frameworks whose queues are to be deleted."""
+    escrow: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of each limit, thousandths that the cell wants to hold from now on; the ledger's answer is an input."""
     reclaim: int | None = None
     """The lease must be claimed again, with at least this term."""
 

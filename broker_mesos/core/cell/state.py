@@ -7,19 +7,24 @@ the owner's memory and end with its term.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.cell.members import (
-    EMPTY,
     Agent,
     Filter,
     Framework,
     OpenOffer,
     Resend,
     Task,
-    overlaid,
 )
+from broker_mesos.core.cell.members import (
+    Kind as ShapeKind,
+)
+from broker_mesos.core.cell.portions import EMPTY, VOLUMES, overlaid, reserved_in
+from broker_mesos.core.config import ClusterConfig
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import AgentInfo, FrameworkInfo
 from broker_mesos.core.records import (
@@ -35,6 +40,18 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 
 
+class Grant(NamedTuple):
+    """What a round of allocation gives away: it becomes an offer. ``kinds``: see OpenOffer."""
+
+    framework: Framework
+    agent: Agent
+    role: str
+    resources: Resources
+    kinds: Mapping[ShapeKind, int] = MappingProxyType({})
+    revocable: bool = False
+    gang: str = ""
+
+
 class CellState:
     """All of it, and the only place where resources change hands."""
 
@@ -43,7 +60,14 @@ class CellState:
         self.cells = cells
         self.term = term
         self.limits = limits
+        self.default_weights: dict[str, float] = {}
+        """Those that this master was started with; ``config`` comes before them."""
+        self.config = ClusterConfig()
         self.weights: dict[str, float] = {}
+        self.exclude: frozenset[str] = frozenset({VOLUMES})
+        self.escrow: dict[str, dict[str, int]] = {}
+        """Of each role's limit the part that this cell may give away, in thousandths by name. With one cell
+        it is the limit."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
         self.tasks: dict[str, Task] = {}
@@ -61,6 +85,7 @@ class CellState:
         self.reconsider = True
         """Look at all agents in the next allocation."""
         self.rotation = 0
+        self.rounds = 0
         self.unlisted = False
         """Whether an agent's list may be missing."""
         self.unsure_until = 0.0
@@ -71,6 +96,14 @@ class CellState:
         self.hinted: dict[str, float] = {}
         """When agents without a session were last asked to register."""
         self._minted = 0
+
+    def configure(self, config: ClusterConfig) -> None:
+        """Heed what the operators have set."""
+        if config.version >= self.config.version:
+            self.config = config
+            self.weights = config.weights(self.default_weights)
+            self.exclude = frozenset({VOLUMES, *config.exclude})
+            self.reconsider = True
 
     # -- where things are -------------------------------------------------------------------------------
 
@@ -95,9 +128,9 @@ class CellState:
             self.total -= agent.info.resources.counted()
         agent.info = info
         agent.state = state
+        agent.keep(agent.holdings)
         if state is AgentState.REGISTERED:
             self.total += info.resources.counted()
-        agent.reckon()
         self.changed[agent.ident] = None
 
     def remove_agent(self, agent: Agent) -> None:
@@ -178,14 +211,30 @@ class CellState:
             framework.unacknowledged.pop(task.task_id, None)
             framework.completed.append(task)
 
-    def add_offer(self, framework: Framework, agent: Agent, role: str, now: float) -> OpenOffer:
-        """Promise all that is free on an agent."""
-        offer = OpenOffer(self.mint("o"), framework, agent, role, agent.free, now)
+    def add_offer(self, grant: Grant, now: float) -> OpenOffer:
+        """Promise what a round of allocation has granted."""
+        framework, agent, role = grant.framework, grant.agent, grant.role
+        offer = OpenOffer(
+            self.mint("o"),
+            framework,
+            agent,
+            role,
+            grant.resources,
+            now,
+            kinds=grant.kinds,
+            reservations=() if grant.revocable else reserved_in(agent, role, grant.resources),
+            revocable=grant.revocable,
+            gang=grant.gang,
+        )
         self.offers[offer.offer_id] = offer
         agent.offers[offer.offer_id] = offer
         framework.offers[offer.offer_id] = offer
-        agent.offered += offer.resources
-        agent.free = EMPTY
+        if offer.revocable:
+            agent.slack_held += offer.resources
+        else:
+            agent.offered += offer.resources
+            agent.reckon()
+        framework.promised.update(offer.kinds)
         framework.offered += offer.resources.counted()
         self._hold(framework, role, offer.resources)
         return offer
@@ -196,8 +245,12 @@ class CellState:
         agent, framework = offer.agent, offer.framework
         del agent.offers[offer.offer_id]
         del framework.offers[offer.offer_id]
-        agent.offered -= offer.resources
-        agent.reckon()
+        if offer.revocable:
+            agent.slack_held -= offer.resources
+        else:
+            agent.offered -= offer.resources
+            agent.reckon()
+        framework.promised.subtract(offer.kinds)
         framework.offered -= offer.resources.counted()
         self._release(framework, offer.role, offer.resources)
         self.changed[agent.ident] = None
@@ -213,16 +266,16 @@ class CellState:
     def breaches(self) -> Iterator[str]:
         """What contradicts the invariants, in words; nothing, one hopes."""
         for agent in self.agents.values():
-            running = [t.resources for t in agent.tasks.values() if not t.state.terminal]
+            running = [t.resources for t in agent.tasks.values() if not t.state.terminal and not t.revocable]
             used = overlaid(running) if agent.crowded else Resources.sum(running)
-            offered = Resources.sum(o.resources for o in agent.offers.values())
+            offered = Resources.sum(o.resources for o in agent.offers.values() if not o.revocable)
             if used != agent.used:
                 yield f"{agent.ident}: used {agent.used}, its tasks sum up to {used}"
             if offered != agent.offered:
                 yield f"{agent.ident}: offered {agent.offered}, its offers sum up to {offered}"
             # An agent that shrank may use more than it has; nothing that is short may be promised then.
-            if not agent.info.resources.clipped_minus(used).contains(offered):
-                yield f"I1: {agent.ident} has {agent.info.resources}, promised {offered}, used {used}"
+            if not agent.total.clipped_minus(used).contains(offered):
+                yield f"I1: {agent.ident} has {agent.total}, promised {offered}, used {used}"
             if agent.offers and not agent.allocatable:
                 yield f"I6: {agent.ident} is {agent.state} and has open offers"
         for framework in self.frameworks.values():
@@ -256,6 +309,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.registered_at = stored.registered_at
         agent.unreachable_at = stored.unreachable_at
         agent.listed = stored.listed and not snapshot.recovering
+        agent.keep(stored.holdings)
         state.unlisted = state.unlisted or not agent.listed
         state.add_agent(agent)
     known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
@@ -278,10 +332,12 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
 
 __all__ = [
     "EMPTY",
+    "VOLUMES",
     "Agent",
     "CellState",
     "Filter",
     "Framework",
+    "Grant",
     "Kind",
     "OpenOffer",
     "Resend",

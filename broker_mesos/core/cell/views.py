@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain, islice
 
-from broker_mesos.core.cell.allocate import cluster_total, held_in_cluster
+from broker_mesos.core.cell.round import cluster_total, held_in_cluster
 from broker_mesos.core.cell.state import EMPTY, CellState, Task
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.operator import (
@@ -53,7 +53,7 @@ def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentV
             cell=state.cell,
             hostname=info.hostname,
             state=agent.state,
-            total=info.resources,
+            total=agent.total,
             offered=agent.offered,
             used=agent.used,
             attributes=info.attributes,
@@ -84,7 +84,7 @@ def _frameworks(state: CellState, request: GetCell) -> Iterator[FrameworkView]:
             offered=framework.offered,
             tasks=sum(1 for task in framework.tasks.values() if not task.state.terminal),
             offers=len(framework.offers),
-            dominant_share=mine.dominant_share(total),
+            dominant_share=mine.dominant_share(total, state.exclude),
             registered_at=framework.registered_at,
         )
 
@@ -160,5 +160,5 @@ def _roles(state: CellState) -> Iterator[RoleView]:
             frameworks=members[role],
             allocated=Resources.sum(mine[role]) - promised,
             offered=promised,
-            dominant_share=Resources.sum(everywhere[role]).dominant_share(total),
+            dominant_share=Resources.sum(everywhere[role]).dominant_share(total, state.exclude),
         )

@@ -1,0 +1,337 @@
+"""One round of allocation, thought through before anything of it is done.
+
+A round goes by claimants: whoever the policy says is next takes something, is charged for it, and the policy
+is asked again, until nobody can be given anything more. Who stated what for is given what fits, best fit
+first, a few tasks at a time; who did not is given all that is free on the next agent. Every reason why an
+agent is not given to somebody is a ``Hindrance``: the same ones, from the same place, explain why something
+waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.members import Agent, Framework, Kind
+from broker_mesos.core.cell.portions import EMPTY, kept_from
+from broker_mesos.core.cell.quota import Quota
+from broker_mesos.core.cell.state import CellState, Grant
+from broker_mesos.core.infos import GPU_RESOURCES, Shape
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.records import FrameworkState
+from broker_mesos.core.resources import Resources
+
+LEAST_CPUS = 10
+"""Thousandths; an agent with less than this and less than LEAST_MEM free is not offered (as in Mesos)."""
+LEAST_MEM = 32_000
+NEVER = float("inf")
+PARTS = 8
+"""Where several compete, one of them is given at most this part of the tasks that fit an agent at a time."""
+
+What = Literal[
+    "constraint", "filter", "gpus", "minimum", "offered", "quota", "reserved", "resources", "sits", "unwanted"
+]
+
+
+class Hindrance(NamedTuple):
+    """Why an agent is not given to a claimant. ``until``: monotonic time before which time, or what happens
+    elsewhere, does not overcome it."""
+
+    what: What
+    message: str
+    until: float = NEVER
+
+
+class Round:
+    """The books of one round. It changes nothing but its own."""
+
+    def __init__(
+        self,
+        state: CellState,
+        policy: Policy,
+        agents: Sequence[Agent],
+        now: Instant,
+        claimants: list[Claimant],
+    ) -> None:
+        self.state = state
+        self.now = now
+        self.agents = agents
+        self.claimants = claimants
+        total, held = cluster_total(state), held_in_cluster(state)
+        self.standing = Standing(total, held, state.weights, state.exclude, state.rounds)
+        self.ranking = policy.rank(claimants, self.standing)
+        self.quota = Quota(state, held, total)
+        self.free: dict[str, Resources] = {}
+        """What is left of agents that something was given from."""
+        self._given: dict[str, dict[str, Resources]] = {}
+        self._open: Counter[str] = Counter()
+        """Agents given to frameworks that are held short."""
+        self._met: dict[str, Counter[Kind]] = {}
+        self._grants: dict[tuple[str, str, str, str], Grant] = {}
+        self._next = list(range(len(agents) + 1))
+        """From each place in ``agents`` on, a step towards the first one with something left."""
+        self._at: dict[tuple[Claimant, Kind | None], int] = {}
+        self._sorted: dict[tuple[Kind, str], list[int]] = {}
+        self.until: dict[str, float] = {}
+        """Before when time alone makes no difference to an agent that was looked at, for anybody."""
+        self.satisfied = False
+        """Whether somebody stopped because it had enough: it has not looked at every agent."""
+
+    # -- the round --------------------------------------------------------------------------------------
+
+    def run(self) -> list[Grant]:
+        """Give away what can be given."""
+        waiting = dict.fromkeys(self.claimants)
+        while waiting:
+            for claimant in self._order():
+                if claimant not in waiting:
+                    continue
+                if self._serve(claimant, alone=len(waiting) == 1):
+                    break
+                del waiting[claimant]
+            else:
+                break
+        return list(self._grants.values())
+
+    def _order(self) -> Iterator[Claimant]:
+        if not self.quota.any:
+            yield from self.ranking.order()
+            return
+        late = []
+        for claimant in self.ranking.order():
+            if self.quota.short(claimant.role):
+                yield claimant
+            else:
+                late.append(claimant)
+        yield from late
+
+    def _serve(self, claimant: Claimant, *, alone: bool) -> bool:
+        framework = self.state.frameworks[claimant.framework_id]
+        shapes = framework.demand.shapes
+        if shapes is None:
+            return self._serve_anything(claimant, framework)
+        return any(
+            self._serve_shape(claimant, framework, shape, alone)
+            for shape in shapes
+            if shape.role == claimant.role and not shape.gang
+        )
+
+    def _serve_anything(self, claimant: Claimant, framework: Framework) -> bool:
+        at = self._find(self._at.get((claimant, None), 0))
+        while at < len(self.agents):
+            agent = self.agents[at]
+            found = self.judge(framework, claimant.role, agent)
+            if isinstance(found, Hindrance):
+                self._remember(agent, found)
+                at = self._find(at + 1)
+                continue
+            self._at[claimant, None] = at
+            self._give(claimant, framework, at, found)
+            return True
+        self._at[claimant, None] = at
+        return False
+
+    def _serve_shape(self, claimant: Claimant, framework: Framework, shape: Shape, alone: bool) -> bool:
+        kind = shape.kind
+        wanted = framework.missing(shape) - self._met.get(framework.ident, Counter())[kind]
+        if wanted <= 0:
+            self.satisfied = True
+            return False
+        places = self._places(kind, framework)
+        at = self._at.get((claimant, kind), 0)
+        while at < len(places):
+            agent = self.agents[places[at]]
+            found = self.judge(framework, claimant.role, agent, shape, wanted)
+            if isinstance(found, Hindrance):
+                self._remember(agent, found)
+                at += 1
+                continue
+            most = fits(shape.resources, found)
+            count = min(wanted, most if alone else max(1, most // PARTS))
+            self._at[claimant, kind] = at
+            self._give(claimant, framework, places[at], times(shape.resources, count), kind, count)
+            return True
+        self._at[claimant, kind] = at
+        return False
+
+    def _places(self, kind: Kind, framework: Framework) -> list[int]:
+        """Agents in the order of fit for a kind of task: the fullest first, or the emptiest."""
+        packing = framework.info.packing
+        places = self._sorted.get((kind, packing))
+        if places is None:
+            sign = 1 if packing == "binpack" else -1
+            scored = []
+            for at, agent in enumerate(self.agents):
+                free = self.free.get(agent.ident, agent.free)
+                if free and all(free.get(name) >= amount for name, amount in kind[0].scalars.items()):
+                    scored.append((sign * free.dominant_share(self.standing.total), at))
+                else:
+                    found = Hindrance("resources", "")
+                    self._remember(agent, found)
+            places = self._sorted[kind, packing] = [at for _, at in sorted(scored)]
+        return places
+
+    def _give(
+        self,
+        claimant: Claimant,
+        framework: Framework,
+        at: int,
+        resources: Resources,
+        kind: Kind | None = None,
+        count: int = 0,
+    ) -> None:
+        agent, role = self.agents[at], claimant.role
+        left = self.free.get(agent.ident, agent.free) - resources
+        self.free[agent.ident] = left
+        if not worth_offering(left):
+            self._next[at] = at + 1
+        given = self._given.setdefault(agent.ident, {})
+        given[role] = given.get(role, EMPTY) + resources
+        if framework.sat:
+            self._open[framework.ident] += 1
+        counted = resources.counted()
+        self.ranking.charge(claimant, counted)
+        self.quota.take(role, counted)
+        key = (framework.ident, agent.ident, role, "")
+        before = self._grants.get(key)
+        kinds: Counter[Kind] = Counter()
+        if before is not None:
+            resources += before.resources
+            kinds.update(before.kinds)
+        if kind is not None:
+            kinds[kind] += count
+            self._met.setdefault(framework.ident, Counter())[kind] += count
+        self._grants[key] = Grant(framework, agent, role, resources, kinds)
+
+    def _find(self, at: int) -> int:
+        following = self._next
+        while following[at] != at:
+            following[at] = following[following[at]]
+            at = following[at]
+        return at
+
+    def _remember(self, agent: Agent, found: Hindrance) -> None:
+        self.until[agent.ident] = min(found.until, self.until.get(agent.ident, NEVER))
+
+    # -- what stands in the way -------------------------------------------------------------------------
+
+    def judge(
+        self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
+    ) -> Resources | Hindrance:
+        """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
+        why nothing."""
+        info = agent.info
+        if shape is not None:
+            for constraint in shape.constraints:
+                if not constraint.matches(info.attributes, info.hostname):
+                    return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
+        groups = framework.info.offer_constraints.get(role)
+        if groups and not any(
+            all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
+        ):
+            why = groups[0][0].explain(info.attributes, info.hostname) if groups[0] else ""
+            return Hindrance("constraint", f"the framework's offer constraints: {why}")
+        if agent.total.get("gpus") and GPU_RESOURCES not in framework.info.capabilities:
+            return Hindrance("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
+        free = whole = self.free.get(agent.ident, agent.free)
+        if agent.reservations:
+            free = whole.clipped_minus(kept_from(agent, role, self._given.get(agent.ident, {})))
+        need = shape.resources if shape is not None else None
+        if not _enough(free, need):
+            return self._short(agent, free, whole, need)
+        if framework.sat and len(framework.offers) + self._open[framework.ident] >= 1:
+            message = "the framework let its last offers time out: it is sent one at a time"
+            return Hindrance("sits", message, 0.0)
+        if self.quota.any:
+            allowed = self.quota.allows(role, need if need is not None else free)
+            if need is not None and allowed != need:
+                return Hindrance("quota", self.quota.why(role, need), 0.0)
+            if need is None:
+                if not worth_offering(allowed):
+                    return Hindrance("quota", self.quota.why(role, free), 0.0)
+                free = allowed
+            else:
+                free = self.quota.allows(role, free)
+        least = framework.info.offer_filters.get(role)
+        if least and need is None and not any(free.contains(each) for each in least):
+            return Hindrance("minimum", f"{free} is less than the smallest offer that the framework takes")
+        offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
+        until = framework.refuses_until(agent.ident, role, offered, self.now.mono)
+        if until > self.now.mono:
+            return Hindrance(
+                "filter", f"the framework refused it, for another {until - self.now.mono:.1f} s", until
+            )
+        return free
+
+    def _short(self, agent: Agent, free: Resources, whole: Resources, need: Resources | None) -> Hindrance:
+        if need is None:
+            if free != whole and worth_offering(whole):
+                return Hindrance("reserved", f"what is free is reserved: {whole.clipped_minus(free)}")
+            return Hindrance("resources", "nothing of it is free")
+        missing = free.missing(need)
+        if whole.contains(need):
+            return Hindrance("reserved", f"{missing} is reserved for other roles")
+        left = self.free.get(agent.ident, agent.free)
+        with_offers = left + agent.offered
+        if with_offers.contains(need) and agent.offered:
+            whose = ", ".join(sorted({offer.framework.ident for offer in agent.offers.values()}))
+            return Hindrance("offered", f"short of {missing}, which is offered to {whose} just now")
+        if agent.total.contains(need):
+            return Hindrance("resources", f"short of {missing}: in use")
+        return Hindrance(
+            "resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing"
+        )
+
+
+def _enough(free: Resources, need: Resources | None) -> bool:
+    return worth_offering(free) if need is None else bool(free) and free.contains(need)
+
+
+def worth_offering(free: Resources) -> bool:
+    """Whether these resources are enough for any task."""
+    return free.get("cpus") >= LEAST_CPUS or free.get("mem") >= LEAST_MEM
+
+
+def fits(need: Resources, free: Resources) -> int:
+    """How many tasks of that need fit. Ranges and sets name their members: of those one task at most."""
+    if need.ranges or need.sets:
+        return 1 if free.contains(need) else 0
+    return min((free.get(name) // amount for name, amount in need.scalars.items()), default=0)
+
+
+def times(need: Resources, count: int) -> Resources:
+    """So many times that need (of ranges and sets once)."""
+    if count == 1:
+        return need
+    return Resources.scalars_of({name: amount * count for name, amount in need.scalars.items()})
+
+
+def claimants_of(state: CellState) -> list[Claimant]:
+    """Everybody who may be sent offers, a claimant for each role of each framework."""
+    count = max(1, len(state.frameworks))
+    return [
+        Claimant(role, framework.ident, (framework.order + state.cell) % count)
+        for framework in state.frameworks.values()
+        if framework.wants
+        for role in framework.info.roles
+        if framework.wants_in(role)
+    ]
+
+
+def cluster_total(state: CellState) -> Resources:
+    """Of all registered agents of the cluster, as far as this cell has heard."""
+    return state.total + state.foreign_total
+
+
+def held_in_cluster(state: CellState) -> dict[tuple[str, str], Resources]:
+    """Offered and used per (role, framework), as far as this cell has heard."""
+    held = dict(state.foreign_held)
+    for framework in state.frameworks.values():
+        if framework.state is FrameworkState.TORN_DOWN and not framework.tasks:
+            continue
+        for role, resources in framework.held.items():
+            key = (role, framework.ident)
+            held[key] = held[key] + resources if key in held else resources
+    return held
