@@ -3,19 +3,27 @@ framework with the lowest one.
 
 Ghodsi, Zaharia, Hindman, Konwinski, Shenker, Stoica: Dominant Resource Fairness: Fair Allocation of
 Multiple Resource Types (NSDI 2011). As in Mesos, shares count what is offered as well as what is used, and
-resources are divided a machine at a time.
+resources are divided a machine at a time. Roles are a tree, divided level by level: a node's share is of
+all that its subtree holds, over the node's own weight. Frameworks directly in ``eng`` compete with
+``eng/db`` as one virtual leaf ``eng/.`` of weight 1.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 
 from broker_mesos.core.allocation.policy import Claimant, Standing
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.roles import lineage
 
 EMPTY = Resources()
 Keyed = tuple[float, int, Claimant]
+"""(dominant share, tie, who)."""
+KeyedNode = tuple[float, int, str]
+"""(weighted dominant share, tie of the first claimant in it, name)."""
+VIRTUAL = "/."
+"""Added to a role's name for its virtual leaf; no role is called so."""
 
 
 class Drf:
@@ -30,46 +38,128 @@ class Drf:
         return False
 
 
+class Node:
+    """A role with claimants in or below it: it has children, or it is a leaf and has members.
+
+    Nodes know each other by name: rounds are many, and cycles would leave them to the garbage collector.
+    """
+
+    __slots__ = ("children", "held", "key", "members", "weight")
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.held = EMPTY
+        """By all in the subtree."""
+        self.children: list[KeyedNode] = []
+        self.members: list[Keyed] = []
+        self.key: KeyedNode
+        """Where it stands among its parent's children."""
+
+
 class DrfRanking:
-    """Roles sorted by share, and each role's frameworks sorted by share; a charge moves one of each."""
+    """A tree of roles whose siblings are sorted by share; a charge moves those on one path."""
 
     def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
         held = standing.held
-        self._total = total = standing.total
-        self._weights = standing.weights
+        self._total = total = _without(standing.total, standing.exclude)
         self._held = {
             claimant: held.get((claimant.role, claimant.framework_id), EMPTY) for claimant in claimants
         }
-        self._members: dict[str, list[Keyed]] = {}
-        for claimant in claimants:
-            share = self._held[claimant].dominant_share(total)
-            self._members.setdefault(claimant.role, []).append((share, claimant.tie, claimant))
-        # What a role holds counts in full, also through frameworks that want nothing now.
+        members: dict[str, list[Keyed]] = {}
+        for claimant, resources in self._held.items():
+            share = resources.dominant_share(total)
+            members.setdefault(claimant.role, []).append((share, claimant.tie, claimant))
+        self._root = Node(1.0)
+        self._nodes: dict[str, Node] = {}
+        inner = {name for role in members for name in lineage(role)[1:]}
+        self._leaves = {role: role + VIRTUAL if role in inner else role for role in members}
+        self._count(held, standing.weights, inner)
+        self._sort(members, inner)
+
+    def _count(
+        self, held: Mapping[tuple[str, str], Resources], weights: Mapping[str, float], inner: set[str]
+    ) -> None:
+        """Make all nodes. What a role holds counts in full, also through frameworks that want nothing now."""
+        nodes = self._nodes
+        for name in (*inner, *self._leaves.values()):
+            nodes[name] = Node(weights.get(name, 1.0))
         of_roles: dict[str, list[Resources]] = {}
         for (role, _), resources in held.items():
             of_roles.setdefault(role, []).append(resources)
-        self._role_held = {role: Resources.sum(of_roles.get(role, ())) for role in self._members}
-        for members in self._members.values():
-            members.sort()
-        self._roles = sorted(self._role_key(role) for role in self._members)
+        for role, many in of_roles.items():
+            sum_of_role = Resources.sum(many)
+            for name in self._path(role):
+                if (node := nodes.get(name)) is not None:
+                    node.held += sum_of_role
 
-    def _role_key(self, role: str) -> tuple[float, int, str]:
-        share = self._role_held[role].dominant_share(self._total) / self._weights.get(role, 1.0)
-        return share, self._members[role][0][1], role
+    def _path(self, role: str) -> tuple[str, ...]:
+        """The names of the nodes in which a charge to the role counts, from its leaf upwards."""
+        path = lineage(role)
+        leaf = self._leaves.get(role, role)
+        return path if leaf == role else (leaf, *path)
+
+    def _sort(self, members: Mapping[str, list[Keyed]], inner: set[str]) -> None:
+        for role, name in self._leaves.items():
+            node = self._nodes[name]
+            node.members = members[role]
+            node.members.sort()
+            self._place(name, node, role if name != role else _parent(role))
+        # Children before their parents, whose tie is that of the first child.
+        for name in sorted(inner, key=len, reverse=True):
+            node = self._nodes[name]
+            node.children.sort()
+            self._place(name, node, _parent(name))
+        self._root.children.sort()
+
+    def _place(self, name: str, node: Node, parent: str) -> None:
+        self._rekey(name, node)
+        (self._nodes[parent] if parent else self._root).children.append(node.key)
+
+    def _rekey(self, name: str, node: Node) -> None:
+        """After what it holds, or who is first in it, has changed."""
+        tie = node.members[0][1] if node.members else node.children[0][1]
+        node.key = (node.held.dominant_share(self._total) / node.weight, tie, name)
 
     def order(self) -> Iterable[Claimant]:
-        """Lowest share first."""
-        for _, _, role in self._roles:
-            for _, _, claimant in self._members[role]:
-                yield claimant
+        """Lowest share first, at every level of the tree."""
+        nodes = self._nodes
+        levels = [iter(self._root.children)]
+        while levels:
+            for _, _, name in levels[-1]:
+                node = nodes[name]
+                if node.children:
+                    levels.append(iter(node.children))
+                    break
+                for _, _, claimant in node.members:
+                    yield claimant
+            else:
+                levels.pop()
 
     def charge(self, claimant: Claimant, resources: Resources) -> None:
-        """Move the claimant and its role to where their grown shares put them."""
-        role = claimant.role
-        members = self._members[role]
-        self._roles.remove(self._role_key(role))
-        members.remove((self._held[claimant].dominant_share(self._total), claimant.tie, claimant))
-        self._held[claimant] += resources
-        self._role_held[role] += resources
-        insort(members, (self._held[claimant].dominant_share(self._total), claimant.tie, claimant))
-        insort(self._roles, self._role_key(role))
+        """Move the claimant and its roles to where their grown shares put them."""
+        total = self._total
+        before = self._held[claimant]
+        self._held[claimant] = after = before + resources
+        path = self._path(claimant.role)
+        nodes = [self._nodes[name] for name in path]
+        members = nodes[0].members
+        del members[bisect_left(members, (before.dominant_share(total), claimant.tie, claimant))]
+        insort(members, (after.dominant_share(total), claimant.tie, claimant))
+        for name, node, parent in zip(path, nodes, (*nodes[1:], self._root), strict=True):
+            siblings = parent.children
+            del siblings[bisect_left(siblings, node.key)]
+            node.held += resources
+            self._rekey(name, node)
+            insort(siblings, node.key)
+
+
+def _parent(role: str) -> str:
+    """The nearest ancestor; empty for a role of the first level."""
+    return role.rpartition("/")[0]
+
+
+def _without(total: Resources, exclude: frozenset[str]) -> Resources:
+    """The total in which shares are measured: what it does not name counts in none."""
+    if not exclude:
+        return total
+    return Resources.scalars_of({name: some for name, some in total.scalars.items() if name not in exclude})
