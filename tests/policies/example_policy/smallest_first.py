@@ -1,0 +1,41 @@
+"""A policy as somebody else would write it: whoever holds the least memory is served first, roles or not.
+
+Its ``entry_points.txt`` stands beside it, as an installer writes it from ``pyproject.toml``::
+
+    [project.entry-points."broker_mesos.policies"]
+    smallest-first = "smallest_first:SMALLEST_FIRST"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from broker_mesos.core.allocation.policy import Claimant, Standing
+from broker_mesos.core.resources import Resources
+
+
+class SmallestFirst:
+    """Made once; all that belongs to a round is in its ranking."""
+
+    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> SmallestRanking:
+        return SmallestRanking(claimants, standing)
+
+    def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
+        return False
+
+
+class SmallestRanking:
+    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
+        self._memory = dict.fromkeys(claimants, 0)
+        for claimant in claimants:
+            held = standing.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
+            self._memory[claimant] = held.get("mem")
+
+    def order(self) -> Iterable[Claimant]:
+        return sorted(self._memory, key=lambda claimant: (self._memory[claimant], claimant.tie))
+
+    def charge(self, claimant: Claimant, resources: Resources) -> None:
+        self._memory[claimant] += resources.get("mem")
+
+
+SMALLEST_FIRST = SmallestFirst()
