@@ -170,8 +170,12 @@ class Bus(Protocol):
         Raises BusUnavailable when the connection is down."""
         ...
 
+    async def wait_connected(self) -> None:
+        """Wait until both connections stand. Raises BusUnavailable once the bus is closed."""
+        ...
+
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> Consumer:
-        """Declare the queue with its bindings, and consume it. Waits while the connection is down."""
+        """Declare the queue with its bindings, and consume it. Waits while a connection is down."""
         ...
 
     async def declare(self, queue: Queue) -> None:

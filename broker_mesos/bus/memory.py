@@ -402,6 +402,9 @@ class MemoryBus:
                 return
             await self._window.changed.wait()
 
+    async def wait_connected(self) -> None:
+        await self._connection()
+
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> MemoryConsumer:
         await self._connection()
         found = self._broker.declare_queue(self._topology.queue_spec(queue))

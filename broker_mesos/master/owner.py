@@ -110,6 +110,7 @@ class CellOwner:
             await self._owned.step_down()
 
     async def _once(self) -> None:
+        await self._bus.wait_connected()
         await self._bus.writable()
         consumer = await self._bus.consume(Queue(QueueKind.CELL_INBOX, str(self.number)), prefetch=2 * BATCH)
         self._standing_by.set()

@@ -48,8 +48,7 @@ async def refusal(bus: Any, timeout: float) -> BusUnavailable:
 async def reconnected(bus: RabbitBus) -> None:
     """Wait until both connections stand."""
     async with asyncio.timeout(PATIENCE):
-        for link in bus._links:
-            await link.wait_up()
+        await bus.wait_connected()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +134,25 @@ async def test_a_lost_exchange_fails_what_is_pending_and_comes_back(parties: Rab
     await reconnected(bus)
     await bus.declare(queue)
     assert await bus.publish(message(addresses.commands("a"), mandatory=True))
+
+
+async def test_whoever_consumes_again_can_publish_as_well(parties: RabbitParties) -> None:
+    """A message that must wait for the other connection would wait for its repeat, which is seconds away."""
+    bus = await parties.bus()
+    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    for lost in (0, 1, 0, 1):
+        consumer = await bus.consume(queue)
+        bus._links[lost]._terminate()
+        bus._links[1 - lost]._terminate()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ConsumerClosed):
+                await consumer.receive()
+            consumer = await bus.consume(queue)
+            assert await bus.publish(message(addresses.commands("a"), lost))
+            [got] = await take(consumer, 1)
+        assert got.body == str(lost).encode()
+        consumer.acknowledge([got])
+        await consumer.close()
 
 
 async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturbed: RabbitParties) -> None:

@@ -390,6 +390,11 @@ class SimBus:
         if not self.publishing.up:
             raise BusUnavailable(self.publishing.reason)
 
+    async def wait_connected(self) -> None:
+        while not self.connected:
+            for link in self.links:
+                await link.wait_up()
+
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> SimConsumer:
         spec = self.topology.queue_spec(queue)
         while True:

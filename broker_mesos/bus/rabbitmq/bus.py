@@ -12,6 +12,7 @@ from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
 from broker_mesos.bus.rabbitmq.link import FIRST_DELAY, LONGEST_DELAY, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
+from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.addresses import Queue
 from broker_mesos.core.health import BusReport
@@ -40,7 +41,7 @@ class RabbitBus:
         self._topology = Topology(cluster)
         self._clock = clock
         self._rng = rng
-        setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts)
+        setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal())
         self._publishing = PublishLink(setting, window)
         self._consuming = ConsumeLink(setting)
         self._links: tuple[Link, ...] = (self._publishing, self._consuming)
@@ -69,11 +70,18 @@ class RabbitBus:
     async def writable(self) -> None:
         await self._publishing.writable()
 
+    async def wait_connected(self) -> None:
+        while not all(link.up for link in self._links):
+            for link in self._links:
+                await link.wait_up()
+
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> RabbitConsumer:
         spec = self._topology.queue_spec(queue)
         delay = FIRST_DELAY
         while True:
-            await self._consuming.wait_up()
+            # Who hears wants to answer: a message that the other connection cannot send yet waits long for
+            # its repeat.
+            await self.wait_connected()
             try:
                 return await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
             except BusUnavailable as error:

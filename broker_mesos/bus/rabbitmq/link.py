@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import StreamLostError
 
-from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts
+from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts, Unreachable
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
@@ -22,7 +22,10 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 1.0
-"""Seconds between two attempts: a restart of the broker is felt for that much longer than it takes."""
+REFUSED_DELAY = 0.4
+"""Seconds between two attempts at most: a restart of the broker is felt for that much longer than it takes.
+A port where nobody listens refuses at no cost to anybody, so it is knocked at more often than a server that
+is there and fails."""
 
 
 class Setting(NamedTuple):
@@ -35,6 +38,8 @@ class Setting(NamedTuple):
     name: str
     heartbeat: int
     timeouts: Timeouts
+    arrived: Signal
+    """Fires when a connection was made: the others of this bus need not wait any longer."""
 
 
 class _Connection(AsyncioConnection):
@@ -121,8 +126,20 @@ class Link:
             except Exception as error:  # whatever pika trips over: the link must not die of it
                 log.exception("%s: unexpected", self._role)
                 self._mark_down(self.server.error(error))
-            await self.setting.clock.sleep(delay * self.setting.rng.uniform(0.5, 1.0))
+            await self._pause(delay)
             delay = min(delay * 2, LONGEST_DELAY)
+
+    async def _pause(self, delay: float) -> None:
+        refused = isinstance(self.error, Unreachable)
+        seconds = min(delay, REFUSED_DELAY) if refused else delay
+        pause = asyncio.ensure_future(self.setting.clock.sleep(seconds * self.setting.rng.uniform(0.5, 1.0)))
+        arrived = asyncio.ensure_future(self.setting.arrived.wait())
+        try:
+            # After an error of the server itself, that another connection was made says nothing.
+            await asyncio.wait([pause, arrived] if refused else [pause], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            arrived.cancel()
 
     async def _connect(self) -> asyncio.Future[BusUnavailable]:
         """Open a connection; returns the future of its end."""
@@ -160,6 +177,7 @@ class Link:
             await self._disconnect(closed)
             raise
         _gather_writes(self.connection, loop)
+        self.setting.arrived.fire()
         return closed
 
     async def _watch(self, closed: asyncio.Future[BusUnavailable]) -> None:

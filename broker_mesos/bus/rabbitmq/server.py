@@ -37,6 +37,10 @@ class Refused(BusUnavailable):
         self.code = code
 
 
+class Unreachable(BusUnavailable):
+    """No connection could be made at all: nobody listens there, or the network is down."""
+
+
 class Denied(BusUnavailable):
     """Credentials or the vhost are wrong: trying again is of no use to a caller that waits."""
 
@@ -77,7 +81,7 @@ class Server:
             if isinstance(cause, ChannelClosed):
                 return Refused(f"{self.where}: {cause.reply_text}", cause.reply_code)
             if isinstance(cause, OSError) and (cause.strerror or str(cause)):
-                return BusUnavailable(
+                return Unreachable(
                     f"{self.where} cannot be reached ({cause.strerror or cause}): "
                     "check that it runs, and the AMQP URL"
                 )
