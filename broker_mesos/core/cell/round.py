@@ -28,7 +28,10 @@ LEAST_CPUS = 10
 LEAST_MEM = 32_000
 NEVER = float("inf")
 PARTS = 8
-"""Where several compete, one of them is given at most this part of the tasks that fit an agent at a time."""
+"""Where several compete for a few agents, one of them is given at most this part of the tasks that fit an
+agent at a time."""
+MANY = 4
+"""Agents a claimant from which on they are given whole: shares come out even all the same."""
 
 What = Literal[
     "constraint", "filter", "gpus", "minimum", "offered", "quota", "reserved", "resources", "sits", "unwanted"
@@ -44,6 +47,9 @@ class Hindrance(NamedTuple):
     until: float = NEVER
 
 
+SHORT = Hindrance("resources", "")
+
+
 class Round:
     """The books of one round. It changes nothing but its own."""
 
@@ -53,12 +59,17 @@ class Round:
         policy: Policy,
         agents: Sequence[Agent],
         now: Instant,
-        claimants: list[Claimant],
+        claimants: Sequence[Claimant],
+        *,
+        wordy: bool = False,
     ) -> None:
+        self._wordy = wordy
+        """Say in words what stands in the way: that takes longer than to find it."""
         self.state = state
         self.now = now
         self.agents = agents
         self.claimants = claimants
+        self._whole = len(agents) >= MANY * len(claimants)
         total, held = cluster_total(state), held_in_cluster(state)
         self.standing = Standing(total, held, state.weights, state.exclude, state.rounds)
         self.ranking = policy.rank(claimants, self.standing)
@@ -88,7 +99,7 @@ class Round:
             for claimant in self._order():
                 if claimant not in waiting:
                     continue
-                if self._serve(claimant, alone=len(waiting) == 1):
+                if self._serve(claimant, whole=self._whole or len(waiting) == 1):
                     break
                 del waiting[claimant]
             else:
@@ -107,13 +118,13 @@ class Round:
                 late.append(claimant)
         yield from late
 
-    def _serve(self, claimant: Claimant, *, alone: bool) -> bool:
+    def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
         shapes = framework.demand.shapes
         if shapes is None:
             return self._serve_anything(claimant, framework)
         return any(
-            self._serve_shape(claimant, framework, shape, alone)
+            self._serve_shape(claimant, framework, shape, whole)
             for shape in shapes
             if shape.role == claimant.role and not shape.gang
         )
@@ -133,7 +144,7 @@ class Round:
         self._at[claimant, None] = at
         return False
 
-    def _serve_shape(self, claimant: Claimant, framework: Framework, shape: Shape, alone: bool) -> bool:
+    def _serve_shape(self, claimant: Claimant, framework: Framework, shape: Shape, whole: bool) -> bool:
         kind = shape.kind
         wanted = framework.missing(shape) - self._met.get(framework.ident, Counter())[kind]
         if wanted <= 0:
@@ -142,6 +153,9 @@ class Round:
         places = self._places(kind, framework)
         at = self._at.get((claimant, kind), 0)
         while at < len(places):
+            if self._next[places[at]] != places[at]:  # nothing is left of it
+                at += 1
+                continue
             agent = self.agents[places[at]]
             found = self.judge(framework, claimant.role, agent, shape, wanted)
             if isinstance(found, Hindrance):
@@ -149,7 +163,7 @@ class Round:
                 at += 1
                 continue
             most = fits(shape.resources, found)
-            count = min(wanted, most if alone else max(1, most // PARTS))
+            count = min(wanted, most if whole else max(1, most // PARTS))
             self._at[claimant, kind] = at
             self._give(claimant, framework, places[at], times(shape.resources, count), kind, count)
             return True
@@ -168,8 +182,7 @@ class Round:
                 if free and all(free.get(name) >= amount for name, amount in kind[0].scalars.items()):
                     scored.append((sign * free.dominant_share(self.standing.total), at))
                 else:
-                    found = Hindrance("resources", "")
-                    self._remember(agent, found)
+                    self._remember(agent, SHORT)
             places = self._sorted[kind, packing] = [at for _, at in sorted(scored)]
         return places
 
@@ -223,10 +236,9 @@ class Round:
         """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
         why nothing."""
         info = agent.info
-        if shape is not None:
-            for constraint in shape.constraints:
-                if not constraint.matches(info.attributes, info.hostname):
-                    return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
+        for constraint in shape.constraints if shape is not None else ():
+            if not constraint.matches(info.attributes, info.hostname):
+                return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
         groups = framework.info.offer_constraints.get(role)
         if groups and not any(
             all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
@@ -240,6 +252,8 @@ class Round:
             free = whole.clipped_minus(kept_from(agent, role, self._given.get(agent.ident, {})))
         need = shape.resources if shape is not None else None
         if not _enough(free, need):
+            if not self._wordy:
+                return SHORT
             return self._short(agent, free, whole, need)
         if framework.sat and len(framework.offers) + self._open[framework.ident] >= 1:
             message = "the framework let its last offers time out: it is sent one at a time"
@@ -256,12 +270,15 @@ class Round:
                 free = self.quota.allows(role, free)
         least = framework.info.offer_filters.get(role)
         if least and need is None and not any(free.contains(each) for each in least):
-            return Hindrance("minimum", f"{free} is less than the smallest offer that the framework takes")
+            message = (
+                f"{free} is less than the smallest offer that the framework takes" if self._wordy else ""
+            )
+            return Hindrance("minimum", message)
         offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
         until = framework.refuses_until(agent.ident, role, offered, self.now.mono)
         if until > self.now.mono:
             return Hindrance(
-                "filter", f"the framework refused it, for another {until - self.now.mono:.1f} s", until
+                "filter", f"the framework refused it, for {until - self.now.mono:.1f} s yet", until
             )
         return free
 
