@@ -23,6 +23,7 @@ from broker_mesos.core.cell.cell import (
 )
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
+from broker_mesos.core.cell.why import placement
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
     AcknowledgeStatuses,
@@ -40,6 +41,7 @@ from broker_mesos.core.operator import (
     MarkAgentGone,
     Request,
 )
+from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.letters import letter, park
@@ -200,6 +202,8 @@ class Term:
         match request:
             case GetCell():
                 return view(self.cell.state, self._master_id, request, self._now())
+            case GetPlacement():
+                return placement(self.cell.state, self.cell.policy, request, self._now())
             case KillTask():
                 task = self.cell.state.tasks.get(request.task_id)
                 if task is None or task.state.terminal:

@@ -21,7 +21,13 @@ OFFERS_A_MESSAGE = 100
 def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, everything: bool) -> None:
     """Offer what is free. On an event only the agents that changed are looked at; every batch interval
     (or when somebody began to want) all of them, since filters run out by themselves."""
-    candidates = _candidates(state, everything or state.reconsider)
+    if everything or state.reconsider:
+        # Nobody is first for ever: each full round begins at another agent.
+        candidates = candidates_of(state)
+        state.rotation += 1
+    else:
+        changed = (state.agents.get(ident) for ident in state.changed)
+        candidates = [agent for agent in changed if agent is not None and _lends(agent)]
     if not state.reconsider:
         # All agents times all frameworks are too many to look at every second, where nothing can be new.
         candidates = [
@@ -32,8 +38,8 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     asked: dict[str, dict[str, int]] = {}
     claimants = claimants_of(state) if candidates else []
     if claimants:
-        state.rounds += 1
         round_ = Round(state, policy, candidates, now, claimants)
+        state.rounds += 1
         made: dict[str, list[OpenOffer]] = {}
         for grant in round_.run():
             made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
@@ -78,15 +84,15 @@ def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
         yield part
 
 
-def _candidates(state: CellState, everything: bool) -> list[Agent]:
-    if everything:
-        agents = list(state.agents.values())
-        # Nobody is first for ever: each full round begins at another agent.
-        state.rotation = (state.rotation + 1) % max(1, len(agents))
-        agents = agents[state.rotation :] + agents[: state.rotation]
-    else:
-        agents = [agent for ident in state.changed if (agent := state.agents.get(ident)) is not None]
-    return [agent for agent in agents if agent.allocatable and worth_offering(agent.free)]
+def candidates_of(state: CellState) -> list[Agent]:
+    """All agents of which something may be offered, in the order in which the next full round goes."""
+    agents = list(state.agents.values())
+    first = state.rotation % max(1, len(agents))
+    return [agent for agent in agents[first:] + agents[:first] if _lends(agent)]
+
+
+def _lends(agent: Agent) -> bool:
+    return agent.allocatable and worth_offering(agent.free)
 
 
 def _wire(state: CellState, offer: OpenOffer) -> Offer:

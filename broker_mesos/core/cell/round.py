@@ -10,8 +10,9 @@ waits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
 from broker_mesos.core.cell.members import Agent, Framework, Kind
@@ -20,6 +21,7 @@ from broker_mesos.core.cell.quota import Quota
 from broker_mesos.core.cell.state import CellState, Grant
 from broker_mesos.core.infos import GPU_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
+from broker_mesos.core.questions import What
 from broker_mesos.core.records import FrameworkState
 from broker_mesos.core.resources import Resources
 
@@ -32,10 +34,6 @@ PARTS = 8
 agent at a time."""
 MANY = 4
 """Agents a claimant from which on they are given whole: shares come out even all the same."""
-
-What = Literal[
-    "constraint", "filter", "gpus", "minimum", "offered", "quota", "reserved", "resources", "sits", "unwanted"
-]
 
 
 class Hindrance(NamedTuple):
@@ -61,8 +59,11 @@ class Round:
         now: Instant,
         claimants: Sequence[Claimant],
         *,
+        shapes: Mapping[str, tuple[Shape, ...]] = MappingProxyType({}),
         wordy: bool = False,
     ) -> None:
+        self._shapes = shapes
+        """Demands to go by instead of what frameworks have stated, by framework id."""
         self._wordy = wordy
         """Say in words what stands in the way: that takes longer than to find it."""
         self.state = state
@@ -120,7 +121,7 @@ class Round:
 
     def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
-        shapes = framework.demand.shapes
+        shapes = self._shapes.get(framework.ident, framework.demand.shapes)
         if shapes is None:
             return self._serve_anything(claimant, framework)
         return any(
@@ -146,7 +147,10 @@ class Round:
 
     def _serve_shape(self, claimant: Claimant, framework: Framework, shape: Shape, whole: bool) -> bool:
         kind = shape.kind
-        wanted = framework.missing(shape) - self._met.get(framework.ident, Counter())[kind]
+        stated = framework.ident not in self._shapes
+        wanted = (framework.missing(shape) if stated else shape.count) - self._met.get(
+            framework.ident, Counter()
+        )[kind]
         if wanted <= 0:
             self.satisfied = True
             return False

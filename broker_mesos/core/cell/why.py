@@ -1,0 +1,235 @@
+"""Why a task waits, and what would let it run: from the very round that would be carried out next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from broker_mesos.core.allocation.policy import Claimant, Policy
+from broker_mesos.core.cell.allocate import candidates_of
+from broker_mesos.core.cell.members import Agent, Framework
+from broker_mesos.core.cell.round import Hindrance, Round, claimants_of, fits
+from broker_mesos.core.cell.state import CellState
+from broker_mesos.core.infos import Shape
+from broker_mesos.core.limits import Instant
+from broker_mesos.core.questions import AgentWhy, Ahead, Change, GetPlacement, Placement
+from broker_mesos.core.records import AgentState, FrameworkState
+from broker_mesos.core.resources import Resources
+
+MOST_AHEAD = 5
+EASE = {
+    "turn": 0,
+    "filter": 1,
+    "offered": 2,
+    "sits": 3,
+    "resources": 4,
+    "quota": 5,
+    "reserved": 6,
+    "constraint": 7,
+    "gpus": 8,
+    "minimum": 9,
+    "too-small": 10,
+    "away": 11,
+}
+"""How near to running a hindrance leaves a task: what time overcomes comes first."""
+
+
+def placement(state: CellState, policy: Policy, request: GetPlacement, now: Instant) -> Placement:
+    """Whether the next allocation would let a task of the shape run, agent by agent."""
+    shape = request.shape
+    framework = state.frameworks.get(request.framework_id)
+    if framework is None or shape.role not in framework.info.roles:
+        why = "the framework is not registered" if framework is None else f"it is not in role {shape.role}"
+        return Placement(cell=state.cell, would_run=False, unwanted=why)
+    unwanted = _unwanted(framework)
+    claimants = claimants_of(state)
+    stated = _stated(framework, shape)
+    shapes = {} if stated or framework.demand.shapes is None else {framework.ident: (shape,)}
+    mine = next(
+        (each for each in claimants if (each.role, each.framework_id) == _key(framework, shape)), None
+    )
+    if mine is None:
+        # It wants nothing now; if it asked, it would come in here.
+        count = max(1, len(state.frameworks))
+        mine = Claimant(shape.role, framework.ident, (framework.order + state.cell) % count)
+        claimants = [*claimants, mine]
+        shapes = {framework.ident: (shape,)}
+    candidates = candidates_of(state)
+    before = Round(state, policy, candidates, now, claimants, shapes=shapes, wordy=True)
+    order = list(before.ranking.order())
+    place = order.index(mine)
+    ahead = tuple(
+        Ahead(role=each.role, framework_id=each.framework_id, share=_share(before, each))
+        for each in order[max(0, place - MOST_AHEAD) : place]
+    )
+    granted = {
+        grant.agent.ident: fits(shape.resources, grant.resources)
+        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes).run()
+        if grant.framework is framework
+        and grant.role == shape.role
+        and not grant.revocable
+        and (shape.kind in grant.kinds if stated else _suits(shape, grant.agent, grant.resources))
+    }
+    room = sum(granted.values())
+    whys = [
+        why
+        for agent in state.agents.values()
+        if agent.ident not in granted
+        for why in (_why(before, framework, shape, agent, place, now),)
+    ]
+    whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
+    would = room > 0 and not unwanted
+    return Placement(
+        cell=state.cell,
+        would_run=would,
+        agents=tuple(whys[: request.limit]),
+        counts=dict(Counter(why.what for why in whys)),
+        fits=room,
+        place=None if unwanted else place,
+        ahead=ahead,
+        unwanted=unwanted,
+        changes=() if would else tuple(_changes(before, framework, shape, whys)),
+    )
+
+
+def _stated(framework: Framework, shape: Shape) -> bool:
+    return any(each.kind == shape.kind for each in framework.demand.shapes or ())
+
+
+def _promised(framework: Framework, shape: Shape) -> bool:
+    return not any(
+        framework.missing(each) for each in framework.demand.shapes or () if each.kind == shape.kind
+    )
+
+
+def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
+    info = agent.info
+    return resources.contains(shape.resources) and all(
+        each.matches(info.attributes, info.hostname) for each in shape.constraints
+    )
+
+
+def _unwanted(framework: Framework) -> str:
+    if framework.state is FrameworkState.TORN_DOWN:
+        return "the framework was torn down"
+    if framework.state is FrameworkState.DISCONNECTED:
+        return "no process of the framework is connected"
+    if framework.muted:
+        return "nobody reads the framework's offers just now"
+    return ""
+
+
+def _share(round_: Round, claimant: Claimant) -> float:
+    standing = round_.standing
+    held = standing.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
+    return held.dominant_share(standing.total, standing.exclude)
+
+
+def _why(
+    round_: Round, framework: Framework, shape: Shape, agent: Agent, place: int, now: Instant
+) -> AgentWhy:
+    found = _away(agent) or round_.judge(framework, shape.role, agent, shape)
+    info = agent.info
+    missing = Resources.EMPTY
+    seconds = None
+    if not isinstance(found, Hindrance) and _stated(framework, shape) and _promised(framework, shape):
+        found = Hindrance("offered", "as much as the framework has asked for is offered to it already")
+    if not isinstance(found, Hindrance):
+        served = "1 other is" if place == 1 else f"{place} others are"
+        found = Hindrance("turn", f"it has room, and {served} served before" if place else "it has room")
+    elif found.what == "resources":
+        missing = agent.free.missing(shape.resources)
+        if not agent.total.contains(shape.resources):
+            missing = agent.total.missing(shape.resources)
+            found = Hindrance("too-small", found.message)
+    elif found.what in ("offered", "reserved"):
+        missing = agent.free.missing(shape.resources)
+    if found.what == "filter":
+        seconds = max(0.0, found.until - now.mono)
+    if found.what == "offered" and agent.offers:
+        ends = max(offer.created_at for offer in agent.offers.values()) + round_.state.limits.offer_timeout
+        seconds = max(0.0, ends - now.mono)
+    return AgentWhy(
+        agent_id=agent.ident,
+        hostname=info.hostname,
+        cell=round_.state.cell,
+        what=found.what,
+        message=found.message,
+        missing=missing,
+        seconds=seconds,
+    )
+
+
+def _away(agent: Agent) -> Hindrance | None:
+    if agent.state is AgentState.UNREACHABLE:
+        return Hindrance("away", "it is unreachable")
+    if agent.state is AgentState.GONE:
+        return Hindrance("away", "it was marked as gone")
+    if not agent.session:
+        return Hindrance("away", "it has left")
+    if not agent.listed:
+        return Hindrance("away", "the cell recovers, and waits for its list of tasks")
+    return None if agent.allocatable else Hindrance("away", "it is not lent now")
+
+
+def _distance(why: AgentWhy, shape: Shape) -> float:
+    """How much is missing, as the largest part of what the task needs."""
+    need = shape.resources.quantities()
+    return max((amount / need[name] for name, amount in why.missing.quantities().items()), default=0.0)
+
+
+def _changes(round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentWhy]) -> Iterator[Change]:
+    """Single changes that would let it run, tried where they can be."""
+    agents = round_.state.agents
+    lent = [agents[why.agent_id] for why in whys if why.what != "away"]
+
+    def runs(changed: Shape) -> bool:
+        return any(
+            not isinstance(round_.judge(framework, changed.role, agent, changed), Hindrance) for agent in lent
+        )
+
+    first = {why.what: why for why in reversed(whys)}
+    if why := first.get("filter"):
+        message = f"wait {why.seconds or 0:.0f} s: the framework refused {why.agent_id} for so long"
+        yield Change(message=message, sure=True, rank=0)
+    if why := first.get("offered"):
+        yield Change(
+            message=f"wait: {why.message} ({why.agent_id}); at most {why.seconds or 0:.0f} s", rank=1
+        )
+    for constraint in shape.constraints:
+        others = tuple(each for each in shape.constraints if each != constraint)
+        if runs(shape.model_copy(update={"constraints": others})):
+            yield Change(message=f"drop the constraint {constraint}", sure=True, rank=2)
+    if smaller := _smaller(shape, lent):
+        changed = shape.model_copy(update={"resources": smaller})
+        if runs(changed):
+            message = f"ask for at most {smaller} a task instead of {shape.resources}"
+            yield Change(message=message, sure=True, rank=3)
+    if (why := first.get("resources")) is not None:
+        message = f"free {why.missing} on agent {why.agent_id}, or add an agent with {shape.resources}"
+        yield Change(message=message, rank=4)
+    if why := first.get("quota"):
+        yield Change(message=f"change the quota: {why.message}", rank=5)
+    if why := first.get("reserved"):
+        message = f"unreserve {why.missing} on agent {why.agent_id}, or use the role that it is reserved for"
+        yield Change(message=message, rank=6)
+    if why := first.get("gpus"):
+        yield Change(message=f"give the framework the capability GPU_RESOURCES, for {why.agent_id}", rank=7)
+    yield Change(message=f"add an agent with {shape.resources}", rank=8)
+
+
+def _smaller(shape: Shape, lent: Sequence[Agent]) -> Resources | None:
+    """The largest part of the need that some agent which suits has free, where all names are left."""
+    best: tuple[float, Resources] | None = None
+    need = shape.resources
+    for agent in lent:
+        info = agent.info
+        if not all(each.matches(info.attributes, info.hostname) for each in shape.constraints):
+            continue
+        part = need.clipped_minus(agent.free.missing(need))
+        if set(part.names()) != set(need.names()) or part == need:
+            continue
+        ratio = min(part.get(name) / amount for name, amount in need.scalars.items()) if need.scalars else 0.0
+        if best is None or ratio > best[0]:
+            best = ratio, part
+    return best[1] if best else None
