@@ -45,9 +45,8 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     claimants = claimants_of(state)
     stated = _stated(framework, shape)
     shapes = {} if stated or framework.demand.shapes is None else {framework.ident: (shape,)}
-    mine = next(
-        (each for each in claimants if (each.role, each.framework_id) == _key(framework, shape)), None
-    )
+    key = shape.role, framework.ident
+    mine = next((each for each in claimants if (each.role, each.framework_id) == key), None)
     if mine is None:
         # It wants nothing now; if it asked, it would come in here.
         count = max(1, len(state.frameworks))
