@@ -68,10 +68,11 @@ bench-faults: $(VENV)/.dev servers  ## measure how long faults are felt
 	@[ -e benchmarks/faults.py ] || { echo "make: benchmarks/faults.py does not exist yet" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.faults $(BENCH_ARGS)
 
-format: $(VENV)/.dev  ## format, mend what can be mended, fill in the docs' tables
+format: $(VENV)/.dev  ## format, mend what can be mended, fill in the docs' tables, draw their pictures
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/figures/allocation.py
 
 constraints: $(VENV)/.dev  ## write down the versions that are installed now
 	@{ echo '# The exact set that was tested (`make constraints` writes it anew). Versions only: where they come from is pip'"'"'s business.'; \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import ModuleType
@@ -20,15 +21,16 @@ DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 
 
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_" + name.replace("/", "_"), DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
 
 
-GENERATOR = load_generator()
+GENERATOR = load_script("generate")
 
 
 def page(name: str) -> str:
@@ -80,8 +82,19 @@ def test_decisions_are_short_and_of_one_form():
             assert part in text, (path.name, part)
 
 
-def test_the_picture_is_a_picture():
-    root = ElementTree.parse(DOCS / "images" / "architecture.svg").getroot()
+FIGURES = load_script("figures/allocation")
+
+
+@pytest.mark.parametrize("name", FIGURES.pictures())
+def test_drawn_pictures_are_what_the_policies_do(name: str):
+    drawn = FIGURES.pictures()[name]
+    assert page(f"images/{name}") == drawn, "run: python docs/figures/allocation.py"
+    assert f"images/{name}" in page("allocation.md")
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "images").glob("*.svg")), ids=lambda path: path.stem)
+def test_pictures_are_pictures(path: Path):
+    root = ElementTree.parse(path).getroot()
     assert root.tag.endswith("svg")
     assert any(node.tag.endswith("title") for node in root)
 

@@ -152,6 +152,18 @@ def test_by_chance_a_role_is_first_as_often_as_its_weight_says_at_every_level():
     assert 1900 < found["own"] + found["x"] < 2100 and 420 < found["own"] < 580, found
 
 
+def test_by_chance_those_after_the_first_come_by_weight_too():
+    who = claimants("a:a", "b:b", "c:c")
+    found: Counter[str] = Counter()
+    for number in range(3000):
+        order = Shuffled().rank(who, Standing(TOTAL, {}, {"a": 2.0, "b": 3.0}, round=number)).order()
+        found["".join(each.framework_id for each in order)] += 1
+    # 2, 3 and 1 lots of 6, then of the rest.
+    expected = {"abc": 2 / 6 * 3 / 4, "acb": 2 / 6 / 4, "bac": 3 / 6 * 2 / 3, "bca": 3 / 6 / 3}
+    expected |= {"cab": 1 / 6 * 2 / 5, "cba": 1 / 6 * 3 / 5}
+    assert all(abs(found[key] - 3000 * part) < 70 for key, part in expected.items()), found
+
+
 def test_the_same_round_draws_the_same_lots_and_cells_draw_their_own():
     who = claimants(*(f"a:f{number}" for number in range(20)))
     elsewhere = [each._replace(tie=(each.tie + 1) % 20) for each in who]
