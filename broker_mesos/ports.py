@@ -412,6 +412,8 @@ class StartFailed(NamedTuple):
 
     task_id: str
     message: str
+    machine: bool = False
+    """The machine is to blame (a full disk), and not the task: elsewhere it may well start."""
 
 
 ContainerEvent = TaskStarted | TaskExited | StartFailed

@@ -109,6 +109,7 @@ class AgentDaemon:
         self._flushing: asyncio.Handle | None = None
         self._flush_at = 0.0
         self._unconfirmed = False
+        self._journal_fails = False
         self._publishes: set[asyncio.Future[bool]] = set()
         self.registered = asyncio.Event()
         """Set while the agent has a session."""
@@ -334,6 +335,9 @@ class AgentDaemon:
             if state.beat_due(now):
                 state.usage = self._options.usage()
             self._perform(state.due(now))
+        if complaint := state.table.backoff.take_complaint():
+            seconds = round(state.table.backoff.until - now.mono, 1)
+            log.warning("no task can be started here; lends nothing", error=complaint, seconds=seconds)
         if state.session:
             self.registered.set()
         else:
@@ -391,8 +395,11 @@ class AgentDaemon:
                     failpoints.hit("agent.before-checkpoint")
                     try:
                         self._journal.append(entries)
+                        self._journal_fails = False
                     except OSError as error:
-                        log.error("cannot write the agent's journal", error=str(error))
+                        if not self._journal_fails:
+                            log.error("cannot write the agent's journal", error=str(error))
+                        self._journal_fails = True
                         why = f"the agent cannot write its journal: {error.strerror}"
                         unwritten |= {e.task.task_id: why for e in entries if isinstance(e, Known)}
                 case LaunchProcess(spec):
@@ -413,7 +420,7 @@ class AgentDaemon:
                 case AskHello():
                     self._hello_wanted.set()
         if unwritten:
-            failed = [StartFailed(task_id, why) for task_id, why in unwritten.items()]
+            failed = [StartFailed(task_id, why, machine=True) for task_id, why in unwritten.items()]
             self._perform(self.state.on_container_events(failed, self._now()))
 
     def _publish(self, out: Outgoing, message: Message | None) -> None:

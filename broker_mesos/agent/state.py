@@ -85,6 +85,8 @@ class AgentState:
         self._repeat_at = NEVER
         self._repeat_delay = REPEAT_FIRST
         self._beat_at = NEVER
+        self._reopen_at = NEVER
+        """When it lends its resources again; until then only what its tasks hold counts as its own."""
         self._interval = 5.0
 
     @property
@@ -166,7 +168,7 @@ class AgentState:
     def _send_registration(self, now: Instant) -> list[Effect]:
         self._repeat_at = now.mono + self._repeat_delay * self._rng.uniform(0.8, 1.2)
         message = RegisterAgent(
-            agent=self.info,
+            agent=self._described(),
             attempt=self._attempt,
             boot_id=self._boot_id,
             cells=self.cells,
@@ -174,6 +176,11 @@ class AgentState:
             list=self.task_list(everything=self._recover),
         )
         return [Publish(addresses.updates(self.cell), message, mandatory=True)]
+
+    def _described(self) -> AgentInfo:
+        if self._reopen_at == NEVER:
+            return self.info
+        return self.info.model_copy(update={"resources": self.table.used, "reservations": ()})
 
     def task_list(self, *, everything: bool = False) -> AgentList:
         """All that runs and every unacknowledged outcome; without ornaments if it would not fit.
@@ -260,7 +267,12 @@ class AgentState:
 
     def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
         """Processes have started or ended."""
-        return self.table.on_events(events, now)
+        effects = self.table.on_events(events, now)
+        # A list must not name what may be dropped in the next moment.
+        if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
+            self._reopen_at = self.table.backoff.until
+            effects += self._register(now)
+        return effects
 
     def kill_all(self) -> None:
         """From now on whatever ends was killed: the agent itself ends its tasks."""
@@ -305,7 +317,10 @@ class AgentState:
     def due(self, now: Instant) -> list[Effect]:
         """What the time asks for: registration, heartbeat, outcomes to send again."""
         effects: list[Effect] = []
-        if now.mono >= self._register_at:
+        if now.mono >= self._reopen_at:
+            self._reopen_at = NEVER
+            effects += self._register(now)
+        elif now.mono >= self._register_at:
             effects += self._register(now)
         elif now.mono >= self._repeat_at:
             self._repeat_delay = min(2 * self._repeat_delay, REPEAT_AT_MOST)
@@ -332,5 +347,5 @@ class AgentState:
 
     def next_due(self) -> float:
         """Monotonic time at which ``due`` must be called next."""
-        at = min(self._register_at, self._repeat_at, self._beat_at)
+        at = min(self._register_at, self._repeat_at, self._beat_at, self._reopen_at)
         return min(at, self.outcomes.next_due()) if self.session else at

@@ -39,7 +39,7 @@ CANNOT_START: int | None = 127
 class RunningTask:
     """A task that holds resources."""
 
-    __slots__ = ("info", "kill_asked", "kill_grace", "started_at")
+    __slots__ = ("info", "kill_asked", "kill_grace", "started_at", "told")
 
     def __init__(self, info: AgentTask, kill_grace: float) -> None:
         self.info = info
@@ -47,6 +47,8 @@ class RunningTask:
         self.kill_asked = False
         self.started_at: float | None = None
         """None until its process runs."""
+        self.told = False
+        """Whether its cell knows from a list that it is here."""
 
     @property
     def state(self) -> TaskState:
@@ -54,8 +56,41 @@ class RunningTask:
         return TaskState.STARTING if self.started_at is None else TaskState.RUNNING
 
     def listed(self) -> AgentTask:
-        """As it stands in a list."""
+        """As it stands in a list, which is being sent."""
+        self.told = True
         return self.info.model_copy(update={"state": self.state, "started_at": self.started_at})
+
+
+class BackOff:
+    """A machine that can start nothing (a full disk) would end tasks faster than any other one, and so be
+    offered, and swallow, all there are. It lends nothing for a while, longer each time, until something
+    starts again."""
+
+    FIRST = 1.0
+    AT_MOST = 30.0
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        """Monotonic time until which the machine lends nothing."""
+        self._delay = 0.0
+        self._complaint = ""
+
+    def failed(self, why: str, now: float) -> None:
+        """A start has failed because of the machine."""
+        if now >= self.until:
+            self._delay = min(max(self.FIRST, 2 * self._delay), self.AT_MOST)
+            self.until = now + self._delay
+            self._complaint = why
+
+    def started(self, now: float) -> None:
+        """A task has started: there is room."""
+        if now >= self.until:
+            self._delay = 0.0
+
+    def take_complaint(self) -> str:
+        """Why it lends nothing; empty if that was said already."""
+        complaint, self._complaint = self._complaint, ""
+        return complaint
 
 
 class TaskTable:
@@ -66,6 +101,7 @@ class TaskTable:
         self.outcomes = Outcomes()
         self.pending: dict[str, TaskStatus] = {}
         """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
+        self.backoff = BackOff()
         self._young: deque[tuple[float, str]] = deque()
         self._begun_at: float | None = None
         self._ended_at: float | None = None
@@ -119,6 +155,16 @@ class TaskTable:
             # Nobody counts its resources, and nobody waits for it.
             effects.append(KillProcess(task_id, 0.0) if one.running else Forget(task_id))
         return effects
+
+    @property
+    def used(self) -> Resources:
+        """What runs, or is being started, holds."""
+        return self._used
+
+    @property
+    def starting(self) -> bool:
+        """Whether it is open for some task if it can be started."""
+        return any(task.started_at is None for task in self.running.values())
 
     # -- what is to be sent -------------------------------------------------------------------------------
 
@@ -233,17 +279,33 @@ class TaskTable:
                     strangers.append(Forget(event.task_id))
             elif isinstance(event, TaskStarted):
                 task.started_at = event.started_at
+                self.backoff.started(now.mono)
                 self._say_again(event.task_id, now)
             elif isinstance(event, TaskExited):
                 entries.append(self._exited(task, event, now))
             else:
-                state, reason, code = TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED, CANNOT_START
-                if task.kill_asked:
-                    state, reason, code = TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH, None
-                entries.append(
-                    self._end(task, state, now, reason=reason, message=event.message, exit_code=code)
-                )
+                entries.append(self._not_started(task, event, now))
         return [Checkpoint(tuple(entries)), *strangers] if entries else strangers
+
+    def _not_started(self, task: RunningTask, event: StartFailed, now: Instant) -> Entry:
+        why = event.message
+        if task.kill_asked:
+            reason = Reason.TASK_KILLED_DURING_LAUNCH
+            return self._end(task, TaskState.KILLED, now, reason=reason, message=why)
+        if event.machine:
+            self.backoff.failed(why, now.mono)
+            # What a list has told to be on its way up cannot be dropped any more.
+            if not task.told:
+                reason = Reason.LAUNCH_REFUSED
+                return self._end(task, TaskState.DROPPED, now, reason=reason, message=why)
+        return self._end(
+            task,
+            TaskState.FAILED,
+            now,
+            reason=Reason.COMMAND_EXECUTOR_FAILED,
+            message=why,
+            exit_code=CANNOT_START,
+        )
 
     def _exited(self, task: RunningTask, event: TaskExited, now: Instant) -> Entry:
         state, reason, message = TaskState.FAILED, None, ""

@@ -6,7 +6,7 @@ One JSON array a line::
     ["intent", task_id]                       about to be started; written before the process exists
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat
     ["exited", task_id, code, signal, at]     both null: the process is gone, nobody knows how
-    ["failed", task_id, message]              could not be started
+    ["failed", task_id, message, machine]     could not be started; machine: which is to blame, not the task
     ["forget", task_id]                       the agent has stored the outcome elsewhere
 
 (pid, ticks, boot id) names a process for good; a pid alone is used again. The sandbox is always
@@ -35,6 +35,7 @@ class Entry:
         "ended",
         "failed",
         "kill_at",
+        "machine",
         "pid",
         "pidfd",
         "reported",
@@ -51,6 +52,7 @@ class Entry:
         self.started_at = 0.0
         self.ended: tuple[int | None, int | None, float] | None = None
         self.failed: str | None = None
+        self.machine = False
         # Of the running spawner only, never written:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
         self.pidfd = -1  # only for a process that an earlier spawner started
@@ -60,7 +62,7 @@ class Entry:
     def records(self) -> list[Record]:
         """The shortest history that leads here."""
         if self.failed is not None:
-            return [["failed", self.task_id, self.failed]]
+            return [["failed", self.task_id, self.failed, self.machine]]
         if not self.pid and self.ended is None:
             return [["intent", self.task_id]]
         history: list[Record] = [["started", self.task_id, self.pid, self.ticks, self.started_at]]
@@ -89,6 +91,7 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
         entry.ended = (record[2], record[3], float(record[4]))
     elif kind == "failed":
         entry.failed = str(record[2])
+        entry.machine = len(record) > 3 and bool(record[3])
 
 
 def load(path: str) -> tuple[str, dict[str, Entry], int]:

@@ -14,6 +14,42 @@ _FILES = [
 # Ignored signals stay ignored over an exec: Python ignores some, the spawner others, and whoever started the
 # agent in the background yet others.
 _DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+# What a machine lacks, whatever it is to start.
+_LACKS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.ENFILE,
+    errno.EMFILE,
+}
+_ROOM = 64 * 1024
+_FILES_LEFT = 8
+"""Bytes and files that must be free before a task is started. With less it starts, can write nothing, and
+fails as if that were its own fault."""
+
+
+class NoSandbox(OSError):
+    """The sandbox of a task cannot be made or entered."""
+
+
+def no_room(folder: str) -> str:
+    """Why nothing can be written in a folder; empty if it can, or if nobody knows."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return ""
+    # Some file systems make files as they are needed, and count none.
+    if found.f_bavail * found.f_frsize < _ROOM or (found.f_files and found.f_favail < _FILES_LEFT):
+        return f"{os.strerror(errno.ENOSPC)} in the agent's work folder"
+    return ""
+
+
+def blames_machine(error: BaseException) -> bool:
+    """Whether a start failed because of the machine, and not because of what was to be started."""
+    return isinstance(error, NoSandbox) or (isinstance(error, OSError) and error.errno in _LACKS)
 
 
 def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
@@ -29,7 +65,7 @@ def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
             pass
         os.chdir(sandbox)
     except OSError as error:
-        raise OSError(error.errno, f"its sandbox: {error.strerror}") from None
+        raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
     return os.posix_spawn(
         find_program(argv[0], env.get("PATH", os.defpath)),
         argv,

@@ -280,7 +280,7 @@ class ProcessContainerizer:
             elif kind == "failed":
                 if self._live.pop(record[1], None) is not None:
                     self._ended.add(record[1])
-                    events.append(StartFailed(record[1], record[2]))
+                    events.append(_failed(record))
             elif kind == "usage":
                 self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
         self._tell(events)
@@ -449,8 +449,13 @@ def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
             began = before.started_at if isinstance(before, Recovered) else record[4]
             told[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:5]))
         elif record[0] == "failed":
-            told[record[1]] = StartFailed(record[1], record[2])
+            told[record[1]] = _failed(record)
     return told
+
+
+def _failed(record: list[Any]) -> StartFailed:
+    # A spawner of an earlier release does not say who is to blame.
+    return StartFailed(record[1], record[2], len(record) > 3 and bool(record[3]))
 
 
 def _open_pid(pid: int) -> int:

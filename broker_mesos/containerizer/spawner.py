@@ -42,7 +42,7 @@ from typing import Any
 
 from broker_mesos.containerizer import proctree
 from broker_mesos.containerizer.journal import Entry, Journal, Record, load
-from broker_mesos.containerizer.launching import spawn
+from broker_mesos.containerizer.launching import blames_machine, no_room, spawn
 from broker_mesos.containerizer.proctree import Process
 from broker_mesos.containerizer.spawner_link import SOCKET, AgentLink
 
@@ -297,6 +297,8 @@ class Spawner:
         refused = ""
         if self._end_grace is not None:
             refused = "the agent is stopping"
+        elif intents and (full := no_room(self._sandboxes)):
+            refused = full
         elif intents:
             # A process must not exist before the journal says that it may.
             try:
@@ -351,7 +353,8 @@ class Spawner:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"
             entry.failed = " ".join(what.split())[:500]
-            self._tell(["failed", task_id, entry.failed])
+            entry.machine = bool(refused) or blames_machine(error)
+            self._tell(["failed", task_id, entry.failed, entry.machine])
             return
         entry.ticks = proctree.start_ticks(entry.pid)
         entry.started_at = time.time()

@@ -436,7 +436,7 @@ async def test_malformed_commands_are_buried_and_harm_nothing(
     assert "unknown message type" in deliveries[1].headers["reason"]
 
 
-async def test_a_full_disk_fails_the_launch_and_starts_nothing(
+async def test_a_full_disk_drops_the_launch_starts_nothing_and_lends_nothing(
     world: World, machine: FakeContainerizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = MemoryCheckpoint()
@@ -450,9 +450,10 @@ async def test_a_full_disk_fails_the_launch_and_starts_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "append", full)
         await world.send(launch(world.session, 1, "t1"))
-        status = await world.status("t1")
-    assert status.state is TaskState.FAILED and "No space left" in status.message
-    assert machine.running == []
+        closed = await world.expect(RegisterAgent)
+    [status] = closed.list.outcomes
+    assert status.state is TaskState.DROPPED and "No space left" in status.message
+    assert machine.running == [] and not closed.agent.resources
 
 
 async def test_a_second_agent_in_a_work_folder_ends_with_a_clear_error(

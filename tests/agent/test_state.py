@@ -7,6 +7,7 @@ import pytest
 from broker_mesos.agent.effects import (
     AskHello,
     Checkpoint,
+    Effect,
     Forget,
     KillProcess,
     LaunchProcess,
@@ -334,6 +335,60 @@ def test_a_failed_start_is_a_failed_task(agent: Agent, session: str) -> None:
     [status] = agent.statuses()
     assert (status.state, status.reason) == (TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED)
     assert status.message == "no such program" and agent.used == Resources.EMPTY
+
+
+def cannot_start(agent: Agent, *task_ids: str) -> list[Effect]:
+    failed = [StartFailed(task_id, "No space left on device", machine=True) for task_id in task_ids]
+    return agent.carry(agent.state.on_container_events(failed, agent.instant))
+
+
+def test_an_agent_that_can_start_nothing_lends_nothing_for_longer_and_longer(
+    agent: Agent, session: str
+) -> None:
+    """Or it would be offered at once what it has just dropped, and all there is would be dropped here."""
+    waits = []
+    for number in range(1, 9):
+        agent.command(launch(agent.state.session, 1, f"t{number}"))
+        [closed] = messages(cannot_start(agent, f"t{number}"), RegisterAgent)
+        [status] = closed.list.outcomes
+        assert (status.state, status.reason) == (TaskState.DROPPED, Reason.LAUNCH_REFUSED)
+        assert "No space" in status.message
+        assert closed.agent.resources == Resources.EMPTY
+        agent.registered(closed.attempt)
+        agent.command(AcknowledgeStatuses(uuids=(status.uuid,)))
+        began = agent.now
+        opened: list[RegisterAgent] = []
+        while not opened:
+            agent.now = agent.state.next_due()
+            opened = messages(agent.due(), RegisterAgent)
+        assert opened[0].agent == agent.state.info
+        agent.registered(opened[0].attempt)
+        waits.append(agent.now - began)
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
+
+    agent.command(launch(agent.state.session, 1, "fine"))
+    agent.started("fine")
+    agent.command(launch(agent.state.session, 2, "again"))
+    [closed] = messages(cannot_start(agent, "again"), RegisterAgent)
+    assert agent.state.table.backoff.until - agent.now == pytest.approx(1)
+    # What runs goes on, and is its own.
+    assert [listed.task_id for listed in closed.list.tasks] == ["fine"]
+    assert closed.agent.resources == agent.used
+
+
+def test_an_agent_waits_for_what_it_starts_before_it_lends_nothing(agent: Agent, session: str) -> None:
+    """A task that a list names cannot be dropped any more."""
+    agent.command(launch(session, 1, "t1", "t2"))
+    assert not messages(cannot_start(agent, "t1"), RegisterAgent)
+    [closed] = messages(cannot_start(agent, "t2"), RegisterAgent)
+    assert {status.state for status in closed.list.outcomes} == {TaskState.DROPPED}
+
+
+def test_what_a_list_has_named_fails_instead_of_being_dropped(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, "t1"))
+    agent.command(ListTasks(session=session))
+    [closed] = messages(cannot_start(agent, "t1"), RegisterAgent)
+    assert {status.state for status in closed.list.outcomes} == {TaskState.FAILED}
 
 
 def test_an_outcome_is_written_down_before_it_is_sent(agent: Agent, session: str) -> None:

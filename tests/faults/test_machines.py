@@ -62,11 +62,19 @@ def test_an_agent_whose_disk_is_full_reports_what_ran_refuses_what_comes_and_rec
         filler = fill(small_disk)
         # Their ends cannot be written down; they are told all the same.
         runs.finished_exactly_once()
-        refused = victim.client().submit("true", mem=16)
-        summary = refused.wait(20)
-        (task,) = refused.tasks()
-        assert (summary.state, task.state) == ("failed", "failed")
-        assert "space" in task.message.lower(), task.message
+        # What comes waits, and uses up no retry.
+        waits = Runs(victim, 1, "true").submit()
+        until("the agent says why", lambda: agent.events("no task can be started here; lends nothing"))
+        assert "space" in agent.events("no task can be started here; lends nothing")[0]["error"].lower()
+        # One whose disk is full would end tasks faster than any other, and must not draw all of them.
+        healthy = victim.agent(resources="cpus:2;mem:4096;disk:0;ports:[]")
+        victim.ready()
+        elsewhere = Runs(victim, 60, "sleep 0.1").submit()
+        elsewhere.finished_exactly_once()
+        waits.finished_exactly_once()
+        hosts = {task.agent_id for task in elsewhere.job.tasks()}
+        assert hosts == {victim.agent_id(healthy)}
+        healthy.stop()
         shutil.rmtree(filler)
         Runs(victim, 20, "true").submit().finished_exactly_once()
         assert agent.running
