@@ -12,10 +12,12 @@ import structlog.testing
 
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy, Standing
+from broker_mesos.core.config import ClusterConfig
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import InvalidInput
 from broker_mesos.policies import GROUP, load_policies, policy_named
 from tests.core.allocation.filling import claimants
+from tests.core.cell.harness import Bench, offers_in
 
 EXAMPLE = Path(__file__).parent / "example_policy"
 Install = Callable[..., None]
@@ -60,6 +62,17 @@ def test_a_policy_installed_from_outside_is_found_by_name_and_ranks(install: Ins
     assert list(ranking.order()) == [much_cpu, much_mem]
     ranking.charge(much_cpu, Resources.of(mem=5))
     assert list(ranking.order()) == [much_mem, much_cpu]
+
+
+@pytest.mark.parametrize(("name", "third"), [("drf", "f2"), ("smallest-first", "f1")])
+def test_a_cell_divides_by_the_policy_that_is_named(install: Install, name: str, third: str):
+    install_example(install)
+    bench = Bench(policies=load_policies(), config=ClusterConfig(policy=name))
+    bench.framework("f1")
+    bench.framework("f2")
+    agents = {"a": "cpus:8;mem:100", "b": "cpus:1;mem:800", "c": "cpus:1;mem:1000"}
+    offered = [offers_in(bench.agent(agent, resources)) for agent, resources in agents.items()]
+    assert [each.framework_id for (each,) in offered] == ["f1", "f2", third]
 
 
 @pytest.mark.parametrize(
