@@ -36,19 +36,37 @@ def keeper(
     made.close()
 
 
+ALARMS = {
+    "memory": (
+        ("set_vm_memory_high_watermark", "absolute", "1MB"),
+        ("set_vm_memory_high_watermark", "absolute", "1GB"),
+    ),
+    "disk": (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB")),
+}
+
+
+@pytest.mark.parametrize("what", ALARMS)
 def test_an_alarm_of_rabbitmq_holds_work_up_and_says_so_until_it_is_over(
-    victim: Victim, rabbitmq: RabbitMQServer
+    victim: Victim, rabbitmq: RabbitMQServer, what: str
 ):
     runs = Runs(victim, 150, SHORT).submit().under_way()
     agents = {each.agent_id for each in victim.client().agents()}
-    rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    said = {each.name: each.text().count("alarm") for each in victim.of("master")}
+    begin, end = ALARMS[what]
+    rabbitmq.ctl(*begin)
     try:
-        until("a master says so", lambda: any("alarm" in each.text() for each in victim.of("master")))
+        until(
+            "a master says so",
+            lambda: any(each.text().count("alarm") > said[each.name] for each in victim.of("master")),
+        )
         # What asks meanwhile gets an error in its time, no hang.
+        doctor = victim.cli_start("doctor")
         with pytest.raises(Unavailable):
             victim.client().agents()
+        out, err = doctor.communicate(timeout=30)
+        assert doctor.returncode != 0 and b"alarm" in out + err, (out, err)
     finally:
-        rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+        rabbitmq.ctl(*end)
     runs.finished_exactly_once()
     # A master that could not hear has declared nobody unreachable.
     assert {each.agent_id for each in victim.client().agents()} == agents
