@@ -29,6 +29,7 @@ from broker_mesos.errors import InvalidMessage, Unavailable
 from broker_mesos.master.dead_letters import DeadLetters
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
+from broker_mesos.master.sharing import Sharing
 from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Store, outgoing
 from broker_mesos.requests import Responder
 
@@ -77,7 +78,7 @@ class Master:
         self._weights = weights
         self._dead_letters = DeadLetters(bus, clock, rng)
         self._stop = asyncio.Event()
-        self._overloaded = 0
+        self._sharing = Sharing()
         self._published: dict[int, bytes] = {}
         self.owners: list[CellOwner] = []
         self.ready = asyncio.Event()
@@ -190,25 +191,14 @@ class Master:
                 take_in(term.cell.state, published)
 
     async def _share_cells(self) -> None:
-        """Step down from one cell if another master owns two less: one at a time, and only if that was so
-        twice in a row, so that a hand-over in progress is not mistaken for an imbalance."""
+        """Step down from one cell if another master owns two less; one at a time."""
         leases = await self._store.leases()
-        masters = {each.master_id for each in await self._store.masters()} | {self.master_id}
-        owned = dict.fromkeys(masters, 0)
-        for lease in leases:
-            if lease.owner in owned:
-                owned[lease.owner] += 1
-        unowned = sum(1 for lease in leases if lease.owner not in owned)
-        mine = [owner for owner in self.owners if owner.term is not None]
-        if unowned or len(mine) < min(owned.values()) + 2:
-            self._overloaded = 0
-            return
-        self._overloaded += 1
-        if self._overloaded >= 2:
-            self._overloaded = 0
-            chosen = mine[-1]
-            log.info("steps down to share the cells", cell=chosen.number, owned=owned)
-            await chosen.step_down()
+        masters = {each.master_id for each in await self._store.masters()}
+        mine = [owner.number for owner in self.owners if owner.term is not None]
+        chosen = self._sharing.choose(self.master_id, masters, leases, mine, self._clock.monotonic())
+        if chosen is not None:
+            log.info("steps down to share the cells", cell=chosen, owned=len(mine), masters=len(masters))
+            await self.owners[chosen].step_down()
 
     # -- answering --------------------------------------------------------------------------------------
 
