@@ -9,7 +9,7 @@ from broker_mesos.core.records import Lease
 IN_A_ROW = 2
 """Looks, a second apart, that must find the same imbalance: a hand-over in progress is none."""
 PAUSE = 6.0
-"""Seconds without a step-down after one in vain: about what a master counts for after its broker has lost it."""
+"""Seconds without a step-down after one in vain: as long as a master counts whose broker has lost it."""
 MOST_PAUSE = 300.0
 """A cell that has come back again and again is not given away for so long."""
 
