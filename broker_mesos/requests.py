@@ -42,8 +42,9 @@ class Requester:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to consume answers. Idempotent."""
-        if self._task is None:
+        """Begin to consume answers; again, if that has failed. Idempotent."""
+        if self._task is None or self._task.done():
+            self._ready.clear()
             self._task = asyncio.create_task(self._receive(), name="requester")
 
     async def close(self) -> None:
@@ -68,21 +69,8 @@ class Requester:
         try:
             async with asyncio.timeout(timeout):
                 await self._ready.wait()
-                assert self._consumer is not None
-                routed = await self._bus.publish(
-                    outgoing(
-                        to,
-                        request,
-                        correlation,
-                        mandatory=True,
-                        persistent=False,
-                        expiration=timeout,
-                        reply_to=self._consumer.queue_name,
-                        correlation_id=correlation,
-                    )
-                )
-                if not routed:
-                    raise Unavailable(f"nobody answers {request.TYPE} at {to.key}; is that daemon running?")
+                if not future.done():
+                    await self._send(to, request, timeout, correlation)
                 answer = await future
         except TimeoutError:
             raise TimedOut(f"no answer to {request.TYPE} from {to.key} within {timeout:g} s") from None
@@ -95,7 +83,32 @@ class Requester:
         except ValidationError as error:
             raise InvalidMessage(f"answer to {request.TYPE}: {first_problem(error)}") from None
 
+    async def _send(self, to: Address, request: Request, timeout: float, correlation: str) -> None:
+        assert self._consumer is not None
+        message = outgoing(
+            to,
+            request,
+            correlation,
+            mandatory=True,
+            persistent=False,
+            expiration=timeout,
+            reply_to=self._consumer.queue_name,
+            correlation_id=correlation,
+        )
+        if not await self._bus.publish(message):
+            raise Unavailable(f"nobody answers {request.TYPE} at {to.key}; is that daemon running?")
+
     async def _receive(self) -> None:
+        try:
+            await self._receive_for_ever()
+        except Exception as error:
+            if not isinstance(error, BrokerMesosError):
+                log.exception("answers cannot be received")
+            # Whoever waits hears of it now, and the next one to ask tries again.
+            self._fail_all(f"answers cannot be received: {error}")
+            self._ready.set()
+
+    async def _receive_for_ever(self) -> None:
         while True:
             self._consumer = await self._bus.consume(Queue(QueueKind.REPLY))
             self._ready.set()

@@ -13,8 +13,15 @@ from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.addresses import Queue, QueueKind, operator_cell, operator_master
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import GetTask, Hello, HelloAnswer, Request
-from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.ports import Outgoing
+from broker_mesos.errors import (
+    BrokerMesosError,
+    BusUnavailable,
+    InvalidInput,
+    NotFound,
+    TimedOut,
+    Unavailable,
+)
+from broker_mesos.ports import Consumer, Outgoing
 from broker_mesos.requests import Requester, Responder
 
 Handler = Callable[[Request], Awaitable[Part]]
@@ -109,3 +116,41 @@ async def test_closing_a_requester_can_be_cancelled() -> None:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
+
+
+async def test_a_requester_that_could_not_receive_says_so_at_once_and_tries_again() -> None:
+    async with asking(hello) as (requester, bus):
+        consume = bus.consume
+
+        async def refused(queue: Queue, *, prefetch: int = 500) -> Consumer:
+            raise BusUnavailable("access refused")
+
+        bus.consume = refused  # type: ignore[method-assign, assignment]
+        async with asyncio.timeout(20):
+            with pytest.raises(Unavailable, match="access refused"):
+                await requester.request(operator_master(), Hello(), 600)
+            bus.consume = consume  # type: ignore[method-assign]
+            assert await requester.request(operator_master(), Hello(), 10)
+
+
+async def test_a_requester_whose_consumer_breaks_in_an_unknown_way_goes_on() -> None:
+    """What waits is told, and the next request is answered."""
+    asked = asyncio.Event()
+
+    async def slow(request: Request) -> Part:
+        if not asked.is_set():
+            asked.set()
+            await asyncio.Event().wait()
+        return await hello(request)
+
+    async with asking(slow) as (requester, _):
+        waiting = asyncio.create_task(requester.request(operator_master(), Hello(), 600))
+        await asked.wait()
+        requester._on_answer = None  # type: ignore[assignment, method-assign]
+        other = asyncio.create_task(requester.request(operator_master(), Hello(), 600))
+        async with asyncio.timeout(20):
+            for each in (waiting, other):
+                with pytest.raises(Unavailable, match="cannot be received"):
+                    await each
+            del requester._on_answer
+            assert await requester.request(operator_master(), Hello(), 10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from zlib import crc32
 
@@ -202,10 +201,15 @@ def _groups(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
 async def finish(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
     """Wait for tasks that were told to end; cancel those that have not within ``timeout`` seconds."""
     if tasks:
-        _, late = await asyncio.wait(tasks, timeout=timeout)
+        try:
+            _, late = await asyncio.wait(tasks, timeout=timeout)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
         for task in late:
             log.warning("a callback of the scheduler did not return in time", seconds=timeout)
             task.cancel()
-        for task in late:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        if late:
+            # Not awaited themselves: that would take the caller's own cancellation for theirs.
+            await asyncio.wait(late)
