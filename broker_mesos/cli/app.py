@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker_mesos.cli import cluster, daemons, dead_letters, doctor, jobs, submit
+from broker_mesos.cli import cluster, daemons, dead_letters, doctor, explain, jobs, submit
 from broker_mesos.cli.options import Cluster, Format, Timeout, Url, common
 
 app = typer.Typer(
@@ -52,6 +52,8 @@ app.command(name="status")(common(jobs.status))
 app.command(name="logs")(common(jobs.logs))
 app.command(name="wait")(common(jobs.wait))
 app.command(name="kill")(common(jobs.kill))
+app.command(name="explain")(common(explain.explain))
+app.command(name="plan")(with_command(explain.plan))
 app.command(name="agents")(common(cluster.agents))
 app.command(name="frameworks")(common(cluster.frameworks))
 app.command(name="tasks")(common(cluster.tasks))

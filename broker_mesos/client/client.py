@@ -43,6 +43,7 @@ from broker_mesos.core.operator import (
     TaskView,
     WaitJob,
 )
+from broker_mesos.core.questions import Explain, Explanation, PlanJob
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import TimedOut, Unavailable
@@ -321,6 +322,16 @@ class Client:
     def roles(self) -> list[RoleTotal]:
         """The roles, over the cells that answer."""
         return list(self.state("roles").roles)
+
+    # -- why ------------------------------------------------------------------------------------------
+
+    def explain(self, ident: str, agents: int = 20) -> Explanation:
+        """Why a job, a task or a framework waits; up to ``agents`` agents of each cell. Raises NotFound."""
+        return self.ask(made(Explain, id=ident, limit=agents), Explanation)
+
+    def plan(self, spec: JobSpec, agents: int = 20) -> Explanation:
+        """Whether a job would run if it were submitted now; it is not."""
+        return self.ask(made(PlanJob, spec=spec, limit=agents), Explanation)
 
     # -- what goes wrong ------------------------------------------------------------------------------
 

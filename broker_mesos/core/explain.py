@@ -1,36 +1,101 @@
-"""Why is this waiting? An answer in one line."""
+"""Why is this waiting? The cells' answers, put together into one line, and one change that would help."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from broker_mesos.core.operator import AgentView, JobSpec
-from broker_mesos.core.records import AgentState
+from broker_mesos.core.infos import Shape
+from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.questions import AgentWhy, Placement, What
 from broker_mesos.core.resources import Resources, amount_text
 
+ROOM = "there is room for it; the next offer should start it"
+ORDER: tuple[What, ...] = (
+    "turn",
+    "filter",
+    "offered",
+    "sits",
+    "resources",
+    "quota",
+    "reserved",
+    "gpus",
+    "minimum",
+)
+"""What is told of first, where several things stand in the way: what is the nearest to running."""
 
-def why_waiting(spec: JobSpec, agents: Sequence[AgentView]) -> str:
-    """Why no task of a job runs, given all agents of the cluster: the first hindrance that no patience
-    overcomes, else that it has to wait its turn."""
-    here = [agent for agent in agents if agent.state is AgentState.REGISTERED]
-    if not here:
-        return f"no agent is reachable ({len(agents)} known)" if agents else "there are no agents"
-    if all(not agent.total.contains(spec.resources) for agent in here):
-        return _too_big(spec.resources, [agent.total for agent in here])
-    welcome = here
-    for constraint in spec.constraints:
-        rest = [agent for agent in welcome if constraint.matches(agent.attributes, agent.hostname)]
-        if not rest:
-            whom = "no agent satisfies" if len(welcome) == len(here) else "no agent left satisfies"
-            return f"{whom} the constraint {constraint}"
-        welcome = rest
-    fitting = [agent for agent in welcome if agent.total.contains(spec.resources)]
-    if not fitting:
-        why = _too_big(spec.resources, [agent.total for agent in welcome])
-        return f"of the agents that the constraints allow: {why}"
-    if any(_free(agent).contains(spec.resources) for agent in fitting):
-        return "there is room for it; the next offer should start it"
+
+def shape_of(spec: JobSpec, role: str = "*") -> Shape:
+    """What a job's tasks ask a cell for."""
+    return Shape(resources=spec.resources, constraints=spec.constraints, role=role)
+
+
+def reason(shape: Shape, placements: Sequence[Placement]) -> str:
+    """Why a task of the shape does not run, in one line: the first hindrance that no patience overcomes,
+    else the nearest to being overcome."""
+    if any(each.would_run for each in placements):
+        return ROOM
+    counts: Counter[str] = Counter()
+    for each in placements:
+        counts.update(each.counts)
+    if not counts.total():
+        unwanted = next((each.unwanted for each in placements if each.unwanted), "")
+        return unwanted or "there are no agents"
+    lent = counts.total() - counts["away"]
+    if not lent:
+        return _nobody(placements, counts["away"])
+    for constraint in shape.constraints:
+        if all(str(constraint) in each.unmatched for each in placements):
+            return f"no agent satisfies the constraint {constraint}"
+    if counts["constraint"] == lent:
+        wanted = " and ".join(map(str, shape.constraints)) or "what the framework takes"
+        return f"no agent satisfies {wanted} together"
+    if counts["too-small"] + counts["constraint"] == lent:
+        who = "of the agents that the constraints allow: " if counts["constraint"] else ""
+        return who + _too_big(shape.resources, placements)
+    unwanted = next((each.unwanted for each in placements if each.unwanted), "")
+    if unwanted:
+        return unwanted
+    for what in ORDER:
+        if counts[what]:
+            return _told(
+                what, counts[what], [each for p in placements for each in p.agents if each.what == what]
+            )
     return "all fitting agents are busy"
+
+
+def _nobody(placements: Sequence[Placement], away: int) -> str:
+    messages = Counter(why.message for each in placements for why in each.agents if why.what == "away")
+    if set(messages) <= {"it is unreachable"}:
+        return f"no agent is reachable ({away} known)"
+    return (
+        f"no agent is lent now: {', '.join(f'{count} x {text}' for text, count in messages.most_common(3))}"
+    )
+
+
+def _told(what: What, count: int, whys: Sequence[AgentWhy]) -> str:
+    nearest = whys[0] if whys else None
+    if what == "resources":
+        if nearest is None or not nearest.missing:
+            return "all fitting agents are busy"
+        return f"all fitting agents are busy; {_name(nearest)} is the nearest, short of {nearest.missing}"
+    where = f" ({_name(nearest)})" if nearest is not None else ""
+    text = nearest.message if nearest is not None else what
+    agents = "1 agent" if count == 1 else f"{count} agents"
+    return f"{agents} would do, but {text}{where}"
+
+
+def _name(why: AgentWhy) -> str:
+    return why.hostname or why.agent_id
+
+
+def change(placements: Sequence[Placement]) -> str:
+    """The one change that would let it run: the least one, and of those one that was tried."""
+    if any(each.would_run for each in placements):
+        return ""
+    every = [each for placement in placements for each in placement.changes]
+    every.sort(key=lambda each: (not each.sure, each.rank))
+    return every[0].message if every else "add an agent"
 
 
 def why_lost(waiting: Mapping[str, int]) -> str:
@@ -44,15 +109,11 @@ def why_lost(waiting: Mapping[str, int]) -> str:
     )
 
 
-def _free(agent: AgentView) -> Resources:
-    return agent.total.clipped_minus(agent.offered).clipped_minus(agent.used)
-
-
-def _too_big(need: Resources, totals: Sequence[Resources]) -> str:
+def _too_big(need: Resources, placements: Sequence[Placement]) -> str:
     """Names the resource that is short everywhere; of several the one that is shortest."""
     worst: tuple[float, str] | None = None
-    for name, amount in need.scalars.items():
-        largest = max(total.get(name) for total in totals)
+    for name, amount in need.quantities().items():
+        largest = max(each.largest.get(name, 0) for each in placements)
         if largest < amount:
             has = f"the largest agent has {amount_text(largest)}" if largest else "no agent has any"
             ratio = largest / amount
@@ -60,9 +121,4 @@ def _too_big(need: Resources, totals: Sequence[Resources]) -> str:
                 worst = ratio, f"it needs {amount_text(amount)} {name} a task; {has}"
     if worst is not None:
         return worst[1]
-    for name in need.names():
-        if name not in need.scalars:
-            short = all(total.missing(need).names().count(name) for total in totals)
-            if short:
-                return f"no agent has the {name} that a task needs"
     return f"no single agent has all that a task needs ({need})"

@@ -20,6 +20,7 @@ from broker_mesos.core.messages import (
     JsonObject,
     Message,
     Part,
+    Shape,
     TaskId,
     TaskStatus,
     Usage,
@@ -170,6 +171,8 @@ class FrameworkView(Part):
     offers: int
     dominant_share: float
     registered_at: float = 0.0
+    shapes: tuple[Shape, ...] | None = None
+    """Its stated demand, as far as this cell has not met it."""
 
 
 class TaskView(Part):

@@ -76,6 +76,11 @@ class Placement(Part):
     unwanted: str = ""
     """Why the framework gets no offers at all."""
     changes: tuple[Change, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    """Constraints that no agent of this cell satisfies."""
+    largest: dict[str, int] = Field(default_factory=dict)
+    """The most that one agent has of each resource that the task needs, in thousandths, among agents that
+    satisfy the constraints."""
 
 
 @register

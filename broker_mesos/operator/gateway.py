@@ -41,6 +41,7 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.questions import Explain, PlanJob
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.operator.api import (
@@ -54,6 +55,7 @@ from broker_mesos.operator.api import (
     ReadLog,
     waits,
 )
+from broker_mesos.operator.explainer import Explainer
 from broker_mesos.operator.merge import merge
 from broker_mesos.requests import Requester
 
@@ -138,6 +140,8 @@ class Gateway:
                 return await self._mark_gone(request, timeout)
             case KillById():
                 return await self._kill(request, timeout)
+            case Explain() | PlanJob():
+                return await Explainer(self._requester, self._ask_cells).answer(request, timeout)
             case ReadLog():
                 return await self._read_log(request, timeout)
         raise InvalidInput(

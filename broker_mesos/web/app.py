@@ -32,6 +32,7 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.questions import Explain, Explanation
 from broker_mesos.errors import (
     BrokerMesosError,
     Conflict,
@@ -204,6 +205,14 @@ def _views(app: FastAPI, gateway: Asks) -> None:
     ) -> Part:
         try:
             request = GetJob(job_id=job_id, offset=offset, limit=limit)
+        except ValidationError as error:
+            raise InvalidInput(first_problem(error)) from None
+        return await gateway.handle(request)
+
+    @app.get("/api/v1/explain/{ident}", response_model=Explanation, summary="Why something waits")
+    async def explain(ident: str, limit: Annotated[int, Query(ge=0, le=500)] = 20) -> Part:
+        try:
+            request = Explain(id=ident, limit=limit)
         except ValidationError as error:
             raise InvalidInput(first_problem(error)) from None
         return await gateway.handle(request)

@@ -11,9 +11,11 @@ from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.cell.why import placement
 from broker_mesos.core.messages import (
     Accept,
     Acknowledge,
+    AgentInfo,
     Call,
     Decline,
     Demand,
@@ -22,7 +24,10 @@ from broker_mesos.core.messages import (
     Message,
     Offer,
     Offers,
+    Part,
+    RegisterAgent,
     Settle,
+    Shape,
     Subscribe,
     Subscribed,
     TaskInfo,
@@ -31,6 +36,7 @@ from broker_mesos.core.messages import (
     decode,
 )
 from broker_mesos.core.operator import AgentView, CellView, GetCell, HelloAnswer, Request
+from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.records import AgentState
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -38,6 +44,7 @@ from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.ports import Bus, outgoing
 from broker_mesos.requests import Requester, Responder
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
+from tests.core.cell.harness import Bench
 
 LIMIT = 20.0
 """Seconds that a test waits for what must happen."""
@@ -136,7 +143,9 @@ class FakeCell:
     async def _hello(self, request: Request) -> HelloAnswer:
         return HelloAnswer(cluster="test", cells=1)
 
-    async def _view(self, request: Request) -> CellView:
+    async def _view(self, request: Request) -> Part:
+        if isinstance(request, GetPlacement):
+            return self._placement(request.shape)
         assert isinstance(request, GetCell)
         agent = AgentView(
             agent_id="a1",
@@ -149,6 +158,15 @@ class FakeCell:
             attributes={"rack": "r1"},
         )
         return CellView(cell=0, term=1, owner="m1", agents=(agent,))
+
+    def _placement(self, shape: Shape) -> Placement:
+        """As the cell itself says it of its only agent, as if all of it were free."""
+        bench = Bench()
+        bench.framework("batch", demand=Demand(version=1, wanted=False))
+        info = AgentInfo(agent_id="a1", hostname="h1", resources=self.total, attributes={"rack": "r1"})
+        bench.decide(RegisterAgent(agent=info, attempt="1", cells=1))
+        request = GetPlacement(framework_id="batch", shape=shape)
+        return placement(bench.state, bench.cell.policy, request, bench.now)
 
     async def _consume(self, consumer: Any) -> None:
         try:

@@ -1,79 +1,105 @@
-"""Why a job waits."""
+"""Why a task waits, in one line of the whole cluster."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from broker_mesos.core.explain import why_waiting
-from broker_mesos.core.messages import CommandInfo
-from broker_mesos.core.operator import AgentView, JobSpec
-from broker_mesos.core.records import AgentState
+from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.cell.why import placement
+from broker_mesos.core.explain import change, reason
+from broker_mesos.core.messages import AgentInfo, Decline, Demand, RegisterAgent, Shape
+from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.resources import Resources
+from tests.core.cell.harness import Bench, offers_in, task
 
 
-def agent(total: str, used: str = "", **fields: Any) -> AgentView:
-    fields = {
-        "agent_id": "a",
-        "cell": 0,
-        "hostname": "h1",
-        "state": AgentState.REGISTERED,
-        "offered": Resources.EMPTY,
-        **fields,
-    }
-    return AgentView(total=Resources.parse(total), used=Resources.parse(used), **fields)
+class Cluster:
+    """A cell with a framework ``f1`` that wants nothing, so that everything is free."""
 
+    def __init__(self, *agents: tuple[str, str, dict[str, str]]) -> None:
+        self.bench = Bench()
+        self.bench.framework("f1", demand=Demand(version=1, wanted=False))
+        for name, resources, attributes in agents:
+            info = AgentInfo(
+                agent_id=name, hostname=name, resources=Resources.parse(resources), attributes=attributes
+            )
+            self.bench.decide(RegisterAgent(agent=info, attempt=name, cells=1))
 
-def why(need: str, *agents: AgentView, constraints: tuple[str, ...] = ()) -> str:
-    spec = JobSpec(
-        command=CommandInfo(arguments=("true",)),
-        resources=Resources.parse(need),
-        constraints=constraints,  # type: ignore[arg-type]
-    )
-    return why_waiting(spec, agents)
+    def ask(self, need: str, *constraints: str) -> tuple[Shape, list[Placement]]:
+        wanted = Shape(resources=Resources.parse(need), constraints=tuple(map(Constraint.parse, constraints)))
+        request = GetPlacement(framework_id="f1", shape=wanted)
+        return wanted, [placement(self.bench.state, self.bench.cell.policy, request, self.bench.now)]
+
+    def why(self, need: str, *constraints: str) -> str:
+        return reason(*self.ask(need, *constraints))
 
 
 def test_there_are_no_agents() -> None:
-    assert why("cpus:1") == "there are no agents"
+    assert Cluster().why("cpus:1") == "there are no agents"
 
 
 def test_all_agents_are_out_of_reach() -> None:
-    assert why("cpus:1", agent("cpus:8", state=AgentState.UNREACHABLE)) == "no agent is reachable (1 known)"
+    cluster = Cluster(("h1", "cpus:8", {}))
+    cluster.bench.wait(40.0)
+    assert cluster.why("cpus:1") == "no agent is reachable (1 known)"
 
 
 @pytest.mark.parametrize(
-    ("need", "reason"),
+    ("need", "told"),
     [
         ("cpus:64", "it needs 64 cpus a task; the largest agent has 8"),
         ("cpus:16;mem:2000.5", "it needs 2000.5 mem a task; the largest agent has 100"),
         ("cpus:1;gpus:1", "it needs 1 gpus a task; no agent has any"),
-        ("cpus:1;ports:[5-6]", "no agent has the ports that a task needs"),
         ("cpus:8;mem:100", "no single agent has all that a task needs (cpus:8;mem:100)"),
     ],
 )
-def test_the_shortest_resource_is_named(need: str, reason: str) -> None:
-    assert why(need, agent("cpus:8;mem:50"), agent("cpus:4;mem:100")) == reason
+def test_the_shortest_resource_is_named(need: str, told: str) -> None:
+    assert Cluster(("h1", "cpus:8;mem:50", {}), ("h2", "cpus:4;mem:100", {})).why(need) == told
 
 
 def test_the_constraint_that_nobody_satisfies_is_named() -> None:
-    r1 = agent("cpus:8", attributes={"rack": "r1"})
-    assert why("cpus:1", r1, constraints=("rack==r2",)) == "no agent satisfies the constraint rack==r2"
-    both = why("cpus:1", r1, constraints=("rack==r1", "hostname==h9"))
-    assert both == "no agent satisfies the constraint hostname==h9"
+    cluster = Cluster(("h1", "cpus:8", {"rack": "r1"}))
+    assert cluster.why("cpus:1", "rack==r2") == "no agent satisfies the constraint rack==r2"
+    assert change(cluster.ask("cpus:1", "rack==r2")[1]) == "drop the constraint rack==r2"
 
 
-def test_an_allowed_agent_may_be_too_small() -> None:
-    small, large = agent("cpus:2", attributes={"rack": "r1"}), agent("cpus:8")
-    reason = why("cpus:4", small, large, constraints=("rack==r1",))
-    assert (
-        reason == "of the agents that the constraints allow: it needs 4 cpus a task; the largest agent has 2"
+def test_constraints_that_nobody_satisfies_together_are_named() -> None:
+    cluster = Cluster(("h1", "cpus:8", {"rack": "r1"}), ("h2", "cpus:8", {"disk": "ssd"}))
+    assert cluster.why("cpus:1", "rack==r1", "disk==ssd") == (
+        "no agent satisfies rack==r1 and disk==ssd together"
     )
 
 
-def test_all_that_fit_are_busy() -> None:
-    assert why("cpus:4", agent("cpus:8", "cpus:6"), agent("cpus:2")) == "all fitting agents are busy"
+def test_too_small_are_those_that_the_constraints_allow() -> None:
+    cluster = Cluster(("h1", "cpus:2", {"rack": "r1"}), ("h2", "cpus:8", {}))
+    assert cluster.why("cpus:4", "rack==r1") == (
+        "of the agents that the constraints allow: it needs 4 cpus a task; the largest agent has 2"
+    )
 
 
-def test_there_is_room() -> None:
-    assert why("cpus:4", agent("cpus:8")) == "there is room for it; the next offer should start it"
+def test_busy_agents_are_told_with_the_nearest_one() -> None:
+    cluster = Cluster(("h1", "cpus:8;mem:512", {}))
+    bench = cluster.bench
+    bench.framework("f2")
+    offer = offers_in(bench.said)[-1]
+    bench.accept(offer, task("t1", "cpus:6;mem:64"))
+    bench.framework("f2", demand=Demand(version=7, wanted=False))
+    bench.decide(Decline(framework_id="f2", offer_ids=tuple(bench.state.offers), refuse_seconds=0))
+    assert cluster.why("cpus:4") == "all fitting agents are busy; h1 is the nearest, short of cpus:2"
+
+
+def test_refusal_says_for_how_long() -> None:
+    cluster = Cluster(("h1", "cpus:8;mem:512", {}))
+    bench = cluster.bench
+    bench.framework("f1", demand=Demand(version=2))
+    offer = offers_in(bench.said)[-1]
+    bench.framework("f1", demand=Demand(version=3, wanted=False))
+    bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=60))
+    assert cluster.why("cpus:4") == "1 agent would do, but the framework refused it, for 60.0 s yet (h1)"
+    assert change(cluster.ask("cpus:4")[1]) == "wait 60 s: the framework refused h1 for so long"
+
+
+def test_there_is_room_for_it() -> None:
+    cluster = Cluster(("h1", "cpus:8;mem:512", {}))
+    assert cluster.why("cpus:4") == "there is room for it; the next offer should start it"
+    assert change(cluster.ask("cpus:4")[1]) == ""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from broker_mesos.core.cell.round import cluster_total, held_in_cluster
-from broker_mesos.core.cell.state import EMPTY, CellState, Task
+from broker_mesos.core.cell.state import EMPTY, CellState, Framework, Task
 from broker_mesos.core.limits import Instant
+from broker_mesos.core.messages import Shape
 from broker_mesos.core.operator import (
     AgentView,
     CellView,
@@ -20,6 +21,9 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.records import FrameworkState
 from broker_mesos.core.resources import Resources
+
+MOST_SHAPES = 100
+"""Of one framework's demand in a view."""
 
 
 def view(state: CellState, owner: str, request: GetCell, now: Instant) -> CellView:
@@ -86,7 +90,16 @@ def _frameworks(state: CellState, request: GetCell) -> Iterator[FrameworkView]:
             offers=len(framework.offers),
             dominant_share=mine.dominant_share(total, state.exclude),
             registered_at=framework.registered_at,
+            shapes=_unmet(framework),
         )
+
+
+def _unmet(framework: Framework) -> tuple[Shape, ...] | None:
+    shapes = framework.demand.shapes
+    if shapes is None:
+        return None
+    counted = ((shape, framework.missing(shape)) for shape in shapes[:MOST_SHAPES])
+    return tuple(shape.model_copy(update={"count": count}) for shape, count in counted if count)
 
 
 def _tasks(state: CellState, request: GetCell) -> Iterator[TaskView]:

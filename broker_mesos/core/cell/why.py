@@ -17,6 +17,9 @@ from broker_mesos.core.records import AgentState, FrameworkState
 from broker_mesos.core.resources import Resources
 
 MOST_AHEAD = 5
+MOST_TRIED = 300_000
+"""Agents times claimants up to which the round is gone through: a cell must not stand still for an answer.
+Above it, an agent that has room counts as having it."""
 EASE = {
     "turn": 0,
     "filter": 1,
@@ -61,14 +64,19 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         Ahead(role=each.role, framework_id=each.framework_id, share=_share(before, each))
         for each in order[max(0, place - MOST_AHEAD) : place]
     )
-    granted = {
-        grant.agent.ident: fits(shape.resources, grant.resources)
-        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes).run()
-        if grant.framework is framework
-        and grant.role == shape.role
-        and not grant.revocable
-        and (shape.kind in grant.kinds if stated else _suits(shape, grant.agent, grant.resources))
-    }
+    granted: dict[str, int] = {}
+    if len(candidates) * len(claimants) > MOST_TRIED:
+        for agent in candidates:
+            found = before.judge(framework, shape.role, agent, shape)
+            if not isinstance(found, Hindrance):
+                granted[agent.ident] = fits(shape.resources, found)
+    else:
+        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes).run():
+            mine_too = grant.framework is framework and grant.role == shape.role and not grant.revocable
+            if mine_too and (
+                shape.kind in grant.kinds if stated else _suits(shape, grant.agent, grant.resources)
+            ):
+                granted[grant.agent.ident] = fits(shape.resources, grant.resources)
     room = sum(granted.values())
     whys = [
         why
@@ -78,6 +86,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     ]
     whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
     would = room > 0 and not unwanted
+    infos = [agent.info for agent in state.agents.values() if _away(agent) is None]
     return Placement(
         cell=state.cell,
         would_run=would,
@@ -88,7 +97,28 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         ahead=ahead,
         unwanted=unwanted,
         changes=() if would else tuple(_changes(before, framework, shape, whys)),
+        unmatched=tuple(
+            str(constraint)
+            for constraint in shape.constraints
+            if not any(constraint.matches(info.attributes, info.hostname) for info in infos)
+        ),
+        largest=_largest(state, shape),
     )
+
+
+def _largest(state: CellState, shape: Shape) -> dict[str, int]:
+    found = dict.fromkeys(shape.resources.names(), 0)
+    for agent in state.agents.values():
+        if _away(agent) is None and _welcomes(shape, agent):
+            total = agent.total.quantities()
+            for name in found:
+                found[name] = max(found[name], total.get(name, 0))
+    return found
+
+
+def _welcomes(shape: Shape, agent: Agent) -> bool:
+    info = agent.info
+    return all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
 
 
 def _stated(framework: Framework, shape: Shape) -> bool:
@@ -102,10 +132,7 @@ def _promised(framework: Framework, shape: Shape) -> bool:
 
 
 def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
-    info = agent.info
-    return resources.contains(shape.resources) and all(
-        each.matches(info.attributes, info.hostname) for each in shape.constraints
-    )
+    return resources.contains(shape.resources) and _welcomes(shape, agent)
 
 
 def _unwanted(framework: Framework) -> str:
@@ -222,8 +249,7 @@ def _smaller(shape: Shape, lent: Sequence[Agent]) -> Resources | None:
     best: tuple[float, Resources] | None = None
     need = shape.resources
     for agent in lent:
-        info = agent.info
-        if not all(each.matches(info.attributes, info.hostname) for each in shape.constraints):
+        if not _welcomes(shape, agent):
             continue
         part = need.clipped_minus(agent.free.missing(need))
         if set(part.names()) != set(need.names()) or part == need:

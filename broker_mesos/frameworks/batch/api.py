@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from broker_mesos.core.addresses import operator_cell
-from broker_mesos.core.explain import why_lost, why_waiting
-from broker_mesos.core.messages import Part
+from broker_mesos.core.explain import reason, shape_of, why_lost
+from broker_mesos.core.messages import Part, Shape
 from broker_mesos.core.operator import (
     AgentView,
     CellView,
@@ -26,9 +26,10 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.records import AgentState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
-from broker_mesos.frameworks.batch.records import text_of
+from broker_mesos.frameworks.batch.records import FRAMEWORK_ID, text_of
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.frameworks.batch.watch import JobFeed
 from broker_mesos.ports import Clock
@@ -62,6 +63,7 @@ class BatchApi:
         self._clock = clock
         self._asking: asyncio.Task[list[AgentView]] | None = None
         self._asked_at = 0.0
+        self._shapes: dict[object, tuple[float, asyncio.Task[list[Placement]]]] = {}
 
     async def __call__(self, request: Request) -> Part:
         """Answer a request. Raises the errors of the tree."""
@@ -159,9 +161,27 @@ class BatchApi:
         if not self._driver.cells:
             return "no master has answered yet"
         try:
-            return why_waiting(spec, await self._agents())
+            shape = shape_of(spec)
+            return reason(shape, await self._placements(shape))
         except BrokerMesosError as error:
             return f"unknown: {error}"
+
+    async def _placements(self, shape: Shape) -> list[Placement]:
+        """What the cells say of a task, as of a second ago at most."""
+        now = self._clock.monotonic()
+        asked = self._shapes.get(shape.kind)
+        if asked is None or (asked[1].done() and now - asked[0] > AGENTS_FRESH):
+            self._shapes = {
+                kind: each for kind, each in self._shapes.items() if now - each[0] <= AGENTS_FRESH
+            }
+            task = asyncio.create_task(self._ask_placements(shape), name="batch-placements")
+            # Whoever asked may have left by the time it fails.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            asked = self._shapes[shape.kind] = now, task
+        return await asyncio.shield(asked[1])
+
+    async def _ask_placements(self, shape: Shape) -> list[Placement]:
+        return await self._ask_each(GetPlacement(framework_id=FRAMEWORK_ID, shape=shape, limit=3), Placement)
 
     async def _agents(self) -> list[AgentView]:
         """All agents, as they were at most a second ago. Askers that come together ask once."""
@@ -174,7 +194,11 @@ class BatchApi:
         return await asyncio.shield(self._asking)
 
     async def _ask_cells(self) -> list[AgentView]:
-        request = GetCell(parts=("agents",), limit=2_000)
+        views = await self._ask_each(GetCell(parts=("agents",), limit=2_000), CellView)
+        return [agent for view in views for agent in view.agents]
+
+    async def _ask_each(self, request: Request, kind: type[P]) -> list[P]:
+        """The answers of the cells that gave one; raises when none did."""
         answers = await asyncio.gather(
             *(
                 self._requester.request(operator_cell(cell), request, ASK_TIMEOUT)
@@ -182,11 +206,11 @@ class BatchApi:
             ),
             return_exceptions=True,
         )
-        views = [answer for answer in answers if isinstance(answer, CellView)]
+        found = [answer for answer in answers if isinstance(answer, kind)]
         for answer in answers:
-            if isinstance(answer, BaseException) and not views:
+            if isinstance(answer, BaseException) and not found:
                 raise answer
-        return [agent for view in views for agent in view.agents]
+        return found
 
 
 def _waits(summary: JobSummary) -> bool:

@@ -1,0 +1,108 @@
+"""``bmesos explain`` and ``bmesos plan``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker_mesos.cli import show
+from broker_mesos.cli.options import (
+    Call,
+    ConstraintOf,
+    Cpus,
+    Disk,
+    Gpus,
+    Mem,
+    More,
+)
+
+if TYPE_CHECKING:
+    from broker_mesos.core.questions import Explanation
+
+_SHOWN = 10
+
+
+def explain(
+    call: Call,
+    ident: Annotated[str, typer.Argument(metavar="ID", help="A job, a task or a framework.")],
+    every: Annotated[bool, typer.Option("--all", help="All agents, not only the nearest.")] = False,
+) -> None:
+    """Say why a job, task or framework waits.
+
+    Agent by agent, from the code that decides: what is short, what stands in the way and until when, who is
+    served before, and the one change that would let it run.
+    """
+    _print(call, call.client().explain(ident, agents=500 if every else 20), every)
+
+
+def plan(
+    call: Call,
+    cpus: Cpus = None,
+    mem: Mem = None,
+    disk: Disk = None,
+    gpus: Gpus = None,
+    resources: More = None,
+    array: Annotated[str | None, typer.Option("--array", metavar="1-1000|50", help="Many tasks.")] = None,
+    constraint: ConstraintOf = None,
+    every: Annotated[bool, typer.Option("--all", help="All agents, not only the nearest.")] = False,
+) -> int:
+    """Say whether a job would run now, and submit nothing.
+
+    bmesos plan [FLAGS] -- CMD ARG…: exits with 0 if its tasks would begin now, with 1 if they would wait.
+    """
+    from broker_mesos.client.spec import build_spec
+
+    words: dict[str, Any] = {
+        "cpus": cpus,
+        "mem": mem,
+        "disk": disk,
+        "gpus": gpus,
+        "resources": resources,
+        "array": array,
+        "constraints": constraint or None,
+    }
+    spec = build_spec(
+        call.command or ["true"], **{key: value for key, value in words.items() if value is not None}
+    )
+    found = call.client().plan(spec, agents=500 if every else 20)
+    _print(call, found, every)
+    return 0 if found.would_run else 1
+
+
+def _print(call: Call, found: Explanation, every: bool) -> None:
+    if call.json:
+        show.print_json(show.data(found))
+        return
+    show.line(f"{found.subject}: {found.reason}")
+    if found.change:
+        show.line(f"what would help: {found.change}")
+    for shape, placements in zip(found.shapes, found.placements, strict=True):
+        if len(found.shapes) > 1:
+            show.line(f"{shape.count} x {show.resources(shape.resources)} in role {shape.role}:")
+        room = sum(each.fits for each in placements)
+        if room:
+            show.line(f"room for {room} such tasks in the next round")
+        order = [each for each in placements if each.place]
+        if order:
+            last = max(order, key=lambda each: each.place or 0)
+            ahead = ", ".join(f"{each.framework_id} ({each.role}, {each.share:.1%})" for each in last.ahead)
+            show.line(f"in the fair-share order {last.place} are served before: {ahead}")
+        whys = [why for each in placements for why in each.agents]
+        rows = [
+            (
+                why.hostname or why.agent_id,
+                why.what,
+                why.message,
+                show.resources(why.missing),
+                "-" if why.seconds is None else show.duration(why.seconds),
+            )
+            for why in (whys if every else whys[:_SHOWN])
+        ]
+        if rows:
+            show.table(["AGENT", "WHY", "WHAT STANDS IN THE WAY", "SHORT OF", "FOR"], rows)
+        total = sum(sum(each.counts.values()) for each in placements)
+        if total > len(rows):
+            show.line(f"{len(rows)} of {total} agents; see all with --all")
+    if found.missing:
+        show.note(f"bmesos: cells {', '.join(map(str, found.missing))} did not answer: their part is missing")
