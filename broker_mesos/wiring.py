@@ -35,7 +35,9 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, Fenced, InvalidInput
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.master.daemon import Master
+from broker_mesos.master.division import SPACE
 from broker_mesos.operator.gateway import Gateway
+from broker_mesos.policies import load_policies
 from broker_mesos.ports import Bus, ConsumerClosed, Records, Store, outgoing
 from broker_mesos.requests import Requester
 from broker_mesos.settings import DEFAULT_CELLS, Settings, load
@@ -82,7 +84,7 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
-def build_master(settings: Settings, bus: Bus, store: Store, cells: int | None) -> Master:
+def build_master(settings: Settings, bus: Bus, store: Store, records: Records, cells: int | None) -> Master:
     """A master on these adapters."""
     return Master(
         master_id=f"master-{new_id()}",
@@ -90,6 +92,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, cells: int | None) 
         cells=cells,
         bus=bus,
         store=store,
+        records=records,
         clock=CLOCK,
         new_id=new_id,
         rng=random.Random(),
@@ -98,6 +101,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, cells: int | None) 
         pid=os.getpid(),
         version=__version__,
         weights=settings.weights,
+        policies=load_policies(),
     )
 
 
@@ -213,7 +217,10 @@ class LocalCluster:
 
     async def _start(self) -> None:
         store = MemoryStore(self._state, CLOCK)
-        self.master = build_master(self._settings, await self._open(self.bus("master")), store, self._cells)
+        records = MemoryRecords(self._state, space=SPACE)
+        self.master = build_master(
+            self._settings, await self._open(self.bus("master")), store, records, self._cells
+        )
         await self._until(self.master.run(), "master", self.master.ready.wait())
         work_dir = self._work_dir
         if work_dir is None:
@@ -228,8 +235,8 @@ class LocalCluster:
             )
             self.agents.append(agent)
             await self._until(agent.run(), "agent", agent.registered.wait())
-        records = MemoryRecords(self._state)
-        self.worker = build_batch(self._settings, await self._open(self.bus("batch")), records)
+        jobs = MemoryRecords(self._state)
+        self.worker = build_batch(self._settings, await self._open(self.bus("batch")), jobs)
         await self._until(self.worker.run(), "batch", self.worker.serving.wait())
         if self._port is not None:
             from broker_mesos.web.server import WebServer
@@ -303,10 +310,18 @@ def run_master(settings: Settings) -> int:
     """``bmesos master``."""
 
     async def main(stop: asyncio.Event) -> None:
-        from broker_mesos.store.redis import RedisStore
+        from broker_mesos.store.redis import RedisRecords, RedisStore
 
         store = RedisStore(
             settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence
+        )
+        records = RedisRecords(
+            settings.need_store(),
+            cluster=settings.cluster,
+            clock=CLOCK,
+            space=SPACE,
+            timeout=settings.store_silence,
+            name="bmesos-master",
         )
         bus = open_bus(
             settings.need_broker(),
@@ -317,11 +332,13 @@ def run_master(settings: Settings) -> int:
         async with contextlib.AsyncExitStack() as stack:
             await store.open(settings.connect_timeout)
             stack.push_async_callback(store.close)
+            await records.open(settings.connect_timeout)
+            stack.push_async_callback(records.close)
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
             known = await store.cell_count(None)
             wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
-            master = build_master(settings, bus, store, wanted)
+            master = build_master(settings, bus, store, records, wanted)
             await _serve(master.run(), stop, master.stop)
 
     return _run(settings, main)

@@ -25,6 +25,8 @@ class RoleSettings(Part):
     """Scalars that others may not use up, whether the role wants them now or not."""
     limit: dict[Short, int] = Field(default_factory=dict)
     """Thousandths that the role may hold at most, by name; 0 is none at all."""
+    since: int = 0
+    """Version of the config with which the limit began to count what it counts; 0 without a limit."""
     preempts: bool = False
     """Whether tasks of others may be killed for its guarantee, or for its rank under a strict policy."""
 

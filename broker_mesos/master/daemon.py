@@ -6,11 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Mapping
 
 import structlog
 
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.allocation.builtin import BUILT_IN
+from broker_mesos.core.allocation.policy import Policy
+from broker_mesos.core.cell.cell import Configured
 from broker_mesos.core.cell.usage import take_in, usage_of
 from broker_mesos.core.health import GetMasterHealth
 from broker_mesos.core.limits import Limits
@@ -27,10 +31,11 @@ from broker_mesos.core.operator import (
 from broker_mesos.core.records import Lease
 from broker_mesos.errors import InvalidMessage, Unavailable
 from broker_mesos.master.dead_letters import DeadLetters
+from broker_mesos.master.division import Division
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
 from broker_mesos.master.sharing import Sharing
-from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Store, outgoing
+from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Records, Store, outgoing
 from broker_mesos.requests import Responder
 
 log = structlog.get_logger(__name__)
@@ -56,6 +61,7 @@ class Master:
         cells: int | None,
         bus: Bus,
         store: Store,
+        records: Records,
         clock: Clock,
         new_id: NewId,
         rng: random.Random,
@@ -64,6 +70,7 @@ class Master:
         pid: int = 0,
         version: str = "",
         weights: dict[str, float] | None = None,
+        policies: Mapping[str, Policy] = BUILT_IN,
     ) -> None:
         self.master_id = master_id
         self._cluster = cluster
@@ -76,6 +83,7 @@ class Master:
         self._limits = limits
         self._me = MasterInfo(master_id, hostname, pid, version, 0.0)
         self._weights = weights
+        self.division = Division(records, policies)
         self._dead_letters = DeadLetters(bus, clock, rng)
         self._stop = asyncio.Event()
         self._sharing = Sharing()
@@ -105,6 +113,7 @@ class Master:
                 rng=self._rng,
                 master_id=self.master_id,
                 limits=self._limits,
+                division=self.division,
                 weights=self._weights,
             )
             for cell in range(cells)
@@ -156,6 +165,8 @@ class Master:
                         await self._store.beat(self._me, BEAT_TTL)
                         await self._share_cells()
                     await self._exchange_usage()
+                await self.division.refresh()
+                self._spread_config()
                 for lease in await self._store.leases():
                     stale = not lease.owner or lease.age > STALE + STALE_MARGIN
                     if stale and now - pinged.get(lease.cell, -STALE) >= STALE:
@@ -171,6 +182,12 @@ class Master:
                 addresses.updates(lease.cell), Ping(), self._new_id(), persistent=False, expiration=STALE
             )
         )
+
+    def _spread_config(self) -> None:
+        config = self.division.config
+        for owner in self.owners:
+            if (term := owner.term) is not None and term.cell.state.config.version < config.version:
+                term.give(Configured(config))
 
     async def _exchange_usage(self) -> None:
         """Tell the other cells what this master's hold, and take in what they hold: shares are of the

@@ -15,6 +15,8 @@ from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
+from broker_mesos.master.division import Division
+from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.suspects import Suspects
 from broker_mesos.master.term import BATCH, HandlerFailed, SteppingDown, Superseded, Term
 from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, Store
@@ -37,6 +39,7 @@ class CellOwner:
         rng: random.Random,
         master_id: str,
         limits: Limits,
+        division: Division,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.number = cell
@@ -48,6 +51,7 @@ class CellOwner:
         self._rng = rng
         self._master_id = master_id
         self._limits = limits
+        self._division = division
         self._weights = weights
         self._floor = 0
         self._suspects = Suspects(store, cell)
@@ -123,12 +127,21 @@ class CellOwner:
             await consumer.close()
 
     async def _own(self, consumer: Consumer, first: list[Delivery]) -> None:
+        config = await self._division.refresh()
         seen = (await self._store.leases())[self.number]
         snapshot = await self._store.claim(
             self.number, owner=self._master_id, nonce=self._new_id(), floor=self._floor, seen=seen
         )
         try:
-            cell = Cell(snapshot, self._cells, self._limits, self._now(), weights=self._weights)
+            cell = Cell(
+                snapshot,
+                self._cells,
+                self._limits,
+                self._now(),
+                policies=self._division.policies,
+                weights=self._weights,
+                config=config,
+            )
         except Exception as error:
             # The other cells of this master, and of all others, go on without it.
             log.error("what is stored of the cell cannot be read", cell=self.number, exc_info=error)
@@ -154,6 +167,14 @@ class CellOwner:
             new_id=self._new_id,
             master_id=self._master_id,
             suspects=self._suspects,
+            ledger=Ledger(
+                self._division.records,
+                self._clock,
+                self._rng,
+                cell=self.number,
+                cells=self._cells,
+                term=cell.term,
+            ),
             outbox=snapshot.outbox,
         )
         self._owned = term

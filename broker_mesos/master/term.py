@@ -15,6 +15,7 @@ from broker_mesos.core.cell.cell import (
     TAKEN,
     Cell,
     ConsumersCounted,
+    EscrowSet,
     GoneByHand,
     Input,
     KillByHand,
@@ -24,6 +25,7 @@ from broker_mesos.core.cell.cell import (
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
 from broker_mesos.core.cell.why import placement
+from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
     AcknowledgeStatuses,
@@ -45,6 +47,7 @@ from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.letters import letter, park
+from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.outbox import LIMIT, Outbox
 from broker_mesos.master.suspects import Suspects
 from broker_mesos.ports import (
@@ -64,6 +67,8 @@ log = structlog.get_logger(__name__)
 
 RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""
+LEDGER_EVERY = 0.2
+"""Seconds between two questions to the ledger of limits about the same role."""
 BATCH = 500
 """Messages decided at once."""
 BUSY = 10
@@ -114,6 +119,7 @@ class Term:
         new_id: NewId,
         master_id: str,
         suspects: Suspects,
+        ledger: Ledger,
         outbox: Sequence[OutboxEntry],
     ) -> None:
         self.cell = cell
@@ -131,6 +137,9 @@ class Term:
         self._master_id = master_id
         self._suspects = suspects
         suspects.begin()
+        self._ledger = ledger
+        self._settled: dict[str, float] = {}
+        """When the ledger was last asked, by role."""
         self._inherited = outbox
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -226,6 +235,11 @@ class Term:
         self._asked.append(done)
         self._wake.set()
         await done
+
+    def give(self, given: Input) -> None:
+        """An input of the daemon's own, to be decided on soon."""
+        self._inputs.append(given)
+        self._wake.set()
 
     async def _renew(self) -> None:
         while True:
@@ -338,6 +352,8 @@ class Term:
             self._publish_hint(hint)
         for framework_id in decision.count_consumers:
             self._spawn(self._count_consumers(framework_id))
+        for ask in decision.escrow.values():
+            self._spawn(self._settle(ask))
         for framework_id in decision.delete_queues:
             self._spawn(self._delete_queues(framework_id))
 
@@ -409,6 +425,24 @@ class Term:
             count = await self._bus.consumers(Queue(QueueKind.FRAMEWORK_OFFERS, framework_id))
             self._inputs.append(ConsumersCounted(framework_id, count))
             self._wake.set()
+
+    async def _settle(self, ask: EscrowAsk) -> None:
+        """Have the ledger settle what the cell holds of a limit. The cell asks nothing more of this role
+        until it is answered."""
+        wait = self._settled.get(ask.role, -LEDGER_EVERY) + LEDGER_EVERY - self._clock.monotonic()
+        while not self.ended.is_set():
+            if wait > 0:
+                await self._clock.sleep(wait)
+            self._settled[ask.role] = self._clock.monotonic()
+            try:
+                amounts = await self._ledger.settle(ask)
+            except StoreUnavailable as error:
+                log.warning("the ledger of limits is away", cell=self.cell.number, error=str(error))
+                wait = 1.0
+                continue
+            if amounts is not None:  # else there is a later owner, which the next commit will say
+                self.give(EscrowSet(ask.role, amounts, ask.since))
+            return
 
     async def _delete_queues(self, framework_id: str) -> None:
         with contextlib.suppress(BusUnavailable):

@@ -13,10 +13,11 @@ from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.limits import Limits
 from broker_mesos.master.daemon import Master
-from broker_mesos.ports import Bus, Store
+from broker_mesos.master.division import SPACE
+from broker_mesos.ports import Bus, Records, Store
 from broker_mesos.requests import Requester
-from broker_mesos.store.memory import MemoryStore, MemoryStoreState
-from broker_mesos.store.redis import RedisStore
+from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
+from broker_mesos.store.redis import RedisRecords, RedisStore
 
 KINDS = [pytest.param("memory"), pytest.param("real", marks=pytest.mark.servers)]
 CLOCK = SystemClock()
@@ -34,7 +35,7 @@ class Place:
         self.broker = MemoryBroker(CLOCK)
         self.state = MemoryStoreState()
         self._buses: list[Bus] = []
-        self._stores: list[Store] = []
+        self._stores: list[Store | Records] = []
         self._masters: list[tuple[Master, asyncio.Task[None]]] = []
         self._requesters: list[Requester] = []
 
@@ -60,6 +61,17 @@ class Place:
         self._stores.append(made)
         return made
 
+    async def records(self) -> Records:
+        """Open records of the masters."""
+        made: Records
+        if self.real:
+            made = RedisRecords(self.urls[1], cluster=self.cluster, clock=CLOCK, space=SPACE)
+        else:
+            made = MemoryRecords(self.state, space=SPACE)
+        await made.open(20)
+        self._stores.append(made)
+        return made
+
     async def master(self, ident: str, cells: int = 1) -> Master:
         """A master that stands by for every cell."""
         master = Master(
@@ -68,6 +80,7 @@ class Place:
             cells=cells,
             bus=await self.bus(ident),
             store=await self.store(),
+            records=await self.records(),
             clock=CLOCK,
             new_id=new_id,
             rng=random.Random(1),

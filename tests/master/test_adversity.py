@@ -18,10 +18,11 @@ from broker_mesos.core.records import AgentRecord, Kind
 from broker_mesos.core.resources import Resources
 from broker_mesos.letters import DEAD_LETTERS
 from broker_mesos.master.daemon import Master
+from broker_mesos.master.division import SPACE
 from broker_mesos.master.term import Term
 from broker_mesos.ports import Bus, Outgoing, outgoing
 from broker_mesos.requests import Requester
-from broker_mesos.store.memory import MemoryStore, MemoryStoreState
+from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.memory import _Cell as StoredCell
 
 CLOCK = SystemClock()
@@ -64,6 +65,7 @@ class Cluster:
             cells=cells,
             bus=self.masters_bus,
             store=MemoryStore(self.state, CLOCK),
+            records=MemoryRecords(self.state, space=SPACE),
             clock=CLOCK,
             new_id=new_id,
             rng=random.Random(1),

@@ -31,9 +31,10 @@ from broker_mesos.core.records import Kind
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import Unavailable
 from broker_mesos.master.daemon import Master
+from broker_mesos.master.division import SPACE
 from broker_mesos.ports import Outgoing, outgoing
 from broker_mesos.requests import Requester
-from broker_mesos.store.memory import MemoryStore, MemoryStoreState
+from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 
 
 class Cluster:
@@ -60,6 +61,7 @@ class Cluster:
             cells=cells,
             bus=await self.bus(ident),
             store=store,
+            records=MemoryRecords(self.state, space=SPACE),
             clock=self.clock,
             new_id=new_id,
             rng=random.Random(1),

@@ -28,6 +28,7 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.master.daemon import Master
+from broker_mesos.master.division import SPACE
 from broker_mesos.ports import Chunk, Delivery, LaunchSpec, OnContainerEvents, Recovered
 from broker_mesos.requests import Requester
 from tests.simulation.loop import PROC, Proc, SimClock
@@ -141,6 +142,7 @@ class MasterNode(Node):
             cells=self.world.cells,
             bus=bus,
             store=store,
+            records=SimRecords(self.world, self, proc, space=SPACE),
             clock=self.clock,
             new_id=self.world.new_id,
             rng=self.rng(),

@@ -104,6 +104,6 @@ class SimStore(_Far, MemoryStore):
 class SimRecords(_Far, MemoryRecords):
     """The Records of one process."""
 
-    def __init__(self, world: World, node: Node, proc: Proc) -> None:
-        super().__init__(world.state)
+    def __init__(self, world: World, node: Node, proc: Proc, *, space: str = "batch") -> None:
+        super().__init__(world.state, space=space)
         self.world, self.node, self.proc = world, node, proc

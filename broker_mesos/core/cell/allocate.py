@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from broker_mesos.core import addresses
 from broker_mesos.core.allocation.policy import Policy
+from broker_mesos.core.cell import escrow
 from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
-from broker_mesos.core.cell.quota import escrow_wanted
 from broker_mesos.core.cell.round import Round, claimants_of, worth_offering
 from broker_mesos.core.cell.state import VOLUMES, Agent, CellState, OpenOffer
 from broker_mesos.core.limits import Instant
@@ -52,18 +52,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
                 message = Offers(offers=tuple(_wire(state, each) for each in some))
                 out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
         asked = round_.quota.asked
-    if state.cells > 1 and (everything or asked):
-        _settle_escrow(state, asked, out)
-
-
-def _settle_escrow(state: CellState, asked: dict[str, dict[str, int]], out: Outlet) -> None:
-    """Ask for more of the limits, or give back what is not needed: at once here, in the ledger after."""
-    for role, wanted in escrow_wanted(state, asked).items():
-        held = state.escrow.get(role, {})
-        less = {name: min(amount, held.get(name, 0)) for name, amount in wanted.items()}
-        if less != held:
-            state.escrow[role] = less
-        out.decision.escrow[role] = wanted
+    out.decision.escrow.update(escrow.settle(state, asked, everything=everything))
 
 
 def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:

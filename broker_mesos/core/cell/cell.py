@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import agents, frameworks, offers
+from broker_mesos.core.cell import agents, escrow, frameworks, offers
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
 from broker_mesos.core.cell.state import CellState, restore
@@ -82,6 +82,8 @@ class EscrowSet:
 
     role: str
     amounts: Mapping[str, int]
+    since: int = 0
+    """RoleSettings.since of the limit that was asked about."""
 
 
 TAKEN = (
@@ -149,6 +151,7 @@ class Cell:
         """The first decision of a term: in a recovery, every agent is asked for its list."""
         out = self._outlet()
         agents.ask_for_lists(self.state, out)
+        out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
         return self._close(out)
 
     def decide(self, inputs: Sequence[Input], now: Instant) -> Decision:
@@ -219,7 +222,6 @@ class Cell:
             case Configured():
                 state.configure(each.config)
             case EscrowSet():
-                state.escrow[each.role] = dict(each.amounts)
-                state.reconsider = True
+                escrow.on_set(state, each.role, each.since, each.amounts)
             case _:
                 raise InvalidMessage(f"{each.TYPE} is not for a cell")

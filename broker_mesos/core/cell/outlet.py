@@ -14,6 +14,7 @@ from typing import NamedTuple
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Address
 from broker_mesos.core.cell.state import Agent, CellState, Framework, Task
+from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.messages import (
     AcknowledgeStatuses,
     KillTasks,
@@ -50,8 +51,8 @@ class Decision:
     """Frameworks whose offers' queue is to be looked at; the answer is an input."""
     delete_queues: list[str] = field(default_factory=list)
     """Frameworks whose queues are to be deleted."""
-    escrow: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Of each limit, thousandths that the cell wants to hold from now on; the ledger's answer is an input."""
+    escrow: dict[str, EscrowAsk] = field(default_factory=dict)
+    """What to ask of the ledger, by role, once this is committed; its answer is an input."""
     reclaim: int | None = None
     """The lease must be claimed again, with at least this term."""
 

@@ -2,8 +2,8 @@
 guaranteed to others.
 
 Limits are exact: a cell gives away only what it holds in escrow of them (with one cell that is the limit
-itself), and the escrows of all cells never exceed it. Guarantees rest on what the cells tell each other, as
-shares do.
+itself), and the escrows of all cells never exceed it (``escrow.py``). Guarantees rest on what the cells tell
+each other, as shares do.
 """
 
 from __future__ import annotations
@@ -19,32 +19,38 @@ Amounts = dict[str, int]
 
 
 class Quota:
-    """The books of one round. ``asked``: what was held back for want of escrow, absolute per role: a cell
-    asks the ledger for as much."""
+    """The books of one round."""
 
     def __init__(self, state: CellState, held: Mapping[tuple[str, str], Resources], total: Resources) -> None:
         roles = state.config.roles
         self.limits = {role: each.limit for role, each in roles.items() if each.limit}
-        self._guarantees = {role: each.guarantee for role, each in roles.items() if each.guarantee}
-        self.asked: dict[str, Amounts] = {}
-        self._escrow = state.escrow if state.cells > 1 else self.limits
-        self._here = {role: subtree(state, role) for role in self.limits}
+        self._escrow: Mapping[str, Mapping[str, int]] = state.escrow if state.cells > 1 else self.limits
+        self._here = held_here(state, self.limits)
+        self._elsewhere = _by_role(state.foreign_held.items(), self.limits) if state.cells > 1 else {}
+        self._wanting: dict[str, dict[tuple[str, ...], Resources]] = {}
+        """Per role with a limit: what was held back for want of escrow."""
+        guarantees = {role: each.guarantee for role, each in roles.items() if each.guarantee}
         self._unmet: dict[str, Resources] = {}
         self._available = EMPTY
-        if self._guarantees:
+        self._kept: dict[str, tuple[Amounts, Amounts]] = {}
+        if guarantees:
             self._available = total.clipped_minus(Resources.sum(held.values()))
-            for role, guarantee in self._guarantees.items():
-                mine = Resources.sum(amount for (other, _), amount in held.items() if is_within(other, role))
-                self._unmet[role] = guarantee.clipped_minus(mine)
+            mine = _by_role(held.items(), guarantees)
+            for role, guarantee in guarantees.items():
+                self._unmet[role] = guarantee.clipped_minus(mine.get(role, EMPTY))
+        self._children = {role: _topmost(self._unmet, role) for role in self._unmet}
+        self._tops = _topmost(self._unmet, None)
 
     @property
     def any(self) -> bool:
         """Whether any quota is set at all."""
-        return bool(self.limits or self._guarantees)
+        return bool(self.limits or self._unmet)
 
     def short(self, role: str) -> bool:
         """Whether the role, or one above it, has less than it is guaranteed: it goes before the others."""
         return any(self._unmet.get(each) for each in lineage(role))
+
+    # -- how much -----------------------------------------------------------------------------------------
 
     def allows(self, role: str, wanted: Resources) -> Resources:
         """The part of an amount that the role may be given."""
@@ -54,34 +60,57 @@ class Quota:
                 wanted = self._below(each, limit, wanted)
         return self._beside(role, wanted) if self._unmet else wanted
 
-    def _below(self, role: str, limit: Amounts, wanted: Resources) -> Resources:
+    def _below(self, role: str, limit: Mapping[str, int], wanted: Resources) -> Resources:
         escrow, here = self._escrow.get(role, {}), self._here[role]
-        over: dict[str, int] = {}
+        over: Amounts = {}
         for name, most in limit.items():
-            amount = wanted.get(name)
             left = max(0, min(most, escrow.get(name, 0)) - here.get(name))
-            if amount > left:
-                over[name] = amount - left
-                if here.get(name) + left < most:
-                    asked = self.asked.setdefault(role, {})
-                    asked[name] = max(asked.get(name, 0), min(most, here.get(name) + amount))
+            if wanted.get(name) > left:
+                over[name] = wanted.get(name) - left
         return wanted.clipped_minus(Resources.scalars_of(over)) if over else wanted
 
     def _beside(self, role: str, wanted: Resources) -> Resources:
-        needed: Amounts = {}
-        own: Amounts = {}
-        for other, unmet in self._unmet.items():
-            into = own if is_within(role, other) else needed
-            if into is needed and any(above in self._unmet for above in lineage(other)[1:]):
-                continue  # it counts in that of the role above it
-            for name, amount in unmet.scalars.items():
-                into[name] = into.get(name, 0) + amount
-        over: dict[str, int] = {}
-        for name, amount in needed.items():
+        kept, own = self._kept_from(role)
+        over: Amounts = {}
+        for name, amount in kept.items():
             left = max(own.get(name, 0), self._available.get(name) - amount, 0)
             if wanted.get(name) > left:
                 over[name] = wanted.get(name) - left
         return wanted.clipped_minus(Resources.scalars_of(over)) if over else wanted
+
+    def _kept_from(self, role: str) -> tuple[Amounts, Amounts]:
+        """What guarantees of others need, and what those of the role itself, and above it, leave for it."""
+        found = self._kept.get(role)
+        if found is None:
+            kept: Amounts = {}
+            own: Amounts = {}
+            level = self._tops
+            while True:
+                inner = next((each for each in level if is_within(role, each)), None)
+                for each in level:
+                    if each != inner:
+                        _add(kept, self._needed(each))
+                if inner is None:
+                    break
+                level = self._children[inner]
+                mine = dict(self._unmet[inner].scalars)
+                for each in level:
+                    if not is_within(role, each):
+                        for name, amount in self._needed(each).items():
+                            mine[name] = max(0, mine.get(name, 0) - amount)
+                for name, amount in mine.items():
+                    own[name] = max(own.get(name, 0), amount)
+            found = self._kept[role] = kept, own
+        return found
+
+    def _needed(self, role: str) -> Amounts:
+        """Of a role and those below it: unmet guarantees within an unmet one above them count once."""
+        inner: Amounts = {}
+        for each in self._children[role]:
+            _add(inner, self._needed(each))
+        for name, amount in self._unmet[role].scalars.items():
+            inner[name] = max(amount, inner.get(name, 0))
+        return inner
 
     def why(self, role: str, wanted: Resources) -> str:
         """Which limit or guarantee keeps an amount from a role, in words; empty if none does."""
@@ -89,13 +118,15 @@ class Quota:
             limit = self.limits.get(each)
             if limit is not None and (less := self._below(each, limit, wanted)) != wanted:
                 short = wanted.clipped_minus(less)
-                if state_of(limit, self._here[each], wanted):
+                if _over(limit, self._here[each] + self._elsewhere.get(each, EMPTY), wanted):
                     return f"the limit of role {each} has no room for {short}"
-                return f"role {each} is near its limit: {short} is still to be released by other cells"
+                return f"the cell has yet to get {short} of the limit of role {each}"
         if self._unmet and (less := self._beside(role, wanted)) != wanted:
             whose = ", ".join(sorted(r for r, rest in self._unmet.items() if rest and not is_within(role, r)))
             return f"{wanted.clipped_minus(less)} is kept free for the guarantee of {whose}"
         return ""
+
+    # -- what changes it ----------------------------------------------------------------------------------
 
     def take(self, role: str, resources: Resources) -> None:
         """A role was given that much."""
@@ -107,35 +138,84 @@ class Quota:
                 self._here[each] += amount
             if each in self._unmet:
                 self._unmet[each] = self._unmet[each].clipped_minus(amount)
-        self._available = self._available.clipped_minus(amount)
+        if self._unmet:
+            self._available = self._available.clipped_minus(amount)
+            self._kept.clear()
+
+    def room(self, role: str, wanted: Resources) -> Resources:
+        """The part of an amount that the limits would leave a role if this cell held all in escrow that the
+        other cells do not use."""
+        for each in lineage(role):
+            limit = self.limits.get(each)
+            if limit is not None:
+                held = self._here[each] + self._elsewhere.get(each, EMPTY)
+                over = {
+                    name: wanted.get(name) + held.get(name) - most
+                    for name, most in limit.items()
+                    if wanted.get(name) and wanted.get(name) + held.get(name) > most
+                }
+                if over:
+                    wanted = wanted.clipped_minus(Resources.scalars_of(over))
+        return wanted
+
+    def want(self, role: str, key: tuple[str, ...], resources: Resources) -> None:
+        """That much is not given to a role, perhaps for want of escrow only. The same ``key`` counts once."""
+        if self._escrow is self.limits or not resources:
+            return
+        for each in lineage(role):
+            if each in self.limits:
+                self._wanting.setdefault(each, {})[key] = resources
+
+    @property
+    def asked(self) -> dict[str, Amounts]:
+        """Per role with a limit what this cell would hold of it, if it could: absolute."""
+        found = {}
+        for role, many in self._wanting.items():
+            whole = self._here[role] + Resources.sum(each.counted() for each in many.values())
+            found[role] = {name: min(most, whole.get(name)) for name, most in self.limits[role].items()}
+        return found
 
 
-def state_of(limit: Amounts, here: Resources, wanted: Resources) -> bool:
-    """Whether the limit itself has no room, whatever the cells hold of it."""
-    return any(here.get(name) + wanted.get(name) > most for name, most in limit.items() if wanted.get(name))
+def cut(free: Resources, allowed: Resources) -> bool:
+    """Whether quota has left nothing of something without which an offer is of little use."""
+    return any(free.get(name) and not allowed.get(name) for name in ("cpus", "mem"))
 
 
-def subtree(state: CellState, role: str) -> Resources:
-    """Offered and used by a role and all below it, in this cell."""
-    return Resources.sum(_amounts(state, role))
-
-
-def _amounts(state: CellState, role: str) -> Iterable[Resources]:
-    for framework in state.frameworks.values():
-        for other, amount in framework.held.items():
-            if is_within(other, role):
-                yield amount
-
-
-def escrow_wanted(state: CellState, asked: Mapping[str, Amounts]) -> dict[str, Amounts]:
-    """What this cell wants to hold of each limit from now on, absolute: what is held here, and what it would
-    give away if it could. A role that is not in it is content with what it has."""
-    found: dict[str, Amounts] = {}
-    for role, settings in state.config.roles.items():
-        if not settings.limit:
-            continue
-        here = subtree(state, role)
-        wanted = {name: max(here.get(name), asked.get(role, {}).get(name, 0)) for name in settings.limit}
-        if wanted != state.escrow.get(role):
-            found[role] = wanted
+def held_here(state: CellState, roles: Iterable[str]) -> dict[str, Resources]:
+    """Offered and used in this cell by each of these roles and all below it."""
+    found = dict.fromkeys(roles, EMPTY)
+    if found:
+        each = (
+            ((role, ident), amount)
+            for ident, framework in state.frameworks.items()
+            for role, amount in framework.held.items()
+        )
+        found.update(_by_role(each, found))
     return found
+
+
+def _by_role(
+    held: Iterable[tuple[tuple[str, str], Resources]], roles: Mapping[str, object]
+) -> dict[str, Resources]:
+    found: dict[str, list[Resources]] = {}
+    if roles:
+        for (role, _), amount in held:
+            for each in lineage(role):
+                if each in roles:
+                    found.setdefault(each, []).append(amount)
+    return {role: Resources.sum(amounts) for role, amounts in found.items()}
+
+
+def _topmost(roles: Iterable[str], below: str | None) -> list[str]:
+    """The roles that have no other one of them between themselves and ``below`` (None: at all above)."""
+    within = {each for each in roles if below is None or (each != below and is_within(each, below))}
+    return [each for each in within if not any(above in within for above in lineage(each)[1:])]
+
+
+def _add(amounts: Amounts, more: Mapping[str, int]) -> None:
+    for name, amount in more.items():
+        amounts[name] = amounts.get(name, 0) + amount
+
+
+def _over(limit: Mapping[str, int], held: Resources, wanted: Resources) -> bool:
+    return any(held.get(name) + wanted.get(name) > most for name, most in limit.items() if wanted.get(name))

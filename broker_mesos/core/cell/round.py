@@ -17,7 +17,7 @@ from typing import NamedTuple
 from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
 from broker_mesos.core.cell.members import Agent, Framework, Kind
 from broker_mesos.core.cell.portions import EMPTY, kept_from
-from broker_mesos.core.cell.quota import Quota
+from broker_mesos.core.cell.quota import Quota, cut
 from broker_mesos.core.cell.state import CellState, Grant
 from broker_mesos.core.infos import GPU_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
@@ -46,6 +46,8 @@ class Hindrance(NamedTuple):
 
 
 SHORT = Hindrance("resources", "")
+ALL = ""
+"""No agent's id."""
 
 
 class Round:
@@ -85,6 +87,8 @@ class Round:
         self._next = list(range(len(agents) + 1))
         """From each place in ``agents`` on, a step towards the first one with something left."""
         self._at: dict[tuple[Claimant, Kind | None], int] = {}
+        self._withheld: dict[tuple[str, Kind], Counter[str]] = {}
+        """Tasks by agent that could be offered if this cell held more of a limit."""
         self._sorted: dict[tuple[Kind, str], list[int]] = {}
         self.until: dict[str, float] = {}
         """Before when time alone makes no difference to an agent that was looked at, for anybody."""
@@ -263,15 +267,19 @@ class Round:
             message = "the framework let its last offers time out: it is sent one at a time"
             return Hindrance("sits", message, 0.0)
         if self.quota.any:
-            allowed = self.quota.allows(role, need if need is not None else free)
-            if need is not None and allowed != need:
-                return Hindrance("quota", self.quota.why(role, need), 0.0)
-            if need is None:
-                if not worth_offering(allowed):
-                    return Hindrance("quota", self.quota.why(role, free), 0.0)
+            allowed = self.quota.allows(role, free)
+            if allowed != free:
+                small = not worth_offering(allowed) or cut(free, allowed)
+                refused = small if need is None else not allowed.contains(need)
+                given = EMPTY if refused else allowed
+                if shape is None:
+                    self._want_escrow(role, agent, free, given)
+                else:
+                    self._want_escrow_for(framework, shape, agent, free, given, wanted)
+                if refused:
+                    message = self.quota.why(role, need or free) if self._wordy else ""
+                    return Hindrance("quota", message, 0.0)
                 free = allowed
-            else:
-                free = self.quota.allows(role, free)
         least = framework.info.offer_filters.get(role)
         if least and need is None and not any(free.contains(each) for each in least):
             message = (
@@ -285,6 +293,31 @@ class Round:
                 "filter", f"the framework refused it, for {until - self.now.mono:.1f} s yet", until
             )
         return free
+
+    def _want_escrow(self, role: str, agent: Agent, free: Resources, given: Resources) -> None:
+        """What quota withholds may be withheld for want of escrow only: say what could be given."""
+        room = self.quota.room(role, free)
+        if not cut(free, room):
+            self.quota.want(role, (agent.ident,), room.clipped_minus(given))
+
+    def _want_escrow_for(
+        self,
+        framework: Framework,
+        shape: Shape,
+        agent: Agent,
+        free: Resources,
+        given: Resources,
+        wanted: int,
+    ) -> None:
+        """The same for tasks of a shape: of all agents together not more than are wanted."""
+        need, role = shape.resources, shape.role
+        withheld = self._withheld.setdefault((framework.ident, shape.kind), Counter())
+        most = wanted - withheld[ALL] + withheld[agent.ident]
+        count = min(most, fits(need, self.quota.room(role, free))) - min(wanted, fits(need, given))
+        if count > 0:
+            withheld[ALL] += count - withheld[agent.ident]
+            withheld[agent.ident] = count
+            self.quota.want(role, (framework.ident, str(need), agent.ident), times(need, count))
 
     def _short(self, agent: Agent, free: Resources, whole: Resources, need: Resources | None) -> Hindrance:
         if need is None:

@@ -25,6 +25,7 @@ from broker_mesos.core.cell.members import (
 )
 from broker_mesos.core.cell.portions import EMPTY, VOLUMES, overlaid, reserved_in
 from broker_mesos.core.config import ClusterConfig
+from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import AgentInfo, FrameworkInfo
 from broker_mesos.core.records import (
@@ -68,6 +69,10 @@ class CellState:
         self.escrow: dict[str, dict[str, int]] = {}
         """Of each role's limit the part that this cell may give away, in thousandths by name. With one cell
         it is the limit."""
+        self.escrow_asked: dict[str, EscrowAsk] = {}
+        """What the ledger was asked, and has not answered yet."""
+        self.escrow_refused: set[str] = set()
+        """Roles for which it had less than was asked for, since the last batch."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
         self.tasks: dict[str, Task] = {}
@@ -100,6 +105,11 @@ class CellState:
     def configure(self, config: ClusterConfig) -> None:
         """Heed what the operators have set."""
         if config.version >= self.config.version:
+            since = {role: each.since for role, each in self.config.roles.items() if each.limit}
+            for role in list(self.escrow):
+                now = config.roles.get(role)
+                if now is None or not now.limit or now.since != since.get(role):
+                    del self.escrow[role]  # of another limit; the ledger will say what it is of this one
             self.config = config
             self.weights = config.weights(self.default_weights)
             self.exclude = frozenset({VOLUMES, *config.exclude})

@@ -1,0 +1,58 @@
+"""The ledger of limits in the store: one cell's way to it (``core/ledger.py`` says what it is)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+
+from broker_mesos.core.ledger import EscrowAsk, ledger_key, settle
+from broker_mesos.master.division import CONFIG, VERSION
+from broker_mesos.ports import Change, Check, Clock, Records
+
+TRIES = 8
+"""Raises that may fail since other cells were faster; then the cell keeps what it has, and asks again
+later."""
+
+
+class Ledger:
+    """Of all roles, as one cell under one term writes it."""
+
+    def __init__(
+        self, records: Records, clock: Clock, rng: random.Random, *, cell: int, cells: int, term: int
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._rng = rng
+        self._cell = cell
+        self._cells = cells
+        self._term = term
+
+    async def settle(self, ask: EscrowAsk) -> Mapping[str, int] | None:
+        """Ask; returns what the cell has from now on, or None if the cell has a later owner. To repeat an
+        ask whose answer was lost is harmless, as long as no other was made since.
+
+        Raises StoreUnavailable.
+        """
+        key, field = ledger_key(ask.role), str(self._cell)
+        tries = 0
+        while True:
+            (version,), stored = await asyncio.gather(
+                self._records.get(CONFIG, [VERSION]), self._records.get_all(key)
+            )
+            if version != str(ask.version) or tries >= TRIES:
+                ask = ask.without_raise()
+            found = settle(ask, self._cell, self._cells, self._term, stored)
+            if found is None:
+                return None
+            text = found.entry.encode().decode()
+            if text == stored.get(field):
+                return found.entry.amounts
+            compared = range(self._cells) if found.raised else (self._cell,)
+            checks = [Check("hash", key, str(each), stored.get(str(each))) for each in compared]
+            if found.raised:
+                checks.append(Check("hash", CONFIG, VERSION, version))
+            if await self._records.transact(checks, [Change("hset", key, field, text)]) is not None:
+                return found.entry.amounts
+            tries += 1
+            await self._clock.sleep(self._rng.uniform(0.5, 1.0) * min(0.002 * 2**tries, 0.1))
