@@ -77,6 +77,8 @@ class AgentState:
         self._new_id = new_id
         self._rng = rng
         self._listening = False
+        self._process = new_id()
+        self._attempts = 0
         self._attempt = ""
         self._attempted_at = -NEVER
         self._recover = False
@@ -159,7 +161,8 @@ class AgentState:
         self._drop_session()
         if not self.cells or not self._listening:
             return []
-        self._attempt = self._new_id()
+        self._attempts += 1
+        self._attempt = f"{self._process}.{self._attempts}"
         self._attempted_at = now.mono
         self._repeat_delay = REPEAT_FIRST
         self.table.take_pending()  # all of it is in the list

@@ -95,7 +95,9 @@ __all__ = [
 
 @register
 class RegisterAgent(Message):
-    """An agent opens a session. A repeat has the same ``attempt`` and is answered with the same session."""
+    """An agent opens a session. A repeat has the same ``attempt`` and is answered with the same session. Of
+    attempts ``<process>.<number>`` of one process a lower one that comes late is passed over: its list is not
+    true any more."""
 
     TYPE = "REGISTER_AGENT"
     agent: AgentInfo

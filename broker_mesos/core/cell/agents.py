@@ -54,6 +54,8 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     agent = state.agents.get(ident)
+    if agent is not None and _is_older(call.attempt, agent.attempt):
+        return  # the agent has given it up
     if agent is not None and call.attempt and agent.attempt == call.attempt:
         if agent.session:
             out.hint(to, _registered(state, agent))
@@ -86,6 +88,14 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
+
+
+def _is_older(attempt: str, than: str) -> bool:
+    """Whether an attempt to register came before another one of the same process."""
+    process, _, number = attempt.rpartition(".")
+    other, _, last = than.rpartition(".")
+    known = process and process == other and number.isdecimal() and last.isdecimal()
+    return bool(known) and int(number) < int(last)
 
 
 def _registered(state: CellState, agent: Agent) -> AgentRegistered:

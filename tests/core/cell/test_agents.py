@@ -408,3 +408,21 @@ def test_owner_who_follows_in_a_recovery_drops_no_claim_before_it_is_over(bench)
     assert updates_in(bench.decide(settle)) == []
     bench.wait(2, agents=True)
     assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
+
+
+def test_earlier_attempt_to_register_that_comes_late_opens_no_session_and_its_list_is_not_believed(bench):
+    """Written on a connection that was given up meanwhile: its list knows nothing of t1."""
+    bench.agent("a1", "cpus:4;mem:4096", attempt="p.2", listing=AgentList(tasks=(running(),)))
+    session = bench.session("a1")
+    for late in ("p.1", "p.0"):
+        assert bench.agent("a1", "cpus:4;mem:4096", attempt=late) == []
+    assert bench.session("a1") == session
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+
+
+@pytest.mark.parametrize(("first", "second"), [("p.2", "p.10"), ("p.2", "q.1"), ("2", "1"), ("p.2", "p.x")])
+def test_later_attempt_and_one_of_another_process_open_a_session(bench, first, second):
+    bench.agent("a1", "cpus:4;mem:4096", attempt=first)
+    session = bench.session("a1")
+    bench.agent("a1", "cpus:4;mem:4096", attempt=second)
+    assert bench.session("a1") != session
