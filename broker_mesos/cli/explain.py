@@ -91,7 +91,8 @@ def _print(call: Call, found: Explanation, every: bool) -> None:
         whys = [why for each in placements for why in each.agents]
         rows = [
             (
-                why.hostname or why.agent_id,
+                why.agent_id,
+                why.hostname or "-",
                 why.what,
                 why.message,
                 show.resources(why.missing),
@@ -100,7 +101,7 @@ def _print(call: Call, found: Explanation, every: bool) -> None:
             for why in (whys if every else whys[:_SHOWN])
         ]
         if rows:
-            show.table(["AGENT", "WHY", "WHAT STANDS IN THE WAY", "SHORT OF", "FOR"], rows)
+            show.table(["AGENT", "HOST", "WHY", "WHAT STANDS IN THE WAY", "SHORT OF", "FOR"], rows)
         total = sum(sum(each.counts.values()) for each in placements)
         if total > len(rows):
             show.line(f"{len(rows)} of {total} agents; see all with --all")

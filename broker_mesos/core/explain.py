@@ -86,7 +86,7 @@ def _told(what: What, count: int, whys: Sequence[AgentWhy]) -> str:
 
 
 def _name(why: AgentWhy) -> str:
-    return why.hostname or why.agent_id
+    return why.agent_id
 
 
 def change(placements: Sequence[Placement]) -> str:

@@ -91,6 +91,8 @@ class GetPlacement(Request):
     ANSWER = Placement
     framework_id: Ident
     shape: Shape
+    anew: bool = False
+    """As if it asked for this only now: that makes its refusals void, and what it has asked for before."""
     limit: int = Field(default=20, ge=0, le=500)
     """Agents to explain."""
 

@@ -53,7 +53,8 @@ class Explainer:
         """Raises NotFound for an id that nothing has, Unavailable when nobody answers."""
         if isinstance(request, PlanJob):
             subject = f"a job of {request.spec.total} x {request.spec.resources}"
-            return await self._of_job(subject, request.spec, request.limit, timeout)
+            shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
+            return await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, anew=True)
         away: Unavailable | None = None
         try:
             return await self._of_job_or_task(request, timeout)
@@ -104,12 +105,19 @@ class Explainer:
         return await self._explanation(subject, BATCH_ID, (shape_of(spec),), limit, timeout)
 
     async def _explanation(
-        self, subject: str, framework_id: str, shapes: Sequence[Shape], limit: int, timeout: float
+        self,
+        subject: str,
+        framework_id: str,
+        shapes: Sequence[Shape],
+        limit: int,
+        timeout: float,
+        *,
+        anew: bool = False,
     ) -> Explanation:
         placements: list[tuple[Placement, ...]] = []
         missing: set[int] = set()
         for shape in shapes:
-            ask = GetPlacement(framework_id=framework_id, shape=shape, limit=limit)
+            ask = GetPlacement(framework_id=framework_id, shape=shape, anew=anew, limit=limit)
             found, silent = await self._cells(ask, Placement, timeout)
             placements.append(tuple(found))
             missing.update(each.cell for each in silent)

@@ -32,7 +32,7 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
-from broker_mesos.core.questions import Explain, Explanation
+from broker_mesos.core.questions import Explain, Explanation, PlanJob
 from broker_mesos.errors import (
     BrokerMesosError,
     Conflict,
@@ -62,6 +62,8 @@ USER_REQUESTS: tuple[type[Request], ...] = (
     KillById,
     ReadLog,
     GetHealth,
+    Explain,
+    PlanJob,
     ListDeadLetters,
     GetDeadLetter,
     RetryDeadLetters,

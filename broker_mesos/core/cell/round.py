@@ -62,10 +62,13 @@ class Round:
         claimants: Sequence[Claimant],
         *,
         shapes: Mapping[str, tuple[Shape, ...]] = MappingProxyType({}),
+        anew: str = "",
         wordy: bool = False,
     ) -> None:
         self._shapes = shapes
         """Demands to go by instead of what frameworks have stated, by framework id."""
+        self._anew = anew
+        """A framework whose refusals are void."""
         self._wordy = wordy
         """Say in words what stands in the way: that takes longer than to find it."""
         self.state = state
@@ -287,6 +290,8 @@ class Round:
             )
             return Hindrance("minimum", message)
         offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
+        if framework.ident == self._anew:
+            return free
         until = framework.refuses_until(agent.ident, role, offered, self.now.mono)
         if until > self.now.mono:
             return Hindrance(

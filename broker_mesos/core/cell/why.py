@@ -46,8 +46,10 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         return Placement(cell=state.cell, would_run=False, unwanted=why)
     unwanted = _unwanted(framework)
     claimants = claimants_of(state)
-    stated = _stated(framework, shape)
-    shapes = {} if stated or framework.demand.shapes is None else {framework.ident: (shape,)}
+    anew = framework.ident if request.anew else ""
+    stated = _stated(framework, shape) and not anew
+    unstated = framework.demand.shapes is None and not anew
+    shapes = {} if stated or unstated else {framework.ident: (shape,)}
     key = shape.role, framework.ident
     mine = next((each for each in claimants if (each.role, each.framework_id) == key), None)
     if mine is None:
@@ -57,7 +59,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         claimants = [*claimants, mine]
         shapes = {framework.ident: (shape,)}
     candidates = candidates_of(state)
-    before = Round(state, policy, candidates, now, claimants, shapes=shapes, wordy=True)
+    before = Round(state, policy, candidates, now, claimants, shapes=shapes, anew=anew, wordy=True)
     order = list(before.ranking.order())
     place = order.index(mine)
     ahead = tuple(
@@ -71,7 +73,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
             if not isinstance(found, Hindrance):
                 granted[agent.ident] = fits(shape.resources, found)
     else:
-        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes).run():
+        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes, anew=anew).run():
             mine_too = grant.framework is framework and grant.role == shape.role and not grant.revocable
             if mine_too and (
                 shape.kind in grant.kinds if stated else _suits(shape, grant.agent, grant.resources)

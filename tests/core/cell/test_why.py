@@ -219,3 +219,15 @@ def test_it_would_run_exactly_when_the_next_allocation_runs_it(
     assert found.would_run == runs
     if not runs:
         assert len(found.agents) == len(state.agents) and (found.agents == () or found.changes)
+
+
+def test_asked_anew_its_refusals_are_void():
+    bench = Bench()
+    bench.framework("f1")
+    offer = offers_in(bench.agent("a1", "cpus:4;mem:4096"))[0]
+    bench.framework("f1", demand=Demand(version=1, wanted=False))
+    bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=30))
+    for anew in (False, True):
+        request = GetPlacement(framework_id="f1", shape=shape("cpus:1;mem:64", 9), anew=anew)
+        found = placement(bench.state, bench.cell.policy, request, bench.now)
+        assert found.would_run is anew and found.fits == 4 * anew
