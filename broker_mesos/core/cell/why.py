@@ -228,11 +228,12 @@ def _changes(round_: Round, framework: Framework, shape: Shape, whys: Sequence[A
         others = tuple(each for each in shape.constraints if each != constraint)
         if runs(shape.model_copy(update={"constraints": others})):
             yield Change(message=f"drop the constraint {constraint}", sure=True, rank=2)
-    if smaller := _smaller(shape, lent):
-        changed = shape.model_copy(update={"resources": smaller})
-        if runs(changed):
-            message = f"ask for at most {smaller} a task instead of {shape.resources}"
-            yield Change(message=message, sure=True, rank=3)
+    now_free = _smaller(shape, [(agent, agent.free) for agent in lent])
+    sure = now_free is not None and runs(shape.model_copy(update={"resources": now_free}))
+    smaller = now_free if sure else _smaller(shape, [(agent, agent.total) for agent in lent])
+    if smaller is not None:
+        message = f"ask for at most {smaller} a task instead of {shape.resources}"
+        yield Change(message=message, sure=sure, rank=3)
     if (why := first.get("resources")) is not None:
         message = f"free {why.missing} on agent {why.agent_id}, or add an agent with {shape.resources}"
         yield Change(message=message, rank=4)
@@ -246,17 +247,17 @@ def _changes(round_: Round, framework: Framework, shape: Shape, whys: Sequence[A
     yield Change(message=f"add an agent with {shape.resources}", rank=8)
 
 
-def _smaller(shape: Shape, lent: Sequence[Agent]) -> Resources | None:
-    """The largest part of the need that some agent which suits has free, where all names are left."""
+def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources | None:
+    """The largest part of the need that some agent which suits has, where no name is missing altogether."""
     best: tuple[float, Resources] | None = None
     need = shape.resources
-    for agent in lent:
+    for agent, has in lent:
         if not _welcomes(shape, agent):
             continue
-        part = need.clipped_minus(agent.free.missing(need))
+        part = need.clipped_minus(has.missing(need))
         if set(part.names()) != set(need.names()) or part == need:
             continue
-        ratio = min(part.get(name) / amount for name, amount in need.scalars.items()) if need.scalars else 0.0
+        ratio = min((part.get(name) / amount for name, amount in need.scalars.items()), default=0.0)
         if best is None or ratio > best[0]:
             best = ratio, part
     return best[1] if best else None

@@ -1,0 +1,63 @@
+"""Why is it waiting? Asked of a real cluster, over RabbitMQ and over the HTTP face."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.waiting import until
+
+
+@pytest.fixture(params=["amqp", "http"])
+def url(request: pytest.FixtureRequest, cluster: Cluster) -> str:
+    """Both ways to the cluster."""
+    return cluster.amqp_url if request.param == "amqp" else cluster.of("web")[0].url
+
+
+def value(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_explain_names_what_is_short_and_the_change_that_helps(cluster: Cluster, url: str):
+    job_id = value(cluster.cli("submit", "-o", "json", "--cpus", "64", "--", "true"))["job_id"]
+    found = value(cluster.cli("explain", "-o", "json", job_id, url=url))
+    assert found["reason"].startswith("it needs 64 cpus a task; the largest agent has")
+    assert found["change"].startswith("ask for at most cpus:")
+    assert not found["would_run"] and found["missing"] == []
+    agents = [why for cells in found["placements"] for cell in cells for why in cell["agents"]]
+    assert agents and {why["what"] for why in agents} == {"too-small"}
+    shown = cluster.cli("explain", job_id, url=url).stdout
+    assert found["reason"] in shown and agents[0]["agent_id"] in shown
+    # The same reason stands in the status of the job.
+    assert found["reason"] in cluster.cli("status", job_id, url=url).stdout
+    cluster.client().job(job_id).kill()
+
+
+def test_plan_says_whether_it_would_run_and_submits_nothing(cluster: Cluster):
+    url = cluster.of("web")[0].url
+    before = len(cluster.client().jobs())
+
+    def runs() -> bool:
+        return cluster.cli("plan", "--cpus", "1", "--", "true", url=url).returncode == 0
+
+    until("an idle cluster has room", runs, 10)
+    done = cluster.cli("plan", "--constraint", "rack==r9", "--", "true", url=url)
+    assert done.returncode == 1
+    assert "no agent satisfies the constraint rack==r9" in done.stdout
+    assert "drop the constraint rack==r9" in done.stdout
+    assert len(cluster.client().jobs()) == before
+
+
+def test_explain_of_what_does_not_wait_says_so(cluster: Cluster):
+    url = cluster.of("web")[0].url
+    job = cluster.client().submit("true")
+    job.wait(20)
+    done = cluster.cli("explain", job.id, url=url)
+    assert "it does not wait: it is finished" in done.stdout
+    wrong = cluster.cli("explain", "nosuch", url=url)
+    assert wrong.returncode != 0 and wrong.stderr.startswith("bmesos: no job, task or framework nosuch")
+    assert wrong.stderr.count("\n") == 1
