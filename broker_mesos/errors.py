@@ -6,6 +6,7 @@
     ├── InvalidInput (ValueError)    exit code 2: what was asked for can never be right
     │   ├── InvalidResources
     │   └── InvalidMessage           a message that cannot be decoded
+    │       └── UnknownMessage       its type is not known: a newer release may know it
     ├── NotFound                     exit code 3: no such job, task, agent or file
     ├── Conflict                     exit code 1: it exists already, and differs
     ├── Unavailable                  exit code 4: a server, master or agent does not answer
@@ -40,6 +41,10 @@ class InvalidResources(InvalidInput):
 
 class InvalidMessage(InvalidInput):
     """A message of an unknown type, or one whose body does not fit its type."""
+
+
+class UnknownMessage(InvalidMessage):
+    """A message of a type that this release does not know."""
 
 
 class NotFound(BrokerMesosError):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from broker_mesos.errors import InvalidMessage
+from broker_mesos.errors import InvalidMessage, UnknownMessage
 
 MAX_BODY = 1 << 20
 """Largest body in bytes; a longer one is refused by senders and dead-lettered by receivers."""
@@ -55,11 +55,12 @@ def register(cls: type[M]) -> type[M]:
 def decode(type_name: str, body: bytes) -> Message:
     """The message in a body.
 
-    Raises InvalidMessage, in one line, for an unknown type, an oversized body, or one that does not fit.
+    Raises InvalidMessage, in one line, for an unknown type (then UnknownMessage), an oversized body, or one
+    that does not fit.
     """
     cls = REGISTRY.get(type_name)
     if cls is None:
-        raise InvalidMessage(f"unknown message type {type_name[:64]!r}")
+        raise UnknownMessage(f"unknown message type {type_name[:64]!r}")
     if len(body) > MAX_BODY:
         raise InvalidMessage(f"{type_name}: a body of {len(body)} bytes; at most {MAX_BODY} are allowed")
     try:

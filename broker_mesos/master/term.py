@@ -12,7 +12,6 @@ import structlog
 from broker_mesos import failpoints
 from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.core.cell.cell import (
-    TAKEN,
     Cell,
     ConsumersCounted,
     EscrowSet,
@@ -31,9 +30,7 @@ from broker_mesos.core.messages import (
     AcknowledgeStatuses,
     AgentHeartbeat,
     FrameworkHeartbeat,
-    Message,
     Part,
-    decode,
 )
 from broker_mesos.core.operator import (
     AgentGone,
@@ -46,10 +43,10 @@ from broker_mesos.core.operator import (
 from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
-from broker_mesos.letters import letter, park
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.outbox import LIMIT, Outbox
 from broker_mesos.master.suspects import Suspects
+from broker_mesos.master.unread import Unread, read
 from broker_mesos.ports import (
     Bus,
     Clock,
@@ -151,6 +148,9 @@ class Term:
         self._errands: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         self.outbox = Outbox(bus, cell.term, self._wake.set)
+        self._unread = Unread(
+            cell.number, consumer, bus=bus, store=store, clock=clock, new_id=new_id, master_id=master_id
+        )
 
     async def run(self) -> None:
         """Decide until the term ends; raises why it ended."""
@@ -162,6 +162,7 @@ class Term:
                 group.create_task(self._hear())
                 group.create_task(responder.run())
                 group.create_task(self._renew())
+                group.create_task(self._unread.run())
                 group.create_task(self._leave_in_time())
                 group.create_task(self._decide())
         except BaseExceptionGroup as several:
@@ -198,7 +199,7 @@ class Term:
                         if len(self._inputs) >= MOST_HEARD:
                             break
                         try:
-                            self._inputs.append(_decoded(delivery, (AgentHeartbeat, FrameworkHeartbeat)))
+                            self._inputs.append(read(delivery, (AgentHeartbeat, FrameworkHeartbeat)))
                         except InvalidMessage as error:
                             log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
                     self._wake.set()
@@ -281,7 +282,7 @@ class Term:
             await self._step(inputs, [])
             _tell(asked)
             if condemned := self._suspects.verdict(deliveries[0]):
-                await self._park(deliveries[0], condemned, self._suspects.tries(deliveries[0]))
+                await self._unread.park(deliveries[0], condemned, self._suspects.tries(deliveries[0]))
             else:
                 await self._suspects.trying(deliveries)
                 await self._step([], deliveries)
@@ -292,10 +293,10 @@ class Term:
         good = []
         for delivery in deliveries:
             try:
-                inputs.append(_decoded(delivery))
+                inputs.append(read(delivery))
                 good.append(delivery)
             except InvalidMessage as error:
-                await self._park(delivery, str(error), 0)
+                await self._unread.keep_or_park(delivery, error)
         try:
             decision = self.cell.decide(inputs, self._now())
         except Exception as error:
@@ -318,15 +319,6 @@ class Term:
             await self._clock.sleep(max(0.0, self._decided[-1] + GAP - now))
         self._decided.append(self._clock.monotonic())
         self._wake.clear()
-
-    async def _park(self, delivery: Delivery, reason: str, tries: int) -> None:
-        """Put a message among the dead letters; acknowledged only once it is safe there."""
-        log.warning("dead-lettered", cell=self.cell.number, type=delivery.type, reason=reason)
-        inbox = Queue(QueueKind.CELL_INBOX, str(self.cell.number))
-        now = self._clock.time()
-        dead = letter(delivery, inbox, reason, tries=tries, letter_id=self._new_id(), now=now)
-        await park(self._bus, dead)
-        self._consumer.acknowledge([delivery])
 
     async def _carry_out(self, decision: Decision, deliveries: list[Delivery]) -> None:
         if decision.reclaim is not None:
@@ -472,18 +464,6 @@ def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:
     for each in waiting:
         if not each.done():
             each.set_result(None)
-
-
-def _decoded(delivery: Delivery, taken: tuple[type[Message], ...] = TAKEN) -> Message:
-    try:
-        message = decode(delivery.type, delivery.body)
-    except InvalidMessage:
-        raise
-    except Exception as error:  # a decoder that fails is as bad as a body that does not fit
-        raise InvalidMessage(f"{delivery.type}: cannot be read: {error!r}") from error
-    if not isinstance(message, taken):
-        raise InvalidMessage(f"{delivery.type} is not for this queue of a cell")
-    return message
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
