@@ -263,7 +263,7 @@ class AgentState:
             return self._register_soon(now)
         self.applied = command.number
         if isinstance(command, KillTasks):
-            return self.table.kill(command.task_ids, now)
+            return self.table.kill(command.task_ids, now, command.grace)
         return self.table.launch(command.launches, now)
 
     # -- what the containerizer says ----------------------------------------------------------------------

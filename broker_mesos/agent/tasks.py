@@ -243,8 +243,9 @@ class TaskTable:
         }
         return LaunchSpec(task.task_id, task.command.arguments, task.command.shell, env, task.kill_grace)
 
-    def kill(self, task_ids: Iterable[str], now: Instant) -> list[Effect]:
-        """End what runs; say again what has ended; TASK_DROPPED for what is not known."""
+    def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
+        """End what runs, with ``grace`` seconds at most; say again what has ended; TASK_DROPPED for what is
+        not known."""
         entries: list[Entry] = []
         kills: list[Effect] = []
         for task_id in task_ids:
@@ -253,7 +254,8 @@ class TaskTable:
                 if not task.kill_asked:
                     task.kill_asked = True
                     entries.append(KillAsked(task_id))
-                kills.append(KillProcess(task_id, task.kill_grace))
+                given = task.kill_grace if grace is None else min(grace, task.kill_grace)
+                kills.append(KillProcess(task_id, given))
             elif task_id in self.outcomes:
                 self._say_again(task_id, now)
             else:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from broker_mesos.cli import cluster, daemons, dead_letters, doctor, explain, jobs, submit
+from broker_mesos.cli import (
+    agents,
+    cluster,
+    daemons,
+    dead_letters,
+    doctor,
+    explain,
+    jobs,
+    maintenance,
+    submit,
+)
 from broker_mesos.cli.options import Cluster, Format, Timeout, Url, common
 
 app = typer.Typer(
@@ -54,7 +64,8 @@ app.command(name="wait")(common(jobs.wait))
 app.command(name="kill")(common(jobs.kill))
 app.command(name="explain")(common(explain.explain))
 app.command(name="plan")(with_command(explain.plan))
-app.command(name="agents")(common(cluster.agents))
+app.add_typer(agents.app, name="agents")
+app.add_typer(maintenance.app, name="maintenance")
 app.command(name="frameworks")(common(cluster.frameworks))
 app.command(name="tasks")(common(cluster.tasks))
 app.command(name="offers")(common(cluster.offers))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from broker_mesos.cli import show
 from broker_mesos.cli.options import Call
@@ -16,27 +14,14 @@ if TYPE_CHECKING:
 _LIMIT = 1_000
 
 
-def agents(
-    call: Call,
-    action: Annotated[str | None, typer.Argument(metavar="[gone", help="Mark an agent as gone …")] = None,
-    agent_id: Annotated[str | None, typer.Argument(metavar="AGENT]", help="… that never comes back.")] = None,
-) -> None:
-    """List the agents, and what is used of them.
-
-    `bmesos agents gone AGENT` ends the tasks of an agent that never comes back, so that they can run
-    elsewhere.
-    """
-    if action is not None:
-        if action != "gone" or agent_id is None:
-            raise typer.BadParameter("write `bmesos agents`, or `bmesos agents gone AGENT`")
-        _gone(call, agent_id)
-        return
+def agents(call: Call) -> None:
+    """List the agents, and what is used of them."""
 
     def row(agent: Any) -> Sequence[object]:
         return (
             agent.agent_id,
             agent.hostname or "-",
-            agent.state.value,
+            state_of(agent),
             agent.cell,
             agent.tasks,
             show.part_of(agent.used, agent.total, "cpus"),
@@ -49,12 +34,12 @@ def agents(
     _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`")
 
 
-def _gone(call: Call, agent_id: str) -> None:
-    found = call.client().mark_agent_gone(agent_id)
-    if call.json:
-        show.print_json(show.data(found))
-    else:
-        show.line(f"agent {agent_id} is marked as gone; {found.tasks} tasks end")
+def state_of(agent: Any) -> str:
+    """An agent's state in one word, or two: what operators did to it says more than that it is there."""
+    state: str = agent.state.value
+    if not agent.maintenance:
+        return state
+    return str(agent.maintenance) if state == "registered" else f"{state}, {agent.maintenance}"
 
 
 def frameworks(call: Call) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _GOOD = {"finished", "registered", "subscribed", "ok"}
 _BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}
-_BUSY = {"running", "staging", "starting", "warning"}
+_BUSY = {"running", "staging", "starting", "warning", "draining", "drained", "deactivated"}
 
 
 def print_json(value: Any) -> None:

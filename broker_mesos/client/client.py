@@ -43,6 +43,17 @@ from broker_mesos.core.operator import (
     TaskView,
     WaitJob,
 )
+from broker_mesos.core.operator_maintenance import (
+    ActivateAgents,
+    AgentMaintenance,
+    AgentsRequest,
+    CancelMaintenance,
+    DeactivateAgents,
+    DrainAgents,
+    GetMaintenance,
+    MaintenanceView,
+    ScheduleMaintenance,
+)
 from broker_mesos.core.questions import Explain, Explanation, PlanJob
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -229,6 +240,43 @@ class Client:
     def mark_agent_gone(self, agent_id: str) -> AgentGone:
         """End the tasks of an agent that never comes back. Idempotent. Raises NotFound."""
         return self.ask(made(MarkAgentGone, agent_id=agent_id), AgentGone)
+
+    # -- maintenance ----------------------------------------------------------------------------------
+
+    def drain_agents(
+        self, *agent_ids: str, grace: float | None = None, gone: bool = False
+    ) -> list[AgentMaintenance]:
+        """Offer nothing of agents any more, and kill their tasks, each within ``grace`` seconds at most;
+        with ``gone``, mark them as gone afterwards. Idempotent. Raises NotFound, before anything is done."""
+        return self._maintain(made(DrainAgents, agent_ids=agent_ids, grace=grace, gone=gone))
+
+    def activate_agents(self, *agent_ids: str) -> list[AgentMaintenance]:
+        """Offer agents again. Idempotent. Raises NotFound."""
+        return self._maintain(made(ActivateAgents, agent_ids=agent_ids))
+
+    def deactivate_agents(self, *agent_ids: str) -> list[AgentMaintenance]:
+        """Offer nothing of agents any more; their tasks live on. Idempotent. Raises NotFound."""
+        return self._maintain(made(DeactivateAgents, agent_ids=agent_ids))
+
+    def schedule_maintenance(
+        self, *agent_ids: str, start: float, duration: float | None = None
+    ) -> list[AgentMaintenance]:
+        """Plan that agents are away from ``start`` (seconds since the epoch) for ``duration`` seconds, or
+        for good. It replaces what was planned for them. Raises NotFound, InvalidInput."""
+        return self._maintain(made(ScheduleMaintenance, agent_ids=agent_ids, start=start, duration=duration))
+
+    def cancel_maintenance(self, *agent_ids: str) -> list[AgentMaintenance]:
+        """Plan no absence of agents any more. Idempotent. Raises NotFound."""
+        return self._maintain(made(CancelMaintenance, agent_ids=agent_ids))
+
+    def maintenance(self, *agent_ids: str) -> MaintenanceView:
+        """Agents that are drained, deactivated or planned to be away; or those that are named."""
+        return self.ask(made(GetMaintenance, agent_ids=agent_ids), MaintenanceView)
+
+    def _maintain(self, request: AgentsRequest) -> list[AgentMaintenance]:
+        return list(self.ask(request, MaintenanceView).agents)
+
+    # -- output ---------------------------------------------------------------------------------------
 
     def logs(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
         """A task's output so far; with ``follow``, what comes until its end.

@@ -192,6 +192,8 @@ class KillTasks(Command):
 
     TYPE = "KILL_TASKS"
     task_ids: tuple[TaskId, ...]
+    grace: float | None = Field(default=None, ge=0)
+    """Seconds between SIGTERM and SIGKILL at most; None: as long as each task asks for."""
 
 
 @register

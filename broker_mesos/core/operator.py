@@ -23,6 +23,7 @@ from broker_mesos.core.messages import (
     Shape,
     TaskId,
     TaskStatus,
+    Unavailability,
     Usage,
     register,
 )
@@ -154,6 +155,10 @@ class AgentView(Part):
     registered_at: float = 0.0
     heard_ago: float | None = None
     """Seconds since it was last heard of; None if not under this owner."""
+    maintenance: str = ""
+    """draining, drained, deactivated, or nothing."""
+    unavailability: Unavailability | None = None
+    """When it is planned to be away."""
 
 
 class FrameworkView(Part):

@@ -13,6 +13,7 @@ from broker_mesos.core.resources import Resources
 What = Literal[
     "away",
     "constraint",
+    "drain",
     "filter",
     "gpus",
     "minimum",
@@ -24,7 +25,8 @@ What = Literal[
     "too-small",
     "turn",
 ]
-"""What stands in the way: the agent is not lent now; a constraint; a refusal of the framework itself; gpus;
+"""What stands in the way: the agent is not lent now; a constraint; operators took the agent
+out of use; a refusal of the framework itself; gpus;
 the smallest offer that it takes; somebody else's offer; quota; a reservation; what is in use; offers that
 the framework let lie; the whole agent is smaller than the task; the turn of others."""
 

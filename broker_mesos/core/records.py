@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Holdings, Part, TaskStatus
 from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.tasks import Reason, TaskState
 
 
 class Kind(StrEnum):
@@ -45,6 +46,7 @@ class AgentRecord(Part):
     listed: bool = True
     """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
     holdings: Holdings = Holdings()
+    maintenance: Maintenance = Maintenance()
 
 
 class FrameworkState(StrEnum):
@@ -82,6 +84,8 @@ class TaskRecord(Part):
     launch: str | None = None
     """The launch command's JSON while the agent has not confirmed it, so that it can be sent again."""
     kill_requested: bool = False
+    kill_reason: Reason | None = None
+    """Why the cell itself wants it to end; None if its framework or an operator does."""
     created_at: float = 0.0
     labels: dict[str, str] = {}
     volumes: tuple[str, ...] = ()

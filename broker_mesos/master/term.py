@@ -11,6 +11,7 @@ import structlog
 
 from broker_mesos import failpoints
 from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
+from broker_mesos.core.cell import maintenance
 from broker_mesos.core.cell.cell import (
     Cell,
     ConsumersCounted,
@@ -18,6 +19,7 @@ from broker_mesos.core.cell.cell import (
     GoneByHand,
     Input,
     KillByHand,
+    MaintenanceByHand,
     OffersReturned,
     Reconnected,
 )
@@ -40,6 +42,7 @@ from broker_mesos.core.operator import (
     MarkAgentGone,
     Request,
 )
+from broker_mesos.core.operator_maintenance import AgentsRequest, GetMaintenance
 from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
@@ -227,6 +230,11 @@ class Term:
                 living = sum(not task.state.terminal for task in agent.tasks.values())
                 await self._committed(GoneByHand(request.agent_id))
                 return AgentGone(known=True, tasks=living)
+            case AgentsRequest():
+                known = any(ident in self.cell.state.agents for ident in request.agent_ids)
+                if known and not isinstance(request, GetMaintenance):
+                    await self._committed(MaintenanceByHand(request))
+                return maintenance.view(self.cell.state, request)
         raise InvalidMessage(f"{request.TYPE} is not for a cell")
 
     async def _committed(self, given: Input) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeVar
@@ -40,6 +41,12 @@ from broker_mesos.core.operator import (
     Request,
     SubmitJob,
     WaitJob,
+)
+from broker_mesos.core.operator_maintenance import (
+    AgentsRequest,
+    GetMaintenance,
+    MaintenanceView,
+    ScheduleMaintenance,
 )
 from broker_mesos.core.questions import Explain, PlanJob
 from broker_mesos.core.tasks import TaskState
@@ -138,6 +145,8 @@ class Gateway:
                 return KillTaskAnswer(known=known)
             case MarkAgentGone():
                 return await self._mark_gone(request, timeout)
+            case AgentsRequest():
+                return await self._maintain(request, timeout)
             case KillById():
                 return await self._kill(request, timeout)
             case Explain() | PlanJob():
@@ -282,6 +291,23 @@ class Gateway:
             raise Unavailable(_partly(f"agent {request.agent_id}", missing))
         raise NotFound(f"no agent {request.agent_id}; `bmesos agents` lists them")
 
+    # -- maintenance ----------------------------------------------------------------------------------
+
+    async def _maintain(self, request: AgentsRequest, timeout: float) -> MaintenanceView:
+        """All of the agents or none: first it is seen whether there are such agents."""
+        if isinstance(request, ScheduleMaintenance):
+            _check_not_over(request, time.time())
+        if request.agent_ids and not isinstance(request, GetMaintenance):
+            await self._maintain(GetMaintenance(agent_ids=request.agent_ids), timeout)
+        answers, missing = await self._ask_cells(request, MaintenanceView, timeout)
+        found = sorted((each for view in answers for each in view.agents), key=lambda each: each.agent_id)
+        unknown = sorted(set(request.agent_ids) - {each.agent_id for each in found})
+        if unknown and missing:
+            raise Unavailable(_partly(f"agent {unknown[0]}", missing))
+        if unknown:
+            raise NotFound(f"no agent {', '.join(unknown[:10])}; `bmesos agents` lists them")
+        return MaintenanceView(agents=tuple(found), missing=tuple(each.cell for each in missing))
+
     # -- logs -----------------------------------------------------------------------------------------
 
     async def _read_log(self, request: ReadLog, timeout: float) -> LogChunk:
@@ -366,6 +392,11 @@ class Gateway:
             if len(self._located) > _LOCATED:
                 self._located.popitem(last=False)
         return place
+
+
+def _check_not_over(request: ScheduleMaintenance, now: float) -> None:
+    if request.duration is not None and request.start + request.duration <= now:
+        raise InvalidInput("this absence is over already; give a later start, or a longer duration")
 
 
 def _split(task_id: str) -> list[tuple[str, int]]:

@@ -32,6 +32,14 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.operator_maintenance import (
+    ActivateAgents,
+    CancelMaintenance,
+    DeactivateAgents,
+    DrainAgents,
+    GetMaintenance,
+    ScheduleMaintenance,
+)
 from broker_mesos.core.questions import Explain, Explanation, PlanJob
 from broker_mesos.errors import (
     BrokerMesosError,
@@ -59,6 +67,12 @@ USER_REQUESTS: tuple[type[Request], ...] = (
     KillJob,
     KillTask,
     MarkAgentGone,
+    DrainAgents,
+    ActivateAgents,
+    DeactivateAgents,
+    ScheduleMaintenance,
+    CancelMaintenance,
+    GetMaintenance,
     KillById,
     ReadLog,
     GetHealth,

@@ -24,6 +24,7 @@ from broker_mesos.core.messages import (
     AgentListed,
     AgentRefused,
     AgentRegistered,
+    KillTasks,
     ListTasks,
     RegisterAgent,
     Reregister,
@@ -486,6 +487,13 @@ def test_a_kill_before_the_start_reaches_the_containerizer_after_the_launch(
     agent.carry(agent.state.on_container_events([StartFailed("t1", "gone")], agent.instant))
     [status] = agent.statuses()
     assert (status.state, status.reason) == (TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH)
+
+
+def test_the_grace_of_a_kill_caps_that_of_the_task(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, task("t1", kill_grace=5.0)))
+    for number, (given, used) in enumerate([(2.0, 2.0), (60.0, 5.0), (None, 5.0)], 2):
+        effects = agent.command(KillTasks(session=session, number=number, task_ids=("t1",), grace=given))
+        assert KillProcess("t1", used) in effects
 
 
 def test_killing_an_unknown_task_is_answered_with_dropped(agent: Agent, session: str) -> None:

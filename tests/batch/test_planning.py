@@ -143,10 +143,17 @@ def test_an_accept_of_long_commands_stays_within_a_message() -> None:
 
 
 def applied(
-    statuses: list[TaskStatus], *, state: TaskState | None = None, works: object = None, **record: object
+    statuses: list[TaskStatus],
+    *,
+    state: TaskState | None = None,
+    kill: bool = False,
+    works: object = None,
+    **record: object,
 ) -> dict[str, object]:
     """What statuses make of the one claim j.0.1, as {key: {field: value}}."""
-    claim = ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0, state=state)
+    claim = ClaimRecord(
+        attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0, state=state, kill=kill
+    )
     made = JobRecord(seq=1, total=1, submitted_at=0.0, **record)  # type: ignore[arg-type]
     works = {"j": Work(cursor=1).text} if works is None else works
     found = plan_statuses(statuses, {"j.0": text_of(claim)}, {"j": made}, works, 5.0)  # type: ignore[arg-type]
@@ -180,6 +187,16 @@ def test_a_final_status_becomes_the_result(state: TaskState, result: str) -> Non
 def test_a_drop_gives_the_index_back_under_a_new_id_and_the_same_attempt() -> None:
     changes = applied([status("j.0.1", S.DROPPED)], retries=3)
     assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
+
+
+def test_a_task_that_is_drained_away_runs_again_without_a_retry_even_if_it_had_begun() -> None:
+    drained = status("j.0.1", S.KILLED, reason=Reason.AGENT_DRAINING, exit_code=0)
+    changes = applied([status("j.0.1", S.RUNNING, started_at=1.0), drained])
+    assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
+    for doomed in (applied([drained], killed=True), applied([drained], works={"j": Work(killed=True).text})):
+        assert ResultRecord.model_validate_json(str(doomed["results:j"])).state == "killed"
+    asked = applied([drained], kill=True)  # only this index of the job
+    assert ResultRecord.model_validate_json(str(asked["results:j"])).state == "killed"
 
 
 @pytest.mark.parametrize("state", [S.FAILED, S.LOST, S.GONE])

@@ -43,7 +43,7 @@ async def test_a_request_is_answered(http: httpx.AsyncClient, cluster: FakeClust
         ("{", "not JSON"),
         ("[1]", "names no type"),
         ("[" * 100_000, "not JSON"),
-        ('{"type": "HIRE"}', "'HIRE' is unknown; there are DROP_DEAD_LETTERS"),
+        ('{"type": "HIRE"}', "'HIRE' is unknown; there are ACTIVATE_AGENTS"),
         ('{"type": "LAUNCH_TASKS"}', "'LAUNCH_TASKS' is not for users"),
         ('{"type": "GET_CELL"}', "'GET_CELL' is not for users"),
         ('{"type": "GET_JOBS", "limit": 0}', "GET_JOBS: limit: "),

@@ -8,6 +8,7 @@ from broker_mesos.core.cell import offers, tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import Agent, CellState, Task
 from broker_mesos.core.limits import Instant
+from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import (
     AgentHeartbeat,
     AgentList,
@@ -157,7 +158,7 @@ def _reconcile(
             if ended or not adopting:
                 out.kill(agent, listed.task_id)
                 continue
-            if not agent.free.contains(listed.resources):
+            if not listed.revocable and not agent.free.contains(listed.resources):
                 offers.end_all(state, list(agent.offers.values()), out)
             tasks.adopt(state, agent, listed, out, now)
         elif task.state.terminal or task.agent_id != agent.ident:
@@ -179,7 +180,7 @@ def _reconcile(
             if may_move(task.state, listed.state):
                 tasks.apply(state, task, status, out, now)
             if task.kill_requested:
-                tasks.kill(state, task, out)
+                tasks.send_kill(state, task, out)
 
 
 def _missing(agent: Agent, listing: AgentList) -> list[Task]:
@@ -268,7 +269,8 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
         to = TaskState.DROPPED if never else TaskState.LOST
         message = "its agent left before it was launched" if never else "its agent left without it"
         tasks.end(state, task, to, Reason.AGENT_DISCONNECTED, message, out, now)
-    if all(task.state.terminal for task in agent.tasks.values()):
+    planned = agent.maintenance != Maintenance()  # it stays so when it is back
+    if not planned and all(task.state.terminal for task in agent.tasks.values()):
         state.remove_agent(agent)
 
 

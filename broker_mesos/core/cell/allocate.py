@@ -98,7 +98,7 @@ def _wire(state: CellState, offer: OpenOffer) -> Offer:
         reservations=offer.reservations,
         volumes=tuple(each for each in offer.agent.holdings.volumes if _usable(each, offer)),
         revocable=offer.revocable,
-        unavailability=None,
+        unavailability=offer.agent.maintenance.unavailability,
         gang=offer.gang,
     )
 

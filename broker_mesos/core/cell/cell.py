@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import agents, escrow, frameworks, offers
+from broker_mesos.core.cell import agents, escrow, frameworks, maintenance, offers
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
 from broker_mesos.core.cell.state import CellState, restore
@@ -31,6 +31,7 @@ from broker_mesos.core.messages import (
     UnregisterAgent,
     UpdateStatuses,
 )
+from broker_mesos.core.operator_maintenance import AgentsRequest
 from broker_mesos.core.records import Snapshot
 from broker_mesos.errors import InvalidMessage
 
@@ -70,6 +71,13 @@ class GoneByHand:
 
 
 @dataclass(frozen=True, slots=True)
+class MaintenanceByHand:
+    """An operator drains agents, takes them back, or plans when they are away."""
+
+    request: AgentsRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Configured:
     """What the operators have set for the cluster, as it is now."""
 
@@ -105,6 +113,7 @@ Input = (
     | Reconnected
     | KillByHand
     | GoneByHand
+    | MaintenanceByHand
     | Configured
     | EscrowSet
 )
@@ -166,6 +175,7 @@ class Cell:
             agents.check_silence(self.state, out, now)
             agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
+        maintenance.tick(self.state, out, now, everything=batch)
         if batch or self.state.reconsider or self.state.changed:
             allocate(self.state, self.policy, out, now, everything=batch)
         return self._close(out)
@@ -219,6 +229,8 @@ class Cell:
                     kill(state, task, out)
             case GoneByHand():
                 agents.gone(state, each.agent_id, out, now)
+            case MaintenanceByHand():
+                maintenance.on_request(state, each.request, out, now)
             case Configured():
                 state.configure(each.config)
             case EscrowSet():

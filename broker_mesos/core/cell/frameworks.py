@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from broker_mesos.core import addresses
-from broker_mesos.core.cell import offers, tasks
+from broker_mesos.core.cell import maintenance, offers, tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState, Framework
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
     Accept,
     Acknowledge,
+    AnswerInverseOffers,
     Call,
     Decline,
     Demand,
@@ -125,6 +126,8 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
             _on_kill(state, framework, call, out, now)
         case Reconcile():
             _on_reconcile(state, framework, call, out, now)
+        case AnswerInverseOffers():
+            maintenance.on_answer(state, framework, call, out)
         case Revive() | Suppress():
             heed(state, framework, call.demand)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.portions import EMPTY, overlaid, with_volumes
+from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import (
     AgentInfo,
     Demand,
@@ -32,6 +33,7 @@ class Agent:
 
     __slots__ = (
         "applied",
+        "asked",
         "attempt",
         "behind",
         "boot_id",
@@ -43,6 +45,7 @@ class Agent:
         "holdings",
         "info",
         "listed",
+        "maintenance",
         "number",
         "offered",
         "offers",
@@ -70,6 +73,7 @@ class Agent:
         self.unreachable_at: float | None = None
         self.holdings = Holdings()
         """Dynamic reservations and persistent volumes."""
+        self.maintenance = Maintenance()
         # -- in memory only
         self.total = info.resources
         """Where disk has become volumes."""
@@ -97,6 +101,8 @@ class Agent:
         """The command number that its latest heartbeat named."""
         self.behind = 0
         """Heartbeats in a row that were behind or miscounted."""
+        self.asked: dict[str, Resend] = {}
+        """When frameworks are sent their inverse offer again."""
         self.listed = True
         """False in a recovery, until its list has arrived under this term."""
         self.keep(self.holdings)
@@ -109,7 +115,12 @@ class Agent:
     @property
     def allocatable(self) -> bool:
         """Whether its free resources may be offered."""
-        return self.state is AgentState.REGISTERED and self.listed and bool(self.session)
+        return (
+            self.state is AgentState.REGISTERED
+            and self.listed
+            and bool(self.session)
+            and not self.maintenance.closed
+        )
 
     def keep(self, holdings: Holdings) -> None:
         """What is reserved has changed, or what the agent has."""
@@ -172,6 +183,7 @@ class Agent:
             unreachable_at=self.unreachable_at,
             listed=self.listed,
             holdings=self.holdings,
+            maintenance=self.maintenance,
         )
 
 
@@ -303,6 +315,7 @@ class Task:
         "agent_id",
         "created_at",
         "framework_id",
+        "kill_reason",
         "kill_requested",
         "labels",
         "launch",
@@ -330,6 +343,7 @@ class Task:
         self.status: TaskStatus | None = record.status
         self.launch = record.launch
         self.kill_requested = record.kill_requested
+        self.kill_reason = record.kill_reason
         self.created_at = record.created_at
         self.labels = record.labels
         self.volumes = record.volumes
@@ -353,6 +367,7 @@ class Task:
             status=self.status,
             launch=self.launch,
             kill_requested=self.kill_requested,
+            kill_reason=self.kill_reason,
             created_at=self.created_at,
             labels=self.labels,
             volumes=self.volumes,

@@ -72,7 +72,7 @@ class Outlet:
         self._touched: dict[tuple[Kind, str], None] = {}
         self._updates: dict[str, dict[str, TaskStatus]] = {}
         self._launches: dict[str, dict[str, str]] = {}
-        self._kills: dict[str, dict[str, None]] = {}
+        self._kills: dict[str, dict[str, float | None]] = {}
         self._acks: dict[str, dict[str, None]] = {}
         self.decision = Decision()
 
@@ -91,9 +91,11 @@ class Outlet:
         self._state.tasks[task_id].number = agent.number + 1  # a list that comes first has not seen it
         self._launches.setdefault(agent.ident, {})[task_id] = launch
 
-    def kill(self, agent: Agent, task_id: str) -> None:
-        """Send a kill."""
-        self._kills.setdefault(agent.ident, {})[task_id] = None
+    def kill(self, agent: Agent, task_id: str, grace: float | None = None) -> None:
+        """Send a kill; of several, the shortest ``grace`` (in seconds) holds."""
+        kills = self._kills.setdefault(agent.ident, {})
+        before = kills.get(task_id)
+        kills[task_id] = before if grace is None else grace if before is None else min(before, grace)
 
     def acknowledge(self, agent_id: str, uuid: str) -> None:
         """An agent's terminal status is about to be committed."""
@@ -128,9 +130,11 @@ class Outlet:
         for agent_id, kills in self._kills.items():
             agent = self._state.agents.get(agent_id)
             if agent is not None and agent.session:
-                for ids in batched(tuple(kills)):
-                    command = KillTasks(session=agent.session, number=self._number(agent), task_ids=ids)
-                    self.send(addresses.commands(agent_id), command)
+                for grace in dict.fromkeys(kills.values()):
+                    for ids in batched(tuple(each for each, given in kills.items() if given == grace)):
+                        number = self._number(agent)
+                        command = KillTasks(session=agent.session, number=number, task_ids=ids, grace=grace)
+                        self.send(addresses.commands(agent_id), command)
         for framework_id, statuses in self._updates.items():
             for values in in_messages(statuses.values()):
                 self.send(addresses.events(framework_id), Update(cell=self._state.cell, statuses=values))

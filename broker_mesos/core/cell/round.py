@@ -247,6 +247,8 @@ class Round:
         """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
         why nothing."""
         info = agent.info
+        if agent.maintenance.closed:
+            return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
         for constraint in shape.constraints if shape is not None else ():
             if not constraint.matches(info.attributes, info.hostname):
                 return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")

@@ -85,6 +85,8 @@ class CellState:
         """Of the other cells, as they published it."""
         self.foreign_held: dict[tuple[str, str], Resources] = {}
         """Per (role, framework): used and offered in the other cells."""
+        self.maintained: dict[str, None] = {}
+        """Agents that are drained, or planned to be away."""
         self.changed: dict[str, None] = {}
         """Agents with something free that no allocation has looked at, in the order of the changes."""
         self.reconsider = True
@@ -320,6 +322,9 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.unreachable_at = stored.unreachable_at
         agent.listed = stored.listed and not snapshot.recovering
         agent.keep(stored.holdings)
+        agent.maintenance = stored.maintenance
+        if agent.maintenance.drain is not None or agent.maintenance.unavailability is not None:
+            state.maintained[agent.ident] = None
         state.unlisted = state.unlisted or not agent.listed
         state.add_agent(agent)
     known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]

@@ -10,6 +10,9 @@ from broker_mesos.core.messages import AgentTask, TaskStatus, Update
 from broker_mesos.core.records import FrameworkState, Kind, TaskRecord
 from broker_mesos.core.tasks import Reason, Source, TaskState, may_move
 
+WHY = {Reason.AGENT_DRAINING: "its agent is drained"}
+"""What the status of a task says that the cell itself has killed."""
+
 
 def made_status(
     state: CellState,
@@ -75,6 +78,9 @@ def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet
 
 def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
     """Move a task along the table of transitions and tell its framework."""
+    if task.kill_reason is not None and status.state in (TaskState.KILLING, TaskState.KILLED):
+        why = {"reason": task.kill_reason, "message": WHY.get(task.kill_reason, status.message)}
+        status = status.model_copy(update=why)
     if status.state.terminal:
         state.end_task(task, status.state)
     else:
@@ -142,22 +148,36 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
             status=status,
             created_at=listed.started_at or now.wall,
             labels=listed.labels,
+            volumes=listed.volumes,
+            revocable=listed.revocable,
         )
     )
     state.add_task(task)
     _report(state, task, status, out, now)
 
 
-def kill(state: CellState, task: Task, out: Outlet) -> None:
-    """Ask the agent to end a task; remembered, so that an agent which is away hears of it on its return."""
+def kill(state: CellState, task: Task, out: Outlet, reason: Reason | None = None) -> None:
+    """Ask the agent to end a task; remembered, so that an agent which is away hears of it on its return.
+
+    ``reason``: the cell itself wants it; its end will say so. Whoever wants the task to end for its own sake
+    has the last word on that, whoever asked first.
+    """
     if task.state.terminal:
         return
-    if not task.kill_requested:
-        task.kill_requested = True
+    before = task.kill_requested, task.kill_reason
+    if reason is None or not task.kill_requested:
+        task.kill_requested, task.kill_reason = True, reason
+    if before != (task.kill_requested, task.kill_reason):
         out.touch(Kind.TASKS, task.task_id)
+    send_kill(state, task, out)
+
+
+def send_kill(state: CellState, task: Task, out: Outlet) -> None:
+    """Tell the agent (again) that a task shall end."""
     agent = state.agents.get(task.agent_id)
     if agent is not None and agent.session:
-        out.kill(agent, task.task_id)
+        grace = None if agent.maintenance.drain is None else agent.maintenance.grace
+        out.kill(agent, task.task_id, grace)
 
 
 def acknowledge(state: CellState, framework: Framework, task_id: str, out: Outlet) -> None:

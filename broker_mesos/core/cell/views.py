@@ -67,6 +67,8 @@ def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentV
             pid=info.pid,
             registered_at=agent.registered_at,
             heard_ago=None if agent.heard is None else max(0.0, now.mono - agent.heard),
+            maintenance=agent.maintenance.word,
+            unavailability=agent.maintenance.unavailability,
         )
 
 

@@ -31,8 +31,9 @@ EASE = {
     "constraint": 7,
     "gpus": 8,
     "minimum": 9,
-    "too-small": 10,
-    "away": 11,
+    "drain": 10,
+    "too-small": 11,
+    "away": 12,
 }
 """How near to running a hindrance leaves a task: what time overcomes comes first."""
 
@@ -197,7 +198,9 @@ def _away(agent: Agent) -> Hindrance | None:
         return Hindrance("away", "it has left")
     if not agent.listed:
         return Hindrance("away", "the cell recovers, and waits for its list of tasks")
-    return None if agent.allocatable else Hindrance("away", "it is not lent now")
+    if agent.allocatable or agent.maintenance.closed:
+        return None
+    return Hindrance("away", "it is not lent now")
 
 
 def _distance(why: AgentWhy, shape: Shape) -> float:
@@ -209,7 +212,7 @@ def _distance(why: AgentWhy, shape: Shape) -> float:
 def _changes(round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentWhy]) -> Iterator[Change]:
     """Single changes that would let it run, tried where they can be."""
     agents = round_.state.agents
-    lent = [agents[why.agent_id] for why in whys if why.what != "away"]
+    lent = [agents[why.agent_id] for why in whys if why.what not in ("away", "drain")]
 
     def runs(changed: Shape) -> bool:
         return any(
@@ -244,7 +247,12 @@ def _changes(round_: Round, framework: Framework, shape: Shape, whys: Sequence[A
         yield Change(message=message, rank=6)
     if why := first.get("gpus"):
         yield Change(message=f"give the framework the capability GPU_RESOURCES, for {why.agent_id}", rank=7)
-    yield Change(message=f"add an agent with {shape.resources}", rank=8)
+    for why in whys:
+        if why.what == "drain" and _suits(shape, agents[why.agent_id], agents[why.agent_id].free):
+            message = f"take agent {why.agent_id} back: bmesos agents activate {why.agent_id}"
+            yield Change(message=message, rank=8)
+            break
+    yield Change(message=f"add an agent with {shape.resources}", rank=9)
 
 
 def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources | None:

@@ -36,6 +36,7 @@ FORCED = 0.0
 """Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
 
 _LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
+_MOVED = {Reason.AGENT_DRAINING}
 _ALIVE = {TaskState.STARTING, TaskState.RUNNING}
 _BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
 
@@ -183,7 +184,9 @@ def _again(
     if doomed:
         return None
     never_began = status.state is TaskState.DROPPED and not _began(claim)
-    if never_began or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
+    # Its cell took the place from under it: no fault of the task, so no retry is used.
+    moved = status.state is TaskState.KILLED and status.reason in _MOVED
+    if never_began or moved or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
         slot = Slot(name.index, claim.attempt, claim.launch + 1)
     elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
         if claim.attempt > record.retries:

@@ -1,0 +1,121 @@
+"""``bmesos maintenance``: when agents are planned to be away."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker_mesos.cli import cluster, show
+from broker_mesos.cli.agents import Agents
+from broker_mesos.cli.options import Call, common
+from broker_mesos.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+app = typer.Typer(
+    help="Plan when agents are away, show what is planned, or cancel it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+
+
+def schedule(
+    call: Call,
+    agents: Agents,
+    start: Annotated[
+        str, typer.Option("--start", metavar="TIME", help="When: '+10m', or '2031-05-04 22:00' (local time).")
+    ] = "+0",
+    duration: Annotated[
+        str | None, typer.Option("--duration", metavar="TIME", help="How long: '90s', '1h'; else for good.")
+    ] = None,
+) -> None:
+    """Plan when agents are away.
+
+    Frameworks with tasks there are asked to move them. At the start the agents are drained; at the end they
+    are activated, unless an operator has drained them by hand. It replaces what was planned for them.
+    """
+    begin = moment(start, time.time())
+    length = None if duration is None else seconds(duration)
+    _said(call, call.client().schedule_maintenance(*agents, start=begin, duration=length))
+
+
+def plan(call: Call) -> None:
+    """List the agents that are drained, deactivated or planned to be away, and what frameworks say to it."""
+    found = call.client().maintenance()
+    _said(call, found.agents)
+    if found.missing:
+        cells = ", ".join(map(str, found.missing))
+        show.note(f"bmesos: cells {cells} did not answer: their part is missing here")
+
+
+def cancel(call: Call, agents: Agents) -> None:
+    """Plan no absence of agents any more.
+
+    A drain that the schedule has begun ends; one that an operator began does not.
+    """
+    _said(call, call.client().cancel_maintenance(*agents))
+
+
+def _said(call: Call, found: Iterable[Any]) -> None:
+    if call.json:
+        show.print_json([show.data(each) for each in found])
+        return
+    columns = ["AGENT", "HOST", "STATE", ">TASKS", "START", "FOR", "ACCEPTED", "DECLINED", "UNANSWERED"]
+    rows = [
+        (
+            each.agent_id,
+            each.hostname or "-",
+            cluster.state_of(each),
+            each.tasks,
+            *_window(each.unavailability),
+            ",".join(each.accepted) or "-",
+            ",".join(each.declined) or "-",
+            ",".join(each.unanswered) or "-",
+        )
+        for each in found
+    ]
+    if rows:
+        show.table(columns, rows)
+    else:
+        show.line("nothing is planned: every agent is offered")
+
+
+def _window(window: Any) -> tuple[str, str]:
+    if window is None:
+        return "-", "-"
+    try:
+        start = datetime.fromtimestamp(window.start).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        start = f"{window.start:g}"
+    return start, "good" if window.duration is None else show.duration(window.duration)
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``1.5h``, ``2d`` in seconds. Raises InvalidInput."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise InvalidInput(f"{text!r} is no time; write it as 90s, 10m, 1.5h or 2d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def moment(text: str, now: float) -> float:
+    """``+10m`` after ``now``, or a date and time of day, in seconds since the epoch. Raises InvalidInput."""
+    if text.strip().startswith("+"):
+        return now + seconds(text.strip()[1:])
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(f"{text!r} is no start; write it as +10m or 2031-05-04T22:00") from None
+
+
+app.command(name="schedule")(common(schedule))
+app.command(name="show")(common(plan))
+app.command(name="cancel")(common(cancel))
