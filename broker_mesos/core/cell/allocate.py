@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from broker_mesos.core import addresses
 from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import escrow
+from broker_mesos.core.cell import escrow, gangs
 from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
 from broker_mesos.core.cell.round import Round, claimants_of, worth_offering
 from broker_mesos.core.cell.state import VOLUMES, Agent, CellState, OpenOffer
@@ -21,7 +21,9 @@ OFFERS_A_MESSAGE = 100
 def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, everything: bool) -> None:
     """Offer what is free. On an event only the agents that changed are looked at; every batch interval
     (or when somebody began to want) all of them, since filters run out by themselves."""
-    if everything or state.reconsider:
+    # A gang needs what was free before and what has just become so, together.
+    gang = any(gangs.any_waits(framework) for framework in state.frameworks.values())
+    if everything or gang or state.reconsider:
         # Nobody is first for ever: each full round begins at another agent.
         candidates = candidates_of(state)
         state.rotation += 1
@@ -56,21 +58,30 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
 
 
 def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
+    """Offers of one gang travel together, as far as they fit into a message."""
+    bundles: dict[str, list[OpenOffer]] = {}
+    for offer in offers:
+        bundles.setdefault(f"gang {offer.gang}" if offer.gang else offer.offer_id, []).append(offer)
     part: list[OpenOffer] = []
     size = 0
-    for offer in offers:
-        length = (
-            1_000
-            + len(str(offer.resources))
-            + sum(6 * (len(name) + len(value)) for name, value in offer.agent.info.attributes.items())
-        )
-        if part and (size + length > CHUNK_BYTES or len(part) >= OFFERS_A_MESSAGE):
+    for bundle in bundles.values():
+        lengths = [_length(offer) for offer in bundle]
+        if part and (size + sum(lengths) > CHUNK_BYTES or len(part) + len(bundle) > OFFERS_A_MESSAGE):
             yield part
             part, size = [], 0
-        part.append(offer)
-        size += length
+        for offer, length in zip(bundle, lengths, strict=True):
+            if part and size + length > CHUNK_BYTES:
+                yield part
+                part, size = [], 0
+            part.append(offer)
+            size += length
     if part:
         yield part
+
+
+def _length(offer: OpenOffer) -> int:
+    attributes = offer.agent.info.attributes.items()
+    return 1_000 + len(str(offer.resources)) + sum(6 * (len(name) + len(value)) for name, value in attributes)
 
 
 def candidates_of(state: CellState) -> list[Agent]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from broker_mesos.core import addresses
-from broker_mesos.core.cell import tasks
+from broker_mesos.core.cell import gangs, tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState, Filter, Framework, OpenOffer, Task
 from broker_mesos.core.limits import Instant
@@ -33,13 +33,24 @@ MOST_FILTERS = 64
 def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
     """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
     ended: dict[str, list[str]] = {}
-    for offer in ending:
+    for offer in _with_gangs(list(ending)):
         state.end_offer(offer)
         state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
         ended.setdefault(offer.framework.ident, []).append(offer.offer_id)
     for framework_id, ids in ended.items():
         rescind = Rescind(offer_ids=tuple(ids))
         out.hint(addresses.offers(framework_id), rescind, expiration=state.limits.offer_timeout)
+
+
+def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
+    """With the rest of their gangs, unless those have begun: a part of a gang is of no use."""
+    found = {offer.offer_id: offer for offer in ending}
+    for offer in ending:
+        if offer.gang and not gangs.begun(offer.framework, offer.gang):
+            found.update(
+                (each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang
+            )
+    return list(found.values())
 
 
 def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet, now: Instant) -> None:

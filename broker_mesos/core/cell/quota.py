@@ -142,6 +142,16 @@ class Quota:
             self._available = self._available.clipped_minus(amount)
             self._kept.clear()
 
+    def save(self) -> object:
+        """The books as they are now, but for ``asked``."""
+        return dict(self._here), dict(self._unmet), self._available
+
+    def restore(self, saved: object) -> None:
+        """The books as they were."""
+        assert isinstance(saved, tuple)
+        self._here, self._unmet, self._available = saved
+        self._kept.clear()
+
     def room(self, role: str, wanted: Resources) -> Resources:
         """The part of an amount that the limits would leave a role if this cell held all in escrow that the
         other cells do not use."""

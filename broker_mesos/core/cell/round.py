@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell import gangs
 from broker_mesos.core.cell.members import Agent, Framework, Kind
 from broker_mesos.core.cell.portions import EMPTY, kept_from
 from broker_mesos.core.cell.quota import Quota, cut
@@ -48,6 +49,8 @@ class Hindrance(NamedTuple):
 SHORT = Hindrance("resources", "")
 ALL = ""
 """No agent's id."""
+WAITS = Hindrance("turn", "", 0.0)
+"""An agent with room for a part of a gang: what happens elsewhere may make it room for all."""
 
 
 class Round:
@@ -75,6 +78,7 @@ class Round:
         self.now = now
         self.agents = agents
         self.claimants = claimants
+        self._claimants = {(each.role, each.framework_id): each for each in claimants}
         self._whole = len(agents) >= MANY * len(claimants)
         total, held = cluster_total(state), held_in_cluster(state)
         self.standing = Standing(total, held, state.weights, state.exclude, state.rounds)
@@ -86,6 +90,8 @@ class Round:
         self._open: Counter[str] = Counter()
         """Agents given to frameworks that are held short."""
         self._met: dict[str, Counter[Kind]] = {}
+        self._tried: set[tuple[str, str]] = set()
+        """Gangs that were given room, or have found none."""
         self._grants: dict[tuple[str, str, str, str], Grant] = {}
         self._next = list(range(len(agents) + 1))
         """From each place in ``agents`` on, a step towards the first one with something left."""
@@ -132,9 +138,11 @@ class Round:
         if shapes is None:
             return self._serve_anything(claimant, framework)
         return any(
-            self._serve_shape(claimant, framework, shape, whole)
+            self._serve_gang(framework, shapes, shape.gang)
+            if shape.gang
+            else self._serve_shape(claimant, framework, shape, whole)
             for shape in shapes
-            if shape.role == claimant.role and not shape.gang
+            if shape.role == claimant.role
         )
 
     def _serve_anything(self, claimant: Claimant, framework: Framework) -> bool:
@@ -181,6 +189,69 @@ class Round:
         self._at[claimant, kind] = at
         return False
 
+    def _serve_gang(self, framework: Framework, shapes: Sequence[Shape], gang: str) -> bool:
+        """All of it at once or nothing. What is free only gets less in a round: it is tried once."""
+        if (framework.ident, gang) in self._tried:
+            return False
+        self._tried.add((framework.ident, gang))
+        if framework.ident in self._shapes:
+            members = [gangs.Member(each, each.count) for each in gangs.shapes_of(shapes, gang) if each.count]
+        else:
+            members = gangs.missing(framework, gang) if gangs.waits(framework, gang) else []
+        if not members:
+            self.satisfied = True
+            return False
+        placings = gangs.place(self, framework, members) if self._compete(framework, members) else None
+        if placings is None:
+            return False
+        self._grant_gang(framework, gang, placings)
+        return True
+
+    def _compete(self, framework: Framework, members: Sequence[gangs.Member]) -> bool:
+        return all((each.shape.role, framework.ident) in self._claimants for each in members)
+
+    def _grant_gang(self, framework: Framework, gang: str, placings: Sequence[gangs.Placing]) -> None:
+        self.satisfied = True
+        for at, shape, count in placings:
+            claimant = self._claimants[shape.role, framework.ident]
+            resources = times(shape.resources, count)
+            self._grant(claimant, framework, at, resources, shape.kind, count, gang)
+
+    def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
+        """Take room for tasks of a shape, as far as there is some, without granting it: places in ``agents``
+        and how many tasks there."""
+        for at in self._places(shape.kind, framework):
+            if wanted <= 0:
+                return
+            agent = self.agents[at]
+            found = self.judge(framework, shape.role, agent, shape, wanted)
+            if isinstance(found, Hindrance):
+                self._remember(agent, found)
+                continue
+            self._remember(agent, WAITS)
+            count = min(wanted, fits(shape.resources, found))
+            self._take(shape.role, at, times(shape.resources, count))
+            wanted -= count
+            yield at, count
+
+    def count_places(self, framework: Framework, shape: Shape) -> int:
+        """How many agents have room for a task of a shape."""
+        return sum(
+            not isinstance(self.judge(framework, shape.role, self.agents[at], shape), Hindrance)
+            for at in self._places(shape.kind, framework)
+        )
+
+    def save(self) -> object:
+        """What ``take_for`` changes, to be restored."""
+        given = {agent_id: dict(roles) for agent_id, roles in self._given.items()}
+        return dict(self.free), given, self.quota.save()
+
+    def restore(self, saved: object) -> None:
+        """Forget what was taken since, and not granted."""
+        assert isinstance(saved, tuple)
+        self.free, self._given, quota = saved
+        self.quota.restore(quota)
+
     def _places(self, kind: Kind, framework: Framework) -> list[int]:
         """Agents in the order of fit for a kind of task: the fullest first, or the emptiest."""
         packing = framework.info.packing
@@ -206,19 +277,34 @@ class Round:
         kind: Kind | None = None,
         count: int = 0,
     ) -> None:
-        agent, role = self.agents[at], claimant.role
-        left = self.free.get(agent.ident, agent.free) - resources
-        self.free[agent.ident] = left
-        if not worth_offering(left):
-            self._next[at] = at + 1
+        self._take(claimant.role, at, resources)
+        self._grant(claimant, framework, at, resources, kind, count)
+
+    def _take(self, role: str, at: int, resources: Resources) -> None:
+        agent = self.agents[at]
+        self.free[agent.ident] = self.free.get(agent.ident, agent.free) - resources
         given = self._given.setdefault(agent.ident, {})
         given[role] = given.get(role, EMPTY) + resources
+        self.quota.take(role, resources.counted())
+
+    def _grant(
+        self,
+        claimant: Claimant,
+        framework: Framework,
+        at: int,
+        resources: Resources,
+        kind: Kind | None,
+        count: int,
+        gang: str = "",
+    ) -> None:
+        """What was taken becomes an offer."""
+        agent, role = self.agents[at], claimant.role
+        if not worth_offering(self.free[agent.ident]):
+            self._next[at] = at + 1
         if framework.sat:
             self._open[framework.ident] += 1
-        counted = resources.counted()
-        self.ranking.charge(claimant, counted)
-        self.quota.take(role, counted)
-        key = (framework.ident, agent.ident, role, "")
+        self.ranking.charge(claimant, resources.counted())
+        key = (framework.ident, agent.ident, role, gang)
         before = self._grants.get(key)
         kinds: Counter[Kind] = Counter()
         if before is not None:
@@ -227,7 +313,7 @@ class Round:
         if kind is not None:
             kinds[kind] += count
             self._met.setdefault(framework.ident, Counter())[kind] += count
-        self._grants[key] = Grant(framework, agent, role, resources, kinds)
+        self._grants[key] = Grant(framework, agent, role, resources, kinds, gang=gang)
 
     def _find(self, at: int) -> int:
         following = self._next

@@ -1,0 +1,127 @@
+"""Gangs: shapes of a demand that are wanted all at once or not at all.
+
+A gang is given to its framework when all that is missing of it fits the free agents of the cell at one
+moment. A framework that accepted a part of it says in its next demand what it still wants; until then nothing
+more of that gang is offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker_mesos.core.cell.members import Framework
+from broker_mesos.core.infos import Shape
+from broker_mesos.core.resources import Resources
+
+if TYPE_CHECKING:
+    from broker_mesos.core.cell.round import Round
+
+
+class Member(NamedTuple):
+    """So many tasks of a shape that a gang wants."""
+
+    shape: Shape
+    tasks: int
+
+
+class Placing(NamedTuple):
+    """So many tasks of a shape on the agent at a place of the round."""
+
+    at: int
+    shape: Shape
+    tasks: int
+
+
+def gangs_of(framework: Framework) -> Iterator[str]:
+    """Names of the gangs that a framework wants, in its order."""
+    shapes = framework.demand.shapes or ()
+    return iter(dict.fromkeys(shape.gang for shape in shapes if shape.gang))
+
+
+def shapes_of(shapes: Sequence[Shape], gang: str) -> list[Shape]:
+    """A gang's shapes."""
+    return [shape for shape in shapes if shape.gang == gang]
+
+
+def begun(framework: Framework, gang: str) -> bool:
+    """Whether the framework has launched some of a gang and has not said since what it still wants."""
+    return any(framework.accepted[shape.kind] for shape in shapes_of(framework.demand.shapes or (), gang))
+
+
+def missing(framework: Framework, gang: str) -> list[Member]:
+    """What of a gang is not offered; empty when all of it is, and when the framework has begun it."""
+    if begun(framework, gang):
+        return []
+    return [
+        Member(shape, count)
+        for shape in shapes_of(framework.demand.shapes or (), gang)
+        if (count := framework.missing(shape))
+    ]
+
+
+def waits(framework: Framework, gang: str) -> bool:
+    """Whether nothing of a gang is offered, and all of it wanted."""
+    if any(framework.promised[shape.kind] for shape in shapes_of(framework.demand.shapes or (), gang)):
+        return False
+    return bool(missing(framework, gang))
+
+
+def any_waits(framework: Framework) -> bool:
+    """Whether a framework wants a gang of which nothing is offered."""
+    return framework.wants and any(waits(framework, gang) for gang in gangs_of(framework))
+
+
+def place(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
+    """Room for all of them, taken on the round's books; None, and the books as they were, if there is not
+    room for all."""
+    needs: dict[str, list[Resources]] = {}
+    for shape, count in members:
+        needs.setdefault(shape.role, []).append(_times(shape.resources, count))
+    for role, whole in _wholes(needs):
+        if round_.quota.allows(role, whole) != whole:
+            # What is held in escrow of a limit grows in one step, and not member by member.
+            if round_.quota.room(role, whole) == whole:
+                round_.quota.want(role, (framework.ident, members[0].shape.gang), whole)
+            return None
+    tried: list[list[Member]] = []
+    for order in (_largest(round_, members), _scarcest(round_, framework, members)):
+        if order in tried:
+            continue
+        tried.append(order)
+        before = round_.save()
+        placings = fill(round_, framework, order)
+        if sum(each.tasks for each in placings) == sum(count for _, count in members):
+            return placings
+        round_.restore(before)
+    return None
+
+
+def fill(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing]:
+    """As many of them as there is room for, in this order, taken on the round's books."""
+    return [
+        Placing(at, shape, count)
+        for shape, wanted in members
+        for at, count in round_.take_for(framework, shape, wanted)
+    ]
+
+
+def _largest(round_: Round, members: Sequence[Member]) -> list[Member]:
+    total = round_.standing.total
+    return sorted(members, key=lambda each: -each.shape.resources.dominant_share(total))
+
+
+def _scarcest(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Member]:
+    """Those that fit the fewest agents first: a constraint may leave a small task fewer than a large one."""
+    if len(members) == 1:
+        return list(members)
+    return sorted(_largest(round_, members), key=lambda each: round_.count_places(framework, each.shape))
+
+
+def _times(need: Resources, count: int) -> Resources:
+    counted = need.counted()
+    return Resources.scalars_of({name: amount * count for name, amount in counted.scalars.items()})
+
+
+def _wholes(needs: dict[str, list[Resources]]) -> Iterator[tuple[str, Resources]]:
+    return ((role, Resources.sum(each)) for role, each in needs.items())
