@@ -59,6 +59,27 @@ class TaskStatus(Part):
     started_at: float | None = None
 
 
+class Layer(Part):
+    """What tells one reservation from another of the same resources: everything but the amount."""
+
+    role: Short
+    labels: dict[str, str] = Field(default_factory=dict)
+    static: bool = False
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...], bool]:
+        """Comparable and hashable."""
+        return self.role, tuple(sorted(self.labels.items())), self.static
+
+
+LayersKey = tuple[tuple[str, tuple[tuple[str, str], ...], bool], ...]
+
+
+def layers_key(layers: tuple[Layer, ...]) -> LayersKey:
+    """What tells a reservation and all that it refines from others."""
+    return tuple(layer.key for layer in layers)
+
+
 class Reservation(Part):
     """A part of an agent that only a role, and the roles below it, may use."""
 
@@ -67,11 +88,19 @@ class Reservation(Part):
     labels: dict[str, str] = Field(default_factory=dict)
     static: bool = False
     """Given with the agent's own options: it cannot be unreserved."""
+    refines: tuple[Layer, ...] = ()
+    """The reservations of roles above that it is a part of, the outermost first: once unreserved, it is
+    reserved as the last of them says."""
 
     @property
-    def key(self) -> tuple[str, tuple[tuple[str, str], ...], bool]:
+    def layers(self) -> tuple[Layer, ...]:
+        """With those that it refines, the outermost first."""
+        return (*self.refines, Layer(role=self.role, labels=self.labels, static=self.static))
+
+    @property
+    def key(self) -> LayersKey:
         """What tells reservations apart: parts with the same key are one."""
-        return self.role, tuple(sorted(self.labels.items())), self.static
+        return layers_key(self.layers)
 
 
 class Volume(Part):
@@ -84,15 +113,20 @@ class Volume(Part):
     shared: bool = False
     """Several tasks may use it at once."""
     labels: dict[str, str] = Field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    """The reservation whose disk it is made of; the cell fills it in."""
 
 
 class Holdings(Part):
-    """What an agent keeps for others: dynamic reservations, and the volumes made of them."""
+    """What an agent keeps for others: dynamic reservations, and the volumes made of them. The amount of a
+    reservation includes what others refine of it, and the disk of its volumes."""
 
     version: int = 0
     """Counts up with each change."""
     reservations: tuple[Reservation, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    operations: tuple[str, ...] = ()
+    """Ids of the latest operations, each after its framework's id: none of them is carried out again."""
 
 
 class Unavailability(Part):
@@ -113,8 +147,8 @@ class InverseOffer(Part):
 class Operation(Part):
     """A change to an offer's resources, by the framework that accepts it (or by an operator).
 
-    ``RESERVE`` (resources, role, labels), ``UNRESERVE`` (the same), ``CREATE`` (volume) and ``DESTROY``
-    (volume_id). With an ``operation_id`` its outcome is told.
+    ``RESERVE`` (resources, role, labels, refine), ``UNRESERVE`` (resources, role, labels), ``CREATE``
+    (volume) and ``DESTROY`` (volume_id). With an ``operation_id`` its outcome is told.
     """
 
     type: Literal["RESERVE", "UNRESERVE", "CREATE", "DESTROY"]
@@ -122,6 +156,9 @@ class Operation(Part):
     role: Short = ""
     resources: Resources = Resources.EMPTY
     labels: dict[str, str] = Field(default_factory=dict)
+    refine: Short = ""
+    """A role above: only what is reserved for it is reserved further. By default what nobody has reserved
+    comes first, then what is reserved for roles above, the nearest first."""
     volume: Volume | None = None
     volume_id: Short = ""
 

@@ -21,6 +21,7 @@ from broker_mesos.core.infos import (
     FrameworkInfo,
     Holdings,
     InverseOffer,
+    Layer,
     Offer,
     Operation,
     OperationStatus,
@@ -68,6 +69,7 @@ __all__ = [
     "Ident",
     "InverseOffer",
     "JsonObject",
+    "Layer",
     "M",
     "Message",
     "Offer",
@@ -274,7 +276,8 @@ class Subscribe(Call):
 @register
 class Accept(Call):
     """Use offers of one agent for tasks. The offer is the single-use token: of a repeat, tasks known from
-    these offers are passed over and others answered with TASK_DROPPED."""
+    these offers are passed over and others answered with TASK_DROPPED; operations that were carried out are
+    answered with OPERATION_FINISHED again, others with OPERATION_ERROR."""
 
     TYPE = "ACCEPT"
     offer_ids: tuple[Ident, ...]
@@ -417,7 +420,7 @@ class InverseOffers(Message):
 
 @register
 class OperationsUpdated(Message):
-    """How the operations of an accept ended, those that carry an id."""
+    """How the operations of an accept ended, those that carry an id. A repeat says the same."""
 
     TYPE = "UPDATE_OPERATION_STATUS"
     cell: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.cell import offers, tasks
+from broker_mesos.core.cell import holding, offers, tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import Agent, CellState, Task
 from broker_mesos.core.limits import Instant
@@ -86,6 +86,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     state.changed[ident] = None
     out.touch(Kind.AGENTS, ident)
     out.send(to, _registered(state, agent))
+    holding.settle(state, agent, call.list.holdings, out, current=True)
     _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
@@ -120,6 +121,8 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
         agent.listed = True
         out.touch(Kind.AGENTS, agent.ident)
         state.changed[agent.ident] = None
+    current = call.list.applied >= agent.number
+    holding.settle(state, agent, call.list.holdings, out, current=current)
     _reconcile(state, agent, call.list, out, now, adopting=young)
     for task in _missing(agent, call.list):
         if (agent.number if task.number is None else task.number) <= call.list.applied:

@@ -116,5 +116,5 @@ def _wire(state: CellState, offer: OpenOffer) -> Offer:
 
 def _usable(volume: Volume, offer: OpenOffer) -> bool:
     if volume.shared:
-        return is_within(offer.role, volume.role)
+        return not offer.revocable and is_within(offer.role, volume.role)
     return volume.volume_id in offer.resources.sets.get(VOLUMES, ())

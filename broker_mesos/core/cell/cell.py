@@ -8,11 +8,11 @@ whole state is dropped, since somebody else owns the cell.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import agents, escrow, frameworks, maintenance, offers
+from broker_mesos.core.cell import agents, escrow, frameworks, holding, maintenance, offers
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
 from broker_mesos.core.cell.state import CellState, restore
@@ -25,6 +25,7 @@ from broker_mesos.core.messages import (
     Call,
     FrameworkHeartbeat,
     Message,
+    Operation,
     Ping,
     RegisterAgent,
     Subscribe,
@@ -33,7 +34,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.core.operator_maintenance import AgentsRequest
 from broker_mesos.core.records import Snapshot
-from broker_mesos.errors import InvalidMessage
+from broker_mesos.errors import BrokerMesosError, InvalidMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,15 @@ class MaintenanceByHand:
 
 
 @dataclass(frozen=True, slots=True)
+class OperateByHand:
+    """An operator reserves, or makes a volume. What hinders it is put into ``refused``."""
+
+    agent_id: str
+    operation: Operation
+    refused: list[BrokerMesosError] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Configured:
     """What the operators have set for the cluster, as it is now."""
 
@@ -114,6 +124,7 @@ Input = (
     | KillByHand
     | GoneByHand
     | MaintenanceByHand
+    | OperateByHand
     | Configured
     | EscrowSet
 )
@@ -231,6 +242,11 @@ class Cell:
                 agents.gone(state, each.agent_id, out, now)
             case MaintenanceByHand():
                 maintenance.on_request(state, each.request, out, now)
+            case OperateByHand():
+                try:
+                    holding.by_hand(state, each.agent_id, each.operation, out)
+                except BrokerMesosError as error:
+                    each.refused.append(error)
             case Configured():
                 state.configure(each.config)
             case EscrowSet():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.portions import EMPTY, overlaid, with_volumes
+from broker_mesos.core.cell.portions import EMPTY, laid_out, overlaid
 from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import (
     AgentInfo,
@@ -78,7 +78,7 @@ class Agent:
         self.total = info.resources
         """Where disk has become volumes."""
         self.reservations: tuple[Reservation, ...] = ()
-        """Static and dynamic ones, where disk has become volumes."""
+        """Static and dynamic ones side by side, where disk has become volumes."""
         self.slack = EMPTY
         """What it estimates to be lent and not used."""
         self.slack_held = EMPTY
@@ -125,8 +125,9 @@ class Agent:
     def keep(self, holdings: Holdings) -> None:
         """What is reserved has changed, or what the agent has."""
         self.holdings = holdings
-        self.total, self.reservations = with_volumes(
-            self.info.resources, (*self.info.reservations, *holdings.reservations), holdings.volumes
+        static = (each.model_copy(update={"static": True}) for each in self.info.reservations)
+        self.total, self.reservations = laid_out(
+            self.info.resources, (*static, *holdings.reservations), holdings.volumes
         )
         self.reckon()
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from broker_mesos.core import addresses
-from broker_mesos.core.cell import gangs, tasks
+from broker_mesos.core.cell import gangs, reserve, tasks
+from broker_mesos.core.cell.operations import Ground
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState, Filter, Framework, OpenOffer, Task
 from broker_mesos.core.limits import Instant
@@ -23,6 +24,7 @@ from broker_mesos.core.messages import (
 from broker_mesos.core.records import Kind, TaskRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.errors import BrokerMesosError
 
 MOST_LAUNCH = MAX_BODY - 64 * 1024
 """Bytes of a launch: it has to fit into one message, with what is said around it."""
@@ -54,8 +56,8 @@ def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
 
 
 def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet, now: Instant) -> None:
-    """Turn offers into tasks. All of the offers must be open, this framework's, of one agent,
-    and in one role."""
+    """Carry out operations on offers, then turn what is left into tasks. All of the offers must be open,
+    this framework's, of one agent, and in one role."""
     opened = [
         offer
         for offer_id in dict.fromkeys(call.offer_ids)
@@ -73,7 +75,18 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
         state.end_offer(offer)
     launched = 0
     revocable = opened[0].revocable
+    changed = False
+    if call.operations:
+        told = Resources.sum(each.resources for offer in opened for each in offer.reservations)
+        ground = Ground(agent, role, left, told)
+        changed = reserve.carry_out(state, framework, ground, call.operations, out, revocable=revocable)
+        left = ground.pool
     for info in call.tasks:
+        problem = ""
+        try:
+            info = reserve.with_volumes(agent, role, info, revocable=revocable)
+        except BrokerMesosError as error:
+            problem = str(error)
         launch = Launch(
             task=info,
             framework_id=framework.ident,
@@ -82,7 +95,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
             revocable=revocable,
         )
         encoded = launch.encode()
-        problem = _problem(state, info, left, len(encoded))
+        problem = problem or _problem(state, info, left, len(encoded))
         if problem:
             status = tasks.made_status(
                 state,
@@ -122,7 +135,9 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
         out.launch(agent, task.task_id, wire)
         launched += 1
     _account(state, framework, opened, launched)
-    _refuse(state, framework, agent.ident, role, left, call.refuse_seconds, now)
+    # Whoever changes an offer without launching anything on it wants it back, as it is now.
+    seconds = 0.0 if changed and not call.tasks and call.refuse_seconds is None else call.refuse_seconds
+    _refuse(state, framework, agent.ident, role, left, seconds, now)
 
 
 def _account(state: CellState, framework: Framework, opened: Sequence[OpenOffer], launched: int) -> None:
@@ -164,6 +179,7 @@ def _drop(
     """An accept of ended offers. Of a repeat, the tasks that the first one launched are passed over."""
     if not state.is_sure(now.mono):
         return  # it may have been launched before the store lost it; SETTLE will tell when the lists are in
+    reserve.answer_ended(state, framework, call, out)
     for info in call.tasks:
         if _came_from(state, framework, info.task_id, call.offer_ids):
             continue

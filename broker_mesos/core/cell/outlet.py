@@ -20,6 +20,7 @@ from broker_mesos.core.messages import (
     KillTasks,
     LaunchTasks,
     Message,
+    SetHoldings,
     TaskStatus,
     Update,
 )
@@ -71,6 +72,7 @@ class Outlet:
         self._term = term
         self._touched: dict[tuple[Kind, str], None] = {}
         self._updates: dict[str, dict[str, TaskStatus]] = {}
+        self._holdings: dict[str, None] = {}
         self._launches: dict[str, dict[str, str]] = {}
         self._kills: dict[str, dict[str, float | None]] = {}
         self._acks: dict[str, dict[str, None]] = {}
@@ -85,6 +87,11 @@ class Outlet:
     def update(self, framework_id: str, status: TaskStatus) -> None:
         """Tell a framework. Several states of one task in a batch become the last one of them."""
         self._updates.setdefault(framework_id, {})[status.task_id] = status
+
+    def hold(self, agent: Agent) -> None:
+        """Its holdings have changed, or it does not know them: send them, before the batch's launches."""
+        self.touch(Kind.AGENTS, agent.ident)
+        self._holdings[agent.ident] = None
 
     def launch(self, agent: Agent, task_id: str, launch: str) -> None:
         """Send a launch; twice in a batch is once."""
@@ -120,8 +127,14 @@ class Outlet:
         return self._next
 
     def close(self) -> Decision:
-        """Turn what was gathered into messages and writes. Launches go before kills: a kill in the same
-        batch is always the later word."""
+        """Turn what was gathered into messages and writes. Holdings go before the launches that use them, and
+        launches before kills: a kill in the same batch is always the later word."""
+        for agent_id in self._holdings:
+            agent = self._state.agents.get(agent_id)
+            if agent is not None and agent.session:
+                number = self._number(agent)
+                held = SetHoldings(session=agent.session, number=number, holdings=agent.holdings)
+                self.send(addresses.commands(agent_id), held)
         for agent_id, launches in self._launches.items():
             # Later in the batch its agent may have left, or the task may have ended.
             agent = self._state.agents.get(agent_id)

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.messages import Reservation, Volume
+from broker_mesos.core.infos import LayersKey, Reservation, Volume, layers_key
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import is_within
 from broker_mesos.errors import InvalidResources
@@ -42,19 +42,47 @@ def common(one: Resources, other: Resources) -> Resources:
     return one.clipped_minus(one.clipped_minus(other))
 
 
-def with_volumes(
+def laid_out(
     total: Resources, reservations: Iterable[Reservation], volumes: Iterable[Volume]
 ) -> tuple[Resources, tuple[Reservation, ...]]:
-    """A total and reservations in which disk has become volumes."""
-    kept = list(reservations)
-    for volume in volumes:
-        made = EMPTY if volume.shared else Resources.of(volumes={volume.volume_id})
+    """A total in which disk has become volumes, and its reservations side by side: each without what others
+    refine of it, and with the volumes that are made of it.
+
+    Where an agent has less than was reserved (it shrank), the earlier reservations come first, and what is
+    refined has at most what it is a part of.
+    """
+    found: dict[LayersKey, Reservation] = {}
+    # No agent lends a resource of this name: its options refuse it.
+    total = left = total.clipped_minus(_named(total, VOLUMES))
+    for each in sorted(reservations, key=lambda each: len(each.refines)):
+        outer = found.get(layers_key(each.refines))
+        part = common(each.resources, left if outer is None else outer.resources)
+        if outer is None:
+            left -= part
+        else:
+            found[outer.key] = _sized(outer, outer.resources - part)
+        before = found.get(each.key)
+        found[each.key] = _sized(each, part if before is None else before.resources + part)
+    for volume in {each.volume_id: each for each in volumes}.values():
+        made = EMPTY if volume.shared else Resources.of(**{VOLUMES: {volume.volume_id}})
         total = total.clipped_minus(volume.size) + made
-        for at, each in enumerate(kept):
-            if each.role == volume.role and each.resources.contains(volume.size):
-                kept[at] = each.model_copy(update={"resources": each.resources - volume.size + made})
-                break
-    return total, tuple(kept)
+        source = found.get(layers_key(volume.layers))
+        if source is None:
+            # The agent does not reserve it any more: what is in the volume still belongs to its role.
+            source = Reservation(role=volume.role, resources=EMPTY)
+            source = found.get(source.key, source)
+        found[source.key] = _sized(source, source.resources.clipped_minus(volume.size) + made)
+    return total, tuple(each for each in found.values() if each.resources)
+
+
+def _named(resources: Resources, name: str) -> Resources:
+    """The part with that name."""
+    texts = {each: str(amount) for each, amount in resources.as_numbers().items() if each == name}
+    return Resources.from_mapping(texts) if texts else EMPTY
+
+
+def _sized(reservation: Reservation, resources: Resources) -> Reservation:
+    return reservation.model_copy(update={"resources": resources})
 
 
 def unused(
@@ -75,13 +103,13 @@ def unused(
     return found
 
 
-def uses_by_role(agent: Agent) -> dict[str, Resources]:
-    """What each role uses or is offered of an agent, slack aside."""
+def uses_by_role(agent: Agent, *, offered: bool = True) -> dict[str, Resources]:
+    """What each role uses or (unless told otherwise) is offered of an agent, slack aside."""
     found: dict[str, list[Resources]] = {}
     for task in agent.tasks.values():
         if not task.state.terminal and not task.revocable:
             found.setdefault(task.role, []).append(task.resources)
-    for offer in agent.offers.values():
+    for offer in agent.offers.values() if offered else ():
         if not offer.revocable:
             found.setdefault(offer.role, []).append(offer.resources)
     whole = overlaid if agent.crowded else Resources.sum
