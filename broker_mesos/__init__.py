@@ -13,7 +13,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client, Job
-    from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
+    from broker_mesos.core.messages import (
+        CommandInfo,
+        FrameworkInfo,
+        InverseOffer,
+        Offer,
+        TaskInfo,
+        TaskStatus,
+    )
     from broker_mesos.core.resources import Resources
     from broker_mesos.core.tasks import Reason, TaskState
     from broker_mesos.errors import (
@@ -37,6 +44,7 @@ __all__ = [
     "DriverSettings",
     "FrameworkInfo",
     "InvalidInput",
+    "InverseOffer",
     "Job",
     "LocalCluster",
     "NotFound",
@@ -55,7 +63,7 @@ __all__ = [
 
 _FROM = {
     "client": ("Client", "Job"),
-    "core.messages": ("CommandInfo", "FrameworkInfo", "Offer", "TaskInfo", "TaskStatus"),
+    "core.messages": ("CommandInfo", "FrameworkInfo", "InverseOffer", "Offer", "TaskInfo", "TaskStatus"),
     "core.resources": ("Resources",),
     "core.tasks": ("Reason", "TaskState"),
     "errors": ("BrokerMesosError", "Conflict", "InvalidInput", "NotFound", "TimedOut", "Unavailable"),

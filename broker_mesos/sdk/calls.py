@@ -17,6 +17,7 @@ from broker_mesos.core.messages import (
     MAX_BODY,
     Accept,
     Acknowledge,
+    AnswerInverseOffers,
     Call,
     Decline,
     FrameworkInfo,
@@ -217,6 +218,21 @@ class Calls:
             for task_id in task_ids:
                 self.questions.ask(task_id, set(range(self.cells)) if cell is None else {cell}, now)
         self._flush_soon()
+
+    def answer_inverse_offers(self, agent_ids: Iterable[str], accept: bool) -> None:
+        """See Driver.answer_inverse_offers."""
+        by_cell: defaultdict[int | None, list[str]] = defaultdict(list)
+        for agent_id in dict.fromkeys(agent_ids):
+            by_cell[cell_of(agent_id, self.cells) if self.cells else None].append(agent_id)
+        for cell, ids in by_cell.items():
+            for chunk in _chunks(ids):
+                try:
+                    call = AnswerInverseOffers(
+                        framework_id=self._framework.framework_id, agent_ids=tuple(chunk), accept=accept
+                    )
+                except ValidationError as error:
+                    raise InvalidInput(f"this cannot be answered: {first_problem(error)}") from None
+                self._send(cell, call)
 
     def acknowledge(self, cell: int, task_id: str) -> None:
         """A terminal status is safe; said when its delivery is settled: ``flush_acknowledgements``."""

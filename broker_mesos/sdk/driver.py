@@ -18,6 +18,7 @@ from broker_mesos.core.messages import (
     Demand,
     FrameworkHeartbeat,
     FrameworkInfo,
+    InverseOffer,
     Offer,
     Offers,
     Rescind,
@@ -161,6 +162,14 @@ class Driver:
         """Ask for the state of tasks, or with none given, of all tasks of the framework. Answers are status
         updates: TASK_UNKNOWN when no cell knows the task."""
         self._here(lambda: self._calls.reconcile(list(tasks)))
+
+    def answer_inverse_offers(
+        self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True
+    ) -> None:
+        """Say whether the framework agrees that agents (or their ids) are away as planned. For operators to
+        see: the absence does not depend on it."""
+        ids = [each if isinstance(each, str) else each.agent_id for each in inverse_offers]
+        self._here(lambda: self._calls.answer_inverse_offers(ids, accept))
 
     def stop(self, failover: bool = False) -> None:
         """End ``run``. With ``failover`` only this process leaves: its unanswered offers go back, tasks live

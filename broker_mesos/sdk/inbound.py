@@ -14,6 +14,7 @@ import structlog
 from broker_mesos.core.messages import (
     Error,
     Failure,
+    InverseOffers,
     Message,
     Offer,
     Offers,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-EVENT_TYPES: tuple[type[Message], ...] = (Subscribed, Update, Failure, Error)
+EVENT_TYPES: tuple[type[Message], ...] = (Subscribed, Update, InverseOffers, Failure, Error)
 
 Unhandled = Mapping[int, Exception | None]
 
@@ -100,7 +101,7 @@ class Inbound:
     # -- events ---------------------------------------------------------------------------------------
 
     async def on_events(self, messages: Sequence[Message]) -> Unhandled:
-        """SUBSCRIBED, UPDATE, FAILURE and ERROR; all of one type."""
+        """SUBSCRIBED, UPDATE, INVERSE_OFFERS, FAILURE and ERROR; all of one type."""
         self.active.set()
         if isinstance(messages[0], Error):
             return await self._on_errors(cast(Sequence[Error], messages))
@@ -112,6 +113,15 @@ class Inbound:
         if isinstance(messages[0], Update):
             updates = cast(Sequence[Update], messages)
             return await (self._updates_at_once(updates) if self._at_once else self._updates(updates))
+        if isinstance(messages[0], InverseOffers):
+            # Of several for one agent the last one says how it stands.
+            asked = {
+                each.agent_id: each
+                for message in cast(Sequence[InverseOffers], messages)
+                for each in message.inverse_offers
+            }
+            if asked:
+                await self._call(lambda: self._scheduler.inverse_offers(self._driver, list(asked.values())))
         if isinstance(messages[0], Failure):
             for message in cast(Sequence[Failure], messages):
                 await self._call(partial(self._scheduler.agent_lost, self._driver, message.agent_id))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import cast
 
-from broker_mesos.core.messages import Demand, FrameworkInfo, Offer, TaskInfo, TaskStatus
+from broker_mesos.core.messages import Demand, FrameworkInfo, InverseOffer, Offer, TaskInfo, TaskStatus
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports import Bus, Clock, NewId
 from broker_mesos.sdk.driver import Driver, DriverSettings
@@ -125,6 +125,12 @@ class SchedulerDriver:
     def reconcile(self, tasks: Iterable[TaskStatus | str] = ()) -> None:
         """See Driver.reconcile."""
         self._running().reconcile(tasks)
+
+    def answer_inverse_offers(
+        self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True
+    ) -> None:
+        """See Driver.answer_inverse_offers."""
+        self._running().answer_inverse_offers(inverse_offers, accept)
 
     def _begin(self) -> None:
         with self._lock:

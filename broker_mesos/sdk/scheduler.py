@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.messages import Offer, TaskStatus
+from broker_mesos.core.messages import InverseOffer, Offer, TaskStatus
 
 if TYPE_CHECKING:
     from broker_mesos.sdk.driver import Driver
@@ -16,7 +16,8 @@ Result = Awaitable[None] | None
 
 
 class Scheduler:
-    """The callbacks of a framework. Each may be a plain method or ``async def``; the defaults do nothing.
+    """The callbacks of a framework. Each may be a plain method or ``async def``; the defaults do nothing
+    (``inverse_offers`` accepts).
 
     They run in the driver's event loop, one after the other (unless ``DriverSettings.serial`` is False). A
     plain one that computes or waits for long stops heartbeats meanwhile: past a few seconds the cluster
@@ -52,6 +53,13 @@ class Scheduler:
             result = self.status_update(driver, status)
             if isawaitable(result):
                 await result
+
+    def inverse_offers(self, driver: Driver, inverse_offers: Sequence[InverseOffer]) -> Result:
+        """Agents on which the framework has tasks are planned to be away: move them in time, since at the
+        start they are killed (TASK_KILLED with ``Reason.AGENT_DRAINING``). They come again until
+        ``driver.answer_inverse_offers``; the default accepts, and lets it happen."""
+        driver.answer_inverse_offers(inverse_offers)
+        return None
 
     def agent_lost(self, driver: Driver, agent_id: str) -> Result:
         """An agent is gone or unreachable; its tasks are told of by their own status."""

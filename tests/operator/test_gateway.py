@@ -34,6 +34,15 @@ from broker_mesos.core.operator import (
     RoleView,
     TaskView,
 )
+from broker_mesos.core.operator_maintenance import (
+    ActivateAgents,
+    AgentMaintenance,
+    AgentsRequest,
+    DrainAgents,
+    GetMaintenance,
+    MaintenanceView,
+    ScheduleMaintenance,
+)
 from broker_mesos.core.records import AgentState, FrameworkState
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -312,6 +321,47 @@ async def test_kill_of_what_nobody_knows_is_not_found(daemons: Daemons) -> None:
     await daemons.batch(batch_with(None))
     with pytest.raises(NotFound, match="no job or task x"):
         await daemons.gateway.handle(KillById(id="x"))
+
+
+# -- maintenance ----------------------------------------------------------------------------------------
+
+
+def cell_with(*agent_ids: str) -> Handler:
+    async def handler(request: Request) -> Part:
+        assert isinstance(request, AgentsRequest)
+        named = [each for each in agent_ids if each in request.agent_ids]
+        return MaintenanceView(
+            agents=tuple(
+                AgentMaintenance(agent_id=each, cell=0, state=AgentState.REGISTERED) for each in named
+            )
+        )
+
+    return handler
+
+
+async def test_agents_of_several_cells_are_drained_together_or_not_at_all(daemons: Daemons) -> None:
+    for number, agents in enumerate([("a2",), ("a1", "a3"), ()]):
+        await daemons.cell(number, cell_with(*agents))
+    found = await daemons.gateway.handle(DrainAgents(agent_ids=("a2", "a1"), grace=5.0))
+    assert isinstance(found, MaintenanceView) and [each.agent_id for each in found.agents] == ["a1", "a2"]
+    daemons.asked.clear()
+    with pytest.raises(NotFound, match="no agent nobody; `bmesos agents`"):
+        await daemons.gateway.handle(DrainAgents(agent_ids=("a1", "nobody")))
+    assert not [each for each in daemons.asked if isinstance(each, DrainAgents)]
+
+
+async def test_an_agent_of_a_cell_that_does_not_answer_is_not_called_unknown(daemons: Daemons) -> None:
+    await daemons.cell(0, cell_with("a1"))
+    with pytest.raises(Unavailable, match="agent a2 is not known"):
+        await daemons.gateway.handle(ActivateAgents(agent_ids=("a1", "a2")))
+    view = await daemons.gateway.handle(GetMaintenance())
+    assert isinstance(view, MaintenanceView) and view.missing == (1, 2)
+
+
+async def test_an_absence_that_is_over_is_refused(daemons: Daemons) -> None:
+    with pytest.raises(InvalidInput, match="over already"):
+        await daemons.gateway.handle(ScheduleMaintenance(agent_ids=("a1",), start=5.0, duration=60.0))
+    assert not daemons.asked
 
 
 # -- logs -----------------------------------------------------------------------------------------------

@@ -12,16 +12,20 @@ from broker_mesos.core.addresses import Queue, QueueKind, cell_of
 from broker_mesos.core.messages import (
     Accept,
     Acknowledge,
+    AnswerInverseOffers,
     Decline,
     Demand,
     Error,
     Failure,
     FrameworkInfo,
+    InverseOffer,
+    InverseOffers,
     Kill,
     Ping,
     Rescind,
     Subscribe,
     Teardown,
+    Unavailability,
 )
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidInput, StoreUnavailable
@@ -229,6 +233,42 @@ async def test_foreign_messages_are_parked_with_the_reason_and_the_driver_goes_o
     assert letter.type == "PING" and "not for a framework" in letter.headers["reason"]
     await world.master.update("fw", a_status("t1"))
     await scheduler.got("status_update")
+
+
+def inverse(*agent_ids: str) -> InverseOffers:
+    window = Unavailability(start=1_600_003_600.0, duration=60)
+    offers = [InverseOffer(agent_id=each, framework_id="fw", unavailability=window) for each in agent_ids]
+    return InverseOffers(cell=0, inverse_offers=tuple(offers))
+
+
+async def test_inverse_offers_are_accepted_by_default_at_the_cells_of_their_agents(world: World) -> None:
+    await world.registered()
+    await world.master.say(addresses.events("fw"), inverse("a1", "a2", "a3"))
+    asked = {cell_of(each, 2) for each in ("a1", "a2", "a3")}
+    answers = await world.master.got(AnswerInverseOffers, len(asked))
+    assert all(
+        call.accept and {cell_of(each, 2) for each in call.agent_ids} == {cell} for cell, call in answers
+    )
+    assert {each for _, call in answers for each in call.agent_ids} == {"a1", "a2", "a3"}
+
+
+async def test_a_scheduler_may_decline_inverse_offers(world: World) -> None:
+    class Stays(Recorder):
+        async def inverse_offers(self, driver, inverse_offers):
+            driver.answer_inverse_offers([each.agent_id for each in inverse_offers], accept=False)
+
+    scheduler = Stays()
+    await world.driver(scheduler)
+    await scheduler.got("registered")
+    await world.master.say(addresses.events("fw"), inverse("a1"))
+    [(_, call)] = await world.master.got(AnswerInverseOffers)
+    assert call.agent_ids == ("a1",) and not call.accept
+
+
+async def test_an_answer_about_no_agent_id_is_refused(world: World) -> None:
+    driver, _ = await world.registered()
+    with pytest.raises(InvalidInput):
+        driver.answer_inverse_offers(["no id"])
 
 
 async def test_rescinds_lost_agents_and_errors_reach_the_scheduler(world: World) -> None:

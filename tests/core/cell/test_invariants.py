@@ -6,6 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from broker_mesos.core.cell.cell import MaintenanceByHand
+from broker_mesos.core.maintenance import DrainState
 from broker_mesos.core.messages import (
     Accept,
     Acknowledge,
@@ -27,6 +29,13 @@ from broker_mesos.core.messages import (
     Teardown,
     UpdateStatuses,
 )
+from broker_mesos.core.operator_maintenance import (
+    ActivateAgents,
+    DeactivateAgents,
+    DrainAgents,
+    ScheduleMaintenance,
+)
+from broker_mesos.core.records import AgentRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from tests.core.cell.harness import Bench, task, updates_in
@@ -207,6 +216,17 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         if self.demand % 7 == 3:
             self.tell(Teardown(framework_id=framework))
 
+    @rule(
+        agent=st.sampled_from(AGENTS),
+        request=st.sampled_from((DrainAgents, ActivateAgents, DeactivateAgents, ScheduleMaintenance)),
+        gone=st.booleans(),
+    )
+    def operators_plan(self, agent, request, gone):
+        more = {DrainAgents: {"gone": gone}, ScheduleMaintenance: {"start": self.bench.now.wall + 5.0}}
+        if request is ScheduleMaintenance and gone:
+            more[request]["duration"] = 10.0
+        self.tell(MaintenanceByHand(request(agent_ids=(agent,), **more.get(request, {}))))
+
     @rule(seconds=st.sampled_from((0.5, 4.0, 12.0, 30.0)), beating=st.booleans())
     def time_passes(self, seconds, beating):
         self.take(self.bench.wait(seconds, beating=beating))
@@ -225,6 +245,14 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
             assert (
                 not agent.allocatable or agent.used.contains(running) or self.mailbox[agent.ident] is not None
             )
+
+    @invariant()
+    def a_drained_agent_has_no_task(self):
+        for agent in self.bench.state.agents.values():
+            if agent.maintenance.drain is DrainState.DRAINED:
+                assert all(task.state.terminal for task in agent.tasks.values())
+            stored = AgentRecord.model_validate_json(self.bench.stored["agents"][agent.ident])
+            assert stored.maintenance == agent.maintenance
 
     @invariant()
     def stored_state_is_the_state_in_memory(self):
