@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from broker_mesos.containerizer.launching import no_room
 from broker_mesos.ports import StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of
 
@@ -99,7 +101,7 @@ async def test_what_cannot_be_started_fails_with_one_line(
     runner.launch("a", *argv)
     outcome = await runner.outcome("a")
     assert isinstance(outcome, StartFailed)
-    assert message in outcome.message and "\n" not in outcome.message
+    assert message in outcome.message and "\n" not in outcome.message and not outcome.machine
     runner.launch("b", "true")  # nobody was harmed
     assert isinstance(await runner.outcome("b"), TaskExited)
 
@@ -108,7 +110,7 @@ async def test_a_sandbox_that_is_not_a_folder_fails_the_start(runner: Runner) ->
     (runner.work_dir / "sandboxes" / "a").write_text("in the way")
     runner.launch("a", "true")
     outcome = await runner.outcome("a")
-    assert isinstance(outcome, StartFailed) and "sandbox" in outcome.message
+    assert isinstance(outcome, StartFailed) and "sandbox" in outcome.message and outcome.machine
 
 
 @pytest.mark.parametrize("task_id", ["", "../a", "a/b", ".hidden", "a b", "x" * 256])
@@ -296,3 +298,16 @@ async def test_a_long_work_folder_works(tmp_path: Path) -> None:
     runner.launch("a", "true")
     await runner.outcome("a")
     await runner.containerizer.stop(kill_tasks=True)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "files", "says"),
+    [((10, 4096), (1000, 500), "space"), ((10**6, 4096), (1000, 2), "space"), ((10**6, 4096), (0, 0), "")],
+)
+def test_a_folder_without_room_for_bytes_or_files_is_known_before_something_starts(
+    monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int], files: tuple[int, int], says: str
+) -> None:
+    """A file system that makes files as they are needed says that it has none."""
+    found = SimpleNamespace(f_bavail=blocks[0], f_frsize=blocks[1], f_files=files[0], f_favail=files[1])
+    monkeypatch.setattr(os, "statvfs", lambda folder: found)
+    assert says in no_room("/anywhere") and bool(no_room("/anywhere")) == bool(says)

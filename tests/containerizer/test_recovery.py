@@ -201,7 +201,7 @@ async def test_a_full_disk_fails_starts_but_spares_what_runs(work_dir: Path, run
     )
     runner.launch("refused", "true")
     failed = await runner.outcome("refused")
-    assert isinstance(failed, StartFailed) and "journal" in failed.message
+    assert isinstance(failed, StartFailed) and "journal" in failed.message and failed.machine
     await release(work_dir, "pipe")
     outcome = await runner.outcome("long")
     assert isinstance(outcome, TaskExited) and outcome.exit_code == 6
