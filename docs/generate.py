@@ -17,7 +17,15 @@ import typer.main
 from broker_mesos.bus.topology import Topology
 from broker_mesos.cli.app import app
 from broker_mesos.cli.options import Call
-from broker_mesos.core import health, letters, messages, operator, operator_maintenance, questions
+from broker_mesos.core import (
+    health,
+    letters,
+    messages,
+    operator,
+    operator_maintenance,
+    operator_roles,
+    questions,
+)
 from broker_mesos.core.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.messages import REGISTRY, Message
 from broker_mesos.core.operator import Request
@@ -28,7 +36,8 @@ from broker_mesos.settings import Settings
 
 DOCS = Path(__file__).parent
 _HOMES = {
-    each.__name__ for each in (messages, operator, operator_maintenance, questions, letters, health, api)
+    each.__name__
+    for each in (messages, operator, operator_maintenance, operator_roles, questions, letters, health, api)
 } | {JobChanged.__module__}
 
 

@@ -16,6 +16,7 @@ from broker_mesos.cli import (
     explain,
     jobs,
     maintenance,
+    roles,
     submit,
 )
 from broker_mesos.cli.options import Cluster, Format, Timeout, Url, common
@@ -69,7 +70,9 @@ app.add_typer(maintenance.app, name="maintenance")
 app.command(name="frameworks")(common(cluster.frameworks))
 app.command(name="tasks")(common(cluster.tasks))
 app.command(name="offers")(common(cluster.offers))
-app.command(name="roles")(common(cluster.roles))
+app.command(name="roles")(common(roles.roles))
+app.add_typer(roles.role, name="role")
+app.add_typer(roles.policy, name="policy")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(name="doctor")(common(doctor.doctor))
 app.command(name="version")(common(cluster.version))

@@ -1,4 +1,4 @@
-"""``bmesos agents``, ``frameworks``, ``tasks``, ``offers``, ``roles`` and ``version``."""
+"""``bmesos agents``, ``frameworks``, ``tasks``, ``offers`` and ``version``."""
 
 from __future__ import annotations
 
@@ -97,23 +97,6 @@ def offers(call: Call) -> None:
 
     columns = ["OFFER", "FRAMEWORK", "AGENT", "RESOURCES", "AGE"]
     _list(call, "offers", columns, row, "no open offers: nobody wants resources, or all are in use")
-
-
-def roles(call: Call) -> None:
-    """List the roles, and what they hold."""
-
-    def row(role: Any) -> Sequence[object]:
-        return (
-            role.role,
-            f"{role.weight:g}",
-            role.frameworks,
-            show.resources(role.allocated),
-            show.resources(role.offered),
-            f"{role.dominant_share:.1%}",
-        )
-
-    columns = ["ROLE", ">WEIGHT", ">FRAMEWORKS", "HOLDS", "OFFERED", ">SHARE"]
-    _list(call, "roles", columns, row, "no roles yet: they come with frameworks")
 
 
 def version(call: Call) -> None:

@@ -57,17 +57,23 @@ def is_job_file(word: str) -> bool:
     return word.lower().endswith((".yaml", ".yml", ".toml"))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What a job file says. Raises InvalidInput, in one line that names the file."""
+def read_table(path: Path, example: str = "eng: {limit: 'cpus:8'}") -> dict[Any, Any]:
+    """A YAML or TOML file that is a table. Raises InvalidInput, in one line that names the file."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
     if len(raw) > _MAX:
-        raise InvalidInput(f"{path}: a job file has at most {_MAX} bytes, this one {len(raw)}")
+        raise InvalidInput(f"{path}: such a file has at most {_MAX} bytes, this one {len(raw)}")
     content = _parse(path, raw)
     if not isinstance(content, dict):
-        raise InvalidInput(f"{path}: a job file is a table of keys, as in `command: [echo, hello]`")
+        raise InvalidInput(f"{path}: the file is to be a table of keys, as in `{example}`")
+    return content
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a job file says. Raises InvalidInput, in one line that names the file."""
+    content: dict[str, Any] = read_table(path, "command: [echo, hello]")
     for key, value in content.items():
         if key not in KEYS:
             close = difflib.get_close_matches(str(key), KEYS, n=1)

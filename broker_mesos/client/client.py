@@ -54,6 +54,7 @@ from broker_mesos.core.operator_maintenance import (
     MaintenanceView,
     ScheduleMaintenance,
 )
+from broker_mesos.core.operator_roles import ConfigView, GetConfig, RoleChange, SetPolicy, SetRoles
 from broker_mesos.core.questions import Explain, Explanation, PlanJob
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -380,6 +381,33 @@ class Client:
     def plan(self, spec: JobSpec, agents: int = 20) -> Explanation:
         """Whether a job would run if it were submitted now; it is not."""
         return self.ask(made(PlanJob, spec=spec, limit=agents), Explanation)
+
+    # -- how it is divided ----------------------------------------------------------------------------
+
+    def config(self) -> ConfigView:
+        """Policy, weights and quota, as operators have set them."""
+        return self.ask(GetConfig(), ConfigView)
+
+    def set_roles(
+        self,
+        roles: Mapping[str, RoleChange | Mapping[str, object]],
+        *,
+        force: bool = False,
+        version: int | None = None,
+    ) -> ConfigView:
+        """Change several roles at once, all or none: ``{"eng": {"weight": 2, "limit": "cpus:8"}}``.
+
+        What is not named stays; ``{"clear": ["limit"]}`` unsets. Idempotent. Raises InvalidInput;
+        Conflict for what only ``force`` allows, or if what is set has another ``version``.
+        """
+        return self.ask(made(SetRoles, roles=dict(roles), force=force, version=version), ConfigView)
+
+    def set_policy(
+        self, policy: str = "", *, exclude: Iterable[str] | None = None, version: int | None = None
+    ) -> ConfigView:
+        """Divide by another policy, or count other resources. Idempotent. Raises InvalidInput, Conflict."""
+        excluded = None if exclude is None else tuple(exclude)
+        return self.ask(made(SetPolicy, policy=policy, exclude=excluded, version=version), ConfigView)
 
     # -- what goes wrong ------------------------------------------------------------------------------
 

@@ -215,7 +215,14 @@ class RoleView(Part):
     frameworks: int
     allocated: Resources
     offered: Resources
+    held: Resources = Resources.EMPTY
+    """Both, and those of all roles below it."""
     dominant_share: float
+    """Of ``held``."""
+    guarantee: Resources = Resources.EMPTY
+    limit: str = ""
+    """As ``cpus:8;gpus:0``; empty: none."""
+    preempts: bool = False
 
 
 CellPart = Literal["agents", "frameworks", "tasks", "offers", "roles"]

@@ -4,6 +4,7 @@ count in ``eng`` as well."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -45,6 +46,12 @@ def ancestors(role: str) -> tuple[str, ...]:
 def is_within(role: str, ancestor: str) -> bool:
     """Whether ``role`` is ``ancestor`` or below it."""
     return role == ancestor or role.startswith(ancestor + "/")
+
+
+def topmost(roles: Iterable[str], below: str | None) -> list[str]:
+    """The roles that have no other one of them between themselves and ``below`` (None: at all above)."""
+    within = {each for each in roles if below is None or (each != below and is_within(each, below))}
+    return sorted(each for each in within if not any(above in within for above in ancestors(each)))
 
 
 @lru_cache(maxsize=16384)

@@ -15,6 +15,7 @@ from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.core.cell.cell import Configured
+from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.cell.usage import take_in, usage_of
 from broker_mesos.core.health import GetMasterHealth
 from broker_mesos.core.limits import Limits
@@ -34,6 +35,7 @@ from broker_mesos.master.dead_letters import DeadLetters
 from broker_mesos.master.division import Division
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
+from broker_mesos.master.settings import SettingsDesk
 from broker_mesos.master.sharing import Sharing
 from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Records, Store, outgoing
 from broker_mesos.requests import Responder
@@ -84,10 +86,10 @@ class Master:
         self._me = MasterInfo(master_id, hostname, pid, version, 0.0)
         self._weights = weights
         self.division = Division(records, policies)
+        self._settings = SettingsDesk(self.division, store, self._cells, self._spread_config)
         self._dead_letters = DeadLetters(bus, clock, rng)
         self._stop = asyncio.Event()
         self._sharing = Sharing()
-        self._published: dict[int, bytes] = {}
         self.owners: list[CellOwner] = []
         self.ready = asyncio.Event()
         """Set once every inbox is consumed and requests are answered."""
@@ -192,20 +194,19 @@ class Master:
     async def _exchange_usage(self) -> None:
         """Tell the other cells what this master's hold, and take in what they hold: shares are of the
         whole cluster."""
-        if len(self.owners) == 1:
-            return
-        for owner in self.owners:
-            if (term := owner.term) is not None:
-                usage = usage_of(term.cell.state)
-                if self._published.get(owner.number) != usage:
-                    self._published[owner.number] = usage
-                    await self._store.publish_usage(owner.number, usage)
-            else:
-                self._published.pop(owner.number, None)
         published = await self._store.usage()
         for owner in self.owners:
             if (term := owner.term) is not None:
-                take_in(term.cell.state, published)
+                usage = usage_of(term.cell.state)
+                if published.get(owner.number) != usage:
+                    published[owner.number] = usage
+                    await self._store.publish_usage(owner.number, usage)
+        for state in self._cells():
+            take_in(state, published)
+
+    def _cells(self) -> list[CellState]:
+        """Those that this master owns now."""
+        return [owner.term.cell.state for owner in self.owners if owner.term is not None]
 
     async def _share_cells(self) -> None:
         """Step down from one cell if another master owns two less; one at a time."""
@@ -227,9 +228,9 @@ class Master:
                 return await self._cluster_view()
             case GetMasterHealth():
                 return await examine(self._me, self._bus, self._store, self._clock, len(self.owners))
-        answer = await self._dead_letters.answer(request)
-        if answer is not None:
-            return answer
+        for desk in (self._dead_letters, self._settings):
+            if (answer := await desk.answer(request)) is not None:
+                return answer
         raise InvalidMessage(f"{request.TYPE} is not for a master")
 
     async def _cluster_view(self) -> ClusterView:

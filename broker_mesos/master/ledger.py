@@ -6,10 +6,17 @@ import asyncio
 import random
 from collections.abc import Mapping
 
+import structlog
+
 from broker_mesos.core.ledger import EscrowAsk, ledger_key, settle
+from broker_mesos.errors import StoreUnavailable
 from broker_mesos.master.division import CONFIG, VERSION
 from broker_mesos.ports import Change, Check, Clock, Records
 
+log = structlog.get_logger(__name__)
+
+EVERY = 0.2
+"""Seconds between two questions of a cell about the same role."""
 TRIES = 8
 """Raises that may fail since other cells were faster; then the cell keeps what it has, and asks again
 later."""
@@ -27,6 +34,22 @@ class Ledger:
         self._cell = cell
         self._cells = cells
         self._term = term
+        self._asked: dict[str, float] = {}
+        """When last, by role."""
+
+    async def settle_in_time(self, ask: EscrowAsk, ended: asyncio.Event) -> Mapping[str, int] | None:
+        """Ask, not too often, and again and again while the store is away; None if the term has ended."""
+        wait = self._asked.get(ask.role, -EVERY) + EVERY - self._clock.monotonic()
+        while not ended.is_set():
+            if wait > 0:
+                await self._clock.sleep(wait)
+            self._asked[ask.role] = self._clock.monotonic()
+            try:
+                return await self.settle(ask)
+            except StoreUnavailable as error:
+                log.warning("the ledger of limits is away", cell=self._cell, error=str(error))
+                wait = 1.0
+        return None
 
     async def settle(self, ask: EscrowAsk) -> Mapping[str, int] | None:
         """Ask; returns what the cell has from now on, or None if the cell has a later owner. To repeat an

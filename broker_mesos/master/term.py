@@ -67,8 +67,6 @@ log = structlog.get_logger(__name__)
 
 RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""
-LEDGER_EVERY = 0.2
-"""Seconds between two questions to the ledger of limits about the same role."""
 BATCH = 500
 """Messages decided at once."""
 BUSY = 10
@@ -138,8 +136,6 @@ class Term:
         self._suspects = suspects
         suspects.begin()
         self._ledger = ledger
-        self._settled: dict[str, float] = {}
-        """When the ledger was last asked, by role."""
         self._inherited = outbox
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -427,22 +423,10 @@ class Term:
             self._wake.set()
 
     async def _settle(self, ask: EscrowAsk) -> None:
-        """Have the ledger settle what the cell holds of a limit. The cell asks nothing more of this role
-        until it is answered."""
-        wait = self._settled.get(ask.role, -LEDGER_EVERY) + LEDGER_EVERY - self._clock.monotonic()
-        while not self.ended.is_set():
-            if wait > 0:
-                await self._clock.sleep(wait)
-            self._settled[ask.role] = self._clock.monotonic()
-            try:
-                amounts = await self._ledger.settle(ask)
-            except StoreUnavailable as error:
-                log.warning("the ledger of limits is away", cell=self.cell.number, error=str(error))
-                wait = 1.0
-                continue
-            if amounts is not None:  # else there is a later owner, which the next commit will say
-                self.give(EscrowSet(ask.role, amounts, ask.since))
-            return
+        """The cell asks nothing more of this role until it is answered."""
+        amounts = await self._ledger.settle_in_time(ask, self.ended)
+        if amounts is not None:
+            self.give(EscrowSet(ask.role, amounts, ask.since))
 
     async def _delete_queues(self, framework_id: str) -> None:
         with contextlib.suppress(BusUnavailable):

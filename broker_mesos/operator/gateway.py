@@ -48,6 +48,7 @@ from broker_mesos.core.operator_maintenance import (
     MaintenanceView,
     ScheduleMaintenance,
 )
+from broker_mesos.core.operator_roles import GetConfig, SetPolicy, SetRoles
 from broker_mesos.core.questions import Explain, PlanJob
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
@@ -132,6 +133,9 @@ class Gateway:
                 | GetDeadLetter()
                 | RetryDeadLetters()
                 | DropDeadLetters()
+                | GetConfig()
+                | SetRoles()
+                | SetPolicy()
             ):
                 return await self._requester.request(operator_master(), request, timeout)
             case SubmitJob() | GetJobs() | GetJob() | WaitJob() | GetTask() | KillJob():

@@ -78,7 +78,11 @@ def _role(views: Sequence[RoleView]) -> RoleTotal:
         frameworks=max(view.frameworks for view in views),
         allocated=_total(view.allocated for view in views),
         offered=_total(view.offered for view in views),
+        held=_total(view.held for view in views),
         dominant_share=max(view.dominant_share for view in views),
+        guarantee=views[0].guarantee,
+        limit=views[0].limit,
+        preempts=views[0].preempts,
     )
 
 

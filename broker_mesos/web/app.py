@@ -40,6 +40,7 @@ from broker_mesos.core.operator_maintenance import (
     GetMaintenance,
     ScheduleMaintenance,
 )
+from broker_mesos.core.operator_roles import ConfigView, GetConfig, SetPolicy, SetRoles
 from broker_mesos.core.questions import Explain, Explanation, PlanJob
 from broker_mesos.errors import (
     BrokerMesosError,
@@ -82,6 +83,9 @@ USER_REQUESTS: tuple[type[Request], ...] = (
     GetDeadLetter,
     RetryDeadLetters,
     DropDeadLetters,
+    GetConfig,
+    SetRoles,
+    SetPolicy,
 )
 """What ``POST /api/v1`` takes."""
 
@@ -202,6 +206,10 @@ def _views(app: FastAPI, gateway: Asks) -> None:
         @app.get(f"/api/v1/{name}", response_model=StateView, summary=summary, operation_id=name)
         async def view(limit: Annotated[int, Query(ge=0, le=2_000)] = 500) -> Part:
             return await gateway.handle(GetState(parts=(name,), limit=limit))
+
+    @app.get("/api/v1/config", response_model=ConfigView, summary="Policy, weights and quota")
+    async def config() -> Part:
+        return await gateway.handle(GetConfig())
 
     part("agents", "Agents with their resources")
     part("frameworks", "Frameworks over all cells")

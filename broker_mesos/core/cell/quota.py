@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from broker_mesos.core.cell.portions import EMPTY
 from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.resources import Resources
-from broker_mesos.core.roles import is_within, lineage
+from broker_mesos.core.roles import is_within, lineage, topmost
 
 Amounts = dict[str, int]
 
@@ -38,8 +38,8 @@ class Quota:
             mine = _by_role(held.items(), guarantees)
             for role, guarantee in guarantees.items():
                 self._unmet[role] = guarantee.clipped_minus(mine.get(role, EMPTY))
-        self._children = {role: _topmost(self._unmet, role) for role in self._unmet}
-        self._tops = _topmost(self._unmet, None)
+        self._children = {role: topmost(self._unmet, role) for role in self._unmet}
+        self._tops = topmost(self._unmet, None)
 
     @property
     def any(self) -> bool:
@@ -214,12 +214,6 @@ def _by_role(
                 if each in roles:
                     found.setdefault(each, []).append(amount)
     return {role: Resources.sum(amounts) for role, amounts in found.items()}
-
-
-def _topmost(roles: Iterable[str], below: str | None) -> list[str]:
-    """The roles that have no other one of them between themselves and ``below`` (None: at all above)."""
-    within = {each for each in roles if below is None or (each != below and is_within(each, below))}
-    return [each for each in within if not any(above in within for above in lineage(each)[1:])]
 
 
 def _add(amounts: Amounts, more: Mapping[str, int]) -> None:

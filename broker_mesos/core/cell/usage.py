@@ -3,11 +3,13 @@ overshoots by at most one round while this travels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from pydantic import Field
 
 from broker_mesos.core.cell.state import EMPTY, CellState
+from broker_mesos.core.division import Found
 from broker_mesos.core.messages import Part
 from broker_mesos.core.resources import Resources
 
@@ -39,6 +41,21 @@ def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
     for role, framework_id, amounts in usage.held:
         holders[role, framework_id] = Resources.scalars_of(amounts)
     return Resources.scalars_of(usage.total), holders
+
+
+def found_in(published: Mapping[int, bytes]) -> Found:
+    """What all cells together have told."""
+    total = EMPTY
+    held: dict[str, list[Resources]] = {}
+    for body in published.values():
+        try:
+            theirs, holders = _read(body)
+        except ValueError:
+            continue
+        total += theirs
+        for (role, _), amounts in holders.items():
+            held.setdefault(role, []).append(amounts)
+    return Found(total, {role: Resources.sum(amounts) for role, amounts in held.items()})
 
 
 def take_in(state: CellState, published: dict[int, bytes]) -> None:

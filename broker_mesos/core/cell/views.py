@@ -8,6 +8,8 @@ from itertools import chain, islice
 
 from broker_mesos.core.cell.round import cluster_total, held_in_cluster
 from broker_mesos.core.cell.state import EMPTY, CellState, Framework, Task
+from broker_mesos.core.config import RoleSettings
+from broker_mesos.core.division import limit_text
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import Shape
 from broker_mesos.core.operator import (
@@ -21,6 +23,9 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.records import FrameworkState
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.roles import lineage
+
+NOTHING_SET = RoleSettings()
 
 MOST_SHAPES = 100
 """Of one framework's demand in a view."""
@@ -149,25 +154,30 @@ def _offers(state: CellState, request: GetCell, now: Instant) -> Iterator[OfferV
 
 def _roles(state: CellState) -> Iterator[RoleView]:
     total = cluster_total(state)
-    held = held_in_cluster(state)
     # One pass over everything, since there may be as many roles as frameworks.
     members: Counter[str] = Counter()
     offered: defaultdict[str, list[Resources]] = defaultdict(list)
     mine: defaultdict[str, list[Resources]] = defaultdict(list)
+    within: defaultdict[str, list[Resources]] = defaultdict(list)
     everywhere: defaultdict[str, list[Resources]] = defaultdict(list)
-    names = set(state.weights)
+    settings = state.config.roles
+    names = {*state.weights, *settings}
     for framework in state.frameworks.values():
         names.update(framework.info.roles)
         if framework.state is not FrameworkState.TORN_DOWN:
             members.update(set(framework.info.roles))
         for role, amount in framework.held.items():
             mine[role].append(amount)
+            for each in lineage(role):
+                within[each].append(amount)
     for offer in state.offers.values():
         offered[offer.role].append(offer.resources.counted())
-    for (role, _), amount in held.items():
-        everywhere[role].append(amount)
-    for role in sorted(names):
+    for (role, _), amount in held_in_cluster(state).items():
+        for each in lineage(role):
+            everywhere[each].append(amount)
+    for role in sorted({each for name in names for each in lineage(name)}):
         promised = Resources.sum(offered[role])
+        found = settings.get(role, NOTHING_SET)
         yield RoleView(
             role=role,
             cell=state.cell,
@@ -175,5 +185,9 @@ def _roles(state: CellState) -> Iterator[RoleView]:
             frameworks=members[role],
             allocated=Resources.sum(mine[role]) - promised,
             offered=promised,
+            held=Resources.sum(within[role]),
             dominant_share=Resources.sum(everywhere[role]).dominant_share(total, state.exclude),
+            guarantee=found.guarantee,
+            limit=limit_text(found.limit),
+            preempts=found.preempts,
         )
