@@ -67,7 +67,7 @@ def read_table(path: Path, example: str = "eng: {limit: 'cpus:8'}") -> dict[Any,
         raise InvalidInput(f"{path}: such a file has at most {_MAX} bytes, this one {len(raw)}")
     content = _parse(path, raw)
     if not isinstance(content, dict):
-        raise InvalidInput(f"{path}: the file is to be a table of keys, as in `{example}`")
+        raise InvalidInput(f"{path}: the file is a table of keys, as in `{example}`")
     return content
 
 
