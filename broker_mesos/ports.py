@@ -7,7 +7,7 @@ contract suite holds each pair to the same behaviour.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -388,6 +388,8 @@ class LaunchSpec:
     shell: bool
     env: Mapping[str, str]
     kill_grace: float
+    volumes: tuple[tuple[str, str], ...] = ()
+    """Pairs of a path in the sandbox and the id of the volume that appears there."""
 
 
 class TaskStarted(NamedTuple):
@@ -453,6 +455,10 @@ class Containerizer(Protocol):
 
     def forget(self, task_id: str) -> None:
         """The outcome is safe elsewhere; it need not be recovered."""
+        ...
+
+    def drop_volumes(self, volume_ids: Iterable[str]) -> None:
+        """Delete volumes with their data. Unknown ids are ignored; from here on an id names a new volume."""
         ...
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:

@@ -96,6 +96,24 @@ Weights = Annotated[
 ]
 
 
+def _reserve(value: object) -> object:
+    """``eng=cpus:2;mem:1024 ops=cpus:1``, a list of such parts, or a table in the settings file."""
+    if isinstance(value, str):
+        value = value.split()
+    if not isinstance(value, list | tuple):
+        return value
+    found: dict[str, str] = {}
+    for part in value:
+        role, separator, resources = str(part).partition("=")
+        if not separator or not role or role in found:
+            raise ValueError(f"{part!r}: write ROLE=RESOURCES, each role once, as in 'eng=cpus:2;mem:1024'")
+        found[role] = resources
+    return found
+
+
+Reserve = Annotated[dict[str, str], NoDecode, BeforeValidator(_reserve)]
+
+
 class Settings(BaseSettings):
     """All settings of daemons and clients; build them with :func:`load`. Times are seconds."""
 
@@ -113,6 +131,8 @@ class Settings(BaseSettings):
     """None: what the cluster has; 4 for a new one."""
     weights: Weights = Field(default_factory=dict)
     """Weights of roles in the fair share, as ``prod:2;dev:0.5``; a role without one has 1."""
+    reserve: Reserve = Field(default_factory=dict)
+    """What an agent keeps for roles, as ``eng=cpus:2;mem:1024 ops=cpus:1``."""
     connect_timeout: Seconds = 10.0
     """How long a daemon tries to reach its servers when it starts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -29,6 +30,7 @@ from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.containerizer.process import ProcessContainerizer
 from broker_mesos.core.addresses import Queue, QueueKind, cell_of, reply
 from broker_mesos.core.health import BusReport, StoreReport
+from broker_mesos.core.holdings import static_reservations
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import Ping
 from broker_mesos.core.resources import Resources
@@ -111,6 +113,7 @@ def build_agent(
     resources: Resources,
     attributes: Mapping[str, str],
     agent_id: str = "",
+    reserve: Mapping[str, str] = MappingProxyType({}),
 ) -> AgentDaemon:
     """An agent that runs tasks as processes below its work folder."""
     work_dir = work_dir.absolute()
@@ -118,6 +121,7 @@ def build_agent(
         resources=resources,
         hostname=probe.hostname(),
         attributes=attributes,
+        reservations=static_reservations(reserve, resources),
         agent_id=agent_id,
         version=__version__,
         pid=os.getpid(),
@@ -356,6 +360,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
             raise InvalidInput(
                 "--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'"
             )
+        static_reservations(settings.reserve, found)
         bus = open_bus(
             settings.need_broker(),
             name=f"bmesos agent {os.getpid()}",
@@ -365,7 +370,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
-            agent = build_agent(bus, work_dir, found, attributes)
+            agent = build_agent(bus, work_dir, found, attributes, reserve=settings.reserve)
             await _serve(agent.run(), stop, agent.stop)
 
     return _run(settings, main)

@@ -4,6 +4,7 @@ In ``<work_dir>/meta/``::
 
     agent.lock      flock: one agent a work folder
     agent.json      id, highest term, boot id; replaced by rename, flushed to the device
+    holdings.json   reservations and volumes, as the cell last sent them, and which volumes are to be deleted
     agent.journal   one record a line, a word and its JSON:
                       task {AgentTask, kill_grace}   known; written before the process is started
                       kill "task id"                 a kill was asked for
@@ -27,7 +28,7 @@ from typing import NamedTuple, Protocol
 import structlog
 from pydantic import ValidationError
 
-from broker_mesos.core.messages import AgentTask, TaskStatus
+from broker_mesos.core.messages import AgentTask, Holdings, TaskStatus
 from broker_mesos.errors import Conflict, InvalidInput
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,9 @@ class Saved:
     tasks: dict[str, Known] = field(default_factory=dict)
     kills: set[str] = field(default_factory=set)
     outcomes: dict[str, TaskStatus] = field(default_factory=dict)
+    holdings: Holdings | None = None
+    doomed: tuple[str, ...] = ()
+    """Volumes that are not held any more; their folders go once no task uses them."""
 
     def apply(self, entry: Entry) -> None:
         """Follow one record."""
@@ -98,6 +102,11 @@ class Journal(Protocol):
     def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
         """Replace the agent's own facts; durable when this returns. Raises InvalidInput when that is
         not possible."""
+        ...
+
+    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
+        """Replace what is held for others; durable when this returns. Raises InvalidInput when that is not
+        possible."""
         ...
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -128,10 +137,15 @@ class MemoryCheckpoint:
             dict(saved.tasks),
             set(saved.kills),
             dict(saved.outcomes),
+            saved.holdings,
+            saved.doomed,
         )
 
     def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
         self.saved.agent_id, self.saved.highest_term, self.saved.boot_id = agent_id, highest_term, boot_id
+
+    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
+        self.saved.holdings, self.saved.doomed = holdings, doomed
 
     def append(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -190,8 +204,15 @@ class FileCheckpoint:
 
     def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
         facts = {"agent_id": agent_id, "highest_term": highest_term, "boot_id": boot_id}
+        self._write("agent.json", json.dumps(facts).encode())
+
+    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
+        facts = {"holdings": holdings.model_dump(mode="json", exclude_defaults=True), "doomed": doomed}
+        self._write("holdings.json", json.dumps(facts).encode())
+
+    def _write(self, name: str, data: bytes) -> None:
         try:
-            self._replace("agent.json", json.dumps(facts).encode())
+            self._replace(name, data)
         except OSError as error:
             raise InvalidInput(
                 f"cannot write to the work folder {self._meta.parent}: {error.strerror}"
@@ -263,6 +284,16 @@ class FileCheckpoint:
             raise InvalidInput(
                 f"{path} is damaged; mend it, or remove the work folder to begin as a new agent"
             ) from None
+        path = self._meta / "holdings.json"
+        try:
+            facts = json.loads(path.read_bytes())
+            saved.holdings = Holdings.model_validate(facts["holdings"])
+            saved.doomed = tuple(str(each) for each in facts["doomed"])
+        except FileNotFoundError:
+            pass
+        except (ValueError, LookupError, TypeError):
+            # The cell knows it too, and deletes nothing that it names.
+            log.warning("cannot read what this agent holds for others; its cell will tell", path=str(path))
         try:
             lines = (self._meta / "agent.journal").read_bytes().split(b"\n")
         except FileNotFoundError:

@@ -18,18 +18,28 @@ from broker_mesos.agent.checkpoint import Journal, Known
 from broker_mesos.agent.effects import (
     AskHello,
     Checkpoint,
+    DropVolumes,
     Effect,
     Forget,
     KillProcess,
     LaunchProcess,
     Publish,
+    SaveHoldings,
     SaveTerm,
 )
 from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.state import AgentState
 from broker_mesos.core.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import AgentInfo, Message, Part, UpdateStatuses, Usage, decode
+from broker_mesos.core.messages import (
+    AgentInfo,
+    Message,
+    Part,
+    Reservation,
+    UpdateStatuses,
+    Usage,
+    decode,
+)
 from broker_mesos.core.operator import Hello, HelloAnswer, ReadFile, Request
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
@@ -62,6 +72,8 @@ class AgentOptions:
     resources: Resources
     hostname: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    reservations: Sequence[Reservation] = ()
+    """Static ones, parts of ``resources``."""
     agent_id: str = ""
     """For a new work folder; by default one is minted. An old work folder keeps its id."""
     version: str = ""
@@ -138,6 +150,7 @@ class AgentDaemon:
                 hostname=options.hostname,
                 resources=options.resources,
                 attributes=dict(options.attributes),
+                reservations=tuple(options.reservations),
                 version=options.version,
                 pid=options.pid,
             )
@@ -378,6 +391,7 @@ class AgentDaemon:
 
     def _perform(self, effects: Iterable[Effect]) -> None:
         unwritten: dict[str, str] = {}
+        unsaved = False
         for effect in effects:
             match effect:
                 case Publish():
@@ -417,6 +431,17 @@ class AgentDaemon:
                     except InvalidInput as error:
                         # This process remembers it; for the next one the session is a fence as well.
                         log.error("cannot save the highest term", error=str(error))
+                case SaveHoldings(holdings, doomed):
+                    try:
+                        self._journal.save_holdings(holdings, doomed)
+                    except InvalidInput as error:
+                        # Its cell tells the next process; deleting comes again then.
+                        log.error("cannot save what is held for others", error=str(error))
+                        unsaved = True
+                case DropVolumes(volume_ids):
+                    if not unsaved:
+                        log.info("volumes are deleted", volumes=volume_ids)
+                        self._containerizer.drop_volumes(volume_ids)
                 case AskHello():
                     self._hello_wanted.set()
         if unwritten:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from broker_mesos.agent.checkpoint import Entry
 from broker_mesos.core.addresses import Address
-from broker_mesos.core.messages import Message
+from broker_mesos.core.messages import Holdings, Message
 from broker_mesos.ports import LaunchSpec
 
 
@@ -32,6 +32,19 @@ class Checkpoint(NamedTuple):
     entries: tuple[Entry, ...]
 
 
+class SaveHoldings(NamedTuple):
+    """Remember for good what is held for others, before anything uses it."""
+
+    holdings: Holdings
+    doomed: tuple[str, ...]
+
+
+class DropVolumes(NamedTuple):
+    """Delete the folders of volumes, unless what is held could not be saved."""
+
+    volume_ids: tuple[str, ...]
+
+
 class LaunchProcess(NamedTuple):
     """Start a task's process."""
 
@@ -55,4 +68,14 @@ class AskHello(NamedTuple):
     """Ask the masters for the number of cells, then call ``on_hello``."""
 
 
-Effect = Publish | SaveTerm | Checkpoint | LaunchProcess | KillProcess | Forget | AskHello
+Effect = (
+    Publish
+    | SaveTerm
+    | Checkpoint
+    | SaveHoldings
+    | DropVolumes
+    | LaunchProcess
+    | KillProcess
+    | Forget
+    | AskHello
+)

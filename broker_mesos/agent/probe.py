@@ -32,6 +32,8 @@ def find_resources(work_dir: Path, text: str = "") -> Resources:
     for name in ("cpus", "mem", "disk", "gpus"):
         if name in given.ranges or name in given.sets:
             raise InvalidResources(f"{name} must be an amount, as in {name}:4")
+    if "volumes" in given.names():
+        raise InvalidResources("volumes is the name of persistent volumes; lend disk, and make volumes of it")
     if "ports" in given.scalars or "ports" in given.sets:
         raise InvalidResources("ports must be ranges, as in ports:[31000-32000]")
     named = {part.partition(":")[0].strip() for part in text.split(";")}

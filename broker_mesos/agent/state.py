@@ -12,7 +12,16 @@ import random
 from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.checkpoint import Acknowledged, Saved
-from broker_mesos.agent.effects import AskHello, Checkpoint, Effect, Forget, Publish, SaveTerm
+from broker_mesos.agent.effects import (
+    AskHello,
+    Checkpoint,
+    DropVolumes,
+    Effect,
+    Forget,
+    Publish,
+    SaveHoldings,
+    SaveTerm,
+)
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.tasks import RunningTask, TaskTable
 from broker_mesos.core import addresses
@@ -26,12 +35,14 @@ from broker_mesos.core.messages import (
     AgentListed,
     AgentRefused,
     AgentRegistered,
+    Holdings,
     KillTasks,
     LaunchTasks,
     ListTasks,
     Message,
     RegisterAgent,
     Reregister,
+    SetHoldings,
     TaskStatus,
     UnregisterAgent,
     UpdateStatuses,
@@ -67,6 +78,10 @@ class AgentState:
         self.info = info
         self.highest_term = highest_term
         self.table = TaskTable(info.agent_id, info.resources, new_id)
+        self.holdings = Holdings()
+        """What is held for others, as its cell last sent it."""
+        self._doomed: set[str] = set()
+        """Volumes that are not held any more, and may still be in use."""
         self.session = ""
         """Empty while it has none."""
         self.applied = 0
@@ -118,7 +133,30 @@ class AgentState:
         """Put together what the journal and the containerizer remember. ``early``: what the containerizer
         has reported since it began; it is passed to ``on_container_events`` afterwards."""
         rebooted = bool(saved.boot_id) and saved.boot_id != self._boot_id
-        return self.table.recover(saved, recovered, early, rebooted, now)
+        if saved.holdings is not None:
+            self.holdings = saved.holdings
+            self._doomed = set(saved.doomed)
+            self.table.hold(self.info, self.holdings)
+        return self.table.recover(saved, recovered, early, rebooted, now) + self._drop_unused()
+
+    def _hold(self, holdings: Holdings, now: Instant) -> list[Effect]:
+        if holdings.version < self.holdings.version:
+            return self._register_soon(now)  # the list tells the cell what it has forgotten
+        if holdings.version == self.holdings.version:
+            return []
+        named = {each.volume_id for each in holdings.volumes}
+        self._doomed |= {each.volume_id for each in self.holdings.volumes}
+        self._doomed -= named
+        self.holdings = holdings
+        self.table.hold(self.info, holdings)
+        return [SaveHoldings(holdings, tuple(sorted(self._doomed))), *self._drop_unused()]
+
+    def _drop_unused(self) -> list[Effect]:
+        unused = self._doomed - self.table.volumes_used if self._doomed else None
+        if not unused:
+            return []
+        self._doomed -= unused
+        return [DropVolumes(tuple(sorted(unused)))]
 
     def on_hello(self, cells: int, now: Instant) -> list[Effect]:
         """A master has told the number of cells."""
@@ -194,7 +232,10 @@ class AgentState:
         outcomes = self.outcomes.unacknowledged()
         if everything:
             outcomes += self.outcomes.kept()[-MOST_RECOVERED:]
-        whole = AgentList(applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes))
+        holdings = self.holdings if self.holdings.version else None
+        whole = AgentList(
+            applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes), holdings=holdings
+        )
         if len(tasks) + len(outcomes) < 100 or len(whole.__pydantic_serializer__.to_json(whole)) < ROOM:
             return whole
         plain = {"name": "", "labels": {}, "offer_id": ""}
@@ -202,6 +243,7 @@ class AgentState:
             applied=self.applied,
             tasks=tuple(task.model_copy(update=plain) for task in tasks),
             outcomes=tuple(status.model_copy(update={"message": ""}) for status in outcomes),
+            holdings=holdings,
         )
 
     # -- what a cell says ---------------------------------------------------------------------------------
@@ -218,7 +260,7 @@ class AgentState:
             self.highest_term = term
             effects.append(SaveTerm(term))
         match message:
-            case LaunchTasks() | KillTasks():
+            case LaunchTasks() | KillTasks() | SetHoldings():
                 if self.session and message.session == self.session and message.number > self.applied:
                     effects += self._in_session(message, now)
             case AcknowledgeStatuses():
@@ -258,10 +300,12 @@ class AgentState:
         self._beat_at = now.mono
         self.outcomes.restart(now.mono)
 
-    def _in_session(self, command: LaunchTasks | KillTasks, now: Instant) -> list[Effect]:
+    def _in_session(self, command: LaunchTasks | KillTasks | SetHoldings, now: Instant) -> list[Effect]:
         if command.number != self.applied + 1:
             return self._register_soon(now)
         self.applied = command.number
+        if isinstance(command, SetHoldings):
+            return self._hold(command.holdings, now)
         if isinstance(command, KillTasks):
             return self.table.kill(command.task_ids, now, command.grace)
         return self.table.launch(command.launches, now)
@@ -270,7 +314,7 @@ class AgentState:
 
     def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
         """Processes have started or ended."""
-        effects = self.table.on_events(events, now)
+        effects = self.table.on_events(events, now) + self._drop_unused()
         # A list must not name what may be dropped in the next moment.
         if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
             self._reopen_at = self.table.backoff.until

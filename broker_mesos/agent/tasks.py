@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess
 from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.core.cell.portions import laid_out
+from broker_mesos.core.holdings import mount_problem
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import AgentTask, Launch, TaskStatus
+from broker_mesos.core.messages import AgentInfo, AgentTask, Holdings, Launch, TaskStatus
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, Source, TaskState
 from broker_mesos.errors import InvalidResources
@@ -109,6 +111,7 @@ class TaskTable:
         self._total = total
         self._new_id = new_id
         self._used = Resources.EMPTY
+        self._volumes: frozenset[str] = frozenset()
 
     def recover(
         self,
@@ -192,6 +195,26 @@ class TaskTable:
 
     # -- what a cell says ---------------------------------------------------------------------------------
 
+    def hold(self, info: AgentInfo, holdings: Holdings) -> None:
+        """What the agent has, when disk has become volumes."""
+        self._total, _ = laid_out(info.resources, (), holdings.volumes)
+        self._volumes = frozenset(each.volume_id for each in holdings.volumes)
+
+    @property
+    def volumes_used(self) -> set[str]:
+        """Ids of the volumes that tasks use."""
+        return {each for task in self.running.values() for each in task.info.volumes}
+
+    def _misfit(self, launch: Launch, free: Resources) -> str:
+        """Why a task cannot run beside the others, in words."""
+        if not free.contains(launch.task.resources):
+            missing = free.missing(launch.task.resources)
+            return f"it does not fit beside what runs on this agent: short of {missing}"
+        for mount in launch.task.volumes:
+            if mount.volume_id not in self._volumes:
+                return f"this agent has no volume {mount.volume_id}"
+        return mount_problem(launch.task.volumes)
+
     def launch(self, launches: Iterable[Launch], now: Instant) -> list[Effect]:
         """Start what is new and fits; refuse what does not fit; say again what is known."""
         entries: list[Entry] = []
@@ -203,9 +226,7 @@ class TaskTable:
                 self._say_again(task_id, now)
                 continue
             wanted = launch.task.resources
-            if not free.contains(wanted):
-                missing = free.missing(wanted)
-                why = f"it does not fit beside what runs on this agent: short of {missing}"
+            if why := self._misfit(launch, free):
                 entries.append(
                     self._outcome(
                         task_id,
@@ -227,6 +248,8 @@ class TaskTable:
                 state=TaskState.STARTING,
                 offer_id=launch.offer_id,
                 labels=launch.task.labels,
+                volumes=tuple(mount.volume_id for mount in launch.task.volumes),
+                revocable=launch.revocable,
             )
             self._add(info, launch.task.kill_grace)
             self._young.append((now.mono, task_id))
@@ -241,7 +264,9 @@ class TaskTable:
             "BMESOS_TASK_ID": task.task_id,
             "BMESOS_AGENT_ID": self._agent_id,
         }
-        return LaunchSpec(task.task_id, task.command.arguments, task.command.shell, env, task.kill_grace)
+        mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
+        command = task.command
+        return LaunchSpec(task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts)
 
     def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
         """End what runs, with ``grace`` seconds at most; say again what has ended; TASK_DROPPED for what is

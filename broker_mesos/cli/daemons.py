@@ -108,6 +108,12 @@ def agent(
         str | None,
         typer.Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
     ] = None,
+    reserve: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reserve", metavar="ROLE=TEXT", help="Keep a part for a role, as 'eng=cpus:2;mem:1024'."
+        ),
+    ] = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
@@ -118,7 +124,12 @@ def agent(
     What is not given is found out: this machine's CPUs, memory, disk and ports.
     """
     settings = _settings(
-        ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
+        ctx,
+        broker_url=broker_url,
+        cluster=cluster,
+        log_level=log_level,
+        log_format=log_format,
+        reserve=reserve or None,
     )
     settings.need_broker()
     from broker_mesos.core.attributes import parse_attributes

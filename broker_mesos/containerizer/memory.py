@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from broker_mesos.errors import InvalidInput, NotFound
@@ -61,6 +61,8 @@ class FakeContainerizer:
         self._on_launch = on_launch
         self._on_events: OnContainerEvents | None = None
         self._tasks: dict[str, _Task] = {}
+        self.volumes: set[str] = set()
+        """Those that tasks have used and nobody has dropped."""
         self._files: dict[tuple[str, str], bytearray] = {}
         self._events: list[ContainerEvent] = []
         self._pid = 0
@@ -119,6 +121,7 @@ class FakeContainerizer:
             task.failed = plan
             self._tell(StartFailed(spec.task_id, plan))
             return
+        self.volumes.update(volume_id for _, volume_id in spec.volumes)
         self._on_launch(spec)
         self._pid += 1
         task.started_at = self._clock.time()
@@ -132,6 +135,9 @@ class FakeContainerizer:
             self.end(task_id, None, signal.SIGTERM)
         else:
             asyncio.get_running_loop().call_later(grace, self.end, task_id, None, signal.SIGKILL)
+
+    def drop_volumes(self, volume_ids: Iterable[str]) -> None:
+        self.volumes.difference_update(volume_ids)
 
     def forget(self, task_id: str) -> None:
         task = self._tasks.get(task_id)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.spawner_link import address
+from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.ports import (
     Chunk,
@@ -120,6 +121,7 @@ class ProcessContainerizer:
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
         self._base_env.setdefault("PATH", os.defpath)
         self.sandboxes = Sandboxes(self._work_dir / "sandboxes")
+        self._volumes = Volumes(self._work_dir / "volumes")
         self._live: dict[str, _Live] = {}
         self._ended: set[str] = set()  # told to the agent, which has not yet said that it may be forgotten
         self._usage: dict[str, Usage] = {}
@@ -152,6 +154,7 @@ class ProcessContainerizer:
                 self._ended.add(told.task_id)
         if failed:
             asyncio.get_running_loop().call_soon(self._tell, failed)
+        self.drop_volumes(())  # what an earlier process did not get to the end of
         self._keeper = asyncio.create_task(self._keep_connected(), name="spawner-keeper")
         return recovered
 
@@ -170,6 +173,12 @@ class ProcessContainerizer:
                 raise InvalidInput("a NUL character in the command or its environment")
         except InvalidInput as error:
             failed = StartFailed(spec.task_id, str(error))
+            asyncio.get_running_loop().call_soon(self._tell, [failed])
+            return
+        try:
+            self._volumes.mount(self.sandboxes.path(spec.task_id), spec.volumes)
+        except OSError as error:
+            failed = StartFailed(spec.task_id, f"its volumes: {error.strerror}: {error.filename}")
             asyncio.get_running_loop().call_soon(self._tell, [failed])
             return
         self._live[spec.task_id] = _Live(spec)
@@ -196,6 +205,10 @@ class ProcessContainerizer:
         asked for the next time, so that nobody has to wait while it looks at all processes."""
         self._request(["usage", 0])
         return self._usage
+
+    def drop_volumes(self, volume_ids: Iterable[str]) -> None:
+        """Delete volumes with their data, which may take a while."""
+        asyncio.get_running_loop().run_in_executor(None, self._volumes.sweep, self._volumes.drop(volume_ids))
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         """Part of a file of the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker_mesos.core.infos import Reservation, Volume, VolumeMount
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.roles import ANYBODY, check_role
 from broker_mesos.core.wire import Part
+from broker_mesos.errors import InvalidInput
 
 OWN_FILES = ("stdout", "stderr")
 """Names in a sandbox that are the agent's."""
@@ -27,6 +29,27 @@ class VolumeView(Part):
     volume: Volume
     tasks: tuple[str, ...] = ()
     """Ids, at most 100."""
+
+
+def static_reservations(given: Mapping[str, str], total: Resources) -> tuple[Reservation, ...]:
+    """What an agent reserves by its own options: resources by role. Raises InvalidInput, in one line, for
+    what is not a part of ``total``."""
+    left = total
+    found = []
+    for role, text in given.items():
+        resources = Resources.parse(text)
+        if check_role(role) == ANYBODY:
+            raise InvalidInput("--reserve: the role * is everybody's; name another one, as in 'eng=cpus:2'")
+        if not resources:
+            raise InvalidInput(f"--reserve: nothing is reserved for {role}; as in '{role}=cpus:2;mem:1024'")
+        if not left.contains(resources):
+            raise InvalidInput(
+                f"--reserve: {role} is to have {resources}, and the agent has {left or 'nothing'} left; "
+                "reserve less, or lend more with --resources"
+            )
+        left -= resources
+        found.append(Reservation(role=role, resources=resources, static=True))
+    return tuple(found)
 
 
 def mount_problem(mounts: Sequence[VolumeMount]) -> str:

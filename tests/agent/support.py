@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from broker_mesos.agent.checkpoint import MemoryCheckpoint
-from broker_mesos.agent.effects import Checkpoint, Effect, KillProcess, LaunchProcess, Publish, SaveTerm
+from broker_mesos.agent.effects import (
+    Checkpoint,
+    DropVolumes,
+    Effect,
+    KillProcess,
+    LaunchProcess,
+    Publish,
+    SaveHoldings,
+    SaveTerm,
+)
 from broker_mesos.agent.state import AgentState
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
@@ -60,6 +69,7 @@ class Agent:
         self.journal = MemoryCheckpoint()
         self.launched: list[str] = []
         self.killed: list[str] = []
+        self.dropped: list[str] = []
         self._ids = itertools.count(1)
         self._sessions = itertools.count(1)
         self._start()
@@ -96,6 +106,10 @@ class Agent:
                     self.launched.append(spec.task_id)
                 case KillProcess(task_id, _):
                     self.killed.append(task_id)
+                case SaveHoldings(holdings, doomed):
+                    self.journal.save_holdings(holdings, doomed)
+                case DropVolumes(volume_ids):
+                    self.dropped.extend(volume_ids)
                 case SaveTerm(term):
                     self.journal.saved.highest_term = term
         return list(effects)

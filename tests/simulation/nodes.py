@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint, Saved
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.core.addresses import cell_of, operator_cell, operator_framework
+from broker_mesos.core.infos import Holdings
 from broker_mesos.core.operator import (
     AgentGone,
     JobSpec,
@@ -175,6 +176,10 @@ class _Journal:
             self._node.checkpoint.save(agent_id, highest_term, boot_id)
             self._node.world.monitor.term_saved(self._node, highest_term)
 
+    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
+        if self._proc.effect():
+            self._node.checkpoint.save_holdings(holdings, doomed)
+
     def append(self, entries: Sequence[Entry]) -> None:
         if self._proc.effect():
             self._node.checkpoint.append(entries)
@@ -216,6 +221,10 @@ class _Container:
     def forget(self, task_id: str) -> None:
         if self._proc.effect():
             self._inner.forget(task_id)
+
+    def drop_volumes(self, volume_ids: Iterable[str]) -> None:
+        if self._proc.effect():
+            self._inner.drop_volumes(volume_ids)
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         return await self._inner.read(task_id, name, offset, length)

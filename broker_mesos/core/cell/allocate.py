@@ -81,7 +81,9 @@ def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
 
 def _length(offer: OpenOffer) -> int:
     attributes = offer.agent.info.attributes.items()
-    return 1_000 + len(str(offer.resources)) + sum(6 * (len(name) + len(value)) for name, value in attributes)
+    held = len(offer.agent.holdings.encode()) if offer.agent.reservations else 0
+    described = sum(6 * (len(name) + len(value)) for name, value in attributes)
+    return 1_000 + len(str(offer.resources)) + held + described
 
 
 def candidates_of(state: CellState) -> list[Agent]:

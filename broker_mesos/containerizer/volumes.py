@@ -1,0 +1,63 @@
+"""Persistent volumes: ``<work_dir>/volumes/<id>/``, a folder each, made when a task first uses it.
+
+A task sees a volume as a symbolic link in its sandbox. A volume that is dropped is renamed at once, so that
+its id is free for a new one, and deleted in its own time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_DROPPED = ".dropped-"
+
+
+class Volumes:
+    """The volumes below one folder. All methods block on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def mount(self, sandbox: Path, mounts: Iterable[tuple[str, str]]) -> None:
+        """Make volumes, by id, appear at their paths in a sandbox, which is made. Raises OSError."""
+        for path, volume_id in mounts:
+            volume = self._folder / volume_id
+            volume.mkdir(mode=0o700, parents=True, exist_ok=True)
+            link = sandbox / path
+            sandbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+            link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                link.symlink_to(volume)
+            except FileExistsError:
+                # A launch that is repeated; never through a link that leads elsewhere.
+                if not link.is_symlink() or os.readlink(link) != str(volume):
+                    raise
+
+    def drop(self, volume_ids: Iterable[str]) -> Sequence[Path]:
+        """Take volumes away; returns what is left to be deleted, from earlier as well."""
+        for volume_id in volume_ids:
+            for number in range(1_000):
+                try:
+                    os.rename(self._folder / volume_id, self._folder / f"{_DROPPED}{number}-{volume_id}")
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    continue  # one of that name is still being deleted
+                break
+        try:
+            return [each for each in self._folder.iterdir() if each.name.startswith(_DROPPED)]
+        except OSError:
+            return []
+
+    @staticmethod
+    def sweep(dropped: Iterable[Path]) -> None:
+        """Delete them; what cannot be deleted is left for the next time."""
+        for path in dropped:
+            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                logger.warning("a dropped volume cannot be deleted: %s", path)
