@@ -28,6 +28,10 @@ class Limits:
     refuse_at_most: float = 365 * 86_400.0
     allocation: float = 1.0
     """The batch interval; a filter lasts at least as long."""
+    gang_patience: float = 3.0
+    """For so long a gang waits for room like anybody else, before it wants the gang token."""
+    gang_hold: float = 30.0
+    """For so long one gang has the token, and free room is kept for it; then it is the next one's turn."""
     resend_first: float = 10.0
     resend_at_most: float = 600.0
     tombstone: float = 8 * 86_400.0

@@ -22,7 +22,9 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     """Offer what is free. On an event only the agents that changed are looked at; every batch interval
     (or when somebody began to want) all of them, since filters run out by themselves."""
     # A gang needs what was free before and what has just become so, together.
-    gang = any(gangs.any_waits(framework) for framework in state.frameworks.values())
+    gang = state.token is not None or any(
+        gangs.any_waits(framework) for framework in state.frameworks.values()
+    )
     if everything or gang or state.reconsider:
         # Nobody is first for ever: each full round begins at another agent.
         candidates = candidates_of(state)

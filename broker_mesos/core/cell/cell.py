@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import agents, escrow, frameworks, holding, maintenance, offers
+from broker_mesos.core.cell import agents, escrow, frameworks, gathering, holding, maintenance, offers
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
 from broker_mesos.core.cell.state import CellState, restore
 from broker_mesos.core.cell.tasks import kill
 from broker_mesos.core.config import DEFAULT_POLICY, ClusterConfig
+from broker_mesos.core.gang_token import GangToken
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.core.messages import (
     AgentHeartbeat,
@@ -104,6 +105,13 @@ class EscrowSet:
     """RoleSettings.since of the limit that was asked about."""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """Who has the gang token, as the store says."""
+
+    token: GangToken | None
+
+
 TAKEN = (
     AgentHeartbeat,
     FrameworkHeartbeat,
@@ -127,6 +135,7 @@ Input = (
     | OperateByHand
     | Configured
     | EscrowSet
+    | TokenSet
 )
 
 
@@ -186,6 +195,7 @@ class Cell:
             agents.check_silence(self.state, out, now)
             agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
+            gathering.tick(self.state, out, now)
         maintenance.tick(self.state, out, now, everything=batch)
         if batch or self.state.reconsider or self.state.changed:
             allocate(self.state, self.policy, out, now, everything=batch)
@@ -251,5 +261,7 @@ class Cell:
                 state.configure(each.config)
             case EscrowSet():
                 escrow.on_set(state, each.role, each.since, each.amounts)
+            case TokenSet():
+                gathering.on_set(state, each.token, now)
             case _:
                 raise InvalidMessage(f"{each.TYPE} is not for a cell")

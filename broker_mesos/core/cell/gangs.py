@@ -72,12 +72,83 @@ def any_waits(framework: Framework) -> bool:
     return framework.wants and any(waits(framework, gang) for gang in gangs_of(framework))
 
 
+class Gangs:
+    """The gangs in one round of allocation."""
+
+    def __init__(self, round_: Round) -> None:
+        self._round = round_
+        self._tried: set[tuple[str, str]] = set()
+        """Those that were given room, or have found none."""
+
+    def serve(self, framework: Framework, shapes: Sequence[Shape], gang: str) -> bool:
+        """All of it at once or nothing. What is free only gets less in a round: it is tried once."""
+        round_ = self._round
+        if (framework.ident, gang) in self._tried:
+            return False
+        self._tried.add((framework.ident, gang))
+        if framework.ident in round_.instead:
+            members = [Member(each, each.count) for each in shapes_of(shapes, gang) if each.count]
+        else:
+            members = missing(framework, gang) if waits(framework, gang) else []
+        if not members:
+            round_.satisfied = True
+            return False
+        if not self._competes(framework, members):
+            return False
+        placings = place(round_, framework, members)
+        if placings is None:
+            return False
+        self._grant(framework, gang, placings)
+        return True
+
+    def serve_holder(self) -> None:
+        """The gang with the token goes first. What does not suffice for it is kept for it all the same: in
+        the only cell by giving it to nobody, in one of several by offering it to be put together."""
+        round_ = self._round
+        token = round_.state.token
+        framework = None if token is None else round_.state.frameworks.get(token.framework_id)
+        if token is None or framework is None or not framework.wants or framework.ident in round_.instead:
+            return
+        members = missing(framework, token.gang)
+        if not members or not self._competes(framework, members):
+            return
+        self._tried.add(token.key)
+        first = waits(framework, token.gang)
+        placings = place(round_, framework, members)
+        if placings is not None and first:
+            self._grant(framework, token.gang, placings)
+            return
+        if placings is None:
+            placings = fill(round_, framework, members)
+        if round_.state.cells > 1:
+            left = min(token.until - round_.now.wall, round_.state.limits.gang_hold)
+            self._grant(framework, token.gang, placings, round_.now.mono + left)
+
+    def gathers(self, framework: Framework, gang: str) -> bool:
+        """Whether this one has the token."""
+        token = self._round.state.token
+        return token is not None and token.key == (framework.ident, gang)
+
+    def _competes(self, framework: Framework, members: Sequence[Member]) -> bool:
+        return all((each.shape.role, framework.ident) in self._round.claimant for each in members)
+
+    def _grant(
+        self, framework: Framework, gang: str, placings: Sequence[Placing], until: float | None = None
+    ) -> None:
+        round_ = self._round
+        round_.satisfied = True
+        for at, shape, tasks in placings:
+            claimant = round_.claimant[shape.role, framework.ident]
+            resources = _times(shape.resources, tasks)
+            round_.grant(claimant, framework, at, resources, shape.kind, tasks, gang, until)
+
+
 def place(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
     """Room for all of them, taken on the round's books; None, and the books as they were, if there is not
     room for all."""
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
-        needs.setdefault(shape.role, []).append(_times(shape.resources, count))
+        needs.setdefault(shape.role, []).append(_times(shape.resources.counted(), count))
     for role, whole in _wholes(needs):
         if round_.quota.allows(role, whole) != whole:
             # What is held in escrow of a limit grows in one step, and not member by member.
@@ -119,8 +190,7 @@ def _scarcest(round_: Round, framework: Framework, members: Sequence[Member]) ->
 
 
 def _times(need: Resources, count: int) -> Resources:
-    counted = need.counted()
-    return Resources.scalars_of({name: amount * count for name, amount in counted.scalars.items()})
+    return need if count == 1 else Resources.scalars_of({k: v * count for k, v in need.scalars.items()})
 
 
 def _wholes(needs: dict[str, list[Resources]]) -> Iterator[tuple[str, Resources]]:

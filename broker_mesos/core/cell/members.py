@@ -390,6 +390,7 @@ class OpenOffer:
         "resources",
         "revocable",
         "role",
+        "until",
     )
 
     def __init__(
@@ -405,6 +406,7 @@ class OpenOffer:
         reservations: tuple[Reservation, ...] = (),
         revocable: bool = False,
         gang: str = "",
+        until: float | None = None,
     ) -> None:
         self.offer_id = offer_id
         self.framework = framework
@@ -417,3 +419,5 @@ class OpenOffer:
         self.reservations = reservations
         self.revocable = revocable
         self.gang = gang
+        self.until = until
+        """Monotonic time at which it ends; None: at the offer timeout."""

@@ -48,7 +48,7 @@ def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
     """With the rest of their gangs, unless those have begun: a part of a gang is of no use."""
     found = {offer.offer_id: offer for offer in ending}
     for offer in ending:
-        if offer.gang and not gangs.begun(offer.framework, offer.gang):
+        if offer.gang and offer.until is None and not gangs.begun(offer.framework, offer.gang):
             found.update(
                 (each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang
             )
@@ -287,9 +287,10 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
     """Time out the offers that were open for too long; look whether anybody reads the younger ones."""
     limits = state.limits
     # Offers stand in the order in which they were made; most of them are young, and not looked at.
-    overdue = list(
-        takewhile(lambda each: now.mono - each.created_at >= limits.offer_timeout, state.offers.values())
-    )
+    old = takewhile(lambda each: now.mono - each.created_at >= limits.offer_timeout, state.offers.values())
+    overdue = [each for each in old if each.until is None]
+    # Nobody sits on these: it was not in their framework's power to have them complete.
+    ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]
     for framework in state.frameworks.values():
         if not framework.offers:
             continue
@@ -302,4 +303,4 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
     for offer in overdue:
         # A framework that let it lie does not get the same again at once.
         _refuse(state, offer.framework, offer.agent.ident, offer.role, offer.resources, None, now)
-    end_all(state, overdue, out)
+    end_all(state, overdue + ended, out)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Address
 from broker_mesos.core.cell.state import Agent, CellState, Framework, Task
+from broker_mesos.core.gang_token import TokenAsk
 from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.messages import (
     AcknowledgeStatuses,
@@ -54,6 +55,8 @@ class Decision:
     """Frameworks whose queues are to be deleted."""
     escrow: dict[str, EscrowAsk] = field(default_factory=dict)
     """What to ask of the ledger, by role, once this is committed; its answer is an input."""
+    token: TokenAsk | None = None
+    """What to ask of the gang token; who has it is an input."""
     reclaim: int | None = None
     """The lease must be claimed again, with at least this term."""
 

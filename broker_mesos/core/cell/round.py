@@ -68,7 +68,7 @@ class Round:
         anew: str = "",
         wordy: bool = False,
     ) -> None:
-        self._shapes = shapes
+        self.instead = shapes
         """Demands to go by instead of what frameworks have stated, by framework id."""
         self._anew = anew
         """A framework whose refusals are void."""
@@ -78,7 +78,7 @@ class Round:
         self.now = now
         self.agents = agents
         self.claimants = claimants
-        self._claimants = {(each.role, each.framework_id): each for each in claimants}
+        self.claimant = {(each.role, each.framework_id): each for each in claimants}
         self._whole = len(agents) >= MANY * len(claimants)
         total, held = cluster_total(state), held_in_cluster(state)
         self.standing = Standing(total, held, state.weights, state.exclude, state.rounds)
@@ -90,8 +90,7 @@ class Round:
         self._open: Counter[str] = Counter()
         """Agents given to frameworks that are held short."""
         self._met: dict[str, Counter[Kind]] = {}
-        self._tried: set[tuple[str, str]] = set()
-        """Gangs that were given room, or have found none."""
+        self.gangs = gangs.Gangs(self)
         self._grants: dict[tuple[str, str, str, str], Grant] = {}
         self._next = list(range(len(agents) + 1))
         """From each place in ``agents`` on, a step towards the first one with something left."""
@@ -108,6 +107,7 @@ class Round:
 
     def run(self) -> list[Grant]:
         """Give away what can be given."""
+        self.gangs.serve_holder()
         waiting = dict.fromkeys(self.claimants)
         while waiting:
             for claimant in self._order():
@@ -134,11 +134,11 @@ class Round:
 
     def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
-        shapes = self._shapes.get(framework.ident, framework.demand.shapes)
+        shapes = self.instead.get(framework.ident, framework.demand.shapes)
         if shapes is None:
             return self._serve_anything(claimant, framework)
         return any(
-            self._serve_gang(framework, shapes, shape.gang)
+            self.gangs.serve(framework, shapes, shape.gang)
             if shape.gang
             else self._serve_shape(claimant, framework, shape, whole)
             for shape in shapes
@@ -162,7 +162,7 @@ class Round:
 
     def _serve_shape(self, claimant: Claimant, framework: Framework, shape: Shape, whole: bool) -> bool:
         kind = shape.kind
-        stated = framework.ident not in self._shapes
+        stated = framework.ident not in self.instead
         wanted = (framework.missing(shape) if stated else shape.count) - self._met.get(
             framework.ident, Counter()
         )[kind]
@@ -188,34 +188,6 @@ class Round:
             return True
         self._at[claimant, kind] = at
         return False
-
-    def _serve_gang(self, framework: Framework, shapes: Sequence[Shape], gang: str) -> bool:
-        """All of it at once or nothing. What is free only gets less in a round: it is tried once."""
-        if (framework.ident, gang) in self._tried:
-            return False
-        self._tried.add((framework.ident, gang))
-        if framework.ident in self._shapes:
-            members = [gangs.Member(each, each.count) for each in gangs.shapes_of(shapes, gang) if each.count]
-        else:
-            members = gangs.missing(framework, gang) if gangs.waits(framework, gang) else []
-        if not members:
-            self.satisfied = True
-            return False
-        placings = gangs.place(self, framework, members) if self._compete(framework, members) else None
-        if placings is None:
-            return False
-        self._grant_gang(framework, gang, placings)
-        return True
-
-    def _compete(self, framework: Framework, members: Sequence[gangs.Member]) -> bool:
-        return all((each.shape.role, framework.ident) in self._claimants for each in members)
-
-    def _grant_gang(self, framework: Framework, gang: str, placings: Sequence[gangs.Placing]) -> None:
-        self.satisfied = True
-        for at, shape, count in placings:
-            claimant = self._claimants[shape.role, framework.ident]
-            resources = times(shape.resources, count)
-            self._grant(claimant, framework, at, resources, shape.kind, count, gang)
 
     def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
         """Take room for tasks of a shape, as far as there is some, without granting it: places in ``agents``
@@ -278,7 +250,7 @@ class Round:
         count: int = 0,
     ) -> None:
         self._take(claimant.role, at, resources)
-        self._grant(claimant, framework, at, resources, kind, count)
+        self.grant(claimant, framework, at, resources, kind, count)
 
     def _take(self, role: str, at: int, resources: Resources) -> None:
         agent = self.agents[at]
@@ -287,7 +259,7 @@ class Round:
         given[role] = given.get(role, EMPTY) + resources
         self.quota.take(role, resources.counted())
 
-    def _grant(
+    def grant(
         self,
         claimant: Claimant,
         framework: Framework,
@@ -296,6 +268,7 @@ class Round:
         kind: Kind | None,
         count: int,
         gang: str = "",
+        until: float | None = None,
     ) -> None:
         """What was taken becomes an offer."""
         agent, role = self.agents[at], claimant.role
@@ -313,7 +286,7 @@ class Round:
         if kind is not None:
             kinds[kind] += count
             self._met.setdefault(framework.ident, Counter())[kind] += count
-        self._grants[key] = Grant(framework, agent, role, resources, kinds, gang=gang)
+        self._grants[key] = Grant(framework, agent, role, resources, kinds, gang=gang, until=until)
 
     def _find(self, at: int) -> int:
         following = self._next
@@ -354,7 +327,8 @@ class Round:
             if not self._wordy:
                 return SHORT
             return self._short(agent, free, whole, need)
-        if framework.sat and len(framework.offers) + self._open[framework.ident] >= 1:
+        gathers = shape is not None and self.gangs.gathers(framework, shape.gang)
+        if framework.sat and not gathers and len(framework.offers) + self._open[framework.ident] >= 1:
             message = "the framework let its last offers time out: it is sent one at a time"
             return Hindrance("sits", message, 0.0)
         if self.quota.any:

@@ -25,6 +25,7 @@ from broker_mesos.core.cell.members import (
 )
 from broker_mesos.core.cell.portions import EMPTY, VOLUMES, overlaid, reserved_in
 from broker_mesos.core.config import ClusterConfig
+from broker_mesos.core.gang_token import GangKey, GangToken, TokenRecord
 from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import AgentInfo, FrameworkInfo
@@ -51,6 +52,8 @@ class Grant(NamedTuple):
     kinds: Mapping[ShapeKind, int] = MappingProxyType({})
     revocable: bool = False
     gang: str = ""
+    until: float | None = None
+    """See OpenOffer."""
 
 
 class CellState:
@@ -73,6 +76,14 @@ class CellState:
         """What the ledger was asked, and has not answered yet."""
         self.escrow_refused: set[str] = set()
         """Roles for which it had less than was asked for, since the last batch."""
+        self.token: GangToken | None = None
+        """The gang that gathers room, as this cell knows it."""
+        self.token_record = TokenRecord()
+        """The token itself, where there is one cell."""
+        self.gangs_wait: dict[GangKey, float] = {}
+        """Since which monotonic time gangs were seen waiting."""
+        self.gathered: dict[str, OpenOffer] = {}
+        """Open offers to a gang that gathers, or did."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
         self.tasks: dict[str, Task] = {}
@@ -237,7 +248,10 @@ class CellState:
             reservations=() if grant.revocable else reserved_in(agent, role, grant.resources),
             revocable=grant.revocable,
             gang=grant.gang,
+            until=grant.until,
         )
+        if offer.until is not None:
+            self.gathered[offer.offer_id] = offer
         self.offers[offer.offer_id] = offer
         agent.offers[offer.offer_id] = offer
         framework.offers[offer.offer_id] = offer
@@ -254,6 +268,7 @@ class CellState:
     def end_offer(self, offer: OpenOffer) -> None:
         """An offer is answered, rescinded or timed out: what it promised is free again."""
         del self.offers[offer.offer_id]
+        self.gathered.pop(offer.offer_id, None)
         agent, framework = offer.agent, offer.framework
         del agent.offers[offer.offer_id]
         del framework.offers[offer.offer_id]
