@@ -147,6 +147,10 @@ class Settings(BaseSettings):
     consumer_check: Seconds = 0.3
     refuse: Seconds = 5.0
     allocation: Seconds = 1.0
+    gang_patience: Seconds = 3.0
+    """How long a gang waits for room like others, before free room may be kept for it."""
+    gang_hold: Seconds = 30.0
+    """How long free room is kept for one gang, before it is the next one's turn."""
     completed: Count = 1_000
 
     store_silence: Seconds = 3.0
@@ -183,6 +187,8 @@ class Settings(BaseSettings):
             "consumer_check",
             "refuse",
             "allocation",
+            "gang_patience",
+            "gang_hold",
             "completed",
         )
         return {name: getattr(self, name) for name in names}

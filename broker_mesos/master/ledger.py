@@ -1,4 +1,5 @@
-"""The ledger of limits in the store: one cell's way to it (``core/ledger.py`` says what it is)."""
+"""What the cells share in the store, as one cell reaches it: the ledger of limits (``core/ledger.py``) and
+the gang token (``core/gang_token.py``)."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from broker_mesos.core.gang_token import GangToken, TokenAsk, read, turn
 from broker_mesos.core.ledger import EscrowAsk, ledger_key, settle
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.master.division import CONFIG, VERSION
@@ -20,6 +22,9 @@ EVERY = 0.2
 TRIES = 8
 """Raises that may fail since other cells were faster; then the cell keeps what it has, and asks again
 later."""
+
+
+GANGS, TOKEN = "gangs", "token"
 
 
 class Ledger:
@@ -78,4 +83,21 @@ class Ledger:
             if await self._records.transact(checks, [Change("hset", key, field, text)]) is not None:
                 return found.entry.amounts
             tries += 1
-            await self._clock.sleep(self._rng.uniform(0.5, 1.0) * min(0.002 * 2**tries, 0.1))
+            await self._pause(tries)
+
+    async def token(self, ask: TokenAsk) -> GangToken | None:
+        """Ask for the gang token; returns who has it from now on. Raises StoreUnavailable."""
+        for tries in range(1, TRIES + 1):
+            (text,) = await self._records.get(GANGS, [TOKEN])
+            before = read(text)
+            after = turn(before, ask, self._clock.time())
+            if after == before:
+                return before.holder
+            change = Change("hset", GANGS, TOKEN, after.encode().decode())
+            if await self._records.transact([Check("hash", GANGS, TOKEN, text)], [change]) is not None:
+                return after.holder
+            await self._pause(tries)
+        return read((await self._records.get(GANGS, [TOKEN]))[0]).holder
+
+    async def _pause(self, tries: int) -> None:
+        await self._clock.sleep(self._rng.uniform(0.5, 1.0) * min(0.002 * 2**tries, 0.1))

@@ -22,10 +22,12 @@ from broker_mesos.core.cell.cell import (
     MaintenanceByHand,
     OffersReturned,
     Reconnected,
+    TokenSet,
 )
 from broker_mesos.core.cell.outlet import Decision, Hint
 from broker_mesos.core.cell.views import view
 from broker_mesos.core.cell.why import placement
+from broker_mesos.core.gang_token import TokenAsk
 from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
@@ -350,6 +352,8 @@ class Term:
             self._spawn(self._count_consumers(framework_id))
         for ask in decision.escrow.values():
             self._spawn(self._settle(ask))
+        if decision.token is not None:
+            self._spawn(self._ask_for_token(decision.token))
         for framework_id in decision.delete_queues:
             self._spawn(self._delete_queues(framework_id))
 
@@ -427,6 +431,10 @@ class Term:
         amounts = await self._ledger.settle_in_time(ask, self.ended)
         if amounts is not None:
             self.give(EscrowSet(ask.role, amounts, ask.since))
+
+    async def _ask_for_token(self, ask: TokenAsk) -> None:
+        with contextlib.suppress(StoreUnavailable):  # the cell asks again soon
+            self.give(TokenSet(await self._ledger.token(ask)))
 
     async def _delete_queues(self, framework_id: str) -> None:
         with contextlib.suppress(BusUnavailable):

@@ -1,0 +1,40 @@
+"""The gang token on every kind of store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broker_mesos.clock import SystemClock
+from broker_mesos.core.gang_token import GangWish, TokenAsk
+from broker_mesos.master.division import SPACE
+from broker_mesos.master.ledger import Ledger
+from broker_mesos.ports import Records
+from tests.contract.stores import KINDS, make_kind
+
+CELLS = 4
+
+
+@pytest.fixture(params=KINDS)
+async def records(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[Records]:
+    made = make_kind(request, cluster_name).records(SPACE)
+    await made.open(10)
+    yield made
+    await made.close()
+
+
+async def test_of_all_cells_that_ask_at_once_each_hears_of_the_same_gang(records: Records) -> None:
+    cells = [
+        Ledger(records, SystemClock(), random.Random(n), cell=n, cells=CELLS, term=1) for n in range(CELLS)
+    ]
+    wishes = [GangWish((f"f{n}", "g"), 1) for n in range(CELLS)]
+    found = await asyncio.gather(
+        *(cell.token(TokenAsk((wish,), None, 30.0)) for cell, wish in zip(cells, wishes, strict=True))
+    )
+    assert len(set(found)) == 1 and found[0] is not None
+    after = await cells[0].token(TokenAsk(tuple(wishes), found[0], 30.0))
+    assert after is not None and after.key != found[0].key
+    assert await cells[1].token(TokenAsk((), after, 30.0)) is None
