@@ -26,7 +26,7 @@ class Part(BaseModel):
     """A value inside messages and records: immutable, tolerant of fields it does not know."""
 
     # Infinity and NaN have no JSON: what is stored with one of them could not be read again.
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
     def encode(self) -> bytes:
         """As JSON; what has its default value is left out."""

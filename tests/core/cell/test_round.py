@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_mesos.core.attributes import Constraint
@@ -249,8 +249,9 @@ def test_two_hundred_that_decline_do_not_keep_the_next_one_from_its_share():
     assert taken
 
 
+@settings(max_examples=25)
 @given(
-    takers=st.lists(st.integers(0, 20), min_size=1, max_size=8),
+    takers=st.lists(st.integers(0, 12), min_size=1, max_size=6),
     agents=st.integers(1, 4),
 )
 def test_everybody_with_unmet_demand_is_offered_something_within_bounded_rounds(takers, agents):
