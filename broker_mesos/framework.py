@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from broker_mesos.buses import open_bus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.messages import FrameworkInfo
 from broker_mesos.ports import Bus
@@ -11,7 +12,7 @@ from broker_mesos.sdk import runner
 from broker_mesos.sdk.driver import Driver, DriverSettings
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.settings import Settings, load
-from broker_mesos.wiring import LocalCluster, configure_logging, open_bus
+from broker_mesos.wiring import LocalCluster, configure_logging
 
 EMBEDDED = "memory://"
 """The URL of a cluster that lives in this process, and ends with the driver."""

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import structlog
 from pydantic import ValidationError
 
 from broker_mesos.core.addresses import Address, Queue, QueueKind, reply
@@ -20,9 +19,10 @@ from broker_mesos.errors import (
     TimedOut,
     Unavailable,
 )
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, outgoing
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_CONCURRENT = 10_000
 """Requests that one responder works on at once; more wait in the queue. Most of them only wait themselves,

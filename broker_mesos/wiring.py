@@ -26,7 +26,8 @@ from broker_mesos.agent import probe
 from broker_mesos.agent.checkpoint import FileCheckpoint
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock, new_id
+from broker_mesos.buses import CLOCK, open_bus
+from broker_mesos.clock import new_id
 from broker_mesos.containerizer.process import ProcessContainerizer
 from broker_mesos.core.addresses import Queue, QueueKind, cell_of, reply
 from broker_mesos.core.health import BusReport, StoreReport
@@ -47,20 +48,9 @@ from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreSta
 
 log = structlog.get_logger(__name__)
 
-# Two things that tests pretend of a machine: its calendar is wrong, it was started anew.
-CLOCK = SystemClock(float(os.environ.get("BMESOS_CLOCK_OFFSET") or 0))
+# Tests pretend that a machine was started anew.
 BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
 LOCAL_RESOURCES = Resources.parse("cpus:4;mem:4096")
-
-
-def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0) -> Bus:
-    """A bus over RabbitMQ, not yet opened."""
-    # pika is only needed by those who speak to RabbitMQ.
-    from broker_mesos.bus.rabbitmq import RabbitBus
-
-    return RabbitBus(
-        url, clock=CLOCK, rng=random.Random(), cluster=cluster, name=name, heartbeat=max(1, round(heartbeat))
-    )
 
 
 def configure_logging(settings: Settings) -> None:

@@ -10,6 +10,7 @@ import os
 import threading
 from typing import Any
 
+from broker_mesos.buses import open_bus
 from broker_mesos.client.transport import MARGIN, NEXT_STEP, Unreachable
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.messages import Part
@@ -20,7 +21,6 @@ from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports import Bus
 from broker_mesos.requests import Requester
 from broker_mesos.settings import redact
-from broker_mesos.wiring import open_bus
 
 # What the bus and pika log, a client raises: without a handler Python would print it to stderr as well.
 for _name in ("broker_mesos", "pika"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from broker_mesos.buses import open_bus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
 from broker_mesos.core.resources import Resources
@@ -23,7 +24,7 @@ from broker_mesos.ports import Bus
 from broker_mesos.requests import Requester
 from broker_mesos.sdk import Driver, Scheduler
 from broker_mesos.settings import load
-from broker_mesos.wiring import LocalCluster, open_bus
+from broker_mesos.wiring import LocalCluster
 from tests.e2e.cluster import Cluster
 
 CLOCK = SystemClock()
