@@ -98,7 +98,7 @@ def test_what_is_no_task_id_of_ours_is_not_read_as_one(text: str) -> None:
 def test_tasks_fill_an_offer_and_no_more() -> None:
     found = plan_claim([offer()], [candidate("j", array=(0, 9))], all_seen=True, now=1.0, due=11.0)
     assert claimed(found) == {"o1": [f"j.{index}.1" for index in range(4)]}
-    assert not found.runs_out
+    assert found.wanted is None
 
 
 def test_jobs_are_served_in_order_over_several_offers() -> None:
@@ -111,9 +111,9 @@ def test_jobs_are_served_in_order_over_several_offers() -> None:
 def test_demand_ends_in_the_claim_that_takes_the_last_work() -> None:
     jobs = [candidate("a"), candidate("b")]
     found = plan_claim([offer()], jobs, all_seen=True, now=1.0, due=11.0)
-    assert found.runs_out
+    assert found.wanted is False
     assert ("zcard", "pending", "", 2) in [tuple(check) for check in found.plan.checks]
-    assert not plan_claim([offer()], jobs, all_seen=False, now=1.0, due=11.0).runs_out
+    assert not plan_claim([offer()], jobs, all_seen=False, now=1.0, due=11.0).wanted
 
 
 def test_constraints_choose_among_offers() -> None:

@@ -241,7 +241,7 @@ class Framework:
         """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
         self.demand = Demand(version=-1)
         self.accepted: Counter[Kind] = Counter()
-        """Tasks launched since the demand's version was heard, by kind of shape."""
+        """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
         self.promised: Counter[Kind] = Counter()
         """Tasks that open offers are meant for, by kind of shape."""
         self.sat = 0
@@ -382,6 +382,7 @@ class OpenOffer:
     __slots__ = (
         "agent",
         "created_at",
+        "demand",
         "framework",
         "gang",
         "kinds",
@@ -416,6 +417,8 @@ class OpenOffer:
         self.created_at = created_at
         self.kinds = kinds
         """How many tasks of which shapes it is meant for; empty where no demand was stated."""
+        self.demand = framework.demand.version
+        """The version that it was made for."""
         self.reservations = reservations
         self.revocable = revocable
         self.gang = gang

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
@@ -73,7 +74,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     left = Resources.sum(offer.resources for offer in opened)
     for offer in opened:
         state.end_offer(offer)
-    launched = 0
+    launched: list[Resources] = []
     revocable = opened[0].revocable
     changed = False
     if call.operations:
@@ -133,21 +134,38 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
         state.add_task(task)
         out.touch(Kind.TASKS, task.task_id)
         out.launch(agent, task.task_id, wire)
-        launched += 1
+        launched.append(info.resources)
     _account(state, framework, opened, launched)
     # Whoever changes an offer without launching anything on it wants it back, as it is now.
     seconds = 0.0 if changed and not call.tasks and call.refuse_seconds is None else call.refuse_seconds
     _refuse(state, framework, agent.ident, role, left, seconds, now)
 
 
-def _account(state: CellState, framework: Framework, opened: Sequence[OpenOffer], launched: int) -> None:
-    """Of a stated demand, that much is met; what the offers were meant for beyond it is wanted still."""
+def _account(
+    state: CellState, framework: Framework, opened: Sequence[OpenOffer], launched: Sequence[Resources]
+) -> None:
+    """Of a stated demand, that much is met; what the offers were meant for beyond it is wanted still.
+
+    A demand's counts may leave out what was chosen for offers before it was stated, and is accepted only
+    now: so only offers that were made for this very version count. Nor does an offer that was used for tasks
+    of another stated shape meet its own. To count too little is to offer too much, which is declined; to
+    count too much would starve.
+    """
+    if not any(offer.kinds for offer in opened):
+        return
+    stated = {shape.resources for shape in framework.demand.shapes or ()}
+    exact = Counter(each for each in launched if each in stated)
+    others = len(launched) - exact.total()
     for offer in opened:
+        current = offer.demand == framework.demand.version
         for kind, count in offer.kinds.items():
-            used = min(count, launched)
-            launched -= used
-            framework.accepted[kind] += used
-            if used < count:
+            same = min(count, exact[kind[0]])
+            other = min(count - same, others)
+            exact[kind[0]] -= same
+            others -= other
+            if current:
+                framework.accepted[kind] += same + other
+            if not current or same + other < count:
                 state.reconsider = True
 
 

@@ -29,6 +29,7 @@ from broker_mesos.core.operator import (
 from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.records import AgentState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
+from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.records import FRAMEWORK_ID, text_of
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.frameworks.batch.watch import JobFeed
@@ -54,11 +55,18 @@ class BatchApi:
     """The handler for a Responder."""
 
     def __init__(
-        self, store: JobStore, feed: JobFeed, driver: Driver, requester: Requester, clock: Clock
+        self,
+        store: JobStore,
+        feed: JobFeed,
+        driver: Driver,
+        teller: Teller,
+        requester: Requester,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._feed = feed
         self._driver = driver
+        self._teller = teller
         self._requester = requester
         self._clock = clock
         self._asking: asyncio.Task[list[AgentView]] | None = None
@@ -88,7 +96,7 @@ class BatchApi:
     async def _submit(self, request: SubmitJob) -> JobSummary:
         demand = await self._store.submit(request.job_id, request.spec)
         if demand is not None:
-            self._driver.set_demand(demand)
+            self._teller.tell(demand)
         return await self._store.summary(request.job_id)
 
     async def _jobs(self, request: GetJobs) -> JobList:

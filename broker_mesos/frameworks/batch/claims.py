@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from broker_mesos.frameworks.batch.records import (
     Work,
     text_of,
 )
+from broker_mesos.frameworks.batch.shapes import Kind, kind_of
 
 MAX_LAUNCHES = 1_000
 """Tasks claimed for one offer."""
@@ -54,8 +55,9 @@ class ClaimPlan:
     plan: Plan
     launches: dict[str, list[Launch]] = field(default_factory=dict)
     job_ids: list[str] = field(default_factory=list)
-    runs_out: bool = False
-    """Nothing is left to claim afterwards: demand ends in the same step."""
+    wanted: bool | None = None
+    """The new level of demand, taken in the same step: False when nothing is left to claim afterwards, True
+    when something is and the cells may count wrongly what; None if it stays."""
     room: bool = False
     """An offer could hold more."""
 
@@ -104,9 +106,13 @@ def plan_claim(
     found = ClaimPlan(plan)
     opened = [_Open(offer) for offer in offers]
     hopeless: set[object] = set()
+    left: dict[Kind, JobSpec] = {}
+    used: dict[Kind, list[Offer]] = {}
+    ended: set[Kind] = set()
     exhausted = 0
     for job_id, spec, work_text, size in candidates:
-        shape = (spec.resources, spec.constraints, size // 1024)
+        kind = kind_of(spec)
+        shape = (kind, size // 1024)
         # Offers only fill up: what did not fit once does not fit later.
         if shape in hopeless:
             continue
@@ -122,10 +128,13 @@ def plan_claim(
                 continue
             slots, work = work.take(first, total, most)
             one.take(spec.resources, size, _claim(plan, job_id, spec, slots, one.offer, now, due))
+            used.setdefault(kind, []).append(one.offer)
             claimed += len(slots)
         if work.pending(total):
             hopeless.add(shape)
+            left.setdefault(kind, spec)
         else:
+            ended.add(kind)
             exhausted += 1
             plan.drop(PENDING, job_id)
         if claimed:
@@ -137,10 +146,23 @@ def plan_claim(
     found.launches = {one.offer.offer_id: one.launches for one in opened if one.launches}
     found.room = any(not one.launches or (one.left.get("cpus") and one.left.get("mem")) for one in opened)
     if all_seen and exhausted and exhausted == len(candidates):
-        found.runs_out = True
         plan.expect_size(PENDING, exhausted)
-        plan.demand(False)
+        found.wanted = False
+    elif (all_seen and any(kind not in left for kind in ended)) or _confused(left, used):
+        found.wanted = True
+    if found.wanted is not None:
+        plan.demand(found.wanted)
     return found
+
+
+def _confused(left: Mapping[Kind, JobSpec], used: Mapping[Kind, Sequence[Offer]]) -> bool:
+    """Whether an offer may have been meant for tasks that still wait, and went to others, which its cell
+    cannot tell from them: it would take what waits for served."""
+    return any(
+        kind != other and spec.resources == other.resources and any(_welcome(spec, offer) for offer in offers)
+        for kind, spec in left.items()
+        for other, offers in used.items()
+    )
 
 
 def _claim(

@@ -132,6 +132,8 @@ def plan_kill(job_id: str, record_text: str, work_text: str | None) -> Plan:
         plan.set(WORK, job_id, work.emptied(record.total).text)
     plan.drop(PENDING, job_id)
     plan.count(job_id, killed=waiting, version=waiting)
+    if waiting:
+        plan.demand(True)  # of other jobs, if there are any: its own tasks need no offers any more
     return plan
 
 
@@ -155,6 +157,7 @@ def plan_kill_pending(
     plan.set(WORK, job_id, rest.text)
     if not rest.pending(record.total):
         plan.drop(PENDING, job_id)
+        plan.demand(True)
     plan.set(results_key(job_id), str(index), text_of(result))
     plan.add(failures_key(job_id), str(index), index)
     plan.count(job_id, killed=1, version=1)

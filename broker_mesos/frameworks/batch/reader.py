@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from broker_mesos.core.operator import JobSpec, JobTask
 from broker_mesos.errors import NotFound
+from broker_mesos.frameworks.batch.claims import Candidate
 from broker_mesos.frameworks.batch.records import (
     CLAIMS,
     COUNTS,
     JOBS,
     SPECS,
+    WORK,
     Counts,
     JobRecord,
     counts_key,
@@ -77,6 +79,16 @@ class JobReader:
                 found[job_id] = Loaded(JobSpec.model_validate_json(text), len(text.encode()), missing[job_id])
                 self._remember(job_id, found[job_id])
         return found
+
+    async def candidates(self, pending: Sequence[tuple[str, float]]) -> list[Candidate]:
+        """Pending jobs, given with their scores, and what is left of them to claim."""
+        ids = [job_id for job_id, _ in pending]
+        works, specs = await asyncio.gather(self.fields(WORK, ids), self.specs(pending))
+        return [
+            Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
+            for job_id in ids
+            if (work := works[job_id]) is not None and job_id in specs
+        ]
 
     async def spec(self, job_id: str) -> JobSpec:
         """A job's spec. Raises NotFound."""

@@ -10,6 +10,7 @@ from broker_mesos import failpoints
 from broker_mesos.core.messages import Offer, TaskStatus
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.claims import task_info
+from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.sdk import Driver, Scheduler
 
@@ -25,8 +26,9 @@ MISFIT_FILTER = 1.0
 class BatchScheduler(Scheduler):
     """The callbacks; all state is in the store, so that every worker's are alike."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, teller: Teller) -> None:
         self._store = store
+        self._teller = teller
 
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
@@ -49,8 +51,8 @@ class BatchScheduler(Scheduler):
                 log.warning("the end of demand was not stored", error=str(error))
         # Said first: what is given back below would else be offered again at once.
         if demand is not None:
-            driver.set_demand(demand)
-        refuse = MISFIT_FILTER if demand is None else IDLE_FILTER
+            self._teller.tell(demand)
+        refuse = MISFIT_FILTER if demand is None or demand.wanted else IDLE_FILTER
         unused = []
         for offer in offers:
             launches = claimed.launches.get(offer.offer_id)
@@ -71,4 +73,4 @@ class BatchScheduler(Scheduler):
         for task_id, agent_id in applied.kills:
             driver.kill(task_id, agent_id)
         if applied.demand is not None:
-            driver.set_demand(applied.demand)
+            self._teller.tell(applied.demand)

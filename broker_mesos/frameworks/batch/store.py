@@ -219,7 +219,9 @@ class JobStore:
                 return None
             for job_id in found.job_ids:
                 self._changed(job_id, None)
-            demand = self._level(totals[META, "demand_version"], False) if found.runs_out else None
+            demand = None
+            if found.wanted is not None:
+                demand = self._level(totals[META, "demand_version"], found.wanted)
             return Claimed(found.launches, demand, True)
 
         return await self._until_applied(attempt)
@@ -227,13 +229,7 @@ class JobStore:
     async def _plan_claim(
         self, offers: Sequence[Offer], page: Sequence[tuple[str, float]], *, all_seen: bool
     ) -> ClaimPlan:
-        ids = [job_id for job_id, _ in page]
-        works, specs = await asyncio.gather(self.read.fields(WORK, ids), self.read.specs(page))
-        candidates = [
-            Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
-            for job_id in ids
-            if (work := works[job_id]) is not None and job_id in specs
-        ]
+        candidates = await self.read.candidates(page)
         now = self._clock.time()
         due = now + self._offer_timeout
         all_seen = all_seen and len(candidates) == len(page)
@@ -262,6 +258,25 @@ class JobStore:
             return self._level(floor + 1, bool(pending))
 
         return await self._until_applied(attempt)
+
+    async def restate(self, version: int) -> Demand | None:
+        """A new version, for what is wanted has changed by time alone; None if ``version`` is over, or
+        nothing is wanted."""
+        plan = Plan()
+        plan.expect(META, "demand_version", str(version))
+        plan.expect(META, "wanted", "1")
+        plan.demand(True)
+        totals = await self._apply(plan)
+        return None if totals is None else self._level(totals[META, "demand_version"], True)
+
+    async def pending(self, limit: int) -> list[Candidate] | None:
+        """All jobs with something to claim, in the order in which they are served; None if there are more
+        than ``limit``, or one of them cannot be read."""
+        page = await self._records.range(PENDING, limit=limit + 1)
+        if len(page) > limit:
+            return None
+        found = await self.read.candidates(page)
+        return found if len(found) == len(page) else None
 
     async def idle(self) -> Demand:
         """Nothing was pending: want no offers, unless work has appeared. Returns the level that holds."""

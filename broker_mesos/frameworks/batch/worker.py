@@ -11,9 +11,11 @@ from typing import TypeVar
 import structlog
 
 from broker_mesos.core.addresses import Queue, QueueKind, calls
+from broker_mesos.core.infos import GPU_RESOURCES
 from broker_mesos.core.messages import Demand, FrameworkInfo, Settle
 from broker_mesos.errors import StoreUnavailable, Unavailable
 from broker_mesos.frameworks.batch.api import BatchApi
+from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.records import FRAMEWORK_ID
 from broker_mesos.frameworks.batch.scheduler import BatchScheduler
 from broker_mesos.frameworks.batch.store import JobStore
@@ -66,6 +68,7 @@ class BatchWorker:
             roles=("*",),
             failover_timeout=WEEK,
             competing=True,
+            capabilities=(GPU_RESOURCES,),
             hostname=hostname,
         )
         self._bus = bus
@@ -88,6 +91,7 @@ class BatchWorker:
         )
         self._feed = JobFeed(bus, clock, new_id, self.store.summary)
         self._driver: Driver | None = None
+        self._teller: Teller | None = None
         self._responder: Responder | None = None
         self._stopping = asyncio.Event()
         self.serving = asyncio.Event()
@@ -104,8 +108,9 @@ class BatchWorker:
         demand = await self._until_stored(self._first_demand)
         if demand is None:
             return
+        teller = self._teller = Teller(self.store, self._clock, self._set_demand)
         driver = self._driver = Driver(
-            BatchScheduler(self.store),
+            BatchScheduler(self.store, teller),
             self.framework,
             self._bus,
             clock=self._clock,
@@ -117,11 +122,11 @@ class BatchWorker:
                 settle=False,
                 serial=False,
             ),
-            demand=demand,
+            demand=await teller.stated(demand),
             rng=self._rng,
         )
         requester = Requester(self._bus, self._clock, self._new_id)
-        api = BatchApi(self.store, self._feed, driver, requester, self._clock)
+        api = BatchApi(self.store, self._feed, driver, teller, requester, self._clock)
         queue = Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID)
         responder = Responder(self._bus, queue, api, self._clock, self._new_id)
         running = [
@@ -132,6 +137,7 @@ class BatchWorker:
                 ("listen", self._feed.listen()),
                 ("progress", self._feed.tell_progress()),
                 ("demand", self._every(self.settings.demand_interval, self._follow_demand)),
+                ("teller", teller.run()),
                 ("sweep", self._every(self.settings.sweep_interval, self._sweep)),
                 ("serving", self._announce(responder)),
             )
@@ -172,8 +178,12 @@ class BatchWorker:
         return await self.store.idle()
 
     async def _follow_demand(self) -> None:
+        assert self._teller is not None
+        self._teller.tell(await self.store.demand())
+
+    def _set_demand(self, demand: Demand) -> None:
         assert self._driver is not None
-        self._driver.set_demand(await self.store.demand())
+        self._driver.set_demand(demand)
 
     # -- upkeep
 
