@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         FrameworkInfo,
         InverseOffer,
         Offer,
+        Shape,
         TaskInfo,
         TaskStatus,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "Resources",
     "Scheduler",
     "SchedulerDriver",
+    "Shape",
     "TaskInfo",
     "TaskState",
     "TaskStatus",
@@ -63,7 +65,15 @@ __all__ = [
 
 _FROM = {
     "client": ("Client", "Job"),
-    "core.messages": ("CommandInfo", "FrameworkInfo", "InverseOffer", "Offer", "TaskInfo", "TaskStatus"),
+    "core.messages": (
+        "CommandInfo",
+        "FrameworkInfo",
+        "InverseOffer",
+        "Offer",
+        "Shape",
+        "TaskInfo",
+        "TaskStatus",
+    ),
     "core.resources": ("Resources",),
     "core.tasks": ("Reason", "TaskState"),
     "errors": ("BrokerMesosError", "Conflict", "InvalidInput", "NotFound", "TimedOut", "Unavailable"),

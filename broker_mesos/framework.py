@@ -9,8 +9,9 @@ from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.messages import FrameworkInfo
 from broker_mesos.ports import Bus
 from broker_mesos.sdk import runner
-from broker_mesos.sdk.driver import Driver, DriverSettings
+from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.settings import Settings, load
 from broker_mesos.wiring import LocalCluster, configure_logging
 

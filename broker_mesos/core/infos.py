@@ -263,6 +263,12 @@ class Offer(Part):
     gang: Short = ""
     """The gang that it is meant for."""
 
+    @property
+    def term(self) -> int:
+        """Under which owner of its cell it was made: it ends with it. 0 if the id does not say."""
+        parts = self.offer_id.split("-")
+        return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 0
+
 
 class Usage(Part):
     """What an agent's machine really uses, for people to see; no decision rests on it."""

@@ -36,7 +36,7 @@ from broker_mesos.ports import Bus, Clock, NewId, Outgoing, outgoing
 from broker_mesos.sdk.tracking import Bounded, ClaimBook, HeldOffer, OfferBook, QuestionBook
 
 if TYPE_CHECKING:
-    from broker_mesos.sdk.driver import DriverSettings
+    from broker_mesos.sdk.settings import DriverSettings
 
 T = TypeVar("T")
 

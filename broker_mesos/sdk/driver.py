@@ -8,7 +8,6 @@ import math
 import random
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import structlog
@@ -22,6 +21,7 @@ from broker_mesos.core.messages import (
     Offer,
     Offers,
     Rescind,
+    Shape,
     Subscribe,
     TaskInfo,
     TaskStatus,
@@ -35,34 +35,12 @@ from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.inbound import EVENT_TYPES, Inbound
 from broker_mesos.sdk.pump import Pump, finish
 from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.sdk.tracking import Bounded
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class DriverSettings:
-    """How a driver behaves; times in seconds."""
-
-    heartbeat_interval: float = 2.0
-    subscribe_interval: float = 1.0
-    """Between the first SUBSCRIBEs that stay without an answer; later ones come more rarely."""
-    registration_timeout: float | None = None
-    """How long masters may be away at the start; then ``run`` raises TimedOut. None: for ever."""
-    stop_timeout: float = 10.0
-    """How long a callback under way may hold the end up; and after it, the last messages and the teardown."""
-    offer_timeout: float = 10.0
-    """The cluster's; after 1.5 times that a launch without news is asked about."""
-    settle: bool = True
-    """Ask about launches without news. False: the framework keeps its own claims, and settles them."""
-    serial: bool = True
-    """Never run two callbacks at once. False: offers and events are handled side by side."""
-    prefetch: int = 500
-    """Messages taken from a queue and not yet handled; those go to another process when this one ends."""
-    remember: int = 100_000
-    """Tasks remembered, of each kind: where they run, that they have ended."""
 
 
 class Driver:
@@ -150,6 +128,12 @@ class Driver:
         """Want no offers until ``revive``."""
         self._here(lambda: self._mint(wanted=False))
 
+    def want(self, shapes: Iterable[Shape] | None) -> None:
+        """Want offers for tasks of these shapes, and no others; of none: no offers. None: of anything, as
+        ``revive``. Counts are tasks yet to be launched: say so anew after each change."""
+        stated = None if shapes is None else tuple(shapes)
+        self._here(lambda: self._mint(wanted=stated is None or bool(stated), shapes=stated))
+
     def set_demand(self, demand: Demand) -> None:
         """For frameworks that mint versions themselves. A version that is not higher is passed over."""
         self._here(lambda: self._set_demand(demand))
@@ -205,9 +189,12 @@ class Driver:
 
     # -- demand ---------------------------------------------------------------------------------------
 
-    def _mint(self, *, wanted: bool) -> None:
+    def _mint(self, *, wanted: bool, shapes: tuple[Shape, ...] | None = None) -> None:
         version = max(self._demand.version + 1, self._outbid + 1, int(self._clock.time() * 1000))
-        self._set_demand(Demand(version=version, wanted=wanted))
+        self._set_demand(Demand(version=version, wanted=wanted, shapes=shapes))
+
+    def _mint_again(self) -> None:
+        self._mint(wanted=self._demand.wanted, shapes=self._demand.shapes)
 
     def _set_demand(self, demand: Demand) -> None:
         if demand.version > self._demand.version:
@@ -218,12 +205,17 @@ class Driver:
         """A cell has heard that demand version, of an earlier process perhaps, whose clock may be ahead."""
         self._outbid = max(self._outbid, version)
         if self._mints and version > self._demand.version and not self.framework.competing:
-            self._mint(wanted=self._demand.wanted)
+            self._mint_again()
 
     def speak_up(self) -> None:
         """This process has become the active one: its word on demand is the newest."""
         if self._mints:
-            self._mint(wanted=self._demand.wanted)
+            self._mint_again()
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What is wanted now, as far as it is stated."""
+        return (self._demand.shapes or ()) if self._demand.wanted else ()
 
     def unwanted(self) -> None:
         """Offers came although none are wanted; perhaps an earlier process wanted them after we did not."""

@@ -27,6 +27,7 @@ from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import Unavailable
 from broker_mesos.ports import Clock
 from broker_mesos.sdk.calls import Calls
+from broker_mesos.sdk.gangs import Gathering
 from broker_mesos.sdk.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 EVENT_TYPES: tuple[type[Message], ...] = (Subscribed, Update, InverseOffers, Failure, Error)
+
+LATE_FILTER = 2.0
+"""Seconds for which what came for a gang that needs no more is not offered again: by then its cell knows."""
 
 Unhandled = Mapping[int, Exception | None]
 
@@ -51,6 +55,7 @@ class Inbound:
         self._at_once = type(scheduler).status_updates is not Scheduler.status_updates
         self._turn = asyncio.Lock() if driver.settings.serial else None
         self._registering = asyncio.Lock()
+        self._gathering = Gathering()
         self._was_registered = False
         self._side: set[asyncio.Task[None]] = set()
         self.registered = False
@@ -67,6 +72,7 @@ class Inbound:
 
     async def lost(self) -> None:
         """The queues are consumed no more."""
+        self._gathering.clear()
         if self.registered:
             self.registered = False
             await self._notify("disconnected")
@@ -89,14 +95,32 @@ class Inbound:
                 found.update((offer.offer_id, offer) for offer in message.offers)
             self._calls.offers.add(found.values(), self._clock.monotonic())
             self._driver.unwanted()
-            if found:
-                await self._call(lambda: self._scheduler.resource_offers(self._driver, list(found.values())))
+            plain = list(found.values())
+            if self._driver.settings.gather:
+                plain = [offer for offer in plain if not offer.gang]
+                await self._on_gang_offers([offer for offer in found.values() if offer.gang])
+            if plain:
+                await self._call(lambda: self._scheduler.resource_offers(self._driver, plain))
         else:
             for rescind in cast(Sequence[Rescind], messages):
                 self._calls.offers.remove(rescind.offer_ids)
+                self._gathering.remove(rescind.offer_ids)
                 for offer_id in rescind.offer_ids:
                     await self._call(partial(self._scheduler.offer_rescinded, self._driver, offer_id))
         return {}
+
+    async def _on_gang_offers(self, offers: Sequence[Offer]) -> None:
+        if not offers:
+            return
+        self._gathering.add(offers)
+        complete = self._gathering.take_complete(self._driver.shapes)
+        for placement in complete:
+            if placement.excess:
+                self._driver.decline(placement.excess, LATE_FILTER)
+            await self._call(partial(self._scheduler.gang_offers, self._driver, placement.gang, placement))
+        late = self._gathering.take_unwanted(self._driver.shapes)
+        if late:
+            self._driver.decline(late, LATE_FILTER)
 
     # -- events ---------------------------------------------------------------------------------------
 

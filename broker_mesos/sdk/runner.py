@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import cast
 
-from broker_mesos.core.messages import Demand, FrameworkInfo, InverseOffer, Offer, TaskInfo, TaskStatus
+from broker_mesos.core.messages import Demand, FrameworkInfo, InverseOffer, Offer, Shape, TaskInfo, TaskStatus
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports import Bus, Clock, NewId
-from broker_mesos.sdk.driver import Driver, DriverSettings
+from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.sdk.settings import DriverSettings
 
 
 class SchedulerDriver:
@@ -113,6 +114,10 @@ class SchedulerDriver:
     def suppress(self) -> None:
         """See Driver.suppress."""
         self._running().suppress()
+
+    def want(self, shapes: Iterable[Shape] | None) -> None:
+        """See Driver.want."""
+        self._running().want(shapes)
 
     def set_demand(self, demand: Demand) -> None:
         """See Driver.set_demand."""

@@ -10,6 +10,7 @@ from broker_mesos.core.messages import InverseOffer, Offer, TaskStatus
 
 if TYPE_CHECKING:
     from broker_mesos.sdk.driver import Driver
+    from broker_mesos.sdk.gangs import Placement
 
 Result = Awaitable[None] | None
 """A callback is a plain function or an ``async def``."""
@@ -39,6 +40,14 @@ class Scheduler:
 
     def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> Result:
         """New offers. Answer each with ``driver.accept`` or ``driver.decline``, here or later."""
+
+    def gang_offers(self, driver: Driver, gang: str, placement: Placement) -> Result:
+        """All tasks of a gang of the demand (``driver.want``) have a place: accept the offers of each part
+        with its tasks, then state what is wanted now. Offers of gangs come here alone, and only once they
+        are complete; until then, and what is in excess, is the driver's to hold and to decline. The default
+        declines them."""
+        driver.decline([offer for part in placement.parts for offer in part.offers])
+        return None
 
     def offer_rescinded(self, driver: Driver, offer_id: str) -> Result:
         """An offer has ended. Only a hint: tasks launched on it are told of by their own status."""

@@ -94,6 +94,7 @@ def heed(state: CellState, framework: Framework, demand: Demand) -> None:
         state.reconsider = True
     framework.demand = demand
     framework.accepted.clear()
+    framework.begun.clear()
 
 
 def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:

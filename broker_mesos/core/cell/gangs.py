@@ -46,7 +46,7 @@ def shapes_of(shapes: Sequence[Shape], gang: str) -> list[Shape]:
 
 def begun(framework: Framework, gang: str) -> bool:
     """Whether the framework has launched some of a gang and has not said since what it still wants."""
-    return any(framework.accepted[shape.kind] for shape in shapes_of(framework.demand.shapes or (), gang))
+    return gang in framework.begun
 
 
 def missing(framework: Framework, gang: str) -> list[Member]:

@@ -209,6 +209,7 @@ class Framework:
     __slots__ = (
         "accepted",
         "asked",
+        "begun",
         "completed",
         "demand",
         "disconnected_at",
@@ -244,6 +245,8 @@ class Framework:
         """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
         self.promised: Counter[Kind] = Counter()
         """Tasks that open offers are meant for, by kind of shape."""
+        self.begun: set[str] = set()
+        """Gangs of which tasks were launched since the demand's version was heard."""
         self.sat = 0
         """Rounds of offers in a row that it let time out."""
         self.heard: float | None = None

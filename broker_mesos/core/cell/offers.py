@@ -74,6 +74,8 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     left = Resources.sum(offer.resources for offer in opened)
     for offer in opened:
         state.end_offer(offer)
+        if offer.gang and call.tasks:
+            framework.begun.add(offer.gang)
     launched: list[Resources] = []
     revocable = opened[0].revocable
     changed = False

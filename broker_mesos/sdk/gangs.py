@@ -1,0 +1,140 @@
+"""Putting a gang together: offers of one or several cells, held until all its tasks have a place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from broker_mesos.core.infos import Offer, Shape
+from broker_mesos.core.resources import Resources
+
+
+class GangPart(NamedTuple):
+    """What of a gang goes onto one agent: accept these offers, together, with tasks of these shapes."""
+
+    offers: tuple[Offer, ...]
+    tasks: tuple[tuple[Shape, int], ...]
+    """Shapes, and how many tasks of each."""
+
+
+class Placement(NamedTuple):
+    """Where a whole gang goes."""
+
+    gang: str
+    parts: tuple[GangPart, ...]
+    excess: tuple[Offer, ...] = ()
+    """Offers that are not needed."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """One agent in one role, being filled."""
+
+    offers: list[Offer]
+    left: Resources
+    tasks: list[tuple[Shape, int]] = field(default_factory=list)
+
+    @property
+    def head(self) -> Offer:
+        return self.offers[0]
+
+    def holds(self, shape: Shape, most: int) -> int:
+        """How many tasks of a shape it takes, at most ``most``."""
+        offer, need = self.head, shape.resources
+        if offer.role != shape.role or not all(
+            each.matches(offer.attributes, offer.hostname) for each in shape.constraints
+        ):
+            return 0
+        if need.ranges or need.sets:
+            return min(most, 1) if self.left.contains(need) else 0
+        return min((self.left.get(name) // amount for name, amount in need.scalars.items()), default=0)
+
+    def take(self, shape: Shape, count: int) -> None:
+        """Fill in tasks that it holds."""
+        for _ in range(count if shape.resources.ranges or shape.resources.sets else 1):
+            times = 1 if shape.resources.ranges or shape.resources.sets else count
+            amounts = {name: amount * times for name, amount in shape.resources.scalars.items()}
+            self.left -= shape.resources if times == 1 else Resources.scalars_of(amounts)
+        self.tasks.append((shape, count))
+
+
+def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Placement | None:
+    """A place for every task of a gang on these offers; None if they do not suffice. Fewest agents first."""
+    places: dict[tuple[int, str, str, bool], _Place] = {}
+    for offer in offers:
+        key = offer.cell, offer.agent_id, offer.role, offer.revocable
+        place = places.get(key)
+        if place is None:
+            places[key] = _Place([offer], offer.resources)
+        else:
+            place.offers.append(offer)
+            place.left += offer.resources
+    wanted = [shape for shape in shapes if shape.count]
+    total = Resources.sum(place.left.counted() for place in places.values())
+    largest = sorted(wanted, key=lambda each: -each.resources.dominant_share(total))
+    scarcest = sorted(
+        largest, key=lambda each: sum(place.holds(each, each.count) > 0 for place in places.values())
+    )
+    for order in (largest, scarcest):
+        filled = [_Place(place.offers, place.left) for place in places.values()]
+        if all(_fill(filled, shape) for shape in order):
+            parts = tuple(GangPart(tuple(each.offers), tuple(each.tasks)) for each in filled if each.tasks)
+            excess = tuple(offer for each in filled if not each.tasks for offer in each.offers)
+            return Placement(gang, parts, excess)
+    return None
+
+
+def _fill(places: Sequence[_Place], shape: Shape) -> bool:
+    left = shape.count
+    for place in sorted(places, key=lambda each: (not each.tasks, -each.holds(shape, left))):
+        count = min(left, place.holds(shape, left))
+        if count > 0:
+            place.take(shape, count)
+            left -= count
+        if not left:
+            return True
+    return not left
+
+
+class Gathering:
+    """Offers of gangs in hand, by gang."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[str, Offer]] = {}
+
+    def add(self, offers: Iterable[Offer]) -> None:
+        """Offers have come. Those of an earlier owner of the same cell have ended with it."""
+        for offer in offers:
+            held = self._held.setdefault(offer.gang, {})
+            for other in list(held.values()):
+                if other.cell == offer.cell and other.term < offer.term:
+                    del held[other.offer_id]
+            held[offer.offer_id] = offer
+
+    def remove(self, offer_ids: Iterable[str]) -> None:
+        """Offers have ended."""
+        for offer_id in offer_ids:
+            for held in self._held.values():
+                held.pop(offer_id, None)
+
+    def clear(self) -> None:
+        """All of them have ended, as far as one knows."""
+        self._held.clear()
+
+    def take_unwanted(self, shapes: Sequence[Shape]) -> list[Offer]:
+        """Offers of gangs that nobody wants (any more): no longer held."""
+        wanted = {shape.gang for shape in shapes if shape.count}
+        late = [gang for gang in self._held if gang not in wanted]
+        return [offer for gang in late for offer in self._held.pop(gang).values()]
+
+    def take_complete(self, shapes: Sequence[Shape]) -> list[Placement]:
+        """Gangs that have a place for all of their tasks: no longer held."""
+        found = []
+        for gang, held in list(self._held.items()):
+            mine = [shape for shape in shapes if shape.gang == gang]
+            placement = arrange(gang, mine, held.values()) if mine else None
+            if placement is not None:
+                found.append(placement)
+                del self._held[gang]
+        return found
