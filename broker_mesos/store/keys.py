@@ -14,6 +14,8 @@ key                                    type     holds
 ``bmesos:{<cluster>}:cells``           hash     ``count``: the number of cells, set once
 ``bmesos:{<cluster>}:masters``         hash     master id → ``<beat ms> <expiry ms> <json>``
 ``bmesos:{<cluster>}:usage``           hash     cell → what its roles use
+``bmesos:{<cluster>}:cluster:config``  hash     ``division``: what operators have set (JSON); its ``version``
+``bmesos:{<cluster>}:cluster:ledger…`` hash     of one role's limit: cell → the part that it holds in escrow
 ``bmesos:{<cluster>}:<space>:<key>``   any      a built-in framework's own records (``batch:jobs`` …)
 =====================================  =======  ==========================================================
 """

@@ -21,12 +21,22 @@ Amounts = dict[str, int]
 class Quota:
     """The books of one round."""
 
-    def __init__(self, state: CellState, held: Mapping[tuple[str, str], Resources], total: Resources) -> None:
+    def __init__(
+        self,
+        state: CellState,
+        held: Mapping[tuple[str, str], Resources],
+        total: Resources,
+        *,
+        hopeful: bool = False,
+    ) -> None:
+        """``hopeful``: as if the cell had already got what the others leave of each limit."""
         roles = state.config.roles
         self.limits = {role: each.limit for role, each in roles.items() if each.limit}
         self._escrow: Mapping[str, Mapping[str, int]] = state.escrow if state.cells > 1 else self.limits
         self._here = held_here(state, self.limits)
         self._elsewhere = _by_role(state.foreign_held.items(), self.limits) if state.cells > 1 else {}
+        if hopeful and state.cells > 1:
+            self._escrow = {role: self._left(role, state.escrow.get(role, {})) for role in self.limits}
         self._wanting: dict[str, dict[tuple[str, ...], Resources]] = {}
         """Per role with a limit: what was held back for want of escrow."""
         guarantees = {role: each.guarantee for role, each in roles.items() if each.guarantee}
@@ -125,6 +135,13 @@ class Quota:
             whose = ", ".join(sorted(r for r, rest in self._unmet.items() if rest and not is_within(role, r)))
             return f"{wanted.clipped_minus(less)} is kept free for the guarantee of {whose}"
         return ""
+
+    def _left(self, role: str, escrow: Mapping[str, int]) -> Amounts:
+        others = self._elsewhere.get(role, EMPTY)
+        return {
+            name: max(most - others.get(name), escrow.get(name, 0))
+            for name, most in self.limits[role].items()
+        }
 
     # -- what changes it ----------------------------------------------------------------------------------
 

@@ -83,7 +83,7 @@ class Round:
         total, held = cluster_total(state), held_in_cluster(state)
         self.standing = Standing(total, held, state.weights, state.exclude, state.rounds)
         self.ranking = policy.rank(claimants, self.standing)
-        self.quota = Quota(state, held, total)
+        self.quota = Quota(state, held, total, hopeful=wordy)
         self.free: dict[str, Resources] = {}
         """What is left of agents that something was given from."""
         self._given: dict[str, dict[str, Resources]] = {}
