@@ -461,6 +461,11 @@ class Containerizer(Protocol):
         """Delete volumes with their data. Unknown ids are ignored; from here on an id names a new volume."""
         ...
 
+    def usage(self) -> Mapping[str, tuple[float, int]]:
+        """CPU seconds so far and bytes of memory of running tasks, as far as known; it may be a little
+        old."""
+        ...
+
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         """Part of a file of the task's sandbox. Raises NotFound, InvalidInput."""
         ...

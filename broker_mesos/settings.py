@@ -133,6 +133,8 @@ class Settings(BaseSettings):
     """Weights of roles in the fair share, as ``prod:2;dev:0.5``; a role without one has 1."""
     reserve: Reserve = Field(default_factory=dict)
     """What an agent keeps for roles, as ``eng=cpus:2;mem:1024 ops=cpus:1``."""
+    oversubscribe: bool = False
+    """Whether an agent lends a second time, as revocable, what its tasks hold and do not use."""
     connect_timeout: Seconds = 10.0
     """How long a daemon tries to reach its servers when it starts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

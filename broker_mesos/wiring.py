@@ -104,6 +104,8 @@ def build_agent(
     attributes: Mapping[str, str],
     agent_id: str = "",
     reserve: Mapping[str, str] = MappingProxyType({}),
+    *,
+    oversubscribe: bool = False,
 ) -> AgentDaemon:
     """An agent that runs tasks as processes below its work folder."""
     work_dir = work_dir.absolute()
@@ -118,6 +120,7 @@ def build_agent(
         boot_id=BOOT_ID or probe.boot_id(),
         usage=lambda: probe.measure(work_dir),
         disk_percent=lambda: probe.disk_percent(work_dir),
+        machine=probe.machine() if oversubscribe else None,
     )
     return AgentDaemon(
         bus,
@@ -226,6 +229,7 @@ class LocalCluster:
                 self._resources,
                 {},
                 _spread_id(number, self._cells),
+                oversubscribe=self._settings.oversubscribe,
             )
             self.agents.append(agent)
             await self._until(agent.run(), "agent", agent.registered.wait())
@@ -360,7 +364,14 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
-            agent = build_agent(bus, work_dir, found, attributes, reserve=settings.reserve)
+            agent = build_agent(
+                bus,
+                work_dir,
+                found,
+                attributes,
+                reserve=settings.reserve,
+                oversubscribe=settings.oversubscribe,
+            )
             await _serve(agent.run(), stop, agent.stop)
 
     return _run(settings, main)

@@ -42,9 +42,10 @@ class Known(NamedTuple):
 
 
 class KillAsked(NamedTuple):
-    """Somebody wants the task to end."""
+    """Somebody wants the task to end; ``evicted``: the agent itself, of a task on slack."""
 
     task_id: str
+    evicted: bool = False
 
 
 class Ended(NamedTuple):
@@ -75,17 +76,21 @@ class Saved:
     holdings: Holdings | None = None
     doomed: tuple[str, ...] = ()
     """Volumes that are not held any more; their folders go once no task uses them."""
+    evicted: set[str] = field(default_factory=set)
+    """Of the kills those that were evictions."""
 
     def apply(self, entry: Entry) -> None:
         """Follow one record."""
         match entry:
             case Known(task):
                 self.tasks[task.task_id] = entry
-            case KillAsked(task_id):
+            case KillAsked(task_id, evicted):
                 self.kills.add(task_id)
+                (self.evicted.add if evicted else self.evicted.discard)(task_id)
             case Ended(status):
                 self.tasks.pop(status.task_id, None)
                 self.kills.discard(status.task_id)
+                self.evicted.discard(status.task_id)
                 self.outcomes[status.task_id] = status
             case Acknowledged(task_id):
                 self.outcomes.pop(task_id, None)
@@ -139,6 +144,7 @@ class MemoryCheckpoint:
             dict(saved.outcomes),
             saved.holdings,
             saved.doomed,
+            set(saved.evicted),
         )
 
     def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
@@ -343,8 +349,8 @@ def _line(entry: Entry) -> bytes:
         case Known(task, grace):
             body = task.__pydantic_serializer__.to_json(task, exclude_defaults=True)
             return b'task {"kill_grace":%s,"task":%s}\n' % (json.dumps(grace).encode(), body)
-        case KillAsked(task_id):
-            return b"kill %s\n" % json.dumps(task_id).encode()
+        case KillAsked(task_id, evicted):
+            return b"%s %s\n" % (b"evict" if evicted else b"kill", json.dumps(task_id).encode())
         case Ended(status):
             return b"end %s\n" % status.__pydantic_serializer__.to_json(status, exclude_defaults=True)
         case Acknowledged(task_id):
@@ -360,6 +366,8 @@ def _entry(line: bytes) -> Entry | None:
                 return Known(AgentTask.model_validate(value["task"]), float(value["kill_grace"]))
             case b"kill":
                 return KillAsked(str(value))
+            case b"evict":
+                return KillAsked(str(value), evicted=True)
             case b"end":
                 return Ended(TaskStatus.model_validate(value))
             case b"ack":

@@ -28,6 +28,7 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.files import FileServer
+from broker_mesos.agent.slack import Machine, Slack
 from broker_mesos.agent.state import AgentState
 from broker_mesos.core.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.limits import Instant
@@ -81,6 +82,8 @@ class AgentOptions:
     boot_id: str = ""
     usage: Callable[[], Usage] = Usage
     """Measures the machine, for heartbeats."""
+    machine: Machine | None = None
+    """All of it. If it is given, the agent estimates slack, and lends it to who can do with it."""
     disk_percent: Callable[[], float] = lambda: 0.0
     """How full the disk of the work folder is."""
     sweep_interval: float = 600.0
@@ -166,6 +169,7 @@ class AgentDaemon:
                     new_id=self._new_id,
                     rng=self._rng,
                     highest_term=saved.highest_term,
+                    slack=None if options.machine is None else Slack(options.machine, options.resources),
                 )
                 self._perform(state.recover(saved, recovered, self._early, self._now()))
                 self._on_container_events(self._early)
@@ -345,7 +349,10 @@ class AgentDaemon:
         state = self.state
         now = self._now()
         if state.next_due() <= now.mono:
-            if state.beat_due(now):
+            if state.measure_due(now):
+                used = self._containerizer.usage()
+                self._perform(state.measured(self._options.usage(), used, now))
+            elif state.beat_due(now) and self._options.machine is None:
                 state.usage = self._options.usage()
             self._perform(state.due(now))
         if complaint := state.table.backoff.take_complaint():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from broker_mesos.agent.slack import Machine
 from broker_mesos.core.messages import Usage
 from broker_mesos.core.resources import Amount, Resources
 from broker_mesos.errors import InvalidResources
@@ -103,6 +104,12 @@ def measure(work_dir: Path) -> Usage:
         disk_mb=round(disk, 1),
         load=round(os.getloadavg()[0], 2),
     )
+
+
+def machine() -> Machine:
+    """All of this machine, as ``measure`` sees it. Begins to measure its CPU."""
+    psutil.cpu_percent(None)
+    return Machine(float(psutil.cpu_count() or 1), psutil.virtual_memory().total / MB)
 
 
 def hostname() -> str:

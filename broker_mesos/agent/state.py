@@ -9,7 +9,7 @@ the cell has answered it.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from broker_mesos.agent.checkpoint import Acknowledged, Saved
 from broker_mesos.agent.effects import (
@@ -23,6 +23,7 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.agent.slack import INTERVAL, Slack, TaskUse
 from broker_mesos.agent.tasks import RunningTask, TaskTable
 from broker_mesos.core import addresses
 from broker_mesos.core.limits import Instant
@@ -48,6 +49,7 @@ from broker_mesos.core.messages import (
     UpdateStatuses,
     Usage,
 )
+from broker_mesos.core.resources import Resources
 from broker_mesos.ports import ContainerEvent, NewId, Recovered
 
 REPEAT_FIRST = 2.0
@@ -74,6 +76,7 @@ class AgentState:
         new_id: NewId,
         rng: random.Random,
         highest_term: int = 0,
+        slack: Slack | None = None,
     ) -> None:
         self.info = info
         self.highest_term = highest_term
@@ -88,6 +91,8 @@ class AgentState:
         self.cells = 0
         self.usage = Usage()
         """What the next heartbeats say; set by the shell."""
+        self._slack = slack
+        self._measure_at = NEVER if slack is None else -NEVER
         self._boot_id = boot_id
         self._new_id = new_id
         self._rng = rng
@@ -359,11 +364,40 @@ class AgentState:
             self._repeat_delay = REPEAT_FIRST
             self._repeat_at = min(self._repeat_at, now.mono + REPEAT_FIRST)
 
+    # -- slack --------------------------------------------------------------------------------------------
+
+    def measure_due(self, now: Instant) -> bool:
+        """Whether it is time for ``measured``: only of an agent that lends slack."""
+        return now.mono >= self._measure_at
+
+    def measured(self, usage: Usage, tasks: Mapping[str, tuple[float, int]], now: Instant) -> list[Effect]:
+        """How busy the machine is, and what its tasks use (CPU seconds so far, bytes of memory): what slack
+        there is, and which tasks on it have to go."""
+        self.usage = usage
+        slack = self._slack
+        if slack is None:
+            return []
+        self._measure_at = now.mono + INTERVAL
+        running = [
+            TaskUse(ident, task.info.resources, task.info.revocable, tasks.get(ident))
+            for ident, task in self.tasks.items()
+        ]
+        slack.sample(usage, running, now.mono)
+        if slack.resources is None:
+            return []  # what is left of an earlier agent process runs on until one can tell
+        self.table.slack = slack.resources
+        effects = self.table.evict(tight=slack.tight)
+        if effects:
+            slack.eased()
+        return effects
+
     # -- time ---------------------------------------------------------------------------------------------
 
     def due(self, now: Instant) -> list[Effect]:
         """What the time asks for: registration, heartbeat, outcomes to send again."""
         effects: list[Effect] = []
+        if self.measure_due(now):
+            self._measure_at = now.mono + INTERVAL  # a shell that does not measure is not asked at once again
         if now.mono >= self._reopen_at:
             self._reopen_at = NEVER
             effects += self._register(now)
@@ -381,6 +415,7 @@ class AgentState:
                 running=len(self.tasks),
                 highest_term=self.highest_term,
                 usage=self.usage,
+                slack=self._lent_twice(now),
             )
             to = addresses.heartbeats(self.cell)
             effects.append(Publish(to, beat, persistent=False, expiration=2 * self._interval))
@@ -388,11 +423,15 @@ class AgentState:
             self.table.send_again(self.outcomes.due(now.mono))
         return effects
 
+    def _lent_twice(self, now: Instant) -> Resources | None:
+        out_of_order = self.table.backoff.until > now.mono  # what it cannot start, it does not lend
+        return None if self._slack is None or out_of_order else self._slack.resources
+
     def beat_due(self, now: Instant) -> bool:
         """Whether the next ``due`` sends a heartbeat: time to set ``usage``."""
         return bool(self.session) and now.mono >= self._beat_at
 
     def next_due(self) -> float:
         """Monotonic time at which ``due`` must be called next."""
-        at = min(self._register_at, self._repeat_at, self._beat_at, self._reopen_at)
+        at = min(self._register_at, self._repeat_at, self._beat_at, self._reopen_at, self._measure_at)
         return min(at, self.outcomes.next_due()) if self.session else at

@@ -6,6 +6,7 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from broker_mesos.agent.backoff import BackOff
 from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess
 from broker_mesos.agent.outcomes import Outcomes
@@ -41,12 +42,14 @@ CANNOT_START: int | None = 127
 class RunningTask:
     """A task that holds resources."""
 
-    __slots__ = ("info", "kill_asked", "kill_grace", "started_at", "told")
+    __slots__ = ("evicted", "info", "kill_asked", "kill_grace", "started_at", "told")
 
     def __init__(self, info: AgentTask, kill_grace: float) -> None:
         self.info = info
         self.kill_grace = kill_grace
         self.kill_asked = False
+        self.evicted = False
+        """Killed by the agent itself, since it runs on slack and the machine got tight."""
         self.started_at: float | None = None
         """None until its process runs."""
         self.told = False
@@ -61,38 +64,6 @@ class RunningTask:
         """As it stands in a list, which is being sent."""
         self.told = True
         return self.info.model_copy(update={"state": self.state, "started_at": self.started_at})
-
-
-class BackOff:
-    """A machine that can start nothing (a full disk) would end tasks faster than any other one, and so be
-    offered, and swallow, all there are. It lends nothing for a while, longer each time, until something
-    starts again."""
-
-    FIRST = 1.0
-    AT_MOST = 30.0
-
-    def __init__(self) -> None:
-        self.until = float("-inf")
-        """Monotonic time until which the machine lends nothing."""
-        self._delay = 0.0
-        self._complaint = ""
-
-    def failed(self, why: str, now: float) -> None:
-        """A start has failed because of the machine."""
-        if now >= self.until:
-            self._delay = min(max(self.FIRST, 2 * self._delay), self.AT_MOST)
-            self.until = now + self._delay
-            self._complaint = why
-
-    def started(self, now: float) -> None:
-        """A task has started: there is room."""
-        if now >= self.until:
-            self._delay = 0.0
-
-    def take_complaint(self) -> str:
-        """Why it lends nothing; empty if that was said already."""
-        complaint, self._complaint = self._complaint, ""
-        return complaint
 
 
 class TaskTable:
@@ -112,6 +83,10 @@ class TaskTable:
         self._new_id = new_id
         self._used = Resources.EMPTY
         self._volumes: frozenset[str] = frozenset()
+        self.slack = Resources.EMPTY
+        """What revocable tasks may hold, beside the total."""
+        self._revocable = Resources.EMPTY
+        """What they do hold."""
 
     def recover(
         self,
@@ -133,6 +108,7 @@ class TaskTable:
             task_id = known.task.task_id
             task = self._add(known.task, known.kill_grace)
             task.kill_asked = task_id in saved.kills
+            task.evicted = task_id in saved.evicted
             one = found.get(task_id)
             unseen = one is None or one.exited is None or one.exited[1:3] == (None, None)
             if one is not None and one.exited is not None and not (rebooted and unseen):
@@ -209,7 +185,8 @@ class TaskTable:
         """Why a task cannot run beside the others, in words."""
         if not free.contains(launch.task.resources):
             missing = free.missing(launch.task.resources)
-            return f"it does not fit beside what runs on this agent: short of {missing}"
+            where = "into the slack of" if launch.revocable else "beside what runs on"
+            return f"it does not fit {where} this agent: short of {missing}"
         for mount in launch.task.volumes:
             if mount.volume_id not in self._volumes:
                 return f"this agent has no volume {mount.volume_id}"
@@ -219,8 +196,9 @@ class TaskTable:
         """Start what is new and fits; refuse what does not fit; say again what is known."""
         entries: list[Entry] = []
         starts: list[Effect] = []
-        free = self._total.clipped_minus(self._used)
+        total, slack = self._total.clipped_minus(self._used), self.slack.clipped_minus(self._revocable)
         for launch in launches:
+            free = slack if launch.revocable else total
             task_id = launch.task.task_id
             if task_id in self.running or task_id in self.outcomes:
                 self._say_again(task_id, now)
@@ -238,7 +216,10 @@ class TaskTable:
                     )
                 )
                 continue
-            free = free - wanted
+            if launch.revocable:
+                slack -= wanted
+            else:
+                total -= wanted
             info = AgentTask(
                 task_id=task_id,
                 framework_id=launch.framework_id,
@@ -276,8 +257,8 @@ class TaskTable:
         for task_id in task_ids:
             task = self.running.get(task_id)
             if task is not None:
-                if not task.kill_asked:
-                    task.kill_asked = True
+                if not task.kill_asked or task.evicted:
+                    task.kill_asked, task.evicted = True, False
                     entries.append(KillAsked(task_id))
                 given = task.kill_grace if grace is None else min(grace, task.kill_grace)
                 kills.append(KillProcess(task_id, given))
@@ -287,6 +268,25 @@ class TaskTable:
                 why = "this agent does not know the task"
                 entries.append(self._outcome(task_id, "", TaskState.DROPPED, now, message=why))
         return [Checkpoint(tuple(entries)), *kills] if entries else kills
+
+    def evict(self, *, tight: bool) -> list[Effect]:
+        """End tasks on slack, the youngest first: as many as are too many for the slack, and one if the
+        machine is ``tight`` and none is ending yet."""
+        revocable = [task for task in self.running.values() if task.info.revocable]
+        staying = [task for task in revocable if not task.kill_asked]
+        held = Resources.sum(task.info.resources for task in staying)
+        wanted = tight and len(staying) == len(revocable)
+        entries: list[Entry] = []
+        kills: list[Effect] = []
+        for task in reversed(staying):
+            if not wanted and self.slack.contains(held):
+                break
+            wanted = False
+            held -= task.info.resources
+            task.kill_asked = task.evicted = True
+            entries.append(KillAsked(task.info.task_id, evicted=True))
+            kills.append(KillProcess(task.info.task_id, task.kill_grace))
+        return [Checkpoint(tuple(entries)), *kills] if entries else []
 
     def kill_all(self) -> None:
         """From now on whatever ends was killed: the agent itself ends its tasks."""
@@ -317,7 +317,7 @@ class TaskTable:
     def _not_started(self, task: RunningTask, event: StartFailed, now: Instant) -> Entry:
         why = event.message
         if task.kill_asked:
-            reason = Reason.TASK_KILLED_DURING_LAUNCH
+            reason = Reason.CONTAINER_PREEMPTED if task.evicted else Reason.TASK_KILLED_DURING_LAUNCH
             return self._end(task, TaskState.KILLED, now, reason=reason, message=why)
         if event.machine:
             self.backoff.failed(why, now.mono)
@@ -342,6 +342,8 @@ class TaskTable:
             message = f"exited with code {event.exit_code}"
         if task.kill_asked:
             state = TaskState.KILLED
+            if task.evicted:
+                reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine got tight"
         elif event.exit_code == 0:
             state = TaskState.FINISHED
         elif event.exit_code is None and event.signal is None:
@@ -362,6 +364,9 @@ class TaskTable:
 
     def _add(self, info: AgentTask, kill_grace: float) -> RunningTask:
         task = self.running[info.task_id] = RunningTask(info, kill_grace)
+        if info.revocable:
+            self._revocable += info.resources
+            return task
         try:
             self._used = self._used + info.resources
         except InvalidResources:
@@ -383,7 +388,10 @@ class TaskTable:
     ) -> Entry:
         info = task.info
         del self.running[info.task_id]
-        self._used = self._used.clipped_minus(info.resources)
+        if info.revocable:
+            self._revocable -= info.resources
+        else:
+            self._used = self._used.clipped_minus(info.resources)
         return self._outcome(
             info.task_id,
             info.framework_id,

@@ -114,6 +114,14 @@ def agent(
             "--reserve", metavar="ROLE=TEXT", help="Keep a part for a role, as 'eng=cpus:2;mem:1024'."
         ),
     ] = None,
+    oversubscribe: Annotated[
+        bool | None,
+        typer.Option(
+            "--oversubscribe/--no-oversubscribe",
+            help="Lend what tasks hold and do not use once more, to tasks that can be evicted (no).",
+            show_default=False,
+        ),
+    ] = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
@@ -125,6 +133,7 @@ def agent(
     """
     settings = _settings(
         ctx,
+        oversubscribe=oversubscribe,
         broker_url=broker_url,
         cluster=cluster,
         log_level=log_level,

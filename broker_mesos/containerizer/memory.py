@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.errors import InvalidInput, NotFound
@@ -143,6 +143,9 @@ class FakeContainerizer:
         task = self._tasks.get(task_id)
         if task is not None and (task.exited is not None or task.failed):
             del self._tasks[task_id]
+
+    def usage(self) -> Mapping[str, tuple[float, int]]:
+        return {}
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         if name.startswith("/") or ".." in name.split("/"):

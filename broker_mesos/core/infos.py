@@ -222,11 +222,18 @@ class Shape(Part):
     constraints: tuple[Constraint, ...] = ()
     gang: Short = ""
     """Shapes with the same name are wanted all at once or not at all."""
+    revocable: bool = False
+    """Slack is wanted, and nothing else is. Not in a gang: what may go one by one is no place for it."""
 
     @property
-    def kind(self) -> tuple[Resources, str, tuple[Constraint, ...], str]:
+    def on_slack(self) -> bool:
+        """Whether slack meets it."""
+        return self.revocable and not self.gang
+
+    @property
+    def kind(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool]:
         """What tells shapes apart, whatever their counts."""
-        return self.resources, self.role, self.constraints, self.gang
+        return self.resources, self.role, self.constraints, self.gang, self.revocable
 
 
 class Demand(Part):

@@ -155,8 +155,8 @@ class AgentHeartbeat(Message):
     highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
     usage: Usage = Usage()
     slack: Resources | None = None
-    """What is lent and not used, as the agent estimates it: offered as revocable. None: it does not lend
-    any, or says the same as before."""
+    """What is lent and not used, as the agent estimates it: offered as revocable. In every heartbeat, so
+    that a new owner hears of it; None: none is lent."""
 
 
 # -- cell to agent (exchange commands); the sender's term travels in a header ---------------------------

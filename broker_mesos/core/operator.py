@@ -157,6 +157,10 @@ class AgentView(Part):
     """Seconds since it was last heard of; None if not under this owner."""
     maintenance: str = ""
     """draining, drained, deactivated, or nothing."""
+    slack: Resources = Resources.EMPTY
+    """What it lends a second time, as revocable: an estimate."""
+    slack_held: Resources = Resources.EMPTY
+    """Of the slack: offered and used."""
     unavailability: Unavailability | None = None
     """When it is planned to be away."""
 

@@ -85,6 +85,8 @@ class Reason(StrEnum):
     LAUNCH_REFUSED = "REASON_RESOURCES_UNKNOWN"
     AGENT_DRAINING = "REASON_SLAVE_DRAINING"
     """Killed since its agent is drained, not since anybody wants it to end."""
+    CONTAINER_PREEMPTED = "REASON_CONTAINER_PREEMPTED"
+    """Killed since it ran on slack, and the machine got tight."""
     MEMORY_LIMIT = "REASON_CONTAINER_LIMITATION_MEMORY"
 
 

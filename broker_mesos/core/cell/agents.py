@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.cell import holding, offers, tasks
+from broker_mesos.core.cell import holding, offers, slack, tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import Agent, CellState, Task
 from broker_mesos.core.limits import Instant
@@ -73,6 +73,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         state.add_agent(agent)
     else:
         offers.end_all(state, list(agent.offers.values()), out)
+        slack.heed(state, agent, None, out)  # its heartbeats will say
         state.set_agent(agent, call.agent, AgentState.REGISTERED)
     agent.session = state.mint("x")
     agent.number = agent.applied = agent.behind = 0
@@ -235,6 +236,7 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
         return
     agent.heard = now.mono
     agent.usage = beat.usage
+    slack.heed(state, agent, beat.slack, out)
     if not agent.listed:
         if now.mono - agent.hinted >= HINT_INTERVAL:
             agent.hinted = now.mono

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from broker_mesos.core import addresses
 from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import escrow, gangs
+from broker_mesos.core.cell import escrow, gangs, slack
 from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
 from broker_mesos.core.cell.round import Round, claimants_of, worth_offering
 from broker_mesos.core.cell.state import VOLUMES, Agent, CellState, OpenOffer
@@ -37,25 +37,29 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         candidates = [
             each for each in candidates if each.hidden_until <= now.mono or each.ident in state.changed
         ]
+    slack_of = slack.candidates(state, everything or state.reconsider)
     state.changed.clear()
     state.reconsider = False
     asked: dict[str, dict[str, int]] = {}
+    made: dict[str, list[OpenOffer]] = {}
     claimants = claimants_of(state) if candidates else []
     if claimants:
         round_ = Round(state, policy, candidates, now, claimants)
         state.rounds += 1
-        made: dict[str, list[OpenOffer]] = {}
         for grant in round_.run():
             made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
         for agent in candidates:
             # Whoever has had enough has not looked at all of them.
             agent.hidden_until = 0.0 if round_.satisfied else round_.until.get(agent.ident, 0.0)
-        for framework_id, offers in made.items():
-            to = addresses.offers(framework_id)
-            for some in _in_messages(offers):
-                message = Offers(offers=tuple(_wire(state, each) for each in some))
-                out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
         asked = round_.quota.asked
+    if slack_of and (takers := slack.takers(state)):
+        for grant in slack.SlackRound(state, policy, slack_of, now, takers).run():
+            made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
+    for framework_id, offers in made.items():
+        to = addresses.offers(framework_id)
+        for some in _in_messages(offers):
+            message = Offers(offers=tuple(_wire(state, each) for each in some))
+            out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
     out.decision.escrow.update(escrow.settle(state, asked, everything=everything))
 
 

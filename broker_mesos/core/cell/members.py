@@ -24,7 +24,7 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidResources
 
-Kind = tuple[Resources, str, tuple[Constraint, ...], str]
+Kind = tuple[Resources, str, tuple[Constraint, ...], str, bool]
 """What tells shapes of a demand apart: ``Shape.kind``."""
 
 
@@ -194,6 +194,8 @@ class Filter(NamedTuple):
     resources: Resources
     role: str
     until: float
+    revocable: bool = False
+    """It hides slack, and nothing else."""
 
 
 class Resend(NamedTuple):
@@ -286,7 +288,9 @@ class Framework:
         kind = shape.kind
         return max(0, shape.count - self.accepted[kind] - self.promised[kind])
 
-    def refuses_until(self, agent_id: str, role: str, resources: Resources, now: float) -> float:
+    def refuses_until(
+        self, agent_id: str, role: str, resources: Resources, now: float, *, revocable: bool = False
+    ) -> float:
         """Until when a filter hides this offer, at least; 0 if none does. Forgets what has run out."""
         filters = self.filters.get(agent_id)
         if filters is None:
@@ -295,7 +299,7 @@ class Framework:
         for each in filters:
             if each.until <= now:
                 over += 1
-            elif each.role == role and each.resources.contains(resources):
+            elif each.role == role and each.revocable is revocable and each.resources.contains(resources):
                 return each.until
         if over == len(filters):
             del self.filters[agent_id]

@@ -140,7 +140,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     _account(state, framework, opened, launched)
     # Whoever changes an offer without launching anything on it wants it back, as it is now.
     seconds = 0.0 if changed and not call.tasks and call.refuse_seconds is None else call.refuse_seconds
-    _refuse(state, framework, agent.ident, role, left, seconds, now)
+    _refuse(state, framework, agent.ident, role, left, seconds, now, revocable=revocable)
 
 
 def _account(
@@ -227,10 +227,9 @@ def on_decline(state: CellState, framework: Framework, call: Decline, now: Insta
     for offer_id in dict.fromkeys(call.offer_ids):
         offer = state.offers.get(offer_id)
         if offer is not None and offer.framework is framework:
-            resources, agent_id = offer.resources, offer.agent.ident
             state.end_offer(offer)
             state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
-            _refuse(state, framework, agent_id, offer.role, resources, call.refuse_seconds, now)
+            _refuse_offer(state, offer, call.refuse_seconds, now)
 
 
 def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet, now: Instant) -> None:
@@ -287,6 +286,8 @@ def _refuse(
     resources: Resources,
     seconds: float | None,
     now: Instant,
+    *,
+    revocable: bool,
 ) -> None:
     limits = state.limits
     if seconds is None or seconds < 0 or seconds != seconds:
@@ -298,9 +299,15 @@ def _refuse(
     kept[:] = [
         each
         for each in kept[1 - MOST_FILTERS :]
-        if each.until > now.mono and not (each.role == role and each.resources == resources)
+        if each.until > now.mono
+        and (each.role, each.resources, each.revocable) != (role, resources, revocable)
     ]
-    kept.append(Filter(resources, role, until))
+    kept.append(Filter(resources, role, until, revocable))
+
+
+def _refuse_offer(state: CellState, offer: OpenOffer, seconds: float | None, now: Instant) -> None:
+    agent_id, role, resources = offer.agent.ident, offer.role, offer.resources
+    _refuse(state, offer.framework, agent_id, role, resources, seconds, now, revocable=offer.revocable)
 
 
 def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
@@ -322,5 +329,5 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
         framework.sat += 1
     for offer in overdue:
         # A framework that let it lie does not get the same again at once.
-        _refuse(state, offer.framework, offer.agent.ident, offer.role, offer.resources, None, now)
+        _refuse_offer(state, offer, None, now)
     end_all(state, overdue + ended, out)

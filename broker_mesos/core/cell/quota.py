@@ -56,6 +56,10 @@ class Quota:
         """Whether any quota is set at all."""
         return bool(self.limits or self._unmet)
 
+    def lift(self) -> None:
+        """Heed no quota in this round."""
+        self.limits, self._unmet = {}, {}
+
     def short(self, role: str) -> bool:
         """Whether the role, or one above it, has less than it is guaranteed: it goes before the others."""
         return any(self._unmet.get(each) for each in lineage(role))

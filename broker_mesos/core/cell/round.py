@@ -56,6 +56,9 @@ WAITS = Hindrance("turn", "", 0.0)
 class Round:
     """The books of one round. It changes nothing but its own."""
 
+    revocable = False
+    """Whether it gives away slack (``slack.py``)."""
+
     def __init__(
         self,
         state: CellState,
@@ -107,7 +110,8 @@ class Round:
 
     def run(self) -> list[Grant]:
         """Give away what can be given."""
-        self.gangs.serve_holder()
+        if not self.revocable:
+            self.gangs.serve_holder()
         waiting = dict.fromkeys(self.claimants)
         while waiting:
             for claimant in self._order():
@@ -142,7 +146,7 @@ class Round:
             if shape.gang
             else self._serve_shape(claimant, framework, shape, whole)
             for shape in shapes
-            if shape.role == claimant.role
+            if shape.role == claimant.role and shape.on_slack is self.revocable
         )
 
     def _serve_anything(self, claimant: Claimant, framework: Framework) -> bool:
@@ -305,18 +309,8 @@ class Round:
     ) -> Resources | Hindrance:
         """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
         why nothing."""
-        info = agent.info
-        if agent.maintenance.closed:
-            return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
-        for constraint in shape.constraints if shape is not None else ():
-            if not constraint.matches(info.attributes, info.hostname):
-                return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
-        groups = framework.info.offer_constraints.get(role)
-        if groups and not any(
-            all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
-        ):
-            why = groups[0][0].explain(info.attributes, info.hostname) if groups[0] else ""
-            return Hindrance("constraint", f"the framework's offer constraints: {why}")
+        if (found := self.unfit(framework, role, agent, shape)) is not None:
+            return found
         if agent.total.get("gpus") and GPU_RESOURCES not in framework.info.capabilities:
             return Hindrance("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
         free = whole = self.free.get(agent.ident, agent.free)
@@ -328,7 +322,7 @@ class Round:
                 return SHORT
             return self._short(agent, free, whole, need)
         gathers = shape is not None and self.gangs.gathers(framework, shape.gang)
-        if framework.sat and not gathers and len(framework.offers) + self._open[framework.ident] >= 1:
+        if not gathers and self.sits(framework):
             message = "the framework let its last offers time out: it is sent one at a time"
             return Hindrance("sits", message, 0.0)
         if self.quota.any:
@@ -360,6 +354,26 @@ class Round:
                 "filter", f"the framework refused it, for {until - self.now.mono:.1f} s yet", until
             )
         return free
+
+    def unfit(self, framework: Framework, role: str, agent: Agent, shape: Shape | None) -> Hindrance | None:
+        """Why the agent as such is not for a claimant, whatever is free there."""
+        info = agent.info
+        if agent.maintenance.closed:
+            return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
+        for constraint in shape.constraints if shape is not None else ():
+            if not constraint.matches(info.attributes, info.hostname):
+                return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
+        groups = framework.info.offer_constraints.get(role)
+        if groups and not any(
+            all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
+        ):
+            why = groups[0][0].explain(info.attributes, info.hostname) if groups[0] else ""
+            return Hindrance("constraint", f"the framework's offer constraints: {why}")
+        return None
+
+    def sits(self, framework: Framework) -> bool:
+        """Whether a framework that let its last offers time out has one to answer already."""
+        return bool(framework.sat) and len(framework.offers) + self._open[framework.ident] >= 1
 
     def _want_escrow(self, role: str, agent: Agent, free: Resources, given: Resources) -> None:
         """What quota withholds may be withheld for want of escrow only: say what could be given."""

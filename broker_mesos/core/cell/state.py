@@ -96,6 +96,8 @@ class CellState:
         """Of the other cells, as they published it."""
         self.foreign_held: dict[tuple[str, str], Resources] = {}
         """Per (role, framework): used and offered in the other cells."""
+        self.oversubscribed: dict[str, None] = {}
+        """Agents with slack."""
         self.maintained: dict[str, None] = {}
         """Agents that are drained, or planned to be away."""
         self.changed: dict[str, None] = {}
@@ -162,6 +164,7 @@ class CellState:
         if agent.state is AgentState.REGISTERED:
             self.total -= agent.info.resources.counted()
         del self.agents[agent.ident]
+        self.oversubscribed.pop(agent.ident, None)
         for framework in self.frameworks.values():
             framework.filters.pop(agent.ident, None)
 
@@ -198,13 +201,13 @@ class CellState:
                 agent.use(task)
             if framework is not None:
                 framework.used += task.resources.counted()
-                self._hold(framework, task.role, task.resources)
+                self._hold(framework, task)
 
     def _join(self, framework: Framework, task: Task) -> None:
         framework.tasks[task.task_id] = task
         if not task.state.terminal:
             framework.used += task.resources.counted()
-            self._hold(framework, task.role, task.resources)
+            self._hold(framework, task)
         else:
             framework.unacknowledged[task.task_id] = Resend(0.0, self.limits.resend_first)
 
@@ -219,7 +222,7 @@ class CellState:
         framework = self.frameworks.get(task.framework_id)
         if framework is not None:
             framework.used -= task.resources.counted()
-            self._release(framework, task.role, task.resources)
+            self._release(framework, task)
 
     def forget_task(self, task: Task) -> None:
         """A task that has ended leaves the cell; its framework's history keeps it for a while."""
@@ -262,7 +265,7 @@ class CellState:
             agent.reckon()
         framework.promised.update(offer.kinds)
         framework.offered += offer.resources.counted()
-        self._hold(framework, role, offer.resources)
+        self._hold(framework, offer)
         return offer
 
     def end_offer(self, offer: OpenOffer) -> None:
@@ -279,14 +282,17 @@ class CellState:
             agent.reckon()
         framework.promised.subtract(offer.kinds)
         framework.offered -= offer.resources.counted()
-        self._release(framework, offer.role, offer.resources)
+        self._release(framework, offer)
         self.changed[agent.ident] = None
 
-    def _hold(self, framework: Framework, role: str, resources: Resources) -> None:
-        framework.held[role] = framework.held.get(role, EMPTY) + resources.counted()
+    def _hold(self, framework: Framework, what: Task | OpenOffer) -> None:
+        if not what.revocable:  # slack is in nobody's share
+            held = framework.held.get(what.role, EMPTY)
+            framework.held[what.role] = held + what.resources.counted()
 
-    def _release(self, framework: Framework, role: str, resources: Resources) -> None:
-        framework.held[role] = framework.held[role] - resources.counted()
+    def _release(self, framework: Framework, what: Task | OpenOffer) -> None:
+        if not what.revocable:
+            framework.held[what.role] = framework.held[what.role] - what.resources.counted()
 
     # -- for tests and assertions -----------------------------------------------------------------------
 
@@ -303,12 +309,20 @@ class CellState:
             # An agent that shrank may use more than it has; nothing that is short may be promised then.
             if not agent.total.clipped_minus(used).contains(offered):
                 yield f"I1: {agent.ident} has {agent.total}, promised {offered}, used {used}"
+            slack = [t.resources for t in agent.tasks.values() if not t.state.terminal and t.revocable]
+            slack += [o.resources for o in agent.offers.values() if o.revocable]
+            if Resources.sum(slack) != agent.slack_held:
+                yield f"{agent.ident}: slack held {agent.slack_held}, it sums up to {Resources.sum(slack)}"
+            if any(o.revocable for o in agent.offers.values()) and not agent.slack.contains(agent.slack_held):
+                yield f"{agent.ident} has slack {agent.slack}, promised and used {agent.slack_held}"
             if agent.offers and not agent.allocatable:
                 yield f"I6: {agent.ident} is {agent.state} and has open offers"
         for framework in self.frameworks.values():
-            held = Resources.sum(o.resources.counted() for o in framework.offers.values())
+            held = Resources.sum(o.resources.counted() for o in framework.offers.values() if not o.revocable)
             held += Resources.sum(
-                t.resources.counted() for t in framework.tasks.values() if not t.state.terminal
+                t.resources.counted()
+                for t in framework.tasks.values()
+                if not t.state.terminal and not t.revocable
             )
             if held != Resources.sum(framework.held.values()):
                 yield f"{framework.ident}: holds {held}, accounted {framework.held}"

@@ -81,6 +81,9 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
     if task.kill_reason is not None and status.state in (TaskState.KILLING, TaskState.KILLED):
         why = {"reason": task.kill_reason, "message": WHY.get(task.kill_reason, status.message)}
         status = status.model_copy(update=why)
+    elif task.kill_requested and status.reason is Reason.CONTAINER_PREEMPTED:
+        # Somebody wanted it to end for its own sake; that the agent did so too is not the news.
+        status = status.model_copy(update={"reason": None})
     if status.state.terminal:
         state.end_task(task, status.state)
     else:

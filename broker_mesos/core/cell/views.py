@@ -73,6 +73,8 @@ def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentV
             registered_at=agent.registered_at,
             heard_ago=None if agent.heard is None else max(0.0, now.mono - agent.heard),
             maintenance=agent.maintenance.word,
+            slack=agent.slack,
+            slack_held=agent.slack_held,
             unavailability=agent.maintenance.unavailability,
         )
 
@@ -171,7 +173,8 @@ def _roles(state: CellState) -> Iterator[RoleView]:
             for each in lineage(role):
                 within[each].append(amount)
     for offer in state.offers.values():
-        offered[offer.role].append(offer.resources.counted())
+        if not offer.revocable:
+            offered[offer.role].append(offer.resources.counted())
     for (role, _), amount in held_in_cluster(state).items():
         for each in lineage(role):
             everywhere[each].append(amount)

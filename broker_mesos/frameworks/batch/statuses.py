@@ -36,7 +36,7 @@ FORCED = 0.0
 """Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
 
 _LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
-_MOVED = {Reason.AGENT_DRAINING}
+_MOVED = {Reason.AGENT_DRAINING, Reason.CONTAINER_PREEMPTED}
 _ALIVE = {TaskState.STARTING, TaskState.RUNNING}
 _BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker_mesos.core.cell.cell import MaintenanceByHand
+from broker_mesos.core.infos import REVOCABLE_RESOURCES
 from broker_mesos.core.maintenance import DrainState
 from broker_mesos.core.messages import (
     Accept,
@@ -42,6 +43,7 @@ from tests.core.cell.harness import Bench, task, updates_in
 
 AGENTS = ("a1", "a2", "a3")
 FRAMEWORKS = ("f1", "f2", "f3")
+CAPABILITIES = {"f1": (), "f2": (REVOCABLE_RESOURCES,), "f3": (REVOCABLE_RESOURCES,)}
 SIZES = ("cpus:1;mem:256", "cpus:2;mem:1024", "cpus:0.5;mem:64", "cpus:5;mem:10")
 
 
@@ -64,7 +66,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         self.ended: dict[str, TaskState] = {}
         self.log: list = []
         for framework in FRAMEWORKS:
-            self.bench.framework(framework, failover_timeout=30)
+            self.bench.framework(framework, failover_timeout=30, capabilities=CAPABILITIES[framework])
 
     def tell(self, *messages) -> None:
         self.log.extend(messages)
@@ -117,7 +119,10 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
                     assert ident not in self.started, f"I2: {ident} was launched twice"
                     self.started.add(ident)
                     self.running[agent][ident] = AgentTask(
-                        task_id=ident, framework_id=launch.framework_id, resources=launch.task.resources
+                        task_id=ident,
+                        framework_id=launch.framework_id,
+                        resources=launch.task.resources,
+                        revocable=launch.revocable,
                     )
             else:
                 for ident in message.task_ids:
@@ -149,16 +154,24 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         )
         self.tell(*([message, message] if repeat else [message]))
 
-    @rule(agent=st.sampled_from(AGENTS))
-    def agent_beats(self, agent):
+    @rule(agent=st.sampled_from(AGENTS), slack=st.sampled_from((None, "cpus:1;mem:512", "cpus:3;mem:2048")))
+    def agent_beats(self, agent, slack):
         session, applied = self.applied[agent]
         self.tell(
-            AgentHeartbeat(agent_id=agent, session=session, applied=applied, running=len(self.running[agent]))
+            AgentHeartbeat(
+                agent_id=agent,
+                session=session,
+                applied=applied,
+                running=len(self.running[agent]),
+                slack=None if slack is None else Resources.parse(slack),
+            )
         )
 
     @rule(framework=st.sampled_from(FRAMEWORKS))
     def subscribe(self, framework):
-        info = FrameworkInfo(framework_id=framework, failover_timeout=30)
+        info = FrameworkInfo(
+            framework_id=framework, failover_timeout=30, capabilities=CAPABILITIES[framework]
+        )
         self.tell(Subscribe(framework_id=framework, framework=info))
 
     @precondition(lambda self: self.bench.state.offers)

@@ -1,0 +1,260 @@
+"""Slack: how it is estimated, what runs on it, and who goes first when the machine gets tight."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker_mesos.agent.checkpoint import FileCheckpoint, KillAsked
+from broker_mesos.agent.effects import Effect, KillProcess
+from broker_mesos.agent.slack import BUSY_FOR, INTERVAL, MB, WARM, Machine, Slack, TaskUse
+from broker_mesos.agent.state import AgentState
+from broker_mesos.core.messages import AgentHeartbeat, AgentInfo, Launch, LaunchTasks, Usage
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.ports import Recovered
+from tests.agent.support import Agent, all_statuses, kill, launch, messages, task
+
+LENT = Resources.parse("cpus:4;mem:4096")
+MACHINE = Machine(4.0, 5_000.0)
+IDLE = Usage(cpu_percent=5.0, mem_mb=500.0)
+
+
+# -- the estimate ---------------------------------------------------------------------------------------
+
+
+class Watched:
+    """An estimate, looked at every five seconds."""
+
+    def __init__(self) -> None:
+        self.slack = Slack(MACHINE, LENT)
+        self.now = 0.0
+
+    def sees(self, usage: Usage, *tasks: TaskUse, times: int = 1) -> Resources | None:
+        for _ in range(times):
+            self.slack.sample(usage, tasks, self.now)
+            self.now += INTERVAL
+        return self.slack.resources
+
+
+def holds(resources: str, ident: str = "t1", *, revocable: bool = False, use=None) -> TaskUse:
+    return TaskUse(ident, Resources.parse(resources), revocable, use)
+
+
+def test_slack_is_what_is_held_and_not_used_less_a_margin() -> None:
+    found = Watched().sees(Usage(cpu_percent=25.0, mem_mb=1_000.0), holds("cpus:4;mem:4096"), times=WARM)
+    assert found == Resources.parse("cpus:2.6;mem:2656")  # 4 - 1 - 0.4; 4096 - 1000 - 409.6
+
+
+def test_nothing_is_said_before_there_are_some_samples() -> None:
+    watched = Watched()
+    assert watched.sees(IDLE, holds("cpus:4;mem:4096"), times=WARM - 1) is None
+    assert watched.sees(IDLE, holds("cpus:4;mem:4096")) is not None
+
+
+def test_what_nobody_holds_is_no_slack() -> None:
+    assert Watched().sees(IDLE, times=WARM) == Resources.EMPTY  # it is free, and offered as such
+
+
+def test_more_use_counts_at_once_and_less_use_slowly() -> None:
+    watched = Watched()
+    idle = watched.sees(IDLE, holds("cpus:4;mem:4096"), times=20)
+    busy = watched.sees(Usage(cpu_percent=90.0, mem_mb=3_000.0), holds("cpus:4;mem:4096"), times=2)
+    assert busy.get("cpus") <= 1_000 and busy.get("mem") < idle.get("mem") / 2
+    soon = watched.sees(IDLE, holds("cpus:4;mem:4096"), times=2)
+    assert soon.get("cpus") < 2_000
+    later = watched.sees(IDLE, holds("cpus:4;mem:4096"), times=40)
+    assert idle.get("cpus") - 400 < later.get("cpus") <= idle.get("cpus")  # within what is not told
+
+
+def test_small_changes_are_not_told() -> None:
+    watched = Watched()
+    before = watched.sees(Usage(cpu_percent=25.0, mem_mb=1_000.0), holds("cpus:4;mem:4096"), times=20)
+    assert watched.sees(Usage(cpu_percent=30.0, mem_mb=1_200.0), holds("cpus:4;mem:4096"), times=20) == before
+
+
+def test_what_revocable_tasks_use_does_not_eat_up_the_slack_that_they_run_on() -> None:
+    watched = Watched()
+    plain = holds("cpus:4;mem:4096")
+    before = watched.sees(IDLE, plain, times=WARM)
+    for turn in range(20):
+        running = holds("cpus:2;mem:1000", "r1", revocable=True, use=(2.0 * INTERVAL * (turn + 1), 900 * MB))
+        after = watched.sees(Usage(cpu_percent=55.0, mem_mb=1_400.0), plain, running)
+    assert after == before
+
+
+def test_the_machine_is_tight_when_its_cpus_are_busy_for_a_while_or_its_memory_is_full() -> None:
+    watched = Watched()
+    watched.sees(IDLE, times=WARM)
+    busy = Usage(cpu_percent=99.0, mem_mb=500.0)
+    watched.sees(busy, times=BUSY_FOR - 1)
+    assert not watched.slack.tight
+    watched.sees(busy)
+    assert watched.slack.tight
+    watched.slack.eased()
+    assert not watched.slack.tight
+    watched.sees(IDLE)
+    watched.sees(Usage(cpu_percent=5.0, mem_mb=4_900.0))
+    assert watched.slack.tight
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.floats(0, 6_000), st.integers(0, 4_000), st.integers(0, 4_096_000)),
+        min_size=WARM,
+        max_size=30,
+    )
+)
+def test_slack_is_never_more_than_what_the_others_hold(samples) -> None:
+    """Up to the margin, within which a change is not told."""
+    watched = Watched()
+    for percent, mem, cpus, held in samples:
+        resources = Resources.scalars_of({"cpus": cpus, "mem": held})
+        found = watched.sees(Usage(cpu_percent=percent, mem_mb=mem), TaskUse("t", resources, False))
+    assert found is not None
+    assert found.get("cpus") <= cpus and found.get("mem") <= held
+
+
+# -- the agent ------------------------------------------------------------------------------------------
+
+
+class Lender(Agent):
+    """An agent that lends slack."""
+
+    def _start(self) -> None:
+        ids = itertools.count(1_000)
+        self.state = AgentState(
+            AgentInfo(agent_id="a1", hostname="h1", resources=self.total),
+            boot_id=self.boot_id,
+            new_id=lambda: f"id{next(ids)}",
+            rng=random.Random(1),
+            highest_term=self.journal.saved.highest_term,
+            slack=Slack(MACHINE, self.total),
+        )
+
+    def measures(self, usage: Usage = IDLE, times: int = 1) -> list[Effect]:
+        effects: list[Effect] = []
+        for _ in range(times):
+            self.now += INTERVAL
+            assert self.state.measure_due(self.instant)
+            effects += self.carry(self.state.measured(usage, {}, self.instant))
+        return effects
+
+
+@pytest.fixture
+def agent() -> Lender:
+    """All of it is held by t0, which does nothing."""
+    agent = Lender(LENT)
+    session = agent.register()
+    agent.command(launch(session, 1, task("t0", "cpus:4;mem:4096")))
+    agent.started("t0")
+    agent.measures(times=WARM)
+    agent.statuses()
+    return agent
+
+
+def revocable(agent: Agent, number: int, *tasks) -> list[Effect]:
+    launches = tuple(Launch(task=each, framework_id="f2", offer_id="o2", revocable=True) for each in tasks)
+    return agent.command(LaunchTasks(session=agent.state.session, number=number, launches=launches))
+
+
+def test_heartbeats_say_the_slack(agent: Lender) -> None:
+    (beat, *_) = messages(agent.due(), AgentHeartbeat)
+    assert beat.slack == Resources.parse("cpus:3.4;mem:3168") and beat.usage == IDLE
+    plain = Agent(LENT)
+    plain.register()
+    (beat,) = messages(plain.due(), AgentHeartbeat)
+    assert beat.slack is None
+
+
+def test_revocable_tasks_run_beside_the_total_up_to_the_slack(agent: Lender) -> None:
+    revocable(agent, 2, task("r1", "cpus:3;mem:1000"), task("r2", "cpus:1;mem:1000"))
+    assert agent.launched == ["t0", "r1"]
+    [status] = agent.statuses()
+    assert (status.task_id, status.state, status.reason) == ("r2", TaskState.DROPPED, Reason.LAUNCH_REFUSED)
+    assert "into the slack" in status.message
+    assert [each.revocable for each in agent.state.task_list().tasks] == [False, True]
+    agent.command(launch(agent.state.session, 3, task("t9", "cpus:1;mem:100")))  # the total is full
+    assert agent.launched == ["t0", "r1"]
+
+
+def test_an_agent_without_slack_launches_nothing_revocable() -> None:
+    plain = Agent(LENT)
+    plain.register()
+    revocable(plain, 1, task("r1", "cpus:1;mem:100"))
+    assert plain.launched == []
+
+
+def test_the_youngest_go_first_and_no_more_than_needed_when_slack_shrinks(agent: Lender) -> None:
+    revocable(agent, 2, *(task(f"r{number}", "cpus:1;mem:100", kill_grace=7.0) for number in (1, 2, 3)))
+    agent.started("r1", "r2", "r3")
+    effects = agent.measures(Usage(cpu_percent=60.0, mem_mb=600.0), times=3)  # 4 - 2.4 - 0.4 = 1.2
+    assert agent.killed == ["r3", "r2"] and KillProcess("r3", 7.0) in effects
+    assert agent.measures(Usage(cpu_percent=60.0, mem_mb=600.0)) == []  # they are ending
+    agent.statuses()
+    agent.exited("r3", None, 15)
+    agent.exited("r2", 0)
+    for status in agent.statuses():
+        assert (status.state, status.reason) == (TaskState.KILLED, Reason.CONTAINER_PREEMPTED)
+    revocable(agent, 3, task("r4", "cpus:1;mem:100"))
+    assert "r4" not in agent.launched  # r1 has what there is
+
+
+def test_a_tight_machine_evicts_one_after_the_other_and_never_a_plain_task(agent: Lender) -> None:
+    revocable(agent, 2, task("r1", "cpus:0.1;mem:10"), task("r2", "cpus:0.1;mem:10"))
+    agent.started("r1", "r2")
+    full = Usage(cpu_percent=5.0, mem_mb=4_900.0)
+    agent.state._slack._told = {"cpus": 4_000, "mem": 4_096_000}  # not for want of slack
+    agent.state._slack._own = {}
+    agent.measures(full)
+    assert agent.killed[0] == "r2"
+    for ident in ("r2", "r1"):
+        agent.exited(ident, None, 15)
+    agent.killed.clear()
+    assert agent.measures(full, times=3) == [] and agent.killed == []
+
+
+def test_a_kill_of_a_task_that_is_being_evicted_has_the_last_word(agent: Lender) -> None:
+    revocable(agent, 2, task("r1", "cpus:3;mem:1000"))
+    agent.started("r1")
+    agent.measures(Usage(cpu_percent=90.0, mem_mb=600.0), times=2)
+    agent.command(kill(agent.state.session, 3, "r1"))
+    agent.statuses()
+    agent.exited("r1", None, 15)
+    [status] = agent.statuses()
+    assert (status.state, status.reason) == (TaskState.KILLED, None)
+    assert agent.journal.saved.outcomes["r1"].reason is None
+
+
+def test_an_eviction_is_remembered_over_a_restart(agent: Lender) -> None:
+    revocable(agent, 2, task("r1", "cpus:3;mem:1000"))
+    agent.started("r1")
+    agent.measures(Usage(cpu_percent=90.0, mem_mb=600.0), times=2)
+    agent.killed.clear()
+    agent.restart(Recovered("t0", True, 4.0, None), Recovered("r1", True, 4.0, None))
+    assert agent.killed == ["r1"]
+    agent.exited("r1", None, 9)
+    assert agent.journal.saved.outcomes["r1"].reason is Reason.CONTAINER_PREEMPTED
+
+
+def test_after_a_restart_nothing_is_evicted_before_the_slack_is_known(agent: Lender) -> None:
+    revocable(agent, 2, task("r1", "cpus:3;mem:1000"))
+    agent.started("r1")
+    agent.restart(Recovered("t0", True, 4.0, None), Recovered("r1", True, 4.0, None))
+    agent.measures(times=WARM + 2)
+    assert agent.killed == []
+    assert not all_statuses(agent.carry(agent.state.statuses()))
+
+
+def test_a_journal_of_evictions_is_read_back(tmp_path) -> None:
+    journal = FileCheckpoint(tmp_path)
+    journal.open()
+    journal.append([KillAsked("r1", evicted=True), KillAsked("r2"), KillAsked("r3", evicted=True)])
+    journal.append([KillAsked("r3")])
+    journal.close()
+    saved = FileCheckpoint(tmp_path).open()
+    assert (saved.kills, saved.evicted) == ({"r1", "r2", "r3"}, {"r1"})
