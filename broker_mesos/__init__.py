@@ -18,9 +18,13 @@ if TYPE_CHECKING:
         FrameworkInfo,
         InverseOffer,
         Offer,
+        Operation,
+        OperationStatus,
         Shape,
         TaskInfo,
         TaskStatus,
+        Volume,
+        VolumeMount,
     )
     from broker_mesos.core.resources import Resources
     from broker_mesos.core.tasks import Reason, TaskState
@@ -50,6 +54,8 @@ __all__ = [
     "LocalCluster",
     "NotFound",
     "Offer",
+    "Operation",
+    "OperationStatus",
     "Reason",
     "Resources",
     "Scheduler",
@@ -60,6 +66,8 @@ __all__ = [
     "TaskStatus",
     "TimedOut",
     "Unavailable",
+    "Volume",
+    "VolumeMount",
     "__version__",
 ]
 
@@ -70,9 +78,13 @@ _FROM = {
         "FrameworkInfo",
         "InverseOffer",
         "Offer",
+        "Operation",
+        "OperationStatus",
         "Shape",
         "TaskInfo",
         "TaskStatus",
+        "Volume",
+        "VolumeMount",
     ),
     "core.resources": ("Resources",),
     "core.tasks": ("Reason", "TaskState"),

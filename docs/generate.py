@@ -22,6 +22,7 @@ from broker_mesos.core import (
     letters,
     messages,
     operator,
+    operator_holdings,
     operator_maintenance,
     operator_roles,
     questions,
@@ -37,7 +38,17 @@ from broker_mesos.settings import Settings
 DOCS = Path(__file__).parent
 _HOMES = {
     each.__name__
-    for each in (messages, operator, operator_maintenance, operator_roles, questions, letters, health, api)
+    for each in (
+        messages,
+        operator,
+        operator_holdings,
+        operator_maintenance,
+        operator_roles,
+        questions,
+        letters,
+        health,
+        api,
+    )
 } | {JobChanged.__module__}
 
 

@@ -14,6 +14,7 @@ from broker_mesos.cli import (
     dead_letters,
     doctor,
     explain,
+    holdings,
     jobs,
     maintenance,
     roles,
@@ -72,6 +73,11 @@ app.command(name="tasks")(common(cluster.tasks))
 app.command(name="offers")(common(cluster.offers))
 app.command(name="roles")(common(roles.roles))
 app.add_typer(roles.role, name="role")
+app.command(name="reservations")(common(holdings.reservations))
+app.command(name="reserve")(common(holdings.reserve))
+app.command(name="unreserve")(common(holdings.unreserve))
+app.command(name="volumes")(common(holdings.volumes))
+app.add_typer(holdings.volume, name="volume")
 app.add_typer(roles.policy, name="policy")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(name="doctor")(common(doctor.doctor))

@@ -26,11 +26,23 @@ def agents(call: Call) -> None:
             agent.tasks,
             show.part_of(agent.used, agent.total, "cpus"),
             show.part_of(agent.used, agent.total, "mem"),
+            ",".join(sorted({each.reservation.role for each in agent.reservations})) or "-",
             ";".join(f"{name}:{value}" for name, value in sorted(agent.attributes.items())) or "-",
             "-" if agent.heard_ago is None else f"{show.duration(agent.heard_ago)} ago",
         )
 
-    columns = ["AGENT", "HOST", "STATE", ">CELL", ">TASKS", ">CPUS", ">MEM", "ATTRIBUTES", "HEARD"]
+    columns = [
+        "AGENT",
+        "HOST",
+        "STATE",
+        ">CELL",
+        ">TASKS",
+        ">CPUS",
+        ">MEM",
+        "RESERVED FOR",
+        "ATTRIBUTES",
+        "HEARD",
+    ]
     _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
+from broker_mesos.client.holdings import HoldingsCalls
 from broker_mesos.client.job import Job, Stream
 from broker_mesos.client.spec import ArrayLike, Number, build_spec, made, new_job_id
 from broker_mesos.client.transport import Transport, Unreachable, connect
@@ -84,7 +85,7 @@ _TASK_ENDED = frozenset(state.short for state in TaskState if state.terminal)
 P = TypeVar("P", bound=Part)
 
 
-class Client:
+class Client(HoldingsCalls):
     """Speaks to a cluster at ``url``: ``http://…``, or ``amqp://…`` for RabbitMQ itself.
 
     Without arguments: BMESOS_URL, else ``bmesos.toml``, else http://127.0.0.1:5050. ``timeout`` is the time

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from broker_mesos import errors
 from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.holdings import ReservationView, VolumeView
 from broker_mesos.core.messages import (
     CommandInfo,
     Ident,
@@ -155,6 +156,8 @@ class AgentView(Part):
     registered_at: float = 0.0
     heard_ago: float | None = None
     """Seconds since it was last heard of; None if not under this owner."""
+    reservations: tuple[ReservationView, ...] = ()
+    volumes: tuple[VolumeView, ...] = ()
     maintenance: str = ""
     """draining, drained, deactivated, or nothing."""
     slack: Resources = Resources.EMPTY

@@ -21,11 +21,12 @@ from broker_mesos.core.cell.cell import (
     KillByHand,
     MaintenanceByHand,
     OffersReturned,
+    OperateByHand,
     Reconnected,
     TokenSet,
 )
 from broker_mesos.core.cell.outlet import Decision, Hint
-from broker_mesos.core.cell.views import view
+from broker_mesos.core.cell.views import holdings, view
 from broker_mesos.core.cell.why import placement
 from broker_mesos.core.gang_token import TokenAsk
 from broker_mesos.core.ledger import EscrowAsk
@@ -44,6 +45,7 @@ from broker_mesos.core.operator import (
     MarkAgentGone,
     Request,
 )
+from broker_mesos.core.operator_holdings import HoldingsRequest
 from broker_mesos.core.operator_maintenance import AgentsRequest, GetMaintenance
 from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
@@ -233,6 +235,12 @@ class Term:
                 if known and not isinstance(request, GetMaintenance):
                     await self._committed(MaintenanceByHand(request))
                 return maintenance.view(self.cell.state, request)
+            case HoldingsRequest():
+                asked = OperateByHand(request.agent_id, request.operation())
+                await self._committed(asked)
+                for refusal in asked.refused:
+                    raise refusal
+                return holdings(self.cell.state, self.cell.state.agents[request.agent_id])
         raise InvalidMessage(f"{request.TYPE} is not for a cell")
 
     async def _committed(self, given: Input) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from broker_mesos.core.addresses import (
     Address,
+    cell_of,
     operator_agent,
     operator_cell,
     operator_framework,
@@ -42,6 +43,7 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.operator_holdings import HoldingsRequest
 from broker_mesos.core.operator_maintenance import (
     AgentsRequest,
     GetMaintenance,
@@ -149,6 +151,8 @@ class Gateway:
                 return KillTaskAnswer(known=known)
             case MarkAgentGone():
                 return await self._mark_gone(request, timeout)
+            case HoldingsRequest():
+                return await self._hold(request, timeout)
             case AgentsRequest():
                 return await self._maintain(request, timeout)
             case KillById():
@@ -294,6 +298,25 @@ class Gateway:
         if missing:
             raise Unavailable(_partly(f"agent {request.agent_id}", missing))
         raise NotFound(f"no agent {request.agent_id}; `bmesos agents` lists them")
+
+    async def _hold(self, request: HoldingsRequest, timeout: float) -> Part:
+        """The agent's cell alone answers, which may just pass from one master to another."""
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + _HANDOVER
+        if self._cells is None:
+            hello = await self._ask(operator_master(), Hello(), HelloAnswer, timeout)
+            self._cells = hello.cells
+        cell = cell_of(request.agent_id, self._cells)
+        while True:
+            try:
+                return await self._requester.request(operator_cell(cell), request, timeout)
+            except TimedOut:
+                raise
+            except Unavailable as error:
+                if loop.time() > patience:
+                    self._cells = None
+                    raise Unavailable(f"cell {cell} of agent {request.agent_id}: {error}") from None
+            await self._sleep(0.1)
 
     # -- maintenance ----------------------------------------------------------------------------------
 

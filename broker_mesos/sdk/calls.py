@@ -23,6 +23,7 @@ from broker_mesos.core.messages import (
     FrameworkInfo,
     Kill,
     Offer,
+    Operation,
     Reconcile,
     Settle,
     TaskId,
@@ -77,11 +78,15 @@ class Calls:
     # -- answers to offers ----------------------------------------------------------------------------
 
     def accept(
-        self, offers: Sequence[Offer | str], tasks: Sequence[TaskInfo], refuse_seconds: float | None
+        self,
+        offers: Sequence[Offer | str],
+        tasks: Sequence[TaskInfo],
+        refuse_seconds: float | None,
+        operations: Sequence[Operation] = (),
     ) -> asyncio.Future[bool]:
         """See Driver.accept."""
         _check_filter(refuse_seconds)
-        if not tasks:
+        if not tasks and not operations:
             return self.decline(offers, refuse_seconds)
         ids = list(dict.fromkeys(_offer_id(offer) for offer in offers))
         held = self._held(offers)
@@ -100,6 +105,7 @@ class Calls:
             call = Accept(
                 framework_id=self._framework.framework_id,
                 offer_ids=tuple(ids),
+                operations=tuple(operations),
                 tasks=tuple(tasks),
                 refuse_seconds=refuse_seconds,
             )
@@ -109,7 +115,7 @@ class Calls:
         if len(out.body) > MAX_BODY:
             raise InvalidInput(
                 f"{len(tasks)} tasks take {len(out.body)} bytes in one message, {MAX_BODY} are allowed; "
-                "accept with fewer tasks"
+                "accept with fewer tasks or operations"
             )
         self.offers.remove(ids)
         for task_id in task_ids:

@@ -20,6 +20,7 @@ from broker_mesos.core.messages import (
     InverseOffer,
     Offer,
     Offers,
+    Operation,
     Rescind,
     Shape,
     Subscribe,
@@ -100,10 +101,16 @@ class Driver:
     def accept(
         self,
         offers: Offer | str | Iterable[Offer | str],
-        tasks: Iterable[TaskInfo],
+        tasks: Iterable[TaskInfo] = (),
         refuse_seconds: float | None = None,
+        operations: Iterable[Operation] = (),
     ) -> asyncio.Future[bool]:
         """Launch tasks on offers (or their ids) of one agent; what is left of them is offered again.
+
+        ``operations`` come first, in their order: they reserve resources of the offers and make volumes,
+        which the tasks may use. Those with an ``operation_id`` are answered through
+        ``Scheduler.operation_updates``. Without tasks, and with ``refuse_seconds`` None, what they have
+        changed is not hidden.
 
         ``refuse_seconds`` hides the unused part from this framework for so long: None is the default
         filter, 0 none. Each task is answered with statuses, whatever happens; the result may be ignored. It
@@ -111,7 +118,9 @@ class Driver:
         is not known. Raises InvalidInput for offers of several agents, a task id twice, or more than fits
         a message.
         """
-        return self._here(lambda: self._calls.accept(_listed(offers), list(tasks), refuse_seconds))
+        return self._here(
+            lambda: self._calls.accept(_listed(offers), list(tasks), refuse_seconds, list(operations))
+        )
 
     def decline(
         self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None

@@ -18,6 +18,7 @@ from broker_mesos.core.messages import (
     Message,
     Offer,
     Offers,
+    OperationsUpdated,
     Rescind,
     Subscribed,
     TaskStatus,
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-EVENT_TYPES: tuple[type[Message], ...] = (Subscribed, Update, InverseOffers, Failure, Error)
+EVENT_TYPES: tuple[type[Message], ...] = (
+    Subscribed,
+    Update,
+    OperationsUpdated,
+    InverseOffers,
+    Failure,
+    Error,
+)
 
 LATE_FILTER = 2.0
 """Seconds for which what came for a gang that needs no more is not offered again: by then its cell knows."""
@@ -125,7 +133,7 @@ class Inbound:
     # -- events ---------------------------------------------------------------------------------------
 
     async def on_events(self, messages: Sequence[Message]) -> Unhandled:
-        """SUBSCRIBED, UPDATE, INVERSE_OFFERS, FAILURE and ERROR; all of one type."""
+        """SUBSCRIBED, UPDATE, UPDATE_OPERATION_STATUS, INVERSE_OFFERS, FAILURE and ERROR; all of one type."""
         self.active.set()
         if isinstance(messages[0], Error):
             return await self._on_errors(cast(Sequence[Error], messages))
@@ -146,6 +154,12 @@ class Inbound:
             }
             if asked:
                 await self._call(lambda: self._scheduler.inverse_offers(self._driver, list(asked.values())))
+        if isinstance(messages[0], OperationsUpdated):
+            told = [
+                each for message in cast(Sequence[OperationsUpdated], messages) for each in message.statuses
+            ]
+            if told:
+                await self._call(lambda: self._scheduler.operation_updates(self._driver, told))
         if isinstance(messages[0], Failure):
             for message in cast(Sequence[Failure], messages):
                 await self._call(partial(self._scheduler.agent_lost, self._driver, message.agent_id))

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import cast
 
-from broker_mesos.core.messages import Demand, FrameworkInfo, InverseOffer, Offer, Shape, TaskInfo, TaskStatus
+from broker_mesos.core.messages import (
+    Demand,
+    FrameworkInfo,
+    InverseOffer,
+    Offer,
+    Operation,
+    Shape,
+    TaskInfo,
+    TaskStatus,
+)
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports import Bus, Clock, NewId
 from broker_mesos.sdk.driver import Driver
@@ -95,11 +104,12 @@ class SchedulerDriver:
     def accept(
         self,
         offers: Offer | str | Iterable[Offer | str],
-        tasks: Iterable[TaskInfo],
+        tasks: Iterable[TaskInfo] = (),
         refuse_seconds: float | None = None,
+        operations: Iterable[Operation] = (),
     ) -> Future[bool]:
         """See Driver.accept."""
-        return cast("Future[bool]", self._running().accept(offers, tasks, refuse_seconds))
+        return cast("Future[bool]", self._running().accept(offers, tasks, refuse_seconds, operations))
 
     def decline(
         self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None

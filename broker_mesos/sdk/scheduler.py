@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.messages import InverseOffer, Offer, TaskStatus
+from broker_mesos.core.messages import InverseOffer, Offer, OperationStatus, TaskStatus
 
 if TYPE_CHECKING:
     from broker_mesos.sdk.driver import Driver
@@ -62,6 +62,11 @@ class Scheduler:
             result = self.status_update(driver, status)
             if isawaitable(result):
                 await result
+
+    def operation_updates(self, driver: Driver, statuses: Sequence[OperationStatus]) -> Result:
+        """How operations of accepts ended that have an id: ``OPERATION_FINISHED``, or ``OPERATION_ERROR``
+        with the reason, and then nothing has changed. If no answer comes (the cluster was recovering), the
+        next offers show what is reserved."""
 
     def inverse_offers(self, driver: Driver, inverse_offers: Sequence[InverseOffer]) -> Result:
         """Agents on which the framework has tasks are planned to be away: move them in time, since at the

@@ -32,6 +32,12 @@ from broker_mesos.core.operator import (
     SubmitJob,
     WaitJob,
 )
+from broker_mesos.core.operator_holdings import (
+    CreateVolume,
+    DestroyVolume,
+    ReserveResources,
+    UnreserveResources,
+)
 from broker_mesos.core.operator_maintenance import (
     ActivateAgents,
     CancelMaintenance,
@@ -68,6 +74,10 @@ USER_REQUESTS: tuple[type[Request], ...] = (
     KillJob,
     KillTask,
     MarkAgentGone,
+    ReserveResources,
+    UnreserveResources,
+    CreateVolume,
+    DestroyVolume,
     DrainAgents,
     ActivateAgents,
     DeactivateAgents,

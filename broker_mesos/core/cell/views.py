@@ -6,10 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from broker_mesos.core.cell.portions import common, unused, uses_by_role
 from broker_mesos.core.cell.round import cluster_total, held_in_cluster
-from broker_mesos.core.cell.state import EMPTY, CellState, Framework, Task
+from broker_mesos.core.cell.state import EMPTY, Agent, CellState, Framework, Task
 from broker_mesos.core.config import RoleSettings
 from broker_mesos.core.division import limit_text
+from broker_mesos.core.holdings import ReservationView, VolumeView
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import Shape
 from broker_mesos.core.operator import (
@@ -21,6 +23,7 @@ from broker_mesos.core.operator import (
     RoleView,
     TaskView,
 )
+from broker_mesos.core.operator_holdings import HoldingsView
 from broker_mesos.core.records import FrameworkState
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import lineage
@@ -71,12 +74,37 @@ def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentV
             version=info.version,
             pid=info.pid,
             registered_at=agent.registered_at,
+            reservations=tuple(_reservations(agent)),
+            volumes=tuple(_volumes(agent)),
             heard_ago=None if agent.heard is None else max(0.0, now.mono - agent.heard),
             maintenance=agent.maintenance.word,
             slack=agent.slack,
             slack_held=agent.slack_held,
             unavailability=agent.maintenance.unavailability,
         )
+
+
+def holdings(state: CellState, agent: Agent) -> HoldingsView:
+    """What one agent holds for roles."""
+    return HoldingsView(
+        agent_id=agent.ident,
+        cell=state.cell,
+        reservations=tuple(_reservations(agent)),
+        volumes=tuple(_volumes(agent)),
+    )
+
+
+def _reservations(agent: Agent) -> Iterator[ReservationView]:
+    if agent.reservations:
+        for each, rest in unused(agent.reservations, uses_by_role(agent)):
+            yield ReservationView(reservation=each, unused=common(rest, agent.free))
+
+
+def _volumes(agent: Agent) -> Iterator[VolumeView]:
+    for each in agent.holdings.volumes:
+        users = (task for task in agent.tasks.values() if not task.state.terminal)
+        using = [task.task_id for task in users if each.volume_id in task.volumes]
+        yield VolumeView(volume=each, tasks=tuple(using[:100]))
 
 
 def _frameworks(state: CellState, request: GetCell) -> Iterator[FrameworkView]:

@@ -1,0 +1,151 @@
+"""``bmesos reservations``, ``reserve``, ``unreserve``, ``volumes`` and ``volume``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker_mesos.cli import show
+from broker_mesos.cli.options import Call, common
+from broker_mesos.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LIMIT = 1_000
+
+volume = typer.Typer(help="Make or delete persistent volumes.", no_args_is_help=True, rich_markup_mode=None)
+
+Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Its id.")]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="For whom, as in eng/db.")]
+Amount = Annotated[str, typer.Argument(metavar="RESOURCES", help="What, as in 'cpus:2;mem:1024'.")]
+Id = Annotated[str, typer.Argument(metavar="VOLUME", help="Its id, unique on the agent.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="Tells reservations of one role apart; repeatable."),
+]
+
+
+def reservations(call: Call) -> None:
+    """List what is reserved of agents, for whom, and how much of it is unused."""
+    columns = ["AGENT", "ROLE", "RESOURCES", "UNUSED", "KIND", "LABELS"]
+    _list(call, "reservations", columns, _reservation, "nothing is reserved; see `bmesos reserve --help`")
+
+
+def volumes(call: Call) -> None:
+    """List the persistent volumes, and the tasks that use them."""
+    columns = ["AGENT", "VOLUME", "ROLE", ">MB", "SHARED", "TASKS"]
+    _list(call, "volumes", columns, _volume, "no volumes; see `bmesos volume create --help`")
+
+
+def reserve(
+    call: Call,
+    agent: Agent,
+    role: Role,
+    resources: Amount,
+    label: Labels = None,
+    refine: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE", help="Take it from what is reserved for this role above."),
+    ] = None,
+) -> None:
+    """Reserve resources of an agent for a role and the roles below it.
+
+    Open offers that stand in the way are taken back. What tasks of others use cannot be reserved.
+    """
+    client = call.client()
+    found = client.reserve(agent, role, resources, labels=_labels(label), refine=refine or "")
+    _said(call, found, f"{resources} of agent {agent} is reserved for {role}")
+
+
+def unreserve(call: Call, agent: Agent, role: Role, resources: Amount, label: Labels = None) -> None:
+    """Give back what was reserved, to everybody or to the role above that it was taken from.
+
+    Options of the agent itself (`bmesos agent --reserve`) stay.
+    """
+    found = call.client().unreserve(agent, role, resources, labels=_labels(label))
+    _said(call, found, f"{resources} of agent {agent} is not reserved for {role} any more")
+
+
+def create(
+    call: Call,
+    agent: Agent,
+    role: Role,
+    ident: Id,
+    size: Annotated[int, typer.Argument(metavar="MB", min=1, help="Its size, of reserved disk.")],
+    shared: Annotated[bool, typer.Option("--shared", help="Several tasks may use it at once.")] = False,
+) -> None:
+    """Make a volume of disk that is reserved for a role.
+
+    It outlives tasks and the agent's restarts, and is offered to the role again and again with its data.
+    """
+    found = call.client().create_volume(agent, role, ident, size, shared=shared)
+    _said(call, found, f"volume {ident} of {size} MB is on agent {agent}, for {role}")
+
+
+def destroy(call: Call, agent: Agent, ident: Id) -> None:
+    """Delete a volume with all its data; its disk stays reserved."""
+    _said(call, call.client().destroy_volume(agent, ident), f"volume {ident} of agent {agent} is deleted")
+
+
+def _labels(given: Sequence[str] | None) -> dict[str, str]:
+    found = {}
+    for each in given or ():
+        key, separator, value = each.partition("=")
+        if not separator or not key:
+            raise InvalidInput(f"--label {each!r}: write KEY=VALUE, as in --label for=tests")
+        found[key] = value
+    return found
+
+
+def _said(call: Call, found: Any, line: str) -> None:
+    if call.json:
+        show.print_json(show.data(found))
+    else:
+        show.line(line)
+
+
+def _reservation(agent: Any, each: Any) -> Sequence[object]:
+    found = each.reservation
+    kind = "static" if found.static else "dynamic"
+    if found.refines:
+        kind = f"of {found.refines[-1].role}"
+    labels = ",".join(f"{key}={value}" for key, value in sorted(found.labels.items()))
+    return (
+        agent.agent_id,
+        found.role,
+        show.resources(found.resources),
+        show.resources(each.unused),
+        kind,
+        labels or "-",
+    )
+
+
+def _volume(agent: Any, each: Any) -> Sequence[object]:
+    found = each.volume
+    size = found.size.get("disk") / 1000
+    return (
+        agent.agent_id,
+        found.volume_id,
+        found.role,
+        f"{size:g}",
+        "yes" if found.shared else "no",
+        ",".join(each.tasks) or "-",
+    )
+
+
+def _list(call: Call, what: str, columns: list[str], row: Any, empty: str) -> None:
+    state = call.client().state("agents", limit=_LIMIT)
+    found = [(agent, each) for agent in state.agents for each in getattr(agent, what)]
+    if call.json:
+        show.print_json([{"agent_id": agent.agent_id, **show.data(each)} for agent, each in found])
+    elif found:
+        show.table(columns, [row(agent, each) for agent, each in found])
+    else:
+        show.line(empty)
+    show.warn_missing(state.missing)
+
+
+volume.command(name="create")(common(create))
+volume.command(name="destroy")(common(destroy))

@@ -1,0 +1,85 @@
+"""The client's part about reservations and volumes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TypeVar
+
+from broker_mesos.client.spec import made
+from broker_mesos.core.messages import Part
+from broker_mesos.core.operator import Request
+from broker_mesos.core.operator_holdings import (
+    CreateVolume,
+    DestroyVolume,
+    HoldingsView,
+    ReserveResources,
+    UnreserveResources,
+)
+
+P = TypeVar("P", bound=Part)
+
+
+class HoldingsCalls:
+    """Reserves resources of agents, and makes volumes. Every call answers when the change is committed, with
+    all that the agent holds then; it raises NotFound, InvalidInput, or Conflict for what is not free."""
+
+    def ask(self, request: Request, kind: type[P], timeout: float | None = None) -> P:
+        """Any request of the operator API."""
+        raise NotImplementedError
+
+    def reserve(
+        self,
+        agent_id: str,
+        role: str,
+        resources: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        refine: str = "",
+    ) -> HoldingsView:
+        """Reserve resources, such as ``cpus:2;mem:1024``, for a role and those below it; with ``refine``, out
+        of what is reserved for that role above it. Open offers that stand in the way are rescinded."""
+        request = made(
+            ReserveResources,
+            agent_id=agent_id,
+            request_id=secrets.token_hex(8),
+            role=role,
+            resources=resources,
+            labels=dict(labels or {}),
+            refine=refine,
+        )
+        return self.ask(request, HoldingsView)
+
+    def unreserve(
+        self, agent_id: str, role: str, resources: str, *, labels: Mapping[str, str] | None = None
+    ) -> HoldingsView:
+        """Give back what is reserved with these labels, and unused."""
+        request = made(
+            UnreserveResources,
+            agent_id=agent_id,
+            request_id=secrets.token_hex(8),
+            role=role,
+            resources=resources,
+            labels=dict(labels or {}),
+        )
+        return self.ask(request, HoldingsView)
+
+    def create_volume(
+        self, agent_id: str, role: str, volume_id: str, size: int, *, shared: bool = False
+    ) -> HoldingsView:
+        """Make a volume of ``size`` MB of disk that is reserved for the role."""
+        request = made(
+            CreateVolume,
+            agent_id=agent_id,
+            request_id=secrets.token_hex(8),
+            role=role,
+            volume_id=volume_id,
+            size=size,
+            shared=shared,
+        )
+        return self.ask(request, HoldingsView)
+
+    def destroy_volume(self, agent_id: str, volume_id: str) -> HoldingsView:
+        """Delete a volume with its data; its disk stays reserved."""
+        request = made(DestroyVolume, agent_id=agent_id, request_id=secrets.token_hex(8), volume_id=volume_id)
+        return self.ask(request, HoldingsView)
