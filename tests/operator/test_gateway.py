@@ -10,7 +10,7 @@ import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.clock import SystemClock
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.addresses import Queue, QueueKind, cell_of
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentView,
@@ -34,6 +34,7 @@ from broker_mesos.core.operator import (
     RoleView,
     TaskView,
 )
+from broker_mesos.core.operator_holdings import DestroyVolume, HoldingsView, ReserveResources
 from broker_mesos.core.operator_maintenance import (
     ActivateAgents,
     AgentMaintenance,
@@ -46,7 +47,7 @@ from broker_mesos.core.operator_maintenance import (
 from broker_mesos.core.records import AgentState, FrameworkState
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
-from broker_mesos.errors import InvalidInput, NotFound, TimedOut, Unavailable
+from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.operator.api import GetState, KillById, Killed, LogChunk, ReadLog, StateView
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.requests import Requester, Responder
@@ -321,6 +322,35 @@ async def test_kill_of_what_nobody_knows_is_not_found(daemons: Daemons) -> None:
     await daemons.batch(batch_with(None))
     with pytest.raises(NotFound, match="no job or task x"):
         await daemons.gateway.handle(KillById(id="x"))
+
+
+# -- what agents hold -----------------------------------------------------------------------------------
+
+
+async def test_a_reservation_is_asked_of_the_agents_cell_alone(daemons: Daemons) -> None:
+    async def handler(request: Request) -> Part:
+        assert isinstance(request, ReserveResources)
+        return HoldingsView(agent_id=request.agent_id, cell=cell_of("a1", CELLS))
+
+    await daemons.cell(cell_of("a1", CELLS), handler)
+    asked = ReserveResources(agent_id="a1", role="eng", resources=Resources.parse("cpus:1"), request_id="r")
+    found = await daemons.gateway.handle(asked)
+    assert isinstance(found, HoldingsView) and found.agent_id == "a1"
+    assert [each for each in daemons.asked if isinstance(each, ReserveResources)] == [asked]
+
+
+async def test_a_refused_reservation_is_an_error_with_its_reason(daemons: Daemons) -> None:
+    async def handler(request: Request) -> Part:
+        raise Conflict("cpus:9 is asked for")
+
+    await daemons.cell(cell_of("a1", CELLS), handler)
+    with pytest.raises(Conflict, match="cpus:9 is asked for"):
+        await daemons.gateway.handle(DestroyVolume(agent_id="a1", volume_id="v1"))
+
+
+async def test_a_cell_without_an_owner_reserves_nothing(daemons: Daemons) -> None:
+    with pytest.raises(Unavailable, match="of agent a1"):
+        await daemons.gateway.handle(DestroyVolume(agent_id="a1", volume_id="v1"))
 
 
 # -- maintenance ----------------------------------------------------------------------------------------

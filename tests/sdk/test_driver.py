@@ -21,12 +21,16 @@ from broker_mesos.core.messages import (
     InverseOffer,
     InverseOffers,
     Kill,
+    Operation,
+    OperationStatus,
+    OperationsUpdated,
     Ping,
     Rescind,
     Subscribe,
     Teardown,
     Unavailability,
 )
+from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.sdk import Scheduler
@@ -422,3 +426,24 @@ async def test_wrong_arguments_are_refused_at_once(world: World) -> None:
     with pytest.raises(InvalidInput, match="bytes"):
         driver.accept("o1", [big])
     assert await driver.accept("o1", [a_task()]), "nothing of that used the offer up"
+
+
+async def test_operations_are_sent_without_tasks_and_their_outcome_is_told(world: World) -> None:
+    class Listens(Recorder):
+        def operation_updates(self, driver, statuses):
+            heard.set_result([(each.operation_id, each.state, each.message) for each in statuses])
+
+    heard: asyncio.Future[list] = asyncio.get_running_loop().create_future()
+    scheduler = Listens()
+    driver = await world.driver(scheduler)
+    await scheduler.got("registered")
+    await world.master.offer("fw", an_offer("o1"))
+    await scheduler.got("resource_offers")
+    reserve = Operation(type="RESERVE", role="eng", resources=Resources.parse("cpus:1"), operation_id="r")
+    assert await driver.accept("o1", operations=[reserve])
+    [(_, call)] = await world.master.got(Accept)
+    assert (call.tasks, call.operations, call.refuse_seconds) == ((), (reserve,), None)
+    status = OperationStatus(operation_id="r", state="OPERATION_ERROR", message="no room")
+    await world.master.say(addresses.events("fw"), OperationsUpdated(cell=0, statuses=(status,)))
+    async with asyncio.timeout(LIMIT):
+        assert await heard == [("r", "OPERATION_ERROR", "no room")]

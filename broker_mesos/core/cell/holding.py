@@ -8,7 +8,7 @@ from broker_mesos.core.cell.operations import Ground, apply, change
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.infos import Holdings, Operation
-from broker_mesos.core.records import Kind
+from broker_mesos.core.records import AgentState, Kind
 from broker_mesos.errors import Conflict, NotFound
 
 
@@ -18,7 +18,8 @@ def by_hand(state: CellState, agent_id: str, operation: Operation, out: Outlet) 
     agent = state.agents.get(agent_id)
     if agent is None:
         raise NotFound(f"no agent {agent_id}; `bmesos agents` lists them")
-    if not agent.allocatable:
+    # One that is drained or deactivated can be changed all the same.
+    if agent.state is not AgentState.REGISTERED or not agent.listed or not agent.session:
         raise Conflict(f"agent {agent_id} is {agent.state} and not at hand; try again when it is registered")
     before = agent.holdings
     name = f":{operation.operation_id}" if operation.operation_id else ""
