@@ -78,6 +78,8 @@ class Monitor:
         """Tasks of which some commit says something."""
         self.unsure: defaultdict[int, float] = defaultdict(lambda: float("-inf"))
         """When a cell was last seen not to know what it does not know."""
+        self._given_up = False
+        """Whether some agent was, whose tasks may be more than there is room for when it returns."""
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -153,6 +155,7 @@ class Monitor:
             if write.kind is not Kind.TASKS:
                 continue
             self.answered.add(write.ident)
+            self._check_limit(write.ident, write.value)
             if write.value is None:
                 self._forgotten_by_cell(write.ident)
                 continue
@@ -170,6 +173,17 @@ class Monitor:
                     self.answered.add(status["task_id"])
                     if TaskState(status["state"]) in TERMINAL:
                         self.committed_ends.add(status["task_id"])
+
+    def _check_limit(self, task_id: str, value: bytes | None) -> None:
+        """A launch must not pass the limit. What runs anyway is a fact: tasks that may come back with an
+        agent that was given up, and those that a store has forgotten."""
+        world = self.world
+        if world.limit is None or value is None or world.forgetful:
+            return
+        state = json.loads(value).get("state", "TASK_STAGING")
+        self._given_up = self._given_up or state == "TASK_UNREACHABLE"
+        if state == "TASK_STAGING" and not self._given_up and (held := world.held()) > world.limit:
+            world.violation(f"I-quota: {held} thousandths of a cpu are held, the limit is {world.limit}")
 
     def publishes(self, message: Outgoing) -> None:
         """A process is about to publish; the ids of what goes through an outbox have three parts."""

@@ -53,6 +53,20 @@ def planted(name: str) -> Iterator[None]:
 
 
 @mutant
+def limit_raised_without_the_others(patch: Any) -> None:
+    """A cell raises its part of a limit without a look at the parts of the others."""
+    from broker_mesos.master import ledger
+
+    settle = ledger.settle
+
+    def alone(ask: Any, cell: int, cells: int, term: int, stored: Any) -> Any:
+        own = stored.get(str(cell))
+        return settle(ask, 0, 1, term, {} if own is None else {"0": own})
+
+    patch(ledger, "settle", alone)
+
+
+@mutant
 def no_fencing(patch: Any) -> None:
     """The store applies every commit, whoever sends it."""
     commit = MemoryStore.commit

@@ -14,12 +14,15 @@ import structlog
 
 from broker_mesos.bus.memory import MemoryBroker
 from broker_mesos.containerizer.memory import Ending
+from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import CommandInfo
 from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.records import Kind, TaskRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.frameworks.batch.records import CLAIMS, counts_key, parse_task_id, results_key
+from broker_mesos.master.division import CONFIG, DIVISION, SPACE, VERSION
 from broker_mesos.ports import LaunchSpec
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStoreState
@@ -85,6 +88,10 @@ class World:
         self.store_clock = SimClock(self.loop)
         self.broker = MemoryBroker(self.store_clock)
         self.state = MemoryStoreState()
+        self.limit = 3_000 if seed % 3 == 2 else None
+        """Thousandths of a cpu that all tasks together may hold: enough for the largest one."""
+        if self.limit is not None:
+            self._set_limit(self.limit)
         self.monitor = Monitor(self)
         self.connections: list[Connection] = []
         self.held_calls: list[Callable[[], None]] = []
@@ -128,6 +135,20 @@ class World:
             self.client,
             OperatorNode(self, "o0"),
         ]
+
+    def _set_limit(self, most: int) -> None:
+        config = ClusterConfig(version=1, roles={"*": RoleSettings(limit={"cpus": most}, since=1)})
+        fields = {DIVISION: config.encode().decode(), VERSION: "1"}
+        self.state.facts.hashes[keys.records("memory", SPACE) + CONFIG] = fields
+
+    def held(self) -> int:
+        """Thousandths of a cpu of all tasks that have not ended, as the store has them."""
+        return sum(
+            record.resources.get("cpus")
+            for cell in self.state.facts.cells.values()
+            for body in cell.records[Kind.TASKS].values()
+            if not (record := TaskRecord.model_validate_json(body)).state.terminal
+        )
 
     def _make_job(self, number: int) -> Job:
         rng = self.rng
