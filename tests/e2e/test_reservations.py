@@ -118,7 +118,7 @@ def test_a_volume_keeps_its_data_over_tasks_agents_and_a_wiped_store(
             lambda offer: offer.resources.get("disk") >= 64_000,
             using("writes", "echo precious > kept/file"),
             operations=(
-                Operation(type="RESERVE", role="eng", resources=R("cpus:1;disk:64"), operation_id="r"),
+                Operation(type="RESERVE", role="eng", resources=R("cpus:1;mem:64;disk:64"), operation_id="r"),
                 Operation(type="CREATE", volume=VOLUME, operation_id="c"),
             ),
         )

@@ -185,7 +185,7 @@ def _unreserve(ground: Ground, operation: Operation) -> Changed:
             raise InvalidInput(
                 f"what agent {agent.ident} reserves for {operation.role} by its own options stays reserved"
             )
-        has = f"with the labels {operation.labels}" if operation.labels else "without labels"
+        has = f"with the labels {str(operation.labels)[:200]}" if operation.labels else "without labels"
         raise _short(ground, wanted, wanted - left, f"is reserved for {operation.role} {has}")
     if not ground.pool.contains(wanted - lost):
         raise _short(ground, wanted, ground.pool, "is unused")

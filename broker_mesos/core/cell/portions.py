@@ -116,12 +116,17 @@ def uses_by_role(agent: Agent, *, offered: bool = True) -> dict[str, Resources]:
     return {role: whole(amounts) for role, amounts in found.items()}
 
 
-def kept_from(agent: Agent, role: str, given: Mapping[str, Resources]) -> Resources:
+def kept_from(
+    agent: Agent,
+    role: str,
+    given: Mapping[str, Resources],
+    uses: Mapping[str, Resources] | None = None,
+) -> Resources:
     """What of an agent's free resources is reserved for others than ``role``. ``given``: what else is about
-    to be in use, by role."""
+    to be in use, by role. ``uses`` spares adding up what is in use already, for who asks often."""
     if not agent.reservations:
         return EMPTY
-    uses = uses_by_role(agent)
+    uses = uses_by_role(agent) if uses is None else dict(uses)
     for other, amount in given.items():
         uses[other] = uses.get(other, EMPTY) + amount
     return Resources.sum(

@@ -80,7 +80,7 @@ def _status(operation: Operation, agent_id: str, problem: str = "") -> Operation
     return OperationStatus(
         operation_id=operation.operation_id,
         state="OPERATION_ERROR" if problem else "OPERATION_FINISHED",
-        message=problem[:2_000],
+        message=problem[:500],
         agent_id=agent_id,
     )
 

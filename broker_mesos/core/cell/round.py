@@ -17,7 +17,7 @@ from typing import NamedTuple
 from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
 from broker_mesos.core.cell import gangs
 from broker_mesos.core.cell.members import Agent, Framework, Kind
-from broker_mesos.core.cell.portions import EMPTY, kept_from
+from broker_mesos.core.cell.portions import EMPTY, kept_from, uses_by_role
 from broker_mesos.core.cell.quota import Quota, cut
 from broker_mesos.core.cell.state import CellState, Grant
 from broker_mesos.core.infos import GPU_RESOURCES, Shape
@@ -90,6 +90,8 @@ class Round:
         self.free: dict[str, Resources] = {}
         """What is left of agents that something was given from."""
         self._given: dict[str, dict[str, Resources]] = {}
+        self._uses: dict[str, dict[str, Resources]] = {}
+        """Of agents with reservations, what each role had in use before the round."""
         self._open: Counter[str] = Counter()
         """Agents given to frameworks that are held short."""
         self._met: dict[str, Counter[Kind]] = {}
@@ -315,7 +317,10 @@ class Round:
             return Hindrance("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
         free = whole = self.free.get(agent.ident, agent.free)
         if agent.reservations:
-            free = whole.clipped_minus(kept_from(agent, role, self._given.get(agent.ident, {})))
+            uses = self._uses.get(agent.ident)
+            if uses is None:
+                uses = self._uses[agent.ident] = uses_by_role(agent)
+            free = whole.clipped_minus(kept_from(agent, role, self._given.get(agent.ident, {}), uses))
         need = shape.resources if shape is not None else None
         if not _enough(free, need):
             if not self._wordy:
