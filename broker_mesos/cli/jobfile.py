@@ -23,6 +23,9 @@ KEYS = (
     "rerun",
     "priority",
     "constraints",
+    "prefer",
+    "prefer_hosts",
+    "locality_wait",
     "wait",
 )
 _MAX = 1 << 20
@@ -40,6 +43,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "rerun": (bool,),
     "priority": (int,),
     "constraints": (str, list),
+    "prefer": (str, list),
+    "prefer_hosts": (str, list),
+    "locality_wait": (int, float, str),
     "wait": (bool,),
 }
 _NAMES = {

@@ -303,6 +303,11 @@ def _describe(view: JobView) -> None:
         pairs.append(("Retries", str(spec.retries)))
     if spec.constraints:
         pairs.append(("Constraints", ", ".join(str(each) for each in spec.constraints)))
+    if spec.prefer:
+        wait = f" for {spec.locality_wait:g} s" if spec.locality_wait else ""
+        pairs.append(("Preferred", " or ".join(map(str, spec.prefer)) + wait))
+        over = sum(summary.counts.get(each, 0) for each in ("finished", "failed", "killed"))
+        pairs.append(("There", f"{summary.local or 0} of {over} ended tasks"))
     if summary.waiting:
         pairs.append(("Waiting", summary.waiting))
     for name, text in pairs:

@@ -66,6 +66,19 @@ ConstraintOf = Annotated[
     list[str] | None,
     typer.Option("--constraint", metavar="TEXT", help="Which agents, as 'rack==r1'; repeatable."),
 ]
+Prefer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prefer", metavar="TEXT", help="Which agents to wait for, as 'rack==r1'; repeatable: any."
+    ),
+]
+PreferHost = Annotated[
+    list[str] | None, typer.Option("--prefer-host", metavar="HOST", help="The same for a host; repeatable.")
+]
+LocalityWait = Annotated[
+    str | None,
+    typer.Option("--locality-wait", metavar="TIME", help="How long before any other agent will do (5s)."),
+]
 Shell = Annotated[
     str | None, typer.Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")
 ]

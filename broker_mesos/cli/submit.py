@@ -20,9 +20,12 @@ from broker_mesos.cli.options import (
     Disk,
     Env,
     Gpus,
+    LocalityWait,
     Mem,
     More,
     Name,
+    Prefer,
+    PreferHost,
     Priority,
     Rerun,
     Retries,
@@ -64,6 +67,9 @@ def submit(
     rerun: Rerun = None,
     priority: Priority = None,
     constraint: ConstraintOf = None,
+    prefer: Prefer = None,
+    prefer_host: PreferHost = None,
+    locality_wait: LocalityWait = None,
     job_id: Annotated[
         str | None,
         typer.Option("--job-id", metavar="ID", help="Its id, minted by you: sent twice, it is one job."),
@@ -98,6 +104,9 @@ def submit(
         "rerun": rerun,
         "priority": priority,
         "constraints": constraint or None,
+        "prefer": prefer or None,
+        "prefer_hosts": prefer_host or None,
+        "locality_wait": locality_wait,
     }
     words.pop("wait", None)
     words.update({key: value for key, value in flags.items() if value is not None})
@@ -133,6 +142,9 @@ def run(
     rerun: Rerun = None,
     priority: Priority = None,
     constraint: ConstraintOf = None,
+    prefer: Prefer = None,
+    prefer_host: PreferHost = None,
+    locality_wait: LocalityWait = None,
 ) -> int:
     """Run a command there, as if it were here.
 
@@ -151,6 +163,9 @@ def run(
         "rerun": rerun,
         "priority": priority,
         "constraints": constraint or None,
+        "prefer": prefer or None,
+        "prefer_hosts": prefer_host or None,
+        "locality_wait": locality_wait,
         "env": _environment(env or []),
     }
     words = {key: value for key, value in words.items() if value is not None}

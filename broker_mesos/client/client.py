@@ -136,14 +136,19 @@ class Client(HoldingsCalls):
         rerun: bool = False,
         priority: int = 0,
         constraints: str | Constraint | Iterable[str | Constraint] = (),
+        prefer: str | Constraint | Iterable[str | Constraint] = (),
+        prefer_hosts: str | Iterable[str] = (),
+        locality_wait: Number | None = None,
         job_id: str | None = None,
     ) -> Job:
         """Submit a job: text for ``/bin/sh -c``, or a list of arguments that runs as it stands.
 
         ``mem`` and ``disk`` are megabytes or text such as ``2G``; ``array`` is a number of tasks (50: indices
         1 to 50), ``"0-9"`` or ``(0, 9)``; ``retries`` is attempts after the first; a higher ``priority`` goes
-        first. Returns once the job is stored. Sent again within the time limit when the cluster is briefly
-        away: the id makes one job of it; give ``job_id`` to repeat a submit of your own.
+        first. An agent that matches any of ``prefer`` or ``prefer_hosts`` is waited for, ``locality_wait``
+        seconds (5) or text such as ``500ms``, before any other is taken. Returns once the job is stored. Sent
+        again within the time limit when the cluster is briefly away: the id makes one job of it; give
+        ``job_id`` to repeat a submit of your own.
         """
         spec = build_spec(
             command,
@@ -159,6 +164,9 @@ class Client(HoldingsCalls):
             rerun=rerun,
             priority=priority,
             constraints=constraints,
+            prefer=prefer,
+            prefer_hosts=prefer_hosts,
+            locality_wait=locality_wait,
             user=_user(),
         )
         return self.submit_spec(spec, job_id)

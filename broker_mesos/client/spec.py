@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from broker_mesos.client.locality import preference
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.messages import CommandInfo, first_problem
 from broker_mesos.core.operator import JobSpec, Request
@@ -108,6 +109,9 @@ def build_spec(
     rerun: bool = False,
     priority: int = 0,
     constraints: str | Constraint | Iterable[str | Constraint] = (),
+    prefer: str | Constraint | Iterable[str | Constraint] = (),
+    prefer_hosts: str | Iterable[str] = (),
+    locality_wait: Number | None = None,
     user: str = "",
 ) -> JobSpec:
     """A job's description. Text as ``command`` goes to ``/bin/sh -c``, a sequence runs as it stands.
@@ -123,6 +127,7 @@ def build_spec(
         _no_nul("command", each)
     if isinstance(constraints, str | Constraint):
         constraints = (constraints,)
+    preferred, wait = preference(prefer, prefer_hosts, locality_wait)
     try:
         return JobSpec(
             name=name or _name_of(arguments[0], shell),
@@ -135,6 +140,8 @@ def build_spec(
             constraints=tuple(
                 each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints
             ),
+            prefer=preferred,
+            locality_wait=wait,
             user=user,
         )
     except ValidationError as error:

@@ -98,6 +98,12 @@ def change(placements: Sequence[Placement]) -> str:
     return every[0].message if every else "add an agent"
 
 
+def why_picky(spec: JobSpec, seconds: float) -> str:
+    """A job that waits for an agent which it prefers."""
+    wanted = " or ".join(map(str, spec.prefer))
+    return f"for {seconds:.1f} s yet it waits for an agent with {wanted}; then any will do"
+
+
 def why_lost(waiting: Mapping[str, int]) -> str:
     """Tasks by the unreachable agent on which they may still run."""
     first, count = next(iter(waiting.items()))

@@ -28,6 +28,7 @@ from broker_mesos.core.messages import (
     Usage,
     register,
 )
+from broker_mesos.core.preference import Locality, Preference
 from broker_mesos.core.records import AgentState, FrameworkState
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -337,7 +338,7 @@ MAX_ARRAY = 10_000_000
 JobState = Literal["pending", "running", "finished", "failed", "killed"]
 
 
-class JobSpec(Part):
+class JobSpec(Preference):
     """A job: one command, or an array of them, told apart by ``BMESOS_ARRAY_INDEX``."""
 
     name: str = Field(default="", max_length=200)
@@ -379,7 +380,7 @@ class JobSpec(Part):
         return 1 if self.array is None else self.array[1] - self.array[0] + 1
 
 
-class JobSummary(Part):
+class JobSummary(Locality):
     """Where a job stands. ``version`` rises with every change."""
 
     job_id: str

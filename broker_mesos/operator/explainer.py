@@ -99,7 +99,11 @@ class Explainer:
         if not summary.counts["pending"]:
             why = summary.waiting or f"{summary.counts['running']} of its tasks run, none waits"
             return Explanation(subject=subject, reason=why)
-        return await self._of_job(subject, view.spec, limit, timeout)
+        found = await self._of_job(subject, view.spec, limit, timeout)
+        if summary.picky is None:
+            return found
+        # What the cells say is of any agent: that is what it waits for last.
+        return found.model_copy(update={"reason": summary.waiting, "change": "", "would_run": False})
 
     async def _of_job(self, subject: str, spec: JobSpec, limit: int, timeout: float) -> Explanation:
         return await self._explanation(subject, BATCH_ID, (shape_of(spec),), limit, timeout)

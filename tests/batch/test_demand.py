@@ -15,7 +15,7 @@ from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, plan_clai
 from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.records import Slot, Work, text_of
 from broker_mesos.frameworks.batch.shapes import MOST_JOBS, Stated, state
-from tests.batch.world import World, job, offer, status
+from tests.batch.world import StillClock, World, job, offer, status
 
 
 def stated(*jobs: tuple[dict[str, Any], Work]) -> list[tuple[str, int]]:
@@ -204,3 +204,128 @@ def test_an_offer_that_may_have_been_meant_for_those_who_wait_takes_a_version() 
     assert claim([("j", picky), ("k", {"array": (0, 9)})], offer()).wanted is None, "not meant for j"
     other = {"array": (0, 9), "resources": "cpus:2;mem:20"}
     assert claim([("j", {"array": (0, 9)}), ("k", other)], offer()).wanted is None, "the cell can tell"
+
+
+# -- preferred agents
+
+R1 = {"prefer": ("rack==r1",), "locality_wait": 5.0}
+THERE, ELSEWHERE = {"rack": "r1"}, {"rack": "r2"}
+
+
+def of_job(since: float | None, **fields: Any) -> Candidate:
+    spec = job(**{"array": (0, 9), **R1, **fields})
+    return Candidate("j", spec, Work(since=since).text, 100)
+
+
+def placed(candidate: Candidate, now: float, *offers: Any) -> dict[str, int]:
+    found = plan_claim(offers, [candidate], all_seen=True, now=now, due=now + 10)
+    return {offer_id: len(launches) for offer_id, launches in found.launches.items()}
+
+
+def test_while_a_job_waits_its_shapes_are_those_of_preferred_agents() -> None:
+    jobs = [({"array": (0, 9), **R1}, Work(since=100.0))]
+    specs = [(job(**fields), work) for fields, work in jobs]
+    waiting, over = state(specs, 104.9), state(specs, 105.0)
+    assert waiting.shapes is not None and over.shapes is not None
+    assert [str(each.constraints[0]) for each in waiting.shapes] == ["rack==r1"] and waiting.due == 105.0
+    assert [each.constraints for each in over.shapes] == [()] and over.due == float("inf")
+
+
+def test_several_preferred_hosts_are_one_shape_and_several_attributes_several() -> None:
+    hosts = ("hostname==h1", "hostname==h2.example", "rack==r1")
+    fields = {"prefer": hosts, "locality_wait": 5.0, "constraints": ("ssd",)}
+    found = state([(job(**fields), Work(since=1.0))], 1.0).shapes
+    assert found is not None
+    assert sorted(" ".join(map(str, each.constraints)) for each in found) == [
+        "ssd hostname~=h1|h2\\.example",
+        "ssd rack==r1",
+    ]
+    pattern = next(each.constraints[1] for each in found if each.constraints[1].name == "hostname")
+    assert pattern.matches({}, "h2.example") and not pattern.matches({}, "h2xexample")
+
+
+def test_a_job_takes_no_other_offer_before_its_wait_is_over() -> None:
+    elsewhere, there = offer("o1", attributes=ELSEWHERE), offer("o2", attributes=THERE)
+    assert placed(of_job(100.0), 104.9, elsewhere) == {}
+    assert placed(of_job(100.0), 104.9, elsewhere, there) == {"o2": 4}
+    assert placed(of_job(100.0), 105.0, elsewhere) == {"o1": 4}
+
+
+def test_a_clock_that_is_behind_does_not_make_a_wait_longer() -> None:
+    assert Work(since=100.0).waits_until(job(**R1), 90.0) == 95.0
+
+
+def test_a_job_that_was_served_where_it_prefers_waits_anew() -> None:
+    elsewhere, there = offer("o1", attributes=ELSEWHERE), offer("o2", attributes=THERE)
+    candidate = of_job(100.0)
+    assert placed(candidate, 200.0, elsewhere, there) == {"o2": 4}
+    found = plan_claim([there], [candidate], all_seen=True, now=200.0, due=210.0)
+    (text,) = [each.value for each in found.plan.changes if each.key == "work"]
+    assert Work.parse(str(text)).since == 200.0
+    assert found.wanted is True, "the cells were told that any agent will do"
+    found = plan_claim([there], [candidate], all_seen=True, now=101.0, due=110.0)
+    assert found.wanted is None, "they were told right"
+
+
+def test_a_job_that_had_to_go_elsewhere_does_not_wait_again_for_each_task() -> None:
+    found = plan_claim([offer(attributes=ELSEWHERE)], [of_job(100.0)], all_seen=True, now=200.0, due=210.0)
+    (text,) = [each.value for each in found.plan.changes if each.key == "work"]
+    assert Work.parse(str(text)).since == 100.0
+
+
+def test_without_a_wait_preferred_offers_only_go_first() -> None:
+    candidate = of_job(None, locality_wait=0.0, array=(0, 5))
+    elsewhere, there = offer("o1", attributes=ELSEWHERE), offer("o2", attributes=THERE)
+    assert placed(candidate, 1.0, elsewhere, there) == {"o2": 4, "o1": 2}
+
+
+def test_others_run_where_a_job_does_not_want_to() -> None:
+    spec = job(array=(0, 9))
+    candidates = [of_job(100.0), Candidate("k", spec, Work().text, 100)]
+    found = plan_claim([offer(attributes=ELSEWHERE)], candidates, all_seen=True, now=101.0, due=111.0)
+    assert [each.name.job_id for each in found.launches["o1"]] == ["k"] * 4
+
+
+async def test_a_task_that_comes_back_alone_waits_anew() -> None:
+    world = World()
+    await world.store.submit("j", job(retries=1, **R1))
+    [task] = await world.claim(offer(attributes=THERE))
+    world.clock.now += 60
+    await world.store.apply([status(task, TaskState.FAILED)])
+    assert await world.claim(offer(attributes=ELSEWHERE)) == []
+    world.clock.now += 5
+    assert len(await world.claim(offer(attributes=ELSEWHERE))) == 1
+
+
+async def test_tasks_that_ended_on_preferred_agents_are_counted() -> None:
+    world = World()
+    await world.store.submit("j", job(array=(0, 1), resources="cpus:4", **R1))
+    [first] = await world.claim(offer("o1", attributes=THERE))
+    world.clock.now += 60
+    [second] = await world.claim(offer("o2", attributes=ELSEWHERE))
+    await world.store.apply([status(each, TaskState.FINISHED) for each in (first, second)])
+    assert (await world.store.summary("j")).local == 1
+    await world.store.submit("k", job())
+    assert (await world.store.summary("k")).local is None
+
+
+class Ticking(StillClock):
+    """A clock that goes on by itself, from a time of its own."""
+
+    def time(self) -> float:
+        return self.now + asyncio.get_running_loop().time()
+
+
+async def test_a_wait_that_is_over_takes_a_version_by_itself() -> None:
+    world = World()
+    world.store._clock = clock = Ticking()
+    told = Told(world)
+    told.teller._clock = clock
+    demand = await world.store.submit("j", job(prefer=("rack==r1",), locality_wait=0.02))
+    assert demand is not None
+    told.teller.tell(demand)
+    running = asyncio.create_task(told.teller.run())
+    while not told.demands or (told.demands[-1].shapes or ())[0].constraints:
+        said = await told.next()
+    assert said.version > demand.version
+    running.cancel()

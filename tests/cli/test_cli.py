@@ -70,6 +70,7 @@ def test_submit_says_it_in_json(url: str, cluster: FakeCluster, capsys: Captured
 def test_every_flag_reaches_the_job(url: str, cluster: FakeCluster) -> None:
     flags = "--name n --cpus 0.5 --mem 1G --disk 10 --gpus 1 --array 50 --env A=1 --env B=x=y --retries 2"
     more = "--priority 5 --constraint rack==r1 --constraint !old --resources licences:2"
+    more += " --prefer zone==z1 --prefer-host h1 --prefer-host h2 --locality-wait 500ms"
     assert main(["submit", *flags.split(), *more.split(), "--shell", "echo $A"]) == 0
     (spec,) = cluster.specs.values()
     assert spec.name == "n" and spec.command.shell and spec.command.arguments == ("echo $A",)
@@ -77,6 +78,13 @@ def test_every_flag_reaches_the_job(url: str, cluster: FakeCluster) -> None:
     assert spec.array == (1, 50) and spec.command.environment == {"A": "1", "B": "x=y"}
     assert (spec.retries, spec.priority) == (2, 5)
     assert [str(each) for each in spec.constraints] == ["rack==r1", "!old"]
+    assert [str(each) for each in spec.prefer] == ["zone==z1", "hostname==h1", "hostname==h2"]
+    assert spec.locality_wait == 0.5
+
+
+def test_a_locality_wait_for_nothing_is_refused_in_one_line(url: str, capsys: Captured) -> None:
+    assert main(["submit", "--locality-wait", "5s", "--", "true"]) == 2
+    assert "without a preferred agent: add --prefer" in one_line(capsys.readouterr().err)
 
 
 def test_waiting_ends_with_the_first_failing_code(url: str, cluster: FakeCluster, capsys: Captured) -> None:

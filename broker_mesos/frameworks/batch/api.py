@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from broker_mesos.core.addresses import operator_cell
-from broker_mesos.core.explain import reason, shape_of, why_lost
+from broker_mesos.core.explain import reason, shape_of, why_lost, why_picky
 from broker_mesos.core.messages import Part, Shape
 from broker_mesos.core.operator import (
     AgentView,
@@ -30,7 +30,7 @@ from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.records import AgentState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
 from broker_mesos.frameworks.batch.demand import Teller
-from broker_mesos.frameworks.batch.records import FRAMEWORK_ID, text_of
+from broker_mesos.frameworks.batch.records import FRAMEWORK_ID, WORK, Work, text_of
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.frameworks.batch.watch import JobFeed
 from broker_mesos.ports import Clock
@@ -149,7 +149,19 @@ class BatchApi:
     async def _explained(self, summary: JobSummary, spec: JobSpec) -> JobSummary:
         if not _waits(summary):
             return summary
-        return summary.model_copy(update={"waiting": await self._why(spec)})
+        picky = await self._picky(summary.job_id, spec)
+        if picky is None:
+            return summary.model_copy(update={"waiting": await self._why(spec)})
+        return summary.model_copy(update={"waiting": why_picky(spec, picky), "picky": picky})
+
+    async def _picky(self, job_id: str, spec: JobSpec) -> float | None:
+        """For how many seconds a job's tasks wait for a preferred agent yet."""
+        if not spec.locality_wait:
+            return None
+        text = (await self._store.read.fields(WORK, [job_id]))[job_id]
+        now = self._clock.time()
+        until = Work.parse(text).waits_until(spec, now) if text is not None else 0.0
+        return until - now if until else None
 
     async def _with_lost_agents(self, summary: JobSummary) -> JobSummary:
         """Says so when tasks wait for an agent that is not heard of."""

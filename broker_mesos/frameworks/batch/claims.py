@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -106,33 +106,44 @@ def plan_claim(
     found = ClaimPlan(plan)
     opened = [_Open(offer) for offer in offers]
     hopeless: set[object] = set()
-    left: dict[Kind, JobSpec] = {}
+    left: set[Kind] = set()
     used: dict[Kind, list[Offer]] = {}
     ended: set[Kind] = set()
     exhausted = 0
+    wait_anew = False
     for job_id, spec, work_text, size in candidates:
-        kind = kind_of(spec)
-        shape = (kind, size // 1024)
         # Offers only fill up: what did not fit once does not fit later.
-        if shape in hopeless:
+        if not spec.locality_wait and (kind_of(spec, False), size // 1024) in hopeless:
             continue
-        total, first = spec.total, spec.array[0] if spec.array else 0
         before = work = Work.parse(work_text)
+        waits = bool(work.waits_until(spec, now))
+        kind = kind_of(spec, waits)
+        total, first = spec.total, spec.array[0] if spec.array else 0
         claimed = 0
-        for one in opened:
+        there = found_there = False
+        for one in _preferred_first(opened, spec) if spec.prefer else opened:
             waiting = work.pending(total)
             if not waiting:
                 break
             most = one.holds(spec.resources, size, waiting)
-            if not most or not _welcome(spec, one.offer):
+            if not most or not kind.welcomes(one.offer.attributes, one.offer.hostname):
                 continue
+            if spec.prefer:
+                there = spec.prefers(one.offer.attributes, one.offer.hostname)
+                if found_there and not there and work.since is not None:
+                    break
+                found_there = found_there or there
             slots, work = work.take(first, total, most)
-            one.take(spec.resources, size, _claim(plan, job_id, spec, slots, one.offer, now, due))
+            one.take(spec.resources, size, _claim(plan, job_id, spec, slots, one.offer, now, due, there))
             used.setdefault(kind, []).append(one.offer)
             claimed += len(slots)
         if work.pending(total):
-            hopeless.add(shape)
-            left.setdefault(kind, spec)
+            if found_there:
+                work = work.waits_anew(now)
+                wait_anew = wait_anew or (work.since is not None and not waits)
+                kind = kind_of(spec, work.since is not None)
+            hopeless.add((kind, size // 1024))
+            left.add(kind)
         else:
             ended.add(kind)
             exhausted += 1
@@ -148,25 +159,34 @@ def plan_claim(
     if all_seen and exhausted and exhausted == len(candidates):
         plan.expect_size(PENDING, exhausted)
         found.wanted = False
-    elif (all_seen and any(kind not in left for kind in ended)) or _confused(left, used):
+    elif wait_anew or (all_seen and any(kind not in left for kind in ended)) or _confused(left, used):
         found.wanted = True
     if found.wanted is not None:
         plan.demand(found.wanted)
     return found
 
 
-def _confused(left: Mapping[Kind, JobSpec], used: Mapping[Kind, Sequence[Offer]]) -> bool:
+def _confused(left: Collection[Kind], used: Mapping[Kind, Sequence[Offer]]) -> bool:
     """Whether an offer may have been meant for tasks that still wait, and went to others, which its cell
     cannot tell from them: it would take what waits for served."""
     return any(
-        kind != other and spec.resources == other.resources and any(_welcome(spec, offer) for offer in offers)
-        for kind, spec in left.items()
+        kind != other
+        and kind.resources == other.resources
+        and any(kind.welcomes(offer.attributes, offer.hostname) for offer in offers)
+        for kind in left
         for other, offers in used.items()
     )
 
 
 def _claim(
-    plan: Plan, job_id: str, spec: JobSpec, slots: Sequence[Slot], offer: Offer, now: float, due: float
+    plan: Plan,
+    job_id: str,
+    spec: JobSpec,
+    slots: Sequence[Slot],
+    offer: Offer,
+    now: float,
+    due: float,
+    local: bool,
 ) -> list[Launch]:
     launches = []
     for slot in slots:
@@ -179,6 +199,7 @@ def _claim(
             agent_id=offer.agent_id,
             hostname=offer.hostname,
             claimed_at=now,
+            local=local,
         )
         plan.set(CLAIMS, name.claim, text_of(record))
         plan.add(UNSETTLED, name.task_id, due)
@@ -186,8 +207,8 @@ def _claim(
     return launches
 
 
-def _welcome(spec: JobSpec, offer: Offer) -> bool:
-    return all(each.matches(offer.attributes, offer.hostname) for each in spec.constraints)
+def _preferred_first(opened: Sequence[_Open], spec: JobSpec) -> list[_Open]:
+    return sorted(opened, key=lambda one: not spec.prefers(one.offer.attributes, one.offer.hostname))
 
 
 def task_info(launch: Launch) -> TaskInfo:

@@ -109,7 +109,7 @@ def plan_submit(jobs: Sequence[tuple[str, JobSpec]], seq_text: str | None, now: 
         plan.expect(SPECS, job_id, None)
         plan.set(SPECS, job_id, text_of(spec))
         plan.set(JOBS, job_id, text_of(record))
-        plan.set(WORK, job_id, Work().text)
+        plan.set(WORK, job_id, Work.of(spec, now).text)
         plan.add(PENDING, job_id, record.score)
         plan.add(ACTIVE, job_id, now + LOOK_AGAIN)
         plan.add(ORDER, job_id, -seq)

@@ -11,7 +11,7 @@ key                     type  holds
 ``unsettled``           zset  task id by the time at which its cell is asked about it
 ``results:<job>``       hash  index → ResultRecord
 ``failures:<job>``      zset  indices that failed or were killed
-``counts:<job>``        hash  claimed, finished, failed, killed, version
+``counts:<job>``        hash  claimed, finished, failed, killed, version, local
 ``active``              zset  jobs that have not ended, by the time at which a worker looks at them again
 ``order``, ``ended``    zset  all jobs, the latest first; ended ones, the oldest first
 ``meta``                hash  seq (of the latest job), demand_version, wanted
@@ -125,7 +125,8 @@ class JobRecord(Part):
     killed: bool = False
     ended_at: float | None = None
     exit_code: int | None = None
-    counts: tuple[int, int, int, int, int] | None = None
+    prefers: bool = False
+    counts: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, spec: JobSpec, seq: int, now: float) -> JobRecord:
@@ -141,6 +142,7 @@ class JobRecord(Part):
             retries=spec.retries,
             rerun=spec.rerun,
             submitted_at=now,
+            prefers=bool(spec.prefer),
         )
 
     @property
@@ -169,6 +171,8 @@ class ClaimRecord(Part):
     message: str = ""
     kill: bool = False
     """A kill of this one index was asked for."""
+    local: bool = False
+    """Its agent is preferred."""
 
 
 class ResultRecord(Part):
@@ -211,6 +215,8 @@ class Counts(NamedTuple):
     killed: int = 0
     version: int = 0
     """Rises by one with every claim, return and end of a task."""
+    local: int = 0
+    """Tasks with a result that ran on a preferred agent."""
 
     @property
     def ended(self) -> int:
@@ -248,6 +254,8 @@ class Work:
     skipped: tuple[int, ...] = ()
     killed: bool = False
     """Nothing comes back any more."""
+    since: float | None = None
+    """When the wait for a preferred agent began; None where there is none."""
 
     @property
     def text(self) -> str:
@@ -259,6 +267,8 @@ class Work:
             value["s"] = self.skipped
         if self.killed:
             value["k"] = 1
+        if self.since is not None:
+            value["w"] = self.since
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -270,7 +280,25 @@ class Work:
             returned=tuple(Slot(*slot) for slot in value.get("r", ())),
             skipped=tuple(value.get("s", ())),
             killed=bool(value.get("k")),
+            since=value.get("w"),
         )
+
+    @classmethod
+    def of(cls, spec: JobSpec, now: float) -> Work:
+        """Of a new job."""
+        return cls(since=now if spec.locality_wait else None)
+
+    def waits_until(self, spec: JobSpec, now: float) -> float:
+        """Until when only preferred agents will do; 0 if any will."""
+        if self.since is None:
+            return 0.0
+        # Under a clock that is ahead of this one it began at this moment.
+        until = min(self.since, now) + spec.locality_wait
+        return until if now < until else 0.0
+
+    def waits_anew(self, now: float) -> Work:
+        """A task found a preferred agent, or the first one begins to wait."""
+        return self if self.since is None else replace(self, since=now)
 
     def pending(self, total: int) -> int:
         """How many can be claimed."""

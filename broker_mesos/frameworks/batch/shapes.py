@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.infos import Shape
 from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.preference import alternatives
 from broker_mesos.core.resources import Resources
 from broker_mesos.frameworks.batch.records import Work
 
@@ -24,6 +25,24 @@ class Kind(NamedTuple):
 
     resources: Resources
     constraints: tuple[Constraint, ...]
+    prefer: tuple[Constraint, ...] = ()
+    """Where they wait for one: agents that match any of these."""
+
+    def welcomes(self, attributes: Mapping[str, str], hostname: str) -> bool:
+        """Whether an agent will do."""
+        if not all(each.matches(attributes, hostname) for each in self.constraints):
+            return False
+        return not self.prefer or any(each.matches(attributes, hostname) for each in self.prefer)
+
+    def shapes(self, count: int) -> list[Shape]:
+        """As shapes of a demand: several, if there are several ways to be preferred."""
+        count = min(count, MOST_TASKS)
+        if not self.prefer:
+            return [Shape(resources=self.resources, constraints=self.constraints, count=count)]
+        return [
+            Shape(resources=self.resources, constraints=(*self.constraints, each), count=count)
+            for each in alternatives(self.prefer)
+        ]
 
 
 class Stated(NamedTuple):
@@ -33,25 +52,22 @@ class Stated(NamedTuple):
     due: float = NEVER
 
 
-def kind_of(spec: JobSpec) -> Kind:
-    """The kind of a job's tasks."""
-    return Kind(spec.resources, spec.constraints)
+def kind_of(spec: JobSpec, waits: bool) -> Kind:
+    """The kind of a job's tasks, while they wait for a preferred agent or not."""
+    return Kind(spec.resources, spec.constraints, spec.prefer if waits else ())
 
 
 def state(jobs: Iterable[tuple[JobSpec, Work]], now: float) -> Stated:
     """What jobs ask for, in the order in which they are served. Too much is harmless: it is offered, and
     declined. Too little would starve."""
     counts: dict[Kind, int] = {}
+    due = NEVER
     for spec, work in jobs:
         waiting = work.pending(spec.total)
         if waiting:
-            kind = kind_of(spec)
+            until = work.waits_until(spec, now)
+            due = min(due, until or NEVER)
+            kind = kind_of(spec, bool(until))
             counts[kind] = counts.get(kind, 0) + waiting
-    if len(counts) > MOST_SHAPES:
-        return Stated(None)
-    return Stated(
-        tuple(
-            Shape(resources=kind.resources, constraints=kind.constraints, count=min(count, MOST_TASKS))
-            for kind, count in counts.items()
-        )
-    )
+    shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
+    return Stated(shapes, due) if len(shapes) <= MOST_SHAPES else Stated(None)

@@ -143,6 +143,7 @@ def plan_statuses(
             continue
         result = _result(status, claim, doomed, now)
         job["failed" if result.state == "lost" else result.state] += 1
+        job["local"] += claim.local
         plan.set(results_key(name.job_id), str(name.index), text_of(result))
         if result.state != "finished":
             plan.add(failures_key(name.job_id), str(name.index), name.index)
@@ -160,7 +161,10 @@ def plan_statuses(
         if work_text is None or record is None:  # only while need_work is not empty
             continue
         plan.expect(WORK, job_id, work_text)
-        plan.set(WORK, job_id, Work.parse(work_text).give_back(slots).text)
+        work = Work.parse(work_text)
+        if not work.pending(record.total):
+            work = work.waits_anew(now)
+        plan.set(WORK, job_id, work.give_back(slots).text)
         plan.add(PENDING, job_id, record.score)
     for job_id, by in counts.items():
         plan.count(job_id, **by)

@@ -27,6 +27,7 @@ def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = ""
         submitted_at=record.submitted_at,
         ended_at=record.ended_at,
         version=counts.version,
+        local=counts.local if record.prefers else None,
         waiting=waiting,
     )
 

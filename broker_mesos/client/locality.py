@@ -1,0 +1,47 @@
+"""Preferred agents, in the words of ``submit``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from broker_mesos.core.attributes import HOSTNAME, Constraint
+from broker_mesos.core.preference import LONGEST_WAIT, MOST_PREFERRED
+from broker_mesos.errors import InvalidInput
+
+DEFAULT_WAIT = 5.0
+"""Seconds; in the delay scheduling paper enough for 95% of the tasks."""
+
+_WAIT = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, None: 1.0}
+
+
+def preference(
+    prefer: str | Constraint | Iterable[str | Constraint],
+    hosts: str | Iterable[str],
+    wait: float | str | None,
+) -> tuple[tuple[Constraint, ...], float]:
+    """Which agents are preferred, and for how many seconds they are waited for: ``wait`` is a number of them,
+    or text such as ``5s``; None is the default, if any are preferred. Raises InvalidInput."""
+    wanted = [prefer] if isinstance(prefer, str | Constraint) else list(prefer)
+    found = [each if isinstance(each, Constraint) else Constraint.parse(each) for each in wanted]
+    found += [Constraint(HOSTNAME, "==", host) for host in ([hosts] if isinstance(hosts, str) else hosts)]
+    if len(found) > MOST_PREFERRED:
+        raise InvalidInput(
+            f"{len(found)} preferences: at most {MOST_PREFERRED}; a pattern says more, as hostname~=h[0-9]+"
+        )
+    if wait is None:
+        return tuple(found), DEFAULT_WAIT if found else 0.0
+    if not found:
+        raise InvalidInput(
+            "a locality wait without a preferred agent: add --prefer rack==r1 or --prefer-host H, or drop it"
+        )
+    match = _WAIT.fullmatch(str(wait).strip()) if not isinstance(wait, bool) else None
+    if match is None:
+        raise InvalidInput(
+            f"locality wait {wait!r}: write seconds, as in 5, or a time such as 500ms, 5s or 1m"
+        )
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST_WAIT:
+        raise InvalidInput(f"locality wait {wait}: at most {LONGEST_WAIT / 3600:g}h")
+    return tuple(found), seconds
