@@ -62,6 +62,10 @@ def submit(
     array: Annotated[
         str | None, typer.Option("--array", metavar="1-1000|50", help="Many tasks; see BMESOS_ARRAY_INDEX.")
     ] = None,
+    gang: Annotated[
+        bool | None,
+        typer.Option("--gang/--no-gang", help="The whole array begins at once, or not at all."),
+    ] = None,
     env: Env = None,
     retries: Retries = None,
     rerun: Rerun = None,
@@ -100,6 +104,7 @@ def submit(
         "gpus": gpus,
         "resources": resources,
         "array": array,
+        "gang": gang,
         "retries": retries,
         "rerun": rerun,
         "priority": priority,

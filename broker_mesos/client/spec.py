@@ -107,6 +107,7 @@ def build_spec(
     env: Mapping[str, object] | None = None,
     retries: int = 0,
     rerun: bool = False,
+    gang: bool = False,
     priority: int = 0,
     constraints: str | Constraint | Iterable[str | Constraint] = (),
     prefer: str | Constraint | Iterable[str | Constraint] = (),
@@ -136,6 +137,7 @@ def build_spec(
             array=None if array is None else parse_array(array),
             retries=retries,
             rerun=rerun,
+            gang=gang,
             priority=priority,
             constraints=tuple(
                 each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints

@@ -269,6 +269,8 @@ class Offer(Part):
     unavailability: Unavailability | None = None
     gang: Short = ""
     """The gang that it is meant for."""
+    until: float | None = None
+    """When it ends, in seconds since the epoch: of a gang that gathers. None: at the offer timeout."""
 
     @property
     def term(self) -> int:

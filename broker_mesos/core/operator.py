@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from broker_mesos import errors
-from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.holdings import ReservationView, VolumeView
+from broker_mesos.core.jobs import JobSpec as JobSpec
 from broker_mesos.core.messages import (
-    CommandInfo,
     Ident,
     JsonObject,
     Message,
@@ -28,7 +27,7 @@ from broker_mesos.core.messages import (
     Usage,
     register,
 )
-from broker_mesos.core.preference import Locality, Preference
+from broker_mesos.core.preference import Locality
 from broker_mesos.core.records import AgentState, FrameworkState
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -334,50 +333,7 @@ class ReadFile(Request):
 
 # -- answered by the batch framework --------------------------------------------------------------------
 
-MAX_ARRAY = 10_000_000
 JobState = Literal["pending", "running", "finished", "failed", "killed"]
-
-
-class JobSpec(Preference):
-    """A job: one command, or an array of them, told apart by ``BMESOS_ARRAY_INDEX``."""
-
-    name: str = Field(default="", max_length=200)
-    command: CommandInfo
-    resources: Resources = Resources.parse("cpus:1;mem:128")
-    array: tuple[int, int] | None = None
-    """First and last index, inclusive; None is a single task (index 0, without the variable)."""
-    retries: int = Field(default=0, ge=0, le=1_000)
-    priority: int = Field(default=0, ge=-1_000, le=1_000)
-    """Higher goes first."""
-    constraints: tuple[Constraint, ...] = ()
-    kill_grace: float = Field(default=3.0, ge=0, le=86_400)
-    user: str = ""
-    rerun: bool = False
-    """Run an attempt again elsewhere when its agent is lost or unreachable, without using a retry. It may
-    still run over there, so that the task can run twice; otherwise it waits for the agent."""
-
-    @field_validator("array")
-    @classmethod
-    def _bounded(cls, array: tuple[int, int] | None) -> tuple[int, int] | None:
-        if array is not None:
-            first, last = array
-            if first < 0 or last < first:
-                raise ValueError(f"array {first}-{last}: give FIRST-LAST with 0 <= FIRST <= LAST")
-            if last - first >= MAX_ARRAY:
-                raise ValueError(f"array {first}-{last}: at most {MAX_ARRAY} tasks; split the job")
-        return array
-
-    @field_validator("resources")
-    @classmethod
-    def _something(cls, resources: Resources) -> Resources:
-        if not resources:
-            raise ValueError("a task needs some resources, e.g. cpus:1;mem:128")
-        return resources
-
-    @property
-    def total(self) -> int:
-        """Number of tasks."""
-        return 1 if self.array is None else self.array[1] - self.array[0] + 1
 
 
 class JobSummary(Locality):

@@ -129,6 +129,10 @@ class Driver:
         filter, 0 none. Ended offers are passed over."""
         return self._here(lambda: self._calls.decline(_listed(offers), refuse_seconds))
 
+    def keep(self, offer_ids: Iterable[str]) -> None:
+        """Another process may answer these offers: they are not given back when this one ends."""
+        self._here(lambda: self._calls.offers.remove(offer_ids))
+
     def revive(self) -> None:
         """Want offers, all of them: filters are forgotten."""
         self._here(lambda: self._mint(wanted=True))

@@ -19,7 +19,7 @@ from tests.batch.world import StillClock, World, job, offer, status
 
 
 def stated(*jobs: tuple[dict[str, Any], Work]) -> list[tuple[str, int]]:
-    found = state([(job(**fields), work) for fields, work in jobs], 1.0)
+    found = state([(f"j{n}", job(**fields), work) for n, (fields, work) in enumerate(jobs)], 1.0)
     assert found.shapes is not None
     return [
         (" ".join([str(each.resources), *map(str, each.constraints)]), each.count) for each in found.shapes
@@ -77,7 +77,7 @@ def test_a_shape_counts_no_more_than_a_message_may_say() -> None:
 
 
 def test_too_many_kinds_are_a_demand_for_anything() -> None:
-    jobs = [(job(resources=f"cpus:{number}"), Work()) for number in range(1, 52)]
+    jobs = [(f"j{number}", job(resources=f"cpus:{number}"), Work()) for number in range(1, 52)]
     assert state(jobs[:50], 1.0).shapes is not None and state(jobs, 1.0) == Stated(None)
 
 
@@ -224,7 +224,7 @@ def placed(candidate: Candidate, now: float, *offers: Any) -> dict[str, int]:
 
 def test_while_a_job_waits_its_shapes_are_those_of_preferred_agents() -> None:
     jobs = [({"array": (0, 9), **R1}, Work(since=100.0))]
-    specs = [(job(**fields), work) for fields, work in jobs]
+    specs = [("j", job(**fields), work) for fields, work in jobs]
     waiting, over = state(specs, 104.9), state(specs, 105.0)
     assert waiting.shapes is not None and over.shapes is not None
     assert [str(each.constraints[0]) for each in waiting.shapes] == ["rack==r1"] and waiting.due == 105.0
@@ -234,7 +234,7 @@ def test_while_a_job_waits_its_shapes_are_those_of_preferred_agents() -> None:
 def test_several_preferred_hosts_are_one_shape_and_several_attributes_several() -> None:
     hosts = ("hostname==h1", "hostname==h2.example", "rack==r1")
     fields = {"prefer": hosts, "locality_wait": 5.0, "constraints": ("ssd",)}
-    found = state([(job(**fields), Work(since=1.0))], 1.0).shapes
+    found = state([("j", job(**fields), Work(since=1.0))], 1.0).shapes
     assert found is not None
     assert sorted(" ".join(map(str, each.constraints)) for each in found) == [
         "ssd hostname~=h1|h2\\.example",

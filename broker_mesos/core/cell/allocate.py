@@ -58,7 +58,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     for framework_id, offers in made.items():
         to = addresses.offers(framework_id)
         for some in _in_messages(offers):
-            message = Offers(offers=tuple(_wire(state, each) for each in some))
+            message = Offers(offers=tuple(_wire(state, each, now) for each in some))
             out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
     out.decision.escrow.update(escrow.settle(state, asked, everything=everything))
 
@@ -103,7 +103,7 @@ def _lends(agent: Agent) -> bool:
     return agent.allocatable and worth_offering(agent.free)
 
 
-def _wire(state: CellState, offer: OpenOffer) -> Offer:
+def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
     info = offer.agent.info
     return Offer.model_construct(
         offer_id=offer.offer_id,
@@ -119,6 +119,7 @@ def _wire(state: CellState, offer: OpenOffer) -> Offer:
         revocable=offer.revocable,
         unavailability=offer.agent.maintenance.unavailability,
         gang=offer.gang,
+        until=None if offer.until is None else offer.until - now.mono + now.wall,
     )
 
 

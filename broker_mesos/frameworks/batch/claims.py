@@ -9,6 +9,7 @@ from typing import NamedTuple
 from broker_mesos.core.messages import CommandInfo, Offer, TaskInfo
 from broker_mesos.core.operator import JobSpec
 from broker_mesos.core.resources import Resources
+from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.jobs import Plan
 from broker_mesos.frameworks.batch.records import (
     CLAIMS,
@@ -29,6 +30,22 @@ MAX_BYTES = 600_000
 """Size of the tasks claimed for one offer; they travel in one ACCEPT, of which a cell may make a command."""
 TASK_OVERHEAD = 400
 """Bytes that a task has on the wire beside its command."""
+
+
+MAX_SPEC = 256 << 10
+"""Bytes of one job's JSON: its command travels with every task."""
+MAX_USER = 200
+
+
+def check_size(spec: JobSpec, size: int) -> None:
+    """Refuse a job that cannot be claimed, or be shown. ``size``: bytes of its JSON. Raises InvalidInput."""
+    if size > MAX_SPEC:
+        raise InvalidInput(f"a job of {size} bytes: at most {MAX_SPEC}; put the data into a file")
+    if len(spec.user) > MAX_USER:
+        raise InvalidInput(f"a user name of {len(spec.user)} characters: at most {MAX_USER}")
+    if spec.gang and spec.total * (size + TASK_OVERHEAD) > MAX_BYTES:
+        most = MAX_BYTES // (size + TASK_OVERHEAD)
+        raise InvalidInput(f"a gang of {spec.total} tasks of {size} bytes: {most} fit; put data into a file")
 
 
 class Candidate(NamedTuple):
@@ -60,6 +77,8 @@ class ClaimPlan:
     when something is and the cells may count wrongly what; None if it stays."""
     room: bool = False
     """An offer could hold more."""
+    gangs: set[str] = field(default_factory=set)
+    """Jobs that are gangs and did not fit."""
 
 
 class _Open:
@@ -113,15 +132,20 @@ def plan_claim(
     wait_anew = False
     for job_id, spec, work_text, size in candidates:
         # Offers only fill up: what did not fit once does not fit later.
-        if not spec.locality_wait and (kind_of(spec, False), size // 1024) in hopeless:
+        if not spec.locality_wait and (kind_of(job_id, spec, False), size // 1024) in hopeless:
             continue
         before = work = Work.parse(work_text)
         waits = bool(work.waits_until(spec, now))
-        kind = kind_of(spec, waits)
+        kind = kind_of(job_id, spec, waits)
         total, first = spec.total, spec.array[0] if spec.array else 0
         claimed = 0
         there = found_there = False
-        for one in _preferred_first(opened, spec) if spec.prefer else opened:
+        mine = [one for one in opened if one.offer.gang in ("", kind.gang)]
+        if spec.gang and not _holds_all(mine, kind, size, work.pending(total)):
+            left.add(kind)
+            found.gangs.add(job_id)
+            continue
+        for one in _preferred_first(mine, spec) if spec.prefer else mine:
             waiting = work.pending(total)
             if not waiting:
                 break
@@ -141,7 +165,7 @@ def plan_claim(
             if found_there:
                 work = work.waits_anew(now)
                 wait_anew = wait_anew or (work.since is not None and not waits)
-                kind = kind_of(spec, work.since is not None)
+                kind = kind_of(job_id, spec, work.since is not None)
             hopeless.add((kind, size // 1024))
             left.add(kind)
         else:
@@ -164,6 +188,14 @@ def plan_claim(
     if found.wanted is not None:
         plan.demand(found.wanted)
     return found
+
+
+def _holds_all(opened: Sequence[_Open], kind: Kind, size: int, wanted: int) -> bool:
+    return wanted <= sum(
+        one.holds(kind.resources, size, wanted)
+        for one in opened
+        if kind.welcomes(one.offer.attributes, one.offer.hostname)
+    )
 
 
 def _confused(left: Collection[Kind], used: Mapping[Kind, Sequence[Offer]]) -> bool:
@@ -222,6 +254,8 @@ def task_info(launch: Launch) -> TaskInfo:
     }
     if spec.array is not None:
         environment["BMESOS_ARRAY_INDEX"] = str(name.index)
+    if spec.gang:
+        environment["BMESOS_GANG_SIZE"] = str(spec.total)
     # All parts were validated with the spec; doing it again for each of a million tasks would cost.
     return TaskInfo.model_construct(
         task_id=name.task_id,

@@ -65,7 +65,7 @@ class Teller:
         now = self._clock.time()
         found = Stated(None)
         if pending is not None:
-            found = state([(each.spec, Work.parse(each.work_text)) for each in pending], now)
+            found = state([(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending], now)
         if demand is self._latest:
             self._due = min(found.due, now + RESTATE)
         return demand.model_copy(update={"shapes": found.shapes})

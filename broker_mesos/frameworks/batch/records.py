@@ -9,6 +9,7 @@ key                     type  holds
 ``pending``             zset  jobs with something to claim, in the order in which they are served
 ``claims``              hash  ``<job>.<index>`` → ClaimRecord: claimed, and not ended
 ``unsettled``           zset  task id by the time at which its cell is asked about it
+``gathered``            hash  offer id → Offer: of gangs that are not complete yet
 ``results:<job>``       hash  index → ResultRecord
 ``failures:<job>``      zset  indices that failed or were killed
 ``counts:<job>``        hash  claimed, finished, failed, killed, version, local
@@ -36,6 +37,7 @@ FRAMEWORK_ID = "batch"
 
 SPECS, JOBS, WORK, PENDING = "specs", "jobs", "work", "pending"
 CLAIMS, UNSETTLED = "claims", "unsettled"
+GATHERED = "gathered"
 ACTIVE, ORDER, ENDED, META = "active", "order", "ended", "meta"
 
 PRIORITY_STEP = 2.0**40

@@ -54,7 +54,11 @@ class BatchScheduler(Scheduler):
             self._teller.tell(demand)
         refuse = MISFIT_FILTER if demand is None or demand.wanted else IDLE_FILTER
         unused = []
-        for offer in offers:
+        # Another worker may answer these.
+        driver.keep(claimed.kept)
+        for offer in (*offers, *claimed.gathered):
+            if offer.offer_id in claimed.kept:
+                continue
             launches = claimed.launches.get(offer.offer_id)
             if launches:
                 accepted = driver.accept(offer, [task_info(launch) for launch in launches], refuse)
@@ -63,6 +67,13 @@ class BatchScheduler(Scheduler):
                 unused.append(offer)
         if unused:
             driver.decline(unused, refuse)
+
+    async def offer_rescinded(self, driver: Driver, offer_id: str) -> None:
+        """A hint: what is claimed on it all the same is dropped by its cell."""
+        try:
+            await self._store.rescinded(offer_id)
+        except StoreUnavailable as error:
+            log.warning("the end of an offer was not stored", error=str(error))
 
     async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
         """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited

@@ -28,6 +28,9 @@ class Kind(NamedTuple):
     prefer: tuple[Constraint, ...] = ()
     """Where they wait for one: agents that match any of these."""
 
+    gang: str = ""
+    """Id of the job whose tasks begin all at once."""
+
     def welcomes(self, attributes: Mapping[str, str], hostname: str) -> bool:
         """Whether an agent will do."""
         if not all(each.matches(attributes, hostname) for each in self.constraints):
@@ -38,7 +41,9 @@ class Kind(NamedTuple):
         """As shapes of a demand: several, if there are several ways to be preferred."""
         count = min(count, MOST_TASKS)
         if not self.prefer:
-            return [Shape(resources=self.resources, constraints=self.constraints, count=count)]
+            return [
+                Shape(resources=self.resources, constraints=self.constraints, count=count, gang=self.gang)
+            ]
         return [
             Shape(resources=self.resources, constraints=(*self.constraints, each), count=count)
             for each in alternatives(self.prefer)
@@ -52,22 +57,23 @@ class Stated(NamedTuple):
     due: float = NEVER
 
 
-def kind_of(spec: JobSpec, waits: bool) -> Kind:
+def kind_of(job_id: str, spec: JobSpec, waits: bool) -> Kind:
     """The kind of a job's tasks, while they wait for a preferred agent or not."""
-    return Kind(spec.resources, spec.constraints, spec.prefer if waits else ())
+    gang = job_id if spec.gang else ""
+    return Kind(spec.resources, spec.constraints, spec.prefer if waits else (), gang)
 
 
-def state(jobs: Iterable[tuple[JobSpec, Work]], now: float) -> Stated:
+def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
     """What jobs ask for, in the order in which they are served. Too much is harmless: it is offered, and
     declined. Too little would starve."""
     counts: dict[Kind, int] = {}
     due = NEVER
-    for spec, work in jobs:
+    for job_id, spec, work in jobs:
         waiting = work.pending(spec.total)
         if waiting:
             until = work.waits_until(spec, now)
             due = min(due, until or NEVER)
-            kind = kind_of(spec, bool(until))
+            kind = kind_of(job_id, spec, bool(until))
             counts[kind] = counts.get(kind, 0) + waiting
     shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
     return Stated(shapes, due) if len(shapes) <= MOST_SHAPES else Stated(None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from broker_mesos.core.messages import Demand, Offer, TaskStatus
 from broker_mesos.core.operator import JobSpec, JobSummary
-from broker_mesos.errors import Conflict, InvalidInput, NotFound, StoreUnavailable
-from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, Launch, plan_claim
+from broker_mesos.errors import Conflict, NotFound, StoreUnavailable
+from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, Launch, check_size, plan_claim
+from broker_mesos.frameworks.batch.gathering import drop_gathered, plan_keep, read_gathered
 from broker_mesos.frameworks.batch.jobs import (
     Ending,
     Plan,
@@ -48,9 +49,6 @@ from broker_mesos.frameworks.batch.statuses import plan_statuses
 from broker_mesos.frameworks.batch.views import summary_of
 from broker_mesos.ports import Clock, Records
 
-MAX_SPEC = 256 << 10
-"""Bytes of one job's JSON: its command travels with every task."""
-MAX_USER = 200
 PAGES = (50, 500, 10_000)
 """Pending jobs looked at for offers: more only if the first ones leave room in them."""
 MAX_STATUSES = 2_000
@@ -71,6 +69,10 @@ class Claimed(NamedTuple):
     launches: dict[str, list[Launch]]
     demand: Demand | None
     pending: bool
+    gathered: Sequence[Offer] = ()
+    """Offers that were kept for a gang: now they are used, or not needed any more."""
+    kept: Collection[str] = ()
+    """Ids of offers that are kept until their gang is complete."""
 
 
 class Applied(NamedTuple):
@@ -142,10 +144,7 @@ class JobStore:
         """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
         is new. Submits that come together share a transaction. Raises Conflict, InvalidInput."""
         size = len(text_of(spec).encode())
-        if size > MAX_SPEC:
-            raise InvalidInput(f"a job of {size} bytes: at most {MAX_SPEC}; put the data into a file")
-        if len(spec.user) > MAX_USER:
-            raise InvalidInput(f"a user name of {len(spec.user)} characters: at most {MAX_USER}")
+        check_size(spec, size)
         future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
         self._submits.append(_Submit(job_id, spec, size, future))
         if self._submitting is None or self._submitting.done():
@@ -209,9 +208,12 @@ class JobStore:
                 page = await self._records.range(PENDING, limit=limit)
                 if not page:
                     return Claimed({}, None, False)
-                found = await self._plan_claim(offers, page, all_seen=len(page) < limit)
+                gathered = await read_gathered(self._records, offers, self._clock.time())
+                found = await self._plan_claim([*offers, *gathered.offers], page, all_seen=len(page) < limit)
                 if not found.room or len(page) < limit:
                     break
+            until = self._clock.time() + self._offer_timeout
+            kept, ready = plan_keep(found.plan, gathered, offers, found.launches, found.gangs, until)
             if not found.plan.changes:
                 return Claimed({}, None, True)
             totals = await self._apply(found.plan)
@@ -222,7 +224,7 @@ class JobStore:
             demand = None
             if found.wanted is not None:
                 demand = self._level(totals[META, "demand_version"], found.wanted)
-            return Claimed(found.launches, demand, True)
+            return Claimed(found.launches, demand, True, ready, kept)
 
         return await self._until_applied(attempt)
 
@@ -234,6 +236,10 @@ class JobStore:
         due = now + self._offer_timeout
         all_seen = all_seen and len(candidates) == len(page)
         return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due)
+
+    async def rescinded(self, offer_id: str) -> None:
+        """An offer has ended, perhaps one that is kept for a gang."""
+        await drop_gathered(self._records, offer_id)
 
     # -- demand
 

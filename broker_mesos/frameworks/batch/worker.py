@@ -120,6 +120,7 @@ class BatchWorker:
                 registration_timeout=self.settings.registration_timeout,
                 stop_timeout=self.settings.stop_timeout,
                 settle=False,
+                gather=False,
                 serial=False,
             ),
             demand=await teller.stated(demand),
