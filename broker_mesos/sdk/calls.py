@@ -67,6 +67,8 @@ class Calls:
         self._new_id = new_id
         self._settings = settings
         self._claims = ClaimBook(settings.remember)
+        self._doubtful: Bounded[str, None] = Bounded(settings.remember)
+        """Tasks that were launched, and not heard of, when this process stood by."""
         self._agents: Bounded[str, str] = Bounded(settings.remember)
         self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
         self._kills: dict[str, int | None] = {}
@@ -244,16 +246,26 @@ class Calls:
         """A terminal status is safe; said when its delivery is settled: ``flush_acknowledgements``."""
         self._acknowledgements[cell][task_id] = None
 
-    def heard(self, status: TaskStatus) -> None:
-        """Learn from a status."""
+    def heard(self, status: TaskStatus) -> TaskStatus:
+        """Learn from a status; returns it as it is to be told."""
         if status.state is TaskState.UNKNOWN:
-            return  # one cell's ignorance settles no claim
+            return status  # one cell's ignorance settles no claim
         self._claims.heard(status.task_id)
+        if status.task_id in self._doubtful and status.reason is Reason.INVALID_OFFERS:
+            # Another process may have heard of its end meanwhile, and the cell has forgotten it since.
+            message = "the cluster does not know it (any more); another process was active meanwhile"
+            return status.model_copy(update={"state": TaskState.UNKNOWN, "message": message})
         if status.state.terminal:
             self._agents.pop(status.task_id, None)
             self._kills.pop(status.task_id, None)
         elif status.agent_id:
             self._agents[status.task_id] = status.agent_id
+        return status
+
+    def stand_by(self) -> None:
+        """Another process may be active, and hear what becomes of this one's launches."""
+        for task_id in self._claims.task_ids():
+            self._doubtful[task_id] = None
 
     # -- sending --------------------------------------------------------------------------------------
 
@@ -264,12 +276,14 @@ class Calls:
         elif self._acknowledgements and self._acknowledging is None:
             self._acknowledging = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER, self._acknowledge)
 
-    def tick(self) -> None:
-        """Once a second: ask again what stays unanswered, forget what has ended."""
+    def tick(self, *, active: bool) -> None:
+        """Once a second: ask again what stays unanswered, forget what has ended. Answers come to the active
+        process: the others do not ask."""
         now = self._clock.monotonic()
         self.offers.expire(now - 2 * self._settings.offer_timeout)
         framework_id = self._framework.framework_id
-        for cell, claims in self._claims.take_due(now, now + self._settings.offer_timeout).items():
+        due = self._claims.take_due(now, now + self._settings.offer_timeout) if active else {}
+        for cell, claims in due.items():
             for chunk in _chunks(claims):
                 task_ids = [task_id for task_id, _ in chunk]
                 future = self._send(cell, Settle(framework_id=framework_id, claims=tuple(chunk)))

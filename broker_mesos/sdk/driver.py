@@ -413,7 +413,10 @@ class Driver:
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(1.0)
-            self._calls.tick()
+            active = self._inbound.active.is_set()
+            if not active:
+                self._calls.stand_by()
+            self._calls.tick(active=active)
 
     async def _leave(self, timeout: float) -> None:
         if not self.cells:

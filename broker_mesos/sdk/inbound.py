@@ -176,8 +176,8 @@ class Inbound:
         fresh = [
             (update.cell, status)
             for update in updates
-            for status in update.statuses
-            if self._take_in(update.cell, status)
+            for each in update.statuses
+            if (status := self._take_in(update.cell, each)) is not None
         ]
         if fresh:
             statuses = [status for _, status in fresh]
@@ -192,8 +192,9 @@ class Inbound:
             if self._driver.stopping():
                 unhandled[index] = None
                 continue
-            for status in update.statuses:
-                if not self._take_in(update.cell, status):
+            for each in update.statuses:
+                status = self._take_in(update.cell, each)
+                if status is None:
                     continue
                 if self._driver.stopping():
                     unhandled.setdefault(index, None)
@@ -209,18 +210,18 @@ class Inbound:
                     self._handled(update.cell, status)
         return unhandled
 
-    def _take_in(self, cell: int, status: TaskStatus) -> bool:
-        """Learns from a status; whether it is for the scheduler."""
+    def _take_in(self, cell: int, status: TaskStatus) -> TaskStatus | None:
+        """Learns from a status; returns what of it is for the scheduler."""
         task_id = status.task_id
-        self._calls.heard(status)
+        told = self._calls.heard(status)
         if status.state is TaskState.UNKNOWN:
-            return self._calls.questions.unknown(task_id, cell)
+            return told if self._calls.questions.unknown(task_id, cell) else None
         self._calls.questions.answered(task_id)
         if task_id in self._calls.ended and status.reason is not Reason.RECONCILIATION:
             if status.state.terminal:
                 self._calls.acknowledge(cell, task_id)
-            return False
-        return True
+            return None
+        return told
 
     def _handled(self, cell: int, status: TaskStatus) -> None:
         if status.state.terminal:

@@ -94,6 +94,10 @@ class ClaimBook:
         """A status came."""
         self._claims.pop(task_id, None)
 
+    def task_ids(self) -> list[str]:
+        """All of them."""
+        return list(self._claims)
+
     def hasten(self, task_ids: Iterable[str], due: float) -> None:
         """Ask about these earlier than planned."""
         for task_id in task_ids:

@@ -152,7 +152,7 @@ def applied(
 ) -> dict[str, object]:
     """What statuses make of the one claim j.0.1, as {key: {field: value}}."""
     claim = ClaimRecord(
-        attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0, state=state, kill=kill
+        attempt=1, launch=1, cell=0, offer_id="o", agent_id="a1", claimed_at=0.0, state=state, kill=kill
     )
     made = JobRecord(seq=1, total=1, submitted_at=0.0, **record)  # type: ignore[arg-type]
     works = {"j": Work(cursor=1).text} if works is None else works
@@ -164,6 +164,14 @@ def applied(
         elif change.op == "hdel":
             changes[change.key] = None
     return changes
+
+
+def test_signs_of_life_on_another_agent_than_the_claimed_one_settle_nothing():
+    assert applied([status("j.0.1", S.RUNNING, agent_id="elsewhere")]) == {"kills": []}
+    assert applied([status("j.0.1", S.UNREACHABLE, agent_id="elsewhere")], rerun=True) == {"kills": []}
+    doomed = applied([status("j.0.1", S.RUNNING, agent_id="elsewhere")], kill=True)
+    assert doomed == {"kills": [("j.0.1", "elsewhere")]}
+    assert "results:j" in applied([status("j.0.1", S.FINISHED, agent_id="elsewhere")])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +248,7 @@ def test_the_first_of_two_ends_counts() -> None:
 
 
 def test_a_task_of_a_killed_job_that_shows_life_is_killed_again() -> None:
-    assert applied([status("j.0.1", S.RUNNING)], killed=True)["kills"] == [("j.0.1", "a")]
+    assert applied([status("j.0.1", S.RUNNING)], killed=True)["kills"] == [("j.0.1", "a1")]
     assert applied([status("j.0.1", S.KILLING)], killed=True)["kills"] == []
     assert applied([status("j.0.1", S.RUNNING), status("j.0.1", S.KILLED)], killed=True)["kills"] == []
 
@@ -282,7 +290,7 @@ def test_task_that_was_replaced_is_killed_when_it_shows_up_again() -> None:
 
 
 def test_claim_whose_task_id_lives_already_is_asked_about_and_does_not_fail() -> None:
-    claim = ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0)
+    claim = ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a1", claimed_at=0.0)
     found = plan_statuses(
         [status("j.0.1", S.ERROR, reason=Reason.TASK_ID_IN_USE)],
         {"j.0": text_of(claim)},
@@ -303,7 +311,7 @@ def test_task_that_runs_is_asked_about_again_when_nothing_is_heard_for_long() ->
         [status("j.0.1", S.RUNNING)],
         {
             "j.0": text_of(
-                ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a", claimed_at=0.0)
+                ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a1", claimed_at=0.0)
             )
         },
         {"j": JobRecord(seq=1, total=1, submitted_at=0.0)},

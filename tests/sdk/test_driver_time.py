@@ -53,6 +53,29 @@ async def test_launch_without_news_is_settled_until_a_status_comes(still_world: 
     assert len(world.master.of(Settle)) == 2
 
 
+async def test_launch_that_another_process_may_have_seen_end_is_unknown_and_not_dropped(
+    still_world: World,
+) -> None:
+    world = still_world
+    bus = await world.bus()
+    driver, scheduler = await world.registered(bus=bus)
+    await world.master.offer("fw", an_offer("fw"))
+    await scheduler.got("resource_offers")
+    assert await driver.accept("o1", [a_task()])
+    bus.disconnect()
+    other, _ = await world.registered()  # it becomes the active one
+    bus.reconnect()
+    await world.clock.advance(30)
+    assert not world.master.of(Settle), "one that stands by does not ask"
+    other.stop(failover=True)
+    await world.clock.advance(30)
+    assert world.master.of(Settle)
+    dropped = a_status("t1", TaskState.DROPPED, reason=Reason.INVALID_OFFERS)
+    await world.master.update("fw", dropped)
+    await scheduler.got("status_update")
+    assert scheduler.named("status_update") == [("status_update", "t1", TaskState.UNKNOWN)]
+
+
 async def test_framework_with_its_own_claims_does_not_settle(still_world: World) -> None:
     await launched(still_world, settings=DriverSettings(settle=False))
     await still_world.clock.advance(60)

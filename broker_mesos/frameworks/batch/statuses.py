@@ -110,6 +110,12 @@ def plan_statuses(
             if status.state is TaskState.UNKNOWN:
                 plan.add(UNSETTLED, name.task_id, FORCED)
                 continue
+            if status.agent_id and status.agent_id != claim.agent_id:
+                # Old news, of before the store went back in time, or this id lives there since: its end
+                # will count. Whether what was claimed runs is still to be asked.
+                if doomed:
+                    kills[name.task_id] = status.agent_id
+                continue
             if status.state is TaskState.UNREACHABLE and record is not None and record.rerun and not doomed:
                 elsewhere = _slot(Slot(name.index, claim.attempt, claim.launch + 1), name, found, works)
                 if elsewhere is not None:
