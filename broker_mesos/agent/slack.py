@@ -25,6 +25,9 @@ BUSY = 95.0
 """Per cent of CPU or memory in use from which the machine is tight."""
 BUSY_FOR = 3
 """Samples in a row for which the CPU must be busy. Memory does not wait."""
+CALM = 6
+"""Samples in a row, after something had to be taken back, before more is lent: else the same task would come
+and go for ever."""
 STEPS = {"cpus": 100, "mem": 32_000}
 """Thousandths: slack is told in steps."""
 MB = 1 << 20
@@ -58,12 +61,19 @@ class Slack:
         self._samples = 0
         self._busy = 0
         self._full = False
+        self._calm = CALM
         self._told: dict[str, int] = {}
 
     @property
     def resources(self) -> Resources | None:
-        """What is lent a second time; None before that can be told."""
+        """What may be held of it; None before that can be told."""
         return Resources.scalars_of(self._told) if self._samples >= WARM else None
+
+    @property
+    def offered(self) -> Resources | None:
+        """What is lent to others: of a machine that is busy, or was tight just now, nothing."""
+        busy = self._busy or self._full or self._calm < CALM
+        return Resources.EMPTY if busy and self._samples >= WARM else self.resources
 
     @property
     def tight(self) -> bool:
@@ -71,8 +81,8 @@ class Slack:
         return self._samples >= WARM and (self._full or self._busy >= BUSY_FOR)
 
     def eased(self) -> None:
-        """Something was taken back: see what that does before more is."""
-        self._busy = 0
+        """Something was taken back: see what that does before more is, and before anything is lent."""
+        self._busy = self._calm = 0
 
     def sample(self, usage: Usage, tasks: Iterable[TaskUse], now: float) -> None:
         """Take in how busy the machine is, and what runs on it."""
@@ -86,6 +96,7 @@ class Slack:
         self._samples += 1
         self._busy = self._busy + 1 if usage.cpu_percent >= BUSY else 0
         self._full = usage.mem_mb >= BUSY / 100 * self._machine.mem_mb
+        self._calm = 0 if self._calm < CALM and (self._busy or self._full) else self._calm + 1
         for name, step in STEPS.items():
             before = self._own.get(name, own[name])
             weight = RISING if own[name] > before else FALLING

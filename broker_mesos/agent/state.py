@@ -425,7 +425,7 @@ class AgentState:
 
     def _lent_twice(self, now: Instant) -> Resources | None:
         out_of_order = self.table.backoff.until > now.mono  # what it cannot start, it does not lend
-        return None if self._slack is None or out_of_order else self._slack.resources
+        return None if self._slack is None or out_of_order else self._slack.offered
 
     def beat_due(self, now: Instant) -> bool:
         """Whether the next ``due`` sends a heartbeat: time to set ``usage``."""

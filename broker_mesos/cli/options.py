@@ -61,6 +61,14 @@ Rerun = Annotated[
         show_default=False,
     ),
 ]
+Revocable = Annotated[
+    bool | None,
+    typer.Option(
+        "--revocable/--no-revocable",
+        help="Run only on what agents lend a second time; what is evicted there runs again.",
+        show_default=False,
+    ),
+]
 Priority = Annotated[int | None, typer.Option("--priority", metavar="N", help="Higher goes first (0).")]
 ConstraintOf = Annotated[
     list[str] | None,

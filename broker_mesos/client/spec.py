@@ -108,6 +108,7 @@ def build_spec(
     retries: int = 0,
     rerun: bool = False,
     gang: bool = False,
+    revocable: bool = False,
     priority: int = 0,
     constraints: str | Constraint | Iterable[str | Constraint] = (),
     prefer: str | Constraint | Iterable[str | Constraint] = (),
@@ -138,6 +139,7 @@ def build_spec(
             retries=retries,
             rerun=rerun,
             gang=gang,
+            revocable=revocable,
             priority=priority,
             constraints=tuple(
                 each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints

@@ -27,7 +27,7 @@ ORDER: tuple[What, ...] = (
 
 def shape_of(spec: JobSpec, role: str = "*") -> Shape:
     """What a job's tasks ask a cell for."""
-    return Shape(resources=spec.resources, constraints=spec.constraints, role=role)
+    return Shape(resources=spec.resources, constraints=spec.constraints, role=role, revocable=spec.revocable)
 
 
 def reason(shape: Shape, placements: Sequence[Placement]) -> str:

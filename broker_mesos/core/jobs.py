@@ -34,6 +34,10 @@ class JobSpec(Preference):
     """The tasks of the array begin all at once or not at all. What has to run again later (retries, a drained
     agent) begins at once as far as it waits at the same time; nothing else is restarted."""
 
+    revocable: bool = False
+    """Run on slack only: what agents lend a second time. A task that is evicted from it runs again without
+    using a retry."""
+
     @model_validator(mode="after")
     def _together(self) -> JobSpec:
         if self.gang and self.array is None:
@@ -42,6 +46,8 @@ class JobSpec(Preference):
             raise ValueError(f"a gang of {self.total} tasks: at most {MAX_GANG}")
         if self.gang and self.locality_wait:
             raise ValueError("a gang begins where it fits and does not wait: drop --locality-wait")
+        if self.gang and self.revocable:
+            raise ValueError("a gang does not run on slack, which is taken back bit by bit: drop --revocable")
         return self
 
     @field_validator("array")

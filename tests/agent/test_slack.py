@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broker_mesos.agent.checkpoint import FileCheckpoint, KillAsked
 from broker_mesos.agent.effects import Effect, KillProcess
-from broker_mesos.agent.slack import BUSY_FOR, INTERVAL, MB, WARM, Machine, Slack, TaskUse
+from broker_mesos.agent.slack import BUSY_FOR, CALM, INTERVAL, MB, WARM, Machine, Slack, TaskUse
 from broker_mesos.agent.state import AgentState
 from broker_mesos.core.messages import AgentHeartbeat, AgentInfo, Launch, LaunchTasks, Usage
 from broker_mesos.core.resources import Resources
@@ -100,6 +100,22 @@ def test_the_machine_is_tight_when_its_cpus_are_busy_for_a_while_or_its_memory_i
     watched.sees(IDLE)
     watched.sees(Usage(cpu_percent=5.0, mem_mb=4_900.0))
     assert watched.slack.tight
+
+
+def test_a_busy_machine_lends_nothing_and_one_that_had_to_take_back_waits_for_calm() -> None:
+    watched = Watched()
+    plain = holds("cpus:4;mem:4096")
+    found = watched.sees(IDLE, plain, times=WARM)
+    assert watched.slack.offered == found
+    watched.sees(Usage(cpu_percent=99.0, mem_mb=500.0), plain)
+    assert watched.slack.offered == Resources.EMPTY and watched.slack.resources
+    watched.sees(IDLE, plain)
+    assert watched.slack.offered == watched.slack.resources
+    watched.slack.eased()
+    watched.sees(IDLE, plain, times=CALM - 1)
+    assert watched.slack.offered == Resources.EMPTY
+    watched.sees(IDLE, plain)
+    assert watched.slack.offered == watched.slack.resources
 
 
 @given(

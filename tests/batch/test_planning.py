@@ -197,6 +197,21 @@ def test_a_drop_gives_the_index_back_under_a_new_id_and_the_same_attempt() -> No
     assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
 
 
+def test_revocable_jobs_go_onto_slack_and_no_others_do() -> None:
+    offers = [offer("slack", revocable=True), offer("plain")]
+    jobs = [candidate("a", array=(0, 1)), candidate("b", array=(0, 1), revocable=True)]
+    found = plan_claim(offers, jobs, all_seen=True, now=1.0, due=11.0)
+    assert claimed(found) == {"plain": ["a.0.1", "a.1.1"], "slack": ["b.0.1", "b.1.1"]}
+    only = plan_claim(offers[1:], jobs[1:], all_seen=True, now=1.0, due=11.0)
+    assert claimed(only) == {} and only.wanted is None
+
+
+def test_an_evicted_task_runs_again_without_a_retry() -> None:
+    evicted = status("j.0.1", S.KILLED, reason=Reason.CONTAINER_PREEMPTED)
+    changes = applied([status("j.0.1", S.RUNNING, started_at=1.0), evicted])
+    assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
+
+
 def test_a_task_that_is_drained_away_runs_again_without_a_retry_even_if_it_had_begun() -> None:
     drained = status("j.0.1", S.KILLED, reason=Reason.AGENT_DRAINING, exit_code=0)
     changes = applied([status("j.0.1", S.RUNNING, started_at=1.0), drained])

@@ -87,6 +87,14 @@ def test_a_locality_wait_for_nothing_is_refused_in_one_line(url: str, capsys: Ca
     assert "without a preferred agent: add --prefer" in one_line(capsys.readouterr().err)
 
 
+def test_a_job_may_run_on_slack_only(url: str, cluster: FakeCluster, empty_place: Path) -> None:
+    (empty_place / "slack.yaml").write_text("command: [sweep]\nrevocable: true\n")
+    assert main(["submit", "--revocable", "--", "true"]) == 0
+    assert main(["submit", "slack.yaml"]) == 0
+    assert main(["submit", "--no-revocable", "slack.yaml"]) == 0
+    assert [spec.revocable for spec in cluster.specs.values()] == [True, True, False]
+
+
 def test_waiting_ends_with_the_first_failing_code(url: str, cluster: FakeCluster, capsys: Captured) -> None:
     cluster.exit_codes = {3: 7, 5: 9}
     assert main(["submit", "--array", "4-6", "--wait", "--", "true"]) == 9

@@ -311,7 +311,7 @@ class Round:
     ) -> Resources | Hindrance:
         """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
         why nothing."""
-        if (found := self.unfit(framework, role, agent, shape)) is not None:
+        if (found := unfit(framework, role, agent, shape)) is not None:
             return found
         if agent.total.get("gpus") and GPU_RESOURCES not in framework.info.capabilities:
             return Hindrance("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
@@ -360,22 +360,6 @@ class Round:
             )
         return free
 
-    def unfit(self, framework: Framework, role: str, agent: Agent, shape: Shape | None) -> Hindrance | None:
-        """Why the agent as such is not for a claimant, whatever is free there."""
-        info = agent.info
-        if agent.maintenance.closed:
-            return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
-        for constraint in shape.constraints if shape is not None else ():
-            if not constraint.matches(info.attributes, info.hostname):
-                return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
-        groups = framework.info.offer_constraints.get(role)
-        if groups and not any(
-            all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
-        ):
-            why = groups[0][0].explain(info.attributes, info.hostname) if groups[0] else ""
-            return Hindrance("constraint", f"the framework's offer constraints: {why}")
-        return None
-
     def sits(self, framework: Framework) -> bool:
         """Whether a framework that let its last offers time out has one to answer already."""
         return bool(framework.sat) and len(framework.offers) + self._open[framework.ident] >= 1
@@ -423,6 +407,23 @@ class Round:
         return Hindrance(
             "resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing"
         )
+
+
+def unfit(framework: Framework, role: str, agent: Agent, shape: Shape | None) -> Hindrance | None:
+    """Why the agent as such is not for a claimant, whatever is free there."""
+    info = agent.info
+    if agent.maintenance.closed:
+        return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
+    for constraint in shape.constraints if shape is not None else ():
+        if not constraint.matches(info.attributes, info.hostname):
+            return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
+    groups = framework.info.offer_constraints.get(role)
+    if groups and not any(
+        all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
+    ):
+        why = groups[0][0].explain(info.attributes, info.hostname) if groups[0] else ""
+        return Hindrance("constraint", f"the framework's offer constraints: {why}")
+    return None
 
 
 def _enough(free: Resources, need: Resources | None) -> bool:

@@ -13,7 +13,16 @@ from broker_mesos.core.cell import offers
 from broker_mesos.core.cell.members import Agent, Framework
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.portions import EMPTY
-from broker_mesos.core.cell.round import SHORT, Hindrance, Round, claimants_of, fits, times, worth_offering
+from broker_mesos.core.cell.round import (
+    SHORT,
+    Hindrance,
+    Round,
+    claimants_of,
+    fits,
+    times,
+    unfit,
+    worth_offering,
+)
 from broker_mesos.core.cell.state import CellState, Grant
 from broker_mesos.core.infos import REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
@@ -90,7 +99,7 @@ class SlackRound(Round):
         self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
     ) -> Resources | Hindrance:
         """As of a whole round; but reservations, quota and gpus say nothing about slack."""
-        if (found := self.unfit(framework, role, agent, shape)) is not None:
+        if (found := unfit(framework, role, agent, shape)) is not None:
             return found
         free = self.free.get(agent.ident, EMPTY)
         need = None if shape is None else shape.resources

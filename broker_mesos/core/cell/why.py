@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from broker_mesos.core.allocation.policy import Claimant, Policy
 from broker_mesos.core.cell.allocate import candidates_of
 from broker_mesos.core.cell.members import Agent, Framework
-from broker_mesos.core.cell.round import Hindrance, Round, claimants_of, fits
+from broker_mesos.core.cell.round import Hindrance, Round, claimants_of, fits, unfit
+from broker_mesos.core.cell.slack import left_of
 from broker_mesos.core.cell.state import CellState
-from broker_mesos.core.infos import Shape
+from broker_mesos.core.infos import REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.questions import AgentWhy, Ahead, Change, GetPlacement, Placement
 from broker_mesos.core.records import AgentState, FrameworkState
@@ -46,6 +47,8 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         why = "the framework is not registered" if framework is None else f"it is not in role {shape.role}"
         return Placement(cell=state.cell, would_run=False, unwanted=why)
     unwanted = _unwanted(framework)
+    if shape.on_slack:
+        return _on_slack(state, framework, shape, unwanted, request.limit)
     claimants = claimants_of(state)
     anew = framework.ident if request.anew else ""
     stated = _stated(framework, shape) and not anew
@@ -106,6 +109,43 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
             if not any(constraint.matches(info.attributes, info.hostname) for info in infos)
         ),
         largest=_largest(state, shape),
+    )
+
+
+def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: str, limit: int) -> Placement:
+    """Whether there is slack for it; of the order in which slack is divided nothing is said."""
+    whys: list[AgentWhy] = []
+    room = 0
+    for agent in state.agents.values():
+        left = left_of(agent)
+        found = _away(agent) or unfit(framework, shape.role, agent, shape)
+        if found is None and left.contains(shape.resources):
+            room += fits(shape.resources, left)
+            continue
+        missing = left.missing(shape.resources) if found is None else Resources.EMPTY
+        found = found or Hindrance("resources", f"short of {missing} of slack")
+        whys.append(
+            AgentWhy(
+                agent_id=agent.ident,
+                hostname=agent.info.hostname,
+                cell=state.cell,
+                what=found.what,
+                message=found.message,
+                missing=missing,
+            )
+        )
+    whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
+    if REVOCABLE_RESOURCES not in framework.info.capabilities:
+        unwanted = unwanted or "it wants slack, and the framework has not the capability REVOCABLE_RESOURCES"
+    elif not room:
+        unwanted = unwanted or "it runs on slack only, and no agent has enough of it now"
+    return Placement(
+        cell=state.cell,
+        would_run=room > 0 and not unwanted,
+        agents=tuple(whys[:limit]),
+        counts=dict(Counter(why.what for why in whys)),
+        fits=room,
+        unwanted=unwanted,
     )
 
 

@@ -150,7 +150,7 @@ def plan_claim(
             if not waiting:
                 break
             most = one.holds(spec.resources, size, waiting)
-            if not most or not kind.welcomes(one.offer.attributes, one.offer.hostname):
+            if not most or not kind.welcomes(one.offer):
                 continue
             if spec.prefer:
                 there = spec.prefers(one.offer.attributes, one.offer.hostname)
@@ -192,9 +192,7 @@ def plan_claim(
 
 def _holds_all(opened: Sequence[_Open], kind: Kind, size: int, wanted: int) -> bool:
     return wanted <= sum(
-        one.holds(kind.resources, size, wanted)
-        for one in opened
-        if kind.welcomes(one.offer.attributes, one.offer.hostname)
+        one.holds(kind.resources, size, wanted) for one in opened if kind.welcomes(one.offer)
     )
 
 
@@ -202,9 +200,7 @@ def _confused(left: Collection[Kind], used: Mapping[Kind, Sequence[Offer]]) -> b
     """Whether an offer may have been meant for tasks that still wait, and went to others, which its cell
     cannot tell from them: it would take what waits for served."""
     return any(
-        kind != other
-        and kind.resources == other.resources
-        and any(kind.welcomes(offer.attributes, offer.hostname) for offer in offers)
+        kind != other and kind.resources == other.resources and any(map(kind.welcomes, offers))
         for kind in left
         for other, offers in used.items()
     )

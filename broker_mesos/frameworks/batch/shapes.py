@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.infos import Shape
+from broker_mesos.core.infos import Offer, Shape
 from broker_mesos.core.operator import JobSpec
 from broker_mesos.core.preference import alternatives
 from broker_mesos.core.resources import Resources
@@ -27,26 +27,32 @@ class Kind(NamedTuple):
     constraints: tuple[Constraint, ...]
     prefer: tuple[Constraint, ...] = ()
     """Where they wait for one: agents that match any of these."""
-
+    revocable: bool = False
+    """They run on slack, and nowhere else."""
     gang: str = ""
     """Id of the job whose tasks begin all at once."""
 
-    def welcomes(self, attributes: Mapping[str, str], hostname: str) -> bool:
-        """Whether an agent will do."""
+    def welcomes(self, offer: Offer) -> bool:
+        """Whether an offer will do, if it is large enough."""
+        attributes, hostname = offer.attributes, offer.hostname
+        if self.revocable is not offer.revocable:
+            return False
         if not all(each.matches(attributes, hostname) for each in self.constraints):
             return False
         return not self.prefer or any(each.matches(attributes, hostname) for each in self.prefer)
 
     def shapes(self, count: int) -> list[Shape]:
         """As shapes of a demand: several, if there are several ways to be preferred."""
-        count = min(count, MOST_TASKS)
-        if not self.prefer:
-            return [
-                Shape(resources=self.resources, constraints=self.constraints, count=count, gang=self.gang)
-            ]
+        ways = [(each,) for each in alternatives(self.prefer)] if self.prefer else [()]
         return [
-            Shape(resources=self.resources, constraints=(*self.constraints, each), count=count)
-            for each in alternatives(self.prefer)
+            Shape(
+                resources=self.resources,
+                constraints=(*self.constraints, *way),
+                count=min(count, MOST_TASKS),
+                gang=self.gang,
+                revocable=self.revocable,
+            )
+            for way in ways
         ]
 
 
@@ -60,7 +66,7 @@ class Stated(NamedTuple):
 def kind_of(job_id: str, spec: JobSpec, waits: bool) -> Kind:
     """The kind of a job's tasks, while they wait for a preferred agent or not."""
     gang = job_id if spec.gang else ""
-    return Kind(spec.resources, spec.constraints, spec.prefer if waits else (), gang)
+    return Kind(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
 
 
 def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from broker_mesos.core.addresses import Queue, QueueKind, calls
-from broker_mesos.core.infos import GPU_RESOURCES
+from broker_mesos.core.infos import GPU_RESOURCES, REVOCABLE_RESOURCES
 from broker_mesos.core.messages import Demand, FrameworkInfo, Settle
 from broker_mesos.errors import StoreUnavailable, Unavailable
 from broker_mesos.frameworks.batch.api import BatchApi
@@ -68,7 +68,7 @@ class BatchWorker:
             roles=("*",),
             failover_timeout=WEEK,
             competing=True,
-            capabilities=(GPU_RESOURCES,),
+            capabilities=(GPU_RESOURCES, REVOCABLE_RESOURCES),
             hostname=hostname,
         )
         self._bus = bus

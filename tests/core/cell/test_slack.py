@@ -6,6 +6,7 @@ import pytest
 
 from broker_mesos.core.cell.cell import Configured, KillByHand, MaintenanceByHand
 from broker_mesos.core.cell.slack import left_of
+from broker_mesos.core.cell.why import placement
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.infos import REVOCABLE_RESOURCES, Demand, Shape
 from broker_mesos.core.messages import (
@@ -20,6 +21,7 @@ from broker_mesos.core.messages import (
     UpdateStatuses,
 )
 from broker_mesos.core.operator_maintenance import DrainAgents
+from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
@@ -197,3 +199,18 @@ def test_an_evicted_task_says_so_unless_it_was_to_be_killed_anyway(bench, killed
     call = UpdateStatuses(agent_id="a1", session=bench.session("a1"), statuses=(status,))
     (told,) = updates_in(bench.decide(call))
     assert told.reason is (None if killed else Reason.CONTAINER_PREEMPTED)
+
+
+@pytest.mark.parametrize(
+    ("slack", "runs"), [(None, False), ("cpus:0.5;mem:64", False), ("cpus:2;mem:1024", True)]
+)
+def test_it_is_told_whether_there_is_slack_for_a_task(bench, slack, runs):
+    bench.state.frameworks["f2"].demand = Demand(version=10, wanted=False)
+    says(bench, slack)
+    shape = Shape(resources=Resources.parse("cpus:1;mem:256"), revocable=True)
+    asked = GetPlacement(framework_id="f2", shape=shape)
+    found = placement(bench.state, bench.cell.policy, asked, bench.now)
+    assert found.would_run is runs and found.fits == (2 if runs else 0)
+    assert runs or ("slack" in found.unwanted and "slack" in found.agents[0].message)
+    other = placement(bench.state, bench.cell.policy, GetPlacement(framework_id="f1", shape=shape), bench.now)
+    assert not other.would_run and "REVOCABLE_RESOURCES" in other.unwanted
