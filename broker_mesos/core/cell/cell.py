@@ -15,6 +15,7 @@ from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.core.cell import agents, escrow, frameworks, gathering, holding, maintenance, offers
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
+from broker_mesos.core.cell.preempt import preempt
 from broker_mesos.core.cell.state import CellState, restore
 from broker_mesos.core.cell.tasks import kill
 from broker_mesos.core.config import DEFAULT_POLICY, ClusterConfig
@@ -199,6 +200,8 @@ class Cell:
         maintenance.tick(self.state, out, now, everything=batch)
         if batch or self.state.reconsider or self.state.changed:
             allocate(self.state, self.policy, out, now, everything=batch)
+        if batch:
+            preempt(self.state, self.policy, out, now)
         return self._close(out)
 
     def wake_at(self, now: Instant) -> float:

@@ -163,6 +163,20 @@ class Quota:
             self._available = self._available.clipped_minus(amount)
             self._kept.clear()
 
+    def vacate(self, role: str, resources: Resources) -> None:
+        """A role would give back that much. It is not asked whether its guarantee would be met still."""
+        amount = resources.counted()
+        for each in lineage(role):
+            if each in self._here:
+                self._here[each] = self._here[each].clipped_minus(amount)
+        if self._unmet:
+            self._available += amount
+            self._kept.clear()
+
+    def unmet(self, role: str) -> Resources:
+        """What a role has less than it is guaranteed."""
+        return self._unmet.get(role, EMPTY)
+
     def save(self) -> object:
         """The books as they are now, but for ``asked``."""
         return dict(self._here), dict(self._unmet), self._available

@@ -208,7 +208,7 @@ class Round:
                 continue
             self._remember(agent, WAITS)
             count = min(wanted, fits(shape.resources, found))
-            self._take(shape.role, at, times(shape.resources, count))
+            self.take(shape.role, at, times(shape.resources, count))
             wanted -= count
             yield at, count
 
@@ -222,12 +222,20 @@ class Round:
     def save(self) -> object:
         """What ``take_for`` changes, to be restored."""
         given = {agent_id: dict(roles) for agent_id, roles in self._given.items()}
-        return dict(self.free), given, self.quota.save()
+        return dict(self.free), given, dict(self._uses), self.quota.save()
+
+    def vacate(self, agent: Agent, role: str, resources: Resources) -> None:
+        """Reckon as if a role gave back that much of an agent."""
+        self.free[agent.ident] = self.free.get(agent.ident, agent.free) + resources
+        if agent.reservations:
+            uses = self._uses.get(agent.ident) or uses_by_role(agent)
+            self._uses[agent.ident] = {**uses, role: uses.get(role, EMPTY).clipped_minus(resources)}
+        self.quota.vacate(role, resources)
 
     def restore(self, saved: object) -> None:
         """Forget what was taken since, and not granted."""
         assert isinstance(saved, tuple)
-        self.free, self._given, quota = saved
+        self.free, self._given, self._uses, quota = saved
         self.quota.restore(quota)
 
     def _places(self, kind: Kind, framework: Framework) -> list[int]:
@@ -255,10 +263,11 @@ class Round:
         kind: Kind | None = None,
         count: int = 0,
     ) -> None:
-        self._take(claimant.role, at, resources)
+        self.take(claimant.role, at, resources)
         self.grant(claimant, framework, at, resources, kind, count)
 
-    def _take(self, role: str, at: int, resources: Resources) -> None:
+    def take(self, role: str, at: int, resources: Resources) -> None:
+        """A role is to have that much of the agent at this place."""
         agent = self.agents[at]
         self.free[agent.ident] = self.free.get(agent.ident, agent.free) - resources
         given = self._given.setdefault(agent.ident, {})

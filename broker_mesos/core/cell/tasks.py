@@ -10,7 +10,10 @@ from broker_mesos.core.messages import AgentTask, TaskStatus, Update
 from broker_mesos.core.records import FrameworkState, Kind, TaskRecord
 from broker_mesos.core.tasks import Reason, Source, TaskState, may_move
 
-WHY = {Reason.AGENT_DRAINING: "its agent is drained"}
+WHY = {
+    Reason.AGENT_DRAINING: "its agent is drained",
+    Reason.CONTAINER_PREEMPTED: "it made room for a role that comes before, or is short of its guarantee",
+}
 """What the status of a task says that the cell itself has killed."""
 
 
