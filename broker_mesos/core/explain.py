@@ -25,9 +25,16 @@ ORDER: tuple[What, ...] = (
 """What is told of first, where several things stand in the way: what is the nearest to running."""
 
 
-def shape_of(spec: JobSpec, role: str = "*") -> Shape:
+def shape_of(spec: JobSpec, role: str = "*", job_id: str = "this job") -> Shape:
     """What a job's tasks ask a cell for."""
-    return Shape(resources=spec.resources, constraints=spec.constraints, role=role, revocable=spec.revocable)
+    return Shape(
+        resources=spec.resources,
+        constraints=spec.constraints,
+        role=role,
+        revocable=spec.revocable,
+        count=spec.total if spec.gang else 1,
+        gang=job_id if spec.gang else "",
+    )
 
 
 def reason(shape: Shape, placements: Sequence[Placement]) -> str:
@@ -56,6 +63,11 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
     unwanted = next((each.unwanted for each in placements if each.unwanted), "")
     if unwanted:
         return unwanted
+    together = sum(each.together for each in placements)
+    if shape.gang and together >= shape.count:
+        return f"there is room for all {shape.count} tasks, but in several cells: it gathers it at its turn"
+    if shape.gang and together:
+        return f"of the {shape.count} tasks, which begin all at once, {together} have room"
     for what in ORDER:
         if counts[what]:
             return _told(

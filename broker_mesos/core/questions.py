@@ -15,6 +15,7 @@ What = Literal[
     "constraint",
     "drain",
     "filter",
+    "gang",
     "gpus",
     "minimum",
     "offered",
@@ -26,7 +27,7 @@ What = Literal[
     "turn",
 ]
 """What stands in the way: the agent is not lent now; a constraint; operators took the agent
-out of use; a refusal of the framework itself; gpus;
+out of use; a refusal of the framework itself; the rest of its gang; gpus;
 the smallest offer that it takes; somebody else's offer; quota; a reservation; what is in use; offers that
 the framework let lie; the whole agent is smaller than the task; the turn of others."""
 
@@ -72,6 +73,8 @@ class Placement(Part):
     """Agents by what stands in their way."""
     fits: int = 0
     """Tasks of the kind that the next allocation has room for."""
+    together: int = 0
+    """Tasks of a gang for which there is room at one moment, if not for all."""
     place: int | None = None
     """How many are served before, in the fair-share order; None if the framework gets no offers at all."""
     ahead: tuple[Ahead, ...] = ()

@@ -89,7 +89,7 @@ class Explainer:
         job_id = task.task_id.rsplit(".", 2)[0]
         view = await self._requester.request(BATCH, GetJob(job_id=job_id, limit=0), timeout)
         assert isinstance(view, JobView)
-        return await self._of_job(subject, view.spec, request.limit, timeout)
+        return await self._of_job(subject, job_id, view.spec, request.limit, timeout)
 
     async def _of_view(self, view: JobView, limit: int, timeout: float) -> Explanation:
         summary = view.summary
@@ -99,14 +99,17 @@ class Explainer:
         if not summary.counts["pending"]:
             why = summary.waiting or f"{summary.counts['running']} of its tasks run, none waits"
             return Explanation(subject=subject, reason=why)
-        found = await self._of_job(subject, view.spec, limit, timeout)
+        found = await self._of_job(subject, summary.job_id, view.spec, limit, timeout)
         if summary.picky is None:
             return found
         # What the cells say is of any agent: that is what it waits for last.
         return found.model_copy(update={"reason": summary.waiting, "change": "", "would_run": False})
 
-    async def _of_job(self, subject: str, spec: JobSpec, limit: int, timeout: float) -> Explanation:
-        return await self._explanation(subject, BATCH_ID, (shape_of(spec),), limit, timeout)
+    async def _of_job(
+        self, subject: str, job_id: str, spec: JobSpec, limit: int, timeout: float
+    ) -> Explanation:
+        shape = shape_of(spec, job_id=job_id)
+        return await self._explanation(subject, BATCH_ID, (shape,), limit, timeout)
 
     async def _explanation(
         self,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from broker_mesos.core.allocation.policy import Claimant, Policy
+from broker_mesos.core.cell import gangs
 from broker_mesos.core.cell.allocate import candidates_of
 from broker_mesos.core.cell.members import Agent, Framework
 from broker_mesos.core.cell.round import Hindrance, Round, claimants_of, fits, unfit
@@ -23,18 +24,19 @@ MOST_TRIED = 300_000
 Above it, an agent that has room counts as having it."""
 EASE = {
     "turn": 0,
-    "filter": 1,
-    "offered": 2,
-    "sits": 3,
-    "resources": 4,
-    "quota": 5,
-    "reserved": 6,
-    "constraint": 7,
-    "gpus": 8,
-    "minimum": 9,
-    "drain": 10,
-    "too-small": 11,
-    "away": 12,
+    "gang": 1,
+    "filter": 2,
+    "offered": 3,
+    "sits": 4,
+    "resources": 5,
+    "quota": 6,
+    "reserved": 7,
+    "constraint": 8,
+    "gpus": 9,
+    "minimum": 10,
+    "drain": 11,
+    "too-small": 12,
+    "away": 13,
 }
 """How near to running a hindrance leaves a task: what time overcomes comes first."""
 
@@ -52,7 +54,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     claimants = claimants_of(state)
     anew = framework.ident if request.anew else ""
     stated = _stated(framework, shape) and not anew
-    unstated = framework.demand.shapes is None and not anew
+    unstated = framework.demand.shapes is None and not anew and not shape.gang
     shapes = {} if stated or unstated else {framework.ident: (shape,)}
     key = shape.role, framework.ident
     mine = next((each for each in claimants if (each.role, each.framework_id) == key), None)
@@ -92,6 +94,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     ]
     whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
     would = room > 0 and not unwanted
+    together = 0 if would or not shape.gang else _together(before, framework, shape)
     infos = [agent.info for agent in state.agents.values() if _away(agent) is None]
     return Placement(
         cell=state.cell,
@@ -99,10 +102,11 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         agents=tuple(whys[: request.limit]),
         counts=dict(Counter(why.what for why in whys)),
         fits=room,
+        together=together,
         place=None if unwanted else place,
         ahead=ahead,
         unwanted=unwanted,
-        changes=() if would else tuple(_changes(before, framework, shape, whys)),
+        changes=() if would else tuple(_changes(before, framework, shape, whys, together)),
         unmatched=tuple(
             str(constraint)
             for constraint in shape.constraints
@@ -164,6 +168,13 @@ def _welcomes(shape: Shape, agent: Agent) -> bool:
     return all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
 
 
+def _together(round_: Round, framework: Framework, shape: Shape) -> int:
+    books = round_.save()
+    placings = gangs.fill(round_, framework, [gangs.Member(shape, shape.count)])
+    round_.restore(books)
+    return sum(each.tasks for each in placings)
+
+
 def _stated(framework: Framework, shape: Shape) -> bool:
     return any(each.kind == shape.kind for each in framework.demand.shapes or ())
 
@@ -203,6 +214,8 @@ def _why(
     seconds = None
     if not isinstance(found, Hindrance) and _stated(framework, shape) and _promised(framework, shape):
         found = Hindrance("offered", "as much as the framework has asked for is offered to it already")
+    if not isinstance(found, Hindrance) and shape.gang:
+        found = Hindrance("gang", f"it has room, but not for all {shape.count} that begin at once")
     if not isinstance(found, Hindrance):
         served = "1 other is" if place == 1 else f"{place} others are"
         found = Hindrance("turn", f"it has room, and {served} served before" if place else "it has room")
@@ -249,8 +262,14 @@ def _distance(why: AgentWhy, shape: Shape) -> float:
     return max((amount / need[name] for name, amount in why.missing.quantities().items()), default=0.0)
 
 
-def _changes(round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentWhy]) -> Iterator[Change]:
-    """Single changes that would let it run, tried where they can be."""
+def _changes(
+    round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentWhy], together: int
+) -> Iterator[Change]:
+    """Single changes that would let it run, tried where they can be. ``together``: of a gang's tasks so many
+    have room."""
+    if together:
+        yield Change(message=f"begin with {together} tasks at once instead of {shape.count}", sure=True)
+        return
     agents = round_.state.agents
     lent = [agents[why.agent_id] for why in whys if why.what not in ("away", "drain")]
 

@@ -151,7 +151,7 @@ class BatchApi:
             return summary
         picky = await self._picky(summary.job_id, spec)
         if picky is None:
-            return summary.model_copy(update={"waiting": await self._why(spec)})
+            return summary.model_copy(update={"waiting": await self._why(summary.job_id, spec)})
         return summary.model_copy(update={"waiting": why_picky(spec, picky), "picky": picky})
 
     async def _picky(self, job_id: str, spec: JobSpec) -> float | None:
@@ -177,11 +177,11 @@ class BatchApi:
         lost = {agent_id: waiting[agent_id] for agent_id in sorted(away) if waiting[agent_id]}
         return summary.model_copy(update={"waiting": why_lost(lost)}) if lost else summary
 
-    async def _why(self, spec: JobSpec) -> str:
+    async def _why(self, job_id: str, spec: JobSpec) -> str:
         if not self._driver.cells:
             return "no master has answered yet"
         try:
-            shape = shape_of(spec)
+            shape = shape_of(spec, job_id=job_id)
             return reason(shape, await self._placements(shape))
         except BrokerMesosError as error:
             return f"unknown: {error}"

@@ -9,6 +9,7 @@ from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.cell import Configured
 from broker_mesos.core.cell.why import placement
 from broker_mesos.core.config import ClusterConfig, RoleSettings
+from broker_mesos.core.explain import reason
 from broker_mesos.core.messages import (
     Accept,
     AgentInfo,
@@ -51,6 +52,20 @@ def test_task_that_fits_would_run():
     bench.agent("a1", "cpus:4;mem:4096")
     found = ask(bench, "f1", shape("cpus:1;mem:64", 9))
     assert found.would_run and found.fits == 4 and found.changes == ()
+
+
+def test_a_gang_that_does_not_fit_whole_is_told_how_much_of_it_would():
+    bench = Bench()
+    bench.agent("a1", "cpus:2;mem:4096")
+    bench.agent("a2", "cpus:3;mem:4096")
+    wanted = shape("cpus:1;mem:64", 6).model_copy(update={"gang": "g"})
+    bench.framework("f1", demand=Demand(version=1, shapes=(wanted,)))
+    found = ask(bench, "f1", wanted)
+    assert (found.would_run, found.together, found.counts) == (False, 5, {"gang": 2})
+    assert found.changes[0].message == "begin with 5 tasks at once instead of 6"
+    assert reason(wanted, [found]) == "of the 6 tasks, which begin all at once, 5 have room"
+    assert "several cells" in reason(wanted, [found, found])
+    assert ask(bench, "f1", wanted.model_copy(update={"gang": "h", "count": 5})).would_run
 
 
 def test_asking_changes_nothing():
