@@ -278,7 +278,7 @@ class Scanner:
 
     def _tell(self) -> None:
         self.version += 1
-        pending = [(spec, self._work()) for spec in self.specs.values()]
+        pending = [(name, spec, self._work()) for name, spec in self.specs.items()]
         shapes = state(pending, self.world.now.wall).shapes if len(pending) <= MOST_JOBS else None
         own = ((Constraint("part", "==", str(self.number)),),)
         info = FrameworkInfo(

@@ -20,9 +20,10 @@ def preference(
     prefer: str | Constraint | Iterable[str | Constraint],
     hosts: str | Iterable[str],
     wait: float | str | None,
+    default: float = DEFAULT_WAIT,
 ) -> tuple[tuple[Constraint, ...], float]:
     """Which agents are preferred, and for how many seconds they are waited for: ``wait`` is a number of them,
-    or text such as ``5s``; None is the default, if any are preferred. Raises InvalidInput."""
+    or text such as ``5s``; None is ``default``, if any are preferred. Raises InvalidInput."""
     wanted = [prefer] if isinstance(prefer, str | Constraint) else list(prefer)
     found = [each if isinstance(each, Constraint) else Constraint.parse(each) for each in wanted]
     found += [Constraint(HOSTNAME, "==", host) for host in ([hosts] if isinstance(hosts, str) else hosts)]
@@ -31,7 +32,7 @@ def preference(
             f"{len(found)} preferences: at most {MOST_PREFERRED}; a pattern says more, as hostname~=h[0-9]+"
         )
     if wait is None:
-        return tuple(found), DEFAULT_WAIT if found else 0.0
+        return tuple(found), default if found else 0.0
     if not found:
         raise InvalidInput(
             "a locality wait without a preferred agent: add --prefer rack==r1 or --prefer-host H, or drop it"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from broker_mesos.client.locality import preference
+from broker_mesos.client.locality import DEFAULT_WAIT, preference
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.messages import CommandInfo, first_problem
 from broker_mesos.core.operator import JobSpec, Request
@@ -129,7 +129,7 @@ def build_spec(
         _no_nul("command", each)
     if isinstance(constraints, str | Constraint):
         constraints = (constraints,)
-    preferred, wait = preference(prefer, prefer_hosts, locality_wait)
+    preferred, wait = preference(prefer, prefer_hosts, locality_wait, 0.0 if gang else DEFAULT_WAIT)
     try:
         return JobSpec(
             name=name or _name_of(arguments[0], shell),

@@ -33,6 +33,10 @@ def test_nothing_is_waited_for_where_nothing_is_preferred() -> None:
     assert spec.prefer == () and spec.locality_wait == 0.0
 
 
+def test_a_gang_that_prefers_agents_does_not_wait_for_them() -> None:
+    assert build_spec("true", prefer="rack==r1", array=4, gang=True).locality_wait == 0.0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
