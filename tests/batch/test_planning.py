@@ -336,3 +336,12 @@ def test_task_that_runs_is_asked_about_again_when_nothing_is_heard_for_long() ->
     assert [(each.field, each.value) for each in found.plan.changes if each.op == "zadd"] == [
         ("j.0.1", 5.0 + ASK_AGAIN)
     ]
+
+
+def test_demand_does_not_end_with_what_another_worker_has_exhausted() -> None:
+    """Its job has left the pending ones, and another may have come since: there are as many as before."""
+    gone = candidate("j1", Work(cursor=4), array=(0, 3))
+    found = plan_claim([offer()], [gone], all_seen=True, now=0.0, due=10.0)
+    assert found.wanted is None and not [each for each in found.plan.checks if each.op == "zcard"]
+    mine = plan_claim([offer()], [candidate("j1")], all_seen=True, now=0.0, due=10.0)
+    assert mine.wanted is False

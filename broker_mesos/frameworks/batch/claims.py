@@ -170,7 +170,9 @@ def plan_claim(
             left.add(kind)
         else:
             ended.add(kind)
-            exhausted += 1
+            # What somebody else has exhausted may have left the pending jobs, and another have come: their
+            # number would be the same.
+            exhausted += before.pending(total) > 0
             plan.drop(PENDING, job_id)
         if claimed:
             found.job_ids.append(job_id)
