@@ -169,10 +169,11 @@ def plan_claim(
             hopeless.add((kind, size // 1024))
             left.add(kind)
         else:
-            ended.add(kind)
             # What somebody else has exhausted may have left the pending jobs, and another have come: their
             # number would be the same.
-            exhausted += before.pending(total) > 0
+            if before.pending(total):
+                ended.add(kind)
+                exhausted += 1
             plan.drop(PENDING, job_id)
         if claimed:
             found.job_ids.append(job_id)
