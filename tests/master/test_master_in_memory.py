@@ -52,7 +52,9 @@ class Cluster:
         self.buses.append(bus)
         return bus
 
-    async def master(self, ident: str, cells: int = 1) -> tuple[Master, asyncio.Task]:
+    async def master(
+        self, ident: str, cells: int = 1, limits: Limits | None = None
+    ) -> tuple[Master, asyncio.Task]:
         store = MemoryStore(self.state, self.clock)
         await store.open(1)
         master = Master(
@@ -65,7 +67,7 @@ class Cluster:
             clock=self.clock,
             new_id=new_id,
             rng=random.Random(1),
-            limits=Limits(),
+            limits=limits or Limits(),
         )
         task = asyncio.create_task(master.run())
         await master.ready.wait()

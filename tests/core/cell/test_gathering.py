@@ -191,7 +191,7 @@ def agent_of(cell: int, cells: int, n: int) -> str:
 class Cluster:
     """Cells with one token, and frameworks that put the offers of their gangs together."""
 
-    def __init__(self, cells: int, agents: list[int], sizes: list[int]) -> None:
+    def __init__(self, cells: int, agents: list[int], sizes: list[int], *, small: bool = False) -> None:
         self.cells = [Bench(cells=cells, cell=n, limits=FAST) for n in range(cells)]
         self.record = TokenRecord()
         for n, cpus in enumerate(agents):
@@ -201,7 +201,9 @@ class Cluster:
             mine = bench.state.total
             bench.state.foreign_total = Resources.of(cpus=total, mem=1000 * total).clipped_minus(mine)
         self.sizes = dict(enumerate(sizes))
-        self.version = 1
+        self.small = small
+        """Whether a framework takes all it is offered for tasks of one cpu, each of which runs for a step."""
+        self.smalls = 0
         self.held: dict[str, dict[str, tuple[Bench, Offer]]] = {}
         self.running: dict[str, int] = {}
         """Steps that a gang runs yet."""
@@ -211,8 +213,32 @@ class Cluster:
         shapes = () if f"f{n}" in self.ran else gang("g", ("cpus:1;mem:1000", self.sizes[n])).shapes
         return Demand(version=1 + (f"f{n}" in self.ran), shapes=shapes)
 
+    def take_over(self, cell: int) -> None:
+        bench = self.cells[cell]
+        foreign = bench.state.foreign_total
+        bench.take_over(term=bench.term + 1)
+        bench.state.foreign_total = foreign
+
+    def run_small(self, bench: Bench) -> None:
+        if "small" not in bench.state.frameworks:
+            bench.framework("small")
+        ending = [
+            each
+            for each in bench.state.tasks.values()
+            if each.framework_id == "small" and not each.state.terminal
+        ]
+        for offer in offers_in(bench.said):
+            if offer.framework_id == "small" and offer.offer_id in bench.state.offers:
+                need = [f"small{self.smalls + n}" for n in range(offer.resources.get("cpus") // 1000)]
+                self.smalls += len(need)
+                bench.accept(offer, *(task(ident, "cpus:1;mem:1000") for ident in need), refuse=0)
+        for each in ending:
+            bench.report(each.agent_id, each.task_id, TaskState.FINISHED, framework_id="small")
+
     def step(self) -> None:
         for bench in self.cells:
+            if self.small:
+                self.run_small(bench)
             info = {ident: each.info for ident, each in bench.state.frameworks.items()}
             beats = []
             for n in self.sizes:
@@ -228,6 +254,8 @@ class Cluster:
                 self.record = turn(self.record, wanted, bench.now.wall)
                 bench.decide(TokenSet(self.record.holder))
             bench.decisions.clear()
+            if self.small:
+                self.run_small(bench)
             for offer in offers_in(bench.said):
                 self.held.setdefault(offer.framework_id, {})[offer.offer_id] = (bench, offer)
             bench.said.clear()
@@ -241,8 +269,8 @@ class Cluster:
         for n, size in self.sizes.items():
             ident = f"f{n}"
             held = self.held.get(ident, {})
-            for offer_id, (bench, _) in list(held.items()):
-                if offer_id not in bench.state.offers:
+            for offer_id, (bench, offer) in list(held.items()):
+                if offer_id not in bench.state.offers or not offer.gang:
                     del held[offer_id]
             room = sum(offer.resources.get("cpus") // 1000 for _, offer in held.values())
             if ident not in self.ran and room >= size:
@@ -322,6 +350,25 @@ def test_every_gang_that_fits_the_cluster_runs_whole_whatever_the_others_want(ce
     sizes = [min(size, sum(agents)) for size in sizes]
     cluster = Cluster(cells, agents, sizes)
     run(cluster, 12 * len(sizes) + 12)
+    assert len(cluster.ran) == len(sizes)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    cells=st.integers(1, 3),
+    agents=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(1, 8), min_size=1, max_size=2),
+    changes=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 2)), max_size=3),
+)
+def test_neither_small_tasks_nor_changes_of_owners_starve_a_gang(cells, agents, sizes, changes):
+    sizes = [min(size, sum(agents)) for size in sizes]
+    cluster = Cluster(cells, agents, sizes, small=True)
+    for step in range(20):
+        for at, cell in changes:
+            if at == step:
+                cluster.take_over(cell % cells)
+        run(cluster, 1)
+    run(cluster, 30 * len(sizes))
     assert len(cluster.ran) == len(sizes)
 
 
