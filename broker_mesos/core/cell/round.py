@@ -423,6 +423,8 @@ def unfit(framework: Framework, role: str, agent: Agent, shape: Shape | None) ->
     info = agent.info
     if agent.maintenance.closed:
         return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
+    if shape is not None and not shape.resources:  # any number of them would fit, for ever
+        return Hindrance("minimum", "it asks for no resources; a task needs some")
     for constraint in shape.constraints if shape is not None else ():
         if not constraint.matches(info.attributes, info.hostname):
             return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")

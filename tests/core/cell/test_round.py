@@ -296,3 +296,13 @@ def test_weights_that_are_set_change_the_order_at_once():
     bench.agent("a1", "cpus:8;mem:4096")
     amounts = {name: each.offered.get("cpus") for name, each in bench.state.frameworks.items()}
     assert amounts == {"f1": 2000, "f2": 6000}
+
+
+def test_nothing_is_offered_for_tasks_that_need_nothing() -> None:
+    bench = Bench()
+    bench.agent("a1", "cpus:4;mem:4096")
+    nothing = Shape(resources=Resources.EMPTY, count=3)
+    some = Shape(resources=Resources.parse("cpus:1"), count=1)
+    (offer,) = offers_in(bench.framework("f1", Demand(version=1, shapes=(nothing, some))))
+    assert offer.resources == some.resources
+    assert offers_in(bench.wait(3)) == []
