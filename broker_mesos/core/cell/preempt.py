@@ -36,7 +36,8 @@ Held = Task | OpenOffer
 
 def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None:
     """Once a batch interval, after the round: what it could not serve."""
-    if not any(each.preempts for each in state.config.roles.values()):
+    takers = {role for role, each in state.config.roles.items() if each.preempts}
+    if not takers or not any(takers.intersection(lineage(each.role)) for each in claimants_of(state)):
         return
     if state.cells > 1 and int(now.wall // TURN) % state.cells != state.cell:
         return
