@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 # Most tests wait for processes and servers: two at a time, a file stays together.
 PARALLEL ?= -n 2 --dist loadfile
 
-.PHONY: help install demo check test lint servers simulate bench bench-faults format constraints clean
+.PHONY: help install demo check test lint servers simulate bench bench-faults bench-locality format constraints clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -63,6 +63,9 @@ simulate: $(VENV)/.dev  ## run SEEDS=1000 simulated clusters with faults, from S
 
 bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers (PEERS=1: beside Celery)
 	$(BIN)/python -m benchmarks.run $(if $(PEERS),--peers) $(BENCH_ARGS)
+
+bench-locality: $(VENV)/.dev  ## simulate delay scheduling, and draw its picture for the docs (needs no server)
+	$(BIN)/python -m benchmarks.locality $(BENCH_ARGS)
 
 bench-faults: $(VENV)/.dev servers  ## measure how long faults are felt
 	@[ -e benchmarks/faults.py ] || { echo "make: benchmarks/faults.py does not exist yet" >&2; exit 1; }
