@@ -39,5 +39,8 @@ class Limits:
     agents_lost_at_once: float = 0.05
     """The part of a cell's agents (at least one) that may be declared unreachable within an agent beat:
     when many vanish together, it is more likely the network than the machines."""
+    home_overdue: float = 30.0
+    """Seconds after a framework's failover timeout at which its other cells remind its home cell of it, again
+    and again."""
     completed: int = 1_000
     """Completed tasks kept for each framework, in the owner's memory."""

@@ -360,6 +360,18 @@ class Settle(Call):
 
 
 @register
+class FrameworkAbsent(Call):
+    """A cell tells a framework's home cell that nobody has heard of it for longer than its failover timeout:
+    the home cell may not know it at all (its store went back in time), or the cell may have missed its end.
+    Idempotent; said again now and then."""
+
+    TYPE = "FRAMEWORK_ABSENT"
+    framework: FrameworkInfo
+    seconds: float = Field(default=0.0, ge=0)
+    """For how long."""
+
+
+@register
 class Teardown(Call):
     """The framework ends: its tasks are killed, its offers return, its id is a tombstone. Idempotent."""
 

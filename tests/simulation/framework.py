@@ -42,6 +42,9 @@ class _Scheduler(Scheduler):
         if self._book.launched:
             driver.reconcile(list(self._book.launched))
 
+    def reregistered(self, driver: Driver) -> None:
+        self._level(driver)  # another process may have done the rest meanwhile
+
     def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         for offer in offers:
             tasks: list[TaskInfo] = []

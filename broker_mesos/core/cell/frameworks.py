@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker_mesos.core import addresses
+from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.cell import maintenance, offers, tasks
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState, Framework
@@ -15,6 +16,7 @@ from broker_mesos.core.messages import (
     Decline,
     Demand,
     Error,
+    FrameworkAbsent,
     FrameworkHeartbeat,
     FrameworkInfo,
     Kill,
@@ -103,6 +105,9 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
     framework = state.frameworks.get(call.framework_id)
     if isinstance(call, Teardown):
         teardown(state, call.framework_id, out, now)
+        return
+    if isinstance(call, FrameworkAbsent):
+        _on_absent(state, call, out, now)
         return
     if framework is None:
         framework = Framework(FrameworkInfo(framework_id=call.framework_id), 0, 0)
@@ -196,6 +201,34 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
         out.decision.delete_queues.append(framework_id)
 
 
+def _tell_home(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
+    """The home cell should have ended it by now, if it knew it."""
+    since = framework.disconnected_at or now.wall
+    overdue = now.wall - since - framework.info.failover_timeout - state.limits.home_overdue
+    if overdue >= 0 and now.mono - framework.asked >= state.limits.home_overdue:
+        framework.asked = now.mono
+        home = cell_of(framework.ident, state.cells)
+        call = FrameworkAbsent(
+            framework_id=framework.ident, framework=framework.info, seconds=now.wall - since
+        )
+        out.hint(addresses.calls(home), call)
+
+
+def _on_absent(state: CellState, call: FrameworkAbsent, out: Outlet, now: Instant) -> None:
+    """Another cell holds a framework that is gone. The home cell ends it in its own time, or says again that
+    it has ended."""
+    framework = state.frameworks.get(call.framework_id)
+    if not state.is_home_of(call.framework_id):
+        return
+    if framework is None:
+        framework = state.add_framework(call.framework)
+        framework.registered_at = framework.disconnected_at = now.wall - call.seconds
+        framework.state = FrameworkState.DISCONNECTED
+        out.touch(Kind.FRAMEWORKS, framework.ident)
+    elif framework.state is FrameworkState.TORN_DOWN:
+        out.send(addresses.calls(None), Teardown(framework_id=call.framework_id, reason="it has ended"))
+
+
 def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
     """Disconnect frameworks that do not beat, tear down those whose failover timeout has passed (their
     home cell alone decides that, and tells the others), and forget old tombstones."""
@@ -209,6 +242,8 @@ def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
                 framework.state = FrameworkState.DISCONNECTED
                 framework.disconnected_at = now.wall
                 out.touch(Kind.FRAMEWORKS, framework.ident)
+        if framework.state is FrameworkState.DISCONNECTED and not state.is_home_of(framework.ident):
+            _tell_home(state, framework, out, now)
         if framework.state is FrameworkState.DISCONNECTED and state.is_home_of(framework.ident):
             since = framework.disconnected_at or now.wall
             if since > now.wall:  # it was written under a clock that is ahead of this one

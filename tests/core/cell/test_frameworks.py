@@ -12,6 +12,7 @@ from broker_mesos.core.messages import (
     AgentList,
     AgentTask,
     Error,
+    FrameworkAbsent,
     FrameworkHeartbeat,
     FrameworkInfo,
     Kill,
@@ -220,3 +221,22 @@ def test_history_of_a_framework_is_bounded():
         bench.decide(Acknowledge(framework_id="f1", task_ids=(f"t{number}",)))
         bench.wait(6)
     assert [each.task_id for each in bench.state.frameworks["f1"].completed] == ["t2", "t3", "t4"]
+
+
+def test_home_cell_that_has_lost_a_framework_is_reminded_of_it_and_ends_it():
+    """Its store went back in time: nobody else may decide the end of the framework."""
+    benches = [Bench(cells=2, cell=number) for number in (0, 1)]
+    name = next(each for each in ("fa", "fb", "fc", "fd") if benches[1].state.is_home_of(each))
+    other, home = benches
+    other.framework(name, failover_timeout=60)
+    said = other.wait(120.0, beating=False)
+    absent = [each for each in of(said, FrameworkAbsent) if each.framework_id == name]
+    assert absent and absent[0].seconds >= 60
+    home.wait(30.0)
+    assert name not in home.state.frameworks
+    said = home.decide(absent[0]) + home.wait(5.0)
+    [teardown] = of(said, Teardown)
+    other.decide(teardown)
+    assert other.state.frameworks[name].state is FrameworkState.TORN_DOWN
+    # Should the other cell have missed the end, it is told again.
+    assert of(home.decide(absent[0]), Teardown)
