@@ -37,12 +37,17 @@ def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
     """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
     ended: dict[str, list[str]] = {}
     for offer in _with_gangs(list(ending)):
-        state.end_offer(offer)
-        state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
+        _take_back(state, offer)
         ended.setdefault(offer.framework.ident, []).append(offer.offer_id)
     for framework_id, ids in ended.items():
         rescind = Rescind(offer_ids=tuple(ids))
         out.hint(addresses.offers(framework_id), rescind, expiration=state.limits.offer_timeout)
+
+
+def _take_back(state: CellState, offer: OpenOffer) -> None:
+    """An offer ends, and nothing was launched on it."""
+    state.end_offer(offer)
+    state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
 
 
 def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
@@ -67,7 +72,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
     whole = len(opened) == len(set(call.offer_ids)) and bool(opened)
     if not whole or len({(offer.agent.ident, offer.role, offer.revocable) for offer in opened}) != 1:
         for offer in opened:
-            state.end_offer(offer)
+            _take_back(state, offer)
         _drop(state, framework, call, opened, out, now)
         return
     agent, role = opened[0].agent, opened[0].role
@@ -227,8 +232,7 @@ def on_decline(state: CellState, framework: Framework, call: Decline, now: Insta
     for offer_id in dict.fromkeys(call.offer_ids):
         offer = state.offers.get(offer_id)
         if offer is not None and offer.framework is framework:
-            state.end_offer(offer)
-            state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
+            _take_back(state, offer)
             _refuse_offer(state, offer, call.refuse_seconds, now)
 
 
@@ -237,7 +241,7 @@ def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet,
     for task_id, offer_id in call.claims:
         offer = state.offers.get(offer_id)
         if offer is not None and offer.framework is framework:
-            state.end_offer(offer)
+            _take_back(state, offer)
         status = _known_status(state, framework, task_id, now)
         if status is None and not state.is_sure(now.mono):
             continue  # asked again later, when all lists are in

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.cell import Configured
+from broker_mesos.core.cell.cell import Configured, MaintenanceByHand
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import (
@@ -19,8 +19,10 @@ from broker_mesos.core.messages import (
     FrameworkInfo,
     RegisterAgent,
     Reservation,
+    Settle,
     Shape,
 )
+from broker_mesos.core.operator_maintenance import DeactivateAgents
 from broker_mesos.core.resources import Resources
 from tests.core.cell.harness import Bench, offers_in, task
 
@@ -306,3 +308,19 @@ def test_nothing_is_offered_for_tasks_that_need_nothing() -> None:
     (offer,) = offers_in(bench.framework("f1", Demand(version=1, shapes=(nothing, some))))
     assert offer.resources == some.resources
     assert offers_in(bench.wait(3)) == []
+
+
+def test_what_was_meant_for_a_claim_that_is_settled_is_offered_elsewhere() -> None:
+    bench = Bench()
+    bench.agent("a1", "cpus:1;mem:100")
+    bench.framework("f1", Demand(version=1, wanted=False))
+    (offer,) = offers_in(bench.framework("f2", wants(shape("cpus:1;mem:100"))))
+    few = (Resources.parse("cpus:64"),)
+    bench.framework("f3", roles=("*",), offer_filters={"*": few})  # for it, nothing here is enough
+    bench.agent("a2", "cpus:1;mem:100")
+    bench.wait(3, agents=True)  # nobody who wants something can do with a2
+    request = DeactivateAgents(agent_ids=("a1",))
+    said = bench.decide(
+        Settle(framework_id="f2", claims=(("t1", offer.offer_id),)), MaintenanceByHand(request)
+    )
+    assert [each.agent_id for each in offers_in(said)] == ["a2"]
