@@ -19,7 +19,7 @@ from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.gang_token import GangKey, GangToken, GangWish, TokenAsk, turn
 from broker_mesos.core.infos import GPU_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.resources import MAX_BOUND, Resources
 from broker_mesos.core.roles import is_within, lineage
 
 
@@ -104,7 +104,10 @@ def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
     members = gangs.missing(framework, gang)
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
-        amounts = {name: amount * count for name, amount in shape.resources.counted().scalars.items()}
+        # What passes all bounds is more than there is, too.
+        amounts = {
+            name: min(amount * count, MAX_BOUND) for name, amount in shape.resources.counted().scalars.items()
+        }
         needs.setdefault(shape.role, []).append(Resources.scalars_of(amounts))
     for role, each in needs.items():
         whole = Resources.sum(each)

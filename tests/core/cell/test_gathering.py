@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.cell.cell import TokenSet
+from broker_mesos.core.cell.frameworks import heed
+from broker_mesos.core.cell.gathering import _could_fit
 from broker_mesos.core.gang_token import GangWish, TokenAsk, TokenRecord, read, turn
 from broker_mesos.core.infos import Demand, Shape
 from broker_mesos.core.limits import Limits
@@ -389,3 +391,13 @@ def test_shapes_of_several_sizes_are_gathered():
     said = bench.report("a0", "on-a0", TaskState.FINISHED)
     assert {offer.framework_id for offer in offers_in(said) if offer.gang} == {"f2"}
     assert sum(offer.resources.get("cpus") for offer in offers_in(said) if offer.gang) == 4_000
+
+
+def test_a_gang_past_all_bounds_never_fits():
+    bench = Bench(limits=LIMITS)
+    bench.agent("a0", "cpus:3;mem:3000")
+    bench.framework("f1")
+    endless = Shape(resources=Resources.parse("mem:1000000000"), count=10_000_000, gang="g")
+    framework = bench.state.frameworks["f1"]
+    heed(bench.state, framework, Demand(version=1, shapes=(endless,)))
+    assert not _could_fit(bench.state, framework, "g")
