@@ -21,6 +21,7 @@ ORDER: tuple[What, ...] = (
     "reserved",
     "gpus",
     "minimum",
+    "drain",
 )
 """What is told of first, where several things stand in the way: what is the nearest to running."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.cell.cell import MaintenanceByHand
 from broker_mesos.core.cell.why import placement
 from broker_mesos.core.explain import change, reason
 from broker_mesos.core.messages import AgentInfo, Decline, Demand, RegisterAgent, Shape
+from broker_mesos.core.operator_maintenance import DrainAgents
 from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.resources import Resources
 from tests.core.cell.harness import Bench, offers_in, task
@@ -97,6 +99,18 @@ def test_refusal_says_for_how_long() -> None:
     bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=60))
     assert cluster.why("cpus:4") == "1 agent would do, but the framework refused it, for 60.0 s yet (h1)"
     assert change(cluster.ask("cpus:4")[1]) == "wait 60 s: the framework refused h1 for so long"
+
+
+def test_drained_agents_are_named_only_where_taking_them_back_would_help() -> None:
+    cluster = Cluster(("h1", "cpus:8", {}), ("h2", "cpus:2", {"rack": "r1"}))
+    cluster.bench.decide(MaintenanceByHand(DrainAgents(agent_ids=("h1",))))
+    assert cluster.why("cpus:4") == "1 agent would do, but it is drained; see `bmesos agents activate` (h1)"
+    assert change(cluster.ask("cpus:4")[1]) == "ask for at most cpus:2 a task instead of cpus:4"
+    assert change(cluster.ask("cpus:4;mem:1")[1]) == "add an agent with cpus:4;mem:1"
+    assert cluster.why("cpus:9") == "it needs 9 cpus a task; the largest agent has 8"
+    assert cluster.why("cpus:4", "rack==r1") == (
+        "of the agents that the constraints allow: it needs 4 cpus a task; the largest agent has 2"
+    )
 
 
 def test_there_is_room_for_it() -> None:

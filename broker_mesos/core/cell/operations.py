@@ -287,7 +287,9 @@ def _take(kept: list[Reservation], where: Reservation, part: Resources) -> None:
 def _short(ground: Ground, wanted: Resources, there: Resources, what: str) -> Conflict:
     missing = there.missing(wanted)
     where = f"of agent {ground.agent.ident}" if ground.role is None else "of the offer"
-    return Conflict(f"{_clip(wanted)} is asked for, and {_clip(missing)} less than that {where} {what}")
+    return Conflict(
+        f"short of {_clip(missing)}: {_clip(wanted)} is asked for, and less than that {where} {what}"
+    )
 
 
 def _clip(resources: Resources) -> str:

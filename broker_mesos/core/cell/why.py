@@ -224,6 +224,13 @@ def _why(
         if not agent.total.contains(shape.resources):
             missing = agent.total.missing(shape.resources)
             found = Hindrance("too-small", found.message)
+    elif found.what == "drain":  # unless taking it back would not help
+        told = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
+        missing = agent.total.missing(shape.resources)
+        if any(told):
+            found, missing = Hindrance("constraint", next(filter(None, told), "")), Resources.EMPTY
+        elif missing:
+            found = Hindrance("too-small", f"too small: it has {agent.total}, {missing} is missing")
     elif found.what in ("offered", "reserved"):
         missing = agent.free.missing(shape.resources)
     if found.what == "filter":
@@ -271,7 +278,11 @@ def _changes(
         yield Change(message=f"begin with {together} tasks at once instead of {shape.count}", sure=True)
         return
     agents = round_.state.agents
-    lent = [agents[why.agent_id] for why in whys if why.what not in ("away", "drain")]
+    lent = [
+        agents[why.agent_id]
+        for why in whys
+        if why.what not in ("away", "drain") and not agents[why.agent_id].maintenance.closed
+    ]
 
     def runs(changed: Shape) -> bool:
         return any(

@@ -213,16 +213,25 @@ def test_a_shared_volume_is_used_by_several_tasks_and_destroyed_after_the_last()
         (reserve("ops", "cpus:1"), "role ops is not the offer's role eng, nor below it"),
         (reserve("*", "cpus:1"), "nothing can be reserved for the role *"),
         (reserve("eng/-x", "cpus:1"), "is not a role"),
-        (reserve("eng", "cpus:9"), "cpus:9 is asked for, and cpus:1 less than that of the offer is free"),
-        (reserve("eng", "cpus:7"), "cpus:7 is asked for, and cpus:1 less than that of the offer can be"),
+        (
+            reserve("eng", "cpus:9"),
+            "short of cpus:1: cpus:9 is asked for, and less than that of the offer is free",
+        ),
+        (
+            reserve("eng", "cpus:7"),
+            "short of cpus:1: cpus:7 is asked for, and less than that of the offer can be",
+        ),
         (reserve("eng", ""), "RESERVE names no resources"),
         (reserve("eng", "volumes:{v1}"), "destroy it, and unreserve its disk"),
         (reserve("eng/db", "cpus:1", refine="eng/db"), "only a role above eng/db can be refined"),
-        (reserve("eng/db", "cpus:3", refine="eng"), "cpus:1 less than that of the offer is reserved for eng"),
-        (unreserve("eng", "cpus:3"), "cpus:1 less than that of the offer is reserved for eng without labels"),
+        (reserve("eng/db", "cpus:3", refine="eng"), "less than that of the offer is reserved for eng"),
+        (unreserve("eng", "cpus:3"), "less than that of the offer is reserved for eng without labels"),
         (unreserve("eng", "cpus:1", labels={"a": "b"}), "is reserved for eng with the labels"),
-        (unreserve("ops", "cpus:1"), "cpus:1 less than that of the offer is reserved for ops"),
-        (create("eng", "v2", 300), "disk:300 is asked for, and disk:200 less than that of the offer is"),
+        (unreserve("ops", "cpus:1"), "less than that of the offer is reserved for ops"),
+        (
+            create("eng", "v2", 300),
+            "short of disk:200: disk:300 is asked for, and less than that of the offer is",
+        ),
         (create("eng", "v1", 10), "agent a1 has a volume v1 already"),
         (create("ops", "v2", 10), "the offer is for role eng, not for ops"),
         (create("eng", "v2", 0), "a volume is made of disk, as in disk:1024, not of nothing"),
@@ -402,7 +411,9 @@ def test_an_operator_is_refused_without_a_rescind_when_that_would_not_help():
     bench.framework("f1", **only("ops"))
     bench.accept_with("f1", [], task("t1", "cpus:2;mem:2000"))
     before = set(bench.state.offers)
-    with pytest.raises(Conflict, match="cpus:3 is asked for, and cpus:1 less than that of agent a1 is free"):
+    with pytest.raises(
+        Conflict, match="short of cpus:1: cpus:3 is asked for, and less than that of agent a1 is free"
+    ):
         bench.by_hand(reserve("eng", "cpus:3"))
     assert set(bench.state.offers) == before
 
