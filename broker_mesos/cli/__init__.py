@@ -45,6 +45,12 @@ def _report(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, BrokerMesosError):
         return complain(str(error), error.exit_code)
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of a group
+        try:
+            print(error, file=sys.stderr, flush=True)
+        except OSError:
+            pass
+        return 2
     usage = getattr(error, "format_message", None)  # a finding of typer about the command line
     if callable(usage):
         path = getattr(getattr(error, "ctx", None), "command_path", "bmesos")

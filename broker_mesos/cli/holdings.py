@@ -95,6 +95,8 @@ def _labels(given: Sequence[str] | None) -> dict[str, str]:
         key, separator, value = each.partition("=")
         if not separator or not key:
             raise InvalidInput(f"--label {each!r}: write KEY=VALUE, as in --label for=tests")
+        if key in found:
+            raise InvalidInput(f"the label {key} is given twice")
         found[key] = value
     return found
 

@@ -32,6 +32,7 @@ SomeRoles = Annotated[
     list[str] | None, typer.Argument(metavar="[ROLE]...", help="All by default.", show_default=False)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Set it though it cannot be kept now.")]
+MAX_WEIGHT = 1e6
 _KEYS = ("weight", "guarantee", "limit", "preempts")
 
 
@@ -77,13 +78,24 @@ def set_weight(
     changes: dict[str, dict[str, object]] = {}
     for word in words:
         name, equals, number = word.partition("=")
-        try:
-            if not equals or name in changes:
-                raise ValueError
-            changes[name] = {"weight": float(number)}
-        except ValueError:
-            raise InvalidInput(f"{word}: write `set ROLE N`, or ROLE=N for several roles") from None
+        if not equals:
+            raise InvalidInput(f"{word}: write `set ROLE N`, or ROLE=N for several roles")
+        if name in changes:
+            raise InvalidInput(f"the weight of {name} is given twice")
+        changes[name] = {"weight": _weight(number)}
     _change(call, changes)
+
+
+def _weight(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= MAX_WEIGHT:
+        raise InvalidInput(
+            f"weight {text!r}: write a number above 0, at most {MAX_WEIGHT:.0f}; to have none, clear it"
+        )
+    return number
 
 
 def show_weights(call: Call, names: SomeRoles = None) -> None:
@@ -123,6 +135,8 @@ def set_quota(
     Refused when it is impossible now: guarantees that the cluster does not have, or a limit below what the
     role holds. With --force it is set all the same.
     """
+    if file is not None and name is not None and not (guarantee or limit):
+        raise InvalidInput(f"{name} or --file {file}? The file names its roles itself: leave {name} out")
     changes: dict[str, dict[str, object]] = {} if file is None else _read(file)
     for key, values in (("guarantee", guarantee), ("limit", limit)):
         for value in values or ():
@@ -178,7 +192,7 @@ def _read(file: Path) -> dict[str, dict[str, object]]:
             if key not in _KEYS:
                 raise InvalidInput(f"{file}: {name}: unknown key {key!r}; there are {', '.join(_KEYS)}")
             if value is not None:
-                change[key] = value
+                change[key] = _weight(str(value)) if key == "weight" else value
         changes[str(name)] = {**change, "clear": clear} if clear else change
     return changes
 
@@ -230,7 +244,7 @@ def set_policy(
     include_all: Annotated[bool, typer.Option("--exclude-none", help="Everything counts again.")] = False,
 ) -> None:
     """Choose the policy: drf, priority, random, or one that is installed with the masters."""
-    if name is None and not exclude and not include_all:
+    if not name and not exclude and not include_all:
         raise InvalidInput("give the NAME of a policy, or --exclude; `bmesos policy show` lists them")
     if exclude and include_all:
         raise InvalidInput("--exclude and --exclude-none contradict each other")
@@ -248,7 +262,8 @@ def _policy(call: Call, found: ConfigView) -> None:
     show.line(f"available: {', '.join(found.policies)}")
 
 
-weight.command(name="set")(common(set_weight))
+# So that -3 is told as a weight, not as an unknown option.
+weight.command(name="set", context_settings={"ignore_unknown_options": True})(common(set_weight))
 weight.command(name="show")(common(show_weights))
 weight.command(name="clear")(common(clear_weights))
 quota.command(name="set")(common(set_quota))

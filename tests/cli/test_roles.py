@@ -58,6 +58,33 @@ def refused(capsys: Captured, *words: str) -> str:
     return error
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["eng", "-3"], "weight '-3': write a number above 0"),
+        (["eng", "nan"], "weight 'nan': write a number above 0"),
+        (["eng=x"], "weight 'x': write a number above 0"),
+        (["eng=1e300"], "at most 1000000"),
+        (["eng=1", "eng=2"], "the weight of eng is given twice"),
+    ],
+)
+def test_a_weight_that_is_none_is_told_as_such(capsys: Captured, words: list[str], told: str) -> None:
+    assert told in refused(capsys, "role", "weight", "set", *words)
+
+
+@pytest.mark.parametrize("group", ["role", "policy", "volume", "maintenance"])
+def test_a_group_without_a_command_shows_its_help_as_it_is(capsys: Captured, group: str) -> None:
+    capsys.readouterr()
+    assert main([group]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"Usage: bmesos {group}") and "Commands:" in lines
+
+
+def test_a_role_beside_a_file_of_roles_is_refused(capsys: Captured, tmp_path: Path) -> None:
+    (tmp_path / "q.yaml").write_text("ops: {weight: 2}")
+    assert "leave eng out" in refused(capsys, "role", "quota", "set", "eng", "--file", "q.yaml")
+
+
 def test_weights_are_set_shown_and_cleared(capsys: Captured) -> None:
     assert main(["role", "weight", "set", "prod", "3"]) == 0
     assert main(["role", "weight", "set", "prod=4", "eng/db=0.5"]) == 0
@@ -65,7 +92,7 @@ def test_weights_are_set_shown_and_cleared(capsys: Captured) -> None:
     assert main(["role", "weight", "clear", "prod", "eng/db"]) == 0
     assert read(capsys, "role", "weight", "show") == {}
     assert "write `set ROLE N`" in refused(capsys, "role", "weight", "set", "prod")
-    assert "greater than 0" in refused(capsys, "role", "weight", "set", "prod", "0")
+    assert "above 0" in refused(capsys, "role", "weight", "set", "prod", "0")
 
 
 def test_quota_is_set_for_several_roles_or_for_none(capsys: Captured) -> None:
