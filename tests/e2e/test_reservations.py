@@ -137,7 +137,7 @@ def test_a_volume_keeps_its_data_over_tasks_agents_and_a_wiped_store(
         assert "eng" in listed and "1 cpus" in listed and "dynamic" in listed
         refused = cluster.cli("reserve", agent_id, "ops", "cpus:1.5")
         assert refused.returncode == 1
-        assert refused.stderr.count("\n") == 1 and "cpus:0.5 less than that" in refused.stderr
+        assert refused.stderr.count("\n") == 1 and "short of cpus:0.5: " in refused.stderr
         assert cluster.cli("reserve", agent_id, "ops", "mem:100", "--label", "a=b").returncode == 0
         assert cluster.cli("unreserve", agent_id, "ops", "mem:100", "--label", "a=b").returncode == 0
         made = cluster.client().reserve(agent_id, "ops", "disk:32")
