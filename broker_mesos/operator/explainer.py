@@ -54,7 +54,8 @@ class Explainer:
         if isinstance(request, PlanJob):
             subject = f"a job of {request.spec.total} x {request.spec.resources}"
             shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
-            return await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, anew=True)
+            plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, anew=True)
+            return _whole(plan, request.spec.total)
         away: Unavailable | None = None
         try:
             return await self._of_job_or_task(request, timeout)
@@ -158,6 +159,15 @@ class Explainer:
         if not shapes:
             return Explanation(subject=subject, reason="its demand is met: no task of it waits")
         return await self._explanation(subject, request.id, shapes, request.limit, timeout)
+
+
+def _whole(found: Explanation, total: int) -> Explanation:
+    """A job runs when all of its tasks do."""
+    fits = sum(each.fits for some in found.placements for each in some)
+    if not found.would_run or fits >= total:
+        return found
+    text = f"{fits} of its {total} tasks would begin now, the others would wait for them"
+    return found.model_copy(update={"would_run": False, "reason": text})
 
 
 def _least(framework: FrameworkView) -> tuple[Shape, ...]:

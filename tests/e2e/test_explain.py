@@ -45,6 +45,8 @@ def test_plan_says_whether_it_would_run_and_submits_nothing(cluster: Cluster):
         return cluster.cli("plan", "--cpus", "1", "--", "true", url=url).returncode == 0
 
     until("an idle cluster has room", runs, 10)
+    done = cluster.cli("plan", "--array", "500", "--", "true", url=url)
+    assert done.returncode == 1 and "of its 500 tasks would begin now" in done.stdout
     done = cluster.cli("plan", "--constraint", "rack==r9", "--", "true", url=url)
     assert done.returncode == 1
     assert "no agent satisfies the constraint rack==r9" in done.stdout

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from broker_mesos.core.cell.members import Framework
 from broker_mesos.core.infos import Shape
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.resources import MAX_BOUND, Resources
 
 if TYPE_CHECKING:
     from broker_mesos.core.cell.round import Round
@@ -190,7 +190,10 @@ def _scarcest(round_: Round, framework: Framework, members: Sequence[Member]) ->
 
 
 def _times(need: Resources, count: int) -> Resources:
-    return need if count == 1 else Resources.scalars_of({k: v * count for k, v in need.scalars.items()})
+    """Capped: what passes all bounds fits nowhere, and must not pass for an error of the cell."""
+    if count == 1:
+        return need
+    return Resources.scalars_of({k: min(v * count, MAX_BOUND) for k, v in need.scalars.items()})
 
 
 def _wholes(needs: dict[str, list[Resources]]) -> Iterator[tuple[str, Resources]]:

@@ -147,3 +147,11 @@ def test_a_framework_that_let_offers_lie_is_still_sent_a_gang_whole():
     said = bench.wait(bench.limits.offer_timeout + bench.limits.refuse + 2)
     assert bench.state.frameworks["f1"].sat == 1
     assert len(offers_in(said)) == 2
+
+
+def test_gang_that_passes_all_bounds_is_not_offered_anything_and_harms_nothing():
+    bench = Bench()
+    bench.agent("a1", "cpus:4;mem:4096")
+    huge = Shape(resources=Resources.parse("mem:1000000000"), count=10_000_000, gang="g")
+    said = bench.framework("f1", demand=Demand(version=1, shapes=(huge,)))
+    assert offers_in(said) == [] and offers_in(bench.wait(3.0)) == []
