@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST_ARGS ?=
-# Most tests wait for processes and servers: two at a time, a file stays together.
-PARALLEL ?= -n 2 --dist loadfile
+# Most tests wait for processes and servers: three at a time, a file stays together.
+PARALLEL ?= -n 3 --dist loadfile
 
 .PHONY: help install demo check test lint servers simulate bench bench-faults bench-locality format constraints clean
 
