@@ -263,8 +263,9 @@ class Store(Protocol):
         store's time in ms, floor). Raises Fenced when somebody else was faster."""
         ...
 
-    async def renew(self, cell: int, *, term: int, nonce: str) -> None:
-        """Renew the lease without a commit. Raises Fenced."""
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
+        """Renew the lease without a commit. Raises Fenced, or StoreLostData when the stored commit number is
+        below ``commit``, the last one that the caller knows to be applied."""
         ...
 
     async def release(self, cell: int, *, term: int, nonce: str) -> None:

@@ -261,7 +261,10 @@ class Term:
             await self._clock.sleep(RENEW_EVERY / 4)
             if self._clock.monotonic() - self._renewed >= RENEW_EVERY:
                 self._renewed = self._clock.monotonic()
-                await self._store.renew(self.cell.number, term=self.cell.term, nonce=self._nonce)
+                # One that is on its way may have been applied; but none of those before can be missing.
+                await self._store.renew(
+                    self.cell.number, term=self.cell.term, nonce=self._nonce, commit=self._commit
+                )
 
     # -- the loop ---------------------------------------------------------------------------------------
 

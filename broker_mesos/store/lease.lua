@@ -1,11 +1,15 @@
 -- Renew a lease, or give it up.
 --
 -- KEYS  1 lease (hash; see commit.lua)
--- ARGV  "renew" or "release", term, nonce
--- Returns {"OK"}, or {"FENCED", term, owner} and has written nothing.
-local lease = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'owner')
+-- ARGV  "renew" or "release", term, nonce, number of the last commit that is known to be applied (0: any)
+-- Returns {"OK"}; {"FENCED", term, owner}, or {"LOST", commit}: the store went back in time; only OK has
+--       written anything.
+local lease = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'owner', 'commit')
 if lease[1] ~= ARGV[2] or lease[2] ~= ARGV[3] then
   return {'FENCED', lease[1] or '0', lease[3] or ''}
+end
+if tonumber(lease[4] or '0') < tonumber(ARGV[4]) then
+  return {'LOST', lease[4] or '0'}
 end
 if ARGV[1] == 'renew' then
   local time = redis.call('TIME')

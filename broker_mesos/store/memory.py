@@ -172,11 +172,14 @@ class MemoryStore(_Adapter):
 
         return await self._call(do)
 
-    async def renew(self, cell: int, *, term: int, nonce: str) -> None:
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
         """See Store."""
 
         def do() -> None:
-            self._held(cell, term, nonce).renewed_at = self._clock.monotonic()
+            stored = self._held(cell, term, nonce)
+            if stored.commit < commit:
+                raise rules.lost(cell, commit + 1, stored.commit)
+            stored.renewed_at = self._clock.monotonic()
 
         await self._call(do)
 

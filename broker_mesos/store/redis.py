@@ -271,16 +271,19 @@ class RedisStore(_Connection):
             max(0, int(reply[5])) / 1000,
         )
 
-    async def renew(self, cell: int, *, term: int, nonce: str) -> None:
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
         """See Store."""
         names = keys.cell(self._cluster, cell)[:1]
-        reply = await self._call(lambda _: _LEASE(self._line, names, ("renew", str(term), nonce)))
+        arguments = ("renew", str(term), nonce, str(commit))
+        reply = await self._call(lambda _: _LEASE(self._line, names, arguments))
+        if reply[0] == b"LOST":
+            raise rules.lost(cell, commit + 1, int(reply[1]))
         self._expect(reply, cell, term)
 
     async def release(self, cell: int, *, term: int, nonce: str) -> None:
         """See Store."""
         names = keys.cell(self._cluster, cell)[:1]
-        await self._call(lambda client: _LEASE(client, names, ("release", str(term), nonce)))
+        await self._call(lambda client: _LEASE(client, names, ("release", str(term), nonce, "0")))
 
     async def commit(self, commit: Commit) -> None:
         """See Store."""

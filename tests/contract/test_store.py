@@ -259,6 +259,16 @@ async def test_renewals_and_commits_make_a_lease_young_again(store: Store) -> No
     assert (await store.leases())[0].age < old
 
 
+async def test_renewal_notices_that_a_commit_is_missing(store: Store) -> None:
+    await store.cell_count(1)
+    lease = (await take(store, "n1")).lease
+    await store.commit(step(lease, 1, [task("t1")]))
+    await store.renew(0, term=lease.term, nonce="n1", commit=lease.commit)
+    await store.renew(0, term=lease.term, nonce="n1", commit=lease.commit + 1)
+    with pytest.raises(StoreLostData):
+        await store.renew(0, term=lease.term, nonce="n1", commit=lease.commit + 2)
+
+
 async def test_renewal_by_a_former_owner_is_fenced(store: Store, other: Store) -> None:
     old = (await take(store, "n1")).lease
     new = (await take(other, "n2", old)).lease
