@@ -350,13 +350,13 @@ class Driver:
                 await self._clock.sleep(self._jitter(0.1))
 
     async def _subscribe(self, events: Pump, offers: Pump) -> None:
-        """Say so until the cluster answers. A standby gets no answer: it goes on, rarely, so that it hears
-        of its turn."""
+        """Say so until the cluster answers, and at least once: what has come already may be an answer to an
+        earlier process. A standby gets no answer: it goes on, rarely, so that it hears of its turn."""
         await events.consuming.wait()
         await offers.consuming.wait()
         self._queues_exist.set()
         interval, sent = self.settings.subscribe_interval, 0
-        while not self._inbound.registered:
+        while not self._inbound.registered or not sent:
             self._subscribe_now()
             sent += 1
             await self._clock.sleep(self._jitter(interval if sent <= 5 else 15 * interval))
