@@ -402,6 +402,7 @@ class TaskTable:
             exit_code=exit_code,
             signal_number=signal_number,
             started_at=task.started_at,
+            offer_id=task.info.offer_id,
             at=at,
         )
 
@@ -417,6 +418,7 @@ class TaskTable:
         exit_code: int | None = None,
         signal_number: int | None = None,
         started_at: float | None = None,
+        offer_id: str = "",
         at: float | None = None,
     ) -> Entry:
         status = TaskStatus(
@@ -432,6 +434,7 @@ class TaskTable:
             exit_code=exit_code,
             signal=signal_number,
             started_at=started_at,
+            offer_id=offer_id if to is TaskState.KILLED else "",
         )
         self.outcomes.add(status, now.mono)
         self.pending[task_id] = status

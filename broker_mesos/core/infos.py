@@ -57,6 +57,9 @@ class TaskStatus(Part):
     signal: int | None = None
     """Number of the signal that ended the process, if one did."""
     started_at: float | None = None
+    offer_id: Short = ""
+    """Of a killed task: the offer that it was launched on. A store that went back in time may have given its
+    id out again since."""
 
 
 class Layer(Part):

@@ -345,3 +345,12 @@ def test_demand_does_not_end_with_what_another_worker_has_exhausted() -> None:
     assert found.wanted is None and not [each for each in found.plan.checks if each.op == "zcard"]
     mine = plan_claim([offer()], [candidate("j1")], all_seen=True, now=0.0, due=10.0)
     assert mine.wanted is False
+
+
+def test_kill_of_an_earlier_launch_under_the_same_id_gives_the_index_back() -> None:
+    """A store that went back in time gave the id out again: nobody wanted the later one killed."""
+    stale = applied([status("j.0.1", S.KILLED, offer_id="earlier")])
+    assert "results:j" not in stale and Work.parse(str(stale["work"])).pending(1) == 1
+    for same in ("o", ""):
+        assert "results:j" in applied([status("j.0.1", S.KILLED, offer_id=same)])
+    assert "results:j" in applied([status("j.0.1", S.KILLED, offer_id="earlier")], kill=True)

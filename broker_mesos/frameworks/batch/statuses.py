@@ -194,8 +194,10 @@ def _again(
     if doomed:
         return None
     never_began = status.state is TaskState.DROPPED and not _began(claim)
-    # Its cell took the place from under it: no fault of the task, so no retry is used.
-    moved = status.state is TaskState.KILLED and status.reason in _MOVED
+    # Its cell took the place from under it, or what was killed is an earlier launch under an id that a store
+    # gave out twice: no fault of the task, so no retry is used.
+    earlier = status.offer_id not in ("", claim.offer_id)
+    moved = status.state is TaskState.KILLED and (earlier or status.reason in _MOVED)
     if never_began or moved or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
         slot = Slot(name.index, claim.attempt, claim.launch + 1)
     elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
