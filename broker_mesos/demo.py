@@ -26,9 +26,10 @@ from broker_mesos.core.operator import AgentView, JobSummary, JobTask
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import BrokerMesosError
+from broker_mesos.logs import configure
 from broker_mesos.sdk import Driver, Scheduler
 from broker_mesos.settings import load
-from broker_mesos.wiring import LocalCluster, configure_logging
+from broker_mesos.wiring import LocalCluster
 
 AGENT = Resources.parse("cpus:4;mem:4096")
 WANTED = {"task-1": Resources.parse("cpus:2;mem:1024"), "task-2": Resources.parse("cpus:1;mem:2048")}
@@ -297,7 +298,7 @@ async def play() -> None:
     """The whole demo; raises Differs or an error of the tree."""
     # What is said here goes before the settings for somebody's servers, which may lie around.
     settings = load(log_level="error", cluster="demo", cells=1, offer_timeout=60.0)
-    configure_logging(settings)
+    configure(settings.log_level, settings.log_format)
     with tempfile.TemporaryDirectory(prefix="bmesos-demo-") as folder:
         cluster = LocalCluster(settings, resources=AGENT, port=0, work_dir=Path(folder, "work"))
         async with cluster:

@@ -7,13 +7,14 @@ import structlog
 from broker_mesos.buses import open_bus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.messages import FrameworkInfo
+from broker_mesos.logs import configure
 from broker_mesos.ports import Bus
 from broker_mesos.sdk import runner
 from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.settings import Settings, load
-from broker_mesos.wiring import LocalCluster, configure_logging
+from broker_mesos.wiring import LocalCluster
 
 EMBEDDED = "memory://"
 """The URL of a cluster that lives in this process, and ends with the driver."""
@@ -78,4 +79,4 @@ def _log_to_stderr(settings: Settings, *, quiet: bool) -> None:
     # An embedded cluster's daemons would otherwise talk between the framework's own lines.
     if quiet and "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "warning"})
-    configure_logging(settings)
+    configure(settings.log_level, settings.log_format)

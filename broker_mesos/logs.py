@@ -1,8 +1,11 @@
-"""Loggers that cost nothing until something is said: importing structlog takes a tenth of a second, which a
-short command should not have to wait for."""
+"""Logging: where lines go, and loggers that cost nothing until something is said (importing structlog takes a
+tenth of a second, which a short command should not have to wait for)."""
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from typing import Any
 
 
@@ -26,3 +29,28 @@ class Log:
 def get_logger(name: str) -> Any:
     """A structured logger for a module."""
     return Log(name)
+
+
+def configure(log_level: str, log_format: str) -> None:
+    """Log lines go to stderr, as text or JSON, from a level such as ``info`` on."""
+    import structlog
+
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+    # pika reports every broken connection at length; the bus says the same in one line.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    if log_format == "json":
+        last = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import random
 import signal
@@ -37,6 +36,7 @@ from broker_mesos.core.messages import Ping
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, Fenced, InvalidInput
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
+from broker_mesos.logs import configure
 from broker_mesos.master.daemon import Master
 from broker_mesos.master.division import SPACE
 from broker_mesos.operator.gateway import Gateway
@@ -51,29 +51,6 @@ log = structlog.get_logger(__name__)
 # Tests pretend that a machine was started anew.
 BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
 LOCAL_RESOURCES = Resources.parse("cpus:4;mem:4096")
-
-
-def configure_logging(settings: Settings) -> None:
-    """Log lines go to stderr, as text or JSON."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
-    # pika reports every broken connection at length; the bus says the same in one line.
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
-    last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
-    if settings.log_format == "json":
-        last = structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def build_master(settings: Settings, bus: Bus, store: Store, records: Records, cells: int | None) -> Master:
@@ -463,7 +440,7 @@ async def try_store(settings: Settings) -> StoreReport:
 
 
 def _run(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    configure_logging(settings)
+    configure(settings.log_level, settings.log_format)
 
     async def shell() -> None:
         stop = asyncio.Event()
