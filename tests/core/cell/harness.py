@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.cell import Cell, Input
 from broker_mesos.core.cell.outlet import Decision
 from broker_mesos.core.limits import Instant, Limits
@@ -20,6 +21,7 @@ from broker_mesos.core.messages import (
     Offer,
     Offers,
     RegisterAgent,
+    Shape,
     Subscribe,
     TaskInfo,
     TaskStatus,
@@ -170,6 +172,16 @@ def task(ident: str, resources: str) -> TaskInfo:
     )
 
 
+def shape(text: str, count: int = 1, *constraints: str, role: str = "*") -> Shape:
+    """So many tasks of a kind, as a framework states them."""
+    return Shape(
+        resources=Resources.parse(text),
+        count=count,
+        constraints=tuple(Constraint.parse(each) for each in constraints),
+        role=role,
+    )
+
+
 def offers_in(said: list[tuple[str, Message]]) -> list[Offer]:
     return [offer for _, each in said if isinstance(each, Offers) for offer in each.offers]
 
@@ -182,4 +194,4 @@ def of(said: list[tuple[str, Message]], kind: type) -> list:
     return [each for _, each in said if isinstance(each, kind)]
 
 
-__all__ = ["AgentRegistered", "Bench", "LaunchTasks", "of", "offers_in", "task", "updates_in"]
+__all__ = ["AgentRegistered", "Bench", "LaunchTasks", "of", "offers_in", "shape", "task", "updates_in"]

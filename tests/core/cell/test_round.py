@@ -24,16 +24,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.core.operator_maintenance import DeactivateAgents
 from broker_mesos.core.resources import Resources
-from tests.core.cell.harness import Bench, offers_in, task
-
-
-def shape(text: str, count: int = 1, *constraints: str, role: str = "*") -> Shape:
-    return Shape(
-        resources=Resources.parse(text),
-        count=count,
-        constraints=tuple(Constraint.parse(each) for each in constraints),
-        role=role,
-    )
+from tests.core.cell.harness import Bench, offers_in, shape, task
 
 
 def wants(*shapes: Shape, version: int = 1) -> Demand:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.cell import Configured
 from broker_mesos.core.cell.why import placement
 from broker_mesos.core.config import ClusterConfig, RoleSettings
@@ -21,16 +20,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.core.questions import GetPlacement, Placement
 from broker_mesos.core.resources import Resources
-from tests.core.cell.harness import Bench, offers_in, task
-
-
-def shape(text: str, count: int = 1, *constraints: str, role: str = "*") -> Shape:
-    return Shape(
-        resources=Resources.parse(text),
-        count=count,
-        constraints=tuple(Constraint.parse(each) for each in constraints),
-        role=role,
-    )
+from tests.core.cell.harness import Bench, offers_in, shape, task
 
 
 def ask(bench: Bench, framework: str, wanted: Shape) -> Placement:
