@@ -36,18 +36,15 @@ def pytest_configure() -> None:
             signal.signal(number, default)
 
 
-PURE = ("tests/core/", "tests/simulation/", "tests/test_docs.py")
-"""What never waits for anything outside: it fails once, or it does not."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # On a machine that others load, too, a process may be late without being wrong. A run that decides
-        # tries twice more, and says so; a run by hand shows what it has seen at once.
-        if os.environ.get("CI") and not item.nodeid.startswith(PURE):
-            item.add_marker(pytest.mark.flaky(reruns=2))
         if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
+        # On a machine that others load, too, a server or a process may be late without being wrong. A run
+        # that decides tries those once more, and says so; a run by hand shows what it has seen at once.
+        real = item.get_closest_marker("servers") or item.nodeid.startswith("tests/containerizer/")
+        if os.environ.get("CI") and real:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")
