@@ -207,7 +207,7 @@ class AgentDaemon:
             if self._timer is not None:
                 self._timer.cancel()
             if self._kill_tasks:
-                self.state.kill_all()
+                self._perform(self.state.kill_all(self._now()))
 
     async def _leave(self) -> None:
         """After the containerizer's end: the last statuses, and the good-bye."""

@@ -23,8 +23,9 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.agent.running import RunningTask
 from broker_mesos.agent.slack import INTERVAL, Slack, TaskUse
-from broker_mesos.agent.tasks import RunningTask, TaskTable
+from broker_mesos.agent.tasks import TaskTable
 from broker_mesos.core import addresses
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
@@ -233,7 +234,8 @@ class AgentState:
 
         ``everything``: acknowledged outcomes too, for a cell whose store may have lost them.
         """
-        tasks = [task.listed() for task in self.tasks.values()]
+        # Those that wait in line come last: by then those that hold something for them are known.
+        tasks = [task.listed() for task in sorted(self.tasks.values(), key=lambda each: each.waits)]
         outcomes = self.outcomes.unacknowledged()
         if everything:
             outcomes += self.outcomes.kept()[-MOST_RECOVERED:]
@@ -326,9 +328,9 @@ class AgentState:
             effects += self._register(now)
         return effects
 
-    def kill_all(self) -> None:
+    def kill_all(self, now: Instant) -> list[Effect]:
         """From now on whatever ends was killed: the agent itself ends its tasks."""
-        self.table.kill_all()
+        return self.table.kill_all(now)
 
     # -- statuses -----------------------------------------------------------------------------------------
 
@@ -381,6 +383,7 @@ class AgentState:
         running = [
             TaskUse(ident, task.info.resources, task.info.revocable, tasks.get(ident))
             for ident, task in self.tasks.items()
+            if not task.waits
         ]
         slack.sample(usage, running, now.mono)
         if slack.resources is None:
@@ -419,6 +422,8 @@ class AgentState:
             )
             to = addresses.heartbeats(self.cell)
             effects.append(Publish(to, beat, persistent=False, expiration=2 * self._interval))
+        if now.mono >= self.table.line_due():
+            effects += self.table.leave_lines(now)
         if self.session:
             self.table.send_again(self.outcomes.due(now.mono))
         return effects
@@ -434,4 +439,5 @@ class AgentState:
     def next_due(self) -> float:
         """Monotonic time at which ``due`` must be called next."""
         at = min(self._register_at, self._repeat_at, self._beat_at, self._reopen_at, self._measure_at)
+        at = min(at, self.table.line_due())
         return min(at, self.outcomes.next_due()) if self.session else at

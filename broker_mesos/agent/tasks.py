@@ -10,9 +10,11 @@ from broker_mesos.agent.backoff import BackOff
 from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess
 from broker_mesos.agent.outcomes import Outcomes
+from broker_mesos.agent.running import RunningTask
 from broker_mesos.core.cell.portions import laid_out
 from broker_mesos.core.holdings import mount_problem
 from broker_mesos.core.limits import Instant
+from broker_mesos.core.lines import Lines, line_of
 from broker_mesos.core.messages import AgentInfo, AgentTask, Holdings, Launch, TaskStatus
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, Source, TaskState
@@ -27,6 +29,7 @@ from broker_mesos.ports import (
     TaskStarted,
 )
 
+NEVER = float("inf")
 MESSAGE_AT_MOST = 500
 RUNNING_WAITS = 0.015
 """Seconds that a TASK_RUNNING waits to be overtaken: of a very short task only the end is sent."""
@@ -35,35 +38,13 @@ END_WAITS = 0.02
 """Seconds that an end waits for those of the tasks launched in the last ``YOUNG`` seconds: short ones that
 start together end together, and one message costs as much as eight. An end that has no such company is sent
 at once."""
+LINE_GATHERS = 0.04
+"""Seconds that an end waits for others while tasks stand in line: what it has left is in use already."""
+LINE_PATIENCE = 2.0
+"""Seconds that a task waits in line at most. Then those before it are not as short as its framework thought,
+and it may run elsewhere."""
 CANNOT_START: int | None = 127
 """Exit code of a command that could not be started, as shells have it."""
-
-
-class RunningTask:
-    """A task that holds resources."""
-
-    __slots__ = ("evicted", "info", "kill_asked", "kill_grace", "started_at", "told")
-
-    def __init__(self, info: AgentTask, kill_grace: float) -> None:
-        self.info = info
-        self.kill_grace = kill_grace
-        self.kill_asked = False
-        self.evicted = False
-        """Killed by the agent itself, since it runs on slack and the machine got tight."""
-        self.started_at: float | None = None
-        """None until its process runs."""
-        self.told = False
-        """Whether its cell knows from a list that it is here."""
-
-    @property
-    def state(self) -> TaskState:
-        """As the agent reports it."""
-        return TaskState.STARTING if self.started_at is None else TaskState.RUNNING
-
-    def listed(self) -> AgentTask:
-        """As it stands in a list, which is being sent."""
-        self.told = True
-        return self.info.model_copy(update={"state": self.state, "started_at": self.started_at})
 
 
 class TaskTable:
@@ -71,6 +52,8 @@ class TaskTable:
 
     def __init__(self, agent_id: str, total: Resources, new_id: NewId) -> None:
         self.running: dict[str, RunningTask] = {}
+        """Those in line, too."""
+        self._lines = Lines()
         self.outcomes = Outcomes()
         self.pending: dict[str, TaskStatus] = {}
         """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
@@ -87,6 +70,8 @@ class TaskTable:
         """What revocable tasks may hold, beside the total."""
         self._revocable = Resources.EMPTY
         """What they do hold."""
+        self._turns: list[Effect] = []
+        """Starts of those whose turn has come, after what is being written down."""
 
     def recover(
         self,
@@ -106,6 +91,7 @@ class TaskTable:
         exits: list[TaskExited] = []
         for known in saved.tasks.values():
             task_id = known.task.task_id
+            # Whoever still stood in line has no process, and is dropped below.
             task = self._add(known.task, known.kill_grace)
             task.kill_asked = task_id in saved.kills
             task.evicted = task_id in saved.evicted
@@ -143,7 +129,7 @@ class TaskTable:
     @property
     def starting(self) -> bool:
         """Whether it is open for some task if it can be started."""
-        return any(task.started_at is None for task in self.running.values())
+        return any(task.started_at is None and not task.waits for task in self.running.values())
 
     # -- what is to be sent -------------------------------------------------------------------------------
 
@@ -152,6 +138,8 @@ class TaskTable:
         at = now if self._begun_at is None else self._begun_at + RUNNING_WAITS
         if self._ended_at is None:
             return at
+        if self._lines.first() and self._ended_at > 0:
+            return self._ended_at + LINE_GATHERS
         while self._young and (self._young[0][0] < now - YOUNG or self._young[0][1] not in self.running):
             self._young.popleft()
         return self._ended_at + END_WAITS if self._young else now
@@ -203,8 +191,12 @@ class TaskTable:
             if task_id in self.running or task_id in self.outcomes:
                 self._say_again(task_id, now)
                 continue
-            wanted = launch.task.resources
-            if why := self._misfit(launch, free):
+            wanted, role = launch.task.resources, launch.role
+            mounts, revocable = launch.task.volumes, launch.revocable
+            line = line_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
+            # Those that held what it is to have may have ended since the cell has decided.
+            waits = launch.waits and line is not None and self._lines.held(line) > 0
+            if not waits and (why := self._misfit(launch, free)):
                 entries.append(
                     self._outcome(
                         task_id,
@@ -216,26 +208,31 @@ class TaskTable:
                     )
                 )
                 continue
-            if launch.revocable:
+            if revocable:
                 slack -= wanted
-            else:
+            elif not waits:
                 total -= wanted
-            info = AgentTask(
+            info = AgentTask.model_construct(
                 task_id=task_id,
                 framework_id=launch.framework_id,
-                role=launch.role,
+                role=role,
                 name=launch.task.name,
                 resources=wanted,
                 state=TaskState.STARTING,
                 offer_id=launch.offer_id,
                 labels=launch.task.labels,
-                volumes=tuple(mount.volume_id for mount in launch.task.volumes),
-                revocable=launch.revocable,
+                volumes=tuple(mount.volume_id for mount in mounts),
+                revocable=revocable,
+                line="" if line is None else line.name,
             )
-            self._add(info, launch.task.kill_grace)
-            self._young.append((now.mono, task_id))
+            spec = self._spec(launch)
             entries.append(Known(info, launch.task.kill_grace))
-            starts.append(LaunchProcess(self._spec(launch)))
+            if waits:
+                self._add(info, launch.task.kill_grace, spec).since = now.mono
+                continue
+            self._add(info, launch.task.kill_grace).since = now.mono
+            self._young.append((now.mono, task_id))
+            starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
 
     def _spec(self, launch: Launch) -> LaunchSpec:
@@ -256,7 +253,9 @@ class TaskTable:
         kills: list[Effect] = []
         for task_id in task_ids:
             task = self.running.get(task_id)
-            if task is not None:
+            if task is not None and task.waits:
+                entries.append(self._end_in_line(task, now))
+            elif task is not None:
                 if not task.kill_asked or task.evicted:
                     task.kill_asked, task.evicted = True, False
                     entries.append(KillAsked(task_id))
@@ -288,22 +287,48 @@ class TaskTable:
             kills.append(KillProcess(task.info.task_id, task.kill_grace))
         return [Checkpoint(tuple(entries)), *kills] if entries else []
 
-    def kill_all(self) -> None:
+    def kill_all(self, now: Instant) -> list[Effect]:
         """From now on whatever ends was killed: the agent itself ends its tasks."""
-        for task in self.running.values():
-            task.kill_asked = True
+        entries: list[Entry] = []
+        for task in list(self.running.values()):
+            if task.waits:
+                entries.append(self._end_in_line(task, now))
+            else:
+                task.kill_asked = True
+        return [Checkpoint(tuple(entries))] if entries else []
+
+    def _end_in_line(self, task: RunningTask, now: Instant) -> Entry:
+        reason = Reason.TASK_KILLED_DURING_LAUNCH
+        return self._end(task, TaskState.KILLED, now, reason=reason, message="killed before its turn came")
+
+    # -- lines --------------------------------------------------------------------------------------------
+
+    def line_due(self) -> float:
+        """Monotonic time at which the first of those in line has waited for too long."""
+        first = self._lines.first()
+        return min((self.running[task_id].since for task_id in first), default=NEVER) + LINE_PATIENCE
+
+    def leave_lines(self, now: Instant) -> list[Effect]:
+        """Drop those that have waited for too long."""
+        late = [
+            task for task in self.running.values() if task.waits and task.since + LINE_PATIENCE <= now.mono
+        ]
+        why = f"it stood in line for {LINE_PATIENCE:g} s"
+        reason = Reason.LAUNCH_REFUSED
+        entries = [self._end(task, TaskState.DROPPED, now, reason=reason, message=why) for task in late]
+        return [Checkpoint(tuple(entries))] if entries else []
 
     # -- what the containerizer says ----------------------------------------------------------------------
 
     def on_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
         """Processes have started or ended."""
         entries: list[Entry] = []
-        strangers: list[Effect] = []
+        after: list[Effect] = []
         for event in events:
             task = self.running.get(event.task_id)
             if task is None:
                 if not isinstance(event, TaskStarted) and event.task_id not in self.outcomes:
-                    strangers.append(Forget(event.task_id))
+                    after.append(Forget(event.task_id))
             elif isinstance(event, TaskStarted):
                 task.started_at = event.started_at
                 self.backoff.started(now.mono)
@@ -312,7 +337,9 @@ class TaskTable:
                 entries.append(self._exited(task, event, now))
             else:
                 entries.append(self._not_started(task, event, now))
-        return [Checkpoint(tuple(entries)), *strangers] if entries else strangers
+        after += self._turns
+        self._turns.clear()
+        return [Checkpoint(tuple(entries)), *after] if entries else after
 
     def _not_started(self, task: RunningTask, event: StartFailed, now: Instant) -> Entry:
         why = event.message
@@ -362,8 +389,15 @@ class TaskTable:
 
     # -- tasks and statuses -------------------------------------------------------------------------------
 
-    def _add(self, info: AgentTask, kill_grace: float) -> RunningTask:
+    def _add(self, info: AgentTask, kill_grace: float, spec: LaunchSpec | None = None) -> RunningTask:
+        """``spec``: of a task that is to wait in its line."""
         task = self.running[info.task_id] = RunningTask(info, kill_grace)
+        task.spec = spec
+        key = task.line_key
+        if key is not None:
+            self._lines.enter(key, info.task_id, waits=task.waits)
+        if task.waits:
+            return task
         if info.revocable:
             self._revocable += info.resources
             return task
@@ -388,7 +422,16 @@ class TaskTable:
     ) -> Entry:
         info = task.info
         del self.running[info.task_id]
-        if info.revocable:
+        key = task.line_key
+        heir = None if key is None else self._lines.leave(key, info.task_id, waited=task.waits)
+        if heir is not None:
+            follower = self.running[heir]
+            assert follower.spec is not None
+            self._turns.append(LaunchProcess(follower.spec))
+            follower.spec = None
+        elif task.waits:
+            pass
+        elif info.revocable:
             self._revocable -= info.resources
         else:
             self._used = self._used.clipped_minus(info.resources)

@@ -39,6 +39,12 @@ class TaskInfo(Part):
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
     """Persistent volumes of the offer."""
+    line: Short = ""
+    """Short tasks may stand in line: those of one framework, role and line on an agent, all with the same
+    resources, take turns on what those of them hold that were launched when there was room. One that does not
+    fit into its offer waits on the agent, and starts where another of its line has ended: no message passes
+    between the two. One that has waited for seconds is dropped, and may be launched elsewhere. Not for tasks
+    with volumes, ports or other named resources, nor on slack."""
 
 
 class TaskStatus(Part):
@@ -306,6 +312,9 @@ class AgentTask(Part):
     volumes: tuple[Ident, ...] = ()
     """Ids of the persistent volumes that it uses."""
     revocable: bool = False
+    line: str = ""
+    waits: bool = False
+    """It stands in line, and holds nothing yet."""
 
 
 class AgentList(Part):

@@ -178,6 +178,8 @@ class Launch(Part):
     offer_id: str = ""
     revocable: bool = False
     """It runs on slack, and is the first to go when the machine gets tight."""
+    waits: bool = False
+    """It did not fit any more: its turn comes when another of its line has ended."""
 
 
 @register

@@ -90,6 +90,9 @@ class TaskRecord(Part):
     labels: dict[str, str] = {}
     volumes: tuple[str, ...] = ()
     revocable: bool = False
+    line: str = ""
+    waits: bool = False
+    """It stands in line and holds nothing: see TaskInfo.line."""
 
 
 class Lease(NamedTuple):

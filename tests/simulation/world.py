@@ -142,12 +142,12 @@ class World:
         self.state.facts.hashes[keys.records("memory", SPACE) + CONFIG] = fields
 
     def held(self) -> int:
-        """Thousandths of a cpu of all tasks that have not ended, as the store has them."""
+        """Thousandths of a cpu that the stored tasks hold: none of those that have ended, or wait in line."""
         return sum(
             record.resources.get("cpus")
             for cell in self.state.facts.cells.values()
             for body in cell.records[Kind.TASKS].values()
-            if not (record := TaskRecord.model_validate_json(body)).state.terminal
+            if not (record := TaskRecord.model_validate_json(body)).state.terminal and not record.waits
         )
 
     def _make_job(self, number: int) -> Job:

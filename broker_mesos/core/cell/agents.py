@@ -150,7 +150,7 @@ def _reconcile(
             continue
         tasks.on_status(state, agent.ident, status, out, now)
     for listed in listing.tasks:
-        if listed.state not in RUNNING:
+        if listed.state not in RUNNING and not listed.waits:
             listed = listed.model_copy(update={"state": TaskState.RUNNING})
         task = state.tasks.get(listed.task_id)
         if task is None:
@@ -162,7 +162,7 @@ def _reconcile(
             if ended or not adopting:
                 out.kill(agent, listed.task_id)
                 continue
-            if not listed.revocable and not agent.free.contains(listed.resources):
+            if not listed.revocable and not listed.waits and not agent.free.contains(listed.resources):
                 offers.end_all(state, list(agent.offers.values()), out)
             tasks.adopt(state, agent, listed, out, now)
         elif task.state.terminal or task.agent_id != agent.ident:
@@ -181,7 +181,7 @@ def _reconcile(
             if task.launch is not None:
                 task.launch = None  # it has arrived
                 out.touch(Kind.TASKS, task.task_id)
-            if may_move(task.state, listed.state):
+            if may_move(task.state, listed.state) and not listed.waits:
                 tasks.apply(state, task, status, out, now)
             if task.kill_requested:
                 tasks.send_kill(state, task, out)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.portions import EMPTY, laid_out, overlaid
+from broker_mesos.core.lines import LineKey, Lines, line_of
 from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import (
     AgentInfo,
@@ -44,6 +45,7 @@ class Agent:
         "hinted",
         "holdings",
         "info",
+        "lines",
         "listed",
         "maintenance",
         "number",
@@ -90,6 +92,7 @@ class Agent:
         self.offered = EMPTY
         self.free = info.resources
         self.tasks: dict[str, Task] = {}
+        self.lines = Lines()
         self.offers: dict[str, OpenOffer] = {}
         self.heard: float | None = None
         self.hinted = float("-inf")
@@ -154,11 +157,7 @@ class Agent:
 
     def _settle(self) -> None:
         if self.crowded:
-            running = [
-                task.resources
-                for task in self.tasks.values()
-                if not task.state.terminal and not task.revocable
-            ]
+            running = [task.resources for task in self.tasks.values() if task.holds]
             try:
                 self.used = Resources.sum(running)
                 self.crowded = False
@@ -327,6 +326,7 @@ class Task:
         "kill_requested",
         "labels",
         "launch",
+        "line",
         "name",
         "number",
         "offer_id",
@@ -337,6 +337,7 @@ class Task:
         "status",
         "task_id",
         "volumes",
+        "waits",
     )
 
     def __init__(self, record: TaskRecord) -> None:
@@ -356,10 +357,24 @@ class Task:
         self.labels = record.labels
         self.volumes = record.volumes
         self.revocable = record.revocable
+        self.line = record.line
+        self.waits = record.waits
         # -- in memory only
         self.number: int | None = None
         """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
         did; None if an earlier owner sent it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it uses its agent's resources, slack aside."""
+        return not (self.state.terminal or self.waits or self.revocable)
+
+    @property
+    def line_key(self) -> LineKey | None:
+        """The line that it stands in, if it does."""
+        if not self.line:
+            return None
+        return line_of(self.framework_id, self.role, self.line, self.resources, self.volumes, self.revocable)
 
     def record(self) -> TaskRecord:
         """As it is stored."""
@@ -380,6 +395,8 @@ class Task:
             labels=self.labels,
             volumes=self.volumes,
             revocable=self.revocable,
+            line=self.line,
+            waits=self.waits,
         )
 
 

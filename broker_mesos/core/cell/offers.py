@@ -12,6 +12,7 @@ from broker_mesos.core.cell.operations import Ground
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state import CellState, Filter, Framework, OpenOffer, Task
 from broker_mesos.core.limits import Instant
+from broker_mesos.core.lines import line_of
 from broker_mesos.core.messages import (
     MAX_BODY,
     Accept,
@@ -82,6 +83,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
         if offer.gang and call.tasks:
             framework.begun.add(offer.gang)
     launched: list[Resources] = []
+    queued: Counter[Resources] = Counter()
     revocable = opened[0].revocable
     changed = False
     if call.operations:
@@ -95,15 +97,18 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
             info = reserve.with_volumes(agent, role, info, revocable=revocable)
         except BrokerMesosError as error:
             problem = str(error)
+        line = line_of(framework.ident, role, info.line, info.resources, info.volumes, revocable)
+        waits = line is not None and not left.contains(info.resources) and agent.lines.open(line)
         launch = Launch(
             task=info,
             framework_id=framework.ident,
             role=role,
             offer_id=opened[0].offer_id,
             revocable=revocable,
+            waits=waits,
         )
         encoded = launch.encode()
-        problem = problem or _problem(state, info, left, len(encoded))
+        problem = problem or _problem(state, info, info.resources if waits else left, len(encoded))
         if problem:
             status = tasks.made_status(
                 state,
@@ -117,7 +122,11 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
             )
             out.update(framework.ident, status)
             continue
-        left -= info.resources
+        if waits:
+            queued[info.resources] += 1
+        else:
+            left -= info.resources
+            launched.append(info.resources)
         wire = encoded.decode()
         task = Task(
             TaskRecord.model_construct(
@@ -136,20 +145,25 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
                 labels=info.labels,
                 volumes=tuple(each.volume_id for each in info.volumes),
                 revocable=revocable,
+                line="" if line is None else line.name,
+                waits=waits,
             )
         )
         state.add_task(task)
         out.touch(Kind.TASKS, task.task_id)
         out.launch(agent, task.task_id, wire)
-        launched.append(info.resources)
-    _account(state, framework, opened, launched)
+    _account(state, framework, opened, launched, queued)
     # Whoever changes an offer without launching anything on it wants it back, as it is now.
     seconds = 0.0 if changed and not call.tasks and call.refuse_seconds is None else call.refuse_seconds
     _refuse(state, framework, agent.ident, role, left, seconds, now, revocable=revocable)
 
 
 def _account(
-    state: CellState, framework: Framework, opened: Sequence[OpenOffer], launched: Sequence[Resources]
+    state: CellState,
+    framework: Framework,
+    opened: Sequence[OpenOffer],
+    launched: Sequence[Resources],
+    queued: Counter[Resources],
 ) -> None:
     """Of a stated demand, that much is met; what the offers were meant for beyond it is wanted still.
 
@@ -171,7 +185,8 @@ def _account(
             exact[kind[0]] -= same
             others -= other
             if current:
-                framework.accepted[kind] += same + other
+                # Those in line come on top of what the offer was meant for.
+                framework.accepted[kind] += same + other + queued.pop(kind[0], 0)
             if not current or same + other < count:
                 state.reconsider = True
 

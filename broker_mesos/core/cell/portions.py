@@ -107,7 +107,7 @@ def uses_by_role(agent: Agent, *, offered: bool = True) -> dict[str, Resources]:
     """What each role uses or (unless told otherwise) is offered of an agent, slack aside."""
     found: dict[str, list[Resources]] = {}
     for task in agent.tasks.values():
-        if not task.state.terminal and not task.revocable:
+        if task.holds:
             found.setdefault(task.role, []).append(task.resources)
     for offer in agent.offers.values() if offered else ():
         if not offer.revocable:

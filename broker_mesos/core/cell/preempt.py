@@ -45,7 +45,11 @@ def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None
     offers.end_all(state, [each for each in victims if isinstance(each, OpenOffer)], out)
     for each in victims:
         if isinstance(each, Task):
-            tasks.kill(state, each, out, Reason.CONTAINER_PREEMPTED)
+            # Whoever waits in its line would take its place.
+            key = each.line_key
+            waiting = state.agents[each.agent_id].lines.waiting(key) if key is not None else ()
+            for task_id in (*waiting, each.task_id):
+                tasks.kill(state, state.tasks[task_id], out, Reason.CONTAINER_PREEMPTED)
 
 
 class Victims(NamedTuple):
@@ -78,7 +82,7 @@ class Preemption:
         self._dying = False
         for agent in self._agents:
             for task in agent.tasks.values():
-                if task.kill_requested and not task.state.terminal and not task.revocable:
+                if task.kill_requested and task.holds:
                     self._dying = self._dying or task.kill_reason is Reason.CONTAINER_PREEMPTED
                     self._vacate(agent, task)
 
@@ -202,7 +206,8 @@ class Preemption:
         self, agent: Agent, framework: Framework, own: str, role: str, short: Resources
     ) -> Iterator[Held]:
         """What may end on an agent for a role, the cheapest first. ``short``: of its guarantee."""
-        both: list[Held] = [*agent.offers.values(), *agent.tasks.values()]
+        running = (task for task in agent.tasks.values() if not task.waits)
+        both: list[Held] = [*agent.offers.values(), *running]
         held = [
             each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)
         ]

@@ -197,6 +197,11 @@ class CellState:
         if agent is not None:
             agent.tasks[task.task_id] = task
         if not task.state.terminal:
+            key = task.line_key
+            if agent is not None and key is not None:
+                agent.lines.enter(key, task.task_id, waits=task.waits)
+            if task.waits:
+                return
             if agent is not None:
                 agent.use(task)
             if framework is not None:
@@ -205,17 +210,29 @@ class CellState:
 
     def _join(self, framework: Framework, task: Task) -> None:
         framework.tasks[task.task_id] = task
+        if task.waits and not task.state.terminal:
+            return
         if not task.state.terminal:
             framework.used += task.resources.counted()
             self._hold(framework, task)
         else:
             framework.unacknowledged[task.task_id] = Resend(0.0, self.limits.resend_first)
 
-    def end_task(self, task: Task, state: TaskState) -> None:
-        """A task enters a terminal state: its resources are free again, exactly once (I5)."""
+    def end_task(self, task: Task, state: TaskState) -> Task | None:
+        """A task enters a terminal state: its resources are free again, exactly once (I5); or they are now
+        those of another one of its line, which is returned."""
         assert state.terminal and not task.state.terminal
         task.state = state
         agent = self.agents.get(task.agent_id)
+        key = task.line_key
+        heir = None
+        if agent is not None and key is not None:
+            heir = agent.lines.leave(key, task.task_id, waited=task.waits)
+        if heir is not None:
+            self.tasks[heir].waits = False
+            return self.tasks[heir]
+        if task.waits:
+            return None
         if agent is not None:
             agent.release(task)
             self.changed[agent.ident] = None
@@ -223,6 +240,7 @@ class CellState:
         if framework is not None:
             framework.used -= task.resources.counted()
             self._release(framework, task)
+        return None
 
     def forget_task(self, task: Task) -> None:
         """A task that has ended leaves the cell; its framework's history keeps it for a while."""
@@ -299,7 +317,7 @@ class CellState:
     def breaches(self) -> Iterator[str]:
         """What contradicts the invariants, in words; nothing, one hopes."""
         for agent in self.agents.values():
-            running = [t.resources for t in agent.tasks.values() if not t.state.terminal and not t.revocable]
+            running = [t.resources for t in agent.tasks.values() if t.holds]
             used = overlaid(running) if agent.crowded else Resources.sum(running)
             offered = Resources.sum(o.resources for o in agent.offers.values() if not o.revocable)
             if used != agent.used:
@@ -315,15 +333,19 @@ class CellState:
                 yield f"{agent.ident}: slack held {agent.slack_held}, it sums up to {Resources.sum(slack)}"
             if any(o.revocable for o in agent.offers.values()) and not agent.slack.contains(agent.slack_held):
                 yield f"{agent.ident} has slack {agent.slack}, promised and used {agent.slack_held}"
+            for key in agent.lines:
+                mine = [t for t in agent.tasks.values() if t.line_key == key and not t.state.terminal]
+                waiting = {t.task_id for t in mine if t.waits}
+                holding = agent.lines.held(key)
+                if waiting != set(agent.lines.waiting(key)) or holding != len(mine) - len(waiting):
+                    yield f"{agent.ident}: line {key} holds {holding} of {len(mine)}, {len(waiting)} wait"
+                if waiting and not holding:
+                    yield f"{agent.ident}: {len(waiting)} wait in line {key} for nothing"
             if agent.offers and not agent.allocatable:
                 yield f"I6: {agent.ident} is {agent.state} and has open offers"
         for framework in self.frameworks.values():
             held = Resources.sum(o.resources.counted() for o in framework.offers.values() if not o.revocable)
-            held += Resources.sum(
-                t.resources.counted()
-                for t in framework.tasks.values()
-                if not t.state.terminal and not t.revocable
-            )
+            held += Resources.sum(t.resources.counted() for t in framework.tasks.values() if t.holds)
             if held != Resources.sum(framework.held.values()):
                 yield f"{framework.ident}: holds {held}, accounted {framework.held}"
             if framework.offers and framework.state is FrameworkState.TORN_DOWN:

@@ -6,6 +6,7 @@ from broker_mesos.core import addresses
 from broker_mesos.core.cell.outlet import Outlet, in_messages
 from broker_mesos.core.cell.state import EMPTY, Agent, CellState, Framework, Resend, Task
 from broker_mesos.core.limits import Instant
+from broker_mesos.core.lines import line_of
 from broker_mesos.core.messages import AgentTask, TaskStatus, Update
 from broker_mesos.core.records import FrameworkState, Kind, TaskRecord
 from broker_mesos.core.tasks import Reason, Source, TaskState, may_move
@@ -88,7 +89,9 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
         # Somebody wanted it to end for its own sake; that the agent did so too is not the news.
         status = status.model_copy(update={"reason": None})
     if status.state.terminal:
-        state.end_task(task, status.state)
+        heir = state.end_task(task, status.state)
+        if heir is not None:
+            out.touch(Kind.TASKS, heir.task_id)
     else:
         task.state = status.state
     task.status = status
@@ -129,7 +132,11 @@ def end(
 
 
 def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: Instant) -> None:
-    """A task runs that this cell does not know (the store lost it): it counts from now on."""
+    """A task runs that this cell does not know (the store lost it): it counts from now on. Of a line, those
+    who hold something are listed first: if there are none, one that waits counts as if it did."""
+    volumes, revocable = listed.volumes, listed.revocable
+    key = line_of(listed.framework_id, listed.role, listed.line, listed.resources, volumes, revocable)
+    waits = listed.waits and key is not None and agent.lines.held(key) > 0
     status = TaskStatus(
         task_id=listed.task_id,
         state=listed.state,
@@ -156,6 +163,8 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
             labels=listed.labels,
             volumes=listed.volumes,
             revocable=listed.revocable,
+            line=listed.line,
+            waits=waits,
         )
     )
     state.add_task(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,6 +63,7 @@ class Launch(NamedTuple):
     name: TaskName
     attempt: int
     spec: JobSpec
+    line: str = ""
 
 
 @dataclass(slots=True)
@@ -101,25 +102,35 @@ class _Open:
             most = 1 if self.left.contains(need) else 0
         return max(most, 0)
 
-    def take(self, need: Resources, size: int, launches: list[Launch]) -> None:
-        """Fill in tasks that ``holds`` has found to fit."""
-        if len(launches) == 1:
+    def in_line(self, fit: int, size: int, most: int) -> int:
+        """How many tasks beyond those that ``fit`` may come along and stand in line, at most ``most``."""
+        most = min(most, self.slots - fit, self.bytes // (size + TASK_OVERHEAD) - fit)
+        return max(most, 0)
+
+    def take(self, need: Resources, fit: int, size: int, launches: list[Launch]) -> None:
+        """Fill in tasks, of which ``holds`` has found the first ``fit`` to fit."""
+        if fit == 1:
             self.left -= need
         else:
-            self.left -= Resources.scalars_of(
-                {name: amount * len(launches) for name, amount in need.scalars.items()}
-            )
+            self.left -= Resources.scalars_of({name: amount * fit for name, amount in need.scalars.items()})
         self.slots -= len(launches)
         self.bytes -= len(launches) * (size + TASK_OVERHEAD)
         self.launches += launches
 
 
 def plan_claim(
-    offers: Sequence[Offer], candidates: Sequence[Candidate], *, all_seen: bool, now: float, due: float
+    offers: Sequence[Offer],
+    candidates: Sequence[Candidate],
+    *,
+    all_seen: bool,
+    now: float,
+    due: float,
+    depth: Callable[[str], int] = lambda job_id: 0,
 ) -> ClaimPlan:
     """First fit: each job in turn onto each offer in turn.
 
     ``all_seen``: the candidates are all pending jobs. ``due``: when a missing first status is asked for.
+    ``depth``: by job id, how many of its tasks may stand in line for each that fits.
     """
     plan = Plan()
     found = ClaimPlan(plan)
@@ -157,8 +168,12 @@ def plan_claim(
                 if found_there and not there and work.since is not None:
                     break
                 found_there = found_there or there
-            slots, work = work.take(first, total, most)
-            one.take(spec.resources, size, _claim(plan, job_id, spec, slots, one.offer, now, due, there))
+            lined = 0
+            if not (spec.gang or spec.prefer or spec.revocable):
+                lined = one.in_line(most, size, min(waiting - most, most * depth(job_id)))
+            slots, work = work.take(first, total, most + lined)
+            launches = _claim(plan, job_id, spec, slots, one.offer, now, due, there, job_id if lined else "")
+            one.take(spec.resources, most, size, launches)
             used.setdefault(kind, []).append(one.offer)
             claimed += len(slots)
         if work.pending(total):
@@ -218,6 +233,7 @@ def _claim(
     now: float,
     due: float,
     local: bool,
+    line: str,
 ) -> list[Launch]:
     launches = []
     for slot in slots:
@@ -234,7 +250,7 @@ def _claim(
         )
         plan.set(CLAIMS, name.claim, text_of(record))
         plan.add(UNSETTLED, name.task_id, due)
-        launches.append(Launch(name, slot.attempt, spec))
+        launches.append(Launch(name, slot.attempt, spec, line))
     return launches
 
 
@@ -244,7 +260,7 @@ def _preferred_first(opened: Sequence[_Open], spec: JobSpec) -> list[_Open]:
 
 def task_info(launch: Launch) -> TaskInfo:
     """The task as the cluster launches it."""
-    name, attempt, spec = launch
+    name, attempt, spec, line = launch
     environment = {
         **spec.command.environment,
         "BMESOS_JOB_ID": name.job_id,
@@ -265,4 +281,5 @@ def task_info(launch: Launch) -> TaskInfo:
         ),
         kill_grace=spec.kill_grace,
         labels={"job": name.job_id},
+        line=line,
     )

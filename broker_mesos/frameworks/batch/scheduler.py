@@ -11,6 +11,7 @@ from broker_mesos.core.messages import Offer, TaskStatus
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.claims import task_info
 from broker_mesos.frameworks.batch.demand import Teller
+from broker_mesos.frameworks.batch.pace import Pace
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.sdk import Driver, Scheduler
 
@@ -29,13 +30,14 @@ class BatchScheduler(Scheduler):
     def __init__(self, store: JobStore, teller: Teller) -> None:
         self._store = store
         self._teller = teller
+        self._pace = Pace()
 
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
         timeout, never a task that nobody knows."""
         failpoints.hit("batch.before-claim")
         try:
-            claimed = await self._store.claim(offers)
+            claimed = await self._store.claim(offers, self._pace.depth)
         except StoreUnavailable as error:
             # Kept until the store answers, the offers would have ended. If the claim was stored after all,
             # it is settled like that of a crash.
@@ -79,6 +81,7 @@ class BatchScheduler(Scheduler):
         """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited
         out by the driver."""
         failpoints.hit("batch.before-apply")
+        self._pace.learn(statuses)
         applied = await self._store.apply(statuses)
         failpoints.hit("batch.after-apply")
         for task_id, agent_id in applied.kills:

@@ -200,8 +200,9 @@ class JobStore:
 
     # -- claim
 
-    async def claim(self, offers: Sequence[Offer]) -> Claimed:
-        """Claim tasks for offers, as many as fit."""
+    async def claim(self, offers: Sequence[Offer], depth: Callable[[str], int] = lambda job_id: 0) -> Claimed:
+        """Claim tasks for offers, as many as fit; and of each job ``depth`` for each of them, to stand in
+        line."""
 
         async def attempt() -> Claimed | None:
             for limit in PAGES:
@@ -209,7 +210,8 @@ class JobStore:
                 if not page:
                     return Claimed({}, None, False)
                 gathered = await read_gathered(self._records, offers, self._clock.time())
-                found = await self._plan_claim([*offers, *gathered.offers], page, all_seen=len(page) < limit)
+                every = [*offers, *gathered.offers]
+                found = await self._plan_claim(every, page, depth, all_seen=len(page) < limit)
                 if not found.room or len(page) < limit:
                     break
             until = self._clock.time() + self._offer_timeout
@@ -229,13 +231,18 @@ class JobStore:
         return await self._until_applied(attempt)
 
     async def _plan_claim(
-        self, offers: Sequence[Offer], page: Sequence[tuple[str, float]], *, all_seen: bool
+        self,
+        offers: Sequence[Offer],
+        page: Sequence[tuple[str, float]],
+        depth: Callable[[str], int],
+        *,
+        all_seen: bool,
     ) -> ClaimPlan:
         candidates = await self.read.candidates(page)
         now = self._clock.time()
         due = now + self._offer_timeout
         all_seen = all_seen and len(candidates) == len(page)
-        return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due)
+        return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due, depth=depth)
 
     async def rescinded(self, offer_id: str) -> None:
         """An offer has ended, perhaps one that is kept for a gang."""

@@ -1,0 +1,55 @@
+"""A task that an agent knows and that has not ended."""
+
+from __future__ import annotations
+
+from broker_mesos.core.lines import LineKey, line_of
+from broker_mesos.core.messages import AgentTask
+from broker_mesos.core.tasks import TaskState
+from broker_mesos.ports import LaunchSpec
+
+
+class RunningTask:
+    """It holds resources, or stands in line for them."""
+
+    __slots__ = ("evicted", "info", "kill_asked", "kill_grace", "since", "spec", "started_at", "told")
+
+    def __init__(self, info: AgentTask, kill_grace: float) -> None:
+        self.info = info
+        self.spec: LaunchSpec | None = None
+        """How it is started, while it waits in its line."""
+        self.since = 0.0
+        """Monotonic time at which it was launched."""
+        self.kill_grace = kill_grace
+        self.kill_asked = False
+        self.evicted = False
+        """Killed by the agent itself, since it runs on slack and the machine got tight."""
+        self.started_at: float | None = None
+        """None until its process runs."""
+        self.told = False
+        """Whether its cell knows from a list that it is on its way up."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in line, and holds nothing yet."""
+        return self.spec is not None
+
+    @property
+    def line_key(self) -> LineKey | None:
+        """The line that it stands in, if it does."""
+        info = self.info
+        if not info.line:
+            return None
+        return line_of(info.framework_id, info.role, info.line, info.resources, info.volumes, info.revocable)
+
+    @property
+    def state(self) -> TaskState:
+        """As the agent reports it."""
+        if self.waits:
+            return TaskState.STAGING
+        return TaskState.STARTING if self.started_at is None else TaskState.RUNNING
+
+    def listed(self) -> AgentTask:
+        """As it stands in a list, which is being sent."""
+        self.told = not self.waits
+        known = {"state": self.state, "started_at": self.started_at, "waits": self.waits}
+        return self.info.model_copy(update=known)
