@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,7 +35,6 @@ from broker_mesos.core.messages import Ping
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, Fenced, InvalidInput
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
-from broker_mesos.logs import configure
 from broker_mesos.master.daemon import Master
 from broker_mesos.master.division import SPACE
 from broker_mesos.operator.gateway import Gateway
@@ -44,6 +42,7 @@ from broker_mesos.policies import load_policies
 from broker_mesos.ports import Bus, ConsumerClosed, Records, Store, outgoing
 from broker_mesos.requests import Requester
 from broker_mesos.settings import DEFAULT_CELLS, Settings, load
+from broker_mesos.shell import first, outcome, run_process, serve
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 
 log = structlog.get_logger(__name__)
@@ -276,9 +275,9 @@ def run_local(
                 file=sys.stderr,
                 flush=True,
             )
-            await _first(stop.wait(), cluster.wait())
+            await first(stop.wait(), cluster.wait())
 
-    return _run(settings, main)
+    return run_process(settings, main)
 
 
 def run_master(settings: Settings) -> int:
@@ -314,9 +313,9 @@ def run_master(settings: Settings) -> int:
             known = await store.cell_count(None)
             wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
             master = build_master(settings, bus, store, records, wanted)
-            await _serve(master.run(), stop, master.stop)
+            await serve(master.run(), stop, master.stop)
 
-    return _run(settings, main)
+    return run_process(settings, main)
 
 
 def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
@@ -349,9 +348,9 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 reserve=settings.reserve,
                 oversubscribe=settings.oversubscribe,
             )
-            await _serve(agent.run(), stop, agent.stop)
+            await serve(agent.run(), stop, agent.stop)
 
-    return _run(settings, main)
+    return run_process(settings, main)
 
 
 def run_batch(settings: Settings) -> int:
@@ -375,9 +374,9 @@ def run_batch(settings: Settings) -> int:
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
             worker = build_batch(settings, bus, records)
-            await _serve(worker.run(), stop, worker.stop)
+            await serve(worker.run(), stop, worker.stop)
 
-    return _run(settings, main)
+    return run_process(settings, main)
 
 
 def run_web(settings: Settings, host: str, port: int) -> int:
@@ -399,11 +398,11 @@ def run_web(settings: Settings, host: str, port: int) -> int:
             stack.push_async_callback(requester.close)
             server = WebServer(Gateway(requester), host, port)
             serving = asyncio.create_task(server.run())
-            await _first(server.ready.wait(), _outcome(serving))
+            await first(server.ready.wait(), outcome(serving))
             log.info("serving", url=server.url)
-            await _serve(_outcome(serving), stop, serving.cancel)
+            await serve(outcome(serving), stop, serving.cancel)
 
-    return _run(settings, main)
+    return run_process(settings, main)
 
 
 async def try_broker(settings: Settings) -> BusReport:
@@ -437,55 +436,3 @@ async def try_store(settings: Settings) -> StoreReport:
             return await store.health()
     except BrokerMesosError as error:
         return StoreReport(error=str(error))
-
-
-def _run(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    configure(settings.log_level, settings.log_format)
-
-    async def shell() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _on_signal, stop)
-        await main(stop)
-
-    asyncio.run(shell())
-    return 0
-
-
-def _on_signal(stop: asyncio.Event) -> None:
-    if stop.is_set():  # asked twice: whoever asks again does not want to wait
-        os._exit(1)
-    stop.set()
-
-
-async def _serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Callable[[], object]) -> None:
-    """Run a daemon until it ends, or until ``stop``: then ``end`` it and wait for it."""
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            end()
-        await task
-    finally:
-        stopping.cancel()
-
-
-async def _outcome(task: asyncio.Task[None]) -> None:
-    """Wait for a task; to have been cancelled is no error. Who waits may be cancelled, the task goes on."""
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
-
-
-async def _first(*works: Coroutine[Any, Any, object]) -> None:
-    """Until the first of these ends; raises its error."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()

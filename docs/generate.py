@@ -134,6 +134,7 @@ _KEYS = {
     QueueKind.FRAMEWORK_OFFERS: "<framework>",
     QueueKind.FRAMEWORK_EVENTS: "<framework>",
     QueueKind.AGENT_COMMANDS: "<agent>",
+    QueueKind.FLEET_COMMANDS: "<agent>",
     QueueKind.FEED: "<pattern>",
 }
 

@@ -34,6 +34,7 @@ class Outcomes:
         self._by_uuid: dict[str, str] = {}
         self._queue: list[tuple[float, str]] = []
         self._kept: deque[tuple[float, str]] = deque()
+        self.kept_for = KEPT
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self._by_task
@@ -65,7 +66,7 @@ class Outcomes:
             if task_id is None:
                 continue
             self._by_task[task_id].acknowledged = True
-            self._kept.append((now + KEPT, task_id))
+            self._kept.append((now + self.kept_for, task_id))
             tasks.append(task_id)
         return tasks
 

@@ -117,6 +117,9 @@ class Topology:
                 return self._shared(
                     queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1)
                 )
+            case QueueKind.FLEET_COMMANDS:
+                agents = ((Exchange.COMMANDS, f"agent.{ident}") for ident in key.split())
+                return self._own(*agents, arguments=_classic())
             case QueueKind.REPLY:
                 return self._own(arguments=_classic())
             case QueueKind.FEED:

@@ -18,6 +18,7 @@ from broker_mesos.cli import (
     jobs,
     maintenance,
     roles,
+    simulate,
     submit,
 )
 from broker_mesos.cli.options import Cluster, Format, Timeout, Url, common
@@ -87,3 +88,4 @@ app.command(name="master")(daemons.master)
 app.command(name="agent")(daemons.agent)
 app.command(name="framework")(daemons.framework)
 app.command(name="web")(daemons.web)
+app.add_typer(simulate.app, name="simulate")

@@ -54,7 +54,7 @@ def local(
 
     It needs no servers and keeps nothing: for trying things out, on this machine alone.
     """
-    settings = _settings(ctx, cluster=cluster, log_level=log_level, log_format=log_format)
+    settings = daemon_settings(ctx, cluster=cluster, log_level=log_level, log_format=log_format)
     lent = _resources(resources)
     from broker_mesos import wiring
 
@@ -80,7 +80,7 @@ def master(
 
     Any number of them share the cells, and take over from each other.
     """
-    settings = _settings(
+    settings = daemon_settings(
         ctx,
         cells=cells,
         weights=weights,
@@ -131,7 +131,7 @@ def agent(
 
     What is not given is found out: this machine's CPUs, memory, disk and ports.
     """
-    settings = _settings(
+    settings = daemon_settings(
         ctx,
         oversubscribe=oversubscribe,
         broker_url=broker_url,
@@ -166,7 +166,7 @@ def framework(
     """
     if name != "batch":
         raise InvalidInput(f"there is no framework {name!r}; there is: batch")
-    settings = _settings(
+    settings = daemon_settings(
         ctx,
         broker_url=broker_url,
         store_url=store_url,
@@ -191,7 +191,7 @@ def web(
     log_format: LogFormat = None,
 ) -> int:
     """Serve the operator API over HTTP."""
-    settings = _settings(
+    settings = daemon_settings(
         ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
     )
     settings.need_broker()
@@ -203,7 +203,8 @@ def web(
     return wiring.run_web(settings, address, port)
 
 
-def _settings(ctx: typer.Context, **flags: Any) -> Settings:
+def daemon_settings(ctx: typer.Context, **flags: Any) -> Settings:
+    """What a daemon's flags and the options before its name come to."""
     from broker_mesos.settings import load
 
     ctx.obj.no_command(ctx.command.name)

@@ -129,6 +129,9 @@ class QueueKind(StrEnum):
     """key = framework id: events ``framework.<id>``; quorum, expires after 8 days unused."""
     AGENT_COMMANDS = "agent-commands"
     """key = agent id: commands ``agent.<id>``; classic, durable, expires after a day unused."""
+    FLEET_COMMANDS = "fleet-commands"
+    """key = agent ids with blanks between: commands ``agent.<id>`` of each; exclusive to a process that
+    simulates them."""
     REPLY = "reply"
     """server-named, exclusive: answers to requests."""
     FEED = "feed"

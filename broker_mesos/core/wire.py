@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -14,6 +15,14 @@ MAX_BODY = 1 << 20
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 """An id of an agent, framework, job or process: at most 128 characters, safe as a file and queue name."""
+_IDENT = re.compile(ID_PATTERN)
+
+
+def is_ident(text: str) -> bool:
+    """Whether something can be an ``Ident``."""
+    return _IDENT.fullmatch(text) is not None
+
+
 TaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")]
 Short = Annotated[str, StringConstraints(max_length=255)]
 Prose = Annotated[str, StringConstraints(max_length=16_384)]

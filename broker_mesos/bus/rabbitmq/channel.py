@@ -12,6 +12,9 @@ from broker_mesos.bus.rabbitmq.server import Refused, Server, Timeouts
 from broker_mesos.bus.topology import QueueSpec, Topology, conflict
 from broker_mesos.errors import BusUnavailable
 
+BINDINGS = 200
+"""Bindings of a queue that are sent before the broker's answer is waited for."""
+
 
 class Channel:
     """A channel whose calls are awaited, and end with an error when it closes instead of never."""
@@ -73,9 +76,20 @@ class Channel:
         except Refused as error:
             raise conflict(spec.name) if error.code == 406 else error from None
         name = str(reply.method.queue)
-        for exchange, key in spec.bindings:
-            await self.call("queue_bind", queue=name, exchange=exchange, routing_key=key)
+        for at, (exchange, key) in enumerate(spec.bindings, start=1):
+            # The broker works them off in their order, so that an answer to one is an answer to those before.
+            if at % BINDINGS and at < len(spec.bindings):
+                self._bind(name, exchange, key)
+            else:
+                await self.call("queue_bind", queue=name, exchange=exchange, routing_key=key)
         return name
+
+    def _bind(self, queue: str, exchange: str, key: str) -> None:
+        """Without waiting for the answer: a refusal closes the channel."""
+        try:
+            self.raw.queue_bind(queue, exchange, key)
+        except AMQPError as error:
+            raise self._server.error(error) from None
 
     async def declare_exchanges(self, topology: Topology) -> None:
         """Declare a cluster's exchanges. Raises Conflict if one exists with another type."""

@@ -1,0 +1,42 @@
+"""How long pretended tasks run: ``30s``, ``exp:30s`` (exponential, this mean), ``uniform:10s..50s``."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from broker_mesos.errors import InvalidInput
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def durations(text: str, rng: random.Random) -> Callable[[], float]:
+    """What tells the seconds of one task after another. Raises InvalidInput."""
+    kind, colon, rest = text.strip().partition(":")
+    low, dots, high = rest.partition("..")
+    if not colon:
+        fixed = _seconds(kind, text)
+        return lambda: fixed
+    if kind == "exp" and not dots:
+        mean = _seconds(rest, text)
+        return lambda: rng.expovariate(1.0 / mean) if mean else 0.0
+    if kind == "uniform" and dots:
+        least, most = _seconds(low, text), _seconds(high, text)
+        if least <= most:
+            return lambda: rng.uniform(least, most)
+    raise _wrong(text)
+
+
+def _seconds(part: str, text: str) -> float:
+    found = _TIME.fullmatch(part.strip())
+    if found is None:
+        raise _wrong(text)
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _wrong(text: str) -> InvalidInput:
+    return InvalidInput(
+        f"--duration {text[:64]!r}: write how long a task runs as 30s, exp:30s or uniform:10s..50s"
+    )

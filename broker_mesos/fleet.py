@@ -1,0 +1,110 @@
+"""``bmesos simulate agents``: a fleet on a cluster's broker, and what it has to tell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker_mesos import __version__
+from broker_mesos.agent.durations import durations
+from broker_mesos.agent.fleet import Counts, Fleet, FleetOptions
+from broker_mesos.buses import CLOCK, open_bus
+from broker_mesos.clock import new_id
+from broker_mesos.core.resources import Resources
+from broker_mesos.settings import Settings
+from broker_mesos.shell import run_process, serve
+
+
+@dataclass(frozen=True)
+class FleetPlan:
+    """Which agents, and what becomes of their tasks. ``report`` is seconds between two reports."""
+
+    count: int
+    resources: Resources
+    duration: str
+    prefix: str = "sim"
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    report: float = 5.0
+
+
+def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]], None]) -> int:
+    """Simulate agents until SIGTERM or Ctrl-C. ``say`` gets each report, and one at the end."""
+    rng = random.Random()
+    options = FleetOptions(
+        resources=plan.resources,
+        seconds=durations(plan.duration, rng),
+        attributes=plan.attributes,
+        version=__version__,
+        boot_id=new_id(),
+    )
+    ids = [f"{plan.prefix}-{number}" for number in range(1, plan.count + 1)]
+
+    async def main(stop: asyncio.Event) -> None:
+        bus = open_bus(
+            settings.need_broker(),
+            name=f"bmesos simulate {os.getpid()}",
+            cluster=settings.cluster,
+            heartbeat=settings.agent_heartbeat,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            fleet = Fleet(bus, CLOCK, new_id, rng, ids, options)
+            reporting = asyncio.create_task(_report(fleet, plan.report, say))
+            try:
+                await serve(fleet.run(), stop, fleet.stop)
+            finally:
+                reporting.cancel()
+                await asyncio.gather(reporting, return_exceptions=True)
+
+    return run_process(settings, main)
+
+
+async def _report(fleet: Fleet, interval: float, say: Callable[[dict[str, Any]], None]) -> None:
+    began = at = time.monotonic()
+    before = fleet.counts()
+    cpu = time.process_time()
+    try:
+        while True:
+            await asyncio.sleep(interval)
+            now, used = time.monotonic(), time.process_time()
+            counts = fleet.counts()
+            cpu_share = (used - cpu) / (now - at)
+            say(_said(now - began, now - at, before, counts, fleet.refills(), cpu_share))
+            at, before, cpu = now, counts, used
+    finally:
+        now = time.monotonic()
+        refills, counts = fleet.refills(), fleet.counts()
+        share = (time.process_time() - cpu) / max(0.001, now - at)
+        say(_said(now - began, max(0.001, now - at), before, counts, refills, share))
+
+
+def _said(
+    seconds: float, interval: float, before: Counts, now: Counts, refills: Sequence[float], cpu: float
+) -> dict[str, Any]:
+    """``refill`` is from the end of a task to the start of the next one in its place; rates are per second
+    since the report before."""
+    said: dict[str, Any] = {
+        "seconds": round(seconds, 1),
+        "agents": now.agents,
+        "registered": now.registered,
+        "running": now.running,
+        "launched": now.launched,
+        "ended": now.ended,
+        "launched_per_second": round((now.launched - before.launched) / interval, 1),
+        "sent_per_second": round((now.sent - before.sent) / interval, 1),
+        "received_per_second": round((now.received - before.received) / interval, 1),
+        "registrations": now.registrations,
+        "cpu": round(cpu, 2),
+    }
+    if refills:
+        ordered = sorted(refills)
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            said[f"refill_{name}"] = round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 4)
+    return said
