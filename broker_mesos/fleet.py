@@ -107,4 +107,5 @@ def _said(
         ordered = sorted(refills)
         for name, share in (("p50", 0.5), ("p99", 0.99)):
             said[f"refill_{name}"] = round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 4)
+        said["refill_max"] = round(ordered[-1], 4)
     return said
