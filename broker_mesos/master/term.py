@@ -52,6 +52,7 @@ from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.outbox import LIMIT, Outbox
+from broker_mesos.master.pace import Pace
 from broker_mesos.master.suspects import Suspects
 from broker_mesos.master.unread import Unread, read
 from broker_mesos.ports import (
@@ -73,11 +74,6 @@ RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""
 BATCH = 500
 """Messages decided at once."""
-BUSY = 10
-"""Decisions in ``BUSY_WITHIN`` seconds that make an owner busy: it then leaves ``GAP`` seconds between two,
-so that what comes meanwhile is decided, committed and published together."""
-BUSY_WITHIN = 0.1
-GAP = 0.005
 ACKNOWLEDGE_AFTER = 0.1
 """Seconds for which acknowledgements to agents are gathered: nobody waits for them."""
 STEP_DOWN_TIME = 2.0
@@ -144,7 +140,7 @@ class Term:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
-        self._decided: deque[float] = deque([float("-inf")] * BUSY, maxlen=BUSY)
+        self._pace = Pace()
         self._acknowledgements: dict[Address, dict[str, None]] = {}
         self._leaving = False
         self._left = asyncio.Event()
@@ -314,13 +310,15 @@ class Term:
                 good.append(delivery)
             except InvalidMessage as error:
                 await self._unread.keep_or_park(delivery, error)
+        now = self._now()
         try:
-            decision = self.cell.decide(inputs, self._now())
+            decision = self.cell.decide(inputs, now)
         except Exception as error:
             self._suspects.failed(error)
             ids = [delivery.message_id for delivery in good]
             log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
             raise HandlerFailed(f"a decision failed on {len(good)} messages: {error}") from error
+        self._pace.decided(now.mono, len(decision.writes))
         await self._carry_out(decision, good)
 
     async def _next_occasion(self) -> None:
@@ -331,10 +329,9 @@ class Term:
                 await self._wake.wait()
             finally:
                 timer.cancel()
-        now = self._clock.monotonic()
-        if now - self._decided[0] < BUSY_WITHIN and not self._leaving:
-            await self._clock.sleep(max(0.0, self._decided[-1] + GAP - now))
-        self._decided.append(self._clock.monotonic())
+        pause = self._pace.pause(self._clock.monotonic())
+        if pause and not self._leaving:
+            await self._clock.sleep(pause)
         self._wake.clear()
 
     async def _carry_out(self, decision: Decision, deliveries: list[Delivery]) -> None:
