@@ -317,10 +317,8 @@ class Ticking(StillClock):
 
 
 async def test_a_wait_that_is_over_takes_a_version_by_itself() -> None:
-    world = World()
-    world.store._clock = clock = Ticking()
+    world = World(clock=Ticking())
     told = Told(world)
-    told.teller._clock = clock
     demand = await world.store.submit("j", job(prefer=("rack==r1",), locality_wait=0.02))
     assert demand is not None
     told.teller.tell(demand)

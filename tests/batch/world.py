@@ -87,10 +87,11 @@ class World:
         rng: random.Random | None = None,
         keep_ended: int = 1_000,
         records: Records | None = None,
+        clock: StillClock | None = None,
     ) -> None:
         self.state = MemoryStoreState()
         self.records: Any = records or MemoryRecords(self.state)
-        self.clock = StillClock()
+        self.clock = clock or StillClock()
         self.news: list[tuple[str, JobSummary | None]] = []
         rng = rng or random.Random(1)
         view: Any = Yielding(self.records, rng) if workers > 1 else self.records

@@ -97,7 +97,7 @@ class BatchApi:
         demand = await self._store.submit(request.job_id, request.spec)
         if demand is not None:
             self._teller.tell(demand)
-        return await self._store.summary(request.job_id)
+        return self._store.remembered(request.job_id) or await self._store.summary(request.job_id)
 
     async def _jobs(self, request: GetJobs) -> JobList:
         found, total = await self._store.jobs(request.limit, active=request.active)
@@ -129,7 +129,8 @@ class BatchApi:
         started = self._clock.monotonic()
         # Listening begins before looking, so that no end falls in between.
         with self._feed.watch(request.job_id) as watch:
-            summary = await self._store.summary(request.job_id)
+            known = self._store.remembered(request.job_id) if request.seen is None else None
+            summary = known or await self._store.summary(request.job_id)
             while summary.ended_at is None:
                 passed = self._clock.monotonic() - started
                 left = request.seconds - passed

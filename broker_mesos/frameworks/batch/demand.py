@@ -58,7 +58,7 @@ class Teller:
         if not demand.wanted:
             return demand
         try:
-            pending = await self._store.pending(MOST_JOBS)
+            pending = await self._store.pending(MOST_JOBS, demand.version)
         except StoreUnavailable as error:
             log.warning("demand is for anything, the store does not answer", error=str(error))
             pending = None

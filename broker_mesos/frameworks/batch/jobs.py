@@ -180,9 +180,9 @@ class Ending(NamedTuple):
         )
 
 
-def plan_end(endings: Sequence[Ending], now: float) -> Plan:
-    """Close jobs."""
-    plan = Plan()
+def plan_end(endings: Sequence[Ending], now: float, plan: Plan | None = None) -> Plan:
+    """Close jobs; together with what else ``plan`` does."""
+    plan = plan or Plan()
     for ending in endings:
         job_id = ending.job_id
         plan.expect(JOBS, job_id, ending.record_text)

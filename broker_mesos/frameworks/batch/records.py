@@ -25,7 +25,7 @@ out under a new id; ``attempt`` counts runs, and is what retries are compared wi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -224,6 +224,10 @@ class Counts(NamedTuple):
     def ended(self) -> int:
         """Tasks with a result."""
         return self.finished + self.failed + self.killed
+
+    def plus(self, by: Mapping[str, int]) -> Counts:
+        """With some of them changed."""
+        return Counts(*(value + by.get(name, 0) for name, value in zip(COUNTS, self, strict=True)))
 
     @classmethod
     def read(cls, values: Sequence[str | None]) -> Counts:

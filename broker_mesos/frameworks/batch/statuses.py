@@ -48,6 +48,10 @@ class StatusPlan:
     plan: Plan
     job_ids: list[str] = field(default_factory=list)
     """Jobs whose counts change."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By how much."""
+    exit_codes: dict[str, int] = field(default_factory=dict)
+    """Of jobs' last results here."""
     kills: list[tuple[str, str]] = field(default_factory=list)
     """Task id and agent id of tasks that should be gone, and live."""
     need_work: set[str] = field(default_factory=set)
@@ -151,6 +155,7 @@ def plan_statuses(
         job["failed" if result.state == "lost" else result.state] += 1
         job["local"] += claim.local
         plan.set(results_key(name.job_id), str(name.index), text_of(result))
+        found.exit_codes[name.job_id] = result.job_exit_code
         if result.state != "finished":
             plan.add(failures_key(name.job_id), str(name.index), name.index)
     for field_, name in changed.items():
@@ -177,6 +182,7 @@ def plan_statuses(
     if returned:
         plan.demand(True)
     found.job_ids = list(counts)
+    found.counts = counts
     found.kills = list(kills.items())
     return found
 

@@ -1,18 +1,19 @@
-"""Changing jobs in the store: read, plan, write if nothing has moved meanwhile, else again."""
+"""Changing jobs in the store: claims, statuses, ends, kills."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from broker_mesos.core.messages import Demand, Offer, TaskStatus
 from broker_mesos.core.operator import JobSpec, JobSummary
-from broker_mesos.errors import Conflict, NotFound, StoreUnavailable
-from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, Launch, check_size, plan_claim
-from broker_mesos.frameworks.batch.gathering import drop_gathered, plan_keep, read_gathered
+from broker_mesos.errors import NotFound
+from broker_mesos.frameworks.batch.changes import Changes
+from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, Launch, plan_claim
+from broker_mesos.frameworks.batch.gathering import Gathered, drop_gathered, plan_keep, read_gathered
 from broker_mesos.frameworks.batch.jobs import (
     Ending,
     Plan,
@@ -20,9 +21,8 @@ from broker_mesos.frameworks.batch.jobs import (
     plan_end,
     plan_kill,
     plan_kill_pending,
-    plan_submit,
 )
-from broker_mesos.frameworks.batch.reader import CHUNK, JobReader
+from broker_mesos.frameworks.batch.reader import CHUNK
 from broker_mesos.frameworks.batch.records import (
     ACTIVE,
     CLAIMS,
@@ -32,20 +32,21 @@ from broker_mesos.frameworks.batch.records import (
     META,
     ORDER,
     PENDING,
-    SPECS,
     WORK,
     ClaimRecord,
     Counts,
     JobRecord,
     ResultRecord,
     TaskName,
+    counts_key,
     failures_key,
     parse_claim_field,
     parse_task_id,
     results_key,
     text_of,
 )
-from broker_mesos.frameworks.batch.statuses import plan_statuses
+from broker_mesos.frameworks.batch.statuses import StatusPlan, plan_statuses
+from broker_mesos.frameworks.batch.submits import Submits
 from broker_mesos.frameworks.batch.views import summary_of
 from broker_mesos.ports import Clock, Records
 
@@ -53,10 +54,6 @@ PAGES = (50, 500, 10_000)
 """Pending jobs looked at for offers: more only if the first ones leave room in them."""
 MAX_STATUSES = 2_000
 """Statuses applied in one transaction."""
-MAX_SUBMITS = 100
-"""Jobs stored in one transaction, as long as their specs have fewer than ``MAX_SUBMIT_BYTES`` in all."""
-MAX_SUBMIT_BYTES = 4 << 20
-MAX_TRIES = 200
 
 T = TypeVar("T")
 Kills = list[tuple[str, str]]
@@ -82,13 +79,6 @@ class Applied(NamedTuple):
     demand: Demand | None
 
 
-class _Submit(NamedTuple):
-    job_id: str
-    spec: JobSpec
-    size: int
-    future: asyncio.Future[Demand | None]
-
-
 class JobStore:
     """All changes of jobs. Any number of stores work on the same records at once.
 
@@ -106,97 +96,18 @@ class JobStore:
         changed: Callable[[str, JobSummary | None], None] = lambda job_id, summary: None,
         offer_timeout: float = 10.0,
     ) -> None:
-        self.read = JobReader(records)
+        self._do = Changes(records, clock, rng)
+        self.read = self._do.read
         self._records = records
         self._clock = clock
-        self._rng = rng
         self._changed = changed
         self._offer_timeout = offer_timeout
-        self._known_version = 0
-        self._submits: list[_Submit] = []
-        self._submitting: asyncio.Task[None] | None = None
-
-    async def _until_applied(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
-        """Repeat an attempt that returns None when somebody else was faster. Each such loss is another's
-        progress, so this ends; the pause keeps many workers from running in step."""
-        for tries in range(MAX_TRIES):
-            result = await attempt()
-            if result is not None:
-                return result
-            if tries:
-                await self._clock.sleep(self._rng.random() * min(0.001 * 2**tries, 0.05))
-        raise StoreUnavailable("too many workers change the same job at once; try again")
-
-    async def _apply(self, plan: Plan) -> dict[tuple[str, str], int] | None:
-        values = await self._records.transact(plan.checks, plan.changes)
-        return None if values is None else plan.totals(values)
-
-    def _level(self, version: int, wanted: bool) -> Demand:
-        self._known_version = max(self._known_version, version)
-        return Demand(version=version, wanted=wanted)
-
-    def _stored_level(self, meta: Mapping[str, str | None]) -> Demand:
-        return self._level(int(meta["demand_version"] or 0), meta["wanted"] == "1")
-
-    # -- submit
+        self._submits = Submits(self._do)
 
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
         """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
         is new. Submits that come together share a transaction. Raises Conflict, InvalidInput."""
-        size = len(text_of(spec).encode())
-        check_size(spec, size)
-        future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
-        self._submits.append(_Submit(job_id, spec, size, future))
-        if self._submitting is None or self._submitting.done():
-            self._submitting = asyncio.create_task(self._flush_submits(), name="batch-submit")
-        return await future
-
-    async def _flush_submits(self) -> None:
-        while self._submits:
-            size = 0
-            batch: list[_Submit] = []
-            for each in self._submits[:MAX_SUBMITS]:
-                size += each.size
-                if batch and size > MAX_SUBMIT_BYTES:
-                    break
-                batch.append(each)
-            del self._submits[: len(batch)]
-            try:
-                demand, stored = await self._until_applied(partial(self._try_submit, batch))
-            except Exception as error:
-                for each in batch:
-                    if not each.future.done():
-                        each.future.set_exception(error)
-                continue
-            for job_id, spec, _, future in batch:
-                if future.done():
-                    continue
-                if stored[job_id] != spec:
-                    future.set_exception(Conflict(f"job {job_id} exists and is another one; choose a new id"))
-                else:
-                    future.set_result(demand)
-
-    async def _try_submit(self, batch: Sequence[_Submit]) -> tuple[Demand | None, dict[str, JobSpec]] | None:
-        """The new demand, and the spec of every job of the batch as it is stored."""
-        ids = list(dict.fromkeys(each.job_id for each in batch))
-        known, meta = await asyncio.gather(self.read.fields(SPECS, ids), self.read.fields(META, ["seq"]))
-        stored = {
-            job_id: JobSpec.model_validate_json(text) for job_id, text in known.items() if text is not None
-        }
-        new: dict[str, JobSpec] = {}
-        for each in batch:
-            if each.job_id not in stored:
-                new.setdefault(each.job_id, each.spec)
-        if not new:
-            return None, stored
-        plan = plan_submit(list(new.items()), meta["seq"], self._clock.time())
-        totals = await self._apply(plan)
-        if totals is None:
-            return None
-        for change in plan.changes:
-            if change.key == PENDING:
-                self.read.remember(change.field, new[change.field], float(change.value))
-        return self._level(totals[META, "demand_version"], True), {**stored, **new}
+        return await self._submits.submit(job_id, spec)
 
     # -- claim
 
@@ -205,43 +116,63 @@ class JobStore:
         line."""
 
         async def attempt() -> Claimed | None:
-            for limit in PAGES:
-                page = await self._records.range(PENDING, limit=limit)
-                if not page:
-                    return Claimed({}, None, False)
-                gathered = await read_gathered(self._records, offers, self._clock.time())
-                every = [*offers, *gathered.offers]
-                found = await self._plan_claim(every, page, depth, all_seen=len(page) < limit)
-                if not found.room or len(page) < limit:
-                    break
+            gathered = Gathered(None, {})
+            found = await self._plan_remembered(offers, depth)
+            if found is None:
+                for limit in PAGES:
+                    page = await self._records.range(PENDING, limit=limit)
+                    if not page:
+                        return Claimed({}, None, False)
+                    gathered = await read_gathered(self._records, offers, self._clock.time())
+                    candidates = await self.read.candidates(page)
+                    all_seen = len(candidates) == len(page) < limit
+                    every = [*offers, *gathered.offers]
+                    found = self._plan_claim(every, candidates, depth, all_seen=all_seen)
+                    if not found.room or len(page) < limit:
+                        break
+            assert found is not None
             until = self._clock.time() + self._offer_timeout
             kept, ready = plan_keep(found.plan, gathered, offers, found.launches, found.gangs, until)
             if not found.plan.changes:
                 return Claimed({}, None, True)
-            totals = await self._apply(found.plan)
+            totals = await self._do.apply(found.plan)
             if totals is None:
                 return None
             for job_id in found.job_ids:
                 self._changed(job_id, None)
             demand = None
             if found.wanted is not None:
-                demand = self._level(totals[META, "demand_version"], found.wanted)
+                demand = self._do.level(totals[META, "demand_version"], found.wanted)
             return Claimed(found.launches, demand, True, ready, kept)
 
-        return await self._until_applied(attempt)
+        return await self._do.until_applied(attempt)
 
-    async def _plan_claim(
+    async def _plan_remembered(
+        self, offers: Sequence[Offer], depth: Callable[[str], int]
+    ) -> ClaimPlan | None:
+        """A plan from memory, where all pending jobs are known and it claims something. It holds only if no
+        work has appeared since."""
+        known = self._do.memo.pending()
+        if known is None or not known[1] or any(offer.gang for offer in offers):
+            return None
+        version, page = known
+        candidates = await self._do.candidates(page)
+        found = self._plan_claim(offers, candidates, depth, all_seen=len(candidates) == len(page))
+        if not found.launches:
+            return None
+        found.plan.expect(META, "demand_version", str(version))
+        return found
+
+    def _plan_claim(
         self,
         offers: Sequence[Offer],
-        page: Sequence[tuple[str, float]],
+        candidates: Sequence[Candidate],
         depth: Callable[[str], int],
         *,
         all_seen: bool,
     ) -> ClaimPlan:
-        candidates = await self.read.candidates(page)
         now = self._clock.time()
         due = now + self._offer_timeout
-        all_seen = all_seen and len(candidates) == len(page)
         return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due, depth=depth)
 
     async def rescinded(self, offer_id: str) -> None:
@@ -253,11 +184,11 @@ class JobStore:
     async def demand(self, floor: int = 0) -> Demand:
         """The level as it is stored. A version below ``floor``, or one known here, which some cell may have
         heard, means that the store went back in time: then the level is taken anew, above it."""
-        floor = max(floor, self._known_version)
+        floor = max(floor, self._do.known_version)
 
         async def attempt() -> Demand | None:
             meta = await self.read.fields(META, ["demand_version", "wanted"])
-            found = self._stored_level(meta)
+            found = self._do.stored_level(meta)
             if found.version >= floor:
                 return found
             pending = await self._records.size(PENDING)
@@ -266,11 +197,11 @@ class JobStore:
             plan.expect_size(PENDING, pending)
             plan.increment(META, "demand_version", floor + 1 - found.version)
             plan.set(META, "wanted", "1" if pending else "0")
-            if await self._apply(plan) is None:
+            if await self._do.apply(plan) is None:
                 return None
-            return self._level(floor + 1, bool(pending))
+            return self._do.level(floor + 1, bool(pending))
 
-        return await self._until_applied(attempt)
+        return await self._do.until_applied(attempt)
 
     async def restate(self, version: int) -> Demand | None:
         """A new version, for what is wanted has changed by time alone; None if ``version`` is over, or
@@ -279,12 +210,18 @@ class JobStore:
         plan.expect(META, "demand_version", str(version))
         plan.expect(META, "wanted", "1")
         plan.demand(True)
-        totals = await self._apply(plan)
-        return None if totals is None else self._level(totals[META, "demand_version"], True)
+        totals = await self._do.apply(plan)
+        return None if totals is None else self._do.level(totals[META, "demand_version"], True)
 
-    async def pending(self, limit: int) -> list[Candidate] | None:
+    async def pending(self, limit: int, version: int | None = None) -> list[Candidate] | None:
         """All jobs with something to claim, in the order in which they are served; None if there are more
-        than ``limit``, or one of them cannot be read."""
+        than ``limit``, or one of them cannot be read. With ``version`` those that appeared up to that
+        version of demand will do."""
+        known = None if version is None else self._do.memo.pending()
+        if known is not None and known[0] == version:
+            found = await self._do.candidates(known[1])
+            if len(found) == len(known[1]) <= limit:
+                return found
         page = await self._records.range(PENDING, limit=limit + 1)
         if len(page) > limit:
             return None
@@ -297,17 +234,17 @@ class JobStore:
         async def attempt() -> Demand | None:
             meta = await self.read.fields(META, ["demand_version", "wanted"])
             if meta["wanted"] == "0" or await self._records.size(PENDING):
-                return self._stored_level(meta)
+                return self._do.stored_level(meta)
             plan = Plan()
             plan.expect(META, "wanted", meta["wanted"])
             plan.expect_size(PENDING, 0)
             plan.demand(False)
-            totals = await self._apply(plan)
+            totals = await self._do.apply(plan)
             if totals is None:
                 return None
-            return self._level(totals[META, "demand_version"], False)
+            return self._do.level(totals[META, "demand_version"], False)
 
-        return await self._until_applied(attempt)
+        return await self._do.until_applied(attempt)
 
     # -- statuses
 
@@ -317,16 +254,16 @@ class JobStore:
         demand: Demand | None = None
         for at in range(0, len(statuses), MAX_STATUSES):
             part = statuses[at : at + MAX_STATUSES]
-            applied = await self._until_applied(partial(self._try_apply, part))
+            applied = await self._do.until_applied(partial(self._try_apply, part))
             kills.update(applied.kills)
             demand = applied.demand or demand
         return Applied(list(kills.items()), demand)
 
     async def _try_apply(self, statuses: Sequence[TaskStatus]) -> Applied | None:
         names = [name for status in statuses if (name := parse_task_id(status.task_id))]
-        claims, texts = await asyncio.gather(
-            self.read.fields(CLAIMS, dict.fromkeys(name.claim for name in names)),
-            self.read.fields(JOBS, dict.fromkeys(name.job_id for name in names)),
+        (claims, believed), (texts, recalled) = await asyncio.gather(
+            self._do.fields(CLAIMS, dict.fromkeys(name.claim for name in names)),
+            self._do.fields(JOBS, dict.fromkeys(name.job_id for name in names)),
         )
         records = {
             job_id: None if text is None else JobRecord.model_validate_json(text)
@@ -335,12 +272,20 @@ class JobStore:
         now = self._clock.time()
         works: dict[str, str | None] = {}
         found = plan_statuses(statuses, claims, records, works, now)
+        # A status that changes nothing may be of a claim that another worker has made since.
+        compared = {check.field for check in found.plan.checks if check.key == CLAIMS}
+        if doubtful := [field for field in believed if field not in compared]:
+            claims.update(await self.read.fields(CLAIMS, doubtful))
+            found = plan_statuses(statuses, claims, records, works, now)
         while found.need_work:
             works.update(await self.read.fields(WORK, found.need_work))
             found = plan_statuses(statuses, claims, records, works, now)
         if not found.plan.changes:
             return Applied(found.kills, None)
-        totals = await self._apply(found.plan)
+        for job_id in recalled:
+            found.plan.expect(JOBS, job_id, texts[job_id])
+        ended = self._end_with(found, records, texts, now)
+        totals = await self._do.apply(found.plan)
         if totals is None:
             return None
         complete: dict[str, Counts] = {}
@@ -348,13 +293,43 @@ class JobStore:
             record, counts = records[job_id], counts_in(totals, job_id)
             if record is None:
                 continue
-            if counts.ended >= record.total:
+            if job_id in ended:
+                self._changed(job_id, summary_of(job_id, ended[job_id], counts))
+            elif counts.ended >= record.total:
                 complete[job_id] = counts
             else:
                 self._changed(job_id, None)
         await self._end(complete, texts)
         version = totals.get((META, "demand_version"))
-        return Applied(found.kills, None if version is None else self._level(version, True))
+        return Applied(found.kills, None if version is None else self._do.level(version, True))
+
+    def _end_with(
+        self,
+        found: StatusPlan,
+        records: Mapping[str, JobRecord | None],
+        texts: Mapping[str, str | None],
+        now: float,
+    ) -> dict[str, JobRecord]:
+        """Let the statuses of a job's last tasks end it in the same step, where its counts are remembered
+        and its exit code is plain. Returns the last records."""
+        ended: dict[str, JobRecord] = {}
+        for job_id, by in found.counts.items():
+            record, text, known = records[job_id], texts[job_id], self._do.memo.counts(job_id)
+            if record is None or text is None or known is None or record.ended_at is not None:
+                continue
+            counts = known.plus(by)
+            if counts.ended < record.total:
+                continue
+            exit_code = 0 if counts.finished == counts.ended else None
+            if record.total == 1:
+                exit_code = found.exit_codes[job_id]
+            if exit_code is None:
+                continue  # the first failure's, which has to be looked for
+            ending = Ending(job_id, text, counts, exit_code)
+            found.plan.expect(counts_key(job_id), "version", str(known.version))
+            plan_end([ending], now, found.plan)
+            ended[job_id] = ending.record(now)
+        return ended
 
     # -- the end of jobs
 
@@ -388,13 +363,13 @@ class JobStore:
             known = {}
             if not endings:
                 return True
-            if await self._apply(plan_end(endings, now)) is None:
+            if await self._do.apply(plan_end(endings, now)) is None:
                 return None
             done.update((ending.job_id, ending.record(now)) for ending in endings)
             return True
 
         if complete:
-            await self._until_applied(attempt)
+            await self._do.until_applied(attempt)
         return done
 
     async def _exit_code(self, job_id: str, counts: Counts) -> int:
@@ -420,10 +395,10 @@ class JobStore:
             if record.killed or record.ended_at is not None:
                 return await self.read.counts(job_id)
             work = (await self.read.fields(WORK, [job_id]))[job_id]
-            totals = await self._apply(plan_kill(job_id, text, work))
+            totals = await self._do.apply(plan_kill(job_id, text, work))
             return None if totals is None else counts_in(totals, job_id)
 
-        counts = await self._until_applied(attempt)
+        counts = await self._do.until_applied(attempt)
         # Nothing of this job can be claimed any more, so this meets every claim that there is.
         kills = await self.claims_of(job_id) if counts.claimed else []
         self._changed(job_id, None)
@@ -438,7 +413,7 @@ class JobStore:
             works = await self.read.fields(WORK, [job_id])
             plan = plan_kill_pending(job_id, index, record, works[job_id], self._clock.time())
             if plan is not None:
-                return None if await self._apply(plan) is None else []
+                return None if await self._do.apply(plan) is None else []
             name = f"{job_id}.{index}"
             text = (await self.read.fields(CLAIMS, [name]))[name]
             if text is not None:
@@ -447,14 +422,14 @@ class JobStore:
                     plan = Plan()
                     plan.expect(CLAIMS, name, text)
                     plan.set(CLAIMS, name, text_of(claim.model_copy(update={"kill": True})))
-                    if await self._apply(plan) is None:
+                    if await self._do.apply(plan) is None:
                         return None
                 return [(TaskName(job_id, index, claim.launch).task_id, claim.agent_id)]
             ended = (await self.read.fields(results_key(job_id), [str(index)]))[str(index)] is not None
             # Neither waiting nor claimed nor ended: it moved while we looked.
             return [] if ended or record.killed or record.ended_at is not None else None
 
-        kills = await self._until_applied(attempt)
+        kills = await self._do.until_applied(attempt)
         self._changed(job_id, None)
         return await self.summary(job_id), kills
 
@@ -473,6 +448,24 @@ class JobStore:
                 return list(found.items())
 
     # -- where jobs stand
+
+    def remembered(self, job_id: str) -> JobSummary | None:
+        """Where a job stands that has not ended, as far as this worker has stored or heard; None if that is
+        nothing."""
+        text = self._do.memo.text(JOBS, job_id)
+        record = None if text is None else JobRecord.model_validate_json(text)
+        if record is None or record.ended_at is not None:
+            return None
+        counts = self._do.memo.counts(job_id) or Counts()
+        return None if counts.ended >= record.total else summary_of(job_id, record, counts)
+
+    def told(self, summary: JobSummary) -> None:
+        """A worker has told how a job stands."""
+        self._do.memo.forget_job(summary.job_id, summary.version)
+
+    def deaf(self) -> None:
+        """What the others tell was not heard for a while."""
+        self._do.memo.forget()
 
     async def summary(self, job_id: str) -> JobSummary:
         """Where a job stands. Raises NotFound."""

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 PROGRESS_INTERVAL = 0.2
 """Seconds between two messages about the progress of one job; its end is told at once."""
+MAX_OWN = 10_000
 MAX_AT_ONCE = 200
 """Jobs whose progress is told in one interval."""
 
@@ -52,15 +53,26 @@ def _later(one: JobSummary, other: JobSummary) -> bool:
 
 
 class JobFeed:
-    """Tells and hears."""
+    """Tells and hears. ``told`` is called with what other workers tell; ``deaf`` when something of it may
+    have been lost."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, new_id: NewId, summary: Callable[[str], Awaitable[JobSummary]]
+        self,
+        bus: Bus,
+        clock: Clock,
+        new_id: NewId,
+        summary: Callable[[str], Awaitable[JobSummary]],
+        told: Callable[[JobSummary], None] = lambda summary: None,
+        deaf: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._new_id = new_id
         self._summary = summary
+        self._told = told
+        self._deaf = deaf
+        self._own: set[str] = set()
+        """Ids of messages that were told here, and have not come back."""
         self._watches: dict[str, set[Watch]] = {}
         self._moved: dict[str, None] = {}
         self._some_moved = asyncio.Event()
@@ -91,9 +103,16 @@ class JobFeed:
 
     def _tell(self, summary: JobSummary) -> None:
         self._hear(summary)
+        # Whoever waits here is answered first.
+        asyncio.get_running_loop().call_soon(self._publish, summary)
+
+    def _publish(self, summary: JobSummary) -> None:
         message = outgoing(
             feed(f"job.{summary.job_id}"), JobChanged(summary=summary), self._new_id(), persistent=False
         )
+        if len(self._own) >= MAX_OWN:
+            self._own.clear()
+        self._own.add(message.message_id)
         self._bus.publish(message)  # if it is lost, those who wait look for themselves
 
     def _hear(self, summary: JobSummary) -> None:
@@ -101,9 +120,10 @@ class JobFeed:
             watch.tell(summary)
 
     async def tell_progress(self) -> None:
-        """Serve until cancelled: what moved, now and then."""
+        """Serve until cancelled: what moved, now and then. A job that ends at once makes no progress."""
         while True:
             await self._some_moved.wait()
+            await self._clock.sleep(PROGRESS_INTERVAL)
             moved = list(self._moved)[:MAX_AT_ONCE]
             for job_id in moved:
                 self._moved.pop(job_id, None)
@@ -117,7 +137,6 @@ class JobFeed:
                 except StoreUnavailable as error:
                     log.debug("progress not told", error=str(error))
                     break
-            await self._clock.sleep(PROGRESS_INTERVAL)
 
     async def listen(self) -> None:
         """Serve until cancelled: hear what other workers tell."""
@@ -125,21 +144,25 @@ class JobFeed:
             # A job's id may hold dots, which are several words to the broker.
             consumer = await self._bus.consume(Queue(QueueKind.FEED, "job.#"))
             self.listening.set()
+            self._deaf()
             try:
                 while True:
                     deliveries = await consumer.receive()
                     consumer.acknowledge(deliveries)
-                    if not self._watches:
-                        continue
                     for delivery in deliveries:
+                        if delivery.message_id in self._own:
+                            self._own.discard(delivery.message_id)
+                            continue
                         try:
                             message = decode(delivery.type, delivery.body)
                         except InvalidMessage:
                             continue
                         if isinstance(message, JobChanged):
+                            self._told(message.summary)
                             self._hear(message.summary)
             except ConsumerClosed:
                 pass
             finally:
                 self.listening.clear()
+                self._own.clear()
                 await consumer.close()

@@ -89,7 +89,7 @@ class BatchWorker:
             offer_timeout=self.settings.offer_timeout,
             keep_ended=self.settings.keep_ended,
         )
-        self._feed = JobFeed(bus, clock, new_id, self.store.summary)
+        self._feed = JobFeed(bus, clock, new_id, self.store.summary, self.store.told, self.store.deaf)
         self._driver: Driver | None = None
         self._teller: Teller | None = None
         self._responder: Responder | None = None
