@@ -15,7 +15,7 @@ from typing import Any
 import typer.main
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.cli.app import app
+from broker_mesos.cli.app import application
 from broker_mesos.cli.options import Call
 from broker_mesos.core import (
     health,
@@ -209,7 +209,7 @@ _MEANINGS = {
 
 def cli_reference() -> str:
     """Every command with its options."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     parts = ["### Options of every command\n", _options(group.params)]
     with group.make_context("bmesos", [], resilient_parsing=True, obj=Call()) as context:
         for name in group.list_commands(context):

@@ -6,6 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+_COMPLETION = "_BMESOS_COMPLETE"
+"""The variable by which a shell asks typer what could be typed next."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
@@ -16,12 +19,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = words.index("--")
         words, command = words[:at], words[at + 1 :]
     try:
-        from broker_mesos.cli.app import app
+        from broker_mesos.cli.line import read
         from broker_mesos.cli.options import Call
 
-        code = app(
-            args=words or ["--help"], prog_name="bmesos", standalone_mode=False, obj=Call(command=command)
-        )
+        call = Call(command)
+        found = None if _COMPLETION in os.environ else read(words)
+        if found is not None:
+            call.common(found.above)
+            code = call.run(found.command, found.function, found.values)
+        else:
+            from broker_mesos.cli.app import run
+
+            code = run(words or ["--help"], call)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except SystemExit as leave:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from broker_mesos.cli.options import Cluster
+from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.options import Call, Cluster
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -16,35 +15,29 @@ if TYPE_CHECKING:
 
 BrokerUrl = Annotated[
     str | None,
-    typer.Option(
-        "--broker-url", metavar="URL", help="RabbitMQ, as amqp://user:password@host (BMESOS_BROKER_URL)."
-    ),
+    Option("--broker-url", metavar="URL", help="RabbitMQ, as amqp://user:password@host (BMESOS_BROKER_URL)."),
 ]
 StoreUrl = Annotated[
-    str | None, typer.Option("--store-url", metavar="URL", help="Redis, as redis://host (BMESOS_STORE_URL).")
+    str | None, Option("--store-url", metavar="URL", help="Redis, as redis://host (BMESOS_STORE_URL).")
 ]
 LogLevel = Annotated[
-    str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")
+    str | None, Option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")
 ]
-LogFormat = Annotated[str | None, typer.Option("--log-format", metavar="FORMAT", help="text or json (text).")]
+LogFormat = Annotated[str | None, Option("--log-format", metavar="FORMAT", help="text or json (text).")]
 ResourcesText = Annotated[
     str | None,
-    typer.Option(
-        "--resources", metavar="TEXT", help="What to lend, as 'cpus:8;mem:8192'; found out by default."
-    ),
+    Option("--resources", metavar="TEXT", help="What to lend, as 'cpus:8;mem:8192'; found out by default."),
 ]
-Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")
-]
+Port = Annotated[int, Option("--port", min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")]
 
 
 def local(
-    ctx: typer.Context,
-    agents: Annotated[int, typer.Option("--agents", min=1, max=1000, help="Number of agents.")] = 1,
+    call: Call,
+    agents: Annotated[int, Option("--agents", min=1, max=1000, help="Number of agents.")] = 1,
     resources: ResourcesText = None,
     port: Port = 5050,
     work_dir: Annotated[
-        Path | None, typer.Option("--work-dir", metavar="DIR", help="Folder for sandboxes; a temporary one.")
+        Path | None, Option("--work-dir", metavar="DIR", help="Folder for sandboxes; a temporary one.")
     ] = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
@@ -54,7 +47,7 @@ def local(
 
     It needs no servers and keeps nothing: for trying things out, on this machine alone.
     """
-    settings = daemon_settings(ctx, cluster=cluster, log_level=log_level, log_format=log_format)
+    settings = daemon_settings(call, cluster=cluster, log_level=log_level, log_format=log_format)
     lent = _resources(resources)
     from broker_mesos import wiring
 
@@ -62,13 +55,13 @@ def local(
 
 
 def master(
-    ctx: typer.Context,
+    call: Call,
     cells: Annotated[
-        int | None, typer.Option("--cells", min=1, max=1024, help="Cells of a new cluster (4); fixed after.")
+        int | None, Option("--cells", min=1, max=1024, help="Cells of a new cluster (4); fixed after.")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="TEXT", help="Weights of roles, as 'prod:2;dev:1'."),
+        Option("--weights", metavar="TEXT", help="Weights of roles, as 'prod:2;dev:1'."),
     ] = None,
     broker_url: BrokerUrl = None,
     store_url: StoreUrl = None,
@@ -81,7 +74,7 @@ def master(
     Any number of them share the cells, and take over from each other.
     """
     settings = daemon_settings(
-        ctx,
+        call,
         cells=cells,
         weights=weights,
         broker_url=broker_url,
@@ -98,25 +91,23 @@ def master(
 
 
 def agent(
-    ctx: typer.Context,
+    call: Call,
     work_dir: Annotated[
         Path | None,
-        typer.Option("--work-dir", metavar="DIR", help="Folder for its id and sandboxes (./bmesos-agent)."),
+        Option("--work-dir", metavar="DIR", help="Folder for its id and sandboxes (./bmesos-agent)."),
     ] = None,
     resources: ResourcesText = None,
     attributes: Annotated[
         str | None,
-        typer.Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
+        Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
     ] = None,
     reserve: Annotated[
         list[str] | None,
-        typer.Option(
-            "--reserve", metavar="ROLE=TEXT", help="Keep a part for a role, as 'eng=cpus:2;mem:1024'."
-        ),
+        Option("--reserve", metavar="ROLE=TEXT", help="Keep a part for a role, as 'eng=cpus:2;mem:1024'."),
     ] = None,
     oversubscribe: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--oversubscribe/--no-oversubscribe",
             help="Lend what tasks hold and do not use once more, to tasks that can be evicted (no).",
             show_default=False,
@@ -132,7 +123,7 @@ def agent(
     What is not given is found out: this machine's CPUs, memory, disk and ports.
     """
     settings = daemon_settings(
-        ctx,
+        call,
         oversubscribe=oversubscribe,
         broker_url=broker_url,
         cluster=cluster,
@@ -152,8 +143,8 @@ def agent(
 
 
 def framework(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which one: batch.")],
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME", help="Which one: batch.")],
     broker_url: BrokerUrl = None,
     store_url: StoreUrl = None,
     cluster: Cluster = None,
@@ -167,7 +158,7 @@ def framework(
     if name != "batch":
         raise InvalidInput(f"there is no framework {name!r}; there is: batch")
     settings = daemon_settings(
-        ctx,
+        call,
         broker_url=broker_url,
         store_url=store_url,
         cluster=cluster,
@@ -182,8 +173,8 @@ def framework(
 
 
 def web(
-    ctx: typer.Context,
-    host: Annotated[str, typer.Option("--host", help="A loopback address.")] = "127.0.0.1",
+    call: Call,
+    host: Annotated[str, Option("--host", help="A loopback address.")] = "127.0.0.1",
     port: Port = 5050,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
@@ -192,7 +183,7 @@ def web(
 ) -> int:
     """Serve the operator API over HTTP."""
     settings = daemon_settings(
-        ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
+        call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
     )
     settings.need_broker()
     from broker_mesos.web.server import loopback
@@ -203,13 +194,12 @@ def web(
     return wiring.run_web(settings, address, port)
 
 
-def daemon_settings(ctx: typer.Context, **flags: Any) -> Settings:
+def daemon_settings(call: Call, **flags: Any) -> Settings:
     """What a daemon's flags and the options before its name come to."""
     from broker_mesos.settings import load
 
-    ctx.obj.no_command(ctx.command.name)
     if flags.get("cluster") is None:
-        flags["cluster"] = ctx.obj.cluster
+        flags["cluster"] = call.cluster
     return load(**flags)
 
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-import typer
-
 from broker_mesos.cli import show
-from broker_mesos.cli.options import Call, common
+from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
-app = typer.Typer(
-    help="List messages that could not be handled, send them again, or drop them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-LetterId = Annotated[str, typer.Argument(metavar="ID", help="The letter's id, or its message's.")]
+LetterId = Annotated[str, Argument(metavar="ID", help="The letter's id, or its message's.")]
 OneLetter = Annotated[
-    str | None, typer.Argument(metavar="[ID]", help="The letter's id, or its message's.", show_default=False)
+    str | None, Argument(metavar="[ID]", help="The letter's id, or its message's.", show_default=False)
 ]
-All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
+All = Annotated[bool, Option("--all", help="All that are there now.")]
 
 
 def listing(
     call: Call,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="How many, from the oldest.")] = 100,
+    limit: Annotated[int, Option("--limit", min=1, max=1_000, help="How many, from the oldest.")] = 100,
 ) -> None:
     """List the dead letters, the oldest first."""
     found = call.client().dead_letters(limit)
@@ -113,9 +106,3 @@ def _settle(call: Call, ident: str | None, every: bool, *, again: bool) -> int:
         for why in found.failed:
             show.note(f"bmesos: {why}")
     return 1 if found.failed else 0
-
-
-app.command(name="list")(common(listing))
-app.command(name="show")(common(detail))
-app.command(name="retry")(common(retry))
-app.command(name="drop")(common(drop))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from broker_mesos.cli import show
+from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import (
     Call,
     ConstraintOf,
@@ -25,8 +24,8 @@ _SHOWN = 10
 
 def explain(
     call: Call,
-    ident: Annotated[str, typer.Argument(metavar="ID", help="A job, a task or a framework.")],
-    every: Annotated[bool, typer.Option("--all", help="All agents, not only the nearest.")] = False,
+    ident: Annotated[str, Argument(metavar="ID", help="A job, a task or a framework.")],
+    every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
 ) -> None:
     """Say why a job, task or framework waits.
 
@@ -43,9 +42,9 @@ def plan(
     disk: Disk = None,
     gpus: Gpus = None,
     resources: More = None,
-    array: Annotated[str | None, typer.Option("--array", metavar="1-1000|50", help="Many tasks.")] = None,
+    array: Annotated[str | None, Option("--array", metavar="1-1000|50", help="Many tasks.")] = None,
     constraint: ConstraintOf = None,
-    every: Annotated[bool, typer.Option("--all", help="All agents, not only the nearest.")] = False,
+    every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
 ) -> int:
     """Say whether a job would run now, and submit nothing.
 

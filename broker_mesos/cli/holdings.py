@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from broker_mesos.cli import show
-from broker_mesos.cli.options import Call, common
+from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -15,15 +14,14 @@ if TYPE_CHECKING:
 
 _LIMIT = 1_000
 
-volume = typer.Typer(help="Make or delete persistent volumes.", no_args_is_help=True, rich_markup_mode=None)
 
-Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Its id.")]
-Role = Annotated[str, typer.Argument(metavar="ROLE", help="For whom, as in eng/db.")]
-Amount = Annotated[str, typer.Argument(metavar="RESOURCES", help="What, as in 'cpus:2;mem:1024'.")]
-Id = Annotated[str, typer.Argument(metavar="VOLUME", help="Its id, unique on the agent.")]
+Agent = Annotated[str, Argument(metavar="AGENT", help="Its id.")]
+Role = Annotated[str, Argument(metavar="ROLE", help="For whom, as in eng/db.")]
+Amount = Annotated[str, Argument(metavar="RESOURCES", help="What, as in 'cpus:2;mem:1024'.")]
+Id = Annotated[str, Argument(metavar="VOLUME", help="Its id, unique on the agent.")]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="KEY=VALUE", help="Tells reservations of one role apart; repeatable."),
+    Option("--label", metavar="KEY=VALUE", help="Tells reservations of one role apart; repeatable."),
 ]
 
 
@@ -47,7 +45,7 @@ def reserve(
     label: Labels = None,
     refine: Annotated[
         str | None,
-        typer.Option(metavar="ROLE", help="Take it from what is reserved for this role above."),
+        Option("--refine", metavar="ROLE", help="Take it from what is reserved for this role above."),
     ] = None,
 ) -> None:
     """Reserve resources of an agent for a role and the roles below it.
@@ -73,8 +71,8 @@ def create(
     agent: Agent,
     role: Role,
     ident: Id,
-    size: Annotated[int, typer.Argument(metavar="MB", min=1, help="Its size, of reserved disk.")],
-    shared: Annotated[bool, typer.Option("--shared", help="Several tasks may use it at once.")] = False,
+    size: Annotated[int, Argument(metavar="MB", min=1, help="Its size, of reserved disk.")],
+    shared: Annotated[bool, Option("--shared", help="Several tasks may use it at once.")] = False,
 ) -> None:
     """Make a volume of disk that is reserved for a role.
 
@@ -147,7 +145,3 @@ def _list(call: Call, what: str, columns: list[str], row: Any, empty: str) -> No
     else:
         show.line(empty)
     show.warn_missing(state.missing)
-
-
-volume.command(name="create")(common(create))
-volume.command(name="destroy")(common(destroy))

@@ -6,9 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from broker_mesos.cli import show
+from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
@@ -23,8 +22,8 @@ _AGENTS = 1_000
 
 def status(
     call: Call,
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job, or one task of it.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All tasks of the job, all jobs.")] = False,
+    job: Annotated[str | None, Argument(metavar="[JOB]", help="A job, or one task of it.")] = None,
+    every: Annotated[bool, Option("--all", help="All tasks of the job, all jobs.")] = False,
 ) -> None:
     """Show the cluster, or one job with its tasks."""
     client = call.client()
@@ -52,9 +51,9 @@ def status(
 
 def logs(
     call: Call,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task, JOB or JOB.INDEX.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
-    stderr: Annotated[bool, typer.Option("--stderr", help="What it wrote to stderr instead.")] = False,
+    task: Annotated[str, Argument(metavar="TASK", help="A task, JOB or JOB.INDEX.")],
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    stderr: Annotated[bool, Option("--stderr", help="What it wrote to stderr instead.")] = False,
 ) -> None:
     """Print a task's output."""
     if call.json and follow:
@@ -72,10 +71,10 @@ def logs(
 
 def wait(
     call: Call,
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job.")],
+    job: Annotated[str, Argument(metavar="JOB", help="A job.")],
     limit: Annotated[
         float | None,
-        typer.Option("--for", min=0, metavar="SECONDS", help="Give up after so long (exit code 4)."),
+        Option("--for", min=0, metavar="SECONDS", help="Give up after so long (exit code 4)."),
     ] = None,
 ) -> int:
     """Wait for a job's end; exit with its code.
@@ -87,9 +86,7 @@ def wait(
     return wait_for(call, call.client().job(job), limit)
 
 
-def kill(
-    call: Call, ident: Annotated[str, typer.Argument(metavar="JOB|TASK", help="A job, or one task.")]
-) -> None:
+def kill(call: Call, ident: Annotated[str, Argument(metavar="JOB|TASK", help="A job, or one task.")]) -> None:
     """End a job or a task."""
     killed = call.client().kill(ident)
     if call.json:

@@ -7,21 +7,15 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from broker_mesos.cli import cluster, show
 from broker_mesos.cli.agents import Agents
-from broker_mesos.cli.options import Call, common
+from broker_mesos.cli.declare import Option
+from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-app = typer.Typer(
-    help="Plan when agents are away, show what is planned, or cancel it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _LAST = 1e11  # what masters take at most, in seconds: imported from there it would slow down --help
@@ -33,10 +27,10 @@ def schedule(
     call: Call,
     agents: Agents,
     start: Annotated[
-        str, typer.Option("--start", metavar="TIME", help="When: '+10m', or '2031-05-04 22:00' (local time).")
+        str, Option("--start", metavar="TIME", help="When: '+10m', or '2031-05-04 22:00' (local time).")
     ] = "+0",
     duration: Annotated[
-        str | None, typer.Option("--duration", metavar="TIME", help="How long: '90s', '1h'; else for good.")
+        str | None, Option("--duration", metavar="TIME", help="How long: '90s', '1h'; else for good.")
     ] = None,
 ) -> None:
     """Plan when agents are away.
@@ -122,8 +116,3 @@ def moment(text: str, now: float) -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
         raise InvalidInput(f"{text!r} is no start; write it as +10m or 2031-05-04T22:00") from None
-
-
-app.command(name="schedule")(common(schedule))
-app.command(name="show")(common(plan))
-app.command(name="cancel")(common(cancel))

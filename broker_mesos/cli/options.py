@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from broker_mesos.cli.declare import Option, declared
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from broker_mesos.cli.commands import Command
     from broker_mesos.client import Client
 
 
@@ -26,36 +23,32 @@ class Output(StrEnum):
 
 Url = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--url", metavar="URL", help="The cluster: http://… or amqp://… (BMESOS_URL; http://127.0.0.1:5050)."
     ),
 ]
 Cluster = Annotated[
-    str | None, typer.Option("--cluster", metavar="NAME", help="Its name, on servers that several share.")
+    str | None, Option("--cluster", metavar="NAME", help="Its name, on servers that several share.")
 ]
-Format = Annotated[Output | None, typer.Option("--output", "-o", help="How to print results.")]
+Format = Annotated[Output | None, Option("--output", "-o", help="How to print results.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0.1, max=60, metavar="SECONDS", help="Time limit of one answer (5)."),
+    Option("--timeout", min=0.1, max=60, metavar="SECONDS", help="Time limit of one answer (5)."),
 ]
 
-Name = Annotated[str | None, typer.Option("--name", help="A name for people; the command's by default.")]
-Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="CPUs of each task (1).")]
-Mem = Annotated[str | None, typer.Option("--mem", metavar="SIZE", help="Memory: MB, or 512M, 2G (128).")]
-Disk = Annotated[str | None, typer.Option("--disk", metavar="SIZE", help="Disk: MB, or 512M, 2G.")]
-Gpus = Annotated[float | None, typer.Option("--gpus", metavar="N", help="GPUs of each task.")]
+Name = Annotated[str | None, Option("--name", help="A name for people; the command's by default.")]
+Cpus = Annotated[float | None, Option("--cpus", metavar="N", help="CPUs of each task (1).")]
+Mem = Annotated[str | None, Option("--mem", metavar="SIZE", help="Memory: MB, or 512M, 2G (128).")]
+Disk = Annotated[str | None, Option("--disk", metavar="SIZE", help="Disk: MB, or 512M, 2G.")]
+Gpus = Annotated[float | None, Option("--gpus", metavar="N", help="GPUs of each task.")]
 More = Annotated[
-    str | None, typer.Option("--resources", metavar="TEXT", help="Any resources, as 'cpus:1;licences:2'.")
+    str | None, Option("--resources", metavar="TEXT", help="Any resources, as 'cpus:1;licences:2'.")
 ]
-Env = Annotated[
-    list[str] | None, typer.Option("--env", metavar="K=V", help="An environment variable; repeatable.")
-]
-Retries = Annotated[
-    int | None, typer.Option("--retries", metavar="N", help="Attempts after a failed one (0).")
-]
+Env = Annotated[list[str] | None, Option("--env", metavar="K=V", help="An environment variable; repeatable.")]
+Retries = Annotated[int | None, Option("--retries", metavar="N", help="Attempts after a failed one (0).")]
 Rerun = Annotated[
     bool | None,
-    typer.Option(
+    Option(
         "--rerun/--no-rerun",
         help="Run again elsewhere what was on an agent that is lost (it may run twice); else wait for it.",
         show_default=False,
@@ -63,101 +56,91 @@ Rerun = Annotated[
 ]
 Revocable = Annotated[
     bool | None,
-    typer.Option(
+    Option(
         "--revocable/--no-revocable",
         help="Run only on what agents lend a second time; what is evicted there runs again.",
         show_default=False,
     ),
 ]
-Priority = Annotated[int | None, typer.Option("--priority", metavar="N", help="Higher goes first (0).")]
+Priority = Annotated[int | None, Option("--priority", metavar="N", help="Higher goes first (0).")]
 ConstraintOf = Annotated[
     list[str] | None,
-    typer.Option("--constraint", metavar="TEXT", help="Which agents, as 'rack==r1'; repeatable."),
+    Option("--constraint", metavar="TEXT", help="Which agents, as 'rack==r1'; repeatable."),
 ]
 Prefer = Annotated[
     list[str] | None,
-    typer.Option(
-        "--prefer", metavar="TEXT", help="Which agents to wait for, as 'rack==r1'; repeatable: any."
-    ),
+    Option("--prefer", metavar="TEXT", help="Which agents to wait for, as 'rack==r1'; repeatable: any."),
 ]
 PreferHost = Annotated[
-    list[str] | None, typer.Option("--prefer-host", metavar="HOST", help="The same for a host; repeatable.")
+    list[str] | None, Option("--prefer-host", metavar="HOST", help="The same for a host; repeatable.")
 ]
 LocalityWait = Annotated[
     str | None,
-    typer.Option("--locality-wait", metavar="TIME", help="How long before any other agent will do (5s)."),
+    Option("--locality-wait", metavar="TIME", help="How long before any other agent will do (5s)."),
 ]
 Shell = Annotated[
-    str | None, typer.Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")
+    str | None, Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")
 ]
 
 
-@dataclass
+COMMON = [
+    declared("url", Url),
+    declared("cluster", Cluster),
+    declared("output", Format),
+    declared("timeout", Timeout),
+]
+"""The options that every command takes, before its name or after it."""
+
+
 class Call:
     """One call of the command: what stood after ``--``, and the options common to all commands."""
 
-    command: list[str] | None = None
-    url: str | None = None
-    cluster: str | None = None
-    output: Output | None = None
-    timeout: float | None = None
-    _close: list[Callable[[], None]] = field(default_factory=list)
+    def __init__(self, command: list[str] | None = None) -> None:
+        self.command = command
+        self.url: str | None = None
+        self.cluster: str | None = None
+        self.output: Output | None = None
+        self.timeout: float | None = None
+        self._close: list[Callable[[], None]] = []
 
     @property
     def json(self) -> bool:
         """Whether stdout gets one JSON value."""
         return self.output is Output.json
 
+    @property
+    def patience(self) -> float:
+        """Time limit of one answer, in seconds."""
+        return 5.0 if self.timeout is None else self.timeout
+
     def client(self) -> Client:
         """The client that the options describe; closed when the command has ended."""
         from broker_mesos.client import Client
 
-        made = Client(self.url, cluster=self.cluster, timeout=5.0 if self.timeout is None else self.timeout)
-        self._close.append(made.close)
+        made = Client(self.url, cluster=self.cluster, timeout=self.patience)
+        self.closing(made.close)
         return made
 
-    def close(self) -> None:
-        """Let go of what the command has opened."""
-        while self._close:
-            self._close.pop()()
+    def closing(self, close: Callable[[], None]) -> None:
+        """Call this when the command has ended."""
+        self._close.append(close)
 
-    def no_command(self, name: str) -> None:
-        """Refuses words after ``--`` where none make sense."""
-        if self.command is not None:
-            raise InvalidInput(f"{name} takes nothing after --")
-
-
-_COMMON = {"url": Url, "cluster": Cluster, "output": Format, "timeout": Timeout}
-
-
-def common(function: Callable[..., Any], *, takes_command: bool = False) -> Callable[..., Any]:
-    """Makes a typer command of ``function(call, …)``: with the options that every command has, before or
-    after its name."""
-    signature = inspect.signature(function, eval_str=True)
-    own = list(signature.parameters.values())[1:]
-
-    @functools.wraps(function)
-    def command(ctx: typer.Context, **values: Any) -> Any:
-        call = ctx.obj
-        for name in _COMMON:
-            value = values.pop(name)
+    def common(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Takes the common options out of ``values``: those that are given; returns the rest."""
+        for each in COMMON:
+            value = values.pop(each.name, None)
             if value is not None:
-                setattr(call, name, value)
-        if not takes_command:
-            call.no_command(ctx.command.name)
-        try:
-            return function(call, **values)
-        finally:
-            call.close()
+                setattr(self, each.name, value)
+        return values
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
-    parameters += [each.replace(kind=keyword) for each in own]
-    parameters += [
-        inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in _COMMON.items()
-    ]
-    described: Any = command
-    described.__signature__ = signature.replace(parameters=parameters)
-    described.__annotations__ = {each.name: each.annotation for each in parameters}
-    del described.__wrapped__
-    return command
+    def run(self, command: Command, function: Callable[..., Any], values: dict[str, Any]) -> Any:
+        """Do what the command does; its exit code, if it has one."""
+        if command.common:
+            values = self.common(values)
+        if self.command is not None and not command.takes_command:
+            raise InvalidInput(f"{command.name} takes nothing after --")
+        try:
+            return function(self, **values)
+        finally:
+            while self._close:
+                self._close.pop()()

@@ -6,32 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from broker_mesos.cli import jobfile, show
-from broker_mesos.cli.options import Call, common
+from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from broker_mesos.core.operator_roles import ConfigView
 
-role = typer.Typer(
-    help="Set weights and quota of roles, and who may preempt others.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-weight = typer.Typer(help="How much of the cluster a role gets beside others.", no_args_is_help=True)
-quota = typer.Typer(help="What a role is guaranteed, and what it may hold at most.", no_args_is_help=True)
-policy = typer.Typer(
-    help="The rule by which the cluster is divided.", no_args_is_help=True, rich_markup_mode=None
-)
 
-Role = Annotated[str, typer.Argument(metavar="ROLE", help="As eng or eng/db.")]
-Roles = Annotated[list[str], typer.Argument(metavar="ROLE...", help="As eng or eng/db.")]
+Role = Annotated[str, Argument(metavar="ROLE", help="As eng or eng/db.")]
+Roles = Annotated[list[str], Argument(metavar="ROLE...", help="As eng or eng/db.")]
 SomeRoles = Annotated[
-    list[str] | None, typer.Argument(metavar="[ROLE]...", help="All by default.", show_default=False)
+    list[str] | None, Argument(metavar="[ROLE]...", help="All by default.", show_default=False)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Set it though it cannot be kept now.")]
+Force = Annotated[bool, Option("--force", help="Set it though it cannot be kept now.")]
 MAX_WEIGHT = 1e6
 _KEYS = ("weight", "guarantee", "limit", "preempts")
 
@@ -67,7 +56,7 @@ def roles(call: Call) -> None:
 
 def set_weight(
     call: Call,
-    words: Annotated[list[str], typer.Argument(metavar="ROLE N", help="Or several as ROLE=N.")],
+    words: Annotated[list[str], Argument(metavar="ROLE N", help="Or several as ROLE=N.")],
 ) -> None:
     """Set the weight of a role: a role of weight 2 gets twice as much as one of weight 1.
 
@@ -113,18 +102,18 @@ def clear_weights(call: Call, names: Roles) -> None:
 
 def set_quota(
     call: Call,
-    name: Annotated[str | None, typer.Argument(metavar="[ROLE]", help="As eng or eng/db.")] = None,
+    name: Annotated[str | None, Argument(metavar="[ROLE]", help="As eng or eng/db.")] = None,
     guarantee: Annotated[
         list[str] | None,
-        typer.Option("--guarantee", metavar="TEXT", help="Kept for it, as 'cpus:4;mem:4096'."),
+        Option("--guarantee", metavar="TEXT", help="Kept for it, as 'cpus:4;mem:4096'."),
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="TEXT", help="At most, as 'cpus:8'; 'cpus:0' is none at all."),
+        Option("--limit", metavar="TEXT", help="At most, as 'cpus:8'; 'cpus:0' is none at all."),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="YAML or TOML: a table of settings for each role."),
+        Option("--file", "-f", metavar="FILE", help="YAML or TOML: a table of settings for each role."),
     ] = None,
     force: Force = False,
 ) -> None:
@@ -164,7 +153,7 @@ def clear_quota(call: Call, names: Roles) -> None:
 def preempt(
     call: Call,
     name: Role,
-    switch: Annotated[str, typer.Argument(metavar="on|off", help="Off by default.")],
+    switch: Annotated[str, Argument(metavar="on|off", help="Off by default.")],
 ) -> None:
     """Say whether tasks of others may be killed for a role: for its guarantee, or for its priority."""
     if switch not in ("on", "off"):
@@ -236,12 +225,12 @@ def show_policy(call: Call) -> None:
 
 def set_policy(
     call: Call,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The same by default.")] = None,
+    name: Annotated[str | None, Argument(metavar="[NAME]", help="The same by default.")] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="RESOURCE", help="Does not count in shares; repeatable."),
+        Option("--exclude", metavar="RESOURCE", help="Does not count in shares; repeatable."),
     ] = None,
-    include_all: Annotated[bool, typer.Option("--exclude-none", help="Everything counts again.")] = False,
+    include_all: Annotated[bool, Option("--exclude-none", help="Everything counts again.")] = False,
 ) -> None:
     """Choose the policy: drf, priority, random, or one that is installed with the masters."""
     if not name and not exclude and not include_all:
@@ -260,17 +249,3 @@ def _policy(call: Call, found: ConfigView) -> None:
     show.line(f"policy:    {found.policy}")
     show.line(f"excluded:  {', '.join(found.exclude) or 'nothing'}")
     show.line(f"available: {', '.join(found.policies)}")
-
-
-# So that -3 is told as a weight, not as an unknown option.
-weight.command(name="set", context_settings={"ignore_unknown_options": True})(common(set_weight))
-weight.command(name="show")(common(show_weights))
-weight.command(name="clear")(common(clear_weights))
-quota.command(name="set")(common(set_quota))
-quota.command(name="show")(common(show_quota))
-quota.command(name="clear")(common(clear_quota))
-role.add_typer(weight, name="weight")
-role.add_typer(quota, name="quota")
-role.command(name="preempt")(common(preempt))
-policy.command(name="show")(common(show_policy))
-policy.command(name="set")(common(set_policy))

@@ -5,40 +5,30 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
-
 from broker_mesos.cli.daemons import BrokerUrl, LogFormat, LogLevel, daemon_settings
-from broker_mesos.cli.options import Cluster, Format, Output
+from broker_mesos.cli.declare import Option
+from broker_mesos.cli.options import Call, Cluster, Format, Output
 from broker_mesos.errors import InvalidInput
-
-app = typer.Typer(help="Pretend parts of a cluster, to see how the rest does.", rich_markup_mode=None)
-
-
-@app.callback()
-def simulate() -> None:
-    """Pretend parts of a cluster, to see how the rest does."""
 
 
 def agents(
-    ctx: typer.Context,
-    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="Number of agents.")] = 10,
-    cpus: Annotated[float, typer.Option("--cpus", metavar="N", min=0, help="CPUs of each.")] = 2,
-    mem: Annotated[float, typer.Option("--mem", metavar="MB", min=0, help="Memory of each.")] = 2048,
+    call: Call,
+    count: Annotated[int, Option("--count", min=1, max=100_000, help="Number of agents.")] = 10,
+    cpus: Annotated[float, Option("--cpus", metavar="N", min=0, help="CPUs of each.")] = 2,
+    mem: Annotated[float, Option("--mem", metavar="MB", min=0, help="Memory of each.")] = 2048,
     duration: Annotated[
         str,
-        typer.Option(
-            "--duration", metavar="TIME", help="How long tasks run: 30s, exp:30s, uniform:10s..50s."
-        ),
+        Option("--duration", metavar="TIME", help="How long tasks run: 30s, exp:30s, uniform:10s..50s."),
     ] = "30s",
     attributes: Annotated[
         str | None,
-        typer.Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
+        Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
     ] = None,
     prefix: Annotated[
-        str, typer.Option("--prefix", help="Their ids: sim-1, sim-2 … Processes must not share one.")
+        str, Option("--prefix", help="Their ids: sim-1, sim-2 … Processes must not share one.")
     ] = "sim",
     report: Annotated[
-        float, typer.Option("--report", metavar="SECONDS", min=0.1, help="Time between two reports.")
+        float, Option("--report", metavar="SECONDS", min=0.1, help="Time between two reports.")
     ] = 5.0,
     output: Format = None,
     broker_url: BrokerUrl = None,
@@ -51,7 +41,7 @@ def agents(
     Masters and frameworks see agents as any others; no command is run. Until Ctrl-C, which ends the tasks.
     """
     settings = daemon_settings(
-        ctx, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
+        call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
     )
     settings.need_broker()
     import random
@@ -69,7 +59,7 @@ def agents(
     if not resources:
         raise InvalidInput("--cpus 0 --mem 0: agents that lend nothing are of no use")
     plan = FleetPlan(count, resources, duration, prefix, parse_attributes(attributes or ""), report)
-    as_json = (output or ctx.obj.output) is Output.json
+    as_json = (output or call.output) is Output.json
     return run_fleet(settings, plan, _print_json if as_json else _print_line)
 
 
@@ -92,6 +82,3 @@ def _print_line(said: dict[str, Any]) -> None:
         f"{said['sent_per_second']:g} messages a second sent, {said['received_per_second']:g} received"
     )
     print(", ".join(parts), flush=True)
-
-
-app.command(name="agents")(agents)

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from broker_mesos.cli import show
+from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import (
     Call,
     ConstraintOf,
@@ -51,7 +50,7 @@ def submit(
     call: Call,
     file: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml; flags go before it."),
+        Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml; flags go before it."),
     ] = None,
     shell: Shell = None,
     name: Name = None,
@@ -61,11 +60,11 @@ def submit(
     gpus: Gpus = None,
     resources: More = None,
     array: Annotated[
-        str | None, typer.Option("--array", metavar="1-1000|50", help="Many tasks; see BMESOS_ARRAY_INDEX.")
+        str | None, Option("--array", metavar="1-1000|50", help="Many tasks; see BMESOS_ARRAY_INDEX.")
     ] = None,
     gang: Annotated[
         bool | None,
-        typer.Option("--gang/--no-gang", help="The whole array begins at once, or not at all."),
+        Option("--gang/--no-gang", help="The whole array begins at once, or not at all."),
     ] = None,
     env: Env = None,
     retries: Retries = None,
@@ -78,10 +77,10 @@ def submit(
     locality_wait: LocalityWait = None,
     job_id: Annotated[
         str | None,
-        typer.Option("--job-id", metavar="ID", help="Its id, minted by you: sent twice, it is one job."),
+        Option("--job-id", metavar="ID", help="Its id, minted by you: sent twice, it is one job."),
     ] = None,
     wait: Annotated[
-        bool | None, typer.Option("--wait/--no-wait", help="Wait for the end; exit with the task's code.")
+        bool | None, Option("--wait/--no-wait", help="Wait for the end; exit with the task's code.")
     ] = None,
 ) -> int:
     """Submit a job, and print its id.
