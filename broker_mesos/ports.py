@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from broker_mesos.core.addresses import SCHEMA_VERSION as SCHEMA_VERSION
 from broker_mesos.core.addresses import Address, Queue
 from broker_mesos.core.health import BusReport, StoreReport
 from broker_mesos.core.messages import Message
 from broker_mesos.core.records import Lease, OutboxEntry, Snapshot, Write
-
-SCHEMA_VERSION = 1
-"""Version of the bodies' schema, in the header ``bmesos-schema``."""
 
 
 class Clock(Protocol):

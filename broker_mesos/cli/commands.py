@@ -12,7 +12,7 @@ class Command(NamedTuple):
 
     name: str
     target: str
-    """Module and function, as ``submit:run``."""
+    """Module and function, as ``jobs:wait``."""
     takes_command: bool = False
     """Whether words may follow after ``--``."""
     common: bool = True
@@ -39,7 +39,7 @@ class Group(NamedTuple):
 
 COMMANDS: tuple[Command | Group, ...] = (
     Command("submit", "submit:submit", takes_command=True),
-    Command("run", "submit:run", takes_command=True),
+    Command("run", "run:run", takes_command=True),
     Command("status", "jobs:status"),
     Command("logs", "jobs:logs"),
     Command("wait", "jobs:wait"),

@@ -81,9 +81,11 @@ def wait(
 
     For an array that is 0 if all tasks succeeded, else the first failing one's.
     """
-    from broker_mesos.cli.submit import wait_for
+    from broker_mesos.cli.submit import connect_quickly, wait_for
+    from broker_mesos.client.quick import plain_id
 
-    return wait_for(call, call.client().job(job), limit)
+    plain = limit is None and not call.json and not sys.stderr.isatty() and plain_id(job)
+    return wait_for(call, job, limit, quick=connect_quickly(call) if plain else None)
 
 
 def kill(call: Call, ident: Annotated[str, Argument(metavar="JOB|TASK", help="A job, or one task.")]) -> None:

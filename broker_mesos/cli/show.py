@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -61,6 +60,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
 
 
 def _rich(names: list[str], right: list[bool], cells: list[list[str]], title: str) -> None:
+    import shutil
+
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

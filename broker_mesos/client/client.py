@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -11,7 +9,8 @@ from typing import TypeVar
 
 from broker_mesos.client.holdings import HoldingsCalls
 from broker_mesos.client.job import Job, Stream
-from broker_mesos.client.spec import ArrayLike, Number, build_spec, made, new_job_id
+from broker_mesos.client.names import new_job_id, user_name
+from broker_mesos.client.spec import ArrayLike, Number, build_spec, made
 from broker_mesos.client.transport import Transport, Unreachable, connect
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.letters import (
@@ -171,7 +170,7 @@ class Client(HoldingsCalls):
             prefer=prefer,
             prefer_hosts=prefer_hosts,
             locality_wait=locality_wait,
-            user=_user(),
+            user=user_name(),
         )
         return self.submit_spec(spec, job_id)
 
@@ -465,9 +464,3 @@ class _Patience:
             raise error
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, 2.0)
-
-
-def _user() -> str:
-    with contextlib.suppress(KeyError, OSError, ImportError):
-        return getpass.getuser()
-    return ""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
@@ -13,14 +11,13 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from broker_mesos.client.locality import DEFAULT_WAIT, preference
+from broker_mesos.client.names import name_of
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.messages import CommandInfo, first_problem
 from broker_mesos.core.operator import JobSpec, Request
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import InvalidInput
 
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o and u: read aloud, copied by hand
-_ID_LENGTH = 10  # 50 bits
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 _UNITS = {"": Decimal(1), "K": Decimal(1) / 1024, "M": Decimal(1), "G": Decimal(1024), "T": Decimal(1024**2)}
 _ARRAY = re.compile(r"\s*([0-9]{1,18})\s*(?:-\s*([0-9]{1,18})\s*)?")
@@ -42,11 +39,6 @@ def made(kind: type[R], **fields: object) -> R:
                 f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
             ) from None
         raise InvalidInput(first_problem(error)) from None
-
-
-def new_job_id() -> str:
-    """A fresh job id: short, lower case, without letters that look alike."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(_ID_LENGTH))
 
 
 def megabytes(name: str, size: Number) -> Decimal:
@@ -132,7 +124,7 @@ def build_spec(
     preferred, wait = preference(prefer, prefer_hosts, locality_wait, 0.0 if gang else DEFAULT_WAIT)
     try:
         return JobSpec(
-            name=name or _name_of(arguments[0], shell),
+            name=name or name_of(arguments[0], shell),
             command=CommandInfo(arguments=arguments, shell=shell, environment=environment(env or {})),
             resources=_resources(cpus, mem, disk, gpus, resources),
             array=None if array is None else parse_array(array),
@@ -163,11 +155,6 @@ def _resources(
         single["gpus"] = amount("gpus", gpus)
     named = set(extra.names())
     return Resources.from_mapping({key: value for key, value in single.items() if key not in named}) + extra
-
-
-def _name_of(first: str, shell: bool) -> str:
-    name = first.strip().splitlines()[0] if shell and first.strip() else os.path.basename(first)
-    return name if len(name) <= 40 else name[:39] + "…"
 
 
 def _no_nul(what: str, text: str) -> str:

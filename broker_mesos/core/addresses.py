@@ -10,6 +10,9 @@ from enum import StrEnum
 from typing import NamedTuple
 from zlib import crc32
 
+SCHEMA_VERSION = 1
+"""Version of the bodies' schema, in the header ``bmesos-schema``."""
+
 
 def cell_of(ident: str, cells: int) -> int:
     """The cell of an agent, or the home cell of a framework: ``crc32(id) % cells``."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from broker_mesos.client import Client
-from broker_mesos.client.spec import build_spec, megabytes, new_job_id, parse_array
+from broker_mesos.client.names import new_job_id
+from broker_mesos.client.spec import build_spec, megabytes, parse_array
 from broker_mesos.core.operator import SubmitJob, WaitJob
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.operator.api import ReadLog

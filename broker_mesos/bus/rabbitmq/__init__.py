@@ -5,7 +5,25 @@ publishing connection, acknowledgements included. Every consumer has a channel o
 the channel is the one way of giving messages back in their order. No other package knows pika.
 """
 
-from broker_mesos.bus.rabbitmq.bus import RabbitBus
-from broker_mesos.bus.rabbitmq.server import Timeouts
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broker_mesos.bus.rabbitmq.bus import RabbitBus
+    from broker_mesos.bus.rabbitmq.server import Timeouts
 
 __all__ = ["RabbitBus", "Timeouts"]
+
+
+def __getattr__(name: str) -> Any:
+    # A command that only asks (see `asker`) does not wait for asyncio and all messages to be imported.
+    if name == "RabbitBus":
+        from broker_mesos.bus.rabbitmq.bus import RabbitBus
+
+        return RabbitBus
+    if name == "Timeouts":
+        from broker_mesos.bus.rabbitmq.server import Timeouts
+
+        return Timeouts
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,29 @@
+"""What a job is called, where nobody says: its id, its name, its user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o and u: read aloud, copied by hand
+_ID_LENGTH = 10  # 50 bits
+
+
+def new_job_id() -> str:
+    """A fresh job id: short, lower case, without letters that look alike."""
+    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(_ID_LENGTH))
+
+
+def name_of(first: str, shell: bool) -> str:
+    """A job's name after the first word of its command, or after the first line for the shell."""
+    name = first.strip().splitlines()[0] if shell and first.strip() else os.path.basename(first)
+    return name if len(name) <= 40 else name[:39] + "…"
+
+
+def user_name() -> str:
+    """Who we are, if that is known."""
+    import getpass
+
+    with contextlib.suppress(KeyError, OSError, ImportError):
+        return getpass.getuser()
+    return ""
