@@ -61,8 +61,10 @@ PROFILE ?= full
 simulate: $(VENV)/.dev  ## run SEEDS=1000 simulated clusters with faults, from START=0 (PROFILE=calm|crash|full)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --profile $(PROFILE)
 
-bench: $(VENV)/.dev servers  ## measure throughput and latency on private servers (PEERS=1: beside Celery)
-	$(BIN)/python -m benchmarks.run $(if $(PEERS),--peers) $(BENCH_ARGS)
+BENCH ?=
+SIZE ?= usual
+bench: $(VENV)/.dev servers  ## measure, beside peers from PyPI, and write docs/benchmarks.md (BENCH="tasks latency": some; SIZE=small|usual|full)
+	$(BIN)/python -m benchmarks --size $(SIZE) $(BENCH)
 
 bench-locality: $(VENV)/.dev  ## simulate delay scheduling, and draw its picture for the docs (needs no server)
 	$(BIN)/python -m benchmarks.locality $(BENCH_ARGS)

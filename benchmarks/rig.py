@@ -1,4 +1,4 @@
-"""What is measured: private servers, one master, one agent with 8 declared CPUs, one batch worker, as real
+"""What is measured: private servers, one master, agents with 8 declared CPUs, one batch worker, as real
 processes; and what each of them has used so far."""
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Usage(NamedTuple):
 class Rig:
     """A cluster that is ready, and its servers."""
 
+    SERVERS = ("RabbitMQ", "Redis")
+
     def __init__(self, rabbitmq: RabbitMQServer, redis: RedisServer, cluster: Cluster) -> None:
         self.rabbitmq = rabbitmq
         self.redis = redis
@@ -48,17 +50,39 @@ class Rig:
         self.client = cluster.client()
         self._spawner = next((pid for pid, command in cluster.left().items() if "spawner_main" in command), 0)
 
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids of each kind of daemon and of the servers."""
+        found: dict[str, list[int]] = {}
+        for daemon in self.cluster.daemons:
+            found.setdefault(daemon.kind if daemon.kind != "agent" else "the agents", []).append(daemon.pid)
+        spawners = [pid for pid, command in self.cluster.left().items() if "spawner_main" in command]
+        return found | {
+            "the spawners": spawners,
+            "RabbitMQ": _group(self.rabbitmq.pid),
+            "Redis": [self.redis.pid],
+        }
+
+    def redis_memory(self) -> int:
+        """Bytes that Redis holds."""
+        found = re.search(r"used_memory:(\d+)", _redis(self.redis.port, "INFO memory"))
+        return int(found.group(1)) if found else 0
+
     def usage(self) -> Usage:
-        """Up to now."""
+        """Up to now, of a cluster with one agent."""
         pids = {daemon.kind: daemon.pid for daemon in self.cluster.daemons}
-        cpu = {kind: _cpu(pid) for kind, pid in pids.items()}
-        cpu["spawner"] = _cpu(self._spawner)
-        cpu["RabbitMQ"] = sum(_cpu(pid) for pid in _group(self.rabbitmq.pid))
-        cpu["Redis"] = _cpu(self.redis.pid)
-        cpu["client"] = _cpu(os.getpid())
+        cpu = {kind: cpu_seconds(pid) for kind, pid in pids.items()}
+        cpu["spawner"] = cpu_seconds(self._spawner)
+        cpu["RabbitMQ"] = sum(cpu_seconds(pid) for pid in _group(self.rabbitmq.pid))
+        cpu["Redis"] = cpu_seconds(self.redis.pid)
+        cpu["client"] = cpu_seconds(os.getpid())
         scripts, commands = self._redis_calls()
         return Usage(
-            cpu, _cpu(self._spawner, children=True), self._messages(), scripts, commands, self._commits()
+            cpu,
+            cpu_seconds(self._spawner, children=True),
+            self._messages(),
+            scripts,
+            commands,
+            self._commits(),
         )
 
     def _messages(self) -> dict[str, int]:
@@ -94,7 +118,7 @@ def servers() -> Iterator[tuple[RabbitMQServer, RedisServer]]:
 
 
 @contextlib.contextmanager
-def rig(rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1) -> Iterator[Rig]:
+def rig(rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1, agents: int = 1) -> Iterator[Rig]:
     """A cluster on them. Work folders on tmpfs where there is one: a disk's file system would be measured."""
     memory = Path("/dev/shm")
     folder = tempfile.mkdtemp(prefix="bmesos-bench-", dir=memory if os.access(memory, os.W_OK) else None)
@@ -102,7 +126,8 @@ def rig(rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1) -> Iterato
     try:
         with Cluster(rabbitmq.url, redis.url, "bench", tmp) as cluster:
             cluster.master(cells=cells)
-            cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
+            for _ in range(agents):
+                cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
             cluster.batch()
             cluster.ready()
             yield Rig(rabbitmq, redis, cluster)
@@ -110,7 +135,18 @@ def rig(rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1) -> Iterato
         shutil.rmtree(tmp, ignore_errors=True)
 
 
-def _cpu(pid: int, *, children: bool = False) -> float:
+def memory(pid: int) -> int:
+    """Bytes of a process: its proportional set size; 0 if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return 1024 * int(found.group(1)) if found else 0
+
+
+def cpu_seconds(pid: int, *, children: bool = False) -> float:
+    """That a process has used, or those children that it has waited for."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

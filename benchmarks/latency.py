@@ -1,0 +1,76 @@
+"""``python -m benchmarks.latency``: single tasks on an idle cluster, beside peers, and the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from benchmarks.ours import command, singles
+from benchmarks.record import Record, percentile
+from benchmarks.rig import Rig, rig, servers
+from benchmarks.sizes import add_size
+from benchmarks.turns import Peers
+
+TASKS = {"small": (20, 1), "usual": (100, 3), "full": (300, 3)}
+"""Single tasks of a turn, and turns."""
+PROGRAMS = {"small": 2, "usual": 9, "full": 15}
+
+
+def tell(record: Record, name: str, turns: Sequence[Sequence[float]], about: str = "", key: str = "") -> None:
+    """Percentiles of each turn, in milliseconds."""
+    for part in (50, 99):
+        values = [1000 * percentile(turn, part) for turn in turns]
+        record.add(f"{name}, p{part}", "ms", values, about, key=f"{key}p{part}" if key != "-" else "")
+
+
+def python(record: Record, bench: Rig, peers: Peers, tasks: int, turns: int) -> None:
+    """Over the client in this process."""
+    singles(bench, 5)
+    ours: list[list[float]] = []
+    theirs: dict[str, list[list[float]]] = {}
+    for _ in range(turns):
+        ours.append(singles(bench, tasks))
+        for name, times in peers.each(lambda turn: turn.single(tasks)).items():
+            theirs.setdefault(name, []).append(times)
+    record.section(
+        "Over Python",
+        f"From submit to finished, {tasks} single tasks a turn, one after another, on an idle cluster; our "
+        "client is on `amqp://`.",
+    )
+    tell(record, "broker_mesos", ours)
+    for name, found in theirs.items():
+        tell(record, name, found, peers.versions.get(name, ""), "-")
+    peers.tell(record)
+
+
+def programs(record: Record, bench: Rig, runs: int) -> None:
+    """The command line as a user meets it."""
+    words = ("submit", "--wait", "--", "true")
+    command(bench, *words)
+    helped, waited = [], []
+    for _ in range(runs):
+        helped.append(command(bench, "--help"))
+        waited.append(command(bench, *words))
+    record.section("Over the command line", "The whole process, from its start to its exit code.")
+    record.add("bmesos --help", "s", helped)
+    record.add("bmesos submit --wait -- true", "s", waited, "median", key="cli")
+    record.add("bmesos submit --wait -- true, p99", "s", [percentile(waited, 99)], f"of {runs}")
+
+
+def main() -> None:
+    """Measure, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_size(parser)
+    parser.add_argument("--peers", default="all", help="all, none, or some: celery,dramatiq,dask,hyperqueue")
+    options = parser.parse_args()
+    with (
+        Record("latency", "Latency of single tasks", options.size) as record,
+        servers() as (rabbitmq, redis),
+        rig(rabbitmq, redis) as bench,
+    ):
+        python(record, bench, Peers(bench, options.peers), *TASKS[options.size])
+        programs(record, bench, PROGRAMS[options.size])
+
+
+if __name__ == "__main__":
+    main()

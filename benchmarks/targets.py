@@ -1,0 +1,53 @@
+"""The figures to reach: what the head of ``docs/benchmarks.md`` compares the measured ones with.
+
+A target names its figure by the benchmark that measures it and the ``key`` that this gives to ``Record.add``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table."""
+
+    name: str
+    bench: str
+    key: str
+    unit: str
+    least: float
+    """What is asked for at least."""
+    aim: float | None
+    """What would be fine; None where that is not one number, and ``aim_text`` says it."""
+    aim_text: str = ""
+    more: bool = False
+    """Whether more is better."""
+
+    def verdict(self, value: float | None) -> str:
+        """In words."""
+        if value is None:
+            return "not measured"
+        if self.aim is not None and self._reaches(value, self.aim):
+            return "aim met"
+        return "met" if self._reaches(value, self.least) else "**not met**"
+
+    def _reaches(self, value: float, mark: float) -> bool:
+        return value >= mark if self.more else value <= mark
+
+
+TARGETS = (
+    Target("process tasks a second, against Celery", "tasks", "celery", "×", 1.2, None, "see below", True),
+    Target("process tasks a second, against the best peer", "tasks", "best-peer", "×", 1.0, 1.0, "", True),
+    Target("process tasks against spawn and wait on one core", "tasks", "bare", "×", 0.45, 0.8, "", True),
+    Target("CPU of all daemons and both servers, a task", "tasks", "cpu", "ms", 1.5, 0.6),
+    Target("latency p50 of a task, over Python, idle cluster", "latency", "p50", "ms", 20, 8),
+    Target("latency p99 of a task, over Python, idle cluster", "latency", "p99", "ms", 40, 15),
+    Target("`bmesos submit --wait -- true`, whole process", "latency", "cli", "s", 0.6, 0.25),
+    Target("10,000 agents, full load: slot free → next task, p99", "agents", "slot-p99", "s", 1, 0.25),
+    Target("allocation, 10,000 agents × 1,000 frameworks: full", "allocator", "full", "s", 1.4, 0.3),
+    Target("allocation, the same: 1% changed", "allocator", "changed", "ms", 100, 10),
+    Target("failover, 10,000 agents, 100,000 tasks", "agents", "failover", "s", 2, 0.5),
+    Target("owner's memory at that size", "agents", "owner-memory", "MB", 600, 250),
+    Target("idle cluster of 3 agents: CPU of all daemons", "footprint", "idle", "%", 2, 0.5),
+)
