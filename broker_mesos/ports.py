@@ -389,6 +389,10 @@ class LaunchSpec:
     kill_grace: float
     volumes: tuple[tuple[str, str], ...] = ()
     """Pairs of a path in the sandbox and the id of the volume that appears there."""
+    line: str = ""
+    """Name of the line that it is of, if any; only for a containerizer that ``takes_turns``."""
+    width: int = 0
+    """Of one that waits in its line: it starts when fewer than so many of them run."""
 
 
 class TaskStarted(NamedTuple):
@@ -440,6 +444,12 @@ class Chunk(NamedTuple):
 class Containerizer(Protocol):
     """Runs tasks as processes on this machine."""
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it can be given tasks that wait in a line (LaunchSpec.line), and starts each in its turn,
+        first come, first served. Else whoever launches keeps them, and ``withdraw`` is not called."""
+        ...
+
     async def start(self) -> list[Recovered]:
         """Begin; returns what an earlier agent process left."""
         ...
@@ -450,6 +460,11 @@ class Containerizer(Protocol):
 
     def kill(self, task_id: str, grace: float) -> None:
         """SIGTERM to the whole process tree, SIGKILL after ``grace`` seconds. Unknown ids are ignored."""
+        ...
+
+    def withdraw(self, task_id: str) -> None:
+        """Forget a task that waits in its line: a StartFailed follows. Of one that has had its turn, and
+        unknown ids, nothing."""
         ...
 
     def forget(self, task_id: str) -> None:

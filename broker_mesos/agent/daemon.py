@@ -26,6 +26,7 @@ from broker_mesos.agent.effects import (
     Publish,
     SaveHoldings,
     SaveTerm,
+    WithdrawProcess,
 )
 from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.slack import Machine, Slack
@@ -280,6 +281,7 @@ class AgentDaemon:
         """Why a command could not be handled; empty if it was."""
         try:
             message = decode(delivery.type, delivery.body)
+            self.state.table.hands_over = self._containerizer.takes_turns
             effects = self.state.on_command(message, delivery.term, self._now())
         except InvalidMessage as error:
             return str(error)
@@ -430,6 +432,8 @@ class AgentDaemon:
                         failpoints.hit("agent.after-launch")
                 case KillProcess(task_id, grace):
                     self._containerizer.kill(task_id, grace)
+                case WithdrawProcess(task_id):
+                    self._containerizer.withdraw(task_id)
                 case Forget(task_id):
                     self._containerizer.forget(task_id)
                 case SaveTerm(term):

@@ -58,6 +58,12 @@ class KillProcess(NamedTuple):
     grace: float
 
 
+class WithdrawProcess(NamedTuple):
+    """Do not start a task that waits in its line, unless it has had its turn."""
+
+    task_id: str
+
+
 class Forget(NamedTuple):
     """The containerizer need not keep this outcome."""
 
@@ -76,6 +82,7 @@ Effect = (
     | DropVolumes
     | LaunchProcess
     | KillProcess
+    | WithdrawProcess
     | Forget
     | AskHello
 )

@@ -11,12 +11,27 @@ from broker_mesos.ports import LaunchSpec
 class RunningTask:
     """It holds resources, or stands in line for them."""
 
-    __slots__ = ("evicted", "info", "kill_asked", "kill_grace", "since", "spec", "started_at", "told")
+    __slots__ = (
+        "evicted",
+        "handed",
+        "info",
+        "kill_asked",
+        "kill_grace",
+        "late",
+        "since",
+        "spec",
+        "started_at",
+        "told",
+    )
 
     def __init__(self, info: AgentTask, kill_grace: float) -> None:
         self.info = info
         self.spec: LaunchSpec | None = None
         """How it is started, while it waits in its line."""
+        self.handed = False
+        """The containerizer starts it when its turn has come."""
+        self.late = False
+        """It has waited for too long; the containerizer was told not to start it any more."""
         self.since = 0.0
         """Monotonic time at which it was launched."""
         self.kill_grace = kill_grace

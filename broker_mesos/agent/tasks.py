@@ -8,13 +8,20 @@ from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.backoff import BackOff
 from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
-from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess
+from broker_mesos.agent.effects import (
+    Checkpoint,
+    Effect,
+    Forget,
+    KillProcess,
+    LaunchProcess,
+    WithdrawProcess,
+)
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask
 from broker_mesos.core.cell.portions import laid_out
 from broker_mesos.core.holdings import mount_problem
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.lines import Lines, line_of
+from broker_mesos.core.lines import LineKey, Lines, line_of
 from broker_mesos.core.messages import AgentInfo, AgentTask, Holdings, Launch, TaskStatus
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, Source, TaskState
@@ -54,6 +61,8 @@ class TaskTable:
         self.running: dict[str, RunningTask] = {}
         """Those in line, too."""
         self._lines = Lines()
+        self.hands_over = False
+        """Whether the containerizer takes those in line, and starts each in its turn."""
         self.outcomes = Outcomes()
         self.pending: dict[str, TaskStatus] = {}
         """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
@@ -225,17 +234,21 @@ class TaskTable:
                 revocable=revocable,
                 line="" if line is None else line.name,
             )
-            spec = self._spec(launch)
+            spec = self._spec(launch, line if self.hands_over else None, waits)
             entries.append(Known(info, launch.task.kill_grace))
             if waits:
-                self._add(info, launch.task.kill_grace, spec).since = now.mono
+                task = self._add(info, launch.task.kill_grace, spec)
+                task.since = now.mono
+                task.handed = self.hands_over
+                if task.handed:
+                    starts.append(LaunchProcess(spec))
                 continue
             self._add(info, launch.task.kill_grace).since = now.mono
             self._young.append((now.mono, task_id))
             starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
 
-    def _spec(self, launch: Launch) -> LaunchSpec:
+    def _spec(self, launch: Launch, line: LineKey | None, waits: bool) -> LaunchSpec:
         task = launch.task
         env = {
             **task.command.environment,
@@ -244,7 +257,10 @@ class TaskTable:
         }
         mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
         command = task.command
-        return LaunchSpec(task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts)
+        name = "" if line is None else f"{line.framework_id} {line.role} {line.name} {line.resources}"
+        width = self._lines.held(line) if waits and line is not None else 0
+        grace = task.kill_grace
+        return LaunchSpec(task.task_id, command.arguments, command.shell, env, grace, mounts, name, width)
 
     def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
         """End what runs, with ``grace`` seconds at most; say again what has ended; TASK_DROPPED for what is
@@ -253,7 +269,7 @@ class TaskTable:
         kills: list[Effect] = []
         for task_id in task_ids:
             task = self.running.get(task_id)
-            if task is not None and task.waits:
+            if task is not None and task.waits and not task.handed:
                 entries.append(self._end_in_line(task, now))
             elif task is not None:
                 if not task.kill_asked or task.evicted:
@@ -313,10 +329,20 @@ class TaskTable:
         late = [
             task for task in self.running.values() if task.waits and task.since + LINE_PATIENCE <= now.mono
         ]
+        entries: list[Entry] = []
+        withdrawn: list[Effect] = []
+        for task in late:
+            if not task.handed:
+                entries.append(self._drop_late(task, now))
+                continue
+            withdrawn.append(WithdrawProcess(task.info.task_id))
+            task.late = True
+            task.since = now.mono  # should that get lost, it is said again
+        return [Checkpoint(tuple(entries)), *withdrawn] if entries else withdrawn
+
+    def _drop_late(self, task: RunningTask, now: Instant) -> Entry:
         why = f"it stood in line for {LINE_PATIENCE:g} s"
-        reason = Reason.LAUNCH_REFUSED
-        entries = [self._end(task, TaskState.DROPPED, now, reason=reason, message=why) for task in late]
-        return [Checkpoint(tuple(entries))] if entries else []
+        return self._end(task, TaskState.DROPPED, now, reason=Reason.LAUNCH_REFUSED, message=why)
 
     # -- what the containerizer says ----------------------------------------------------------------------
 
@@ -343,6 +369,8 @@ class TaskTable:
 
     def _not_started(self, task: RunningTask, event: StartFailed, now: Instant) -> Entry:
         why = event.message
+        if task.late and not task.kill_asked and task.waits and not event.machine:
+            return self._drop_late(task, now)
         if task.kill_asked:
             reason = Reason.CONTAINER_PREEMPTED if task.evicted else Reason.TASK_KILLED_DURING_LAUNCH
             return self._end(task, TaskState.KILLED, now, reason=reason, message=why)
@@ -427,7 +455,8 @@ class TaskTable:
         if heir is not None:
             follower = self.running[heir]
             assert follower.spec is not None
-            self._turns.append(LaunchProcess(follower.spec))
+            if not follower.handed:
+                self._turns.append(LaunchProcess(follower.spec))
             follower.spec = None
         elif task.waits:
             pass

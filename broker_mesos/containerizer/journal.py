@@ -35,6 +35,7 @@ class Entry:
         "ended",
         "failed",
         "kill_at",
+        "line",
         "machine",
         "pid",
         "pidfd",
@@ -56,6 +57,7 @@ class Entry:
         # Of the running spawner only, never written:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
         self.pidfd = -1  # only for a process that an earlier spawner started
+        self.line = ""
         self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: nobody wants to kill it
         self.term = False  # the SIGTERM is still to be sent
 

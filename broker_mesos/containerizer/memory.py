@@ -103,6 +103,13 @@ class FakeContainerizer:
 
     # -- Containerizer ------------------------------------------------------------------------------------
 
+    @property
+    def takes_turns(self) -> bool:
+        return False
+
+    def withdraw(self, task_id: str) -> None:
+        raise NotImplementedError("nobody waits here")
+
     async def start(self) -> list[Recovered]:
         recovered = []
         for task_id, task in self._tasks.items():

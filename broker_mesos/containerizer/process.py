@@ -16,12 +16,13 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
+from broker_mesos.containerizer.spawner_connection import Connection
 from broker_mesos.containerizer.spawner_link import address
 from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
@@ -36,7 +37,7 @@ from broker_mesos.ports import (
     TaskStarted,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the spawner's protocol. It only grows: an upgraded agent has to speak to the spawner of the old one."""
 
 START_TIMEOUT = 15.0
@@ -64,46 +65,7 @@ class _Live:
 
     spec: LaunchSpec | None
     kill_grace: float | None = None
-
-
-class _Connection(asyncio.Protocol):
-    """Splits what the spawner says into records; the greeting comes as one batch."""
-
-    def __init__(self, on_records: Callable[[list[list[Any]]], None]) -> None:
-        self.transport: asyncio.WriteTransport | None = None
-        self.lost = asyncio.get_running_loop().create_future()
-        self.greeting: asyncio.Future[list[list[Any]]] = asyncio.get_running_loop().create_future()
-        self._on_records = on_records
-        self._hello: list[list[Any]] = []
-        self._rest: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        head, newline, rest = data.rpartition(b"\n")
-        if newline:
-            lines = b"".join([*self._rest, head]).split(b"\n")
-            self._rest = []
-            records = [json.loads(line) for line in lines]
-            if not self.greeting.done():
-                while records:
-                    self._hello.append(records.pop(0))
-                    if self._hello[-1][0] == "ready":
-                        self.greeting.set_result(self._hello)
-                        break
-            if records:
-                self._on_records(records)
-        if rest:
-            self._rest.append(rest)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.greeting.done():
-            self.greeting.set_exception(ConnectionResetError("the spawner hung up"))
-            self.greeting.exception()  # it may be that nobody waits for it
-        if not self.lost.done():
-            self.lost.set_result(None)
+    line: str = ""
 
 
 class ProcessContainerizer:
@@ -125,14 +87,20 @@ class ProcessContainerizer:
         self._live: dict[str, _Live] = {}
         self._ended: set[str] = set()  # told to the agent, which has not yet said that it may be forgotten
         self._usage: dict[str, Usage] = {}
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._requests: list[list[Any]] = []
         self._flushing = False
         self._keeper: asyncio.Task[None] | None = None
         self._stopping = False
+        self._version = VERSION
         self.spawner_pid = 0
 
     # -- the port ----------------------------------------------------------------------------------------
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether tasks that stand in line can be handed over: an old spawner would start them at once."""
+        return self._version >= 2
 
     async def start(self) -> list[Recovered]:
         """Connect to the spawner, or start one. Raises Unavailable.
@@ -181,7 +149,7 @@ class ProcessContainerizer:
             failed = StartFailed(spec.task_id, f"its volumes: {error.strerror}: {error.filename}")
             asyncio.get_running_loop().call_soon(self._tell, [failed])
             return
-        self._live[spec.task_id] = _Live(spec)
+        self._live[spec.task_id] = _Live(spec, line=spec.line)
         self._ended.discard(spec.task_id)
         self._request(self._launch_request(spec))
 
@@ -193,6 +161,11 @@ class ProcessContainerizer:
             return
         live.kill_grace = grace if live.kill_grace is None else min(grace, live.kill_grace)
         self._request(["kill", task_id, grace])
+
+    def withdraw(self, task_id: str) -> None:
+        """Do not start a task that waits in its line: StartFailed follows. Ignored if it has its turn."""
+        if task_id in self._live:
+            self._request(["withdraw", task_id])
 
     def forget(self, task_id: str) -> None:
         """The outcome (of an exit or of a failed start) is stored elsewhere; it need not be recovered."""
@@ -260,7 +233,7 @@ class ProcessContainerizer:
         env = {**self._base_env, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # By this the spawner finds processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = str(self.sandboxes.path(spec.task_id))
-        return ["launch", spec.task_id, argv, env]
+        return ["launch", spec.task_id, argv, env, *((spec.line, spec.width) if spec.line else ())]
 
     def _request(self, request: list[Any]) -> None:
         """Written at the end of this turn of the loop, together with what else comes up in it."""
@@ -321,6 +294,9 @@ class ProcessContainerizer:
         self._requests.clear()
         self._on_records(greeting)
         lost: list[ContainerEvent] = []
+        for task_id, live in self._live.items():
+            if live.line and task_id in told:  # whoever waits in its line waits for it
+                self._request(["hold", task_id, live.line])
         for task_id, live in list(self._live.items()):
             if task_id in told:
                 if live.kill_grace is not None:
@@ -372,7 +348,7 @@ class ProcessContainerizer:
             if sock is not None:
                 # Later events may come right behind the greeting; they wait until that has been dealt with.
                 early: list[list[Any]] = []
-                connection = _Connection(early.extend)
+                connection = Connection(early.extend)
                 await loop.create_unix_connection(lambda made=connection: made, sock=sock)  # type: ignore[misc]
                 try:
                     greeting = await asyncio.wait_for(connection.greeting, max(0.1, deadline - loop.time()))
@@ -393,18 +369,18 @@ class ProcessContainerizer:
         )
 
     def _connected(
-        self, connection: _Connection, greeting: list[list[Any]], early: list[list[Any]]
+        self, connection: Connection, greeting: list[list[Any]], early: list[list[Any]]
     ) -> list[list[Any]]:
         _, version, pid, _ = greeting[0]
-        if version != VERSION:
+        if version > VERSION:
             assert connection.transport is not None
             connection.transport.abort()
             raise Unavailable(
                 f"process {pid} runs the tasks here and speaks version {version} of the protocol, not "
                 f"{VERSION}: use the former release until its tasks have ended"
             )
-        self.spawner_pid = pid
-        connection._on_records = self._on_records
+        self.spawner_pid, self._version = pid, version
+        connection.on_records = self._on_records
         self._connection = connection
         return greeting + early
 

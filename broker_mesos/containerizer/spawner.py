@@ -5,6 +5,9 @@ line, many at once::
 
     ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
                                          and later ["exited", task_id, code, signal, at]
+    [... env, line, width]             the same; while so many of its line run (0: any number), it waits
+    ["hold", task_id, line]            this task, which runs, is one of that line
+    ["withdraw", task_id]              → ["failed", task_id, message], if it still waits in its line
     ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
     ["forget", task_id]                the outcome is stored elsewhere
     ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
@@ -12,14 +15,8 @@ line, many at once::
 
 A connection begins with ``["hello", version, pid, boot id]`` and the records of all tasks that run or whose
 outcome was not forgotten, then ``["ready"]``. A new connection replaces the old one, whose requests are
-worked off first. Without an agent and without a process the spawner ends; the journal keeps the outcomes.
-
-What was measured (2 cores, Python 3.11; CPU of everybody for one /bin/true, of which a bare loop of
-``posix_spawn`` and ``waitpid`` takes 0.9 ms): session, files and signal defaults 0.03 ms with
-``posix_spawn``, 0.15 ms with ``subprocess.Popen``; waiting through SIGCHLD 0.05 ms, through a pidfd in the
-epoll 0.13 ms (four more system calls); a sandbox folder with its two files 0.03 ms on tmpfs and 0.15 ms or
-more on ext4. Hence posix_spawn and SIGCHLD, and pidfds only for processes that are not our own children
-because an earlier spawner was killed. With everything, agent and journal included: 1.3 to 1.4 ms.
+worked off first; what waits in line has to be asked for anew. Without an agent and without a process the
+spawner ends; the journal keeps the outcomes.
 
 What it cannot find: a process that left its task's session, lost its parent and started with an emptied
 environment. Such a one is killed when no task runs that is as old as it is.
@@ -45,8 +42,10 @@ from broker_mesos.containerizer.journal import Entry, Journal, Record, load
 from broker_mesos.containerizer.launching import blames_machine, no_room, spawn
 from broker_mesos.containerizer.proctree import Process
 from broker_mesos.containerizer.spawner_link import SOCKET, AgentLink
+from broker_mesos.containerizer.telling import Telling
+from broker_mesos.containerizer.turns import Turns
 
-VERSION = 1
+VERSION = 2
 SLICE = 4  # requests between two looks at the children and two writes of events
 FIRST_AGENT = 15.0  # seconds to wait for the agent that started us
 SWEEP_SHARE = 10  # a look at all processes that took t seconds is not repeated for 10 t
@@ -77,14 +76,12 @@ class Spawner:
         self._ending: dict[str, Entry] = {}  # the main process ended during a kill, the tree not yet
         self._adopted: dict[int, Entry] = {}  # by pidfd
         self._requests: deque[list[Any]] = deque()
-        self._records: list[Record] = []  # for the journal
-        self._events: list[Record] = []  # for the agent
+        self._turns = Turns()
         self._give_up = time.monotonic() + FIRST_AGENT
         self._killing = 0  # running tasks with a kill_at
         self._sweep_due = False
         self._sweep_not_before = 0.0
         self._everywhere = False  # there may be orphans that are not our children
-        self._journal_fails = False
         self._end_grace: float | None = None
         self._said_bye = False
 
@@ -109,6 +106,7 @@ class Spawner:
         self._epoll.register(self._woken, select.EPOLLIN)
         self._recover()
         self._link = AgentLink(self._meta, self._epoll, log)
+        self._telling = Telling(self._journal, self._link, log)
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
@@ -193,6 +191,8 @@ class Spawner:
             return 0.0
         now = time.monotonic()
         until = []
+        if self._telling:
+            until.append(self._telling.due)
         if self._killing or self._ending:
             strike = min(e.kill_at for e in [*self._running.values(), *self._ending.values()] if e.kill_at)
             if strike <= now:
@@ -206,7 +206,7 @@ class Spawner:
         return max(0.0, min(until) - now) if until else None
 
     def _finished(self) -> bool:
-        if self._requests or self._running or self._ending or self._events or self._link.unsent:
+        if self._requests or self._running or self._ending or self._telling or self._link.unsent:
             return False
         if self._end_grace is None:
             return not self._link.connected and time.monotonic() >= self._give_up
@@ -252,6 +252,7 @@ class Spawner:
         while self._requests:
             self._work()
         self._flush()
+        self._turns.clear()
         self._link.connect(caller)
         greeting: list[Record] = [["hello", VERSION, self._pid, self._boot]]
         for entry in self._tasks.values():
@@ -264,35 +265,23 @@ class Spawner:
         if not self._link.connected:
             self._give_up = time.monotonic()
 
-    def _tell(self, record: Record) -> None:
-        """To the journal, and then to the agent."""
-        self._records.append(record)
-        self._events.append(record)
-
     def _flush(self) -> None:
-        if self._records:
-            try:
-                self._journal.append(self._records)
-                self._records.clear()
-                if self._journal.is_long(len(self._tasks)):
-                    self._journal.compact(self._tasks.values())
-                self._journal_fails = False
-            except OSError as error:
-                # Disk full: they are kept for the next round. Telling the agent is the better half.
-                if not self._journal_fails:
-                    log(f"journal: {error}")
-                self._journal_fails = True
-        if self._events or self._link.unsent:
-            self._link.send(self._events)
-            self._events.clear()
+        self._telling.flush(self._tasks.values(), len(self._tasks), gathering=bool(self._turns))
 
     # -- requests ----------------------------------------------------------------------------------------
 
     def _handle(self, limit: int) -> None:
         batch: list[list[Any]] = []
         while self._requests and limit > 0:
-            batch.append(self._requests.popleft())
-            limit -= batch[-1][0] == "launch"  # all the others are cheap, and many kills share one sweep
+            request = self._requests.popleft()
+            if request[0] == "hold":  # what comes after it may be of that line
+                self._hold(str(request[1]), str(request[-1]))
+                continue
+            new = request[0] == "launch" and request[1] not in self._tasks
+            if new and all(request[1] != each[1] for each in batch) and not self._turns.enter(request):
+                continue
+            batch.append(request)
+            limit -= request[0] == "launch"  # all the others are cheap, and many kills share one sweep
         intents = [["intent", r[1]] for r in batch if r[0] == "launch" and r[1] not in self._tasks]
         refused = ""
         if self._end_grace is not None:
@@ -302,8 +291,7 @@ class Spawner:
         elif intents:
             # A process must not exist before the journal says that it may.
             try:
-                self._journal.append([*self._records, *intents])
-                self._records.clear()
+                self._telling.write_ahead(intents)
             except OSError as error:
                 refused = f"cannot write the task journal: {error.strerror}"
         for request in batch:
@@ -317,32 +305,40 @@ class Spawner:
     def _handle_one(self, request: list[Any], refused: str) -> None:
         kind = request[0]
         if kind == "launch":
-            self._launch(request[1], request[2], request[3], refused)
+            line = request[4] if len(request) > 4 else ""
+            self._launch(request[1], request[2], request[3], line, refused)
         elif kind == "kill":
             entry = self._tasks.get(request[1])
             if entry is not None:
                 self._kill(entry, float(request[2]))
+            elif self._turns.withdraw(request[1]):
+                self._telling.say(["failed", request[1], "killed before its turn came", False])
+        elif kind == "withdraw":
+            if self._turns.withdraw(request[1]):
+                self._telling.say(["failed", request[1], "withdrawn before its turn came", False])
         elif kind == "forget":
             entry = self._tasks.get(request[1])
             if entry is not None and (
                 entry.failed is not None or (entry.ended is not None and entry.reported)
             ):
                 del self._tasks[request[1]]
-                self._records.append(request)
+                self._telling.note(request)
         elif kind == "usage":
             self._usage()
         elif kind == "end":
             self._end_grace = float(request[1])
+            self._turns.clear()
             for entry in list(self._running.values()):
                 self._kill(entry, self._end_grace)
 
-    def _launch(self, task_id: str, argv: list[str], env: dict[str, str], refused: str) -> None:
+    def _launch(self, task_id: str, argv: list[str], env: dict[str, str], line: str, refused: str) -> None:
         known = self._tasks.get(task_id)
         if known is not None:
             # A repeat: once is enough. The sender learns how it stands.
-            self._events.extend(known.records() if known.reported else known.records()[:1])
+            self._telling.say(*(known.records() if known.reported else known.records()[:1]))
             return
         entry = self._tasks[task_id] = Entry(task_id)
+        entry.line = line
         try:
             if refused:
                 raise OSError(errno.EIO, refused)
@@ -354,12 +350,13 @@ class Spawner:
             what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"
             entry.failed = " ".join(what.split())[:500]
             entry.machine = bool(refused) or blames_machine(error)
-            self._tell(["failed", task_id, entry.failed, entry.machine])
+            self._telling.tell(["failed", task_id, entry.failed, entry.machine])
+            self._next_turn(entry)
             return
         entry.ticks = proctree.start_ticks(entry.pid)
         entry.started_at = time.time()
         self._running[entry.pid] = entry
-        self._tell(["started", task_id, entry.pid, entry.ticks, entry.started_at])
+        self._telling.tell(["started", task_id, entry.pid, entry.ticks, entry.started_at])
 
     def _kill(self, entry: Entry, grace: float) -> None:
         if entry.ended is not None and entry.reported:
@@ -382,7 +379,7 @@ class Spawner:
             task_id: [round(sum(p.cpu for p in group), 2), sum(p.rss for p in group)]
             for task_id, group in ours.items()
         }
-        self._events.append(["usage", usage])
+        self._telling.say(["usage", usage])
 
     # -- ends --------------------------------------------------------------------------------------------
 
@@ -433,9 +430,21 @@ class Spawner:
             self._killing -= 1
             entry.reported = False
             self._ending[entry.task_id] = entry
-            self._records.append(record)
+            self._telling.note(record)
         else:
-            self._tell(record)
+            self._telling.tell(record)
+            self._next_turn(entry)
+
+    def _hold(self, task_id: str, line: str) -> None:
+        entry = self._tasks.get(task_id)
+        if entry is not None and entry.pid in self._running and not entry.line:
+            entry.line = line
+            self._turns.hold(line)
+
+    def _next_turn(self, entry: Entry) -> None:
+        """Another of its line may begin: before all that was asked for since."""
+        if entry.line and (request := self._turns.leave(entry.line)) is not None:
+            self._requests.appendleft(request)
 
     def _owners(
         self, processes: dict[int, Process]
@@ -473,7 +482,8 @@ class Spawner:
             if entry.ended is not None and not group:
                 del self._ending[entry.task_id]
                 entry.reported = True
-                self._events.append(["exited", entry.task_id, *entry.ended])
+                self._telling.say(["exited", entry.task_id, *entry.ended])
+                self._next_turn(entry)
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
             for process in group:

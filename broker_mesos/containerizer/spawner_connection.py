@@ -1,0 +1,48 @@
+"""The agent's end of the spawner's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+
+class Connection(asyncio.Protocol):
+    """Splits what the spawner says into records; the greeting comes as one batch."""
+
+    def __init__(self, on_records: Callable[[list[list[Any]]], None]) -> None:
+        self.transport: asyncio.WriteTransport | None = None
+        self.lost = asyncio.get_running_loop().create_future()
+        self.greeting: asyncio.Future[list[list[Any]]] = asyncio.get_running_loop().create_future()
+        self.on_records = on_records
+        self._hello: list[list[Any]] = []
+        self._rest: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        head, newline, rest = data.rpartition(b"\n")
+        if newline:
+            lines = b"".join([*self._rest, head]).split(b"\n")
+            self._rest = []
+            records = [json.loads(line) for line in lines]
+            if not self.greeting.done():
+                while records:
+                    self._hello.append(records.pop(0))
+                    if self._hello[-1][0] == "ready":
+                        self.greeting.set_result(self._hello)
+                        break
+            if records:
+                self.on_records(records)
+        if rest:
+            self._rest.append(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.greeting.done():
+            self.greeting.set_exception(ConnectionResetError("the spawner hung up"))
+            self.greeting.exception()  # it may be that nobody waits for it
+        if not self.lost.done():
+            self.lost.set_result(None)
