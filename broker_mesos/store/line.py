@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Word = str | bytes | int | float
@@ -23,7 +23,7 @@ class Line:
         self._refusal = refusal
         self._connection: Any = None
         self._keeper: asyncio.Task[None] | None = None
-        self._sender: asyncio.Task[None] | None = None
+        self._sending = False
         self._unsent: list[tuple[tuple[Word, ...], asyncio.Future[Any]]] = []
         self._unanswered: deque[asyncio.Future[Any]] = deque()
 
@@ -33,8 +33,9 @@ class Line:
         self._unsent.append((words, future))
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self._serve(), name="redis line")
-        elif self._connection is not None and self._sender is None:
-            self._sender = asyncio.create_task(self._send(self._connection), name="redis send")
+        elif self._connection is not None and not self._sending:
+            self._sending = True
+            asyncio.get_running_loop().call_soon(self._send, self._connection)
         return await future
 
     def drop(self) -> None:
@@ -57,7 +58,7 @@ class Line:
         try:
             await connection.connect()
             self._connection = connection
-            self._sender = asyncio.create_task(self._send(connection), name="redis send")
+            self._send(connection)
             while True:
                 try:
                     answer = await connection.read_response(disable_decoding=True)
@@ -78,32 +79,32 @@ class Line:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
 
-    async def _send(self, connection: Any) -> None:
-        try:
-            while self._unsent:
-                batch, self._unsent = self._unsent, []
-                self._unanswered.extend(future for _, future in batch)
-                packed = connection.pack_commands([words for words, _ in batch])
-                await connection.send_packed_command(packed, check_health=False)
-        except Exception as error:
-            if connection is self._connection:
-                self._end(error)
-                if self._keeper is not None:
-                    self._keeper.cancel()
-                    self._keeper = None
-        finally:
-            if connection is self._connection:
-                self._sender = None
+    def _send(self, connection: Any) -> None:
+        """Everything that waits, as one write; what the system does not take at once, the transport keeps:
+        there is never more of it than there are callers."""
+        if connection is not self._connection:
+            return
+        self._sending = False
+        batch, self._unsent = self._unsent, []
+        self._unanswered.extend(future for _, future in batch)
+        connection._writer.write(b"".join(pack(words) for words, _ in batch))
 
     def _end(self, error: Exception) -> None:
         failed = [*self._unanswered, *(future for _, future in self._unsent)]
         self._unanswered.clear()
         self._unsent.clear()
         self._connection = None
-        if self._sender is not None and self._sender is not asyncio.current_task():
-            self._sender.cancel()
-        self._sender = None
+        self._sending = False
         for future in failed:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # its caller may have given up
+
+
+def pack(words: Sequence[Word]) -> bytes:
+    """A command as Redis reads it."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)

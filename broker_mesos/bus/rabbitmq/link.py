@@ -11,6 +11,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import StreamLostError
 
 from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts, Unreachable
+from broker_mesos.bus.rabbitmq.writes import gather_writes
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
@@ -176,7 +177,7 @@ class Link:
         except BaseException:
             await self._disconnect(closed)
             raise
-        _gather_writes(self.connection, loop)
+        gather_writes(self.connection, loop)
         self.setting.arrived.fire()
         return closed
 
@@ -219,27 +220,3 @@ class Link:
         self.error = error
         self.went_down(str(error))
         self.changed.fire()
-
-
-def _gather_writes(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Send what is written in one turn of the loop at once: pika sends each frame by itself, three a message,
-    and the broker wakes up for each. And read large pieces, without asking again for what has not come."""
-    transport = connection._transport
-    if transport is None:
-        return
-    write = transport.write
-    written: list[bytes] = []
-
-    def flush() -> None:
-        data = b"".join(written)
-        written.clear()
-        write(data)
-
-    def gather(data: bytes) -> None:
-        if not written:
-            loop.call_soon(flush)
-        written.append(data)
-
-    transport.write = gather
-    transport._MAX_RECV_BYTES = 1 << 16
-    transport._MAX_CONSUME_BYTES = 1
