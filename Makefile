@@ -63,7 +63,7 @@ simulate: $(VENV)/.dev  ## run SEEDS=1000 simulated clusters with faults, from S
 
 BENCH ?=
 SIZE ?= usual
-bench: $(VENV)/.dev servers  ## measure, beside peers from PyPI, and write docs/benchmarks.md (BENCH="tasks latency": some; SIZE=small|usual|full)
+bench: $(VENV)/.dev servers  ## measure beside peers from PyPI, write docs/benchmarks.md (BENCH="tasks latency", SIZE=full, BENCH_PEERS=none)
 	$(BIN)/python -m benchmarks --size $(SIZE) $(BENCH)
 
 bench-locality: $(VENV)/.dev  ## simulate delay scheduling, and draw its picture for the docs (needs no server)
@@ -85,5 +85,5 @@ constraints: $(VENV)/.dev  ## write down the versions that are installed now
 	@mv constraints.tmp constraints.txt
 
 clean:  ## remove .venv, caches and build output
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

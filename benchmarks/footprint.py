@@ -8,7 +8,7 @@ import time
 from benchmarks.growth import Growth, Point
 from benchmarks.ours import array
 from benchmarks.record import Record
-from benchmarks.rig import Rig, cpu_seconds, memory, rig, servers
+from benchmarks.rig import Rig, memory, rig, run_seconds, servers
 from benchmarks.sizes import add_size
 
 AGENTS = 3
@@ -26,11 +26,11 @@ def idle(record: Record, bench: Rig, seconds: float, runs: int) -> None:
     ours: list[float] = []
     for _ in range(runs):
         began = time.perf_counter()
-        before = {name: sum(map(cpu_seconds, pids)) for name, pids in groups.items()}
+        before = {name: run_seconds(pids) for name, pids in groups.items()}
         time.sleep(seconds)  # what is measured: a stretch of time in which nothing happens
         took = time.perf_counter() - began
         for name, pids in groups.items():
-            shares[name].append(100 * (sum(map(cpu_seconds, pids)) - before[name]) / took)
+            shares[name].append(100 * (run_seconds(pids) - before[name]) / took)
         ours.append(sum(runs[-1] for name, runs in shares.items() if name not in bench.SERVERS))
     record.section(
         f"An idle cluster of {AGENTS} agents",

@@ -9,7 +9,7 @@ from benchmarks.ours import command, singles
 from benchmarks.record import Record, percentile
 from benchmarks.rig import Rig, rig, servers
 from benchmarks.sizes import add_size
-from benchmarks.turns import Peers
+from benchmarks.turns import Peers, add_peers
 
 TASKS = {"small": (20, 1), "usual": (100, 3), "full": (300, 3)}
 """Single tasks of a turn, and turns."""
@@ -61,7 +61,7 @@ def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_size(parser)
-    parser.add_argument("--peers", default="all", help="all, none, or some: celery,dramatiq,dask,hyperqueue")
+    add_peers(parser)
     options = parser.parse_args()
     with (
         Record("latency", "Latency of single tasks", options.size) as record,

@@ -11,12 +11,12 @@ from benchmarks.peers.limit import run_and_wait, spawn_and_wait, spawn_many
 from benchmarks.record import Record
 from benchmarks.rig import Rig, Usage, rig, servers
 from benchmarks.sizes import add_size
-from benchmarks.turns import Peers
+from benchmarks.turns import Peers, add_peers
 
-ARRAYS = {"small": ((200, 2),), "usual": ((1_000, 5),), "full": ((1_000, 7), (10_000, 3))}
+ARRAYS = {"small": ((100, 2),), "usual": ((1_000, 5),), "full": ((1_000, 7), (10_000, 3))}
 """Tasks of one job, and how many runs of it."""
 GROWTH = {
-    "small": ((50, 100, 200), 1),
+    "small": ((25, 50, 100), 1),
     "usual": ((250, 1_000, 4_000), 3),
     "full": ((250, 1_000, 4_000, 16_000), 3),
 }
@@ -110,7 +110,7 @@ def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_size(parser)
-    parser.add_argument("--peers", default="all", help="all, none, or some: celery,dramatiq,dask,hyperqueue")
+    add_peers(parser)
     options = parser.parse_args()
     with (
         Record("tasks", "Process tasks", options.size) as record,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,6 +13,14 @@ from benchmarks.record import Record
 from benchmarks.rig import Rig
 
 Found = TypeVar("Found")
+
+
+def add_peers(parser: argparse.ArgumentParser) -> None:
+    """``--peers``; ``BENCH_PEERS`` says the same to all benchmarks of a run."""
+    given = os.environ.get("BENCH_PEERS", "all")
+    parser.add_argument(
+        "--peers", default=given, help="all, none, or some: celery,dramatiq,dask,hyperqueue (all)"
+    )
 
 
 class Peers:

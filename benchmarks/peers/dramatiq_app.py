@@ -6,13 +6,16 @@ import os
 import subprocess
 
 import dramatiq
+import redis
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from loop import TRUE, serve
 
 broker = RabbitmqBroker(url=os.environ["BENCH_BROKER"])
-broker.add_middleware(Results(backend=RedisBackend(url=os.environ["BENCH_STORE"])))
+# Its reads block for longer than the 5 s after which newer clients of Redis give up by default.
+store = redis.Redis.from_url(os.environ["BENCH_STORE"], socket_timeout=None)
+broker.add_middleware(Results(backend=RedisBackend(client=store)))
 dramatiq.set_broker(broker)
 
 
