@@ -49,10 +49,14 @@ def union(name: str, parts: list[Items]) -> Items:
 
 def minus(some: Items, taken: Items | None) -> Items:
     """What is left of `some`; something of another kind takes nothing away."""
+    if some is taken:
+        return ()
     if isinstance(some, frozenset):
         return some - taken if isinstance(taken, frozenset) else some
     if not isinstance(taken, tuple):
         return some
+    if len(taken) == 1 and some and taken[0][0] <= some[0][0] and some[-1][1] <= taken[0][1]:
+        return ()
     left: list[tuple[int, int]] = []
     at = 0
     for low, high in some:
@@ -74,6 +78,8 @@ def minus(some: Items, taken: Items | None) -> Items:
 
 def tables_minus(mine: dict[str, Items], theirs: dict[str, Items]) -> dict[str, Items]:
     """:func:`minus` name by name; what becomes empty is dropped."""
+    if not mine or not theirs:
+        return mine
     left: dict[str, Items] = {}
     for name, some in mine.items():
         if rest := minus(some, theirs.get(name)):

@@ -48,10 +48,11 @@ class Resources:
     :meth:`scalars_of` (thousandths). All errors are :class:`InvalidResources`.
     """
 
-    __slots__ = ("_hash", "_items", "_scalars", "_text")
+    __slots__ = ("_counted", "_hash", "_items", "_scalars", "_text")
 
     _scalars: dict[str, int]
     _items: dict[str, Items]
+    _counted: Resources
     _hash: int
     _text: str
 
@@ -121,6 +122,11 @@ class Resources:
                 _mixed(name)
         return _make(scalars, {name: union(name, parts) for name, parts in items.items()})
 
+    @classmethod
+    def summed(cls, thousandths: Mapping[str, int]) -> Resources:
+        """Like :meth:`scalars_of`, of sums of what had been checked before: it is not checked again."""
+        return _make({name: amount for name, amount in thousandths.items() if amount}, _NO_ITEMS)
+
     # -- reading it
 
     @property
@@ -155,7 +161,13 @@ class Resources:
 
     def counted(self) -> Resources:
         """Ranges and sets turned into scalars, one a member: what can be added up across agents."""
-        return _make(self.quantities(), _NO_ITEMS) if self._items else self
+        if not self._items:
+            return self
+        try:
+            return self._counted
+        except AttributeError:
+            self._counted = _make(self.quantities(), _NO_ITEMS)
+            return self._counted
 
     def dominant_share(self, total: Resources, exclude: Collection[str] = frozenset()) -> float:
         """The largest amount/total over the scalars of `total`, less those in `exclude`; 0.0 with none.
@@ -164,9 +176,13 @@ class Resources:
         """
         share = 0.0
         mine = self._scalars
+        if not mine:
+            return share
         for name, whole in total._scalars.items():
             if name in mine and name not in exclude:
-                share = max(share, mine[name] / whole)
+                part = mine[name] / whole
+                if part > share:
+                    share = part
         return share
 
     def as_numbers(self) -> dict[str, int | float | str]:
@@ -195,6 +211,8 @@ class Resources:
         """What is left after taking `other` out. Raises, naming what is short, unless it is contained."""
         if type(other) is not Resources:
             return NotImplemented
+        if other is self:
+            return Resources.EMPTY
         left = self._scalars.copy()
         for name, amount in other._scalars.items():
             rest = left.get(name, 0) - amount
@@ -234,6 +252,8 @@ class Resources:
 
     def clipped_minus(self, other: Resources) -> Resources:
         """What is left of this after taking out as much of `other` as there is; never raises."""
+        if not other._scalars and not other._items:
+            return self
         left = self._scalars.copy()
         for name, amount in other._scalars.items():
             if name in left:

@@ -48,8 +48,8 @@ class Node:
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
-        self.held = EMPTY
-        """By all in the subtree."""
+        self.held: dict[str, int] = {}
+        """Thousandths by name, by all in the subtree."""
         self.children: list[KeyedNode] = []
         self.members: list[Keyed] = []
         self.key: KeyedNode
@@ -61,36 +61,36 @@ class DrfRanking:
 
     def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
         held = standing.held
-        self._total = total = _without(standing.total, standing.exclude)
-        self._held = {
-            claimant: held.get((claimant.role, claimant.framework_id), EMPTY) for claimant in claimants
-        }
+        total = _without(standing.total, standing.exclude)
+        self._total = tuple(total.scalars.items())
+        self._held: dict[Claimant, dict[str, int]] = {}
+        """Of those who were charged something."""
+        self._before: dict[Claimant, Resources] = {}
+        self._keyed: dict[Claimant, Keyed] = {}
+        """Where each stands among the members of its role; without those that are done."""
         members: dict[str, list[Keyed]] = {}
-        for claimant, resources in self._held.items():
-            share = resources.dominant_share(total)
-            members.setdefault(claimant.role, []).append((share, claimant.tie, claimant))
+        for claimant in claimants:
+            resources = held.get((claimant.role, claimant.framework_id), EMPTY)
+            self._before[claimant] = resources
+            keyed = self._keyed[claimant] = resources.dominant_share(total), claimant.tie, claimant
+            members.setdefault(claimant.role, []).append(keyed)
         self._root = Node(1.0)
         self._nodes: dict[str, Node] = {}
         inner = {name for role in members for name in lineage(role)[1:]}
         self._leaves = {role: role + VIRTUAL if role in inner else role for role in members}
-        self._count(held, standing.weights, inner)
+        self._paths = {role: self._path(role) for role in members}
+        self._count(standing, inner)
         self._sort(members, inner)
 
-    def _count(
-        self, held: Mapping[tuple[str, str], Resources], weights: Mapping[str, float], inner: set[str]
-    ) -> None:
+    def _count(self, standing: Standing, inner: set[str]) -> None:
         """Make all nodes. What a role holds counts in full, also through frameworks that want nothing now."""
         nodes = self._nodes
         for name in (*inner, *self._leaves.values()):
-            nodes[name] = Node(weights.get(name, 1.0))
-        of_roles: dict[str, list[Resources]] = {}
-        for (role, _), resources in held.items():
-            of_roles.setdefault(role, []).append(resources)
-        for role, many in of_roles.items():
-            sum_of_role = Resources.sum(many)
+            nodes[name] = Node(standing.weights.get(name, 1.0))
+        for role, sum_of_role in standing.held_by_role().items():
             for name in self._path(role):
                 if (node := nodes.get(name)) is not None:
-                    node.held += sum_of_role
+                    _add(node.held, sum_of_role)
 
     def _path(self, role: str) -> tuple[str, ...]:
         """The names of the nodes in which a charge to the role counts, from its leaf upwards."""
@@ -118,7 +118,18 @@ class DrfRanking:
     def _rekey(self, name: str, node: Node) -> None:
         """After what it holds, or who is first in it, has changed."""
         tie = node.members[0][1] if node.members else node.children[0][1]
-        node.key = (node.held.dominant_share(self._total) / node.weight, tie, name)
+        node.key = (self._share(node.held) / node.weight, tie, name)
+
+    def _share(self, amounts: Mapping[str, int]) -> float:
+        """The dominant share."""
+        share = 0.0
+        for name, whole in self._total:
+            mine = amounts.get(name)
+            if mine:
+                part = mine / whole
+                if part > share:
+                    share = part
+        return share
 
     def order(self) -> Iterable[Claimant]:
         """Lowest share first, at every level of the tree."""
@@ -137,20 +148,53 @@ class DrfRanking:
 
     def charge(self, claimant: Claimant, resources: Resources) -> None:
         """Move the claimant and its roles to where their grown shares put them."""
-        total = self._total
-        before = self._held[claimant]
-        self._held[claimant] = after = before + resources
-        path = self._path(claimant.role)
+        held = self._held.get(claimant)
+        if held is None:
+            held = self._held[claimant] = dict(self._before[claimant].scalars)
+        _add(held, resources)
+        path = self._paths[claimant.role]
         nodes = [self._nodes[name] for name in path]
-        members = nodes[0].members
-        del members[bisect_left(members, (before.dominant_share(total), claimant.tie, claimant))]
-        insort(members, (after.dominant_share(total), claimant.tie, claimant))
+        before = self._keyed.get(claimant)
+        if before is not None:
+            members = nodes[0].members
+            del members[bisect_left(members, before)]
+            after = self._keyed[claimant] = self._share(held), claimant.tie, claimant
+            insort(members, after)
         for name, node, parent in zip(path, nodes, (*nodes[1:], self._root), strict=True):
+            _add(node.held, resources)
+            if not node.members and not node.children:
+                continue  # all in it are done
             siblings = parent.children
             del siblings[bisect_left(siblings, node.key)]
-            node.held += resources
             self._rekey(name, node)
             insort(siblings, node.key)
+
+    def done(self, claimant: Claimant) -> None:
+        """Nothing more can be given to it in this round: the order leaves it out. What it holds counts."""
+        before = self._keyed.pop(claimant, None)
+        if before is None:
+            return
+        path = self._paths[claimant.role]
+        nodes = [self._nodes[name] for name in path]
+        members = nodes[0].members
+        del members[bisect_left(members, before)]
+        for name, node, parent in zip(path, nodes, (*nodes[1:], self._root), strict=True):
+            siblings = parent.children
+            place = bisect_left(siblings, node.key)
+            if node.members or node.children:
+                before_key = node.key
+                self._rekey(name, node)
+                if node.key == before_key:
+                    return  # nobody above sees a difference
+                del siblings[place]
+                insort(siblings, node.key)
+            else:
+                del siblings[place]
+
+
+def _add(amounts: dict[str, int], more: Resources) -> None:
+    for name, amount in more.scalars.items():
+        amounts[name] = amounts.get(name, 0) + amount
 
 
 def _parent(role: str) -> str:

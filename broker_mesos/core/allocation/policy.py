@@ -35,6 +35,18 @@ class Standing:
     """Names of resources that do not count in shares."""
     round: int = 0
     """Counts up with each round, so that chance can be drawn without a generator."""
+    roles: Mapping[str, Resources] | None = None
+    """What each role holds, without the roles below it, where that is known: see ``held_by_role``."""
+
+    def held_by_role(self) -> Mapping[str, Resources]:
+        """What each role holds, without the roles below it. Where a sum is at hand ``held`` is not walked: it
+        names every framework, and a round may be about one of them."""
+        if self.roles is not None:
+            return self.roles
+        found: dict[str, list[Resources]] = {}
+        for (role, _), resources in self.held.items():
+            found.setdefault(role, []).append(resources)
+        return {role: Resources.sum(many) for role, many in found.items()}
 
 
 class Ranking(Protocol):
@@ -47,6 +59,9 @@ class Ranking(Protocol):
     def charge(self, claimant: Claimant, resources: Resources) -> None:
         """A claimant was offered these resources (ranges and sets counted)."""
         ...
+
+    # It may have ``done(claimant)`` as well: nothing more can be given to it in this round, so that ``order``
+    # need not name it any more. It may be charged all the same, as a member of a gang.
 
 
 @runtime_checkable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from broker_mesos.core.allocation.drf import Drf
-from broker_mesos.core.allocation.policy import Claimant, Ranking, Standing
+from broker_mesos.core.allocation.drf import Drf, DrfRanking
+from broker_mesos.core.allocation.policy import Claimant, Standing
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import lineage
 
@@ -41,13 +41,13 @@ class PriorityRanking:
         classes: dict[float, list[Claimant]] = {}
         for claimant in claimants:
             classes.setdefault(self._priority(claimant.role, weights), []).append(claimant)
-        held: dict[float, dict[tuple[str, str], Resources]] = {each: {} for each in classes}
-        for key, resources in standing.held.items():
-            if (of_class := held.get(self._priority(key[0], weights))) is not None:
-                of_class[key] = resources
+        held: dict[float, dict[str, Resources]] = {each: {} for each in classes}
+        for role, resources in standing.held_by_role().items():
+            if (of_class := held.get(self._priority(role, weights))) is not None:
+                of_class[role] = resources
         share = Drf()
-        self._classes: dict[float, Ranking] = {
-            each: share.rank(classes[each], replace(standing, held=held[each], weights={}))
+        self._classes: dict[float, DrfRanking] = {
+            each: share.rank(classes[each], replace(standing, roles=held[each], weights={}))
             for each in sorted(classes, reverse=True)
         }
 
@@ -65,3 +65,7 @@ class PriorityRanking:
     def charge(self, claimant: Claimant, resources: Resources) -> None:
         """Moves the claimant among its equals only."""
         self._classes[self._priorities[claimant.role]].charge(claimant, resources)
+
+    def done(self, claimant: Claimant) -> None:
+        """See Ranking."""
+        self._classes[self._priorities[claimant.role]].done(claimant)

@@ -23,7 +23,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     (or when somebody began to want) all of them, since filters run out by themselves."""
     # A gang needs what was free before and what has just become so, together.
     gang = state.token is not None or any(
-        gangs.any_waits(framework) for framework in state.frameworks.values()
+        framework.gangs and gangs.any_waits(framework) for framework in state.wanting.values()
     )
     if everything or gang or state.reconsider:
         # Nobody is first for ever: each full round begins at another agent.

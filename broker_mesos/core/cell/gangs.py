@@ -35,8 +35,7 @@ class Placing(NamedTuple):
 
 def gangs_of(framework: Framework) -> Iterator[str]:
     """Names of the gangs that a framework wants, in its order."""
-    shapes = framework.demand.shapes or ()
-    return iter(dict.fromkeys(shape.gang for shape in shapes if shape.gang))
+    return iter(framework.gangs)
 
 
 def shapes_of(shapes: Sequence[Shape], gang: str) -> list[Shape]:

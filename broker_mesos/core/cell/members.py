@@ -170,6 +170,14 @@ class Agent:
         nothing free until enough has ended."""
         self.free = self.total.clipped_minus(self.used).clipped_minus(self.offered)
 
+    def promise(self, resources: Resources) -> None:
+        """Free resources are offered."""
+        self.offered += resources
+        if resources is self.free:
+            self.free = EMPTY  # nothing is short, so that nothing more has to be reckoned
+        else:
+            self.reckon()
+
     def record(self) -> AgentRecord:
         """As it is stored."""
         return AgentRecord(
@@ -208,40 +216,53 @@ class Framework:
     """A framework as this cell knows it."""
 
     __slots__ = (
+        "_demand",
+        "_muted",
+        "_state",
         "accepted",
         "asked",
         "begun",
         "completed",
-        "demand",
         "disconnected_at",
         "filters",
+        "gangs",
         "heard",
         "held",
         "info",
-        "muted",
         "offered",
         "offers",
         "order",
         "promised",
         "registered_at",
         "sat",
-        "state",
         "tasks",
         "torn_down_at",
         "unacknowledged",
         "used",
+        "wanting",
     )
 
-    def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
+    def __init__(
+        self,
+        info: FrameworkInfo,
+        order: int,
+        completed: int,
+        wanting: dict[str, Framework] | None = None,
+    ) -> None:
+        """``wanting``: where it stands, by its id, for as long as it may be sent offers."""
         self.info = info
-        self.state = FrameworkState.SUBSCRIBED
+        self.wanting = {} if wanting is None else wanting
+        self._state = FrameworkState.SUBSCRIBED
+        self._muted = False
+        self.gangs: tuple[str, ...] = ()
+        """Names of the gangs of its demand, in their order."""
         self.registered_at = 0.0
         self.disconnected_at: float | None = None
         self.torn_down_at: float | None = None
         # -- in memory only
         self.order = order
         """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
-        self.demand = Demand(version=-1)
+        self.demand = Demand(version=-1)  # by its setter: it may be sent offers from here on
         self.accepted: Counter[Kind] = Counter()
         """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
         self.promised: Counter[Kind] = Counter()
@@ -251,8 +272,6 @@ class Framework:
         self.sat = 0
         """Rounds of offers in a row that it let time out."""
         self.heard: float | None = None
-        self.muted = False
-        """Its offers' queue has no consumer; the next heartbeat ends that."""
         self.asked = float("-inf")
         """When its consumers were last counted."""
         self.filters: dict[str, list[Filter]] = {}
@@ -273,7 +292,44 @@ class Framework:
     @property
     def wants(self) -> bool:
         """Whether it may be sent offers."""
-        return self.state is FrameworkState.SUBSCRIBED and self.demand.wanted and not self.muted
+        return self._state is FrameworkState.SUBSCRIBED and self._demand.wanted and not self._muted
+
+    @property
+    def state(self) -> FrameworkState:
+        """Whether it gets offers."""
+        return self._state
+
+    @state.setter
+    def state(self, state: FrameworkState) -> None:
+        self._state = state
+        self._enlist()
+
+    @property
+    def demand(self) -> Demand:
+        """What it wants."""
+        return self._demand
+
+    @demand.setter
+    def demand(self, demand: Demand) -> None:
+        self._demand = demand
+        self.gangs = tuple(dict.fromkeys(shape.gang for shape in demand.shapes or () if shape.gang))
+        self._enlist()
+
+    @property
+    def muted(self) -> bool:
+        """Its offers' queue has no consumer; the next heartbeat ends that."""
+        return self._muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        self._muted = muted
+        self._enlist()
+
+    def _enlist(self) -> None:
+        if self.wants:
+            self.wanting[self.ident] = self
+        else:
+            self.wanting.pop(self.ident, None)
 
     def wants_in(self, role: str) -> bool:
         """Whether it may be sent offers under one of its roles."""

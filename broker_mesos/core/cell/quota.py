@@ -24,17 +24,18 @@ class Quota:
     def __init__(
         self,
         state: CellState,
-        held: Mapping[tuple[str, str], Resources],
+        held: Mapping[str, Resources],
         total: Resources,
         *,
         hopeful: bool = False,
     ) -> None:
-        """``hopeful``: as if the cell had already got what the others leave of each limit."""
+        """``held``: in the cluster, by role. ``hopeful``: as if the cell had already got what the others leave
+        of each limit."""
         roles = state.config.roles
         self.limits = {role: each.limit for role, each in roles.items() if each.limit}
         self._escrow: Mapping[str, Mapping[str, int]] = state.escrow if state.cells > 1 else self.limits
         self._here = held_here(state, self.limits)
-        self._elsewhere = _by_role(state.foreign_held.items(), self.limits) if state.cells > 1 else {}
+        self._elsewhere = _by_role(state.foreign_roles, self.limits) if state.cells > 1 else {}
         if hopeful and state.cells > 1:
             self._escrow = {role: self._left(role, state.escrow.get(role, {})) for role in self.limits}
         self._wanting: dict[str, dict[tuple[str, ...], Resources]] = {}
@@ -45,7 +46,7 @@ class Quota:
         self._kept: dict[str, tuple[Amounts, Amounts]] = {}
         if guarantees:
             self._available = total.clipped_minus(Resources.sum(held.values()))
-            mine = _by_role(held.items(), guarantees)
+            mine = _by_role(held, guarantees)
             for role, guarantee in guarantees.items():
                 self._unmet[role] = guarantee.clipped_minus(mine.get(role, EMPTY))
         self._children = {role: topmost(self._unmet, role) for role in self._unmet}
@@ -55,6 +56,11 @@ class Quota:
     def any(self) -> bool:
         """Whether any quota is set at all."""
         return bool(self.limits or self._unmet)
+
+    @property
+    def guarantees(self) -> bool:
+        """Whether any guarantee is set."""
+        return bool(self._unmet)
 
     def lift(self) -> None:
         """Heed no quota in this round."""
@@ -230,21 +236,16 @@ def held_here(state: CellState, roles: Iterable[str]) -> dict[str, Resources]:
     """Offered and used in this cell by each of these roles and all below it."""
     found = dict.fromkeys(roles, EMPTY)
     if found:
-        each = (
-            ((role, ident), amount)
-            for ident, framework in state.frameworks.items()
-            for role, amount in framework.held.items()
-        )
-        found.update(_by_role(each, found))
+        here = {role: Resources.summed(amounts) for role, amounts in state.held_by_role.items()}
+        found.update(_by_role(here, found))
     return found
 
 
-def _by_role(
-    held: Iterable[tuple[tuple[str, str], Resources]], roles: Mapping[str, object]
-) -> dict[str, Resources]:
+def _by_role(held: Mapping[str, Resources], roles: Mapping[str, object]) -> dict[str, Resources]:
+    """What each of the roles holds with all that is below it."""
     found: dict[str, list[Resources]] = {}
     if roles:
-        for (role, _), amount in held:
+        for role, amount in held.items():
             for each in lineage(role):
                 if each in roles:
                     found.setdefault(each, []).append(amount)

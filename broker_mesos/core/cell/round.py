@@ -10,7 +10,7 @@ waits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -82,11 +82,15 @@ class Round:
         self.agents = agents
         self.claimants = claimants
         self.claimant = {(each.role, each.framework_id): each for each in claimants}
+        self._roles = Counter(each.role for each in claimants)
+        """How many in each role may still be given something."""
         self._whole = len(agents) >= MANY * len(claimants)
-        total, held = cluster_total(state), held_in_cluster(state)
-        self.standing = Standing(total, held, state.weights, state.exclude, state.rounds)
+        total, roles = cluster_total(state), held_by_role(state)
+        held = HeldInCluster(state)
+        self.standing = Standing(total, held, state.weights, state.exclude, state.rounds, roles)
         self.ranking = policy.rank(claimants, self.standing)
-        self.quota = Quota(state, held, total, hopeful=wordy)
+        self._done: Callable[[Claimant], None] | None = getattr(self.ranking, "done", None)
+        self.quota = Quota(state, roles, total, hopeful=wordy)
         self.free: dict[str, Resources] = {}
         """What is left of agents that something was given from."""
         self._given: dict[str, dict[str, Resources]] = {}
@@ -116,20 +120,31 @@ class Round:
             self.gangs.serve_holder()
         waiting = dict.fromkeys(self.claimants)
         while waiting:
+            over = []
             for claimant in self._order():
                 if claimant not in waiting:
                     continue
                 if self._serve(claimant, whole=self._whole or len(waiting) == 1):
                     break
                 del waiting[claimant]
+                self._roles[claimant.role] -= 1
+                over.append(claimant)
             else:
                 break
+            if self._done is not None:
+                for claimant in over:  # not before: it would change the order while it is read
+                    self._done(claimant)
         return list(self._grants.values())
 
-    def _order(self) -> Iterator[Claimant]:
-        if not self.quota.any:
-            yield from self.ranking.order()
-            return
+    def _order(self) -> Iterable[Claimant]:
+        if not any(count and self.quota.short(role) for role, count in self._short_roles()):
+            return self.ranking.order()
+        return self._short_first()
+
+    def _short_roles(self) -> Iterable[tuple[str, int]]:
+        return self._roles.items() if self.quota.guarantees else ()
+
+    def _short_first(self) -> Iterator[Claimant]:
         late = []
         for claimant in self.ranking.order():
             if self.quota.short(claimant.role):
@@ -465,11 +480,14 @@ def claimants_of(state: CellState) -> list[Claimant]:
     count = max(1, len(state.frameworks))
     return [
         Claimant(role, framework.ident, (framework.order + state.cell) % count)
-        for framework in state.frameworks.values()
-        if framework.wants
+        for framework in sorted(state.wanting.values(), key=_order_of)
         for role in framework.info.roles
         if framework.wants_in(role)
     ]
+
+
+def _order_of(framework: Framework) -> int:
+    return framework.order
 
 
 def cluster_total(state: CellState) -> Resources:
@@ -477,13 +495,45 @@ def cluster_total(state: CellState) -> Resources:
     return state.total + state.foreign_total
 
 
+def held_by_role(state: CellState) -> dict[str, Resources]:
+    """Offered and used per role, without those below it, as far as this cell has heard."""
+    held = {role: Resources.summed(amounts) for role, amounts in state.held_by_role.items()}
+    for role, resources in state.foreign_roles.items():
+        held[role] = held[role] + resources if role in held else resources
+    return held
+
+
+class HeldInCluster(Mapping[tuple[str, str], Resources]):
+    """Offered and used per (role, framework), as far as this cell has heard: added up for those who are asked
+    about, since a round may be about one of very many."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: CellState) -> None:
+        self._state = state
+
+    def __getitem__(self, key: tuple[str, str]) -> Resources:
+        framework = self._state.frameworks.get(key[1])
+        mine = None if framework is None else framework.held.get(key[0])
+        theirs = self._state.foreign_held.get(key)
+        if theirs is None:
+            if mine is None:
+                raise KeyError(key)
+            return mine
+        return theirs if mine is None else theirs + mine
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        found = dict.fromkeys(self._state.foreign_held)
+        for framework in self._state.frameworks.values():
+            if framework.state is not FrameworkState.TORN_DOWN or framework.tasks:
+                for role in framework.held:
+                    found[role, framework.ident] = None
+        return iter(found)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def held_in_cluster(state: CellState) -> dict[tuple[str, str], Resources]:
     """Offered and used per (role, framework), as far as this cell has heard."""
-    held = dict(state.foreign_held)
-    for framework in state.frameworks.values():
-        if framework.state is FrameworkState.TORN_DOWN and not framework.tasks:
-            continue
-        for role, resources in framework.held.items():
-            key = (role, framework.ident)
-            held[key] = held[key] + resources if key in held else resources
-    return held
+    return dict(HeldInCluster(state))

@@ -86,6 +86,8 @@ class CellState:
         """Open offers to a gang that gathers, or did."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
+        self.wanting: dict[str, Framework] = {}
+        """Those that may be sent offers: of many frameworks few, mostly, and a round is about these alone."""
         self.tasks: dict[str, Task] = {}
         self.offers: dict[str, OpenOffer] = {}
         self.judge_since = 0.0
@@ -94,8 +96,11 @@ class CellState:
         """Of all registered agents of this cell."""
         self.foreign_total = EMPTY
         """Of the other cells, as they published it."""
-        self.foreign_held: dict[tuple[str, str], Resources] = {}
-        """Per (role, framework): used and offered in the other cells."""
+        self._foreign_held: dict[tuple[str, str], Resources] = {}
+        self.foreign_roles: dict[str, Resources] = {}
+        """Per role, without those below it: used and offered in the other cells."""
+        self.held_by_role: dict[str, dict[str, int]] = {}
+        """Per role, without those below it, in thousandths by name: used and offered in this cell."""
         self.oversubscribed: dict[str, None] = {}
         """Agents with slack."""
         self.maintained: dict[str, None] = {}
@@ -129,6 +134,19 @@ class CellState:
             self.weights = config.weights(self.default_weights)
             self.exclude = frozenset({VOLUMES, *config.exclude})
             self.reconsider = True
+
+    @property
+    def foreign_held(self) -> dict[tuple[str, str], Resources]:
+        """Per (role, framework): used and offered in the other cells."""
+        return self._foreign_held
+
+    @foreign_held.setter
+    def foreign_held(self, held: dict[tuple[str, str], Resources]) -> None:
+        self._foreign_held = held
+        roles: dict[str, list[Resources]] = {}
+        for (role, _), amount in held.items():
+            roles.setdefault(role, []).append(amount)
+        self.foreign_roles = {role: Resources.sum(amounts) for role, amounts in roles.items()}
 
     # -- where things are -------------------------------------------------------------------------------
 
@@ -178,7 +196,7 @@ class CellState:
 
     def add_framework(self, info: FrameworkInfo) -> Framework:
         """A new framework."""
-        framework = Framework(info, len(self.frameworks), self.limits.completed)
+        framework = Framework(info, len(self.frameworks), self.limits.completed, self.wanting)
         self.frameworks[framework.ident] = framework
         for task in self.tasks.values():
             if task.framework_id == framework.ident:  # adopted before their framework was known
@@ -279,8 +297,7 @@ class CellState:
         if offer.revocable:
             agent.slack_held += offer.resources
         else:
-            agent.offered += offer.resources
-            agent.reckon()
+            agent.promise(offer.resources)
         framework.promised.update(offer.kinds)
         framework.offered += offer.resources.counted()
         self._hold(framework, offer)
@@ -305,12 +322,25 @@ class CellState:
 
     def _hold(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:  # slack is in nobody's share
-            held = framework.held.get(what.role, EMPTY)
-            framework.held[what.role] = held + what.resources.counted()
+            amount = what.resources.counted()
+            framework.held[what.role] = framework.held.get(what.role, EMPTY) + amount
+            sums = self.held_by_role.setdefault(what.role, {})
+            for name, some in amount.scalars.items():
+                sums[name] = sums.get(name, 0) + some
 
     def _release(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:
-            framework.held[what.role] = framework.held[what.role] - what.resources.counted()
+            amount = what.resources.counted()
+            framework.held[what.role] = framework.held[what.role] - amount
+            sums = self.held_by_role[what.role]
+            for name, some in amount.scalars.items():
+                left = sums[name] - some
+                if left:
+                    sums[name] = left
+                else:
+                    del sums[name]
+            if not sums:
+                del self.held_by_role[what.role]
 
     # -- for tests and assertions -----------------------------------------------------------------------
 
@@ -350,6 +380,15 @@ class CellState:
                 yield f"{framework.ident}: holds {held}, accounted {framework.held}"
             if framework.offers and framework.state is FrameworkState.TORN_DOWN:
                 yield f"I6: {framework.ident} is torn down and has open offers"
+            if framework.wants is not (framework.ident in self.wanting):
+                yield f"{framework.ident} wants something: {framework.wants}, listed otherwise"
+        roles: dict[str, list[Resources]] = {}
+        for framework in self.frameworks.values():
+            for role, amount in framework.held.items():
+                roles.setdefault(role, []).append(amount)
+        for role, amounts in roles.items():
+            if Resources.sum(amounts) != Resources.scalars_of(self.held_by_role.get(role, {})):
+                yield f"role {role} holds {Resources.sum(amounts)}, accounted {self.held_by_role.get(role)}"
 
 
 def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_mesos.core.cell.cell import Configured
 from broker_mesos.core.cell.quota import Quota
-from broker_mesos.core.cell.round import held_in_cluster
+from broker_mesos.core.cell.round import held_by_role
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.infos import Shape
 from broker_mesos.core.messages import Demand, Offers
@@ -145,7 +145,7 @@ def test_a_question_is_answered_as_if_the_cell_had_what_the_others_leave() -> No
     config = ClusterConfig(version=1, roles={"eng": role(cpus=4)})
     made = Bench(cells=2, config=config)
     made.state.foreign_held = {("eng", "f9"): SOME("cpus:1")}
-    held_by_role = held_in_cluster(made.state)
+    held_of_roles = held_by_role(made.state)
     for hopeful, expected in ((True, "cpus:3"), (False, "")):
-        quota = Quota(made.state, held_by_role, SOME("cpus:16"), hopeful=hopeful)
+        quota = Quota(made.state, held_of_roles, SOME("cpus:16"), hopeful=hopeful)
         assert quota.allows("eng/db", SOME("cpus:8")) == SOME(expected)

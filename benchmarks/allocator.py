@@ -1,0 +1,394 @@
+"""The allocator alone: a cell's state in memory and rounds of allocation over it, no server, no messages.
+
+    python -m benchmarks.allocator                             # all sizes, without stated demand
+    python -m benchmarks.allocator --agents 10000 --frameworks 1000 --demand shapes,quota,constraints
+    python -m benchmarks.allocator --memory                    # what a cell of that size takes
+
+Sizes and agents follow Mesos' own benchmark of its allocator (``HierarchicalAllocator_BENCHMARK_Test``):
+each agent has 24 cpus, 16 of which a task of one of the frameworks uses, and its ports are in fragments. A
+round ends with the offers made, not yet written as JSON. One JSON line a figure; times are of the wall and of
+this process' CPU (``cpu``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from broker_mesos.core.allocation.drf import Drf
+from broker_mesos.core.attributes import Constraint
+from broker_mesos.core.cell import offers
+from broker_mesos.core.cell.allocate import allocate
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state import Agent, CellState, Task, restore
+from broker_mesos.core.config import ClusterConfig, RoleSettings
+from broker_mesos.core.limits import Instant, Limits
+from broker_mesos.core.messages import AgentInfo, Decline, Demand, FrameworkInfo, Shape
+from broker_mesos.core.records import AgentRecord, FrameworkRecord, Kind, Lease, Snapshot, TaskRecord
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.tasks import TaskState
+
+AGENTS = (1_000, 5_000, 10_000, 50_000)
+FRAMEWORKS = (1, 50, 200, 1_000)
+DEMANDS = ("anything", "shapes", "quota", "constraints")
+PORTS = ",".join(f"{31000 + 62 * at}-{31030 + 62 * at}" for at in range(16))
+TOTAL = Resources.parse("cpus:24;mem:4096;disk:4096;ports:[31000-32000]")
+USED = Resources.parse(f"cpus:16;mem:2014;disk:1024;ports:[{PORTS}]")
+LEFT = TOTAL - USED
+ONE = Resources.parse("cpus:1;mem:128")
+ROLES, RACKS = 20, 40
+WORLDS = ("anything", "shapes", "quota", "constraints")
+
+
+class World:
+    """A cell of that size, in which nothing is offered yet."""
+
+    def __init__(self, agents: int, frameworks: int, demand: str) -> None:
+        self.size, self.demand = {"agents": agents, "frameworks": frameworks, "demand": demand}, demand
+        self.now = Instant(1_000_000.0, 100.0)
+        self.state = state = CellState(0, 1, 7, Limits())
+        self.policy = Drf()
+        role_of = ["*" if demand != "quota" else f"r{at % ROLES}" for at in range(frameworks)]
+        if demand == "quota":
+            each = TOTAL.get("cpus") * agents // ROLES
+            settings = RoleSettings(
+                limit={"cpus": each}, guarantee=Resources.scalars_of({"cpus": each // 4000 * 1000})
+            )
+            state.configure(
+                ClusterConfig(version=1, roles={f"r{at}": settings for at in range(min(ROLES, frameworks))})
+            )
+        self.frameworks = []
+        for at in range(frameworks):
+            info = FrameworkInfo(framework_id=f"framework-{at}", roles=(role_of[at],))
+            framework = state.add_framework(info)
+            framework.demand = self._demand(at, role_of[at], 8 * agents // frameworks + 8)
+            self.frameworks.append(framework)
+        self.add_seconds = timed(lambda: self._add(agents, frameworks, role_of))
+        self.freed = itertools.cycle(list(state.agents.values()))
+
+    def _demand(self, at: int, role: str, count: int) -> Demand:
+        if self.demand in ("anything", "quota"):
+            return Demand(version=1)
+        rack = (Constraint("rack", "==", f"r{at % RACKS}"),) if self.demand == "constraints" else ()
+        shape = Shape(resources=ONE, count=max(1, count), role=role, constraints=rack)
+        return Demand(version=1, shapes=(shape,))
+
+    def _add(self, agents: int, frameworks: int, role_of: Sequence[str]) -> None:
+        for at in range(agents):
+            info = AgentInfo(
+                agent_id=f"agent-{at:05}",
+                hostname=f"host-{at:05}",
+                resources=TOTAL,
+                attributes={"rack": f"r{at % RACKS}"},
+            )
+            agent = Agent(info)
+            agent.session = f"session-{at}"
+            self.state.add_agent(agent)
+            self.state.add_task(self._task(f"task-{at}", agent.ident, at % frameworks, role_of))
+
+    def _task(self, ident: str, agent_id: str, framework: int, role_of: Sequence[str]) -> Task:
+        return Task(
+            TaskRecord.model_construct(
+                task_id=ident,
+                framework_id=f"framework-{framework}",
+                agent_id=agent_id,
+                role=role_of[framework],
+                resources=USED,
+                state=TaskState.RUNNING,
+                offer_id="",
+                status=None,
+            )
+        )
+
+    # -- what is measured -------------------------------------------------------------------------------
+
+    def round(self, *, everything: bool) -> int:
+        """One round of allocation; how many offers it made."""
+        before = len(self.state.offers)
+        allocate(self.state, self.policy, Outlet(self.state, 1, 7), self.now, everything=everything)
+        return len(self.state.offers) - before
+
+    def update(self) -> None:
+        """All agents change what they have."""
+        for agent in self.state.agents.values():
+            self.state.set_agent(agent, agent.info, agent.state)
+
+    def decline(self, seconds: float) -> None:
+        """All offers come back."""
+        for framework in self.frameworks:
+            ids = tuple(framework.offers)
+            offers.on_decline(
+                self.state,
+                framework,
+                Decline(framework_id=framework.ident, offer_ids=ids, refuse_seconds=seconds),
+                self.now,
+            )
+
+    def reset(self) -> None:
+        """Nothing is offered or filtered; everything is to be looked at."""
+        for offer in list(self.state.offers.values()):
+            self.state.end_offer(offer)
+        for framework in self.frameworks:
+            framework.filters.clear()
+        self.state.changed.clear()
+        self.state.reconsider = True
+
+    def end_tasks(self, count: int) -> list[Task]:
+        """The tasks of the next agents end."""
+        ended = []
+        for agent in itertools.islice(self.freed, count):
+            task = next(iter(agent.tasks.values()))
+            self.state.end_task(task, TaskState.FINISHED)
+            ended.append(task)
+        return ended
+
+    def begin_tasks(self, ended: Sequence[Task], made: int) -> None:
+        """What the last offers were made of is in use again."""
+        for offer in list(itertools.islice(reversed(self.state.offers.values()), made)):
+            self.state.end_offer(offer)
+        for task in ended:
+            self.state.forget_task(task)
+            task.state = TaskState.RUNNING
+            self.state.add_task(task)
+        self.state.changed.clear()
+
+
+def timed(act: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the wall, and of this process' CPU."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    act()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def say(world: World, name: str, unit: str, runs: Sequence[tuple[float, float]], **more: object) -> None:
+    """One figure: the median of runs."""
+    scale = {"s": 1.0, "ms": 1e3, "us": 1e6}[unit]
+    wall, cpu = ([each[at] * scale for each in runs] for at in (0, 1))
+    line = {
+        "figure": f"allocator: {name}",
+        **world.size,
+        "value": round(statistics.median(wall), 3),
+        "unit": unit,
+        "cpu": round(statistics.median(cpu), 3),
+        "min": round(min(wall), 3),
+        "max": round(max(wall), 3),
+        "runs": len(runs),
+    }
+    print(json.dumps(line | more), flush=True)
+
+
+def measure(agents: int, frameworks: int, demand: str, repeats: int) -> dict[str, float]:
+    """All figures of one size; medians of CPU seconds by name."""
+    gc.collect()
+    world = World(agents, frameworks, demand)
+    found: dict[str, float] = {}
+
+    def tell(name: str, unit: str, runs: Sequence[tuple[float, float]], **more: object) -> None:
+        say(world, name, unit, runs, **more)
+        found[name] = statistics.median(cpu for _, cpu in runs)
+
+    tell("add all agents", "ms", [world.add_seconds])
+    made = 0
+    fulls, declines, agains, idles, updates = [], [], [], [], []
+    for _ in range(repeats):
+        world.reset()
+
+        def full() -> None:
+            nonlocal made
+            made = world.round(everything=True)
+
+        fulls.append(timed(full))
+        idles.append(timed(lambda: world.round(everything=True)))
+        declines.append(timed(lambda: world.decline(3600.0)))
+        agains.append(timed(lambda: world.round(everything=True)))
+        updates.append(timed(world.update))
+    tell("full cycle", "ms", fulls, offers=made)
+    tell("decline all offers", "ms", declines)
+    tell("full cycle, all declined once", "ms", agains)
+    tell("update all agents", "ms", updates)
+    tell("nothing changed", "ms", idles)
+    world.reset()
+    world.round(everything=True)
+    parts = []
+    for _ in range(2 * repeats):
+        ended = world.end_tasks(max(1, agents // 100))
+        parts.append(timed(full_of(world, found)))
+        world.begin_tasks(ended, int(found.pop("made")))
+    tell("1% of the agents changed", "ms", parts)
+    for framework in world.frameworks[1:]:
+        framework.demand = Demand(version=2, wanted=False)
+    small = []
+    for _ in range(100 * repeats):
+        ended = world.end_tasks(1)
+        small.append(timed(full_of(world, found)))
+        world.begin_tasks(ended, int(found.pop("made")))
+    tell("one agent changed, one framework wants", "us", small)
+    world.frameworks[0].demand = Demand(version=2, wanted=False)
+    none = []
+    for _ in range(100 * repeats):
+        ended = world.end_tasks(1)
+        none.append(timed(full_of(world, found)))
+        world.begin_tasks(ended, int(found.pop("made")))
+    tell("one agent changed, nobody wants", "us", none)
+    return found
+
+
+def full_of(world: World, found: dict[str, float]) -> Callable[[], None]:
+    """A round over what changed, which notes how many offers it made."""
+
+    def act() -> None:
+        found["made"] = world.round(everything=False)
+
+    return act
+
+
+# -- memory --------------------------------------------------------------------------------------------
+
+
+def snapshot(agents: int, tasks: int, frameworks: int) -> Snapshot:
+    """What the store holds of a cell with so many agents, and so many running tasks on each of them."""
+    found: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
+    for at in range(frameworks):
+        info = FrameworkInfo(framework_id=f"framework-{at}", name=f"framework {at}", roles=("*",))
+        found[Kind.FRAMEWORKS][info.framework_id] = FrameworkRecord(info=info).encode()
+    each = Resources.parse("cpus:1;mem:128")
+    for at in range(agents):
+        info = AgentInfo(
+            agent_id=f"agent-{at:05}",
+            hostname=f"host-{at:05}.example.org",
+            resources=TOTAL,
+            attributes={"rack": f"r{at % RACKS}", "zone": f"z{at % 3}", "os": "linux"},
+            version="0.1.0",
+            pid=1000 + at,
+        )
+        record = AgentRecord(
+            info=info,
+            session=f"{at:032x}",
+            number=at % 1000,
+            attempt=f"{at + 1:032x}",
+            boot_id=f"{at + 2:032x}",
+            registered_at=1.7e9 + at,
+        )
+        found[Kind.AGENTS][info.agent_id] = record.encode()
+        for index in range(tasks):
+            number = at * tasks + index
+            task_id = f"{at:08x}.{index}.1"
+            framework_id = f"framework-{number % frameworks}"
+            status = {
+                "task_id": task_id,
+                "state": "TASK_RUNNING",
+                "uuid": f"{number:032x}",
+                "agent_id": info.agent_id,
+                "framework_id": framework_id,
+                "source": "SOURCE_AGENT",
+                "timestamp": 1.7e9 + number,
+                "started_at": 1.7e9 + number,
+            }
+            task = TaskRecord.model_validate_json(
+                json.dumps(
+                    {
+                        "task_id": task_id,
+                        "framework_id": framework_id,
+                        "agent_id": info.agent_id,
+                        "name": "job",
+                        "resources": str(each),
+                        "offer_id": f"o0-7-{number}",
+                        "state": "TASK_RUNNING",
+                        "status": status,
+                        "created_at": 1.7e9 + number,
+                    }
+                )
+            )
+            found[Kind.TASKS][task_id] = task.encode()
+    lease = Lease(0, 7, "nonce", "owner", 0, 0.0)
+    return Snapshot(lease, found[Kind.AGENTS], found[Kind.FRAMEWORKS], found[Kind.TASKS], [], False)
+
+
+def rss() -> int:
+    """Bytes of memory in use by this process now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@contextmanager
+def reading(path: str) -> Iterator[Snapshot]:
+    """A snapshot from a file: the process that wrote it has taken its own memory along."""
+    import pickle
+
+    with open(path, "rb") as file:
+        yield pickle.load(file)
+
+
+def memory(agents: int, tasks: int, frameworks: int) -> None:
+    """What a cell of that size takes, loaded from its store by a process of its own, its records freed."""
+    import pickle
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=".snapshot") as file:
+        pickle.dump(snapshot(agents, tasks, frameworks), file)
+        file.flush()
+        command = [sys.executable, "-m", "benchmarks.allocator", "--restore", file.name]
+        subprocess.run(command, check=True)
+
+
+def restored(path: str) -> None:
+    """The other process of ``memory``."""
+    empty = rss()
+    with reading(path) as found:
+        stored = sum(len(body) for body in itertools.chain(found.agents.values(), found.tasks.values()))
+        counts = {"agents": len(found.agents), "tasks": len(found.tasks)}
+        loaded: list[CellState] = []
+        times = timed(lambda: loaded.append(restore(found, 1, Limits(), 0.0)))
+    found.agents.clear()
+    found.tasks.clear()
+    gc.collect()
+    line = {
+        "figure": "allocator: memory of a cell",
+        **counts,
+        "value": round((rss() - empty) / 1e6, 1),
+        "unit": "MB",
+        "process": round(rss() / 1e6, 1),
+        "peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
+        "stored": round(stored / 1e6, 1),
+    }
+    print(json.dumps(line), flush=True)
+    line = {"figure": "allocator: restore a cell", **counts, "value": round(times[0], 3), "unit": "s"}
+    print(json.dumps(line | {"cpu": round(times[1], 3)}), flush=True)
+
+
+# -- the command ---------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """See the top."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    numbers: Callable[[str], list[int]] = lambda text: [int(each) for each in text.split(",")]  # noqa: E731
+    parser.add_argument("--agents", type=numbers, default=list(AGENTS))
+    parser.add_argument("--frameworks", type=numbers, default=list(FRAMEWORKS))
+    parser.add_argument("--demand", type=lambda text: text.split(","), default=["anything"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory", action="store_true", help="measure memory (tasks: 10 an agent)")
+    parser.add_argument("--restore", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.restore:
+        restored(options.restore)
+        return
+    if options.memory:
+        for agents in options.agents if options.agents != list(AGENTS) else [10_000]:
+            memory(agents, 10, 200)
+        return
+    for demand, agents, frameworks in itertools.product(options.demand, options.agents, options.frameworks):
+        measure(agents, frameworks, demand, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
