@@ -21,9 +21,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
+from benchmarks.growth import Growth
+from benchmarks.record import Record
+from benchmarks.sizes import add_size
 from broker_mesos.core.allocation.drf import Drf
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell import offers
@@ -46,7 +50,19 @@ USED = Resources.parse(f"cpus:16;mem:2014;disk:1024;ports:[{PORTS}]")
 LEFT = TOTAL - USED
 ONE = Resources.parse("cpus:1;mem:128")
 ROLES, RACKS = 20, 40
-WORLDS = ("anything", "shapes", "quota", "constraints")
+SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6}
+KEYS = {"full cycle": "full", "1% of the agents changed": "changed"}
+
+
+class Figure(NamedTuple):
+    """Seconds of each run, and the median of their CPU seconds; ``unit``: to be shown in."""
+
+    unit: str
+    walls: tuple[float, ...]
+    cpu: float
+
+
+Figures = dict[str, Figure]
 
 
 class World:
@@ -171,7 +187,7 @@ def timed(act: Callable[[], object]) -> tuple[float, float]:
 
 def say(world: World, name: str, unit: str, runs: Sequence[tuple[float, float]], **more: object) -> None:
     """One figure: the median of runs."""
-    scale = {"s": 1.0, "ms": 1e3, "us": 1e6}[unit]
+    scale = SCALES[unit]
     wall, cpu = ([each[at] * scale for each in runs] for at in (0, 1))
     line = {
         "figure": f"allocator: {name}",
@@ -183,18 +199,20 @@ def say(world: World, name: str, unit: str, runs: Sequence[tuple[float, float]],
         "max": round(max(wall), 3),
         "runs": len(runs),
     }
-    print(json.dumps(line | more), flush=True)
+    print(json.dumps(line | more), file=sys.stderr, flush=True)
 
 
-def measure(agents: int, frameworks: int, demand: str, repeats: int) -> dict[str, float]:
-    """All figures of one size; medians of CPU seconds by name."""
+def measure(agents: int, frameworks: int, demand: str, repeats: int) -> Figures:
+    """All figures of one size, by name."""
     gc.collect()
     world = World(agents, frameworks, demand)
-    found: dict[str, float] = {}
+    found: Figures = {}
+    offered = [0]
 
     def tell(name: str, unit: str, runs: Sequence[tuple[float, float]], **more: object) -> None:
         say(world, name, unit, runs, **more)
-        found[name] = statistics.median(cpu for _, cpu in runs)
+        cpu = statistics.median(cpu for _, cpu in runs)
+        found[name] = Figure(unit, tuple(wall for wall, _ in runs), cpu)
 
     tell("add all agents", "ms", [world.add_seconds])
     made = 0
@@ -221,32 +239,32 @@ def measure(agents: int, frameworks: int, demand: str, repeats: int) -> dict[str
     parts = []
     for _ in range(2 * repeats):
         ended = world.end_tasks(max(1, agents // 100))
-        parts.append(timed(full_of(world, found)))
-        world.begin_tasks(ended, int(found.pop("made")))
+        parts.append(timed(full_of(world, offered)))
+        world.begin_tasks(ended, offered[0])
     tell("1% of the agents changed", "ms", parts)
     for framework in world.frameworks[1:]:
         framework.demand = Demand(version=2, wanted=False)
     small = []
     for _ in range(100 * repeats):
         ended = world.end_tasks(1)
-        small.append(timed(full_of(world, found)))
-        world.begin_tasks(ended, int(found.pop("made")))
+        small.append(timed(full_of(world, offered)))
+        world.begin_tasks(ended, offered[0])
     tell("one agent changed, one framework wants", "us", small)
     world.frameworks[0].demand = Demand(version=2, wanted=False)
     none = []
     for _ in range(100 * repeats):
         ended = world.end_tasks(1)
-        none.append(timed(full_of(world, found)))
-        world.begin_tasks(ended, int(found.pop("made")))
+        none.append(timed(full_of(world, offered)))
+        world.begin_tasks(ended, offered[0])
     tell("one agent changed, nobody wants", "us", none)
     return found
 
 
-def full_of(world: World, found: dict[str, float]) -> Callable[[], None]:
+def full_of(world: World, offered: list[int]) -> Callable[[], None]:
     """A round over what changed, which notes how many offers it made."""
 
     def act() -> None:
-        found["made"] = world.round(everything=False)
+        offered[0] = world.round(everything=False)
 
     return act
 
@@ -367,27 +385,84 @@ def restored(path: str) -> None:
 
 # -- the command ---------------------------------------------------------------------------------------
 
+Key = tuple[str, int, int]
+
+
+def plan(size: str) -> list[Key]:
+    """(demand, agents, frameworks) of a size."""
+    if size == "small":
+        return [(demand, 1_000, 50) for demand in DEMANDS] + [
+            ("anything", 2_000, 50),
+            ("anything", 1_000, 200),
+        ]
+    agents = AGENTS if size == "full" else AGENTS[:-1]
+    whole = list(itertools.product(DEMANDS[:1], agents, FRAMEWORKS))
+    return whole + [(demand, each, 200) for demand in DEMANDS[1:] for each in agents]
+
+
+def tell(record: Record, found: Mapping[Key, Figures]) -> None:
+    """Figures and growth for the page."""
+    for (demand, agents, frameworks), figures in found.items():
+        record.section(
+            f"{agents:,} agents, {frameworks:,} frameworks, demand: {demand}",
+            f"No server, one process. CPU seconds of a full cycle: {figures['full cycle'].cpu:.3g}.",
+        )
+        target = (demand, agents, frameworks) == ("anything", 10_000, 1_000)
+        for name, figure in figures.items():
+            scale = 1.0 if name == "full cycle" else SCALES[figure.unit]
+            unit = "s" if name == "full cycle" else figure.unit
+            key = KEYS.get(name, "") if target else ""
+            about = f"CPU: {figure.cpu * scale:.4g} {unit}"
+            record.add(name, unit, [run * scale for run in figure.walls], about, key)
+    # CPU seconds, since other processes disturb those less.
+    for name in ("full cycle", "1% of the agents changed", "one agent changed, one framework wants"):
+        for at, what in ((1, "agents"), (2, "frameworks")):
+            series: dict[str, list[tuple[float, float]]] = {}
+            for key, figures in found.items():
+                other = f"{key[2]:,} frameworks" if at == 1 else f"{key[1]:,} agents"
+                label = other if key[0] == "anything" else f"{other}, {key[0]}"
+                series.setdefault(label, []).append((float((0, key[1], key[2])[at]), figures[name].cpu))
+            several = {label: points for label, points in series.items() if len(points) > 1}
+            if several:
+                record.growth(Growth(f"CPU of: {name}", what, "s", several))
+
 
 def main() -> None:
     """See the top."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    numbers: Callable[[str], list[int]] = lambda text: [int(each) for each in text.split(",")]  # noqa: E731
-    parser.add_argument("--agents", type=numbers, default=list(AGENTS))
+    parser.add_argument("--agents", type=numbers, help="of these sizes only, and store nothing")
     parser.add_argument("--frameworks", type=numbers, default=list(FRAMEWORKS))
     parser.add_argument("--demand", type=lambda text: text.split(","), default=["anything"])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--memory", action="store_true", help="measure memory (tasks: 10 an agent)")
+    parser.add_argument("--memory", action="store_true", help="what a cell with 10 tasks an agent takes")
     parser.add_argument("--restore", help=argparse.SUPPRESS)
+    add_size(parser)
     options = parser.parse_args()
     if options.restore:
         restored(options.restore)
-        return
-    if options.memory:
-        for agents in options.agents if options.agents != list(AGENTS) else [10_000]:
+    elif options.memory:
+        for agents in options.agents or [10_000]:
             memory(agents, 10, 200)
-        return
-    for demand, agents, frameworks in itertools.product(options.demand, options.agents, options.frameworks):
-        measure(agents, frameworks, demand, options.repeats)
+    elif options.agents:
+        for demand, agents, frameworks in itertools.product(
+            options.demand, options.agents, options.frameworks
+        ):
+            measure(agents, frameworks, demand, options.repeats)
+    else:
+        with Record("allocator", "The allocator alone", options.size) as record:
+            tell(
+                record,
+                {
+                    # The largest are looked at once or twice: a minute each.
+                    key: measure(key[1], key[2], key[0], options.repeats if key[1] <= 10_000 else 2)
+                    for key in plan(options.size)
+                },
+            )
+
+
+def numbers(text: str) -> list[int]:
+    """``1000,5000``."""
+    return [int(each) for each in text.split(",")]
 
 
 if __name__ == "__main__":

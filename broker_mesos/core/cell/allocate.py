@@ -9,7 +9,8 @@ from broker_mesos.core import addresses
 from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.core.cell import escrow, gangs, slack
 from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
-from broker_mesos.core.cell.round import Round, claimants_of, worth_offering
+from broker_mesos.core.cell.round import Round, worth_offering
+from broker_mesos.core.cell.standing import claimants_of
 from broker_mesos.core.cell.state import VOLUMES, Agent, CellState, OpenOffer
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import Offer, Offers, Volume

@@ -242,16 +242,10 @@ class Framework:
         "wanting",
     )
 
-    def __init__(
-        self,
-        info: FrameworkInfo,
-        order: int,
-        completed: int,
-        wanting: dict[str, Framework] | None = None,
-    ) -> None:
-        """``wanting``: where it stands, by its id, for as long as it may be sent offers."""
+    def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
         self.info = info
-        self.wanting = {} if wanting is None else wanting
+        self.wanting: dict[str, Framework] = {}
+        """Where it stands, by its id, for as long as it may be sent offers."""
         self._state = FrameworkState.SUBSCRIBED
         self._muted = False
         self.gangs: tuple[str, ...] = ()
@@ -259,10 +253,9 @@ class Framework:
         self.registered_at = 0.0
         self.disconnected_at: float | None = None
         self.torn_down_at: float | None = None
-        # -- in memory only
         self.order = order
         """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
-        self.demand = Demand(version=-1)  # by its setter: it may be sent offers from here on
+        self._demand = Demand(version=-1)
         self.accepted: Counter[Kind] = Counter()
         """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
         self.promised: Counter[Kind] = Counter()
@@ -302,7 +295,7 @@ class Framework:
     @state.setter
     def state(self, state: FrameworkState) -> None:
         self._state = state
-        self._enlist()
+        self.enlist()
 
     @property
     def demand(self) -> Demand:
@@ -313,7 +306,7 @@ class Framework:
     def demand(self, demand: Demand) -> None:
         self._demand = demand
         self.gangs = tuple(dict.fromkeys(shape.gang for shape in demand.shapes or () if shape.gang))
-        self._enlist()
+        self.enlist()
 
     @property
     def muted(self) -> bool:
@@ -323,9 +316,10 @@ class Framework:
     @muted.setter
     def muted(self, muted: bool) -> None:
         self._muted = muted
-        self._enlist()
+        self.enlist()
 
-    def _enlist(self) -> None:
+    def enlist(self) -> None:
+        """It may be sent offers from now on, or no more."""
         if self.wants:
             self.wanting[self.ident] = self
         else:

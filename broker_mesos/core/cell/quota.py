@@ -29,8 +29,8 @@ class Quota:
         *,
         hopeful: bool = False,
     ) -> None:
-        """``held``: in the cluster, by role. ``hopeful``: as if the cell had already got what the others leave
-        of each limit."""
+        """``held``: in the cluster, by role. ``hopeful``: as if the cell had already got what the others
+        leave of each limit."""
         roles = state.config.roles
         self.limits = {role: each.limit for role, each in roles.items() if each.limit}
         self._escrow: Mapping[str, Mapping[str, int]] = state.escrow if state.cells > 1 else self.limits

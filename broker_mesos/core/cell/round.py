@@ -19,11 +19,11 @@ from broker_mesos.core.cell import gangs
 from broker_mesos.core.cell.members import Agent, Framework, Kind
 from broker_mesos.core.cell.portions import EMPTY, kept_from, uses_by_role
 from broker_mesos.core.cell.quota import Quota, cut
+from broker_mesos.core.cell.standing import HeldInCluster, cluster_total, held_by_role
 from broker_mesos.core.cell.state import CellState, Grant
 from broker_mesos.core.infos import GPU_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.questions import What
-from broker_mesos.core.records import FrameworkState
 from broker_mesos.core.resources import Resources
 
 LEAST_CPUS = 10
@@ -106,7 +106,7 @@ class Round:
         self._at: dict[tuple[Claimant, Kind | None], int] = {}
         self._withheld: dict[tuple[str, Kind], Counter[str]] = {}
         """Tasks by agent that could be offered if this cell held more of a limit."""
-        self._sorted: dict[tuple[Kind, str], list[int]] = {}
+        self._sorted: dict[tuple[Kind, str], tuple[list[int], list[int]]] = {}
         self.until: dict[str, float] = {}
         """Before when time alone makes no difference to an agent that was looked at, for anybody."""
         self.satisfied = False
@@ -190,17 +190,20 @@ class Round:
         if wanted <= 0:
             self.satisfied = True
             return False
-        places = self._places(kind, framework)
-        at = self._at.get((claimant, kind), 0)
+        places, following = self._places(kind, framework)
+        at = _first(following, self._at.get((claimant, kind), 0))
         while at < len(places):
             if self._next[places[at]] != places[at]:  # nothing is left of it
-                at += 1
+                following[at] = at + 1
+                at = _first(following, at)
                 continue
             agent = self.agents[places[at]]
             found = self.judge(framework, claimant.role, agent, shape, wanted)
             if isinstance(found, Hindrance):
                 self._remember(agent, found)
-                at += 1
+                if found is SHORT and not self.free.get(agent.ident, agent.free).contains(shape.resources):
+                    following[at] = at + 1  # for anybody: in a round what is free only gets less
+                at = _first(following, at + 1)
                 continue
             most = fits(shape.resources, found)
             count = min(wanted, most if whole else max(1, most // PARTS))
@@ -213,7 +216,7 @@ class Round:
     def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
         """Take room for tasks of a shape, as far as there is some, without granting it: places in ``agents``
         and how many tasks there."""
-        for at in self._places(shape.kind, framework):
+        for at in self._places(shape.kind, framework)[0]:
             if wanted <= 0:
                 return
             agent = self.agents[at]
@@ -231,7 +234,7 @@ class Round:
         """How many agents have room for a task of a shape."""
         return sum(
             not isinstance(self.judge(framework, shape.role, self.agents[at], shape), Hindrance)
-            for at in self._places(shape.kind, framework)
+            for at in self._places(shape.kind, framework)[0]
         )
 
     def save(self) -> object:
@@ -253,21 +256,30 @@ class Round:
         self.free, self._given, self._uses, quota = saved
         self.quota.restore(quota)
 
-    def _places(self, kind: Kind, framework: Framework) -> list[int]:
-        """Agents in the order of fit for a kind of task: the fullest first, or the emptiest."""
+    def _places(self, kind: Kind, framework: Framework) -> tuple[list[int], list[int]]:
+        """Agents in the order of fit for a kind of task: the fullest first, or the emptiest; and from each
+        place in that order on a step towards the first one that may still have room."""
         packing = framework.info.packing
-        places = self._sorted.get((kind, packing))
-        if places is None:
+        found = self._sorted.get((kind, packing))
+        if found is None:
+            need, constraints = kind[0], kind[2]
             sign = 1 if packing == "binpack" else -1
             scored = []
+            amounts, total = tuple(need.scalars.items()), self.standing.total
             for at, agent in enumerate(self.agents):
                 free = self.free.get(agent.ident, agent.free)
-                if free and all(free.get(name) >= amount for name, amount in kind[0].scalars.items()):
-                    scored.append((sign * free.dominant_share(self.standing.total), at))
+                info = agent.info
+                if (
+                    free
+                    and all(free.get(name) >= amount for name, amount in amounts)
+                    and all(each.matches(info.attributes, info.hostname) for each in constraints)
+                ):
+                    scored.append((sign * free.dominant_share(total), at))
                 else:
                     self._remember(agent, SHORT)
-            places = self._sorted[kind, packing] = [at for _, at in sorted(scored)]
-        return places
+            places = [at for _, at in sorted(scored)]
+            found = self._sorted[kind, packing] = places, list(range(len(places) + 1))
+        return found
 
     def _give(
         self,
@@ -319,11 +331,7 @@ class Round:
         self._grants[key] = Grant(framework, agent, role, resources, kinds, gang=gang, until=until)
 
     def _find(self, at: int) -> int:
-        following = self._next
-        while following[at] != at:
-            following[at] = following[following[at]]
-            at = following[at]
-        return at
+        return _first(self._next, at)
 
     def _remember(self, agent: Agent, found: Hindrance) -> None:
         self.until[agent.ident] = min(found.until, self.until.get(agent.ident, NEVER))
@@ -475,65 +483,9 @@ def times(need: Resources, count: int) -> Resources:
     return Resources.scalars_of({name: amount * count for name, amount in need.scalars.items()})
 
 
-def claimants_of(state: CellState) -> list[Claimant]:
-    """Everybody who may be sent offers, a claimant for each role of each framework."""
-    count = max(1, len(state.frameworks))
-    return [
-        Claimant(role, framework.ident, (framework.order + state.cell) % count)
-        for framework in sorted(state.wanting.values(), key=_order_of)
-        for role in framework.info.roles
-        if framework.wants_in(role)
-    ]
-
-
-def _order_of(framework: Framework) -> int:
-    return framework.order
-
-
-def cluster_total(state: CellState) -> Resources:
-    """Of all registered agents of the cluster, as far as this cell has heard."""
-    return state.total + state.foreign_total
-
-
-def held_by_role(state: CellState) -> dict[str, Resources]:
-    """Offered and used per role, without those below it, as far as this cell has heard."""
-    held = {role: Resources.summed(amounts) for role, amounts in state.held_by_role.items()}
-    for role, resources in state.foreign_roles.items():
-        held[role] = held[role] + resources if role in held else resources
-    return held
-
-
-class HeldInCluster(Mapping[tuple[str, str], Resources]):
-    """Offered and used per (role, framework), as far as this cell has heard: added up for those who are asked
-    about, since a round may be about one of very many."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: CellState) -> None:
-        self._state = state
-
-    def __getitem__(self, key: tuple[str, str]) -> Resources:
-        framework = self._state.frameworks.get(key[1])
-        mine = None if framework is None else framework.held.get(key[0])
-        theirs = self._state.foreign_held.get(key)
-        if theirs is None:
-            if mine is None:
-                raise KeyError(key)
-            return mine
-        return theirs if mine is None else theirs + mine
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        found = dict.fromkeys(self._state.foreign_held)
-        for framework in self._state.frameworks.values():
-            if framework.state is not FrameworkState.TORN_DOWN or framework.tasks:
-                for role in framework.held:
-                    found[role, framework.ident] = None
-        return iter(found)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def held_in_cluster(state: CellState) -> dict[tuple[str, str], Resources]:
-    """Offered and used per (role, framework), as far as this cell has heard."""
-    return dict(HeldInCluster(state))
+def _first(following: list[int], at: int) -> int:
+    """Where the steps from a place on end; the way there gets shorter."""
+    while following[at] != at:
+        following[at] = following[following[at]]
+        at = following[at]
+    return at

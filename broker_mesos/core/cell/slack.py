@@ -13,16 +13,8 @@ from broker_mesos.core.cell import offers
 from broker_mesos.core.cell.members import Agent, Framework
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.portions import EMPTY
-from broker_mesos.core.cell.round import (
-    SHORT,
-    Hindrance,
-    Round,
-    claimants_of,
-    fits,
-    times,
-    unfit,
-    worth_offering,
-)
+from broker_mesos.core.cell.round import SHORT, Hindrance, Round, fits, times, unfit, worth_offering
+from broker_mesos.core.cell.standing import claimants_of
 from broker_mesos.core.cell.state import CellState, Grant
 from broker_mesos.core.infos import REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.limits import Instant

@@ -196,7 +196,9 @@ class CellState:
 
     def add_framework(self, info: FrameworkInfo) -> Framework:
         """A new framework."""
-        framework = Framework(info, len(self.frameworks), self.limits.completed, self.wanting)
+        framework = Framework(info, len(self.frameworks), self.limits.completed)
+        framework.wanting = self.wanting
+        framework.enlist()
         self.frameworks[framework.ident] = framework
         for task in self.tasks.values():
             if task.framework_id == framework.ident:  # adopted before their framework was known

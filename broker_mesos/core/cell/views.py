@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from broker_mesos.core.cell.portions import common, unused, uses_by_role
-from broker_mesos.core.cell.round import cluster_total, held_in_cluster
+from broker_mesos.core.cell.standing import cluster_total, held_in_cluster
 from broker_mesos.core.cell.state import EMPTY, Agent, CellState, Framework, Task
 from broker_mesos.core.config import RoleSettings
 from broker_mesos.core.division import limit_text

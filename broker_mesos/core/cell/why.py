@@ -9,8 +9,9 @@ from broker_mesos.core.allocation.policy import Claimant, Policy
 from broker_mesos.core.cell import gangs
 from broker_mesos.core.cell.allocate import candidates_of
 from broker_mesos.core.cell.members import Agent, Framework
-from broker_mesos.core.cell.round import Hindrance, Round, claimants_of, fits, unfit
+from broker_mesos.core.cell.round import Hindrance, Round, fits, unfit
 from broker_mesos.core.cell.slack import left_of
+from broker_mesos.core.cell.standing import claimants_of
 from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.infos import REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.limits import Instant

@@ -6,7 +6,8 @@ import pytest
 
 from broker_mesos.core.cell import maintenance
 from broker_mesos.core.cell.cell import GoneByHand, KillByHand, MaintenanceByHand
-from broker_mesos.core.cell.round import Hindrance, Round, claimants_of
+from broker_mesos.core.cell.round import Hindrance, Round
+from broker_mesos.core.cell.standing import claimants_of
 from broker_mesos.core.infos import Unavailability
 from broker_mesos.core.messages import (
     Accept,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_mesos.core.cell.cell import Configured
 from broker_mesos.core.cell.quota import Quota
-from broker_mesos.core.cell.round import held_by_role
+from broker_mesos.core.cell.standing import held_by_role
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.infos import Shape
 from broker_mesos.core.messages import Demand, Offers
