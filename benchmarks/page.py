@@ -84,20 +84,21 @@ def write(docs: Path = DOCS, folder: Path = RESULTS) -> None:
 
 def _targets(results: Results) -> list[str]:
     values = {
-        (name, line["key"]): float(line["value"])
+        (name, line["key"]): (float(line["value"]), str(lines[0]["size"]))
         for name, lines in results.items()
         for line in lines
         if "key" in line
     }
     rows = ["| figure | at least | aim | measured | |", "|---|---:|---:|---:|---|"]
-    return rows + [_target(each, values.get((each.bench, each.key))) for each in TARGETS]
+    return rows + [_target(each, *values.get((each.bench, each.key), (None, ""))) for each in TARGETS]
 
 
-def _target(target: Target, value: float | None) -> str:
-    unit = f" {target.unit}".rstrip()
+def _target(target: Target, value: float | None, size: str) -> str:
+    unit = f" {target.unit}"
+    least = "" if target.least is None else f"{target.least:g}{unit}"
     aim = target.aim_text if target.aim is None else f"{target.aim:g}{unit}"
     measured = "" if value is None else f"{short(value)}{unit}"
-    return f"| {target.name} | {target.least:g}{unit} | {aim} | {measured} | {target.verdict(value)} |"
+    return f"| {target.name} | {least} | {aim} | {measured} | {target.verdict(value, size)} |"
 
 
 def _bench(name: str, lines: Sequence[Line], pictures: dict[str, str]) -> list[str]:

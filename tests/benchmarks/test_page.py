@@ -13,8 +13,8 @@ from benchmarks.record import Record, percentile
 from benchmarks.targets import TARGETS, Target
 
 
-def stored(folder: Path, bench: str = "tasks") -> None:
-    with Record(bench, f"About {bench}", "small", folder) as record:
+def stored(folder: Path, bench: str = "tasks", size: str = "usual") -> None:
+    with Record(bench, f"About {bench}", size, folder) as record:
         record.section("One array", "Some words.")
         record.add("against Celery", "×", [1.1, 1.5, 1.3], "a note", key="celery")
         record.skip("HyperQueue", "no wheel\nfor this machine")
@@ -53,7 +53,7 @@ def test_the_page_has_a_section_of_every_result_in_order_and_the_verdicts(tmp_pa
     text, pictures = page.render(page.load(tmp_path))
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert titles == ["To reach", "About tasks", "About latency", "About zebra", "How it is measured"]
-    assert "| process tasks a second, against Celery | 1.2 × | see below | 1.30 × | met |" in text
+    assert "| process tasks a second, against Celery | 1.2 × | next line | 1.30 × | met |" in text
     assert "not measured" in text
     assert "| against Celery | 1.30 × | 1.10 – 1.50 | a note |" in text
     assert "Left out: HyperQueue (no wheel for this machine)." in text
@@ -89,6 +89,18 @@ def test_a_verdict_goes_by_the_direction_of_its_figure() -> None:
         "not measured",
     ]
     assert [more.verdict(value) for value in (0.9, 0.5, 0.4)] == ["aim met", "met", "**not met**"]
+
+
+def test_a_small_run_meets_no_target(tmp_path) -> None:
+    stored(tmp_path, size="small")
+    text, _ = page.render(page.load(tmp_path))
+    line = next(line for line in text.splitlines() if "against Celery | 1.2" in line)
+    assert line.endswith("| 1.30 × | a trial, too small to tell |")
+
+
+def test_an_aim_without_a_least_is_met_or_not() -> None:
+    target = Target("t", "b", "k", "×", least=None, aim=1.0, more=True)
+    assert [target.verdict(value) for value in (1.1, 0.9)] == ["aim met", "aim not met"]
 
 
 def test_no_two_targets_are_measured_by_one_figure() -> None:
