@@ -327,3 +327,28 @@ async def test_a_wait_that_is_over_takes_a_version_by_itself() -> None:
         said = await told.next()
     assert said.version > demand.version
     running.cancel()
+
+
+async def test_that_nothing_is_wanted_is_not_told_when_more_work_comes_at_once() -> None:
+    world = World()
+    told = Told(world)
+    running = asyncio.create_task(told.teller.run())
+    told.teller.tell(Demand(version=5, wanted=False), linger=True)
+    assert not told.demands
+    demand = await world.store.submit("j", job())
+    assert demand is not None
+    told.teller.tell(demand.model_copy(update={"version": 6}))
+    assert (await told.next()).version == 6
+    told.teller.hurry()
+    assert [each.version for each in told.demands] == [6]
+    running.cancel()
+
+
+async def test_that_nothing_is_wanted_is_told_before_something_is_given_back_and_in_the_end_anyway() -> None:
+    told = Told(World())
+    told.teller.tell(Demand(version=5, wanted=False), linger=True)
+    told.teller.hurry()
+    assert [each.version for each in told.demands] == [5]
+    told.news.clear()
+    told.teller.tell(Demand(version=6, wanted=False), linger=True)
+    assert (await told.next()).version == 6

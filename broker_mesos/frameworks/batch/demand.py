@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 RESTATE = 30.0
 """Seconds after which the same version is stated anew, should a cell have counted wrongly what it offered."""
+LINGER = 0.05
+"""Seconds after which it is told that nothing is wanted any more, where nobody offers anything meanwhile: the
+cells have counted that all was served. More work may come until then, and spare a message to each."""
 PAUSE = 1.0
 """Seconds before another try when the store does not answer."""
 
@@ -30,7 +33,8 @@ PAUSE = 1.0
 class Teller:
     """Tells what is wanted, the latest only: what comes while it reads is told together.
 
-    ``set_demand`` is called with every new demand. That nothing is wanted is told at once.
+    ``set_demand`` is called with every new demand. That nothing is wanted is told at once, or when it
+    lingers, at last.
     """
 
     def __init__(self, store: JobStore, clock: Clock, set_demand: Callable[[Demand], None]) -> None:
@@ -40,17 +44,31 @@ class Teller:
         self._latest = Demand(version=-1)
         self._due = NEVER
         self._news = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
 
-    def tell(self, demand: Demand) -> None:
-        """This level of demand holds now, unless a later one is known."""
+    def tell(self, demand: Demand, *, linger: bool = False) -> None:
+        """This level of demand holds now, unless a later one is known. ``linger``: there is no hurry to tell
+        that nothing is wanted."""
         if demand.version <= self._latest.version:
             return
         self._latest = demand
         self._due = NEVER
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         if demand.wanted:
             self._news.set()
+        elif linger:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER, self.hurry)
         else:
             self._set_demand(demand)
+
+    def hurry(self) -> None:
+        """Tell now what lingers: something is given back, which would be offered again."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+            self._set_demand(self._latest)
 
     async def stated(self, demand: Demand) -> Demand:
         """A level of demand, with the shapes that it is for."""

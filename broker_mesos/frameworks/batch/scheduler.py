@@ -51,22 +51,20 @@ class BatchScheduler(Scheduler):
                 demand = await self._store.idle()
             except StoreUnavailable as error:
                 log.warning("the end of demand was not stored", error=str(error))
+        answered = [each for each in (*offers, *claimed.gathered) if each.offer_id not in claimed.kept]
+        unused = [each for each in answered if not claimed.launches.get(each.offer_id)]
         # Said first: what is given back below would else be offered again at once.
         if demand is not None:
-            self._teller.tell(demand)
+            self._teller.tell(demand, linger=not unused)
+        if unused:
+            self._teller.hurry()
         refuse = MISFIT_FILTER if demand is None or demand.wanted else IDLE_FILTER
-        unused = []
         # Another worker may answer these.
         driver.keep(claimed.kept)
-        for offer in (*offers, *claimed.gathered):
-            if offer.offer_id in claimed.kept:
-                continue
-            launches = claimed.launches.get(offer.offer_id)
-            if launches:
+        for offer in answered:
+            if launches := claimed.launches.get(offer.offer_id):
                 accepted = driver.accept(offer, [task_info(launch) for launch in launches], refuse)
                 accepted.add_done_callback(lambda _: failpoints.hit("batch.after-accept"))
-            else:
-                unused.append(offer)
         if unused:
             driver.decline(unused, refuse)
 
