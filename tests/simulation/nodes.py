@@ -205,6 +205,10 @@ class _Container:
         else:
             self._node.world.loop.call_soon(self._on_events, events, context=self._proc.context)
 
+    @property
+    def takes_turns(self) -> bool:
+        return self._inner.takes_turns
+
     async def start(self) -> list[Recovered]:
         return await self._inner.start()
 
