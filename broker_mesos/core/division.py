@@ -174,14 +174,14 @@ def _check(
             if not guarantees[parent].contains(inner):
                 raise Conflict(
                     f"the guarantees below {parent} come to {inner}, more than its own {guarantees[parent]}: "
-                    "raise that one as well, or use force"
+                    "raise that one as well, or use --force"
                 )
     if raised:
         whole = Resources.sum(needed(each) for each in topmost(guarantees, None))
         if not found.total.contains(whole):
             raise Conflict(
                 f"all guarantees come to {whole}, and the cluster has {found.total or 'nothing'}: "
-                "guarantee less, or use force"
+                "guarantee less, or use --force"
             )
     for role in limited:
         over = _over(after[role].limit, found.held_within(role))
@@ -189,7 +189,7 @@ def _check(
             held = limit_text({name: found.held_within(role).get(name) for name in over})
             raise Conflict(
                 f"role {role} holds {held} now, more than a limit of {limit_text(after[role].limit)}: "
-                "wait for its tasks to end, or use force to set it all the same"
+                "wait for its tasks to end, or use --force to set it all the same"
             )
 
 
