@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 
 
 class SystemClock:
@@ -29,4 +29,4 @@ class SystemClock:
 
 def new_id() -> str:
     """12 hex digits by chance."""
-    return uuid.uuid4().hex[:12]
+    return os.urandom(6).hex()

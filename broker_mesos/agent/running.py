@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 from broker_mesos.core.lines import LineKey, line_of
 from broker_mesos.core.messages import AgentTask
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.ports import LaunchSpec
+from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.ports import LaunchSpec, TaskExited
 
 
 class RunningTask:
@@ -68,3 +70,30 @@ class RunningTask:
         self.told = not self.waits
         known = {"state": self.state, "started_at": self.started_at, "waits": self.waits}
         return self.info.model_copy(update=known)
+
+    def judge(self, event: TaskExited) -> tuple[TaskState, Reason | None, str]:
+        """What the end of its process means, and why."""
+        state, message = TaskState.FAILED, ""
+        reason: Reason | None = None
+        if event.signal is not None:
+            message = f"terminated by {signal_name(event.signal)}"
+        elif event.exit_code:
+            message = f"exited with code {event.exit_code}"
+        if self.kill_asked:
+            state = TaskState.KILLED
+            if self.evicted:
+                reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine got tight"
+        elif event.exit_code == 0:
+            state = TaskState.FINISHED
+        elif event.exit_code is None and event.signal is None:
+            state, reason = TaskState.LOST, Reason.AGENT_RESTARTED
+            message = "it is gone, and nobody saw how it ended"
+        return state, reason, message
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.backoff import BackOff
@@ -16,6 +14,7 @@ from broker_mesos.agent.effects import (
     LaunchProcess,
     WithdrawProcess,
 )
+from broker_mesos.agent.news import News
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask
 from broker_mesos.core.cell.portions import laid_out
@@ -38,15 +37,6 @@ from broker_mesos.ports import (
 
 NEVER = float("inf")
 MESSAGE_AT_MOST = 500
-RUNNING_WAITS = 0.015
-"""Seconds that a TASK_RUNNING waits to be overtaken: of a very short task only the end is sent."""
-YOUNG = 0.05
-END_WAITS = 0.02
-"""Seconds that an end waits for those of the tasks launched in the last ``YOUNG`` seconds: short ones that
-start together end together, and one message costs as much as eight. An end that has no such company is sent
-at once."""
-LINE_GATHERS = 0.04
-"""Seconds that an end waits for others while tasks stand in line: what it has left is in use already."""
 LINE_PATIENCE = 2.0
 """Seconds that a task waits in line at most. Then those before it are not as short as its framework thought,
 and it may run elsewhere."""
@@ -64,12 +54,9 @@ class TaskTable:
         self.hands_over = False
         """Whether the containerizer takes those in line, and starts each in its turn."""
         self.outcomes = Outcomes()
-        self.pending: dict[str, TaskStatus] = {}
-        """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
+        self.pending = News()
+        """What is to be sent."""
         self.backoff = BackOff()
-        self._young: deque[tuple[float, str]] = deque()
-        self._begun_at: float | None = None
-        self._ended_at: float | None = None
         self._agent_id = agent_id
         self._total = total
         self._new_id = new_id
@@ -144,27 +131,16 @@ class TaskTable:
 
     def send_at(self, now: float) -> float:
         """Monotonic time until which what is pending may gather."""
-        at = now if self._begun_at is None else self._begun_at + RUNNING_WAITS
-        if self._ended_at is None:
-            return at
-        if self._lines.first() and self._ended_at > 0:
-            return self._ended_at + LINE_GATHERS
-        while self._young and (self._young[0][0] < now - YOUNG or self._young[0][1] not in self.running):
-            self._young.popleft()
-        return self._ended_at + END_WAITS if self._young else now
+        return self.pending.send_at(now, self.running, in_line=self._lines.any_waiting)
 
     def take_pending(self) -> list[TaskStatus]:
         """What is to be sent, which is then pending no more."""
-        statuses = list(self.pending.values())
-        self.pending.clear()
-        self._begun_at = self._ended_at = None
-        return statuses
+        return self.pending.take(self._running_status)
 
     def send_again(self, statuses: Iterable[TaskStatus]) -> None:
         """Outcomes that were sent, and not acknowledged in time."""
         for status in statuses:
-            self.pending.setdefault(status.task_id, status)
-            self._ended_at = -YOUNG
+            self.pending.again(status, asked=False)
 
     # -- what a cell says ---------------------------------------------------------------------------------
 
@@ -221,7 +197,7 @@ class TaskTable:
                 slack -= wanted
             elif not waits:
                 total -= wanted
-            info = AgentTask.model_construct(
+            info = AgentTask(
                 task_id=task_id,
                 framework_id=launch.framework_id,
                 role=role,
@@ -244,7 +220,7 @@ class TaskTable:
                     starts.append(LaunchProcess(spec))
                 continue
             self._add(info, launch.task.kill_grace).since = now.mono
-            self._young.append((now.mono, task_id))
+            self.pending.launched(task_id, now.mono)
             starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
 
@@ -390,20 +366,7 @@ class TaskTable:
         )
 
     def _exited(self, task: RunningTask, event: TaskExited, now: Instant) -> Entry:
-        state, reason, message = TaskState.FAILED, None, ""
-        if event.signal is not None:
-            message = f"terminated by {signal_name(event.signal)}"
-        elif event.exit_code:
-            message = f"exited with code {event.exit_code}"
-        if task.kill_asked:
-            state = TaskState.KILLED
-            if task.evicted:
-                reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine got tight"
-        elif event.exit_code == 0:
-            state = TaskState.FINISHED
-        elif event.exit_code is None and event.signal is None:
-            state, reason = TaskState.LOST, Reason.AGENT_RESTARTED
-            message = "it is gone, and nobody saw how it ended"
+        state, reason, message = task.judge(event)
         return self._end(
             task,
             state,
@@ -509,9 +472,7 @@ class TaskTable:
             offer_id=offer_id if to is TaskState.KILLED else "",
         )
         self.outcomes.add(status, now.mono)
-        self.pending[task_id] = status
-        if self._ended_at is None:
-            self._ended_at = now.mono
+        self.pending.ended(status, now.mono)
         return Ended(status)
 
     def _say_again(self, task_id: str, now: Instant) -> None:
@@ -520,26 +481,21 @@ class TaskTable:
         if task is None:
             status = self.outcomes.get(task_id)
             if status is not None:
-                self.pending[task_id] = status
-                self._ended_at = -YOUNG
+                self.pending.again(status, asked=True)
         elif task.started_at is not None:
-            if self._begun_at is None:
-                self._begun_at = now.mono
-            self.pending[task_id] = TaskStatus(
-                task_id=task_id,
-                state=TaskState.RUNNING,
-                uuid=self._new_id(),
-                agent_id=self._agent_id,
-                framework_id=task.info.framework_id,
-                source=Source.AGENT,
-                timestamp=now.wall,
-                started_at=task.started_at,
-            )
+            self.pending.begun(task_id, now.mono)
 
-
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    def _running_status(self, task_id: str) -> TaskStatus | None:
+        task = self.running.get(task_id)
+        if task is None or task.started_at is None:
+            return None
+        return TaskStatus(
+            task_id=task_id,
+            state=TaskState.RUNNING,
+            uuid=self._new_id(),
+            agent_id=self._agent_id,
+            framework_id=task.info.framework_id,
+            source=Source.AGENT,
+            timestamp=task.started_at,
+            started_at=task.started_at,
+        )

@@ -76,6 +76,11 @@ class Lines:
         line = self._lines.get(key)
         return line is not None and len(line.waiting) < MOST_WAITING * line.held
 
+    @property
+    def any_waiting(self) -> bool:
+        """Whether any task waits."""
+        return any(line.waiting for line in self._lines.values())
+
     def first(self) -> list[str]:
         """Of each line the one whose turn is next."""
         return [next(iter(line.waiting)) for line in self._lines.values() if line.waiting]

@@ -14,8 +14,8 @@ from broker_mesos.agent.effects import (
     Publish,
     SaveTerm,
 )
+from broker_mesos.agent.news import END_WAITS, RUNNING_WAITS, YOUNG
 from broker_mesos.agent.state import DEBOUNCE, REPEAT_AT_MOST, ROOM
-from broker_mesos.agent.tasks import END_WAITS, RUNNING_WAITS, YOUNG
 from broker_mesos.core import addresses
 from broker_mesos.core.messages import (
     MAX_BODY,

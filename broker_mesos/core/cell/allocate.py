@@ -106,7 +106,7 @@ def _lends(agent: Agent) -> bool:
 
 def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
     info = offer.agent.info
-    return Offer.model_construct(
+    return Offer(
         offer_id=offer.offer_id,
         framework_id=offer.framework.ident,
         agent_id=info.agent_id,

@@ -428,7 +428,7 @@ class Task:
 
     def record(self) -> TaskRecord:
         """As it is stored."""
-        return TaskRecord.model_construct(
+        return TaskRecord(
             task_id=self.task_id,
             framework_id=self.framework_id,
             agent_id=self.agent_id,

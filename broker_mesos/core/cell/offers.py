@@ -129,7 +129,7 @@ def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet,
             launched.append(info.resources)
         wire = encoded.decode()
         task = Task(
-            TaskRecord.model_construct(
+            TaskRecord(
                 task_id=info.task_id,
                 framework_id=framework.ident,
                 agent_id=agent.ident,

@@ -271,12 +271,11 @@ def task_info(launch: Launch) -> TaskInfo:
         environment["BMESOS_ARRAY_INDEX"] = str(name.index)
     if spec.gang:
         environment["BMESOS_GANG_SIZE"] = str(spec.total)
-    # All parts were validated with the spec; doing it again for each of a million tasks would cost.
-    return TaskInfo.model_construct(
+    return TaskInfo(
         task_id=name.task_id,
         name=spec.name,
         resources=spec.resources,
-        command=CommandInfo.model_construct(
+        command=CommandInfo(
             arguments=spec.command.arguments, shell=spec.command.shell, environment=environment
         ),
         kill_grace=spec.kill_grace,
