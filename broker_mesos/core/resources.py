@@ -195,13 +195,13 @@ class Resources:
         """Both together. Raises when a range or set holds the same member on both sides."""
         if type(other) is not Resources:
             return NotImplemented
+        mine, theirs = self._scalars, other._scalars
+        if not theirs and not other._items:
+            return self
+        if not mine and not self._items:
+            return other
         if self._items or other._items:
             return Resources.sum((self, other))
-        mine, theirs = self._scalars, other._scalars
-        if not theirs:
-            return self
-        if not mine:
-            return other
         total = mine.copy()
         for name, amount in theirs.items():
             total[name] = total.get(name, 0) + amount

@@ -173,10 +173,9 @@ class Agent:
     def promise(self, resources: Resources) -> None:
         """Free resources are offered."""
         self.offered += resources
-        if resources is self.free:
-            self.free = EMPTY  # nothing is short, so that nothing more has to be reckoned
-        else:
-            self.reckon()
+        if resources is not self.free:
+            return self.reckon()
+        self.free = EMPTY  # nothing is short, so that nothing more has to be reckoned
 
     def record(self) -> AgentRecord:
         """As it is stored."""
