@@ -5,10 +5,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from pydantic import Field
+
 from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Holdings, Part, TaskStatus
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
+
+NO_HOLDINGS = Holdings()
+NO_MAINTENANCE = Maintenance()
 
 
 class Kind(StrEnum):
@@ -45,8 +50,8 @@ class AgentRecord(Part):
     unreachable_at: float | None = None
     listed: bool = True
     """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
-    holdings: Holdings = Holdings()
-    maintenance: Maintenance = Maintenance()
+    holdings: Holdings = Field(default_factory=lambda: NO_HOLDINGS)
+    maintenance: Maintenance = Field(default_factory=lambda: NO_MAINTENANCE)
 
 
 class FrameworkState(StrEnum):
@@ -68,8 +73,8 @@ class FrameworkRecord(Part):
     torn_down_at: float | None = None
 
 
-class TaskRecord(Part):
-    """A task from its accepted launch until its terminal status is acknowledged."""
+class TaskFacts(Part):
+    """A task without its latest status, which takes as long to read as all the rest and is seldom needed."""
 
     task_id: str
     framework_id: str
@@ -79,20 +84,26 @@ class TaskRecord(Part):
     resources: Resources
     offer_id: str = ""
     state: TaskState = TaskState.STAGING
-    status: TaskStatus | None = None
-    """The latest status; of a terminal task the one that awaits acknowledgement."""
     launch: str | None = None
     """The launch command's JSON while the agent has not confirmed it, so that it can be sent again."""
     kill_requested: bool = False
     kill_reason: Reason | None = None
     """Why the cell itself wants it to end; None if its framework or an operator does."""
     created_at: float = 0.0
-    labels: dict[str, str] = {}
+    # A factory, since a dict that is given as the default is copied deeply for each record.
+    labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     revocable: bool = False
     line: str = ""
     waits: bool = False
     """It stands in line and holds nothing: see TaskInfo.line."""
+
+
+class TaskRecord(TaskFacts):
+    """A task from its accepted launch until its terminal status is acknowledged."""
+
+    status: TaskStatus | None = None
+    """The latest status; of a terminal task the one that awaits acknowledgement."""
 
 
 class Lease(NamedTuple):

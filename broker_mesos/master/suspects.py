@@ -45,10 +45,15 @@ class Suspects:
             await self._forget()
             self._tries = await self._store.tries(self._cell)
 
-    def take(self, inbox: deque[Delivery], limit: int) -> list[Delivery]:
-        """The next batch, up to ``limit`` messages: either fresh ones, or ones that came back."""
+    def take(self, inbox: deque[Delivery], limit: int, most_bytes: int = 1 << 30) -> list[Delivery]:
+        """The next batch, up to ``limit`` messages or ``most_bytes`` of bodies (but at least one): either
+        fresh ones, or ones that came back."""
         batch: list[Delivery] = []
+        size = 0
         while inbox and len(batch) < limit:
+            size += len(inbox[0].body)
+            if batch and size > most_bytes:
+                break
             alone = inbox[0].redelivered and self.tries(inbox[0]) > 0
             if batch and (alone or inbox[0].redelivered != batch[0].redelivered):
                 break

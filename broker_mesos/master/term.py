@@ -74,6 +74,10 @@ RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""
 BATCH = 500
 """Messages decided at once."""
+BATCH_BYTES = 256 * 1024
+"""Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
+BEHIND = 1.0
+"""Seconds for which an owner counts as behind that has left messages in its inbox."""
 ACKNOWLEDGE_AFTER = 0.1
 """Seconds for which acknowledgements to agents are gathered: nobody waits for them."""
 STEP_DOWN_TIME = 2.0
@@ -142,6 +146,7 @@ class Term:
         self._renewed = clock.monotonic()
         self._pace = Pace()
         self._acknowledgements: dict[Address, dict[str, None]] = {}
+        self._behind_until = float("-inf")
         self._leaving = False
         self._left = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
@@ -285,7 +290,9 @@ class Term:
                 connected_since = self._bus.connected_since
                 inputs.insert(0, Reconnected())
             await self._suspects.load(self._inbox)
-            deliveries = self._suspects.take(self._inbox, BATCH)
+            deliveries = self._suspects.take(self._inbox, BATCH, BATCH_BYTES)
+            if self._inbox:
+                self._behind_until = self._clock.monotonic() + BEHIND
             self._room.set()
             if not (deliveries and deliveries[0].redelivered):
                 await self._step(inputs, deliveries)

@@ -16,7 +16,8 @@ from broker_mesos.core.cell import agents, escrow, frameworks, gathering, holdin
 from broker_mesos.core.cell.allocate import allocate
 from broker_mesos.core.cell.outlet import Decision, Outlet
 from broker_mesos.core.cell.preempt import preempt
-from broker_mesos.core.cell.state import CellState, restore
+from broker_mesos.core.cell.restore import restore
+from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.cell.tasks import kill
 from broker_mesos.core.config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.core.gang_token import GangToken
@@ -184,12 +185,13 @@ class Cell:
         out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
         return self._close(out)
 
-    def decide(self, inputs: Sequence[Input], now: Instant) -> Decision:
-        """Work off a batch of inputs (possibly none: only time has passed)."""
+    def decide(self, inputs: Sequence[Input], now: Instant, *, behind: bool = False) -> Decision:
+        """Work off a batch of inputs (possibly none: only time has passed). ``behind``: more of them wait,
+        answers to open offers perhaps."""
         out = self._outlet()
         for each in inputs:
             self._handle(each, out, now)
-        offers.check_unanswered(self.state, out, now)
+        offers.check_unanswered(self.state, out, now, behind=behind)
         batch = now.mono - self._last_batch >= self.state.limits.allocation
         if batch:
             self._last_batch = now.mono

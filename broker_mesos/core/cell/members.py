@@ -20,7 +20,14 @@ from broker_mesos.core.messages import (
     TaskStatus,
     Usage,
 )
-from broker_mesos.core.records import AgentRecord, AgentState, FrameworkRecord, FrameworkState, TaskRecord
+from broker_mesos.core.records import (
+    AgentRecord,
+    AgentState,
+    FrameworkRecord,
+    FrameworkState,
+    TaskFacts,
+    TaskRecord,
+)
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidResources
@@ -153,6 +160,14 @@ class Agent:
             return
         if not self.crowded:
             self.used -= task.resources
+        self._settle()
+
+    def use_all(self) -> None:
+        """All of ``tasks`` have come at once."""
+        self.slack_held = Resources.sum(
+            task.resources for task in self.tasks.values() if task.revocable and not task.state.terminal
+        )
+        self.crowded = True
         self._settle()
 
     def _settle(self) -> None:
@@ -368,6 +383,8 @@ class Task:
     """A task between its accepted launch and the acknowledgement of its end."""
 
     __slots__ = (
+        "_status",
+        "_stored",
         "agent_id",
         "created_at",
         "framework_id",
@@ -383,13 +400,13 @@ class Task:
         "revocable",
         "role",
         "state",
-        "status",
         "task_id",
         "volumes",
         "waits",
     )
 
-    def __init__(self, record: TaskRecord) -> None:
+    def __init__(self, record: TaskFacts, stored: bytes | None = None) -> None:
+        """``stored``: the whole record as it was read, of which the status is read when it is asked for."""
         self.task_id = record.task_id
         self.framework_id = record.framework_id
         self.agent_id = record.agent_id
@@ -398,7 +415,8 @@ class Task:
         self.resources = record.resources
         self.offer_id = record.offer_id
         self.state: TaskState = record.state
-        self.status: TaskStatus | None = record.status
+        self._status = record.status if isinstance(record, TaskRecord) else None
+        self._stored = stored
         self.launch = record.launch
         self.kill_requested = record.kill_requested
         self.kill_reason = record.kill_reason
@@ -412,6 +430,17 @@ class Task:
         self.number: int | None = None
         """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
         did; None if an earlier owner sent it."""
+
+    @property
+    def status(self) -> TaskStatus | None:
+        """The latest one."""
+        if self._stored is not None:
+            self.status = TaskRecord.model_validate_json(self._stored).status
+        return self._status
+
+    @status.setter
+    def status(self, status: TaskStatus | None) -> None:
+        self._status, self._stored = status, None
 
     @property
     def holds(self) -> bool:

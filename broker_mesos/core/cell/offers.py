@@ -30,6 +30,8 @@ from broker_mesos.errors import BrokerMesosError
 
 MOST_LAUNCH = MAX_BODY - 64 * 1024
 """Bytes of a launch: it has to fit into one message, with what is said around it."""
+BEHIND = 6
+"""Offer timeouts after which an offer ends although the owner is behind with its inbox."""
 MOST_FILTERS = 64
 """Of one framework for one agent; the oldest go first."""
 
@@ -329,11 +331,17 @@ def _refuse_offer(state: CellState, offer: OpenOffer, seconds: float | None, now
     _refuse(state, offer.framework, agent_id, role, resources, seconds, now, revocable=offer.revocable)
 
 
-def check_unanswered(state: CellState, out: Outlet, now: Instant) -> None:
-    """Time out the offers that were open for too long; look whether anybody reads the younger ones."""
+def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: bool = False) -> None:
+    """Time out the offers that were open for too long; look whether anybody reads the younger ones.
+
+    An owner that is behind with its inbox may find the answer there: to end the offer would undo the work
+    that waits, make the same offer again, and so fall further behind. Not for ever, since every offer ends
+    (I6).
+    """
     limits = state.limits
+    patience = limits.offer_timeout * (BEHIND if behind else 1)
     # Offers stand in the order in which they were made; most of them are young, and not looked at.
-    old = takewhile(lambda each: now.mono - each.created_at >= limits.offer_timeout, state.offers.values())
+    old = takewhile(lambda each: now.mono - each.created_at >= patience, state.offers.values())
     overdue = [each for each in old if each.until is None]
     # Nobody sits on these: it was not in their framework's power to have them complete.
     ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]

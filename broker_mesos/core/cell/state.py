@@ -30,13 +30,9 @@ from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import AgentInfo, FrameworkInfo
 from broker_mesos.core.records import (
-    AgentRecord,
     AgentState,
-    FrameworkRecord,
     FrameworkState,
     Kind,
-    Snapshot,
-    TaskRecord,
 )
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
@@ -324,11 +320,14 @@ class CellState:
 
     def _hold(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:  # slack is in nobody's share
-            amount = what.resources.counted()
-            framework.held[what.role] = framework.held.get(what.role, EMPTY) + amount
-            sums = self.held_by_role.setdefault(what.role, {})
-            for name, some in amount.scalars.items():
-                sums[name] = sums.get(name, 0) + some
+            self.hold(framework, what.role, what.resources.counted())
+
+    def hold(self, framework: Framework, role: str, amount: Resources) -> None:
+        """That much more, ranges and sets counted, is in a framework's share."""
+        framework.held[role] = framework.held.get(role, EMPTY) + amount
+        sums = self.held_by_role.setdefault(role, {})
+        for name, some in amount.scalars.items():
+            sums[name] = sums.get(name, 0) + some
 
     def _release(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:
@@ -393,50 +392,6 @@ class CellState:
                 yield f"role {role} holds {Resources.sum(amounts)}, accounted {self.held_by_role.get(role)}"
 
 
-def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:
-    """A cell as the store holds it, for its new owner at monotonic time ``now``."""
-    state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
-    state.judge_since = now
-    # Agents that the store has forgotten are heard of within this time; an owner who follows in it waits
-    # for the rest of it.
-    patience = limits.agent_beat * limits.agent_missed
-    since = 0.0 if snapshot.recovering else snapshot.recovery_age
-    state.unsure_until = now + max(0.0, patience - since)
-    for body in snapshot.agents.values():
-        stored = AgentRecord.model_validate_json(body)
-        agent = Agent(stored.info)
-        agent.state = stored.state
-        agent.session = stored.session
-        agent.number = agent.applied = stored.number
-        agent.attempt = stored.attempt
-        agent.boot_id = stored.boot_id
-        agent.registered_at = stored.registered_at
-        agent.unreachable_at = stored.unreachable_at
-        agent.listed = stored.listed and not snapshot.recovering
-        agent.keep(stored.holdings)
-        agent.maintenance = stored.maintenance
-        if agent.maintenance.drain is not None or agent.maintenance.unavailability is not None:
-            state.maintained[agent.ident] = None
-        state.unlisted = state.unlisted or not agent.listed
-        state.add_agent(agent)
-    known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
-    # A hash has no order; ties in the fair share go by age, under every owner.
-    for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
-        framework = state.add_framework(record.info)
-        framework.state = record.state
-        framework.registered_at = record.registered_at
-        framework.disconnected_at = record.disconnected_at
-        framework.torn_down_at = record.torn_down_at
-    for body in snapshot.tasks.values():
-        task = Task(TaskRecord.model_validate_json(body))
-        state.add_task(task)
-        owner = state.frameworks.get(task.framework_id)
-        if task.state.terminal and owner is not None:
-            # The previous owner may have ended before it told the framework.
-            owner.unacknowledged[task.task_id] = Resend(now, limits.resend_first)
-    return state
-
-
 __all__ = [
     "EMPTY",
     "VOLUMES",
@@ -449,5 +404,4 @@ __all__ = [
     "OpenOffer",
     "Resend",
     "Task",
-    "restore",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.core.cell.cell import ConsumersCounted, OffersReturned
+from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.core.messages import (
     Accept,
     Decline,
@@ -192,6 +193,21 @@ def test_offer_is_rescinded_at_its_timeout_and_goes_to_somebody_else(bench):
     (rescind,) = of(said, Rescind)
     assert rescind.offer_ids
     assert [each.framework_id for each in offers_in(said)] == ["f2"]
+
+
+def test_offer_outlives_its_timeout_while_the_owner_is_behind_but_not_for_ever():
+    bench = Bench(limits=Limits(offer_timeout=10.0, framework_missed=1_000, agent_missed=1_000))
+    bench.framework("f1")
+    bench.agent("a1", "cpus:4;mem:4096")
+    (offer,) = bench.state.offers
+
+    def at(seconds):
+        return Instant(bench.now.wall + seconds, bench.now.mono + seconds)
+
+    bench.cell.decide([], at(12), behind=True)
+    assert offer in bench.state.offers
+    bench.cell.decide([], at(61), behind=True)
+    assert offer not in bench.state.offers
 
 
 def test_unanswered_offer_makes_the_cell_count_the_consumers(bench):
