@@ -116,14 +116,14 @@ class Cluster:
 
         return cell_of(ident, bench.cells) == bench.number
 
-    def demand(self, role: str, count: int) -> Demand:
+    def demand(self, role: str, count: int, cpus: int = 1) -> Demand:
         self.version += 1
-        shape = Shape(resources=Resources.parse("cpus:1;mem:100"), count=count, role=role)
+        shape = Shape(resources=Resources.parse(f"cpus:{cpus};mem:100"), count=count, role=role)
         return Demand(version=self.version, shapes=(shape,))
 
-    def want(self, bench: Bench, count: int) -> None:
+    def want(self, bench: Bench, count: int, cpus: int = 1) -> None:
         for each in bench.state.frameworks.values():
-            demand = self.demand(each.info.roles[0], count)
+            demand = self.demand(each.info.roles[0], count, cpus)
             bench.decide(FrameworkHeartbeat(framework_id=each.ident, framework=each.info, demand=demand))
 
     def collect(self, bench: Bench) -> None:
@@ -232,6 +232,37 @@ def test_a_role_below_its_limit_is_offered_more_within_a_few_rounds(seed: int, c
             cluster.answer_one()
         cluster.check()
     assert cluster.held() == {"cpus": 5000}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cells", [2, 3, 5])
+def test_cells_with_a_part_each_that_none_can_use_do_not_keep_it_from_each_other(
+    cells: int, seed: int
+) -> None:
+    cluster = Cluster(seed, cells, {"cpus": 1000 * cells}, ("eng",))
+    for bench in cluster.cells:
+        cluster.want(bench, 1)
+
+    def rounds(seconds: int) -> None:
+        for _ in range(seconds):
+            for bench in cluster.cells:
+                bench.wait(1.0)
+                cluster.collect(bench)
+            while cluster.underway:
+                cluster.answer_one()
+            cluster.check()
+
+    rounds(3)
+    for bench in cluster.cells:
+        offers = list(bench.state.offers.values())
+        bench.accept(bench_offer(offers[0]), task(f"t{bench.number}", "cpus:1;mem:100"), refuse=0.0)
+        cluster.want(bench, 100, cpus=2)
+    rounds(1)
+    for bench in cluster.cells:
+        cluster.end_a_task(bench)
+    assert cluster.held() == {"cpus": 0}
+    rounds(4 * cells)
+    assert cluster.held()["cpus"] >= 2000
 
 
 def test_a_cluster_at_its_limit_asks_the_ledger_nothing_more() -> None:

@@ -61,7 +61,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         for some in _in_messages(offers):
             message = Offers(offers=tuple(_wire(state, each, now) for each in some))
             out.hint(to, message, expiration=state.limits.offer_timeout, mandatory=True)
-    out.decision.escrow.update(escrow.settle(state, asked, everything=everything))
+    out.decision.escrow.update(escrow.settle(state, asked, everything=everything, now=now))
 
 
 def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:

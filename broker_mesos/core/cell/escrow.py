@@ -12,16 +12,27 @@ from collections.abc import Mapping
 from broker_mesos.core.cell.quota import Amounts, held_here
 from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.ledger import EscrowAsk
+from broker_mesos.core.limits import Instant
+
+TURN = 1.5
+"""Batch intervals for which one of several cells is the one that asks for more of a limit, while those that
+have a part of it which is too little for them keep still."""
 
 
-def settle(state: CellState, asked: Mapping[str, Amounts], *, everything: bool) -> dict[str, EscrowAsk]:
+def settle(
+    state: CellState, asked: Mapping[str, Amounts], *, everything: bool, now: Instant | None = None
+) -> dict[str, EscrowAsk]:
     """What to ask of the ledger now. ``asked``: what could be given away if it could be had, absolute.
 
     Once a batch interval (``everything``) what is not needed is given back, and who was refused asks again.
+    Of whoever got something, but too little to give anything away, that is given back as well: if each cell
+    kept such a part, none would ever have enough. It asks again when it is its turn.
     """
     if state.cells == 1:
         return {}
     if everything:
+        mine = now is not None and _turn(state, now) == state.cell
+        state.escrow_still = set() if mine else state.escrow_still | state.escrow_refused
         state.escrow_refused.clear()
     found: dict[str, EscrowAsk] = {}
     limits = {role: each for role, each in state.config.roles.items() if each.limit}
@@ -35,7 +46,7 @@ def settle(state: CellState, asked: Mapping[str, Amounts], *, everything: bool) 
     for role in due:
         limit = limits[role].limit
         held = {name: here[role].get(name) for name in limit}
-        more = asked.get(role, {})
+        more = {} if role in state.escrow_still else asked.get(role, {})
         wanted = {name: max(amount, more.get(name, 0)) for name, amount in held.items()}
         before = state.escrow.get(role)
         if wanted == before:
@@ -48,6 +59,10 @@ def settle(state: CellState, asked: Mapping[str, Amounts], *, everything: bool) 
     return found
 
 
+def _turn(state: CellState, now: Instant) -> int:
+    return int(now.wall // (TURN * state.limits.allocation)) % state.cells
+
+
 def on_set(state: CellState, role: str, since: int, amounts: Mapping[str, int]) -> None:
     """The ledger's answer."""
     ask = state.escrow_asked.pop(role, None)
@@ -58,5 +73,7 @@ def on_set(state: CellState, role: str, since: int, amounts: Mapping[str, int]) 
     state.escrow[role] = dict(amounts)
     if ask is not None and any(amounts.get(name, 0) < wanted for name, wanted in ask.wanted.items()):
         state.escrow_refused.add(role)  # until the next batch: no tight loop against a full limit
+    elif ask is not None and any(wanted > ask.held.get(name, 0) for name, wanted in ask.wanted.items()):
+        state.escrow_still.discard(role)
     if any(amount > before.get(name, 0) for name, amount in amounts.items()):
         state.reconsider = True

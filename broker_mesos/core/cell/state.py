@@ -72,6 +72,8 @@ class CellState:
         """What the ledger was asked, and has not answered yet."""
         self.escrow_refused: set[str] = set()
         """Roles for which it had less than was asked for, since the last batch."""
+        self.escrow_still: set[str] = set()
+        """Roles for which nothing more is asked until it is this cell's turn."""
         self.token: GangToken | None = None
         """The gang that gathers room, as this cell knows it."""
         self.token_record = TokenRecord()
