@@ -14,20 +14,27 @@ from broker_mesos.ports import Delivery
 class RabbitConsumer:
     """A consumer on a channel of its own."""
 
-    def __init__(self, channel: Channel, queue_name: str) -> None:
+    def __init__(self, channel: Channel, queue_name: str, *, settles: bool = True) -> None:
         self._channel = channel
         self._queue_name = queue_name
+        self._settles = settles
         self._inbox = Inbox()
         channel.on_closed = lambda error: self._end(str(error))
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled())
 
     @classmethod
     async def start(cls, channel: Channel, spec: QueueSpec, prefetch: int) -> RabbitConsumer:
-        """Declare the queue and consume it on a fresh channel."""
+        """Declare the queue and consume it on a fresh channel. An exclusive one ends with its connection, and
+        what is in it: nothing of it would be delivered again, so nothing is acknowledged to the broker."""
         try:
-            consumer = cls(channel, await channel.declare(spec))
+            consumer = cls(channel, await channel.declare(spec), settles=not spec.exclusive)
             await channel.call("basic_qos", prefetch_count=min(prefetch, 65_535))
-            await channel.call("basic_consume", queue=consumer.queue_name, on_message_callback=consumer._take)
+            await channel.call(
+                "basic_consume",
+                queue=consumer.queue_name,
+                on_message_callback=consumer._take,
+                auto_ack=spec.exclusive,
+            )
         except BaseException:
             channel.discard()
             raise
@@ -42,7 +49,7 @@ class RabbitConsumer:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         up_to, tags = self._inbox.settle(deliveries)
-        if not self._channel.is_open:
+        if not (self._settles and self._channel.is_open):
             return
         if up_to:
             self._channel.raw.basic_ack(up_to, multiple=True)
@@ -51,7 +58,7 @@ class RabbitConsumer:
 
     def reject(self, delivery: Delivery, *, requeue: bool) -> None:
         up_to, tags = self._inbox.settle([delivery])
-        if self._channel.is_open and (up_to or tags):
+        if self._settles and self._channel.is_open and (up_to or tags):
             self._channel.raw.basic_reject(delivery.tag, requeue=requeue)
 
     async def close(self) -> None:
