@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from broker_mesos.client.holdings import HoldingsCalls
 from broker_mesos.client.job import Job, Stream
@@ -78,6 +78,8 @@ PATIENCE = 60.0
 
 _TURN = 10.0
 """Seconds that one request of a longer wait may take."""
+_SHORT = 5.0
+"""Seconds after which a job that was not short is waited for by requests of its own."""
 _ENDED = ("finished", "failed", "killed")
 _TASK_ENDED = frozenset(state.short for state in TaskState if state.terminal)
 
@@ -177,13 +179,30 @@ class Client(HoldingsCalls):
     def submit_spec(self, spec: JobSpec, job_id: str | None = None) -> Job:
         """Submit a job that is described already."""
         request = made(SubmitJob, job_id=job_id or new_job_id(), spec=spec)
+        self._store(request)
+        return self.job(request.job_id)
+
+    def run(
+        self, command: str | Sequence[str], *, timeout: float | None = None, **options: Any
+    ) -> JobSummary:
+        """Submit a job and wait for its end, in one request if it is short. ``options`` are those of
+        ``submit``; ``timeout`` is that of ``wait``, and so is what is raised."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        job_id = options.pop("job_id", None) or new_job_id()
+        spec = build_spec(command, user=user_name(), **options)
+        turn = _SHORT if timeout is None else max(0.0, min(_SHORT, timeout))
+        summary = self._store(made(SubmitJob, job_id=job_id, spec=spec, wait=turn))
+        if summary.state in _ENDED:
+            return summary
+        return self.wait(job_id, None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+    def _store(self, request: SubmitJob) -> JobSummary:
         deadline = time.monotonic() + self.timeout
         pause = 0.1
         while True:
             left = deadline - time.monotonic()
             try:
-                self.ask(request, JobSummary, max(left, 0.1))
-                return self.job(request.job_id)
+                return self.ask(request, JobSummary, max(left, 0.1))
             except Unavailable as error:
                 # Nothing there from the start is a wrong address rather than a failover.
                 hopeless = isinstance(error, Unreachable) and not self._contacted

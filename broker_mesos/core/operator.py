@@ -398,6 +398,8 @@ class SubmitJob(Request):
     ANSWER = JobSummary
     job_id: Ident
     spec: JobSpec
+    wait: float = Field(default=0.0, ge=0, le=30)
+    """Seconds for which the answer may wait for the job's end."""
 
 
 @register

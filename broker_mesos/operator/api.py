@@ -12,7 +12,16 @@ from pydantic import Field
 
 from broker_mesos.core.health import MasterReport
 from broker_mesos.core.messages import Part, TaskId, register
-from broker_mesos.core.operator import AgentView, CellPart, JobSummary, OfferView, Request, TaskView, WaitJob
+from broker_mesos.core.operator import (
+    AgentView,
+    CellPart,
+    JobSummary,
+    OfferView,
+    Request,
+    SubmitJob,
+    TaskView,
+    WaitJob,
+)
 from broker_mesos.core.records import FrameworkState
 from broker_mesos.core.resources import Resources
 
@@ -154,4 +163,4 @@ def waits(request: Request) -> float:
     """Seconds that a request itself asks its answer to be held back at most; time limits come on top."""
     if isinstance(request, WaitJob):
         return request.seconds
-    return request.wait if isinstance(request, ReadLog) else 0.0
+    return request.wait if isinstance(request, ReadLog | SubmitJob) else 0.0

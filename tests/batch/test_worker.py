@@ -39,6 +39,18 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield made
 
 
+async def test_a_submit_can_wait_for_the_end(cluster: Cluster) -> None:
+    await cluster.worker()
+    ended = await cluster.ask(SubmitJob(job_id="j1", spec=job(), wait=20))
+    assert (ended.state, ended.exit_code) == ("finished", 0)
+
+
+async def test_a_submit_that_waits_is_answered_in_time(cluster: Cluster) -> None:
+    await cluster.worker()
+    spec = job(resources="cpus:100;mem:10")
+    assert (await cluster.ask(SubmitJob(job_id="j1", spec=spec, wait=0.05))).state == "pending"
+
+
 async def test_a_job_runs_and_its_end_reaches_whoever_waits(cluster: Cluster) -> None:
     await cluster.worker()
     submitted = await cluster.ask(SubmitJob(job_id="j1", spec=job(name="hello")))

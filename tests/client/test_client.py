@@ -92,6 +92,14 @@ def test_a_wait_rides_out_lost_answers(client: Client, cluster: FakeCluster) -> 
         job.wait(0.2)
 
 
+def test_a_short_job_is_run_in_one_request(client: Client, cluster: FakeCluster) -> None:
+    assert client.run(["true"], cpus=0.5, job_id="mine").state == "finished"
+    (submit,) = (each for each in cluster.asked if isinstance(each, SubmitJob))
+    assert submit.wait > 0 and submit.job_id == "mine"
+    with pytest.raises(InvalidInput, match="cpus"):
+        client.run("true", cpus=-1)
+
+
 def test_an_idle_connection_that_the_server_closed_is_replaced(cluster: FakeCluster) -> None:
     with serving(cluster) as first:
         port = int(first.rsplit(":", 1)[1])
