@@ -4,7 +4,8 @@ One JSON array a line::
 
     ["boot", boot_id]                         first line: what follows happened under this boot
     ["intent", task_id]                       about to be started; written before the process exists
-    ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat
+    ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
+                                              0 at first, and told in a second record of one that goes on
     ["exited", task_id, code, signal, at]     both null: the process is gone, nobody knows how
     ["failed", task_id, message, machine]     could not be started; machine: which is to blame, not the task
     ["forget", task_id]                       the agent has stored the outcome elsewhere

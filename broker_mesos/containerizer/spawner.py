@@ -49,6 +49,7 @@ VERSION = 2
 SLICE = 4  # requests between two looks at the children and two writes of events
 FIRST_AGENT = 15.0  # seconds to wait for the agent that started us
 SWEEP_SHARE = 10  # a look at all processes that took t seconds is not repeated for 10 t
+FRESH = 0.05  # seconds after which the start time of a process is read
 RECHECK = 0.1  # seconds between two looks at trees that are being ended
 
 
@@ -65,6 +66,7 @@ class Spawner:
     """See the module."""
 
     def __init__(self, work_dir: str, boot: str) -> None:
+        self._fresh: deque[tuple[float, Entry]] = deque()  # whose start time is not read yet, and since when
         self._work_dir = os.path.abspath(work_dir)
         self._meta = os.path.join(self._work_dir, "meta")
         self._sandboxes = os.path.join(self._work_dir, "sandboxes") + "/"
@@ -118,7 +120,8 @@ class Spawner:
             if entry.ended is not None or entry.failed is not None:
                 continue
             if boot == self._boot:
-                if not entry.pid:
+                if not entry.ticks:
+                    entry.pid = 0
                     self._find_intended(entry, processes)
                 if entry.pid and self._adopt(entry):
                     continue
@@ -183,7 +186,20 @@ class Spawner:
         self._reap()
         if self._sweep_due and time.monotonic() >= self._sweep_not_before:
             self._sweep()
+        if self._fresh and self._fresh[0][0] + FRESH <= time.monotonic():
+            self._read_ticks(time.monotonic() - FRESH)
         self._flush()
+
+    def _read_ticks(self, before: float = float("inf")) -> None:
+        """Read the start times of those that run since ``before``, by which a later spawner knows them. It
+        costs as much as a fifth of a start; one that ends at once needs none, and one whose spawner dies at
+        once is found by its sandbox."""
+        while self._fresh and self._fresh[0][0] <= before:
+            _, entry = self._fresh.popleft()
+            if entry.pid in self._running and not entry.ticks:
+                entry.ticks = proctree.start_ticks(entry.pid)
+                started = ["started", entry.task_id, entry.pid, entry.ticks, entry.started_at]
+                self._telling.note(started)
 
     def _timeout(self) -> float | None:
         """Seconds until something has to be done unasked."""
@@ -191,6 +207,8 @@ class Spawner:
             return 0.0
         now = time.monotonic()
         until = []
+        if self._fresh:
+            until.append(self._fresh[0][0] + FRESH)
         if self._telling:
             until.append(self._telling.due)
         if self._killing or self._ending:
@@ -353,14 +371,15 @@ class Spawner:
             self._telling.tell(["failed", task_id, entry.failed, entry.machine])
             self._next_turn(entry)
             return
-        entry.ticks = proctree.start_ticks(entry.pid)
         entry.started_at = time.time()
+        self._fresh.append((time.monotonic(), entry))
         self._running[entry.pid] = entry
         self._telling.tell(["started", task_id, entry.pid, entry.ticks, entry.started_at])
 
     def _kill(self, entry: Entry, grace: float) -> None:
         if entry.ended is not None and entry.reported:
             return
+        self._read_ticks()
         at = time.monotonic() + max(0.0, grace)
         if not entry.kill_at:
             self._killing += 1
@@ -465,6 +484,7 @@ class Spawner:
             if children is not None and all(pid in self._running for pid in children):
                 self._sweep_not_before = began + SWEEP_SHARE * (time.monotonic() - began)
                 return
+        self._read_ticks()
         ours, others = self._owners(proctree.scan())
         for entry in [*self._running.values(), *self._ending.values()]:
             if not entry.kill_at:
