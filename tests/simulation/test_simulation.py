@@ -47,6 +47,9 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("full", 0, 35),
         ("full", 35, 35),
         ("full", 70, 35),
+        # Found later, and mended.
+        ("full", 7302, 1),
+        ("full", 770132, 1),
     ],
 )
 async def test_no_seed_breaks_an_invariant(profile: str, start: int, seeds: int) -> None:

@@ -121,6 +121,10 @@ class Teller:
     async def _end(self, demand: Demand) -> None:
         """Its work was claimed, or killed, before it was told."""
         try:
-            self.tell(await self._store.idle())
+            found = await self._store.idle()
         except StoreUnavailable as error:
             log.warning("the end of demand was not stored", error=str(error))
+            return
+        self.tell(found)
+        if found.wanted and self._latest is demand:
+            self._due = self._clock.time() + PAUSE  # there is some all the same: look again

@@ -191,6 +191,8 @@ class JobStore:
             found = self._do.stored_level(meta)
             if found.version >= floor:
                 return found
+            # What is taken now seems to follow what was taken here last, and does not.
+            self._do.memo.forget()
             pending = await self._records.size(PENDING)
             plan = Plan()
             plan.expect(META, "demand_version", meta["demand_version"])
@@ -233,7 +235,10 @@ class JobStore:
 
         async def attempt() -> Demand | None:
             meta = await self.read.fields(META, ["demand_version", "wanted"])
-            if meta["wanted"] == "0" or await self._records.size(PENDING):
+            if meta["wanted"] == "0":
+                return self._do.stored_level(meta)
+            if await self._records.size(PENDING):
+                self._do.memo.forget()  # it may have said so, and the store has gone back in time since
                 return self._do.stored_level(meta)
             plan = Plan()
             plan.expect(META, "wanted", meta["wanted"])
