@@ -97,6 +97,8 @@ class BatchApi:
         demand = await self._store.submit(request.job_id, request.spec)
         if demand is not None:
             self._teller.tell(demand)
+            # It goes out first, and in the same write: the job waits for it, and the answer only for a turn.
+            await asyncio.sleep(0)
         if request.wait:
             return await self._wait(WaitJob(job_id=request.job_id, seconds=request.wait))
         return self._store.remembered(request.job_id) or await self._store.summary(request.job_id)

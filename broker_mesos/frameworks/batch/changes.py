@@ -85,11 +85,19 @@ class Changes:
             )
         return found, recalled
 
+    async def both(
+        self, one: tuple[str, Collection[str]], other: tuple[str, Collection[str]]
+    ) -> tuple[tuple[dict[str, str | None], list[str]], tuple[dict[str, str | None], list[str]]]:
+        """``fields`` of two keys, at once where they have to be read."""
+        if all(self.memo.text(key, field) is not None for key, fields in (one, other) for field in fields):
+            return await self.fields(*one), await self.fields(*other)
+        return await asyncio.gather(self.fields(*one), self.fields(*other))
+
     async def candidates(self, pending: Sequence[tuple[str, float]]) -> list[Candidate]:
         """Pending jobs, given with their scores, and what is left of them to claim; remembered or read."""
-        (works, _), specs = await asyncio.gather(
-            self.fields(WORK, [job_id for job_id, _ in pending]), self.read.specs(pending)
-        )
+        # Mostly both are remembered; then this takes no turn of the loop.
+        works, _ = await self.fields(WORK, [job_id for job_id, _ in pending])
+        specs = await self.read.specs(pending)
         return [
             Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
             for job_id, _ in pending

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -266,9 +265,9 @@ class JobStore:
 
     async def _try_apply(self, statuses: Sequence[TaskStatus]) -> Applied | None:
         names = [name for status in statuses if (name := parse_task_id(status.task_id))]
-        (claims, believed), (texts, recalled) = await asyncio.gather(
-            self._do.fields(CLAIMS, dict.fromkeys(name.claim for name in names)),
-            self._do.fields(JOBS, dict.fromkeys(name.job_id for name in names)),
+        (claims, believed), (texts, recalled) = await self._do.both(
+            (CLAIMS, dict.fromkeys(name.claim for name in names)),
+            (JOBS, dict.fromkeys(name.job_id for name in names)),
         )
         records = {
             job_id: None if text is None else JobRecord.model_validate_json(text)
