@@ -14,7 +14,7 @@ END_WAITS = 0.02
 """Seconds that an end waits for those of the tasks launched in the last ``YOUNG`` seconds: short ones that
 start together end together, and one message costs as much as eight. An end that has no such company is sent
 at once."""
-LINE_GATHERS = 0.04
+LINE_GATHERS = 0.08
 """Seconds that an end waits for others while tasks stand in line: what it has left is in use already."""
 
 
