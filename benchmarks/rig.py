@@ -81,13 +81,14 @@ class Rig:
         return Usage(
             cpu,
             cpu_seconds(self._spawner, children=True),
-            self._messages(),
+            self.messages(),
             scripts,
             commands,
             self._commits(),
         )
 
-    def _messages(self) -> dict[str, int]:
+    def messages(self) -> dict[str, int]:
+        """That the broker has counted so far; empty when it does not tell."""
         try:
             text = self.rabbitmq.ctl("eval", "rabbit_global_counters:overview().")
         except Exception:  # an older or a newer broker: a figure less

@@ -23,7 +23,8 @@ from broker_mesos.shell import run_process, serve
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """Which agents, and what becomes of their tasks. ``report`` is seconds between two reports."""
+    """Which agents, and what becomes of their tasks. ``report`` is seconds between two reports, ``samples``
+    whether they tell each time that a freed slot stood empty."""
 
     count: int
     resources: Resources
@@ -31,6 +32,7 @@ class FleetPlan:
     prefix: str = "sim"
     attributes: Mapping[str, str] = field(default_factory=dict)
     report: float = 5.0
+    samples: bool = False
 
 
 def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]], None]) -> int:
@@ -56,7 +58,7 @@ def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
             fleet = Fleet(bus, CLOCK, new_id, rng, ids, options)
-            reporting = asyncio.create_task(_report(fleet, plan.report, say))
+            reporting = asyncio.create_task(_report(fleet, plan, say))
             try:
                 await serve(fleet.run(), stop, fleet.stop)
             finally:
@@ -66,17 +68,17 @@ def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]
     return run_process(settings, main)
 
 
-async def _report(fleet: Fleet, interval: float, say: Callable[[dict[str, Any]], None]) -> None:
+async def _report(fleet: Fleet, plan: FleetPlan, say: Callable[[dict[str, Any]], None]) -> None:
     began = at = time.monotonic()
     before = fleet.counts()
     cpu = time.process_time()
     try:
         while True:
-            await asyncio.sleep(interval)
+            await asyncio.sleep(plan.report)
             now, used = time.monotonic(), time.process_time()
-            counts = fleet.counts()
-            cpu_share = (used - cpu) / (now - at)
-            say(_said(now - began, now - at, before, counts, fleet.refills(), cpu_share))
+            refills, counts = fleet.refills(), fleet.counts()
+            said = _said(now - began, now - at, before, counts, refills, (used - cpu) / (now - at))
+            say(said | {"refills": [round(each, 4) for each in refills]} if plan.samples else said)
             at, before, cpu = now, counts, used
     finally:
         now = time.monotonic()

@@ -1,0 +1,233 @@
+"""``python -m benchmarks.agents``: many simulated agents under full load, and the death of a cell's owner."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from benchmarks.agents_rig import CELLS, FRAMEWORKS, AgentsRig, Program, agents_rig, owned, within
+from benchmarks.growth import Growth, Point
+from benchmarks.record import Record, percentile
+from benchmarks.rig import memory
+from benchmarks.sizes import add_size
+from broker_mesos.core.addresses import cell_of
+
+SLOTS = 2
+SECONDS = 30
+BUSY = 0.95
+"""Part of the slots that must be in use for a load to be called full."""
+DURATION = "uniform:10s..50s"
+STEADY = {
+    "small": ((100, 1), (200, 1)),
+    "usual": ((300, 1), (1_000, 1), (1_000, 2)),
+    "full": ((1_000, 1), (3_000, 1), (10_000, 1), (1_000, 2), (10_000, 2), (1_000, 4), (10_000, 4)),
+}
+"""Agents, masters."""
+WINDOW = {"small": (11.0, 6.0), "usual": (18.0, 15.0), "full": (30.0, 30.0)}
+"""Seconds from full slots to the measurement, and of this."""
+FAILOVER = {"small": (150, 500), "usual": (500, 2_000), "full": (1_000, 3_000, 10_000)}
+TASKS = 10
+"""On each agent, at the failover."""
+PROBES = 40
+TARGET = 10_000
+"""Agents that the targets speak of: figures of other sizes are not compared with them."""
+MB = 1e6
+
+
+@dataclass
+class Grown:
+    """What is drawn against the number of agents, for one master."""
+
+    slot: dict[str, list[Point]] = field(default_factory=dict)
+    cpu: dict[str, list[Point]] = field(default_factory=dict)
+    memory: dict[str, list[Point]] = field(default_factory=dict)
+    failover: dict[str, list[Point]] = field(default_factory=dict)
+
+    @staticmethod
+    def put(series: dict[str, list[Point]], name: str, agents: int, value: float) -> None:
+        """One point more."""
+        series.setdefault(name, []).append((agents, value))
+
+
+def patience(agents: int) -> float:
+    """Seconds after which a start or a fill is given up."""
+    return 30 + agents / 50
+
+
+def steady(record: Record, rig: AgentsRig, agents: int, masters: int, size: str, grown: Grown) -> None:
+    """Full slots, and what it takes to keep them so."""
+    record.section(
+        f"{agents:,} agents under full load, {masters} master{'s' if masters > 1 else ''}",
+        f"{FRAMEWORKS} frameworks with endless demand, {SLOTS} slots an agent, tasks of 10 to 50 s "
+        f"({SECONDS} on average), {CELLS} cells. The agents are simulated, all of them by one process; the "
+        "frameworks are another one. Memory is the proportional set size.",
+    )
+    what = f"full load of {agents:,} agents at {masters} masters"
+    began = time.monotonic()
+    fleet = rig.fleet(agents, f"cpus:{SLOTS};mem:{128 * SLOTS}", DURATION)
+    if not within(patience(agents), lambda: fleet.last("registered") >= agents):
+        record.skip(what, f"only {fleet.last('registered'):,.0f} agents registered")
+        return
+    record.add(
+        "until all agents are registered",
+        "s",
+        [time.monotonic() - began],
+        "the simulator's start included; exact to 1 s",
+    )
+    fillers = rig.fillers()
+    slots = SLOTS * agents
+    began = time.monotonic()
+    if not within(patience(agents), lambda: fleet.last("running") >= 0.97 * slots):
+        record.skip(what, f"did not settle: {fleet.last('running') / slots:.0%} of the slots were filled")
+        return
+    record.add(
+        "until the slots are full",
+        "s",
+        [time.monotonic() - began],
+        "97% of them, the frameworks' start included; exact to 1 s",
+    )
+    ramp, window = WINDOW[size]
+    time.sleep(ramp)  # what is measured comes after: the ends have to spread
+    programs = {"the frameworks": fillers, "the simulator": fleet}
+    first, messages = len(fleet.lines()), rig.messages()
+    used, at = rig.cpu(programs), time.monotonic()
+    time.sleep(window)
+    took, reports = time.monotonic() - at, fleet.lines()[first:]
+    now, told = rig.cpu(programs), rig.messages()
+    refills = [each for report in reports for each in report["refills"]]
+    busy = fmean(report["running"] for report in reports) / slots if reports else 0.0
+    if not refills:
+        record.skip(what, "nothing was launched")
+        return
+    launches = (reports[-1]["launched"] - reports[0]["launched"]) / (
+        reports[-1]["seconds"] - reports[0]["seconds"]
+    )
+    settled = busy > BUSY
+    note = f"of {len(refills):,}" + ("" if settled else f"; **did not settle**: {busy:.0%} of slots in use")
+    key = "slot-p99" if agents == TARGET and masters == 1 else ""
+    for name, value in (
+        ("p50", percentile(refills, 50)),
+        ("p99", percentile(refills, 99)),
+        ("at most", max(refills)),
+    ):
+        record.add(f"slot free → next task runs, {name}", "s", [value], note, key if name == "p99" else "")
+    record.add("launches", "1/s", [launches], f"{slots / SECONDS:,.0f} keep every slot full")
+    record.add("slots in use", "%", [100 * busy])
+    spent = {name: now[name] - used[name] for name in now}
+    for name, seconds in spent.items():
+        record.add(f"CPU of {name}, per launch", "ms", [1000 * seconds / (launches * took)])
+    for name in told:
+        rate = (told[name] - messages.get(name, 0)) / took
+        record.add(f"messages {name}, broker", "1/s", [rate], f"{rate / launches:.1f} per launch")
+    held = [memory(master.pid) / MB for master in rig.masters()]
+    record.add("memory of a master", "MB", held)
+    if masters == 1 and settled:
+        grown.put(grown.slot, "p50", agents, percentile(refills, 50))
+        grown.put(grown.slot, "p99", agents, percentile(refills, 99))
+        for name in ("masters", "RabbitMQ", "Redis"):
+            if spent[name] > 0:
+                grown.put(grown.cpu, name, agents, spent[name] / took)
+
+
+def failover(record: Record, rig: AgentsRig, agents: int, grown: Grown) -> None:
+    """Fill it, add a second master, kill the one that has most."""
+    total = agents * TASKS
+    record.section(
+        f"An owner dies: {agents:,} agents, {total:,} tasks",
+        f"Long tasks of {FRAMEWORKS} frameworks on {CELLS} cells, and a framework whose tasks of 50 ms keep "
+        f"{PROBES} agents more busy. A second master joins and takes its share of the cells; then the first "
+        "one gets SIGKILL. Until a task is known to run that was asked for after that, of each lost cell.",
+    )
+    what = f"failover at {agents:,} agents"
+    owner = rig.masters()[0]
+    empty = memory(owner.pid)
+    fleet = rig.fleet(agents, f"cpus:{TASKS};mem:{128 * TASKS}", "10h")
+    if not within(patience(agents), lambda: fleet.last("registered") >= agents):
+        record.skip(what, f"only {fleet.last('registered'):,.0f} agents registered")
+        return
+    limit = -(-total // FRAMEWORKS)
+    began = time.monotonic()
+    rig.fillers("--no-settle", "--limit", str(limit))
+    if not within(patience(agents) + total / 400, lambda: fleet.last("running") >= total):
+        record.skip(what, f"only {fleet.last('running'):,.0f} tasks ran")
+        return
+    record.add("launches while it fills", "1/s", [total / (time.monotonic() - began)])
+    held = memory(owner.pid)
+    key = "owner-memory" if agents == TARGET else ""
+    record.add("memory of the owner of all cells", "MB", [held / MB], f"empty: {empty / MB:.0f} MB", key)
+    grown.put(grown.memory, "one owner of all cells", agents, max(1.0, held - empty) / MB)
+    probes = rig.fleet(PROBES, "cpus:0.5;mem:32", "50ms", "probe")
+    probe = Program(rig.cluster, "probe-framework", "benchmarks.probe")
+    if not within(20, lambda: probes.last("launched") > PROBES):
+        record.skip(what, "the probes do not run")
+        return
+    heir = rig.cluster.master()
+    if not within(40, lambda: len(owned(rig).get(heir.pid, ())) >= CELLS // 2):
+        record.skip(what, f"the second master took {len(owned(rig).get(heir.pid, ()))} cells only")
+        return
+    time.sleep(3)  # what it took over has to be calm again
+    before = [each["runs"] - each["asked"] for each in probe.lines()[-500:]]
+    lost = owned(rig)[owner.pid]
+    owner.kill()
+    killed = time.time()
+
+    def back() -> dict[int, float]:
+        found: dict[int, float] = {}
+        for each in probe.lines():
+            cell = cell_of(each["agent"], CELLS)
+            if each["asked"] > killed and cell in lost:
+                found.setdefault(cell, each["runs"] - killed)
+        return found
+
+    if not within(60, lambda: len(back()) == len(lost), 0.05):
+        record.skip(what, f"{len(lost) - len(back())} of {len(lost)} cells launched nothing within 60 s")
+        return
+    times = sorted(back().values())
+    key = "failover" if agents == TARGET else ""
+    note = f"{len(lost)} of {CELLS} cells lost; ask → runs before: {1000 * percentile(before, 50):.0f} ms"
+    record.add("kill → next launch runs, the first cell", "s", [times[0]])
+    record.add("kill → next launch runs, every cell", "s", [times[-1]], note, key)
+    grown.put(grown.failover, "every cell", agents, times[-1])
+    time.sleep(2)  # two reports of the simulator, in which agents that lost a session would show
+    if not within(30, lambda: fleet.last("registered") >= agents):
+        record.skip(what + ": the rest", f"{fleet.last('registered'):,.0f} agents registered after 30 s")
+    record.add("tasks that still run", "%", [100 * fleet.last("running") / total])
+
+
+def growth(record: Record, grown: Grown) -> None:
+    """Pictures of what has several sizes."""
+    record.section(
+        "Growth with the number of agents",
+        "Full load with one master; runs that did not settle are left out. CPU is that of a second, in which "
+        f"launches grow with the agents. Memory and failover are those of {TASKS} tasks an agent.",
+    )
+    for title, unit, series in (
+        ("A freed slot until its next task runs", "s", grown.slot),
+        ("CPU of a second at full load", "s", grown.cpu),
+        ("Memory of an owner beyond that of an empty one", "MB", grown.memory),
+        ("Kill of an owner until the next launch", "s", grown.failover),
+    ):
+        if series:
+            record.growth(Growth(title, "agents", unit, series))
+
+
+def main() -> None:
+    """Measure, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_size(parser)
+    options = parser.parse_args()
+    grown = Grown()
+    with Record("agents", "Many agents", options.size) as record:
+        for agents, masters in STEADY[options.size]:
+            with agents_rig(masters) as rig:
+                steady(record, rig, agents, masters, options.size, grown)
+        for agents in FAILOVER[options.size]:
+            with agents_rig(1) as rig:
+                failover(record, rig, agents, grown)
+        growth(record, grown)
+
+
+if __name__ == "__main__":
+    main()
