@@ -27,6 +27,8 @@ STEADY = {
 """Agents, masters."""
 WINDOW = {"small": (11.0, 6.0), "usual": (18.0, 15.0), "full": (30.0, 30.0)}
 """Seconds from full slots to the measurement, and of this."""
+CALM = 3.0
+KILLS = {"small": 1, "usual": 2, "full": 3}
 FAILOVER = {"small": (150, 500), "usual": (500, 2_000), "full": (1_000, 3_000, 10_000)}
 TASKS = 10
 """On each agent, at the failover."""
@@ -89,13 +91,14 @@ def steady(record: Record, rig: AgentsRig, agents: int, masters: int, size: str,
         "97% of them, the frameworks' start included; exact to 1 s",
     )
     ramp, window = WINDOW[size]
-    time.sleep(ramp)  # what is measured comes after: the ends have to spread
+    time.sleep(ramp - CALM)  # what is measured comes after: the ends have to spread
     programs = {"the frameworks": fillers, "the simulator": fleet}
-    first, messages = len(fleet.lines()), rig.messages()
-    used, at = rig.cpu(programs), time.monotonic()
+    messages, counted = rig.messages(), time.monotonic()
+    time.sleep(CALM)  # to ask the broker is work for the machine
+    first, used, at = len(fleet.lines()), rig.cpu(programs), time.monotonic()
     time.sleep(window)
-    took, reports = time.monotonic() - at, fleet.lines()[first:]
-    now, told = rig.cpu(programs), rig.messages()
+    reports, now, took = fleet.lines()[first:], rig.cpu(programs), time.monotonic() - at
+    told, span = rig.messages(), time.monotonic() - counted
     refills = [each for report in reports for each in report["refills"]]
     busy = fmean(report["running"] for report in reports) / slots if reports else 0.0
     if not refills:
@@ -119,7 +122,7 @@ def steady(record: Record, rig: AgentsRig, agents: int, masters: int, size: str,
     for name, seconds in spent.items():
         record.add(f"CPU of {name}, per launch", "ms", [1000 * seconds / (launches * took)])
     for name in told:
-        rate = (told[name] - messages.get(name, 0)) / took
+        rate = (told[name] - messages.get(name, 0)) / span
         record.add(f"messages {name}, broker", "1/s", [rate], f"{rate / launches:.1f} per launch")
     held = [memory(master.pid) / MB for master in rig.masters()]
     record.add("memory of a master", "MB", held)
@@ -131,8 +134,8 @@ def steady(record: Record, rig: AgentsRig, agents: int, masters: int, size: str,
                 grown.put(grown.cpu, name, agents, spent[name] / took)
 
 
-def failover(record: Record, rig: AgentsRig, agents: int, grown: Grown) -> None:
-    """Fill it, add a second master, kill the one that has most."""
+def failover(record: Record, rig: AgentsRig, agents: int, kills: int, grown: Grown) -> None:
+    """Fill it; add a second master and kill the first one, as often as asked for."""
     total = agents * TASKS
     record.section(
         f"An owner dies: {agents:,} agents, {total:,} tasks",
@@ -163,37 +166,53 @@ def failover(record: Record, rig: AgentsRig, agents: int, grown: Grown) -> None:
     if not within(20, lambda: probes.last("launched") > PROBES):
         record.skip(what, "the probes do not run")
         return
-    heir = rig.cluster.master()
-    if not within(40, lambda: len(owned(rig).get(heir.pid, ())) >= CELLS // 2):
-        record.skip(what, f"the second master took {len(owned(rig).get(heir.pid, ()))} cells only")
+    firsts, lasts, notes = [], [], set()
+    for _ in range(kills):
+        try:
+            times, usual = _kill(rig, probe)
+        except TimeoutError as error:
+            record.skip(what, str(error))
+            break
+        firsts.append(times[0])
+        lasts.append(times[-1])
+        notes.add(f"{len(times)} of {CELLS} cells lost; ask → runs before: {1000 * usual:.0f} ms")
+    if not lasts:
         return
-    time.sleep(3)  # what it took over has to be calm again
-    before = [each["runs"] - each["asked"] for each in probe.lines()[-500:]]
+    key = "failover" if agents == TARGET else ""
+    record.add("kill → next launch runs, the first cell", "s", firsts)
+    record.add("kill → next launch runs, every cell", "s", lasts, "; ".join(sorted(notes)), key)
+    for value in lasts:
+        grown.put(grown.failover, "every cell", agents, value)
+    time.sleep(2)  # two reports of the simulator, in which agents that lost a session would show
+    if not within(30, lambda: fleet.last("registered") >= agents):
+        record.skip(what + ": the rest", f"{fleet.last('registered'):,.0f} agents registered after 30 s")
+    record.add("tasks that still run", "%", [100 * fleet.last("running") / total])
+
+
+def _kill(rig: AgentsRig, probe: Program) -> tuple[list[float], float]:
+    """Start a master, kill the other one that runs: seconds to the next launch of each cell that this had,
+    ascending, and those that a launch took before. Raises TimeoutError when nothing comes of it."""
+    owner, heir = rig.masters()[0], rig.cluster.master()
+    if not within(40, lambda: len(owned(rig).get(heir.pid, ())) >= CELLS // 2):
+        raise TimeoutError("the second master did not take its share of the cells within 40 s")
+    time.sleep(CALM)  # what it took over has to be calm again
     lost = owned(rig)[owner.pid]
-    owner.kill()
+    before = [each["runs"] - each["asked"] for each in probe.lines()[-500:]]
+    known = len(probe.lines())
     killed = time.time()
+    owner.kill()
 
     def back() -> dict[int, float]:
         found: dict[int, float] = {}
-        for each in probe.lines():
+        for each in probe.lines()[known:]:
             cell = cell_of(each["agent"], CELLS)
             if each["asked"] > killed and cell in lost:
                 found.setdefault(cell, each["runs"] - killed)
         return found
 
     if not within(60, lambda: len(back()) == len(lost), 0.05):
-        record.skip(what, f"{len(lost) - len(back())} of {len(lost)} cells launched nothing within 60 s")
-        return
-    times = sorted(back().values())
-    key = "failover" if agents == TARGET else ""
-    note = f"{len(lost)} of {CELLS} cells lost; ask → runs before: {1000 * percentile(before, 50):.0f} ms"
-    record.add("kill → next launch runs, the first cell", "s", [times[0]])
-    record.add("kill → next launch runs, every cell", "s", [times[-1]], note, key)
-    grown.put(grown.failover, "every cell", agents, times[-1])
-    time.sleep(2)  # two reports of the simulator, in which agents that lost a session would show
-    if not within(30, lambda: fleet.last("registered") >= agents):
-        record.skip(what + ": the rest", f"{fleet.last('registered'):,.0f} agents registered after 30 s")
-    record.add("tasks that still run", "%", [100 * fleet.last("running") / total])
+        raise TimeoutError(f"{len(lost) - len(back())} of {len(lost)} cells launched nothing within 60 s")
+    return sorted(back().values()), percentile(before, 50)
 
 
 def growth(record: Record, grown: Grown) -> None:
@@ -225,7 +244,7 @@ def main() -> None:
                 steady(record, rig, agents, masters, options.size, grown)
         for agents in FAILOVER[options.size]:
             with agents_rig(1) as rig:
-                failover(record, rig, agents, grown)
+                failover(record, rig, agents, KILLS[options.size], grown)
         growth(record, grown)
 
 
