@@ -25,7 +25,7 @@ STEADY = {
     "full": ((1_000, 1), (3_000, 1), (10_000, 1), (1_000, 2), (10_000, 2), (1_000, 4), (10_000, 4)),
 }
 """Agents, masters."""
-WINDOW = {"small": (11.0, 6.0), "usual": (18.0, 15.0), "full": (30.0, 30.0)}
+WINDOW = {"small": (11.0, 6.0), "usual": (15.0, 12.0), "full": (30.0, 30.0)}
 """Seconds from full slots to the measurement, and of this."""
 CALM = 3.0
 KILLS = {"small": 1, "usual": 2, "full": 3}
