@@ -90,6 +90,8 @@ class Master:
         self._dead_letters = DeadLetters(bus, clock, rng)
         self._stop = asyncio.Event()
         self._sharing = Sharing()
+        self._others: set[str] = set()
+        """Masters that live beside this one, as of the last beat."""
         self.owners: list[CellOwner] = []
         self.ready = asyncio.Event()
         """Set once every inbox is consumed and requests are answered."""
@@ -160,16 +162,25 @@ class Master:
         while True:
             try:
                 now = self._clock.monotonic()
-                if now - beaten >= BEAT:
+                beating = now - beaten >= BEAT
+                if beating:
                     beaten = now
                     # One without its broker can take no cell, so it must not count when cells are shared out.
                     if self._bus.connected:
                         await self._store.beat(self._me, BEAT_TTL)
-                        await self._share_cells()
+                        self._others = {each.master_id for each in await self._store.masters()}
+                        self._others.discard(self.master_id)
                     await self._exchange_usage()
                 await self.division.refresh()
                 self._spread_config()
-                for lease in await self._store.leases():
+                if not self._others and all(owner.term is not None for owner in self.owners):
+                    # All leases are its own: nobody to share with, and none to find stale.
+                    leases = []
+                else:
+                    leases = await self._store.leases()
+                    if beating and self._bus.connected:
+                        await self._share_cells(leases)
+                for lease in leases:
                     stale = not lease.owner or lease.age > STALE + STALE_MARGIN
                     if stale and now - pinged.get(lease.cell, -STALE) >= STALE:
                         pinged[lease.cell] = now
@@ -208,10 +219,9 @@ class Master:
         """Those that this master owns now."""
         return [owner.term.cell.state for owner in self.owners if owner.term is not None]
 
-    async def _share_cells(self) -> None:
+    async def _share_cells(self, leases: list[Lease]) -> None:
         """Step down from one cell if another master owns two less; one at a time."""
-        leases = await self._store.leases()
-        masters = {each.master_id for each in await self._store.masters()}
+        masters = {self.master_id, *self._others}
         mine = [owner.number for owner in self.owners if owner.term is not None]
         chosen = self._sharing.choose(self.master_id, masters, leases, mine, self._clock.monotonic())
         if chosen is not None:

@@ -259,7 +259,8 @@ class Term:
 
     async def _renew(self) -> None:
         while True:
-            await self._clock.sleep(RENEW_EVERY / 4)
+            # To the moment: each idle cell would otherwise wake its master several times a second.
+            await self._clock.sleep(max(0.01, self._renewed + RENEW_EVERY - self._clock.monotonic()))
             if self._clock.monotonic() - self._renewed >= RENEW_EVERY:
                 self._renewed = self._clock.monotonic()
                 # One that is on its way may have been applied; but none of those before can be missing.
