@@ -27,9 +27,11 @@ def python(record: Record, bench: Rig, peers: Peers, tasks: int, turns: int) -> 
     """Over the client in this process."""
     singles(bench, 5)
     ours: list[list[float]] = []
+    apart: list[list[float]] = []
     theirs: dict[str, list[list[float]]] = {}
     for _ in range(turns):
         ours.append(singles(bench, tasks))
+        apart.append(singles(bench, tasks, at_once=False))
         for name, times in peers.each(lambda turn: turn.single(tasks)).items():
             theirs.setdefault(name, []).append(times)
     record.section(
@@ -37,7 +39,8 @@ def python(record: Record, bench: Rig, peers: Peers, tasks: int, turns: int) -> 
         f"From submit to finished, {tasks} single tasks a turn, one after another, on an idle cluster; our "
         "client is on `amqp://`.",
     )
-    tell(record, "broker_mesos", ours)
+    tell(record, "broker_mesos", ours, "`client.run`: one request")
+    tell(record, "broker_mesos, submit and wait", apart, "`client.submit(…).wait()`", "-")
     for name, found in theirs.items():
         tell(record, name, found, peers.versions.get(name, ""), "-")
     peers.tell(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,6 +24,10 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
             loop.add_signal_handler(number, _on_signal, stop)
         await main(stop)
 
+    # What is imported stays; and a daemon makes few cycles, so that looking for them often is only a pause.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     asyncio.run(shell())
     return 0
 
