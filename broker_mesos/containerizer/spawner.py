@@ -93,6 +93,9 @@ class Spawner:
         """Take the folder's lock, find what runs, listen. Raises Locked, OSError."""
         os.makedirs(self._meta, mode=0o700, exist_ok=True)
         os.makedirs(self._sandboxes, mode=0o700, exist_ok=True)
+        # By its descriptor: the folder may be replaced, and then what has its name is another spawner's.
+        folder = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._meta = f"/proc/self/fd/{folder}"
         self._lock = os.open(
             os.path.join(self._meta, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
@@ -249,7 +252,10 @@ class Spawner:
             except BlockingIOError:
                 pass
             self._reap()
-        os.unlink(os.path.join(self._meta, SOCKET))
+        try:
+            os.unlink(os.path.join(self._meta, SOCKET))
+        except FileNotFoundError:
+            pass
         try:
             self._journal.compact(self._tasks.values())
         except OSError as error:
