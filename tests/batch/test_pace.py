@@ -85,6 +85,14 @@ def test_gangs_and_picky_and_revocable_tasks_stand_in_no_line() -> None:
         assert {each.line for each in infos} == {""}
 
 
+def test_tasks_that_need_a_thing_by_its_name_stand_in_no_line() -> None:
+    spec = job(array=(0, 9), resources="cpus:1;mem:32;ports:[31000-31000]")
+    candidate = Candidate("j", spec, Work().text, len(text_of(spec)))
+    offers = [offer("o1", "cpus:8;mem:10240;ports:[31000-31009]")]
+    found = plan_claim(offers, [candidate], all_seen=True, now=1.0, due=2.0, depth=lambda job_id: 9)
+    assert [task_info(each).line for each in found.launches["o1"]] == [""]
+
+
 def test_without_a_line_the_task_names_none() -> None:
     infos = [task_info(each) for each in plan(0, 2, array=(0, 9)).launches["o1"]]
     assert len(infos) == 2 and {each.line for each in infos} == {""}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broker_mesos.core.lines import line_of
 from broker_mesos.core.messages import CommandInfo, Offer, TaskInfo
 from broker_mesos.core.operator import JobSpec
 from broker_mesos.core.resources import Resources
@@ -169,7 +170,7 @@ def plan_claim(
                     break
                 found_there = found_there or there
             lined = 0
-            if not (spec.gang or spec.prefer or spec.revocable):
+            if not (spec.gang or spec.prefer) and line_of("", "", job_id, spec.resources, (), spec.revocable):
                 lined = one.in_line(most, size, min(waiting - most, most * depth(job_id)))
             slots, work = work.take(first, total, most + lined)
             launches = _claim(plan, job_id, spec, slots, one.offer, now, due, there, job_id if lined else "")
