@@ -8,8 +8,11 @@ from collections.abc import Iterable
 
 from broker_mesos.core.messages import TaskStatus
 
-RESEND_FIRST = 2.0
+RESEND_FIRST = 5.0
+"""Seconds; a cell takes up to two to say that it has committed an outcome."""
 RESEND_AT_MOST = 60.0
+RESEND_UNSENT = 2.0
+"""After a message that the broker did not take."""
 KEPT = 600.0
 """Seconds that an acknowledged outcome is still known, so that a repeated command meets it."""
 MOST_KEPT = 10_000
@@ -85,9 +88,9 @@ class Outcomes:
         for task_id in task_ids:
             outcome = self._by_task.get(task_id)
             if outcome is not None and not outcome.acknowledged:
-                outcome.delay = RESEND_FIRST
-                if outcome.resend_at > now + RESEND_FIRST:
-                    outcome.resend_at = now + RESEND_FIRST
+                outcome.delay = RESEND_UNSENT
+                if outcome.resend_at > now + RESEND_UNSENT:
+                    outcome.resend_at = now + RESEND_UNSENT
                     heapq.heappush(self._queue, (outcome.resend_at, task_id))
 
     def due(self, now: float) -> list[TaskStatus]:

@@ -44,6 +44,7 @@ from broker_mesos.core.messages import (
     Message,
     RegisterAgent,
     Reregister,
+    SetHeartbeat,
     SetHoldings,
     TaskStatus,
     UnregisterAgent,
@@ -266,15 +267,14 @@ class AgentState:
         if term > self.highest_term:
             self.highest_term = term
             effects.append(SaveTerm(term))
+        if isinstance(message, LaunchTasks) and message.acknowledged:
+            effects += self._acknowledged(message.acknowledged, now)
         match message:
             case LaunchTasks() | KillTasks() | SetHoldings():
                 if self.session and message.session == self.session and message.number > self.applied:
                     effects += self._in_session(message, now)
             case AcknowledgeStatuses():
-                acknowledged = self.outcomes.acknowledge(message.uuids, now.mono)
-                if acknowledged:
-                    effects.append(Checkpoint(tuple(Acknowledged(task_id) for task_id in acknowledged)))
-                    effects += [Forget(task_id) for task_id in acknowledged]
+                effects += self._acknowledged(message.uuids, now)
             case AgentRegistered():
                 self._registered(message, now)
             case AgentRefused():
@@ -286,6 +286,10 @@ class AgentState:
                 if self.session and (message.session == self.session or not (message.session or recent)):
                     self._recover = message.recover
                     effects += self._register_soon(now)
+            case SetHeartbeat():
+                if self.session and message.session == self.session:
+                    self._interval = max(0.05, message.interval)
+                    self._beat_at = now.mono
             case ListTasks():
                 if self.session and message.session == self.session:
                     # What waits to be sent is in the list as well; sending it first keeps the order of facts.
@@ -295,6 +299,13 @@ class AgentState:
                     )
                     effects.append(Publish(addresses.updates(self.cell), listed))
         return effects
+
+    def _acknowledged(self, uuids: Sequence[str], now: Instant) -> list[Effect]:
+        acknowledged = self.outcomes.acknowledge(uuids, now.mono)
+        if not acknowledged:
+            return []
+        saved = Checkpoint(tuple(Acknowledged(task_id) for task_id in acknowledged))
+        return [saved, *(Forget(task_id) for task_id in acknowledged)]
 
     def _registered(self, message: AgentRegistered, now: Instant) -> None:
         if not self._attempt or message.attempt != self._attempt:
@@ -418,6 +429,7 @@ class AgentState:
                 running=len(self.tasks),
                 highest_term=self.highest_term,
                 usage=self.usage,
+                interval=self._interval,
                 slack=self._lent_twice(now),
             )
             to = addresses.heartbeats(self.cell)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+MISSED_BEATS = 2.5
+"""Heartbeats that an agent may miss which has been told to beat less often."""
+
 
 class Instant(NamedTuple):
     """A moment, on both clocks: ``wall`` is stored and shown, ``mono`` measures silence."""
@@ -19,6 +22,9 @@ class Limits:
 
     agent_beat: float = 5.0
     agent_missed: int = 5
+    agent_beats: float = 100.0
+    """Heartbeats a second that a cell hears from its agents: of more agents than can beat so often, each
+    beats less often. (As Nomad does by its ``max_heartbeats_per_second``.)"""
     framework_beat: float = 2.0
     framework_missed: int = 5
     offer_timeout: float = 10.0
@@ -44,3 +50,11 @@ class Limits:
     and again."""
     completed: int = 1_000
     """Completed tasks kept for each framework, in the owner's memory."""
+
+    def beat_of(self, agents: int) -> float:
+        """Seconds between two heartbeats of each of so many agents."""
+        return max(self.agent_beat, agents / self.agent_beats)
+
+    def silence(self, beat: float) -> float:
+        """Seconds of silence after which an agent is unreachable that beats so often."""
+        return max(self.agent_beat * self.agent_missed, MISSED_BEATS * beat)

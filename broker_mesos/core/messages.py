@@ -154,6 +154,8 @@ class AgentHeartbeat(Message):
     running: int = 0
     highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
     usage: Usage = Usage()
+    interval: float = 0.0
+    """Seconds until the next one; 0: as the cell has said."""
     slack: Resources | None = None
     """What is lent and not used, as the agent estimates it: offered as revocable. In every heartbeat, so
     that a new owner hears of it; None: none is lent."""
@@ -188,6 +190,8 @@ class LaunchTasks(Command):
 
     TYPE = "LAUNCH_TASKS"
     launches: tuple[Launch, ...]
+    acknowledged: tuple[str, ...] = ()
+    """As ACKNOWLEDGE_STATUSES; of any session."""
 
 
 @register
@@ -249,6 +253,16 @@ class ListTasks(Message):
 
 
 @register
+class SetHeartbeat(Message):
+    """How often the agent beats from now on: a large cell hears each of its agents less often. The next
+    heartbeat comes at once, and says so. Idempotent."""
+
+    TYPE = "SET_HEARTBEAT"
+    session: str
+    interval: float = Field(gt=0)
+
+
+@register
 class AcknowledgeStatuses(Message):
     """Statuses are committed; the agent stops resending them. Idempotent."""
 
@@ -288,6 +302,8 @@ class Accept(Call):
     tasks: tuple[TaskInfo, ...] = ()
     refuse_seconds: float | None = None
     """For the unused part; None is the default filter, 0 none, at most 365 days."""
+    acknowledged: tuple[TaskId, ...] = ()
+    """As ACKNOWLEDGE, whatever becomes of the offers."""
 
 
 @register

@@ -46,6 +46,8 @@ class AgentRecord(Part):
     attempt: str = ""
     """The registration that opened the session."""
     boot_id: str = ""
+    beat: float = 0.0
+    """Seconds between two of its heartbeats; 0 where the limit says it."""
     registered_at: float = 0.0
     unreachable_at: float | None = None
     listed: bool = True

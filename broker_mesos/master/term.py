@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 import structlog
 
 from broker_mesos import failpoints
-from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
+from broker_mesos.core.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.cell import maintenance
 from broker_mesos.core.cell.cell import (
     Cell,
@@ -32,7 +32,6 @@ from broker_mesos.core.gang_token import TokenAsk
 from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
-    AcknowledgeStatuses,
     AgentHeartbeat,
     FrameworkHeartbeat,
     Part,
@@ -78,8 +77,6 @@ BATCH_BYTES = 256 * 1024
 """Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
 BEHIND = 1.0
 """Seconds for which an owner counts as behind that has left messages in its inbox."""
-ACKNOWLEDGE_AFTER = 0.1
-"""Seconds for which acknowledgements to agents are gathered: nobody waits for them."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
 STEP_DOWN_AT_MOST = 3.0
@@ -145,7 +142,6 @@ class Term:
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
         self._pace = Pace()
-        self._acknowledgements: dict[Address, dict[str, None]] = {}
         self._behind_until = float("-inf")
         self._leaving = False
         self._left = asyncio.Event()
@@ -392,22 +388,6 @@ class Term:
         self._renewed = started
 
     def _publish_hint(self, hint: Hint) -> None:
-        if isinstance(hint.message, AcknowledgeStatuses):
-            if not self._acknowledgements:
-                self._spawn(self._acknowledge_soon())
-            self._acknowledgements.setdefault(hint.to, {}).update(dict.fromkeys(hint.message.uuids))
-            return
-        self._publish_now(hint)
-
-    async def _acknowledge_soon(self) -> None:
-        await self._clock.sleep(ACKNOWLEDGE_AFTER)
-        gathered, self._acknowledgements = self._acknowledgements, {}
-        for to, uuids in gathered.items():
-            each = list(uuids)
-            for at in range(0, len(each), BATCH):
-                self._publish_now(Hint(to, AcknowledgeStatuses(uuids=tuple(each[at : at + BATCH]))))
-
-    def _publish_now(self, hint: Hint) -> None:
         future = self._bus.publish(
             outgoing(
                 hint.to,

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -43,8 +44,9 @@ T = TypeVar("T")
 
 CHUNK = 1_000
 """Task ids in one message: far below the limit of a body."""
-ACKNOWLEDGE_AFTER = 0.1
-"""Seconds for which acknowledgements are gathered: nobody waits for them."""
+ACKNOWLEDGE_AFTER = 1.0
+"""Seconds for which acknowledgements are gathered, or until an accept takes them along: nobody waits for
+them."""
 ACKNOWLEDGE_AT = 500
 """Acknowledgements that are sent at once."""
 
@@ -72,6 +74,8 @@ class Calls:
         self._agents: Bounded[str, str] = Bounded(settings.remember)
         self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
         self._kills: dict[str, int | None] = {}
+        self._handled: list[tuple[int, str]] = []
+        """Tasks with a terminal status that is safe, and whose delivery is not settled yet; by cell."""
         self._acknowledgements: defaultdict[int, dict[str, None]] = defaultdict(dict)
         self._flushing = False
         self._acknowledging: asyncio.TimerHandle | None = None
@@ -110,6 +114,7 @@ class Calls:
                 operations=tuple(operations),
                 tasks=tuple(tasks),
                 refuse_seconds=refuse_seconds,
+                acknowledged=tuple(islice(self._acknowledgements.get(cell, ()), ACKNOWLEDGE_AT)),
             )
         except ValidationError as error:
             raise InvalidInput(f"this cannot be accepted: {first_problem(error)}") from None
@@ -119,6 +124,8 @@ class Calls:
                 f"{len(tasks)} tasks take {len(out.body)} bytes in one message, {MAX_BODY} are allowed; "
                 "accept with fewer tasks or operations"
             )
+        for task_id in call.acknowledged:
+            del self._acknowledgements[cell][task_id]
         self.offers.remove(ids)
         for task_id in task_ids:
             self._agents[task_id] = agent_id
@@ -244,7 +251,7 @@ class Calls:
 
     def acknowledge(self, cell: int, task_id: str) -> None:
         """A terminal status is safe; said when its delivery is settled: ``flush_acknowledgements``."""
-        self._acknowledgements[cell][task_id] = None
+        self._handled.append((cell, task_id))
 
     def heard(self, status: TaskStatus) -> TaskStatus:
         """Learn from a status; returns it as it is to be told."""
@@ -271,6 +278,9 @@ class Calls:
 
     def flush_acknowledgements(self) -> None:
         """What was settled with the broker may be acknowledged to the cells: soon, together."""
+        for cell, task_id in self._handled:
+            self._acknowledgements[cell][task_id] = None
+        self._handled.clear()
         if sum(map(len, self._acknowledgements.values())) >= ACKNOWLEDGE_AT:
             self._acknowledge()
         elif self._acknowledgements and self._acknowledging is None:

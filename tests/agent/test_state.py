@@ -28,6 +28,7 @@ from broker_mesos.core.messages import (
     ListTasks,
     RegisterAgent,
     Reregister,
+    SetHeartbeat,
     UnregisterAgent,
     UpdateStatuses,
 )
@@ -91,6 +92,24 @@ def test_a_new_session_begins_with_a_heartbeat_and_goes_on_at_the_interval(agent
     assert beat.to == addresses.heartbeats(0)
     assert beat.expiration == 10.0 and not beat.persistent and not beat.mandatory
     assert len(messages(agent.after(50), AgentHeartbeat)) == 10
+
+
+def test_the_cell_sets_how_often_an_agent_beats(agent: Agent, session: str) -> None:
+    agent.after(1)
+    assert agent.command(SetHeartbeat(session="older", interval=20.0)) == []
+    agent.command(SetHeartbeat(session=session, interval=20.0))
+    [at_once] = messages(agent.due(), AgentHeartbeat)
+    assert at_once.interval == 20.0
+    assert len(messages(agent.after(100), AgentHeartbeat)) == 5
+
+
+def test_a_launch_acknowledges_outcomes_whatever_session_it_is_of(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, "t1"))
+    agent.exited("t1")
+    [status] = agent.statuses()
+    command = launch("older", 1, "t2").model_copy(update={"acknowledged": (status.uuid,)})
+    assert Forget("t1") in agent.command(command)
+    assert agent.state.outcomes.unacknowledged() == []
 
 
 def test_reregister_opens_a_new_attempt_at_most_once_a_second(agent: Agent, session: str) -> None:
@@ -406,7 +425,7 @@ def test_an_outcome_is_sent_again_with_growing_pauses_until_it_is_acknowledged(
     [status] = agent.statuses()
     again = all_statuses(agent.after(600))
     assert {s.uuid for s in again} == {status.uuid}
-    assert 12 <= len(again) <= 16  # 2, 4, 8, 16, 32, then every 60 s
+    assert 11 <= len(again) <= 15  # 5, 10, 20, 40, then every 60 s
     effects = agent.command(AcknowledgeStatuses(uuids=(status.uuid,)))
     assert Forget("t1") in effects and agent.journal.saved.outcomes == {}
     assert agent.command(AcknowledgeStatuses(uuids=(status.uuid,))) == []
@@ -459,7 +478,7 @@ def test_what_the_registrations_list_says_is_not_said_again_at_once(agent: Agent
     assert [s.task_id for s in message.list.outcomes] == ["t1"]
     agent.registered(message.attempt)
     assert agent.statuses() == []
-    assert len(all_statuses(agent.after(3))) == 1
+    assert len(all_statuses(agent.after(6))) == 1
 
 
 def test_messages_of_statuses_stay_below_the_largest_body(session: str) -> None:
@@ -501,7 +520,7 @@ def test_killing_an_unknown_task_is_answered_with_dropped(agent: Agent, session:
     [status] = agent.statuses()
     assert (status.task_id, status.state) == ("t9", TaskState.DROPPED)
     assert agent.killed == []
-    assert all_statuses(agent.after(3))  # it is an outcome like any other
+    assert all_statuses(agent.after(6))  # it is an outcome like any other
 
 
 def test_killing_an_ended_task_says_its_outcome_again(agent: Agent, session: str) -> None:

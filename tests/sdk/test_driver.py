@@ -35,7 +35,7 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.sdk import Scheduler
-from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer
+from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer, settle
 from tests.sdk.conftest import FRAMEWORK, World
 
 
@@ -120,6 +120,19 @@ async def test_terminal_status_is_acknowledged_only_after_its_callback_returned(
     leave.set()
     [(cell, call)] = await world.master.got(Acknowledge)
     assert cell == 1 and call.task_ids == ("t1",)
+
+
+async def test_an_accept_takes_along_what_is_to_be_acknowledged_to_its_cell(world: World) -> None:
+    driver, scheduler = await world.registered()
+    offer = an_offer("fw")
+    await world.master.offer("fw", offer)
+    await scheduler.got("resource_offers")
+    await world.master.update("fw", a_status("t1", TaskState.FINISHED), cell=offer.cell)
+    await scheduler.got("status_update")
+    await settle()
+    driver.accept([offer], [a_task("t2")])
+    [(_, call)] = await world.master.got(Accept)
+    assert call.acknowledged == ("t1",)
 
 
 async def test_status_after_the_end_is_acknowledged_again_and_not_passed_on(world: World) -> None:

@@ -19,6 +19,7 @@ from broker_mesos.core.messages import (
     ListTasks,
     RegisterAgent,
     Reregister,
+    SetHeartbeat,
     TaskStatus,
     UnregisterAgent,
     UpdateStatuses,
@@ -34,6 +35,8 @@ HINT_INTERVAL = 1.0
 """Seconds between two hints to the same agent: an agent that is told twice registers once."""
 PATIENCE = 2
 """Heartbeats in a row that must disagree with the cell before it asks for the list."""
+PACE = 1.5
+"""So much too often or too seldom an agent may beat before it is told."""
 UNSEEN_AGENTS = 10_000
 """How many unknown agents' hints are remembered at once."""
 
@@ -79,6 +82,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     agent.number = agent.applied = agent.behind = 0
     agent.attempt = call.attempt
     agent.boot_id = call.boot_id
+    agent.beat = state.limits.beat_of(len(state.agents))
     agent.unreachable_at = None
     agent.heard = now.mono
     agent.listed = True
@@ -106,7 +110,7 @@ def _registered(state: CellState, agent: Agent) -> AgentRegistered:
         session=agent.session,
         attempt=agent.attempt,
         cell=state.cell,
-        heartbeat_interval=state.limits.agent_beat,
+        heartbeat_interval=agent.beat or state.limits.agent_beat,
     )
 
 
@@ -235,6 +239,7 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
     if agent is None:
         return
     agent.heard = now.mono
+    _set_pace(state, agent, beat.interval, out)
     agent.usage = beat.usage
     slack.heed(state, agent, beat.slack, out)
     if not agent.listed:
@@ -256,6 +261,20 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
             out.hint(addresses.commands(agent.ident), Reregister(session=agent.session, message=message))
         else:
             out.hint(addresses.commands(agent.ident), ListTasks(session=agent.session))
+
+
+def _set_pace(state: CellState, agent: Agent, interval: float, out: Outlet) -> None:
+    """An agent beats so often. Where that is much too often or too seldom for so many agents, tell it; what
+    is longer counts from then on: a slow agent that is alive must not seem dead."""
+    if not interval:
+        return
+    wanted = state.limits.beat_of(len(state.agents))
+    if not interval / PACE <= wanted <= interval * PACE:
+        out.hint(addresses.commands(agent.ident), SetHeartbeat(session=agent.session, interval=wanted))
+        interval = max(interval, wanted)
+    if interval != agent.beat:
+        agent.beat = interval
+        out.touch(Kind.AGENTS, agent.ident)
 
 
 def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Instant) -> None:
@@ -318,7 +337,6 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
     """Declare the agents unreachable that have missed their beats. Silence counts from the moment at which
     this owner could hear at all, and not all of them vanish at once."""
     limits = state.limits
-    patience = limits.agent_beat * limits.agent_missed
     while state.lost_at and state.lost_at[0] <= now.mono - limits.agent_beat:
         state.lost_at.popleft()
     allowed = max(1, int(len(state.agents) * limits.agents_lost_at_once)) - len(state.lost_at)
@@ -326,6 +344,7 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
         if agent.state is not AgentState.REGISTERED:
             continue
         since = state.judge_since if agent.heard is None else max(agent.heard, state.judge_since)
+        patience = limits.silence(agent.beat)
         if now.mono - since > patience:
             if allowed <= 0:
                 return

@@ -199,6 +199,7 @@ class Cell:
             agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
             gathering.tick(self.state, out, now)
+            out.tell_acknowledged()
         maintenance.tick(self.state, out, now, everything=batch)
         if batch or self.state.reconsider or self.state.changed:
             allocate(self.state, self.policy, out, now, everything=batch)

@@ -120,6 +120,8 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         state.reconsider = True
     match call:
         case Accept():
+            for task_id in call.acknowledged:
+                tasks.acknowledge(state, framework, task_id, out)
             offers.on_accept(state, framework, call, out, now)
         case Decline():
             offers.on_decline(state, framework, call, now)

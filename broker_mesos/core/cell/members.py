@@ -43,6 +43,7 @@ class Agent:
         "applied",
         "asked",
         "attempt",
+        "beat",
         "behind",
         "boot_id",
         "crowded",
@@ -78,6 +79,8 @@ class Agent:
         self.number = 0
         self.attempt = ""
         self.boot_id = ""
+        self.beat = 0.0
+        """Seconds between its heartbeats, or what it was told to make of them if that is more."""
         self.registered_at = 0.0
         self.unreachable_at: float | None = None
         self.holdings = Holdings()
@@ -201,6 +204,7 @@ class Agent:
             number=self.number,
             attempt=self.attempt,
             boot_id=self.boot_id,
+            beat=self.beat,
             registered_at=self.registered_at,
             unreachable_at=self.unreachable_at,
             listed=self.listed,

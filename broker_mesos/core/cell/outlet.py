@@ -7,6 +7,7 @@ each agent gets one message, and each record is encoded once, however many messa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -78,7 +79,6 @@ class Outlet:
         self._holdings: dict[str, None] = {}
         self._launches: dict[str, dict[str, str]] = {}
         self._kills: dict[str, dict[str, float | None]] = {}
-        self._acks: dict[str, dict[str, None]] = {}
         self.decision = Decision()
 
     # -- what handlers say ------------------------------------------------------------------------------
@@ -108,9 +108,20 @@ class Outlet:
         kills[task_id] = before if grace is None else grace if before is None else min(before, grace)
 
     def acknowledge(self, agent_id: str, uuid: str) -> None:
-        """An agent's terminal status is about to be committed."""
+        """An agent's terminal status is about to be committed. Nobody waits to hear of that: it is said along
+        with the next launch, which at full load soon follows, or by the second ``tell_acknowledged``."""
         if uuid:
-            self._acks.setdefault(agent_id, {})[uuid] = None
+            self._state.acknowledged.setdefault(agent_id, {})[uuid] = None
+
+    def tell_acknowledged(self) -> None:
+        """Tell those agents that could have been told at the last call already."""
+        state = self._state
+        for agent_id in state.acknowledged_before:
+            uuids = state.acknowledged.pop(agent_id, None)
+            if uuids:
+                for ids in batched(tuple(uuids)):
+                    self.hint(addresses.commands(agent_id), AcknowledgeStatuses(uuids=ids))
+        state.acknowledged_before = list(state.acknowledged)
 
     def send(self, to: Address, message: Message) -> None:
         """A message that must not be lost: it goes through the outbox."""
@@ -154,9 +165,6 @@ class Outlet:
         for framework_id, statuses in self._updates.items():
             for values in in_messages(statuses.values()):
                 self.send(addresses.events(framework_id), Update(cell=self._state.cell, statuses=values))
-        for agent_id, uuids in self._acks.items():
-            for ids in batched(tuple(uuids)):
-                self.hint(addresses.commands(agent_id), AcknowledgeStatuses(uuids=ids))
         for kind, ident in self._touched:
             self.decision.writes.append(Write(kind, ident, self._encoded(kind, ident)))
         return self.decision
@@ -174,8 +182,16 @@ class Outlet:
                 tasks[task_id].number = number
             # The launches are JSON already, stored as such; joining them spares decoding and encoding.
             head = f'{{"session":"{agent.session}","number":{number},"launches":['
-            body = head + ",".join(launch for _, launch in chunk) + "]}"
+            body = head + ",".join(launch for _, launch in chunk) + "]" + self._acknowledged(agent) + "}"
             self._post(addresses.commands(agent.ident), LaunchTasks.TYPE, body.encode())
+
+    def _acknowledged(self, agent: Agent) -> str:
+        uuids = list(self._state.acknowledged.get(agent.ident, ()))[:CHUNK_IDS]
+        if not uuids:
+            return ""
+        for uuid in uuids:
+            del self._state.acknowledged[agent.ident][uuid]
+        return ',"acknowledged":' + json.dumps(uuids)
 
     def _number(self, agent: Agent) -> int:
         agent.number += 1

@@ -12,11 +12,6 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
     """A cell as the store holds it, for its new owner at monotonic time ``now``."""
     state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
     state.judge_since = now
-    # Agents that the store has forgotten are heard of within this time; an owner who follows in it waits
-    # for the rest of it.
-    patience = limits.agent_beat * limits.agent_missed
-    since = 0.0 if snapshot.recovering else snapshot.recovery_age
-    state.unsure_until = now + max(0.0, patience - since)
     for body in snapshot.agents.values():
         stored = AgentRecord.model_validate_json(body)
         agent = Agent(stored.info)
@@ -25,6 +20,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.number = agent.applied = stored.number
         agent.attempt = stored.attempt
         agent.boot_id = stored.boot_id
+        agent.beat = stored.beat
         agent.registered_at = stored.registered_at
         agent.unreachable_at = stored.unreachable_at
         agent.listed = stored.listed and not snapshot.recovering
@@ -34,6 +30,11 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
             state.maintained[agent.ident] = None
         state.unlisted = state.unlisted or not agent.listed
         state.add_agent(agent)
+    # Agents that the store has forgotten are heard of within this time; an owner who follows in it waits
+    # for the rest of it.
+    patience = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
+    since = 0.0 if snapshot.recovering else snapshot.recovery_age
+    state.unsure_until = now + max(0.0, patience - since)
     known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
     # A hash has no order; ties in the fair share go by age, under every owner.
     for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):

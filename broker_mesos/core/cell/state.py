@@ -118,6 +118,10 @@ class CellState:
         """When agents were declared unreachable, of late."""
         self.hinted: dict[str, float] = {}
         """When agents without a session were last asked to register."""
+        self.acknowledged: dict[str, dict[str, None]] = {}
+        """Terminal statuses that are committed, by agent; it does not know that yet."""
+        self.acknowledged_before: list[str] = []
+        """The agents that had some when it was last time to tell."""
         self._minted = 0
 
     def configure(self, config: ClusterConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.core.cell.cell import GoneByHand, Reconnected
+from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import (
     Accept,
     Acknowledge,
@@ -23,6 +24,7 @@ from broker_mesos.core.messages import (
     ListTasks,
     RegisterAgent,
     Reregister,
+    SetHeartbeat,
     Settle,
     UnregisterAgent,
     UpdateStatuses,
@@ -90,7 +92,7 @@ def test_outcome_in_a_registration_counts_as_a_status(bench):
     outcome = bench.status("a1", "t1", TaskState.FINISHED, uuid="u-end")
     said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(outcomes=(outcome,)))
     assert [each.state for each in updates_in(said)] == [TaskState.FINISHED]
-    assert of(said, AcknowledgeStatuses)[0].uuids == ("u-end",)
+    assert of(bench.wait(2, agents=True), AcknowledgeStatuses)[0].uuids == ("u-end",)
 
 
 def test_agent_of_another_cell_or_count_is_refused():
@@ -109,11 +111,53 @@ def test_agent_that_has_seen_a_higher_term_makes_the_owner_claim_again(bench):
 
 
 def test_terminal_status_is_acknowledged_again_when_it_is_repeated(bench):
+    bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
+    assert [each.uuids for each in of(bench.wait(3, agents=True), AcknowledgeStatuses)] == [("u-1",)]
     said = bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
-    assert of(said, AcknowledgeStatuses)[0].uuids == ("u-1",)
-    said = bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
-    assert of(said, AcknowledgeStatuses)[0].uuids == ("u-1",)
     assert updates_in(said) == []
+    assert [each.uuids for each in of(bench.wait(3, agents=True), AcknowledgeStatuses)] == [("u-1",)]
+
+
+def test_a_launch_says_which_statuses_are_committed(bench):
+    [offer] = offers_in(bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1"))
+    [launch] = of(bench.accept(offer, task("t2", "cpus:1")), LaunchTasks)
+    assert launch.acknowledged == ("u-1",)
+    assert of(bench.wait(5, agents=True), AcknowledgeStatuses) == []
+
+
+def test_agents_of_a_large_cell_are_told_to_beat_less_often():
+    bench = Bench(limits=Limits(agent_beat=1.0, agent_missed=5, agent_beats=2.0))
+    for number in range(20):
+        bench.agent(f"a{number}", "cpus:1")
+    told = [each.heartbeat_interval for _, each in bench.said if isinstance(each, AgentRegistered)]
+    assert told[0] == 1.0 and told[-1] == 10.0
+    [slower] = of(beat(bench, "a0", interval=1.0), SetHeartbeat)
+    assert slower.interval == 10.0
+    assert of(beat(bench, "a0", interval=10.0), SetHeartbeat) == []
+    bench.take_over(term=8)
+    bench.wait(20)
+    assert bench.state.agents["a0"].state is AgentState.REGISTERED  # it beats each 10 s, for any owner
+    bench.wait(40)
+    assert bench.state.agents["a0"].state is AgentState.UNREACHABLE
+
+
+def test_agents_of_a_cell_that_has_become_small_beat_more_often_again():
+    bench = Bench(limits=Limits(agent_beat=1.0, agent_beats=2.0))
+    bench.agent("a1", "cpus:1")
+    [faster] = of(beat(bench, "a1", interval=30.0), SetHeartbeat)
+    assert faster.interval == 1.0
+    bench.wait(20)  # until it has said so, it may be as slow as before
+    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    beat(bench, "a1", interval=1.0)
+    bench.wait(20)
+    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+
+
+def beat(bench: Bench, agent_id: str, interval: float):
+    agent = bench.state.agents[agent_id]
+    return bench.decide(
+        AgentHeartbeat(agent_id=agent_id, session=agent.session, applied=agent.number, interval=interval)
+    )
 
 
 def test_state_never_goes_back(bench):
