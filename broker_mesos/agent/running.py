@@ -14,6 +14,7 @@ class RunningTask:
     """It holds resources, or stands in line for them."""
 
     __slots__ = (
+        "early",
         "evicted",
         "handed",
         "info",
@@ -32,6 +33,9 @@ class RunningTask:
         """How it is started, while it waits in its line."""
         self.handed = False
         """The containerizer starts it when its turn has come."""
+        self.early = False
+        """Its framework wants to hear of its end from here. An agent process that finds it again leaves that
+        to its cell."""
         self.late = False
         """It has waited for too long; the containerizer was told not to start it any more."""
         self.since = 0.0

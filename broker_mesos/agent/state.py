@@ -37,6 +37,7 @@ from broker_mesos.core.messages import (
     AgentListed,
     AgentRefused,
     AgentRegistered,
+    EarlyStatuses,
     Holdings,
     KillTasks,
     LaunchTasks,
@@ -63,6 +64,8 @@ DEBOUNCE = 1.0
 NEVER = float("inf")
 MOST_RECOVERED = 2_000
 """Acknowledged outcomes that a registration names in a recovery, the latest ones."""
+EARLY_EXPIRES = 2.0
+"""Seconds after which an early word is not early any more."""
 ROOM = MAX_BODY - 64 * 1024
 """Bytes of statuses or of a list in one message."""
 
@@ -332,12 +335,29 @@ class AgentState:
 
     def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
         """Processes have started or ended."""
-        effects = self.table.on_events(events, now) + self._drop_unused()
+        effects = self.table.on_events(events, now) + self._tell_early() + self._drop_unused()
         # A list must not name what may be dropped in the next moment.
         if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
             self._reopen_at = self.table.backoff.until
             effects += self._register(now)
         return effects
+
+    def _tell_early(self) -> list[Effect]:
+        """Ends that were just written down, to frameworks that wait for them. Without a session the cell may
+        have given them up for lost; then it alone says what holds."""
+        told, self.table.early = self.table.early, []
+        by_framework: dict[str, list[TaskStatus]] = {}
+        for status in told if self.session else ():
+            by_framework.setdefault(status.framework_id, []).append(status)
+        return [
+            Publish(
+                addresses.offers(framework_id),
+                EarlyStatuses(statuses=tuple(statuses)),
+                persistent=False,
+                expiration=EARLY_EXPIRES,
+            )
+            for framework_id, statuses in by_framework.items()
+        ]
 
     def kill_all(self, now: Instant) -> list[Effect]:
         """From now on whatever ends was killed: the agent itself ends its tasks."""

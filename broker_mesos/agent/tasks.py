@@ -56,6 +56,8 @@ class TaskTable:
         self.outcomes = Outcomes()
         self.pending = News()
         """What is to be sent."""
+        self.early: list[TaskStatus] = []
+        """Ends that are also to be told to frameworks at once."""
         self.backoff = BackOff()
         self._agent_id = agent_id
         self._total = total
@@ -219,7 +221,9 @@ class TaskTable:
                 if task.handed:
                     starts.append(LaunchProcess(spec))
                 continue
-            self._add(info, launch.task.kill_grace).since = now.mono
+            task = self._add(info, launch.task.kill_grace)
+            task.since = now.mono
+            task.early = launch.task.early
             self.pending.launched(task_id, now.mono)
             starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
@@ -367,7 +371,7 @@ class TaskTable:
 
     def _exited(self, task: RunningTask, event: TaskExited, now: Instant) -> Entry:
         state, reason, message = task.judge(event)
-        return self._end(
+        entry = self._end(
             task,
             state,
             now,
@@ -377,6 +381,10 @@ class TaskTable:
             signal_number=event.signal,
             at=event.at,
         )
+        # What else may come of a task, its cell judges.
+        if task.early and state in (TaskState.FINISHED, TaskState.FAILED):
+            self.early.append(entry.status)
+        return entry
 
     # -- tasks and statuses -------------------------------------------------------------------------------
 
@@ -410,7 +418,7 @@ class TaskTable:
         exit_code: int | None = None,
         signal_number: int | None = None,
         at: float | None = None,
-    ) -> Entry:
+    ) -> Ended:
         info = task.info
         del self.running[info.task_id]
         key = task.line_key
@@ -455,7 +463,7 @@ class TaskTable:
         started_at: float | None = None,
         offer_id: str = "",
         at: float | None = None,
-    ) -> Entry:
+    ) -> Ended:
         status = TaskStatus(
             task_id=task_id,
             state=to,

@@ -45,6 +45,9 @@ class TaskInfo(Part):
     fit into its offer waits on the agent, and starts where another of its line has ended: no message passes
     between the two. One that has waited for seconds is dropped, and may be launched elsewhere. Not for tasks
     with volumes, ports or other named resources, nor on slack."""
+    early: bool = False
+    """Its agent says to the framework itself how its process has ended, ahead of its cell: see
+    EARLY_STATUSES."""
 
 
 class TaskStatus(Part):

@@ -468,6 +468,16 @@ class Update(Message):
 
 
 @register
+class EarlyStatuses(Message):
+    """How processes of tasks have ended that asked for it (``TaskInfo.early``), as their agent has written it
+    down, and before their cell knows. A hint, which may get lost: the cell's UPDATE with the same ``uuid``
+    follows, and it alone is acknowledged."""
+
+    TYPE = "EARLY_STATUSES"
+    statuses: tuple[TaskStatus, ...]
+
+
+@register
 class Failure(Message):
     """An agent is gone or unreachable."""
 

@@ -19,9 +19,7 @@ from broker_mesos.core.messages import (
     FrameworkInfo,
     InverseOffer,
     Offer,
-    Offers,
     Operation,
-    Rescind,
     Shape,
     Subscribe,
     TaskInfo,
@@ -33,7 +31,7 @@ from broker_mesos.errors import BusUnavailable, TimedOut, Unavailable
 from broker_mesos.ports import Bus, Clock, ConsumerClosed, NewId, outgoing
 from broker_mesos.requests import Requester
 from broker_mesos.sdk.calls import Calls
-from broker_mesos.sdk.inbound import EVENT_TYPES, Inbound
+from broker_mesos.sdk.inbound import EVENT_TYPES, OFFER_TYPES, Inbound
 from broker_mesos.sdk.pump import Pump, finish
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
@@ -310,7 +308,7 @@ class Driver:
                 self._bus,
                 self._queue(QueueKind.FRAMEWORK_OFFERS),
                 self._inbound.on_offers,
-                (Offers, Rescind),
+                OFFER_TYPES,
                 clock=self._clock,
                 new_id=self._new_id,
                 tries=self._tries,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from broker_mesos.core.messages import (
+    EarlyStatuses,
     Error,
     Failure,
     InverseOffers,
@@ -44,6 +45,8 @@ EVENT_TYPES: tuple[type[Message], ...] = (
     Failure,
     Error,
 )
+
+OFFER_TYPES: tuple[type[Message], ...] = (Offers, Rescind, EarlyStatuses)
 
 LATE_FILTER = 2.0
 """Seconds for which what came for a gang that needs no more is not offered again: by then its cell knows."""
@@ -93,7 +96,7 @@ class Inbound:
     # -- offers ---------------------------------------------------------------------------------------
 
     async def on_offers(self, messages: Sequence[Message]) -> Unhandled:
-        """OFFERS and RESCINDs."""
+        """OFFERS, RESCINDs, and other hints."""
         await self._ensure_registered()
         if self._driver.stopping():
             return dict.fromkeys(range(len(messages)))
@@ -109,6 +112,9 @@ class Inbound:
                 await self._on_gang_offers([offer for offer in found.values() if offer.gang])
             if plain:
                 await self._call(lambda: self._scheduler.resource_offers(self._driver, plain))
+        elif isinstance(messages[0], EarlyStatuses):
+            early = [each for message in cast(Sequence[EarlyStatuses], messages) for each in message.statuses]
+            await self._call(lambda: self._scheduler.early_statuses(self._driver, early))
         else:
             for rescind in cast(Sequence[Rescind], messages):
                 self._calls.offers.remove(rescind.offer_ids)

@@ -63,6 +63,10 @@ class Scheduler:
             if isawaitable(result):
                 await result
 
+    def early_statuses(self, driver: Driver, statuses: Sequence[TaskStatus]) -> Result:
+        """How processes of tasks with ``TaskInfo.early`` have ended, as their agent says, ahead of the
+        cluster. A hint: it may not come, or late; and ``status_update`` follows with the same ``uuid``."""
+
     def operation_updates(self, driver: Driver, statuses: Sequence[OperationStatus]) -> Result:
         """How operations of accepts ended that have an id: ``OPERATION_FINISHED``, or ``OPERATION_ERROR``
         with the reason, and then nothing has changed. If no answer comes (the cluster was recovering), the

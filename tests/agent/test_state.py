@@ -24,6 +24,7 @@ from broker_mesos.core.messages import (
     AgentListed,
     AgentRefused,
     AgentRegistered,
+    EarlyStatuses,
     KillTasks,
     ListTasks,
     RegisterAgent,
@@ -686,3 +687,35 @@ def test_a_launch_of_another_session_is_dropped(agent: Agent, session: str) -> N
     assert agent.launched == []
     agent.command(launch(session, 1, "t2"))
     assert agent.launched == ["t2"]
+
+
+# -- what frameworks are told early
+
+
+def test_an_end_that_its_framework_waits_for_is_written_down_and_told_before_its_cell(
+    agent: Agent, session: str
+) -> None:
+    agent.command(launch(session, 1, task("t1", early=True), task("t2")))
+    effects = agent.exited("t1") + agent.exited("t2", 3)
+    [early] = messages(effects, EarlyStatuses)
+    at = next(n for n, each in enumerate(effects) if isinstance(each, Publish))
+    publish = effects[at]
+    assert isinstance(publish, Publish) and publish.to == addresses.offers("f1") and not publish.persistent
+    assert any(isinstance(each, Checkpoint) for each in effects[:at])
+    [told] = early.statuses
+    assert (told.task_id, told.state) == ("t1", TaskState.FINISHED)
+    said = {each.task_id: each for each in all_statuses(agent.carry(agent.state.statuses()))}
+    assert said["t1"] == told and said["t2"].state is TaskState.FAILED
+
+
+def test_a_cell_that_may_have_given_a_task_up_says_alone_how_it_ended(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, task("t1", early=True)))
+    agent.state.on_deaf()
+    assert messages(agent.exited("t1"), EarlyStatuses) == []
+    assert agent.state.outcomes.get("t1") is not None
+
+
+def test_a_killed_task_is_told_of_by_its_cell_alone(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, task("t1", early=True)))
+    agent.command(kill(session, 2, "t1"))
+    assert messages(agent.exited("t1", None, 15), EarlyStatuses) == []

@@ -8,8 +8,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker_mesos.clock import new_id
-from broker_mesos.core.addresses import events
-from broker_mesos.core.messages import Accept, CommandInfo, Decline, Error, Kill, Settle, Subscribe
+from broker_mesos.core.addresses import events, offers
+from broker_mesos.core.messages import (
+    Accept,
+    CommandInfo,
+    Decline,
+    EarlyStatuses,
+    Error,
+    Kill,
+    Settle,
+    Subscribe,
+)
 from broker_mesos.core.operator import (
     GetJob,
     GetJobs,
@@ -28,7 +37,7 @@ from broker_mesos.frameworks.batch.worker import BatchSettings
 from broker_mesos.ports import Change, outgoing
 from broker_mesos.store.memory import MemoryRecords
 from tests.batch.cluster import Cluster
-from tests.batch.world import job
+from tests.batch.world import job, status
 
 QUICK = BatchSettings(offer_timeout=0.05, sweep_interval=0.05, demand_interval=0.1)
 
@@ -306,3 +315,43 @@ async def test_a_worker_ends_when_the_cluster_refuses_the_framework(cluster: Clu
     assert await bus.publish(outgoing(events("batch"), Error(message="torn down"), new_id(), mandatory=True))
     await asyncio.wait_for(cluster.workers[0][1], 20)
     assert worker.driver is not None and worker.driver.failure == "torn down"
+
+
+async def test_an_end_that_an_agent_tells_early_is_known_and_acknowledged_once_its_cell_tells_it(
+    cluster: Cluster,
+) -> None:
+    worker = await cluster.worker()
+    cluster.cell.ends = lambda task: None
+    waiting = asyncio.create_task(cluster.ask(SubmitJob(job_id="j1", spec=job(), wait=20)))
+    await cluster.cell.until(lambda: cluster.cell.launched)
+    assert cluster.cell.launched[0].early
+    told = status("j1.0.1", TaskState.FINISHED, exit_code=0, uuid="u1")
+    bus = await cluster.bus()
+    for _ in range(2):
+        bus.publish(outgoing(offers("batch"), EarlyStatuses(statuses=(told,)), new_id()))
+    assert (await waiting).state == "finished"
+    assert cluster.cell.acknowledged == []
+    cluster.cell.end("j1.0.1", TaskState.FINISHED, uuid="u1")
+    await cluster.cell.until(lambda: cluster.cell.acknowledged == ["j1.0.1"])
+    assert (await worker.store.summary("j1")).counts["finished"] == 1
+
+
+async def test_an_early_word_of_what_another_worker_claimed_is_heard(cluster: Cluster) -> None:
+    await cluster.worker()
+    await cluster.worker()
+    cluster.cell.ends = lambda task: None
+    bus = await cluster.bus()
+    for number in range(4):
+        waiting = asyncio.create_task(cluster.ask(SubmitJob(job_id=f"j{number}", spec=job(), wait=20)))
+        await cluster.cell.until(lambda n=number: len(cluster.cell.launched) > n)
+        told = status(f"j{number}.0.1", TaskState.FAILED, exit_code=3, uuid=f"u{number}")
+        bus.publish(outgoing(offers("batch"), EarlyStatuses(statuses=(told,)), new_id()))
+        assert (await waiting).exit_code == 3
+        cluster.cell.end(f"j{number}.0.1", TaskState.FAILED, uuid=f"u{number}")
+        await cluster.cell.until(lambda n=number: len(cluster.cell.acknowledged) > n)
+
+
+async def test_the_ends_of_many_come_from_their_cell_alone(cluster: Cluster) -> None:
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(1, 5), resources="cpus:0.1;mem:10"), wait=20))
+    assert [task.early for task in cluster.cell.launched] == [False] * 5

@@ -259,8 +259,8 @@ def _preferred_first(opened: Sequence[_Open], spec: JobSpec) -> list[_Open]:
     return sorted(opened, key=lambda one: not spec.prefers(one.offer.attributes, one.offer.hostname))
 
 
-def task_info(launch: Launch) -> TaskInfo:
-    """The task as the cluster launches it."""
+def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
+    """The task as the cluster launches it. ``early``: its agent tells us of its end itself."""
     name, attempt, spec, line = launch
     environment = {
         **spec.command.environment,
@@ -282,4 +282,5 @@ def task_info(launch: Launch) -> TaskInfo:
         kill_grace=spec.kill_grace,
         labels={"job": name.job_id},
         line=line,
+        early=early,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -22,6 +23,9 @@ IDLE_FILTER = 0.0
 REVIVE of a job that comes meanwhile, and hide the agent from it."""
 MISFIT_FILTER = 1.0
 """Seconds for what no pending task fits into; short, since a job that would fit may just be coming."""
+FEW = 4
+"""Tasks launched at once whose ends their agent tells us itself: somebody waits for each. Of many the ends
+travel together, and what comes twice would cost more than it saves."""
 
 
 class BatchScheduler(Scheduler):
@@ -31,6 +35,8 @@ class BatchScheduler(Scheduler):
         self._store = store
         self._teller = teller
         self._pace = Pace()
+        self._early: dict[str, asyncio.Future[None]] = {}
+        """By uuid: ends that agents told, and that are being applied."""
 
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
@@ -59,11 +65,12 @@ class BatchScheduler(Scheduler):
         if unused:
             self._teller.hurry()
         refuse = MISFIT_FILTER if demand is None or demand.wanted else IDLE_FILTER
+        early = sum(map(len, claimed.launches.values())) <= FEW
         # Another worker may answer these.
         driver.keep(claimed.kept)
         for offer in answered:
             if launches := claimed.launches.get(offer.offer_id):
-                accepted = driver.accept(offer, [task_info(launch) for launch in launches], refuse)
+                accepted = driver.accept(offer, [task_info(each, early=early) for each in launches], refuse)
                 accepted.add_done_callback(lambda _: failpoints.hit("batch.after-accept"))
         if unused:
             driver.decline(unused, refuse)
@@ -75,11 +82,34 @@ class BatchScheduler(Scheduler):
         except StoreUnavailable as error:
             log.warning("the end of an offer was not stored", error=str(error))
 
+    async def early_statuses(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
+        """What an agent has written down will be what its cell says, unless that has given the task up; and
+        then it ran all the same. So whoever waits need not wait for the cell."""
+        fresh = [each for each in statuses if each.uuid not in self._early]
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._early.update((each.uuid, done) for each in fresh)
+        try:
+            await self._apply(driver, fresh)
+        except StoreUnavailable as error:
+            # The cell says it again, and that is waited out.
+            log.warning("an early word was not stored", error=str(error))
+        finally:
+            done.set_result(None)
+            for each in fresh:
+                del self._early[each.uuid]
+
     async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
         """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited
         out by the driver."""
-        failpoints.hit("batch.before-apply")
+        for each in statuses:
+            if under_way := self._early.get(each.uuid):
+                await under_way  # both would change the same at once
+        # What is applied already is found so in the store; unless that has gone back in time since.
         self._pace.learn(statuses)
+        await self._apply(driver, statuses)
+
+    async def _apply(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
+        failpoints.hit("batch.before-apply")
         applied = await self._store.apply(statuses)
         failpoints.hit("batch.after-apply")
         for task_id, agent_id in applied.kills:
