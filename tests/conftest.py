@@ -16,16 +16,29 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 
+from tests.examples import examples
 from tests.servers import RabbitMQServer, RedisServer
 
 _SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "private_redis"}
 
 # A run says whether a change is sound, and so the same change must get the same answer. New examples are
 # looked for on purpose: BMESOS_HUNT=1 make check.
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=examples(100)
+)
 if not os.environ.get("BMESOS_HUNT"):
     hypothesis.settings.load_profile("repeatable")
+
+# Daemons format tracebacks plainly, too; drawing one with all its variables takes seconds.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=False),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_configure() -> None:

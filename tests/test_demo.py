@@ -26,8 +26,17 @@ def run_demo(folder: Path, code: str | None = None, **environment: str) -> subpr
     )
 
 
-def test_the_demo_shows_every_number_of_the_worked_example_in_order(tmp_path: Path):
-    done = run_demo(tmp_path)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """The demo, and the folder in which it ran."""
+    folder = tmp_path_factory.mktemp("demo")
+    return run_demo(folder, TMPDIR=str(folder)), folder
+
+
+def test_the_demo_shows_every_number_of_the_worked_example_in_order(
+    ran: tuple[subprocess.CompletedProcess[str], Path],
+):
+    done, _ = ran
     assert (done.returncode, done.stderr) == (0, "")
     story = [
         "agent-1 reports cpus:4;mem:4096",
@@ -53,12 +62,13 @@ def test_the_demo_shows_every_number_of_the_worked_example_in_order(tmp_path: Pa
     assert "\x1b" not in done.stdout
 
 
-def test_the_demo_leaves_nothing_behind(tmp_path: Path):
-    done = run_demo(tmp_path, TMPDIR=str(tmp_path))
+def test_the_demo_leaves_nothing_behind(ran: tuple[subprocess.CompletedProcess[str], Path]):
+    done, folder = ran
     assert done.returncode == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_demo_fails_in_one_line_when_something_differs(tmp_path: Path):
     done = run_demo(
         tmp_path,

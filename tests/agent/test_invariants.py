@@ -17,6 +17,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.ports import Recovered, TaskExited
 from tests.agent.support import TOTAL, Agent, kill, launch, messages, task
+from tests.examples import examples
 
 SIZES = ["cpus:1;mem:512", "cpus:2.5", "mem:4096", "ports:[31000-31003]", "ports:[31003-31009]", "cpus:0.001"]
 Sent = tuple[int, Message]
@@ -173,5 +174,5 @@ class AnyOrder(RuleBasedStateMachine):
             )
 
 
-AnyOrder.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=30, deadline=None)
 TestAnyOrder = AnyOrder.TestCase

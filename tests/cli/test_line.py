@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import typer
 
 from broker_mesos.cli import app
 from broker_mesos.cli.commands import COMMANDS, Command, Group
@@ -29,7 +30,14 @@ def _leaves(members: tuple[Command | Group, ...], *above: str) -> Iterator[tuple
             yield from _leaves(each.members, *above, each.name)
 
 
-_application = functools.cache(app.application)
+_build = app.application
+
+
+@functools.cache
+def _application() -> Any:
+    return typer.main.get_command(_build())
+
+
 LEAVES = list(_leaves(COMMANDS))
 
 

@@ -14,6 +14,7 @@ from broker_mesos.ports import StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of
 
 
+@pytest.mark.slow
 async def test_two_thousand_short_tasks_are_each_reported_exactly_once(runner: Runner) -> None:
     ids = [f"t{i}" for i in range(2000)]
     for task_id in ids:

@@ -16,6 +16,7 @@ from broker_mesos.ports import Commit, MasterInfo, Store
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStore, MemoryStoreState
 from tests.contract.stores import KINDS, RealClock, StoreKind, make_kind, never_claimed
+from tests.examples import examples
 
 
 @pytest.fixture(params=KINDS)
@@ -353,7 +354,9 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(steps=_STEPS)
 def test_only_commits_of_the_last_claimer_apply(kind: StoreKind, steps: list[tuple[str, int]]) -> None:
     asyncio.run(_walk(kind, steps))

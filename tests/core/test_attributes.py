@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from broker_mesos.core.attributes import Constraint, attributes_text, check_attributes, parse_attributes
 from broker_mesos.core.patterns import MAX_STEPS, Pattern, compile_pattern
 from broker_mesos.errors import InvalidInput
+from tests.examples import examples
 
-FEW = settings(max_examples=100, deadline=None)
+FEW = settings(max_examples=examples(100), deadline=None)
 NAMES = st.builds("{}{}".format, st.sampled_from("aZ_"), st.text("bY0_.-", max_size=6))
 VALUES = st.text("abc:=!~ é/[", min_size=1, max_size=8).map(str.strip).filter(bool)
 RACK = {"rack": "r1"}

@@ -16,6 +16,7 @@ from broker_mesos.core.messages import Decline, Demand, FrameworkHeartbeat
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from tests.core.cell.harness import Bench, task
+from tests.examples import examples
 
 LIMIT = {"cpus": 8000}
 
@@ -208,7 +209,7 @@ class bench_offer:
         self.framework_id = offer.framework.ident  # type: ignore[attr-defined]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(seed=st.integers(0, 2**32), cells=st.integers(2, 4), cpus=st.integers(0, 12))
 def test_the_limit_holds_whatever_is_late_lost_or_taken_over(seed: int, cells: int, cpus: int) -> None:
     cluster = Cluster(seed, cells, {"cpus": 1000 * cpus, "mem": 5_000_000}, ("eng", "eng/db"))
@@ -216,7 +217,7 @@ def test_the_limit_holds_whatever_is_late_lost_or_taken_over(seed: int, cells: i
         cluster.step()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(seed=st.integers(0, 2**32), cells=st.integers(2, 4))
 def test_a_role_below_its_limit_is_offered_more_within_a_few_rounds(seed: int, cells: int) -> None:
     cluster = Cluster(seed, cells, {"cpus": 5000}, ("eng",))

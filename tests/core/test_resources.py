@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from broker_mesos.core.resources import MAX_BOUND, Resources, amount_text
 from broker_mesos.errors import BrokerMesosError, InvalidResources
+from tests.examples import examples
 
-FEW = settings(max_examples=100, deadline=None)
+FEW = settings(max_examples=examples(100), deadline=None)
 AMOUNTS = st.integers(0, 20).map(lambda n: n * 125)
 
 

@@ -144,6 +144,7 @@ async def test_cell_whose_records_cannot_be_read_takes_no_other_cell_down() -> N
         await requester.close()
 
 
+@pytest.mark.slow
 async def test_step_down_ends_though_nothing_can_be_published() -> None:
     async with Cluster() as cluster:
         await cluster.register()

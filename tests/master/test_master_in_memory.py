@@ -201,6 +201,7 @@ async def test_cells_spread_over_the_masters_that_join():
             await task
 
 
+@pytest.mark.slow
 async def test_a_master_without_its_broker_does_not_count_when_cells_are_shared():
     async with cluster() as made:
         first, first_task = await made.master("m1", cells=4)

@@ -1,4 +1,5 @@
-"""A few hundred seeds with every test run; `make simulate SEEDS=10000` runs more. See docs/simulation.md.
+"""A few seeds with every quick run, a few hundred with `make test`; `make simulate SEEDS=10000` runs more.
+See docs/simulation.md.
 
 Each batch of seeds is a process of its own: with a fixed hash seed it goes the way that a replay goes, and
 its silenced log stays its own.
@@ -41,15 +42,17 @@ async def simulate(*options: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("profile", "start", "seeds"),
     [
-        ("calm", 0, 30),
-        ("crash", 0, 35),
-        ("crash", 35, 35),
-        ("full", 0, 35),
-        ("full", 35, 35),
-        ("full", 70, 35),
+        ("crash", 0, 4),
+        ("full", 0, 4),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
+        pytest.param("calm", 0, 30, marks=pytest.mark.slow),
+        pytest.param("crash", 4, 33, marks=pytest.mark.slow),
+        pytest.param("crash", 37, 33, marks=pytest.mark.slow),
+        pytest.param("full", 4, 33, marks=pytest.mark.slow),
+        pytest.param("full", 37, 34, marks=pytest.mark.slow),
+        pytest.param("full", 71, 34, marks=pytest.mark.slow),
     ],
 )
 async def test_no_seed_breaks_an_invariant(profile: str, start: int, seeds: int) -> None:
@@ -57,11 +60,13 @@ async def test_no_seed_breaks_an_invariant(profile: str, start: int, seeds: int)
     assert code == 0, output
 
 
+@pytest.mark.slow
 async def test_a_seed_goes_the_same_way_every_time() -> None:
     code, output = await simulate("--profile", "full", "--seeds", "4", "--twice")
     assert code == 0, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mutant", ["outbox-published-before-commit", "resources-freed-twice", "acknowledged-without-commit"]
 )

@@ -13,8 +13,9 @@ from broker_mesos.core.allocation.policy import Claimant, Standing
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import lineage
 from tests.core.allocation.filling import ROLES, WEIGHTS, Filling, claimants, needs, runnable
+from tests.examples import examples
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=examples(60), deadline=None)
 MACHINE = Resources.of(cpus=90, mem=64, disk=128)
 ROUNDING = Fraction(1, 10**9)
 """Weighted shares are floats."""

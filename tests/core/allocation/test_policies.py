@@ -17,9 +17,10 @@ from broker_mesos.core.allocation.priority import Priority, priority_of
 from broker_mesos.core.allocation.shuffled import Shuffled
 from broker_mesos.core.resources import Resources
 from tests.core.allocation.filling import ROLES, WEIGHTS, Filling, charged, claimants, needs, standings
+from tests.examples import examples
 
 TOTAL = Resources.of(cpus=10, mem=10)
-FEW = settings(max_examples=50, deadline=None)
+FEW = settings(max_examples=examples(50), deadline=None)
 Case = tuple[list[Claimant], Standing]
 
 

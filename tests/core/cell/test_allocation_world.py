@@ -52,6 +52,7 @@ from tests.core.cell.wishes import (
     settings_of_roles,
     shapes,
 )
+from tests.examples import examples
 
 
 class World(RuleBasedStateMachine):
@@ -493,5 +494,7 @@ def kept_for_others(agent, role: str, uses: dict[str, Resources]) -> dict[str, i
     return kept
 
 
-World.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None, print_blob=False)
+World.TestCase.settings = settings(
+    max_examples=examples(30), stateful_step_count=25, deadline=None, print_blob=False
+)
 TestWorld = World.TestCase

@@ -19,6 +19,7 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from tests.core.cell.harness import Bench, offers_in, task
 from tests.core.cell.test_gangs import gang
+from tests.examples import examples
 
 LIMITS = Limits(gang_patience=2.0, gang_hold=10.0)
 A, B, C = (GangWish((f"f{n}", "g"), 1) for n in range(3))
@@ -342,7 +343,7 @@ def test_the_offers_of_a_gang_that_gathers_outlive_the_offer_timeout_and_end_wit
     assert bench.state.frameworks["f1"].sat == 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(
     cells=st.integers(1, 3),
     agents=st.lists(st.integers(1, 3), min_size=1, max_size=5),
@@ -355,7 +356,7 @@ def test_every_gang_that_fits_the_cluster_runs_whole_whatever_the_others_want(ce
     assert len(cluster.ran) == len(sizes)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(
     cells=st.integers(1, 3),
     agents=st.lists(st.integers(1, 3), min_size=1, max_size=4),

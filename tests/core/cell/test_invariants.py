@@ -40,6 +40,7 @@ from broker_mesos.core.records import AgentRecord
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import TaskState
 from tests.core.cell.harness import Bench, task, updates_in
+from tests.examples import examples
 
 AGENTS = ("a1", "a2", "a3")
 FRAMEWORKS = ("f1", "f2", "f3")
@@ -273,6 +274,6 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
 
 
 CellUnderRandomMessages.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None, print_blob=False
+    max_examples=examples(60), stateful_step_count=60, deadline=None, print_blob=False
 )
 TestCellUnderRandomMessages = CellUnderRandomMessages.TestCase

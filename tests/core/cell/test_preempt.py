@@ -13,6 +13,7 @@ from broker_mesos.core.messages import KillTasks, Rescind
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+from tests.examples import examples
 
 GUARANTEED = {"prod": RoleSettings(guarantee=Resources.parse("cpus:4"), preempts=True)}
 HIGH = {"prod": RoleSettings(weight=10, preempts=True), "dev": RoleSettings(weight=1)}
@@ -187,7 +188,7 @@ def test_of_several_cells_one_preempts_at_a_time():
 ROLES = ("r0", "r1", "r2")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     weights=st.tuples(*[st.integers(1, 3)] * 3),
     preempts=st.tuples(*[st.booleans()] * 3),

@@ -26,6 +26,7 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import is_within
 from broker_mesos.core.tasks import TaskState
 from tests.core.cell.harness import Bench, task
+from tests.examples import examples
 
 R = Resources.parse
 ROLES = ("eng", "eng/db", "eng/db/hot", "eng/web", "ops", "*")
@@ -239,6 +240,6 @@ class Portions(RuleBasedStateMachine):
 
 
 Portions.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, print_blob=False
+    max_examples=examples(40), stateful_step_count=25, deadline=None, print_blob=False
 )
 TestPortions = Portions.TestCase

@@ -25,6 +25,7 @@ from broker_mesos.core.messages import (
 from broker_mesos.core.operator_maintenance import DeactivateAgents
 from broker_mesos.core.resources import Resources
 from tests.core.cell.harness import Bench, offers_in, shape, task
+from tests.examples import examples
 
 
 def wants(*shapes: Shape, version: int = 1) -> Demand:
@@ -242,7 +243,7 @@ def test_two_hundred_that_decline_do_not_keep_the_next_one_from_its_share():
     assert taken
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     takers=st.lists(st.integers(0, 12), min_size=1, max_size=6),
     agents=st.integers(1, 4),
