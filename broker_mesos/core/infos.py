@@ -258,6 +258,9 @@ class Demand(Part):
     """Roles that want nothing although others do."""
     shapes: tuple[Shape, ...] | None = Field(default=None, max_length=1_000)
     """What for, if it is stated: then only what fits is offered, and no more than that. None: anything."""
+    spare: bool = False
+    """It is for tasks that may come, so that a place is ready for them: nothing is offered for it while
+    anybody else wants something, and with the first offer that is not used it is over."""
 
 
 class Offer(Part):
@@ -283,6 +286,8 @@ class Offer(Part):
     """The gang that it is meant for."""
     until: float | None = None
     """When it ends, in seconds since the epoch: of a gang that gathers. None: at the offer timeout."""
+    spare: bool = False
+    """It was made for a demand that is ``spare``."""
 
     @property
     def term(self) -> int:

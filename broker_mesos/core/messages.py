@@ -304,6 +304,8 @@ class Accept(Call):
     """For the unused part; None is the default filter, 0 none, at most 365 days."""
     acknowledged: tuple[TaskId, ...] = ()
     """As ACKNOWLEDGE, whatever becomes of the offers."""
+    demand: Demand | None = None
+    """What is wanted from here on, as in a FRAMEWORK_HEARTBEAT."""
 
 
 @register

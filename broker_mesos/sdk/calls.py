@@ -21,6 +21,7 @@ from broker_mesos.core.messages import (
     AnswerInverseOffers,
     Call,
     Decline,
+    Demand,
     FrameworkInfo,
     Kill,
     Offer,
@@ -89,6 +90,7 @@ class Calls:
         tasks: Sequence[TaskInfo],
         refuse_seconds: float | None,
         operations: Sequence[Operation] = (),
+        demand: Demand | None = None,
     ) -> asyncio.Future[bool]:
         """See Driver.accept."""
         _check_filter(refuse_seconds)
@@ -114,6 +116,7 @@ class Calls:
                 operations=tuple(operations),
                 tasks=tuple(tasks),
                 refuse_seconds=refuse_seconds,
+                demand=demand,
                 acknowledged=tuple(islice(self._acknowledgements.get(cell, ()), ACKNOWLEDGE_AT)),
             )
         except ValidationError as error:

@@ -102,6 +102,7 @@ class Driver:
         tasks: Iterable[TaskInfo] = (),
         refuse_seconds: float | None = None,
         operations: Iterable[Operation] = (),
+        demand: Demand | None = None,
     ) -> asyncio.Future[bool]:
         """Launch tasks on offers (or their ids) of one agent; what is left of them is offered again.
 
@@ -111,13 +112,14 @@ class Driver:
         changed is not hidden.
 
         ``refuse_seconds`` hides the unused part from this framework for so long: None is the default
-        filter, 0 none. Each task is answered with statuses, whatever happens; the result may be ignored. It
+        filter, 0 none. ``demand``: what is wanted of that cell from here on, from a framework that mints
+        versions itself. Each task is answered with statuses, whatever happens; the result may be ignored. It
         is True when the broker has the call, False when nobody would receive it, BusUnavailable when that
         is not known. Raises InvalidInput for offers of several agents, a task id twice, or more than fits
         a message.
         """
         return self._here(
-            lambda: self._calls.accept(_listed(offers), list(tasks), refuse_seconds, list(operations))
+            lambda: self._calls.accept(_listed(offers), list(tasks), refuse_seconds, list(operations), demand)
         )
 
     def decline(

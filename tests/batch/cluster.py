@@ -135,7 +135,10 @@ class FakeCell:
             hostname="h1",
             resources=self.free,
             attributes={"rack": "r1"},
+            spare=self.demand.spare,
         )
+        if made.spare:  # with one it is over
+            self.demand = self.demand.model_copy(update={"wanted": False})
         self.open[made.offer_id] = made
         self.free = Resources.EMPTY
         self.bus.publish(outgoing(addresses.offers("batch"), Offers(offers=(made,)), new_id()))
@@ -184,6 +187,9 @@ class FakeCell:
         speaks = isinstance(message, FrameworkHeartbeat | Subscribe)
         if speaks and message.demand.version > self.demand.version:
             self.demand = message.demand
+            if self.demand.wanted:
+                for kept in [each.offer_id for each in self.open.values() if each.spare]:
+                    self._return(kept)
             self.offer()
         if isinstance(message, Subscribe):
             answer = Subscribed(framework_id="batch", cell=0, cells=1)
@@ -219,12 +225,16 @@ class FakeCell:
             self.free -= task.resources
             self.tasks[task.task_id] = task
             self.launched.append(task)
+        if call.demand is not None and call.demand.version > self.demand.version:
+            self.demand = call.demand
         for task in call.tasks:
             state = self.ends(task)
             if state is None:
                 self.say(TaskStatus(task_id=task.task_id, state=TaskState.RUNNING, agent_id="a1"))
             else:
                 self.end(task.task_id, state)
+        if self.demand.spare:
+            self.offer()
 
     def _return(self, offer_id: str) -> None:
         found = self.open.pop(offer_id, None)

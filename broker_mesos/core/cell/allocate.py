@@ -121,6 +121,7 @@ def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
         unavailability=offer.agent.maintenance.unavailability,
         gang=offer.gang,
         until=None if offer.until is None else offer.until - now.mono + now.wall,
+        spare=offer.spare,
     )
 
 

@@ -201,6 +201,8 @@ class Cell:
             gathering.tick(self.state, out, now)
             out.tell_acknowledged()
         maintenance.tick(self.state, out, now, everything=batch)
+        if self.state.spare:
+            offers.make_way(self.state, out)
         if batch or self.state.reconsider or self.state.changed:
             allocate(self.state, self.policy, out, now, everything=batch)
         if batch:

@@ -83,17 +83,20 @@ def _heard(
         framework.muted = False
         state.reconsider = True
     framework.heard = now.mono
-    heed(state, framework, demand)
+    heed(state, framework, demand, out)
     return framework
 
 
-def heed(state: CellState, framework: Framework, demand: Demand) -> None:
+def heed(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
     """Take a demand in, if it is newer than the last one. To want again is to forget filters."""
     if demand.version <= framework.demand.version:
         return
-    if demand.wanted:
+    if demand.wanted and not demand.spare:
+        offers.end_spare(state, framework, out)  # what is wanted comes before what may be
         framework.filters.clear()
         state.reconsider = True
+    if demand.wanted and demand.spare:
+        state.spare.add(framework.ident)
     framework.demand = demand
     framework.accepted.clear()
     framework.begun.clear()
@@ -123,6 +126,8 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
             for task_id in call.acknowledged:
                 tasks.acknowledge(state, framework, task_id, out)
             offers.on_accept(state, framework, call, out, now)
+            if call.demand is not None and framework.state is FrameworkState.SUBSCRIBED:
+                heed(state, framework, call.demand, out)
         case Decline():
             offers.on_decline(state, framework, call, now)
         case Settle():
@@ -137,7 +142,7 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         case AnswerInverseOffers():
             maintenance.on_answer(state, framework, call, out)
         case Revive() | Suppress():
-            heed(state, framework, call.demand)
+            heed(state, framework, call.demand, out)
 
 
 def _on_kill(state: CellState, framework: Framework, call: Kill, out: Outlet, now: Instant) -> None:

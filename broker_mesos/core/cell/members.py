@@ -497,6 +497,7 @@ class OpenOffer:
         "resources",
         "revocable",
         "role",
+        "spare",
         "until",
     )
 
@@ -525,6 +526,7 @@ class OpenOffer:
         """How many tasks of which shapes it is meant for; empty where no demand was stated."""
         self.demand = framework.demand.version
         """The version that it was made for."""
+        self.spare = framework.demand.spare
         self.reservations = reservations
         self.revocable = revocable
         self.gang = gang

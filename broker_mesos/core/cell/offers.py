@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from broker_mesos.core import addresses
@@ -47,9 +47,39 @@ def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
         out.hint(addresses.offers(framework_id), rescind, expiration=state.limits.offer_timeout)
 
 
+def make_way(state: CellState, out: Outlet) -> None:
+    """Whoever wants something comes before those for whom a place is kept, should they want it."""
+    wanted = any(not framework.demand.spare for framework in state.wanting.values())
+    for ident in list(state.spare):
+        framework = state.frameworks.get(ident)
+        if framework is not None and wanted:
+            end_spare(state, framework, out)
+        if framework is None or not (framework.demand.spare or any(_spares(framework))):
+            state.spare.discard(ident)
+
+
+def end_spare(state: CellState, framework: Framework, out: Outlet) -> None:
+    """Nothing more is kept ready for a framework."""
+    end_all(state, list(_spares(framework)), out)
+    _want_no_spare(framework)
+
+
+def _spares(framework: Framework) -> Iterator[OpenOffer]:
+    return (offer for offer in framework.offers.values() if offer.spare)
+
+
+def _want_no_spare(framework: Framework) -> None:
+    if framework.demand.spare:
+        framework.demand = framework.demand.model_copy(update={"wanted": False, "spare": False})
+
+
 def _take_back(state: CellState, offer: OpenOffer) -> None:
     """An offer ends, and nothing was launched on it."""
     state.end_offer(offer)
+    if offer.spare:
+        if offer.demand == offer.framework.demand.version:
+            _want_no_spare(offer.framework)
+        return
     state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
 
 

@@ -96,6 +96,8 @@ class Preemption:
             if own is None or len(self._found) >= MOST:
                 continue
             framework = self._state.frameworks[claimant.framework_id]
+            if framework.demand.spare:
+                continue
             if framework.demand.shapes is None:
                 self._for_anything(claimant, framework, own)
             else:

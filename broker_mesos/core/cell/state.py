@@ -84,6 +84,8 @@ class CellState:
         """Open offers to a gang that gathers, or did."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
+        self.spare: set[str] = set()
+        """Frameworks whose demand is for what may come, or was, and an offer for it may be open."""
         self.wanting: dict[str, Framework] = {}
         """Those that may be sent offers: of many frameworks few, mostly, and a round is about these alone."""
         self.tasks: dict[str, Task] = {}

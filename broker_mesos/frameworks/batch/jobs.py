@@ -84,6 +84,13 @@ class Plan:
         self.increment(META, "demand_version", 1)
         self.set(META, "wanted", "1" if wanted else "0")
 
+    def join(self, other: Plan, key: str, field: str) -> None:
+        """Another plan comes in the same step, after this one. What this one stores in ``field`` cannot be
+        compared there."""
+        self.checks += [each for each in other.checks if (each.key, each.field) != (key, field)]
+        self.changes += other.changes
+        self._increments += other._increments
+
     def totals(self, values: Sequence[int]) -> dict[tuple[str, str], int]:
         """The new values of what was incremented, by key and field."""
         return dict(zip(self._increments, values, strict=True))
@@ -98,8 +105,18 @@ def counts_in(totals: Mapping[tuple[str, str], int], job_id: str) -> Counts:
 # -- submit, kill, end ----------------------------------------------------------------------------------
 
 
-def plan_submit(jobs: Sequence[tuple[str, JobSpec]], seq_text: str | None, now: float) -> Plan:
-    """Store new jobs, in this order. The number of the latest job was read as ``seq_text``."""
+def plan_submit(
+    jobs: Sequence[tuple[str, JobSpec]],
+    seq_text: str | None,
+    now: float,
+    claim: Plan | None = None,
+    version: int = 0,
+) -> Plan:
+    """Store new jobs, in this order. The number of the latest job was read as ``seq_text``.
+
+    With ``claim``, a claim of all of a single one: that is never pending. Nothing else may be either, as of
+    that ``version`` of demand.
+    """
     plan = Plan()
     seq = int(seq_text or 0)
     plan.expect(META, "seq", seq_text)
@@ -109,12 +126,18 @@ def plan_submit(jobs: Sequence[tuple[str, JobSpec]], seq_text: str | None, now: 
         plan.expect(SPECS, job_id, None)
         plan.set(SPECS, job_id, text_of(spec))
         plan.set(JOBS, job_id, text_of(record))
-        plan.set(WORK, job_id, Work.of(spec, now).text)
-        plan.add(PENDING, job_id, record.score)
+        if claim is None:
+            plan.set(WORK, job_id, Work.of(spec, now).text)
+            plan.add(PENDING, job_id, record.score)
+        else:
+            claim.changes = [each for each in claim.changes if each.key != PENDING]
+            plan.join(claim, WORK, job_id)
         plan.add(ACTIVE, job_id, now + LOOK_AGAIN)
         plan.add(ORDER, job_id, -seq)
     plan.set(META, "seq", str(seq))
-    plan.demand(True)
+    if claim is not None:
+        plan.expect(META, "demand_version", str(version))
+    plan.demand(claim is None)
     return plan
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import structlog
 
 from broker_mesos import failpoints
-from broker_mesos.core.messages import Offer, TaskStatus
+from broker_mesos.core.messages import Demand, Offer, TaskStatus
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.claims import task_info
+from broker_mesos.frameworks.batch.claims import Launch, task_info
 from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.pace import Pace
+from broker_mesos.frameworks.batch.spare import Spare, spare_demand
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.sdk import Driver, Scheduler
 
@@ -31,9 +32,10 @@ travel together, and what comes twice would cost more than it saves."""
 class BatchScheduler(Scheduler):
     """The callbacks; all state is in the store, so that every worker's are alike."""
 
-    def __init__(self, store: JobStore, teller: Teller) -> None:
+    def __init__(self, store: JobStore, teller: Teller, spare: Spare) -> None:
         self._store = store
         self._teller = teller
+        self._spare = spare
         self._pace = Pace()
         self._early: dict[str, asyncio.Future[None]] = {}
         """By uuid: ends that agents told, and that are being applied."""
@@ -41,6 +43,13 @@ class BatchScheduler(Scheduler):
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
         timeout, never a task that nobody knows."""
+        if self._store.nothing_pending:
+            for offer in offers:
+                if offer.spare:
+                    self._spare.keep(offer)
+            offers = [offer for offer in offers if not offer.spare]
+            if not offers:
+                return
         failpoints.hit("batch.before-claim")
         try:
             claimed = await self._store.claim(offers, self._pace.depth)
@@ -59,24 +68,54 @@ class BatchScheduler(Scheduler):
                 log.warning("the end of demand was not stored", error=str(error))
         answered = [each for each in (*offers, *claimed.gathered) if each.offer_id not in claimed.kept]
         unused = [each for each in answered if not claimed.launches.get(each.offer_id)]
+        if not claimed.pending:
+            for offer in unused:
+                if offer.spare:
+                    self._spare.keep(offer)
+            unused = [offer for offer in unused if not offer.spare]
         # Said first: what is given back below would else be offered again at once.
         if demand is not None:
             self._teller.tell(demand, linger=not unused)
         if unused:
             self._teller.hurry()
         refuse = MISFIT_FILTER if demand is None or demand.wanted else IDLE_FILTER
-        early = sum(map(len, claimed.launches.values())) <= FEW
+        all_of_them = [launch for launches in claimed.launches.values() for launch in launches]
+        early = len(all_of_them) <= FEW
+        spare = spare_demand(demand, all_of_them)
         # Another worker may answer these.
         driver.keep(claimed.kept)
         for offer in answered:
             if launches := claimed.launches.get(offer.offer_id):
-                accepted = driver.accept(offer, [task_info(each, early=early) for each in launches], refuse)
-                accepted.add_done_callback(lambda _: failpoints.hit("batch.after-accept"))
+                self._accept(driver, offer, launches, refuse, early=early, demand=spare)
         if unused:
             driver.decline(unused, refuse)
 
+    def launch(
+        self, driver: Driver, offer: Offer, launches: Sequence[Launch], demand: Demand, refuse: float
+    ) -> None:
+        """Launch what was claimed on an offer that was kept; with the level of demand after that."""
+        spare = spare_demand(demand, launches)
+        self._accept(driver, offer, launches, refuse, early=True, demand=spare)
+        if spare is None:
+            self._teller.tell(demand, linger=True)
+
+    def _accept(
+        self,
+        driver: Driver,
+        offer: Offer,
+        launches: Sequence[Launch],
+        refuse: float,
+        *,
+        early: bool,
+        demand: Demand | None,
+    ) -> None:
+        tasks = [task_info(each, early=early) for each in launches]
+        accepted = driver.accept(offer, tasks, refuse, demand=demand)
+        accepted.add_done_callback(lambda _: failpoints.hit("batch.after-accept"))
+
     async def offer_rescinded(self, driver: Driver, offer_id: str) -> None:
         """A hint: what is claimed on it all the same is dropped by its cell."""
+        self._spare.drop(offer_id)
         try:
             await self._store.rescinded(offer_id)
         except StoreUnavailable as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from broker_mesos.core.messages import Demand, Offer, TaskStatus
 from broker_mesos.core.operator import JobSpec, JobSummary
@@ -44,6 +44,7 @@ from broker_mesos.frameworks.batch.records import (
     results_key,
     text_of,
 )
+from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.statuses import StatusPlan, plan_statuses
 from broker_mesos.frameworks.batch.submits import Submits
 from broker_mesos.frameworks.batch.views import summary_of
@@ -54,7 +55,6 @@ PAGES = (50, 500, 10_000)
 MAX_STATUSES = 2_000
 """Statuses applied in one transaction."""
 
-T = TypeVar("T")
 Kills = list[tuple[str, str]]
 """Pairs of task id and agent id."""
 
@@ -94,6 +94,7 @@ class JobStore:
         *,
         changed: Callable[[str, JobSummary | None], None] = lambda job_id, summary: None,
         offer_timeout: float = 10.0,
+        spare: Spare | None = None,
     ) -> None:
         self._do = Changes(records, clock, rng)
         self.read = self._do.read
@@ -101,7 +102,7 @@ class JobStore:
         self._clock = clock
         self._changed = changed
         self._offer_timeout = offer_timeout
-        self._submits = Submits(self._do)
+        self._submits = Submits(self._do, spare, offer_timeout)
 
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
         """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
@@ -173,6 +174,12 @@ class JobStore:
         now = self._clock.time()
         due = now + self._offer_timeout
         return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due, depth=depth)
+
+    @property
+    def nothing_pending(self) -> bool:
+        """Whether it is known here that nothing waits to be claimed."""
+        known = self._do.memo.pending()
+        return known is not None and not known[1]
 
     async def rescinded(self, offer_id: str) -> None:
         """An offer has ended, perhaps one that is kept for a gang."""

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from broker_mesos import failpoints
 from broker_mesos.core.messages import Demand
 from broker_mesos.core.operator import JobSpec
 from broker_mesos.errors import Conflict
 from broker_mesos.frameworks.batch.changes import Changes
-from broker_mesos.frameworks.batch.claims import check_size
+from broker_mesos.frameworks.batch.claims import Candidate, check_size, plan_claim
 from broker_mesos.frameworks.batch.jobs import plan_submit
-from broker_mesos.frameworks.batch.records import META, PENDING, SPECS, text_of
+from broker_mesos.frameworks.batch.records import META, PENDING, SPECS, JobRecord, Work, text_of
+from broker_mesos.frameworks.batch.spare import Spare
 
 MAX_SUBMITS = 100
 """Jobs stored in one transaction, as long as their specs have fewer than ``MAX_SUBMIT_BYTES`` in all."""
@@ -30,8 +32,10 @@ class _Submit(NamedTuple):
 class Submits:
     """The submits of one worker."""
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, spare: Spare | None, offer_timeout: float) -> None:
         self._do = changes
+        self._spare = spare
+        self._offer_timeout = offer_timeout
         self._waiting: list[_Submit] = []
         self._storing: asyncio.Task[None] | None = None
 
@@ -91,6 +95,8 @@ class Submits:
                 new.setdefault(each.job_id, each.spec)
         if not new:
             return None, stored
+        if len(new) == 1 and await self._begin_at_once(*next(iter(new.items())), seq):
+            return None, {**stored, **new}
         plan = plan_submit(list(new.items()), seq, self._do.clock.time())
         totals = await self._do.apply(plan)
         if totals is None:
@@ -99,3 +105,36 @@ class Submits:
             if change.key == PENDING:
                 self._do.read.remember(change.field, new[change.field], float(change.value))
         return self._do.level(totals[META, "demand_version"], True), {**stored, **new}
+
+    async def _begin_at_once(self, job_id: str, spec: JobSpec, seq: str | None) -> bool:
+        """Store a job and claim its task in one step, where a place is ready for it and nothing else waits.
+        Whether that was done; if not, nothing was."""
+        pending = self._do.memo.pending()
+        if self._spare is None or pending is None or pending[1]:
+            return False
+        offer = self._spare.take(spec)
+        if offer is None:
+            return False
+        now = self._do.clock.time()
+        record = JobRecord.of(spec, int(seq or 0) + 1, now)
+        candidate = Candidate(job_id, spec, Work.of(spec, now).text, len(text_of(spec).encode()))
+        found = plan_claim([offer], [candidate], all_seen=False, now=now, due=now + self._offer_timeout)
+        launches = found.launches.get(offer.offer_id)
+        if not launches:
+            self._spare.keep(offer)
+            return False
+        plan = plan_submit([(job_id, spec)], seq, now, found.plan, pending[0])
+        failpoints.hit("batch.before-claim")
+        try:
+            totals = await self._do.apply(plan)
+        except BaseException:
+            # If it was stored after all, the claim is settled like that of a worker that died.
+            self._spare.refuse(offer)
+            raise
+        if totals is None:
+            self._spare.keep(offer)
+            return False
+        failpoints.hit("batch.after-claim")
+        self._do.read.remember(job_id, spec, record.score)
+        self._spare.use(offer, launches, self._do.level(totals[META, "demand_version"], False))
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,12 +12,14 @@ import structlog
 
 from broker_mesos.core.addresses import Queue, QueueKind, calls
 from broker_mesos.core.infos import GPU_RESOURCES, REVOCABLE_RESOURCES
-from broker_mesos.core.messages import Demand, FrameworkInfo, Settle
+from broker_mesos.core.messages import Demand, FrameworkInfo, Offer, Settle
 from broker_mesos.errors import StoreUnavailable, Unavailable
 from broker_mesos.frameworks.batch.api import BatchApi
+from broker_mesos.frameworks.batch.claims import Launch
 from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.records import FRAMEWORK_ID
-from broker_mesos.frameworks.batch.scheduler import BatchScheduler
+from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, BatchScheduler
+from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.frameworks.batch.upkeep import MAX_OVERDUE, Upkeep
 from broker_mesos.frameworks.batch.watch import JobFeed
@@ -75,12 +77,14 @@ class BatchWorker:
         self._clock = clock
         self._new_id = new_id
         self._rng = rng
+        self.spare = Spare(self._use_spare, self._give_back)
         self.store = JobStore(
             records,
             clock,
             rng,
             changed=lambda job_id, summary: self._feed.changed(job_id, summary),
             offer_timeout=self.settings.offer_timeout,
+            spare=self.spare,
         )
         self._upkeep = Upkeep(
             self.store,
@@ -91,6 +95,7 @@ class BatchWorker:
         )
         self._feed = JobFeed(bus, clock, new_id, self.store.summary, self.store.told, self.store.deaf)
         self._driver: Driver | None = None
+        self._scheduler: BatchScheduler | None = None
         self._teller: Teller | None = None
         self._responder: Responder | None = None
         self._stopping = asyncio.Event()
@@ -109,8 +114,9 @@ class BatchWorker:
         if demand is None:
             return
         teller = self._teller = Teller(self.store, self._clock, self._set_demand)
+        scheduler = self._scheduler = BatchScheduler(self.store, teller, self.spare)
         driver = self._driver = Driver(
-            BatchScheduler(self.store, teller),
+            scheduler,
             self.framework,
             self._bus,
             clock=self._clock,
@@ -153,6 +159,7 @@ class BatchWorker:
                 await asyncio.wait(running[:1])
         finally:
             self.serving.clear()
+            self.spare.close()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -170,6 +177,16 @@ class BatchWorker:
         await responder.consuming.wait()
         self.serving.set()
         await asyncio.Event().wait()
+
+    # -- the place that is kept ready
+
+    def _use_spare(self, offer: Offer, launches: Sequence[Launch], demand: Demand) -> None:
+        assert self._driver is not None and self._scheduler is not None
+        self._scheduler.launch(self._driver, offer, launches, demand, IDLE_FILTER)
+
+    def _give_back(self, offer: Offer) -> None:
+        assert self._driver is not None
+        self._driver.decline(offer, IDLE_FILTER)
 
     # -- demand
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.cell.cell import TokenSet
-from broker_mesos.core.cell.frameworks import heed
 from broker_mesos.core.cell.gathering import _could_fit
 from broker_mesos.core.gang_token import GangWish, TokenAsk, TokenRecord, read, turn
 from broker_mesos.core.infos import Demand, Shape
@@ -400,5 +399,5 @@ def test_a_gang_past_all_bounds_never_fits():
     bench.framework("f1")
     endless = Shape(resources=Resources.parse("mem:1000000000"), count=10_000_000, gang="g")
     framework = bench.state.frameworks["f1"]
-    heed(bench.state, framework, Demand(version=1, shapes=(endless,)))
+    framework.demand = Demand(version=1, shapes=(endless,))
     assert not _could_fit(bench.state, framework, "g")

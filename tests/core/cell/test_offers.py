@@ -16,6 +16,7 @@ from broker_mesos.core.messages import (
     Rescind,
     Revive,
     Settle,
+    Shape,
     Suppress,
 )
 from broker_mesos.core.resources import Resources
@@ -260,3 +261,81 @@ def test_weights_divide_between_roles():
         bench.agent(f"a{number}", "cpus:1;mem:100")
     count = [each.framework.ident for each in bench.state.offers.values()]
     assert (count.count("fb"), count.count("fs")) == (6, 2)
+
+
+# -- a place that is kept ready
+
+
+def spare_demand(version: int = 5) -> Demand:
+    return Demand(version=version, spare=True, shapes=(Shape(resources=Resources.parse("cpus:1;mem:10")),))
+
+
+def accept_and_keep(bench: Bench, version: int = 5):
+    """Use the open offer for a task, and want one more place."""
+    ids = tuple(bench.state.offers)
+    call = Accept(
+        framework_id="f1",
+        offer_ids=ids,
+        tasks=(task(f"t{version}", "cpus:1;mem:10"),),
+        refuse_seconds=0,
+        demand=spare_demand(version),
+    )
+    return bench.decide(call)
+
+
+def test_an_accept_may_ask_for_one_more_place_and_gets_no_more_than_that(bench):
+    said = accept_and_keep(bench)
+    (offer,) = offers_in(said)
+    assert offer.spare and str(offer.resources) == "cpus:1;mem:10"
+    assert of(said, LaunchTasks)
+    assert offers_in(bench.wait(3.0)) == []
+    said = accept_and_keep(bench, 6)
+    (offer,) = offers_in(said)
+    assert offer.spare and list(bench.state.offers) == [offer.offer_id]
+
+
+def test_a_place_that_is_not_used_is_not_offered_again(bench):
+    (offer,) = offers_in(accept_and_keep(bench))
+    bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=0))
+    assert offers_in(bench.wait(3.0)) == [] and not bench.state.wanting
+
+
+def test_a_place_that_nobody_answers_ends_like_any_offer(bench):
+    accept_and_keep(bench)
+    bench.wait(12.0)
+    assert not bench.state.offers and not bench.state.wanting and not bench.state.spare
+
+
+def test_whoever_wants_something_gets_the_place_that_was_kept(bench):
+    (offer,) = offers_in(accept_and_keep(bench))
+    said = bench.framework("f2")
+    (rescind,) = of(said, Rescind)
+    assert rescind.offer_ids == (offer.offer_id,)
+    assert {each.framework_id for each in offers_in(said)} == {"f2"}
+    assert updates_in(accept(bench, task("late", "cpus:1;mem:10"), offer_ids=(offer.offer_id,)))[0].state is (
+        TaskState.DROPPED
+    )
+
+
+def test_no_place_is_kept_while_somebody_else_wants_something(bench):
+    bench.framework("f2")
+    assert {each.framework_id for each in offers_in(accept_and_keep(bench))} == {"f2"}
+    assert not bench.state.spare
+
+
+def test_what_a_framework_wants_comes_before_what_it_may_want(bench):
+    (kept,) = offers_in(accept_and_keep(bench))
+    demand = Demand(version=6, shapes=(Shape(resources=Resources.parse("cpus:3;mem:10")),))
+    info = bench.state.frameworks["f1"].info
+    said = bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=demand))
+    assert [each.offer_ids for each in of(said, Rescind)] == [(kept.offer_id,)]
+    (offer,) = offers_in(said)
+    assert not offer.spare and str(offer.resources) == "cpus:3;mem:10"
+
+
+def test_a_place_outlives_that_nothing_else_is_wanted_and_still_makes_way(bench):
+    (kept,) = offers_in(accept_and_keep(bench))
+    info = bench.state.frameworks["f1"].info
+    over = Demand(version=6, wanted=False)
+    assert of(bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=over)), Rescind) == []
+    assert [each.offer_ids for each in of(bench.framework("f2"), Rescind)] == [(kept.offer_id,)]
