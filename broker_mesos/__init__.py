@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from broker_mesos.framework import SchedulerDriver
     from broker_mesos.sdk import Driver, DriverSettings, Scheduler
-    from broker_mesos.wiring import LocalCluster
+    from broker_mesos.wiring.local import LocalCluster
 
 __all__ = [
     "BrokerMesosError",
@@ -91,7 +91,7 @@ _FROM = {
     "errors": ("BrokerMesosError", "Conflict", "InvalidInput", "NotFound", "TimedOut", "Unavailable"),
     "framework": ("SchedulerDriver",),
     "sdk": ("Driver", "DriverSettings", "Scheduler"),
-    "wiring": ("LocalCluster",),
+    "wiring.local": ("LocalCluster",),
 }
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _FROM.items() for name in names}
 

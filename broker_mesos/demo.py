@@ -29,7 +29,7 @@ from broker_mesos.errors import BrokerMesosError
 from broker_mesos.logs import configure
 from broker_mesos.sdk import Driver, Scheduler
 from broker_mesos.settings import load
-from broker_mesos.wiring import LocalCluster
+from broker_mesos.wiring.local import LocalCluster
 
 AGENT = Resources.parse("cpus:4;mem:4096")
 WANTED = {"task-1": Resources.parse("cpus:2;mem:1024"), "task-2": Resources.parse("cpus:1;mem:2048")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from broker_mesos import __version__
 from broker_mesos.agent.durations import durations
 from broker_mesos.agent.fleet import Counts, Fleet, FleetOptions
-from broker_mesos.buses import CLOCK, open_bus
+from broker_mesos.buses import CLOCK, daemon_bus
 from broker_mesos.clock import new_id
 from broker_mesos.core.resources import Resources
 from broker_mesos.settings import Settings
@@ -48,12 +47,7 @@ def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]
     ids = [f"{plan.prefix}-{number}" for number in range(1, plan.count + 1)]
 
     async def main(stop: asyncio.Event) -> None:
-        bus = open_bus(
-            settings.need_broker(),
-            name=f"bmesos simulate {os.getpid()}",
-            cluster=settings.cluster,
-            heartbeat=settings.agent_heartbeat,
-        )
+        bus = daemon_bus(settings, "simulate")
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import structlog
 
 from broker_mesos.buses import open_bus
@@ -14,7 +16,9 @@ from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.settings import Settings, load
-from broker_mesos.wiring import LocalCluster
+
+if TYPE_CHECKING:
+    from broker_mesos.wiring.local import LocalCluster
 
 EMBEDDED = "memory://"
 """The URL of a cluster that lives in this process, and ends with the driver."""
@@ -59,6 +63,8 @@ class SchedulerDriver(runner.SchedulerDriver):
     def _make_bus(self) -> Bus:
         name = f"bmesos framework {self._framework_id}"
         if self._embedded:
+            from broker_mesos.wiring.local import LocalCluster
+
             self._cluster = LocalCluster(self._found)
             return self._cluster.bus(name)
         return open_bus(

@@ -33,8 +33,7 @@ def get_logger(name: str) -> Any:
 
 def configure(log_level: str, log_format: str) -> None:
     """Log lines go to stderr, as text or JSON, from a level such as ``info`` on."""
-    import structlog
-
+    structlog = _structlog()
     level = logging.getLevelNamesMapping()[log_level.upper()]
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
     # pika reports every broken connection at length; the bus says the same in one line.
@@ -54,3 +53,17 @@ def configure(log_level: str, log_format: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _structlog() -> Any:
+    """structlog without rich, which it would import to draw tracebacks (ours are plain): a tenth of the
+    CPU that a daemon takes to start."""
+    hidden = "rich" not in sys.modules
+    if hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog
+    finally:
+        if hidden:
+            del sys.modules["rich"]
+    return structlog

@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
-import structlog
-
 from broker_mesos.core.allocation.builtin import BUILT_IN
 from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.errors import InvalidInput
+from broker_mesos.logs import get_logger
 
 GROUP = "broker_mesos.policies"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def load_policies() -> dict[str, Policy]:

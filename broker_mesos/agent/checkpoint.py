@@ -25,13 +25,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import structlog
 from pydantic import ValidationError
 
 from broker_mesos.core.messages import AgentTask, Holdings, TaskStatus
 from broker_mesos.errors import Conflict, InvalidInput
+from broker_mesos.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Known(NamedTuple):

@@ -11,8 +11,6 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from broker_mesos import failpoints
 from broker_mesos.agent.checkpoint import Journal, Known
 from broker_mesos.agent.effects import (
@@ -46,6 +44,7 @@ from broker_mesos.core.operator import Hello, HelloAnswer, ReadFile, Request
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
 from broker_mesos.letters import letter, park
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import (
     Bus,
     Clock,
@@ -61,7 +60,7 @@ from broker_mesos.ports import (
 )
 from broker_mesos.requests import Requester, Responder
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HELLO_TIMEOUT = 5.0
 LEAVE_TIMEOUT = 1.0

@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import structlog
-
 from broker_mesos.agent.effects import AskHello, Effect, KillProcess, LaunchProcess, Publish
 from broker_mesos.agent.state import AgentState
 from broker_mesos.core.addresses import Queue, QueueKind, operator_master
@@ -28,6 +26,7 @@ from broker_mesos.core.messages import AgentInfo, Message, UpdateStatuses, decod
 from broker_mesos.core.operator import Hello, HelloAnswer
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import (
     Bus,
     Clock,
@@ -42,7 +41,7 @@ from broker_mesos.ports import (
 )
 from broker_mesos.requests import Requester
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HELLO_TIMEOUT = 5.0
 LEAVE_TIMEOUT = 10.0

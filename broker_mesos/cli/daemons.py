@@ -49,9 +49,9 @@ def local(
     """
     settings = daemon_settings(call, cluster=cluster, log_level=log_level, log_format=log_format)
     lent = _resources(resources)
-    from broker_mesos import wiring
+    from broker_mesos.wiring.local import run_local
 
-    return wiring.run_local(settings, agents, lent, port, work_dir=work_dir)
+    return run_local(settings, agents, lent, port, work_dir=work_dir)
 
 
 def master(
@@ -85,9 +85,9 @@ def master(
     )
     settings.need_broker()
     settings.need_store()
-    from broker_mesos import wiring
+    from broker_mesos.wiring.master import run_master
 
-    return wiring.run_master(settings)
+    return run_master(settings)
 
 
 def agent(
@@ -137,9 +137,9 @@ def agent(
 
     Resources.parse(resources or "")
     described = parse_attributes(attributes or "")
-    from broker_mesos import wiring
+    from broker_mesos.wiring.agent import run_agent
 
-    return wiring.run_agent(settings, work_dir or Path("bmesos-agent"), resources or "", described)
+    return run_agent(settings, work_dir or Path("bmesos-agent"), resources or "", described)
 
 
 def framework(
@@ -167,9 +167,9 @@ def framework(
     )
     settings.need_broker()
     settings.need_store()
-    from broker_mesos import wiring
+    from broker_mesos.wiring.batch import run_batch
 
-    return wiring.run_batch(settings)
+    return run_batch(settings)
 
 
 def web(
@@ -189,9 +189,9 @@ def web(
     from broker_mesos.web.server import loopback
 
     address = loopback(host)
-    from broker_mesos import wiring
+    from broker_mesos.wiring.web import run_web
 
-    return wiring.run_web(settings, address, port)
+    return run_web(settings, address, port)
 
 
 def daemon_settings(call: Call, **flags: Any) -> Settings:

@@ -80,7 +80,7 @@ def _try_servers(settings: Settings) -> list[Finding]:
     import logging
 
     from broker_mesos.operator.doctor import judge_bus, judge_store
-    from broker_mesos.wiring import try_broker, try_store
+    from broker_mesos.wiring.trial import try_broker, try_store
 
     # What the adapters log, the findings say.
     for name in ("broker_mesos", "pika"):

@@ -8,8 +8,6 @@ import contextlib
 import random
 from collections.abc import Mapping
 
-import structlog
-
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.allocation.builtin import BUILT_IN
@@ -31,6 +29,7 @@ from broker_mesos.core.operator import (
 )
 from broker_mesos.core.records import Lease
 from broker_mesos.errors import InvalidMessage, Unavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.master.dead_letters import DeadLetters
 from broker_mesos.master.division import Division
 from broker_mesos.master.health import examine
@@ -40,7 +39,7 @@ from broker_mesos.master.sharing import Sharing
 from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Records, Store, outgoing
 from broker_mesos.requests import Responder
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BEAT = 1.0
 BEAT_TTL = 3.5

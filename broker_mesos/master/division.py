@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import structlog
 from pydantic import ValidationError
 
 from broker_mesos.core.allocation.policy import Policy
 from broker_mesos.core.config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.core.ledger import ledger_key
 from broker_mesos.errors import Unavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Change, Check, Records
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SPACE = "cluster"
 """The Records space of what a cluster's masters share."""

@@ -7,15 +7,14 @@ import asyncio
 import random
 from collections.abc import Mapping
 
-import structlog
-
 from broker_mesos.core.gang_token import GangToken, TokenAsk, read, turn
 from broker_mesos.core.ledger import EscrowAsk, ledger_key, settle
 from broker_mesos.errors import StoreUnavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.master.division import CONFIG, VERSION
 from broker_mesos.ports import Change, Check, Clock, Records
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 EVERY = 0.2
 """Seconds between two questions of a cell about the same role."""

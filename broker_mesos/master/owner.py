@@ -10,19 +10,18 @@ import asyncio
 import gc
 import random
 
-import structlog
-
 from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.master.division import Division
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.suspects import Suspects
 from broker_mesos.master.term import BATCH, HandlerFailed, SteppingDown, Superseded, Term
 from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, Store
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class CellOwner:

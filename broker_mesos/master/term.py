@@ -7,8 +7,6 @@ import contextlib
 from collections import deque
 from collections.abc import Coroutine, Sequence
 
-import structlog
-
 from broker_mesos import failpoints
 from broker_mesos.core.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.cell import maintenance
@@ -49,6 +47,7 @@ from broker_mesos.core.operator_maintenance import AgentsRequest, GetMaintenance
 from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.outbox import LIMIT, Outbox
 from broker_mesos.master.pace import Pace
@@ -67,7 +66,7 @@ from broker_mesos.ports import (
 )
 from broker_mesos.requests import Responder
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 RENEW_EVERY = 1.0
 """Seconds between renewals of a lease that no commit renews."""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-import structlog
-
 from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.cell import TAKEN
 from broker_mesos.core.messages import Message, decode
 from broker_mesos.errors import InvalidMessage, UnknownMessage
 from broker_mesos.letters import letter, park
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Bus, Clock, Consumer, Delivery, NewId, Store
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_KEPT = 100
 """Each counts against the prefetch, so that too many would stall the cell."""

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TypeVar, cast
 
-import structlog
-
 from broker_mesos.core.addresses import Queue, QueueKind, calls, heartbeats, operator_master
 from broker_mesos.core.messages import (
     Demand,
@@ -28,6 +26,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.core.operator import Hello, HelloAnswer
 from broker_mesos.errors import BusUnavailable, TimedOut, Unavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Bus, Clock, ConsumerClosed, NewId, outgoing
 from broker_mesos.requests import Requester
 from broker_mesos.sdk.calls import Calls
@@ -37,7 +36,7 @@ from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.sdk.tracking import Bounded
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

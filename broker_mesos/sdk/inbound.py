@@ -9,8 +9,6 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, cast
 
-import structlog
-
 from broker_mesos.core.messages import (
     EarlyStatuses,
     Error,
@@ -27,6 +25,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import Unavailable
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Clock
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.gangs import Gathering
@@ -35,7 +34,7 @@ from broker_mesos.sdk.scheduler import Scheduler
 if TYPE_CHECKING:
     from broker_mesos.sdk.driver import Driver
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 EVENT_TYPES: tuple[type[Message], ...] = (
     Subscribed,

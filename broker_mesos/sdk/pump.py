@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from zlib import crc32
 
-import structlog
-
 from broker_mesos.core.addresses import Queue
 from broker_mesos.core.messages import Message, decode
 from broker_mesos.errors import BusUnavailable, InvalidMessage, Unavailable
 from broker_mesos.letters import letter, park
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Bus, Clock, Consumer, Delivery, NewId
 from broker_mesos.sdk.tracking import Bounded
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 RETRY_DELAYS = (0.1, 1.0)
 """Seconds before a message whose handling failed is given back: after the first and the second try. The

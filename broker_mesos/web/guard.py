@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import structlog
-
 from broker_mesos.core.messages import MAX_BODY
+from broker_mesos.logs import get_logger
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Guard:

@@ -17,7 +17,7 @@ from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import InvalidInput
 from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
-from broker_mesos.wiring import LocalCluster
+from broker_mesos.wiring.local import LocalCluster
 
 ONE = Resources.parse("cpus:1")
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from broker_mesos.ports import Bus
-from broker_mesos.wiring import LocalCluster
+from broker_mesos.wiring.local import LocalCluster
 
 
 class Embedded:

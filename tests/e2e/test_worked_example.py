@@ -24,7 +24,7 @@ from broker_mesos.ports import Bus
 from broker_mesos.requests import Requester
 from broker_mesos.sdk import Driver, Scheduler
 from broker_mesos.settings import load
-from broker_mesos.wiring import LocalCluster
+from broker_mesos.wiring.local import LocalCluster
 from tests.e2e.cluster import Cluster
 
 CLOCK = SystemClock()

@@ -180,7 +180,7 @@ import os, sys
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.messages import RegisterAgent
 from broker_mesos.settings import load
-from broker_mesos.wiring import run_master
+from broker_mesos.wiring.master import run_master
 
 handle = Cell._handle
 

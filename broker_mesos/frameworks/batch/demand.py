@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from broker_mesos.core.messages import Demand
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.records import Work
 from broker_mesos.frameworks.batch.shapes import MOST_JOBS, NEVER, Stated, state
 from broker_mesos.frameworks.batch.store import JobStore
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Clock
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 RESTATE = 30.0
 """Seconds after which the same version is stated anew, should a cell have counted wrongly what it offered."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from broker_mesos import failpoints
 from broker_mesos.core.messages import Demand, Offer, TaskStatus
 from broker_mesos.errors import StoreUnavailable
@@ -15,9 +13,10 @@ from broker_mesos.frameworks.batch.demand import Teller
 from broker_mesos.frameworks.batch.pace import Pace
 from broker_mesos.frameworks.batch.spare import Spare, spare_demand
 from broker_mesos.frameworks.batch.store import JobStore
+from broker_mesos.logs import get_logger
 from broker_mesos.sdk import Driver, Scheduler
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 IDLE_FILTER = 0.0
 """With nothing to run, demand ends too, and that keeps offers away. A filter could reach the cell after the

@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from broker_mesos.core.addresses import Queue, QueueKind, feed
 from broker_mesos.core.messages import decode
 from broker_mesos.core.operator import JobSummary
 from broker_mesos.errors import InvalidMessage, NotFound, StoreUnavailable
 from broker_mesos.frameworks.batch.messages import JobChanged
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Bus, Clock, ConsumerClosed, NewId, outgoing
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PROGRESS_INTERVAL = 0.2
 """Seconds between two messages about the progress of one job; its end is told at once."""

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import structlog
-
 from broker_mesos.core.addresses import Queue, QueueKind, calls
 from broker_mesos.core.infos import GPU_RESOURCES, REVOCABLE_RESOURCES
 from broker_mesos.core.messages import Demand, FrameworkInfo, Offer, Settle
@@ -23,11 +21,12 @@ from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.store import JobStore
 from broker_mesos.frameworks.batch.upkeep import MAX_OVERDUE, Upkeep
 from broker_mesos.frameworks.batch.watch import JobFeed
+from broker_mesos.logs import get_logger
 from broker_mesos.ports import Bus, Clock, NewId, Records, outgoing
 from broker_mesos.requests import Requester, Responder
 from broker_mesos.sdk import Driver, DriverSettings
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -1,0 +1,94 @@
+"""An agent, on RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from broker_mesos import __version__
+from broker_mesos.agent import probe
+from broker_mesos.agent.checkpoint import FileCheckpoint
+from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.buses import CLOCK, daemon_bus
+from broker_mesos.clock import new_id
+from broker_mesos.containerizer.process import ProcessContainerizer
+from broker_mesos.core.holdings import static_reservations
+from broker_mesos.core.resources import Resources
+from broker_mesos.errors import InvalidInput
+from broker_mesos.ports import Bus
+from broker_mesos.settings import Settings
+from broker_mesos.shell import run_process, serve
+
+# Tests pretend that a machine was started anew.
+BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
+
+
+def build_agent(
+    bus: Bus,
+    work_dir: Path,
+    resources: Resources,
+    attributes: Mapping[str, str],
+    agent_id: str = "",
+    reserve: Mapping[str, str] = MappingProxyType({}),
+    *,
+    oversubscribe: bool = False,
+) -> AgentDaemon:
+    """An agent that runs tasks as processes below its work folder."""
+    work_dir = work_dir.absolute()
+    options = AgentOptions(
+        resources=resources,
+        hostname=probe.hostname(),
+        attributes=attributes,
+        reservations=static_reservations(reserve, resources),
+        agent_id=agent_id,
+        version=__version__,
+        pid=os.getpid(),
+        boot_id=BOOT_ID or probe.boot_id(),
+        usage=lambda: probe.measure(work_dir),
+        disk_percent=lambda: probe.disk_percent(work_dir),
+        machine=probe.machine() if oversubscribe else None,
+    )
+    return AgentDaemon(
+        bus,
+        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID),
+        FileCheckpoint(work_dir),
+        CLOCK,
+        new_id,
+        random.Random(),
+        options,
+    )
+
+
+def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
+    """``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them.
+
+    ``resources`` stays text, since ``disk:0`` says something there: lend none, rather than what is found.
+    """
+
+    async def main(stop: asyncio.Event) -> None:
+        found = probe.find_resources(work_dir, resources)
+        if not found:
+            raise InvalidInput(
+                "--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'"
+            )
+        static_reservations(settings.reserve, found)
+        bus = daemon_bus(settings, "agent")
+        async with contextlib.AsyncExitStack() as stack:
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            agent = build_agent(
+                bus,
+                work_dir,
+                found,
+                attributes,
+                reserve=settings.reserve,
+                oversubscribe=settings.oversubscribe,
+            )
+            await serve(agent.run(), stop, agent.stop)
+
+    return run_process(settings, main)

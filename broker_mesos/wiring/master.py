@@ -1,0 +1,73 @@
+"""A master, on RabbitMQ and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+
+from broker_mesos import __version__
+from broker_mesos.agent import probe
+from broker_mesos.buses import CLOCK, daemon_bus
+from broker_mesos.clock import new_id
+from broker_mesos.core.limits import Limits
+from broker_mesos.master.daemon import Master
+from broker_mesos.master.division import SPACE
+from broker_mesos.policies import load_policies
+from broker_mesos.ports import Bus, Records, Store
+from broker_mesos.settings import DEFAULT_CELLS, Settings
+from broker_mesos.shell import run_process, serve
+from broker_mesos.store.redis import RedisRecords, RedisStore
+
+
+def build_master(settings: Settings, bus: Bus, store: Store, records: Records, cells: int | None) -> Master:
+    """A master on these adapters."""
+    return Master(
+        master_id=f"master-{new_id()}",
+        cluster=settings.cluster,
+        cells=cells,
+        bus=bus,
+        store=store,
+        records=records,
+        clock=CLOCK,
+        new_id=new_id,
+        rng=random.Random(),
+        limits=Limits(**settings.limits()),
+        hostname=probe.hostname(),
+        pid=os.getpid(),
+        version=__version__,
+        weights=settings.weights,
+        policies=load_policies(),
+    )
+
+
+def run_master(settings: Settings) -> int:
+    """``bmesos master``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        store = RedisStore(
+            settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence
+        )
+        records = RedisRecords(
+            settings.need_store(),
+            cluster=settings.cluster,
+            clock=CLOCK,
+            space=SPACE,
+            timeout=settings.store_silence,
+            name="bmesos-master",
+        )
+        bus = daemon_bus(settings, "master", settings.master_heartbeat)
+        async with contextlib.AsyncExitStack() as stack:
+            await store.open(settings.connect_timeout)
+            stack.push_async_callback(store.close)
+            await records.open(settings.connect_timeout)
+            stack.push_async_callback(records.close)
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            known = await store.cell_count(None)
+            wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
+            master = build_master(settings, bus, store, records, wanted)
+            await serve(master.run(), stop, master.stop)
+
+    return run_process(settings, main)

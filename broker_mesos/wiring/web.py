@@ -1,0 +1,36 @@
+"""The HTTP face, on RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from broker_mesos.buses import CLOCK, daemon_bus
+from broker_mesos.clock import new_id
+from broker_mesos.logs import get_logger
+from broker_mesos.operator.gateway import Gateway
+from broker_mesos.requests import Requester
+from broker_mesos.settings import Settings
+from broker_mesos.shell import first, outcome, run_process, serve
+from broker_mesos.web.server import WebServer
+
+log = get_logger(__name__)
+
+
+def run_web(settings: Settings, host: str, port: int) -> int:
+    """``bmesos web``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        bus = daemon_bus(settings, "web")
+        async with contextlib.AsyncExitStack() as stack:
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            requester = Requester(bus, CLOCK, new_id)
+            stack.push_async_callback(requester.close)
+            server = WebServer(Gateway(requester), host, port)
+            serving = asyncio.create_task(server.run())
+            await first(server.ready.wait(), outcome(serving))
+            log.info("serving", url=server.url)
+            await serve(outcome(serving), stop, serving.cancel)
+
+    return run_process(settings, main)
