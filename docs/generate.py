@@ -195,7 +195,7 @@ _MEANINGS = {
     "store_url": "Redis, for masters and built-in frameworks: `redis://:password@host:6379/0`, or `rediss://`.",
     "log_level": "`debug`, `info`, `warning` or `error`. Log lines go to stderr.",
     "log_format": "`text` or `json`.",
-    "agent_beat": "Seconds between two heartbeats of an agent; more in a cell of over 100 × as many agents.",
+    "agent_beat": "Seconds between two heartbeats of an agent; more in a cell of over 50 × as many agents.",
     "agent_missed": "Heartbeats that an agent may miss in a row before it is unreachable.",
     "framework_beat": "Seconds between two heartbeats of a framework's process, as the cells expect them.",
     "framework_missed": "Heartbeats that a framework may miss before it is disconnected.",

@@ -47,8 +47,8 @@ HELLO_TIMEOUT = 5.0
 LEAVE_TIMEOUT = 10.0
 WAVE = 500
 """Agents that may be on their way to their first registration at once."""
-TICK = 0.002
-"""Seconds between two looks at what is due, at least."""
+TICK = 0.01
+"""Seconds between two looks at what is due, at least: what falls due in between is said together."""
 PUBLISHED_AT_ONCE = 200
 KEPT = 60.0
 """Seconds that an acknowledged outcome is known: shorter than a real agent's, of which a machine has one."""

@@ -22,7 +22,7 @@ class Limits:
 
     agent_beat: float = 5.0
     agent_missed: int = 5
-    agent_beats: float = 100.0
+    agent_beats: float = 50.0
     """Heartbeats a second that a cell hears from its agents: of more agents than can beat so often, each
     beats less often. (As Nomad does by its ``max_heartbeats_per_second``.)"""
     framework_beat: float = 2.0

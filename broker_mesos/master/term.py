@@ -76,6 +76,8 @@ BATCH_BYTES = 256 * 1024
 """Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
 BEHIND = 1.0
 """Seconds for which an owner counts as behind that has left messages in its inbox."""
+HEED_AFTER = 0.1
+"""Seconds for which heartbeats are gathered, unless something else is to be decided: there are many."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
 STEP_DOWN_AT_MOST = 3.0
@@ -138,6 +140,7 @@ class Term:
         self._ledger = ledger
         self._inherited = outbox
         self._wake = asyncio.Event()
+        self._heed: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
         self._pace = Pace()
@@ -201,11 +204,16 @@ class Term:
                             self._inputs.append(read(delivery, (AgentHeartbeat, FrameworkHeartbeat)))
                         except InvalidMessage as error:
                             log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
-                    self._wake.set()
+                    if self._heed is None:
+                        self._heed = asyncio.get_running_loop().call_later(HEED_AFTER, self._heed_beats)
             except ConsumerClosed:
                 pass
             finally:
                 await consumer.close()
+
+    def _heed_beats(self) -> None:
+        self._heed = None
+        self._wake.set()
 
     async def _answer(self, request: Request) -> Part:
         match request:

@@ -375,11 +375,11 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     overdue = [each for each in old if each.until is None]
     # Nobody sits on these: it was not in their framework's power to have them complete.
     ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]
-    for framework in state.frameworks.values():
-        if not framework.offers:
-            continue
-        waited = now.mono - next(iter(framework.offers.values())).created_at
-        if waited >= limits.consumer_check and now.mono - framework.asked >= max(1.0, limits.consumer_check):
+    waiting = takewhile(
+        lambda each: now.mono - each.created_at >= limits.consumer_check, state.offers.values()
+    )
+    for framework in {offer.framework.ident: offer.framework for offer in waiting}.values():
+        if now.mono - framework.asked >= max(1.0, limits.consumer_check):
             framework.asked = now.mono
             out.decision.count_consumers.append(framework.ident)
     for framework in {offer.framework.ident: offer.framework for offer in overdue}.values():
