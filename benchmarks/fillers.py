@@ -69,13 +69,14 @@ class Filler(Scheduler):
             self._state_demand(driver)
 
     async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
-        was_full = self._full
+        lost = False
         for status in statuses:
             self.states[status.state.value] = self.states.get(status.state.value, 0) + 1
             if status.state.terminal:
                 self._alive.discard(status.task_id)
                 self.ended += 1
-        if was_full and not self._full:
+                lost = True
+        if lost and self.limit < BACKLOG:  # the cells count what they were told of the demand, once
             self._state_demand(driver)
 
     @property

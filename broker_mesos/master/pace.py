@@ -8,10 +8,10 @@ from collections import deque
 DECISIONS = 10
 WITHIN = 0.1
 """Seconds that the latest ``DECISIONS`` take at most on a busy cell."""
-WRITES = 30
+WRITES = 60
 """Records that they write at least: a launch or an end writes two or three. With fewer there is next to
 nothing that a gap could gather, and somebody waits for each."""
-GAP = 0.01
+GAP = 0.005
 """Seconds between two decisions on a busy cell."""
 
 

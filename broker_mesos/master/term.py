@@ -75,7 +75,7 @@ BATCH = 500
 BATCH_BYTES = 256 * 1024
 """Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
 BEHIND = 1.0
-"""Seconds for which an owner counts as behind that has left messages in its inbox."""
+"""Seconds for which an owner counts as behind that could not take all of its inbox at once."""
 HEED_AFTER = 0.1
 """Seconds for which heartbeats are gathered, unless something else is to be decided: there are many."""
 STEP_DOWN_TIME = 2.0
@@ -295,7 +295,7 @@ class Term:
                 inputs.insert(0, Reconnected())
             await self._suspects.load(self._inbox)
             deliveries = self._suspects.take(self._inbox, BATCH, BATCH_BYTES)
-            if self._inbox:
+            if self._inbox or len(deliveries) >= BATCH:  # what is received waits until there is room
                 self._behind_until = self._clock.monotonic() + BEHIND
             self._room.set()
             if not (deliveries and deliveries[0].redelivered):
@@ -323,7 +323,7 @@ class Term:
                 await self._unread.keep_or_park(delivery, error)
         now = self._now()
         try:
-            decision = self.cell.decide(inputs, now)
+            decision = self.cell.decide(inputs, now, behind=now.mono < self._behind_until)
         except Exception as error:
             self._suspects.failed(error)
             ids = [delivery.message_id for delivery in good]

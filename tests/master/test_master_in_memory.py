@@ -12,6 +12,7 @@ from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import (
     Accept,
@@ -21,6 +22,7 @@ from broker_mesos.core.messages import (
     FrameworkInfo,
     LaunchTasks,
     Offers,
+    Ping,
     RegisterAgent,
     Subscribe,
     TaskInfo,
@@ -30,6 +32,7 @@ from broker_mesos.core.operator import GetCell, GetCluster, Hello, MarkAgentGone
 from broker_mesos.core.records import Kind
 from broker_mesos.core.resources import Resources
 from broker_mesos.errors import Unavailable
+from broker_mesos.master import term
 from broker_mesos.master.daemon import Master
 from broker_mesos.master.division import SPACE
 from broker_mesos.ports import Outgoing, outgoing
@@ -236,5 +239,31 @@ async def test_an_operator_is_answered_only_when_the_deed_is_committed():
         assert (answer.known, answer.tasks) == (True, 1)
         assert made.state.facts.cells[0].records[Kind.AGENTS]["a1"].count(b'"gone"') == 1
         await requester.close()
+        master.stop()
+        await task
+
+
+async def test_an_owner_with_messages_left_in_its_inbox_ends_no_offers_for_being_late(monkeypatch):
+    told: list[bool] = []
+    decided = asyncio.Event()
+    decide = Cell.decide
+
+    def watched(self, inputs, now, *, behind=False):
+        told.append(behind)
+        if behind:
+            decided.set()
+        return decide(self, inputs, now, behind=behind)
+
+    monkeypatch.setattr(Cell, "decide", watched)
+    monkeypatch.setattr(term, "BATCH", 2)
+    async with cluster() as made:
+        master, task = await made.master("m1")
+        await owned(master, 1)
+        assert not any(told)
+        bus = await made.bus("agents")
+        for _ in range(20):
+            bus.publish(outgoing(addresses.calls(0), Ping(), new_id()))
+        async with asyncio.timeout(10):
+            await decided.wait()
         master.stop()
         await task

@@ -101,7 +101,7 @@ def candidates_of(state: CellState) -> list[Agent]:
 
 
 def _lends(agent: Agent) -> bool:
-    return agent.allocatable and worth_offering(agent.free)
+    return worth_offering(agent.free) and agent.allocatable  # most have nothing left
 
 
 def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
