@@ -128,14 +128,14 @@ async def test_a_cell_that_fails_without_any_message_blames_none(
     failures = 0
     decide = Cell.decide
 
-    def planted(self: Cell, inputs: Any, now: Any) -> Any:
+    def planted(self: Cell, inputs: Any, now: Any, **more: Any) -> Any:
         nonlocal failures
         if broken.is_set():
             failures += 1
             if failures > 6:
                 broken.clear()
             raise ZeroDivisionError("a planted failure")
-        return decide(self, inputs, now)
+        return decide(self, inputs, now, **more)
 
     monkeypatch.setattr(Cell, "decide", planted)
     await place.master("m1")
