@@ -56,7 +56,6 @@ from broker_mesos.ports import (
     OnContainerEvents,
     Outgoing,
     StartFailed,
-    outgoing,
 )
 from broker_mesos.requests import Requester, Responder
 
@@ -404,14 +403,7 @@ class AgentDaemon:
             match effect:
                 case Publish():
                     message = effect.message
-                    out = outgoing(
-                        effect.to,
-                        message,
-                        self._new_id(),
-                        mandatory=effect.mandatory,
-                        persistent=effect.persistent,
-                        expiration=effect.expiration,
-                    )
+                    out = effect.outgoing(self._new_id())
                     self._publish(out, message)
                 case Checkpoint(entries):
                     failpoints.hit("agent.before-checkpoint")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from broker_mesos.agent.checkpoint import Entry
 from broker_mesos.core.addresses import Address
 from broker_mesos.core.messages import Holdings, Message
-from broker_mesos.ports import LaunchSpec
+from broker_mesos.ports import LaunchSpec, Outgoing, outgoing
 
 
 class Publish(NamedTuple):
@@ -18,6 +18,17 @@ class Publish(NamedTuple):
     mandatory: bool = False
     persistent: bool = True
     expiration: float | None = None
+
+    def outgoing(self, message_id: str) -> Outgoing:
+        """The message, encoded."""
+        return outgoing(
+            self.to,
+            self.message,
+            message_id,
+            mandatory=self.mandatory,
+            persistent=self.persistent,
+            expiration=self.expiration,
+        )
 
 
 class SaveTerm(NamedTuple):

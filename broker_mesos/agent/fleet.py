@@ -37,7 +37,6 @@ from broker_mesos.ports import (
     Outgoing,
     TaskExited,
     TaskStarted,
-    outgoing,
 )
 from broker_mesos.requests import Requester
 
@@ -370,14 +369,7 @@ class Fleet:
 
     def _publish(self, agent: _Agent, effect: Publish) -> None:
         message = effect.message
-        out = outgoing(
-            effect.to,
-            message,
-            self._new_id(),
-            mandatory=effect.mandatory,
-            persistent=effect.persistent,
-            expiration=effect.expiration,
-        )
+        out = effect.outgoing(self._new_id())
         if message.TYPE == "REGISTER_AGENT":
             self._registrations += 1
         if isinstance(message, UpdateStatuses):

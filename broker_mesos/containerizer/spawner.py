@@ -42,6 +42,7 @@ from broker_mesos.containerizer.journal import Entry, Journal, Record, load
 from broker_mesos.containerizer.launching import blames_machine, no_room, spawn
 from broker_mesos.containerizer.proctree import Process
 from broker_mesos.containerizer.spawner_link import SOCKET, AgentLink
+from broker_mesos.containerizer.start_times import StartTimes
 from broker_mesos.containerizer.telling import Telling
 from broker_mesos.containerizer.turns import Turns
 
@@ -49,7 +50,6 @@ VERSION = 2
 SLICE = 4  # requests between two looks at the children and two writes of events
 FIRST_AGENT = 15.0  # seconds to wait for the agent that started us
 SWEEP_SHARE = 10  # a look at all processes that took t seconds is not repeated for 10 t
-FRESH = 0.05  # seconds after which the start time of a process is read
 RECHECK = 0.1  # seconds between two looks at trees that are being ended
 
 
@@ -66,7 +66,6 @@ class Spawner:
     """See the module."""
 
     def __init__(self, work_dir: str, boot: str) -> None:
-        self._fresh: deque[tuple[float, Entry]] = deque()  # whose start time is not read yet, and since when
         self._work_dir = os.path.abspath(work_dir)
         self._meta = os.path.join(self._work_dir, "meta")
         self._sandboxes = os.path.join(self._work_dir, "sandboxes") + "/"
@@ -112,6 +111,7 @@ class Spawner:
         self._recover()
         self._link = AgentLink(self._meta, self._epoll, log)
         self._telling = Telling(self._journal, self._link, log)
+        self._start_times = StartTimes(self._running, self._telling)
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
@@ -189,20 +189,8 @@ class Spawner:
         self._reap()
         if self._sweep_due and time.monotonic() >= self._sweep_not_before:
             self._sweep()
-        if self._fresh and self._fresh[0][0] + FRESH <= time.monotonic():
-            self._read_ticks(time.monotonic() - FRESH)
+        self._start_times.read_due()
         self._flush()
-
-    def _read_ticks(self, before: float = float("inf")) -> None:
-        """Read the start times of those that run since ``before``, by which a later spawner knows them. It
-        costs as much as a fifth of a start; one that ends at once needs none, and one whose spawner dies at
-        once is found by its sandbox."""
-        while self._fresh and self._fresh[0][0] <= before:
-            _, entry = self._fresh.popleft()
-            if entry.pid in self._running and not entry.ticks:
-                entry.ticks = proctree.start_ticks(entry.pid)
-                started = ["started", entry.task_id, entry.pid, entry.ticks, entry.started_at]
-                self._telling.note(started)
 
     def _timeout(self) -> float | None:
         """Seconds until something has to be done unasked."""
@@ -210,8 +198,8 @@ class Spawner:
             return 0.0
         now = time.monotonic()
         until = []
-        if self._fresh:
-            until.append(self._fresh[0][0] + FRESH)
+        if self._start_times:
+            until.append(self._start_times.due)
         if self._telling:
             until.append(self._telling.due)
         if self._killing or self._ending:
@@ -378,14 +366,14 @@ class Spawner:
             self._next_turn(entry)
             return
         entry.started_at = time.time()
-        self._fresh.append((time.monotonic(), entry))
+        self._start_times.want(entry)
         self._running[entry.pid] = entry
         self._telling.tell(["started", task_id, entry.pid, entry.ticks, entry.started_at])
 
     def _kill(self, entry: Entry, grace: float) -> None:
         if entry.ended is not None and entry.reported:
             return
-        self._read_ticks()
+        self._start_times.read_all()
         at = time.monotonic() + max(0.0, grace)
         if not entry.kill_at:
             self._killing += 1
@@ -490,7 +478,7 @@ class Spawner:
             if children is not None and all(pid in self._running for pid in children):
                 self._sweep_not_before = began + SWEEP_SHARE * (time.monotonic() - began)
                 return
-        self._read_ticks()
+        self._start_times.read_all()
         ours, others = self._owners(proctree.scan())
         for entry in [*self._running.values(), *self._ending.values()]:
             if not entry.kill_at:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from broker_mesos.core.amounts import check_name
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.operator_roles import RoleChange
-from broker_mesos.core.resources import Resources, check_name
+from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import check_role, is_within, lineage, topmost
 from broker_mesos.errors import Conflict, InvalidInput
 

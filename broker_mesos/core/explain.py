@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from broker_mesos.core.amounts import amount_text
 from broker_mesos.core.infos import Shape
 from broker_mesos.core.operator import JobSpec
 from broker_mesos.core.questions import AgentWhy, Placement, What
-from broker_mesos.core.resources import Resources, amount_text
+from broker_mesos.core.resources import Resources
 
 ROOM = "there is room for it; the next offer should start it"
 ORDER: tuple[What, ...] = (

@@ -8,14 +8,27 @@ its canonical text is what goes over the wire and into the store.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Set
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, final
 
 from pydantic_core import core_schema
 
+from broker_mesos.core.amounts import (
+    MAX_BOUND,
+    THOUSAND,
+    amount_text,
+    check_name,
+    clipped,
+    items_of,
+    member_of,
+    pieces,
+    range_of,
+    scalar_of,
+    shown,
+)
 from broker_mesos.core.items import Items, Ranges, count, merge, minus, tables_minus, union
 from broker_mesos.errors import InvalidResources
 
@@ -25,18 +38,11 @@ if TYPE_CHECKING:
 
 Amount = int | float | Decimal | str | Iterable[Any]
 
-THOUSAND: Final = 1000
-MAX_AMOUNT: Final = 10**9
-"""The largest amount of one scalar that may be written, in units: catches memory given in bytes."""
-MAX_BOUND: Final = 2**63 - 1
 MAX_TEXT: Final = 1_000_000
 
 _CACHED_TEXT: Final = 512  # longer texts (fragmented ports) seldom repeat and would fill the memory
 _FIRST: Final = {"cpus": 0, "mem": 1, "disk": 2, "gpus": 3}
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _PLAIN = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
-_RANGE = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
-_MEMBER = re.compile(r"[A-Za-z0-9_./:@+=-]{1,128}")
 _NO_ITEMS: Final[dict[str, Items]] = {}
 
 
@@ -87,14 +93,14 @@ class Resources:
             if isinstance(value, str):
                 _put(scalars, items, name, value.strip())
             elif isinstance(value, int | float | Decimal):
-                _put_scalar(scalars, name, _thousandths(name, value))
+                _put_scalar(scalars, name, scalar_of(name, value))
             else:
-                _put_items(items, name, _items_of(name, value))
+                _put_items(items, name, items_of(name, value))
         return _make(scalars, items)
 
     @classmethod
     def scalars_of(cls, thousandths: Mapping[str, int]) -> Resources:
-        """From exact thousandths. Unlike text, totals over many agents may pass :data:`MAX_AMOUNT` here."""
+        """From exact thousandths. Unlike text, sums over many agents may pass ``amounts.MAX_AMOUNT`` here."""
         scalars: dict[str, int] = {}
         for name, amount in thousandths.items():
             check_name(name)
@@ -321,9 +327,9 @@ class Resources:
         for name in other.names():
             if (name in self._items) if name in other._scalars else (name in self._scalars):
                 _mixed(name)
-        short = _clip(str(self.missing(other)))
+        short = clipped(str(self.missing(other)))
         raise InvalidResources(
-            f"cannot take {_clip(str(other))} out of {_clip(str(self)) or 'nothing'}: short of {short}"
+            f"cannot take {clipped(str(other))} out of {clipped(str(self)) or 'nothing'}: short of {short}"
         )
 
     # -- in a pydantic model: text on the wire; text, a mapping as for `from_mapping`, or a value come in
@@ -369,32 +375,8 @@ def _coerce(value: object) -> Resources:
     )
 
 
-def amount_text(thousandths: int) -> str:
-    """1500 → ``1.5``; no trailing zeros."""
-    units, rest = divmod(thousandths, THOUSAND)
-    return f"{units}.{rest:03d}".rstrip("0") if rest else str(units)
-
-
-def check_name(name: object) -> str:
-    """The name of a resource or attribute, or InvalidResources."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidResources(
-            f"{_show(name)} is not a name: use a letter or _, then up to 63 letters, digits, '_', '.' or '-'"
-        )
-    return name
-
-
 def _order(name: str) -> tuple[int, str]:
     return _FIRST.get(name, 4), name
-
-
-def _show(value: object) -> str:
-    """A value from outside on one short line, control characters escaped."""
-    return repr(_clip(value)) if isinstance(value, str) else _clip(repr(value))
-
-
-def _clip(text: str, width: int = 120) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _mixed(name: str) -> NoReturn:
@@ -419,7 +401,7 @@ def _parse(text: str) -> Resources:
         name, colon, value = part.partition(":")
         if not colon:
             raise InvalidResources(
-                f"{_show(part)} is not a resource: write name:amount, for instance cpus:1.5"
+                f"{shown(part)} is not a resource: write name:amount, for instance cpus:1.5"
             )
         name = check_name(name.strip())
         if name in seen:
@@ -434,20 +416,19 @@ _parse_cached = lru_cache(maxsize=16384)(_parse)
 
 def _put(scalars: dict[str, int], items: dict[str, Items], name: str, value: str) -> None:
     if value[:1] == "[" and value[-1] == "]":
-        _put_items(items, name, merge(name, [_range(name, pair) for pair in _split(name, value)]))
+        _put_items(items, name, merge(name, [range_of(name, pair) for pair in pieces(name, value)]))
     elif value[:1] == "{" and value[-1] == "}":
-        _put_items(items, name, frozenset(_member(name, one.strip()) for one in _split(name, value)))
+        _put_items(
+            items,
+            name,
+            frozenset(member_of(name, one.strip()) for one in pieces(name, value)),
+        )
     elif _PLAIN.fullmatch(value):
-        _put_scalar(scalars, name, _thousandths(name, Decimal(value)))
+        _put_scalar(scalars, name, scalar_of(name, Decimal(value)))
     else:
         raise InvalidResources(
-            f"{name}: {_show(value)} is not an amount: write 1.5, [31000-32000] or {{a,b}}"
+            f"{name}: {shown(value)} is not an amount: write 1.5, [31000-32000] or {{a,b}}"
         )
-
-
-def _split(name: str, value: str) -> list[str]:
-    inside = value[1:-1].strip()
-    return inside.split(",") if inside else []
 
 
 def _put_scalar(scalars: dict[str, int], name: str, amount: int) -> None:
@@ -460,54 +441,3 @@ def _put_scalar(scalars: dict[str, int], name: str, amount: int) -> None:
 def _put_items(items: dict[str, Items], name: str, some: Items) -> None:
     if some:
         items[name] = some
-
-
-def _thousandths(name: str, amount: int | float | Decimal) -> int:
-    # Through the shortest text of a float, so that 0.1 is 100 thousandths and 0.0005 is a true half.
-    exact = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount)
-    if isinstance(amount, bool) or not exact.is_finite():
-        raise InvalidResources(f"{name}: {amount} is not an amount: write a number such as 1.5")
-    if exact < 0:
-        raise InvalidResources(f"{name}: {_clip(str(exact), 24)} is negative: write an amount of at least 0")
-    if exact > MAX_AMOUNT:
-        raise InvalidResources(
-            f"{name}: {_clip(str(exact), 24)} is more than {MAX_AMOUNT}: check the unit (mem and disk: MB)"
-        )
-    return int((exact * THOUSAND).to_integral_value(ROUND_HALF_EVEN))
-
-
-def _items_of(name: str, value: object) -> Items:
-    if isinstance(value, Set):
-        return frozenset(_member(name, one) for one in value)
-    if isinstance(value, list | tuple):
-        return merge(name, [_pair(name, pair) for pair in value])
-    raise InvalidResources(
-        f"{name}: {type(value).__name__} is not an amount: give a number, a list of pairs or a set of names"
-    )
-
-
-def _member(name: str, member: object) -> str:
-    if not isinstance(member, str) or not _MEMBER.fullmatch(member):
-        raise InvalidResources(
-            f"{name}: {_show(member)} cannot be in a set: use letters, digits and _./:@+=- only"
-        )
-    return member
-
-
-def _range(name: str, text: str) -> tuple[int, int]:
-    match = _RANGE.fullmatch(text)
-    if match is None:
-        raise InvalidResources(
-            f"{name}: {_show(text)} is not a range: write low-high, for instance 31000-32000"
-        )
-    low, high = match.groups()
-    return _pair(name, (int(low), int(high or low)))
-
-
-def _pair(name: str, pair: object) -> tuple[int, int]:
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(type(end) is not int for end in pair):
-        raise InvalidResources(f"{name}: {_show(pair)} is not a range: give two whole numbers, low and high")
-    low, high = pair
-    if not 0 <= low <= high <= MAX_BOUND:
-        raise InvalidResources(f"{name}: {low}-{high} is not a range: give 0 <= low <= high <= {MAX_BOUND}")
-    return low, high

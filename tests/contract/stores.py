@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from broker_mesos.core.records import Lease
-from broker_mesos.ports import Records, Store
+from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot, Write
+from broker_mesos.ports import Commit, Records, Store
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.redis import RedisRecords, RedisStore
 
@@ -56,3 +56,33 @@ def make_kind(request: pytest.FixtureRequest, cluster: str) -> StoreKind:
 def never_claimed(cell: int) -> Lease:
     """The lease of a cell that nobody has ever owned."""
     return Lease(cell, 0, "", "", 0, 0.0)
+
+
+def entry(number: int, body: bytes = b"{}") -> OutboxEntry:
+    return OutboxEntry(number, "bmesos.commands", "agent.a1", "LAUNCH", body, f"message-{number}")
+
+
+def step(
+    lease: Lease,
+    number: int,
+    writes: Sequence[Write] = (),
+    *,
+    commit_id: str = "",
+    outbox: Sequence[OutboxEntry] = (),
+    trim: Sequence[int] = (),
+) -> Commit:
+    return Commit(
+        lease.cell, lease.term, lease.nonce, number, commit_id or f"c{number}", writes, outbox, trim
+    )
+
+
+def task(ident: str, value: bytes | None = b"{}") -> Write:
+    return Write(Kind.TASKS, ident, value)
+
+
+async def take(
+    store: Store, nonce: str, seen: Lease | None = None, *, cell: int = 0, floor: int = 0
+) -> Snapshot:
+    return await store.claim(
+        cell, owner=f"owner-{nonce}", nonce=nonce, floor=floor, seen=seen or never_claimed(cell)
+    )

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot, Write
+from broker_mesos.core.records import Kind, Lease, Snapshot, Write
 from broker_mesos.errors import Conflict, Fenced, InvalidInput, StoreLostData, StoreUnavailable
 from broker_mesos.ports import Commit, MasterInfo, Store
 from broker_mesos.store import keys
-from broker_mesos.store.memory import MemoryStore, MemoryStoreState
-from tests.contract.stores import KINDS, RealClock, StoreKind, make_kind, never_claimed
+from tests.contract.stores import (
+    KINDS,
+    StoreKind,
+    entry,
+    make_kind,
+    step,
+    take,
+    task,
+)
 from tests.examples import examples
 
 
@@ -39,36 +46,6 @@ async def other(kind: StoreKind) -> AsyncIterator[Store]:
     await made.open(10)
     yield made
     await made.close()
-
-
-def entry(number: int, body: bytes = b"{}") -> OutboxEntry:
-    return OutboxEntry(number, "bmesos.commands", "agent.a1", "LAUNCH", body, f"message-{number}")
-
-
-def step(
-    lease: Lease,
-    number: int,
-    writes: Sequence[Write] = (),
-    *,
-    commit_id: str = "",
-    outbox: Sequence[OutboxEntry] = (),
-    trim: Sequence[int] = (),
-) -> Commit:
-    return Commit(
-        lease.cell, lease.term, lease.nonce, number, commit_id or f"c{number}", writes, outbox, trim
-    )
-
-
-def task(ident: str, value: bytes | None = b"{}") -> Write:
-    return Write(Kind.TASKS, ident, value)
-
-
-async def take(
-    store: Store, nonce: str, seen: Lease | None = None, *, cell: int = 0, floor: int = 0
-) -> Snapshot:
-    return await store.claim(
-        cell, owner=f"owner-{nonce}", nonce=nonce, floor=floor, seen=seen or never_claimed(cell)
-    )
 
 
 # -- claims ---------------------------------------------------------------------------------------------
@@ -421,45 +398,6 @@ async def _walk(kind: StoreKind, steps: list[tuple[str, int]]) -> None:
     assert (final.lease.commit, final.tasks) == (number, facts)
     for made in stores:
         await made.close()
-
-
-# -- memory alone: the hooks ----------------------------------------------------------------------------
-
-
-async def test_memory_that_goes_back_in_time_is_noticed() -> None:
-    state = MemoryStoreState()
-    store = MemoryStore(state, RealClock())
-    lease = (await take(store, "n1")).lease
-    await store.commit(step(lease, 1, [task("t1")]))
-    old = state.snapshot()
-    await store.commit(step(lease, 2, [task("t2")]))
-    state.restore(old)
-    with pytest.raises(StoreLostData):
-        await store.commit(step(lease, 3))
-    again = await take(store, "n2", lease)
-    assert again.recovering
-    assert list(again.tasks) == ["t1"]
-    state.wipe()
-    with pytest.raises(StoreLostData):
-        await store.renew(0, term=again.lease.term, nonce="n2")
-    assert (await take(store, "n3")).recovering
-
-
-async def test_memory_can_be_switched_off_and_can_lose_replies() -> None:
-    state = MemoryStoreState()
-    store = MemoryStore(state, RealClock())
-    lease = (await take(store, "n1")).lease
-    state.available = False
-    with pytest.raises(StoreUnavailable):
-        await store.commit(step(lease, 1, [task("t1")]))
-    with pytest.raises(StoreUnavailable):
-        await store.open(1)
-    state.available = True
-    state.lost_replies = 1
-    with pytest.raises(StoreUnavailable):
-        await store.commit(step(lease, 1, [task("t1")]))
-    await store.commit(step(lease, 1, [task("t1")]))
-    assert (await take(store, "n2", lease)).lease.commit == 1
 
 
 # -- names ----------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from broker_mesos.core.amounts import MAX_BOUND
 from broker_mesos.core.cell.members import Framework
 from broker_mesos.core.infos import Shape
-from broker_mesos.core.resources import MAX_BOUND, Resources
+from broker_mesos.core.resources import Resources
 
 if TYPE_CHECKING:
     from broker_mesos.core.cell.round import Round

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from broker_mesos.core.amounts import MAX_BOUND
 from broker_mesos.core.cell import gangs
 from broker_mesos.core.cell.members import Agent, Framework
 from broker_mesos.core.cell.outlet import Outlet
@@ -19,7 +20,7 @@ from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.gang_token import GangKey, GangToken, GangWish, TokenAsk, turn
 from broker_mesos.core.infos import GPU_RESOURCES, Shape
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.resources import MAX_BOUND, Resources
+from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import is_within, lineage
 
 

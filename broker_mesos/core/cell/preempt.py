@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from broker_mesos.core.allocation.policy import Claimant, Policy
 from broker_mesos.core.cell import gangs, offers, tasks
-from broker_mesos.core.cell.members import Agent, Framework, OpenOffer, Task
+from broker_mesos.core.cell.members import Agent, Framework
+from broker_mesos.core.cell.open_offer import OpenOffer
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.portions import EMPTY
 from broker_mesos.core.cell.round import Hindrance, Round, fits, times
 from broker_mesos.core.cell.standing import claimants_of
 from broker_mesos.core.cell.state import CellState
+from broker_mesos.core.cell.task import Task
 from broker_mesos.core.infos import Shape
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.resources import Resources

@@ -12,18 +12,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.cell.members import (
-    Agent,
-    Filter,
-    Framework,
-    OpenOffer,
-    Resend,
-    Task,
-)
+from broker_mesos.core.cell.members import Agent, Filter, Framework
 from broker_mesos.core.cell.members import (
     Kind as ShapeKind,
 )
+from broker_mesos.core.cell.open_offer import OpenOffer
 from broker_mesos.core.cell.portions import EMPTY, VOLUMES, overlaid, reserved_in
+from broker_mesos.core.cell.task import Resend, Task
 from broker_mesos.core.config import ClusterConfig
 from broker_mesos.core.gang_token import GangKey, GangToken, TokenRecord
 from broker_mesos.core.ledger import EscrowAsk

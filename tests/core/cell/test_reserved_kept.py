@@ -1,0 +1,138 @@
+"""What is reserved outlives repeats, owners, stores and agents."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_mesos.core.cell.cell import OperateByHand
+from broker_mesos.core.messages import (
+    AgentList,
+    AgentListed,
+    AgentTask,
+    Holdings,
+    Reservation,
+    SetHoldings,
+    Volume,
+)
+from broker_mesos.errors import BrokerMesosError
+from tests.core.cell.harness import Bench, of
+from tests.core.cell.yard import (
+    BIG,
+    R,
+    Yard,
+    create,
+    destroy,
+    only,
+    outcomes,
+    reserve,
+    unreserve,
+)
+
+
+def test_a_repeated_accept_hears_the_same_of_its_operations_and_does_nothing():
+    bench = Yard()
+    bench.framework("f1", **only("eng"))
+    bench.accept_with("f1", [reserve("eng", "cpus:2", "r"), destroy("v1", "d")])
+    held = bench.a1.holdings
+    said = bench.decide(bench.last)
+    assert outcomes(said) == {"r": "OPERATION_FINISHED", "d": "its offer has ended"}
+    bench.take_over(term=8)
+    said = bench.decide(bench.last)
+    assert outcomes(said)["r"] == "OPERATION_FINISHED"
+    assert bench.a1.holdings == held
+
+
+def test_an_operators_repeat_is_carried_out_once():
+    bench = Yard()
+    for _ in range(2):
+        bench.by_hand(reserve("eng", "cpus:2", "same"))
+    assert bench.reserved() == {"eng": "cpus:2"}
+    assert bench.a1.holdings.version == 1
+
+
+def test_a_new_owner_knows_what_is_reserved():
+    bench = Yard()
+    bench.by_hand(reserve("eng", "cpus:2;disk:10"))
+    bench.by_hand(create("eng", "v1", 10))
+    before = bench.a1.holdings, bench.a1.total, bench.a1.reservations
+    bench.take_over(term=8)
+    assert (bench.a1.holdings, bench.a1.total, bench.a1.reservations) == before
+
+
+HELD = Holdings(
+    version=5,
+    reservations=(Reservation(role="eng", resources=R("cpus:2;disk:100")),),
+    volumes=(Volume(volume_id="v1", role="eng", size=R("disk:60")),),
+)
+
+
+def test_a_wiped_store_learns_from_the_agent_what_it_holds():
+    bench = Bench()
+    running = AgentTask(
+        task_id="t1", framework_id="f1", role="eng", resources=R("cpus:1;volumes:{v1}"), volumes=("v1",)
+    )
+    bench.agent("a1", BIG, listing=AgentList(tasks=(running,), holdings=HELD))
+    agent = bench.state.agents["a1"]
+    assert agent.holdings == HELD
+    assert agent.total.sets["volumes"] == {"v1"}
+    assert bench.state.tasks["t1"].volumes == ("v1",)
+    assert "volumes" not in agent.free.sets
+    assert of(bench.said, SetHoldings) == []
+    asked = OperateByHand("a1", reserve("eng", "cpus:1"))
+    said = bench.decide(asked)
+    assert of(said, SetHoldings)[0].holdings.version == 6
+
+
+def test_a_store_that_went_back_in_time_adopts_what_the_agent_remembers():
+    bench = Yard()
+    bench.by_hand(reserve("ops", "cpus:1"))
+    bench.take_over(term=9, recovering=True)
+    asked = OperateByHand("a1", reserve("ops", "cpus:1"))
+    bench.decide(asked)
+    assert "not at hand" in str(asked.refused[0])
+    bench.agent("a1", BIG, attempt="2", listing=AgentList(holdings=HELD))
+    assert bench.a1.holdings == HELD
+
+
+def test_an_agent_that_knows_less_is_told_again():
+    bench = Yard()
+    bench.by_hand(reserve("eng", "cpus:2"))
+    said = bench.agent("a1", BIG, attempt="2")
+    (held,) = of(said, SetHoldings)
+    assert (held.number, held.holdings.version) == (1, 1)
+    behind = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=0))
+    assert of(bench.decide(behind), SetHoldings) == []  # it is on its way
+    lost = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1))
+    assert [each.number for each in of(bench.decide(lost), SetHoldings)] == [2]
+
+
+def test_an_agent_that_shrinks_keeps_the_earlier_reservations():
+    bench = Yard("cpus:8;mem:800;gpus:1")
+    bench.by_hand(reserve("eng", "cpus:4;mem:100"))
+    bench.by_hand(reserve("ops", "cpus:4;gpus:1"))
+    bench.by_hand(reserve("eng/db", "cpus:3", refine="eng"))
+    held = bench.a1.holdings
+    bench.agent("a1", "cpus:5;mem:800", attempt="2", listing=AgentList(holdings=held))
+    assert bench.reserved() == {"eng": "cpus:1;mem:100", "eng/db": "cpus:3", "ops": "cpus:1"}
+    bench.agent("a1", "cpus:2;mem:800", attempt="3", listing=AgentList(holdings=held))
+    assert bench.reserved() == {"eng": "mem:100", "eng/db": "cpus:2"}
+    # It still holds what it has promised, and gives it all when it is large again.
+    bench.by_hand(unreserve("ops", "gpus:1"))
+    bench.agent("a1", "cpus:8;mem:800;gpus:1", attempt="4", listing=AgentList(holdings=bench.a1.holdings))
+    assert bench.reserved() == {"eng": "cpus:1;mem:100", "eng/db": "cpus:3", "ops": "cpus:4"}
+
+
+def test_holdings_have_a_bound():
+    bench = Yard()
+    bench.framework("f1", **only("eng"))
+    many = {f"k{at}": "v" * 200 for at in range(700)}
+    said = bench.accept_with("f1", [reserve("eng", "cpus:1", "r", labels=many)])
+    assert "too many reservations" in outcomes(said)["r"]
+
+
+def test_every_refusal_is_an_error_with_one_line():
+    bench = Yard()
+    for operation in (reserve("eng", "cpus:99"), unreserve("x", "cpus:1"), destroy("v"), create("e", "v", 1)):
+        with pytest.raises(BrokerMesosError) as caught:
+            bench.by_hand(operation)
+        assert "\n" not in str(caught.value)
