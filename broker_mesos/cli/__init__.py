@@ -9,6 +9,12 @@ from collections.abc import Sequence
 _COMPLETION = "_BMESOS_COMPLETE"
 """The variable by which a shell asks typer what could be typed next."""
 
+_SAID = {
+    "Input should be a valid integer, unable to parse string as an integer": "write a whole number",
+    "Input should be a valid number, unable to parse string as a number": "write a number",
+}
+"""Our words for what typer finds."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
@@ -63,7 +69,10 @@ def _report(error: Exception) -> int:
     usage = getattr(error, "format_message", None)  # a finding of typer about the command line
     if callable(usage):
         path = getattr(getattr(error, "ctx", None), "command_path", "bmesos")
-        return complain(f"{str(usage()).rstrip('.')}; see `{path} --help`", 2)
+        said = str(usage()).rstrip(".")
+        for theirs, ours in _SAID.items():
+            said = said.replace(theirs, ours)
+        return complain(f"{said}; see `{path} --help`", 2)
     if type(error).__name__ == "Abort":
         return 130
     return complain(

@@ -11,9 +11,11 @@ from broker_mesos.cli.options import (
     ConstraintOf,
     Cpus,
     Disk,
+    Gang,
     Gpus,
     Mem,
     More,
+    Revocable,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def plan(
     gpus: Gpus = None,
     resources: More = None,
     array: Annotated[str | None, Option("--array", metavar="1-1000|50", help="Many tasks.")] = None,
+    gang: Gang = None,
+    revocable: Revocable = None,
     constraint: ConstraintOf = None,
     every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
 ) -> int:
@@ -59,6 +63,8 @@ def plan(
         "gpus": gpus,
         "resources": resources,
         "array": array,
+        "gang": gang,
+        "revocable": revocable,
         "constraints": constraint or None,
     }
     spec = build_spec(

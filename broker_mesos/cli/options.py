@@ -67,6 +67,10 @@ ConstraintOf = Annotated[
     list[str] | None,
     Option("--constraint", metavar="TEXT", help="Which agents, as 'rack==r1'; repeatable."),
 ]
+Gang = Annotated[
+    bool | None,
+    Option("--gang/--no-gang", help="The whole array begins at once, or not at all."),
+]
 Prefer = Annotated[
     list[str] | None,
     Option("--prefer", metavar="TEXT", help="Which agents to wait for, as 'rack==r1'; repeatable: any."),

@@ -13,6 +13,7 @@ from broker_mesos.cli.options import (
     Cpus,
     Disk,
     Env,
+    Gang,
     Gpus,
     LocalityWait,
     Mem,
@@ -55,10 +56,7 @@ def submit(
     array: Annotated[
         str | None, Option("--array", metavar="1-1000|50", help="Many tasks; see BMESOS_ARRAY_INDEX.")
     ] = None,
-    gang: Annotated[
-        bool | None,
-        Option("--gang/--no-gang", help="The whole array begins at once, or not at all."),
-    ] = None,
+    gang: Gang = None,
     env: Env = None,
     retries: Retries = None,
     rerun: Rerun = None,

@@ -12,7 +12,8 @@ from broker_mesos.errors import InvalidMessage, UnknownMessage
 MAX_BODY = 1 << 20
 """Largest body in bytes; a longer one is refused by senders and dead-lettered by receivers."""
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+ID_TAIL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,"
+ID_PATTERN = rf"^{ID_TAIL}127}}$"
 Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 """An id of an agent, framework, job or process: at most 128 characters, safe as a file and queue name."""
 _IDENT = re.compile(ID_PATTERN)
@@ -23,7 +24,7 @@ def is_ident(text: str) -> bool:
     return _IDENT.fullmatch(text) is not None
 
 
-TaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")]
+TaskId = Annotated[str, StringConstraints(pattern=rf"^{ID_TAIL}254}}$")]
 Short = Annotated[str, StringConstraints(max_length=255)]
 Prose = Annotated[str, StringConstraints(max_length=16_384)]
 """Bounded, since a batch of 500 statuses becomes one message."""
@@ -78,11 +79,29 @@ def decode(type_name: str, body: bytes) -> Message:
         raise InvalidMessage(f"{type_name}: {first_problem(error)}") from None
 
 
+_SAID = {
+    "missing": "missing",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "string_type": "write text",
+}
+"""Our words for findings of pydantic that people meet."""
+_ID_PATTERN = re.compile(re.escape(ID_TAIL) + r"(\d+)\}\$")
+
+
 def first_problem(error: ValidationError) -> str:
     """The first finding of a pydantic error in one line: ``tasks.0.resources: …``."""
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in finding["loc"])
-    what = str(finding["msg"]).removeprefix("Value error, ")
+    what = _SAID.get(finding["type"]) or str(finding["msg"]).removeprefix("Value error, ")
+    if (ident := _ID_PATTERN.search(what)) is not None:
+        most = int(ident[1]) + 1
+        what = f"write 1 to {most} letters, digits, '.', '_' or '-', a letter or digit first"
     return f"{where}: {what}" if where else what
 
 

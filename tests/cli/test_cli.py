@@ -311,6 +311,7 @@ def test_logs_and_kill(url: str, cluster: FakeCluster, capsys: Captured) -> None
         (["agent", "--broker-url", "amqp://x/", "--resources", "cpus:x"], "cpus"),
         (["agent", "--broker-url", "amqp://x/", "--attributes", "rack"], "is not an attribute"),
         (["local", "--resources", "cpus:-4"], "-4 is negative"),
+        (["volume", "create", "a", "eng", "x", "y"], "'MB': write a whole number; see"),
         (["web", "--broker-url", "amqp://x/", "--host", "0.0.0.0"], "only a loopback address"),
     ],
 )

@@ -47,6 +47,10 @@ def test_plan_says_whether_it_would_run_and_submits_nothing(cluster: Cluster):
     until("an idle cluster has room", runs, 10)
     done = cluster.cli("plan", "--array", "500", "--", "true", url=url)
     assert done.returncode == 1 and "of its 500 tasks would begin now" in done.stdout
+    done = cluster.cli("plan", "--gang", "--array", "500", "--", "true", url=url)
+    assert done.returncode == 1
+    done = cluster.cli("plan", "--revocable", "--", "true", url=url)
+    assert done.returncode == 1
     done = cluster.cli("plan", "--constraint", "rack==r9", "--", "true", url=url)
     assert done.returncode == 1
     assert "no agent satisfies the constraint rack==r9" in done.stdout
