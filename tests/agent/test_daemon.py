@@ -570,6 +570,7 @@ async def test_real_processes_are_run_read_and_killed(
     await stopped(agent, kill_tasks=True)
 
 
+@pytest.mark.slow
 async def test_real_processes_outlive_their_agent(
     world: World, tmp_path: Path, processes: MakeContainerizer
 ) -> None:

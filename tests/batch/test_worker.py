@@ -336,6 +336,7 @@ async def test_an_end_that_an_agent_tells_early_is_known_and_acknowledged_once_i
     assert (await worker.store.summary("j1")).counts["finished"] == 1
 
 
+@pytest.mark.slow
 async def test_an_early_word_of_what_another_worker_claimed_is_heard(cluster: Cluster) -> None:
     await cluster.worker()
     await cluster.worker()

@@ -161,6 +161,7 @@ async def test_all_are_sent_again_in_order_however_many(letters: Letters) -> Non
     ]
 
 
+@pytest.mark.slow
 async def test_letters_that_somebody_else_holds_are_waited_for_in_bounded_time(letters: Letters) -> None:
     await letters.put("l1")
     consumer = await letters.bus.consume(DEAD_LETTERS)

@@ -191,6 +191,7 @@ async def test_what_a_cell_cannot_read_is_found_among_the_dead_letters_with_the_
         await task
 
 
+@pytest.mark.slow
 async def test_cells_spread_over_the_masters_that_join():
     async with cluster() as made:
         first, first_task = await made.master("m1", cells=4)

@@ -150,6 +150,7 @@ async def test_a_cell_that_fails_without_any_message_blames_none(
     assert [letter.type for letter in await parked(bus, 1)] == ["MARK"]
 
 
+@pytest.mark.slow
 async def test_a_message_that_waited_out_lost_stores_is_not_blamed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

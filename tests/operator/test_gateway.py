@@ -380,6 +380,7 @@ async def test_agents_of_several_cells_are_drained_together_or_not_at_all(daemon
     assert not [each for each in daemons.asked if isinstance(each, DrainAgents)]
 
 
+@pytest.mark.slow
 async def test_an_agent_of_a_cell_that_does_not_answer_is_not_called_unknown(daemons: Daemons) -> None:
     await daemons.cell(0, cell_with("a1"))
     with pytest.raises(Unavailable, match="agent a2 is not known"):

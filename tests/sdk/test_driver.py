@@ -135,6 +135,7 @@ async def test_an_accept_takes_along_what_is_to_be_acknowledged_to_its_cell(worl
     assert call.acknowledged == ("t1",)
 
 
+@pytest.mark.slow
 async def test_status_after_the_end_is_acknowledged_again_and_not_passed_on(world: World) -> None:
     _, scheduler = await world.registered()
     await world.master.update("fw", a_status("t1", TaskState.FINISHED))

@@ -157,6 +157,7 @@ async def test_framework_that_mints_its_demand_is_not_meddled_with(still_world: 
     assert said == {(7, False), (9, True)}
 
 
+@pytest.mark.slow
 async def test_registration_waits_for_a_master_and_gives_up_when_told_to(still_world: World) -> None:
     world = still_world
     await world.master.close()
