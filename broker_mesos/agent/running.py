@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from broker_mesos.core.lines import LineKey, line_of
-from broker_mesos.core.messages import AgentTask
+from broker_mesos.core.messages import AgentTask, Launch
 from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.ports import LaunchSpec, TaskExited
 
@@ -93,6 +93,19 @@ class RunningTask:
             state, reason = TaskState.LOST, Reason.AGENT_RESTARTED
             message = "it is gone, and nobody saw how it ended"
         return state, reason, message
+
+
+def spec_of(launch: Launch, agent_id: str, line: LineKey | None, width: int) -> LaunchSpec:
+    """How a task is started; in which line the containerizer puts it, and how many of that run at once
+    (0: any number)."""
+    task = launch.task
+    command = task.command
+    env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
+    mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
+    name = "" if line is None else f"{line.framework_id} {line.role} {line.name} {line.resources}"
+    return LaunchSpec(
+        task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts, name, width
+    )
 
 
 def signal_name(number: int) -> str:

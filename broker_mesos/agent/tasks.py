@@ -16,11 +16,11 @@ from broker_mesos.agent.effects import (
 )
 from broker_mesos.agent.news import News
 from broker_mesos.agent.outcomes import Outcomes
-from broker_mesos.agent.running import RunningTask
+from broker_mesos.agent.running import RunningTask, spec_of
 from broker_mesos.core.cell.portions import laid_out
 from broker_mesos.core.holdings import mount_problem
 from broker_mesos.core.limits import Instant
-from broker_mesos.core.lines import LineKey, Lines, line_of
+from broker_mesos.core.lines import Lines, line_of
 from broker_mesos.core.messages import AgentInfo, AgentTask, Holdings, Launch, TaskStatus
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, Source, TaskState
@@ -212,7 +212,9 @@ class TaskTable:
                 revocable=revocable,
                 line="" if line is None else line.name,
             )
-            spec = self._spec(launch, line if self.hands_over else None, waits)
+            queue = line if self.hands_over else None
+            width = self._lines.held(queue) if waits and queue is not None else 0
+            spec = spec_of(launch, self._agent_id, queue, width)
             entries.append(Known(info, launch.task.kill_grace))
             if waits:
                 task = self._add(info, launch.task.kill_grace, spec)
@@ -227,20 +229,6 @@ class TaskTable:
             self.pending.launched(task_id, now.mono)
             starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
-
-    def _spec(self, launch: Launch, line: LineKey | None, waits: bool) -> LaunchSpec:
-        task = launch.task
-        env = {
-            **task.command.environment,
-            "BMESOS_TASK_ID": task.task_id,
-            "BMESOS_AGENT_ID": self._agent_id,
-        }
-        mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
-        command = task.command
-        name = "" if line is None else f"{line.framework_id} {line.role} {line.name} {line.resources}"
-        width = self._lines.held(line) if waits and line is not None else 0
-        grace = task.kill_grace
-        return LaunchSpec(task.task_id, command.arguments, command.shell, env, grace, mounts, name, width)
 
     def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
         """End what runs, with ``grace`` seconds at most; say again what has ended; TASK_DROPPED for what is

@@ -178,8 +178,7 @@ class JobStore:
     @property
     def nothing_pending(self) -> bool:
         """Whether it is known here that nothing waits to be claimed."""
-        known = self._do.memo.pending()
-        return known is not None and not known[1]
+        return (self._do.memo.pending() or (0, None))[1] == []
 
     async def rescinded(self, offer_id: str) -> None:
         """An offer has ended, perhaps one that is kept for a gang."""
