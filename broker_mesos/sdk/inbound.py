@@ -222,10 +222,12 @@ class Inbound:
         if status.state is TaskState.UNKNOWN:
             return told if self._calls.questions.unknown(task_id, cell) else None
         self._calls.questions.answered(task_id)
-        if task_id in self._calls.ended and status.reason is not Reason.RECONCILIATION:
-            if status.state.terminal:
+        if task_id in self._calls.ended:
+            if not status.state.terminal:
+                return None  # late, an answer too: the next owner of a cell repeats those of the last one
+            if status.reason is not Reason.RECONCILIATION:
                 self._calls.acknowledge(cell, task_id)
-            return None
+                return None
         return told
 
     def _handled(self, cell: int, status: TaskStatus) -> None:

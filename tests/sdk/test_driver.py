@@ -32,7 +32,7 @@ from broker_mesos.core.messages import (
     Unavailability,
 )
 from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.sdk import Scheduler
 from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer, settle
@@ -120,6 +120,21 @@ async def test_terminal_status_is_acknowledged_only_after_its_callback_returned(
     leave.set()
     [(cell, call)] = await world.master.got(Acknowledge)
     assert cell == 1 and call.task_ids == ("t1",)
+
+
+async def test_an_answer_to_a_reconciliation_that_comes_late_revives_no_ended_task(world: World) -> None:
+    """A cell's next owner says again what the last one may not have said."""
+    _, scheduler = await world.registered()
+    await world.master.update("fw", a_status("t1", TaskState.FINISHED))
+    await scheduler.got("status_update")
+    late = a_status("t1", TaskState.STAGING, reason=Reason.RECONCILIATION)
+    again = a_status("t1", TaskState.FINISHED, reason=Reason.RECONCILIATION)
+    await world.master.update("fw", late, again, a_status("t2"))
+    assert await scheduler.got("status_update", 3) == [
+        ("status_update", "t1", TaskState.FINISHED),
+        ("status_update", "t1", TaskState.FINISHED),
+        ("status_update", "t2", TaskState.RUNNING),
+    ]
 
 
 async def test_an_accept_takes_along_what_is_to_be_acknowledged_to_its_cell(world: World) -> None:
