@@ -27,6 +27,7 @@ POINTS = frozenset(
         "term.before-commit",
         "term.after-commit",
         "term.after-acknowledge",
+        "term.before-publish",
         "term.after-publish",
         "outbox.confirmed",
         "batch.before-claim",

@@ -357,6 +357,8 @@ class Term:
         if deliveries:
             self._consumer.acknowledge(deliveries)
             failpoints.hit("term.after-acknowledge")
+        if decision.outbox:
+            failpoints.hit("term.before-publish")
         # Not more at once than there is room for: a message too many would end the term.
         for at in range(0, len(decision.outbox), BATCH):
             if at:
