@@ -122,6 +122,10 @@ class Calls:
         except ValidationError as error:
             raise InvalidInput(f"this cannot be accepted: {first_problem(error)}") from None
         out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
+        if len(out.body) > MAX_BODY and call.acknowledged:
+            # What rides along must not be what makes it too long.
+            call = call.model_copy(update={"acknowledged": ()})
+            out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
         if len(out.body) > MAX_BODY:
             raise InvalidInput(
                 f"{len(tasks)} tasks take {len(out.body)} bytes in one message, {MAX_BODY} are allowed; "

@@ -10,6 +10,7 @@ import pytest
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind, cell_of
 from broker_mesos.core.messages import (
+    MAX_BODY,
     Accept,
     Acknowledge,
     AnswerInverseOffers,
@@ -148,6 +149,25 @@ async def test_an_accept_takes_along_what_is_to_be_acknowledged_to_its_cell(worl
     driver.accept([offer], [a_task("t2")])
     [(_, call)] = await world.master.got(Accept)
     assert call.acknowledged == ("t1",)
+
+
+async def test_what_would_make_an_accept_too_long_is_acknowledged_by_itself(world: World) -> None:
+    driver, scheduler = await world.registered()
+    offer = an_offer("fw")
+    await world.master.offer("fw", offer)
+    await scheduler.got("resource_offers")
+    ended = "t" * 200
+    await world.master.update("fw", a_status(ended, TaskState.FINISHED), cell=offer.cell)
+    await scheduler.got("status_update")
+    await settle()
+    bare = Accept(framework_id="fw", offer_ids=(offer.offer_id,), tasks=(a_task("t2"),))
+    padding = "x" * (MAX_BODY - len(bare.encode()) - 100)
+    task = a_task("t2").model_copy(update={"labels": {"padding": padding}})
+    driver.accept([offer], [task])
+    [(_, call)] = await world.master.got(Accept)
+    assert call.acknowledged == ()
+    [(_, alone)] = await world.master.got(Acknowledge)
+    assert alone.task_ids == (ended,)
 
 
 @pytest.mark.slow

@@ -32,6 +32,9 @@ CHUNK_BYTES = 512 * 1024
 """A message is split before it grows past this; a single item is at most 1 MiB."""
 CHUNK_STATUSES = 500
 CHUNK_IDS = 500
+RIDING_IDS = 200
+RIDING_BYTES = 16 * 1024
+"""Of acknowledgements that a launch takes along: a message too long could never be sent."""
 
 
 class Hint(NamedTuple):
@@ -186,12 +189,17 @@ class Outlet:
             self._post(addresses.commands(agent.ident), LaunchTasks.TYPE, body.encode())
 
     def _acknowledged(self, agent: Agent) -> str:
-        uuids = list(self._state.acknowledged.get(agent.ident, ()))[:CHUNK_IDS]
-        if not uuids:
+        """Of what is to be acknowledged as much as is sure to fit beside the largest launch."""
+        waiting = self._state.acknowledged.get(agent.ident)
+        if not waiting:
+            return ""
+        uuids = list(waiting)[:RIDING_IDS]
+        text = ',"acknowledged":' + json.dumps(uuids)
+        if len(text) > RIDING_BYTES:
             return ""
         for uuid in uuids:
-            del self._state.acknowledged[agent.ident][uuid]
-        return ',"acknowledged":' + json.dumps(uuids)
+            del waiting[uuid]
+        return text
 
     def _number(self, agent: Agent) -> int:
         agent.number += 1

@@ -125,6 +125,22 @@ def test_a_launch_says_which_statuses_are_committed(bench):
     assert of(bench.wait(5, agents=True), AcknowledgeStatuses) == []
 
 
+def test_a_launch_takes_no_more_acknowledgements_along_than_fit(bench):
+    """Too long a message could never be sent, and all that is committed after it would wait."""
+    uuids = {f"\u0001{n}".ljust(255, "\u0001") for n in range(300)}
+    for uuid in uuids:
+        bench.report("a1", "t1", TaskState.FINISHED, uuid=uuid)
+    (offer,) = offers_in(bench.wait(1, agents=True)) or bench.state.offers.values()
+    ident = offer.offer_id
+    said = bench.decide(Accept(framework_id="f1", offer_ids=(ident,), tasks=(task("t2", "cpus:1"),)))
+    (launch,) = of(said, LaunchTasks)
+    assert len(launch.encode()) < 64 * 1024
+    told = [
+        uuid for each in of([*said, *bench.wait(3, agents=True)], AcknowledgeStatuses) for uuid in each.uuids
+    ]
+    assert uuids <= {*told, *launch.acknowledged}
+
+
 def test_agents_of_a_large_cell_are_told_to_beat_less_often():
     bench = Bench(limits=Limits(agent_beat=1.0, agent_missed=5, agent_beats=2.0))
     for number in range(20):
