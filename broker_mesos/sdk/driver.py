@@ -7,7 +7,7 @@ import concurrent.futures
 import math
 import random
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from broker_mesos.core.addresses import Queue, QueueKind, calls, heartbeats, operator_master
@@ -219,6 +219,12 @@ class Driver:
         if self._mints and version > self._demand.version and not self.framework.competing:
             self._mint_again()
 
+    def restate(self, cells: Mapping[int, int]) -> None:
+        """Cells know of demand up to these versions; new owners of none. Say ours where it is newer."""
+        for cell, version in cells.items():
+            if version < self._demand.version:
+                self._send_beat(cell)
+
     def speak_up(self) -> None:
         """This process has become the active one: its word on demand is the newest."""
         if self._mints:
@@ -390,7 +396,7 @@ class Driver:
             self._send_beat()
             await self._clock.sleep(self.settings.heartbeat_interval)
 
-    def _send_beat(self) -> None:
+    def _send_beat(self, cell: int | None = None) -> None:
         if not self._queues_exist.is_set() or self._stopping.is_set():
             return
         message = FrameworkHeartbeat(
@@ -401,7 +407,7 @@ class Driver:
         )
         self._bus.publish(
             outgoing(
-                heartbeats(None),
+                heartbeats(cell),
                 message,
                 self._new_id(),
                 persistent=False,

@@ -143,7 +143,9 @@ class Inbound:
         if isinstance(messages[0], Error):
             return await self._on_errors(cast(Sequence[Error], messages))
         if isinstance(messages[0], Subscribed):
-            self._driver.outbid(max(message.demand for message in cast(Sequence[Subscribed], messages)))
+            subscribed = cast(Sequence[Subscribed], messages)
+            self._driver.outbid(max(message.demand for message in subscribed))
+            self._driver.restate({message.cell: message.demand for message in subscribed})
         await self._ensure_registered()
         if self._driver.stopping():
             return dict.fromkeys(range(len(messages)))

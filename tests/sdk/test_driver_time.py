@@ -17,6 +17,7 @@ from broker_mesos.core.messages import (
     Reconcile,
     Settle,
     Subscribe,
+    Subscribed,
     Teardown,
 )
 from broker_mesos.core.tasks import Reason, TaskState
@@ -117,6 +118,18 @@ async def test_driver_beats_every_two_seconds(still_world: World) -> None:
     before = len(still_world.master.beats)
     await still_world.clock.advance(20)
     assert len(still_world.master.beats) - before == 2 * 10, "ten beats, to each of two cells"
+
+
+async def test_driver_says_at_once_what_it_wants_to_a_cell_that_has_not_heard_it(still_world: World) -> None:
+    world = still_world
+    await world.registered(demand=Demand(version=7, wanted=True))
+    await settle()
+    before = len(world.master.beats)
+    for cell, heard in ((0, 7), (1, 0)):
+        subscribed = Subscribed(framework_id="fw", cell=cell, cells=2, demand=heard)
+        await world.master.say(addresses.events("fw"), subscribed)
+    await settle()
+    assert [beat.demand.version for beat in world.master.beats[before:]] == [7]
 
 
 async def test_demand_versions_only_rise_even_when_the_clock_goes_back(still_world: World) -> None:

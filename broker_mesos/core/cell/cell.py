@@ -179,8 +179,10 @@ class Cell:
         return self.state.term
 
     def begin(self) -> Decision:
-        """The first decision of a term: in a recovery, every agent is asked for its list."""
+        """The first decision of a term: frameworks are told, so that they say at once what they want; in a
+        recovery, every agent is asked for its list."""
         out = self._outlet()
+        frameworks.tell_all(self.state, out)
         agents.ask_for_lists(self.state, out)
         out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
         return self._close(out)

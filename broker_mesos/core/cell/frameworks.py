@@ -50,6 +50,13 @@ def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: I
         _tell_subscribed(state, framework, out)
 
 
+def tell_all(state: CellState, out: Outlet) -> None:
+    """Tell all that are subscribed who owns their cell now; it has not heard yet what they want."""
+    for framework in state.frameworks.values():
+        if framework.state is FrameworkState.SUBSCRIBED:
+            _tell_subscribed(state, framework, out)
+
+
 def _tell_subscribed(state: CellState, framework: Framework, out: Outlet) -> None:
     subscribed = Subscribed(
         framework_id=framework.ident,

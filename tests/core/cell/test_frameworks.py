@@ -155,6 +155,15 @@ def test_failover_timeout_goes_on_under_a_new_owner(bench):
     assert bench.state.frameworks["f1"].state is FrameworkState.TORN_DOWN
 
 
+def test_a_new_owner_tells_frameworks_that_it_has_heard_nothing_of_what_they_want(bench):
+    bench.framework("f2")
+    bench.decide(Teardown(framework_id="f2"))
+    before = len(bench.said)
+    bench.take_over(term=8)
+    (told,) = of(bench.said[before:], Subscribed)
+    assert (told.framework_id, told.demand) == ("f1", 0)
+
+
 def test_only_the_home_cell_tears_a_silent_framework_down():
     bench = Bench(cells=2)
     foreign = next(name for name in ("fa", "fb", "fc", "fd", "fe") if not bench.state.is_home_of(name))
