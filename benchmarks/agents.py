@@ -165,7 +165,7 @@ def failover(record: Record, rig: AgentsRig, agents: int, kills: int, grown: Gro
         return
     limit = -(-total // FRAMEWORKS)
     began = time.monotonic()
-    rig.fillers("--no-settle", "--limit", str(limit))
+    rig.fillers("--limit", str(limit))
     if not within(patience(agents) + total / 400, lambda: fleet.last("running") >= total):
         record.skip(what, f"only {fleet.last('running'):,.0f} tasks ran")
         return
