@@ -38,8 +38,9 @@ from broker_mesos.core.cell.state import Agent, CellState, Task
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.core.messages import AgentInfo, Decline, Demand, FrameworkInfo, Shape
-from broker_mesos.core.records import AgentRecord, FrameworkRecord, Kind, Lease, Snapshot, TaskRecord
+from broker_mesos.core.records import AgentRecord, FrameworkRecord, Kind, Lease, Snapshot
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.task_record import TaskRecord
 from broker_mesos.core.tasks import TaskState
 
 AGENTS = (1_000, 5_000, 10_000, 50_000)
@@ -312,20 +313,16 @@ def snapshot(agents: int, tasks: int, frameworks: int) -> Snapshot:
                 "timestamp": 1.7e9 + number,
                 "started_at": 1.7e9 + number,
             }
-            task = TaskRecord.model_validate_json(
-                json.dumps(
-                    {
-                        "task_id": task_id,
-                        "framework_id": framework_id,
-                        "agent_id": info.agent_id,
-                        "name": "job",
-                        "resources": str(each),
-                        "offer_id": f"o0-7-{number}",
-                        "state": "TASK_RUNNING",
-                        "status": status,
-                        "created_at": 1.7e9 + number,
-                    }
-                )
+            task = TaskRecord(
+                task_id=task_id,
+                framework_id=framework_id,
+                agent_id=info.agent_id,
+                name="job",
+                resources=each,
+                offer_id=f"o0-7-{number}",
+                state=TaskState.RUNNING,
+                status=status,
+                created_at=1.7e9 + number,
             )
             found[Kind.TASKS][task_id] = task.encode()
     lease = Lease(0, 7, "nonce", "owner", 0, 0.0)

@@ -33,9 +33,9 @@ from broker_mesos.core.records import (
     FrameworkRecord,
     Lease,
     Snapshot,
-    TaskRecord,
 )
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.task_record import TaskRecord
 from broker_mesos.core.tasks import Source, TaskState
 
 ONE = Resources.parse("cpus:1;mem:128")

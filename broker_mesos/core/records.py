@@ -1,4 +1,5 @@
-"""Everything a cell keeps in the store. A record is one JSON value under its kind and id."""
+"""Everything a cell keeps in the store. A record is one JSON value under its kind and id, that of a task two
+(``task_record.py``)."""
 
 from __future__ import annotations
 
@@ -8,9 +9,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from broker_mesos.core.maintenance import Maintenance
-from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Holdings, Part, TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.messages import AgentInfo, FrameworkInfo, Holdings, Part
 
 NO_HOLDINGS = Holdings()
 NO_MAINTENANCE = Maintenance()
@@ -73,39 +72,6 @@ class FrameworkRecord(Part):
     registered_at: float = 0.0
     disconnected_at: float | None = None
     torn_down_at: float | None = None
-
-
-class TaskFacts(Part):
-    """A task without its latest status, which takes as long to read as all the rest and is seldom needed."""
-
-    task_id: str
-    framework_id: str
-    agent_id: str
-    role: str = "*"
-    name: str = ""
-    resources: Resources
-    offer_id: str = ""
-    state: TaskState = TaskState.STAGING
-    launch: str | None = None
-    """The launch command's JSON while the agent has not confirmed it, so that it can be sent again."""
-    kill_requested: bool = False
-    kill_reason: Reason | None = None
-    """Why the cell itself wants it to end; None if its framework or an operator does."""
-    created_at: float = 0.0
-    # A factory, since a dict that is given as the default is copied deeply for each record.
-    labels: dict[str, str] = Field(default_factory=dict)
-    volumes: tuple[str, ...] = ()
-    revocable: bool = False
-    line: str = ""
-    waits: bool = False
-    """It stands in line and holds nothing: see TaskInfo.line."""
-
-
-class TaskRecord(TaskFacts):
-    """A task from its accepted launch until its terminal status is acknowledged."""
-
-    status: TaskStatus | None = None
-    """The latest status; of a terminal task the one that awaits acknowledgement."""
 
 
 class Lease(NamedTuple):

@@ -8,7 +8,7 @@ key                                    type     holds
 =====================================  =======  ==========================================================
 ``bmesos:{<cluster>.<cell>}:lease``    hash     term, nonce, owner, commit, commit_id, renewed_at (ms), run_id
 ``bmesos:{<cluster>.<cell>}:agents``   hash     agent id → AgentRecord as JSON
-``…:frameworks``, ``…:tasks``          hash     id → FrameworkRecord, TaskRecord as JSON
+``…:frameworks``, ``…:tasks``          hash     id → FrameworkRecord; TaskRecord, as two lines
 ``bmesos:{<cluster>.<cell>}:outbox``   hash     number → message that awaits the broker's confirm
 ``bmesos:{<cluster>.<cell>}:trying``   hash     message id → how often it was tried alone; expires
 ``bmesos:{<cluster>}:cells``           hash     ``count``: the number of cells, set once

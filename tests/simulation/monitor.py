@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from broker_mesos.core.messages import TaskStatus
 from broker_mesos.core.records import AgentState, Kind
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.task_record import read_record
 from broker_mesos.core.tasks import TERMINAL, TaskState
 from broker_mesos.frameworks.batch.records import (
     CLAIMS,
@@ -159,7 +160,7 @@ class Monitor:
             if write.value is None:
                 self._forgotten_by_cell(write.ident)
                 continue
-            state = TaskState(json.loads(write.value).get("state", "TASK_STAGING"))
+            state = read_record(write.value).state
             if state in TERMINAL:
                 self.committed_ends.add(write.ident)
             elif write.ident in self.committed_ends and not self.world.forgetful:
@@ -180,7 +181,7 @@ class Monitor:
         world = self.world
         if world.limit is None or value is None or world.forgetful:
             return
-        state = json.loads(value).get("state", "TASK_STAGING")
+        state = read_record(value).state
         self._given_up = self._given_up or state == "TASK_UNREACHABLE"
         if state == "TASK_STAGING" and not self._given_up and (held := world.held()) > world.limit:
             world.violation(f"I-quota: {held} thousandths of a cpu are held, the limit is {world.limit}")

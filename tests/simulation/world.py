@@ -18,8 +18,9 @@ from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import CommandInfo
 from broker_mesos.core.operator import JobSpec
-from broker_mesos.core.records import Kind, TaskRecord
+from broker_mesos.core.records import Kind
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.task_record import read_record
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.frameworks.batch.records import CLAIMS, counts_key, parse_task_id, results_key
 from broker_mesos.master.division import CONFIG, DIVISION, SPACE, VERSION
@@ -154,7 +155,7 @@ class World:
             record.resources.get("cpus")
             for cell in self.state.facts.cells.values()
             for body in cell.records[Kind.TASKS].values()
-            if not (record := TaskRecord.model_validate_json(body)).state.terminal and not record.waits
+            if not (record := read_record(body)).state.terminal and not record.waits
         )
 
     def _make_job(self, number: int) -> Job:

@@ -9,7 +9,6 @@ from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.portions import EMPTY, laid_out, overlaid
 from broker_mesos.core.cell.task import Resend, Task
 from broker_mesos.core.lines import Lines
-from broker_mesos.core.maintenance import Maintenance
 from broker_mesos.core.messages import (
     AgentInfo,
     Demand,
@@ -20,6 +19,8 @@ from broker_mesos.core.messages import (
     Usage,
 )
 from broker_mesos.core.records import (
+    NO_HOLDINGS,
+    NO_MAINTENANCE,
     AgentRecord,
     AgentState,
     FrameworkRecord,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Kind = tuple[Resources, str, tuple[Constraint, ...], str, bool]
 """What tells shapes of a demand apart: ``Shape.kind``."""
+NO_USAGE = Usage()
 
 
 class Agent:
@@ -71,7 +73,7 @@ class Agent:
         "used",
     )
 
-    def __init__(self, info: AgentInfo) -> None:
+    def __init__(self, info: AgentInfo, holdings: Holdings = NO_HOLDINGS) -> None:
         self.info = info
         self.state = AgentState.REGISTERED
         self.session = ""
@@ -82,9 +84,9 @@ class Agent:
         """Seconds between its heartbeats, or what it was told to make of them if that is more."""
         self.registered_at = 0.0
         self.unreachable_at: float | None = None
-        self.holdings = Holdings()
+        self.holdings = holdings
         """Dynamic reservations and persistent volumes."""
-        self.maintenance = Maintenance()
+        self.maintenance = NO_MAINTENANCE
         # -- in memory only
         self.total = info.resources
         """Where disk has become volumes."""
@@ -108,7 +110,7 @@ class Agent:
         self.hidden_until = 0.0
         """Monotonic time before which filters hide what is free from everybody who was asked last; void
         when what is free or who wants it has changed."""
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.applied = 0
         """The command number that its latest heartbeat named."""
         self.behind = 0
@@ -117,7 +119,7 @@ class Agent:
         """When frameworks are sent their inverse offer again."""
         self.listed = True
         """False in a recovery, until its list has arrived under this term."""
-        self.keep(self.holdings)
+        self.keep(holdings)
 
     @property
     def ident(self) -> str:
@@ -166,21 +168,23 @@ class Agent:
 
     def use_all(self) -> None:
         """All of ``tasks`` have come at once."""
-        self.slack_held = Resources.sum(
-            task.resources for task in self.tasks.values() if task.revocable and not task.state.terminal
-        )
-        self.crowded = True
-        self._settle()
+        living = [task for task in self.tasks.values() if not (task.waits or task.state.terminal)]
+        self.slack_held = Resources.sum([task.resources for task in living if task.revocable])
+        self._add_up([task.resources for task in living if not task.revocable])
+        self.reckon()
 
     def _settle(self) -> None:
         if self.crowded:
-            running = [task.resources for task in self.tasks.values() if task.holds]
-            try:
-                self.used = Resources.sum(running)
-                self.crowded = False
-            except InvalidResources:
-                self.used = overlaid(running)
+            self._add_up([task.resources for task in self.tasks.values() if task.holds])
         self.reckon()
+
+    def _add_up(self, running: list[Resources]) -> None:
+        try:
+            self.used = Resources.sum(running)
+            self.crowded = False
+        except InvalidResources:
+            self.used = overlaid(running)
+            self.crowded = True
 
     def reckon(self) -> None:
         """Recompute what is free; used when the total changes. An agent that shrank below its use has

@@ -23,8 +23,9 @@ from broker_mesos.core.messages import (
     TaskInfo,
     TaskStatus,
 )
-from broker_mesos.core.records import Kind, TaskRecord
+from broker_mesos.core.records import Kind
 from broker_mesos.core.resources import Resources
+from broker_mesos.core.task_record import TaskRecord
 from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import BrokerMesosError
 

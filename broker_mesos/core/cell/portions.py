@@ -77,8 +77,9 @@ def laid_out(
 
 def _named(resources: Resources, name: str) -> Resources:
     """The part with that name."""
-    texts = {each: str(amount) for each, amount in resources.as_numbers().items() if each == name}
-    return Resources.from_mapping(texts) if texts else EMPTY
+    if name not in resources.names():
+        return EMPTY
+    return Resources.from_mapping({name: str(resources.as_numbers()[name])})
 
 
 def _sized(reservation: Reservation, resources: Resources) -> Reservation:

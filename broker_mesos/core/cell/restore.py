@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from broker_mesos.core.cell.round import times
 from broker_mesos.core.cell.state import Agent, CellState, Resend, Task
 from broker_mesos.core.limits import Limits
-from broker_mesos.core.records import AgentRecord, FrameworkRecord, Snapshot, TaskFacts
+from broker_mesos.core.records import AgentRecord, FrameworkRecord, Snapshot
 from broker_mesos.core.resources import Resources
 
 
@@ -14,7 +17,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
     state.judge_since = now
     for body in snapshot.agents.values():
         stored = AgentRecord.model_validate_json(body)
-        agent = Agent(stored.info)
+        agent = Agent(stored.info, stored.holdings)
         agent.state = stored.state
         agent.session = stored.session
         agent.number = agent.applied = stored.number
@@ -24,7 +27,6 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.registered_at = stored.registered_at
         agent.unreachable_at = stored.unreachable_at
         agent.listed = stored.listed and not snapshot.recovering
-        agent.keep(stored.holdings)
         agent.maintenance = stored.maintenance
         if agent.maintenance.drain is not None or agent.maintenance.unavailability is not None:
             state.maintained[agent.ident] = None
@@ -51,13 +53,10 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
     """As ``CellState.add_task`` does for one after the other, with each sum made once."""
     names: dict[str, str] = {}
     """One text for all tasks that say the same."""
-    used: dict[str, list[Resources]] = {}
-    held: dict[str, dict[str, list[Resources]]] = {}
+    held: Counter[tuple[str, str, bool, Resources]] = Counter()
+    """Tasks by framework, role, whether they are revocable, and what they use."""
     for body in snapshot.tasks.values():
-        task = Task(TaskFacts.model_validate_json(body), body)
-        task.framework_id = names.setdefault(task.framework_id, task.framework_id)
-        task.agent_id = names.setdefault(task.agent_id, task.agent_id)
-        task.role = names.setdefault(task.role, task.role)
+        task = Task.stored(body, names)
         state.tasks[task.task_id] = task
         agent, owner = state.agents.get(task.agent_id), state.frameworks.get(task.framework_id)
         if agent is not None:
@@ -72,17 +71,13 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
         key = task.line_key
         if agent is not None and key is not None:
             agent.lines.enter(key, task.task_id, waits=task.waits)
-        if task.waits or owner is None:
-            continue
-        counted = task.resources.counted()
-        used.setdefault(owner.ident, []).append(counted)
-        if not task.revocable:
-            held.setdefault(owner.ident, {}).setdefault(task.role, []).append(counted)
+        if not task.waits and owner is not None:
+            held[task.framework_id, task.role, task.revocable, task.resources] += 1
     for agent in state.agents.values():
         if agent.tasks:
             agent.use_all()
-    for ident, amounts in used.items():
-        state.frameworks[ident].used = Resources.sum(amounts)
-    for ident, roles in held.items():
-        for role, amounts in roles.items():
-            state.hold(state.frameworks[ident], role, Resources.sum(amounts))
+    for (ident, role, revocable, resources), count in held.items():
+        framework, amount = state.frameworks[ident], times(resources.counted(), count)
+        framework.used += amount
+        if not revocable:
+            state.hold(framework, role, amount)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from broker_mesos.core.lines import LineKey, line_of
-from broker_mesos.core.messages import (
-    TaskStatus,
-)
-from broker_mesos.core.records import (
-    TaskFacts,
+from broker_mesos.core.lines import LineKey
+from broker_mesos.core.messages import TaskStatus
+from broker_mesos.core.resources import Resources
+from broker_mesos.core.task_record import (
+    DETAILS,
+    KILL_REQUESTED,
+    REVOCABLE,
+    WAITS,
+    TaskDetails,
     TaskRecord,
+    parted,
 )
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.tasks import Reason, TaskState
+
+_STATES = {state.value: state for state in TaskState}
 
 
 class Resend(NamedTuple):
@@ -26,8 +32,7 @@ class Task:
     """A task between its accepted launch and the acknowledgement of its end."""
 
     __slots__ = (
-        "_status",
-        "_stored",
+        "_unread",
         "agent_id",
         "created_at",
         "framework_id",
@@ -43,13 +48,21 @@ class Task:
         "revocable",
         "role",
         "state",
+        "status",
         "task_id",
         "volumes",
         "waits",
     )
+    created_at: float
+    labels: dict[str, str]
+    launch: str | None
+    name: str
+    offer_id: str
+    status: TaskStatus | None
+    """The latest one."""
+    volumes: tuple[str, ...]
 
-    def __init__(self, record: TaskFacts, stored: bytes | None = None) -> None:
-        """``stored``: the whole record as it was read, of which the status is read when it is asked for."""
+    def __init__(self, record: TaskRecord) -> None:
         self.task_id = record.task_id
         self.framework_id = record.framework_id
         self.agent_id = record.agent_id
@@ -58,11 +71,10 @@ class Task:
         self.resources = record.resources
         self.offer_id = record.offer_id
         self.state: TaskState = record.state
-        self._status = record.status if isinstance(record, TaskRecord) else None
-        self._stored = stored
+        self.status = record.status
         self.launch = record.launch
         self.kill_requested = record.kill_requested
-        self.kill_reason = record.kill_reason
+        self.kill_reason: Reason | None = record.kill_reason
         self.created_at = record.created_at
         self.labels = record.labels
         self.volumes = record.volumes
@@ -73,17 +85,41 @@ class Task:
         self.number: int | None = None
         """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
         did; None if an earlier owner sent it."""
+        self._unread = b""
 
-    @property
-    def status(self) -> TaskStatus | None:
-        """The latest one."""
-        if self._stored is not None:
-            self.status = TaskRecord.model_validate_json(self._stored).status
-        return self._status
+    @classmethod
+    def stored(cls, record: bytes, names: dict[str, str]) -> Task:
+        """One that the store holds. Its details are read when somebody asks for one of them. ``names``: one
+        text for all tasks that say the same."""
+        task = cls.__new__(cls)
+        fields, task._unread = parted(record)
+        task.task_id, framework_id, agent_id, role, resources, state, flags, task.line, reason = fields
+        task.framework_id = names.setdefault(framework_id, framework_id)
+        task.agent_id = names.setdefault(agent_id, agent_id)
+        task.role = names.setdefault(role, role)
+        task.resources = Resources.parse(resources)
+        task.state = _STATES[state]
+        task.kill_requested = bool(flags & KILL_REQUESTED)
+        task.revocable = bool(flags & REVOCABLE)
+        task.waits = bool(flags & WAITS)
+        task.kill_reason = Reason(reason) if reason else None
+        task.number = None
+        return task
 
-    @status.setter
-    def status(self, status: TaskStatus | None) -> None:
-        self._status, self._stored = status, None
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Of a stored task: a detail that nobody has asked for before. What was set since is newer."""
+            if name not in DETAILS:
+                raise AttributeError(name)
+            details = TaskDetails.model_validate_json(self._unread)
+            for each in DETAILS:
+                try:
+                    getattr(type(self), each).__get__(self)
+                except AttributeError:
+                    setattr(self, each, getattr(details, each))
+            self._unread = b""
+            return getattr(self, name)
 
     @property
     def holds(self) -> bool:
@@ -93,9 +129,7 @@ class Task:
     @property
     def line_key(self) -> LineKey | None:
         """The line that it stands in, if it does."""
-        if not self.line:
-            return None
-        return line_of(self.framework_id, self.role, self.line, self.resources, self.volumes, self.revocable)
+        return LineKey(self.framework_id, self.role, self.line, self.resources) if self.line else None
 
     def record(self) -> TaskRecord:
         """As it is stored."""

@@ -8,7 +8,8 @@ from broker_mesos.core.cell.state import EMPTY, Agent, CellState, Framework, Res
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.lines import line_of
 from broker_mesos.core.messages import AgentTask, TaskStatus, Update
-from broker_mesos.core.records import FrameworkState, Kind, TaskRecord
+from broker_mesos.core.records import FrameworkState, Kind
+from broker_mesos.core.task_record import TaskRecord
 from broker_mesos.core.tasks import Reason, Source, TaskState, may_move
 
 WHY = {
@@ -163,7 +164,7 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
             labels=listed.labels,
             volumes=listed.volumes,
             revocable=listed.revocable,
-            line=listed.line,
+            line="" if key is None else key.name,
             waits=waits,
         )
     )
