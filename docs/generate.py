@@ -18,6 +18,7 @@ from broker_mesos.bus.topology import Topology
 from broker_mesos.cli.app import application
 from broker_mesos.cli.options import Call
 from broker_mesos.core import (
+    events,
     health,
     letters,
     messages,
@@ -101,7 +102,10 @@ def _kinds() -> list[type[Message]]:
 
 def message_table() -> str:
     """What agents, cells and frameworks say."""
-    kinds = [kind for kind in _kinds() if kind.__module__ == messages.__name__]
+    homes = messages.__name__, events.__name__
+    kinds = sorted(
+        (kind for kind in _kinds() if kind.__module__ in homes), key=lambda kind: homes.index(kind.__module__)
+    )
     return table(
         ["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds]
     )

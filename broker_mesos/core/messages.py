@@ -12,6 +12,17 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from broker_mesos.core.events import (
+    EarlyStatuses,
+    Error,
+    Failure,
+    InverseOffers,
+    Offers,
+    OperationsUpdated,
+    Rescind,
+    Subscribed,
+    Update,
+)
 from broker_mesos.core.infos import (
     AgentInfo,
     AgentList,
@@ -64,26 +75,35 @@ __all__ = [
     "AgentTask",
     "CommandInfo",
     "Demand",
+    "EarlyStatuses",
+    "Error",
+    "Failure",
     "FrameworkInfo",
     "Holdings",
     "Ident",
     "InverseOffer",
+    "InverseOffers",
     "JsonObject",
     "Layer",
     "M",
     "Message",
     "Offer",
+    "Offers",
     "Operation",
     "OperationStatus",
+    "OperationsUpdated",
     "Part",
     "Prose",
+    "Rescind",
     "Reservation",
     "Shape",
     "Short",
+    "Subscribed",
     "TaskId",
     "TaskInfo",
     "TaskStatus",
     "Unavailability",
+    "Update",
     "Usage",
     "Volume",
     "VolumeMount",
@@ -407,93 +427,6 @@ class FrameworkHeartbeat(Call):
     framework: FrameworkInfo
     process_id: str = ""
     demand: Demand = Demand()
-
-
-# -- cell to framework (exchange offers, events) --------------------------------------------------------
-
-
-@register
-class Offers(Message):
-    """New offers. A repeat would name the same ids; an answer to an ended one is harmless."""
-
-    TYPE = "OFFERS"
-    offers: tuple[Offer, ...]
-
-
-@register
-class Rescind(Message):
-    """These offers have ended; a hint, since they may already be answered."""
-
-    TYPE = "RESCIND"
-    offer_ids: tuple[Ident, ...]
-
-
-@register
-class Subscribed(Message):
-    """A cell knows the framework now."""
-
-    TYPE = "SUBSCRIBED"
-    framework_id: Ident
-    cell: int
-    cells: int
-    demand: int = 0
-    """The highest demand version that the cell has heard: the next one must be above it."""
-
-
-@register
-class InverseOffers(Message):
-    """Agents are wanted back for maintenance; a framework with tasks there should move them in time. Sent
-    again until it is answered. Advisory: what happens then does not depend on the answer."""
-
-    TYPE = "INVERSE_OFFERS"
-    cell: int
-    inverse_offers: tuple[InverseOffer, ...]
-
-
-@register
-class OperationsUpdated(Message):
-    """How the operations of an accept ended, those that carry an id. A repeat says the same."""
-
-    TYPE = "UPDATE_OPERATION_STATUS"
-    cell: int
-    statuses: tuple[OperationStatus, ...]
-
-
-@register
-class Update(Message):
-    """Statuses of the framework's tasks. Applies only forward; terminal ones come again until
-    acknowledged."""
-
-    TYPE = "UPDATE"
-    cell: int
-    statuses: tuple[TaskStatus, ...]
-
-
-@register
-class EarlyStatuses(Message):
-    """How processes of tasks have ended that asked for it (``TaskInfo.early``), as their agent has written it
-    down, and before their cell knows. A hint, which may get lost: the cell's UPDATE with the same ``uuid``
-    follows, and it alone is acknowledged."""
-
-    TYPE = "EARLY_STATUSES"
-    statuses: tuple[TaskStatus, ...]
-
-
-@register
-class Failure(Message):
-    """An agent is gone or unreachable."""
-
-    TYPE = "FAILURE"
-    agent_id: Ident
-    message: str = ""
-
-
-@register
-class Error(Message):
-    """The framework did what it may not do (it is torn down, a role is unknown); it should stop."""
-
-    TYPE = "ERROR"
-    message: str
 
 
 # -- within a cell --------------------------------------------------------------------------------------
