@@ -34,6 +34,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from broker_mesos.core.health import StoreReport
 from broker_mesos.core.records import Lease, Snapshot
 from broker_mesos.errors import Conflict, InvalidInput, StoreUnavailable
+from broker_mesos.patience import patience
 from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
 from broker_mesos.store import encoding, keys, rules
 from broker_mesos.store.line import Line
@@ -142,7 +143,7 @@ class _Connection:
             raise StoreUnavailable("the store is closed: open it first")
         seconds = self._timeout if limit is None else limit
         try:
-            async with asyncio.timeout(seconds):
+            async with patience(seconds):
                 try:
                     return await do(self._client)
                 except RedisConnectionError as error:
