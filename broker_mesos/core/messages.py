@@ -434,6 +434,7 @@ class FrameworkHeartbeat(Call):
 
 @register
 class Ping(Message):
-    """Wakes the consumer of an inbox; says nothing."""
+    """Wakes the consumer of an inbox; says nothing but how long it took, to whoever sent it."""
 
     TYPE = "PING"
+    token: str = ""

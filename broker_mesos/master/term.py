@@ -48,6 +48,7 @@ from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.logs import get_logger
+from broker_mesos.master.lag import FULL, Lag
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.outbox import LIMIT, Outbox
 from broker_mesos.master.pace import Pace
@@ -75,7 +76,8 @@ BATCH = 500
 BATCH_BYTES = 256 * 1024
 """Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
 BEHIND = 1.0
-"""Seconds for which an owner counts as behind that could not take all of its inbox at once."""
+"""Seconds for which an owner counts as behind that could not take all of its inbox at once; and of lag from
+which on it is."""
 HEED_AFTER = 0.1
 """Seconds for which heartbeats are gathered, unless something else is to be decided: there are many."""
 STEP_DOWN_TIME = 2.0
@@ -144,6 +146,7 @@ class Term:
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
         self._pace = Pace()
+        self._lag = Lag(cell.number, bus, new_id)
         self._behind_until = float("-inf")
         self._leaving = False
         self._left = asyncio.Event()
@@ -293,6 +296,7 @@ class Term:
             if self._bus.connected_since != connected_since:
                 connected_since = self._bus.connected_since
                 inputs.insert(0, Reconnected())
+                self._lag = Lag(self.cell.number, self._bus, self._new_id)
             await self._suspects.load(self._inbox)
             deliveries = self._suspects.take(self._inbox, BATCH, BATCH_BYTES)
             if self._inbox or len(deliveries) >= BATCH:  # what is received waits until there is room
@@ -322,13 +326,18 @@ class Term:
             except InvalidMessage as error:
                 await self._unread.keep_or_park(delivery, error)
         now = self._now()
+        self._lag.heed(inputs)
+        lag = self._lag.at(now.mono)
+        behind = lag > BEHIND or now.mono < self._behind_until
         try:
-            decision = self.cell.decide(inputs, now, behind=now.mono < self._behind_until)
+            decision = self.cell.decide(inputs, now, behind=behind, full=lag > FULL)
         except Exception as error:
             self._suspects.failed(error)
             ids = [delivery.message_id for delivery in good]
             log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
             raise HandlerFailed(f"a decision failed on {len(good)} messages: {error}") from error
+        if self.cell.state.offers or lag > FULL:
+            self._lag.ask(now.mono)
         self._pace.decided(now.mono, len(decision.writes))
         await self._carry_out(decision, good)
 

@@ -249,11 +249,11 @@ async def test_an_owner_with_messages_left_in_its_inbox_ends_no_offers_for_being
     decided = asyncio.Event()
     decide = Cell.decide
 
-    def watched(self, inputs, now, *, behind=False):
+    def watched(self, inputs, now, *, behind=False, full=False):
         told.append(behind)
         if behind:
             decided.set()
-        return decide(self, inputs, now, behind=behind)
+        return decide(self, inputs, now, behind=behind, full=full)
 
     monkeypatch.setattr(Cell, "decide", watched)
     monkeypatch.setattr(term, "BATCH", 2)

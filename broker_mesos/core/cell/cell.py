@@ -187,9 +187,11 @@ class Cell:
         out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
         return self._close(out)
 
-    def decide(self, inputs: Sequence[Input], now: Instant, *, behind: bool = False) -> Decision:
+    def decide(
+        self, inputs: Sequence[Input], now: Instant, *, behind: bool = False, full: bool = False
+    ) -> Decision:
         """Work off a batch of inputs (possibly none: only time has passed). ``behind``: more of them wait,
-        answers to open offers perhaps."""
+        answers to open offers perhaps. ``full``: so many that nothing new is offered."""
         out = self._outlet()
         for each in inputs:
             self._handle(each, out, now)
@@ -205,9 +207,9 @@ class Cell:
         maintenance.tick(self.state, out, now, everything=batch)
         if self.state.spare:
             offers.make_way(self.state, out)
-        if batch or self.state.reconsider or self.state.changed:
+        if not full and (batch or self.state.reconsider or self.state.changed):
             allocate(self.state, self.policy, out, now, everything=batch)
-        if batch:
+        if batch and not full:
             preempt(self.state, self.policy, out, now)
         return self._close(out)
 

@@ -125,9 +125,11 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         return
     elif framework.state is FrameworkState.SUBSCRIBED:
         framework.heard = now.mono
-    if isinstance(call, Accept | Decline) and framework.sat:
-        framework.sat = 0
-        state.reconsider = True
+    if isinstance(call, Accept | Decline):
+        offers.learn_patience(state, framework, call.offer_ids, now)
+        if framework.sat:
+            framework.sat = 0
+            state.reconsider = True
     match call:
         case Accept():
             for task_id in call.acknowledged:

@@ -243,9 +243,11 @@ class Framework:
         "heard",
         "held",
         "info",
+        "more_since",
         "offered",
         "offers",
         "order",
+        "patience",
         "promised",
         "registered_at",
         "sat",
@@ -278,6 +280,10 @@ class Framework:
         """Gangs of which tasks were launched since the demand's version was heard."""
         self.sat = 0
         """Rounds of offers in a row that it let time out."""
+        self.patience = 1
+        """Offer timeouts after which its offers end: more than one once it has answered too late."""
+        self.more_since = float("-inf")
+        """When it was last given more time."""
         self.heard: float | None = None
         self.asked = float("-inf")
         """When its consumers were last counted."""

@@ -32,7 +32,10 @@ from broker_mesos.errors import BrokerMesosError
 MOST_LAUNCH = MAX_BODY - 64 * 1024
 """Bytes of a launch: it has to fit into one message, with what is said around it."""
 BEHIND = 6
-"""Offer timeouts after which an offer ends although the owner is behind with its inbox."""
+"""Offer timeouts after which an offer ends although the owner is behind with its inbox, or its framework has
+answered too late so often."""
+LAPSED = 50_000
+"""Offers that timed out and are remembered."""
 MOST_FILTERS = 64
 """Of one framework for one agent; the oldest go first."""
 
@@ -93,6 +96,30 @@ def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
                 (each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang
             )
     return list(found.values())
+
+
+def learn_patience(state: CellState, framework: Framework, offer_ids: Iterable[str], now: Instant) -> None:
+    """From an answer to offers: did it come in time? Where everything is slow, answers to offers that have
+    timed out are all that there is, and the same offers are made again, for ever (as packets are that are
+    sent again too soon; TCP, too, waits twice as long each time)."""
+    timeout = state.limits.offer_timeout
+    for offer_id in offer_ids:
+        offer = state.offers.get(offer_id)
+        if offer_id in state.lapsed:
+            del state.lapsed[offer_id]
+            # Once for those that were made together.
+            if now.mono - framework.more_since >= timeout * framework.patience:
+                framework.more_since = now.mono
+                framework.patience = min(BEHIND, 2 * framework.patience)
+        elif (
+            framework.patience > 1
+            and offer is not None
+            and offer.framework is framework
+            and now.mono - offer.created_at < timeout / 2
+            and now.mono - framework.more_since >= timeout
+        ):
+            framework.more_since = now.mono
+            framework.patience //= 2
 
 
 def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet, now: Instant) -> None:
@@ -370,10 +397,15 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     (I6).
     """
     limits = state.limits
-    patience = limits.offer_timeout * (BEHIND if behind else 1)
+    least = limits.offer_timeout * (BEHIND if behind else 1)
     # Offers stand in the order in which they were made; most of them are young, and not looked at.
-    old = takewhile(lambda each: now.mono - each.created_at >= patience, state.offers.values())
-    overdue = [each for each in old if each.until is None]
+    old = takewhile(lambda each: now.mono - each.created_at >= least, state.offers.values())
+    overdue = [
+        each
+        for each in old
+        if each.until is None
+        and now.mono - each.created_at >= max(least, limits.offer_timeout * each.framework.patience)
+    ]
     # Nobody sits on these: it was not in their framework's power to have them complete.
     ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]
     waiting = takewhile(
@@ -385,6 +417,10 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
             out.decision.count_consumers.append(framework.ident)
     for framework in {offer.framework.ident: offer.framework for offer in overdue}.values():
         framework.sat += 1
+    for offer in overdue:
+        state.lapsed[offer.offer_id] = None
+    while len(state.lapsed) > LAPSED:
+        del state.lapsed[next(iter(state.lapsed))]
     for offer in overdue:
         # A framework that let it lie does not get the same again at once.
         _refuse_offer(state, offer, None, now)

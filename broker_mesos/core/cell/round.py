@@ -156,12 +156,15 @@ class Round:
     def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
         shapes = self.instead.get(framework.ident, framework.demand.shapes)
+        sits = self.sits(framework)  # asked here as well: there may be as many agents as there are pairs
+        if sits:
+            self.satisfied = True
         if shapes is None:
-            return self._serve_anything(claimant, framework)
+            return not sits and self._serve_anything(claimant, framework)
         return any(
             self.gangs.serve(framework, shapes, shape.gang)
             if shape.gang
-            else self._serve_shape(claimant, framework, shape, whole)
+            else not sits and self._serve_shape(claimant, framework, shape, whole)
             for shape in shapes
             if shape.role == claimant.role and shape.on_slack is self.revocable
         )

@@ -85,6 +85,8 @@ class CellState:
         """Those that may be sent offers: of many frameworks few, mostly, and a round is about these alone."""
         self.tasks: dict[str, Task] = {}
         self.offers: dict[str, OpenOffer] = {}
+        self.lapsed: dict[str, None] = {}
+        """Offers that timed out, the latest of them: an answer to one came too late."""
         self.judge_since = 0.0
         """Monotonic time before which this owner was blind: silence counts from here at the earliest."""
         self.total = EMPTY

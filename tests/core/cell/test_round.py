@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.attributes import Constraint
 from broker_mesos.core.cell.cell import Configured, MaintenanceByHand
+from broker_mesos.core.cell.round import Round
 from broker_mesos.core.config import ClusterConfig, RoleSettings
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import (
@@ -17,6 +18,7 @@ from broker_mesos.core.messages import (
     Demand,
     FrameworkHeartbeat,
     FrameworkInfo,
+    LaunchTasks,
     RegisterAgent,
     Reservation,
     Settle,
@@ -24,7 +26,7 @@ from broker_mesos.core.messages import (
 )
 from broker_mesos.core.operator_maintenance import DeactivateAgents
 from broker_mesos.core.resources import Resources
-from tests.core.cell.harness import Bench, offers_in, shape, task
+from tests.core.cell.harness import Bench, of, offers_in, shape, task
 from tests.examples import examples
 
 
@@ -222,6 +224,95 @@ def test_who_answers_again_is_offered_all_again():
     assert len(first) == 1
     said = bench.decide(Decline(framework_id="f1", offer_ids=tuple(first), refuse_seconds=0))
     assert len(offers_in(said)) == 4
+
+
+def test_whoever_sits_on_an_offer_is_not_looked_at_agent_by_agent(monkeypatch: pytest.MonkeyPatch):
+    bench = Bench()
+    for at in range(20):
+        put(bench, f"a{at}", "cpus:1;mem:1024")
+    bench.framework("f1")
+    bench.wait(20)
+    assert len(bench.state.frameworks["f1"].offers) == 1, "it let all of them time out"
+    looked = 0
+    judge = Round.judge
+
+    def counted(self: Round, *arguments, **more):
+        nonlocal looked
+        looked += 1
+        return judge(self, *arguments, **more)
+
+    monkeypatch.setattr(Round, "judge", counted)
+    bench.wait(3)
+    assert looked == 0
+
+
+def test_whoever_answers_too_late_is_given_more_time_until_its_answers_come_in_time():
+    bench = Bench(limits=Limits(agent_missed=1_000))
+    put(bench, "a1", "cpus:1;mem:1024")
+    bench.framework("f1")
+    launched = []
+    for at in range(12):
+        (offer,) = bench.state.frameworks["f1"].offers.values()
+        bench.wait(25)  # so long its accept is on the way
+        said = bench.decide(
+            Accept(framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task(f"t{at}", "cpus:1;mem:1024"),))
+        )
+        if of(said, LaunchTasks):
+            launched.append(at)
+            break
+        bench.wait(6)  # it is offered again
+    assert launched, "each of its accepts came too late"
+    assert launched[0] <= 4
+
+
+def test_nothing_is_offered_while_the_inbox_is_full_and_everything_after_that():
+    bench = Bench()
+    bench.framework("f1")
+    put(bench, "a1", "cpus:1;mem:1024")
+    (offer,) = bench.state.offers.values()
+    bench.state.end_offer(offer)
+    full = bench.cell.decide([], bench.now, full=True)
+    assert not full.hints and not bench.state.offers
+    assert len(offers_in(bench.decide())) == 1
+
+
+def test_offers_last_in_their_queue_as_long_as_they_are_open():
+    bench = Bench(limits=Limits(agent_missed=1_000))
+    put(bench, "a1", "cpus:1;mem:1024")
+    bench.framework("f1")
+    framework = bench.state.frameworks["f1"]
+    framework.patience, framework.more_since = 4, bench.now.mono
+    (offer,) = bench.state.offers
+    bench.decide(Decline(framework_id="f1", offer_ids=(offer,), refuse_seconds=0))
+    (hint,) = [each for each in bench.decisions[-1].hints if each.message.TYPE == "OFFERS"]
+    assert hint.expiration == 4 * bench.limits.offer_timeout
+
+
+def test_more_time_is_not_given_for_ever():
+    bench = Bench(limits=Limits(agent_missed=1_000))
+    put(bench, "a1", "cpus:1;mem:1024")
+    bench.framework("f1")
+    for _ in range(8):
+        (offer,) = bench.state.frameworks["f1"].offers.values()
+        bench.wait(200)
+        assert offer.offer_id not in bench.state.offers
+        bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,)))
+        bench.wait(6)
+
+
+def test_whoever_answers_in_time_again_has_no_more_time_than_others():
+    bench = Bench(limits=Limits(agent_missed=1_000))
+    put(bench, "a1", "cpus:1;mem:1024")
+    bench.framework("f1")
+    (offer,) = bench.state.frameworks["f1"].offers.values()
+    bench.wait(12)
+    bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=0))
+    assert bench.state.frameworks["f1"].patience == 2
+    bench.wait(11)
+    for _ in range(2):  # the first of them was made long ago
+        (offer,) = bench.state.frameworks["f1"].offers.values()
+        bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=0))
+    assert bench.state.frameworks["f1"].patience == 1
 
 
 def test_two_hundred_that_decline_do_not_keep_the_next_one_from_its_share():

@@ -1,0 +1,55 @@
+"""How far an owner is behind with its inbox: what it sends there itself comes back when all that was there
+before has been read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from broker_mesos.core.addresses import updates
+from broker_mesos.core.messages import Ping
+from broker_mesos.ports import Bus, NewId, outgoing
+
+EVERY = 1.0
+"""Seconds between two of them."""
+FULL = 2.0
+"""Seconds from which on nothing new is offered: an offer makes more work, and its answer would come late."""
+GIVEN_UP = 60.0
+"""Seconds after which one that has not come back is taken for lost."""
+
+
+class Lag:
+    """Times are monotonic, in seconds."""
+
+    def __init__(self, cell: int, bus: Bus, new_id: NewId) -> None:
+        self._cell = cell
+        self._bus = bus
+        self._new_id = new_id
+        self._token = ""
+        self._sent = float("-inf")
+
+    def heed(self, inputs: Iterable[object]) -> None:
+        """What was read, its own among it perhaps."""
+        for each in inputs:
+            if isinstance(each, Ping) and each.token and each.token == self._token:
+                self._token = ""
+
+    def at(self, now: float) -> float:
+        """Seconds for which what was sent has been under way; 0 while nothing is."""
+        return now - self._sent if self._token else 0.0
+
+    def ask(self, now: float) -> None:
+        """Send one, if it is time."""
+        if now - self._sent < (GIVEN_UP if self._token else EVERY):
+            return
+        self._sent = now
+        self._token = self._new_id()
+        token = self._token
+        message = outgoing(updates(self._cell), Ping(token=token), self._new_id(), persistent=False)
+
+        def published(future: asyncio.Future[bool]) -> None:
+            lost = future.cancelled() or future.exception() is not None or not future.result()
+            if lost and self._token == token:
+                self._token = ""
+
+        self._bus.publish(message).add_done_callback(published)

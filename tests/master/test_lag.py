@@ -1,0 +1,74 @@
+"""How an owner learns that it is behind with its inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import Any, cast
+
+import pytest
+
+from broker_mesos.core.messages import Ping, decode
+from broker_mesos.master.lag import EVERY, GIVEN_UP, Lag
+from broker_mesos.ports import Bus, Outgoing
+
+
+class Line:
+    """Takes what is published, and says what becomes of it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Ping] = []
+        self.futures: list[asyncio.Future[bool]] = []
+
+    def publish(self, message: Outgoing) -> asyncio.Future[bool]:
+        self.sent.append(cast(Ping, decode(message.type, message.body)))
+        self.futures.append(asyncio.get_running_loop().create_future())
+        return self.futures[-1]
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+def lag(line: Line) -> Lag:
+    ids = count(1)
+    return Lag(0, cast(Bus, line), lambda: f"id{next(ids)}")
+
+
+async def test_lag_is_the_age_of_what_has_not_come_back(line: Line, lag: Lag) -> None:
+    assert lag.at(100.0) == 0
+    lag.ask(100.0)
+    assert lag.at(103.0) == 3
+    lag.heed([Ping(), Ping(token="another owner's"), *line.sent])
+    assert lag.at(103.0) == 0
+
+
+async def test_one_is_under_way_at_a_time_and_one_a_second_at_most(line: Line, lag: Lag) -> None:
+    lag.ask(100.0)
+    lag.ask(100.0 + 2 * EVERY)
+    assert len(line.sent) == 1
+    lag.heed(line.sent)
+    lag.ask(100.0 + EVERY / 2)
+    assert len(line.sent) == 1
+    lag.ask(100.0 + EVERY)
+    assert len(line.sent) == 2
+
+
+@pytest.mark.parametrize("result", [False, RuntimeError("the connection was lost")])
+async def test_what_was_not_taken_says_nothing(line: Line, lag: Lag, result: Any) -> None:
+    lag.ask(100.0)
+    (future,) = line.futures
+    if result is False:
+        future.set_result(False)
+    else:
+        future.set_exception(result)
+    await asyncio.sleep(0)
+    assert lag.at(103.0) == 0
+
+
+async def test_one_that_never_comes_back_is_sent_again(line: Line, lag: Lag) -> None:
+    lag.ask(100.0)
+    lag.ask(100.0 + GIVEN_UP)
+    assert len(line.sent) == 2 and lag.at(100.0 + GIVEN_UP) == 0
