@@ -27,6 +27,8 @@ STEADY = {
         (1_000, 1, SECONDS),
         (3_000, 1, SECONDS),
         (10_000, 1, SECONDS),
+        (1_000, 1, LONG),
+        (3_000, 1, LONG),
         (10_000, 1, LONG),
         (10_000, 2, LONG),
         (10_000, 4, LONG),
@@ -132,19 +134,20 @@ def steady(
     record.add("launches", "1/s", [launches], f"{slots / seconds:,.0f} keep every slot full")
     record.add("slots in use", "%", [100 * busy])
     spent = {name: now[name] - used[name] for name in now}
-    for name, seconds in spent.items():
-        record.add(f"CPU of {name}, per launch", "ms", [1000 * seconds / (launches * took)])
+    for name, cpu in spent.items():
+        record.add(f"CPU of {name}, per launch", "ms", [1000 * cpu / (launches * took)])
     for name in told:
         rate = (told[name] - messages.get(name, 0)) / span
         record.add(f"messages {name}, broker", "1/s", [rate], f"{rate / launches:.1f} per launch")
     held = [memory(master.pid) / MB for master in rig.masters()]
     record.add("memory of a master", "MB", held)
-    if masters == 1 and seconds == SECONDS and settled:
-        grown.put(grown.slot, "p50", agents, percentile(refills, 50))
-        grown.put(grown.slot, "p99", agents, percentile(refills, 99))
+    if masters == 1 and settled:
+        load = f"tasks of {seconds} s"
+        grown.put(grown.slot, f"p50, {load}", agents, percentile(refills, 50))
+        grown.put(grown.slot, f"p99, {load}", agents, percentile(refills, 99))
         for name in ("masters", "RabbitMQ", "Redis"):
             if spent[name] > 0:
-                grown.put(grown.cpu, name, agents, spent[name] / took)
+                grown.put(grown.cpu, f"{name}, {load}", agents, spent[name] / took)
 
 
 def failover(record: Record, rig: AgentsRig, agents: int, kills: int, grown: Grown) -> None:
