@@ -193,6 +193,7 @@ class Cell:
         """Work off a batch of inputs (possibly none: only time has passed). ``behind``: more of them wait,
         answers to open offers perhaps. ``full``: so many that nothing new is offered."""
         out = self._outlet()
+        self.state.full = full
         for each in inputs:
             self._handle(each, out, now)
         offers.check_unanswered(self.state, out, now, behind=behind)

@@ -106,6 +106,8 @@ class CellState:
         """Agents with something free that no allocation has looked at, in the order of the changes."""
         self.reconsider = True
         """Look at all agents in the next allocation."""
+        self.full = False
+        """Whether nothing new is offered: too much has come that its owner has not read."""
         self.rotation = 0
         self.rounds = 0
         self.unlisted = False

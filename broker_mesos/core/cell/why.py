@@ -23,6 +23,7 @@ MOST_AHEAD = 5
 MOST_TRIED = 300_000
 """Agents times claimants up to which the round is gone through: a cell must not stand still for an answer.
 Above it, an agent that has room counts as having it."""
+FULL = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
 EASE = {
     "turn": 0,
     "gang": 1,
@@ -49,7 +50,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     if framework is None or shape.role not in framework.info.roles:
         why = "the framework is not registered" if framework is None else f"it is not in role {shape.role}"
         return Placement(cell=state.cell, would_run=False, unwanted=why)
-    unwanted = _unwanted(framework)
+    unwanted = _unwanted(framework) or (FULL if state.full else "")
     if shape.on_slack:
         return _on_slack(state, framework, shape, unwanted, request.limit)
     claimants = claimants_of(state)

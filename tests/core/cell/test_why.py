@@ -44,6 +44,18 @@ def test_task_that_fits_would_run():
     assert found.would_run and found.fits == 4 and found.changes == ()
 
 
+def test_an_owner_that_offers_nothing_until_it_has_read_its_inbox_says_so():
+    bench = Bench()
+    bench.framework("f1", demand=NOTHING)
+    bench.agent("a1", "cpus:4;mem:4096")
+    wanted = shape("cpus:1;mem:64")
+    bench.cell.decide([], bench.now, full=True)
+    found = ask(bench, "f1", wanted)
+    assert not found.would_run and "overloaded" in reason(wanted, [found])
+    bench.decide()
+    assert ask(bench, "f1", wanted).would_run
+
+
 def test_a_gang_that_does_not_fit_whole_is_told_how_much_of_it_would():
     bench = Bench()
     bench.agent("a1", "cpus:2;mem:4096")
