@@ -14,7 +14,7 @@ EVERY = 1.0
 """Seconds between two of them."""
 FULL = 2.0
 """Seconds from which on nothing new is offered: an offer makes more work, and its answer would come late."""
-GIVEN_UP = 60.0
+GIVEN_UP = 30.0
 """Seconds after which one that has not come back is taken for lost."""
 
 
