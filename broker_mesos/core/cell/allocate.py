@@ -58,7 +58,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
             made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
     for framework_id, offers in made.items():
         to = addresses.offers(framework_id)
-        lasts = state.limits.offer_timeout * state.frameworks[framework_id].patience
+        lasts = state.offers_last(state.frameworks[framework_id])
         for some in _in_messages(offers):
             message = Offers(offers=tuple(_wire(state, each, now) for each in some))
             out.hint(to, message, expiration=lasts, mandatory=True)

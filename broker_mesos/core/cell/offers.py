@@ -42,13 +42,14 @@ MOST_FILTERS = 64
 
 def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
     """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
-    ended: dict[str, list[str]] = {}
+    ended: dict[Framework, list[str]] = {}
     for offer in _with_gangs(list(ending)):
         _take_back(state, offer)
-        ended.setdefault(offer.framework.ident, []).append(offer.offer_id)
-    for framework_id, ids in ended.items():
-        rescind = Rescind(offer_ids=tuple(ids))
-        out.hint(addresses.offers(framework_id), rescind, expiration=state.limits.offer_timeout)
+        ended.setdefault(offer.framework, []).append(offer.offer_id)
+    for framework, ids in ended.items():
+        # Not before the offers themselves: whoever finds those in its queue has to find this, too.
+        lasts = state.offers_last(framework)
+        out.hint(addresses.offers(framework.ident), Rescind(offer_ids=tuple(ids)), expiration=lasts)
 
 
 def make_way(state: CellState, out: Outlet) -> None:
@@ -403,8 +404,7 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     overdue = [
         each
         for each in old
-        if each.until is None
-        and now.mono - each.created_at >= max(least, limits.offer_timeout * each.framework.patience)
+        if each.until is None and now.mono - each.created_at >= max(least, state.offers_last(each.framework))
     ]
     # Nobody sits on these: it was not in their framework's power to have them complete.
     ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]

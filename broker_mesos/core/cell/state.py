@@ -189,6 +189,10 @@ class CellState:
         for framework in self.frameworks.values():
             framework.filters.pop(agent.ident, None)
 
+    def offers_last(self, framework: Framework) -> float:
+        """Seconds for which offers to it stay open, and for which what is said of them waits in its queue."""
+        return self.limits.offer_timeout * framework.patience
+
     def is_sure(self, now: float) -> bool:
         """Whether a task that this cell does not know surely does not exist."""
         if self.unlisted:  # only in a recovery: this is asked for every claim

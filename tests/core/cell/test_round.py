@@ -286,6 +286,9 @@ def test_offers_last_in_their_queue_as_long_as_they_are_open():
     bench.decide(Decline(framework_id="f1", offer_ids=(offer,), refuse_seconds=0))
     (hint,) = [each for each in bench.decisions[-1].hints if each.message.TYPE == "OFFERS"]
     assert hint.expiration == 4 * bench.limits.offer_timeout
+    bench.wait(4 * bench.limits.offer_timeout + 1)
+    (hint,) = [each for made in bench.decisions for each in made.hints if each.message.TYPE == "RESCIND"]
+    assert hint.expiration == 4 * bench.limits.offer_timeout
 
 
 def test_more_time_is_not_given_for_ever():
