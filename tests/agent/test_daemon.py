@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -161,14 +162,21 @@ class World:
         return message
 
     async def status(self, task_id: str, *states: TaskState) -> TaskStatus:
-        """The next status of a task in one of these states (default: a final one)."""
+        """The next status of a task in one of these states (default: a final one). Those of other tasks that
+        have come with it are found later."""
+        passed = []
         while True:
             update = await self.expect(UpdateStatuses)
-            for status in update.statuses:
-                if status.task_id == task_id and (
-                    status.state in states if states else status.state.terminal
-                ):
+            for at, status in enumerate(update.statuses):
+                wanted = status.state in states if states else status.state.terminal
+                if status.task_id == task_id and wanted:
+                    rest = [*passed, *update.statuses[at + 1 :]]
+                    if rest:
+                        kept = update.model_copy(update={"statuses": tuple(rest)})
+                        self._received[QueueKind.CELL_INBOX].insert(0, kept)
                     return status
+                if status.task_id != task_id:
+                    passed.append(status)
 
     async def ask(self, request: Request) -> Part:
         return await self.requester.request(addresses.operator_agent("a1"), request, TIMEOUT)
@@ -578,7 +586,7 @@ async def test_real_processes_outlive_their_agent(
     await world.register()
     wait_for_word = f"read word < {tmp_path}/pipe; exit $word"
     (tmp_path / "pipe").unlink(missing_ok=True)
-    await asyncio.create_subprocess_exec("mkfifo", str(tmp_path / "pipe"))
+    os.mkfifo(tmp_path / "pipe")
     await world.send(launch(world.session, 1, task("t1", "cpus:1", wait_for_word, shell=True)))
     await world.send(launch(world.session, 2, task("t2", "cpus:1", "exit 3", shell=True)))
     await world.status("t1", TaskState.RUNNING)
