@@ -46,7 +46,7 @@ HELLO_TIMEOUT = 5.0
 LEAVE_TIMEOUT = 10.0
 WAVE = 500
 """Agents that may be on their way to their first registration at once."""
-TICK = 0.01
+TICK = 0.02
 """Seconds between two looks at what is due, at least: what falls due in between is said together."""
 PUBLISHED_AT_ONCE = 200
 KEPT = 60.0

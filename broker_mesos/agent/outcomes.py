@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from broker_mesos.core.messages import TaskStatus
 
-RESEND_FIRST = 5.0
-"""Seconds; a cell takes up to two to say that it has committed an outcome."""
-RESEND_AT_MOST = 60.0
+RESEND_FIRST = 30.0
+"""Seconds; a cell takes up to ten to say that it has committed an outcome, and one that is behind
+some more: to hear it again would put it further behind. What the broker has confirmed hardly gets lost."""
+RESEND_AT_MOST = 120.0
 RESEND_UNSENT = 2.0
 """After a message that the broker did not take."""
 KEPT = 600.0

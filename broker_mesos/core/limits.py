@@ -34,11 +34,19 @@ class Limits:
     refuse_at_most: float = 365 * 86_400.0
     allocation: float = 1.0
     """The batch interval; a filter lasts at least as long."""
+    round_pause: float = 0.2
+    """Between two rounds of allocation in a cell of ``round_agents`` or more, at least; a smaller one waits
+    that much less, one below a tenth of that not at all. What becomes free meanwhile is offered together."""
+    round_agents: int = 2_500
     gang_patience: float = 3.0
     """For so long a gang waits for room like anybody else, before it wants the gang token."""
     gang_hold: float = 30.0
     """For so long one gang has the token, and free room is kept for it; then it is the next one's turn."""
-    resend_first: float = 10.0
+    acknowledge: float = 5.0
+    """Twice that at most an acknowledgement waits for a launch that takes it along to its agent."""
+    resend_first: float = 30.0
+    """After it a terminal update that its framework has not acknowledged is sent again; the broker keeps what
+    it has, so that this is for what got lost all the same."""
     resend_at_most: float = 600.0
     tombstone: float = 8 * 86_400.0
     """How long a torn down framework's id stays refused: as long as its queues could live."""
@@ -54,6 +62,11 @@ class Limits:
     def beat_of(self, agents: int) -> float:
         """Seconds between two heartbeats of each of so many agents."""
         return max(self.agent_beat, agents / self.agent_beats)
+
+    def pause_of(self, agents: int) -> float:
+        """Seconds between two rounds of allocation among so many agents, at least."""
+        part = min(1.0, agents / self.round_agents)
+        return self.round_pause * part if part >= 0.1 else 0.0
 
     def silence(self, beat: float) -> float:
         """Seconds of silence after which an agent is unreachable that beats so often."""

@@ -309,23 +309,41 @@ class Subscribe(Call):
     demand: Demand = Demand()
 
 
-@register
-class Accept(Call):
-    """Use offers of one agent for tasks. The offer is the single-use token: of a repeat, tasks known from
-    these offers are passed over and others answered with TASK_DROPPED; operations that were carried out are
-    answered with OPERATION_FINISHED again, others with OPERATION_ERROR."""
+class Acceptance(Part):
+    """The use of offers of one agent for tasks. The offer is the single-use token: of a repeat, tasks known
+    from these offers are passed over and others answered with TASK_DROPPED; operations that were carried out
+    are answered with OPERATION_FINISHED again, others with OPERATION_ERROR."""
 
-    TYPE = "ACCEPT"
     offer_ids: tuple[Ident, ...]
     operations: tuple[Operation, ...] = ()
     """Carried out in their order, before the tasks are launched."""
     tasks: tuple[TaskInfo, ...] = ()
     refuse_seconds: float | None = None
     """For the unused part; None is the default filter, 0 none, at most 365 days."""
+
+
+class AcceptingCall(Call):
+    """What any call that accepts takes along."""
+
     acknowledged: tuple[TaskId, ...] = ()
     """As ACKNOWLEDGE, whatever becomes of the offers."""
     demand: Demand | None = None
     """What is wanted from here on, as in a FRAMEWORK_HEARTBEAT."""
+
+
+@register
+class Accept(AcceptingCall, Acceptance):
+    """Use offers of one agent for tasks; its repeat is an acceptance's."""
+
+    TYPE = "ACCEPT"
+
+
+@register
+class Accepts(AcceptingCall):
+    """Several accepts at once, of offers of many agents: worked off in their order, each by itself."""
+
+    TYPE = "ACCEPTS"
+    accepts: tuple[Acceptance, ...]
 
 
 @register

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections import deque
 
 DECISIONS = 10
-WITHIN = 0.1
-"""Seconds that the latest ``DECISIONS`` take at most on a busy cell."""
-WRITES = 60
-"""Records that they write at least: a launch or an end writes two or three. With fewer there is next to
-nothing that a gap could gather, and somebody waits for each."""
+WRITES = 3
+"""Records that a gap gathers at least on a busy cell: a launch or an end writes two or three. With fewer
+there is next to nothing to gather, and somebody waits for each."""
+RATE = 300.0
+"""Records a second that a busy cell writes at least."""
 GAP = 0.005
-"""Seconds between two decisions on a busy cell."""
+"""Seconds between two decisions on a busy cell, at least: on a large one, half the time between its rounds of
+allocation."""
 
 
 class Pace:
@@ -22,10 +23,11 @@ class Pace:
         self._latest: deque[tuple[float, int]] = deque([(float("-inf"), 0)] * DECISIONS, maxlen=DECISIONS)
         self._writes = 0
 
-    def pause(self, now: float) -> float:
+    def pause(self, now: float, round_pause: float) -> float:
         """Seconds to wait before the next decision."""
-        busy = self._writes >= WRITES and now - self._latest[0][0] < WITHIN
-        return max(0.0, self._latest[-1][0] + GAP - now) if busy else 0.0
+        gap = max(GAP, round_pause / 2)
+        busy = self._writes >= max(RATE, WRITES / gap) * (now - self._latest[0][0])
+        return max(0.0, self._latest[-1][0] + gap - now) if busy else 0.0
 
     def decided(self, began: float, writes: int) -> None:
         """A decision that began then writes so many records."""

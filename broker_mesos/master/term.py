@@ -349,7 +349,7 @@ class Term:
                 await self._wake.wait()
             finally:
                 timer.cancel()
-        pause = self._pace.pause(self._clock.monotonic())
+        pause = self._pace.pause(self._clock.monotonic(), self.cell.pause)
         if pause and not self._leaving:
             await self._clock.sleep(pause)
         self._wake.clear()

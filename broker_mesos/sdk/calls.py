@@ -16,7 +16,7 @@ from broker_mesos.core import addresses
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.messages import (
     MAX_BODY,
-    Accept,
+    Acceptance,
     Acknowledge,
     AnswerInverseOffers,
     Call,
@@ -36,6 +36,7 @@ from broker_mesos.core.messages import (
 from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports import Bus, Clock, NewId, Outgoing, outgoing
+from broker_mesos.sdk.accepting import Accepting, call_of
 from broker_mesos.sdk.tracking import Bounded, ClaimBook, HeldOffer, OfferBook, QuestionBook
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ T = TypeVar("T")
 
 CHUNK = 1_000
 """Task ids in one message: far below the limit of a body."""
-ACKNOWLEDGE_AFTER = 1.0
+ACKNOWLEDGE_AFTER = 4.0
 """Seconds for which acknowledgements are gathered, or until an accept takes them along: nobody waits for
 them."""
 ACKNOWLEDGE_AT = 500
@@ -73,6 +74,7 @@ class Calls:
         self._doubtful: Bounded[str, None] = Bounded(settings.remember)
         """Tasks that were launched, and not heard of, when this process stood by."""
         self._agents: Bounded[str, str] = Bounded(settings.remember)
+        self._accepting = Accepting()
         self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
         self._kills: dict[str, int | None] = {}
         self._handled: list[tuple[int, str]] = []
@@ -110,29 +112,16 @@ class Calls:
             return self._accept_of_nothing(task_ids)
         cell, agent_id = held[0].cell, held[0].agent_id
         try:
-            call = Accept(
-                framework_id=self._framework.framework_id,
+            acceptance = Acceptance(
                 offer_ids=tuple(ids),
                 operations=tuple(operations),
                 tasks=tuple(tasks),
                 refuse_seconds=refuse_seconds,
-                demand=demand,
-                acknowledged=tuple(islice(self._acknowledgements.get(cell, ()), ACKNOWLEDGE_AT)),
             )
         except ValidationError as error:
             raise InvalidInput(f"this cannot be accepted: {first_problem(error)}") from None
-        out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
-        if len(out.body) > MAX_BODY and call.acknowledged:
-            # What rides along must not be what makes it too long.
-            call = call.model_copy(update={"acknowledged": ()})
-            out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
-        if len(out.body) > MAX_BODY:
-            raise InvalidInput(
-                f"{len(tasks)} tasks take {len(out.body)} bytes in one message, {MAX_BODY} are allowed; "
-                "accept with fewer tasks or operations"
-            )
-        for task_id in call.acknowledged:
-            del self._acknowledgements[cell][task_id]
+        sent = self._accepting.add(cell, acceptance, demand)
+        self._flush_soon()
         self.offers.remove(ids)
         for task_id in task_ids:
             self._agents[task_id] = agent_id
@@ -140,10 +129,8 @@ class Calls:
         if self._settings.settle:
             due = self._clock.monotonic() + 1.5 * self._settings.offer_timeout
             self._claims.add(task_ids, ids[0], cell, due)
-        future = self._publish(out)
-        if self._settings.settle:
-            future.add_done_callback(partial(self._accepted, task_ids))
-        return future
+            sent.add_done_callback(partial(self._accepted, task_ids))
+        return sent
 
     def decline(self, offers: Sequence[Offer | str], refuse_seconds: float | None) -> asyncio.Future[bool]:
         """See Driver.decline. Everything of one turn of the loop travels together."""
@@ -328,6 +315,7 @@ class Calls:
     def _flush(self) -> None:
         self._flushing = False
         framework_id = self._framework.framework_id
+        self._flush_accepts()
         declines, self._declines = self._declines, {}
         for (cell, refuse_seconds), (ids, waiters) in declines.items():
             sent = [
@@ -340,6 +328,21 @@ class Calls:
             _all(sent).add_done_callback(partial(_tell, waiters))
         self._flush_kills()
         self._ask()
+
+    def _flush_accepts(self) -> None:
+        for cell, some in self._accepting.take():
+            waiting = self._acknowledgements.get(cell, {})
+            acknowledged = tuple(islice(waiting, ACKNOWLEDGE_AT))
+            call = call_of(self._framework.framework_id, some, acknowledged)
+            out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
+            if acknowledged and len(out.body) > MAX_BODY:
+                # What rides along must not be what makes it too long.
+                acknowledged = ()
+                call = call_of(self._framework.framework_id, some, ())
+                out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
+            for task_id in acknowledged:
+                del waiting[task_id]
+            self._publish(out).add_done_callback(partial(_tell, [each.sent for each in some]))
 
     def _acknowledge(self) -> None:
         if self._acknowledging is not None:
@@ -378,6 +381,7 @@ class Calls:
                 self._send(cell, Reconcile(framework_id=self._framework.framework_id, task_ids=tuple(chunk)))
 
     def _send(self, cell: int | None, call: Call) -> asyncio.Future[bool]:
+        self._flush_accepts()  # they were said before
         return self._publish(outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True))
 
     def _publish(self, out: Outgoing) -> asyncio.Future[bool]:

@@ -13,7 +13,9 @@ from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.why import placement
 from broker_mesos.core.messages import (
-    Accept,
+    Acceptance,
+    AcceptingCall,
+    Accepts,
     Acknowledge,
     AgentInfo,
     Call,
@@ -197,8 +199,10 @@ class FakeCell:
         if not isinstance(message, Call) or isinstance(message, FrameworkHeartbeat):
             return
         self.calls.append(message)
-        if isinstance(message, Accept) and not self.loses_accepts:
-            self._accept(message)
+        if isinstance(message, AcceptingCall) and not self.loses_accepts:
+            for each in message.accepts if isinstance(message, Accepts) else (message,):
+                assert isinstance(each, Acceptance)
+                self._accept(each, message.demand)
         elif isinstance(message, Decline):
             for offer_id in message.offer_ids:
                 self._return(offer_id)
@@ -214,7 +218,7 @@ class FakeCell:
         elif isinstance(message, Acknowledge):
             self.acknowledged += message.task_ids
 
-    def _accept(self, call: Accept) -> None:
+    def _accept(self, call: Acceptance, demand: Demand | None) -> None:
         for offer_id in call.offer_ids:
             found = self.open.pop(offer_id, None)
             if found is None:
@@ -225,8 +229,8 @@ class FakeCell:
             self.free -= task.resources
             self.tasks[task.task_id] = task
             self.launched.append(task)
-        if call.demand is not None and call.demand.version > self.demand.version:
-            self.demand = call.demand
+        if demand is not None and demand.version > self.demand.version:
+            self.demand = demand
         for task in call.tasks:
             state = self.ends(task)
             if state is None:

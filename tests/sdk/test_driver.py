@@ -10,7 +10,6 @@ import pytest
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import Queue, QueueKind, cell_of
 from broker_mesos.core.messages import (
-    MAX_BODY,
     Accept,
     Acknowledge,
     AnswerInverseOffers,
@@ -36,7 +35,7 @@ from broker_mesos.core.resources import Resources
 from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.sdk import Scheduler
-from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer, settle
+from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer
 from tests.sdk.conftest import FRAMEWORK, World
 
 
@@ -136,38 +135,6 @@ async def test_an_answer_to_a_reconciliation_that_comes_late_revives_no_ended_ta
         ("status_update", "t1", TaskState.FINISHED),
         ("status_update", "t2", TaskState.RUNNING),
     ]
-
-
-async def test_an_accept_takes_along_what_is_to_be_acknowledged_to_its_cell(world: World) -> None:
-    driver, scheduler = await world.registered()
-    offer = an_offer("fw")
-    await world.master.offer("fw", offer)
-    await scheduler.got("resource_offers")
-    await world.master.update("fw", a_status("t1", TaskState.FINISHED), cell=offer.cell)
-    await scheduler.got("status_update")
-    await settle()
-    driver.accept([offer], [a_task("t2")])
-    [(_, call)] = await world.master.got(Accept)
-    assert call.acknowledged == ("t1",)
-
-
-async def test_what_would_make_an_accept_too_long_is_acknowledged_by_itself(world: World) -> None:
-    driver, scheduler = await world.registered()
-    offer = an_offer("fw")
-    await world.master.offer("fw", offer)
-    await scheduler.got("resource_offers")
-    ended = "t" * 200
-    await world.master.update("fw", a_status(ended, TaskState.FINISHED), cell=offer.cell)
-    await scheduler.got("status_update")
-    await settle()
-    bare = Accept(framework_id="fw", offer_ids=(offer.offer_id,), tasks=(a_task("t2"),))
-    padding = "x" * (MAX_BODY - len(bare.encode()) - 100)
-    task = a_task("t2").model_copy(update={"labels": {"padding": padding}})
-    driver.accept([offer], [task])
-    [(_, call)] = await world.master.got(Accept)
-    assert call.acknowledged == ()
-    [(_, alone)] = await world.master.got(Acknowledge)
-    assert alone.task_ids == (ended,)
 
 
 @pytest.mark.slow

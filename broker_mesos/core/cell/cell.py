@@ -162,11 +162,19 @@ class Cell:
         self._next_number = 1 + max((entry.number for entry in snapshot.outbox), default=0)
         # Numbers must also pass those that earlier terms' receivers may have seen; the term is in the id.
         self._last_batch = now.mono
+        self._last_told = now.mono
+        self._next_round = now.mono
+        """Monotonic time before which what has become free gathers."""
 
     @property
     def policy(self) -> Policy:
         """The one that is set; the default one where this process does not have it."""
         return self._policies.get(self.state.config.policy or DEFAULT_POLICY, BUILT_IN[DEFAULT_POLICY])
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two rounds of allocation at least."""
+        return self.state.limits.pause_of(len(self.state.agents))
 
     @property
     def number(self) -> int:
@@ -204,11 +212,15 @@ class Cell:
             agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
             gathering.tick(self.state, out, now)
-            out.tell_acknowledged()
+            if now.mono - self._last_told >= self.state.limits.acknowledge:
+                self._last_told = now.mono
+                out.tell_acknowledged()
         maintenance.tick(self.state, out, now, everything=batch)
         if self.state.spare:
             offers.make_way(self.state, out)
-        if not full and (batch or self.state.reconsider or self.state.changed):
+        news = self.state.reconsider or self.state.changed
+        if not full and (batch or (news and now.mono >= self._next_round)):
+            self._next_round = now.mono + self.pause
             allocate(self.state, self.policy, out, now, everything=batch)
         if batch and not full:
             preempt(self.state, self.policy, out, now)
@@ -217,6 +229,8 @@ class Cell:
     def wake_at(self, now: Instant) -> float:
         """Monotonic time at which ``decide`` wants to be called even if nothing arrives."""
         batch = self._last_batch + self.state.limits.allocation
+        if (self.state.reconsider or self.state.changed) and not self.state.full:
+            batch = min(batch, max(self._next_round, now.mono))
         if self.state.offers:
             return min(batch, now.mono + self.state.limits.consumer_check)
         return batch

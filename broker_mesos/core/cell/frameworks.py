@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from broker_mesos.core import addresses
 from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.cell import maintenance, offers, tasks
@@ -10,6 +12,7 @@ from broker_mesos.core.cell.state import CellState, Framework
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
     Accept,
+    Accepts,
     Acknowledge,
     AnswerInverseOffers,
     Call,
@@ -125,16 +128,17 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         return
     elif framework.state is FrameworkState.SUBSCRIBED:
         framework.heard = now.mono
-    if isinstance(call, Accept | Decline):
-        offers.learn_patience(state, framework, call.offer_ids, now)
+    if isinstance(call, Accept | Accepts | Decline):
+        offers.learn_patience(state, framework, _answered(call), now)
         if framework.sat:
             framework.sat = 0
             state.reconsider = True
     match call:
-        case Accept():
+        case Accept() | Accepts():
             for task_id in call.acknowledged:
                 tasks.acknowledge(state, framework, task_id, out)
-            offers.on_accept(state, framework, call, out, now)
+            for each in call.accepts if isinstance(call, Accepts) else (call,):
+                offers.on_accept(state, framework, each, out, now)
             if call.demand is not None and framework.state is FrameworkState.SUBSCRIBED:
                 heed(state, framework, call.demand, out)
         case Decline():
@@ -152,6 +156,12 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
             maintenance.on_answer(state, framework, call, out)
         case Revive() | Suppress():
             heed(state, framework, call.demand, out)
+
+
+def _answered(call: Accept | Accepts | Decline) -> Iterable[str]:
+    if isinstance(call, Accepts):
+        return (offer_id for each in call.accepts for offer_id in each.offer_ids)
+    return call.offer_ids
 
 
 def _on_kill(state: CellState, framework: Framework, call: Kill, out: Outlet, now: Instant) -> None:

@@ -355,7 +355,7 @@ class Framework:
     def missing(self, shape: Shape) -> int:
         """How many tasks of a shape of its demand are not offered anything yet."""
         kind = shape.kind
-        return max(0, shape.count - self.accepted[kind] - self.promised[kind])
+        return max(0, shape.count - self.accepted.get(kind, 0) - self.promised.get(kind, 0))
 
     def refuses_until(
         self, agent_id: str, role: str, resources: Resources, now: float, *, revocable: bool = False

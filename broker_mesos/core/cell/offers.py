@@ -15,7 +15,7 @@ from broker_mesos.core.limits import Instant
 from broker_mesos.core.lines import line_of
 from broker_mesos.core.messages import (
     MAX_BODY,
-    Accept,
+    Acceptance,
     Decline,
     Launch,
     Rescind,
@@ -36,6 +36,8 @@ BEHIND = 6
 answered too late so often."""
 LAPSED = 50_000
 """Offers that timed out and are remembered."""
+ROUNDS = 5
+"""Pauses between rounds of allocation for which an offer may be unanswered before anybody wonders."""
 MOST_FILTERS = 64
 """Of one framework for one agent; the oldest go first."""
 
@@ -123,7 +125,7 @@ def learn_patience(state: CellState, framework: Framework, offer_ids: Iterable[s
             framework.patience //= 2
 
 
-def on_accept(state: CellState, framework: Framework, call: Accept, out: Outlet, now: Instant) -> None:
+def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Outlet, now: Instant) -> None:
     """Carry out operations on offers, then turn what is left into tasks. All of the offers must be open,
     this framework's, of one agent, and in one role."""
     opened = [
@@ -272,7 +274,7 @@ def _clip(resources: Resources) -> str:
 def _drop(
     state: CellState,
     framework: Framework,
-    call: Accept,
+    call: Acceptance,
     opened: Sequence[OpenOffer],
     out: Outlet,
     now: Instant,
@@ -408,9 +410,9 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     ]
     # Nobody sits on these: it was not in their framework's power to have them complete.
     ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]
-    waiting = takewhile(
-        lambda each: now.mono - each.created_at >= limits.consumer_check, state.offers.values()
-    )
+    # In a large cell an answer waits with much else before it is heard.
+    quick = max(limits.consumer_check, ROUNDS * limits.pause_of(len(state.agents)))
+    waiting = takewhile(lambda each: now.mono - each.created_at >= quick, state.offers.values())
     for framework in {offer.framework.ident: offer.framework for offer in waiting}.values():
         if now.mono - framework.asked >= max(1.0, limits.consumer_check):
             framework.asked = now.mono

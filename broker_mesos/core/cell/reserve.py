@@ -21,7 +21,7 @@ from broker_mesos.core.cell.portions import VOLUMES
 from broker_mesos.core.cell.state import CellState
 from broker_mesos.core.holdings import mount_problem
 from broker_mesos.core.infos import Operation, OperationStatus, TaskInfo
-from broker_mesos.core.messages import Accept, OperationsUpdated
+from broker_mesos.core.messages import Acceptance, OperationsUpdated
 from broker_mesos.core.resources import Resources
 from broker_mesos.core.roles import is_within
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
@@ -59,7 +59,7 @@ def carry_out(
     return True
 
 
-def answer_ended(state: CellState, framework: Framework, call: Accept, out: Outlet) -> None:
+def answer_ended(state: CellState, framework: Framework, call: Acceptance, out: Outlet) -> None:
     """Operations of an accept whose offers have ended: done, or too late."""
     done = {
         name.partition(":")[2]: agent.ident

@@ -37,6 +37,11 @@ MANY = 4
 """Agents a claimant from which on they are given whole: shares come out even all the same."""
 
 
+EVEN = 16
+"""Who is served takes up to this part of an even share at once: to that degree shares are even, and offers of
+many agents travel in few messages."""
+
+
 class Hindrance(NamedTuple):
     """Why an agent is not given to a claimant. ``until``: monotonic time before which time, or what happens
     elsewhere, does not overcome it."""
@@ -91,6 +96,8 @@ class Round:
         self.ranking = policy.rank(claimants, self.standing)
         self._done: Callable[[Claimant], None] | None = getattr(self.ranking, "done", None)
         self.quota = Quota(state, roles, total, hopeful=wordy)
+        self._little = 1 / (EVEN * max(1, len(claimants)))
+        self._given_share = self._last_share = 0.0
         self.free: dict[str, Resources] = {}
         """What is left of agents that something was given from."""
         self._given: dict[str, dict[str, Resources]] = {}
@@ -119,12 +126,13 @@ class Round:
         if not self.revocable:
             self.gangs.serve_holder()
         waiting = dict.fromkeys(self.claimants)
-        while waiting:
+        gangs_too = any(self.state.frameworks[each.framework_id].gangs for each in self.claimants)
+        while waiting and (gangs_too or self._find(0) < len(self.agents)):
             over = []
             for claimant in self._order():
                 if claimant not in waiting:
                     continue
-                if self._serve(claimant, whole=self._whole or len(waiting) == 1):
+                if self._serve_some(claimant, whole=self._whole or len(waiting) == 1):
                     break
                 del waiting[claimant]
                 self._roles[claimant.role] -= 1
@@ -152,6 +160,20 @@ class Round:
             else:
                 late.append(claimant)
         yield from late
+
+    def _serve_some(self, claimant: Claimant, *, whole: bool) -> bool:
+        """Serve it once; and again, without asking whose turn it is, as long as that makes little difference
+        to its share."""
+        self._given_share = 0.0
+        if not self._serve(claimant, whole=whole):
+            return False
+        while (
+            self._given_share
+            and self._given_share + self._last_share <= self._little
+            and self._serve(claimant, whole=whole)
+        ):
+            pass
+        return True
 
     def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
@@ -321,7 +343,10 @@ class Round:
             self._next[at] = at + 1
         if framework.sat:
             self._open[framework.ident] += 1
-        self.ranking.charge(claimant, resources.counted())
+        counted = resources.counted()
+        self.ranking.charge(claimant, counted)
+        self._last_share = counted.dominant_share(self.standing.total)
+        self._given_share += self._last_share
         key = (framework.ident, agent.ident, role, gang)
         before = self._grants.get(key)
         kinds: Counter[Kind] = Counter()

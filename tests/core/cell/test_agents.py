@@ -92,7 +92,7 @@ def test_outcome_in_a_registration_counts_as_a_status(bench):
     outcome = bench.status("a1", "t1", TaskState.FINISHED, uuid="u-end")
     said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(outcomes=(outcome,)))
     assert [each.state for each in updates_in(said)] == [TaskState.FINISHED]
-    assert of(bench.wait(2, agents=True), AcknowledgeStatuses)[0].uuids == ("u-end",)
+    assert of(bench.wait(11, agents=True), AcknowledgeStatuses)[0].uuids == ("u-end",)
 
 
 def test_agent_of_another_cell_or_count_is_refused():
@@ -112,17 +112,17 @@ def test_agent_that_has_seen_a_higher_term_makes_the_owner_claim_again(bench):
 
 def test_terminal_status_is_acknowledged_again_when_it_is_repeated(bench):
     bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
-    assert [each.uuids for each in of(bench.wait(3, agents=True), AcknowledgeStatuses)] == [("u-1",)]
+    assert [each.uuids for each in of(bench.wait(11, agents=True), AcknowledgeStatuses)] == [("u-1",)]
     said = bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1")
     assert updates_in(said) == []
-    assert [each.uuids for each in of(bench.wait(3, agents=True), AcknowledgeStatuses)] == [("u-1",)]
+    assert [each.uuids for each in of(bench.wait(11, agents=True), AcknowledgeStatuses)] == [("u-1",)]
 
 
 def test_a_launch_says_which_statuses_are_committed(bench):
     [offer] = offers_in(bench.report("a1", "t1", TaskState.FINISHED, uuid="u-1"))
     [launch] = of(bench.accept(offer, task("t2", "cpus:1")), LaunchTasks)
     assert launch.acknowledged == ("u-1",)
-    assert of(bench.wait(5, agents=True), AcknowledgeStatuses) == []
+    assert of(bench.wait(20, agents=True), AcknowledgeStatuses) == []
 
 
 def test_a_launch_takes_no_more_acknowledgements_along_than_fit(bench):
@@ -136,7 +136,7 @@ def test_a_launch_takes_no_more_acknowledgements_along_than_fit(bench):
     (launch,) = of(said, LaunchTasks)
     assert len(launch.encode()) < 64 * 1024
     told = [
-        uuid for each in of([*said, *bench.wait(3, agents=True)], AcknowledgeStatuses) for uuid in each.uuids
+        uuid for each in of([*said, *bench.wait(11, agents=True)], AcknowledgeStatuses) for uuid in each.uuids
     ]
     assert uuids <= {*told, *launch.acknowledged}
 

@@ -327,7 +327,7 @@ def test_a_planned_absence_is_in_the_offers_and_asked_for_until_it_is_answered(b
     assert of(said, InverseOffers)[0].inverse_offers[0].unavailability == window
     assert [each.unavailability for each in offers_in(said)] == [window]
     assert seen(bench).unanswered == ("f1",)
-    assert len(asked(bench.wait(65, agents=True))) == 2  # after 10 s, after 20 s more, ...
+    assert len(asked(bench.wait(100, agents=True))) == 2  # after 30 s, after 60 s more, ...
     bench.decide(AnswerInverseOffers(framework_id="f1", agent_ids=("a1", "nobody"), accept=True))
     assert not asked(bench.wait(120, agents=True))
     bench.take_over(8)

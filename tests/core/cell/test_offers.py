@@ -8,6 +8,8 @@ from broker_mesos.core.cell.cell import ConsumersCounted, OffersReturned
 from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.core.messages import (
     Accept,
+    Acceptance,
+    Accepts,
     Decline,
     Demand,
     FrameworkHeartbeat,
@@ -339,3 +341,41 @@ def test_a_place_outlives_that_nothing_else_is_wanted_and_still_makes_way(bench)
     over = Demand(version=6, wanted=False)
     assert of(bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=over)), Rescind) == []
     assert [each.offer_ids for each in of(bench.framework("f2"), Rescind)] == [(kept.offer_id,)]
+
+
+def test_several_accepts_in_one_message_are_worked_off_each_by_itself(bench):
+    bench.agent("a2", "cpus:4;mem:4096")
+    first, second = bench.state.offers
+    calls = [
+        Acceptance(offer_ids=(offer_id,), tasks=(task(name, "cpus:1"),))
+        for offer_id, name in ((first, "t1"), ("gone", "t2"), (second, "t3"))
+    ]
+    said = bench.decide(Accepts(framework_id="f1", accepts=tuple(calls)))
+    assert [each.launches[0].task.task_id for each in of(said, LaunchTasks)] == ["t1", "t3"]
+    [status] = updates_in(said)
+    assert (status.task_id, status.state) == ("t2", TaskState.DROPPED)
+    again = bench.decide(Accepts(framework_id="f1", accepts=tuple(calls)))
+    assert of(again, LaunchTasks) == []
+    assert [each.task_id for each in updates_in(again)] == ["t2"]
+
+
+def test_accepts_acknowledge_and_say_what_is_wanted_from_here_on(bench):
+    accept(bench, task("t1", "cpus:1"))
+    bench.report("a1", "t1", TaskState.FINISHED)
+    call = Accepts(
+        framework_id="f1", accepts=(), acknowledged=("t1",), demand=Demand(version=5, wanted=False)
+    )
+    bench.decide(call)
+    assert not bench.state.tasks
+    assert bench.state.frameworks["f1"].demand == Demand(version=5, wanted=False)
+
+
+def test_an_unanswered_offer_of_a_large_cell_is_looked_after_later():
+    """There, an answer waits with much else before it is heard."""
+    large = Bench(limits=Limits(round_agents=1))
+    large.framework("f1")
+    large.agent("a1", "cpus:4;mem:4096")
+    large.wait(0.9)
+    assert not any(each.count_consumers for each in large.decisions)
+    large.wait(0.4)
+    assert any(each.count_consumers for each in large.decisions)

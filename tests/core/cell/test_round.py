@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -410,3 +412,64 @@ def test_what_was_meant_for_a_claim_that_is_settled_is_offered_elsewhere() -> No
         Settle(framework_id="f2", claims=(("t1", offer.offer_id),)), MaintenanceByHand(request)
     )
     assert [each.agent_id for each in offers_in(said)] == ["a2"]
+
+
+def test_what_becomes_free_in_a_large_cell_gathers_and_is_offered_together():
+    bench = Bench(limits=Limits(round_pause=0.5, round_agents=2))
+    bench.framework("f1")
+    put(bench, "a1", "cpus:1;mem:1024")
+    put(bench, "a2", "cpus:1;mem:1024")
+    bench.wait(2)
+    assert len(bench.state.offers) == 2
+    for offer_id in list(bench.state.offers):
+        bench.decide(Decline(framework_id="f1", offer_ids=(offer_id,), refuse_seconds=0))
+    assert len(bench.state.offers) < 2
+    at = bench.cell.wake_at(bench.now)
+    assert 0 < at - bench.now.mono <= 0.5
+    bench.wait(0.5)
+    assert len(bench.state.offers) == 2
+
+
+def test_a_small_cell_offers_at_once_what_becomes_free():
+    bench = Bench()
+    bench.framework("f1")
+    for at in range(200):
+        put(bench, f"a{at}", "cpus:1;mem:1024")
+    assert len(bench.state.offers) == 200
+
+
+def test_who_is_served_takes_several_agents_at_once_and_shares_stay_even():
+    """Offers of many agents travel in few messages; nobody is ahead by more than a sixteenth of its share."""
+    bench = Bench()
+    for at in range(128):
+        put(bench, f"a{at}", "cpus:1;mem:1024")
+    said = bench.decide(
+        *[
+            FrameworkHeartbeat(
+                framework_id=name,
+                framework=FrameworkInfo(framework_id=name),
+                demand=wants(shape("cpus:1;mem:1024", 1_000)),
+            )
+            for name in ("f1", "f2")
+        ]
+    )
+    given = {name: len(some) for name, some in given_to(said).items()}
+    assert given == {"f1": 64, "f2": 64}
+    order = [offer.framework.ident for offer in bench.state.offers.values()]
+    runs = [len(list(some)) for _, some in groupby(order)]
+    assert max(runs) == 4  # of 128 agents between two, a sixteenth of a half
+
+
+def test_a_round_ends_when_nothing_is_left(monkeypatch):
+    bench = Bench()
+    for at in range(50):
+        bench.framework(f"f{at}", demand=wants(shape("cpus:1;mem:1024", 5)))
+    served = []
+    serve = Round._serve
+    monkeypatch.setattr(
+        Round,
+        "_serve",
+        lambda self, claimant, **more: served.append(claimant) or serve(self, claimant, **more),
+    )
+    assert len(offers_in(put(bench, "a1", "cpus:1;mem:1024"))) == 1
+    assert len(served) <= 2

@@ -1,0 +1,83 @@
+"""Accepts of one turn of the loop, which travel together: a framework that is offered room on many agents
+answers in one message for each cell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from broker_mesos.core.messages import MAX_BODY, Accept, Acceptance, Accepts, Demand
+from broker_mesos.errors import InvalidInput
+
+MOST_BYTES = MAX_BODY - 256
+"""Of acceptances in one message, with the demand that goes along."""
+
+
+class Gathered(NamedTuple):
+    """An acceptance that is to be sent."""
+
+    acceptance: Acceptance
+    size: int
+    demand: Demand | None
+    sent: asyncio.Future[bool]
+    """Becomes what the publish of its message becomes."""
+
+
+class Accepting:
+    """Those that are to be sent, by cell."""
+
+    def __init__(self) -> None:
+        self._by_cell: defaultdict[int, list[Gathered]] = defaultdict(list)
+
+    def add(self, cell: int, acceptance: Acceptance, demand: Demand | None) -> asyncio.Future[bool]:
+        """One more; ``demand``: what is wanted after it. Raises InvalidInput for one that is too long."""
+        size = len(acceptance.encode()) + (0 if demand is None else len(demand.encode()))
+        if size > MOST_BYTES:
+            raise InvalidInput(
+                f"{len(acceptance.tasks)} tasks take {size} bytes in one message, {MOST_BYTES} are allowed; "
+                "accept with fewer tasks or operations"
+            )
+        sent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._by_cell[cell].append(Gathered(acceptance, size, demand, sent))
+        return sent
+
+    def take(self) -> Iterator[tuple[int, list[Gathered]]]:
+        """All of them, as many at once as fit into a message; none are left."""
+        by_cell, self._by_cell = self._by_cell, defaultdict(list)
+        for cell, waiting in by_cell.items():
+            part: list[Gathered] = []
+            size = 0
+            for each in waiting:
+                if part and size + each.size > MOST_BYTES:
+                    yield cell, part
+                    part, size = [], 0
+                part.append(each)
+                size += each.size
+            yield cell, part
+
+
+def call_of(framework_id: str, some: Sequence[Gathered], acknowledged: tuple[str, ...]) -> Accept | Accepts:
+    """The message that says some acceptances, with what is wanted after the last of them."""
+    demand = None
+    for each in some:
+        if each.demand is not None and (demand is None or each.demand.version > demand.version):
+            demand = each.demand
+    first = some[0].acceptance
+    if len(some) > 1:
+        return Accepts(
+            framework_id=framework_id,
+            accepts=tuple(each.acceptance for each in some),
+            acknowledged=acknowledged,
+            demand=demand,
+        )
+    return Accept(
+        framework_id=framework_id,
+        offer_ids=first.offer_ids,
+        operations=first.operations,
+        tasks=first.tasks,
+        refuse_seconds=first.refuse_seconds,
+        acknowledged=acknowledged,
+        demand=demand,
+    )
