@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock
-from broker_mesos.core.addresses import Queue, QueueKind, cell_of
+from broker_mesos.core.addresses import cell_of
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
-    AgentView,
-    CellView,
-    FileChunk,
-    FrameworkView,
     GetCell,
-    GetCluster,
     GetJobs,
-    GetTask,
-    Hello,
-    HelloAnswer,
     JobList,
-    JobSummary,
     JobTask,
     KillJob,
     KillTask,
     KillTaskAnswer,
     ReadFile,
     Request,
-    RoleView,
-    TaskView,
 )
 from broker_mesos.core.operator_holdings import DestroyVolume, HoldingsView, ReserveResources
 from broker_mesos.core.operator_maintenance import (
@@ -46,143 +31,16 @@ from broker_mesos.core.operator_maintenance import (
 )
 from broker_mesos.core.records import AgentState, FrameworkState
 from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.operator.api import GetState, KillById, Killed, LogChunk, ReadLog, StateView
-from broker_mesos.operator.gateway import Gateway
-from broker_mesos.requests import Requester, Responder
-
-Handler = Callable[[Request], Awaitable[Part]]
-CELLS = 3
-
-
-class Daemons:
-    """Answers on one in-memory broker; every request it got is in ``asked``."""
-
-    def __init__(self) -> None:
-        clock, numbers = SystemClock(), itertools.count()
-        self._clock = clock
-        self._new_id = lambda: f"id-{next(numbers)}"
-        self._broker = MemoryBroker(clock)
-        self._tasks: list[asyncio.Task[None]] = []
-        self.asked: list[Request] = []
-        self.gateway: Gateway
-
-    async def bus(self) -> MemoryBus:
-        bus = MemoryBus(self._broker)
-        await bus.open(1)
-        return bus
-
-    async def start(self) -> None:
-        self._requester = Requester(await self.bus(), self._clock, self._new_id)
-        self.gateway = Gateway(self._requester)
-        await self.answer(Queue(QueueKind.OPERATOR_MASTER), self._master)
-
-    async def answer(self, queue: Queue, handler: Handler) -> None:
-        async def noting(request: Request) -> Part:
-            self.asked.append(request)
-            return await handler(request)
-
-        responder = Responder(await self.bus(), queue, noting, self._clock, self._new_id)
-        self._tasks.append(asyncio.create_task(responder.run()))
-        await asyncio.wait_for(responder.consuming.wait(), 5)
-
-    async def cell(self, number: int, handler: Handler) -> None:
-        await self.answer(Queue(QueueKind.OPERATOR_CELL, str(number)), handler)
-
-    async def batch(self, handler: Handler) -> None:
-        await self.answer(Queue(QueueKind.OPERATOR_FRAMEWORK, "batch"), handler)
-
-    async def agent(self, agent_id: str, handler: Handler) -> None:
-        await self.answer(Queue(QueueKind.OPERATOR_AGENT, agent_id), handler)
-
-    async def close(self) -> None:
-        await self._requester.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _master(self, request: Request) -> Part:
-        assert isinstance(request, Hello)
-        return HelloAnswer(cluster="default", cells=CELLS)
-
-
-@pytest.fixture
-async def daemons() -> AsyncIterator[Daemons]:
-    made = Daemons()
-    await made.start()
-    yield made
-    await made.close()
-
-
-def agent_view(agent_id: str, cell: int) -> AgentView:
-    return AgentView(
-        agent_id=agent_id,
-        cell=cell,
-        hostname=f"host-{agent_id}",
-        state=AgentState.REGISTERED,
-        total=Resources.parse("cpus:4;ports:[31000-31009]"),
-        offered=Resources.EMPTY,
-        used=Resources.EMPTY,
-    )
-
-
-def cell_view(cell: int) -> CellView:
-    held = Resources.parse("cpus:1;ports:[31000-31000]")
-    state = FrameworkState.SUBSCRIBED if cell else FrameworkState.DISCONNECTED
-    return CellView(
-        cell=cell,
-        term=1,
-        owner="m",
-        agents=(agent_view(f"a{9 - cell}", cell),),
-        frameworks=(
-            FrameworkView(
-                framework_id="batch",
-                cell=cell,
-                name="batch",
-                roles=("*",),
-                state=state,
-                wanted=cell == 1,
-                allocated=held,
-                offered=Resources.EMPTY,
-                tasks=2,
-                offers=1,
-                dominant_share=0.25,
-            ),
-        ),
-        roles=(
-            RoleView(
-                role="*",
-                cell=cell,
-                weight=1,
-                frameworks=1,
-                allocated=held,
-                offered=Resources.EMPTY,
-                dominant_share=0.25,
-            ),
-        ),
-        counts={"agents": 1, "frameworks": 1, "tasks": 2, "offers": 1},
-    )
-
-
-async def answer_view(request: Request, cell: int) -> Part:
-    assert isinstance(request, GetCell)
-    return cell_view(cell)
-
-
-def answering(cell: int) -> Handler:
-    return lambda request: answer_view(request, cell)
-
-
-def refuse(error: Exception) -> Handler:
-    async def handler(request: Request) -> Part:
-        raise error
-
-    return handler
-
-
-def summary(job_id: str = "j") -> JobSummary:
-    return JobSummary(job_id=job_id, name="", state="running", total=1, counts={}, submitted_at=0)
+from broker_mesos.operator.api import GetState, KillById, Killed, StateView
+from tests.operator.daemons import (
+    CELLS,
+    Daemons,
+    Handler,
+    answering,
+    batch_with,
+    refuse,
+)
 
 
 async def test_views_of_all_cells_become_one(daemons: Daemons) -> None:
@@ -267,17 +125,6 @@ async def test_an_error_of_a_daemon_arrives(daemons: Daemons) -> None:
 
 
 # -- kill -----------------------------------------------------------------------------------------------
-
-
-def batch_with(task: JobTask | None, job_id: str = "job") -> Handler:
-    async def handler(request: Request) -> Part:
-        if isinstance(request, KillJob) and request.job_id == job_id:
-            return summary(job_id)
-        if isinstance(request, GetTask) and task is not None and task.task_id.startswith(request.task_id):
-            return task
-        raise NotFound("nothing like it")
-
-    return handler
 
 
 async def test_kill_finds_a_job(daemons: Daemons) -> None:
@@ -393,124 +240,3 @@ async def test_an_absence_that_is_over_is_refused(daemons: Daemons) -> None:
     with pytest.raises(InvalidInput, match="over already"):
         await daemons.gateway.handle(ScheduleMaintenance(agent_ids=("a1",), start=5.0, duration=60.0))
     assert not daemons.asked
-
-
-# -- logs -----------------------------------------------------------------------------------------------
-
-
-def file_of(text: bytes) -> Handler:
-    async def handler(request: Request) -> Part:
-        assert isinstance(request, ReadFile)
-        data = text[request.offset : request.offset + request.length]
-        return FileChunk.of(data, request.offset, len(text), ended=True)
-
-    return handler
-
-
-async def test_a_log_is_read_from_the_agent_that_ran_the_latest_attempt(daemons: Daemons) -> None:
-    task = JobTask(task_id="job.0.2", index=0, attempt=2, state="finished", agent_id="a1")
-    await daemons.batch(batch_with(task))
-    await daemons.agent("a1", file_of(b"hello"))
-    chunk = await daemons.gateway.handle(ReadLog(task_id="job", offset=1, length=3))
-    assert isinstance(chunk, LogChunk)
-    assert (chunk.task_id, chunk.agent_id, chunk.bytes(), chunk.offset, chunk.size) == (
-        "job.0.2",
-        "a1",
-        b"ell",
-        1,
-        5,
-    )
-
-
-async def test_a_log_of_another_frameworks_task_is_found_by_the_cells(daemons: Daemons) -> None:
-    await daemons.batch(batch_with(None))
-
-    def cell(number: int) -> Handler:
-        async def handler(request: Request) -> Part:
-            assert isinstance(request, GetCell) and request.task_id == "mine"
-            task = TaskView(
-                task_id="mine",
-                cell=number,
-                framework_id="f",
-                agent_id="a1",
-                role="*",
-                name="",
-                resources=Resources.EMPTY,
-                state=TaskState.RUNNING,
-            )
-            return CellView(cell=number, term=1, owner="m", tasks=(task,) if number == 2 else ())
-
-        return handler
-
-    for number in range(CELLS):
-        await daemons.cell(number, cell(number))
-    await daemons.agent("a1", file_of(b"x"))
-    chunk = await daemons.gateway.handle(ReadLog(task_id="mine"))
-    assert isinstance(chunk, LogChunk) and chunk.bytes() == b"x"
-
-
-async def test_a_log_waits_until_the_task_has_an_agent(daemons: Daemons) -> None:
-    states = iter(
-        [
-            JobTask(task_id="job.0", index=0, attempt=1, state="pending"),
-            JobTask(task_id="job.0.1", index=0, attempt=1, state="staging", agent_id="a1"),
-            JobTask(task_id="job.0.1", index=0, attempt=1, state="running", agent_id="a1"),
-        ]
-    )
-
-    async def batch(request: Request) -> Part:
-        assert isinstance(request, GetTask)
-        return next(states)
-
-    reads = 0
-
-    async def agent(request: Request) -> Part:
-        nonlocal reads
-        reads += 1
-        if reads == 1:
-            raise NotFound("no such task here yet")
-        return await file_of(b"up")(request)
-
-    await daemons.batch(batch)
-    await daemons.agent("a1", agent)
-    chunk = await daemons.gateway.handle(ReadLog(task_id="job", wait=5))
-    assert isinstance(chunk, LogChunk) and chunk.bytes() == b"up" and chunk.task_id == "job.0.1"
-
-
-async def test_a_log_of_a_task_that_waits_is_empty_and_of_one_that_never_ran_ended(daemons: Daemons) -> None:
-    await daemons.batch(batch_with(JobTask(task_id="job.0", index=0, attempt=1, state="pending")))
-    chunk = await daemons.gateway.handle(ReadLog(task_id="job"))
-    assert isinstance(chunk, LogChunk) and not chunk.ended and chunk.data == ""
-
-
-async def test_a_log_that_cannot_be_had_says_where_it_is(daemons: Daemons) -> None:
-    task = JobTask(task_id="job.0.1", index=0, attempt=1, state="failed", agent_id="a1")
-    await daemons.batch(batch_with(task))
-    with pytest.raises(Unavailable, match=r"output of job\.0\.1 is on agent a1"):
-        await daemons.gateway.handle(ReadLog(task_id="job"))
-    await daemons.agent("a1", refuse(NotFound("no such sandbox")))
-    with pytest.raises(NotFound, match="is gone"):
-        await daemons.gateway.handle(ReadLog(task_id="job"))
-
-
-async def test_a_log_of_an_unknown_task_is_not_found(daemons: Daemons) -> None:
-    async def empty(request: Request) -> Part:
-        return CellView(cell=0, term=1, owner="m")
-
-    await daemons.batch(batch_with(None))
-    for number in range(CELLS):
-        await daemons.cell(number, empty)
-    with pytest.raises(NotFound, match="no task nope"):
-        await daemons.gateway.handle(ReadLog(task_id="nope"))
-
-
-async def test_nobody_at_all_is_unavailable() -> None:
-    clock = SystemClock()
-    bus = MemoryBus(MemoryBroker(clock))
-    await bus.open(1)
-    requester = Requester(bus, clock, lambda: "id")
-    try:
-        with pytest.raises(Unavailable, match="GET_CLUSTER at master"):
-            await Gateway(requester).handle(GetCluster())
-    finally:
-        await requester.close()
