@@ -161,10 +161,12 @@ class DrfRanking:
             after = self._keyed[claimant] = self._share(held), claimant.tie, claimant
             insort(members, after)
         for name, node, parent in zip(path, nodes, (*nodes[1:], self._root), strict=True):
+            siblings = parent.children
+            if len(siblings) == 1 and siblings[0] is node.key:
+                continue  # whatever it holds, it is the first, and will be
             _add(node.held, resources)
             if not node.members and not node.children:
                 continue  # all in it are done
-            siblings = parent.children
             del siblings[bisect_left(siblings, node.key)]
             self._rekey(name, node)
             insort(siblings, node.key)

@@ -52,6 +52,7 @@ class Hindrance(NamedTuple):
 
 
 SHORT = Hindrance("resources", "")
+NO_KINDS: Mapping[Kind, int] = MappingProxyType({})
 ALL = ""
 """No agent's id."""
 WAITS = Hindrance("turn", "", 0.0)
@@ -145,12 +146,11 @@ class Round:
         return list(self._grants.values())
 
     def _order(self) -> Iterable[Claimant]:
-        if not any(count and self.quota.short(role) for role, count in self._short_roles()):
+        if not self.quota.guarantees:
+            return self.ranking.order()
+        if not any(count and self.quota.short(role) for role, count in self._roles.items()):
             return self.ranking.order()
         return self._short_first()
-
-    def _short_roles(self) -> Iterable[tuple[str, int]]:
-        return self._roles.items() if self.quota.guarantees else ()
 
     def _short_first(self) -> Iterator[Claimant]:
         late = []
@@ -322,9 +322,10 @@ class Round:
         """A role is to have that much of the agent at this place."""
         agent = self.agents[at]
         self.free[agent.ident] = self.free.get(agent.ident, agent.free) - resources
-        given = self._given.setdefault(agent.ident, {})
-        given[role] = given.get(role, EMPTY) + resources
-        self.quota.take(role, resources.counted())
+        if agent.reservations:  # nobody else's are asked about
+            given = self._given.setdefault(agent.ident, {})
+            given[role] = given.get(role, EMPTY) + resources
+        self.quota.take(role, resources)
 
     def grant(
         self,
@@ -349,12 +350,12 @@ class Round:
         self._given_share += self._last_share
         key = (framework.ident, agent.ident, role, gang)
         before = self._grants.get(key)
-        kinds: Counter[Kind] = Counter()
+        kinds: Mapping[Kind, int] = NO_KINDS
         if before is not None:
             resources += before.resources
-            kinds.update(before.kinds)
+            kinds = before.kinds
         if kind is not None:
-            kinds[kind] += count
+            kinds = {**kinds, kind: kinds.get(kind, 0) + count}
             self._met.setdefault(framework.ident, Counter())[kind] += count
         self._grants[key] = Grant(framework, agent, role, resources, kinds, gang=gang, until=until)
 

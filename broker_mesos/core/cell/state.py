@@ -307,7 +307,8 @@ class CellState:
             agent.slack_held += offer.resources
         else:
             agent.promise(offer.resources)
-        framework.promised.update(offer.kinds)
+        if offer.kinds:
+            framework.promised.update(offer.kinds)
         framework.offered += offer.resources.counted()
         self._hold(framework, offer)
         return offer
@@ -324,7 +325,8 @@ class CellState:
         else:
             agent.offered -= offer.resources
             agent.reckon()
-        framework.promised.subtract(offer.kinds)
+        if offer.kinds:
+            framework.promised.subtract(offer.kinds)
         framework.offered -= offer.resources.counted()
         self._release(framework, offer)
         self.changed[agent.ident] = None
