@@ -77,9 +77,13 @@ class Program:
 class AgentsRig(Rig):
     """Masters, a simulator and frameworks."""
 
-    def fleet(self, count: int, resources: str, duration: str, prefix: str = "sim") -> Program:
+    def fleet(
+        self, count: int, resources: str, duration: str, prefix: str = "sim", *, steady: float | None = None
+    ) -> Program:
         """Start agents."""
-        words = ("--count", str(count), "--resources", resources, "--duration", duration)
+        words = ["--count", str(count), "--resources", resources, "--duration", duration]
+        if steady is not None:
+            words += ["--steady", str(steady)]
         return Program(self.cluster, prefix, "benchmarks.fleet", "--prefix", prefix, *words)
 
     def fillers(self, *words: str) -> Program:

@@ -19,9 +19,18 @@ def main() -> None:
     parser.add_argument("--prefix", default="sim")
     parser.add_argument("--resources", default="cpus:2;mem:256")
     parser.add_argument("--duration", default="30s")
+    parser.add_argument("--steady", type=float, help="seconds after which the first tasks may end")
     options = parser.parse_args()
     resources = Resources.parse(options.resources)
-    plan = FleetPlan(options.count, resources, options.duration, options.prefix, report=1.0, samples=True)
+    plan = FleetPlan(
+        options.count,
+        resources,
+        options.duration,
+        options.prefix,
+        report=1.0,
+        samples=True,
+        steady=options.steady,
+    )
     sys.exit(run_fleet(load(), plan, lambda said: print(json.dumps(said), flush=True)))
 
 

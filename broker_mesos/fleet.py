@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_mesos import __version__
-from broker_mesos.agent.durations import durations
+from broker_mesos.agent.durations import durations, remaining
 from broker_mesos.agent.fleet import Counts, Fleet, FleetOptions
 from broker_mesos.buses import CLOCK, daemon_bus
 from broker_mesos.clock import new_id
@@ -23,7 +23,9 @@ from broker_mesos.shell import run_process, serve
 @dataclass(frozen=True)
 class FleetPlan:
     """Which agents, and what becomes of their tasks. ``report`` is seconds between two reports, ``samples``
-    whether they tell each time that a freed slot stood empty."""
+    whether they tell each time that a freed slot stood empty. ``steady``: from so many seconds on, the first
+    tasks end as if tasks had come and gone for long; else all that started together end together, and so do
+    those after them, for some time."""
 
     count: int
     resources: Resources
@@ -32,14 +34,17 @@ class FleetPlan:
     attributes: Mapping[str, str] = field(default_factory=dict)
     report: float = 5.0
     samples: bool = False
+    steady: float | None = None
 
 
 def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]], None]) -> int:
     """Simulate agents until SIGTERM or Ctrl-C. ``say`` gets each report, and one at the end."""
     rng = random.Random()
+    seconds, steady = durations(plan.duration, rng), plan.steady
     options = FleetOptions(
         resources=plan.resources,
-        seconds=durations(plan.duration, rng),
+        seconds=seconds,
+        first=None if steady is None else lambda: steady + remaining(seconds, rng),
         attributes=plan.attributes,
         version=__version__,
         boot_id=new_id(),

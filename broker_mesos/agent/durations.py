@@ -9,6 +9,8 @@ from collections.abc import Callable
 from broker_mesos.errors import InvalidInput
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+SAMPLES = 16
+"""Tasks of which the one is chosen that is met."""
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
@@ -27,6 +29,14 @@ def durations(text: str, rng: random.Random) -> Callable[[], float]:
         if least <= most:
             return lambda: rng.uniform(least, most)
     raise _wrong(text)
+
+
+def remaining(seconds: Callable[[], float], rng: random.Random) -> float:
+    """What is left of a task that is met on its way: a long one is met more often, and anywhere between its
+    start and its end (renewal theory; Feller: An Introduction to Probability Theory and Its Applications II,
+    XI.4)."""
+    lengths = [seconds() for _ in range(SAMPLES)]
+    return rng.choices(lengths, lengths)[0] * rng.random() if any(lengths) else 0.0
 
 
 def _seconds(part: str, text: str) -> float:

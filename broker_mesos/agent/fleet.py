@@ -57,13 +57,15 @@ COMMANDS_PREFIX = "agent."
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """What the agents are. ``seconds`` tells how long the next task runs."""
+    """What the agents are. ``seconds`` tells how long the next task runs, ``first`` how long one does that
+    takes no other's place (None: as any)."""
 
     resources: Resources
     seconds: Callable[[], float]
     attributes: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     boot_id: str = ""
+    first: Callable[[], float] | None = None
 
 
 class Counts(NamedTuple):
@@ -345,10 +347,13 @@ class Fleet:
                     self._publish(agent, effect)
                 case LaunchProcess(spec):
                     self._launched += 1
+                    seconds = self._options.seconds
                     if agent.free_since:
                         self._refilled(now.mono - agent.free_since.popleft())
+                    elif self._options.first is not None:
+                        seconds = self._options.first
                     started.append(TaskStarted(spec.task_id, 0, now.wall))
-                    end = now.mono + self._options.seconds()
+                    end = now.mono + seconds()
                     heapq.heappush(self._ends, (end, agent.state.info.agent_id, spec.task_id))
                 case KillProcess(task_id, _):
                     killed.append(TaskExited(task_id, None, signal.SIGTERM, now.wall))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from broker_mesos.agent.durations import durations
+from broker_mesos.agent.durations import durations, remaining
 from broker_mesos.agent.fleet import Fleet, FleetOptions
 from broker_mesos.clock import SystemClock, new_id
 from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, Shape, TaskInfo, TaskStatus
@@ -114,3 +114,13 @@ def test_durations_are_fixed_exponential_or_uniform() -> None:
 def test_a_duration_that_means_nothing_is_refused_in_words(text: str) -> None:
     with pytest.raises(InvalidInput, match="write how long a task runs"):
         durations(text, random.Random(1))
+
+
+def test_what_is_left_of_a_task_that_is_met_on_its_way_is_longer_than_half_a_task() -> None:
+    """As long tasks are met more often: of one of 10 or 50 s, 21.7 s are left on average and not 15."""
+    rng = random.Random(3)
+    seconds = lambda: rng.choice((10.0, 50.0))  # noqa: E731
+    left = [remaining(seconds, rng) for _ in range(4_000)]
+    assert 20.7 < sum(left) / len(left) < 22.7
+    assert 0 <= min(left) and max(left) <= 50
+    assert remaining(lambda: 0.0, rng) == 0.0
