@@ -99,7 +99,7 @@ def _heard(
 
 def heed(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
     """Take a demand in, if it is newer than the last one. To want again is to forget filters."""
-    if demand.version <= framework.demand.version:
+    if not _is_newer(demand, framework.demand):
         return
     if demand.wanted and not demand.spare:
         offers.end_spare(state, framework, out)  # what is wanted comes before what may be
@@ -110,6 +110,14 @@ def heed(state: CellState, framework: Framework, demand: Demand, out: Outlet) ->
     framework.demand = demand
     framework.accepted.clear()
     framework.begun.clear()
+
+
+def _is_newer(demand: Demand, known: Demand) -> bool:
+    """A place to be kept may be asked for together with the word that nothing else is wanted, and a heartbeat
+    may bring that word alone sooner."""
+    if demand.version == known.version:
+        return demand.wanted and demand.spare and not known.wanted
+    return demand.version > known.version
 
 
 def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:

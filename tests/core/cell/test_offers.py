@@ -296,6 +296,16 @@ def test_an_accept_may_ask_for_one_more_place_and_gets_no_more_than_that(bench):
     assert offer.spare and list(bench.state.offers) == [offer.offer_id]
 
 
+def test_a_place_is_kept_although_that_nothing_is_wanted_overtakes_the_accept_that_asks_for_it(bench):
+    info = bench.state.frameworks["f1"].info
+    over = Demand(version=5, wanted=False)
+    bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=over))
+    (offer,) = offers_in(accept_and_keep(bench, 5))
+    assert offer.spare
+    bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=over))
+    assert list(bench.state.offers) == [offer.offer_id]
+
+
 def test_a_place_that_is_not_used_is_not_offered_again(bench):
     (offer,) = offers_in(accept_and_keep(bench))
     bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=0))
