@@ -16,9 +16,10 @@ from broker_mesos.core.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
 from broker_mesos.logs import get_logger
 from broker_mesos.master.division import Division
+from broker_mesos.master.endings import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.suspects import Suspects
-from broker_mesos.master.term import BATCH, HandlerFailed, SteppingDown, Superseded, Term
+from broker_mesos.master.term import BATCH, Term
 from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, Store
 
 log = get_logger(__name__)

@@ -48,6 +48,8 @@ from broker_mesos.core.questions import GetPlacement
 from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.logs import get_logger
+from broker_mesos.master import endings
+from broker_mesos.master.endings import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.master.lag import FULL, Lag
 from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.outbox import LIMIT, Outbox
@@ -79,29 +81,14 @@ BEHIND = 1.0
 """Seconds for which an owner counts as behind that could not take all of its inbox at once; and of lag from
 which on it is."""
 HEED_AFTER = 0.1
-"""Seconds for which heartbeats are gathered, unless something else is to be decided: there are many."""
+"""Seconds for which heartbeats are gathered, unless something else is to be decided, or a framework wants
+something else than before: there are many."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
 STEP_DOWN_AT_MOST = 3.0
 """Seconds after which it ends, whatever the term waits for: a broker that blocks, for instance."""
 MOST_HEARD = 40_000
 """Heartbeats that wait to be decided on; more are dropped, as they are by their queue."""
-
-
-class Superseded(Exception):
-    """An agent has seen a higher term than this owner's: claim again, above it."""
-
-    def __init__(self, floor: int) -> None:
-        super().__init__(f"an agent reported term {floor}")
-        self.floor = floor
-
-
-class SteppingDown(Exception):
-    """This master gives the cell to another one."""
-
-
-class HandlerFailed(Exception):
-    """The decision on a batch raised an error: the state in memory is not to be trusted any more."""
 
 
 class Term:
@@ -171,7 +158,7 @@ class Term:
                 group.create_task(self._leave_in_time())
                 group.create_task(self._decide())
         except BaseExceptionGroup as several:
-            raise _first(several) from None
+            raise endings.first(several) from None
 
     async def step_down(self) -> None:
         """Finish the batch, have the outbox confirmed, release the lease."""
@@ -200,19 +187,27 @@ class Term:
                 while True:
                     deliveries = await consumer.receive(2_000)
                     consumer.acknowledge(deliveries)
-                    for delivery in deliveries:
-                        if len(self._inputs) >= MOST_HEARD:
-                            break
-                        try:
-                            self._inputs.append(read(delivery, (AgentHeartbeat, FrameworkHeartbeat)))
-                        except InvalidMessage as error:
-                            log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
-                    if self._heed is None:
+                    news = [self._take_beat(delivery) for delivery in deliveries]
+                    if any(news):
+                        self._wake.set()
+                    elif self._heed is None:
                         self._heed = asyncio.get_running_loop().call_later(HEED_AFTER, self._heed_beats)
             except ConsumerClosed:
                 pass
             finally:
                 await consumer.close()
+
+    def _take_beat(self, delivery: Delivery) -> bool:
+        """Whether somebody may wait for what it says."""
+        if len(self._inputs) >= MOST_HEARD:
+            return False
+        try:
+            beat = read(delivery, (AgentHeartbeat, FrameworkHeartbeat))
+        except InvalidMessage as error:
+            log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
+            return False
+        self._inputs.append(beat)
+        return isinstance(beat, FrameworkHeartbeat) and self.cell.is_news(beat)
 
     def _heed_beats(self) -> None:
         self._heed = None
@@ -478,21 +473,3 @@ def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:
     for each in waiting:
         if not each.done():
             each.set_result(None)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error of a group that says most: tasks that fail together fail for one reason."""
-    flat: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseExceptionGroup):
-            waiting.extend(each.exceptions)
-        else:
-            flat.append(each)
-    order = (SteppingDown, Superseded, HandlerFailed, Fenced, StoreUnavailable, Unavailable, ConsumerClosed)
-    for kind in order:
-        for each in flat:
-            if isinstance(each, kind):
-                return each
-    return flat[0]

@@ -19,11 +19,14 @@ from broker_mesos.core.messages import (
     AgentInfo,
     AgentRegistered,
     CommandInfo,
+    Demand,
+    FrameworkHeartbeat,
     FrameworkInfo,
     LaunchTasks,
     Offers,
     Ping,
     RegisterAgent,
+    Shape,
     Subscribe,
     TaskInfo,
     decode,
@@ -240,6 +243,31 @@ async def test_an_operator_is_answered_only_when_the_deed_is_committed():
         assert (answer.known, answer.tasks) == (True, 1)
         assert made.state.facts.cells[0].records[Kind.AGENTS]["a1"].count(b'"gone"') == 1
         await requester.close()
+        master.stop()
+        await task
+
+
+async def test_what_a_framework_wants_now_is_heard_at_once_though_heartbeats_are_gathered(monkeypatch):
+    monkeypatch.setattr(term, "HEED_AFTER", 3600.0)
+    async with cluster() as made:
+        quiet = Limits(allocation=3600.0)  # only what is heard makes the cell decide
+        master, task = await made.master("m1", limits=quiet)
+        bus = await made.bus("parties")
+        commands = await bus.consume(Queue(QueueKind.AGENT_COMMANDS, "a1"))
+        offers = await bus.consume(Queue(QueueKind.FRAMEWORK_OFFERS, "f1"))
+        info = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:4;mem:4096"))
+        register = RegisterAgent(agent=info, attempt="1", cells=1)
+        await bus.publish(outgoing(addresses.updates(0), register, new_id(), mandatory=True))
+        await receive_until(commands, AgentRegistered)
+        framework = FrameworkInfo(framework_id="f1")
+        for version in (1, 2):
+            shape = Shape(resources=Resources.parse(f"cpus:{version};mem:64"))
+            wants = Demand(version=version, shapes=(shape,))
+            beat = FrameworkHeartbeat(framework_id="f1", framework=framework, demand=wants)
+            await bus.publish(outgoing(addresses.heartbeats(0), beat, new_id(), persistent=False))
+            async with asyncio.timeout(10):
+                (offer,) = (await receive_until(offers, Offers)).offers
+            assert offer.resources.contains(shape.resources)
         master.stop()
         await task
 

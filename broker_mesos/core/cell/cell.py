@@ -186,6 +186,11 @@ class Cell:
         """The owner's term."""
         return self.state.term
 
+    def is_news(self, beat: FrameworkHeartbeat) -> bool:
+        """Whether it says more than that a framework lives: somebody may wait for what comes of it."""
+        framework = self.state.frameworks.get(beat.framework_id)
+        return framework is None or framework.muted or framework.demand.version < beat.demand.version
+
     def begin(self) -> Decision:
         """The first decision of a term: frameworks are told, so that they say at once what they want; in a
         recovery, every agent is asked for its list."""
