@@ -27,6 +27,8 @@ STEADY = {
         (1_000, 1, SECONDS),
         (3_000, 1, SECONDS),
         (10_000, 1, SECONDS),
+        (10_000, 2, SECONDS),
+        (10_000, 4, SECONDS),
         (1_000, 1, LONG),
         (3_000, 1, LONG),
         (10_000, 1, LONG),
@@ -116,6 +118,7 @@ def steady(
     first, used, at = len(fleet.lines()), rig.cpu(programs), time.monotonic()
     time.sleep(window)
     reports, now, took = fleet.lines()[first:], rig.cpu(programs), time.monotonic() - at
+    loads = rig.client.state().loads
     told, span = rig.messages(), time.monotonic() - counted
     refills = [each for report in reports for each in report["refills"]]
     busy = fmean(report["running"] for report in reports) / slots if reports else 0.0
@@ -136,6 +139,13 @@ def steady(
         record.add(f"slot free → next task runs, {name}", "s", [value], note, key if name == "p99" else "")
     record.add("launches", "1/s", [launches], f"{slots / seconds:,.0f} keep every slot full")
     record.add("slots in use", "%", [100 * busy])
+    for name, times in (
+        ("p50", [each.round_p50 for each in loads if each.round_p50 is not None]),
+        ("p99", [each.round_p99 for each in loads if each.round_p99 is not None]),
+    ):
+        if times:
+            about = "of a cell: its latest 500 decisions that held a round; as an owner's clock says"
+            record.add(f"allocation, {name}", "ms", [1000 * each for each in times], about)
     spent = {name: now[name] - used[name] for name in now}
     for name, cpu in spent.items():
         record.add(f"CPU of {name}, per launch", "ms", [1000 * cpu / (launches * took)])

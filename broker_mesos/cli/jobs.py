@@ -13,7 +13,7 @@ from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client
-    from broker_mesos.core.operator import ClusterView, JobList, JobSummary, JobTask, JobView
+    from broker_mesos.core.operator import CellLoad, ClusterView, JobList, JobSummary, JobTask, JobView
     from broker_mesos.operator.api import StateView
 
 _SHOWN = 20
@@ -124,13 +124,14 @@ def _cluster_status(call: Call, client: Client, every: bool) -> None:
                 "cluster": show.data(view),
                 "agents": [show.data(agent) for agent in state.agents] if state else None,
                 "counts": state.counts if state else None,
+                "loads": [show.data(each) for each in state.loads] if state else None,
                 "resources": _totals(state) if state else None,
                 "jobs": show.data(jobs) if jobs else None,
                 "missing": [show.data(each) for each in state.missing] if state else None,
             }
         )
     else:
-        _masters(view)
+        _masters(view, {each.cell: each for each in state.loads} if state else {})
         if state is not None:
             _resources(state)
         if jobs is not None:
@@ -141,7 +142,7 @@ def _cluster_status(call: Call, client: Client, every: bool) -> None:
         show.note(f"bmesos: {text}")
 
 
-def _masters(view: ClusterView) -> None:
+def _masters(view: ClusterView, loads: dict[int, CellLoad]) -> None:
     show.line(f"Cluster {view.cluster}, broker_mesos {view.version}")
     print()
     show.table(
@@ -154,7 +155,7 @@ def _masters(view: ClusterView) -> None:
     )
     print()
     show.table(
-        [">CELL", "OWNER", "HOST", ">PID", ">TERM", "RENEWED"],
+        [">CELL", "OWNER", "HOST", ">PID", ">TERM", "RENEWED", ">BEHIND", ">ROUND"],
         [
             (
                 each.cell,
@@ -163,12 +164,20 @@ def _masters(view: ClusterView) -> None:
                 "-" if each.pid is None else each.pid,
                 each.term,
                 f"{show.duration(each.age)} ago" if each.owner else "-",
+                *_load(loads.get(each.cell)),
             )
             for each in view.cells
         ],
         "Cells",
     )
     print()
+
+
+def _load(load: CellLoad | None) -> tuple[str, str]:
+    """How far an owner is behind with its inbox; how long 99 of 100 rounds of allocation take at most."""
+    if load is None:
+        return "-", "-"
+    return show.duration(load.behind), "-" if load.round_p99 is None else f"{1000 * load.round_p99:.1f}ms"
 
 
 def _totals(state: StateView) -> dict[str, dict[str, Any]]:

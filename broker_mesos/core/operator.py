@@ -232,6 +232,21 @@ class RoleView(Part):
     preempts: bool = False
 
 
+class CellLoad(Part):
+    """How much a cell's owner has to do. Times are in seconds; None while there was no round."""
+
+    cell: int
+    behind: float
+    """Since when something lies in its inbox that it has not read."""
+    decisions: int
+    """Of this owner, so far."""
+    rounds: int
+    """Of allocation, so far."""
+    round_p50: float | None = None
+    """Of its latest decisions that held a round of allocation."""
+    round_p99: float | None = None
+
+
 CellPart = Literal["agents", "frameworks", "tasks", "offers", "roles"]
 
 
@@ -248,6 +263,7 @@ class CellView(Part):
     roles: tuple[RoleView, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
     """Sizes of all parts, asked for or not."""
+    load: CellLoad | None = None
 
 
 @register

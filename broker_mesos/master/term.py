@@ -52,6 +52,7 @@ from broker_mesos.master import endings
 from broker_mesos.master.endings import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.master.lag import FULL, Lag
 from broker_mesos.master.ledger import Ledger
+from broker_mesos.master.load import Load
 from broker_mesos.master.outbox import LIMIT, Outbox
 from broker_mesos.master.pace import Pace
 from broker_mesos.master.suspects import Suspects
@@ -134,6 +135,7 @@ class Term:
         self._renewed = clock.monotonic()
         self._pace = Pace()
         self._lag = Lag(cell.number, bus, new_id)
+        self._load = Load(cell.number)
         self._behind_until = float("-inf")
         self._leaving = False
         self._left = asyncio.Event()
@@ -216,7 +218,9 @@ class Term:
     async def _answer(self, request: Request) -> Part:
         match request:
             case GetCell():
-                return view(self.cell.state, self._master_id, request, self._now())
+                now = self._now()
+                load = self._load.report(self._lag.at(now.mono))
+                return view(self.cell.state, self._master_id, request, now, load)
             case GetPlacement():
                 return placement(self.cell.state, self.cell.policy, request, self._now())
             case KillTask():
@@ -333,6 +337,7 @@ class Term:
             raise HandlerFailed(f"a decision failed on {len(good)} messages: {error}") from error
         if self.cell.state.offers or lag > FULL:
             self._lag.ask(now.mono)
+        self._load.decided(self._clock.monotonic() - now.mono, self.cell.state.rounds)
         self._pace.decided(now.mono, len(decision.writes))
         await self._carry_out(decision, good)
 

@@ -14,6 +14,7 @@ from broker_mesos.core.health import MasterReport
 from broker_mesos.core.messages import Part, TaskId, register
 from broker_mesos.core.operator import (
     AgentView,
+    CellLoad,
     CellPart,
     JobSummary,
     OfferView,
@@ -78,6 +79,8 @@ class StateView(Part):
     roles: tuple[RoleTotal, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
     """Sizes of all parts, asked for or not."""
+    loads: tuple[CellLoad, ...] = ()
+    """Of the cells, ascending."""
     missing: tuple[MissingCell, ...] = ()
 
 

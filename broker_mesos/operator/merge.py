@@ -50,6 +50,9 @@ def merge(views: Sequence[CellView], missing: Iterable[MissingCell]) -> StateVie
         ),
         roles=tuple(_role(roles[name]) for name in sorted(roles)),
         counts=counts,
+        loads=tuple(
+            sorted((view.load for view in views if view.load is not None), key=lambda each: each.cell)
+        ),
         missing=tuple(sorted(missing, key=lambda each: each.cell)),
     )
 

@@ -200,14 +200,15 @@ def test_status_shows_the_cluster(url: str, cluster: FakeCluster, capsys: Captur
     out = capsys.readouterr().out
     (job_id,) = cluster.specs
     lines = [line.split() for line in out.splitlines()]
-    assert ["0", "m1", "h", "11", "42", "0.1", "s", "ago"] in lines
-    assert ["1", "no", "owner", "-", "-", "7", "-"] in lines
+    assert ["0", "m1", "h", "11", "42", "0.1", "s", "ago", "0.0", "s", "4.2ms"] in lines
+    assert ["1", "no", "owner", "-", "-", "7", "-", "-", "-"] in lines
     assert ["cpus", "4", "1", "2", "1"] in lines
     assert ["mem", "4", "GB", "0", "MB", "1", "GB", "3", "GB"] in lines
     assert job_id in out
     assert main(["status", "-o", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["cluster"]["masters"][0]["master_id"] == "m1"
+    assert shown["loads"][0]["rounds"] == 4
     assert shown["resources"]["total"] == {"cpus": 4, "mem": 4096, "ports": 10}
     assert shown["jobs"]["jobs"][0]["job_id"] == job_id
 

@@ -12,6 +12,7 @@ from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentView,
+    CellLoad,
     CellView,
     FrameworkView,
     GetCell,
@@ -104,6 +105,7 @@ def cell_view(cell: int) -> CellView:
         cell=cell,
         term=1,
         owner="m",
+        load=CellLoad(cell=cell, behind=0.5 * cell, decisions=9, rounds=4),
         agents=(agent_view(f"a{9 - cell}", cell),),
         frameworks=(
             FrameworkView(

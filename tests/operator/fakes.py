@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from broker_mesos.core.messages import Part
 from broker_mesos.core.operator import (
     AgentView,
+    CellLoad,
     CellOwnership,
     ClusterView,
     GetCluster,
@@ -112,7 +113,8 @@ class FakeCluster:
                     attributes={"rack": "r1"},
                 )
                 agents = (agent,) if "agents" in request.parts else ()
-                return StateView(agents=agents, counts={"agents": 1}, missing=self.missing)
+                load = CellLoad(cell=0, behind=0.0, decisions=9, rounds=4, round_p50=0.0011, round_p99=0.0042)
+                return StateView(agents=agents, counts={"agents": 1}, loads=(load,), missing=self.missing)
         raise AssertionError(request)
 
     def tasks(self, job_id: str) -> list[JobTask]:

@@ -56,6 +56,7 @@ async def test_views_of_all_cells_become_one(daemons: Daemons) -> None:
     assert (framework.tasks, framework.offers, framework.dominant_share) == (6, 3, 0.25)
     assert str(state.roles[0].allocated) == "cpus:3;ports:3" and state.roles[0].frameworks == 1
     assert state.counts == {"agents": 3, "frameworks": 1, "tasks": 6, "offers": 3}
+    assert [(each.cell, each.behind) for each in state.loads] == [(0, 0.0), (1, 0.5), (2, 1.0)]
     assert state.missing == ()
 
 

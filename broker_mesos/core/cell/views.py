@@ -16,6 +16,7 @@ from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import Shape
 from broker_mesos.core.operator import (
     AgentView,
+    CellLoad,
     CellView,
     FrameworkView,
     GetCell,
@@ -34,7 +35,9 @@ MOST_SHAPES = 100
 """Of one framework's demand in a view."""
 
 
-def view(state: CellState, owner: str, request: GetCell, now: Instant) -> CellView:
+def view(
+    state: CellState, owner: str, request: GetCell, now: Instant, load: CellLoad | None = None
+) -> CellView:
     """The parts that were asked for, each at most ``request.limit`` long."""
     parts = request.parts
     return CellView(
@@ -52,6 +55,7 @@ def view(state: CellState, owner: str, request: GetCell, now: Instant) -> CellVi
             "tasks": len(state.tasks),
             "offers": len(state.offers),
         },
+        load=load,
     )
 
 
