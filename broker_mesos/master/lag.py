@@ -14,6 +14,9 @@ EVERY = 1.0
 """Seconds between two of them."""
 FULL = 2.0
 """Seconds from which on nothing new is offered: an offer makes more work, and its answer would come late."""
+MANY = 50
+"""Messages read since the last one, from which on another is worth its way: whoever is behind reads many at a
+time. On a quiet cell it would stand in the way of what somebody waits for."""
 GIVEN_UP = 30.0
 """Seconds after which one that has not come back is taken for lost."""
 
@@ -27,9 +30,11 @@ class Lag:
         self._new_id = new_id
         self._token = ""
         self._sent = float("-inf")
+        self._read = 0
 
-    def heed(self, inputs: Iterable[object]) -> None:
-        """What was read, its own among it perhaps."""
+    def heed(self, inputs: Iterable[object], read: int) -> None:
+        """What is decided on now, its own among it perhaps; so many of it are from the inbox."""
+        self._read += read
         for each in inputs:
             if isinstance(each, Ping) and each.token and each.token == self._token:
                 self._token = ""
@@ -42,7 +47,10 @@ class Lag:
         """Send one, if it is time."""
         if now - self._sent < (GIVEN_UP if self._token else EVERY):
             return
+        if not self._token and self._read < MANY:
+            return
         self._sent = now
+        self._read = 0
         self._token = self._new_id()
         token = self._token
         message = outgoing(updates(self._cell), Ping(token=token), self._new_id(), persistent=False)

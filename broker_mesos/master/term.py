@@ -325,7 +325,7 @@ class Term:
             except InvalidMessage as error:
                 await self._unread.keep_or_park(delivery, error)
         now = self._now()
-        self._lag.heed(inputs)
+        self._lag.heed(inputs, len(good))
         lag = self._lag.at(now.mono)
         behind = lag > BEHIND or now.mono < self._behind_until
         try:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from broker_mesos.core.messages import Ping, decode
-from broker_mesos.master.lag import EVERY, GIVEN_UP, Lag
+from broker_mesos.master.lag import EVERY, GIVEN_UP, MANY, Lag
 from broker_mesos.ports import Bus, Outgoing
 
 
@@ -34,14 +34,16 @@ def line() -> Line:
 @pytest.fixture
 def lag(line: Line) -> Lag:
     ids = count(1)
-    return Lag(0, cast(Bus, line), lambda: f"id{next(ids)}")
+    lag = Lag(0, cast(Bus, line), lambda: f"id{next(ids)}")
+    lag.heed([], MANY)
+    return lag
 
 
 async def test_lag_is_the_age_of_what_has_not_come_back(line: Line, lag: Lag) -> None:
     assert lag.at(100.0) == 0
     lag.ask(100.0)
     assert lag.at(103.0) == 3
-    lag.heed([Ping(), Ping(token="another owner's"), *line.sent])
+    lag.heed([Ping(), Ping(token="another owner's"), *line.sent], 3)
     assert lag.at(103.0) == 0
 
 
@@ -49,10 +51,23 @@ async def test_one_is_under_way_at_a_time_and_one_a_second_at_most(line: Line, l
     lag.ask(100.0)
     lag.ask(100.0 + 2 * EVERY)
     assert len(line.sent) == 1
-    lag.heed(line.sent)
+    lag.heed(line.sent, MANY)
     lag.ask(100.0 + EVERY / 2)
     assert len(line.sent) == 1
     lag.ask(100.0 + EVERY)
+    assert len(line.sent) == 2
+
+
+async def test_an_owner_that_has_read_little_cannot_be_far_behind_and_asks_nothing(
+    line: Line, lag: Lag
+) -> None:
+    lag.ask(100.0)
+    lag.heed(line.sent, 1)
+    lag.heed([], MANY - 2)
+    lag.ask(100.0 + 60)
+    assert len(line.sent) == 1
+    lag.heed([], 1)
+    lag.ask(100.0 + 60)
     assert len(line.sent) == 2
 
 
