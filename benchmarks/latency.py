@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from benchmarks.ours import command, singles
 from benchmarks.record import Record, percentile
@@ -13,6 +14,8 @@ from benchmarks.turns import Peers, add_peers
 
 TASKS = {"small": (20, 1), "usual": (100, 3), "full": (300, 3)}
 """Single tasks of a turn, and turns."""
+RESTED = {"small": 3, "usual": 15, "full": 30}
+PAUSE = 1.5
 PROGRAMS = {"small": 2, "usual": 9, "full": 15}
 
 
@@ -46,6 +49,26 @@ def python(record: Record, bench: Rig, peers: Peers, tasks: int, turns: int) -> 
     peers.tell(record)
 
 
+def rested(record: Record, bench: Rig, peers: Peers, tasks: int) -> None:
+    """Each a while after the last one, so that nothing is warm, nor a place kept ready for it."""
+
+    def some(single: Callable[[int], list[float]]) -> list[float]:
+        times = []
+        for _ in range(tasks):
+            time.sleep(PAUSE)
+            times += single(1)
+        return times
+
+    ours = some(lambda count: singles(bench, count))
+    theirs = peers.each(lambda turn: (turn.single(5), some(turn.single))[1])
+    record.section(
+        "Over Python, after a pause", f"{tasks} single tasks, each {PAUSE:g} s after the end of the last one."
+    )
+    tell(record, "broker_mesos", [ours], "`client.run`: one request", "-")
+    for name, found in theirs.items():
+        tell(record, name, [found], peers.versions.get(name, ""), "-")
+
+
 def programs(record: Record, bench: Rig, runs: int) -> None:
     """The command line as a user meets it."""
     words = ("submit", "--wait", "--", "true")
@@ -71,7 +94,9 @@ def main() -> None:
         servers() as (rabbitmq, redis),
         rig(rabbitmq, redis) as bench,
     ):
-        python(record, bench, Peers(bench, options.peers), *TASKS[options.size])
+        peers = Peers(bench, options.peers)
+        python(record, bench, peers, *TASKS[options.size])
+        rested(record, bench, peers, RESTED[options.size])
         programs(record, bench, PROGRAMS[options.size])
 
 
