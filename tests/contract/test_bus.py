@@ -121,6 +121,19 @@ async def test_unacknowledged_messages_come_again_in_order_after_a_close(parties
     assert all(each.redelivered for each in again[:9]) and not any(each.redelivered for each in again[10:])
 
 
+async def test_what_is_acknowledged_right_before_the_bus_is_closed_does_not_come_again(
+    parties: Parties,
+) -> None:
+    here, leaving = await parties.bus(), await parties.bus()
+    queue = parties.queue(QueueKind.CELL_INBOX, "0")
+    consumer = await leaving.consume(queue)
+    await confirmed(here, message(addresses.updates(0), "handled"))
+    consumer.acknowledge(await take(consumer, 1))
+    await leaving.close()
+    await confirmed(here, message(addresses.updates(0), "new"))
+    assert await bodies(await here.consume(queue), 1) == ["new"]
+
+
 async def test_acknowledged_messages_do_not_come_again(parties: Parties) -> None:
     bus = await parties.bus()
     queue = parties.queue(QueueKind.CELL_INBOX, "0")

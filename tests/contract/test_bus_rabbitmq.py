@@ -155,6 +155,34 @@ async def test_whoever_consumes_again_can_publish_as_well(parties: RabbitParties
         await consumer.close()
 
 
+async def test_acknowledgements_gather_and_are_said_all_the_same(parties: RabbitParties) -> None:
+    bus = await parties.bus()
+    queue = parties.queue(QueueKind.CELL_INBOX, "0")
+    consumer = await bus.consume(queue, prefetch=40)
+    raw, said, first = consumer._channel.raw, [], asyncio.Event()
+    tell = raw.basic_ack
+
+    def watched(tag: int, multiple: bool = False) -> None:
+        said.append((tag, multiple))
+        first.set()
+        tell(tag, multiple=multiple)
+
+    raw.basic_ack = watched
+    for n in range(5):
+        assert await bus.publish(message(addresses.updates(0), n))
+        consumer.acknowledge(await take(consumer, 1))
+    async with asyncio.timeout(PATIENCE):
+        await first.wait()
+        while said[-1] != (5, True):
+            await asyncio.sleep(0.01)
+    before = len(said)
+    for n in range(12):
+        assert await bus.publish(message(addresses.updates(0), n))
+    for each in await take(consumer, 12):
+        consumer.acknowledge([each])
+    assert said[before:] == [(15, True)]  # a quarter of what it may hold: nothing waits for room
+
+
 async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturbed: RabbitParties) -> None:
     bus = await disturbed.bus(timeouts=Timeouts(blocked=0.2))
     queue = disturbed.queue(QueueKind.AGENT_COMMANDS, "a")

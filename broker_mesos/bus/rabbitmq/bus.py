@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import weakref
 
 from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
 from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
@@ -44,6 +45,7 @@ class RabbitBus:
         setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal())
         self._publishing = PublishLink(setting, window)
         self._consuming = ConsumeLink(setting)
+        self._consumers: weakref.WeakSet[RabbitConsumer] = weakref.WeakSet()
         self._links: tuple[Link, ...] = (self._publishing, self._consuming)
 
     async def open(self, timeout: float) -> None:
@@ -62,6 +64,8 @@ class RabbitBus:
             raise
 
     async def close(self) -> None:
+        for consumer in self._consumers:
+            consumer.tell_handled()
         await asyncio.gather(*(link.stop() for link in self._links))
 
     def publish(self, message: Outgoing) -> asyncio.Future[bool]:
@@ -83,7 +87,9 @@ class RabbitBus:
             # its repeat.
             await self.wait_connected()
             try:
-                return await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
+                consumer = await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
+                self._consumers.add(consumer)
+                return consumer
             except BusUnavailable as error:
                 code = error.code if isinstance(error, Refused) else 0
                 if code == 403:

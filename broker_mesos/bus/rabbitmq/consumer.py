@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,23 @@ from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.topology import QueueSpec
 from broker_mesos.ports import Delivery
 
+ACKNOWLEDGE_AFTER = 0.05
+"""Seconds for which acknowledgements gather: nobody waits for them, and one costs a quorum queue as much as a
+message does. What is handled within them is delivered again if this process dies, as it may be anyhow."""
+
 
 class RabbitConsumer:
     """A consumer on a channel of its own."""
 
-    def __init__(self, channel: Channel, queue_name: str, *, settles: bool = True) -> None:
+    def __init__(self, channel: Channel, queue_name: str, prefetch: int, *, settles: bool = True) -> None:
         self._channel = channel
         self._queue_name = queue_name
+        self._prefetch = prefetch
         self._settles = settles
         self._inbox = Inbox()
+        self._handled = self._told = 0
+        """Tags up to which everything is handled, and the broker knows it."""
+        self._gathering: asyncio.TimerHandle | None = None
         channel.on_closed = lambda error: self._end(str(error))
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled())
 
@@ -27,8 +36,9 @@ class RabbitConsumer:
         """Declare the queue and consume it on a fresh channel. An exclusive one ends with its connection, and
         what is in it: nothing of it would be delivered again, so nothing is acknowledged to the broker."""
         try:
-            consumer = cls(channel, await channel.declare(spec), settles=not spec.exclusive)
-            await channel.call("basic_qos", prefetch_count=min(prefetch, 65_535))
+            prefetch = min(prefetch, 65_535)
+            consumer = cls(channel, await channel.declare(spec), prefetch, settles=not spec.exclusive)
+            await channel.call("basic_qos", prefetch_count=prefetch)
             await channel.call(
                 "basic_consume",
                 queue=consumer.queue_name,
@@ -52,7 +62,11 @@ class RabbitConsumer:
         if not (self._settles and self._channel.is_open):
             return
         if up_to:
-            self._channel.raw.basic_ack(up_to, multiple=True)
+            self._handled = up_to
+            if up_to - self._told >= self._prefetch // 4:
+                self.tell_handled()
+            elif self._gathering is None:
+                self._gathering = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER, self.tell_handled)
         for tag in tags:
             self._channel.raw.basic_ack(tag)
 
@@ -62,11 +76,21 @@ class RabbitConsumer:
             self._channel.raw.basic_reject(delivery.tag, requeue=requeue)
 
     async def close(self) -> None:
+        self.tell_handled()
         self._end("it was closed")
         await self._channel.close()
 
     def _take(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
         self._inbox.put(_delivery(method, properties, body))
+
+    def tell_handled(self) -> None:
+        """Acknowledge to the broker what is handled."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._handled > self._told and self._channel.is_open:
+            self._told = self._handled
+            self._channel.raw.basic_ack(self._handled, multiple=True)
 
     def _cancelled(self) -> None:
         self._end("its queue was deleted")
