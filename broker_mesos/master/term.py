@@ -30,7 +30,6 @@ from broker_mesos.core.gang_token import TokenAsk
 from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
-    AgentHeartbeat,
     FrameworkHeartbeat,
     Part,
 )
@@ -49,6 +48,7 @@ from broker_mesos.core.records import OutboxEntry
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.logs import get_logger
 from broker_mesos.master import endings
+from broker_mesos.master.beats import Beats
 from broker_mesos.master.endings import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.master.lag import FULL, Lag
 from broker_mesos.master.ledger import Ledger
@@ -130,6 +130,7 @@ class Term:
         self._ledger = ledger
         self._inherited = outbox
         self._wake = asyncio.Event()
+        self._beats = Beats()
         self._heed: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
@@ -204,7 +205,7 @@ class Term:
         if len(self._inputs) >= MOST_HEARD:
             return False
         try:
-            beat = read(delivery, (AgentHeartbeat, FrameworkHeartbeat))
+            beat = self._beats.read(delivery)
         except InvalidMessage as error:
             log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
             return False

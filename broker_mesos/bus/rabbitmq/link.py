@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import StreamLostError
 
+from broker_mesos.bus.rabbitmq.reads import cut_reads
 from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts, Unreachable
 from broker_mesos.bus.rabbitmq.writes import gather_writes
 from broker_mesos.bus.signals import Signal
@@ -64,6 +66,7 @@ class Link:
         self.stopped = False
         self.changed = Signal()
         self.error: BusUnavailable | Conflict = BusUnavailable(f"{self.server.where}: the bus is not open")
+        self.on_confirm: Callable[[Any], None] | None = None
         self.connection: Any  # an AsyncioConnection, of which the stubs know half
         self._role = role
         self._task: asyncio.Task[None] | None = None
@@ -178,6 +181,7 @@ class Link:
             await self._disconnect(closed)
             raise
         gather_writes(self.connection, loop)
+        cut_reads(self.connection, self.on_confirm)
         self.setting.arrived.fire()
         return closed
 

@@ -27,6 +27,7 @@ class PublishLink(Link):
         self.window = Window(window)
         self.blocked_since: float | None = None
         self.refusing = False
+        self.on_confirm = self._confirmed
         self._channel: Channel
 
     async def set_up(self) -> None:

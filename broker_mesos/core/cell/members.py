@@ -53,6 +53,7 @@ class Agent:
         "hidden_until",
         "hinted",
         "holdings",
+        "ident",
         "info",
         "lines",
         "listed",
@@ -75,6 +76,7 @@ class Agent:
 
     def __init__(self, info: AgentInfo, holdings: Holdings = NO_HOLDINGS) -> None:
         self.info = info
+        self.ident = info.agent_id
         self.state = AgentState.REGISTERED
         self.session = ""
         self.number = 0
@@ -120,11 +122,6 @@ class Agent:
         self.listed = True
         """False in a recovery, until its list has arrived under this term."""
         self.keep(holdings)
-
-    @property
-    def ident(self) -> str:
-        """Its id."""
-        return self.info.agent_id
 
     @property
     def allocatable(self) -> bool:
@@ -242,6 +239,7 @@ class Framework:
         "gangs",
         "heard",
         "held",
+        "ident",
         "info",
         "more_since",
         "offered",
@@ -260,6 +258,7 @@ class Framework:
 
     def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
         self.info = info
+        self.ident = info.framework_id
         self.wanting: dict[str, Framework] = {}
         """Where it stands, by its id, for as long as it may be sent offers."""
         self._state = FrameworkState.SUBSCRIBED
@@ -296,11 +295,6 @@ class Framework:
         self.offered = EMPTY
         self.unacknowledged: dict[str, Resend] = {}
         self.completed: deque[Task] = deque(maxlen=completed)
-
-    @property
-    def ident(self) -> str:
-        """Its id."""
-        return self.info.framework_id
 
     @property
     def wants(self) -> bool:
