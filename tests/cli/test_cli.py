@@ -15,7 +15,7 @@ from broker_mesos.cli import main
 from broker_mesos.core.operator import SubmitJob
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
 from broker_mesos.operator.api import MissingCell, ReadLog
-from tests.operator.fakes import FakeCluster, serving
+from tests.operator.fakes import FakeCluster, Stage, serving
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +32,18 @@ def cluster() -> FakeCluster:
     return FakeCluster()
 
 
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    with serving(stage) as stage.url:
+        yield stage
+
+
 @pytest.fixture
-def url(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with serving(cluster) as url:
-        monkeypatch.setenv("BMESOS_URL", url)
-        yield url
+def url(stage: Stage, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    stage.cluster = cluster
+    monkeypatch.setenv("BMESOS_URL", stage.url)
+    return stage.url
 
 
 Captured = pytest.CaptureFixture[str]

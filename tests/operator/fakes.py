@@ -150,8 +150,19 @@ class FakeCluster:
         )
 
 
+class Stage:
+    """Whatever cluster is put on it, behind one server: to start one for each test takes long."""
+
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.url = ""
+
+    async def handle(self, request: Request, timeout: float = 5.0) -> Part:
+        return await self.cluster.handle(request, timeout)
+
+
 @contextlib.contextmanager
-def serving(cluster: FakeCluster) -> Iterator[str]:
+def serving(cluster: FakeCluster | Stage) -> Iterator[str]:
     """The cluster behind a real HTTP server in a thread; yields its URL."""
     started = threading.Event()
     found: dict[str, object] = {}
