@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, median
 
 from benchmarks.agents_rig import CELLS, FRAMEWORKS, AgentsRig, Program, agents_rig, owned, within
 from benchmarks.growth import Growth, Point
@@ -13,6 +13,7 @@ from benchmarks.record import Record, percentile
 from benchmarks.rig import memory
 from benchmarks.sizes import add_size
 from broker_mesos.core.addresses import cell_of
+from broker_mesos.core.operator import CellLoad
 
 SLOTS = 2
 SECONDS = 30
@@ -32,11 +33,11 @@ STEADY = {
         (1_000, 1, LONG),
         (3_000, 1, LONG),
         (10_000, 1, LONG),
-        (10_000, 2, LONG),
-        (10_000, 4, LONG),
     ),
 }
 """Agents, masters, seconds of a task on average."""
+REPEATS = {"small": 1, "usual": 1, "full": 3}
+"""Runs of the load that a target speaks of, each with servers of its own."""
 FILL = 60.0
 """Seconds for which the slots may fill before what there is gets measured."""
 WINDOW = {"small": (11.0, 6.0), "usual": (15.0, 12.0), "full": (30.0, 20.0)}
@@ -74,42 +75,41 @@ def patience(agents: int) -> float:
     return 30 + agents / 50
 
 
-def steady(
-    record: Record, rig: AgentsRig, agents: int, masters: int, seconds: int, size: str, grown: Grown
-) -> None:
-    """Full slots, and what it takes to keep them so."""
-    several = f"{masters} master{'s' if masters > 1 else ''}"
+@dataclass
+class Load:
+    """What one run of a load was like."""
+
+    registered: float
+    full: float | None
+    refills: list[float]
+    launches: float
+    busy: float
+    cpu: dict[str, float]
+    """Cores, by what used them."""
+    messages: dict[str, float]
+    """A second."""
+    memory: list[float]
+    rounds: list[CellLoad]
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was full."""
+        return self.busy > BUSY
+
+
+def run_load(rig: AgentsRig, agents: int, seconds: int, size: str) -> Load:
+    """Fill the slots, and see what it takes to keep them so. Raises TimeoutError when nothing comes of it."""
     least, most = seconds // 3, 5 * seconds // 3
-    record.section(
-        f"{agents:,} agents under full load, tasks of {seconds} s, {several}",
-        f"{FRAMEWORKS} frameworks with endless demand, {SLOTS} slots an agent, tasks of {least} to {most} s "
-        f"({seconds} on average; the first ones end as if met on their way), {CELLS} cells. The agents are "
-        "simulated, all of them by one process; the frameworks are another one. Memory is the proportional "
-        "set size.",
-    )
-    what = f"full load of {agents:,} agents at {masters} masters"
-    duration = f"uniform:{least}s..{most}s"
     began = time.monotonic()
-    fleet = rig.fleet(agents, f"cpus:{SLOTS};mem:{128 * SLOTS}", duration, steady=HEAD)
+    resources = f"cpus:{SLOTS};mem:{128 * SLOTS}"
+    fleet = rig.fleet(agents, resources, f"uniform:{least}s..{most}s", steady=HEAD)
     if not within(patience(agents), lambda: fleet.last("registered") >= agents):
-        record.skip(what, f"only {fleet.last('registered'):,.0f} agents registered")
-        return
-    record.add(
-        "until all agents are registered",
-        "s",
-        [time.monotonic() - began],
-        "the simulator's start included; exact to 1 s",
-    )
+        raise TimeoutError(f"only {fleet.last('registered'):,.0f} agents registered")
+    registered = time.monotonic() - began
     fillers = rig.fillers()
     slots = SLOTS * agents
     began = time.monotonic()
-    if within(FILL, lambda: fleet.last("running") >= 0.97 * slots):
-        record.add(
-            "until the slots are full",
-            "s",
-            [time.monotonic() - began],
-            "97% of them, the frameworks' start included; exact to 1 s",
-        )
+    full = time.monotonic() - began if within(FILL, lambda: fleet.last("running") >= 0.97 * slots) else None
     ramp, window = WINDOW[size]
     time.sleep(ramp - CALM)  # what is measured comes after: the ends have to spread
     programs = {"the frameworks": fillers, "the simulator": fleet}
@@ -118,49 +118,83 @@ def steady(
     first, used, at = len(fleet.lines()), rig.cpu(programs), time.monotonic()
     time.sleep(window)
     reports, now, took = fleet.lines()[first:], rig.cpu(programs), time.monotonic() - at
-    loads = rig.client.state().loads
+    rounds = list(rig.client.state().loads)
     told, span = rig.messages(), time.monotonic() - counted
     refills = [each for report in reports for each in report["refills"]]
-    busy = fmean(report["running"] for report in reports) / slots if reports else 0.0
     if not refills:
-        record.skip(what, "nothing was launched")
-        return
-    launches = (reports[-1]["launched"] - reports[0]["launched"]) / (
-        reports[-1]["seconds"] - reports[0]["seconds"]
+        raise TimeoutError("nothing was launched")
+    launched = reports[-1]["launched"] - reports[0]["launched"]
+    return Load(
+        registered,
+        full,
+        refills,
+        launched / (reports[-1]["seconds"] - reports[0]["seconds"]),
+        fmean(report["running"] for report in reports) / slots,
+        {name: (now[name] - used[name]) / took for name in now},
+        {name: (told[name] - messages.get(name, 0)) / span for name in told},
+        [memory(master.pid) / MB for master in rig.masters()],
+        rounds,
     )
-    settled = busy > BUSY
-    note = f"of {len(refills):,}" + ("" if settled else f"; **did not settle**: {busy:.0%} of slots in use")
+
+
+def steady(record: Record, agents: int, masters: int, seconds: int, size: str, grown: Grown) -> None:
+    """Full slots, and what it takes to keep them so."""
+    several = f"{masters} master{'s' if masters > 1 else ''}"
+    record.section(
+        f"{agents:,} agents under full load, tasks of {seconds} s, {several}",
+        f"{FRAMEWORKS} frameworks with endless demand, {SLOTS} slots an agent, tasks of {seconds // 3} to "
+        f"{5 * seconds // 3} s ({seconds} on average; the first ones end as if met on their way), {CELLS} "
+        "cells. The agents are simulated, all of them by one process; the frameworks are another one. Memory "
+        "is the proportional set size.",
+    )
     key = "slot-p99" if (agents, masters, seconds) == (TARGET, 1, SECONDS) else ""
-    for name, value in (
-        ("p50", percentile(refills, 50)),
-        ("p99", percentile(refills, 99)),
-        ("at most", max(refills)),
-    ):
-        record.add(f"slot free → next task runs, {name}", "s", [value], note, key if name == "p99" else "")
-    record.add("launches", "1/s", [launches], f"{slots / seconds:,.0f} keep every slot full")
-    record.add("slots in use", "%", [100 * busy])
-    for name, times in (
-        ("p50", [each.round_p50 for each in loads if each.round_p50 is not None]),
-        ("p99", [each.round_p99 for each in loads if each.round_p99 is not None]),
-    ):
-        if times:
-            about = "of a cell: its latest 500 decisions that held a round; as an owner's clock says"
-            record.add(f"allocation, {name}", "ms", [1000 * each for each in times], about)
-    spent = {name: now[name] - used[name] for name in now}
-    for name, cpu in spent.items():
-        record.add(f"CPU of {name}, per launch", "ms", [1000 * cpu / (launches * took)])
-    for name in told:
-        rate = (told[name] - messages.get(name, 0)) / span
-        record.add(f"messages {name}, broker", "1/s", [rate], f"{rate / launches:.1f} per launch")
-    held = [memory(master.pid) / MB for master in rig.masters()]
-    record.add("memory of a master", "MB", held)
-    if masters == 1 and settled:
-        load = f"tasks of {seconds} s"
-        grown.put(grown.slot, f"p50, {load}", agents, percentile(refills, 50))
-        grown.put(grown.slot, f"p99, {load}", agents, percentile(refills, 99))
-        for name in ("masters", "RabbitMQ", "Redis"):
-            if spent[name] > 0:
-                grown.put(grown.cpu, f"{name}, {load}", agents, spent[name] / took)
+    runs = []
+    for _ in range(REPEATS[size] if key else 1):
+        try:
+            with agents_rig(masters) as rig:
+                runs.append(run_load(rig, agents, seconds, size))
+        except TimeoutError as error:
+            record.skip(f"full load of {agents:,} agents at {masters} masters", str(error))
+    if not runs:
+        return
+    record.add(
+        "until all agents are registered",
+        "s",
+        [each.registered for each in runs],
+        "the simulator's start included; exact to 1 s",
+    )
+    if fills := [each.full for each in runs if each.full is not None]:
+        note = "97% of them, the frameworks' start included; exact to 1 s"
+        record.add("until the slots are full", "s", fills, note)
+    note = f"of {' and '.join(f'{len(each.refills):,}' for each in runs)}"
+    if not all(each.settled for each in runs):
+        note += f"; **did not settle**: {min(each.busy for each in runs):.0%} of slots in use"
+    for name, part in (("p50", 50), ("p99", 99), ("at most", 100)):
+        values = [percentile(each.refills, part) for each in runs]
+        record.add(f"slot free → next task runs, {name}", "s", values, note, key if name == "p99" else "")
+    keep = f"{SLOTS * agents / seconds:,.0f} keep every slot full"
+    record.add("launches", "1/s", [each.launches for each in runs], keep)
+    record.add("slots in use", "%", [100 * each.busy for each in runs])
+    about = "of the cells' latest 500 decisions that held a round of allocation, by their owners' clocks"
+    cells = [cell for each in runs for cell in each.rounds]
+    record.add("allocation, p50", "ms", [1000 * (each.round_p50 or 0) for each in cells], about)
+    record.add("allocation, p99", "ms", [1000 * (each.round_p99 or 0) for each in cells], about)
+    for name in runs[0].cpu:
+        each_launch = [1000 * each.cpu[name] / each.launches for each in runs]
+        record.add(f"CPU of {name}, per launch", "ms", each_launch)
+    for name in runs[0].messages:
+        rates = [each.messages[name] for each in runs]
+        share = median(each.messages[name] / each.launches for each in runs)
+        record.add(f"messages {name}, broker", "1/s", rates, f"{share:.1f} per launch")
+    record.add("memory of a master", "MB", [held for each in runs for held in each.memory])
+    for each in runs:
+        if masters == 1 and each.settled:
+            load = f"tasks of {seconds} s"
+            grown.put(grown.slot, f"p50, {load}", agents, percentile(each.refills, 50))
+            grown.put(grown.slot, f"p99, {load}", agents, percentile(each.refills, 99))
+            for name in ("masters", "RabbitMQ", "Redis"):
+                if each.cpu[name] > 0:
+                    grown.put(grown.cpu, f"{name}, {load}", agents, each.cpu[name])
 
 
 def failover(record: Record, rig: AgentsRig, agents: int, kills: int, grown: Grown) -> None:
@@ -269,8 +303,7 @@ def main() -> None:
     grown = Grown()
     with Record("agents", "Many agents", options.size) as record:
         for agents, masters, seconds in STEADY[options.size]:
-            with agents_rig(masters) as rig:
-                steady(record, rig, agents, masters, seconds, options.size, grown)
+            steady(record, agents, masters, seconds, options.size, grown)
         for agents in FAILOVER[options.size]:
             with agents_rig(1) as rig:
                 failover(record, rig, agents, KILLS[options.size], grown)
