@@ -38,9 +38,8 @@ METHOD = """## How it is measured
   HyperQueue with 8 declared CPUs, one job of many tasks, and no output files.
 - CPU seconds are those of the processes themselves, from `/proc`. That of the tasks (fork, exec, wait) is
   counted apart from ours.
-- **Which Python** matters: runs that say 3.11.2 used Debian's, which is built with profile-guided
-  optimisation, those that say 3.11.7 one that is not: the same loops took 1.4 to 2 times the CPU there, side
-  by side.
+- **Which Python** matters: each section says which it used. Debian's 3.11.2 is built with profile-guided
+  optimisation; with a 3.11.7 that was not, the same loops took 1.4 to 2 times the CPU, side by side.
 - An exponent is fitted by least squares over the logarithms of the medians. It is flagged when it exceeds
   that of n log n over the same sizes by more than its standard error and 0.05.
 

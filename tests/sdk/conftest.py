@@ -13,10 +13,16 @@ import pytest_asyncio
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.core.messages import FrameworkInfo
 from broker_mesos.ports import Bus, Clock
-from broker_mesos.sdk import Driver, Scheduler
+from broker_mesos.sdk import Driver, Scheduler, calls
 from tests.sdk.cluster import FakeMaster, FastClock, ManualClock, RealClock, Recorder, new_id
 
 FRAMEWORK = FrameworkInfo(framework_id="fw")
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acknowledgements wait less long for company: some tests wait for them."""
+    monkeypatch.setattr(calls, "ACKNOWLEDGE_AFTER", 1.0)
 
 
 class World:
