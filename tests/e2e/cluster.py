@@ -37,7 +37,7 @@ import pika
 from broker_mesos.bus.topology import Topology
 from broker_mesos.client import Client
 from broker_mesos.core.addresses import Queue, QueueKind
-from tests.e2e.waiting import LOOK, READY, E2EFailed, until
+from tests.e2e.waiting import LOOK, READY, E2EFailed, until, until_none
 from tests.servers import free_port
 
 BMESOS = str(Path(sys.executable).with_name("bmesos"))
@@ -475,9 +475,9 @@ class Cluster:
             self._client.kill_job(job.job_id)
         if self.of("agent"):
             # A job that has ended may leave a task that still dies: the cells know.
-            until(
-                "no task is left",
-                lambda: all(task.state.terminal for task in self._client.tasks()) if self._client else True,
+            client = self._client
+            until_none(
+                "no task is left", lambda: [task for task in client.tasks() if not task.state.terminal]
             )
 
     def _start(self, kind: str, *words: str) -> Daemon:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from broker_mesos.errors import Unavailable
@@ -35,4 +35,20 @@ def until(what: str, check: Callable[[], T | None], timeout: float = READY) -> T
             last = error
         if time.monotonic() > deadline:
             raise E2EFailed(f"not within {timeout:g} s: {what} (last: {last!r})")
+        time.sleep(LOOK)
+
+
+def until_none(what: str, left: Callable[[], Collection[object]], timeout: float = READY) -> None:
+    """Ask again and again, until nothing is left. Raises E2EFailed, naming what is."""
+    deadline = time.monotonic() + timeout
+    last: object = None
+    while True:
+        try:
+            last = left()
+            if not last:
+                return
+        except Unavailable as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise E2EFailed(f"not within {timeout:g} s: {what} (left: {last!r})")
         time.sleep(LOOK)
