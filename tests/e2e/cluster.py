@@ -302,7 +302,11 @@ class Cluster:
 
     def agent_id(self, agent: Daemon) -> str:
         """The id in its work folder, of an agent that is ready."""
-        return next(each.agent_id for each in self.client().agents() if each.pid == agent.pid)
+        agents = self.client().agents
+        return until(
+            "its cell knows the agent",
+            lambda: next((each.agent_id for each in agents() if each.pid == agent.pid), None),
+        )
 
     # -- users ----------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ def test_a_drained_agent_gives_up_its_tasks_and_the_job_ends_whole(new_cluster: 
     assert drained.returncode == 0 and f"agent {left_id} is drain" in drained.stdout
 
     def state() -> str:
-        return next(each.maintenance for each in client.agents() if each.agent_id == left_id)
+        return next((each.maintenance for each in client.agents() if each.agent_id == left_id), "")
 
     until("it is drained", lambda: state() == "drained")
     until("the other agent is full", lambda: spread() == {kept_id: 4})
