@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog.testing
 
 from broker_mesos.clock import new_id
 from broker_mesos.core.addresses import events, offers
@@ -333,6 +334,22 @@ async def test_an_end_that_an_agent_tells_early_is_known_and_acknowledged_once_i
     assert cluster.cell.acknowledged == []
     cluster.cell.end("j1.0.1", TaskState.FINISHED, uuid="u1")
     await cluster.cell.until(lambda: cluster.cell.acknowledged == ["j1.0.1"])
+    assert (await worker.store.summary("j1")).counts["finished"] == 1
+
+
+async def test_an_early_word_that_comes_twice_at_once_is_applied_once(cluster: Cluster) -> None:
+    worker = await cluster.worker()
+    cluster.cell.ends = lambda task: None
+    waiting = asyncio.create_task(cluster.ask(SubmitJob(job_id="j1", spec=job(), wait=20)))
+    await cluster.cell.until(lambda: cluster.cell.launched)
+    told = status("j1.0.1", TaskState.FINISHED, exit_code=0, uuid="u1")
+    bus = await cluster.bus()
+    with structlog.testing.capture_logs() as logs:
+        await bus.publish(outgoing(offers("batch"), EarlyStatuses(statuses=(told, told)), new_id()))
+        assert (await waiting).state == "finished"
+        cluster.cell.end("j1.0.1", TaskState.FINISHED, uuid="u1")
+        await cluster.cell.until(lambda: cluster.cell.acknowledged == ["j1.0.1"])
+    assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []
     assert (await worker.store.summary("j1")).counts["finished"] == 1
 
 

@@ -123,18 +123,18 @@ class BatchScheduler(Scheduler):
     async def early_statuses(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
         """What an agent has written down will be what its cell says, unless that has given the task up; and
         then it ran all the same. So whoever waits need not wait for the cell."""
-        fresh = [each for each in statuses if each.uuid not in self._early]
+        fresh = {each.uuid: each for each in statuses if each.uuid not in self._early}
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._early.update((each.uuid, done) for each in fresh)
+        self._early.update(dict.fromkeys(fresh, done))
         try:
-            await self._apply(driver, fresh)
+            await self._apply(driver, tuple(fresh.values()))
         except StoreUnavailable as error:
             # The cell says it again, and that is waited out.
             log.warning("an early word was not stored", error=str(error))
         finally:
             done.set_result(None)
-            for each in fresh:
-                del self._early[each.uuid]
+            for uuid in fresh:
+                del self._early[uuid]
 
     async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
         """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited
