@@ -215,9 +215,11 @@ class ProcessContainerizer:
         if not kill_tasks:
             connection.transport.close()  # flushes what is written
         try:
-            await asyncio.wait_for(asyncio.shield(connection.lost), grace + 10)
+            async with asyncio.timeout(grace + 10):
+                await asyncio.shield(connection.lost)
             if pidfd >= 0:
-                await asyncio.wait_for(_readable(pidfd), 5)
+                async with asyncio.timeout(5):
+                    await _readable(pidfd)
         except TimeoutError:
             logger.warning("the spawner (process %d) did not end in time", self.spawner_pid)
             connection.transport.abort()
@@ -351,7 +353,8 @@ class ProcessContainerizer:
                 connection = Connection(early.extend)
                 await loop.create_unix_connection(lambda made=connection: made, sock=sock)  # type: ignore[misc]
                 try:
-                    greeting = await asyncio.wait_for(connection.greeting, max(0.1, deadline - loop.time()))
+                    async with asyncio.timeout(max(0.1, deadline - loop.time())):
+                        greeting = await connection.greeting
                 except (TimeoutError, ConnectionError):
                     if connection.transport is not None:
                         connection.transport.abort()

@@ -191,7 +191,9 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
         where = f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
     options |= {
         "protocol": 2,  # every server speaks it, and it has no messages out of turn
-        "socket_timeout": timeout + 1,  # behind our own limit
+        # Ours is the limit. Behind redis-py's is asyncio's wait_for, which before Python 3.12 forgets that it
+        # was cancelled if the command has just been sent: a daemon that was told to end would go on.
+        "socket_timeout": None,
         "socket_connect_timeout": timeout + 1,
         "retry": Retry(NoBackoff(), 0),
         "client_name": re.sub(r"[^!-~]", "-", name) or "bmesos",

@@ -57,7 +57,8 @@ class WebServer:
             except asyncio.CancelledError:
                 server.should_exit = True
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(serving, _GRACE + 1)
+                    async with asyncio.timeout(_GRACE + 1):
+                        await serving
                 raise
         finally:
             self.ready.clear()

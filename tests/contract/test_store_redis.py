@@ -317,6 +317,24 @@ async def test_cancelled_call_leaves_no_reply_for_the_next_one(private_redis: Re
     await store.close()
 
 
+async def test_cancelled_call_ends_at_whatever_moment_that_is(redis_url: str, cluster_name: str) -> None:
+    store = make(redis_url, cluster=cluster_name)
+    await store.open(10)
+
+    async def ask_on() -> None:
+        while True:
+            await store.masters()
+
+    for turns in range(100):
+        asking = asyncio.create_task(ask_on())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        ended, _ = await asyncio.wait([asking], timeout=2)
+        assert ended, f"cancelled after {turns} turns of the loop, it went on"
+    await store.close()
+
+
 async def test_health_says_what_a_server_was_told_to_do() -> None:
     config = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "200mb"}
     with RedisServer(config=config) as server:
