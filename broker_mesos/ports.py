@@ -240,6 +240,15 @@ class MasterInfo(NamedTuple):
     age: float
 
 
+class Pulse(NamedTuple):
+    """What a master learns at each beat."""
+
+    masters: list[MasterInfo]
+    """As ``Store.masters``."""
+    usage: dict[int, bytes]
+    """As ``Store.usage``."""
+
+
 class Store(Protocol):
     """The authoritative state of the cells. Every method raises StoreUnavailable within its time limit."""
 
@@ -279,8 +288,8 @@ class Store(Protocol):
         """The lease of every cell, in order; term 0 where there is none yet."""
         ...
 
-    async def beat(self, master: MasterInfo, ttl: float) -> None:
-        """A master lives for another ``ttl`` seconds."""
+    async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
+        """A master lives for another ``ttl`` seconds, and learns what there is to know."""
         ...
 
     async def retire(self, master_id: str) -> None:

@@ -45,6 +45,8 @@ BEAT = 1.0
 BEAT_TTL = 3.5
 """Seconds after which a silent master does not count any more when cells are shared out."""
 WATCH = 0.5
+LEAST = 0.8
+"""Of each of these at least, and as much more at most: masters shall not move in step."""
 STALE = 1.0
 """A lease not renewed for this long: its cell is woken, in case its new owner does not know yet."""
 STALE_MARGIN = 0.3
@@ -158,21 +160,24 @@ class Master:
     async def _watch(self) -> None:
         beaten = 0.0
         pinged: dict[int, float] = {}
+        alone = False
         while True:
             try:
                 now = self._clock.monotonic()
-                beating = now - beaten >= BEAT
+                beating = now - beaten >= LEAST * BEAT
                 if beating:
                     beaten = now
                     # One without its broker can take no cell, so it must not count when cells are shared out.
                     if self._bus.connected:
-                        await self._store.beat(self._me, BEAT_TTL)
-                        self._others = {each.master_id for each in await self._store.masters()}
-                        self._others.discard(self.master_id)
-                    await self._exchange_usage()
+                        pulse = await self._store.beat(self._me, BEAT_TTL)
+                        self._others = {each.master_id for each in pulse.masters} - {self.master_id}
+                        await self._exchange_usage(pulse.usage)
+                    else:
+                        await self._exchange_usage(await self._store.usage())
                 await self.division.refresh()
                 self._spread_config()
-                if not self._others and all(owner.term is not None for owner in self.owners):
+                alone = not self._others and all(owner.term is not None for owner in self.owners)
+                if alone:
                     # All leases are its own: nobody to share with, and none to find stale.
                     leases = []
                 else:
@@ -186,7 +191,7 @@ class Master:
                         self._ping(lease)
             except Unavailable as error:
                 log.warning("cannot watch the leases", error=str(error))
-            await self._clock.sleep(WATCH * self._rng.uniform(0.8, 1.2))
+            await self._clock.sleep((BEAT if alone else WATCH) * self._rng.uniform(LEAST, 2.0 - LEAST))
 
     def _ping(self, lease: Lease) -> None:
         self._bus.publish(
@@ -201,10 +206,9 @@ class Master:
             if (term := owner.term) is not None and term.cell.state.config.version < config.version:
                 term.give(Configured(config))
 
-    async def _exchange_usage(self) -> None:
+    async def _exchange_usage(self, published: dict[int, bytes]) -> None:
         """Tell the other cells what this master's hold, and take in what they hold: shares are of the
         whole cluster."""
-        published = await self._store.usage()
         for owner in self.owners:
             if (term := owner.term) is not None:
                 usage = usage_of(term.cell.state)

@@ -30,7 +30,6 @@ from broker_mesos.core.gang_token import TokenAsk
 from broker_mesos.core.ledger import EscrowAsk
 from broker_mesos.core.limits import Instant
 from broker_mesos.core.messages import (
-    FrameworkHeartbeat,
     Part,
 )
 from broker_mesos.core.operator import (
@@ -81,9 +80,6 @@ BATCH_BYTES = 256 * 1024
 BEHIND = 1.0
 """Seconds for which an owner counts as behind that could not take all of its inbox at once; and of lag from
 which on it is."""
-HEED_AFTER = 0.1
-"""Seconds for which heartbeats are gathered, unless something else is to be decided, or a framework wants
-something else than before: there are many."""
 STEP_DOWN_TIME = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
 STEP_DOWN_AT_MOST = 3.0
@@ -131,7 +127,6 @@ class Term:
         self._inherited = outbox
         self._wake = asyncio.Event()
         self._beats = Beats()
-        self._heed: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
         self._pace = Pace()
@@ -181,7 +176,8 @@ class Term:
             self._wake.set()
 
     async def _hear(self) -> None:
-        """Heartbeats: acknowledged as they come, since a lost one does not matter."""
+        """Heartbeats: acknowledged as they come, since a lost one does not matter. There are many, and most
+        say nothing new: these wait until something else is to be decided, or the time comes for it."""
         while True:
             consumer = await self._bus.consume(
                 Queue(QueueKind.CELL_HEARTBEATS, str(self.cell.number)), prefetch=2_000
@@ -193,8 +189,6 @@ class Term:
                     news = [self._take_beat(delivery) for delivery in deliveries]
                     if any(news):
                         self._wake.set()
-                    elif self._heed is None:
-                        self._heed = asyncio.get_running_loop().call_later(HEED_AFTER, self._heed_beats)
             except ConsumerClosed:
                 pass
             finally:
@@ -210,11 +204,7 @@ class Term:
             log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
             return False
         self._inputs.append(beat)
-        return isinstance(beat, FrameworkHeartbeat) and self.cell.is_news(beat)
-
-    def _heed_beats(self) -> None:
-        self._heed = None
-        self._wake.set()
+        return self.cell.is_news(beat)
 
     async def _answer(self, request: Request) -> Part:
         match request:

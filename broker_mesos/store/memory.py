@@ -17,7 +17,7 @@ from typing import TypeVar
 from broker_mesos.core.health import StoreReport
 from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot
 from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
-from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
+from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo, Pulse
 from broker_mesos.store import keys, rules
 
 T = TypeVar("T")
@@ -228,16 +228,17 @@ class MemoryStore(_Adapter):
 
         return await self._call(do)
 
-    async def beat(self, master: MasterInfo, ttl: float) -> None:
+    async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
         """See Store."""
 
-        def do() -> None:
+        def do() -> Pulse:
             now = self._clock.monotonic()
             self._facts.masters[master.master_id] = (master, now, now + ttl)
             # A store that was wiped under running masters learns their number of cells again.
             self._facts.cell_count = self._facts.cell_count or self._count
+            return Pulse(self._living(), dict(self._facts.usage))
 
-        await self._call(do)
+        return await self._call(do)
 
     async def retire(self, master_id: str) -> None:
         """See Store."""
@@ -245,18 +246,14 @@ class MemoryStore(_Adapter):
 
     async def masters(self) -> list[MasterInfo]:
         """See Store."""
+        return await self._call(self._living)
 
-        def do() -> list[MasterInfo]:
-            now = self._clock.monotonic()
-            for master_id, (_, _, end) in list(self._facts.masters.items()):
-                if end <= now:
-                    del self._facts.masters[master_id]
-            return [
-                info._replace(age=max(0.0, now - at))
-                for _, (info, at, _) in sorted(self._facts.masters.items())
-            ]
-
-        return await self._call(do)
+    def _living(self) -> list[MasterInfo]:
+        now = self._clock.monotonic()
+        masters = self._facts.masters
+        for master_id in [each for each, (_, _, end) in masters.items() if end <= now]:
+            del masters[master_id]
+        return [info._replace(age=max(0.0, now - at)) for _, (info, at, _) in sorted(masters.items())]
 
     async def publish_usage(self, cell: int, usage: bytes) -> None:
         """See Store."""

@@ -35,7 +35,7 @@ from broker_mesos.core.health import StoreReport
 from broker_mesos.core.records import Lease, Snapshot
 from broker_mesos.errors import Conflict, InvalidInput, StoreUnavailable
 from broker_mesos.patience import patience
-from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo
+from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo, Pulse
 from broker_mesos.store import encoding, keys, rules
 from broker_mesos.store.line import Line
 
@@ -221,6 +221,22 @@ def _translate(error: Exception, where: str) -> StoreUnavailable:
     )
 
 
+def _living(stored: Any, now: int) -> list[MasterInfo]:
+    """The masters of a hash whose time (in ms) is not up, by id."""
+    living = []
+    for master_id, value in sorted(encoding.pairs(stored).items()):
+        beat, expiry, text = value.split(b" ", 2)
+        if int(expiry) > now:
+            hostname, pid, version = json.loads(text)
+            age = max(0.0, (now - int(beat)) / 1000)
+            living.append(MasterInfo(master_id.decode(), hostname, pid, version, age))
+    return living
+
+
+def _by_cell(stored: Any) -> dict[int, bytes]:
+    return {int(cell): value for cell, value in encoding.pairs(stored).items()}
+
+
 class RedisStore(_Connection):
     """The Store port on Redis."""
 
@@ -320,12 +336,13 @@ class RedisStore(_Connection):
             for number, (term, nonce, owner, commit, renewed_at) in enumerate(found[1:])
         ]
 
-    async def beat(self, master: MasterInfo, ttl: float) -> None:
+    async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
         """See Store."""
-        names = (keys.masters(self._cluster), keys.cells(self._cluster))
+        names = (keys.masters(self._cluster), keys.cells(self._cluster), keys.usage(self._cluster))
         text = json.dumps([master.hostname, master.pid, master.version], separators=(",", ":"))
         arguments = (master.master_id, str(math.ceil(ttl * 1000)), text, str(self._count))
-        await self._call(lambda client: _BEAT(client, names, arguments))
+        now, living, usage = await self._call(lambda _: _BEAT(self._line, names, arguments))
+        return Pulse(_living(living, int(now)), _by_cell(usage))
 
     async def retire(self, master_id: str) -> None:
         """See Store."""
@@ -335,14 +352,7 @@ class RedisStore(_Connection):
         """See Store."""
         reads = (("TIME",), ("HGETALL", keys.masters(self._cluster)))
         time, stored = await self._call(lambda client: _pipeline(client, *reads))
-        now, living = encoding.milliseconds(time), []
-        for master_id, value in sorted(encoding.pairs(stored).items()):
-            beat, expiry, text = value.split(b" ", 2)
-            if int(expiry) > now:
-                hostname, pid, version = json.loads(text)
-                age = max(0.0, (now - int(beat)) / 1000)
-                living.append(MasterInfo(master_id.decode(), hostname, pid, version, age))
-        return living
+        return _living(stored, encoding.milliseconds(time))
 
     async def publish_usage(self, cell: int, usage: bytes) -> None:
         """See Store."""
@@ -350,8 +360,8 @@ class RedisStore(_Connection):
 
     async def usage(self) -> dict[int, bytes]:
         """See Store."""
-        found = await self._call(lambda client: client.hgetall(keys.usage(self._cluster)))
-        return {int(cell): value for cell, value in encoding.pairs(found).items()}
+        name = keys.usage(self._cluster)
+        return _by_cell(await self._call(lambda _: self._line.execute_command("HGETALL", name)))
 
     async def health(self) -> StoreReport:
         """See Store."""

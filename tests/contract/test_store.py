@@ -314,6 +314,16 @@ async def test_usage_of_every_cell_is_seen_by_all(store: Store, other: Store) ->
     assert await other.usage() == {0: b'{"*":1}', 11: b"{}"}
 
 
+async def test_a_beat_tells_who_lives_and_what_the_cells_use(store: Store, other: Store) -> None:
+    first = await store.beat(MasterInfo("m2", "h", 2, "0.1.0", 0.0), 60)
+    assert ([each.master_id for each in first.masters], first.usage) == (["m2"], {})
+    await other.publish_usage(3, b"{}")
+    pulse = await other.beat(MasterInfo("m1", "h", 1, "0.1.0", 0.0), 60)
+    assert [each.master_id for each in pulse.masters] == ["m1", "m2"]
+    assert all(0 <= each.age < 30 for each in pulse.masters)
+    assert pulse.usage == {3: b"{}"}
+
+
 async def test_closed_store_is_unavailable_until_opened_again(store: Store) -> None:
     await store.close()
     await store.close()

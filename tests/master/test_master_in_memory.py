@@ -16,6 +16,7 @@ from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.limits import Limits
 from broker_mesos.core.messages import (
     Accept,
+    AgentHeartbeat,
     AgentInfo,
     AgentRegistered,
     CommandInfo,
@@ -26,6 +27,7 @@ from broker_mesos.core.messages import (
     Offers,
     Ping,
     RegisterAgent,
+    Reregister,
     Shape,
     Subscribe,
     TaskInfo,
@@ -247,8 +249,7 @@ async def test_an_operator_is_answered_only_when_the_deed_is_committed():
         await task
 
 
-async def test_what_a_framework_wants_now_is_heard_at_once_though_heartbeats_are_gathered(monkeypatch):
-    monkeypatch.setattr(term, "HEED_AFTER", 3600.0)
+async def test_what_a_heartbeat_says_for_the_first_time_is_heard_at_once():
     async with cluster() as made:
         quiet = Limits(allocation=3600.0)  # only what is heard makes the cell decide
         master, task = await made.master("m1", limits=quiet)
@@ -268,6 +269,12 @@ async def test_what_a_framework_wants_now_is_heard_at_once_though_heartbeats_are
             async with asyncio.timeout(10):
                 (offer,) = (await receive_until(offers, Offers)).offers
             assert offer.resources.contains(shape.resources)
+        stranger = await bus.consume(Queue(QueueKind.AGENT_COMMANDS, "a2"))
+        for agent_id, consumer in (("a2", stranger), ("a1", commands)):
+            lives = AgentHeartbeat(agent_id=agent_id, session="of another owner")
+            await bus.publish(outgoing(addresses.heartbeats(0), lives, new_id(), persistent=False))
+            async with asyncio.timeout(10):
+                await receive_until(consumer, Reregister)
         master.stop()
         await task
 

@@ -186,8 +186,16 @@ class Cell:
         """The owner's term."""
         return self.state.term
 
-    def is_news(self, beat: FrameworkHeartbeat) -> bool:
-        """Whether it says more than that a framework lives: somebody may wait for what comes of it."""
+    def is_news(self, beat: AgentHeartbeat | FrameworkHeartbeat) -> bool:
+        """Whether it says more than that somebody lives: somebody may wait for what comes of it."""
+        if isinstance(beat, AgentHeartbeat):
+            agent = self.state.agents.get(beat.agent_id)
+            return (
+                agent is None
+                or agent.session != beat.session
+                or not agent.listed
+                or self.term < beat.highest_term
+            )
         framework = self.state.frameworks.get(beat.framework_id)
         return framework is None or framework.muted or framework.demand.version < beat.demand.version
 
