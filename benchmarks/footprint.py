@@ -10,6 +10,7 @@ from benchmarks.ours import array
 from benchmarks.record import Record
 from benchmarks.rig import Rig, memory, rig, run_seconds, servers
 from benchmarks.sizes import add_size
+from broker_mesos.settings import DEFAULT_CELLS
 
 AGENTS = 3
 IDLE = {"small": (3.0, 1), "usual": (20.0, 3), "full": (30.0, 5)}
@@ -18,7 +19,7 @@ ARRAYS = {"small": (100, 300), "usual": (500, 1_000, 4_000), "full": (500, 1_000
 MB = 1e6
 
 
-def idle(record: Record, bench: Rig, seconds: float, runs: int) -> None:
+def idle(record: Record, bench: Rig, cells: int, seconds: float, runs: int) -> None:
     """CPU and memory of everything while nothing is asked of it."""
     groups = bench.processes()
     time.sleep(min(5.0, seconds))  # the registrations' last messages
@@ -33,13 +34,19 @@ def idle(record: Record, bench: Rig, seconds: float, runs: int) -> None:
             shares[name].append(100 * (run_seconds(pids) - before[name]) / took)
         ours.append(sum(runs[-1] for name, runs in shares.items() if name not in bench.SERVERS))
     record.section(
-        f"An idle cluster of {AGENTS} agents",
+        f"An idle cluster of {AGENTS} agents, {cells} {'cells' if cells > 1 else 'cell'}",
         f"CPU over {runs} × {seconds:g} s as a part of one core, and memory (proportional set size: shared "
         "pages count once for all who share them). An agent's spawner is a process of its own.",
     )
     for name, values in shares.items():
         record.add(f"CPU of {name}", "%", values)
-    record.add("CPU of all daemons together", "%", ours, "servers aside", key="idle")
+    record.add(
+        "CPU of all daemons together",
+        "%",
+        ours,
+        "servers aside",
+        key="idle" if cells == DEFAULT_CELLS else "",
+    )
     total = 0.0
     for name, pids in groups.items():
         used = sum(map(memory, pids)) / MB
@@ -85,13 +92,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_size(parser)
     options = parser.parse_args()
-    with (
-        Record("footprint", "Footprint", options.size) as record,
-        servers() as (rabbitmq, redis),
-        rig(rabbitmq, redis, agents=AGENTS) as bench,
-    ):
-        idle(record, bench, *IDLE[options.size])
-        kept(record, bench, ARRAYS[options.size])
+    with Record("footprint", "Footprint", options.size) as record, servers() as (rabbitmq, redis):
+        with rig(rabbitmq, redis, cells=DEFAULT_CELLS, agents=AGENTS, name="whole") as bench:
+            idle(record, bench, DEFAULT_CELLS, *IDLE[options.size])
+        with rig(rabbitmq, redis, agents=AGENTS) as bench:
+            idle(record, bench, 1, *IDLE[options.size])
+            kept(record, bench, ARRAYS[options.size])
 
 
 if __name__ == "__main__":

@@ -122,13 +122,15 @@ def servers() -> Iterator[tuple[RabbitMQServer, RedisServer]]:
 
 
 @contextlib.contextmanager
-def rig(rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1, agents: int = 1) -> Iterator[Rig]:
+def rig(
+    rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1, agents: int = 1, name: str = "bench"
+) -> Iterator[Rig]:
     """A cluster on them. Work folders on tmpfs where there is one: a disk's file system would be measured."""
     memory = Path("/dev/shm")
     folder = tempfile.mkdtemp(prefix="bmesos-bench-", dir=memory if os.access(memory, os.W_OK) else None)
     tmp = Path(folder)
     try:
-        with Cluster(rabbitmq.url, redis.url, "bench", tmp) as cluster:
+        with Cluster(rabbitmq.url, redis.url, name, tmp) as cluster:
             cluster.master(cells=cells)
             for _ in range(agents):
                 cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
