@@ -12,8 +12,8 @@ from benchmarks.growth import Growth, Point
 from benchmarks.record import Record, percentile
 from benchmarks.rig import memory
 from benchmarks.sizes import add_size
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.operator import CellLoad
+from broker_mesos.core.api.cells import CellLoad
+from broker_mesos.core.protocol.addresses import cell_of
 
 SLOTS = 2
 SECONDS = 30

@@ -28,20 +28,24 @@ from typing import NamedTuple
 from benchmarks.growth import Growth
 from benchmarks.record import Record
 from benchmarks.sizes import add_size
-from broker_mesos.core.allocation.drf import Drf
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell import offers
-from broker_mesos.core.cell.allocate import allocate
+from broker_mesos.core.cell.allocation.allocate import allocate
+from broker_mesos.core.cell.allocation.policies.drf import Drf
+from broker_mesos.core.cell.handlers import offers
 from broker_mesos.core.cell.outlet import Outlet
-from broker_mesos.core.cell.restore import restore
-from broker_mesos.core.cell.state import Agent, CellState, Task
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.limits import Instant, Limits
-from broker_mesos.core.messages import AgentInfo, Decline, Demand, FrameworkInfo, Shape
-from broker_mesos.core.records import AgentRecord, FrameworkRecord, Kind, Lease, Snapshot
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.task_record import TaskRecord
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.restore import restore
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.framework_messages import Decline
+from broker_mesos.core.protocol.limits import Instant, Limits
+from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Kind, Lease, Snapshot
+from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 
 AGENTS = (1_000, 5_000, 10_000, 50_000)
 FRAMEWORKS = (1, 50, 200, 1_000)

@@ -7,9 +7,9 @@ import argparse
 import json
 import sys
 
-from broker_mesos.core.resources import Resources
-from broker_mesos.fleet import FleetPlan, run_fleet
-from broker_mesos.settings import load
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.runtime.settings import load
+from broker_mesos.simulated.runner import FleetPlan, run_fleet
 
 
 def main() -> None:

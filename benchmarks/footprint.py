@@ -10,7 +10,7 @@ from benchmarks.ours import array
 from benchmarks.record import Record
 from benchmarks.rig import Rig, memory, rig, run_seconds, servers
 from benchmarks.sizes import add_size
-from broker_mesos.settings import DEFAULT_CELLS
+from broker_mesos.runtime.settings import DEFAULT_CELLS
 
 AGENTS = 3
 IDLE = {"small": (3.0, 1), "usual": (20.0, 3), "full": (30.0, 5)}

@@ -19,37 +19,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.locality_page import write
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.cell import Cell, Input
-from broker_mesos.core.limits import Instant, Limits
-from broker_mesos.core.messages import (
-    Accept,
-    Acknowledge,
-    AgentInfo,
-    AgentList,
-    CommandInfo,
-    Decline,
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
-    LaunchTasks,
-    Message,
-    Offer,
-    Offers,
-    RegisterAgent,
-    TaskStatus,
-    Update,
-    UpdateStatuses,
-    decode,
-)
-from broker_mesos.core.operator import JobSpec
-from broker_mesos.core.records import Lease, Snapshot
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Source, TaskState
-from broker_mesos.frameworks.batch.claims import Candidate, plan_claim, task_info
-from broker_mesos.frameworks.batch.records import Work
+from broker_mesos.core.cell.cell import Cell
+from broker_mesos.core.cell.inputs import Input
+from broker_mesos.core.model.agent import AgentInfo, AgentList
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskStatus
+from broker_mesos.core.model.task_states import Source, TaskState
+from broker_mesos.core.protocol.agent_messages import LaunchTasks, RegisterAgent, UpdateStatuses
+from broker_mesos.core.protocol.events import Offers, Update
+from broker_mesos.core.protocol.framework_messages import Accept, Acknowledge, Decline, FrameworkHeartbeat
+from broker_mesos.core.protocol.limits import Instant, Limits
+from broker_mesos.core.protocol.records import Lease, Snapshot
+from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
+from broker_mesos.frameworks.batch.planning.shapes import MOST_JOBS, state
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, MISFIT_FILTER
-from broker_mesos.frameworks.batch.shapes import MOST_JOBS, state
+from broker_mesos.frameworks.batch.storage.records import Work
 
 NODES, SLOTS, FRAMEWORKS = 100, 4, 16
 JOBS, TASKS = 3, 100

@@ -15,28 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from broker_mesos.core.cell.cell import Cell
-from broker_mesos.core.limits import Instant, Limits
-from broker_mesos.core.messages import (
-    AgentHeartbeat,
-    AgentInfo,
-    AgentList,
-    AgentTask,
-    FrameworkInfo,
-    RegisterAgent,
-    TaskStatus,
-    UpdateStatuses,
-    Usage,
-    decode,
-)
-from broker_mesos.core.records import (
-    AgentRecord,
-    FrameworkRecord,
-    Lease,
-    Snapshot,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.task_record import TaskRecord
-from broker_mesos.core.tasks import Source, TaskState
+from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask, Usage
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Source, TaskState
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, RegisterAgent, UpdateStatuses
+from broker_mesos.core.protocol.limits import Instant, Limits
+from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Lease, Snapshot
+from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.protocol.wire import decode
 
 ONE = Resources.parse("cpus:1;mem:128")
 

@@ -15,16 +15,18 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.fillers import BACKLOG, COMMAND
-from broker_mesos.buses import CLOCK, open_bus
-from broker_mesos.clock import new_id
-from broker_mesos.core.messages import FrameworkInfo, Offer, Shape, TaskInfo, TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.logs import configure
+from broker_mesos.bus.open import CLOCK, open_bus
+from broker_mesos.core.model.framework import FrameworkInfo, Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.logs import configure
+from broker_mesos.runtime.settings import load
 from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
-from broker_mesos.settings import load
 
 
 class Probe(Scheduler):

@@ -13,29 +13,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client, Job
-    from broker_mesos.core.messages import (
-        CommandInfo,
-        FrameworkInfo,
-        InverseOffer,
-        Offer,
-        Operation,
-        OperationStatus,
-        Shape,
-        TaskInfo,
-        TaskStatus,
-        Volume,
-        VolumeMount,
-    )
-    from broker_mesos.core.resources import Resources
-    from broker_mesos.core.tasks import Reason, TaskState
-    from broker_mesos.errors import (
-        BrokerMesosError,
-        Conflict,
-        InvalidInput,
-        NotFound,
-        TimedOut,
-        Unavailable,
-    )
+    from broker_mesos.core.model.framework import FrameworkInfo, Shape
+    from broker_mesos.core.model.offer import InverseOffer, Offer
+    from broker_mesos.core.model.reservation import Operation, OperationStatus, Volume
+    from broker_mesos.core.model.resources import Resources
+    from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus, VolumeMount
+    from broker_mesos.core.model.task_states import Reason, TaskState
+    from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput, NotFound, TimedOut, Unavailable
     from broker_mesos.framework import SchedulerDriver
     from broker_mesos.sdk import Driver, DriverSettings, Scheduler
     from broker_mesos.wiring.local import LocalCluster
@@ -73,21 +57,12 @@ __all__ = [
 
 _FROM = {
     "client": ("Client", "Job"),
-    "core.messages": (
-        "CommandInfo",
-        "FrameworkInfo",
-        "InverseOffer",
-        "Offer",
-        "Operation",
-        "OperationStatus",
-        "Shape",
-        "TaskInfo",
-        "TaskStatus",
-        "Volume",
-        "VolumeMount",
-    ),
-    "core.resources": ("Resources",),
-    "core.tasks": ("Reason", "TaskState"),
+    "core.model.framework": ("FrameworkInfo", "Shape"),
+    "core.model.offer": ("InverseOffer", "Offer"),
+    "core.model.reservation": ("Operation", "OperationStatus", "Volume"),
+    "core.model.resources": ("Resources",),
+    "core.model.task": ("CommandInfo", "TaskInfo", "TaskStatus", "VolumeMount"),
+    "core.model.task_states": ("Reason", "TaskState"),
     "errors": ("BrokerMesosError", "Conflict", "InvalidInput", "NotFound", "TimedOut", "Unavailable"),
     "framework": ("SchedulerDriver",),
     "sdk": ("Driver", "DriverSettings", "Scheduler"),

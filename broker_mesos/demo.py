@@ -20,15 +20,18 @@ from rich.console import Console
 from rich.text import Text
 
 from broker_mesos.client import Client
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
-from broker_mesos.core.operator import AgentView, JobSummary, JobTask
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.jobs import JobSummary, JobTask
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import BrokerMesosError
-from broker_mesos.logs import configure
+from broker_mesos.runtime.clock import SystemClock, new_id
+from broker_mesos.runtime.logs import configure
+from broker_mesos.runtime.settings import load
 from broker_mesos.sdk import Driver, Scheduler
-from broker_mesos.settings import load
 from broker_mesos.wiring.local import LocalCluster
 
 AGENT = Resources.parse("cpus:4;mem:4096")

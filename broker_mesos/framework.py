@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from broker_mesos.buses import open_bus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.messages import FrameworkInfo
-from broker_mesos.logs import configure
-from broker_mesos.ports import Bus
+from broker_mesos.bus.open import open_bus
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.ports.bus import Bus
+from broker_mesos.runtime.clock import SystemClock, new_id
+from broker_mesos.runtime.logs import configure
+from broker_mesos.runtime.settings import Settings, load
 from broker_mesos.sdk import runner
 from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
-from broker_mesos.settings import Settings, load
 
 if TYPE_CHECKING:
     from broker_mesos.wiring.local import LocalCluster

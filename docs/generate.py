@@ -7,8 +7,10 @@ fails when one of them is not what the code says.
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +19,21 @@ import typer.main
 from broker_mesos.bus.topology import Topology
 from broker_mesos.cli.app import application
 from broker_mesos.cli.options import Call
-from broker_mesos.core import (
-    events,
-    health,
-    letters,
-    messages,
-    operator,
-    operator_holdings,
-    operator_maintenance,
-    operator_roles,
-    questions,
-)
-from broker_mesos.core.addresses import Exchange, Queue, QueueKind
-from broker_mesos.core.messages import REGISTRY, Message
-from broker_mesos.core.operator import Request
-from broker_mesos.core.tasks import NEVER_STORED, TERMINAL, TRANSITIONS, TaskState
+from broker_mesos.core import api, protocol
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.task_states import NEVER_STORED, TERMINAL, TRANSITIONS, TaskState
+from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.wire import REGISTRY, Message
 from broker_mesos.frameworks.batch.messages import JobChanged
-from broker_mesos.operator import api
-from broker_mesos.settings import Settings
+from broker_mesos.runtime.settings import Settings
 
 DOCS = Path(__file__).parent
-_HOMES = {
-    each.__name__
-    for each in (
-        messages,
-        operator,
-        operator_holdings,
-        operator_maintenance,
-        operator_roles,
-        questions,
-        letters,
-        health,
-        api,
-    )
-} | {JobChanged.__module__}
+_PROTOCOL = "broker_mesos.core.protocol."
+_API = "broker_mesos.core.api."
+for _package in (protocol, api):
+    # A module registers its messages when it is imported.
+    for _module in pkgutil.iter_modules(_package.__path__, f"{_package.__name__}."):
+        import_module(_module.name)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -101,30 +84,29 @@ def _kinds() -> list[type[Message]]:
 
 
 def message_table() -> str:
-    """What agents, cells and frameworks say."""
-    homes = messages.__name__, events.__name__
-    kinds = sorted(
-        (kind for kind in _kinds() if kind.__module__ in homes), key=lambda kind: homes.index(kind.__module__)
-    )
+    """What agents, cells and frameworks send to each other."""
+    kinds = [kind for kind in _kinds() if kind.__module__.startswith(_PROTOCOL)]
     return table(
-        ["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds]
+        ["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds]
     )
 
 
 def request_table() -> str:
-    """What operators ask."""
+    """What operators request."""
     rows = []
     for kind in _kinds():
-        if issubclass(kind, Request) and kind.__module__ in _HOMES:
+        if issubclass(kind, Request) and kind.__module__.startswith(_API):
             rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), f"`{kind.ANSWER.__name__}`"])
-    return table(["Type", "Asks", "Fields", "Answered with"], rows)
+    return table(["Type", "Request", "Fields", "Answered with"], rows)
 
 
 def other_table() -> str:
-    """Answers and news."""
-    kinds = [kind for kind in _kinds() if kind.__module__ in _HOMES]
-    rest = [kind for kind in kinds if kind.__module__ != messages.__name__ and not issubclass(kind, Request)]
-    return table(["Type", "Says", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest])
+    """Answers, and what is published on the feed."""
+    kinds = [kind for kind in _kinds() if kind.__module__.startswith((_API, JobChanged.__module__))]
+    rest = [kind for kind in kinds if not issubclass(kind, Request)]
+    return table(
+        ["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest]
+    )
 
 
 # -- queues ---------------------------------------------------------------------------------------------

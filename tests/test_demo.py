@@ -72,7 +72,7 @@ def test_the_demo_leaves_nothing_behind(ran: tuple[subprocess.CompletedProcess[s
 def test_the_demo_fails_in_one_line_when_something_differs(tmp_path: Path):
     done = run_demo(
         tmp_path,
-        code="from broker_mesos import demo; from broker_mesos.core.resources import Resources\n"
+        code="from broker_mesos import demo; from broker_mesos.core.model.resources import Resources\n"
         "demo.LEFT = Resources.parse('cpus:2;mem:1024'); raise SystemExit(demo.main())",
     )
     assert done.returncode == 1

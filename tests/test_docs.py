@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from broker_mesos.core.addresses import Exchange, QueueKind
-from broker_mesos.core.messages import REGISTRY
-from broker_mesos.frameworks.batch import records
+from broker_mesos.core.protocol.addresses import Exchange, QueueKind
+from broker_mesos.core.protocol.wire import REGISTRY
+from broker_mesos.frameworks.batch.storage import records
 from broker_mesos.store import keys
 
 ROOT = Path(__file__).parent.parent

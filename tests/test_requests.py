@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.addresses import Queue, QueueKind, operator_cell, operator_master
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import GetTask, Hello, HelloAnswer, Request
+from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.core.api.cluster import Hello, HelloAnswer
+from broker_mesos.core.api.jobs import GetTask
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_cell, operator_master
 from broker_mesos.errors import (
     BrokerMesosError,
     BusUnavailable,
@@ -21,8 +23,8 @@ from broker_mesos.errors import (
     TimedOut,
     Unavailable,
 )
-from broker_mesos.ports import Consumer, Outgoing
-from broker_mesos.requests import Requester, Responder
+from broker_mesos.ports.bus import Consumer, Outgoing
+from broker_mesos.runtime.clock import SystemClock, new_id
 
 Handler = Callable[[Request], Awaitable[Part]]
 

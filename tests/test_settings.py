@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_mesos.core.limits import Limits
+from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.errors import InvalidInput
-from broker_mesos.settings import Settings, endpoint, load, redact
+from broker_mesos.runtime.settings import Settings, endpoint, load, redact
 
 
 @pytest.fixture(autouse=True)

@@ -27,9 +27,11 @@ from typing import NamedTuple, Protocol
 
 from pydantic import ValidationError
 
-from broker_mesos.core.messages import AgentTask, Holdings, TaskStatus
+from broker_mesos.core.model.agent import AgentTask
+from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.errors import Conflict, InvalidInput
-from broker_mesos.logs import get_logger
+from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 

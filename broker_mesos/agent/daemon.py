@@ -11,7 +11,6 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from broker_mesos import failpoints
 from broker_mesos.agent.checkpoint import Journal, Known
 from broker_mesos.agent.effects import (
     AskHello,
@@ -29,35 +28,25 @@ from broker_mesos.agent.effects import (
 from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.slack import Machine, Slack
 from broker_mesos.agent.state import AgentState
-from broker_mesos.core.addresses import Queue, QueueKind, operator_master
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    AgentInfo,
-    Message,
-    Part,
-    Reservation,
-    UpdateStatuses,
-    Usage,
-    decode,
-)
-from broker_mesos.core.operator import Hello, HelloAnswer, ReadFile, Request
-from broker_mesos.core.resources import Resources
+from broker_mesos.bus.dead_letters import letter, park
+from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.core.api.cluster import Hello, HelloAnswer
+from broker_mesos.core.api.files import ReadFile
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.agent import AgentInfo, Usage
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.reservation import Reservation
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
+from broker_mesos.core.protocol.agent_messages import UpdateStatuses
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.wire import Message, decode
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
-from broker_mesos.letters import letter, park
-from broker_mesos.logs import get_logger
-from broker_mesos.ports import (
-    Bus,
-    Clock,
-    ConsumerClosed,
-    ContainerEvent,
-    Containerizer,
-    Delivery,
-    NewId,
-    OnContainerEvents,
-    Outgoing,
-    StartFailed,
-)
-from broker_mesos.requests import Requester, Responder
+from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.containerizer import ContainerEvent, Containerizer, OnContainerEvents, StartFailed
+from broker_mesos.runtime import failpoints
+from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 

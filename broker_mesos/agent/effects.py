@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker_mesos.agent.checkpoint import Entry
-from broker_mesos.core.addresses import Address
-from broker_mesos.core.messages import Holdings, Message
-from broker_mesos.ports import LaunchSpec, Outgoing, outgoing
+from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.protocol.addresses import Address
+from broker_mesos.core.protocol.wire import Message
+from broker_mesos.ports.bus import Outgoing, outgoing
+from broker_mesos.ports.containerizer import LaunchSpec
 
 
 class Publish(NamedTuple):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from broker_mesos.core.operator import FileChunk, ReadFile
+from broker_mesos.core.api.files import FileChunk, ReadFile
 from broker_mesos.errors import BrokerMesosError, NotFound
-from broker_mesos.ports import Chunk, Clock, Containerizer
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.containerizer import Chunk, Containerizer
 
 POLL = 0.1
 """Seconds between two looks at a file that somebody follows. One look serves all its followers."""

@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 
-from broker_mesos.core.messages import TaskStatus
+from broker_mesos.core.model.task import TaskStatus
 
 RESEND_FIRST = 30.0
 """Seconds; a cell takes up to ten to say that it has committed an outcome, and one that is behind

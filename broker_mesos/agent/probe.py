@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 from broker_mesos.agent.slack import Machine
-from broker_mesos.core.messages import Usage
-from broker_mesos.core.resources import Amount, Resources
+from broker_mesos.core.model.agent import Usage
+from broker_mesos.core.model.resources import Amount, Resources
 from broker_mesos.errors import InvalidResources
 
 MB = 1 << 20

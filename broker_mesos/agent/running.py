@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 
-from broker_mesos.core.lines import LineKey, line_of
-from broker_mesos.core.messages import AgentTask, Launch
-from broker_mesos.core.tasks import Reason, TaskState
-from broker_mesos.ports import LaunchSpec, TaskExited
+from broker_mesos.core.model.agent import AgentTask
+from broker_mesos.core.model.task_queues import LineKey, line_of
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import Launch
+from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 
 
 class RunningTask:

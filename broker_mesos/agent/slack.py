@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from broker_mesos.core.messages import Usage
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.model.agent import Usage
+from broker_mesos.core.model.resources import Resources
 
 INTERVAL = 5.0
 """Seconds between two looks at the machine."""

@@ -26,34 +26,32 @@ from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask
 from broker_mesos.agent.slack import INTERVAL, Slack, TaskUse
 from broker_mesos.agent.tasks import TaskTable
-from broker_mesos.core import addresses
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    MAX_BODY,
+from broker_mesos.core.model.agent import AgentInfo, AgentList, Usage
+from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.agent_messages import (
     AcknowledgeStatuses,
     AgentHeartbeat,
-    AgentInfo,
-    AgentList,
     AgentListed,
     AgentRefused,
     AgentRegistered,
-    EarlyStatuses,
-    Holdings,
     KillTasks,
     LaunchTasks,
     ListTasks,
-    Message,
     RegisterAgent,
     Reregister,
     SetHeartbeat,
     SetHoldings,
-    TaskStatus,
     UnregisterAgent,
     UpdateStatuses,
-    Usage,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.ports import ContainerEvent, NewId, Recovered
+from broker_mesos.core.protocol.events import EarlyStatuses
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.wire import MAX_BODY, Message
+from broker_mesos.ports.clock import NewId
+from broker_mesos.ports.containerizer import ContainerEvent, Recovered
 
 REPEAT_FIRST = 2.0
 REPEAT_AT_MOST = 15.0

@@ -6,29 +6,24 @@ from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.backoff import BackOff
 from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
-from broker_mesos.agent.effects import (
-    Checkpoint,
-    Effect,
-    Forget,
-    KillProcess,
-    LaunchProcess,
-    WithdrawProcess,
-)
-from broker_mesos.agent.news import News
+from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess, WithdrawProcess
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask, spec_of
-from broker_mesos.core.cell.portions import laid_out
-from broker_mesos.core.holdings import mount_problem
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.lines import Lines, line_of
-from broker_mesos.core.messages import AgentInfo, AgentTask, Holdings, Launch, TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, Source, TaskState
+from broker_mesos.agent.status_buffer import News
+from broker_mesos.core.cell.state.reserved_portions import laid_out
+from broker_mesos.core.model.agent import AgentInfo, AgentTask
+from broker_mesos.core.model.reservation import Holdings, mount_problem
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_queues import Lines, line_of
+from broker_mesos.core.model.task_states import Reason, Source, TaskState
+from broker_mesos.core.protocol.agent_messages import Launch
+from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.errors import InvalidResources
-from broker_mesos.ports import (
+from broker_mesos.ports.clock import NewId
+from broker_mesos.ports.containerizer import (
     ContainerEvent,
     LaunchSpec,
-    NewId,
     Recovered,
     StartFailed,
     TaskExited,

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from broker_mesos.ports import ConsumerClosed, Delivery
+from broker_mesos.ports.bus import ConsumerClosed, Delivery
 
 
 class Inbox:

@@ -18,10 +18,11 @@ from dataclasses import replace
 from broker_mesos.bus.inbox import Inbox
 from broker_mesos.bus.topology import QueueSpec, Topology, conflict
 from broker_mesos.bus.window import Window, failed, too_large
-from broker_mesos.core.addresses import Queue
-from broker_mesos.core.health import BusReport
+from broker_mesos.core.api.health import BusReport
+from broker_mesos.core.protocol.addresses import SCHEMA_VERSION, Queue
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports import SCHEMA_VERSION, Clock, Delivery, Outgoing, QueueFacts
+from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts
+from broker_mesos.ports.clock import Clock
 
 
 class _Message:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from broker_mesos.core.addresses import Address, Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.errors import Conflict, InvalidInput
 
 CLUSTER_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,40}")

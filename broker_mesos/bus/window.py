@@ -6,9 +6,9 @@ import asyncio
 from typing import NamedTuple
 
 from broker_mesos.bus.signals import Signal
-from broker_mesos.core.messages import MAX_BODY
+from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import BusUnavailable, InvalidInput
-from broker_mesos.ports import Outgoing
+from broker_mesos.ports.bus import Outgoing
 
 Returned = tuple[str, str, str]
 """What a returned message is recognised by: exchange, routing key, message id."""

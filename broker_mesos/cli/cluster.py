@@ -9,7 +9,7 @@ from broker_mesos.cli import show
 from broker_mesos.cli.options import Call
 
 if TYPE_CHECKING:
-    from broker_mesos.core.operator import CellPart
+    from broker_mesos.core.api.cells import CellPart
 
 _LIMIT = 1_000
 

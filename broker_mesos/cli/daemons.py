@@ -10,8 +10,8 @@ from broker_mesos.cli.options import Call, Cluster
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from broker_mesos.core.resources import Resources
-    from broker_mesos.settings import Settings
+    from broker_mesos.core.model.resources import Resources
+    from broker_mesos.runtime.settings import Settings
 
 BrokerUrl = Annotated[
     str | None,
@@ -132,8 +132,8 @@ def agent(
         reserve=reserve or None,
     )
     settings.need_broker()
-    from broker_mesos.core.attributes import parse_attributes
-    from broker_mesos.core.resources import Resources
+    from broker_mesos.core.model.attributes import parse_attributes
+    from broker_mesos.core.model.resources import Resources
 
     Resources.parse(resources or "")
     described = parse_attributes(attributes or "")
@@ -196,7 +196,7 @@ def web(
 
 def daemon_settings(call: Call, **flags: Any) -> Settings:
     """What a daemon's flags and the options before its name come to."""
-    from broker_mesos.settings import load
+    from broker_mesos.runtime.settings import load
 
     if flags.get("cluster") is None:
         flags["cluster"] = call.cluster
@@ -206,7 +206,7 @@ def daemon_settings(call: Call, **flags: Any) -> Settings:
 def _resources(text: str | None) -> Resources | None:
     if text is None:
         return None
-    from broker_mesos.core.resources import Resources
+    from broker_mesos.core.model.resources import Resources
 
     resources = Resources.parse(text)
     if not resources:

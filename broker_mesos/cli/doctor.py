@@ -12,7 +12,7 @@ from broker_mesos.errors import BrokerMesosError, Unavailable
 if TYPE_CHECKING:
     from broker_mesos.client import Client
     from broker_mesos.operator.doctor import Finding
-    from broker_mesos.settings import Settings
+    from broker_mesos.runtime.settings import Settings
 
 UNREACHABLE = 4
 
@@ -24,7 +24,7 @@ def doctor(call: Call) -> int:
     Ends with 0 if there is no error, with 1 if there is one, and with 4 if nobody answers.
     """
     from broker_mesos.operator.doctor import Finding, worst
-    from broker_mesos.settings import load
+    from broker_mesos.runtime.settings import load
 
     settings = load(url=call.url, cluster=call.cluster)
     direct = settings.broker_url is not None or settings.store_url is not None

@@ -6,20 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.options import (
-    Call,
-    ConstraintOf,
-    Cpus,
-    Disk,
-    Gang,
-    Gpus,
-    Mem,
-    More,
-    Revocable,
-)
+from broker_mesos.cli.options import Call, ConstraintOf, Cpus, Disk, Gang, Gpus, Mem, More, Revocable
 
 if TYPE_CHECKING:
-    from broker_mesos.core.questions import Explanation
+    from broker_mesos.core.api.explain import Explanation
 
 _SHOWN = 10
 

@@ -13,8 +13,10 @@ from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client
-    from broker_mesos.core.operator import CellLoad, ClusterView, JobList, JobSummary, JobTask, JobView
-    from broker_mesos.operator.api import StateView
+    from broker_mesos.core.api.cells import CellLoad
+    from broker_mesos.core.api.cluster import ClusterView
+    from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobView
+    from broker_mesos.core.api.state import StateView
 
 _SHOWN = 20
 _AGENTS = 1_000
@@ -37,7 +39,7 @@ def status(
     except NotFound as error:
         if "." not in job:
             raise
-        from broker_mesos.core.operator import GetTask, JobTask
+        from broker_mesos.core.api.jobs import GetTask, JobTask
 
         try:
             task = client.ask(GetTask(task_id=job), JobTask)
@@ -103,7 +105,7 @@ def kill(call: Call, ident: Annotated[str, Argument(metavar="JOB|TASK", help="A 
 
 
 def _cluster_status(call: Call, client: Client, every: bool) -> None:
-    from broker_mesos.core.operator import GetJobs, JobList
+    from broker_mesos.core.api.jobs import GetJobs, JobList
     from broker_mesos.errors import Unavailable
 
     view = client.cluster()
@@ -181,8 +183,8 @@ def _load(load: CellLoad | None) -> tuple[str, str]:
 
 
 def _totals(state: StateView) -> dict[str, dict[str, Any]]:
-    from broker_mesos.core.records import AgentState
-    from broker_mesos.core.resources import Resources
+    from broker_mesos.core.model.resources import Resources
+    from broker_mesos.core.protocol.records import AgentState
 
     found: dict[str, dict[str, Any]] = {}
     for part in ("total", "offered", "used"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from broker_mesos.client import Job
-    from broker_mesos.core.operator import JobSummary
+    from broker_mesos.core.api.jobs import JobSummary
 
 
 def with_progress(job: Job, timeout: float | None) -> JobSummary:

@@ -12,7 +12,7 @@ from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from broker_mesos.core.operator_roles import ConfigView
+    from broker_mesos.core.api.roles import ConfigView
 
 
 Role = Annotated[str, Argument(metavar="ROLE", help="As eng or eng/db.")]

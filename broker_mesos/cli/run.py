@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from broker_mesos.client import Client, Job
     from broker_mesos.client.job import Stream
-    from broker_mesos.core.operator import JobSummary
+    from broker_mesos.core.api.jobs import JobSummary
 
 _HINT_AFTER = 2.0
 _DRAIN = 10.0

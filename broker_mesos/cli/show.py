@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from broker_mesos.core.messages import Part
-    from broker_mesos.core.resources import Resources
+    from broker_mesos.core.model.part import Part
+    from broker_mesos.core.model.resources import Resources
 
 _GOOD = {"finished", "registered", "subscribed", "ok"}
 _BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}

@@ -46,11 +46,11 @@ def agents(
     settings.need_broker()
     import random
 
-    from broker_mesos.agent.durations import durations
-    from broker_mesos.core.attributes import parse_attributes
-    from broker_mesos.core.resources import Resources
-    from broker_mesos.core.wire import is_ident
-    from broker_mesos.fleet import FleetPlan, run_fleet
+    from broker_mesos.core.model.attributes import parse_attributes
+    from broker_mesos.core.model.part import is_ident
+    from broker_mesos.core.model.resources import Resources
+    from broker_mesos.simulated.durations import durations
+    from broker_mesos.simulated.runner import FleetPlan, run_fleet
 
     if not is_ident(f"{prefix}-{count}"):
         raise InvalidInput(f"--prefix {prefix[:64]!r}: use letters, digits, '.', '_' or '-', as in 'sim'")

@@ -32,7 +32,7 @@ from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from broker_mesos.client.quick import QuickClient, Summary
-    from broker_mesos.core.operator import JobSummary
+    from broker_mesos.core.api.jobs import JobSummary
 
 LEFT = 130
 """Exit code after Ctrl-C."""

@@ -10,17 +10,17 @@ import os
 import threading
 from typing import Any
 
-from broker_mesos.buses import open_bus
+from broker_mesos.bus.open import open_bus
+from broker_mesos.bus.requests import Requester
 from broker_mesos.client.transport import MARGIN, NEXT_STEP, Unreachable
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import Request
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
-from broker_mesos.operator.api import waits
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.ports import Bus
-from broker_mesos.requests import Requester
-from broker_mesos.settings import redact
+from broker_mesos.operator.waiting import waits
+from broker_mesos.ports.bus import Bus
+from broker_mesos.runtime.clock import SystemClock, new_id
+from broker_mesos.runtime.settings import redact
 
 # What the bus and pika log, a client raises: without a handler Python would print it to stderr as well.
 for _name in ("broker_mesos", "pika"):

@@ -12,8 +12,10 @@ from broker_mesos.client.job import Job, Stream
 from broker_mesos.client.names import new_job_id, user_name
 from broker_mesos.client.spec import ArrayLike, Number, build_spec, made
 from broker_mesos.client.transport import Transport, Unreachable, connect
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.letters import (
+from broker_mesos.core.api.agents import AgentGone, AgentView, MarkAgentGone
+from broker_mesos.core.api.cells import CellPart, OfferView, TaskView
+from broker_mesos.core.api.cluster import ClusterView, GetCluster
+from broker_mesos.core.api.dead_letters import (
     DropDeadLetters,
     GetDeadLetter,
     LetterDetail,
@@ -22,28 +24,22 @@ from broker_mesos.core.letters import (
     ListDeadLetters,
     RetryDeadLetters,
 )
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import (
-    AgentGone,
-    AgentView,
-    CellPart,
-    ClusterView,
-    GetCluster,
+from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
+from broker_mesos.core.api.files import LogChunk, ReadLog
+from broker_mesos.core.api.health import GetHealth, HealthView
+from broker_mesos.core.api.jobs import (
     GetJobs,
     GetTask,
     JobList,
-    JobSpec,
     JobSummary,
     JobTask,
+    KillById,
+    Killed,
     KillJob,
-    MarkAgentGone,
-    OfferView,
-    Request,
     SubmitJob,
-    TaskView,
     WaitJob,
 )
-from broker_mesos.core.operator_maintenance import (
+from broker_mesos.core.api.maintenance import (
     ActivateAgents,
     AgentMaintenance,
     AgentsRequest,
@@ -54,24 +50,16 @@ from broker_mesos.core.operator_maintenance import (
     MaintenanceView,
     ScheduleMaintenance,
 )
-from broker_mesos.core.operator_roles import ConfigView, GetConfig, RoleChange, SetPolicy, SetRoles
-from broker_mesos.core.questions import Explain, Explanation, PlanJob
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleChange, SetPolicy, SetRoles
+from broker_mesos.core.api.state import FrameworkTotal, GetState, RoleTotal, StateView
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import TimedOut, Unavailable
-from broker_mesos.operator.api import (
-    FrameworkTotal,
-    GetHealth,
-    GetState,
-    HealthView,
-    KillById,
-    Killed,
-    LogChunk,
-    ReadLog,
-    RoleTotal,
-    StateView,
-)
-from broker_mesos.settings import Settings, load
+from broker_mesos.runtime.settings import Settings, load
 
 PATIENCE = 60.0
 """Seconds without any answer after which waiting and following end with Unavailable."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from broker_mesos.client.spec import made
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import Request
-from broker_mesos.core.operator_holdings import (
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.reservations import (
     CreateVolume,
     DestroyVolume,
     HoldingsView,
     ReserveResources,
     UnreserveResources,
 )
+from broker_mesos.core.model.part import Part
 
 P = TypeVar("P", bound=Part)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from broker_mesos.client.spec import made
-from broker_mesos.core.operator import GetJob, JobSummary, JobTask, JobView
+from broker_mesos.core.api.jobs import GetJob, JobSummary, JobTask, JobView
 
 if TYPE_CHECKING:
     from broker_mesos.client.client import Client

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from broker_mesos.core.attributes import HOSTNAME, Constraint
-from broker_mesos.core.preference import LONGEST_WAIT, MOST_PREFERRED
+from broker_mesos.core.model.attributes import HOSTNAME, Constraint
+from broker_mesos.core.model.locality import LONGEST_WAIT, MOST_PREFERRED
 from broker_mesos.errors import InvalidInput
 
 DEFAULT_WAIT = 5.0

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from broker_mesos.client.locality import DEFAULT_WAIT, preference
 from broker_mesos.client.names import name_of
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.messages import CommandInfo, first_problem
-from broker_mesos.core.operator import JobSpec, Request
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import InvalidInput
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)

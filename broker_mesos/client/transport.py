@@ -12,18 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from broker_mesos.core.messages import MAX_BODY, Part, first_problem
-from broker_mesos.core.operator import Request
-from broker_mesos.errors import (
-    BrokerMesosError,
-    Conflict,
-    InvalidInput,
-    NotFound,
-    TimedOut,
-    Unavailable,
-)
-from broker_mesos.operator.api import waits
-from broker_mesos.settings import endpoint
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
+from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput, NotFound, TimedOut, Unavailable
+from broker_mesos.operator.waiting import waits
+from broker_mesos.runtime.settings import endpoint
 
 TIMEOUT_HEADER = "Bmesos-Timeout"
 """Seconds the client waits for an answer, beyond what its request itself asks to wait for."""

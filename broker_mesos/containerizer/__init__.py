@@ -1,5 +1,1 @@
-"""Running tasks as processes of this machine.
-
-``process.py`` is the asyncio side, inside the agent. ``spawner.py`` is the one helper process of an agent,
-which starts the tasks, waits for them, and outlives the agent.
-"""
+"""Running tasks: as processes of this machine (``process/``), or simulated ones (``memory.py``)."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.errors import InvalidInput, NotFound
-from broker_mesos.ports import (
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.containerizer import (
     Chunk,
-    Clock,
     ContainerEvent,
     LaunchSpec,
     OnContainerEvents,

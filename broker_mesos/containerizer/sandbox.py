@@ -14,7 +14,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from broker_mesos.errors import InvalidInput, NotFound
-from broker_mesos.ports import Chunk
+from broker_mesos.ports.containerizer import Chunk
 
 MAX_CHUNK = 65536
 """Bytes of one read at most."""

@@ -8,36 +8,39 @@ import contextlib
 import random
 from collections.abc import Mapping
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.allocation.builtin import BUILT_IN
-from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell.cell import Configured
-from broker_mesos.core.cell.state import CellState
-from broker_mesos.core.cell.usage import take_in, usage_of
-from broker_mesos.core.health import GetMasterHealth
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import Part, Ping
-from broker_mesos.core.operator import (
+from broker_mesos.bus.requests import Responder
+from broker_mesos.core.api.cluster import (
     CellOwnership,
     ClusterView,
     GetCluster,
     Hello,
     HelloAnswer,
     MasterView,
-    Request,
 )
-from broker_mesos.core.records import Lease
+from broker_mesos.core.api.health import GetMasterHealth
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
+from broker_mesos.core.cell.allocation.policies.policy import Policy
+from broker_mesos.core.cell.inputs import Configured
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.views.usage import take_in, usage_of
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import Lease
 from broker_mesos.errors import InvalidMessage, Unavailable
-from broker_mesos.logs import get_logger
+from broker_mesos.master.config_api import SettingsDesk
+from broker_mesos.master.config_store import Division
 from broker_mesos.master.dead_letters import DeadLetters
-from broker_mesos.master.division import Division
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
-from broker_mesos.master.settings import SettingsDesk
-from broker_mesos.master.sharing import Sharing
-from broker_mesos.ports import Bus, Clock, MasterInfo, NewId, Records, Store, outgoing
-from broker_mesos.requests import Responder
+from broker_mesos.master.rebalancing import Sharing
+from broker_mesos.ports.bus import Bus, outgoing
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.store import MasterInfo, Records, Store
+from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 

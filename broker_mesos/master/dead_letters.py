@@ -11,7 +11,8 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 
-from broker_mesos.core.letters import (
+from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter_id, original
+from broker_mesos.core.api.dead_letters import (
     SEARCHED,
     SHOWN_BODY,
     DropDeadLetters,
@@ -23,11 +24,11 @@ from broker_mesos.core.letters import (
     ListDeadLetters,
     RetryDeadLetters,
 )
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import Request
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
 from broker_mesos.errors import BrokerMesosError, Conflict, NotFound, Unavailable
-from broker_mesos.letters import DEAD_LETTERS, letter_id, original
-from broker_mesos.ports import Bus, Clock, Consumer, Delivery
+from broker_mesos.ports.bus import Bus, Consumer, Delivery
+from broker_mesos.ports.clock import Clock
 
 PATIENCE = 3.0
 """Seconds that a request waits for letters which another master holds."""

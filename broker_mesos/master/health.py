@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.health import BusReport, CellReport, MasterReport, StoreReport
+from broker_mesos.bus.dead_letters import DEAD_LETTERS
+from broker_mesos.core.api.health import BusReport, CellReport, MasterReport, StoreReport
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.errors import BrokerMesosError
-from broker_mesos.letters import DEAD_LETTERS
-from broker_mesos.ports import Bus, Clock, MasterInfo, Store
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.store import MasterInfo, Store
 
 
 async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, cells: int) -> MasterReport:

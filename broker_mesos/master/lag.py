@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from broker_mesos.core.addresses import updates
-from broker_mesos.core.messages import Ping
-from broker_mesos.ports import Bus, NewId, outgoing
+from broker_mesos.core.protocol.addresses import updates
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.ports.bus import Bus, outgoing
+from broker_mesos.ports.clock import NewId
 
 EVERY = 1.0
 """Seconds between two of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from broker_mesos.core.operator import CellLoad
+from broker_mesos.core.api.cells import CellLoad
 
 KEPT = 500
 """Of the latest rounds of allocation, whose times are told."""

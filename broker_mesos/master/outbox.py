@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from broker_mesos import failpoints
-from broker_mesos.core.addresses import Address, Exchange
-from broker_mesos.core.records import OutboxEntry
-from broker_mesos.ports import Bus, Outgoing
+from broker_mesos.core.protocol.addresses import Address, Exchange
+from broker_mesos.core.protocol.records import OutboxEntry
+from broker_mesos.ports.bus import Bus, Outgoing
+from broker_mesos.runtime import failpoints
 
 LIMIT = 10_000
 """Unconfirmed entries past which the owner stops to consume."""

@@ -10,17 +10,19 @@ import asyncio
 import gc
 import random
 
-from broker_mesos.core.addresses import Queue, QueueKind
 from broker_mesos.core.cell.cell import Cell
-from broker_mesos.core.limits import Instant, Limits
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
-from broker_mesos.logs import get_logger
-from broker_mesos.master.division import Division
-from broker_mesos.master.endings import HandlerFailed, SteppingDown, Superseded
-from broker_mesos.master.ledger import Ledger
-from broker_mesos.master.suspects import Suspects
+from broker_mesos.master.config_store import Division
+from broker_mesos.master.poison import Suspects
+from broker_mesos.master.shared_quota import Ledger
 from broker_mesos.master.term import BATCH, Term
-from broker_mesos.ports import Bus, Clock, Consumer, ConsumerClosed, Delivery, NewId, Store
+from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
+from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.store import Store
+from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 

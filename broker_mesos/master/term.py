@@ -7,11 +7,17 @@ import contextlib
 from collections import deque
 from collections.abc import Coroutine, Sequence
 
-from broker_mesos import failpoints
-from broker_mesos.core.addresses import Exchange, Queue, QueueKind
-from broker_mesos.core.cell import maintenance
-from broker_mesos.core.cell.cell import (
-    Cell,
+from broker_mesos.bus.requests import Responder
+from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
+from broker_mesos.core.api.cells import GetCell, KillTask, KillTaskAnswer
+from broker_mesos.core.api.explain import GetPlacement
+from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.reservations import HoldingsRequest
+from broker_mesos.core.cell.cell import Cell
+from broker_mesos.core.cell.decision import Decision, Hint
+from broker_mesos.core.cell.handlers import maintenance
+from broker_mesos.core.cell.inputs import (
     ConsumersCounted,
     EscrowSet,
     GoneByHand,
@@ -23,51 +29,30 @@ from broker_mesos.core.cell.cell import (
     Reconnected,
     TokenSet,
 )
-from broker_mesos.core.cell.outlet import Decision, Hint
-from broker_mesos.core.cell.views import holdings, view
-from broker_mesos.core.cell.why import placement
-from broker_mesos.core.gang_token import TokenAsk
-from broker_mesos.core.ledger import EscrowAsk
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    Part,
-)
-from broker_mesos.core.operator import (
-    AgentGone,
-    GetCell,
-    KillTask,
-    KillTaskAnswer,
-    MarkAgentGone,
-    Request,
-)
-from broker_mesos.core.operator_holdings import HoldingsRequest
-from broker_mesos.core.operator_maintenance import AgentsRequest, GetMaintenance
-from broker_mesos.core.questions import GetPlacement
-from broker_mesos.core.records import OutboxEntry
+from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.cell.views.views import holdings, view
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import OutboxEntry
+from broker_mesos.core.quota.gang_token import TokenAsk
+from broker_mesos.core.quota.ledger import EscrowAsk
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
-from broker_mesos.logs import get_logger
-from broker_mesos.master import endings
-from broker_mesos.master.beats import Beats
-from broker_mesos.master.endings import HandlerFailed, SteppingDown, Superseded
+from broker_mesos.master import term_errors
+from broker_mesos.master.decision_batching import Pace
+from broker_mesos.master.heartbeat_reader import Beats
 from broker_mesos.master.lag import FULL, Lag
-from broker_mesos.master.ledger import Ledger
 from broker_mesos.master.load import Load
 from broker_mesos.master.outbox import LIMIT, Outbox
-from broker_mesos.master.pace import Pace
-from broker_mesos.master.suspects import Suspects
-from broker_mesos.master.unread import Unread, read
-from broker_mesos.ports import (
-    Bus,
-    Clock,
-    Commit,
-    Consumer,
-    ConsumerClosed,
-    Delivery,
-    NewId,
-    Store,
-    outgoing,
-)
-from broker_mesos.requests import Responder
+from broker_mesos.master.poison import Suspects
+from broker_mesos.master.shared_quota import Ledger
+from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
+from broker_mesos.master.undecodable import Unread, read
+from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.store import Commit, Store
+from broker_mesos.runtime import failpoints
+from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
@@ -156,7 +141,7 @@ class Term:
                 group.create_task(self._leave_in_time())
                 group.create_task(self._decide())
         except BaseExceptionGroup as several:
-            raise endings.first(several) from None
+            raise term_errors.first(several) from None
 
     async def step_down(self) -> None:
         """Finish the batch, have the outbox confirmed, release the lease."""

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from broker_mesos.core.health import BusReport, CellReport, MasterReport, StoreReport
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import ClusterView
-from broker_mesos.core.records import AgentState, FrameworkState
-from broker_mesos.operator.api import HealthView, StateView
+from broker_mesos.core.api.cluster import ClusterView
+from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
+from broker_mesos.core.api.state import StateView
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.records import AgentState, FrameworkState
 
 Level = Literal["ok", "warning", "error"]
 

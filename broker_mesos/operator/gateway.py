@@ -9,7 +9,44 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from broker_mesos.core.addresses import (
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
+from broker_mesos.core.api.cells import CellView, GetCell, KillTask, KillTaskAnswer
+from broker_mesos.core.api.cluster import ClusterView, GetCluster, Hello, HelloAnswer
+from broker_mesos.core.api.dead_letters import (
+    DropDeadLetters,
+    GetDeadLetter,
+    ListDeadLetters,
+    RetryDeadLetters,
+)
+from broker_mesos.core.api.explain import Explain, PlanJob
+from broker_mesos.core.api.files import FileChunk, LogChunk, ReadFile, ReadLog
+from broker_mesos.core.api.health import GetHealth, GetMasterHealth, HealthView, MasterReport
+from broker_mesos.core.api.jobs import (
+    GetJob,
+    GetJobs,
+    GetTask,
+    JobSummary,
+    JobTask,
+    KillById,
+    Killed,
+    KillJob,
+    SubmitJob,
+    WaitJob,
+)
+from broker_mesos.core.api.maintenance import (
+    AgentsRequest,
+    GetMaintenance,
+    MaintenanceView,
+    ScheduleMaintenance,
+)
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.reservations import HoldingsRequest
+from broker_mesos.core.api.roles import GetConfig, SetPolicy, SetRoles
+from broker_mesos.core.api.state import GetState, MissingCell
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.addresses import (
     Address,
     cell_of,
     operator_agent,
@@ -17,57 +54,10 @@ from broker_mesos.core.addresses import (
     operator_framework,
     operator_master,
 )
-from broker_mesos.core.health import GetMasterHealth, MasterReport
-from broker_mesos.core.letters import DropDeadLetters, GetDeadLetter, ListDeadLetters, RetryDeadLetters
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import (
-    AgentGone,
-    CellView,
-    ClusterView,
-    FileChunk,
-    GetCell,
-    GetCluster,
-    GetJob,
-    GetJobs,
-    GetTask,
-    Hello,
-    HelloAnswer,
-    JobSummary,
-    JobTask,
-    KillJob,
-    KillTask,
-    KillTaskAnswer,
-    MarkAgentGone,
-    ReadFile,
-    Request,
-    SubmitJob,
-    WaitJob,
-)
-from broker_mesos.core.operator_holdings import HoldingsRequest
-from broker_mesos.core.operator_maintenance import (
-    AgentsRequest,
-    GetMaintenance,
-    MaintenanceView,
-    ScheduleMaintenance,
-)
-from broker_mesos.core.operator_roles import GetConfig, SetPolicy, SetRoles
-from broker_mesos.core.questions import Explain, PlanJob
-from broker_mesos.core.tasks import TaskState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.operator.api import (
-    GetHealth,
-    GetState,
-    HealthView,
-    KillById,
-    Killed,
-    LogChunk,
-    MissingCell,
-    ReadLog,
-    waits,
-)
-from broker_mesos.operator.explainer import Explainer
+from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.merge import merge
-from broker_mesos.requests import Requester
+from broker_mesos.operator.waiting import waits
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from broker_mesos.core.operator import CellView, FrameworkView, RoleView
-from broker_mesos.core.records import FrameworkState
-from broker_mesos.core.resources import Resources
-from broker_mesos.operator.api import FrameworkTotal, MissingCell, RoleTotal, StateView
+from broker_mesos.core.api.cells import CellView, FrameworkView
+from broker_mesos.core.api.roles import RoleView
+from broker_mesos.core.api.state import FrameworkTotal, MissingCell, RoleTotal, StateView
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.records import FrameworkState
 
 # A framework is in the best state that any cell has it in: a cell may not have met it yet.
 _STATES = (FrameworkState.SUBSCRIBED, FrameworkState.DISCONNECTED, FrameworkState.TORN_DOWN)

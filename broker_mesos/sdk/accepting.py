@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from broker_mesos.core.messages import MAX_BODY, Accept, Acceptance, Accepts, Demand
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.protocol.framework_messages import Accept, Acceptance, Accepts
+from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import InvalidInput
 
 MOST_BYTES = MAX_BODY - 256

@@ -12,30 +12,28 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.messages import (
-    MAX_BODY,
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.part import TaskId
+from broker_mesos.core.model.reservation import Operation
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.framework_messages import (
     Acceptance,
     Acknowledge,
     AnswerInverseOffers,
     Call,
     Decline,
-    Demand,
-    FrameworkInfo,
     Kill,
-    Offer,
-    Operation,
     Reconcile,
     Settle,
-    TaskId,
-    TaskInfo,
-    TaskStatus,
-    first_problem,
 )
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
 from broker_mesos.errors import InvalidInput
-from broker_mesos.ports import Bus, Clock, NewId, Outgoing, outgoing
+from broker_mesos.ports.bus import Bus, Outgoing, outgoing
+from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.sdk.accepting import Accepting, call_of
 from broker_mesos.sdk.tracking import Bounded, ClaimBook, HeldOffer, OfferBook, QuestionBook
 

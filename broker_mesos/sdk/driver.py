@@ -10,25 +10,18 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
-from broker_mesos.core.addresses import Queue, QueueKind, calls, heartbeats, operator_master
-from broker_mesos.core.messages import (
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
-    InverseOffer,
-    Offer,
-    Operation,
-    Shape,
-    Subscribe,
-    TaskInfo,
-    TaskStatus,
-    Teardown,
-)
-from broker_mesos.core.operator import Hello, HelloAnswer
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.cluster import Hello, HelloAnswer
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.offer import InverseOffer, Offer
+from broker_mesos.core.model.reservation import Operation
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls, heartbeats, operator_master
+from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat, Subscribe, Teardown
 from broker_mesos.errors import BusUnavailable, TimedOut, Unavailable
-from broker_mesos.logs import get_logger
-from broker_mesos.ports import Bus, Clock, ConsumerClosed, NewId, outgoing
-from broker_mesos.requests import Requester
+from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.inbound import EVENT_TYPES, OFFER_TYPES, Inbound
 from broker_mesos.sdk.pump import Pump, finish

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from broker_mesos.core.infos import Offer, Shape
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
 
 
 class GangPart(NamedTuple):

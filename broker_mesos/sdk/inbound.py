@@ -9,24 +9,24 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, cast
 
-from broker_mesos.core.messages import (
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.events import (
     EarlyStatuses,
     Error,
     Failure,
     InverseOffers,
-    Message,
-    Offer,
     Offers,
     OperationsUpdated,
     Rescind,
     Subscribed,
-    TaskStatus,
     Update,
 )
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import Unavailable
-from broker_mesos.logs import get_logger
-from broker_mesos.ports import Clock
+from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.gangs import Gathering
 from broker_mesos.sdk.scheduler import Scheduler

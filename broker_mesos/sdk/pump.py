@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from zlib import crc32
 
-from broker_mesos.core.addresses import Queue
-from broker_mesos.core.messages import Message, decode
+from broker_mesos.bus.dead_letters import letter, park
+from broker_mesos.core.protocol.addresses import Queue
+from broker_mesos.core.protocol.wire import Message, decode
 from broker_mesos.errors import BusUnavailable, InvalidMessage, Unavailable
-from broker_mesos.letters import letter, park
-from broker_mesos.logs import get_logger
-from broker_mesos.ports import Bus, Clock, Consumer, Delivery, NewId
+from broker_mesos.ports.bus import Bus, Consumer, Delivery
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk.tracking import Bounded
 
 log = get_logger(__name__)

@@ -8,18 +8,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import cast
 
-from broker_mesos.core.messages import (
-    Demand,
-    FrameworkInfo,
-    InverseOffer,
-    Offer,
-    Operation,
-    Shape,
-    TaskInfo,
-    TaskStatus,
-)
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.offer import InverseOffer, Offer
+from broker_mesos.core.model.reservation import Operation
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
 from broker_mesos.errors import InvalidInput
-from broker_mesos.ports import Bus, Clock, NewId
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings

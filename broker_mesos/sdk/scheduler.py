@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.messages import InverseOffer, Offer, OperationStatus, TaskStatus
+from broker_mesos.core.model.offer import InverseOffer, Offer
+from broker_mesos.core.model.reservation import OperationStatus
+from broker_mesos.core.model.task import TaskStatus
 
 if TYPE_CHECKING:
     from broker_mesos.sdk.driver import Driver

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from broker_mesos.core.messages import Offer
+from broker_mesos.core.model.offer import Offer
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker_mesos.core.health import StoreReport
-from broker_mesos.core.records import OutboxEntry
-from broker_mesos.ports import Change, Check, Commit
+from broker_mesos.core.api.health import StoreReport
+from broker_mesos.core.protocol.records import OutboxEntry
+from broker_mesos.ports.store import Change, Check, Commit
 from broker_mesos.store import keys, rules
 
 _ADVICE = (

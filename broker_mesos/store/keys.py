@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from broker_mesos.core.records import Kind
+from broker_mesos.core.protocol.records import Kind
 from broker_mesos.errors import InvalidInput
 
 _CLUSTER = re.compile(r"[A-Za-z0-9_-]{1,40}")

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from broker_mesos.core.health import StoreReport
-from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot
+from broker_mesos.core.api.health import StoreReport
+from broker_mesos.core.protocol.records import Kind, Lease, OutboxEntry, Snapshot
 from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
-from broker_mesos.ports import Change, Check, Clock, Commit, MasterInfo, Pulse
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.store import Change, Check, Commit, MasterInfo, Pulse
 from broker_mesos.store import keys, rules
 
 T = TypeVar("T")

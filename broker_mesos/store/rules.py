@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from broker_mesos.core.records import Kind
+from broker_mesos.core.protocol.records import Kind
 from broker_mesos.errors import Fenced, InvalidInput, StoreLostData, StoreUnavailable
-from broker_mesos.ports import Change, Check, Commit
+from broker_mesos.ports.store import Change, Check, Commit
 
 MAX_TERM = 2**52
 """Terms are doubles inside the scripts; half of the exact range leaves room above any floor."""

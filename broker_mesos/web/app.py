@@ -13,32 +13,30 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
 from broker_mesos import __version__
-from broker_mesos.core.letters import DropDeadLetters, GetDeadLetter, ListDeadLetters, RetryDeadLetters
-from broker_mesos.core.messages import REGISTRY, Part, first_problem
-from broker_mesos.core.operator import (
-    CellPart,
-    ClusterView,
-    GetCluster,
+from broker_mesos.core.api.agents import MarkAgentGone
+from broker_mesos.core.api.cells import CellPart, KillTask
+from broker_mesos.core.api.cluster import ClusterView, GetCluster, Hello
+from broker_mesos.core.api.dead_letters import (
+    DropDeadLetters,
+    GetDeadLetter,
+    ListDeadLetters,
+    RetryDeadLetters,
+)
+from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
+from broker_mesos.core.api.files import ReadLog
+from broker_mesos.core.api.health import GetHealth
+from broker_mesos.core.api.jobs import (
     GetJob,
     GetJobs,
     GetTask,
-    Hello,
     JobList,
     JobView,
+    KillById,
     KillJob,
-    KillTask,
-    MarkAgentGone,
-    Request,
     SubmitJob,
     WaitJob,
 )
-from broker_mesos.core.operator_holdings import (
-    CreateVolume,
-    DestroyVolume,
-    ReserveResources,
-    UnreserveResources,
-)
-from broker_mesos.core.operator_maintenance import (
+from broker_mesos.core.api.maintenance import (
     ActivateAgents,
     CancelMaintenance,
     DeactivateAgents,
@@ -46,8 +44,17 @@ from broker_mesos.core.operator_maintenance import (
     GetMaintenance,
     ScheduleMaintenance,
 )
-from broker_mesos.core.operator_roles import ConfigView, GetConfig, SetPolicy, SetRoles
-from broker_mesos.core.questions import Explain, Explanation, PlanJob
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.reservations import (
+    CreateVolume,
+    DestroyVolume,
+    ReserveResources,
+    UnreserveResources,
+)
+from broker_mesos.core.api.roles import ConfigView, GetConfig, SetPolicy, SetRoles
+from broker_mesos.core.api.state import GetState, StateView
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.wire import REGISTRY, first_problem
 from broker_mesos.errors import (
     BrokerMesosError,
     Conflict,
@@ -57,7 +64,6 @@ from broker_mesos.errors import (
     TimedOut,
     Unavailable,
 )
-from broker_mesos.operator.api import GetHealth, GetState, KillById, ReadLog, StateView
 from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT, Asks
 from broker_mesos.web.guard import Guard

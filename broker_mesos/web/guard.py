@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.messages import MAX_BODY
-from broker_mesos.logs import get_logger
+from broker_mesos.core.protocol.wire import MAX_BODY
+from broker_mesos.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

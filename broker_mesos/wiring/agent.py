@@ -14,15 +14,15 @@ from broker_mesos import __version__
 from broker_mesos.agent import probe
 from broker_mesos.agent.checkpoint import FileCheckpoint
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
-from broker_mesos.buses import CLOCK, daemon_bus
-from broker_mesos.clock import new_id
-from broker_mesos.containerizer.process import ProcessContainerizer
-from broker_mesos.core.holdings import static_reservations
-from broker_mesos.core.resources import Resources
+from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.core.model.reservation import static_reservations
+from broker_mesos.core.model.resources import Resources
 from broker_mesos.errors import InvalidInput
-from broker_mesos.ports import Bus
-from broker_mesos.settings import Settings
-from broker_mesos.shell import run_process, serve
+from broker_mesos.ports.bus import Bus
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.settings import Settings
 
 # Tests pretend that a machine was started anew.
 BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import random
 
-from broker_mesos.buses import CLOCK, daemon_bus
-from broker_mesos.clock import new_id
+from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
-from broker_mesos.ports import Bus, Records
-from broker_mesos.settings import Settings
-from broker_mesos.shell import run_process, serve
-from broker_mesos.store.redis import RedisRecords
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.store import Records
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.settings import Settings
+from broker_mesos.store.redis.records import RedisRecords
 
 
 def build_batch(settings: Settings, bus: Bus, records: Records) -> BatchWorker:

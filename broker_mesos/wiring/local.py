@@ -12,17 +12,17 @@ from typing import Any
 
 from broker_mesos.agent.daemon import AgentDaemon
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.buses import CLOCK
-from broker_mesos.clock import new_id
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.resources import Resources
+from broker_mesos.bus.open import CLOCK
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.frameworks.batch.worker import BatchWorker
+from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
-from broker_mesos.master.division import SPACE
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.requests import Requester
-from broker_mesos.settings import DEFAULT_CELLS, Settings, load
-from broker_mesos.shell import first, run_process
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.process import first, run_process
+from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.wiring.agent import build_agent
 from broker_mesos.wiring.batch import build_batch

@@ -9,16 +9,18 @@ import random
 
 from broker_mesos import __version__
 from broker_mesos.agent import probe
-from broker_mesos.buses import CLOCK, daemon_bus
-from broker_mesos.clock import new_id
-from broker_mesos.core.limits import Limits
+from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
-from broker_mesos.master.division import SPACE
-from broker_mesos.policies import load_policies
-from broker_mesos.ports import Bus, Records, Store
-from broker_mesos.settings import DEFAULT_CELLS, Settings
-from broker_mesos.shell import run_process, serve
-from broker_mesos.store.redis import RedisRecords, RedisStore
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.store import Records, Store
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.plugins import load_policies
+from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings
+from broker_mesos.store.redis.records import RedisRecords
+from broker_mesos.store.redis.store import RedisStore
 
 
 def build_master(settings: Settings, bus: Bus, store: Store, records: Records, cells: int | None) -> Master:

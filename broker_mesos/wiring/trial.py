@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import os
 
-from broker_mesos.buses import CLOCK, open_bus
-from broker_mesos.clock import new_id
-from broker_mesos.core.addresses import Queue, QueueKind, reply
-from broker_mesos.core.health import BusReport, StoreReport
-from broker_mesos.core.messages import Ping
+from broker_mesos.bus.open import CLOCK, open_bus
+from broker_mesos.core.api.health import BusReport, StoreReport
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, reply
+from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.errors import BrokerMesosError, Fenced
-from broker_mesos.ports import ConsumerClosed, outgoing
-from broker_mesos.settings import Settings
-from broker_mesos.store.redis import RedisStore
+from broker_mesos.ports.bus import ConsumerClosed, outgoing
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.settings import Settings
+from broker_mesos.store.redis.store import RedisStore
 
 
 async def try_broker(settings: Settings) -> BusReport:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from broker_mesos.buses import CLOCK, daemon_bus
-from broker_mesos.clock import new_id
-from broker_mesos.logs import get_logger
+from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.bus.requests import Requester
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.requests import Requester
-from broker_mesos.settings import Settings
-from broker_mesos.shell import first, outcome, run_process, serve
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.process import first, outcome, run_process, serve
+from broker_mesos.runtime.settings import Settings
 from broker_mesos.web.server import WebServer
 
 log = get_logger(__name__)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_mesos.core.allocation.builtin import BUILT_IN
-from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.model.resources import Resources
 
 IMAGES = Path(__file__).parent.parent / "images"
 COLOURS = ("c0", "c1", "c2")

@@ -19,22 +19,20 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.state import AgentState
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    AgentInfo,
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.protocol.agent_messages import (
     AgentRegistered,
-    CommandInfo,
     KillTasks,
     Launch,
     LaunchTasks,
-    Message,
     RegisterAgent,
-    TaskInfo,
-    TaskStatus,
     UpdateStatuses,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.ports import Recovered, TaskExited, TaskStarted
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.wire import Message
+from broker_mesos.ports.containerizer import Recovered, TaskExited, TaskStarted
 
 TOTAL = Resources.parse("cpus:4;mem:4096;ports:[31000-31009]")
 TERM = 100

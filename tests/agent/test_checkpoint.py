@@ -17,9 +17,10 @@ from broker_mesos.agent.checkpoint import (
     MemoryCheckpoint,
     Saved,
 )
-from broker_mesos.core.messages import AgentTask, TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.model.agent import AgentTask
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.errors import Conflict, InvalidInput
 
 

@@ -9,9 +9,12 @@ import pytest
 
 from broker_mesos.agent.checkpoint import FileCheckpoint, MemoryCheckpoint
 from broker_mesos.containerizer.memory import Ending, FakeContainerizer
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.messages import (
+from broker_mesos.core.model.agent import Usage
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.agent_messages import (
     AcknowledgeStatuses,
     AgentListed,
     AgentRefused,
@@ -20,13 +23,11 @@ from broker_mesos.core.messages import (
     Reregister,
     UnregisterAgent,
     UpdateStatuses,
-    Usage,
-    decode,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.protocol.wire import decode
 from broker_mesos.errors import BusUnavailable, Conflict
-from broker_mesos.ports import LaunchSpec, Outgoing, outgoing
+from broker_mesos.ports.bus import Outgoing, outgoing
+from broker_mesos.ports.containerizer import LaunchSpec
 from tests.agent.support import TERM, launch
 from tests.agent.world import TIMEOUT, World, fake, killed, stopped
 

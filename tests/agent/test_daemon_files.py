@@ -11,11 +11,11 @@ import pytest
 
 from broker_mesos.agent.checkpoint import FileCheckpoint, MemoryCheckpoint
 from broker_mesos.containerizer.memory import FakeContainerizer
-from broker_mesos.containerizer.process import ProcessContainerizer
-from broker_mesos.core.operator import GetCluster
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.core.api.cluster import GetCluster
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import InvalidInput, NotFound
-from broker_mesos.ports import Containerizer, OnContainerEvents
+from broker_mesos.ports.containerizer import Containerizer, OnContainerEvents
 from tests.agent.support import kill, launch, task
 from tests.agent.world import MakeContainerizer, World, fake, stopped
 

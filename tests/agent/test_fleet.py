@@ -8,15 +8,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from broker_mesos.agent.durations import durations, remaining
-from broker_mesos.agent.fleet import Fleet, FleetOptions
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, Shape, TaskInfo, TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.model.framework import FrameworkInfo, Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import InvalidInput
+from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.sdk.driver import Driver
 from broker_mesos.sdk.scheduler import Scheduler
+from broker_mesos.simulated.durations import durations, remaining
+from broker_mesos.simulated.fleet import Fleet, FleetOptions
 from broker_mesos.wiring.local import LocalCluster
 
 ONE = Resources.parse("cpus:1")

@@ -9,23 +9,14 @@ import pytest
 from broker_mesos.agent.checkpoint import FileCheckpoint, Journal, MemoryCheckpoint
 from broker_mesos.agent.effects import LaunchProcess, SaveHoldings
 from broker_mesos.containerizer.volumes import Volumes
-from broker_mesos.core.holdings import static_reservations
-from broker_mesos.core.messages import (
-    AgentListed,
-    Holdings,
-    ListTasks,
-    RegisterAgent,
-    Reservation,
-    SetHoldings,
-    TaskInfo,
-    Volume,
-    VolumeMount,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.model.reservation import Holdings, Reservation, Volume, static_reservations
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskInfo, VolumeMount
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import AgentListed, ListTasks, RegisterAgent, SetHoldings
 from broker_mesos.errors import InvalidInput
-from broker_mesos.ports import Recovered
-from broker_mesos.settings import load
+from broker_mesos.ports.containerizer import Recovered
+from broker_mesos.runtime.settings import load
 from tests.agent.support import Agent, launch, messages, task
 
 R = Resources.parse

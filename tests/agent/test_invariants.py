@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from broker_mesos.agent.effects import Effect
-from broker_mesos.core.messages import (
+from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.protocol.agent_messages import (
     AcknowledgeStatuses,
     ListTasks,
-    Message,
     RegisterAgent,
     Reregister,
-    TaskInfo,
 )
-from broker_mesos.ports import Recovered, TaskExited
+from broker_mesos.core.protocol.wire import Message
+from broker_mesos.ports.containerizer import Recovered, TaskExited
 from tests.agent.support import TOTAL, Agent, kill, launch, messages, task
 from tests.examples import examples
 

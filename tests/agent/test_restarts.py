@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.agent.effects import (
-    Forget,
-    KillProcess,
-)
-from broker_mesos.core.messages import (
-    AcknowledgeStatuses,
-    RegisterAgent,
-    Reregister,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
-from broker_mesos.ports import Recovered, TaskExited
+from broker_mesos.agent.effects import Forget, KillProcess
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import AcknowledgeStatuses, RegisterAgent, Reregister
+from broker_mesos.ports.containerizer import Recovered, TaskExited
 from tests.agent.support import Agent, kill, launch, messages, task
 
 

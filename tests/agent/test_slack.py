@@ -13,10 +13,11 @@ from broker_mesos.agent.checkpoint import FileCheckpoint, KillAsked
 from broker_mesos.agent.effects import Effect, KillProcess
 from broker_mesos.agent.slack import BUSY_FOR, CALM, INTERVAL, MB, WARM, Machine, Slack, TaskUse
 from broker_mesos.agent.state import AgentState
-from broker_mesos.core.messages import AgentHeartbeat, AgentInfo, Launch, LaunchTasks, Usage
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
-from broker_mesos.ports import Recovered
+from broker_mesos.core.model.agent import AgentInfo, Usage
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, Launch, LaunchTasks
+from broker_mesos.ports.containerizer import Recovered
 from tests.agent.support import Agent, all_statuses, kill, launch, messages, task
 
 LENT = Resources.parse("cpus:4;mem:4096")

@@ -12,8 +12,10 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.state import DEBOUNCE, REPEAT_AT_MOST, ROOM
-from broker_mesos.core import addresses
-from broker_mesos.core.messages import (
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.agent_messages import (
     AcknowledgeStatuses,
     AgentHeartbeat,
     AgentListed,
@@ -26,9 +28,7 @@ from broker_mesos.core.messages import (
     SetHeartbeat,
     UnregisterAgent,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
-from broker_mesos.ports import StartFailed
+from broker_mesos.ports.containerizer import StartFailed
 from tests.agent.support import TERM, Agent, all_statuses, kill, launch, messages, task
 
 # -- registration

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.agent.effects import (
-    Checkpoint,
-    Effect,
-    Forget,
-    Publish,
-)
-from broker_mesos.agent.news import END_WAITS, RUNNING_WAITS, YOUNG
-from broker_mesos.core import addresses
-from broker_mesos.core.messages import (
-    MAX_BODY,
+from broker_mesos.agent.effects import Checkpoint, Effect, Forget, Publish
+from broker_mesos.agent.status_buffer import END_WAITS, RUNNING_WAITS, YOUNG
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, Source, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.agent_messages import (
     AcknowledgeStatuses,
-    EarlyStatuses,
     ListTasks,
     RegisterAgent,
     Reregister,
     UpdateStatuses,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, Source, TaskState
-from broker_mesos.ports import StartFailed
+from broker_mesos.core.protocol.events import EarlyStatuses
+from broker_mesos.core.protocol.wire import MAX_BODY
+from broker_mesos.ports.containerizer import StartFailed
 from tests.agent.support import Agent, all_statuses, kill, launch, messages, task
 
 

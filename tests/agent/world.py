@@ -12,24 +12,26 @@ from typing import TypeVar
 from broker_mesos.agent.checkpoint import Journal
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
+from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.containerizer.memory import FakeContainerizer
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.messages import (
+from broker_mesos.core.api.cluster import Hello, HelloAnswer
+from broker_mesos.core.api.files import FileChunk, ReadFile
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.agent_messages import (
     AgentHeartbeat,
     AgentRegistered,
-    Message,
-    Part,
     RegisterAgent,
-    TaskStatus,
     UpdateStatuses,
-    decode,
 )
-from broker_mesos.core.operator import FileChunk, Hello, HelloAnswer, ReadFile, Request
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.ports import Consumer, Containerizer, OnContainerEvents, outgoing
-from broker_mesos.requests import Requester, Responder
+from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.ports.bus import Consumer, outgoing
+from broker_mesos.ports.containerizer import Containerizer, OnContainerEvents
 from tests.agent.support import TERM
 
 TIMEOUT = 20.0

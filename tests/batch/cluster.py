@@ -8,43 +8,41 @@ from collections.abc import Callable
 from typing import Any
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.cell.why import placement
-from broker_mesos.core.messages import (
+from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.cells import CellView, GetCell
+from broker_mesos.core.api.cluster import HelloAnswer
+from broker_mesos.core.api.explain import GetPlacement, Placement
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.agent_messages import RegisterAgent
+from broker_mesos.core.protocol.events import Offers, Subscribed, Update
+from broker_mesos.core.protocol.framework_messages import (
     Acceptance,
     AcceptingCall,
     Accepts,
     Acknowledge,
-    AgentInfo,
     Call,
     Decline,
-    Demand,
     FrameworkHeartbeat,
     Kill,
-    Message,
-    Offer,
-    Offers,
-    Part,
-    RegisterAgent,
     Settle,
-    Shape,
     Subscribe,
-    Subscribed,
-    TaskInfo,
-    TaskStatus,
-    Update,
-    decode,
 )
-from broker_mesos.core.operator import AgentView, CellView, GetCell, HelloAnswer, Request
-from broker_mesos.core.questions import GetPlacement, Placement
-from broker_mesos.core.records import AgentState
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.protocol.records import AgentState
+from broker_mesos.core.protocol.wire import Message, decode
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
-from broker_mesos.ports import Bus, outgoing
-from broker_mesos.requests import Requester, Responder
+from broker_mesos.ports.bus import Bus, outgoing
+from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
 from tests.core.cell.harness import Bench
 

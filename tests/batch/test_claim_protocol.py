@@ -8,12 +8,13 @@ from collections import Counter
 
 import pytest
 
-from broker_mesos.core.messages import Offer, TaskStatus
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.records import parse_task_id
-from broker_mesos.ports import Records
-from broker_mesos.store.redis import RedisRecords
+from broker_mesos.frameworks.batch.storage.records import parse_task_id
+from broker_mesos.ports.store import Records
+from broker_mesos.store.redis.records import RedisRecords
 from tests.batch.world import StillClock, World, job, offer, status
 
 S = TaskState

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from broker_mesos.core.messages import Demand
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.claims import Candidate, ClaimPlan, plan_claim
-from broker_mesos.frameworks.batch.demand import Teller
-from broker_mesos.frameworks.batch.records import Slot, Work, text_of
-from broker_mesos.frameworks.batch.shapes import MOST_JOBS, Stated, state
+from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, plan_claim
+from broker_mesos.frameworks.batch.planning.shapes import MOST_JOBS, Stated, state
+from broker_mesos.frameworks.batch.storage.records import Slot, Work, text_of
 from tests.batch.world import StillClock, World, job, offer, status
 
 

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from pydantic import ValidationError
 
-from broker_mesos.core.messages import Offer
+from broker_mesos.core.model.offer import Offer
 from broker_mesos.errors import InvalidInput
-from broker_mesos.frameworks.batch.claims import plan_claim, task_info
-from broker_mesos.frameworks.batch.records import GATHERED, Slot, Work
-from broker_mesos.frameworks.batch.shapes import state
+from broker_mesos.frameworks.batch.planning.claims import plan_claim, task_info
+from broker_mesos.frameworks.batch.planning.shapes import state
+from broker_mesos.frameworks.batch.storage.records import GATHERED, Slot, Work
 from tests.batch.test_planning import candidate, claimed
 from tests.batch.world import TRUE, World, job, offer
 

@@ -9,22 +9,16 @@ from typing import Any
 
 import pytest
 
-from broker_mesos.core.messages import (
-    Accept,
-    AgentInfo,
-    AgentList,
-    Decline,
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
-    Message,
-    Offer,
-    RegisterAgent,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.frameworks.batch.claims import task_info
-from broker_mesos.frameworks.batch.demand import RESTATE, Teller
+from broker_mesos.core.model.agent import AgentInfo, AgentList
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import RegisterAgent
+from broker_mesos.core.protocol.framework_messages import Accept, Decline, FrameworkHeartbeat
+from broker_mesos.core.protocol.wire import Message
+from broker_mesos.frameworks.batch.demand_publisher import RESTATE, Teller
+from broker_mesos.frameworks.batch.planning.claims import task_info
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, MISFIT_FILTER
 from tests.batch.world import World, job, status
 from tests.core.cell.harness import Bench, offers_in

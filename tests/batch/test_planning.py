@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.messages import Accept, TaskStatus
-from broker_mesos.core.tasks import Reason, TaskState
-from broker_mesos.frameworks.batch.claims import Candidate, plan_claim, task_info
-from broker_mesos.frameworks.batch.records import (
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.framework_messages import Accept
+from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
+from broker_mesos.frameworks.batch.planning.statuses import FORCED, plan_statuses
+from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
     ClaimRecord,
     JobRecord,
@@ -20,7 +22,6 @@ from broker_mesos.frameworks.batch.records import (
     parse_task_id,
     text_of,
 )
-from broker_mesos.frameworks.batch.statuses import FORCED, plan_statuses
 from tests.batch.world import job, offer, status
 
 S = TaskState

@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from broker_mesos.clock import new_id
-from broker_mesos.core.addresses import offers
-from broker_mesos.core.messages import Accept, Decline, Demand, Offer, Rescind
-from broker_mesos.core.operator import JobSpec, SubmitJob
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.frameworks.batch import memo
+from broker_mesos.core.api.jobs import SubmitJob
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.addresses import offers
+from broker_mesos.core.protocol.events import Rescind
+from broker_mesos.core.protocol.framework_messages import Accept, Decline
 from broker_mesos.frameworks.batch import spare as spares
-from broker_mesos.frameworks.batch.claims import Launch
-from broker_mesos.frameworks.batch.records import TaskName
+from broker_mesos.frameworks.batch.planning.claims import Launch
 from broker_mesos.frameworks.batch.spare import Spare
-from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.ports import outgoing
+from broker_mesos.frameworks.batch.storage import cache
+from broker_mesos.frameworks.batch.storage.records import TaskName
+from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.ports.bus import outgoing
+from broker_mesos.runtime.clock import new_id
 from tests.batch.cluster import LIMIT, Cluster
 from tests.batch.world import World, job, offer, status
 
@@ -143,7 +147,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 async def test_one_task_after_the_other_needs_one_demand_and_no_offer_is_left(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memo, "DISTRUST", 0.0)  # that of its first second
+    monkeypatch.setattr(cache, "DISTRUST", 0.0)  # that of its first second
     worker = await cluster.worker()
     cell = cluster.cell
     for number in range(5):

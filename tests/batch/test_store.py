@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound
-from broker_mesos.store.redis import RedisRecords
+from broker_mesos.store.redis.records import RedisRecords
 from tests.batch.world import StillClock, World, job, offer, status
 
 S = TaskState

@@ -8,34 +8,20 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog.testing
 
-from broker_mesos.clock import new_id
-from broker_mesos.core.addresses import events, offers
-from broker_mesos.core.messages import (
-    Accept,
-    CommandInfo,
-    Decline,
-    EarlyStatuses,
-    Error,
-    Kill,
-    Settle,
-    Subscribe,
-)
-from broker_mesos.core.operator import (
-    GetJob,
-    GetJobs,
-    GetTask,
-    Hello,
-    JobSummary,
-    KillJob,
-    SubmitJob,
-    WaitJob,
-)
-from broker_mesos.core.records import AgentState
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.api.cluster import Hello
+from broker_mesos.core.api.jobs import GetJob, GetJobs, GetTask, JobSummary, KillJob, SubmitJob, WaitJob
+from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.addresses import events, offers
+from broker_mesos.core.protocol.events import EarlyStatuses, Error
+from broker_mesos.core.protocol.framework_messages import Accept, Decline, Kill, Settle, Subscribe
+from broker_mesos.core.protocol.records import AgentState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, Unavailable
-from broker_mesos.frameworks.batch.watch import JobFeed
+from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.worker import BatchSettings
-from broker_mesos.ports import Change, outgoing
+from broker_mesos.ports.bus import outgoing
+from broker_mesos.ports.store import Change
+from broker_mesos.runtime.clock import new_id
 from broker_mesos.store.memory import MemoryRecords
 from tests.batch.cluster import Cluster
 from tests.batch.world import job, status

@@ -7,13 +7,15 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from broker_mesos.core.messages import CommandInfo, Offer, TaskStatus
-from broker_mesos.core.operator import JobSpec, JobSummary
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.frameworks.batch.upkeep import Upkeep
-from broker_mesos.ports import Change, Check, Records
+from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.frameworks.batch.storage.housekeeping import Upkeep
+from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.ports.store import Change, Check, Records
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
 
 TRUE = CommandInfo(arguments=("true",))

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from broker_mesos.ports import Bus
+from broker_mesos.ports.bus import Bus
 from broker_mesos.wiring.local import LocalCluster
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from broker_mesos.cli import main
-from broker_mesos.core.operator import SubmitJob
+from broker_mesos.core.api.files import ReadLog
+from broker_mesos.core.api.jobs import SubmitJob
+from broker_mesos.core.api.state import MissingCell
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
-from broker_mesos.operator.api import MissingCell, ReadLog
 from tests.operator.fakes import FakeCluster, Stage, serving
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.cli import main
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.letters import letter, park
-from broker_mesos.ports import Bus, Delivery
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.ports.bus import Bus, Delivery
 from tests.cli.embedded import Embedded, embedded
 
 Captured = pytest.CaptureFixture[str]

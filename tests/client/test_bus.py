@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from broker_mesos.buses import open_bus
+from broker_mesos.bus.open import open_bus
+from broker_mesos.bus.requests import Responder
 from broker_mesos.client import Client
-from broker_mesos.clock import SystemClock
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.errors import Unavailable
-from broker_mesos.requests import Responder
+from broker_mesos.runtime.clock import SystemClock
 from tests.operator.fakes import FakeCluster
 from tests.servers import RabbitMQServer
 

@@ -9,9 +9,9 @@ import pytest
 from broker_mesos.client import Client
 from broker_mesos.client.names import new_job_id
 from broker_mesos.client.spec import build_spec, megabytes, parse_array
-from broker_mesos.core.operator import SubmitJob, WaitJob
+from broker_mesos.core.api.files import ReadLog
+from broker_mesos.core.api.jobs import SubmitJob, WaitJob
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.operator.api import ReadLog
 from tests.operator.fakes import FakeCluster, serving
 
 

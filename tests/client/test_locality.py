@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from broker_mesos.cli import jobfile
 from broker_mesos.client.spec import build_spec
-from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.model.job import JobSpec
 from broker_mesos.errors import InvalidInput
 
 

@@ -15,7 +15,7 @@ import pytest
 from broker_mesos.client import quick
 from broker_mesos.client.names import new_job_id, user_name
 from broker_mesos.client.spec import build_spec
-from broker_mesos.core.operator import JobSpec
+from broker_mesos.core.model.job import JobSpec
 from tests.client.test_bus import batch as batch
 from tests.operator.fakes import FakeCluster, serving
 

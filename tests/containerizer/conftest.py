@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from broker_mesos.containerizer.process import ProcessContainerizer
-from broker_mesos.ports import ContainerEvent, LaunchSpec, StartFailed, TaskExited, TaskStarted
+from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, StartFailed, TaskExited, TaskStarted
 
 TIMEOUT = 30.0
 

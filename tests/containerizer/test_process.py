@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from broker_mesos.containerizer.launching import no_room
-from broker_mesos.ports import StartFailed, TaskExited, TaskStarted
+from broker_mesos.containerizer.process.launching import no_room
+from broker_mesos.ports.containerizer import StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of
 
 

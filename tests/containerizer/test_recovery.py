@@ -8,15 +8,15 @@ import signal
 import sys
 from pathlib import Path
 
-from broker_mesos.containerizer.journal import Entry, Journal, load
-from broker_mesos.ports import StartFailed, TaskExited, TaskStarted
+from broker_mesos.containerizer.process.journal import Entry, Journal, load
+from broker_mesos.ports.containerizer import StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of, ticks
 
 AGENT = """
 import asyncio, sys
 from pathlib import Path
-from broker_mesos.containerizer.process import ProcessContainerizer
-from broker_mesos.ports import LaunchSpec
+from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.ports.containerizer import LaunchSpec
 
 async def main():
     started = asyncio.Queue()

@@ -9,8 +9,8 @@ from typing import Any
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.rabbitmq import RabbitBus
-from broker_mesos.core.addresses import Address, Queue, QueueKind
-from broker_mesos.ports import Bus, Consumer, Delivery, Outgoing
+from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
+from broker_mesos.ports.bus import Bus, Consumer, Delivery, Outgoing
 
 PATIENCE = 20.0
 """Seconds after which a wait in these tests is a failure."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker_mesos.core.records import Kind, Lease, OutboxEntry, Snapshot, Write
-from broker_mesos.ports import Commit, Records, Store
+from broker_mesos.core.protocol.records import Kind, Lease, OutboxEntry, Snapshot, Write
+from broker_mesos.ports.store import Commit, Records, Store
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
-from broker_mesos.store.redis import RedisRecords, RedisStore
+from broker_mesos.store.redis.records import RedisRecords
+from broker_mesos.store.redis.store import RedisStore
 
 KINDS = [pytest.param("memory"), pytest.param("redis", marks=pytest.mark.servers)]
 

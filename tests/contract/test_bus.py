@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import QueueKind
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import QueueKind
 from broker_mesos.errors import BusUnavailable, Conflict, InvalidInput
-from broker_mesos.ports import Consumer, ConsumerClosed
+from broker_mesos.ports.bus import Consumer, ConsumerClosed
 from tests.contract.bus_parties import (
     PATIENCE,
     MemoryParties,

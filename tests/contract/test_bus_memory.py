@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports import ConsumerClosed
+from broker_mesos.ports.bus import ConsumerClosed
 from tests.contract.bus_parties import SystemClock, bodies, message, take
 
 INBOX = Queue(QueueKind.CELL_INBOX, "0")

@@ -13,10 +13,10 @@ import pytest
 
 from broker_mesos.bus.rabbitmq import RabbitBus, Timeouts
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Exchange, QueueKind
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Exchange, QueueKind
 from broker_mesos.errors import BusUnavailable, InvalidInput
-from broker_mesos.ports import ConsumerClosed
+from broker_mesos.ports.bus import ConsumerClosed
 from tests.contract.bus_parties import PATIENCE, RabbitParties, message, take
 from tests.servers import RabbitMQServer, free_port
 

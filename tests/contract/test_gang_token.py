@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker_mesos.clock import SystemClock
-from broker_mesos.core.gang_token import GangWish, TokenAsk
-from broker_mesos.master.division import SPACE
-from broker_mesos.master.ledger import Ledger
-from broker_mesos.ports import Records
+from broker_mesos.core.quota.gang_token import GangWish, TokenAsk
+from broker_mesos.master.config_store import SPACE
+from broker_mesos.master.shared_quota import Ledger
+from broker_mesos.ports.store import Records
+from broker_mesos.runtime.clock import SystemClock
 from tests.contract.stores import KINDS, make_kind
 
 CELLS = 4

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker_mesos.errors import InvalidInput, StoreUnavailable
-from broker_mesos.ports import Change, Check, Records
+from broker_mesos.ports.store import Change, Check, Records
 from tests.contract.stores import KINDS, StoreKind, make_kind
 
 

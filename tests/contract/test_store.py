@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.records import Kind, Lease, Snapshot, Write
+from broker_mesos.core.protocol.records import Kind, Lease, Snapshot, Write
 from broker_mesos.errors import Conflict, Fenced, InvalidInput, StoreLostData, StoreUnavailable
-from broker_mesos.ports import Commit, MasterInfo, Store
+from broker_mesos.ports.store import Commit, MasterInfo, Store
 from broker_mesos.store import keys
 from tests.contract.stores import (
     KINDS,

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from broker_mesos.core.records import Kind, Write
+from broker_mesos.core.protocol.records import Kind, Write
 from broker_mesos.errors import InvalidInput, StoreUnavailable
-from broker_mesos.ports import Change, Check, Commit, MasterInfo
+from broker_mesos.ports.store import Change, Check, Commit, MasterInfo
 from broker_mesos.store import keys
-from broker_mesos.store.redis import RedisRecords, RedisStore
+from broker_mesos.store.redis.records import RedisRecords
+from broker_mesos.store.redis.store import RedisStore
 from tests.contract.stores import RealClock, never_claimed
 from tests.servers import RedisServer
 

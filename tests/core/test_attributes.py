@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from broker_mesos.core.attributes import Constraint, attributes_text, check_attributes, parse_attributes
-from broker_mesos.core.patterns import MAX_STEPS, Pattern, compile_pattern
+from broker_mesos.core.model.attributes import Constraint, attributes_text, check_attributes, parse_attributes
+from broker_mesos.core.model.bounded_regex import MAX_STEPS, Pattern, compile_pattern
 from broker_mesos.errors import InvalidInput
 from tests.examples import examples
 

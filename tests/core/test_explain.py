@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.cell import MaintenanceByHand
-from broker_mesos.core.cell.why import placement
-from broker_mesos.core.explain import change, reason
-from broker_mesos.core.messages import AgentInfo, Decline, Demand, RegisterAgent, Shape
-from broker_mesos.core.operator_maintenance import DrainAgents
-from broker_mesos.core.questions import GetPlacement, Placement
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.api.explain import GetPlacement, Placement
+from broker_mesos.core.api.explain_reasons import change, reason
+from broker_mesos.core.api.maintenance import DrainAgents
+from broker_mesos.core.cell.inputs import MaintenanceByHand
+from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.agent_messages import RegisterAgent
+from broker_mesos.core.protocol.framework_messages import Decline
 from tests.core.cell.harness import Bench, offers_in, task
 
 

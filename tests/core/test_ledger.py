@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.cell.cell import Configured, EscrowSet
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.infos import Shape
-from broker_mesos.core.ledger import Entry, EscrowAsk, ledger_key, settle
-from broker_mesos.core.messages import Decline, Demand, FrameworkHeartbeat
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.cell.inputs import Configured, EscrowSet
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.framework_messages import Decline, FrameworkHeartbeat
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
+from broker_mesos.core.quota.ledger import Entry, EscrowAsk, ledger_key, settle
 from tests.core.cell.harness import Bench, task
 from tests.examples import examples
 
@@ -113,7 +113,7 @@ class Cluster:
 
     @staticmethod
     def _is_of(ident: str, bench: Bench) -> bool:
-        from broker_mesos.core.addresses import cell_of
+        from broker_mesos.core.protocol.addresses import cell_of
 
         return cell_of(ident, bench.cells) == bench.number
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from broker_mesos.core.amounts import MAX_BOUND, amount_text
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.model.amounts import MAX_BOUND, amount_text
+from broker_mesos.core.model.resources import Resources
 from broker_mesos.errors import BrokerMesosError, InvalidResources
 from tests.examples import examples
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.roles import MAX_ROLE, ancestors, check_role, is_within, lineage
+from broker_mesos.core.model.roles import MAX_ROLE, ancestors, check_role, is_within, lineage
 from broker_mesos.errors import InvalidInput
 
 SEGMENT = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,4}", fullmatch=True)

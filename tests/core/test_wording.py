@@ -7,7 +7,11 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from broker_mesos.core.messages import Part, Shape, TaskInfo, Volume, first_problem
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.reservation import Volume
+from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.protocol.wire import first_problem
 
 
 @pytest.mark.parametrize(

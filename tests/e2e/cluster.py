@@ -36,7 +36,7 @@ import pika
 
 from broker_mesos.bus.topology import Topology
 from broker_mesos.client import Client
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from tests.e2e.waiting import LOOK, READY, E2EFailed, until, until_none
 from tests.servers import free_port
 
@@ -171,7 +171,7 @@ class Cluster:
         tmp: Path,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        """``settings``: more of ``broker_mesos.settings``, for all processes: ``{"offer_timeout": 2}``."""
+        """``settings``: more of ``runtime/settings.py``, for all processes: ``{"offer_timeout": 2}``."""
         self.amqp_url = amqp_url
         self.redis_url = redis_url
         self.name = name

@@ -13,8 +13,8 @@ import pika
 import pytest
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.addresses import Exchange, Queue, QueueKind
-from broker_mesos.core.messages import MAX_BODY
+from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.wire import MAX_BODY
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import NewCluster
 from tests.servers import RedisServer, free_port

@@ -13,17 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from broker_mesos.buses import open_bus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.messages import CommandInfo, FrameworkInfo, Offer, TaskInfo, TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.operator.api import GetState, StateView
+from broker_mesos.bus.open import open_bus
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.state import GetState, StateView
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.ports import Bus
-from broker_mesos.requests import Requester
+from broker_mesos.ports.bus import Bus
+from broker_mesos.runtime.clock import SystemClock, new_id
+from broker_mesos.runtime.settings import load
 from broker_mesos.sdk import Driver, Scheduler
-from broker_mesos.settings import load
 from broker_mesos.wiring.local import LocalCluster
 from tests.e2e.cluster import Cluster
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from broker_mesos import failpoints
 from broker_mesos.client import Job
-from broker_mesos.core.operator import JobSummary
+from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.runtime import failpoints
 from tests.e2e.cluster import Cluster, Daemon, E2EFailed, until
 from tests.e2e.waiting import until_none
 

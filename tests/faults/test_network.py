@@ -9,8 +9,8 @@ import pika
 import pytest
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.messages import MAX_BODY
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import NotFound
 from tests.e2e.cluster import until
 from tests.faults.conftest import fresh

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.store import keys
 from tests.e2e.cluster import Daemon, until
 from tests.faults.support import RESOURCES, Runs, Tap, Victim

@@ -9,15 +9,17 @@ import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.rabbitmq import RabbitBus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.limits import Limits
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
-from broker_mesos.master.division import SPACE
-from broker_mesos.ports import Bus, Records, Store
-from broker_mesos.requests import Requester
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.store import Records, Store
+from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
-from broker_mesos.store.redis import RedisRecords, RedisStore
+from broker_mesos.store.redis.records import RedisRecords
+from broker_mesos.store.redis.store import RedisStore
 
 KINDS = [pytest.param("memory"), pytest.param("real", marks=pytest.mark.servers)]
 CLOCK = SystemClock()

@@ -7,21 +7,23 @@ import random
 
 import pytest
 
+from broker_mesos.bus.dead_letters import DEAD_LETTERS
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import AgentInfo, AgentRegistered, ListTasks, RegisterAgent, decode
-from broker_mesos.core.operator import CellView, GetCell
-from broker_mesos.core.records import AgentRecord, Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.letters import DEAD_LETTERS
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.cells import CellView, GetCell
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.agent_messages import AgentRegistered, ListTasks, RegisterAgent
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import AgentRecord, Kind
+from broker_mesos.core.protocol.wire import decode
+from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
-from broker_mesos.master.division import SPACE
 from broker_mesos.master.term import Term
-from broker_mesos.ports import Bus, Outgoing, outgoing
-from broker_mesos.requests import Requester
+from broker_mesos.ports.bus import Bus, Outgoing, outgoing
+from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.memory import _Cell as StoredCell
 

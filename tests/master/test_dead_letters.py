@@ -6,20 +6,20 @@ import asyncio
 
 import pytest
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.letters import (
+from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter, park
+from broker_mesos.core.api.dead_letters import (
     DropDeadLetters,
     GetDeadLetter,
     LetterList,
     ListDeadLetters,
     RetryDeadLetters,
 )
-from broker_mesos.core.messages import MAX_BODY
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import Conflict, NotFound, Unavailable
-from broker_mesos.letters import DEAD_LETTERS, letter, park
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.ports import Bus, Delivery, Outgoing
+from broker_mesos.ports.bus import Bus, Delivery, Outgoing
 from tests.master.places import Place
 
 PATIENCE = 30.0

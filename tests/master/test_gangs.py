@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from broker_mesos.clock import new_id
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind, cell_of
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import (
-    AgentInfo,
-    AgentRegistered,
-    Demand,
-    FrameworkInfo,
-    Offer,
-    Offers,
-    RegisterAgent,
-    Shape,
-    Subscribe,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.ports import outgoing
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, cell_of
+from broker_mesos.core.protocol.agent_messages import AgentRegistered, RegisterAgent
+from broker_mesos.core.protocol.events import Offers
+from broker_mesos.core.protocol.framework_messages import Subscribe
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.ports.bus import outgoing
+from broker_mesos.runtime.clock import new_id
 from broker_mesos.sdk.gangs import arrange
 from tests.master.test_master_in_memory import cluster, owned, receive_until
 

@@ -7,13 +7,12 @@ import time
 import pika
 import pytest
 
+from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter, park
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.health import MasterReport
-from broker_mesos.letters import DEAD_LETTERS, letter, park
-from broker_mesos.operator.api import GetHealth, HealthView
+from broker_mesos.core.api.health import GetHealth, HealthView, MasterReport
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.ports import Delivery
+from broker_mesos.ports.bus import Delivery
 from tests.master.places import Place
 
 
@@ -68,7 +67,7 @@ async def test_an_inbox_with_another_delivery_limit_is_in_the_report(place: Plac
     connection.channel().queue_declare(spec.name, durable=True, arguments=arguments)
     connection.close()
     from broker_mesos.master.health import examine
-    from broker_mesos.ports import MasterInfo
+    from broker_mesos.ports.store import MasterInfo
     from tests.master.places import CLOCK
 
     me = MasterInfo("m0", "h", 1, "1", 0.0)

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from broker_mesos.core.messages import Ping, decode
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.core.protocol.wire import decode
 from broker_mesos.master.lag import EVERY, GIVEN_UP, MANY, Lag
-from broker_mesos.ports import Bus, Outgoing
+from broker_mesos.ports.bus import Bus, Outgoing
 
 
 class Line:

@@ -9,39 +9,36 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock, new_id
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.agents import MarkAgentGone
+from broker_mesos.core.api.cells import GetCell
+from broker_mesos.core.api.cluster import GetCluster, Hello
 from broker_mesos.core.cell.cell import Cell
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import (
-    Accept,
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.agent_messages import (
     AgentHeartbeat,
-    AgentInfo,
     AgentRegistered,
-    CommandInfo,
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
     LaunchTasks,
-    Offers,
-    Ping,
     RegisterAgent,
     Reregister,
-    Shape,
-    Subscribe,
-    TaskInfo,
-    decode,
 )
-from broker_mesos.core.operator import GetCell, GetCluster, Hello, MarkAgentGone
-from broker_mesos.core.records import Kind
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.core.protocol.events import Offers
+from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat, Subscribe
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.wire import decode
 from broker_mesos.errors import Unavailable
 from broker_mesos.master import term
+from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
-from broker_mesos.master.division import SPACE
-from broker_mesos.ports import Outgoing, outgoing
-from broker_mesos.requests import Requester
+from broker_mesos.ports.bus import Outgoing, outgoing
+from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 
 

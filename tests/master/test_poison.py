@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind
+from broker_mesos.bus.dead_letters import DEAD_LETTERS
 from broker_mesos.core.cell.cell import Cell
-from broker_mesos.core.messages import AgentInfo, AgentRegistered, RegisterAgent, decode
-from broker_mesos.core.resources import Resources
-from broker_mesos.letters import DEAD_LETTERS
-from broker_mesos.ports import Bus, Consumer, Delivery, Outgoing, outgoing
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.agent_messages import AgentRegistered, RegisterAgent
+from broker_mesos.core.protocol.wire import decode
+from broker_mesos.ports.bus import Bus, Consumer, Delivery, Outgoing, outgoing
 from tests.master.places import Place
 
 PATIENCE = 30.0
@@ -179,8 +181,8 @@ async def test_a_message_that_waited_out_lost_stores_is_not_blamed(
 MASTER = """
 import os, sys
 from broker_mesos.core.cell.cell import Cell
-from broker_mesos.core.messages import RegisterAgent
-from broker_mesos.settings import load
+from broker_mesos.core.protocol.agent_messages import RegisterAgent
+from broker_mesos.runtime.settings import load
 from broker_mesos.wiring.master import run_master
 
 handle = Cell._handle

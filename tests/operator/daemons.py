@@ -7,29 +7,20 @@ import itertools
 from collections.abc import Awaitable, Callable
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock
-from broker_mesos.core.addresses import Queue, QueueKind
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import (
-    AgentView,
-    CellLoad,
-    CellView,
-    FrameworkView,
-    GetCell,
-    GetTask,
-    Hello,
-    HelloAnswer,
-    JobSummary,
-    JobTask,
-    KillJob,
-    Request,
-    RoleView,
-)
-from broker_mesos.core.records import AgentState, FrameworkState
-from broker_mesos.core.resources import Resources
+from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.cells import CellLoad, CellView, FrameworkView, GetCell
+from broker_mesos.core.api.cluster import Hello, HelloAnswer
+from broker_mesos.core.api.jobs import GetTask, JobSummary, JobTask, KillJob
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.roles import RoleView
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.records import AgentState, FrameworkState
 from broker_mesos.errors import NotFound
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.requests import Requester, Responder
+from broker_mesos.runtime.clock import SystemClock
 
 Handler = Callable[[Request], Awaitable[Part]]
 CELLS = 3

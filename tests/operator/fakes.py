@@ -8,30 +8,30 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import (
-    AgentView,
-    CellLoad,
-    CellOwnership,
-    ClusterView,
-    GetCluster,
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.cells import CellLoad
+from broker_mesos.core.api.cluster import CellOwnership, ClusterView, GetCluster, MasterView
+from broker_mesos.core.api.files import LogChunk, ReadLog
+from broker_mesos.core.api.jobs import (
     GetJob,
     GetJobs,
     GetTask,
     JobList,
-    JobSpec,
     JobSummary,
     JobTask,
     JobView,
-    MasterView,
-    Request,
+    KillById,
+    Killed,
     SubmitJob,
     WaitJob,
 )
-from broker_mesos.core.records import AgentState
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.state import GetState, MissingCell, StateView
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.records import AgentState
 from broker_mesos.errors import Conflict, NotFound
-from broker_mesos.operator.api import GetState, KillById, Killed, LogChunk, MissingCell, ReadLog, StateView
 from broker_mesos.web import WebServer
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.health import BusReport, CellReport, MasterReport, StoreReport
-from broker_mesos.core.operator import AgentView, CellOwnership, ClusterView, MasterView
-from broker_mesos.core.records import AgentState, FrameworkState
-from broker_mesos.core.resources import Resources
-from broker_mesos.operator.api import FrameworkTotal, HealthView, MissingCell, StateView
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.cluster import CellOwnership, ClusterView, MasterView
+from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
+from broker_mesos.core.api.state import FrameworkTotal, MissingCell, StateView
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.records import AgentState, FrameworkState
 from broker_mesos.operator.doctor import Finding, judge, worst
 
 NONE = Resources.parse("cpus:1")

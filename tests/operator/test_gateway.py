@@ -6,21 +6,10 @@ import asyncio
 
 import pytest
 
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import (
-    GetCell,
-    GetJobs,
-    JobList,
-    JobTask,
-    KillJob,
-    KillTask,
-    KillTaskAnswer,
-    ReadFile,
-    Request,
-)
-from broker_mesos.core.operator_holdings import DestroyVolume, HoldingsView, ReserveResources
-from broker_mesos.core.operator_maintenance import (
+from broker_mesos.core.api.cells import GetCell, KillTask, KillTaskAnswer
+from broker_mesos.core.api.files import ReadFile
+from broker_mesos.core.api.jobs import GetJobs, JobList, JobTask, KillById, Killed, KillJob
+from broker_mesos.core.api.maintenance import (
     ActivateAgents,
     AgentMaintenance,
     AgentsRequest,
@@ -29,10 +18,14 @@ from broker_mesos.core.operator_maintenance import (
     MaintenanceView,
     ScheduleMaintenance,
 )
-from broker_mesos.core.records import AgentState, FrameworkState
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.reservations import DestroyVolume, HoldingsView, ReserveResources
+from broker_mesos.core.api.state import GetState, StateView
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.records import AgentState, FrameworkState
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.operator.api import GetState, KillById, Killed, StateView
 from tests.operator.daemons import (
     CELLS,
     Daemons,

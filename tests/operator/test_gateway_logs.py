@@ -5,25 +5,18 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.clock import SystemClock
-from broker_mesos.core.messages import Part
-from broker_mesos.core.operator import (
-    CellView,
-    FileChunk,
-    GetCell,
-    GetCluster,
-    GetTask,
-    JobTask,
-    ReadFile,
-    Request,
-    TaskView,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.cells import CellView, GetCell, TaskView
+from broker_mesos.core.api.cluster import GetCluster
+from broker_mesos.core.api.files import FileChunk, LogChunk, ReadFile, ReadLog
+from broker_mesos.core.api.jobs import GetTask, JobTask
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import NotFound, Unavailable
-from broker_mesos.operator.api import LogChunk, ReadLog
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.requests import Requester
+from broker_mesos.runtime.clock import SystemClock
 from tests.operator.daemons import (
     CELLS,
     Daemons,

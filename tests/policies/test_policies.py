@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from broker_mesos.core.allocation.builtin import BUILT_IN
-from broker_mesos.core.allocation.policy import Policy, Standing
-from broker_mesos.core.config import ClusterConfig
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
+from broker_mesos.core.cell.allocation.policies.policy import Policy, Standing
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.errors import InvalidInput
-from broker_mesos.policies import GROUP, load_policies, policy_named
+from broker_mesos.runtime.plugins import GROUP, load_policies, policy_named
 from tests.core.allocation.filling import claimants
 from tests.core.cell.harness import Bench, offers_in
 

@@ -9,27 +9,19 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind, cell_of
-from broker_mesos.core.messages import (
-    Call,
-    CommandInfo,
-    FrameworkHeartbeat,
-    Message,
-    Offer,
-    Offers,
-    Subscribe,
-    Subscribed,
-    TaskInfo,
-    TaskStatus,
-    Update,
-    decode,
-)
-from broker_mesos.core.operator import HelloAnswer, Request
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
-from broker_mesos.ports import Bus, ConsumerClosed, outgoing
-from broker_mesos.requests import Responder
+from broker_mesos.bus.requests import Responder
+from broker_mesos.core.api.cluster import HelloAnswer
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, cell_of
+from broker_mesos.core.protocol.events import Offers, Subscribed, Update
+from broker_mesos.core.protocol.framework_messages import Call, FrameworkHeartbeat, Subscribe
+from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.sdk import Scheduler
 
 LIMIT = 15.0

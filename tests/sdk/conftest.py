@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.core.messages import FrameworkInfo
-from broker_mesos.ports import Bus, Clock
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.clock import Clock
 from broker_mesos.sdk import Driver, Scheduler, calls
 from tests.sdk.cluster import FakeMaster, FastClock, ManualClock, RealClock, Recorder, new_id
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.messages import (
-    MAX_BODY,
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.framework_messages import (
     Accept,
     Accepts,
     Acknowledge,
     AnswerInverseOffers,
-    Demand,
     Kill,
-    TaskInfo,
 )
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.sdk.driver import Driver
 from tests.sdk.cluster import a_status, a_task, an_offer, settle
 from tests.sdk.conftest import World

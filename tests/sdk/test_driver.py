@@ -7,32 +7,32 @@ import time
 
 import pytest
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Queue, QueueKind, cell_of
-from broker_mesos.core.messages import (
+from broker_mesos.core.model.agent import Unavailability
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
+from broker_mesos.core.model.offer import InverseOffer
+from broker_mesos.core.model.reservation import Operation, OperationStatus
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, cell_of
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.core.protocol.events import (
+    Error,
+    Failure,
+    InverseOffers,
+    OperationsUpdated,
+    Rescind,
+    Subscribed,
+)
+from broker_mesos.core.protocol.framework_messages import (
     Accept,
     Acknowledge,
     AnswerInverseOffers,
     Decline,
-    Demand,
-    Error,
-    Failure,
-    FrameworkInfo,
-    InverseOffer,
-    InverseOffers,
     Kill,
-    Operation,
-    OperationStatus,
-    OperationsUpdated,
-    Ping,
-    Rescind,
     Subscribe,
-    Subscribed,
     Teardown,
-    Unavailability,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.sdk import Scheduler
 from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer

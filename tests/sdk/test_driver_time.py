@@ -6,21 +6,20 @@ import asyncio
 
 import pytest
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.messages import (
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.events import Subscribed
+from broker_mesos.core.protocol.framework_messages import (
     Accept,
     Acknowledge,
-    Demand,
-    FrameworkInfo,
     Kill,
     Reconcile,
     Settle,
     Subscribe,
-    Subscribed,
     Teardown,
 )
-from broker_mesos.core.tasks import Reason, TaskState
 from broker_mesos.errors import BusUnavailable, TimedOut
 from broker_mesos.sdk import Driver, DriverSettings
 from tests.sdk.cluster import LIMIT, FakeMaster, Recorder, a_status, a_task, an_offer, new_id, settle

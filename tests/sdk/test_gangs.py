@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.infos import Offer, Shape
-from broker_mesos.core.messages import Accept, Decline
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.framework_messages import Accept, Decline
 from broker_mesos.sdk.gangs import Gathering, Placement, arrange
 from tests.sdk.cluster import Recorder, a_task
 from tests.sdk.conftest import World

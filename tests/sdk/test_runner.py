@@ -8,9 +8,11 @@ import threading
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.core.messages import Accept, Decline, FrameworkInfo, Kill, Message, Teardown
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.protocol.framework_messages import Accept, Decline, Kill, Teardown
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable, InvalidInput
-from broker_mesos.ports import Bus
+from broker_mesos.ports.bus import Bus
 from broker_mesos.sdk import DriverSettings, Scheduler, SchedulerDriver
 from tests.sdk.cluster import LIMIT, FakeMaster, RealClock, a_task, an_offer, new_id
 

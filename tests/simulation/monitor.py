@@ -18,12 +18,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.messages import TaskStatus
-from broker_mesos.core.records import AgentState, Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.task_record import read_record
-from broker_mesos.core.tasks import TERMINAL, TaskState
-from broker_mesos.frameworks.batch.records import (
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import TERMINAL, TaskState
+from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.core.protocol.task_record import read_record
+from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
     SPECS,
     ClaimRecord,
@@ -31,7 +31,8 @@ from broker_mesos.frameworks.batch.records import (
     parse_task_id,
     results_key,
 )
-from broker_mesos.ports import Commit, Delivery, Outgoing
+from broker_mesos.ports.bus import Delivery, Outgoing
+from broker_mesos.ports.store import Commit
 from broker_mesos.store import keys
 
 if TYPE_CHECKING:

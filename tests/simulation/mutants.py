@@ -11,13 +11,13 @@ from broker_mesos.agent.effects import Checkpoint
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.state import AgentState
 from broker_mesos.agent.tasks import TaskTable
-from broker_mesos.core.cell import agents, offers, tasks
-from broker_mesos.core.cell.state import CellState
-from broker_mesos.core.messages import KillTasks, LaunchTasks
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.cell.handlers import agents, offers, tasks
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import KillTasks, LaunchTasks
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch import statuses
+from broker_mesos.frameworks.batch.planning import statuses
 from broker_mesos.frameworks.batch.scheduler import BatchScheduler
 from broker_mesos.master.term import Term
 from broker_mesos.sdk.calls import Calls
@@ -55,15 +55,15 @@ def planted(name: str) -> Iterator[None]:
 @mutant
 def limit_raised_without_the_others(patch: Any) -> None:
     """A cell raises its part of a limit without a look at the parts of the others."""
-    from broker_mesos.master import ledger
+    from broker_mesos.master import shared_quota
 
-    settle = ledger.settle
+    settle = shared_quota.settle
 
     def alone(ask: Any, cell: int, cells: int, term: int, stored: Any) -> Any:
         own = stored.get(str(cell))
         return settle(ask, 0, 1, term, {} if own is None else {"0": own})
 
-    patch(ledger, "settle", alone)
+    patch(shared_quota, "settle", alone)
 
 
 @mutant
@@ -324,7 +324,7 @@ def dropped_loses_the_index(patch: Any) -> None:
 @mutant
 def unsettled_claims_forgotten(patch: Any) -> None:
     """Nobody asks about a claim whose worker died before the ACCEPT."""
-    from broker_mesos.frameworks.batch.upkeep import Upkeep
+    from broker_mesos.frameworks.batch.storage.housekeeping import Upkeep
 
     async def nothing(self: Any) -> list[Any]:
         return []
@@ -335,8 +335,8 @@ def unsettled_claims_forgotten(patch: Any) -> None:
 @mutant
 def claim_without_asking_the_cell(patch: Any) -> None:
     """A claim without a status is given back by the worker alone: it may be running."""
-    from broker_mesos.core.messages import TaskStatus
-    from broker_mesos.frameworks.batch.upkeep import Upkeep
+    from broker_mesos.core.model.task import TaskStatus
+    from broker_mesos.frameworks.batch.storage.housekeeping import Upkeep
 
     overdue = Upkeep.overdue
 
@@ -372,7 +372,7 @@ def acknowledged_before_handled(patch: Any) -> None:
     def hasty(self: Any, status: Any) -> None:
         heard(self, status)
         if status.state.terminal and status.agent_id and self.cells:
-            from broker_mesos.core.addresses import cell_of
+            from broker_mesos.core.protocol.addresses import cell_of
 
             self.acknowledge(cell_of(status.agent_id, self.cells), status.task_id)
             self.flush_acknowledgements()

@@ -16,9 +16,9 @@ from broker_mesos.bus.memory import MemoryConsumer
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import QueueSpec, Topology
 from broker_mesos.bus.window import failed, too_large
-from broker_mesos.core.addresses import Exchange, Queue
+from broker_mesos.core.protocol.addresses import Exchange, Queue
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports import Delivery, Outgoing
+from broker_mesos.ports.bus import Delivery, Outgoing
 from tests.simulation.loop import Proc
 
 if TYPE_CHECKING:

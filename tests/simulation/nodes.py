@@ -13,25 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint, Saved
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.bus.requests import Requester
 from broker_mesos.containerizer.memory import FakeContainerizer
-from broker_mesos.core.addresses import cell_of, operator_cell, operator_framework
-from broker_mesos.core.infos import Holdings
-from broker_mesos.core.operator import (
-    AgentGone,
-    JobSpec,
-    JobSummary,
-    KillJob,
-    MarkAgentGone,
-    SubmitJob,
-    WaitJob,
-)
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
+from broker_mesos.core.api.jobs import JobSummary, KillJob, SubmitJob, WaitJob
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import cell_of, operator_cell, operator_framework
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
+from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
-from broker_mesos.master.division import SPACE
-from broker_mesos.ports import Chunk, Delivery, LaunchSpec, OnContainerEvents, Recovered
-from broker_mesos.requests import Requester
+from broker_mesos.ports.bus import Delivery
+from broker_mesos.ports.containerizer import Chunk, LaunchSpec, OnContainerEvents, Recovered
 from tests.simulation.loop import PROC, Proc, SimClock
 from tests.simulation.network import CLUSTER, SimBus
 from tests.simulation.storage import SimRecords, SimStore

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from broker_mesos.core.records import Lease, Snapshot
+from broker_mesos.core.protocol.records import Lease, Snapshot
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.ports import Commit
+from broker_mesos.ports.store import Commit
 from broker_mesos.store.memory import MemoryRecords, MemoryStore
 from tests.simulation.loop import Proc
 

@@ -14,17 +14,17 @@ import structlog
 
 from broker_mesos.bus.memory import MemoryBroker
 from broker_mesos.containerizer.memory import Ending
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import CommandInfo
-from broker_mesos.core.operator import JobSpec
-from broker_mesos.core.records import Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.task_record import read_record
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.task_record import read_record
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import BrokerMesosError
-from broker_mesos.frameworks.batch.records import CLAIMS, counts_key, parse_task_id, results_key
-from broker_mesos.master.division import CONFIG, DIVISION, SPACE, VERSION
-from broker_mesos.ports import LaunchSpec
+from broker_mesos.frameworks.batch.storage.records import CLAIMS, counts_key, parse_task_id, results_key
+from broker_mesos.master.config_store import CONFIG, DIVISION, SPACE, VERSION
+from broker_mesos.ports.containerizer import LaunchSpec
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStoreState
 from tests.simulation import faults

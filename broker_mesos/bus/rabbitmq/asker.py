@@ -16,7 +16,7 @@ from typing import Any
 import pika
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.addresses import SCHEMA_VERSION, operator_framework
+from broker_mesos.core.protocol.addresses import SCHEMA_VERSION, operator_framework
 
 # What goes wrong is told by whoever tries it again.
 logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -15,10 +15,11 @@ from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.addresses import Queue
-from broker_mesos.core.health import BusReport
+from broker_mesos.core.api.health import BusReport
+from broker_mesos.core.protocol.addresses import Queue
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports import Clock, Outgoing, QueueFacts
+from broker_mesos.ports.bus import Outgoing, QueueFacts
+from broker_mesos.ports.clock import Clock
 
 log = logging.getLogger(__name__)
 

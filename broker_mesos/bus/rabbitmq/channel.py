@@ -11,7 +11,7 @@ from pika.exceptions import AMQPError
 from broker_mesos.bus.rabbitmq.server import Refused, Server, Timeouts
 from broker_mesos.bus.topology import QueueSpec, Topology, conflict
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.patience import patience
+from broker_mesos.runtime.timeouts import patience
 
 BINDINGS = 200
 """Bindings of a queue that are sent before the broker's answer is waited for."""

@@ -9,7 +9,7 @@ from typing import Any
 from broker_mesos.bus.inbox import Inbox
 from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.topology import QueueSpec
-from broker_mesos.ports import Delivery
+from broker_mesos.ports.bus import Delivery
 
 ACKNOWLEDGE_AFTER = 0.05
 """Seconds for which acknowledgements gather: nobody waits for them, and one costs a quorum queue as much as a

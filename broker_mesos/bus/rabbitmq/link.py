@@ -17,7 +17,7 @@ from broker_mesos.bus.rabbitmq.writes import gather_writes
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
-from broker_mesos.ports import Clock
+from broker_mesos.ports.clock import Clock
 
 log = logging.getLogger(__name__)
 # pika reports with tracebacks what is translated here into one line.

@@ -12,8 +12,9 @@ from pika.exceptions import AMQPError, ShortStringTooLong
 from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.rabbitmq.link import Link, Setting
 from broker_mesos.bus.window import Window, failed, too_large
+from broker_mesos.core.protocol.addresses import SCHEMA_VERSION
 from broker_mesos.errors import BusUnavailable, InvalidInput
-from broker_mesos.ports import SCHEMA_VERSION, Outgoing
+from broker_mesos.ports.bus import Outgoing
 
 log = logging.getLogger(__name__)
 

@@ -2,143 +2,49 @@
 
 A batch of messages is worked off in order, then the time limits are looked at, then what is free is
 offered. The daemon commits the decision before anything of it is published; if the commit is refused, the
-whole state is dropped, since somebody else owns the cell.
-"""
+whole state is dropped, since somebody else owns the cell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-from broker_mesos.core.allocation.builtin import BUILT_IN
-from broker_mesos.core.allocation.policy import Policy
-from broker_mesos.core.cell import agents, escrow, frameworks, gathering, holding, maintenance, offers
-from broker_mesos.core.cell.allocate import allocate
-from broker_mesos.core.cell.outlet import Decision, Outlet
-from broker_mesos.core.cell.preempt import preempt
-from broker_mesos.core.cell.restore import restore
-from broker_mesos.core.cell.state import CellState
-from broker_mesos.core.cell.tasks import kill
-from broker_mesos.core.config import DEFAULT_POLICY, ClusterConfig
-from broker_mesos.core.gang_token import GangToken
-from broker_mesos.core.limits import Instant, Limits
-from broker_mesos.core.messages import (
+from broker_mesos.core.cell.allocation import escrow, gang_token
+from broker_mesos.core.cell.allocation.allocate import allocate
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
+from broker_mesos.core.cell.allocation.policies.policy import Policy
+from broker_mesos.core.cell.allocation.preempt import preempt
+from broker_mesos.core.cell.decision import Decision
+from broker_mesos.core.cell.handlers import agents, frameworks, maintenance, offers, operator_reservations
+from broker_mesos.core.cell.handlers.tasks import kill
+from broker_mesos.core.cell.inputs import (
+    Configured,
+    ConsumersCounted,
+    EscrowSet,
+    GoneByHand,
+    Input,
+    KillByHand,
+    MaintenanceByHand,
+    OffersReturned,
+    OperateByHand,
+    Reconnected,
+    TokenSet,
+)
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.restore import restore
+from broker_mesos.core.protocol.agent_messages import (
     AgentHeartbeat,
     AgentListed,
-    Call,
-    FrameworkHeartbeat,
-    Message,
-    Operation,
-    Ping,
     RegisterAgent,
-    Subscribe,
     UnregisterAgent,
     UpdateStatuses,
 )
-from broker_mesos.core.operator_maintenance import AgentsRequest
-from broker_mesos.core.records import Snapshot
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.core.protocol.framework_messages import Call, FrameworkHeartbeat, Subscribe
+from broker_mesos.core.protocol.limits import Instant, Limits
+from broker_mesos.core.protocol.records import Snapshot
+from broker_mesos.core.quota.cluster_config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.errors import BrokerMesosError, InvalidMessage
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumersCounted:
-    """An input of the daemon's own: how many processes read a framework's offers; None: no such queue."""
-
-    framework_id: str
-    count: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class OffersReturned:
-    """The broker returned an OFFERS message: the framework has no queue."""
-
-    framework_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reconnected:
-    """The owner was blind until now: silence counts from here."""
-
-
-@dataclass(frozen=True, slots=True)
-class KillByHand:
-    """An operator wants a task to end."""
-
-    task_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class GoneByHand:
-    """An operator says that an agent never comes back."""
-
-    agent_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class MaintenanceByHand:
-    """An operator drains agents, takes them back, or plans when they are away."""
-
-    request: AgentsRequest
-
-
-@dataclass(frozen=True, slots=True)
-class OperateByHand:
-    """An operator reserves, or makes a volume. What hinders it is put into ``refused``."""
-
-    agent_id: str
-    operation: Operation
-    refused: list[BrokerMesosError] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """What the operators have set for the cluster, as it is now."""
-
-    config: ClusterConfig
-
-
-@dataclass(frozen=True, slots=True)
-class EscrowSet:
-    """The ledger's answer: what this cell holds of a role's limit now, in thousandths by name."""
-
-    role: str
-    amounts: Mapping[str, int]
-    since: int = 0
-    """RoleSettings.since of the limit that was asked about."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSet:
-    """Who has the gang token, as the store says."""
-
-    token: GangToken | None
-
-
-TAKEN = (
-    AgentHeartbeat,
-    FrameworkHeartbeat,
-    UpdateStatuses,
-    Call,
-    RegisterAgent,
-    AgentListed,
-    UnregisterAgent,
-    Ping,
-)
-"""The messages that a cell knows what to do with; any other one does not belong into its inbox."""
-
-Input = (
-    Message
-    | ConsumersCounted
-    | OffersReturned
-    | Reconnected
-    | KillByHand
-    | GoneByHand
-    | MaintenanceByHand
-    | OperateByHand
-    | Configured
-    | EscrowSet
-    | TokenSet
-)
 
 
 class Cell:
@@ -224,7 +130,7 @@ class Cell:
             agents.check_silence(self.state, out, now)
             agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
-            gathering.tick(self.state, out, now)
+            gang_token.tick(self.state, out, now)
             if now.mono - self._last_told >= self.state.limits.acknowledge:
                 self._last_told = now.mono
                 out.tell_acknowledged()
@@ -294,7 +200,7 @@ class Cell:
                 maintenance.on_request(state, each.request, out, now)
             case OperateByHand():
                 try:
-                    holding.by_hand(state, each.agent_id, each.operation, out)
+                    operator_reservations.by_hand(state, each.agent_id, each.operation, out)
                 except BrokerMesosError as error:
                     each.refused.append(error)
             case Configured():
@@ -302,6 +208,6 @@ class Cell:
             case EscrowSet():
                 escrow.on_set(state, each.role, each.since, each.amounts)
             case TokenSet():
-                gathering.on_set(state, each.token, now)
+                gang_token.on_set(state, each.token, now)
             case _:
                 raise InvalidMessage(f"{each.TYPE} is not for a cell")

@@ -2,72 +2,41 @@
 what the daemon commits and then publishes.
 
 Statuses, launches, kills and acknowledgements of a whole batch are gathered, so that each framework and
-each agent gets one message, and each record is encoded once, however many messages touched it.
-"""
+each agent gets one message, and each record is encoded once, however many messages touched it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from broker_mesos.core import addresses
-from broker_mesos.core.addresses import Address
-from broker_mesos.core.cell.state import Agent, CellState, Framework, Task
-from broker_mesos.core.gang_token import TokenAsk
-from broker_mesos.core.ledger import EscrowAsk
-from broker_mesos.core.messages import (
-    AcknowledgeStatuses,
-    KillTasks,
-    LaunchTasks,
-    Message,
-    SetHoldings,
-    TaskStatus,
-    Update,
-)
-from broker_mesos.core.records import Kind, OutboxEntry, Write
+from broker_mesos.core.cell.decision import Decision, Hint
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Address
+from broker_mesos.core.protocol.agent_messages import AcknowledgeStatuses, KillTasks, LaunchTasks, SetHoldings
+from broker_mesos.core.protocol.events import Update
+from broker_mesos.core.protocol.records import Kind, OutboxEntry, Write
+from broker_mesos.core.protocol.wire import Message
 
 CHUNK_BYTES = 512 * 1024
 """A message is split before it grows past this; a single item is at most 1 MiB."""
+
+
 CHUNK_STATUSES = 500
+
+
 CHUNK_IDS = 500
+
+
 RIDING_IDS = 200
+
+
 RIDING_BYTES = 16 * 1024
 """Of acknowledgements that a launch takes along: a message too long could never be sent."""
-
-
-class Hint(NamedTuple):
-    """A message that is published after the commit and not stored: losing it costs time, never facts."""
-
-    to: Address
-    message: Message
-    expiration: float | None = None
-    mandatory: bool = False
-
-
-@dataclass(slots=True)
-class Decision:
-    """What one batch of messages leads to. Nothing of it is published unless the commit succeeded."""
-
-    writes: list[Write] = field(default_factory=list)
-    outbox: list[OutboxEntry] = field(default_factory=list)
-    hints: list[Hint] = field(default_factory=list)
-    count_consumers: list[str] = field(default_factory=list)
-    """Frameworks whose offers' queue is to be looked at; the answer is an input."""
-    delete_queues: list[str] = field(default_factory=list)
-    """Frameworks whose queues are to be deleted."""
-    escrow: dict[str, EscrowAsk] = field(default_factory=dict)
-    """What to ask of the ledger, by role, once this is committed; its answer is an input."""
-    token: TokenAsk | None = None
-    """What to ask of the gang token; who has it is an input."""
-    reclaim: int | None = None
-    """The lease must be claimed again, with at least this term."""
-
-    @property
-    def commits(self) -> bool:
-        """Whether there is anything to commit."""
-        return bool(self.writes or self.outbox)
 
 
 class Outlet:

@@ -7,34 +7,34 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
-from broker_mesos.core.addresses import operator_cell
-from broker_mesos.core.explain import reason, shape_of, why_lost, why_picky
-from broker_mesos.core.messages import Part, Shape
-from broker_mesos.core.operator import (
-    AgentView,
-    CellView,
-    GetCell,
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.cells import CellView, GetCell
+from broker_mesos.core.api.explain import GetPlacement, Placement
+from broker_mesos.core.api.explain_reasons import reason, shape_of, why_lost, why_picky
+from broker_mesos.core.api.jobs import (
     GetJob,
     GetJobs,
     GetTask,
     JobList,
-    JobSpec,
     JobSummary,
     JobView,
     KillJob,
-    Request,
     SubmitJob,
     WaitJob,
 )
-from broker_mesos.core.questions import GetPlacement, Placement
-from broker_mesos.core.records import AgentState
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.addresses import operator_cell
+from broker_mesos.core.protocol.records import AgentState
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
-from broker_mesos.frameworks.batch.demand import Teller
-from broker_mesos.frameworks.batch.records import FRAMEWORK_ID, WORK, Work, text_of
-from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.frameworks.batch.watch import JobFeed
-from broker_mesos.ports import Clock
-from broker_mesos.requests import Requester
+from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.job_feed import JobFeed
+from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, Work, text_of
+from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.ports.clock import Clock
 from broker_mesos.sdk import Driver
 
 POLL = 1.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.messages import Message, register
-from broker_mesos.core.operator import JobSummary
+from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.core.protocol.wire import Message, register
 
 
 @register

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from broker_mesos import failpoints
-from broker_mesos.core.messages import Demand, Offer, TaskStatus
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.claims import Launch, task_info
-from broker_mesos.frameworks.batch.demand import Teller
-from broker_mesos.frameworks.batch.pace import Pace
+from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.planning.claims import Launch, task_info
+from broker_mesos.frameworks.batch.planning.runtime_estimates import Pace
 from broker_mesos.frameworks.batch.spare import Spare, spare_demand
-from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.logs import get_logger
+from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.runtime import failpoints
+from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk import Driver, Scheduler
 
 log = get_logger(__name__)

@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from broker_mesos.core.messages import Demand, Offer
-from broker_mesos.core.operator import JobSpec
-from broker_mesos.frameworks.batch.claims import Launch
-from broker_mesos.frameworks.batch.shapes import kind_of
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.frameworks.batch.planning.claims import Launch
+from broker_mesos.frameworks.batch.planning.shapes import kind_of
 
 KEPT = 1.0
 """Seconds for which an offer is kept. Its cell takes it back at once when anybody else wants something."""

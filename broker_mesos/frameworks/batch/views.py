@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.operator import JobState, JobSummary, JobTask
-from broker_mesos.frameworks.batch.records import ClaimRecord, Counts, JobRecord, ResultRecord, TaskName
+from broker_mesos.core.api.jobs import JobState, JobSummary, JobTask
+from broker_mesos.frameworks.batch.storage.records import (
+    ClaimRecord,
+    Counts,
+    JobRecord,
+    ResultRecord,
+    TaskName,
+)
 
 
 def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = "") -> JobSummary:

@@ -8,22 +8,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from broker_mesos.core.addresses import Queue, QueueKind, calls
-from broker_mesos.core.infos import GPU_RESOURCES, REVOCABLE_RESOURCES
-from broker_mesos.core.messages import Demand, FrameworkInfo, Offer, Settle
+from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.core.model.framework import GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls
+from broker_mesos.core.protocol.framework_messages import Settle
 from broker_mesos.errors import StoreUnavailable, Unavailable
 from broker_mesos.frameworks.batch.api import BatchApi
-from broker_mesos.frameworks.batch.claims import Launch
-from broker_mesos.frameworks.batch.demand import Teller
-from broker_mesos.frameworks.batch.records import FRAMEWORK_ID
+from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.job_feed import JobFeed
+from broker_mesos.frameworks.batch.planning.claims import Launch
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, BatchScheduler
 from broker_mesos.frameworks.batch.spare import Spare
-from broker_mesos.frameworks.batch.store import JobStore
-from broker_mesos.frameworks.batch.upkeep import MAX_OVERDUE, Upkeep
-from broker_mesos.frameworks.batch.watch import JobFeed
-from broker_mesos.logs import get_logger
-from broker_mesos.ports import Bus, Clock, NewId, Records, outgoing
-from broker_mesos.requests import Requester, Responder
+from broker_mesos.frameworks.batch.storage.housekeeping import MAX_OVERDUE, Upkeep
+from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID
+from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.ports.bus import Bus, outgoing
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.store import Records
+from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk import Driver, DriverSettings
 
 log = get_logger(__name__)

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.model.resources import Resources
 
 ROLES = ("*", "a", "a/x", "a/x/deep", "a/y", "b", "b/x", "c")
 NAMES = ("cpus", "mem", "disk")

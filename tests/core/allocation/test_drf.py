@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.allocation.drf import Drf
-from broker_mesos.core.allocation.policy import Claimant, Standing
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.roles import lineage
+from broker_mesos.core.cell.allocation.policies.drf import Drf
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import lineage
 from tests.core.allocation.filling import ROLES, WEIGHTS, Filling, claimants, needs, runnable
 from tests.examples import examples
 

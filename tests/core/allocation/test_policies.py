@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.allocation.builtin import BUILT_IN, DEFAULT
-from broker_mesos.core.allocation.drf import Drf
-from broker_mesos.core.allocation.policy import Claimant, Policy, Standing
-from broker_mesos.core.allocation.priority import Priority, priority_of
-from broker_mesos.core.allocation.shuffled import Shuffled
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN, DEFAULT
+from broker_mesos.core.cell.allocation.policies.drf import Drf
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.policies.priority import Priority, priority_of
+from broker_mesos.core.cell.allocation.policies.random import Shuffled
+from broker_mesos.core.model.resources import Resources
 from tests.core.allocation.filling import ROLES, WEIGHTS, Filling, charged, claimants, needs, standings
 from tests.examples import examples
 

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.cell import Cell, Input
-from broker_mesos.core.cell.outlet import Decision
-from broker_mesos.core.limits import Instant, Limits
-from broker_mesos.core.messages import (
-    Accept,
+from broker_mesos.core.cell.cell import Cell
+from broker_mesos.core.cell.decision import Decision
+from broker_mesos.core.cell.inputs import Input
+from broker_mesos.core.model.agent import AgentInfo, AgentList
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.model.task_states import Source, TaskState
+from broker_mesos.core.protocol.agent_messages import (
     AgentHeartbeat,
-    AgentInfo,
-    AgentList,
     AgentRegistered,
-    CommandInfo,
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
     LaunchTasks,
-    Message,
-    Offer,
-    Offers,
     RegisterAgent,
-    Shape,
-    Subscribe,
-    TaskInfo,
-    TaskStatus,
-    Update,
     UpdateStatuses,
-    decode,
 )
-from broker_mesos.core.records import FrameworkState, Kind, Lease, OutboxEntry, Snapshot
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Source, TaskState
+from broker_mesos.core.protocol.events import Offers, Update
+from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat, Subscribe
+from broker_mesos.core.protocol.limits import Instant, Limits
+from broker_mesos.core.protocol.records import FrameworkState, Kind, Lease, OutboxEntry, Snapshot
+from broker_mesos.core.protocol.wire import Message, decode
 
 NOTHING = AgentList()
 ANY = Demand()

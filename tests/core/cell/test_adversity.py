@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import GoneByHand
-from broker_mesos.core.cell.usage import take_in, usage_of
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    MAX_BODY,
-    Accept,
-    Acknowledge,
+from broker_mesos.core.cell.inputs import GoneByHand
+from broker_mesos.core.cell.views.usage import take_in, usage_of
+from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo, TaskInfo
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import (
     AgentHeartbeat,
-    AgentInfo,
-    AgentList,
     AgentListed,
     AgentRefused,
-    AgentTask,
-    CommandInfo,
-    Decline,
-    FrameworkHeartbeat,
-    FrameworkInfo,
-    Kill,
     KillTasks,
     LaunchTasks,
-    Offers,
     RegisterAgent,
     Reregister,
-    TaskInfo,
-    Teardown,
     UpdateStatuses,
-    decode,
 )
-from broker_mesos.core.records import FrameworkState, Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.protocol.events import Offers
+from broker_mesos.core.protocol.framework_messages import (
+    Accept,
+    Acknowledge,
+    Decline,
+    FrameworkHeartbeat,
+    Kill,
+    Teardown,
+)
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import FrameworkState, Kind
+from broker_mesos.core.protocol.wire import MAX_BODY, decode
 from broker_mesos.errors import InvalidMessage
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 

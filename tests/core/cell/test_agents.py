@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import GoneByHand, Reconnected
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import (
-    Accept,
-    Acknowledge,
+from broker_mesos.core.cell.inputs import GoneByHand, Reconnected
+from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import (
     AcknowledgeStatuses,
     AgentHeartbeat,
-    AgentInfo,
-    AgentList,
     AgentListed,
     AgentRefused,
     AgentRegistered,
-    AgentTask,
-    Failure,
-    Kill,
     KillTasks,
     LaunchTasks,
     ListTasks,
     RegisterAgent,
     Reregister,
     SetHeartbeat,
-    Settle,
     UnregisterAgent,
     UpdateStatuses,
 )
-from broker_mesos.core.records import AgentState, Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.protocol.events import Failure
+from broker_mesos.core.protocol.framework_messages import Accept, Acknowledge, Kill, Settle
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import AgentState, Kind
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 

@@ -10,33 +10,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.cell import Configured, MaintenanceByHand, OperateByHand
-from broker_mesos.core.cell.round import worth_offering
-from broker_mesos.core.cell.why import placement
-from broker_mesos.core.config import ClusterConfig
-from broker_mesos.core.infos import GPU_RESOURCES, REVOCABLE_RESOURCES
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    Accept,
-    AgentHeartbeat,
-    AgentInfo,
-    AgentList,
-    AgentTask,
-    Decline,
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
-    RegisterAgent,
-    Reservation,
-    Settle,
-    UpdateStatuses,
-)
-from broker_mesos.core.operator_maintenance import ActivateAgents, DeactivateAgents, DrainAgents
-from broker_mesos.core.questions import GetPlacement
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.roles import is_within
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.api.explain import GetPlacement
+from broker_mesos.core.api.maintenance import ActivateAgents, DeactivateAgents, DrainAgents
+from broker_mesos.core.cell.allocation.round import worth_offering
+from broker_mesos.core.cell.inputs import Configured, MaintenanceByHand, OperateByHand
+from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
+from broker_mesos.core.model.reservation import Reservation
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import is_within
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, RegisterAgent, UpdateStatuses
+from broker_mesos.core.protocol.framework_messages import Accept, Decline, FrameworkHeartbeat, Settle
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.quota.cluster_config import ClusterConfig
 from tests.core.cell.harness import Bench, task
 from tests.core.cell.wishes import (
     FRAMEWORKS,

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import KillByHand
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import (
+from broker_mesos.core.cell.inputs import KillByHand
+from broker_mesos.core.model.agent import AgentList, AgentTask
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import KillTasks
+from broker_mesos.core.protocol.events import Error, Subscribed, Update
+from broker_mesos.core.protocol.framework_messages import (
     Accept,
     Acknowledge,
-    AgentList,
-    AgentTask,
-    Error,
     FrameworkAbsent,
     FrameworkHeartbeat,
-    FrameworkInfo,
     Kill,
-    KillTasks,
     Reconcile,
     Subscribe,
-    Subscribed,
     Teardown,
-    Update,
 )
-from broker_mesos.core.records import FrameworkState, Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import FrameworkState, Kind
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 

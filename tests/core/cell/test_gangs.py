@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.infos import Demand, Shape
-from broker_mesos.core.messages import Decline, Offers, Rescind, UnregisterAgent
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import UnregisterAgent
+from broker_mesos.core.protocol.events import Offers, Rescind
+from broker_mesos.core.protocol.framework_messages import Decline
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from tests.core.cell.harness import Bench, of, offers_in, task
 
 

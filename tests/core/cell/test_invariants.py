@@ -6,39 +6,37 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker_mesos.core.cell.cell import MaintenanceByHand
-from broker_mesos.core.infos import REVOCABLE_RESOURCES
-from broker_mesos.core.maintenance import DrainState
-from broker_mesos.core.messages import (
-    Accept,
-    Acknowledge,
-    AgentHeartbeat,
-    AgentInfo,
-    AgentList,
-    AgentTask,
-    Decline,
-    Demand,
-    FrameworkInfo,
-    Kill,
-    KillTasks,
-    LaunchTasks,
-    RegisterAgent,
-    Revive,
-    Settle,
-    Subscribe,
-    Suppress,
-    Teardown,
-    UpdateStatuses,
-)
-from broker_mesos.core.operator_maintenance import (
+from broker_mesos.core.api.maintenance import (
     ActivateAgents,
     DeactivateAgents,
     DrainAgents,
     ScheduleMaintenance,
 )
-from broker_mesos.core.records import AgentRecord
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.cell.inputs import MaintenanceByHand
+from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
+from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Demand, FrameworkInfo
+from broker_mesos.core.model.maintenance import DrainState
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import (
+    AgentHeartbeat,
+    KillTasks,
+    LaunchTasks,
+    RegisterAgent,
+    UpdateStatuses,
+)
+from broker_mesos.core.protocol.framework_messages import (
+    Accept,
+    Acknowledge,
+    Decline,
+    Kill,
+    Revive,
+    Settle,
+    Subscribe,
+    Suppress,
+    Teardown,
+)
+from broker_mesos.core.protocol.records import AgentRecord
 from tests.core.cell.harness import Bench, task, updates_in
 from tests.examples import examples
 

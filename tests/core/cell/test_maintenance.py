@@ -4,27 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell import maintenance
-from broker_mesos.core.cell.cell import GoneByHand, KillByHand, MaintenanceByHand
-from broker_mesos.core.cell.round import Hindrance, Round
-from broker_mesos.core.cell.standing import claimants_of
-from broker_mesos.core.infos import Unavailability
-from broker_mesos.core.messages import (
-    Accept,
-    AgentList,
-    AgentRegistered,
-    AgentTask,
-    AnswerInverseOffers,
-    InverseOffers,
-    Kill,
-    KillTasks,
-    LaunchTasks,
-    Message,
-    Rescind,
-    Settle,
-    UnregisterAgent,
-)
-from broker_mesos.core.operator_maintenance import (
+from broker_mesos.core.api.maintenance import (
     ActivateAgents,
     AgentMaintenance,
     CancelMaintenance,
@@ -33,9 +13,18 @@ from broker_mesos.core.operator_maintenance import (
     GetMaintenance,
     ScheduleMaintenance,
 )
-from broker_mesos.core.records import AgentState, Kind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.cell.allocation.round import Hindrance, Round
+from broker_mesos.core.cell.allocation.shares import claimants_of
+from broker_mesos.core.cell.handlers import maintenance
+from broker_mesos.core.cell.inputs import GoneByHand, KillByHand, MaintenanceByHand
+from broker_mesos.core.model.agent import AgentList, AgentTask, Unavailability
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import AgentRegistered, KillTasks, LaunchTasks, UnregisterAgent
+from broker_mesos.core.protocol.events import InverseOffers, Rescind
+from broker_mesos.core.protocol.framework_messages import Accept, AnswerInverseOffers, Kill, Settle
+from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.core.protocol.wire import Message
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 S = TaskState

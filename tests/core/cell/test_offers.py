@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import ConsumersCounted, OffersReturned
-from broker_mesos.core.limits import Instant, Limits
-from broker_mesos.core.messages import (
+from broker_mesos.core.cell.inputs import ConsumersCounted, OffersReturned
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import LaunchTasks
+from broker_mesos.core.protocol.events import Rescind
+from broker_mesos.core.protocol.framework_messages import (
     Accept,
     Acceptance,
     Accepts,
     Decline,
-    Demand,
     FrameworkHeartbeat,
-    FrameworkInfo,
-    LaunchTasks,
-    Rescind,
     Revive,
     Settle,
-    Shape,
     Suppress,
 )
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.protocol.limits import Instant, Limits
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 
@@ -95,7 +93,7 @@ def test_repeated_accept_is_silent_about_the_tasks_it_launched(bench):
 
 
 def test_repeated_accept_is_silent_even_after_its_task_was_forgotten(bench):
-    from broker_mesos.core.messages import Acknowledge
+    from broker_mesos.core.protocol.framework_messages import Acknowledge
 
     ids = tuple(bench.state.offers)
     accept(bench, task("t1", "cpus:1;mem:10"), offer_ids=ids)

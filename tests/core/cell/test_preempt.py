@@ -5,13 +5,14 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.addresses import cell_of
-from broker_mesos.core.allocation.builtin import BUILT_IN
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.infos import Demand, Shape
-from broker_mesos.core.messages import KillTasks, Rescind
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.agent_messages import KillTasks
+from broker_mesos.core.protocol.events import Rescind
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 from tests.examples import examples
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.cell.cell import Configured
-from broker_mesos.core.cell.quota import Quota
-from broker_mesos.core.cell.standing import held_by_role
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.infos import Shape
-from broker_mesos.core.messages import Demand, Offers
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.allocation.round_quota import Quota
+from broker_mesos.core.cell.allocation.shares import held_by_role
+from broker_mesos.core.cell.inputs import Configured
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.events import Offers
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from tests.core.cell.harness import Bench, offers_in, task
 
 SOME = Resources.parse

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import OperateByHand
-from broker_mesos.core.messages import (
-    Accept,
-    AgentInfo,
-    Demand,
-    LaunchTasks,
-    Operation,
-    RegisterAgent,
-    Rescind,
-    Reservation,
-    SetHoldings,
-    Shape,
-)
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.framework import Demand, Shape
+from broker_mesos.core.model.reservation import Operation, Reservation
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import LaunchTasks, RegisterAgent, SetHoldings
+from broker_mesos.core.protocol.events import Rescind
+from broker_mesos.core.protocol.framework_messages import Accept
 from broker_mesos.errors import Conflict, InvalidInput, NotFound
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 from tests.core.cell.yard import (

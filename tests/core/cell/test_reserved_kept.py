@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import OperateByHand
-from broker_mesos.core.messages import (
-    AgentList,
-    AgentListed,
-    AgentTask,
-    Holdings,
-    Reservation,
-    SetHoldings,
-    Volume,
-)
+from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.model.agent import AgentList, AgentTask
+from broker_mesos.core.model.reservation import Holdings, Reservation, Volume
+from broker_mesos.core.protocol.agent_messages import AgentListed, SetHoldings
 from broker_mesos.errors import BrokerMesosError
 from tests.core.cell.harness import Bench, of
 from tests.core.cell.yard import (

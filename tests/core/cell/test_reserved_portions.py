@@ -6,25 +6,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker_mesos.core.cell.cell import OperateByHand
-from broker_mesos.core.cell.portions import common, kept_from, unused, uses_by_role
-from broker_mesos.core.limits import Instant
-from broker_mesos.core.messages import (
-    Accept,
-    AgentHeartbeat,
-    AgentInfo,
-    AgentList,
-    AgentTask,
-    FrameworkHeartbeat,
-    Operation,
-    RegisterAgent,
-    Reservation,
-    Volume,
-    VolumeMount,
-)
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.roles import is_within
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.cell.state.reserved_portions import common, kept_from, unused, uses_by_role
+from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
+from broker_mesos.core.model.reservation import Operation, Reservation, Volume
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import is_within
+from broker_mesos.core.model.task import VolumeMount
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, RegisterAgent
+from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat
+from broker_mesos.core.protocol.limits import Instant
 from tests.core.cell.harness import Bench, task
 from tests.examples import examples
 

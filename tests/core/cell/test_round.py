@@ -8,26 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.cell.cell import Configured, MaintenanceByHand
-from broker_mesos.core.cell.round import Round
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.limits import Limits
-from broker_mesos.core.messages import (
-    Accept,
-    AgentInfo,
-    Decline,
-    Demand,
-    FrameworkHeartbeat,
-    FrameworkInfo,
-    LaunchTasks,
-    RegisterAgent,
-    Reservation,
-    Settle,
-    Shape,
-)
-from broker_mesos.core.operator_maintenance import DeactivateAgents
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.api.maintenance import DeactivateAgents
+from broker_mesos.core.cell.allocation.round import Round
+from broker_mesos.core.cell.inputs import Configured, MaintenanceByHand
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.reservation import Reservation
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.agent_messages import LaunchTasks, RegisterAgent
+from broker_mesos.core.protocol.framework_messages import Accept, Decline, FrameworkHeartbeat, Settle
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from tests.core.cell.harness import Bench, of, offers_in, shape, task
 from tests.examples import examples
 
@@ -369,7 +361,7 @@ def test_everybody_with_unmet_demand_is_offered_something_within_bounded_rounds(
         bench.decide(*calls)
         for info in list(bench.state.tasks.values()):  # it ends at once, and makes room
             if not info.state.terminal:
-                from broker_mesos.core.tasks import TaskState
+                from broker_mesos.core.model.task_states import TaskState
 
                 bench.report(info.agent_id, info.task_id, TaskState.FINISHED, framework_id=info.framework_id)
         if len(served) == len(takers):

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.cell import Configured, KillByHand, MaintenanceByHand
-from broker_mesos.core.cell.slack import left_of
-from broker_mesos.core.cell.why import placement
-from broker_mesos.core.config import ClusterConfig, RoleSettings
-from broker_mesos.core.infos import REVOCABLE_RESOURCES, Demand, Shape
-from broker_mesos.core.messages import (
-    AgentHeartbeat,
-    AgentList,
-    AgentTask,
-    Decline,
-    LaunchTasks,
-    Message,
-    Offer,
-    Rescind,
-    UpdateStatuses,
-)
-from broker_mesos.core.operator_maintenance import DrainAgents
-from broker_mesos.core.questions import GetPlacement
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.api.explain import GetPlacement
+from broker_mesos.core.api.maintenance import DrainAgents
+from broker_mesos.core.cell.allocation.slack import left_of
+from broker_mesos.core.cell.inputs import Configured, KillByHand, MaintenanceByHand
+from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.model.agent import AgentList, AgentTask
+from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Demand, Shape
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, LaunchTasks, UpdateStatuses
+from broker_mesos.core.protocol.events import Rescind
+from broker_mesos.core.protocol.framework_messages import Decline
+from broker_mesos.core.protocol.wire import Message
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 S = TaskState

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.messages import Demand, FrameworkHeartbeat, FrameworkInfo, Shape
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from tests.core.cell.harness import Bench, offers_in, task
 
 ONE, TWO = "cpus:1;mem:100", "cpus:2;mem:100"

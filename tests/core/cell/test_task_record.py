@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.task import Task
-from broker_mesos.core.messages import TaskStatus
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.task_record import TaskRecord, parted, read_record
-from broker_mesos.core.tasks import Reason, TaskState
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.task_record import TaskRecord, parted, read_record
 
 STATUS = TaskStatus(task_id="t1", state=TaskState.RUNNING, uuid="u", message="two\nlines")
 FULL = TaskRecord(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.messages import Demand, LaunchTasks
-from broker_mesos.core.resources import Resources
-from broker_mesos.core.tasks import TaskState
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.agent_messages import LaunchTasks
 from tests.core.cell.harness import Bench, of, offers_in, task
 
 

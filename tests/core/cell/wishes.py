@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from broker_mesos.core.attributes import Constraint
-from broker_mesos.core.config import RoleSettings
-from broker_mesos.core.infos import GPU_RESOURCES, REVOCABLE_RESOURCES
-from broker_mesos.core.messages import (
-    Operation,
-    Shape,
-    Volume,
-)
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import GPU_RESOURCES, REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.reservation import Operation, Volume
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.quota.cluster_config import RoleSettings
 
 R = Resources.parse
 AGENTS = ("a1", "a2", "a3")

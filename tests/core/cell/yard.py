@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.cell.cell import OperateByHand
-from broker_mesos.core.messages import (
-    Accept,
-    Operation,
-    OperationsUpdated,
-    Volume,
-    VolumeMount,
-)
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.model.reservation import Operation, Volume
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import VolumeMount
+from broker_mesos.core.protocol.events import OperationsUpdated
+from broker_mesos.core.protocol.framework_messages import Accept
 from tests.core.cell.harness import Bench, of, task
 
 R = Resources.parse

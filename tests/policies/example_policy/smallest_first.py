@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from broker_mesos.core.allocation.policy import Claimant, Standing
-from broker_mesos.core.resources import Resources
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.model.resources import Resources
 
 
 class SmallestFirst:

@@ -1,0 +1,92 @@
+"""Dead letters: what could not be handled, with all that is needed to see why and to send it again.
+
+A letter has the body, type and id of the message it was, and these headers besides the message's own:
+``letter`` (the letter's id: one message may be parked in several places), ``reason`` (one line), ``from``
+(its queue, as ``cell-inbox.3`` or ``agent-commands.<id>``), ``tries`` (how often its handling failed; 0 if it
+could not be read), ``at`` (seconds since the epoch) and, if the body was cut short, ``size`` (of the whole
+one, in bytes).
+"""
+
+from __future__ import annotations
+
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
+from broker_mesos.core.protocol.wire import MAX_BODY
+from broker_mesos.errors import BusUnavailable, Conflict
+from broker_mesos.ports.bus import Bus, Delivery, Outgoing
+
+DEAD_LETTERS = Queue(QueueKind.DEAD_LETTERS)
+_HEADERS = ("letter", "reason", "from", "tries", "at", "size")
+_KEPT_OF_OVERSIZED = 65_536
+"""Of what nobody may send, the beginning is enough to tell where it came from."""
+
+
+def letter(
+    delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_id: str, now: float
+) -> Outgoing:
+    """The dead letter of a message out of ``queue``. ``now`` is seconds since the epoch."""
+    size = len(delivery.body)
+    headers = {name: value for name, value in delivery.headers.items() if name not in _HEADERS}
+    headers |= {
+        "letter": letter_id,
+        "reason": " ".join(reason.split())[:1_000],
+        "from": f"{queue.kind}.{queue.key}",
+        "tries": str(tries),
+        "at": f"{now:.3f}",
+    }
+    if size > MAX_BODY:
+        headers["size"] = str(size)
+    return Outgoing(
+        to=addresses.dead(),
+        type=delivery.type,
+        body=delivery.body if size <= MAX_BODY else delivery.body[:_KEPT_OF_OVERSIZED],
+        message_id=delivery.message_id or letter_id,
+        mandatory=True,
+        term=delivery.term,
+        headers=headers,
+    )
+
+
+async def park(bus: Bus, message: Outgoing) -> None:
+    """Put a letter where it is safe; raises BusUnavailable, and then the message must not be acknowledged."""
+    await bus.declare(DEAD_LETTERS)
+    if not await bus.publish(message):
+        raise BusUnavailable("there is no queue of dead letters, though it was just declared; trying again")
+
+
+def letter_id(delivery: Delivery) -> str:
+    """A letter's id; what somebody else has put there goes by its message id."""
+    return delivery.headers.get("letter") or delivery.message_id
+
+
+def original(delivery: Delivery) -> Outgoing:
+    """The message that a letter was, addressed to the queue it came from. Raises Conflict, if that or its
+    body is not known."""
+    if "size" in delivery.headers:
+        raise Conflict(
+            f"{letter_id(delivery)} was too large ({delivery.headers['size']} bytes), and its body was cut: "
+            "it can only be dropped"
+        )
+    return Outgoing(
+        to=_way_back(delivery),
+        type=delivery.type,
+        body=delivery.body,
+        message_id=delivery.message_id,
+        mandatory=True,
+        term=delivery.term,
+        headers={name: value for name, value in delivery.headers.items() if name not in _HEADERS},
+    )
+
+
+def _way_back(delivery: Delivery) -> Address:
+    kind, _, key = delivery.headers.get("from", "").partition(".")
+    match kind:
+        case QueueKind.CELL_INBOX if key.isdecimal():
+            return addresses.updates(int(key))
+        case QueueKind.AGENT_COMMANDS if key:
+            return addresses.commands(key)
+        case QueueKind.FRAMEWORK_EVENTS if key:
+            return addresses.events(key)
+        case QueueKind.FRAMEWORK_OFFERS if key:
+            return addresses.offers(key)
+    raise Conflict(f"{letter_id(delivery)} does not say where it came from: it can only be dropped")

@@ -1,0 +1,34 @@
+"""The bus that a URL means. Apart from the wiring, since clients need it and none of the daemons."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+from broker_mesos.bus.rabbitmq import RabbitBus
+from broker_mesos.ports.bus import Bus
+from broker_mesos.runtime.clock import SystemClock
+
+if TYPE_CHECKING:  # clients have no need of it
+    from broker_mesos.runtime.settings import Settings
+
+# Tests pretend that a machine's calendar is wrong.
+CLOCK = SystemClock(float(os.environ.get("BMESOS_CLOCK_OFFSET") or 0))
+
+
+def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0) -> Bus:
+    """A bus over RabbitMQ, not yet opened."""
+    return RabbitBus(
+        url, clock=CLOCK, rng=random.Random(), cluster=cluster, name=name, heartbeat=max(1, round(heartbeat))
+    )
+
+
+def daemon_bus(settings: Settings, kind: str, heartbeat: float | None = None) -> Bus:
+    """The bus of a daemon of this kind, not yet opened; with an agent's heartbeat unless another is given."""
+    return open_bus(
+        settings.need_broker(),
+        name=f"bmesos {kind} {os.getpid()}",
+        cluster=settings.cluster,
+        heartbeat=heartbeat or settings.agent_heartbeat,
+    )

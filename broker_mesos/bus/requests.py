@@ -1,0 +1,212 @@
+"""Request and answer over the bus: one side asks with ``reply_to``, the other answers once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from broker_mesos.core.api.request import Answer, ErrorInfo, Request, answer_of
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply
+from broker_mesos.core.protocol.wire import MAX_BODY, decode, first_problem
+from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage, TimedOut, Unavailable
+from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+MAX_CONCURRENT = 10_000
+"""Requests that one responder works on at once; more wait in the queue. Most of them only wait themselves,
+for a job's end or for more of a log."""
+
+
+class Requester:
+    """Sends requests and hands each its answer. One reply queue serves all of them."""
+
+    def __init__(self, bus: Bus, clock: Clock, new_id: NewId) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._new_id = new_id
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._consumer: Consumer | None = None
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to consume answers; again, if that has failed. Idempotent."""
+        if self._task is None or self._task.done():
+            self._ready.clear()
+            self._task = asyncio.create_task(self._receive(), name="requester")
+
+    async def close(self) -> None:
+        """Stop; requests under way end with Unavailable."""
+        if self._task is not None:
+            self._task.cancel()
+            # Not awaited itself: that would take the caller's own cancellation for the task's.
+            await asyncio.wait([self._task])
+            self._task = None
+        self._fail_all("this client was closed")
+
+    async def request(self, to: Address, request: Request, timeout: float) -> Part:
+        """The answer to a request, an instance of its ``ANSWER``.
+
+        Raises the error that was answered, TimedOut after ``timeout`` seconds, or Unavailable when nobody
+        listens at that address or the bus is down.
+        """
+        await self.start()
+        correlation = self._new_id()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = future
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready.wait()
+                if not future.done():
+                    await self._send(to, request, timeout, correlation)
+                answer = await future
+        except TimeoutError:
+            raise TimedOut(f"no answer to {request.TYPE} from {to.key} within {timeout:g} s") from None
+        finally:
+            self._waiting.pop(correlation, None)
+        if answer.error is not None:
+            raise answer.error.exception()
+        try:
+            return request.ANSWER.model_validate(answer.data)
+        except ValidationError as error:
+            raise InvalidMessage(f"answer to {request.TYPE}: {first_problem(error)}") from None
+
+    async def _send(self, to: Address, request: Request, timeout: float, correlation: str) -> None:
+        assert self._consumer is not None
+        message = outgoing(
+            to,
+            request,
+            correlation,
+            mandatory=True,
+            persistent=False,
+            expiration=timeout,
+            reply_to=self._consumer.queue_name,
+            correlation_id=correlation,
+        )
+        if not await self._bus.publish(message):
+            raise Unavailable(f"nobody answers {request.TYPE} at {to.key}; is that daemon running?")
+
+    async def _receive(self) -> None:
+        try:
+            await self._receive_for_ever()
+        except Exception as error:
+            if not isinstance(error, BrokerMesosError):
+                log.exception("answers cannot be received")
+            # Whoever waits hears of it now, and the next one to ask tries again.
+            self._fail_all(f"answers cannot be received: {error}")
+            self._ready.set()
+
+    async def _receive_for_ever(self) -> None:
+        while True:
+            self._consumer = await self._bus.consume(Queue(QueueKind.REPLY))
+            self._ready.set()
+            try:
+                while True:
+                    deliveries = await self._consumer.receive()
+                    self._consumer.acknowledge(deliveries)
+                    for delivery in deliveries:
+                        self._on_answer(delivery)
+            except ConsumerClosed:
+                self._ready.clear()
+                # The reply queue is gone with the connection, and so are the answers on their way.
+                self._fail_all("the connection to RabbitMQ was lost; try again")
+            finally:
+                await self._consumer.close()
+
+    def _on_answer(self, delivery: Delivery) -> None:
+        future = self._waiting.get(delivery.correlation_id)
+        if future is None or future.done():
+            return
+        try:
+            answer = decode(delivery.type, delivery.body)
+        except InvalidMessage as error:
+            future.set_exception(error)
+            return
+        if isinstance(answer, Answer):
+            future.set_result(answer)
+
+    def _fail_all(self, why: str) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(BusUnavailable(why))
+                future.exception()
+
+
+Handler = Callable[[Request], Awaitable[Part]]
+
+
+class Responder:
+    """Answers the requests of one queue, several at a time."""
+
+    def __init__(self, bus: Bus, queue: Queue, handler: Handler, clock: Clock, new_id: NewId) -> None:
+        self._bus = bus
+        self._queue = queue
+        self._handler = handler
+        self._clock = clock
+        self._new_id = new_id
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.consuming = asyncio.Event()
+        """Set while requests are received."""
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        consumer: Consumer | None = None
+        try:
+            while True:
+                consumer = await self._bus.consume(self._queue, prefetch=MAX_CONCURRENT)
+                self.consuming.set()
+                try:
+                    while True:
+                        for delivery in await consumer.receive():
+                            task = asyncio.create_task(self._serve(consumer, delivery))
+                            self._tasks.add(task)
+                            task.add_done_callback(self._tasks.discard)
+                except ConsumerClosed:
+                    self.consuming.clear()
+                    await consumer.close()
+        finally:
+            self.consuming.clear()
+            for task in list(self._tasks):
+                task.cancel()
+            if consumer is not None:
+                await consumer.close()
+
+    async def _serve(self, consumer: Consumer, delivery: Delivery) -> None:
+        answer = await self._answer(delivery)
+        if delivery.reply_to:
+            message = outgoing(
+                reply(delivery.reply_to),
+                answer,
+                self._new_id(),
+                persistent=False,
+                correlation_id=delivery.correlation_id,
+            )
+            if len(message.body) > MAX_BODY:
+                large = f"the answer to {delivery.type} has {len(message.body)} bytes; ask for less at once"
+                answer = Answer(error=ErrorInfo(code="invalid", message=large))
+                message = replace(message, body=answer.encode())
+            # An asker that has left gets no answer; it will ask again.
+            with contextlib.suppress(BusUnavailable):
+                await self._bus.publish(message)
+        consumer.acknowledge([delivery])
+
+    async def _answer(self, delivery: Delivery) -> Answer:
+        try:
+            request = decode(delivery.type, delivery.body)
+            if not isinstance(request, Request):
+                raise InvalidMessage(f"{delivery.type} is not an operator request")
+            answer = answer_of(await self._handler(request))
+        except BrokerMesosError as error:
+            answer = Answer(error=ErrorInfo.of(error))
+        except Exception:
+            log.exception("request failed", type=delivery.type)
+            answer = Answer(error=ErrorInfo(message=f"{delivery.type} failed; the daemon's log says why"))
+        return answer

@@ -1,0 +1,472 @@
+"""The agent's side of the spawner: launches, kills and events as plain calls on the event loop.
+
+Nothing here blocks the loop: requests are written to a socket, many in one write, and files are read in a
+thread. The tasks belong to the spawner, so they live on when this process dies. When the spawner dies, a new
+one is started, which finds the tasks again; its greeting is compared with what we know, and every task still
+gets exactly one TaskStarted and one TaskExited (or one StartFailed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from broker_mesos.containerizer.process.spawner_connection import Connection
+from broker_mesos.containerizer.process.spawner_link import address
+from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
+from broker_mesos.containerizer.volumes import Volumes
+from broker_mesos.errors import InvalidInput, Unavailable
+from broker_mesos.ports.containerizer import (
+    Chunk,
+    ContainerEvent,
+    LaunchSpec,
+    OnContainerEvents,
+    Recovered,
+    StartFailed,
+    TaskExited,
+    TaskStarted,
+)
+
+VERSION = 2
+"""Of the spawner's protocol. It only grows: an upgraded agent has to speak to the spawner of the old one."""
+
+START_TIMEOUT = 15.0
+"""Seconds until a spawner must have answered."""
+
+END_GRACE = 3.0
+"""Seconds between SIGTERM and SIGKILL when the agent ends its tasks with itself."""
+
+_BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_MAIN = str(Path(__file__).with_name("spawner_main.py"))
+
+logger = logging.getLogger(__name__)
+
+
+class Usage(NamedTuple):
+    """What a task's processes use: CPU seconds so far, resident bytes now."""
+
+    cpu_seconds: float
+    rss_bytes: int
+
+
+@dataclass(slots=True)
+class _Live:
+    """A task without an outcome. ``spec`` is kept until it has started: the request may need a repeat."""
+
+    spec: LaunchSpec | None
+    kill_grace: float | None = None
+    line: str = ""
+
+
+class ProcessContainerizer:
+    """Runs tasks as processes of this machine. Implements the port Containerizer.
+
+    ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that pretend
+    that the machine was restarted.
+    """
+
+    def __init__(self, work_dir: Path, on_events: OnContainerEvents, *, boot_id: str = "") -> None:
+        self._work_dir = Path(work_dir).absolute()
+        self._meta = self._work_dir / "meta"
+        self._on_events = on_events
+        self._boot_id = boot_id
+        self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
+        self._base_env.setdefault("PATH", os.defpath)
+        self.sandboxes = Sandboxes(self._work_dir / "sandboxes")
+        self._volumes = Volumes(self._work_dir / "volumes")
+        self._live: dict[str, _Live] = {}
+        self._ended: set[str] = set()  # told to the agent, which has not yet said that it may be forgotten
+        self._usage: dict[str, Usage] = {}
+        self._connection: Connection | None = None
+        self._requests: list[list[Any]] = []
+        self._flushing = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._version = VERSION
+        self.spawner_pid = 0
+
+    # -- the port ----------------------------------------------------------------------------------------
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether tasks that stand in line can be handed over: an old spawner would start them at once."""
+        return self._version >= 2
+
+    async def start(self) -> list[Recovered]:
+        """Connect to the spawner, or start one. Raises Unavailable.
+
+        Returns the tasks of an earlier agent process that run, or that ended without `forget`. Of those that
+        could not even be started the callback gets a StartFailed right after.
+        """
+        greeting = await self._connect()
+        recovered, failed = [], []
+        for told in _tasks(greeting).values():
+            if isinstance(told, StartFailed):
+                failed.append(told)
+                self._ended.add(told.task_id)
+                continue
+            recovered.append(told)
+            if told.running:
+                self._live[told.task_id] = _Live(None)
+            else:
+                self._ended.add(told.task_id)
+        if failed:
+            asyncio.get_running_loop().call_soon(self._tell, failed)
+        self.drop_volumes(())  # what an earlier process did not get to the end of
+        self._keeper = asyncio.create_task(self._keep_connected(), name="spawner-keeper")
+        return recovered
+
+    def launch(self, spec: LaunchSpec) -> None:
+        """Start a task; TaskStarted or StartFailed follows, then TaskExited.
+
+        An id that lives is not started twice; one whose outcome is not forgotten neither: that is told again.
+        """
+        if spec.task_id in self._live:
+            return
+        try:
+            check_task_id(spec.task_id)
+            if not spec.argv:
+                raise InvalidInput("no command given")
+            if any("\0" in word for word in (*spec.argv, *spec.env, *spec.env.values())):
+                raise InvalidInput("a NUL character in the command or its environment")
+        except InvalidInput as error:
+            failed = StartFailed(spec.task_id, str(error))
+            asyncio.get_running_loop().call_soon(self._tell, [failed])
+            return
+        try:
+            self._volumes.mount(self.sandboxes.path(spec.task_id), spec.volumes)
+        except OSError as error:
+            failed = StartFailed(spec.task_id, f"its volumes: {error.strerror}: {error.filename}")
+            asyncio.get_running_loop().call_soon(self._tell, [failed])
+            return
+        self._live[spec.task_id] = _Live(spec, line=spec.line)
+        self._ended.discard(spec.task_id)
+        self._request(self._launch_request(spec))
+
+    def kill(self, task_id: str, grace: float) -> None:
+        """SIGTERM to the task's process tree, SIGKILL after ``grace`` seconds; a later call may shorten the
+        time. TaskExited follows when the last of them is gone. Unknown ids are ignored."""
+        live = self._live.get(task_id)
+        if live is None:
+            return
+        live.kill_grace = grace if live.kill_grace is None else min(grace, live.kill_grace)
+        self._request(["kill", task_id, grace])
+
+    def withdraw(self, task_id: str) -> None:
+        """Do not start a task that waits in its line: StartFailed follows. Ignored if it has its turn."""
+        if task_id in self._live:
+            self._request(["withdraw", task_id])
+
+    def forget(self, task_id: str) -> None:
+        """The outcome (of an exit or of a failed start) is stored elsewhere; it need not be recovered."""
+        if task_id in self._ended:
+            self._ended.discard(task_id)
+            self._request(["forget", task_id])
+
+    def usage(self) -> Mapping[str, Usage]:
+        """What the running tasks used when this was last called (the first time: nothing); the spawner is
+        asked for the next time, so that nobody has to wait while it looks at all processes."""
+        self._request(["usage", 0])
+        return self._usage
+
+    def drop_volumes(self, volume_ids: Iterable[str]) -> None:
+        """Delete volumes with their data, which may take a while."""
+        asyncio.get_running_loop().run_in_executor(None, self._volumes.sweep, self._volumes.drop(volume_ids))
+
+    async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
+        """Part of a file of the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""
+        return await asyncio.to_thread(self.sandboxes.read, task_id, name, offset, length)
+
+    async def sweep(self, keep_seconds: float, now: float, limit: int = 1000) -> list[str]:
+        """Delete old sandboxes of tasks that have ended and are forgotten; see `Sandboxes.sweep`."""
+        in_use = {*self._live, *self._ended}
+        return await asyncio.to_thread(self.sandboxes.sweep, keep_seconds, now, in_use, limit)
+
+    async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE) -> None:
+        """Disconnect; the tasks live on. With ``kill_tasks`` they are ended first, and the spawner too."""
+        self._stopping = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        if kill_tasks and (self._connection is None or self._connection.lost.done()):
+            try:
+                self._reconcile(await self._connect())
+            except Unavailable as error:
+                logger.warning("tasks may be left running: %s", error)
+        connection = self._connection
+        if connection is None or connection.lost.done():
+            return
+        pidfd = _open_pid(self.spawner_pid) if kill_tasks else -1
+        if kill_tasks:
+            self._request(["end", grace])
+        self._flush()
+        assert connection.transport is not None
+        if not kill_tasks:
+            connection.transport.close()  # flushes what is written
+        try:
+            async with asyncio.timeout(grace + 10):
+                await asyncio.shield(connection.lost)
+            if pidfd >= 0:
+                async with asyncio.timeout(5):
+                    await _readable(pidfd)
+        except TimeoutError:
+            logger.warning("the spawner (process %d) did not end in time", self.spawner_pid)
+            connection.transport.abort()
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
+            self._connection = None
+
+    # -- requests ----------------------------------------------------------------------------------------
+
+    def _launch_request(self, spec: LaunchSpec) -> list[Any]:
+        argv = ["/bin/sh", "-c", *spec.argv] if spec.shell else list(spec.argv)
+        env = {**self._base_env, "BMESOS_TASK_ID": spec.task_id, **spec.env}
+        # By this the spawner finds processes that left the task's session and lost their parents.
+        env["BMESOS_SANDBOX"] = str(self.sandboxes.path(spec.task_id))
+        return ["launch", spec.task_id, argv, env, *((spec.line, spec.width) if spec.line else ())]
+
+    def _request(self, request: list[Any]) -> None:
+        """Written at the end of this turn of the loop, together with what else comes up in it."""
+        self._requests.append(request)
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        requests, self._requests = self._requests, []
+        connection = self._connection
+        # Without a connection they are dropped: when there is one, `_reconcile` says anew what still matters.
+        if requests and connection is not None and not connection.lost.done() and connection.transport:
+            connection.transport.write(b"".join([json.dumps(r).encode() + b"\n" for r in requests]))
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def _on_records(self, records: Iterable[list[Any]]) -> None:
+        events: list[ContainerEvent] = []
+        for record in records:
+            kind = record[0]
+            if kind == "started":
+                live = self._live.get(record[1])
+                if live is not None and live.spec is not None:
+                    live.spec = None
+                    events.append(TaskStarted(record[1], record[2], record[4]))
+            elif kind == "exited":
+                self._on_exit(TaskExited(*record[1:5]), events)
+            elif kind == "failed":
+                if self._live.pop(record[1], None) is not None:
+                    self._ended.add(record[1])
+                    events.append(_failed(record))
+            elif kind == "usage":
+                self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
+        self._tell(events)
+
+    def _tell(self, events: Sequence[ContainerEvent]) -> None:
+        if events:
+            try:
+                self._on_events(events)
+            except Exception:
+                # Not to be taken for a broken connection, which it would be inside of asyncio.
+                logger.exception("the handler of task events failed")
+
+    def _on_exit(self, exited: TaskExited, events: list[ContainerEvent]) -> None:
+        live = self._live.pop(exited.task_id, None)
+        if live is None:
+            return  # a repeat
+        if live.spec is not None:
+            events.append(TaskStarted(exited.task_id, 0, exited.at))
+        self._ended.add(exited.task_id)
+        events.append(exited)
+
+    def _reconcile(self, greeting: Sequence[list[Any]]) -> None:
+        """After a break: hear what we missed, say again what may not have arrived."""
+        told = _tasks(greeting)
+        self._requests.clear()
+        self._on_records(greeting)
+        lost: list[ContainerEvent] = []
+        for task_id, live in self._live.items():
+            if live.line and task_id in told:  # whoever waits in its line waits for it
+                self._request(["hold", task_id, live.line])
+        for task_id, live in list(self._live.items()):
+            if task_id in told:
+                if live.kill_grace is not None:
+                    self._request(["kill", task_id, live.kill_grace])
+            elif live.spec is not None:
+                # The journal names a task before its process exists: this one never began.
+                self._request(self._launch_request(live.spec))
+                if live.kill_grace is not None:
+                    self._request(["kill", task_id, live.kill_grace])
+            else:
+                at = max(
+                    (t.exited.at for t in told.values() if isinstance(t, Recovered) and t.exited), default=0.0
+                )
+                self._on_exit(TaskExited(task_id, None, None, at), lost)
+        for task_id, state in told.items():
+            if task_id not in self._live and task_id not in self._ended:
+                if isinstance(state, Recovered) and state.running:
+                    logger.warning("the spawner runs task %s, which is not known", task_id)
+                else:
+                    self._request(["forget", task_id])
+        self._tell(lost)
+
+    # -- the connection ----------------------------------------------------------------------------------
+
+    async def _keep_connected(self) -> None:
+        delay = 0.05
+        while True:
+            assert self._connection is not None
+            await asyncio.shield(self._connection.lost)
+            logger.warning("lost the spawner (process %d); starting another", self.spawner_pid)
+            while True:
+                try:
+                    greeting = await self._connect()
+                    break
+                except Unavailable as error:
+                    logger.error("%s", error)
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, 5.0)
+            delay = 0.05
+            self._reconcile(greeting)
+
+    async def _connect(self) -> list[list[Any]]:
+        """Connect, starting a spawner if there is none. Returns its greeting. Raises Unavailable."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_TIMEOUT
+        word = ""
+        while loop.time() < deadline:
+            sock = self._dial()
+            if sock is not None:
+                # Later events may come right behind the greeting; they wait until that has been dealt with.
+                early: list[list[Any]] = []
+                connection = Connection(early.extend)
+                await loop.create_unix_connection(lambda made=connection: made, sock=sock)  # type: ignore[misc]
+                try:
+                    async with asyncio.timeout(max(0.1, deadline - loop.time())):
+                        greeting = await connection.greeting
+                except (TimeoutError, ConnectionError):
+                    if connection.transport is not None:
+                        connection.transport.abort()
+                    await asyncio.sleep(0.02)
+                    continue
+                return self._connected(connection, greeting, early)
+            word = await asyncio.to_thread(self._start_spawner)
+            if word == "locked":  # it is ending, or somebody else has just started one
+                await asyncio.sleep(0.02)
+            elif word != "ready":
+                break
+        reason = word if word not in ("", "ready") else "no answer"
+        raise Unavailable(
+            f"cannot start the helper process that runs tasks: {reason}; see {self._meta / 'spawner.log'}"
+        )
+
+    def _connected(
+        self, connection: Connection, greeting: list[list[Any]], early: list[list[Any]]
+    ) -> list[list[Any]]:
+        _, version, pid, _ = greeting[0]
+        if version > VERSION:
+            assert connection.transport is not None
+            connection.transport.abort()
+            raise Unavailable(
+                f"process {pid} runs the tasks here and speaks version {version} of the protocol, not "
+                f"{VERSION}: use the former release until its tasks have ended"
+            )
+        self.spawner_pid, self._version = pid, version
+        connection.on_records = self._on_records
+        self._connection = connection
+        return greeting + early
+
+    def _dial(self) -> socket.socket | None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            fd = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                sock.connect(address(fd))
+            finally:
+                os.close(fd)
+        except OSError:
+            sock.close()
+            return None
+        return sock
+
+    def _start_spawner(self) -> str:
+        """Blocks for some 50 ms. Returns the spawner's word: "ready", "locked" or what went wrong."""
+        env = dict(self._base_env)
+        if "BMESOS_SANDBOX" in os.environ:
+            # This agent is itself a task of another one, and so is our spawner.
+            env["BMESOS_SANDBOX"] = os.environ["BMESOS_SANDBOX"]
+        try:
+            self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(self._meta / "spawner.log", "ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", _MAIN, str(self._work_dir), self._boot_id],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=env,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        assert process.stdout is not None
+        word = b""
+        if select.select([process.stdout], [], [], START_TIMEOUT)[0]:
+            word = process.stdout.readline()
+        process.stdout.close()
+        if not word:
+            process.kill()
+        process.wait()  # only the first half: it has forked the spawner and ended
+        return word.decode(errors="replace").strip() or "it ended without a word"
+
+
+def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
+    """The tasks that the spawner knows, from its records in order."""
+    told: dict[str, Recovered | StartFailed] = {}
+    for record in greeting:
+        if record[0] == "started":
+            told[record[1]] = Recovered(record[1], True, record[4], None)
+        elif record[0] == "exited":
+            before = told.get(record[1])
+            began = before.started_at if isinstance(before, Recovered) else record[4]
+            told[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:5]))
+        elif record[0] == "failed":
+            told[record[1]] = _failed(record)
+    return told
+
+
+def _failed(record: list[Any]) -> StartFailed:
+    # A spawner of an earlier release does not say who is to blame.
+    return StartFailed(record[1], record[2], len(record) > 3 and bool(record[3]))
+
+
+def _open_pid(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def on_readable() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, on_readable)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)

@@ -1,0 +1,511 @@
+"""The spawner: the one process of an agent that starts its tasks, waits for them, and outlives it.
+
+It listens on ``<work_dir>/meta/spawner.sock`` for one agent at a time. Both sides write JSON arrays, one a
+line, many at once::
+
+    ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
+                                         and later ["exited", task_id, code, signal, at]
+    [... env, line, width]             the same; while so many of its line run (0: any number), it waits
+    ["hold", task_id, line]            this task, which runs, is one of that line
+    ["withdraw", task_id]              → ["failed", task_id, message], if it still waits in its line
+    ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
+    ["forget", task_id]                the outcome is stored elsewhere
+    ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
+    ["end", grace]                     kill everything, then → ["bye"] and exit
+
+A connection begins with ``["hello", version, pid, boot id]`` and the records of all tasks that run or whose
+outcome was not forgotten, then ``["ready"]``. A new connection replaces the old one, whose requests are
+worked off first; what waits in line has to be asked for anew. Without an agent and without a process the
+spawner ends; the journal keeps the outcomes.
+
+What it cannot find: a process that left its task's session, lost its parent and started with an emptied
+environment. Such a one is killed when no task runs that is as old as it is.
+
+No threads, one epoll loop, standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from broker_mesos.containerizer.process import proctree
+from broker_mesos.containerizer.process.event_log import Telling
+from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
+from broker_mesos.containerizer.process.launching import blames_machine, no_room, spawn
+from broker_mesos.containerizer.process.proctree import Process
+from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
+from broker_mesos.containerizer.process.start_times import StartTimes
+from broker_mesos.containerizer.process.task_queues import Turns
+
+VERSION = 2
+SLICE = 4  # requests between two looks at the children and two writes of events
+FIRST_AGENT = 15.0  # seconds to wait for the agent that started us
+SWEEP_SHARE = 10  # a look at all processes that took t seconds is not repeated for 10 t
+RECHECK = 0.1  # seconds between two looks at trees that are being ended
+
+
+class Locked(Exception):
+    """Another spawner serves this folder."""
+
+
+def log(text: str) -> None:
+    """To the log file of the spawner, which is its stderr."""
+    print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, file=sys.stderr, flush=True)
+
+
+class Spawner:
+    """See the module."""
+
+    def __init__(self, work_dir: str, boot: str) -> None:
+        self._work_dir = os.path.abspath(work_dir)
+        self._meta = os.path.join(self._work_dir, "meta")
+        self._sandboxes = os.path.join(self._work_dir, "sandboxes") + "/"
+        self._prefix = b"BMESOS_SANDBOX=" + os.fsencode(self._sandboxes)
+        self._boot = boot
+        self._pid = os.getpid()
+        self._tasks: dict[str, Entry] = {}
+        self._running: dict[int, Entry] = {}  # by pid of the main process
+        self._ending: dict[str, Entry] = {}  # the main process ended during a kill, the tree not yet
+        self._adopted: dict[int, Entry] = {}  # by pidfd
+        self._requests: deque[list[Any]] = deque()
+        self._turns = Turns()
+        self._give_up = time.monotonic() + FIRST_AGENT
+        self._killing = 0  # running tasks with a kill_at
+        self._sweep_due = False
+        self._sweep_not_before = 0.0
+        self._everywhere = False  # there may be orphans that are not our children
+        self._end_grace: float | None = None
+        self._said_bye = False
+
+    # -- beginning ---------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take the folder's lock, find what runs, listen. Raises Locked, OSError."""
+        os.makedirs(self._meta, mode=0o700, exist_ok=True)
+        os.makedirs(self._sandboxes, mode=0o700, exist_ok=True)
+        # By its descriptor: the folder may be replaced, and then what has its name is another spawner's.
+        folder = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._meta = f"/proc/self/fd/{folder}"
+        self._lock = os.open(
+            os.path.join(self._meta, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(self._meta) from None
+        proctree.become_subreaper()
+        self._epoll = select.epoll()
+        self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._epoll.register(self._woken, select.EPOLLIN)
+        self._recover()
+        self._link = AgentLink(self._meta, self._epoll, log)
+        self._telling = Telling(self._journal, self._link, log)
+        self._start_times = StartTimes(self._running, self._telling)
+
+    def _recover(self) -> None:
+        path = os.path.join(self._meta, "tasks.journal")
+        boot, self._tasks, bad = load(path)
+        if bad:
+            log(f"{bad} lines of the journal could not be read")
+        processes = proctree.scan()
+        for entry in self._tasks.values():
+            if entry.ended is not None or entry.failed is not None:
+                continue
+            if boot == self._boot:
+                if not entry.ticks:
+                    entry.pid = 0
+                    self._find_intended(entry, processes)
+                if entry.pid and self._adopt(entry):
+                    continue
+            if entry.ended is None:
+                entry.ended = (None, None, time.time())
+        self._journal = Journal(path, self._boot)
+        self._journal.compact(self._tasks.values())
+        # What is left of tasks that have ended, or that nobody knows, uses resources that nobody counts.
+        mains = {pid: entry.task_id for pid, entry in self._running.items()}
+        _, others = proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=True)
+        for task_id, left in others.items():
+            log(f"killing {len(left)} processes left of task {task_id}")
+            for process in left:
+                proctree.send(process, signal.SIGKILL)
+
+    def _find_intended(self, entry: Entry, processes: Mapping[int, Process]) -> None:
+        """The last spawner was killed between starting a process and writing that down."""
+        for process in sorted(processes.values(), key=lambda p: p.ticks):
+            leads = process.alive and process.session == process.pid
+            if leads and proctree.marker(process.pid, self._prefix) == entry.task_id:
+                entry.pid, entry.ticks, entry.started_at = process.pid, process.ticks, time.time()
+                return
+
+    def _adopt(self, entry: Entry) -> bool:
+        """Watch a process that an earlier spawner started; False, and its end noted, if it is gone."""
+        try:
+            fd = os.pidfd_open(entry.pid)
+        except OSError:
+            return False
+        # The pidfd first: what it names can no longer be replaced between the check and the watch.
+        if proctree.start_ticks(entry.pid) != entry.ticks:
+            os.close(fd)
+            return False
+        entry.pidfd = fd
+        self._everywhere = True
+        self._adopted[fd] = entry
+        self._running[entry.pid] = entry
+        self._epoll.register(fd, select.EPOLLIN)
+        return True
+
+    # -- the loop ----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until there is nobody left to serve."""
+        while not self._finished():
+            for fd, _ in self._epoll.poll(self._timeout()):
+                if fd == self._woken:
+                    os.read(self._woken, 65536)
+                elif self._link.listens_on(fd):
+                    self._greet()
+                elif fd in self._adopted:
+                    self._adopted_ended(self._adopted[fd])
+                elif self._link.speaks_on(fd):
+                    self._receive()
+            self._work()
+        self._close()
+
+    def _work(self) -> None:
+        """One round: some requests, then whoever ended, then tell."""
+        if self._requests:
+            self._handle(SLICE)
+        self._reap()
+        if self._sweep_due and time.monotonic() >= self._sweep_not_before:
+            self._sweep()
+        self._start_times.read_due()
+        self._flush()
+
+    def _timeout(self) -> float | None:
+        """Seconds until something has to be done unasked."""
+        if self._requests:
+            return 0.0
+        now = time.monotonic()
+        until = []
+        if self._start_times:
+            until.append(self._start_times.due)
+        if self._telling:
+            until.append(self._telling.due)
+        if self._killing or self._ending:
+            strike = min(e.kill_at for e in [*self._running.values(), *self._ending.values()] if e.kill_at)
+            if strike <= now:
+                self._sweep_due = True
+            else:
+                until.append(strike)
+        if self._sweep_due:
+            until.append(self._sweep_not_before)
+        if not self._link.connected and not self._running and not self._ending:
+            until.append(self._give_up)
+        return max(0.0, min(until) - now) if until else None
+
+    def _finished(self) -> bool:
+        if self._requests or self._running or self._ending or self._telling or self._link.unsent:
+            return False
+        if self._end_grace is None:
+            return not self._link.connected and time.monotonic() >= self._give_up
+        if not self._said_bye:
+            self._said_bye = True
+            self._link.send([["bye"]])
+        return not self._link.unsent
+
+    def _close(self) -> None:
+        """Nothing runs; end the last orphans, leave a short journal."""
+        for _ in range(50):
+            processes = proctree.scan()
+            _, left = proctree.owners(processes, {}, self._prefix, reaper=self._pid, everywhere=True)
+            if not left:
+                break
+            for group in left.values():
+                for process in group:
+                    proctree.send(process, signal.SIGKILL)
+            self._epoll.poll(0.02)
+            try:
+                os.read(self._woken, 65536)
+            except BlockingIOError:
+                pass
+            self._reap()
+        try:
+            os.unlink(os.path.join(self._meta, SOCKET))
+        except FileNotFoundError:
+            pass
+        try:
+            self._journal.compact(self._tasks.values())
+        except OSError as error:
+            log(f"journal: {error}")
+
+    # -- the agent ---------------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        """A new agent calls, or the same one again: tell it everything."""
+        caller = self._link.answer()
+        if caller is None:
+            return
+        if self._end_grace is not None:
+            caller.close()  # it calls again, and reaches the next spawner
+            return
+        self._receive()  # the last words of the one before count
+        self._link.drop()
+        while self._requests:
+            self._work()
+        self._flush()
+        self._turns.clear()
+        self._link.connect(caller)
+        greeting: list[Record] = [["hello", VERSION, self._pid, self._boot]]
+        for entry in self._tasks.values():
+            greeting.extend(entry.records() if entry.reported else entry.records()[:1])
+        greeting.append(["ready"])
+        self._link.send(greeting)
+
+    def _receive(self) -> None:
+        self._requests.extend(self._link.receive())
+        if not self._link.connected:
+            self._give_up = time.monotonic()
+
+    def _flush(self) -> None:
+        self._telling.flush(self._tasks.values(), len(self._tasks), gathering=bool(self._turns))
+
+    # -- requests ----------------------------------------------------------------------------------------
+
+    def _handle(self, limit: int) -> None:
+        batch: list[list[Any]] = []
+        while self._requests and limit > 0:
+            request = self._requests.popleft()
+            if request[0] == "hold":  # what comes after it may be of that line
+                self._hold(str(request[1]), str(request[-1]))
+                continue
+            new = request[0] == "launch" and request[1] not in self._tasks
+            if new and all(request[1] != each[1] for each in batch) and not self._turns.enter(request):
+                continue
+            batch.append(request)
+            limit -= request[0] == "launch"  # all the others are cheap, and many kills share one sweep
+        intents = [["intent", r[1]] for r in batch if r[0] == "launch" and r[1] not in self._tasks]
+        refused = ""
+        if self._end_grace is not None:
+            refused = "the agent is stopping"
+        elif intents and (full := no_room(self._sandboxes)):
+            refused = full
+        elif intents:
+            # A process must not exist before the journal says that it may.
+            try:
+                self._telling.write_ahead(intents)
+            except OSError as error:
+                refused = f"cannot write the task journal: {error.strerror}"
+        for request in batch:
+            try:
+                self._handle_one(request, refused)
+            except (LookupError, TypeError, ValueError) as error:
+                log(f"bad request {str(request)[:200]}: {error!r}")
+        if self._tasks or intents:
+            os.chdir("/")
+
+    def _handle_one(self, request: list[Any], refused: str) -> None:
+        kind = request[0]
+        if kind == "launch":
+            line = request[4] if len(request) > 4 else ""
+            self._launch(request[1], request[2], request[3], line, refused)
+        elif kind == "kill":
+            entry = self._tasks.get(request[1])
+            if entry is not None:
+                self._kill(entry, float(request[2]))
+            elif self._turns.withdraw(request[1]):
+                self._telling.say(["failed", request[1], "killed before its turn came", False])
+        elif kind == "withdraw":
+            if self._turns.withdraw(request[1]):
+                self._telling.say(["failed", request[1], "withdrawn before its turn came", False])
+        elif kind == "forget":
+            entry = self._tasks.get(request[1])
+            if entry is not None and (
+                entry.failed is not None or (entry.ended is not None and entry.reported)
+            ):
+                del self._tasks[request[1]]
+                self._telling.note(request)
+        elif kind == "usage":
+            self._usage()
+        elif kind == "end":
+            self._end_grace = float(request[1])
+            self._turns.clear()
+            for entry in list(self._running.values()):
+                self._kill(entry, self._end_grace)
+
+    def _launch(self, task_id: str, argv: list[str], env: dict[str, str], line: str, refused: str) -> None:
+        known = self._tasks.get(task_id)
+        if known is not None:
+            # A repeat: once is enough. The sender learns how it stands.
+            self._telling.say(*(known.records() if known.reported else known.records()[:1]))
+            return
+        entry = self._tasks[task_id] = Entry(task_id)
+        entry.line = line
+        try:
+            if refused:
+                raise OSError(errno.EIO, refused)
+            if not argv or "/" in task_id or task_id.startswith("."):
+                raise ValueError("no command, or no proper task id")
+            entry.pid = spawn(self._sandboxes + task_id, argv, env)
+        except (OSError, ValueError, TypeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"
+            entry.failed = " ".join(what.split())[:500]
+            entry.machine = bool(refused) or blames_machine(error)
+            self._telling.tell(["failed", task_id, entry.failed, entry.machine])
+            self._next_turn(entry)
+            return
+        entry.started_at = time.time()
+        self._start_times.want(entry)
+        self._running[entry.pid] = entry
+        self._telling.tell(["started", task_id, entry.pid, entry.ticks, entry.started_at])
+
+    def _kill(self, entry: Entry, grace: float) -> None:
+        if entry.ended is not None and entry.reported:
+            return
+        self._start_times.read_all()
+        at = time.monotonic() + max(0.0, grace)
+        if not entry.kill_at:
+            self._killing += 1
+            entry.kill_at = at
+        elif at < entry.kill_at:
+            entry.kill_at = at
+        else:
+            return
+        entry.term = grace > 0
+        self._sweep_due = True
+        self._sweep_not_before = 0.0
+
+    def _usage(self) -> None:
+        ours, _ = self._owners(proctree.scan())
+        usage = {
+            task_id: [round(sum(p.cpu for p in group), 2), sum(p.rss for p in group)]
+            for task_id, group in ours.items()
+        }
+        self._telling.say(["usage", usage])
+
+    # -- ends --------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if child is None:
+                return
+            entry = self._running.get(child.si_pid)
+            if entry is None:
+                os.waitpid(child.si_pid, 0)  # an orphan that we inherited
+                self._sweep_due = self._sweep_due or bool(self._ending)
+                continue
+            if not entry.kill_at:
+                # Its end ends its process group. The zombie keeps the number from being used again.
+                try:
+                    os.killpg(child.si_pid, signal.SIGKILL)
+                except OSError:
+                    pass
+            os.waitpid(child.si_pid, 0)
+            if child.si_code == os.CLD_EXITED:
+                self._main_ended(entry, child.si_status, None)
+            else:
+                self._main_ended(entry, None, child.si_status)
+
+    def _adopted_ended(self, entry: Entry) -> None:
+        status = proctree.exit_status(entry.pid, entry.ticks, entry.pidfd)
+        self._epoll.unregister(entry.pidfd)
+        del self._adopted[entry.pidfd]
+        os.close(entry.pidfd)
+        if status is None:
+            self._main_ended(entry, None, None)
+        elif os.WIFSIGNALED(status):
+            self._main_ended(entry, None, os.WTERMSIG(status))
+        else:
+            self._main_ended(entry, os.WEXITSTATUS(status), None)
+
+    def _main_ended(self, entry: Entry, code: int | None, number: int | None) -> None:
+        entry.ended = (code, number, time.time())
+        del self._running[entry.pid]
+        self._sweep_due = True
+        record = ["exited", entry.task_id, *entry.ended]
+        if entry.kill_at:
+            # The others of its tree have the rest of the grace; the task ends with the last of them.
+            self._killing -= 1
+            entry.reported = False
+            self._ending[entry.task_id] = entry
+            self._telling.note(record)
+        else:
+            self._telling.tell(record)
+            self._next_turn(entry)
+
+    def _hold(self, task_id: str, line: str) -> None:
+        entry = self._tasks.get(task_id)
+        if entry is not None and entry.pid in self._running and not entry.line:
+            entry.line = line
+            self._turns.hold(line)
+
+    def _next_turn(self, entry: Entry) -> None:
+        """Another of its line may begin: before all that was asked for since."""
+        if entry.line and (request := self._turns.leave(entry.line)) is not None:
+            self._requests.appendleft(request)
+
+    def _owners(
+        self, processes: dict[int, Process]
+    ) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
+        mains = {pid: entry.task_id for pid, entry in self._running.items()}
+        for entry in self._ending.values():
+            other = processes.get(entry.pid)
+            if other is None or other.ticks == entry.ticks:  # else the number is another process' by now
+                mains.setdefault(entry.pid, entry.task_id)
+        return proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=self._everywhere)
+
+    def _sweep(self) -> None:
+        """Signal trees that are to end, and whatever outlived its task's main process."""
+        began = time.monotonic()
+        self._sweep_due = False
+        if not self._killing and not self._ending and not self._everywhere:
+            children = proctree.children(self._pid)
+            if children is not None and all(pid in self._running for pid in children):
+                self._sweep_not_before = began + SWEEP_SHARE * (time.monotonic() - began)
+                return
+        self._start_times.read_all()
+        ours, others = self._owners(proctree.scan())
+        for entry in [*self._running.values(), *self._ending.values()]:
+            if not entry.kill_at:
+                continue
+            group = ours.get(entry.task_id, ())
+            late = began >= entry.kill_at
+            if late or entry.term:
+                for process in group:
+                    proctree.send(process, signal.SIGKILL if late else signal.SIGTERM)
+                    if not late:
+                        proctree.send(process, signal.SIGCONT)  # a stopped one could not hear it
+                entry.term = False
+            if late and group:
+                entry.kill_at = began + RECHECK  # somebody may have been born meanwhile
+            if entry.ended is not None and not group:
+                del self._ending[entry.task_id]
+                entry.reported = True
+                self._telling.say(["exited", entry.task_id, *entry.ended])
+                self._next_turn(entry)
+        oldest = min((entry.ticks for entry in self._running.values()), default=None)
+        for task_id, group in others.items():
+            for process in group:
+                # One that tells nothing about itself may belong to any task that is older than it.
+                if task_id or oldest is None or process.ticks < oldest:
+                    proctree.send(process, signal.SIGKILL)
+                    self._sweep_due = True
+        self._sweep_due = self._sweep_due or bool(self._ending)
+        self._everywhere = self._everywhere and bool(self._adopted or self._sweep_due)
+        now = time.monotonic()
+        self._sweep_not_before = now + max(SWEEP_SHARE * (now - began), RECHECK / 2)

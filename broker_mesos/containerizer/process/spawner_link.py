@@ -1,0 +1,155 @@
+"""The spawner's end of the socket: one agent at a time, JSON arrays a line, never blocking.
+
+The spawner imports this file: standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from broker_mesos.containerizer.process.journal import Record, encode
+
+SOCKET = "spawner.sock"
+MAX_BUFFER = 64 * 1024 * 1024
+"""Bytes of one request, or of events that the agent does not read, before it is cut off."""
+
+
+def address(folder_fd: int) -> str:
+    """The socket's address by a descriptor of its folder: a path may be longer than the 108 bytes of one."""
+    return f"/proc/self/fd/{folder_fd}/{SOCKET}"
+
+
+class AgentLink:
+    """Listens, reads requests, writes events. At most one agent is connected."""
+
+    def __init__(self, folder: str, epoll: select.epoll, log: Callable[[str], None]) -> None:
+        self._epoll = epoll
+        self._log = log
+        self._agent: socket.socket | None = None
+        self._input: list[bytes] = []
+        self._buffered = 0
+        self._output = bytearray()
+        self._waits_to_write = False
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                os.unlink(address(fd))
+            except FileNotFoundError:
+                pass
+            self._listener.bind(address(fd))
+        finally:
+            os.close(fd)
+        self._listener.listen(8)
+        epoll.register(self._listener, select.EPOLLIN)
+
+    @property
+    def connected(self) -> bool:
+        """Whether an agent is there, as far as we know."""
+        return self._agent is not None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether events wait for the agent to read."""
+        return bool(self._output)
+
+    def listens_on(self, fd: int) -> bool:
+        """Whether this descriptor is the listening one."""
+        return fd == self._listener.fileno()
+
+    def speaks_on(self, fd: int) -> bool:
+        """Whether this descriptor is the agent's."""
+        return self._agent is not None and fd == self._agent.fileno()
+
+    def answer(self) -> socket.socket | None:
+        """The next agent that calls; None if it hung up, or is somebody else's."""
+        try:
+            agent, _ = self._listener.accept()
+        except OSError:
+            return None
+        uid = struct.unpack("3i", agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        if uid not in (0, os.getuid()):
+            agent.close()
+            return None
+        return agent
+
+    def connect(self, agent: socket.socket) -> None:
+        """From now on this is the agent."""
+        self.drop()
+        agent.setblocking(False)
+        self._agent = agent
+        self._epoll.register(agent, select.EPOLLIN)
+
+    def drop(self) -> None:
+        """Hang up. What was not sent is told to the next agent by the greeting."""
+        if self._agent is not None:
+            self._epoll.unregister(self._agent)
+            self._agent.close()
+            self._agent = None
+        self._input.clear()
+        self._buffered = 0
+        self._output.clear()
+        self._waits_to_write = False
+
+    def receive(self) -> list[list[Any]]:
+        """All requests that are there, in order, also the last ones of an agent that has gone."""
+        requests: list[list[Any]] = []
+        while self._agent is not None:
+            try:
+                data = self._agent.recv(262144)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.drop()
+                break
+            head, newline, rest = data.rpartition(b"\n")
+            if newline:
+                for line in b"".join([*self._input, head]).split(b"\n"):
+                    self._decode(line, requests)
+                self._input, self._buffered = [], 0
+            self._input.append(rest)
+            self._buffered += len(rest)
+            if self._buffered > MAX_BUFFER:
+                self._log("a request is too long; hanging up")
+                self.drop()
+        return requests
+
+    def _decode(self, line: bytes, requests: list[list[Any]]) -> None:
+        try:
+            request = json.loads(line)
+            if not all(isinstance(request[i], kind) for i, kind in ((0, str), (1, (str, int, float)))):
+                raise ValueError("not [name, argument, ...]")
+        except (ValueError, TypeError, LookupError) as error:
+            self._log(f"unreadable request: {error}")
+            return
+        requests.append(request)
+
+    def send(self, records: Iterable[Record]) -> None:
+        """Send as much as the agent takes now; the rest follows when it is `speaks_on` again."""
+        self._output += encode(records)
+        if self._agent is None:
+            self._output.clear()
+            return
+        try:
+            while self._output:
+                sent = self._agent.send(self._output)
+                del self._output[:sent]
+        except BlockingIOError:
+            if len(self._output) > MAX_BUFFER:
+                self._log("the agent does not read; hanging up")
+                self.drop()
+                return
+        except OSError:
+            # It has gone; its last requests may still be unread.
+            self._output.clear()
+        if bool(self._output) != self._waits_to_write:
+            self._waits_to_write = bool(self._output)
+            self._epoll.modify(self._agent, select.EPOLLIN | (select.EPOLLOUT if self._output else 0))

@@ -1,0 +1,1 @@
+"""Operator requests and their answers, one file a subject."""

@@ -1,0 +1,99 @@
+"""Operator requests about dead letters, answered by any master.
+
+A letter is named by its own id, or by its message's if only one letter has that.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.wire import register
+
+SEARCHED = 1_000
+"""Letters, from the oldest on, that are looked through for one of them."""
+SHOWN_BODY = 131_072
+"""Characters of a body that are shown."""
+
+
+class LetterView(Part):
+    """A dead letter, without its body."""
+
+    letter_id: str
+    message_id: str = ""
+    type: str = ""
+    reason: str = ""
+    source: str = ""
+    """The queue that it came from: ``cell-inbox.3``, ``agent-commands.<agent id>``…"""
+    tries: int = 0
+    """How often its handling failed; 0 if it could not be read."""
+    at: float = 0.0
+    """When it was put there, in seconds since the epoch; 0 if not known."""
+    size: int = 0
+    """Bytes of the body."""
+
+
+class LetterList(Part):
+    """Dead letters, the oldest first. ``total`` counts the others, too."""
+
+    letters: tuple[LetterView, ...] = ()
+    total: int = 0
+
+
+@register
+class ListDeadLetters(Request):
+    """The oldest dead letters."""
+
+    TYPE = "LIST_DEAD_LETTERS"
+    ANSWER = LetterList
+    limit: int = Field(default=100, ge=0, le=SEARCHED)
+
+
+class LetterDetail(Part):
+    """A dead letter with its body as text, its beginning only if ``cut``."""
+
+    letter: LetterView
+    body: str
+    cut: bool = False
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+@register
+class GetDeadLetter(Request):
+    """One dead letter."""
+
+    TYPE = "GET_DEAD_LETTER"
+    ANSWER = LetterDetail
+    letter_id: str = Field(min_length=1, max_length=255)
+
+
+class LettersSettled(Part):
+    """How many letters were sent again or dropped, and what became of the others."""
+
+    settled: int
+    failed: tuple[str, ...] = ()
+    """Why some stay, a line for each of the first ones."""
+    left: int = 0
+    """Letters that are there still."""
+
+
+@register
+class RetryDeadLetters(Request):
+    """Send a dead letter (or all there are) again to the queue that it came from. It is removed once it is
+    safe there."""
+
+    TYPE = "RETRY_DEAD_LETTERS"
+    ANSWER = LettersSettled
+    letter_id: str = Field(default="", max_length=255)
+    """Empty: all."""
+
+
+@register
+class DropDeadLetters(Request):
+    """Remove a dead letter, or all there are, for good."""
+
+    TYPE = "DROP_DEAD_LETTERS"
+    ANSWER = LettersSettled
+    letter_id: str = Field(default="", max_length=255)
+    """Empty: all."""

@@ -1,0 +1,144 @@
+"""Why is this waiting? The cells' answers, put together into one line, and one change that would help."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from broker_mesos.core.api.explain import AgentWhy, Placement, What
+from broker_mesos.core.model.amounts import amount_text
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.resources import Resources
+
+ROOM = "there is room for it; the next offer should start it"
+ORDER: tuple[What, ...] = (
+    "turn",
+    "filter",
+    "offered",
+    "sits",
+    "resources",
+    "quota",
+    "reserved",
+    "gpus",
+    "minimum",
+    "drain",
+)
+"""What is told of first, where several things stand in the way: what is the nearest to running."""
+
+
+def shape_of(spec: JobSpec, role: str = "*", job_id: str = "this job") -> Shape:
+    """What a job's tasks ask a cell for."""
+    return Shape(
+        resources=spec.resources,
+        constraints=spec.constraints,
+        role=role,
+        revocable=spec.revocable,
+        count=spec.total if spec.gang else 1,
+        gang=job_id if spec.gang else "",
+    )
+
+
+def reason(shape: Shape, placements: Sequence[Placement]) -> str:
+    """Why a task of the shape does not run, in one line: the first hindrance that no patience overcomes,
+    else the nearest to being overcome."""
+    if any(each.would_run for each in placements):
+        return ROOM
+    counts: Counter[str] = Counter()
+    for each in placements:
+        counts.update(each.counts)
+    if not counts.total():
+        unwanted = next((each.unwanted for each in placements if each.unwanted), "")
+        return unwanted or "there are no agents"
+    lent = counts.total() - counts["away"]
+    if not lent:
+        return _nobody(placements, counts["away"])
+    for constraint in shape.constraints:
+        if all(str(constraint) in each.unmatched for each in placements):
+            return f"no agent satisfies the constraint {constraint}"
+    if counts["constraint"] == lent:
+        wanted = " and ".join(map(str, shape.constraints)) or "what the framework takes"
+        return f"no agent satisfies {wanted} together"
+    if counts["too-small"] + counts["constraint"] == lent:
+        who = "of the agents that the constraints allow: " if counts["constraint"] else ""
+        return who + _too_big(shape.resources, placements)
+    unwanted = next((each.unwanted for each in placements if each.unwanted), "")
+    if unwanted:
+        return unwanted
+    together = sum(each.together for each in placements)
+    if shape.gang and together >= shape.count:
+        return f"there is room for all {shape.count} tasks, but in several cells: it gathers it at its turn"
+    if shape.gang and together:
+        return f"of the {shape.count} tasks, which begin all at once, {together} have room"
+    for what in ORDER:
+        if counts[what]:
+            return _told(
+                what, counts[what], [each for p in placements for each in p.agents if each.what == what]
+            )
+    return "all fitting agents are busy"
+
+
+def _nobody(placements: Sequence[Placement], away: int) -> str:
+    messages = Counter(why.message for each in placements for why in each.agents if why.what == "away")
+    if set(messages) <= {"it is unreachable"}:
+        return f"no agent is reachable ({away} known)"
+    return (
+        f"no agent is lent now: {', '.join(f'{count} x {text}' for text, count in messages.most_common(3))}"
+    )
+
+
+def _told(what: What, count: int, whys: Sequence[AgentWhy]) -> str:
+    nearest = whys[0] if whys else None
+    if what == "resources":
+        if nearest is None or not nearest.missing:
+            return "all fitting agents are busy"
+        return f"all fitting agents are busy; {_name(nearest)} is the nearest, short of {nearest.missing}"
+    where = f" ({_name(nearest)})" if nearest is not None else ""
+    text = nearest.message if nearest is not None else what
+    agents = "1 agent" if count == 1 else f"{count} agents"
+    return f"{agents} would do, but {text}{where}"
+
+
+def _name(why: AgentWhy) -> str:
+    return why.agent_id
+
+
+def change(placements: Sequence[Placement]) -> str:
+    """The one change that would let it run: the least one, and of those one that was tried."""
+    if any(each.would_run for each in placements):
+        return ""
+    every = [each for placement in placements for each in placement.changes]
+    every.sort(key=lambda each: (not each.sure, each.rank))
+    return every[0].message if every else "add an agent"
+
+
+def why_picky(spec: JobSpec, seconds: float) -> str:
+    """A job that waits for an agent which it prefers."""
+    wanted = " or ".join(map(str, spec.prefer))
+    return f"for {seconds:.1f} s yet it waits for an agent with {wanted}; then any will do"
+
+
+def why_lost(waiting: Mapping[str, int]) -> str:
+    """Tasks by the unreachable agent on which they may still run."""
+    first, count = next(iter(waiting.items()))
+    tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
+    more = f" (and {len(waiting) - 1} more agents)" if len(waiting) > 1 else ""
+    return (
+        f"{tasks} for agent {first}, which is unreachable{more}; if it never comes back: "
+        f"bmesos agents gone {first}"
+    )
+
+
+def _too_big(need: Resources, placements: Sequence[Placement]) -> str:
+    """Names the resource that is short everywhere; of several the one that is shortest."""
+    worst: tuple[float, str] | None = None
+    for name, amount in need.quantities().items():
+        largest = max(each.largest.get(name, 0) for each in placements)
+        if largest < amount:
+            has = f"the largest agent has {amount_text(largest)}" if largest else "no agent has any"
+            ratio = largest / amount
+            if worst is None or ratio < worst[0]:
+                worst = ratio, f"it needs {amount_text(amount)} {name} a task; {has}"
+    if worst is not None:
+        return worst[1]
+    return f"no single agent has all that a task needs ({need})"

@@ -1,0 +1,154 @@
+"""Operator requests about jobs. Answered by the batch framework."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.locality import Locality
+from broker_mesos.core.model.part import Ident, Part, TaskId
+from broker_mesos.core.protocol.wire import register
+
+
+class Killed(Part):
+    """What a kill reached."""
+
+    kind: Literal["job", "task"]
+    job: JobSummary | None = None
+    """The job, or the job of the task, if it is one of the batch framework's."""
+
+
+@register
+class KillById(Request):
+    """End a job or a task, whichever has this id. Idempotent."""
+
+    TYPE = "KILL_BY_ID"
+    ANSWER = Killed
+    id: TaskId
+
+
+JobState = Literal["pending", "running", "finished", "failed", "killed"]
+
+
+class JobSummary(Locality):
+    """Where a job stands. ``version`` rises with every change."""
+
+    job_id: str
+    name: str
+    user: str = ""
+    state: JobState
+    total: int
+    counts: dict[str, int]
+    """Tasks per state: pending, running (claimed ones included), finished, failed, killed."""
+    exit_code: int | None = None
+    """Once ended: 0 if all succeeded, else the first failing index's code (128 + signal for a signal)."""
+    submitted_at: float
+    ended_at: float | None = None
+    version: int = 0
+    waiting: str = ""
+    """Why it does not run (yet), in one line."""
+
+
+class JobTask(Part):
+    """The latest attempt at one index of a job."""
+
+    task_id: str
+    index: int
+    attempt: int
+    state: str
+    """pending, staging, running, finished, failed, killed, lost, unreachable."""
+    exit_code: int | None = None
+    signal: int | None = None
+    agent_id: str = ""
+    hostname: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    message: str = ""
+
+
+class JobView(Part):
+    """A job with a page of its tasks."""
+
+    summary: JobSummary
+    spec: JobSpec
+    tasks: tuple[JobTask, ...] = ()
+    more: int | None = None
+    """The ``offset`` of the next page of tasks."""
+
+
+class JobList(Part):
+    """Jobs, the latest first."""
+
+    jobs: tuple[JobSummary, ...]
+    total: int
+
+
+@register
+class SubmitJob(Request):
+    """Accept a job. The client mints the id, so that sending it twice makes one job; an id in use for a
+    different job is a conflict. Answered once the job is stored."""
+
+    TYPE = "SUBMIT_JOB"
+    ANSWER = JobSummary
+    job_id: Ident
+    spec: JobSpec
+    wait: float = Field(default=0.0, ge=0, le=30)
+    """Seconds for which the answer may wait for the job's end."""
+
+
+@register
+class GetJobs(Request):
+    """Jobs, the latest first."""
+
+    TYPE = "GET_JOBS"
+    ANSWER = JobList
+    limit: int = Field(default=50, ge=1, le=1_000)
+    active: bool = False
+    """Only those that have not ended."""
+
+
+@register
+class GetJob(Request):
+    """One job. Tasks by position in the array from ``offset`` on, narrowed to ``states`` if given."""
+
+    TYPE = "GET_JOB"
+    ANSWER = JobView
+    job_id: Ident
+    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=100, ge=0, le=1_000)
+    states: tuple[str, ...] = ()
+
+
+@register
+class WaitJob(Request):
+    """Answered when the job has ended, when its version is above ``seen`` (and at least 0.2 s went by), or
+    after ``seconds``, whatever comes first."""
+
+    TYPE = "WAIT_JOB"
+    ANSWER = JobSummary
+    job_id: Ident
+    seconds: float = Field(default=10.0, ge=0, le=30)
+    seen: int | None = None
+    """None: only the end counts."""
+
+
+@register
+class GetTask(Request):
+    """One task of a job, by its task id, or (``JOB``, ``JOB.INDEX``) its latest attempt."""
+
+    TYPE = "GET_TASK"
+    ANSWER = JobTask
+    task_id: TaskId
+
+
+@register
+class KillJob(Request):
+    """End a job: what waits never runs, what runs is killed. With an index, only that one. Idempotent."""
+
+    TYPE = "KILL_JOB"
+    ANSWER = JobSummary
+    job_id: Ident
+    index: int | None = None

@@ -1,0 +1,1 @@
+"""Allocation: which free resources are offered to whom."""

@@ -1,0 +1,137 @@
+"""One allocation round of a cell: what is free, who wants it, in the policy's order, minus what stands in
+the way (``round.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from broker_mesos.core.cell.allocation import escrow, gangs, slack
+from broker_mesos.core.cell.allocation.policies.policy import Policy
+from broker_mesos.core.cell.allocation.round import Round, worth_offering
+from broker_mesos.core.cell.allocation.shares import claimants_of
+from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.reserved_portions import VOLUMES
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.reservation import Volume
+from broker_mesos.core.model.roles import is_within
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.events import Offers
+from broker_mesos.core.protocol.limits import Instant
+
+OFFERS_A_MESSAGE = 100
+
+
+def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, everything: bool) -> None:
+    """Offer what is free. On an event only the agents that changed are looked at; every batch interval
+    (or when somebody began to want) all of them, since filters run out by themselves."""
+    # A gang needs what was free before and what has just become so, together.
+    gang = state.token is not None or any(
+        framework.gangs and gangs.any_waits(framework) for framework in state.wanting.values()
+    )
+    if everything or gang or state.reconsider:
+        # Nobody is first for ever: each full round begins at another agent.
+        candidates = candidates_of(state)
+        state.rotation += 1
+    else:
+        changed = (state.agents.get(ident) for ident in state.changed)
+        candidates = [agent for agent in changed if agent is not None and _lends(agent)]
+    if not state.reconsider:
+        # All agents times all frameworks are too many to look at every second, where nothing can be new.
+        candidates = [
+            each for each in candidates if each.hidden_until <= now.mono or each.ident in state.changed
+        ]
+    slack_of = slack.candidates(state, everything or state.reconsider)
+    state.changed.clear()
+    state.reconsider = False
+    asked: dict[str, dict[str, int]] = {}
+    made: dict[str, list[OpenOffer]] = {}
+    claimants = claimants_of(state) if candidates else []
+    if claimants:
+        round_ = Round(state, policy, candidates, now, claimants)
+        state.rounds += 1
+        for grant in round_.run():
+            made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
+        for agent in candidates:
+            # Whoever has had enough has not looked at all of them.
+            agent.hidden_until = 0.0 if round_.satisfied else round_.until.get(agent.ident, 0.0)
+        asked = round_.quota.asked
+    if slack_of and (takers := slack.takers(state)):
+        for grant in slack.SlackRound(state, policy, slack_of, now, takers).run():
+            made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
+    for framework_id, offers in made.items():
+        to = addresses.offers(framework_id)
+        lasts = state.offers_last(state.frameworks[framework_id])
+        for some in _in_messages(offers):
+            message = Offers(offers=tuple(_wire(state, each, now) for each in some))
+            out.hint(to, message, expiration=lasts, mandatory=True)
+    out.decision.escrow.update(escrow.settle(state, asked, everything=everything, now=now))
+
+
+def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
+    """Offers of one gang travel together, as far as they fit into a message."""
+    bundles: dict[str, list[OpenOffer]] = {}
+    for offer in offers:
+        bundles.setdefault(f"gang {offer.gang}" if offer.gang else offer.offer_id, []).append(offer)
+    part: list[OpenOffer] = []
+    size = 0
+    for bundle in bundles.values():
+        lengths = [_length(offer) for offer in bundle]
+        if part and (size + sum(lengths) > CHUNK_BYTES or len(part) + len(bundle) > OFFERS_A_MESSAGE):
+            yield part
+            part, size = [], 0
+        for offer, length in zip(bundle, lengths, strict=True):
+            if part and size + length > CHUNK_BYTES:
+                yield part
+                part, size = [], 0
+            part.append(offer)
+            size += length
+    if part:
+        yield part
+
+
+def _length(offer: OpenOffer) -> int:
+    attributes = offer.agent.info.attributes.items()
+    held = len(offer.agent.holdings.encode()) if offer.agent.reservations else 0
+    described = sum(6 * (len(name) + len(value)) for name, value in attributes)
+    return 1_000 + len(str(offer.resources)) + held + described
+
+
+def candidates_of(state: CellState) -> list[Agent]:
+    """All agents of which something may be offered, in the order in which the next full round goes."""
+    agents = list(state.agents.values())
+    first = state.rotation % max(1, len(agents))
+    return [agent for agent in agents[first:] + agents[:first] if _lends(agent)]
+
+
+def _lends(agent: Agent) -> bool:
+    return worth_offering(agent.free) and agent.allocatable  # most have nothing left
+
+
+def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
+    info = offer.agent.info
+    return Offer(
+        offer_id=offer.offer_id,
+        framework_id=offer.framework.ident,
+        agent_id=info.agent_id,
+        cell=state.cell,
+        hostname=info.hostname,
+        role=offer.role,
+        resources=offer.resources,
+        attributes=info.attributes,
+        reservations=offer.reservations,
+        volumes=tuple(each for each in offer.agent.holdings.volumes if _usable(each, offer)),
+        revocable=offer.revocable,
+        unavailability=offer.agent.maintenance.unavailability,
+        gang=offer.gang,
+        until=None if offer.until is None else offer.until - now.mono + now.wall,
+        spare=offer.spare,
+    )
+
+
+def _usable(volume: Volume, offer: OpenOffer) -> bool:
+    if volume.shared:
+        return not offer.revocable and is_within(offer.role, volume.role)
+    return volume.volume_id in offer.resources.sets.get(VOLUMES, ())

@@ -1,0 +1,79 @@
+"""The cell's part of every limit: what it asks of the ledger, and what the ledger has answered.
+
+One ask a role is under way at a time. What is asked back is given up here at once and in the ledger after;
+what is asked for more counts from the answer on: so that what the cell takes for its own is never more than
+what the ledger says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broker_mesos.core.cell.allocation.round_quota import Amounts, held_here
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.quota.ledger import EscrowAsk
+
+TURN = 1.5
+"""Batch intervals for which one of several cells is the one that asks for more of a limit, while those that
+have a part of it which is too little for them keep still."""
+
+
+def settle(
+    state: CellState, asked: Mapping[str, Amounts], *, everything: bool, now: Instant | None = None
+) -> dict[str, EscrowAsk]:
+    """What to ask of the ledger now. ``asked``: what could be given away if it could be had, absolute.
+
+    Once a batch interval (``everything``) what is not needed is given back, and who was refused asks again.
+    Of whoever got something, but too little to give anything away, that is given back as well: if each cell
+    kept such a part, none would ever have enough. It asks again when it is its turn.
+    """
+    if state.cells == 1:
+        return {}
+    if everything:
+        mine = now is not None and _turn(state, now) == state.cell
+        state.escrow_still = set() if mine else state.escrow_still | state.escrow_refused
+        state.escrow_refused.clear()
+    found: dict[str, EscrowAsk] = {}
+    limits = {role: each for role, each in state.config.roles.items() if each.limit}
+    due = [
+        role
+        for role in limits
+        if role not in state.escrow_asked
+        and (everything or role not in state.escrow or (role in asked and role not in state.escrow_refused))
+    ]
+    here = held_here(state, due)
+    for role in due:
+        limit = limits[role].limit
+        held = {name: here[role].get(name) for name in limit}
+        more = {} if role in state.escrow_still else asked.get(role, {})
+        wanted = {name: max(amount, more.get(name, 0)) for name, amount in held.items()}
+        before = state.escrow.get(role)
+        if wanted == before:
+            continue
+        if before is not None:
+            state.escrow[role] = {name: min(amount, before.get(name, 0)) for name, amount in wanted.items()}
+        state.escrow_asked[role] = found[role] = EscrowAsk(
+            role, held, wanted, limit, limits[role].since, state.config.version
+        )
+    return found
+
+
+def _turn(state: CellState, now: Instant) -> int:
+    return int(now.wall // (TURN * state.limits.allocation)) % state.cells
+
+
+def on_set(state: CellState, role: str, since: int, amounts: Mapping[str, int]) -> None:
+    """The ledger's answer."""
+    ask = state.escrow_asked.pop(role, None)
+    settings = state.config.roles.get(role)
+    if settings is None or not settings.limit or settings.since != since:
+        return  # the limit was changed meanwhile
+    before = state.escrow.get(role, {})
+    state.escrow[role] = dict(amounts)
+    if ask is not None and any(amounts.get(name, 0) < wanted for name, wanted in ask.wanted.items()):
+        state.escrow_refused.add(role)  # until the next batch: no tight loop against a full limit
+    elif ask is not None and any(wanted > ask.held.get(name, 0) for name, wanted in ask.wanted.items()):
+        state.escrow_still.discard(role)
+    if any(amount > before.get(name, 0) for name, amount in amounts.items()):
+        state.reconsider = True

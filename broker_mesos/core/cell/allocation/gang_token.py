@@ -1,0 +1,162 @@
+"""The cell's part of the gang token: which gangs want it, and what is done while one of them has it.
+
+While a gang gathers, each round keeps for it what fits it, before anybody else is served. A cell alone keeps
+it back until it is enough for all. Of several cells none may ever have enough: each sends what it has as
+offers of the gang, which stay open until the token ends; whoever receives them puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from broker_mesos.core.cell.allocation import gangs
+from broker_mesos.core.cell.allocation.round import fits, times
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.model.amounts import MAX_BOUND
+from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import is_within, lineage
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.quota.gang_token import GangKey, GangToken, GangWish, TokenAsk, turn
+
+
+class Waiting(NamedTuple):
+    """A gang that waits, since a monotonic time."""
+
+    framework: Framework
+    gang: str
+    since: float
+
+
+def tick(state: CellState, out: Outlet, now: Instant) -> None:
+    """Once a batch interval: ask for the token, or for whom it is."""
+    waiting = _waiting(state, now)
+    token = state.token
+    if token is not None and now.wall >= token.until:
+        _heed(state, None, now)
+    done = token if token is not None and _done(state, token) else None
+    wishes = tuple(
+        GangWish((each.framework.ident, each.gang), each.framework.demand.version)
+        for each in sorted(waiting, key=lambda each: each.since)
+        if now.mono - each.since >= state.limits.gang_patience
+        and _could_fit(state, each.framework, each.gang)
+    )
+    if not wishes and done is None and state.token is None:
+        return
+    ask = TokenAsk(wishes, done, state.limits.gang_hold)
+    if state.cells == 1:
+        state.token_record = turn(state.token_record, ask, now.wall)
+        _heed(state, state.token_record.holder, now)
+    else:
+        out.decision.token = ask
+
+
+def on_set(state: CellState, token: GangToken | None, now: Instant) -> None:
+    """Who has the token, as the store says."""
+    _heed(state, None if token is not None and now.wall >= token.until else token, now)
+
+
+def _heed(state: CellState, token: GangToken | None, now: Instant) -> None:
+    if token == state.token:
+        return
+    state.token = token
+    state.reconsider = True
+    # The framework may have accepted these at this very moment; elsewhere that is how the token has ended.
+    for offer in state.gathered.values():
+        offer.until = min(offer.until or now.mono, now.mono + state.limits.offer_timeout)
+
+
+def _waiting(state: CellState, now: Instant) -> list[Waiting]:
+    """Gangs that are not offered whole, and since when each of them was seen so."""
+    since: dict[GangKey, float] = {}
+    found = []
+    for framework in state.frameworks.values():
+        if not framework.wants or not framework.demand.shapes:
+            continue
+        for gang in gangs.gangs_of(framework):
+            if not gangs.missing(framework, gang):
+                continue
+            key = framework.ident, gang
+            since[key] = state.gangs_wait.get(key, now.mono)
+            found.append(Waiting(framework, gang, since[key]))
+    state.gangs_wait = since
+    return found
+
+
+def _done(state: CellState, token: GangToken) -> bool:
+    """Whether the holder has what it wanted, or wants it no more."""
+    framework = state.frameworks.get(token.framework_id)
+    if framework is None or framework.demand.version < token.version:
+        return False  # this cell may not have heard of it yet
+    gone = not framework.wants or token.gang not in gangs.gangs_of(framework)
+    return gone or gangs.begun(framework, token.gang)
+
+
+# -- whether it is worth the wait ---------------------------------------------------------------------------
+
+
+def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
+    """Whether a gang would fit if nothing else ran: one that never does would keep others out for nothing.
+    Of several cells' agents only the sums are known."""
+    members = gangs.missing(framework, gang)
+    needs: dict[str, list[Resources]] = {}
+    for shape, count in members:
+        # What passes all bounds is more than there is, too.
+        amounts = {
+            name: min(amount * count, MAX_BOUND) for name, amount in shape.resources.counted().scalars.items()
+        }
+        needs.setdefault(shape.role, []).append(Resources.scalars_of(amounts))
+    for role, each in needs.items():
+        whole = Resources.sum(each)
+        for above in lineage(role):
+            settings = state.config.roles.get(above)
+            limit = settings.limit if settings is not None else {}
+            if any(whole.get(name) > most for name, most in limit.items()):
+                return False
+    if state.cells > 1:
+        total = state.total + state.foreign_total
+        return total.contains(Resources.sum(amount for each in needs.values() for amount in each))
+    return _packs(state, framework, members)
+
+
+def _packs(state: CellState, framework: Framework, members: list[gangs.Member]) -> bool:
+    left = {agent.ident: agent.total for agent in state.agents.values()}
+    for shape, wanted in sorted(members, key=lambda each: -each.shape.resources.dominant_share(state.total)):
+        for agent in _suiting(state, framework, shape):
+            if not wanted:
+                break
+            room = left[agent.ident].clipped_minus(_kept(agent, shape.role))
+            count = min(wanted, fits(shape.resources, room))
+            if count:
+                left[agent.ident] -= times(shape.resources, count)
+                wanted -= count
+        if wanted:
+            return False
+    return True
+
+
+def _suiting(state: CellState, framework: Framework, shape: Shape) -> Iterator[Agent]:
+    groups = framework.info.offer_constraints.get(shape.role)
+    for agent in state.agents.values():
+        info = agent.info
+        if (
+            agent.allocatable
+            and all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
+            and (
+                not groups
+                or any(all(each.matches(info.attributes, info.hostname) for each in some) for some in groups)
+            )
+            and (not agent.total.get("gpus") or GPU_RESOURCES in framework.info.capabilities)
+        ):
+            yield agent
+
+
+def _kept(agent: Agent, role: str) -> Resources:
+    if not agent.reservations:
+        return EMPTY
+    return Resources.sum(each.resources for each in agent.reservations if not is_within(role, each.role))

@@ -1,0 +1,200 @@
+"""Gangs: shapes of a demand that are wanted all at once or not at all.
+
+A gang is given to its framework when all that is missing of it fits the free agents of the cell at one
+moment. A framework that accepted a part of it says in its next demand what it still wants; until then nothing
+more of that gang is offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.model.amounts import MAX_BOUND
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.resources import Resources
+
+if TYPE_CHECKING:
+    from broker_mesos.core.cell.allocation.round import Round
+
+
+class Member(NamedTuple):
+    """So many tasks of a shape that a gang wants."""
+
+    shape: Shape
+    tasks: int
+
+
+class Placing(NamedTuple):
+    """So many tasks of a shape on the agent at a place of the round."""
+
+    at: int
+    shape: Shape
+    tasks: int
+
+
+def gangs_of(framework: Framework) -> Iterator[str]:
+    """Names of the gangs that a framework wants, in its order."""
+    return iter(framework.gangs)
+
+
+def shapes_of(shapes: Sequence[Shape], gang: str) -> list[Shape]:
+    """A gang's shapes."""
+    return [shape for shape in shapes if shape.gang == gang]
+
+
+def begun(framework: Framework, gang: str) -> bool:
+    """Whether the framework has launched some of a gang and has not said since what it still wants."""
+    return gang in framework.begun
+
+
+def missing(framework: Framework, gang: str) -> list[Member]:
+    """What of a gang is not offered; empty when all of it is, and when the framework has begun it."""
+    if begun(framework, gang):
+        return []
+    return [
+        Member(shape, count)
+        for shape in shapes_of(framework.demand.shapes or (), gang)
+        if (count := framework.missing(shape))
+    ]
+
+
+def waits(framework: Framework, gang: str) -> bool:
+    """Whether nothing of a gang is offered, and all of it wanted."""
+    if any(framework.promised[shape.kind] for shape in shapes_of(framework.demand.shapes or (), gang)):
+        return False
+    return bool(missing(framework, gang))
+
+
+def any_waits(framework: Framework) -> bool:
+    """Whether a framework wants a gang of which nothing is offered."""
+    return framework.wants and any(waits(framework, gang) for gang in gangs_of(framework))
+
+
+class Gangs:
+    """The gangs in one round of allocation."""
+
+    def __init__(self, round_: Round) -> None:
+        self._round = round_
+        self._tried: set[tuple[str, str]] = set()
+        """Those that were given room, or have found none."""
+
+    def serve(self, framework: Framework, shapes: Sequence[Shape], gang: str) -> bool:
+        """All of it at once or nothing. What is free only gets less in a round: it is tried once."""
+        round_ = self._round
+        if (framework.ident, gang) in self._tried:
+            return False
+        self._tried.add((framework.ident, gang))
+        if framework.ident in round_.instead:
+            members = [Member(each, each.count) for each in shapes_of(shapes, gang) if each.count]
+        else:
+            members = missing(framework, gang) if waits(framework, gang) else []
+        if not members:
+            round_.satisfied = True
+            return False
+        if not self._competes(framework, members):
+            return False
+        placings = place(round_, framework, members)
+        if placings is None:
+            return False
+        self._grant(framework, gang, placings)
+        return True
+
+    def serve_holder(self) -> None:
+        """The gang with the token goes first. What does not suffice for it is kept for it all the same: in
+        the only cell by giving it to nobody, in one of several by offering it to be put together."""
+        round_ = self._round
+        token = round_.state.token
+        framework = None if token is None else round_.state.frameworks.get(token.framework_id)
+        if token is None or framework is None or not framework.wants or framework.ident in round_.instead:
+            return
+        members = missing(framework, token.gang)
+        if not members or not self._competes(framework, members):
+            return
+        self._tried.add(token.key)
+        first = waits(framework, token.gang)
+        placings = place(round_, framework, members)
+        if placings is not None and first:
+            self._grant(framework, token.gang, placings)
+            return
+        if placings is None:
+            placings = fill(round_, framework, members)
+        if round_.state.cells > 1:
+            left = min(token.until - round_.now.wall, round_.state.limits.gang_hold)
+            self._grant(framework, token.gang, placings, round_.now.mono + left)
+
+    def gathers(self, framework: Framework, gang: str) -> bool:
+        """Whether this one has the token."""
+        token = self._round.state.token
+        return token is not None and token.key == (framework.ident, gang)
+
+    def _competes(self, framework: Framework, members: Sequence[Member]) -> bool:
+        return all((each.shape.role, framework.ident) in self._round.claimant for each in members)
+
+    def _grant(
+        self, framework: Framework, gang: str, placings: Sequence[Placing], until: float | None = None
+    ) -> None:
+        round_ = self._round
+        round_.satisfied = True
+        for at, shape, tasks in placings:
+            claimant = round_.claimant[shape.role, framework.ident]
+            resources = _times(shape.resources, tasks)
+            round_.grant(claimant, framework, at, resources, shape.kind, tasks, gang, until)
+
+
+def place(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
+    """Room for all of them, taken on the round's books; None, and the books as they were, if there is not
+    room for all."""
+    needs: dict[str, list[Resources]] = {}
+    for shape, count in members:
+        needs.setdefault(shape.role, []).append(_times(shape.resources.counted(), count))
+    for role, whole in _wholes(needs):
+        if round_.quota.allows(role, whole) != whole:
+            # What is held in escrow of a limit grows in one step, and not member by member.
+            if round_.quota.room(role, whole) == whole:
+                round_.quota.want(role, (framework.ident, members[0].shape.gang), whole)
+            return None
+    tried: list[list[Member]] = []
+    for order in (_largest(round_, members), _scarcest(round_, framework, members)):
+        if order in tried:
+            continue
+        tried.append(order)
+        before = round_.save()
+        placings = fill(round_, framework, order)
+        if sum(each.tasks for each in placings) == sum(count for _, count in members):
+            return placings
+        round_.restore(before)
+    return None
+
+
+def fill(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing]:
+    """As many of them as there is room for, in this order, taken on the round's books."""
+    return [
+        Placing(at, shape, count)
+        for shape, wanted in members
+        for at, count in round_.take_for(framework, shape, wanted)
+    ]
+
+
+def _largest(round_: Round, members: Sequence[Member]) -> list[Member]:
+    total = round_.standing.total
+    return sorted(members, key=lambda each: -each.shape.resources.dominant_share(total))
+
+
+def _scarcest(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Member]:
+    """Those that fit the fewest agents first: a constraint may leave a small task fewer than a large one."""
+    if len(members) == 1:
+        return list(members)
+    return sorted(_largest(round_, members), key=lambda each: round_.count_places(framework, each.shape))
+
+
+def _times(need: Resources, count: int) -> Resources:
+    """Capped: what passes all bounds fits nowhere, and must not pass for an error of the cell."""
+    if count == 1:
+        return need
+    return Resources.scalars_of({k: min(v * count, MAX_BOUND) for k, v in need.scalars.items()})
+
+
+def _wholes(needs: dict[str, list[Resources]]) -> Iterator[tuple[str, Resources]]:
+    return ((role, Resources.sum(each)) for role, each in needs.items())

@@ -1,0 +1,71 @@
+"""Strict priority: a role of higher weight is served whole before a lower one gets anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from broker_mesos.core.cell.allocation.policies.drf import Drf, DrfRanking
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import lineage
+
+
+def priority_of(role: str, weights: Mapping[str, float]) -> float:
+    """The role's own weight, else that of the nearest ancestor with one, else 1."""
+    for name in lineage(role):
+        if name in weights:
+            return weights[name]
+    return 1.0
+
+
+class Priority:
+    """The policy ``priority``. Roles of equal weight share by dominant resource fairness."""
+
+    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> PriorityRanking:
+        """See Policy."""
+        return PriorityRanking(claimants, standing)
+
+    def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
+        """See Policy: of strictly higher weight."""
+        return priority_of(role, weights) > priority_of(other, weights)
+
+
+class PriorityRanking:
+    """One fair ranking for each weight. What roles of other weights hold does not count in it: a lower role
+    that has filled the idle cluster is no reason to put its higher sibling last."""
+
+    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
+        weights = standing.weights
+        self._priorities: dict[str, float] = {}
+        classes: dict[float, list[Claimant]] = {}
+        for claimant in claimants:
+            classes.setdefault(self._priority(claimant.role, weights), []).append(claimant)
+        held: dict[float, dict[str, Resources]] = {each: {} for each in classes}
+        for role, resources in standing.held_by_role().items():
+            if (of_class := held.get(self._priority(role, weights))) is not None:
+                of_class[role] = resources
+        share = Drf()
+        self._classes: dict[float, DrfRanking] = {
+            each: share.rank(classes[each], replace(standing, roles=held[each], weights={}))
+            for each in sorted(classes, reverse=True)
+        }
+
+    def _priority(self, role: str, weights: Mapping[str, float]) -> float:
+        found = self._priorities.get(role)
+        if found is None:
+            found = self._priorities[role] = priority_of(role, weights)
+        return found
+
+    def order(self) -> Iterable[Claimant]:
+        """Highest weight first; lowest share first among equals."""
+        for ranking in self._classes.values():
+            yield from ranking.order()
+
+    def charge(self, claimant: Claimant, resources: Resources) -> None:
+        """Moves the claimant among its equals only."""
+        self._classes[self._priorities[claimant.role]].charge(claimant, resources)
+
+    def done(self, claimant: Claimant) -> None:
+        """See Ranking."""
+        self._classes[self._priorities[claimant.role]].done(claimant)

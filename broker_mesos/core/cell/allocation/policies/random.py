@@ -1,0 +1,115 @@
+"""By chance: whoever is drawn. At every level of the role tree a node's chance to be first goes by its
+weight; within a role every framework's is the same.
+
+As with Mesos' random sorter, lots are drawn anew for every allocation. They follow from the round and the
+number of allocations in it, so that the same standing always gives the same order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from math import log
+from typing import TypeVar
+
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import lineage
+
+VIRTUAL = "/."
+"""Added to a role's name: its own frameworks together, beside its child roles."""
+Item = TypeVar("Item")
+_MASK = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Shuffled:
+    """The policy ``random``."""
+
+    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> ShuffledRanking:
+        """See Policy."""
+        return ShuffledRanking(claimants, standing)
+
+    def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
+        """See Policy: nobody is served whole before others."""
+        return False
+
+
+class ShuffledRanking:
+    """A tree of roles, walked in an order that changes with every charge. Lots are drawn as far as the order
+    is read: mostly one."""
+
+    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
+        # The tie differs from cell to cell, and so do their lots in the same round.
+        self._seed = _mixed(standing.round) ^ (claimants[0].tie if claimants else 0)
+        self._charges = 0
+        self._members: dict[str, list[Claimant]] = {}
+        for claimant in claimants:
+            self._members.setdefault(claimant.role, []).append(claimant)
+        children: dict[str, dict[str, float]] = {"": {}}
+        for role in self._members:
+            path = (*lineage(role), "")
+            for name, parent in pairwise(path):
+                children.setdefault(parent, {})[name] = standing.weights.get(name, 1.0)
+        for role in self._members:
+            if role in children:
+                children[role][role + VIRTUAL] = 1.0
+        self._children = {name: list(some.items()) for name, some in children.items()}
+        self._sums = {
+            name: list(accumulate(some.values()))
+            for name, some in children.items()
+            if len(set(some.values())) > 1
+        }
+
+    def order(self) -> Iterable[Claimant]:
+        """As the lots fall. The same until the next charge."""
+        return self._walk("", _lots(_mixed(self._seed) + self._charges))
+
+    def charge(self, claimant: Claimant, resources: Resources) -> None:
+        """Chance has no memory: all that changes is that the lots are drawn anew."""
+        self._charges += 1
+
+    def _walk(self, name: str, lots: Iterator[float]) -> Iterator[Claimant]:
+        children = self._children.get(name)
+        if children is None:
+            yield from _drawn(self._members[name.removesuffix(VIRTUAL)], lots)
+            return
+        sums = self._sums.get(name)
+        for child, _ in _weighed(children, sums, lots) if sums else _drawn(children, lots):
+            yield from self._walk(child, lots)
+
+
+def _drawn(items: Sequence[Item], lots: Iterator[float]) -> Iterator[Item]:
+    left = list(items)
+    while left:
+        at = int(next(lots) * len(left))
+        left[at], left[-1] = left[-1], left[at]
+        yield left.pop()
+
+
+def _weighed(
+    items: Sequence[tuple[str, float]], sums: Sequence[float], lots: Iterator[float]
+) -> Iterator[tuple[str, float]]:
+    """Each next one is drawn from the rest with a chance that goes by weight."""
+    first = bisect(sums, next(lots) * sums[-1])
+    yield items[first]
+    # All others at once, to the same effect (Efraimidis, Spirakis 2006); seldom is anybody asked for them.
+    rest = (item for at, item in enumerate(items) if at != first)
+    yield from (item for _, item in sorted((-log(1.0 - next(lots)) / item[1], item) for item in rest))
+
+
+def _lots(seed: int) -> Iterator[float]:
+    """Numbers in [0, 1) (splitmix64)."""
+    state = _mixed(seed)
+    while True:
+        state = (state + _GOLDEN) & _MASK
+        yield (_mixed(state) >> 11) / 2**53
+
+
+def _mixed(number: int) -> int:
+    """A bijection of 64 bits whose outcomes look unrelated."""
+    number = (number + _GOLDEN) & _MASK
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
+    return number ^ (number >> 31)

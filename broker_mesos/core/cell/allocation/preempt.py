@@ -1,0 +1,297 @@
+"""Preemption: tasks of others are killed for a role that may preempt, where nothing else helps it.
+
+A role takes from roles that the policy puts after it, and, while it holds less than it is guaranteed, from
+any role but those that the policy puts before it; from nobody so much that less than a guarantee is left.
+The lowest role goes first, within it the youngest; open offers go before tasks. What tasks that are ending
+will free counts as free, so the same shortage kills once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from broker_mesos.core.cell.allocation import gangs
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
+from broker_mesos.core.cell.allocation.round import Hindrance, Round, fits, times
+from broker_mesos.core.cell.allocation.shares import claimants_of
+from broker_mesos.core.cell.handlers import offers, tasks
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import is_within, lineage
+from broker_mesos.core.model.task_states import Reason
+from broker_mesos.core.protocol.limits import Instant
+
+TURN = 10.0
+"""Seconds for which one of several cells may preempt, before it is the next one's turn: they all see the same
+shortage, and shall not all end it."""
+MOST = 500
+"""Tasks killed in one batch interval."""
+
+Held = Task | OpenOffer
+
+
+def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None:
+    """Once a batch interval, after the round: what it could not serve."""
+    takers = {role for role, each in state.config.roles.items() if each.preempts}
+    if not takers or not any(takers.intersection(lineage(each.role)) for each in claimants_of(state)):
+        return
+    if state.cells > 1 and int(now.wall // TURN) % state.cells != state.cell:
+        return
+    victims = Preemption(state, policy, now).run()
+    offers.end_all(state, [each for each in victims if isinstance(each, OpenOffer)], out)
+    for each in victims:
+        if isinstance(each, Task):
+            # Whoever waits in its line would take its place.
+            key = each.line_key
+            waiting = state.agents[each.agent_id].lines.waiting(key) if key is not None else ()
+            for task_id in (*waiting, each.task_id):
+                tasks.kill(state, state.tasks[task_id], out, Reason.CONTAINER_PREEMPTED)
+
+
+class Victims(NamedTuple):
+    """What would have to end on one agent. In the order of the cost."""
+
+    cost: tuple[int, int, float]
+    at: int
+    held: tuple[Held, ...]
+
+
+class Preemption:
+    """Thinks through whom to preempt. Changes nothing but its own books."""
+
+    def __init__(self, state: CellState, policy: Policy, now: Instant) -> None:
+        self._state = state
+        self._policy = policy
+        self._roles = state.config.roles
+        self._agents = [each for each in state.agents.values() if each.allocatable and not each.crowded]
+        self._round = Round(state, policy, self._agents, now, claimants_of(state))
+        self._chosen: dict[int, Held] = {}
+        """By id(): what ends already, and what is to end."""
+        self._found: list[Held] = []
+        held = self._round.standing.held
+        self._spare = {
+            role: Resources.sum(amount for (other, _), amount in held.items() if is_within(other, role))
+            for role, each in self._roles.items()
+            if each.guarantee
+        }
+        self._dearness: dict[str, int] = {}
+        self._dying = False
+        for agent in self._agents:
+            for task in agent.tasks.values():
+                if task.kill_requested and task.holds:
+                    self._dying = self._dying or task.kill_reason is Reason.CONTAINER_PREEMPTED
+                    self._vacate(agent, task)
+
+    def run(self) -> list[Held]:
+        """Offers and tasks that are to end."""
+        for claimant in list(self._round.ranking.order()):
+            own = next(
+                (r for r in lineage(claimant.role) if r in self._roles and self._roles[r].preempts), None
+            )
+            if own is None or len(self._found) >= MOST:
+                continue
+            framework = self._state.frameworks[claimant.framework_id]
+            if framework.demand.spare:
+                continue
+            if framework.demand.shapes is None:
+                self._for_anything(claimant, framework, own)
+            else:
+                self._for_shapes(claimant, framework, own, framework.demand.shapes)
+        return self._found
+
+    # -- for whom ---------------------------------------------------------------------------------------
+
+    def _for_shapes(
+        self, claimant: Claimant, framework: Framework, own: str, shapes: Sequence[Shape]
+    ) -> None:
+        for shape in shapes:
+            if shape.role == claimant.role and not shape.revocable and not shape.gang:
+                self._for_shape(framework, own, shape, framework.missing(shape))
+        for gang in gangs.gangs_of(framework):
+            members = gangs.missing(framework, gang)
+            if not members or members[0].shape.role != claimant.role:
+                continue
+            before = self._round.save(), dict(self._chosen), list(self._found), dict(self._spare)
+            if not all(self._for_shape(framework, own, *member) for member in members):
+                saved, self._chosen, self._found, self._spare = before
+                self._round.restore(saved)
+
+    def _for_shape(self, framework: Framework, own: str, shape: Shape, wanted: int) -> bool:
+        """Make room for tasks of a shape; whether there is room for all."""
+        for _, count in self._round.take_for(framework, shape, wanted):
+            wanted -= count
+        queue = self._options(framework, own, shape) if wanted > 0 else []
+        while wanted > 0 and queue and len(self._found) < MOST:
+            best = heappop(queue)
+            agent = self._agents[best.at]
+            again = self._option(best.at, framework, own, shape)
+            if again is None:
+                continue
+            if again != best:
+                heappush(queue, again)
+                continue
+            room = self._room(framework, shape.role, shape, agent, again.held)
+            if room is None:
+                continue
+            count = min(wanted, fits(shape.resources, room))
+            self._round.take(shape.role, best.at, times(shape.resources, count))
+            wanted -= count
+            following = self._option(best.at, framework, own, shape)
+            if following is not None:
+                heappush(queue, following)
+        return wanted <= 0
+
+    def _for_anything(self, claimant: Claimant, framework: Framework, own: str) -> None:
+        """Who has not said what for is made room on one agent at a time, and only once it has answered."""
+        role = claimant.role
+        if framework.offers or self._dying or self._found:
+            return
+        if any(not isinstance(self._round.judge(framework, role, each), Hindrance) for each in self._agents):
+            return
+        short = self._round.quota.unmet(own)
+        options: list[tuple[float, int, list[Held]]] = []
+        for at, agent in enumerate(self._agents):
+            held: list[Held] = []
+            freed = EMPTY
+            for each in self._takeable(agent, framework, own, role, short):
+                if short and freed.contains(short):
+                    break
+                held.append(each)
+                freed += each.resources
+            size = freed.counted().dominant_share(self._round.standing.total)
+            if held:
+                options.append((-size, at, held))
+        for _, at, held in sorted(options, key=lambda option: option[:2]):
+            if self._room(framework, role, None, self._agents[at], held) is not None:
+                return
+
+    # -- whom -------------------------------------------------------------------------------------------
+
+    def _options(self, framework: Framework, own: str, shape: Shape) -> list[Victims]:
+        found = (self._option(at, framework, own, shape) for at in range(len(self._agents)))
+        queue = [each for each in found if each is not None]
+        heapify(queue)
+        return queue
+
+    def _option(self, at: int, framework: Framework, own: str, shape: Shape) -> Victims | None:
+        """The least that has to end on an agent for one more task of a shape."""
+        agent, need = self._agents[at], shape.resources
+        if not agent.total.contains(need) or not all(
+            each.matches(agent.info.attributes, agent.info.hostname) for each in shape.constraints
+        ):
+            return None
+        short = self._round.quota.unmet(own)
+        if not any(short.get(name) for name in need.names()):
+            short = EMPTY
+        room = self._round.free.get(agent.ident, agent.free)
+        chosen: list[Held] = []
+        for each in self._takeable(agent, framework, own, shape.role, short):
+            if room.contains(need):
+                break
+            chosen.append(each)
+            room += each.resources
+        if not room.contains(need):
+            return None
+        for each in reversed(tuple(chosen)):  # the dearest first: perhaps the cheaper ones suffice
+            if (room - each.resources).contains(need):
+                chosen.remove(each)
+                room -= each.resources
+        dearest = max((self._dear(each) for each in chosen), default=-1)
+        oldest = min((each.created_at for each in chosen), default=0.0)
+        return Victims((dearest, len(chosen), -oldest), at, tuple(chosen))
+
+    def _takeable(
+        self, agent: Agent, framework: Framework, own: str, role: str, short: Resources
+    ) -> Iterator[Held]:
+        """What may end on an agent for a role, the cheapest first. ``short``: of its guarantee."""
+        running = (task for task in agent.tasks.values() if not task.waits)
+        both: list[Held] = [*agent.offers.values(), *running]
+        held = [
+            each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)
+        ]
+        spare = dict(self._spare)
+        for each in sorted(held, key=lambda each: (self._dear(each), -each.created_at)):
+            theirs = each.framework.ident if isinstance(each, OpenOffer) else each.framework_id
+            if (
+                theirs != framework.ident
+                and self._may_take(role, own, each.role, bool(short))
+                and self._leaves_enough(each, spare)
+            ):
+                yield each
+
+    def _may_take(self, role: str, own: str, other: str, short: bool) -> bool:
+        weights = self._state.weights
+        if self._policy.precedes(other, role, weights):
+            return False
+        return self._policy.precedes(role, other, weights) or (short and not is_within(other, own))
+
+    def _leaves_enough(self, each: Held, spare: dict[str, Resources]) -> bool:
+        """Whether every role above it that is guaranteed something keeps that much."""
+        amount = each.resources.counted()
+        above = [role for role in lineage(each.role) if role in spare]
+        for role in above:
+            guarantee = self._roles[role].guarantee
+            left = spare[role].clipped_minus(amount)
+            if any(left.get(name) < guarantee.get(name) for name in guarantee.names() if amount.get(name)):
+                return False
+        for role in above:
+            spare[role] = spare[role].clipped_minus(amount)
+        return True
+
+    def _dear(self, each: Held) -> int:
+        """How high its role stands; offers cost nothing."""
+        if isinstance(each, OpenOffer):
+            return -1
+        found = self._dearness.get(each.role)
+        if found is None:
+            roles = {task.role for task in self._state.tasks.values()}
+            weights = self._state.weights
+            found = sum(self._policy.precedes(each.role, other, weights) for other in roles)
+            self._dearness[each.role] = found
+        return found
+
+    # -- the books --------------------------------------------------------------------------------------
+
+    def _room(
+        self,
+        framework: Framework,
+        role: str,
+        shape: Shape | None,
+        agent: Agent,
+        victims: Sequence[Held],
+    ) -> Resources | None:
+        """What the framework may have of the agent once they have ended; None if something else than room
+        stands in its way: then they stay."""
+        before = self._round.save(), dict(self._chosen), list(self._found), dict(self._spare)
+        for each in victims:
+            self._choose(agent, each)
+        room = self._round.judge(framework, role, agent, shape)
+        if not isinstance(room, Hindrance):
+            return room
+        saved, self._chosen, self._found, self._spare = before
+        self._round.restore(saved)
+        return None
+
+    def _choose(self, agent: Agent, each: Held) -> None:
+        self._found.append(each)
+        self._vacate(agent, each)
+
+    def _vacate(self, agent: Agent, each: Held) -> None:
+        self._chosen[id(each)] = each
+        self._round.vacate(agent, each.role, each.resources)
+        for role in lineage(each.role):
+            if role in self._spare:
+                self._spare[role] = self._spare[role].clipped_minus(each.resources.counted())
+
+
+def _over(each: Held) -> bool:
+    return isinstance(each, Task) and each.state.terminal

@@ -1,0 +1,134 @@
+"""Oversubscription: what agents lend and nobody uses is offered once more, as revocable.
+
+Slack has books of its own: it is no part of an agent's total (I1 speaks of that), of nobody's quota and of
+nobody's share. Among those who take it the policy divides it, as if it were all there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.round import (
+    SHORT,
+    Hindrance,
+    Round,
+    fits,
+    times,
+    unfit,
+    worth_offering,
+)
+from broker_mesos.core.cell.allocation.shares import claimants_of
+from broker_mesos.core.cell.handlers import offers
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState, Grant
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.limits import Instant
+
+
+def heed(state: CellState, agent: Agent, slack: Resources | None, out: Outlet) -> None:
+    """An agent says what it lends a second time; None: nothing. Where that has become less than is held of
+    it, open offers go first; of its tasks the agent itself ends those that are too many."""
+    said = EMPTY if slack is None else Resources.scalars_of({**slack.scalars})
+    if said == agent.slack:
+        return
+    agent.slack = said
+    if said:
+        state.oversubscribed[agent.ident] = None
+    else:
+        state.oversubscribed.pop(agent.ident, None)
+    if not said.contains(agent.slack_held):
+        offers.end_all(state, [each for each in agent.offers.values() if each.revocable], out)
+    state.changed[agent.ident] = None
+
+
+def left_of(agent: Agent) -> Resources:
+    """The slack that is neither offered nor used."""
+    return agent.slack.clipped_minus(agent.slack_held)
+
+
+def candidates(state: CellState, everything: bool) -> list[Agent]:
+    """Agents with slack to offer: all, or those that changed."""
+    if not state.oversubscribed:
+        return []
+    agents = (
+        state.agents.get(ident) for ident in state.oversubscribed if everything or ident in state.changed
+    )
+    return [
+        each for each in agents if each is not None and each.allocatable and worth_offering(left_of(each))
+    ]
+
+
+def takers(state: CellState) -> list[Claimant]:
+    """Everybody who wants something and can do with slack."""
+    return [
+        claimant
+        for claimant in claimants_of(state)
+        if REVOCABLE_RESOURCES in state.frameworks[claimant.framework_id].info.capabilities
+    ]
+
+
+class SlackRound(Round):
+    """A round of allocation over what is left of the slack."""
+
+    revocable = True
+
+    def __init__(
+        self,
+        state: CellState,
+        policy: Policy,
+        agents: Sequence[Agent],
+        now: Instant,
+        claimants: Sequence[Claimant],
+    ) -> None:
+        super().__init__(state, policy, agents, now, claimants)
+        self.free = {agent.ident: left_of(agent) for agent in agents}
+        total = Resources.sum(state.agents[ident].slack for ident in state.oversubscribed)
+        self.standing = Standing(total, _held(state), state.weights, state.exclude, state.rounds)
+        self.ranking = policy.rank(claimants, self.standing)
+        self.quota.lift()
+
+    def run(self) -> list[Grant]:
+        """Give away what can be given, as revocable."""
+        return [grant._replace(revocable=True) for grant in super().run()]
+
+    def judge(
+        self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
+    ) -> Resources | Hindrance:
+        """As of a whole round; but reservations, quota and gpus say nothing about slack."""
+        if (found := unfit(framework, role, agent, shape)) is not None:
+            return found
+        free = self.free.get(agent.ident, EMPTY)
+        need = None if shape is None else shape.resources
+        if not (worth_offering(free) if need is None else free.contains(need)):
+            return SHORT
+        if self.sits(framework):
+            return Hindrance("sits", "", 0.0)
+        least = framework.info.offer_filters.get(role)
+        if least and need is None and not any(free.contains(each) for each in least):
+            return Hindrance("minimum", "")
+        offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
+        until = framework.refuses_until(agent.ident, role, offered, self.now.mono, revocable=True)
+        return Hindrance("filter", "", until) if until > self.now.mono else free
+
+
+def _held(state: CellState) -> dict[tuple[str, str], Resources]:
+    """Slack that is offered and used, by role and framework."""
+    held: dict[tuple[str, str], Resources] = {}
+    for ident in state.oversubscribed:
+        agent = state.agents[ident]
+        if not agent.slack_held:
+            continue
+        for offer in agent.offers.values():
+            if offer.revocable:
+                key = offer.role, offer.framework.ident
+                held[key] = held.get(key, EMPTY) + offer.resources.counted()
+        for task in agent.tasks.values():
+            if task.revocable and not task.state.terminal:
+                key = task.role, task.framework_id
+                held[key] = held.get(key, EMPTY) + task.resources.counted()
+    return held

@@ -1,0 +1,405 @@
+"""Agents: registration, lists, heartbeats, and the silence that makes one unreachable."""
+
+from __future__ import annotations
+
+from broker_mesos.core.cell.allocation import slack
+from broker_mesos.core.cell.handlers import offers, operator_reservations, tasks
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.agent import AgentList
+from broker_mesos.core.model.maintenance import Maintenance
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState, may_move
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.agent_messages import (
+    AgentHeartbeat,
+    AgentListed,
+    AgentRefused,
+    AgentRegistered,
+    ListTasks,
+    RegisterAgent,
+    Reregister,
+    SetHeartbeat,
+    UnregisterAgent,
+    UpdateStatuses,
+)
+from broker_mesos.core.protocol.events import Failure
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import AgentState, FrameworkState, Kind
+
+MOST_INFO = 256 * 1024
+"""Bytes that an agent may need to describe itself: each of its offers says most of it again."""
+RUNNING = (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
+"""What a task in an agent's list may be."""
+HINT_INTERVAL = 1.0
+"""Seconds between two hints to the same agent: an agent that is told twice registers once."""
+PATIENCE = 2
+"""Heartbeats in a row that must disagree with the cell before it asks for the list."""
+PACE = 1.5
+"""So much too often or too seldom an agent may beat before it is told."""
+UNSEEN_AGENTS = 10_000
+"""How many unknown agents' hints are remembered at once."""
+
+
+def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant) -> None:
+    """Open a session: the earlier one's commands, wherever they still wait, are void from here on."""
+    ident = call.agent.agent_id
+    to = addresses.commands(ident)
+    if call.cells != state.cells or cell_of(ident, state.cells) != state.cell:
+        message = f"cell {state.cell} of {state.cells} is not this agent's; ask for the number of cells again"
+        out.hint(to, AgentRefused(message=message, cells=state.cells))
+        return
+    if call.highest_term > state.term:
+        out.decision.reclaim = max(out.decision.reclaim or 0, call.highest_term)
+        return
+    size = len(call.agent.encode())
+    if size > MOST_INFO:
+        message = f"its resources and attributes take {size} bytes; at most {MOST_INFO} are allowed"
+        out.hint(to, AgentRefused(message=message, cells=state.cells))
+        return
+    agent = state.agents.get(ident)
+    if agent is not None and _is_older(call.attempt, agent.attempt):
+        return  # the agent has given it up
+    if agent is not None and call.attempt and agent.attempt == call.attempt:
+        if agent.session:
+            out.hint(to, _registered(state, agent))
+        else:
+            # A repeat, of before the session that the first one opened had ended. Since then the agent may
+            # have applied what was sent in it, so that this list is not true any more.
+            message = "the session of this registration has ended; register anew"
+            out.hint(to, AgentRefused(message=message, cells=state.cells))
+        return
+    was_gone = agent is not None and agent.state is AgentState.GONE
+    if agent is None:
+        agent = Agent(call.agent)
+        agent.registered_at = now.wall
+        state.add_agent(agent)
+    else:
+        offers.end_all(state, list(agent.offers.values()), out)
+        slack.heed(state, agent, None, out)  # its heartbeats will say
+        state.set_agent(agent, call.agent, AgentState.REGISTERED)
+    agent.session = state.mint("x")
+    agent.number = agent.applied = agent.behind = 0
+    agent.attempt = call.attempt
+    agent.boot_id = call.boot_id
+    agent.beat = state.limits.beat_of(len(state.agents))
+    agent.unreachable_at = None
+    agent.heard = now.mono
+    agent.listed = True
+    for task in agent.tasks.values():
+        task.number = 0
+    state.changed[ident] = None
+    out.touch(Kind.AGENTS, ident)
+    out.send(to, _registered(state, agent))
+    operator_reservations.settle(state, agent, call.list.holdings, out, current=True)
+    _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
+    for task in _missing(agent, call.list):
+        _missing_in_new_session(state, agent, task, out, now)
+
+
+def _is_older(attempt: str, than: str) -> bool:
+    """Whether an attempt to register came before another one of the same process."""
+    process, _, number = attempt.rpartition(".")
+    other, _, last = than.rpartition(".")
+    known = process and process == other and number.isdecimal() and last.isdecimal()
+    return bool(known) and int(number) < int(last)
+
+
+def _registered(state: CellState, agent: Agent) -> AgentRegistered:
+    return AgentRegistered(
+        session=agent.session,
+        attempt=agent.attempt,
+        cell=state.cell,
+        heartbeat_interval=agent.beat or state.limits.agent_beat,
+    )
+
+
+def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) -> None:
+    """Compare an agent's list with what the cell holds of it. Within a session, a task that the cell does
+    not know is one whose end it has forgotten: it dies; unless the store went back in time."""
+    agent = _in_session(state, call.agent_id, call.session, out, now)
+    if agent is None:
+        return
+    agent.heard = now.mono
+    young = not agent.listed
+    if young:
+        agent.listed = True
+        out.touch(Kind.AGENTS, agent.ident)
+        state.changed[agent.ident] = None
+    current = call.list.applied >= agent.number
+    operator_reservations.settle(state, agent, call.list.holdings, out, current=current)
+    _reconcile(state, agent, call.list, out, now, adopting=young)
+    for task in _missing(agent, call.list):
+        if (agent.number if task.number is None else task.number) <= call.list.applied:
+            message = "its agent applied the launch and does not know it any more"
+            tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
+
+
+def _reconcile(
+    state: CellState,
+    agent: Agent,
+    listing: AgentList,
+    out: Outlet,
+    now: Instant,
+    *,
+    adopting: bool = True,
+    gone: bool = False,
+) -> None:
+    """Take in what an agent says of the tasks in its list. What is not in it, the caller judges. Tasks that
+    the cell does not know are adopted or, if they must have ended for it, killed. ``gone``: all that this
+    agent had was ended for everybody; what is not known any more is not reported again."""
+    for status in listing.outcomes:
+        if gone and status.task_id not in state.tasks:
+            out.acknowledge(agent.ident, status.uuid)
+            continue
+        tasks.on_status(state, agent.ident, status, out, now)
+    for listed in listing.tasks:
+        if listed.state not in RUNNING and not listed.waits:
+            listed = listed.model_copy(update={"state": TaskState.RUNNING})
+        task = state.tasks.get(listed.task_id)
+        if task is None:
+            framework = state.frameworks.get(listed.framework_id)
+            ended = framework is not None and (
+                framework.state is FrameworkState.TORN_DOWN
+                or any(done.task_id == listed.task_id for done in framework.completed)
+            )
+            if ended or not adopting:
+                out.kill(agent, listed.task_id)
+                continue
+            if not listed.revocable and not listed.waits and not agent.free.contains(listed.resources):
+                offers.end_all(state, list(agent.offers.values()), out)
+            tasks.adopt(state, agent, listed, out, now)
+        elif task.state.terminal or task.agent_id != agent.ident:
+            out.kill(agent, listed.task_id)
+        else:
+            status = TaskStatus(
+                task_id=listed.task_id,
+                state=listed.state,
+                uuid=state.mint("s"),
+                agent_id=agent.ident,
+                framework_id=task.framework_id,
+                reason=Reason.AGENT_REREGISTERED,
+                timestamp=now.wall,
+                started_at=listed.started_at,
+            )
+            if task.launch is not None:
+                task.launch = None  # it has arrived
+                out.touch(Kind.TASKS, task.task_id)
+            if may_move(task.state, listed.state) and not listed.waits:
+                tasks.apply(state, task, status, out, now)
+            if task.kill_requested:
+                tasks.send_kill(state, task, out)
+
+
+def _missing(agent: Agent, listing: AgentList) -> list[Task]:
+    """The tasks that have not ended for the cell, and of which the agent says nothing."""
+    told = {task.task_id for task in listing.tasks} | {status.task_id for status in listing.outcomes}
+    return [task for task in agent.tasks.values() if not task.state.terminal and task.task_id not in told]
+
+
+def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Outlet, now: Instant) -> None:
+    if task.launch is None:
+        message = "its agent registered again and does not know it any more"
+        tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
+    elif task.kill_requested:
+        tasks.end(state, task, TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH, "", out, now)
+    elif task.state is TaskState.STAGING:
+        out.launch(agent, task.task_id, task.launch)
+    else:
+        message = "its agent was unreachable before the launch arrived"
+        tasks.end(state, task, TaskState.DROPPED, Reason.AGENT_DISCONNECTED, message, out, now)
+
+
+def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instant) -> None:
+    """Statuses are facts about tasks, whatever session they come from; the session decides whether the
+    agent must register anew."""
+    agent = state.agents.get(call.agent_id)
+    if agent is None:
+        _ask_to_register(state, call.agent_id, call.session, out, now)
+        return
+    for status in call.statuses:
+        # Of an agent that was given up, only ends are news: whether the rest still runs, its list will say.
+        # If it dies before it sends one, nobody would ever end what was taken to be running again.
+        away = agent.state is not AgentState.REGISTERED and not status.state.terminal
+        forgotten = agent.state is AgentState.GONE and status.task_id not in state.tasks
+        if not away and not forgotten:
+            tasks.on_status(state, call.agent_id, status, out, now)
+    if agent.session != call.session:
+        _ask_to_register(state, call.agent_id, call.session, out, now)
+    else:
+        agent.heard = now.mono
+
+
+def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Instant) -> None:
+    """An agent lives. What it says only raises suspicion: the list repairs."""
+    if beat.highest_term > state.term:
+        out.decision.reclaim = max(out.decision.reclaim or 0, beat.highest_term)
+        return
+    agent = _in_session(state, beat.agent_id, beat.session, out, now)
+    if agent is None:
+        return
+    agent.heard = now.mono
+    _set_pace(state, agent, beat.interval, out)
+    agent.usage = beat.usage
+    slack.heed(state, agent, beat.slack, out)
+    if not agent.listed:
+        if now.mono - agent.hinted >= HINT_INTERVAL:
+            agent.hinted = now.mono
+            _recover(agent, out)
+        return
+    running = sum(1 for task in agent.tasks.values() if not task.state.terminal)
+    # Commands and statuses on their way make both sides differ for a moment; a lasting gap is a loss.
+    late = beat.applied < agent.number and beat.applied <= agent.applied
+    differs = late or (beat.running != running and beat.applied == agent.number)
+    agent.behind = agent.behind + 1 if differs else 0
+    agent.applied = beat.applied
+    if agent.behind >= PATIENCE and now.mono - agent.hinted >= HINT_INTERVAL:
+        agent.hinted = now.mono
+        agent.behind = 0
+        if late:
+            message = f"command {agent.number} was sent, {beat.applied} was applied"
+            out.hint(addresses.commands(agent.ident), Reregister(session=agent.session, message=message))
+        else:
+            out.hint(addresses.commands(agent.ident), ListTasks(session=agent.session))
+
+
+def _set_pace(state: CellState, agent: Agent, interval: float, out: Outlet) -> None:
+    """An agent beats so often. Where that is much too often or too seldom for so many agents, tell it; what
+    is longer counts from then on: a slow agent that is alive must not seem dead."""
+    if not interval:
+        return
+    wanted = state.limits.beat_of(len(state.agents))
+    if not interval / PACE <= wanted <= interval * PACE:
+        out.hint(addresses.commands(agent.ident), SetHeartbeat(session=agent.session, interval=wanted))
+        interval = max(interval, wanted)
+    if interval != agent.beat:
+        agent.beat = interval
+        out.touch(Kind.AGENTS, agent.ident)
+
+
+def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Instant) -> None:
+    """An agent leaves and says what runs on without it. Launches that it had not applied never start, and
+    go elsewhere at once; the rest waits for its return, as long as for any agent that is silent."""
+    agent = state.agents.get(call.agent_id)
+    if agent is None or not agent.session or agent.session != call.session:
+        return
+    offers.end_all(state, list(agent.offers.values()), out)
+    agent.session = ""
+    agent.heard = now.mono
+    out.touch(Kind.AGENTS, agent.ident)
+    _reconcile(state, agent, call.list, out, now)
+    for task in _missing(agent, call.list):
+        never = task.launch is not None and (task.number is None or task.number > call.list.applied)
+        to = TaskState.DROPPED if never else TaskState.LOST
+        message = "its agent left before it was launched" if never else "its agent left without it"
+        tasks.end(state, task, to, Reason.AGENT_DISCONNECTED, message, out, now)
+    planned = agent.maintenance != Maintenance()  # it stays so when it is back
+    if not planned and all(task.state.terminal for task in agent.tasks.values()):
+        state.remove_agent(agent)
+
+
+def _in_session(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> Agent | None:
+    agent = state.agents.get(agent_id)
+    if agent is None or not session or agent.session != session:
+        _ask_to_register(state, agent_id, session, out, now)
+        return None
+    return agent
+
+
+def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> None:
+    hinted = state.hinted
+    if now.mono - hinted.get(agent_id, float("-inf")) < HINT_INTERVAL:
+        return
+    if len(hinted) >= UNSEEN_AGENTS:
+        hinted.clear()
+    hinted[agent_id] = now.mono
+    message = Reregister(session=session, message="the cell knows no such session")
+    out.hint(addresses.commands(agent_id), message)
+
+
+def ask_for_lists(state: CellState, out: Outlet) -> None:
+    """In a recovery: every agent is asked to register anew, with all that it remembers. Its resources are
+    offered again once it has."""
+    for agent in state.agents.values():
+        if agent.listed:
+            continue
+        out.touch(Kind.AGENTS, agent.ident)
+        if agent.session:
+            _recover(agent, out)
+
+
+def _recover(agent: Agent, out: Outlet) -> None:
+    message = Reregister(message="the cell recovers what its store may have lost", recover=True)
+    out.hint(addresses.commands(agent.ident), message)
+
+
+def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
+    """Declare the agents unreachable that have missed their beats. Silence counts from the moment at which
+    this owner could hear at all, and not all of them vanish at once."""
+    limits = state.limits
+    while state.lost_at and state.lost_at[0] <= now.mono - limits.agent_beat:
+        state.lost_at.popleft()
+    allowed = max(1, int(len(state.agents) * limits.agents_lost_at_once)) - len(state.lost_at)
+    for agent in list(state.agents.values()):
+        if agent.state is not AgentState.REGISTERED:
+            continue
+        since = state.judge_since if agent.heard is None else max(agent.heard, state.judge_since)
+        patience = limits.silence(agent.beat)
+        if now.mono - since > patience:
+            if allowed <= 0:
+                return
+            allowed -= 1
+            state.lost_at.append(now.mono)
+            unreachable(state, agent, f"its agent was not heard of for {patience:g} s", out, now)
+
+
+def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
+    """An operator says that an agent never comes back: its tasks have ended, for everybody."""
+    agent = state.agents.get(agent_id)
+    if agent is None or agent.state is AgentState.GONE:
+        return
+    offers.end_all(state, list(agent.offers.values()), out)
+    state.set_agent(agent, agent.info, AgentState.GONE)
+    agent.session = ""
+    agent.unreachable_at = now.wall
+    out.touch(Kind.AGENTS, agent.ident)
+    for task in list(agent.tasks.values()):
+        if not task.state.terminal:
+            message = "an operator has marked its agent as gone"
+            reason = Reason.AGENT_REMOVED_BY_OPERATOR
+            tasks.end(state, task, TaskState.GONE_BY_OPERATOR, reason, message, out, now)
+    _tell_frameworks(state, agent, "an operator has marked it as gone", out)
+
+
+def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Instant) -> None:
+    """End an agent's session: a launch that still waits in its queue can never start late."""
+    offers.end_all(state, list(agent.offers.values()), out)
+    state.set_agent(agent, agent.info, AgentState.UNREACHABLE)
+    agent.session = ""
+    agent.unreachable_at = now.wall
+    out.touch(Kind.AGENTS, agent.ident)
+    for task in list(agent.tasks.values()):
+        if not task.state.terminal:
+            tasks.end(state, task, TaskState.UNREACHABLE, Reason.AGENT_REMOVED, why, out, now)
+    _tell_frameworks(state, agent, why, out)
+
+
+def _tell_frameworks(state: CellState, agent: Agent, why: str, out: Outlet) -> None:
+    for framework in state.frameworks.values():
+        if framework.state is FrameworkState.SUBSCRIBED:
+            failure = Failure(agent_id=agent.ident, message=why)
+            out.hint(addresses.events(framework.ident), failure)
+
+
+def forget_gone(state: CellState, out: Outlet, now: Instant) -> None:
+    """Agents that were marked as gone leave the books when nothing of them can come back any more."""
+    for agent in list(state.agents.values()):
+        if (
+            agent.state is AgentState.GONE
+            and now.wall - (agent.unreachable_at or 0.0) >= state.limits.tombstone
+        ):
+            state.remove_agent(agent)
+            out.touch(Kind.AGENTS, agent.ident)

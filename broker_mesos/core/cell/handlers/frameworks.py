@@ -1,0 +1,299 @@
+"""Frameworks: subscription, liveness, demand, their other calls, and their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broker_mesos.core.cell.handlers import maintenance, offers, tasks
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.core.protocol.events import Error, Subscribed
+from broker_mesos.core.protocol.framework_messages import (
+    Accept,
+    Accepts,
+    Acknowledge,
+    AnswerInverseOffers,
+    Call,
+    Decline,
+    FrameworkAbsent,
+    FrameworkHeartbeat,
+    Kill,
+    Reconcile,
+    Revive,
+    Settle,
+    Subscribe,
+    Suppress,
+    Teardown,
+)
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import FrameworkState, Kind
+
+
+def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -> None:
+    """A process starts or comes back: everything unacknowledged is sent again."""
+    framework = _heard(state, call.framework, call.demand, out, now)
+    if framework is None:
+        return
+    _tell_subscribed(state, framework, out)
+    tasks.resend(state, framework, out, now, everything=True)
+
+
+def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: Instant) -> None:
+    """A process lives, and wants this. A cell that missed its SUBSCRIBE subscribes it now."""
+    known = beat.framework_id in state.frameworks
+    framework = _heard(state, beat.framework, beat.demand, out, now)
+    if framework is not None and not known:
+        _tell_subscribed(state, framework, out)
+
+
+def tell_all(state: CellState, out: Outlet) -> None:
+    """Tell all that are subscribed who owns their cell now; it has not heard yet what they want."""
+    for framework in state.frameworks.values():
+        if framework.state is FrameworkState.SUBSCRIBED:
+            _tell_subscribed(state, framework, out)
+
+
+def _tell_subscribed(state: CellState, framework: Framework, out: Outlet) -> None:
+    subscribed = Subscribed(
+        framework_id=framework.ident,
+        cell=state.cell,
+        cells=state.cells,
+        demand=max(0, framework.demand.version),
+    )
+    out.hint(addresses.events(framework.ident), subscribed)
+
+
+def _heard(
+    state: CellState, info: FrameworkInfo, demand: Demand, out: Outlet, now: Instant
+) -> Framework | None:
+    framework = state.frameworks.get(info.framework_id)
+    if framework is None:
+        framework = state.add_framework(info)
+        framework.registered_at = now.wall
+        out.touch(Kind.FRAMEWORKS, framework.ident)
+        state.reconsider = True
+    elif framework.state is FrameworkState.TORN_DOWN:
+        message = f"framework {info.framework_id} was torn down; subscribe with a new id"
+        out.hint(addresses.events(info.framework_id), Error(message=message))
+        return None
+    if framework.info != info or framework.state is not FrameworkState.SUBSCRIBED:
+        framework.info = info
+        framework.state = FrameworkState.SUBSCRIBED
+        framework.disconnected_at = None
+        out.touch(Kind.FRAMEWORKS, framework.ident)
+        state.reconsider = True
+    if framework.muted:
+        framework.muted = False
+        state.reconsider = True
+    framework.heard = now.mono
+    heed(state, framework, demand, out)
+    return framework
+
+
+def heed(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
+    """Take a demand in, if it is newer than the last one. To want again is to forget filters."""
+    if not _is_newer(demand, framework.demand):
+        return
+    if demand.wanted and not demand.spare:
+        offers.end_spare(state, framework, out)  # what is wanted comes before what may be
+        framework.filters.clear()
+        state.reconsider = True
+    if demand.wanted and demand.spare:
+        state.spare.add(framework.ident)
+    framework.demand = demand
+    framework.accepted.clear()
+    framework.begun.clear()
+
+
+def _is_newer(demand: Demand, known: Demand) -> bool:
+    """A place to be kept may be asked for together with the word that nothing else is wanted, and a heartbeat
+    may bring that word alone sooner."""
+    if demand.version == known.version:
+        return demand.wanted and demand.spare and not known.wanted
+    return demand.version > known.version
+
+
+def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
+    """Any call but SUBSCRIBE. A framework that the cell does not know (yet) is answered where somebody
+    waits for it: its accepted tasks are dropped, its claims are settled."""
+    framework = state.frameworks.get(call.framework_id)
+    if isinstance(call, Teardown):
+        teardown(state, call.framework_id, out, now)
+        return
+    if isinstance(call, FrameworkAbsent):
+        _on_absent(state, call, out, now)
+        return
+    if framework is None:
+        framework = Framework(FrameworkInfo(framework_id=call.framework_id), 0, 0)
+    elif framework.state is FrameworkState.TORN_DOWN:
+        return
+    elif framework.state is FrameworkState.SUBSCRIBED:
+        framework.heard = now.mono
+    if isinstance(call, Accept | Accepts | Decline):
+        offers.learn_patience(state, framework, _answered(call), now)
+        if framework.sat:
+            framework.sat = 0
+            state.reconsider = True
+    match call:
+        case Accept() | Accepts():
+            for task_id in call.acknowledged:
+                tasks.acknowledge(state, framework, task_id, out)
+            for each in call.accepts if isinstance(call, Accepts) else (call,):
+                offers.on_accept(state, framework, each, out, now)
+            if call.demand is not None and framework.state is FrameworkState.SUBSCRIBED:
+                heed(state, framework, call.demand, out)
+        case Decline():
+            offers.on_decline(state, framework, call, now)
+        case Settle():
+            offers.on_settle(state, framework, call, out, now)
+        case Acknowledge():
+            for task_id in call.task_ids:
+                tasks.acknowledge(state, framework, task_id, out)
+        case Kill():
+            _on_kill(state, framework, call, out, now)
+        case Reconcile():
+            _on_reconcile(state, framework, call, out, now)
+        case AnswerInverseOffers():
+            maintenance.on_answer(state, framework, call, out)
+        case Revive() | Suppress():
+            heed(state, framework, call.demand, out)
+
+
+def _answered(call: Accept | Accepts | Decline) -> Iterable[str]:
+    if isinstance(call, Accepts):
+        return (offer_id for each in call.accepts for offer_id in each.offer_ids)
+    return call.offer_ids
+
+
+def _on_kill(state: CellState, framework: Framework, call: Kill, out: Outlet, now: Instant) -> None:
+    for task_id in call.task_ids:
+        task = state.tasks.get(task_id)
+        if task is not None and task.framework_id == framework.ident:
+            tasks.kill(state, task, out)
+        elif call.answer_unknown:
+            out.update(framework.ident, _unknown(state, framework, task_id, now))
+
+
+def _on_reconcile(state: CellState, framework: Framework, call: Reconcile, out: Outlet, now: Instant) -> None:
+    for task_id in call.task_ids or list(framework.tasks):
+        task = state.tasks.get(task_id)
+        if task is not None and task.framework_id == framework.ident:
+            status = offers.current_status(state, task, now)
+            out.update(framework.ident, status.model_copy(update={"reason": Reason.RECONCILIATION}))
+        elif call.answer_unknown:
+            out.update(framework.ident, _unknown(state, framework, task_id, now))
+
+
+def _unknown(state: CellState, framework: Framework, task_id: str, now: Instant) -> TaskStatus:
+    return tasks.made_status(
+        state,
+        task_id,
+        TaskState.UNKNOWN,
+        now,
+        framework_id=framework.ident,
+        reason=Reason.RECONCILIATION,
+        message="this cell knows no such task",
+    )
+
+
+def mute(state: CellState, framework_id: str, out: Outlet) -> None:
+    """Nobody reads its offers: they come back at once, and no more are sent until it is heard of."""
+    framework = state.frameworks.get(framework_id)
+    if framework is not None:
+        framework.muted = True
+        offers.end_all(state, list(framework.offers.values()), out)
+
+
+def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
+    """End a framework for good: tasks are killed, offers return, the id stays refused."""
+    framework = state.frameworks.get(framework_id)
+    if framework is None:
+        framework = state.add_framework(FrameworkInfo(framework_id=framework_id))
+        framework.registered_at = now.wall
+    elif framework.state is FrameworkState.TORN_DOWN:
+        return
+    for offer in list(framework.offers.values()):
+        state.end_offer(offer)
+    framework.state = FrameworkState.TORN_DOWN
+    framework.torn_down_at = now.wall
+    out.touch(Kind.FRAMEWORKS, framework_id)
+    for task in list(framework.tasks.values()):
+        if task.state.terminal:
+            state.forget_task(task)
+            out.touch(Kind.TASKS, task.task_id)
+        else:
+            tasks.kill(state, task, out)
+    framework.filters.clear()
+    if state.is_home_of(framework_id):
+        out.decision.delete_queues.append(framework_id)
+
+
+def _tell_home(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
+    """The home cell should have ended it by now, if it knew it."""
+    since = framework.disconnected_at or now.wall
+    overdue = now.wall - since - framework.info.failover_timeout - state.limits.home_overdue
+    if overdue >= 0 and now.mono - framework.asked >= state.limits.home_overdue:
+        framework.asked = now.mono
+        home = cell_of(framework.ident, state.cells)
+        call = FrameworkAbsent(
+            framework_id=framework.ident, framework=framework.info, seconds=now.wall - since
+        )
+        out.hint(addresses.calls(home), call)
+
+
+def _on_absent(state: CellState, call: FrameworkAbsent, out: Outlet, now: Instant) -> None:
+    """Another cell holds a framework that is gone. The home cell ends it in its own time, or says again that
+    it has ended."""
+    framework = state.frameworks.get(call.framework_id)
+    if not state.is_home_of(call.framework_id):
+        return
+    if framework is None:
+        framework = state.add_framework(call.framework)
+        framework.registered_at = framework.disconnected_at = now.wall - call.seconds
+        framework.state = FrameworkState.DISCONNECTED
+        out.touch(Kind.FRAMEWORKS, framework.ident)
+    elif framework.state is FrameworkState.TORN_DOWN:
+        out.send(addresses.calls(None), Teardown(framework_id=call.framework_id, reason="it has ended"))
+
+
+def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
+    """Disconnect frameworks that do not beat, tear down those whose failover timeout has passed (their
+    home cell alone decides that, and tells the others), and forget old tombstones."""
+    limits = state.limits
+    patience = limits.framework_beat * limits.framework_missed
+    for framework in list(state.frameworks.values()):
+        if framework.state is FrameworkState.SUBSCRIBED:
+            heard = state.judge_since if framework.heard is None else max(framework.heard, state.judge_since)
+            if now.mono - heard > patience:
+                offers.end_all(state, list(framework.offers.values()), out)
+                framework.state = FrameworkState.DISCONNECTED
+                framework.disconnected_at = now.wall
+                out.touch(Kind.FRAMEWORKS, framework.ident)
+        if framework.state is FrameworkState.DISCONNECTED and not state.is_home_of(framework.ident):
+            _tell_home(state, framework, out, now)
+        if framework.state is FrameworkState.DISCONNECTED and state.is_home_of(framework.ident):
+            since = framework.disconnected_at or now.wall
+            if since > now.wall:  # it was written under a clock that is ahead of this one
+                since = framework.disconnected_at = now.wall
+                out.touch(Kind.FRAMEWORKS, framework.ident)
+            # Nobody could be heard while there was no owner: its processes get the time to beat.
+            could_beat = now.mono - state.judge_since > patience
+            if could_beat and now.wall - since >= framework.info.failover_timeout:
+                reason = f"no process of it was heard of for {framework.info.failover_timeout:g} s"
+                call = Teardown(framework_id=framework.ident, reason=reason)
+                teardown(state, framework.ident, out, now)
+                out.send(addresses.calls(None), call)
+        if framework.state is FrameworkState.TORN_DOWN and not framework.tasks:
+            since = framework.torn_down_at or now.wall
+            if now.wall - since >= limits.tombstone:
+                del state.frameworks[framework.ident]
+                out.touch(Kind.FRAMEWORKS, framework.ident)
+        # To one that does not listen it would only pile up in its queue; it hears all of it when it is back.
+        if framework.unacknowledged and framework.state is FrameworkState.SUBSCRIBED:
+            tasks.resend(state, framework, out, now, everything=False)

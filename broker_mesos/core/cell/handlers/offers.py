@@ -1,0 +1,428 @@
+"""Offers: how each of them ends. Every offer ends exactly once; an unknown offer is an ended one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+
+from broker_mesos.core.cell.allocation import gangs
+from broker_mesos.core.cell.handlers import reservations, tasks
+from broker_mesos.core.cell.handlers.operations import Ground
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Filter, Framework
+from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.model.task_queues import line_of
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.agent_messages import Launch
+from broker_mesos.core.protocol.events import Rescind
+from broker_mesos.core.protocol.framework_messages import Acceptance, Decline, Settle
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.protocol.wire import MAX_BODY
+from broker_mesos.errors import BrokerMesosError
+
+MOST_LAUNCH = MAX_BODY - 64 * 1024
+"""Bytes of a launch: it has to fit into one message, with what is said around it."""
+BEHIND = 6
+"""Offer timeouts after which an offer ends although the owner is behind with its inbox, or its framework has
+answered too late so often."""
+LAPSED = 50_000
+"""Offers that timed out and are remembered."""
+ROUNDS = 5
+"""Pauses between rounds of allocation for which an offer may be unanswered before anybody wonders."""
+MOST_FILTERS = 64
+"""Of one framework for one agent; the oldest go first."""
+
+
+def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
+    """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
+    ended: dict[Framework, list[str]] = {}
+    for offer in _with_gangs(list(ending)):
+        _take_back(state, offer)
+        ended.setdefault(offer.framework, []).append(offer.offer_id)
+    for framework, ids in ended.items():
+        # Not before the offers themselves: whoever finds those in its queue has to find this, too.
+        lasts = state.offers_last(framework)
+        out.hint(addresses.offers(framework.ident), Rescind(offer_ids=tuple(ids)), expiration=lasts)
+
+
+def make_way(state: CellState, out: Outlet) -> None:
+    """Whoever wants something comes before those for whom a place is kept, should they want it."""
+    wanted = any(not framework.demand.spare for framework in state.wanting.values())
+    for ident in list(state.spare):
+        framework = state.frameworks.get(ident)
+        if framework is not None and wanted:
+            end_spare(state, framework, out)
+        if framework is None or not (framework.demand.spare or any(_spares(framework))):
+            state.spare.discard(ident)
+
+
+def end_spare(state: CellState, framework: Framework, out: Outlet) -> None:
+    """Nothing more is kept ready for a framework."""
+    end_all(state, list(_spares(framework)), out)
+    _want_no_spare(framework)
+
+
+def _spares(framework: Framework) -> Iterator[OpenOffer]:
+    return (offer for offer in framework.offers.values() if offer.spare)
+
+
+def _want_no_spare(framework: Framework) -> None:
+    if framework.demand.spare:
+        framework.demand = framework.demand.model_copy(update={"wanted": False, "spare": False})
+
+
+def _take_back(state: CellState, offer: OpenOffer) -> None:
+    """An offer ends, and nothing was launched on it."""
+    state.end_offer(offer)
+    if offer.spare:
+        if offer.demand == offer.framework.demand.version:
+            _want_no_spare(offer.framework)
+        return
+    state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
+
+
+def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
+    """With the rest of their gangs, unless those have begun: a part of a gang is of no use."""
+    found = {offer.offer_id: offer for offer in ending}
+    for offer in ending:
+        if offer.gang and offer.until is None and not gangs.begun(offer.framework, offer.gang):
+            found.update(
+                (each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang
+            )
+    return list(found.values())
+
+
+def learn_patience(state: CellState, framework: Framework, offer_ids: Iterable[str], now: Instant) -> None:
+    """From an answer to offers: did it come in time? Where everything is slow, answers to offers that have
+    timed out are all that there is, and the same offers are made again, for ever (as packets are that are
+    sent again too soon; TCP, too, waits twice as long each time)."""
+    timeout = state.limits.offer_timeout
+    for offer_id in offer_ids:
+        offer = state.offers.get(offer_id)
+        if offer_id in state.lapsed:
+            del state.lapsed[offer_id]
+            # Once for those that were made together.
+            if now.mono - framework.more_since >= timeout * framework.patience:
+                framework.more_since = now.mono
+                framework.patience = min(BEHIND, 2 * framework.patience)
+        elif (
+            framework.patience > 1
+            and offer is not None
+            and offer.framework is framework
+            and now.mono - offer.created_at < timeout / 2
+            and now.mono - framework.more_since >= timeout
+        ):
+            framework.more_since = now.mono
+            framework.patience //= 2
+
+
+def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Outlet, now: Instant) -> None:
+    """Carry out operations on offers, then turn what is left into tasks. All of the offers must be open,
+    this framework's, of one agent, and in one role."""
+    opened = [
+        offer
+        for offer_id in dict.fromkeys(call.offer_ids)
+        if (offer := state.offers.get(offer_id)) is not None and offer.framework is framework
+    ]
+    whole = len(opened) == len(set(call.offer_ids)) and bool(opened)
+    if not whole or len({(offer.agent.ident, offer.role, offer.revocable) for offer in opened}) != 1:
+        for offer in opened:
+            _take_back(state, offer)
+        _drop(state, framework, call, opened, out, now)
+        return
+    agent, role = opened[0].agent, opened[0].role
+    left = Resources.sum(offer.resources for offer in opened)
+    for offer in opened:
+        state.end_offer(offer)
+        if offer.gang and call.tasks:
+            framework.begun.add(offer.gang)
+    launched: list[Resources] = []
+    queued: Counter[Resources] = Counter()
+    revocable = opened[0].revocable
+    changed = False
+    if call.operations:
+        told = Resources.sum(each.resources for offer in opened for each in offer.reservations)
+        ground = Ground(agent, role, left, told)
+        changed = reservations.carry_out(state, framework, ground, call.operations, out, revocable=revocable)
+        left = ground.pool
+    for info in call.tasks:
+        problem = ""
+        try:
+            info = reservations.with_volumes(agent, role, info, revocable=revocable)
+        except BrokerMesosError as error:
+            problem = str(error)
+        line = line_of(framework.ident, role, info.line, info.resources, info.volumes, revocable)
+        waits = line is not None and not left.contains(info.resources) and agent.lines.open(line)
+        launch = Launch(
+            task=info,
+            framework_id=framework.ident,
+            role=role,
+            offer_id=opened[0].offer_id,
+            revocable=revocable,
+            waits=waits,
+        )
+        encoded = launch.encode()
+        problem = problem or _problem(state, info, info.resources if waits else left, len(encoded))
+        if problem:
+            status = tasks.made_status(
+                state,
+                info.task_id,
+                TaskState.ERROR,
+                now,
+                agent_id=agent.ident,
+                framework_id=framework.ident,
+                reason=Reason.TASK_ID_IN_USE if info.task_id in state.tasks else Reason.TASK_INVALID,
+                message=problem,
+            )
+            out.update(framework.ident, status)
+            continue
+        if waits:
+            queued[info.resources] += 1
+        else:
+            left -= info.resources
+            launched.append(info.resources)
+        wire = encoded.decode()
+        task = Task(
+            TaskRecord(
+                task_id=info.task_id,
+                framework_id=framework.ident,
+                agent_id=agent.ident,
+                role=role,
+                name=info.name,
+                resources=info.resources,
+                offer_id=opened[0].offer_id,
+                state=TaskState.STAGING,
+                status=None,
+                launch=wire,
+                kill_requested=False,
+                created_at=now.wall,
+                labels=info.labels,
+                volumes=tuple(each.volume_id for each in info.volumes),
+                revocable=revocable,
+                line="" if line is None else line.name,
+                waits=waits,
+            )
+        )
+        state.add_task(task)
+        out.touch(Kind.TASKS, task.task_id)
+        out.launch(agent, task.task_id, wire)
+    _account(state, framework, opened, launched, queued)
+    # Whoever changes an offer without launching anything on it wants it back, as it is now.
+    seconds = 0.0 if changed and not call.tasks and call.refuse_seconds is None else call.refuse_seconds
+    _refuse(state, framework, agent.ident, role, left, seconds, now, revocable=revocable)
+
+
+def _account(
+    state: CellState,
+    framework: Framework,
+    opened: Sequence[OpenOffer],
+    launched: Sequence[Resources],
+    queued: Counter[Resources],
+) -> None:
+    """Of a stated demand, that much is met; what the offers were meant for beyond it is wanted still.
+
+    A demand's counts may leave out what was chosen for offers before it was stated, and is accepted only
+    now: so only offers that were made for this very version count. Nor does an offer that was used for tasks
+    of another stated shape meet its own. To count too little is to offer too much, which is declined; to
+    count too much would starve.
+    """
+    if not any(offer.kinds for offer in opened):
+        return
+    stated = {shape.resources for shape in framework.demand.shapes or ()}
+    exact = Counter(each for each in launched if each in stated)
+    others = len(launched) - exact.total()
+    for offer in opened:
+        current = offer.demand == framework.demand.version
+        for kind, count in offer.kinds.items():
+            same = min(count, exact[kind[0]])
+            other = min(count - same, others)
+            exact[kind[0]] -= same
+            others -= other
+            if current:
+                # Those in line come on top of what the offer was meant for.
+                framework.accepted[kind] += same + other + queued.pop(kind[0], 0)
+            if not current or same + other < count:
+                state.reconsider = True
+
+
+def _problem(state: CellState, info: TaskInfo, left: Resources, size: int) -> str:
+    if info.task_id in state.tasks:
+        return f"a task with the id {info.task_id} exists; give each task an id of its own"
+    if not info.resources:
+        return "it asks for no resources; a task needs some"
+    if not left.contains(info.resources):
+        return f"it asks for {_clip(info.resources)}, of the offer {_clip(left) or 'nothing'} is left"
+    if size > MOST_LAUNCH:
+        return f"its description takes {size} bytes; at most {MOST_LAUNCH} are allowed"
+    return ""
+
+
+def _clip(resources: Resources) -> str:
+    text = str(resources)
+    return text if len(text) <= 2_000 else text[:2_000] + "…"
+
+
+def _drop(
+    state: CellState,
+    framework: Framework,
+    call: Acceptance,
+    opened: Sequence[OpenOffer],
+    out: Outlet,
+    now: Instant,
+) -> None:
+    """An accept of ended offers. Of a repeat, the tasks that the first one launched are passed over."""
+    if not state.is_sure(now.mono):
+        return  # it may have been launched before the store lost it; SETTLE will tell when the lists are in
+    reservations.answer_ended(state, framework, call, out)
+    for info in call.tasks:
+        if _came_from(state, framework, info.task_id, call.offer_ids):
+            continue
+        status = tasks.made_status(
+            state,
+            info.task_id,
+            TaskState.DROPPED,
+            now,
+            framework_id=framework.ident,
+            reason=Reason.INVALID_OFFERS,
+            message="its offer has ended",
+        )
+        out.update(framework.ident, status)
+
+
+def _came_from(state: CellState, framework: Framework, task_id: str, offer_ids: Sequence[str]) -> bool:
+    task = state.tasks.get(task_id)
+    if task is not None:
+        return True  # known, from these offers or (an id used twice) from others: it must not seem dropped
+    return any(done.task_id == task_id and done.offer_id in offer_ids for done in framework.completed)
+
+
+def on_decline(state: CellState, framework: Framework, call: Decline, now: Instant) -> None:
+    """Give offers back, and hide the like for a while."""
+    for offer_id in dict.fromkeys(call.offer_ids):
+        offer = state.offers.get(offer_id)
+        if offer is not None and offer.framework is framework:
+            _take_back(state, offer)
+            _refuse_offer(state, offer, call.refuse_seconds, now)
+
+
+def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet, now: Instant) -> None:
+    """Is this claim a task? From here on it cannot become one if it is not: its offer has ended."""
+    for task_id, offer_id in call.claims:
+        offer = state.offers.get(offer_id)
+        if offer is not None and offer.framework is framework:
+            _take_back(state, offer)
+        status = _known_status(state, framework, task_id, now)
+        if status is None and not state.is_sure(now.mono):
+            continue  # asked again later, when all lists are in
+        if status is None:
+            status = tasks.made_status(
+                state,
+                task_id,
+                TaskState.DROPPED,
+                now,
+                framework_id=framework.ident,
+                reason=Reason.INVALID_OFFERS,
+                message="it was never launched",
+            )
+        out.update(framework.ident, status)
+
+
+def _known_status(state: CellState, framework: Framework, task_id: str, now: Instant) -> TaskStatus | None:
+    task = state.tasks.get(task_id)
+    if task is None:
+        task = next((done for done in framework.completed if done.task_id == task_id), None)
+    if task is None or task.framework_id != framework.ident:
+        return None
+    return current_status(state, task, now)
+
+
+def current_status(state: CellState, task: Task, now: Instant) -> TaskStatus:
+    """The latest status of a task, as an answer."""
+    if task.status is not None and task.status.state is task.state:
+        return task.status
+    return tasks.made_status(
+        state,
+        task.task_id,
+        task.state,
+        now,
+        agent_id=task.agent_id,
+        framework_id=task.framework_id,
+        reason=Reason.RECONCILIATION,
+    )
+
+
+def _refuse(
+    state: CellState,
+    framework: Framework,
+    agent_id: str,
+    role: str,
+    resources: Resources,
+    seconds: float | None,
+    now: Instant,
+    *,
+    revocable: bool,
+) -> None:
+    limits = state.limits
+    if seconds is None or seconds < 0 or seconds != seconds:
+        seconds = limits.refuse
+    if not resources or seconds == 0:
+        return
+    until = now.mono + max(min(seconds, limits.refuse_at_most), limits.allocation)
+    kept = framework.filters.setdefault(agent_id, [])
+    kept[:] = [
+        each
+        for each in kept[1 - MOST_FILTERS :]
+        if each.until > now.mono
+        and (each.role, each.resources, each.revocable) != (role, resources, revocable)
+    ]
+    kept.append(Filter(resources, role, until, revocable))
+
+
+def _refuse_offer(state: CellState, offer: OpenOffer, seconds: float | None, now: Instant) -> None:
+    agent_id, role, resources = offer.agent.ident, offer.role, offer.resources
+    _refuse(state, offer.framework, agent_id, role, resources, seconds, now, revocable=offer.revocable)
+
+
+def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: bool = False) -> None:
+    """Time out the offers that were open for too long; look whether anybody reads the younger ones.
+
+    An owner that is behind with its inbox may find the answer there: to end the offer would undo the work
+    that waits, make the same offer again, and so fall further behind. Not for ever, since every offer ends
+    (I6).
+    """
+    limits = state.limits
+    least = limits.offer_timeout * (BEHIND if behind else 1)
+    # Offers stand in the order in which they were made; most of them are young, and not looked at.
+    old = takewhile(lambda each: now.mono - each.created_at >= least, state.offers.values())
+    overdue = [
+        each
+        for each in old
+        if each.until is None and now.mono - each.created_at >= max(least, state.offers_last(each.framework))
+    ]
+    # Nobody sits on these: it was not in their framework's power to have them complete.
+    ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]
+    # In a large cell an answer waits with much else before it is heard.
+    quick = max(limits.consumer_check, ROUNDS * limits.pause_of(len(state.agents)))
+    waiting = takewhile(lambda each: now.mono - each.created_at >= quick, state.offers.values())
+    for framework in {offer.framework.ident: offer.framework for offer in waiting}.values():
+        if now.mono - framework.asked >= max(1.0, limits.consumer_check):
+            framework.asked = now.mono
+            out.decision.count_consumers.append(framework.ident)
+    for framework in {offer.framework.ident: offer.framework for offer in overdue}.values():
+        framework.sat += 1
+    for offer in overdue:
+        state.lapsed[offer.offer_id] = None
+    while len(state.lapsed) > LAPSED:
+        del state.lapsed[next(iter(state.lapsed))]
+    for offer in overdue:
+        # A framework that let it lie does not get the same again at once.
+        _refuse_offer(state, offer, None, now)
+    end_all(state, overdue + ended, out)

@@ -1,0 +1,297 @@
+"""The four operations: what each of them needs, and what it makes of an agent's holdings.
+
+An operation of a framework works on the offers that it accepts, one of an operator on what is free of an
+agent. It takes effect as a whole or not at all. Scalars have no names: a role that has enough of a resource
+free may unreserve what it has reserved, whichever of its tasks one would say uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, common, unused, uses_by_role
+from broker_mesos.core.model.reservation import Holdings, Layer, LayersKey, Operation, Reservation, Volume
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import ANYBODY, check_role, is_within
+from broker_mesos.errors import Conflict, InvalidInput, NotFound
+
+REMEMBERED = 64
+"""Ids of operations that an agent's holdings remember."""
+MOST_HELD = 128 * 1024
+"""Bytes of an agent's holdings: each of its offers says them again."""
+
+
+@dataclass(slots=True)
+class Ground:
+    """What operations work on. ``pool`` is what may be changed (and, in an accept, then be used), ``told``
+    the part of it that its offers called reserved; ``role`` is None for an operator, who may change all."""
+
+    agent: Agent
+    role: str | None
+    pool: Resources
+    told: Resources = EMPTY
+    offered: bool = True
+    """False for a trial: as if nothing of the agent were offered."""
+
+    def may_use(self, role: str) -> bool:
+        """Whether what is reserved for a role is within reach."""
+        return self.role is None or is_within(self.role, role)
+
+
+class Changed:
+    """What an operation leads to."""
+
+    __slots__ = ("holdings", "pool", "told")
+
+    def __init__(self, holdings: Holdings, pool: Resources, told: Resources) -> None:
+        self.holdings = holdings
+        self.pool = pool
+        self.told = told
+
+
+def apply(ground: Ground, operation: Operation, name: str) -> None:
+    """Carry out an operation, unless one of that name was; ``name`` may be empty. Raises InvalidInput,
+    Conflict or NotFound, and then nothing has changed."""
+    agent = ground.agent
+    if name and name in agent.holdings.operations:
+        return
+    changed = change(ground, operation)
+    done = agent.holdings.operations
+    holdings = changed.holdings.model_copy(
+        update={
+            "version": agent.holdings.version + 1,
+            "operations": (*done, name)[-REMEMBERED:] if name else done,
+        }
+    )
+    if len(holdings.encode()) > MOST_HELD:
+        raise Conflict(
+            f"agent {agent.ident} holds too many reservations and volumes; free some of them first"
+        )
+    agent.keep(holdings)
+    # Of an agent that shrank, less may come back than was once put in.
+    ground.pool, ground.told = common(changed.pool, agent.free), changed.told
+
+
+def change(ground: Ground, operation: Operation) -> Changed:
+    """What an operation would lead to; changes nothing. Raises as ``apply`` does."""
+    match operation.type:
+        case "RESERVE":
+            return _reserve(ground, operation)
+        case "UNRESERVE":
+            return _unreserve(ground, operation)
+        case "CREATE":
+            return _create(ground, operation)
+        case "DESTROY":
+            return _destroy(ground, operation)
+
+
+def _reserve(ground: Ground, operation: Operation) -> Changed:
+    agent, role, wanted = ground.agent, operation.role, _amount(operation)
+    _check_owner(role)
+    if ground.role is not None and not is_within(role, ground.role):
+        raise InvalidInput(f"role {role} is not the offer's role {ground.role}, nor below it")
+    if operation.refine and (operation.refine == role or not is_within(role, operation.refine)):
+        raise InvalidInput(f"only a role above {role} can be refined, not {operation.refine}")
+    if not ground.pool.contains(wanted):
+        raise _short(ground, wanted, ground.pool, "is free")
+    taken: list[Reservation] = []
+    fresh = EMPTY
+    if not operation.refine:
+        fresh = common(wanted, _unreserved(ground))
+        if fresh:
+            taken.append(Reservation(role=role, resources=fresh, labels=operation.labels))
+    left = wanted - fresh
+    spent: dict[LayersKey, Resources] = {}
+    for outer in sorted(agent.reservations, key=lambda each: -each.role.count("/")):
+        above = outer.role != role and is_within(role, outer.role) and ground.may_use(outer.role)
+        if not above or operation.refine not in ("", outer.role):
+            continue
+        part = common(left, common(outer.resources, _at_hand(ground, outer, wanted - left, spent)))
+        if part:
+            left -= part
+            spent[outer.key] = part
+            taken.append(
+                Reservation(role=role, resources=part, labels=operation.labels, refines=outer.layers)
+            )
+    if left:
+        where = f"is reserved for {operation.refine}" if operation.refine else "can be reserved"
+        raise _short(ground, wanted, wanted - left, where)
+    kept = list(agent.holdings.reservations)
+    for each in taken:
+        _add(kept, each)
+    pool, told = ground.pool, ground.told
+    if ground.role == role:
+        told += fresh
+    elif ground.role is not None:
+        # Whoever reserves for a role below gives it away.
+        pool, told = pool - wanted, told.clipped_minus(wanted - fresh)
+    return Changed(agent.holdings.model_copy(update={"reservations": tuple(kept)}), pool, told)
+
+
+def _unreserved(ground: Ground) -> Resources:
+    """What of the pool is reserved for nobody: neither as its offers said, nor as it is by now."""
+    agent = ground.agent
+    uses = uses_by_role(agent, offered=ground.offered)
+    kept = Resources.sum(rest for _, rest in unused(agent.reservations, uses))
+    free = agent.free if ground.offered else agent.total.clipped_minus(agent.used)
+    return common(ground.pool.clipped_minus(ground.told), free.clipped_minus(kept))
+
+
+def _at_hand(
+    ground: Ground,
+    reservation: Reservation,
+    taken: Resources = EMPTY,
+    spent: Mapping[LayersKey, Resources] = MappingProxyType({}),
+) -> Resources:
+    """What of the pool may become something else at the cost of a reservation. An operator's pool is all
+    that is free: what is in it for other reservations is theirs. ``taken`` is gone from the pool already,
+    ``spent`` says at the cost of which reservation."""
+    if ground.role is not None:
+        return ground.pool - taken
+    uses = uses_by_role(ground.agent, offered=ground.offered)
+    others = [
+        rest.clipped_minus(spent.get(each.key, EMPTY))
+        for each, rest in unused(ground.agent.reservations, uses)
+        if each.key != reservation.key
+    ]
+    return (ground.pool - taken).clipped_minus(Resources.sum(others))
+
+
+def _unreserve(ground: Ground, operation: Operation) -> Changed:
+    agent, wanted = ground.agent, _amount(operation)
+    _check_owner(operation.role)
+    asked = Layer(role=operation.role, labels=operation.labels).key
+    known = [each for each in agent.reservations if each.key[-1] == asked and ground.may_use(each.role)]
+    kept = list(agent.holdings.reservations)
+    left, told = wanted, ground.told
+    for each in known:
+        part = common(left, each.resources)
+        left -= part
+        _take(kept, each, part)
+        if not each.refines:
+            told = told.clipped_minus(part)
+    # What the agent has not even got any more is in nobody's use.
+    lost = EMPTY
+    for each in [each for each in kept if each.key[-1] == asked]:
+        part = common(left, each.resources.clipped_minus(agent.info.resources))
+        left -= part
+        lost += part
+        _take(kept, each, part)
+    if left:
+        if any(each.static and each.role == operation.role for each in agent.reservations) and not known:
+            raise InvalidInput(
+                f"what agent {agent.ident} reserves for {operation.role} by its own options stays reserved"
+            )
+        has = f"with the labels {str(operation.labels)[:200]}" if operation.labels else "without labels"
+        raise _short(ground, wanted, wanted - left, f"is reserved for {operation.role} {has}")
+    if not ground.pool.contains(wanted - lost):
+        raise _short(ground, wanted, ground.pool, "is unused")
+    return Changed(agent.holdings.model_copy(update={"reservations": tuple(kept)}), ground.pool, told)
+
+
+def _create(ground: Ground, operation: Operation) -> Changed:
+    agent, volume = ground.agent, operation.volume
+    if volume is None:
+        raise InvalidInput("CREATE names no volume")
+    _check_owner(volume.role)
+    size = volume.size
+    if size.names() != ["disk"] or not size.get("disk"):
+        raise InvalidInput(f"a volume is made of disk, as in disk:1024, not of {_clip(size) or 'nothing'}")
+    if any(each.volume_id == volume.volume_id for each in agent.holdings.volumes):
+        raise Conflict(f"agent {agent.ident} has a volume {volume.volume_id} already; choose another id")
+    if not ground.may_use(volume.role):
+        raise InvalidInput(f"the offer is for role {ground.role}, not for {volume.role} or a role below it")
+    sources = [each for each in agent.reservations if each.role == volume.role]
+    labels = Layer(role=volume.role, labels=operation.labels).labels
+    source = next(
+        (each for each in sources if each.resources.contains(size) and (not labels or each.labels == labels)),
+        None,
+    )
+    if source is None:
+        most = max((each.resources.get("disk") for each in sources), default=0)
+        raise _short(
+            ground, size, Resources.scalars_of({"disk": most}), f"is reserved for {volume.role} at once"
+        )
+    if not (there := _at_hand(ground, source)).contains(size):
+        raise _short(ground, size, there, "is unused")
+    made = volume.model_copy(update={"layers": source.layers})
+    used = EMPTY if volume.shared else _as_resource(volume)
+    return Changed(
+        agent.holdings.model_copy(update={"volumes": (*agent.holdings.volumes, made)}),
+        ground.pool - size + used,
+        ground.told.clipped_minus(size) + used,
+    )
+
+
+def _destroy(ground: Ground, operation: Operation) -> Changed:
+    agent = ground.agent
+    volume = next((each for each in agent.holdings.volumes if each.volume_id == operation.volume_id), None)
+    if volume is None or not ground.may_use(volume.role):
+        raise NotFound(
+            f"agent {agent.ident} has no volume {operation.volume_id!r}"
+            + (f" for role {ground.role}" if ground.role is not None else "")
+        )
+    users = [
+        task.task_id
+        for task in agent.tasks.values()
+        if not task.state.terminal and volume.volume_id in task.volumes
+    ]
+    used = EMPTY if volume.shared else _as_resource(volume)
+    if users:
+        raise Conflict(f"task {users[0]} uses volume {volume.volume_id}; wait for its end, or kill it")
+    if not ground.pool.contains(used):
+        raise Conflict(f"volume {volume.volume_id} is offered to somebody else, or in use")
+    rest = tuple(each for each in agent.holdings.volumes if each is not volume)
+    holdings = agent.holdings.model_copy(update={"volumes": rest})
+    told = ground.told.clipped_minus(used) + volume.size
+    return Changed(holdings, ground.pool - used + volume.size, told)
+
+
+def _as_resource(volume: Volume) -> Resources:
+    return Resources.of(**{VOLUMES: {volume.volume_id}})
+
+
+def _amount(operation: Operation) -> Resources:
+    wanted = operation.resources
+    if not wanted:
+        raise InvalidInput(f"{operation.type} names no resources; write them as in cpus:2;mem:1024")
+    if VOLUMES in wanted.names():
+        raise InvalidInput("a volume is reserved for ever; destroy it, and unreserve its disk")
+    return wanted
+
+
+def _check_owner(role: str) -> None:
+    if check_role(role) == ANYBODY:
+        raise InvalidInput("nothing can be reserved for the role *, which is everybody's; name another role")
+
+
+def _add(kept: list[Reservation], more: Reservation) -> None:
+    for at, each in enumerate(kept):
+        if each.key == more.key:
+            kept[at] = each.model_copy(update={"resources": each.resources + more.resources})
+            return
+    kept.append(more)
+
+
+def _take(kept: list[Reservation], where: Reservation, part: Resources) -> None:
+    for at, each in enumerate(kept):
+        if part and each.key == where.key:
+            left = each.resources - part
+            kept[at : at + 1] = [each.model_copy(update={"resources": left})] if left else []
+            return
+
+
+def _short(ground: Ground, wanted: Resources, there: Resources, what: str) -> Conflict:
+    missing = there.missing(wanted)
+    where = f"of agent {ground.agent.ident}" if ground.role is None else "of the offer"
+    return Conflict(
+        f"short of {_clip(missing)}: {_clip(wanted)} is asked for, and less than that {where} {what}"
+    )
+
+
+def _clip(resources: Resources) -> str:
+    text = str(resources)
+    return text if len(text) <= 500 else text[:500] + "…"

@@ -1,0 +1,53 @@
+"""What an agent holds for others, as operators change it and as the agent itself remembers it."""
+
+from __future__ import annotations
+
+from broker_mesos.core.cell.handlers import offers
+from broker_mesos.core.cell.handlers.operations import Ground, apply, change
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.model.reservation import Holdings, Operation
+from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.errors import Conflict, NotFound
+
+
+def by_hand(state: CellState, agent_id: str, operation: Operation, out: Outlet) -> None:
+    """Carry out an operator's operation on what is free of an agent. If only open offers stand in the way,
+    they are rescinded. Raises NotFound, Conflict or InvalidInput, and then nothing has changed."""
+    agent = state.agents.get(agent_id)
+    if agent is None:
+        raise NotFound(f"no agent {agent_id}; `bmesos agents` lists them")
+    # One that is drained or deactivated can be changed all the same.
+    if agent.state is not AgentState.REGISTERED or not agent.listed or not agent.session:
+        raise Conflict(f"agent {agent_id} is {agent.state} and not at hand; try again when it is registered")
+    before = agent.holdings
+    name = f":{operation.operation_id}" if operation.operation_id else ""
+    ground = Ground(agent, None, agent.free)
+    try:
+        apply(ground, operation, name)
+    except Conflict:
+        if not agent.offers:
+            raise
+        ground = Ground(agent, None, agent.total.clipped_minus(agent.used), offered=False)
+        change(ground, operation)  # it raises if that would not help
+        offers.end_all(state, list(agent.offers.values()), out)
+        apply(Ground(agent, None, agent.free), operation, name)
+    if agent.holdings is not before:
+        state.changed[agent.ident] = None
+        state.reconsider = True
+        out.hold(agent)
+
+
+def settle(state: CellState, agent: Agent, theirs: Holdings | None, out: Outlet, *, current: bool) -> None:
+    """Compare an agent's holdings with what the cell knows. A higher version is one that the store has lost:
+    it is adopted, with the volumes and their data. A lower one is sent anew (unless, not ``current``, it
+    may be on its way)."""
+    mine = agent.holdings
+    if theirs is not None and theirs.version > mine.version:
+        offers.end_all(state, list(agent.offers.values()), out)
+        agent.keep(theirs)
+        state.changed[agent.ident] = None
+        out.touch(Kind.AGENTS, agent.ident)
+    elif current and mine.version > (theirs.version if theirs is not None else 0):
+        out.hold(agent)

@@ -1,0 +1,119 @@
+"""Operations of frameworks: those of an accept, and the volumes that its tasks use.
+
+They are carried out in their order, before the tasks, and each sees what the ones before have made. What has
+changed is a level, the agent's holdings, that is committed with the decision and sent to the agent before
+anything is launched that uses it.
+
+How a repeat is met: ids of operations are remembered with the holdings, so that one which was carried out is
+answered as such again, even if its offer has ended or another owner decides. An operation without an id can
+come only once, since the offer that it needs ends with the first accept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from broker_mesos.core.cell.handlers.operations import Ground, apply
+from broker_mesos.core.cell.outlet import Outlet
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.reserved_portions import VOLUMES
+from broker_mesos.core.model.reservation import Operation, OperationStatus, mount_problem
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import is_within
+from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.events import OperationsUpdated
+from broker_mesos.core.protocol.framework_messages import Acceptance
+from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
+
+
+def carry_out(
+    state: CellState,
+    framework: Framework,
+    ground: Ground,
+    operations: Sequence[Operation],
+    out: Outlet,
+    *,
+    revocable: bool = False,
+) -> bool:
+    """Carry out the operations of an accept whose offers have just ended; ``ground`` is afterwards what is
+    left for its tasks. Returns whether anything has changed."""
+    agent = ground.agent
+    before = agent.holdings
+    statuses = []
+    for each in operations:
+        try:
+            name = f"{framework.ident}:{each.operation_id}" if each.operation_id else ""
+            if revocable:
+                raise InvalidInput("the offer is of slack, which cannot be reserved")
+            apply(ground, each, name)
+            statuses.append(_status(each, agent.ident))
+        except BrokerMesosError as error:
+            statuses.append(_status(each, agent.ident, str(error)))
+    _tell(state, framework, statuses, out)
+    if agent.holdings is before:
+        return False
+    state.changed[agent.ident] = None
+    state.reconsider = True  # filters of before say nothing about what is offered now
+    out.hold(agent)
+    return True
+
+
+def answer_ended(state: CellState, framework: Framework, call: Acceptance, out: Outlet) -> None:
+    """Operations of an accept whose offers have ended: done, or too late."""
+    done = {
+        name.partition(":")[2]: agent.ident
+        for agent in (state.agents.values() if any(each.operation_id for each in call.operations) else ())
+        for name in agent.holdings.operations
+        if name.startswith(f"{framework.ident}:")
+    }
+    statuses = [
+        _status(each, done[each.operation_id])
+        if each.operation_id in done
+        else _status(each, "", "its offer has ended")
+        for each in call.operations
+    ]
+    _tell(state, framework, statuses, out)
+
+
+def _status(operation: Operation, agent_id: str, problem: str = "") -> OperationStatus:
+    return OperationStatus(
+        operation_id=operation.operation_id,
+        state="OPERATION_ERROR" if problem else "OPERATION_FINISHED",
+        message=problem[:500],
+        agent_id=agent_id,
+    )
+
+
+def _tell(state: CellState, framework: Framework, statuses: Iterable[OperationStatus], out: Outlet) -> None:
+    named = tuple(each for each in statuses if each.operation_id)
+    for at in range(0, len(named), 100):
+        message = OperationsUpdated(cell=state.cell, statuses=named[at : at + 100])
+        out.send(addresses.events(framework.ident), message)
+
+
+def with_volumes(agent: Agent, role: str, info: TaskInfo, *, revocable: bool = False) -> TaskInfo:
+    """A task as it is accounted for: volumes that are not shared are among its resources, so that nobody else
+    gets them meanwhile. Raises InvalidInput or NotFound for volumes that it cannot have."""
+    if not info.volumes:
+        return info
+    if revocable:
+        raise InvalidInput("it uses a volume, and runs on slack, which may be taken away at any moment")
+    if problem := mount_problem(info.volumes):
+        raise InvalidInput(problem)
+    known = {each.volume_id: each for each in agent.holdings.volumes}
+    named = set(info.resources.sets.get(VOLUMES, ()))
+    for mount in info.volumes:
+        volume = known.get(mount.volume_id)
+        if volume is None or not is_within(role, volume.role):
+            raise NotFound(f"agent {agent.ident} has no volume {mount.volume_id} for role {role}")
+        if not volume.shared:
+            named.add(mount.volume_id)
+    if not named:
+        return info
+    if VOLUMES in info.resources.scalars or VOLUMES in info.resources.ranges:
+        raise InvalidInput(f"{VOLUMES} is a set of volumes, as in {VOLUMES}:{{data}}")
+    mine = Resources.of(**{VOLUMES: named})
+    return info.model_copy(update={"resources": info.resources.clipped_minus(mine) + mine})

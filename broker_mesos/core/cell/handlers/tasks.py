@@ -1,0 +1,228 @@
+"""Tasks: how a status applies, how a task is launched, killed, lost, and forgotten."""
+
+from __future__ import annotations
+
+from broker_mesos.core.cell.outlet import Outlet, in_messages
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.cell.state.task import Resend, Task
+from broker_mesos.core.model.agent import AgentTask
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_queues import line_of
+from broker_mesos.core.model.task_states import Reason, Source, TaskState, may_move
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.events import Update
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import FrameworkState, Kind
+from broker_mesos.core.protocol.task_record import TaskRecord
+
+WHY = {
+    Reason.AGENT_DRAINING: "its agent is drained",
+    Reason.CONTAINER_PREEMPTED: "it made room for a role that comes before, or is short of its guarantee",
+}
+"""What the status of a task says that the cell itself has killed."""
+
+
+def made_status(
+    state: CellState,
+    task_id: str,
+    to: TaskState,
+    now: Instant,
+    *,
+    agent_id: str = "",
+    framework_id: str = "",
+    reason: Reason | None = None,
+    message: str = "",
+) -> TaskStatus:
+    """A status that the master itself makes."""
+    return TaskStatus(
+        task_id=task_id,
+        state=to,
+        uuid=state.mint("s"),
+        agent_id=agent_id,
+        framework_id=framework_id,
+        source=Source.MASTER,
+        reason=reason,
+        message=message,
+        timestamp=now.wall,
+    )
+
+
+def on_status(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, now: Instant) -> None:
+    """A status from an agent. It applies to a known task and only forward; a repeat is acknowledged again."""
+    task = state.tasks.get(status.task_id)
+    if task is None:
+        _on_unknown(state, agent_id, status, out, now)
+        return
+    if status.state.terminal:
+        out.acknowledge(agent_id, status.uuid)
+    if task.agent_id == agent_id and may_move(task.state, status.state):
+        apply(state, task, status, out, now)
+
+
+def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, now: Instant) -> None:
+    if not status.state.terminal:
+        return  # a running task that nobody knows is adopted from the agent's list, not from a status
+    out.acknowledge(agent_id, status.uuid)
+    framework = state.frameworks.get(status.framework_id)
+    if framework is None or framework.state is FrameworkState.TORN_DOWN:
+        return
+    if any(done.task_id == status.task_id for done in framework.completed):
+        return
+    # The store may have lost the task; its framework must hear of the end all the same (I3).
+    task = Task(
+        TaskRecord(
+            task_id=status.task_id,
+            framework_id=status.framework_id,
+            agent_id=agent_id,
+            resources=EMPTY,
+            state=status.state,
+            status=status,
+            created_at=now.wall,
+        )
+    )
+    state.add_task(task)
+    _report(state, task, status, out, now)
+
+
+def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
+    """Move a task along the table of transitions and tell its framework."""
+    if task.kill_reason is not None and status.state in (TaskState.KILLING, TaskState.KILLED):
+        why = {"reason": task.kill_reason, "message": WHY.get(task.kill_reason, status.message)}
+        status = status.model_copy(update=why)
+    elif task.kill_requested and status.reason is Reason.CONTAINER_PREEMPTED:
+        # Somebody wanted it to end for its own sake; that the agent did so too is not the news.
+        status = status.model_copy(update={"reason": None})
+    if status.state.terminal:
+        heir = state.end_task(task, status.state)
+        if heir is not None:
+            out.touch(Kind.TASKS, heir.task_id)
+    else:
+        task.state = status.state
+    task.status = status
+    if status.state.terminal or (status.source is Source.AGENT and status.state is not TaskState.UNREACHABLE):
+        task.launch = None  # the agent has it, or never needs it
+    _report(state, task, status, out, now)
+
+
+def _report(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
+    out.touch(Kind.TASKS, task.task_id)
+    framework = state.frameworks.get(task.framework_id)
+    if framework is not None and framework.state is FrameworkState.TORN_DOWN:
+        if task.state.terminal:
+            state.forget_task(task)
+        return
+    out.update(task.framework_id, status)
+    if task.state.terminal and framework is not None:
+        delay = state.limits.resend_first
+        framework.unacknowledged[task.task_id] = Resend(now.mono + delay, delay)
+
+
+def end(
+    state: CellState, task: Task, to: TaskState, reason: Reason, message: str, out: Outlet, now: Instant
+) -> None:
+    """The master itself moves a task (lost, dropped, unreachable)."""
+    status = made_status(
+        state,
+        task.task_id,
+        to,
+        now,
+        agent_id=task.agent_id,
+        framework_id=task.framework_id,
+        reason=reason,
+        message=message,
+    )
+    if may_move(task.state, to):
+        apply(state, task, status, out, now)
+
+
+def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: Instant) -> None:
+    """A task runs that this cell does not know (the store lost it): it counts from now on. Of a line, those
+    who hold something are listed first: if there are none, one that waits counts as if it did."""
+    volumes, revocable = listed.volumes, listed.revocable
+    key = line_of(listed.framework_id, listed.role, listed.line, listed.resources, volumes, revocable)
+    waits = listed.waits and key is not None and agent.lines.held(key) > 0
+    status = TaskStatus(
+        task_id=listed.task_id,
+        state=listed.state,
+        uuid=state.mint("s"),
+        agent_id=agent.ident,
+        framework_id=listed.framework_id,
+        source=Source.MASTER,
+        reason=Reason.AGENT_REREGISTERED,
+        timestamp=now.wall,
+        started_at=listed.started_at,
+    )
+    task = Task(
+        TaskRecord(
+            task_id=listed.task_id,
+            framework_id=listed.framework_id,
+            agent_id=agent.ident,
+            role=listed.role,
+            name=listed.name,
+            resources=listed.resources,
+            offer_id=listed.offer_id,
+            state=listed.state,
+            status=status,
+            created_at=listed.started_at or now.wall,
+            labels=listed.labels,
+            volumes=listed.volumes,
+            revocable=listed.revocable,
+            line="" if key is None else key.name,
+            waits=waits,
+        )
+    )
+    state.add_task(task)
+    _report(state, task, status, out, now)
+
+
+def kill(state: CellState, task: Task, out: Outlet, reason: Reason | None = None) -> None:
+    """Ask the agent to end a task; remembered, so that an agent which is away hears of it on its return.
+
+    ``reason``: the cell itself wants it; its end will say so. Whoever wants the task to end for its own sake
+    has the last word on that, whoever asked first.
+    """
+    if task.state.terminal:
+        return
+    before = task.kill_requested, task.kill_reason
+    if reason is None or not task.kill_requested:
+        task.kill_requested, task.kill_reason = True, reason
+    if before != (task.kill_requested, task.kill_reason):
+        out.touch(Kind.TASKS, task.task_id)
+    send_kill(state, task, out)
+
+
+def send_kill(state: CellState, task: Task, out: Outlet) -> None:
+    """Tell the agent (again) that a task shall end."""
+    agent = state.agents.get(task.agent_id)
+    if agent is not None and agent.session:
+        grace = None if agent.maintenance.drain is None else agent.maintenance.grace
+        out.kill(agent, task.task_id, grace)
+
+
+def acknowledge(state: CellState, framework: Framework, task_id: str, out: Outlet) -> None:
+    """The framework has a terminal update: the task may be forgotten."""
+    task = state.tasks.get(task_id)
+    if task is not None and task.state.terminal and task.framework_id == framework.ident:
+        state.forget_task(task)
+        out.touch(Kind.TASKS, task_id)
+
+
+def resend(state: CellState, framework: Framework, out: Outlet, now: Instant, *, everything: bool) -> None:
+    """Send unacknowledged terminal updates again: those that are due, or all of them."""
+    due: list[TaskStatus] = []
+    for task_id, mark in list(framework.unacknowledged.items()):
+        if not everything and mark.at > now.mono:
+            continue
+        task = state.tasks.get(task_id)
+        if task is None or task.status is None:
+            del framework.unacknowledged[task_id]
+            continue
+        delay = min(mark.delay * 2, state.limits.resend_at_most)
+        framework.unacknowledged[task_id] = Resend(now.mono + delay, delay)
+        due.append(task.status)
+    for statuses in in_messages(due):
+        update = Update(cell=state.cell, statuses=statuses)
+        out.hint(addresses.events(framework.ident), update)

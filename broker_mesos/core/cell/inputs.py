@@ -1,0 +1,124 @@
+"""What a cell decides on: messages, and what its daemon, its operators and the store report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker_mesos.core.api.maintenance import AgentsRequest
+from broker_mesos.core.model.reservation import Operation
+from broker_mesos.core.protocol.agent_messages import (
+    AgentHeartbeat,
+    AgentListed,
+    RegisterAgent,
+    UnregisterAgent,
+    UpdateStatuses,
+)
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.core.protocol.framework_messages import Call, FrameworkHeartbeat
+from broker_mesos.core.protocol.wire import Message
+from broker_mesos.core.quota.cluster_config import ClusterConfig
+from broker_mesos.core.quota.gang_token import GangToken
+from broker_mesos.errors import BrokerMesosError
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumersCounted:
+    """An input of the daemon's own: how many processes read a framework's offers; None: no such queue."""
+
+    framework_id: str
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OffersReturned:
+    """The broker returned an OFFERS message: the framework has no queue."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The owner was blind until now: silence counts from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillByHand:
+    """An operator wants a task to end."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoneByHand:
+    """An operator says that an agent never comes back."""
+
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceByHand:
+    """An operator drains agents, takes them back, or plans when they are away."""
+
+    request: AgentsRequest
+
+
+@dataclass(frozen=True, slots=True)
+class OperateByHand:
+    """An operator reserves, or makes a volume. What hinders it is put into ``refused``."""
+
+    agent_id: str
+    operation: Operation
+    refused: list[BrokerMesosError] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What the operators have set for the cluster, as it is now."""
+
+    config: ClusterConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowSet:
+    """The ledger's answer: what this cell holds of a role's limit now, in thousandths by name."""
+
+    role: str
+    amounts: Mapping[str, int]
+    since: int = 0
+    """RoleSettings.since of the limit that was asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """Who has the gang token, as the store says."""
+
+    token: GangToken | None
+
+
+TAKEN = (
+    AgentHeartbeat,
+    FrameworkHeartbeat,
+    UpdateStatuses,
+    Call,
+    RegisterAgent,
+    AgentListed,
+    UnregisterAgent,
+    Ping,
+)
+"""The messages that a cell knows what to do with; any other one does not belong into its inbox."""
+
+
+Input = (
+    Message
+    | ConsumersCounted
+    | OffersReturned
+    | Reconnected
+    | KillByHand
+    | GoneByHand
+    | MaintenanceByHand
+    | OperateByHand
+    | Configured
+    | EscrowSet
+    | TokenSet
+)

@@ -1,0 +1,189 @@
+"""A framework as a cell knows it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.cell.state.task import Resend, Task
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.records import (
+    FrameworkRecord,
+    FrameworkState,
+)
+
+if TYPE_CHECKING:
+    from broker_mesos.core.cell.state.offer import OpenOffer
+
+
+Kind = tuple[Resources, str, tuple[Constraint, ...], str, bool]
+"""What tells shapes of a demand apart: ``Shape.kind``."""
+
+
+class Filter(NamedTuple):
+    """Hides any offer of an agent that is contained in the refused resources."""
+
+    resources: Resources
+    role: str
+    until: float
+    revocable: bool = False
+    """It hides slack, and nothing else."""
+
+
+class Framework:
+    """A framework as this cell knows it."""
+
+    __slots__ = (
+        "_demand",
+        "_muted",
+        "_state",
+        "accepted",
+        "asked",
+        "begun",
+        "completed",
+        "disconnected_at",
+        "filters",
+        "gangs",
+        "heard",
+        "held",
+        "ident",
+        "info",
+        "more_since",
+        "offered",
+        "offers",
+        "order",
+        "patience",
+        "promised",
+        "registered_at",
+        "sat",
+        "tasks",
+        "torn_down_at",
+        "unacknowledged",
+        "used",
+        "wanting",
+    )
+
+    def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
+        self.info = info
+        self.ident = info.framework_id
+        self.wanting: dict[str, Framework] = {}
+        """Where it stands, by its id, for as long as it may be sent offers."""
+        self._state = FrameworkState.SUBSCRIBED
+        self._muted = False
+        self.gangs: tuple[str, ...] = ()
+        """Names of the gangs of its demand, in their order."""
+        self.registered_at = 0.0
+        self.disconnected_at: float | None = None
+        self.torn_down_at: float | None = None
+        self.order = order
+        """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
+        self._demand = Demand(version=-1)
+        self.accepted: Counter[Kind] = Counter()
+        """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
+        self.promised: Counter[Kind] = Counter()
+        """Tasks that open offers are meant for, by kind of shape."""
+        self.begun: set[str] = set()
+        """Gangs of which tasks were launched since the demand's version was heard."""
+        self.sat = 0
+        """Rounds of offers in a row that it let time out."""
+        self.patience = 1
+        """Offer timeouts after which its offers end: more than one once it has answered too late."""
+        self.more_since = float("-inf")
+        """When it was last given more time."""
+        self.heard: float | None = None
+        self.asked = float("-inf")
+        """When its consumers were last counted."""
+        self.filters: dict[str, list[Filter]] = {}
+        self.tasks: dict[str, Task] = {}
+        self.offers: dict[str, OpenOffer] = {}
+        self.held: dict[str, Resources] = {}
+        """Per role: used and offered, of this cell."""
+        self.used = EMPTY
+        self.offered = EMPTY
+        self.unacknowledged: dict[str, Resend] = {}
+        self.completed: deque[Task] = deque(maxlen=completed)
+
+    @property
+    def wants(self) -> bool:
+        """Whether it may be sent offers."""
+        return self._state is FrameworkState.SUBSCRIBED and self._demand.wanted and not self._muted
+
+    @property
+    def state(self) -> FrameworkState:
+        """Whether it gets offers."""
+        return self._state
+
+    @state.setter
+    def state(self, state: FrameworkState) -> None:
+        self._state = state
+        self.enlist()
+
+    @property
+    def demand(self) -> Demand:
+        """What it wants."""
+        return self._demand
+
+    @demand.setter
+    def demand(self, demand: Demand) -> None:
+        self._demand = demand
+        self.gangs = tuple(dict.fromkeys(shape.gang for shape in demand.shapes or () if shape.gang))
+        self.enlist()
+
+    @property
+    def muted(self) -> bool:
+        """Its offers' queue has no consumer; the next heartbeat ends that."""
+        return self._muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
+        self._muted = muted
+        self.enlist()
+
+    def enlist(self) -> None:
+        """It may be sent offers from now on, or no more."""
+        if self.wants:
+            self.wanting[self.ident] = self
+        else:
+            self.wanting.pop(self.ident, None)
+
+    def wants_in(self, role: str) -> bool:
+        """Whether it may be sent offers under one of its roles."""
+        if role in self.demand.suppressed:
+            return False
+        shapes = self.demand.shapes
+        return shapes is None or any(each.role == role and self.missing(each) for each in shapes)
+
+    def missing(self, shape: Shape) -> int:
+        """How many tasks of a shape of its demand are not offered anything yet."""
+        kind = shape.kind
+        return max(0, shape.count - self.accepted.get(kind, 0) - self.promised.get(kind, 0))
+
+    def refuses_until(
+        self, agent_id: str, role: str, resources: Resources, now: float, *, revocable: bool = False
+    ) -> float:
+        """Until when a filter hides this offer, at least; 0 if none does. Forgets what has run out."""
+        filters = self.filters.get(agent_id)
+        if filters is None:
+            return 0.0
+        over = 0
+        for each in filters:
+            if each.until <= now:
+                over += 1
+            elif each.role == role and each.revocable is revocable and each.resources.contains(resources):
+                return each.until
+        if over == len(filters):
+            del self.filters[agent_id]
+        return 0.0
+
+    def record(self) -> FrameworkRecord:
+        """As it is stored."""
+        return FrameworkRecord(
+            info=self.info,
+            state=self.state,
+            registered_at=self.registered_at,
+            disconnected_at=self.disconnected_at,
+            torn_down_at=self.torn_down_at,
+        )

@@ -1,0 +1,85 @@
+"""A cell as the store holds it, for its new owner: read while nobody decides for the cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from broker_mesos.core.cell.allocation.round import times
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.task import Resend, Task
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Snapshot
+
+
+def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:
+    """A cell as the store holds it, for its new owner at monotonic time ``now``."""
+    state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
+    state.judge_since = now
+    for body in snapshot.agents.values():
+        stored = AgentRecord.model_validate_json(body)
+        agent = Agent(stored.info, stored.holdings)
+        agent.state = stored.state
+        agent.session = stored.session
+        agent.number = agent.applied = stored.number
+        agent.attempt = stored.attempt
+        agent.boot_id = stored.boot_id
+        agent.beat = stored.beat
+        agent.registered_at = stored.registered_at
+        agent.unreachable_at = stored.unreachable_at
+        agent.listed = stored.listed and not snapshot.recovering
+        agent.maintenance = stored.maintenance
+        if agent.maintenance.drain is not None or agent.maintenance.unavailability is not None:
+            state.maintained[agent.ident] = None
+        state.unlisted = state.unlisted or not agent.listed
+        state.add_agent(agent)
+    # Agents that the store has forgotten are heard of within this time; an owner who follows in it waits
+    # for the rest of it.
+    patience = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
+    since = 0.0 if snapshot.recovering else snapshot.recovery_age
+    state.unsure_until = now + max(0.0, patience - since)
+    known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
+    # A hash has no order; ties in the fair share go by age, under every owner.
+    for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
+        framework = state.add_framework(record.info)
+        framework.state = record.state
+        framework.registered_at = record.registered_at
+        framework.disconnected_at = record.disconnected_at
+        framework.torn_down_at = record.torn_down_at
+    _add_tasks(state, snapshot, now)
+    return state
+
+
+def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
+    """As ``CellState.add_task`` does for one after the other, with each sum made once."""
+    names: dict[str, str] = {}
+    """One text for all tasks that say the same."""
+    held: Counter[tuple[str, str, bool, Resources]] = Counter()
+    """Tasks by framework, role, whether they are revocable, and what they use."""
+    for body in snapshot.tasks.values():
+        task = Task.stored(body, names)
+        state.tasks[task.task_id] = task
+        agent, owner = state.agents.get(task.agent_id), state.frameworks.get(task.framework_id)
+        if agent is not None:
+            agent.tasks[task.task_id] = task
+        if owner is not None:
+            owner.tasks[task.task_id] = task
+        if task.state.terminal:
+            if owner is not None:
+                # The previous owner may have ended before it told the framework.
+                owner.unacknowledged[task.task_id] = Resend(now, state.limits.resend_first)
+            continue
+        key = task.line_key
+        if agent is not None and key is not None:
+            agent.lines.enter(key, task.task_id, waits=task.waits)
+        if not task.waits and owner is not None:
+            held[task.framework_id, task.role, task.revocable, task.resources] += 1
+    for agent in state.agents.values():
+        if agent.tasks:
+            agent.use_all()
+    for (ident, role, revocable, resources), count in held.items():
+        framework, amount = state.frameworks[ident], times(resources.counted(), count)
+        framework.used += amount
+        if not revocable:
+            state.hold(framework, role, amount)

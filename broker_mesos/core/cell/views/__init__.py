@@ -1,0 +1,1 @@
+"""A cell as operators and other cells see it. Reading changes nothing."""

@@ -1,0 +1,344 @@
+"""Why a task waits, and what would let it run: from the very round that would be carried out next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from broker_mesos.core.api.explain import AgentWhy, Ahead, Change, GetPlacement, Placement
+from broker_mesos.core.cell.allocation import gangs
+from broker_mesos.core.cell.allocation.allocate import candidates_of
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
+from broker_mesos.core.cell.allocation.round import Hindrance, Round, fits, unfit
+from broker_mesos.core.cell.allocation.shares import claimants_of
+from broker_mesos.core.cell.allocation.slack import left_of
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import AgentState, FrameworkState
+
+MOST_AHEAD = 5
+MOST_TRIED = 300_000
+"""Agents times claimants up to which the round is gone through: a cell must not stand still for an answer.
+Above it, an agent that has room counts as having it."""
+FULL = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
+EASE = {
+    "turn": 0,
+    "gang": 1,
+    "filter": 2,
+    "offered": 3,
+    "sits": 4,
+    "resources": 5,
+    "quota": 6,
+    "reserved": 7,
+    "constraint": 8,
+    "gpus": 9,
+    "minimum": 10,
+    "drain": 11,
+    "too-small": 12,
+    "away": 13,
+}
+"""How near to running a hindrance leaves a task: what time overcomes comes first."""
+
+
+def placement(state: CellState, policy: Policy, request: GetPlacement, now: Instant) -> Placement:
+    """Whether the next allocation would let a task of the shape run, agent by agent."""
+    shape = request.shape
+    framework = state.frameworks.get(request.framework_id)
+    if framework is None or shape.role not in framework.info.roles:
+        why = "the framework is not registered" if framework is None else f"it is not in role {shape.role}"
+        return Placement(cell=state.cell, would_run=False, unwanted=why)
+    unwanted = _unwanted(framework) or (FULL if state.full else "")
+    if shape.on_slack:
+        return _on_slack(state, framework, shape, unwanted, request.limit)
+    claimants = claimants_of(state)
+    anew = framework.ident if request.anew else ""
+    stated = _stated(framework, shape) and not anew
+    unstated = framework.demand.shapes is None and not anew and not shape.gang
+    shapes = {} if stated or unstated else {framework.ident: (shape,)}
+    key = shape.role, framework.ident
+    mine = next((each for each in claimants if (each.role, each.framework_id) == key), None)
+    if mine is None:
+        # It wants nothing now; if it asked, it would come in here.
+        count = max(1, len(state.frameworks))
+        mine = Claimant(shape.role, framework.ident, (framework.order + state.cell) % count)
+        claimants = [*claimants, mine]
+        shapes = {framework.ident: (shape,)}
+    candidates = candidates_of(state)
+    before = Round(state, policy, candidates, now, claimants, shapes=shapes, anew=anew, wordy=True)
+    order = list(before.ranking.order())
+    place = order.index(mine)
+    ahead = tuple(
+        Ahead(role=each.role, framework_id=each.framework_id, share=_share(before, each))
+        for each in order[max(0, place - MOST_AHEAD) : place]
+    )
+    granted: dict[str, int] = {}
+    if len(candidates) * len(claimants) > MOST_TRIED:
+        for agent in candidates:
+            found = before.judge(framework, shape.role, agent, shape)
+            if not isinstance(found, Hindrance):
+                granted[agent.ident] = fits(shape.resources, found)
+    else:
+        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes, anew=anew).run():
+            mine_too = grant.framework is framework and grant.role == shape.role and not grant.revocable
+            if mine_too and (
+                shape.kind in grant.kinds if stated else _suits(shape, grant.agent, grant.resources)
+            ):
+                granted[grant.agent.ident] = fits(shape.resources, grant.resources)
+    room = sum(granted.values())
+    whys = [
+        why
+        for agent in state.agents.values()
+        if agent.ident not in granted
+        for why in (_why(before, framework, shape, agent, place, now),)
+    ]
+    whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
+    would = room > 0 and not unwanted
+    together = 0 if would or not shape.gang else _together(before, framework, shape)
+    infos = [agent.info for agent in state.agents.values() if _away(agent) is None]
+    return Placement(
+        cell=state.cell,
+        would_run=would,
+        agents=tuple(whys[: request.limit]),
+        counts=dict(Counter(why.what for why in whys)),
+        fits=room,
+        together=together,
+        place=None if unwanted else place,
+        ahead=ahead,
+        unwanted=unwanted,
+        changes=() if would else tuple(_changes(before, framework, shape, whys, together)),
+        unmatched=tuple(
+            str(constraint)
+            for constraint in shape.constraints
+            if not any(constraint.matches(info.attributes, info.hostname) for info in infos)
+        ),
+        largest=_largest(state, shape),
+    )
+
+
+def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: str, limit: int) -> Placement:
+    """Whether there is slack for it; of the order in which slack is divided nothing is said."""
+    whys: list[AgentWhy] = []
+    room = 0
+    for agent in state.agents.values():
+        left = left_of(agent)
+        found = _away(agent) or unfit(framework, shape.role, agent, shape)
+        if found is None and left.contains(shape.resources):
+            room += fits(shape.resources, left)
+            continue
+        missing = left.missing(shape.resources) if found is None else Resources.EMPTY
+        found = found or Hindrance("resources", f"short of {missing} of slack")
+        whys.append(
+            AgentWhy(
+                agent_id=agent.ident,
+                hostname=agent.info.hostname,
+                cell=state.cell,
+                what=found.what,
+                message=found.message,
+                missing=missing,
+            )
+        )
+    whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
+    if REVOCABLE_RESOURCES not in framework.info.capabilities:
+        unwanted = unwanted or "it wants slack, and the framework has not the capability REVOCABLE_RESOURCES"
+    elif not room:
+        unwanted = unwanted or "it runs on slack only, and no agent has enough of it now"
+    return Placement(
+        cell=state.cell,
+        would_run=room > 0 and not unwanted,
+        agents=tuple(whys[:limit]),
+        counts=dict(Counter(why.what for why in whys)),
+        fits=room,
+        unwanted=unwanted,
+    )
+
+
+def _largest(state: CellState, shape: Shape) -> dict[str, int]:
+    found = dict.fromkeys(shape.resources.names(), 0)
+    for agent in state.agents.values():
+        if _away(agent) is None and _welcomes(shape, agent):
+            total = agent.total.quantities()
+            for name in found:
+                found[name] = max(found[name], total.get(name, 0))
+    return found
+
+
+def _welcomes(shape: Shape, agent: Agent) -> bool:
+    info = agent.info
+    return all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
+
+
+def _together(round_: Round, framework: Framework, shape: Shape) -> int:
+    books = round_.save()
+    placings = gangs.fill(round_, framework, [gangs.Member(shape, shape.count)])
+    round_.restore(books)
+    return sum(each.tasks for each in placings)
+
+
+def _stated(framework: Framework, shape: Shape) -> bool:
+    return any(each.kind == shape.kind for each in framework.demand.shapes or ())
+
+
+def _promised(framework: Framework, shape: Shape) -> bool:
+    return not any(
+        framework.missing(each) for each in framework.demand.shapes or () if each.kind == shape.kind
+    )
+
+
+def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
+    return resources.contains(shape.resources) and _welcomes(shape, agent)
+
+
+def _unwanted(framework: Framework) -> str:
+    if framework.state is FrameworkState.TORN_DOWN:
+        return "the framework was torn down"
+    if framework.state is FrameworkState.DISCONNECTED:
+        return "no process of the framework is connected"
+    if framework.muted:
+        return "nobody reads the framework's offers just now"
+    return ""
+
+
+def _share(round_: Round, claimant: Claimant) -> float:
+    standing = round_.standing
+    held = standing.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
+    return held.dominant_share(standing.total, standing.exclude)
+
+
+def _why(
+    round_: Round, framework: Framework, shape: Shape, agent: Agent, place: int, now: Instant
+) -> AgentWhy:
+    found = _away(agent) or round_.judge(framework, shape.role, agent, shape)
+    info = agent.info
+    missing = Resources.EMPTY
+    seconds = None
+    if not isinstance(found, Hindrance) and _stated(framework, shape) and _promised(framework, shape):
+        found = Hindrance("offered", "as much as the framework has asked for is offered to it already")
+    if not isinstance(found, Hindrance) and shape.gang:
+        found = Hindrance("gang", f"it has room, but not for all {shape.count} that begin at once")
+    if not isinstance(found, Hindrance):
+        served = "1 other is" if place == 1 else f"{place} others are"
+        found = Hindrance("turn", f"it has room, and {served} served before" if place else "it has room")
+    elif found.what == "resources":
+        missing = agent.free.missing(shape.resources)
+        if not agent.total.contains(shape.resources):
+            missing = agent.total.missing(shape.resources)
+            found = Hindrance("too-small", found.message)
+    elif found.what == "drain":  # unless taking it back would not help
+        told = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
+        missing = agent.total.missing(shape.resources)
+        if any(told):
+            found, missing = Hindrance("constraint", next(filter(None, told), "")), Resources.EMPTY
+        elif missing:
+            found = Hindrance("too-small", f"too small: it has {agent.total}, {missing} is missing")
+    elif found.what in ("offered", "reserved"):
+        missing = agent.free.missing(shape.resources)
+    if found.what == "filter":
+        seconds = max(0.0, found.until - now.mono)
+    if found.what == "offered" and agent.offers:
+        ends = max(offer.created_at for offer in agent.offers.values()) + round_.state.limits.offer_timeout
+        seconds = max(0.0, ends - now.mono)
+    return AgentWhy(
+        agent_id=agent.ident,
+        hostname=info.hostname,
+        cell=round_.state.cell,
+        what=found.what,
+        message=found.message,
+        missing=missing,
+        seconds=seconds,
+    )
+
+
+def _away(agent: Agent) -> Hindrance | None:
+    if agent.state is AgentState.UNREACHABLE:
+        return Hindrance("away", "it is unreachable")
+    if agent.state is AgentState.GONE:
+        return Hindrance("away", "it was marked as gone")
+    if not agent.session:
+        return Hindrance("away", "it has left")
+    if not agent.listed:
+        return Hindrance("away", "the cell recovers, and waits for its list of tasks")
+    if agent.allocatable or agent.maintenance.closed:
+        return None
+    return Hindrance("away", "it is not lent now")
+
+
+def _distance(why: AgentWhy, shape: Shape) -> float:
+    """How much is missing, as the largest part of what the task needs."""
+    need = shape.resources.quantities()
+    return max((amount / need[name] for name, amount in why.missing.quantities().items()), default=0.0)
+
+
+def _changes(
+    round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentWhy], together: int
+) -> Iterator[Change]:
+    """Single changes that would let it run, tried where they can be. ``together``: of a gang's tasks so many
+    have room."""
+    if together:
+        yield Change(message=f"begin with {together} tasks at once instead of {shape.count}", sure=True)
+        return
+    agents = round_.state.agents
+    lent = [
+        agents[why.agent_id]
+        for why in whys
+        if why.what not in ("away", "drain") and not agents[why.agent_id].maintenance.closed
+    ]
+
+    def runs(changed: Shape) -> bool:
+        return any(
+            not isinstance(round_.judge(framework, changed.role, agent, changed), Hindrance) for agent in lent
+        )
+
+    first = {why.what: why for why in reversed(whys)}
+    if why := first.get("filter"):
+        message = f"wait {why.seconds or 0:.0f} s: the framework refused {why.agent_id} for so long"
+        yield Change(message=message, sure=True, rank=0)
+    if why := first.get("offered"):
+        yield Change(
+            message=f"wait: {why.message} ({why.agent_id}); at most {why.seconds or 0:.0f} s", rank=1
+        )
+    for constraint in shape.constraints:
+        others = tuple(each for each in shape.constraints if each != constraint)
+        if runs(shape.model_copy(update={"constraints": others})):
+            yield Change(message=f"drop the constraint {constraint}", sure=True, rank=2)
+    now_free = _smaller(shape, [(agent, agent.free) for agent in lent])
+    sure = now_free is not None and runs(shape.model_copy(update={"resources": now_free}))
+    smaller = now_free if sure else _smaller(shape, [(agent, agent.total) for agent in lent])
+    if smaller is not None:
+        message = f"ask for at most {smaller} a task instead of {shape.resources}"
+        yield Change(message=message, sure=sure, rank=3)
+    if (why := first.get("resources")) is not None:
+        message = f"free {why.missing} on agent {why.agent_id}, or add an agent with {shape.resources}"
+        yield Change(message=message, rank=4)
+    if why := first.get("quota"):
+        yield Change(message=f"change the quota: {why.message}", rank=5)
+    if why := first.get("reserved"):
+        message = f"unreserve {why.missing} on agent {why.agent_id}, or use the role that it is reserved for"
+        yield Change(message=message, rank=6)
+    if why := first.get("gpus"):
+        yield Change(message=f"give the framework the capability GPU_RESOURCES, for {why.agent_id}", rank=7)
+    for why in whys:
+        if why.what == "drain" and _suits(shape, agents[why.agent_id], agents[why.agent_id].free):
+            message = f"take agent {why.agent_id} back: bmesos agents activate {why.agent_id}"
+            yield Change(message=message, rank=8)
+            break
+    yield Change(message=f"add an agent with {shape.resources}", rank=9)
+
+
+def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources | None:
+    """The largest part of the need that some agent which suits has, where no name is missing altogether."""
+    best: tuple[float, Resources] | None = None
+    need = shape.resources
+    for agent, has in lent:
+        if not _welcomes(shape, agent):
+            continue
+        part = need.clipped_minus(has.missing(need))
+        if set(part.names()) != set(need.names()) or part == need:
+            continue
+        ratio = min((part.get(name) / amount for name, amount in need.scalars.items()), default=0.0)
+        if best is None or ratio > best[0]:
+            best = ratio, part
+    return best[1] if best else None

@@ -1,0 +1,77 @@
+"""What a cell tells the others of itself, so that shares are of the whole cluster. Advisory: each cell
+overshoots by at most one round while this travels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from pydantic import Field
+
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.quota.config_changes import Found
+
+
+class CellUsage(Part):
+    """Totals in thousandths: sums over many agents may pass what the text form of resources allows."""
+
+    total: dict[str, int] = Field(default_factory=dict)
+    held: list[tuple[str, str, dict[str, int]]] = Field(default_factory=list)
+    """(role, framework, offered and used)."""
+
+
+def usage_of(state: CellState) -> bytes:
+    """What this cell publishes."""
+    held = [
+        (role, framework.ident, resources.quantities())
+        for framework in state.frameworks.values()
+        for role, resources in framework.held.items()
+        if resources
+    ]
+    return CellUsage(total=state.total.quantities(), held=held).model_dump_json().encode()
+
+
+@lru_cache(maxsize=256)
+def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
+    """Cached, since every cell of a master reads the same."""
+    usage = CellUsage.model_validate_json(body)
+    holders: dict[tuple[str, str], Resources] = {}
+    for role, framework_id, amounts in usage.held:
+        holders[role, framework_id] = Resources.scalars_of(amounts)
+    return Resources.scalars_of(usage.total), holders
+
+
+def found_in(published: Mapping[int, bytes]) -> Found:
+    """What all cells together have told."""
+    total = EMPTY
+    held: dict[str, list[Resources]] = {}
+    for body in published.values():
+        try:
+            theirs, holders = _read(body)
+        except ValueError:
+            continue
+        total += theirs
+        for (role, _), amounts in holders.items():
+            held.setdefault(role, []).append(amounts)
+    return Found(total, {role: Resources.sum(amounts) for role, amounts in held.items()})
+
+
+def take_in(state: CellState, published: dict[int, bytes]) -> None:
+    """Take in what the cells have published; this cell's own word is not needed."""
+    total = EMPTY
+    held: dict[tuple[str, str], Resources] = {}
+    for cell, body in published.items():
+        if cell == state.cell:
+            continue
+        try:
+            theirs, holders = _read(body)
+        except ValueError:
+            continue  # advice that cannot be read, such as sums past all bounds, is none
+        total += theirs
+        for key, amounts in holders.items():
+            held[key] = held.get(key, EMPTY) + amounts
+    state.foreign_total = total
+    state.foreign_held = held

@@ -1,0 +1,223 @@
+"""A cell as operators see it. Reading changes nothing, and takes only what was asked for."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.cells import CellLoad, CellView, FrameworkView, GetCell, OfferView, TaskView
+from broker_mesos.core.api.reservations import HoldingsView, ReservationView, VolumeView
+from broker_mesos.core.api.roles import RoleView
+from broker_mesos.core.cell.allocation.shares import cluster_total, held_in_cluster
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.reserved_portions import EMPTY, common, unused, uses_by_role
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import lineage
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.quota.cluster_config import RoleSettings
+from broker_mesos.core.quota.config_changes import limit_text
+
+NOTHING_SET = RoleSettings()
+
+MOST_SHAPES = 100
+"""Of one framework's demand in a view."""
+
+
+def view(
+    state: CellState, owner: str, request: GetCell, now: Instant, load: CellLoad | None = None
+) -> CellView:
+    """The parts that were asked for, each at most ``request.limit`` long."""
+    parts = request.parts
+    return CellView(
+        cell=state.cell,
+        term=state.term,
+        owner=owner,
+        agents=tuple(islice(_agents(state, request, now), request.limit)) if "agents" in parts else (),
+        frameworks=tuple(islice(_frameworks(state, request), request.limit)) if "frameworks" in parts else (),
+        tasks=tuple(islice(_tasks(state, request), request.limit)) if "tasks" in parts else (),
+        offers=tuple(islice(_offers(state, request, now), request.limit)) if "offers" in parts else (),
+        roles=tuple(_roles(state)) if "roles" in parts else (),
+        counts={
+            "agents": len(state.agents),
+            "frameworks": len(state.frameworks),
+            "tasks": len(state.tasks),
+            "offers": len(state.offers),
+        },
+        load=load,
+    )
+
+
+def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentView]:
+    for agent in state.agents.values():
+        if request.agent_id and agent.ident != request.agent_id:
+            continue
+        info = agent.info
+        yield AgentView(
+            agent_id=info.agent_id,
+            cell=state.cell,
+            hostname=info.hostname,
+            state=agent.state,
+            total=agent.total,
+            offered=agent.offered,
+            used=agent.used,
+            attributes=info.attributes,
+            tasks=sum(1 for task in agent.tasks.values() if not task.state.terminal),
+            usage=agent.usage,
+            version=info.version,
+            pid=info.pid,
+            registered_at=agent.registered_at,
+            reservations=tuple(_reservations(agent)),
+            volumes=tuple(_volumes(agent)),
+            heard_ago=None if agent.heard is None else max(0.0, now.mono - agent.heard),
+            maintenance=agent.maintenance.word,
+            slack=agent.slack,
+            slack_held=agent.slack_held,
+            unavailability=agent.maintenance.unavailability,
+        )
+
+
+def holdings(state: CellState, agent: Agent) -> HoldingsView:
+    """What one agent holds for roles."""
+    return HoldingsView(
+        agent_id=agent.ident,
+        cell=state.cell,
+        reservations=tuple(_reservations(agent)),
+        volumes=tuple(_volumes(agent)),
+    )
+
+
+def _reservations(agent: Agent) -> Iterator[ReservationView]:
+    if agent.reservations:
+        for each, rest in unused(agent.reservations, uses_by_role(agent)):
+            yield ReservationView(reservation=each, unused=common(rest, agent.free))
+
+
+def _volumes(agent: Agent) -> Iterator[VolumeView]:
+    for each in agent.holdings.volumes:
+        users = (task for task in agent.tasks.values() if not task.state.terminal)
+        using = [task.task_id for task in users if each.volume_id in task.volumes]
+        yield VolumeView(volume=each, tasks=tuple(using[:100]))
+
+
+def _frameworks(state: CellState, request: GetCell) -> Iterator[FrameworkView]:
+    total = cluster_total(state)
+    held = held_in_cluster(state)
+    for framework in state.frameworks.values():
+        if request.framework_id and framework.ident != request.framework_id:
+            continue
+        mine = Resources.sum(held.get((role, framework.ident), EMPTY) for role in framework.held)
+        yield FrameworkView(
+            framework_id=framework.ident,
+            cell=state.cell,
+            name=framework.info.name,
+            roles=framework.info.roles,
+            state=framework.state,
+            wanted=framework.wants,
+            allocated=framework.used,
+            offered=framework.offered,
+            tasks=sum(1 for task in framework.tasks.values() if not task.state.terminal),
+            offers=len(framework.offers),
+            dominant_share=mine.dominant_share(total, state.exclude),
+            registered_at=framework.registered_at,
+            shapes=_unmet(framework),
+        )
+
+
+def _unmet(framework: Framework) -> tuple[Shape, ...] | None:
+    shapes = framework.demand.shapes
+    if shapes is None:
+        return None
+    counted = ((shape, framework.missing(shape)) for shape in shapes[:MOST_SHAPES])
+    return tuple(shape.model_copy(update={"count": count}) for shape, count in counted if count)
+
+
+def _tasks(state: CellState, request: GetCell) -> Iterator[TaskView]:
+    completed = chain.from_iterable(reversed(each.completed) for each in state.frameworks.values())
+    if request.task_id and request.task_id in state.tasks:
+        every: Iterator[Task] = iter([state.tasks[request.task_id]])
+    else:
+        every = chain(state.tasks.values(), completed)
+    for task in every:
+        if request.task_id and task.task_id != request.task_id:
+            continue
+        if request.framework_id and task.framework_id != request.framework_id:
+            continue
+        if request.agent_id and task.agent_id != request.agent_id:
+            continue
+        yield TaskView(
+            task_id=task.task_id,
+            cell=state.cell,
+            framework_id=task.framework_id,
+            agent_id=task.agent_id,
+            role=task.role,
+            name=task.name,
+            resources=task.resources,
+            state=task.state,
+            status=task.status,
+            created_at=task.created_at,
+        )
+
+
+def _offers(state: CellState, request: GetCell, now: Instant) -> Iterator[OfferView]:
+    for offer in state.offers.values():
+        if request.framework_id and offer.framework.ident != request.framework_id:
+            continue
+        if request.agent_id and offer.agent.ident != request.agent_id:
+            continue
+        yield OfferView(
+            offer_id=offer.offer_id,
+            cell=state.cell,
+            framework_id=offer.framework.ident,
+            agent_id=offer.agent.ident,
+            resources=offer.resources,
+            age=max(0.0, now.mono - offer.created_at),
+        )
+
+
+def _roles(state: CellState) -> Iterator[RoleView]:
+    total = cluster_total(state)
+    # One pass over everything, since there may be as many roles as frameworks.
+    members: Counter[str] = Counter()
+    offered: defaultdict[str, list[Resources]] = defaultdict(list)
+    mine: defaultdict[str, list[Resources]] = defaultdict(list)
+    within: defaultdict[str, list[Resources]] = defaultdict(list)
+    everywhere: defaultdict[str, list[Resources]] = defaultdict(list)
+    settings = state.config.roles
+    names = {*state.weights, *settings}
+    for framework in state.frameworks.values():
+        names.update(framework.info.roles)
+        if framework.state is not FrameworkState.TORN_DOWN:
+            members.update(set(framework.info.roles))
+        for role, amount in framework.held.items():
+            mine[role].append(amount)
+            for each in lineage(role):
+                within[each].append(amount)
+    for offer in state.offers.values():
+        if not offer.revocable:
+            offered[offer.role].append(offer.resources.counted())
+    for (role, _), amount in held_in_cluster(state).items():
+        for each in lineage(role):
+            everywhere[each].append(amount)
+    for role in sorted({each for name in names for each in lineage(name)}):
+        promised = Resources.sum(offered[role])
+        found = settings.get(role, NOTHING_SET)
+        yield RoleView(
+            role=role,
+            cell=state.cell,
+            weight=state.weights.get(role, 1.0),
+            frameworks=members[role],
+            allocated=Resources.sum(mine[role]) - promised,
+            offered=promised,
+            held=Resources.sum(within[role]),
+            dominant_share=Resources.sum(everywhere[role]).dominant_share(total, state.exclude),
+            guarantee=found.guarantee,
+            limit=limit_text(found.limit),
+            preempts=found.preempts,
+        )

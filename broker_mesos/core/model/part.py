@@ -1,0 +1,54 @@
+"""Immutable values with a JSON form, and the bounded texts that they are made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+ID_TAIL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,"
+
+
+ID_PATTERN = rf"^{ID_TAIL}127}}$"
+
+
+Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+"""An id of an agent, framework, job or process: at most 128 characters, safe as a file and queue name."""
+
+
+_IDENT = re.compile(ID_PATTERN)
+
+
+def is_ident(text: str) -> bool:
+    """Whether something can be an ``Ident``."""
+    return _IDENT.fullmatch(text) is not None
+
+
+TaskId = Annotated[str, StringConstraints(pattern=rf"^{ID_TAIL}254}}$")]
+
+
+Short = Annotated[str, StringConstraints(max_length=255)]
+
+
+Prose = Annotated[str, StringConstraints(max_length=16_384)]
+"""Bounded, since a batch of 500 statuses becomes one message."""
+
+
+MAX_FLOOR = 2**52
+"""Terms stay below it: the store compares them as doubles."""
+
+
+class Part(BaseModel):
+    """A value inside messages and records: immutable, tolerant of fields it does not know."""
+
+    # Infinity and NaN have no JSON: what is stored with one of them could not be read again.
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
+
+    def encode(self) -> bytes:
+        """As JSON; what has its default value is left out."""
+        encoded: bytes = self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
+        return encoded
+
+
+JsonObject = dict[str, Any]

@@ -1,0 +1,122 @@
+"""Everything a cell keeps in the store. A record is one JSON value under its kind and id, that of a task two
+(``task_record.py``)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import Field
+
+from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.maintenance import Maintenance
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.reservation import Holdings
+
+NO_HOLDINGS = Holdings()
+NO_MAINTENANCE = Maintenance()
+
+
+class Kind(StrEnum):
+    """The kinds of records, each a hash of the cell in the store."""
+
+    AGENTS = "agents"
+    FRAMEWORKS = "frameworks"
+    TASKS = "tasks"
+
+
+class AgentState(StrEnum):
+    """Whether an agent's resources count."""
+
+    REGISTERED = "registered"
+    UNREACHABLE = "unreachable"
+    GONE = "gone"
+    """An operator has said that it never comes back: its tasks have ended. If it does come back, whatever
+    still runs on it is killed."""
+
+
+class AgentRecord(Part):
+    """An agent and its session."""
+
+    info: AgentInfo
+    state: AgentState = AgentState.REGISTERED
+    session: str = ""
+    """Empty while it has none."""
+    number: int = 0
+    """Number of the last command sent in the session."""
+    attempt: str = ""
+    """The registration that opened the session."""
+    boot_id: str = ""
+    beat: float = 0.0
+    """Seconds between two of its heartbeats; 0 where the limit says it."""
+    registered_at: float = 0.0
+    unreachable_at: float | None = None
+    listed: bool = True
+    """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
+    holdings: Holdings = Field(default_factory=lambda: NO_HOLDINGS)
+    maintenance: Maintenance = Field(default_factory=lambda: NO_MAINTENANCE)
+
+
+class FrameworkState(StrEnum):
+    """Whether a framework gets offers."""
+
+    SUBSCRIBED = "subscribed"
+    DISCONNECTED = "disconnected"
+    TORN_DOWN = "torn-down"
+    """A tombstone: no later message revives this id."""
+
+
+class FrameworkRecord(Part):
+    """A framework as its cell knows it."""
+
+    info: FrameworkInfo
+    state: FrameworkState = FrameworkState.SUBSCRIBED
+    registered_at: float = 0.0
+    disconnected_at: float | None = None
+    torn_down_at: float | None = None
+
+
+class Lease(NamedTuple):
+    """Who owns a cell. ``age`` is seconds since the last renewal, by the store's clock; a released or
+    never claimed lease has no owner."""
+
+    cell: int
+    term: int
+    nonce: str
+    owner: str
+    commit: int
+    age: float
+
+
+class OutboxEntry(NamedTuple):
+    """A message that is committed and not yet confirmed by the broker. ``number`` orders them."""
+
+    number: int
+    exchange: str
+    key: str
+    type: str
+    body: bytes
+    message_id: str
+
+
+class Write(NamedTuple):
+    """Set (or, with None, delete) one record."""
+
+    kind: Kind
+    ident: str
+    value: bytes | None
+
+
+class Snapshot(NamedTuple):
+    """All that the store holds of a cell when its lease is claimed."""
+
+    lease: Lease
+    agents: dict[str, bytes]
+    frameworks: dict[str, bytes]
+    tasks: dict[str, bytes]
+    outbox: list[OutboxEntry]
+    recovering: bool
+    """The store may have lost something: nothing is offered before the agents' lists have arrived."""
+    recovery_age: float = float("inf")
+    """Seconds since a claim last found that the store may have lost something."""

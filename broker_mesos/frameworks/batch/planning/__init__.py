@@ -1,0 +1,1 @@
+"""Decisions of the batch framework as transactions. Pure."""

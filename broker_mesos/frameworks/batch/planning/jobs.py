@@ -1,0 +1,217 @@
+"""Pure steps on jobs: from values that were read to a transaction.
+
+Every value is compared with what was read (its exact text) when it is written, so that any number of
+workers can plan at once: of two plans that touch the same thing one applies, the other reads again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.frameworks.batch.storage.records import (
+    ACTIVE,
+    COUNTS,
+    ENDED,
+    JOBS,
+    LOOK_AGAIN,
+    META,
+    ORDER,
+    PENDING,
+    SPECS,
+    WORK,
+    Counts,
+    JobRecord,
+    ResultRecord,
+    Work,
+    counts_key,
+    failures_key,
+    results_key,
+    text_of,
+)
+from broker_mesos.ports.store import Change, Check
+
+
+class Plan:
+    """A transaction being put together."""
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+        self.changes: list[Change] = []
+        self._increments: list[tuple[str, str]] = []
+
+    def expect(self, key: str, field: str, value: str | None) -> None:
+        """Apply only if the field still has this value."""
+        self.checks.append(Check("hash", key, field, value))
+
+    def expect_size(self, key: str, size: int) -> None:
+        """Apply only if the sorted set has this many members."""
+        self.checks.append(Check("zcard", key, value=size))
+
+    def set(self, key: str, field: str, value: str) -> None:
+        """Set a field."""
+        self.changes.append(Change("hset", key, field, value))
+
+    def unset(self, key: str, field: str) -> None:
+        """Remove a field."""
+        self.changes.append(Change("hdel", key, field))
+
+    def add(self, key: str, member: str, score: float) -> None:
+        """Add or move a member of a sorted set."""
+        self.changes.append(Change("zadd", key, member, score))
+
+    def drop(self, key: str, member: str) -> None:
+        """Remove a member of a sorted set."""
+        self.changes.append(Change("zrem", key, member))
+
+    def delete(self, key: str) -> None:
+        """Remove a whole key."""
+        self.changes.append(Change("del", key))
+
+    def increment(self, key: str, field: str, by: int) -> None:
+        """Add to a number; its new value is in ``totals`` afterwards."""
+        self.changes.append(Change("hincrby", key, field, by))
+        self._increments.append((key, field))
+
+    def count(self, job_id: str, **by: int) -> None:
+        """Change a job's counts; all of them are in ``totals`` afterwards. Once a job and plan."""
+        for field in COUNTS:
+            self.increment(counts_key(job_id), field, by.get(field, 0))
+
+    def demand(self, wanted: bool) -> None:
+        """A new level of demand. Its version is taken here, in the step that saw work appear or run out."""
+        self.increment(META, "demand_version", 1)
+        self.set(META, "wanted", "1" if wanted else "0")
+
+    def join(self, other: Plan, key: str, field: str) -> None:
+        """Another plan comes in the same step, after this one. What this one stores in ``field`` cannot be
+        compared there."""
+        self.checks += [each for each in other.checks if (each.key, each.field) != (key, field)]
+        self.changes += other.changes
+        self._increments += other._increments
+
+    def totals(self, values: Sequence[int]) -> dict[tuple[str, str], int]:
+        """The new values of what was incremented, by key and field."""
+        return dict(zip(self._increments, values, strict=True))
+
+
+def counts_in(totals: Mapping[tuple[str, str], int], job_id: str) -> Counts:
+    """A job's counts after a plan with ``count``."""
+    key = counts_key(job_id)
+    return Counts(*(totals[key, field] for field in COUNTS))
+
+
+# -- submit, kill, end ----------------------------------------------------------------------------------
+
+
+def plan_submit(
+    jobs: Sequence[tuple[str, JobSpec]],
+    seq_text: str | None,
+    now: float,
+    claim: Plan | None = None,
+    version: int = 0,
+) -> Plan:
+    """Store new jobs, in this order. The number of the latest job was read as ``seq_text``.
+
+    With ``claim``, a claim of all of a single one: that is never pending. Nothing else may be either, as of
+    that ``version`` of demand.
+    """
+    plan = Plan()
+    seq = int(seq_text or 0)
+    plan.expect(META, "seq", seq_text)
+    for job_id, spec in jobs:
+        seq += 1
+        record = JobRecord.of(spec, seq, now)
+        plan.expect(SPECS, job_id, None)
+        plan.set(SPECS, job_id, text_of(spec))
+        plan.set(JOBS, job_id, text_of(record))
+        if claim is None:
+            plan.set(WORK, job_id, Work.of(spec, now).text)
+            plan.add(PENDING, job_id, record.score)
+        else:
+            claim.changes = [each for each in claim.changes if each.key != PENDING]
+            plan.join(claim, WORK, job_id)
+        plan.add(ACTIVE, job_id, now + LOOK_AGAIN)
+        plan.add(ORDER, job_id, -seq)
+    plan.set(META, "seq", str(seq))
+    if claim is not None:
+        plan.expect(META, "demand_version", str(version))
+    plan.demand(claim is None)
+    return plan
+
+
+def plan_kill(job_id: str, record_text: str, work_text: str | None) -> Plan:
+    """What waits never runs, and nothing comes back. What is claimed is the caller's to kill."""
+    record = JobRecord.model_validate_json(record_text)
+    plan = Plan()
+    plan.expect(JOBS, job_id, record_text)
+    plan.set(JOBS, job_id, text_of(record.model_copy(update={"killed": True})))
+    plan.expect(WORK, job_id, work_text)
+    waiting = 0
+    if work_text is not None:
+        work = Work.parse(work_text)
+        waiting = work.pending(record.total)
+        plan.set(WORK, job_id, work.emptied(record.total).text)
+    plan.drop(PENDING, job_id)
+    plan.count(job_id, killed=waiting, version=waiting)
+    if waiting:
+        plan.demand(True)  # of other jobs, if there are any: its own tasks need no offers any more
+    return plan
+
+
+def plan_kill_pending(
+    job_id: str, index: int, record: JobRecord, work_text: str | None, now: float
+) -> Plan | None:
+    """One index that waits never runs; None if it does not wait."""
+    found = None if work_text is None else Work.parse(work_text).without(index, record.first, record.total)
+    if found is None:
+        return None
+    slot, rest = found
+    result = ResultRecord(
+        state="killed",
+        attempt=slot.attempt,
+        launch=slot.launch - 1,
+        ended_at=now,
+        message="killed before it ran" if slot.launch == 1 else "killed before it ran again",
+    )
+    plan = Plan()
+    plan.expect(WORK, job_id, work_text)
+    plan.set(WORK, job_id, rest.text)
+    if not rest.pending(record.total):
+        plan.drop(PENDING, job_id)
+        plan.demand(True)
+    plan.set(results_key(job_id), str(index), text_of(result))
+    plan.add(failures_key(job_id), str(index), index)
+    plan.count(job_id, killed=1, version=1)
+    return plan
+
+
+class Ending(NamedTuple):
+    """A job whose tasks have all ended."""
+
+    job_id: str
+    record_text: str
+    counts: Counts
+    exit_code: int
+
+    def record(self, now: float) -> JobRecord:
+        """The job's last record."""
+        record = JobRecord.model_validate_json(self.record_text)
+        return record.model_copy(
+            update={"ended_at": now, "exit_code": self.exit_code, "counts": tuple(self.counts)}
+        )
+
+
+def plan_end(endings: Sequence[Ending], now: float, plan: Plan | None = None) -> Plan:
+    """Close jobs; together with what else ``plan`` does."""
+    plan = plan or Plan()
+    for ending in endings:
+        job_id = ending.job_id
+        plan.expect(JOBS, job_id, ending.record_text)
+        plan.set(JOBS, job_id, text_of(ending.record(now)))
+        plan.unset(WORK, job_id)
+        plan.drop(PENDING, job_id)
+        plan.drop(ACTIVE, job_id)
+        plan.add(ENDED, job_id, now)
+    return plan

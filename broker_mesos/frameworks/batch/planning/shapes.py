@@ -1,0 +1,86 @@
+"""What pending jobs ask of the cells: tasks of which shapes, and how many. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.locality import alternatives
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.frameworks.batch.storage.records import Work
+
+MOST_JOBS = 50
+"""Pending jobs whose shapes are stated; with more of them demand is for anything."""
+MOST_SHAPES = 50
+MOST_TASKS = 10_000_000
+"""Of one shape."""
+NEVER = float("inf")
+
+
+class Kind(NamedTuple):
+    """What tells the tasks of jobs apart for a cell."""
+
+    resources: Resources
+    constraints: tuple[Constraint, ...]
+    prefer: tuple[Constraint, ...] = ()
+    """Where they wait for one: agents that match any of these."""
+    revocable: bool = False
+    """They run on slack, and nowhere else."""
+    gang: str = ""
+    """Id of the job whose tasks begin all at once."""
+
+    def welcomes(self, offer: Offer) -> bool:
+        """Whether an offer will do, if it is large enough."""
+        attributes, hostname = offer.attributes, offer.hostname
+        if self.revocable is not offer.revocable:
+            return False
+        if not all(each.matches(attributes, hostname) for each in self.constraints):
+            return False
+        return not self.prefer or any(each.matches(attributes, hostname) for each in self.prefer)
+
+    def shapes(self, count: int) -> list[Shape]:
+        """As shapes of a demand: several, if there are several ways to be preferred."""
+        ways = [(each,) for each in alternatives(self.prefer)] if self.prefer else [()]
+        return [
+            Shape(
+                resources=self.resources,
+                constraints=(*self.constraints, *way),
+                count=min(count, MOST_TASKS),
+                gang=self.gang,
+                revocable=self.revocable,
+            )
+            for way in ways
+        ]
+
+
+class Stated(NamedTuple):
+    """Shapes of a demand, None for anything; and when they will be others by time alone."""
+
+    shapes: tuple[Shape, ...] | None
+    due: float = NEVER
+
+
+def kind_of(job_id: str, spec: JobSpec, waits: bool) -> Kind:
+    """The kind of a job's tasks, while they wait for a preferred agent or not."""
+    gang = job_id if spec.gang else ""
+    return Kind(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
+
+
+def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
+    """What jobs ask for, in the order in which they are served. Too much is harmless: it is offered, and
+    declined. Too little would starve."""
+    counts: dict[Kind, int] = {}
+    due = NEVER
+    for job_id, spec, work in jobs:
+        waiting = work.pending(spec.total)
+        if waiting:
+            until = work.waits_until(spec, now)
+            due = min(due, until or NEVER)
+            kind = kind_of(job_id, spec, bool(until))
+            counts[kind] = counts.get(kind, 0) + waiting
+    shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
+    return Stated(shapes, due) if len(shapes) <= MOST_SHAPES else Stated(None)

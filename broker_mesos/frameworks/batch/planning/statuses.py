@@ -1,0 +1,255 @@
+"""Applying statuses: what they make of claims, as one transaction. Pure.
+
+A status applies only to the claim of its own task id, and only forward. A final one writes the result (or
+gives the index back), and removes the claim, in one step; so that a repeat finds no claim and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Reason, TaskState, may_move
+from broker_mesos.frameworks.batch.planning.jobs import Plan
+from broker_mesos.frameworks.batch.storage.records import (
+    ASK_AGAIN,
+    CLAIMS,
+    PENDING,
+    UNSETTLED,
+    WORK,
+    ClaimRecord,
+    JobRecord,
+    ResultRecord,
+    Slot,
+    TaskName,
+    Work,
+    clip,
+    failures_key,
+    parse_task_id,
+    results_key,
+    text_of,
+)
+
+FORCED = 0.0
+"""Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
+
+_LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
+_MOVED = {Reason.AGENT_DRAINING, Reason.CONTAINER_PREEMPTED}
+_ALIVE = {TaskState.STARTING, TaskState.RUNNING}
+_BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
+
+
+@dataclass(slots=True)
+class StatusPlan:
+    """What the statuses change."""
+
+    plan: Plan
+    job_ids: list[str] = field(default_factory=list)
+    """Jobs whose counts change."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By how much."""
+    exit_codes: dict[str, int] = field(default_factory=dict)
+    """Of jobs' last results here."""
+    kills: list[tuple[str, str]] = field(default_factory=list)
+    """Task id and agent id of tasks that should be gone, and live."""
+    need_work: set[str] = field(default_factory=set)
+    """Jobs whose ``work`` must be read before this plan is right."""
+
+
+class _Claims:
+    """The claims as the statuses leave them, one after the other."""
+
+    def __init__(self, texts: Mapping[str, str | None]) -> None:
+        self.texts = texts
+        self.now: dict[str, ClaimRecord | None] = {}
+
+    def get(self, name: TaskName) -> ClaimRecord | None:
+        """The claim of this very task id."""
+        if name.claim not in self.now:
+            text = self.texts.get(name.claim)
+            self.now[name.claim] = None if text is None else ClaimRecord.model_validate_json(text)
+        claim = self.now[name.claim]
+        return claim if claim is not None and claim.launch == name.launch else None
+
+
+def plan_statuses(
+    statuses: Sequence[TaskStatus],
+    claims: Mapping[str, str | None],
+    records: Mapping[str, JobRecord | None],
+    works: Mapping[str, str | None],
+    now: float,
+) -> StatusPlan:
+    """Apply statuses in their order to the claims (by field) and job records that were read.
+
+    ``works`` may lack jobs at first; ``need_work`` then names those that are needed.
+    """
+    plan = Plan()
+    found = StatusPlan(plan)
+    current = _Claims(claims)
+    changed: dict[str, TaskName] = {}
+    counts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    returned: defaultdict[str, list[Slot]] = defaultdict(list)
+    kills: dict[str, str] = {}
+    for status in statuses:
+        name = parse_task_id(status.task_id)
+        claim = None if name is None else current.get(name)
+        if name is None:
+            continue
+        record = records.get(name.job_id)
+        if claim is None:
+            # It was replaced, or has its result: whatever comes back to life under this id must go. A task
+            # of an unknown job is let be: the store may have been wiped.
+            if record is not None and status.state in _ALIVE:
+                kills[name.task_id] = status.agent_id
+            continue
+        doomed = record is None or record.killed or claim.kill
+        if status.reason is Reason.TASK_ID_IN_USE:
+            # Ids are given out once, unless the store went back in time: then what ran under this one is what
+            # was claimed, and its cell says how it stands.
+            plan.add(UNSETTLED, name.task_id, FORCED)
+            continue
+        if not status.state.terminal:
+            if status.state is TaskState.UNKNOWN:
+                plan.add(UNSETTLED, name.task_id, FORCED)
+                continue
+            if status.agent_id and status.agent_id != claim.agent_id:
+                # Old news, of before the store went back in time, or this id lives there since: its end
+                # will count. Whether what was claimed runs is still to be asked.
+                if doomed:
+                    kills[name.task_id] = status.agent_id
+                continue
+            if status.state is TaskState.UNREACHABLE and record is not None and record.rerun and not doomed:
+                elsewhere = _slot(Slot(name.index, claim.attempt, claim.launch + 1), name, found, works)
+                if elsewhere is not None:
+                    current.now[name.claim] = None
+                    changed[name.claim] = name
+                    counts[name.job_id]["claimed"] -= 1
+                    counts[name.job_id]["version"] += 1
+                    returned[name.job_id].append(elsewhere)
+                    continue
+            if claim.state is None or may_move(claim.state, status.state):
+                current.now[name.claim] = claim.model_copy(
+                    update={
+                        "state": status.state,
+                        "started_at": status.started_at or claim.started_at,
+                        "message": clip(status.message),
+                    }
+                )
+                changed[name.claim] = name
+            if doomed and status.state is not TaskState.KILLING:
+                kills[name.task_id] = claim.agent_id
+            continue
+        current.now[name.claim] = None
+        changed[name.claim] = name
+        kills.pop(name.task_id, None)
+        again = None if record is None else _again(status, name, claim, record, doomed, found, works)
+        job = counts[name.job_id]
+        job["claimed"] -= 1
+        job["version"] += 1
+        if again is not None:
+            returned[name.job_id].append(again)
+            continue
+        result = _result(status, claim, doomed, now)
+        job["failed" if result.state == "lost" else result.state] += 1
+        job["local"] += claim.local
+        plan.set(results_key(name.job_id), str(name.index), text_of(result))
+        found.exit_codes[name.job_id] = result.job_exit_code
+        if result.state != "finished":
+            plan.add(failures_key(name.job_id), str(name.index), name.index)
+    for field_, name in changed.items():
+        plan.expect(CLAIMS, field_, claims[field_])
+        left = current.now[field_]
+        if left is None:
+            plan.unset(CLAIMS, field_)
+            plan.drop(UNSETTLED, name.task_id)
+        else:
+            plan.set(CLAIMS, field_, text_of(left))
+            plan.add(UNSETTLED, name.task_id, now + ASK_AGAIN)
+    for job_id, slots in returned.items():
+        work_text, record = works.get(job_id), records[job_id]
+        if work_text is None or record is None:  # only while need_work is not empty
+            continue
+        plan.expect(WORK, job_id, work_text)
+        work = Work.parse(work_text)
+        if not work.pending(record.total):
+            work = work.waits_anew(now)
+        plan.set(WORK, job_id, work.give_back(slots).text)
+        plan.add(PENDING, job_id, record.score)
+    for job_id, by in counts.items():
+        plan.count(job_id, **by)
+    if returned:
+        plan.demand(True)
+    found.job_ids = list(counts)
+    found.counts = counts
+    found.kills = list(kills.items())
+    return found
+
+
+def _again(
+    status: TaskStatus,
+    name: TaskName,
+    claim: ClaimRecord,
+    record: JobRecord,
+    doomed: bool,
+    found: StatusPlan,
+    works: Mapping[str, str | None],
+) -> Slot | None:
+    """The slot in which the index runs again; None if this is its end."""
+    if doomed:
+        return None
+    never_began = status.state is TaskState.DROPPED and not _began(claim)
+    # Its cell took the place from under it, or what was killed is an earlier launch under an id that a store
+    # gave out twice: no fault of the task, so no retry is used.
+    earlier = status.offer_id not in ("", claim.offer_id)
+    moved = status.state is TaskState.KILLED and (earlier or status.reason in _MOVED)
+    if never_began or moved or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
+        slot = Slot(name.index, claim.attempt, claim.launch + 1)
+    elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
+        if claim.attempt > record.retries:
+            return None
+        slot = Slot(name.index, claim.attempt + 1, claim.launch + 1)
+    else:
+        return None
+    return _slot(slot, name, found, works)
+
+
+def _began(claim: ClaimRecord) -> bool:
+    """Whether its task was seen alive: an agent can also become unreachable before a launch reaches it."""
+    return claim.state in _BEGUN or claim.started_at is not None
+
+
+def _slot(slot: Slot, name: TaskName, found: StatusPlan, works: Mapping[str, str | None]) -> Slot | None:
+    if name.job_id not in works:
+        found.need_work.add(name.job_id)
+        return slot
+    text = works[name.job_id]
+    # Killed since the record was read: nothing comes back.
+    return None if text is None or Work.parse(text).killed else slot
+
+
+def _result(status: TaskStatus, claim: ClaimRecord, doomed: bool, now: float) -> ResultRecord:
+    state = status.state
+    if state is TaskState.FINISHED:
+        short = "finished"
+    elif state is TaskState.KILLED:
+        short = "killed"
+    elif state in (TaskState.FAILED, TaskState.ERROR):
+        short = "failed"
+    elif doomed or (state is TaskState.DROPPED and not _began(claim)):
+        short = "killed"  # a drop that does not run again: its job was killed
+    else:
+        short = "lost"
+    return ResultRecord(
+        state=short,
+        attempt=claim.attempt,
+        launch=claim.launch,
+        exit_code=status.exit_code,
+        signal=status.signal,
+        agent_id=claim.agent_id,
+        hostname=claim.hostname,
+        started_at=status.started_at or claim.started_at,
+        ended_at=status.timestamp or now,
+        message=clip(status.message),
+    )

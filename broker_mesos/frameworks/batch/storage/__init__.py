@@ -1,0 +1,1 @@
+"""Jobs in the store: records, reading, changing, housekeeping."""

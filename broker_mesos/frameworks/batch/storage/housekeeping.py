@@ -1,0 +1,137 @@
+"""What is looked at now and then: claims without news, jobs that nobody closed, jobs to forget."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from broker_mesos.errors import NotFound
+from broker_mesos.frameworks.batch.planning.jobs import Plan
+from broker_mesos.frameworks.batch.planning.statuses import FORCED
+from broker_mesos.frameworks.batch.storage.reader import CHUNK
+from broker_mesos.frameworks.batch.storage.records import (
+    ACTIVE,
+    ASK_AGAIN,
+    CLAIMS,
+    ENDED,
+    JOBS,
+    LOOK_AGAIN,
+    ORDER,
+    SPECS,
+    UNSETTLED,
+    ClaimRecord,
+    counts_key,
+    failures_key,
+    parse_task_id,
+    results_key,
+)
+from broker_mesos.frameworks.batch.storage.store import JobStore, Kills
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.store import Records
+
+MAX_OVERDUE = 500
+MAX_LOOKED_AT = 50
+
+
+class Overdue(NamedTuple):
+    """A claim without a status in time."""
+
+    cell: int
+    task_id: str
+    offer_id: str
+
+
+class Upkeep:
+    """Any worker does it, and two at once do no harm."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        records: Records,
+        clock: Clock,
+        *,
+        offer_timeout: float = 10.0,
+        keep_ended: int = 1_000,
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._clock = clock
+        self._offer_timeout = offer_timeout
+        self._keep_ended = keep_ended
+
+    async def overdue(self) -> list[Overdue]:
+        """Claims whose first status should have come by now, and those of which nothing was heard for long
+        (their cell may have lost them); each comes up again if asking brings no news."""
+        now = self._clock.time()
+        due = dict(await self._records.range(UNSETTLED, limit=MAX_OVERDUE, max_score=now))
+        names = {task_id: name for task_id in due if (name := parse_task_id(task_id))}
+        claims = await self._store.read.fields(CLAIMS, dict.fromkeys(name.claim for name in names.values()))
+        plan = Plan()
+        found: list[Overdue] = []
+        for task_id, score in due.items():
+            name = names.get(task_id)
+            text = None if name is None else claims[name.claim]
+            claim = None if text is None else ClaimRecord.model_validate_json(text)
+            if claim is None or name is None or claim.launch != name.launch:
+                plan.drop(UNSETTLED, task_id)
+                continue
+            begun = claim.state is not None and score != FORCED
+            # Only if the claim is still there: else the mark would outlive it. If not, all are due again.
+            plan.expect(CLAIMS, name.claim, text)
+            plan.add(UNSETTLED, task_id, now + (ASK_AGAIN if begun else self._offer_timeout))
+            found.append(Overdue(claim.cell, task_id, claim.offer_id))
+        if plan.changes:
+            await self._records.transact(plan.checks, plan.changes)
+        return found
+
+    async def tidy(self) -> Kills:
+        """Close jobs whose end nobody saw through; returns what should have been killed and still lives."""
+        now = self._clock.time()
+        kills: Kills = []
+        for job_id, _ in await self._records.range(ACTIVE, limit=MAX_LOOKED_AT, max_score=now):
+            plan = Plan()
+            try:
+                text, record = await self._store.read.record(job_id)
+            except NotFound:
+                plan.expect(JOBS, job_id, None)
+                plan.drop(ACTIVE, job_id)
+            else:
+                summary = await self._store.summary(job_id)
+                if summary.ended_at is not None:
+                    continue
+                if record.killed:
+                    kills += await self._store.claims_of(job_id)
+                plan.expect(JOBS, job_id, text)
+                plan.add(ACTIVE, job_id, now + LOOK_AGAIN)
+            await self._records.transact(plan.checks, plan.changes)
+        return kills
+
+    async def prune(self) -> bool:
+        """Forget the oldest of too many ended jobs, one bounded step at a time. Returns whether there is
+        more to do. The spec goes last: until then the id is in use, and old results show in no new job."""
+        excess = await self._records.size(ENDED) - self._keep_ended
+        if excess <= 0:
+            return False
+        oldest = await self._records.range(ENDED, limit=min(excess, MAX_LOOKED_AT))
+        results_left = CHUNK
+        for job_id, _ in oldest:
+            plan = Plan()
+            plan.unset(JOBS, job_id)
+            plan.drop(ORDER, job_id)
+            results, failures = results_key(job_id), failures_key(job_id)
+            _, page = await self._records.scan(results, "0", CHUNK)
+            failed = await self._records.range(failures, limit=CHUNK)
+            for field in page:
+                plan.unset(results, field)
+            for member, _ in failed:
+                plan.drop(failures, member)
+            if len(page) < CHUNK and len(failed) < CHUNK and await self._records.size(results) <= len(page):
+                plan.delete(results)
+                plan.delete(failures)
+                plan.delete(counts_key(job_id))
+                plan.unset(SPECS, job_id)
+                plan.drop(ENDED, job_id)
+            await self._records.transact(plan.checks, plan.changes)
+            results_left -= len(page)
+            if results_left <= 0:
+                return True
+        return excess > len(oldest)

@@ -1,0 +1,230 @@
+"""Reading jobs out of the store: specs (cached, they never change), records, counts, tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from broker_mesos.core.api.jobs import JobTask
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.errors import NotFound
+from broker_mesos.frameworks.batch.planning.claims import Candidate
+from broker_mesos.frameworks.batch.storage.records import (
+    CLAIMS,
+    COUNTS,
+    JOBS,
+    SPECS,
+    WORK,
+    Counts,
+    JobRecord,
+    counts_key,
+    failures_key,
+    results_key,
+    text_of,
+)
+from broker_mesos.frameworks.batch.views import task_of
+from broker_mesos.ports.store import Records
+
+CACHE_BYTES = 64 << 20
+"""Bytes of specs' JSON that a worker remembers; decoded they take several times as much."""
+CHUNK = 1_000
+"""Fields read or removed at once."""
+MAX_LOOKED_AT = 20_000
+"""Tasks looked at for one page of a listing that is narrowed to some states."""
+
+
+class Loaded(NamedTuple):
+    """A job's spec, the size of its JSON in bytes, and its place among the pending jobs."""
+
+    spec: JobSpec
+    size: int
+    score: float
+
+
+class Page(NamedTuple):
+    """Some tasks of a job, and the offset of the next page."""
+
+    tasks: list[JobTask]
+    more: int | None
+
+
+class JobReader:
+    """What is known of jobs. Every method raises StoreUnavailable."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._specs: OrderedDict[str, Loaded] = OrderedDict()
+        self._size = 0
+
+    async def fields(self, key: str, fields: Collection[str]) -> dict[str, str | None]:
+        """Values of fields of a hash."""
+        if not fields:
+            return {}
+        names = list(fields)
+        return dict(zip(names, await self._records.get(key, names), strict=True))
+
+    async def specs(self, pending: Sequence[tuple[str, float]]) -> dict[str, Loaded]:
+        """Specs of pending jobs, given with their scores: those tell a job from an earlier one that had its
+        id, and was forgotten since."""
+        found: dict[str, Loaded] = {}
+        for job_id, score in pending:
+            cached = self._specs.get(job_id)
+            if cached is not None and cached.score == score:
+                self._specs.move_to_end(job_id)
+                found[job_id] = cached
+        missing = {job_id: score for job_id, score in pending if job_id not in found}
+        for job_id, text in (await self.fields(SPECS, missing)).items():
+            if text is not None:
+                found[job_id] = Loaded(JobSpec.model_validate_json(text), len(text.encode()), missing[job_id])
+                self._remember(job_id, found[job_id])
+        return found
+
+    async def candidates(self, pending: Sequence[tuple[str, float]]) -> list[Candidate]:
+        """Pending jobs, given with their scores, and what is left of them to claim."""
+        ids = [job_id for job_id, _ in pending]
+        works, specs = await asyncio.gather(self.fields(WORK, ids), self.specs(pending))
+        return [
+            Candidate(job_id, specs[job_id].spec, work, specs[job_id].size)
+            for job_id in ids
+            if (work := works[job_id]) is not None and job_id in specs
+        ]
+
+    async def spec(self, job_id: str) -> JobSpec:
+        """A job's spec. Raises NotFound."""
+        text = (await self._records.get(SPECS, [job_id]))[0]
+        if text is None:
+            raise no_job(job_id)
+        return JobSpec.model_validate_json(text)
+
+    def remember(self, job_id: str, spec: JobSpec, score: float) -> None:
+        """A job was just stored: its spec need not be read."""
+        self._remember(job_id, Loaded(spec, len(text_of(spec).encode()), score))
+
+    def _remember(self, job_id: str, loaded: Loaded) -> None:
+        self._forget(job_id)
+        self._specs[job_id] = loaded
+        self._size += loaded.size
+        while self._size > CACHE_BYTES and len(self._specs) > 1:
+            self._forget(next(iter(self._specs)))
+
+    def _forget(self, job_id: str) -> None:
+        old = self._specs.pop(job_id, None)
+        if old is not None:
+            self._size -= old.size
+
+    async def record(self, job_id: str) -> tuple[str, JobRecord]:
+        """A job's record, as text and decoded. Raises NotFound."""
+        text = (await self._records.get(JOBS, [job_id]))[0]
+        if text is None:
+            raise no_job(job_id)
+        return text, JobRecord.model_validate_json(text)
+
+    async def counts(self, job_id: str) -> Counts:
+        """A job's counts; all zero for a new one, or none."""
+        return Counts.read(await self._records.get(counts_key(job_id), list(COUNTS)))
+
+    async def tasks(self, job_id: str, record: JobRecord, indices: Sequence[int]) -> list[JobTask]:
+        """Where those indices stand."""
+        # Results are read last: an index that ends in between shows up twice rather than not at all.
+        claims = await self.fields(CLAIMS, [f"{job_id}.{index}" for index in indices])
+        results = await self.fields(results_key(job_id), [str(index) for index in indices])
+        return [
+            task_of(job_id, index, record, claims[f"{job_id}.{index}"], results[str(index)])
+            for index in indices
+        ]
+
+    async def page(
+        self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]
+    ) -> Page:
+        """Up to ``limit`` tasks from an offset in the array on, narrowed to ``states`` if there are any.
+
+        A narrowed page may be short, or empty, and still be followed by more.
+        """
+        if states and set(states) <= {"failed", "lost"}:
+            return await self._failures(job_id, record, offset, limit, states)
+        found: list[JobTask] = []
+        end = min(record.total, offset + (MAX_LOOKED_AT if states else limit))
+        while offset < end and len(found) < limit:
+            step = min(end - offset, CHUNK)
+            for task in await self.tasks(
+                job_id, record, range(record.first + offset, record.first + offset + step)
+            ):
+                if len(found) == limit:
+                    break
+                offset += 1
+                if not states or task.state in states:
+                    found.append(task)
+        return Page(found, offset if offset < record.total else None)
+
+    async def _failures(
+        self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]
+    ) -> Page:
+        """Failures have an index of their own: three of a million are found at once."""
+        failed = await self._records.range(failures_key(job_id), limit=MAX_LOOKED_AT)
+        indices = [int(member) for member, _ in failed if int(member) >= record.first + offset]
+        found: list[JobTask] = []
+        for at in range(0, len(indices), CHUNK):
+            for task in await self.tasks(job_id, record, indices[at : at + CHUNK]):
+                if len(found) == limit:
+                    return Page(found, task.index - record.first)
+                if task.state in states:
+                    found.append(task)
+        if len(failed) < MAX_LOOKED_AT:
+            return Page(found, None)
+        following = max(int(failed[-1][0]) - record.first + 1, offset)
+        return Page(found, following if indices and following < record.total else None)
+
+    async def task(self, task_id: str) -> JobTask:
+        """A task by its id; ``JOB.INDEX`` and, of a single task, ``JOB`` mean the latest attempt.
+
+        Raises NotFound.
+        """
+        full, short = task_id.rsplit(".", 2), task_id.rsplit(".", 1)
+        readings: list[tuple[str, str | None, str | None]] = [(task_id, None, None)]
+        if len(short) == 2 and short[1].isascii() and short[1].isdigit():
+            readings.append((short[0], short[1], None))
+            if len(full) == 3 and full[1].isascii() and full[1].isdigit():
+                readings.append((full[0], full[1], full[2]))
+        known = await self.fields(JOBS, [job_id for job_id, _, _ in readings])
+        replaced: NotFound | None = None
+        # A job's id may hold dots: the reading as a whole task id, the commonest, wins.
+        for job_id, index_text, launch in reversed(readings):
+            text = known[job_id]
+            if text is None:
+                continue
+            record = JobRecord.model_validate_json(text)
+            index = record.first if index_text is None else int(index_text[:18])
+            if not record.has(index):
+                continue
+            task = (await self.tasks(job_id, record, [index]))[0]
+            if launch is not None and task.task_id != task_id:
+                replaced = NotFound(
+                    f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that"
+                )
+                continue
+            return task
+        raise replaced or NotFound(f"no task {task_id}; `bmesos status JOB` lists a job's tasks")
+
+    async def records(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+        """Records of those jobs that there are, in that order."""
+        found: dict[str, JobRecord] = {}
+        for at in range(0, len(job_ids), CHUNK):
+            for job_id, text in (await self.fields(JOBS, job_ids[at : at + CHUNK])).items():
+                if text is not None:
+                    found[job_id] = JobRecord.model_validate_json(text)
+        return found
+
+    async def counts_of(self, job_ids: Sequence[str]) -> dict[str, Counts]:
+        """Counts of several jobs."""
+        found: dict[str, Counts] = {}
+        for at in range(0, len(job_ids), 50):
+            part = job_ids[at : at + 50]
+            found.update(zip(part, await asyncio.gather(*map(self.counts, part)), strict=True))
+        return found
+
+
+def no_job(job_id: str) -> NotFound:
+    """The error about an id that no job has."""
+    return NotFound(f"no job {job_id}; `bmesos status` lists the jobs")

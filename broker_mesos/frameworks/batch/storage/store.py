@@ -1,0 +1,510 @@
+"""Changing jobs in the store: claims, statuses, ends, kills."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.errors import NotFound
+from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, Launch, plan_claim
+from broker_mesos.frameworks.batch.planning.gang_offers import (
+    Gathered,
+    drop_gathered,
+    plan_keep,
+    read_gathered,
+)
+from broker_mesos.frameworks.batch.planning.jobs import (
+    Ending,
+    Plan,
+    counts_in,
+    plan_end,
+    plan_kill,
+    plan_kill_pending,
+)
+from broker_mesos.frameworks.batch.planning.statuses import StatusPlan, plan_statuses
+from broker_mesos.frameworks.batch.spare import Spare
+from broker_mesos.frameworks.batch.storage.changes import Changes
+from broker_mesos.frameworks.batch.storage.reader import CHUNK
+from broker_mesos.frameworks.batch.storage.records import (
+    ACTIVE,
+    CLAIMS,
+    JOBS,
+    KILLED_CODE,
+    LOST_CODE,
+    META,
+    ORDER,
+    PENDING,
+    WORK,
+    ClaimRecord,
+    Counts,
+    JobRecord,
+    ResultRecord,
+    TaskName,
+    counts_key,
+    failures_key,
+    parse_claim_field,
+    parse_task_id,
+    results_key,
+    text_of,
+)
+from broker_mesos.frameworks.batch.storage.submits import Submits
+from broker_mesos.frameworks.batch.views import summary_of
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.store import Records
+
+PAGES = (50, 500, 10_000)
+"""Pending jobs looked at for offers: more only if the first ones leave room in them."""
+MAX_STATUSES = 2_000
+"""Statuses applied in one transaction."""
+
+Kills = list[tuple[str, str]]
+"""Pairs of task id and agent id."""
+
+
+class Claimed(NamedTuple):
+    """What was claimed, by offer id; ``pending`` is False when no job had anything to claim."""
+
+    launches: dict[str, list[Launch]]
+    demand: Demand | None
+    pending: bool
+    gathered: Sequence[Offer] = ()
+    """Offers that were kept for a gang: now they are used, or not needed any more."""
+    kept: Collection[str] = ()
+    """Ids of offers that are kept until their gang is complete."""
+
+
+class Applied(NamedTuple):
+    """What statuses led to."""
+
+    kills: Kills
+    demand: Demand | None
+
+
+class JobStore:
+    """All changes of jobs. Any number of stores work on the same records at once.
+
+    ``changed`` is called with a job's id when its counts moved, and at once with its summary when all its
+    tasks have ended. Every method raises StoreUnavailable; it may have been applied then, and is safe to
+    repeat.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        changed: Callable[[str, JobSummary | None], None] = lambda job_id, summary: None,
+        offer_timeout: float = 10.0,
+        spare: Spare | None = None,
+    ) -> None:
+        self._do = Changes(records, clock, rng)
+        self.read = self._do.read
+        self._records = records
+        self._clock = clock
+        self._changed = changed
+        self._offer_timeout = offer_timeout
+        self._submits = Submits(self._do, spare, offer_timeout)
+
+    async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
+        """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
+        is new. Submits that come together share a transaction. Raises Conflict, InvalidInput."""
+        return await self._submits.submit(job_id, spec)
+
+    # -- claim
+
+    async def claim(self, offers: Sequence[Offer], depth: Callable[[str], int] = lambda job_id: 0) -> Claimed:
+        """Claim tasks for offers, as many as fit; and of each job ``depth`` for each of them, to stand in
+        line."""
+
+        async def attempt() -> Claimed | None:
+            gathered = Gathered(None, {})
+            found = await self._plan_remembered(offers, depth)
+            if found is None:
+                for limit in PAGES:
+                    page = await self._records.range(PENDING, limit=limit)
+                    if not page:
+                        return Claimed({}, None, False)
+                    gathered = await read_gathered(self._records, offers, self._clock.time())
+                    candidates = await self.read.candidates(page)
+                    all_seen = len(candidates) == len(page) < limit
+                    every = [*offers, *gathered.offers]
+                    found = self._plan_claim(every, candidates, depth, all_seen=all_seen)
+                    if not found.room or len(page) < limit:
+                        break
+            assert found is not None
+            until = self._clock.time() + self._offer_timeout
+            kept, ready = plan_keep(found.plan, gathered, offers, found.launches, found.gangs, until)
+            if not found.plan.changes:
+                return Claimed({}, None, True)
+            totals = await self._do.apply(found.plan)
+            if totals is None:
+                return None
+            for job_id in found.job_ids:
+                self._changed(job_id, None)
+            demand = None
+            if found.wanted is not None:
+                demand = self._do.level(totals[META, "demand_version"], found.wanted)
+            return Claimed(found.launches, demand, True, ready, kept)
+
+        return await self._do.until_applied(attempt)
+
+    async def _plan_remembered(
+        self, offers: Sequence[Offer], depth: Callable[[str], int]
+    ) -> ClaimPlan | None:
+        """A plan from memory, where all pending jobs are known and it claims something. It holds only if no
+        work has appeared since."""
+        known = self._do.memo.pending()
+        if known is None or not known[1] or any(offer.gang for offer in offers):
+            return None
+        version, page = known
+        candidates = await self._do.candidates(page)
+        found = self._plan_claim(offers, candidates, depth, all_seen=len(candidates) == len(page))
+        if not found.launches:
+            return None
+        found.plan.expect(META, "demand_version", str(version))
+        return found
+
+    def _plan_claim(
+        self,
+        offers: Sequence[Offer],
+        candidates: Sequence[Candidate],
+        depth: Callable[[str], int],
+        *,
+        all_seen: bool,
+    ) -> ClaimPlan:
+        now = self._clock.time()
+        due = now + self._offer_timeout
+        return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due, depth=depth)
+
+    @property
+    def nothing_pending(self) -> bool:
+        """Whether it is known here that nothing waits to be claimed."""
+        return (self._do.memo.pending() or (0, None))[1] == []
+
+    async def rescinded(self, offer_id: str) -> None:
+        """An offer has ended, perhaps one that is kept for a gang."""
+        await drop_gathered(self._records, offer_id)
+
+    # -- demand
+
+    async def demand(self, floor: int = 0) -> Demand:
+        """The level as it is stored. A version below ``floor``, or one known here, which some cell may have
+        heard, means that the store went back in time: then the level is taken anew, above it."""
+        floor = max(floor, self._do.known_version)
+
+        async def attempt() -> Demand | None:
+            meta = await self.read.fields(META, ["demand_version", "wanted"])
+            found = self._do.stored_level(meta)
+            if found.version >= floor:
+                return found
+            # What is taken now seems to follow what was taken here last, and does not.
+            self._do.memo.forget()
+            pending = await self._records.size(PENDING)
+            plan = Plan()
+            plan.expect(META, "demand_version", meta["demand_version"])
+            plan.expect_size(PENDING, pending)
+            plan.increment(META, "demand_version", floor + 1 - found.version)
+            plan.set(META, "wanted", "1" if pending else "0")
+            if await self._do.apply(plan) is None:
+                return None
+            return self._do.level(floor + 1, bool(pending))
+
+        return await self._do.until_applied(attempt)
+
+    async def restate(self, version: int) -> Demand | None:
+        """A new version, for what is wanted has changed by time alone; None if ``version`` is over, or
+        nothing is wanted."""
+        plan = Plan()
+        plan.expect(META, "demand_version", str(version))
+        plan.expect(META, "wanted", "1")
+        plan.demand(True)
+        totals = await self._do.apply(plan)
+        return None if totals is None else self._do.level(totals[META, "demand_version"], True)
+
+    async def pending(self, limit: int, version: int | None = None) -> list[Candidate] | None:
+        """All jobs with something to claim, in the order in which they are served; None if there are more
+        than ``limit``, or one of them cannot be read. With ``version`` those that appeared up to that
+        version of demand will do."""
+        known = None if version is None else self._do.memo.pending()
+        if known is not None and known[0] == version:
+            found = await self._do.candidates(known[1])
+            if len(found) == len(known[1]) <= limit:
+                return found
+        page = await self._records.range(PENDING, limit=limit + 1)
+        if len(page) > limit:
+            return None
+        found = await self.read.candidates(page)
+        return found if len(found) == len(page) else None
+
+    async def idle(self) -> Demand:
+        """Nothing was pending: want no offers, unless work has appeared. Returns the level that holds."""
+
+        async def attempt() -> Demand | None:
+            meta = await self.read.fields(META, ["demand_version", "wanted"])
+            if meta["wanted"] == "0":
+                return self._do.stored_level(meta)
+            if await self._records.size(PENDING):
+                self._do.memo.forget()  # it may have said so, and the store has gone back in time since
+                return self._do.stored_level(meta)
+            plan = Plan()
+            plan.expect(META, "wanted", meta["wanted"])
+            plan.expect_size(PENDING, 0)
+            plan.demand(False)
+            totals = await self._do.apply(plan)
+            if totals is None:
+                return None
+            return self._do.level(totals[META, "demand_version"], False)
+
+        return await self._do.until_applied(attempt)
+
+    # -- statuses
+
+    async def apply(self, statuses: Sequence[TaskStatus]) -> Applied:
+        """Apply statuses, in their order; those that came before change nothing."""
+        kills: dict[str, str] = {}
+        demand: Demand | None = None
+        for at in range(0, len(statuses), MAX_STATUSES):
+            part = statuses[at : at + MAX_STATUSES]
+            applied = await self._do.until_applied(partial(self._try_apply, part))
+            kills.update(applied.kills)
+            demand = applied.demand or demand
+        return Applied(list(kills.items()), demand)
+
+    async def _try_apply(self, statuses: Sequence[TaskStatus]) -> Applied | None:
+        names = [name for status in statuses if (name := parse_task_id(status.task_id))]
+        (claims, believed), (texts, recalled) = await self._do.both(
+            (CLAIMS, dict.fromkeys(name.claim for name in names)),
+            (JOBS, dict.fromkeys(name.job_id for name in names)),
+        )
+        records = {
+            job_id: None if text is None else JobRecord.model_validate_json(text)
+            for job_id, text in texts.items()
+        }
+        now = self._clock.time()
+        works: dict[str, str | None] = {}
+        found = plan_statuses(statuses, claims, records, works, now)
+        # A status that changes nothing may be of a claim that another worker has made since.
+        compared = {check.field for check in found.plan.checks if check.key == CLAIMS}
+        if doubtful := [field for field in believed if field not in compared]:
+            claims.update(await self.read.fields(CLAIMS, doubtful))
+            found = plan_statuses(statuses, claims, records, works, now)
+        while found.need_work:
+            works.update(await self.read.fields(WORK, found.need_work))
+            found = plan_statuses(statuses, claims, records, works, now)
+        if not found.plan.changes:
+            return Applied(found.kills, None)
+        for job_id in recalled:
+            found.plan.expect(JOBS, job_id, texts[job_id])
+        ended = self._end_with(found, records, texts, now)
+        totals = await self._do.apply(found.plan)
+        if totals is None:
+            return None
+        complete: dict[str, Counts] = {}
+        for job_id in found.job_ids:
+            record, counts = records[job_id], counts_in(totals, job_id)
+            if record is None:
+                continue
+            if job_id in ended:
+                self._changed(job_id, summary_of(job_id, ended[job_id], counts))
+            elif counts.ended >= record.total:
+                complete[job_id] = counts
+            else:
+                self._changed(job_id, None)
+        await self._end(complete, texts)
+        version = totals.get((META, "demand_version"))
+        return Applied(found.kills, None if version is None else self._do.level(version, True))
+
+    def _end_with(
+        self,
+        found: StatusPlan,
+        records: Mapping[str, JobRecord | None],
+        texts: Mapping[str, str | None],
+        now: float,
+    ) -> dict[str, JobRecord]:
+        """Let the statuses of a job's last tasks end it in the same step, where its counts are remembered
+        and its exit code is plain. Returns the last records."""
+        ended: dict[str, JobRecord] = {}
+        for job_id, by in found.counts.items():
+            record, text, known = records[job_id], texts[job_id], self._do.memo.counts(job_id)
+            if record is None or text is None or known is None or record.ended_at is not None:
+                continue
+            counts = known.plus(by)
+            if counts.ended < record.total:
+                continue
+            exit_code = 0 if counts.finished == counts.ended else None
+            if record.total == 1:
+                exit_code = found.exit_codes[job_id]
+            if exit_code is None:
+                continue  # the first failure's, which has to be looked for
+            ending = Ending(job_id, text, counts, exit_code)
+            found.plan.expect(counts_key(job_id), "version", str(known.version))
+            plan_end([ending], now, found.plan)
+            ended[job_id] = ending.record(now)
+        return ended
+
+    # -- the end of jobs
+
+    async def _end(
+        self, complete: Mapping[str, Counts], texts: Mapping[str, str | None] | None = None
+    ) -> dict[str, JobRecord]:
+        """Close jobs whose tasks have all ended. Returns their records."""
+        done: dict[str, JobRecord] = {}
+        known = dict(texts or {})
+
+        async def attempt() -> bool | None:
+            nonlocal known
+            left = [job_id for job_id in complete if job_id not in done]
+            if not known:
+                known = await self.read.fields(JOBS, left)
+            now = self._clock.time()
+            endings = []
+            for job_id in left:
+                text = known.get(job_id)
+                if text is None:
+                    continue
+                record = JobRecord.model_validate_json(text)
+                if record.ended_at is not None:
+                    done[job_id] = record
+                    continue
+                counts = complete[job_id]
+                ending = Ending(job_id, text, counts, await self._exit_code(job_id, counts))
+                endings.append(ending)
+                # Whoever waits need not wait for the bookkeeping: the results are stored.
+                self._changed(job_id, summary_of(job_id, ending.record(now), counts))
+            known = {}
+            if not endings:
+                return True
+            if await self._do.apply(plan_end(endings, now)) is None:
+                return None
+            done.update((ending.job_id, ending.record(now)) for ending in endings)
+            return True
+
+        if complete:
+            await self._do.until_applied(attempt)
+        return done
+
+    async def _exit_code(self, job_id: str, counts: Counts) -> int:
+        if counts.finished == counts.ended:
+            return 0
+        failures = await self._records.range(failures_key(job_id), limit=1)
+        if failures:
+            text = (await self._records.get(results_key(job_id), [failures[0][0]]))[0]
+            if text is not None:
+                return ResultRecord.model_validate_json(text).job_exit_code
+        return KILLED_CODE if counts.killed else LOST_CODE
+
+    # -- kill
+
+    async def kill(self, job_id: str, index: int | None = None) -> tuple[JobSummary, Kills]:
+        """End a job, or one index of it. What is claimed is returned, to be killed where it runs. Raises
+        NotFound."""
+        if index is not None:
+            return await self._kill_index(job_id, index)
+
+        async def attempt() -> Counts | None:
+            text, record = await self.read.record(job_id)
+            if record.killed or record.ended_at is not None:
+                return await self.read.counts(job_id)
+            work = (await self.read.fields(WORK, [job_id]))[job_id]
+            totals = await self._do.apply(plan_kill(job_id, text, work))
+            return None if totals is None else counts_in(totals, job_id)
+
+        counts = await self._do.until_applied(attempt)
+        # Nothing of this job can be claimed any more, so this meets every claim that there is.
+        kills = await self.claims_of(job_id) if counts.claimed else []
+        self._changed(job_id, None)
+        return await self.summary(job_id), kills
+
+    async def _kill_index(self, job_id: str, index: int) -> tuple[JobSummary, Kills]:
+        async def attempt() -> Kills | None:
+            _, record = await self.read.record(job_id)
+            if not record.has(index):
+                last = record.first + record.total - 1
+                raise NotFound(f"job {job_id} has no index {index}: it goes from {record.first} to {last}")
+            works = await self.read.fields(WORK, [job_id])
+            plan = plan_kill_pending(job_id, index, record, works[job_id], self._clock.time())
+            if plan is not None:
+                return None if await self._do.apply(plan) is None else []
+            name = f"{job_id}.{index}"
+            text = (await self.read.fields(CLAIMS, [name]))[name]
+            if text is not None:
+                claim = ClaimRecord.model_validate_json(text)
+                if not claim.kill:
+                    plan = Plan()
+                    plan.expect(CLAIMS, name, text)
+                    plan.set(CLAIMS, name, text_of(claim.model_copy(update={"kill": True})))
+                    if await self._do.apply(plan) is None:
+                        return None
+                return [(TaskName(job_id, index, claim.launch).task_id, claim.agent_id)]
+            ended = (await self.read.fields(results_key(job_id), [str(index)]))[str(index)] is not None
+            # Neither waiting nor claimed nor ended: it moved while we looked.
+            return [] if ended or record.killed or record.ended_at is not None else None
+
+        kills = await self._do.until_applied(attempt)
+        self._changed(job_id, None)
+        return await self.summary(job_id), kills
+
+    async def claims_of(self, job_id: str) -> Kills:
+        """Everything claimed of a job."""
+        found: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            cursor, page = await self._records.scan(CLAIMS, cursor, CHUNK)
+            for field, text in page.items():
+                owner, index = parse_claim_field(field)
+                if owner == job_id:
+                    claim = ClaimRecord.model_validate_json(text)
+                    found[TaskName(job_id, index, claim.launch).task_id] = claim.agent_id
+            if cursor == "0":
+                return list(found.items())
+
+    # -- where jobs stand
+
+    def remembered(self, job_id: str) -> JobSummary | None:
+        """Where a job stands that has not ended, as far as this worker has stored or heard; None if that is
+        nothing."""
+        text = self._do.memo.text(JOBS, job_id)
+        record = None if text is None else JobRecord.model_validate_json(text)
+        if record is None or record.ended_at is not None:
+            return None
+        counts = self._do.memo.counts(job_id) or Counts()
+        return None if counts.ended >= record.total else summary_of(job_id, record, counts)
+
+    def told(self, summary: JobSummary) -> None:
+        """A worker has told how a job stands."""
+        self._do.memo.forget_job(summary.job_id, summary.version)
+
+    def deaf(self) -> None:
+        """What the others tell was not heard for a while."""
+        self._do.memo.forget()
+
+    async def summary(self, job_id: str) -> JobSummary:
+        """Where a job stands. Raises NotFound."""
+        _, record = await self.read.record(job_id)
+        if record.ended_at is not None:
+            return summary_of(job_id, record, Counts())
+        return await self._current(job_id, record, await self.read.counts(job_id))
+
+    async def _current(self, job_id: str, record: JobRecord, counts: Counts) -> JobSummary:
+        if record.ended_at is None and counts.ended >= record.total:
+            # Whoever applied the last status died before closing the job, or is at it.
+            record = (await self._end({job_id: counts})).get(job_id, record)
+        return summary_of(job_id, record, counts)
+
+    async def jobs(self, limit: int, *, active: bool) -> tuple[list[JobSummary], int]:
+        """The latest jobs (that have not ended), and how many of them there are."""
+        key = ACTIVE if active else ORDER
+        ids = [job_id for job_id, _ in await self._records.range(key, limit=PAGES[-1] if active else limit)]
+        records = await self.read.records(ids)
+        latest = sorted(records, key=lambda job_id: -records[job_id].seq)[:limit]
+        counts = await self.read.counts_of([each for each in latest if records[each].ended_at is None])
+        found = [await self._current(each, records[each], counts.get(each, Counts())) for each in latest]
+        return found, await self._records.size(key)

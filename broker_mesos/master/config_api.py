@@ -1,0 +1,82 @@
+"""What operators ask a master about the cluster's division, and have it change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleSet, SetPolicy, SetRoles
+from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.views.usage import found_in, usage_of
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.quota.cluster_config import DEFAULT_POLICY, ClusterConfig
+from broker_mesos.core.quota.config_changes import Found, limit_text, set_policy, set_roles
+from broker_mesos.master.config_store import Division
+from broker_mesos.ports.store import Store
+
+
+class SettingsDesk:
+    """Answers them. ``cells`` are those that this master owns now; ``changed`` is called after a change."""
+
+    def __init__(
+        self,
+        division: Division,
+        store: Store,
+        cells: Callable[[], Iterable[CellState]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._division = division
+        self._store = store
+        self._cells = cells
+        self._changed = changed
+
+    async def answer(self, request: Request) -> Part | None:
+        """The answer, once the change is stored; None if it is somebody else's request."""
+        match request:
+            case GetConfig():
+                await self._division.refresh()
+            case SetRoles():
+                found = await self._found()
+                await self._division.change(
+                    lambda config: set_roles(
+                        config, request.roles, found, force=request.force, version=request.version
+                    )
+                )
+            case SetPolicy():
+                await self._division.change(
+                    lambda config: set_policy(
+                        config,
+                        request.policy,
+                        request.exclude,
+                        self._division.policies,
+                        version=request.version,
+                    )
+                )
+            case _:
+                return None
+        self._changed()
+        return self._view(self._division.config)
+
+    async def _found(self) -> Found:
+        """What the cells have told; of this master's own, what is so just now."""
+        published = await self._store.usage()
+        for state in self._cells():
+            published[state.cell] = usage_of(state)
+        return found_in(published)
+
+    def _view(self, config: ClusterConfig) -> ConfigView:
+        return ConfigView(
+            version=config.version,
+            policy=config.policy or DEFAULT_POLICY,
+            exclude=config.exclude,
+            policies=tuple(sorted(self._division.policies)),
+            roles={
+                role: RoleSet(
+                    weight=each.weight,
+                    guarantee=each.guarantee,
+                    limit=limit_text(each.limit),
+                    preempts=each.preempts,
+                )
+                for role, each in sorted(config.roles.items())
+            },
+        )

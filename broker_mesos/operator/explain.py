@@ -1,0 +1,169 @@
+"""Answers to "why is it waiting?" and "would it run?": the job or framework first, then every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.cells import CellView, FrameworkView, GetCell
+from broker_mesos.core.api.explain import Explain, Explanation, GetPlacement, Placement, PlanJob
+from broker_mesos.core.api.explain_reasons import change, reason, shape_of
+from broker_mesos.core.api.jobs import GetJob, GetTask, JobTask, JobView
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.state import MissingCell
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import operator_framework
+from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.errors import NotFound, Unavailable
+
+BATCH_ID = "batch"
+BATCH = operator_framework(BATCH_ID)
+MOST_SHAPES = 10
+"""Shapes of a framework's demand that are explained at once."""
+
+P = TypeVar("P", bound=Part)
+
+
+class AskCells(Protocol):
+    """Asks every cell; the answers, and the cells that gave none. Raises Unavailable when none did."""
+
+    async def __call__(
+        self, request: Request, kind: type[P], timeout: float
+    ) -> tuple[list[P], list[MissingCell]]: ...
+
+
+class Explainer:
+    """Asks on behalf of a gateway."""
+
+    def __init__(self, requester: Requester, ask_cells: AskCells) -> None:
+        self._requester = requester
+        self._cells = ask_cells
+
+    async def answer(self, request: Explain | PlanJob, timeout: float) -> Explanation:
+        """Raises NotFound for an id that nothing has, Unavailable when nobody answers."""
+        if isinstance(request, PlanJob):
+            subject = f"a job of {request.spec.total} x {request.spec.resources}"
+            shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
+            plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, anew=True)
+            return _whole(plan, request.spec.total)
+        away: Unavailable | None = None
+        try:
+            return await self._of_job_or_task(request, timeout)
+        except NotFound:
+            pass
+        except Unavailable as error:
+            away = error
+        found = await self._of_framework(request, timeout)
+        if found is not None:
+            return found
+        if away is not None:
+            raise away
+        raise NotFound(
+            f"no job, task or framework {request.id}; `bmesos status`, `bmesos tasks` and "
+            "`bmesos frameworks` list them"
+        )
+
+    async def _of_job_or_task(self, request: Explain, timeout: float) -> Explanation:
+        if len(request.id) <= 128:
+            try:
+                view = await self._requester.request(BATCH, GetJob(job_id=request.id, limit=0), timeout)
+                assert isinstance(view, JobView)
+                return await self._of_view(view, request.limit, timeout)
+            except NotFound:
+                pass
+        task = await self._requester.request(BATCH, GetTask(task_id=request.id), timeout)
+        assert isinstance(task, JobTask)
+        subject = f"task {task.task_id}"
+        if task.state != "pending":
+            where = f" on {task.hostname or task.agent_id}" if task.agent_id else ""
+            return Explanation(subject=subject, reason=f"it does not wait: it is {task.state}{where}")
+        job_id = task.task_id.rsplit(".", 2)[0]
+        view = await self._requester.request(BATCH, GetJob(job_id=job_id, limit=0), timeout)
+        assert isinstance(view, JobView)
+        return await self._of_job(subject, job_id, view.spec, request.limit, timeout)
+
+    async def _of_view(self, view: JobView, limit: int, timeout: float) -> Explanation:
+        summary = view.summary
+        subject = f"job {summary.job_id}"
+        if summary.ended_at is not None:
+            return Explanation(subject=subject, reason=f"it does not wait: it is {summary.state}")
+        if not summary.counts["pending"]:
+            why = summary.waiting or f"{summary.counts['running']} of its tasks run, none waits"
+            return Explanation(subject=subject, reason=why)
+        found = await self._of_job(subject, summary.job_id, view.spec, limit, timeout)
+        if summary.picky is None:
+            return found
+        # What the cells say is of any agent: that is what it waits for last.
+        return found.model_copy(update={"reason": summary.waiting, "change": "", "would_run": False})
+
+    async def _of_job(
+        self, subject: str, job_id: str, spec: JobSpec, limit: int, timeout: float
+    ) -> Explanation:
+        shape = shape_of(spec, job_id=job_id)
+        return await self._explanation(subject, BATCH_ID, (shape,), limit, timeout)
+
+    async def _explanation(
+        self,
+        subject: str,
+        framework_id: str,
+        shapes: Sequence[Shape],
+        limit: int,
+        timeout: float,
+        *,
+        anew: bool = False,
+    ) -> Explanation:
+        placements: list[tuple[Placement, ...]] = []
+        missing: set[int] = set()
+        for shape in shapes:
+            ask = GetPlacement(framework_id=framework_id, shape=shape, anew=anew, limit=limit)
+            found, silent = await self._cells(ask, Placement, timeout)
+            placements.append(tuple(found))
+            missing.update(each.cell for each in silent)
+        # Of several, the first that cannot run is what is asked about.
+        told = next((at for at, each in enumerate(placements) if not any(p.would_run for p in each)), 0)
+        return Explanation(
+            subject=subject,
+            reason=reason(shapes[told], placements[told]),
+            change=change(placements[told]),
+            would_run=all(any(each.would_run for each in some) for some in placements),
+            shapes=tuple(shapes),
+            placements=tuple(placements),
+            missing=tuple(sorted(missing)),
+        )
+
+    async def _of_framework(self, request: Explain, timeout: float) -> Explanation | None:
+        if len(request.id) > 128:
+            return None
+        ask = GetCell(parts=("frameworks",), framework_id=request.id, limit=1)
+        views, _ = await self._cells(ask, CellView, timeout)
+        known = [framework for view in views for framework in view.frameworks]
+        if not known:
+            return None
+        subject = f"framework {request.id}"
+        first = known[0]
+        if not any(each.state is FrameworkState.SUBSCRIBED for each in known):
+            return Explanation(subject=subject, reason=f"it gets no offers: it is {first.state.value}")
+        if not any(each.wanted for each in known):
+            return Explanation(subject=subject, reason="it wants no offers now (SUPPRESS)")
+        shapes = first.shapes[:MOST_SHAPES] if first.shapes is not None else _least(first)
+        if not shapes:
+            return Explanation(subject=subject, reason="its demand is met: no task of it waits")
+        return await self._explanation(subject, request.id, shapes, request.limit, timeout)
+
+
+def _whole(found: Explanation, total: int) -> Explanation:
+    """A job runs when all of its tasks do."""
+    fits = sum(each.fits for some in found.placements for each in some)
+    if not found.would_run or fits >= total:
+        return found
+    text = f"{fits} of its {total} tasks would begin now, the others would wait for them"
+    return found.model_copy(update={"would_run": False, "reason": text})
+
+
+def _least(framework: FrameworkView) -> tuple[Shape, ...]:
+    """Of a framework that has not said what it wants: whether it would be offered anything."""
+    return tuple(Shape(resources=Resources.parse("cpus:0.01"), role=role) for role in framework.roles)

@@ -1,0 +1,1 @@
+"""What daemons need from outside: Clock, Bus, Store, Records and Containerizer."""

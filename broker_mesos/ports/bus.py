@@ -1,0 +1,181 @@
+"""The Bus port: messages in and out, and the queues on the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from broker_mesos.core.api.health import BusReport
+from broker_mesos.core.protocol.addresses import Address, Queue
+from broker_mesos.core.protocol.wire import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish. ``expiration`` is its time to live in seconds."""
+
+    to: Address
+    type: str
+    body: bytes
+    message_id: str
+    mandatory: bool = False
+    persistent: bool = True
+    expiration: float | None = None
+    reply_to: str = ""
+    correlation_id: str = ""
+    term: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def outgoing(
+    to: Address,
+    message: Message,
+    message_id: str,
+    *,
+    mandatory: bool = False,
+    persistent: bool = True,
+    expiration: float | None = None,
+    reply_to: str = "",
+    correlation_id: str = "",
+    term: int = 0,
+) -> Outgoing:
+    """Encodes a message for publishing."""
+    return Outgoing(
+        to=to,
+        type=message.TYPE,
+        body=message.encode(),
+        message_id=message_id,
+        mandatory=mandatory,
+        persistent=persistent,
+        expiration=expiration,
+        reply_to=reply_to,
+        correlation_id=correlation_id,
+        term=term,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message received. ``tag`` is only meaningful to the consumer that yielded it."""
+
+    type: str
+    body: bytes
+    message_id: str
+    tag: int
+    redelivered: bool = False
+    reply_to: str = ""
+    correlation_id: str = ""
+    term: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    routing_key: str = ""
+
+
+class QueueFacts(NamedTuple):
+    """A queue at this moment: messages that wait for a consumer, and consumers."""
+
+    messages: int
+    consumers: int
+
+
+class ConsumerClosed(Exception):
+    """The consumer has ended: its channel or connection closed, its queue was deleted, or it was cancelled
+    by the broker. What it had not acknowledged is delivered again, to somebody. Consume anew."""
+
+
+class Consumer(Protocol):
+    """One consumer on a channel of its own."""
+
+    @property
+    def queue_name(self) -> str:
+        """The queue's name on the broker (for ``reply_to``)."""
+        ...
+
+    async def receive(self, limit: int = 500) -> list[Delivery]:
+        """Waits for at least one delivery; returns up to ``limit`` that are there, in order.
+
+        Raises ConsumerClosed.
+        """
+        ...
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settles deliveries of this consumer; ignored when it has ended. Several at once cost one frame
+        when they are the oldest unsettled ones."""
+        ...
+
+    def reject(self, delivery: Delivery, *, requeue: bool) -> None:
+        """Gives one delivery back, or drops it."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the channel: unacknowledged messages go back in their order, before any other consumer
+        sees later ones. Idempotent."""
+        ...
+
+
+class Bus(Protocol):
+    """Messages. Connects and re-connects by itself, with jittered back-off."""
+
+    async def open(self, timeout: float) -> None:
+        """Connect and declare the exchanges. Raises BusUnavailable (host and port, never a password) when
+        that fails for good (credentials, vhost) or does not succeed within ``timeout`` seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; pending publishes end with BusUnavailable. Idempotent."""
+        ...
+
+    def publish(self, message: Outgoing) -> asyncio.Future[bool]:
+        """Queue a message for publishing, in the order of calls. The future ends with True when the broker
+        has confirmed it, False when it was returned as unroutable (``mandatory`` only), or with
+        BusUnavailable when the connection is down, blocked for too long, lost before the confirm, or the
+        bounded window of unconfirmed messages is full (then nothing was sent). A future that nobody awaits
+        raises no warning."""
+        ...
+
+    async def writable(self) -> None:
+        """Wait until the window of unconfirmed messages has room and the connection is not blocked.
+        Raises BusUnavailable when the connection is down."""
+        ...
+
+    async def wait_connected(self) -> None:
+        """Wait until both connections stand. Raises BusUnavailable once the bus is closed."""
+        ...
+
+    async def consume(self, queue: Queue, *, prefetch: int = 500) -> Consumer:
+        """Declare the queue with its bindings, and consume it. Waits while a connection is down."""
+        ...
+
+    async def declare(self, queue: Queue) -> None:
+        """Declare the queue with its bindings, without consuming. Not for exclusive queues."""
+        ...
+
+    async def consumers(self, queue: Queue) -> int | None:
+        """How many consumers the queue has (passive declare); None if there is no such queue. Raises
+        BusUnavailable."""
+        ...
+
+    async def inspect(self, queue: Queue) -> QueueFacts | None:
+        """A queue's length and consumers (passive declare); None if there is no such queue. Raises
+        BusUnavailable."""
+        ...
+
+    async def health(self) -> BusReport:
+        """How this connection is. Raises BusUnavailable."""
+        ...
+
+    async def delete(self, queue: Queue) -> None:
+        """Delete a queue; no error if it does not exist."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether both connections stand, and publishing is not blocked."""
+        ...
+
+    @property
+    def connected_since(self) -> float:
+        """Monotonic time of the last (re)connect or end of a block; who was blind before it must not judge
+        silence from before it."""
+        ...

@@ -1,0 +1,181 @@
+"""The Store port (cells, leases, commits) and the Records port (transactions of frameworks)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from broker_mesos.core.api.health import StoreReport
+from broker_mesos.core.protocol.records import Lease, OutboxEntry, Snapshot, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One fenced step of a cell: all of it, or nothing."""
+
+    cell: int
+    term: int
+    nonce: str
+    number: int
+    """The last commit number plus one."""
+    commit_id: str
+    """Tells a repeat of this commit from another one with the same number."""
+    writes: Sequence[Write] = ()
+    outbox: Sequence[OutboxEntry] = ()
+    trim: Sequence[int] = ()
+    """Numbers of outbox entries that the broker has confirmed (or returned)."""
+
+
+class MasterInfo(NamedTuple):
+    """A living master. ``age`` is seconds since its last beat, by the store's clock."""
+
+    master_id: str
+    hostname: str
+    pid: int
+    version: str
+    age: float
+
+
+class Pulse(NamedTuple):
+    """What a master learns at each beat."""
+
+    masters: list[MasterInfo]
+    """As ``Store.masters``."""
+    usage: dict[int, bytes]
+    """As ``Store.usage``."""
+
+
+class Store(Protocol):
+    """The authoritative state of the cells. Every method raises StoreUnavailable within its time limit."""
+
+    async def open(self, timeout: float) -> None:
+        """Connect; refuse a server with an evicting ``maxmemory-policy`` (InvalidInput)."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        ...
+
+    async def cell_count(self, wanted: int | None) -> int:
+        """The cluster's number of cells: set once, by the first ``wanted`` (None only reads: 0 if unset).
+        Raises Conflict when ``wanted`` differs from what is set."""
+        ...
+
+    async def claim(self, cell: int, *, owner: str, nonce: str, floor: int, seen: Lease) -> Snapshot:
+        """Take the lease by compare-and-set on ``seen``'s (term, nonce): new term = max(stored + 1, the
+        store's time in ms, floor). Raises Fenced when somebody else was faster."""
+        ...
+
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
+        """Renew the lease without a commit. Raises Fenced, or StoreLostData when the stored commit number is
+        below ``commit``, the last one that the caller knows to be applied."""
+        ...
+
+    async def release(self, cell: int, *, term: int, nonce: str) -> None:
+        """Give the lease up: it has no owner then, and keeps its term. No error if it is another's."""
+        ...
+
+    async def commit(self, commit: Commit) -> None:
+        """Apply a commit and renew the lease. A repeat of the last one is a no-op. Raises Fenced, or
+        StoreLostData when the stored number is neither ``number - 1`` nor this commit's repeat."""
+        ...
+
+    async def leases(self) -> list[Lease]:
+        """The lease of every cell, in order; term 0 where there is none yet."""
+        ...
+
+    async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
+        """A master lives for another ``ttl`` seconds, and learns what there is to know."""
+        ...
+
+    async def retire(self, master_id: str) -> None:
+        """A master is gone."""
+        ...
+
+    async def masters(self) -> list[MasterInfo]:
+        """The living masters, by id."""
+        ...
+
+    async def publish_usage(self, cell: int, usage: bytes) -> None:
+        """Tell the other cells what the roles use in this one (advisory, not fenced)."""
+        ...
+
+    async def usage(self) -> dict[int, bytes]:
+        """What every cell has published."""
+        ...
+
+    async def health(self) -> StoreReport:
+        """How the server is."""
+        ...
+
+    async def tries(self, cell: int) -> dict[str, int]:
+        """How often messages that came back to this cell's inbox were tried since, by message id."""
+        ...
+
+    async def trying(self, cell: int, message_ids: Sequence[str], tried: Sequence[str] = ()) -> list[int]:
+        """These are about to be tried once more: counted before, so that it counts even if this process
+        dies of it (not fenced). Returns their counts. Forgotten a day after the last call. ``tried``: as in
+        the method of this name, on the way."""
+        ...
+
+    async def tried(self, cell: int, message_ids: Sequence[str]) -> None:
+        """These were handled, or are not to be blamed: their counts are dropped."""
+        ...
+
+
+class Check(NamedTuple):
+    """A condition of a transaction: the field's value (None: absent), or a sorted set's size."""
+
+    op: Literal["hash", "zcard"]
+    key: str
+    field: str = ""
+    value: str | int | None = None
+
+
+class Change(NamedTuple):
+    """A write of a transaction.
+
+    ``hset`` (key, field, value), ``hdel`` (key, field), ``hincrby`` (key, field, int), ``zadd`` (key,
+    member=field, score=value), ``zrem`` (key, member=field), ``del`` (key).
+    """
+
+    op: Literal["hset", "hdel", "hincrby", "zadd", "zrem", "del"]
+    key: str
+    field: str = ""
+    value: str | int | float = ""
+
+
+class Records(Protocol):
+    """A built-in framework's own state: hashes and sorted sets under one name, changed together or not at
+    all. Keys are short names such as ``jobs`` or ``results:<job>``. Raises StoreUnavailable in time."""
+
+    async def open(self, timeout: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> list[int] | None:
+        """Apply all changes if all checks hold, else none and return None. Returns the new values of the
+        ``hincrby`` changes, in order. A call whose connection broke may have been applied: callers make
+        their changes conditional, and look again."""
+        ...
+
+    async def get(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        """Values of fields of a hash."""
+        ...
+
+    async def get_all(self, key: str) -> dict[str, str]:
+        """A whole hash (small ones)."""
+        ...
+
+    async def size(self, key: str) -> int:
+        """Number of fields of a hash or members of a sorted set."""
+        ...
+
+    async def range(self, key: str, *, limit: int, max_score: float | None = None) -> list[tuple[str, float]]:
+        """The first members of a sorted set with their scores, lowest first, up to a score."""
+        ...
+
+    async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:
+        """About ``limit`` fields of a large hash from a cursor ("0" first and, returned, last)."""
+        ...

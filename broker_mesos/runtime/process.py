@@ -1,0 +1,70 @@
+"""What a daemon's process does beside its work: the event loop, signals, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from broker_mesos.runtime.logs import configure
+from broker_mesos.runtime.settings import Settings
+
+
+def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code."""
+    configure(settings.log_level, settings.log_format)
+
+    async def shell() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _on_signal, stop)
+        await main(stop)
+
+    # What is imported stays; and a daemon makes few cycles, so that looking for them often is only a pause.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    asyncio.run(shell())
+    return 0
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():  # asked twice: whoever asks again does not want to wait
+        os._exit(1)
+    stop.set()
+
+
+async def serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Callable[[], object]) -> None:
+    """Run a daemon until it ends, or until ``stop``: then ``end`` it and wait for it."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            end()
+        await task
+    finally:
+        stopping.cancel()
+
+
+async def outcome(task: asyncio.Task[None]) -> None:
+    """Wait for a task; to have been cancelled is no error. Who waits may be cancelled, the task goes on."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def first(*works: Coroutine[Any, Any, object]) -> None:
+    """Until the first of these ends; raises its error."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,1 @@
+"""Store and Records on Redis. The only package that imports redis."""

@@ -1,0 +1,207 @@
+"""One client of Redis: its connections, scripts, time limits, and the translation of its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from broker_mesos.errors import InvalidInput, StoreUnavailable
+from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.timeouts import patience
+from broker_mesos.store import encoding, keys
+from broker_mesos.store.redis.pipeline import Line
+
+T = TypeVar("T")
+
+
+Client = Any
+"""redis.asyncio.Redis, whose return types say nothing across its versions."""
+
+
+class _Refused(StoreUnavailable):
+    """Waiting will not help: credentials, rights or database number."""
+
+
+class _Script:
+    """A script by its digest, sent whole when the server does not know it."""
+
+    def __init__(self, name: str) -> None:
+        self._text = Path(__file__).with_name(name).read_text()
+        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, client: Client, names: Sequence[str], arguments: Sequence[str | bytes]) -> Any:
+        try:
+            return await client.execute_command("EVALSHA", self._digest, len(names), *names, *arguments)
+        except NoScriptError:
+            return await client.execute_command("EVAL", self._text, len(names), *names, *arguments)
+
+
+class _Connection:
+    """A line for what is asked often, a pool of connections for the rest; every call ends within ``timeout``
+    seconds."""
+
+    def __init__(
+        self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos"
+    ) -> None:
+        """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``,
+        and may carry redis-py's ``ssl_*`` options. ``name`` shows in CLIENT LIST. Raises InvalidInput."""
+        self._cluster = keys.check_cluster(cluster)
+        self._clock = clock
+        self._timeout = timeout
+        self._closed = False
+        self._client, self._where = _connect(url, timeout, name)
+        make_connection = self._client.connection_pool.make_connection
+        self._line = Line(make_connection, RedisConnectionError, ResponseError)
+
+    async def open(self, timeout: float) -> None:
+        """Connect; keeps trying for ``timeout`` seconds, unless the server refuses us for good
+        (StoreUnavailable). InvalidInput for a server that evicts; who may not see the policy trusts it."""
+        self._closed = False
+        end = self._clock.monotonic() + timeout
+        pause = 0.05
+        while True:
+            remaining = end - self._clock.monotonic()
+            try:
+                policy = await self._call(self._policy, limit=max(0.05, min(remaining, self._timeout)))
+                break
+            except _Refused:
+                raise
+            except StoreUnavailable:
+                if remaining <= pause:
+                    raise
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, 1.0)
+        if policy not in ("", "noeviction"):
+            raise InvalidInput(
+                f"Redis at {self._where} may evict facts (maxmemory-policy is {policy}): set "
+                "maxmemory-policy to noeviction in redis.conf and, for now, with CONFIG SET"
+            )
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        self._closed = True
+        await self._line.close()
+        try:
+            async with asyncio.timeout(1.0):
+                await self._client.aclose(close_connection_pool=True)
+        except (RedisError, OSError, TimeoutError):
+            pass
+
+    async def _policy(self, client: Client) -> str:
+        await client.execute_command("PING")
+        try:
+            found = await client.config_get("maxmemory-policy")
+        except ResponseError:
+            # Managed servers and ACLs forbid CONFIG; INFO mostly remains.
+            try:
+                found = await client.info("memory")
+            except ResponseError:
+                return ""
+        return encoding.option(found, "maxmemory-policy") or encoding.option(found, "maxmemory_policy")
+
+    async def _call(
+        self, do: Callable[[Client], Awaitable[T]], *, repeat: bool = True, limit: float | None = None
+    ) -> T:
+        """Run ``do`` within the time limit, with the errors of redis and the system translated.
+
+        ``repeat``: once more on a new connection if the old one breaks.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store is closed: open it first")
+        seconds = self._timeout if limit is None else limit
+        try:
+            async with patience(seconds):
+                try:
+                    return await do(self._client)
+                except RedisConnectionError as error:
+                    if not repeat or isinstance(error, (AuthenticationError, AuthorizationError)):
+                        raise
+                return await do(self._client)
+        except TimeoutError as error:
+            self._line.drop()
+            raise StoreUnavailable(
+                f"Redis at {self._where} did not answer within {seconds:.3g} s: "
+                "see whether it runs and keeps up"
+            ) from error
+        except (RedisError, OSError, EOFError, UnicodeError) as error:
+            raise _translate(error, self._where) from error
+
+
+async def _pipeline(client: Client, *commands: Sequence[str], atomic: bool = False) -> list[Any]:
+    """Several reads in one round trip."""
+    async with client.pipeline(transaction=atomic) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        found: list[Any] = await pipe.execute()
+        return found
+
+
+def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
+    """A client that connects at its first use, and its address for messages."""
+    try:
+        options: dict[str, Any] = dict(parse_url(url))
+        foreign = [option for option in options if not option.startswith("ssl_")]
+        foreign = sorted(
+            set(foreign) - {"username", "password", "host", "port", "path", "db", "connection_class"}
+        )
+    except ValueError:
+        # The parser's own message may quote a part of the password.
+        raise InvalidInput(
+            "the store's URL cannot be read: write redis://user:password@host:port/db, "
+            "with special characters percent-encoded"
+        ) from None
+    if foreign:
+        raise InvalidInput(f"the store's URL has options that are not supported: {', '.join(foreign)}")
+    where = str(options["path"]) if "path" in options else None
+    if where is None:
+        host = str(options.get("host", "localhost"))
+        where = f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
+    options |= {
+        "protocol": 2,  # every server speaks it, and it has no messages out of turn
+        # Ours is the limit. Behind redis-py's is asyncio's wait_for, which before Python 3.12 forgets that it
+        # was cancelled if the command has just been sent: a daemon that was told to end would go on.
+        "socket_timeout": None,
+        "socket_connect_timeout": timeout + 1,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": re.sub(r"[^!-~]", "-", name) or "bmesos",
+    }
+    pool = BlockingConnectionPool(max_connections=16, timeout=math.ceil(timeout), **options)
+    return Redis(connection_pool=pool), where
+
+
+def _translate(error: Exception, where: str) -> StoreUnavailable:
+    """Our error, in one line, with what to do next."""
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, (AuthenticationError, AuthorizationError)):
+        return _Refused(f"Redis at {where} refused the user or password: see the store's URL")
+    if isinstance(error, NoPermissionError):
+        return _Refused(f"Redis at {where} denies its user a right ({text}): grant it with ACL SETUSER")
+    if "DB index" in text:
+        return _Refused(f"Redis at {where} has no such database: see the number in the store's URL")
+    advice = encoding.advice(type(error).__name__, text)
+    if advice:
+        return StoreUnavailable(f"Redis at {where} {advice}")
+    if isinstance(error, ResponseError):
+        return StoreUnavailable(f"Redis at {where} answered with an error: {text}")
+    return StoreUnavailable(
+        f"Redis at {where} cannot be reached: see whether it runs ({text or type(error).__name__})"
+    )
