@@ -35,9 +35,7 @@ def main() -> int:
     if folder(options.size).resolve() == RESULTS.resolve():
         page.write()
     if failed:
-        print(
-            f"benchmarks: failed: {', '.join(failed)}; the results of the others are stored", file=sys.stderr
-        )
+        print(f"benchmarks: failed: {', '.join(failed)}; the results of the others are stored", file=sys.stderr)
     return 1 if failed else 0
 
 

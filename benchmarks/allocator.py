@@ -43,7 +43,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.framework_messages import Decline
 from broker_mesos.core.protocol.limits import Instant, Limits
-from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Kind, Lease, Snapshot
+from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Lease, RecordKind, Snapshot
 from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 
@@ -82,9 +82,7 @@ class World:
         role_of = ["*" if demand != "quota" else f"r{at % ROLES}" for at in range(frameworks)]
         if demand == "quota":
             each = TOTAL.get("cpus") * agents // ROLES
-            settings = RoleSettings(
-                limit={"cpus": each}, guarantee=Resources.scalars_of({"cpus": each // 4000 * 1000})
-            )
+            settings = RoleSettings(limit={"cpus": each}, guarantee=Resources.scalars_of({"cpus": each // 4000 * 1000}))
             state.configure(
                 ClusterConfig(version=1, roles={f"r{at}": settings for at in range(min(ROLES, frameworks))})
             )
@@ -280,10 +278,10 @@ def full_of(world: World, offered: list[int]) -> Callable[[], None]:
 
 def snapshot(agents: int, tasks: int, frameworks: int) -> Snapshot:
     """What the store holds of a cell with so many agents, and so many running tasks on each of them."""
-    found: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
+    found: dict[RecordKind, dict[str, bytes]] = {kind: {} for kind in RecordKind}
     for at in range(frameworks):
         info = FrameworkInfo(framework_id=f"framework-{at}", name=f"framework {at}", roles=("*",))
-        found[Kind.FRAMEWORKS][info.framework_id] = FrameworkRecord(info=info).encode()
+        found[RecordKind.FRAMEWORKS][info.framework_id] = FrameworkRecord(info=info).encode()
     each = Resources.parse("cpus:1;mem:128")
     for at in range(agents):
         info = AgentInfo(
@@ -302,7 +300,7 @@ def snapshot(agents: int, tasks: int, frameworks: int) -> Snapshot:
             boot_id=f"{at + 2:032x}",
             registered_at=1.7e9 + at,
         )
-        found[Kind.AGENTS][info.agent_id] = record.encode()
+        found[RecordKind.AGENTS][info.agent_id] = record.encode()
         for index in range(tasks):
             number = at * tasks + index
             task_id = f"{at:08x}.{index}.1"
@@ -328,9 +326,9 @@ def snapshot(agents: int, tasks: int, frameworks: int) -> Snapshot:
                 status=status,
                 created_at=1.7e9 + number,
             )
-            found[Kind.TASKS][task_id] = task.encode()
+            found[RecordKind.TASKS][task_id] = task.encode()
     lease = Lease(0, 7, "nonce", "owner", 0, 0.0)
-    return Snapshot(lease, found[Kind.AGENTS], found[Kind.FRAMEWORKS], found[Kind.TASKS], [], False)
+    return Snapshot(lease, found[RecordKind.AGENTS], found[RecordKind.FRAMEWORKS], found[RecordKind.TASKS], [], False)
 
 
 def rss() -> int:
@@ -448,9 +446,7 @@ def main() -> None:
         for agents in options.agents or [10_000]:
             memory(agents, 10, 200)
     elif options.agents:
-        for demand, agents, frameworks in itertools.product(
-            options.demand, options.agents, options.frameworks
-        ):
+        for demand, agents, frameworks in itertools.product(options.demand, options.agents, options.frameworks):
             measure(agents, frameworks, demand, options.repeats)
     else:
         with Record("allocator", "The allocator alone", options.size) as record:

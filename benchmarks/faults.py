@@ -30,7 +30,7 @@ class Load:
 
     def __init__(self, cluster: Victim) -> None:
         self.runs = Runs(cluster, 2_000, "sleep 0.1").submit()
-        until("it is under way", lambda: self.runs.begun() >= 30)
+        until("it is under way", lambda: self.runs.started_gangs() >= 30)
 
     def first_launch(self, cluster: Victim, old: set[str], old_terms: set[str]) -> float:
         """When the first task ran (seconds since the epoch) that is none of ``old``, nor offered under one
@@ -39,11 +39,7 @@ class Load:
         def look() -> float:
             times = []
             for task_id, term in launched(cluster):
-                if (
-                    task_id not in old
-                    and term not in old_terms
-                    and task_id.startswith(f"{self.runs.job.id}.")
-                ):
+                if task_id not in old and term not in old_terms and task_id.startswith(f"{self.runs.job.id}."):
                     file = self.runs.folder / task_id.split(".")[1]
                     if file.exists():
                         times.append(file.stat().st_mtime)
@@ -105,8 +101,8 @@ def round_of_chaos(cluster: Victim, rng: random.Random) -> tuple[str, str]:
     """Whom it hit, and what went wrong: lost, twice, stuck, or nothing."""
     runs = Runs(cluster, 200, "sleep 0.05").submit()
     share = rng.uniform(0.02, 0.8)
-    until("it is under way", lambda: runs.begun() >= share * runs.tasks)
-    prey = rng.choice([each for each in cluster.live() if each.kind in ("master", "agent", "batch")])
+    until("it is under way", lambda: runs.started_gangs() >= share * runs.tasks)
+    prey = rng.choice([each for each in cluster.live() if each.key in ("master", "agent", "batch")])
     prey.kill()
     cluster.heal()
     try:
@@ -158,8 +154,7 @@ def table(figures: list[dict[str, object]]) -> str:
     for each in figures:
         if "median_s" in each:
             lines.append(
-                f"| {each['figure']} | {each['runs']} | {each['median_s']} s | {each['worst_s']} s "
-                f"| {each['goal']} |"
+                f"| {each['figure']} | {each['runs']} | {each['median_s']} s | {each['worst_s']} s | {each['goal']} |"
             )
         else:
             killed = ", ".join(f"{count} {kind}" for kind, count in dict(each["killed"]).items())  # type: ignore[call-overload]

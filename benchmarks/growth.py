@@ -171,9 +171,7 @@ LEFT, RIGHT, TOP, BOTTOM = 80, 540, 56, 340
 class _Picture:
     def __init__(self, growth: Growth) -> None:
         self.growth = growth
-        points = [point for each in growth.series.values() for point in medians(each) if min(point) > 0] or [
-            (1.0, 1.0)
-        ]
+        points = [point for each in growth.series.values() for point in medians(each) if min(point) > 0] or [(1.0, 1.0)]
         self.xs = _decades([size for size, _ in points])
         self.ys = _decades([value for _, value in points])
 
@@ -206,9 +204,7 @@ class _Picture:
             parts.append(f'<text class="small end" x="{LEFT - 8}" y="{y + 4:.1f}">{value:,g}</text>')
         parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>')
         middle = (LEFT + RIGHT) / 2
-        parts.append(
-            f'<text class="small mid" x="{middle:g}" y="{BOTTOM + 42}">{escape(self.growth.size)}</text>'
-        )
+        parts.append(f'<text class="small mid" x="{middle:g}" y="{BOTTOM + 42}">{escape(self.growth.size)}</text>')
         return parts
 
     def _series(self, kind: str, name: str) -> list[str]:

@@ -34,9 +34,10 @@ from broker_mesos.core.protocol.events import Offers, Update
 from broker_mesos.core.protocol.framework_messages import Accept, Acknowledge, Decline, FrameworkHeartbeat
 from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.core.protocol.records import Lease, Snapshot
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
-from broker_mesos.frameworks.batch.planning.shapes import MOST_JOBS, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, state
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, MISFIT_FILTER
 from broker_mesos.frameworks.batch.storage.records import Work
 
@@ -237,9 +238,7 @@ class Scanner:
                     )
                 )
             else:
-                self.world.send(
-                    Decline(framework_id=self.ident, offer_ids=(offer.offer_id,), refuse_seconds=refuse)
-                )
+                self.world.send(Decline(framework_id=self.ident, offer_ids=(offer.offer_id,), refuse_seconds=refuse))
 
     def on_ended(self, task_ids: Sequence[str]) -> None:
         """Tasks have ended, and perhaps a job with them."""
@@ -268,7 +267,7 @@ class Scanner:
     def _tell(self) -> None:
         self.version += 1
         pending = [(name, spec, self._work()) for name, spec in self.specs.items()]
-        shapes = state(pending, self.world.now.wall).shapes if len(pending) <= MOST_JOBS else None
+        shapes = state(pending, self.world.now.wall).shapes if len(pending) <= MAX_JOBS else None
         own = ((Constraint("part", "==", str(self.number)),),)
         info = FrameworkInfo(
             framework_id=self.ident, offer_constraints={"*": own} if self.world.case.partitioned else {}
@@ -286,9 +285,7 @@ def main() -> None:
     found: list[tuple[Case, Outcome]] = []
     for case in CASES:
         runs = [World(case, seed).run() for seed in range(options.seeds)]
-        outcome = Outcome(
-            statistics.mean(each.local for each in runs), statistics.mean(each.job_time for each in runs)
-        )
+        outcome = Outcome(statistics.mean(each.local for each in runs), statistics.mean(each.job_time for each in runs))
         found.append((case, outcome))
         line = {"case": case.name, "local": round(outcome.local, 4), "job_time": round(outcome.job_time, 2)}
         print(json.dumps(line), flush=True)

@@ -74,9 +74,7 @@ def _panel(left: int, title: str, kind: str, bars: Sequence[tuple[str, float, st
     for at, (name, value, label) in enumerate(bars):
         x, height = left + 12 + 80 * at, TALL * value
         middle = x + 28
-        lines.append(
-            f'<rect class="{kind}" x="{x}" y="{BASE - height:.1f}" width="56" height="{height:.1f}"/>'
-        )
+        lines.append(f'<rect class="{kind}" x="{x}" y="{BASE - height:.1f}" width="56" height="{height:.1f}"/>')
         lines.append(f'<text class="mid" x="{middle}" y="{BASE - height - 6:.1f}">{label}</text>')
         for row, word in enumerate(name.split(" ", 1)):
             lines.append(f'<text class="small mid" x="{middle}" y="{BASE + 20 + 16 * row}">{word}</text>')

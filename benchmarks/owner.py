@@ -23,8 +23,8 @@ from broker_mesos.core.model.task_states import Source, TaskState
 from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, RegisterAgent, UpdateStatuses
 from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Lease, Snapshot
+from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.task_record import TaskRecord
-from broker_mesos.core.protocol.wire import decode
 
 ONE = Resources.parse("cpus:1;mem:128")
 

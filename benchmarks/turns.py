@@ -18,9 +18,7 @@ Found = TypeVar("Found")
 def add_peers(parser: argparse.ArgumentParser) -> None:
     """``--peers``; ``BENCH_PEERS`` says the same to all benchmarks of a run."""
     given = os.environ.get("BENCH_PEERS", "all")
-    parser.add_argument(
-        "--peers", default=given, help="all, none, or some: celery,dramatiq,dask,hyperqueue (all)"
-    )
+    parser.add_argument("--peers", default=given, help="all, none, or some: celery,dramatiq,dask,hyperqueue (all)")
 
 
 class Peers:

@@ -38,7 +38,7 @@ AGENT = Resources.parse("cpus:4;mem:4096")
 WANTED = {"task-1": Resources.parse("cpus:2;mem:1024"), "task-2": Resources.parse("cpus:1;mem:2048")}
 LEFT = Resources.parse("cpus:1;mem:1024")
 ARRAY = 8
-PATIENCE = 15.0
+STEP_TIMEOUT_SECONDS = 15.0
 """Seconds for one step."""
 
 T = TypeVar("T")
@@ -59,9 +59,7 @@ class Printer:
 
     def __init__(self) -> None:
         plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
-        self._console = Console(
-            highlight=False, soft_wrap=True, color_system=None if plain else "auto", no_color=plain
-        )
+        self._console = Console(highlight=False, soft_wrap=True, color_system=None if plain else "auto", no_color=plain)
         self._step = 0
 
     def title(self, text: str) -> None:
@@ -71,9 +69,7 @@ class Printer:
     def step(self, text: str) -> None:
         """The next numbered step."""
         self._step += 1
-        self._console.print(
-            Text.assemble(("\n" if self._step > 1 else ""), (f"{self._step}. {text}", "cyan"))
-        )
+        self._console.print(Text.assemble(("\n" if self._step > 1 else ""), (f"{self._step}. {text}", "cyan")))
 
     def line(self, who: str, what: str, amount: object = "", note: str = "") -> None:
         """What somebody did, and with how much."""
@@ -114,7 +110,7 @@ class Framework:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Framework:
-        await self._bus.open(PATIENCE)
+        await self._bus.open(STEP_TIMEOUT_SECONDS)
         self._running = asyncio.create_task(self.driver.run(), name=self.name)
         await within(self.scheduler.known.wait(), f"{self.name} is registered")
         return self
@@ -122,7 +118,7 @@ class Framework:
     async def __aexit__(self, *error: object) -> None:
         self.driver.stop()
         if self._running is not None:
-            await asyncio.wait([self._running], timeout=PATIENCE)
+            await asyncio.wait([self._running], timeout=STEP_TIMEOUT_SECONDS)
         await self._bus.close()
 
 
@@ -147,10 +143,10 @@ class Gate:
 async def within(work: Awaitable[T], what: str) -> T:
     """The result, or Differs when it does not come in time."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
             return await work
     except TimeoutError:
-        raise Differs(f"waited {PATIENCE:g} s in vain until {what}") from None
+        raise Differs(f"waited {STEP_TIMEOUT_SECONDS:g} s in vain until {what}") from None
 
 
 async def first_offer(frameworks: Sequence[Framework], what: str) -> tuple[Framework, Offer]:
@@ -287,7 +283,7 @@ class Demo:
         command = 'i=$BMESOS_ARRAY_INDEX; echo "$i squared is $((i * i))"'
         self._show.step(f"bmesos submit --array {ARRAY} --shell '{command}'")
         job = self._client.submit(command, name="squares", array=ARRAY)
-        summary = job.wait(PATIENCE)
+        summary = job.wait(STEP_TIMEOUT_SECONDS)
         tasks = list(job.tasks())
         return summary, tasks, [b"".join(job.logs(task.index)).decode().strip() for task in tasks]
 
@@ -319,9 +315,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(
-        f"\nEverything as promised, in {time.monotonic() - began:.1f} s. Next: README.md, docs/quickstart.md"
-    )
+    print(f"\nEverything as promised, in {time.monotonic() - began:.1f} s. Next: README.md, docs/quickstart.md")
     return 0
 
 

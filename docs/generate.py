@@ -86,9 +86,7 @@ def _kinds() -> list[type[Message]]:
 def message_table() -> str:
     """What agents, cells and frameworks send to each other."""
     kinds = [kind for kind in _kinds() if kind.__module__.startswith(_PROTOCOL)]
-    return table(
-        ["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds]
-    )
+    return table(["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds])
 
 
 def request_table() -> str:
@@ -104,9 +102,7 @@ def other_table() -> str:
     """Answers, and what is published on the feed."""
     kinds = [kind for kind in _kinds() if kind.__module__.startswith((_API, JobChanged.__module__))]
     rest = [kind for kind in kinds if not issubclass(kind, Request)]
-    return table(
-        ["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest]
-    )
+    return table(["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest])
 
 
 # -- queues ---------------------------------------------------------------------------------------------

@@ -25,9 +25,7 @@ _SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "priv
 
 # A run says whether a change is sound, and so the same change must get the same answer. New examples are
 # looked for on purpose: BMESOS_HUNT=1 make check.
-hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, max_examples=examples(100)
-)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=examples(100))
 if not os.environ.get("BMESOS_HUNT"):
     hypothesis.settings.load_profile("repeatable")
 

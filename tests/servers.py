@@ -81,9 +81,7 @@ def _program(name: str, *places: str) -> str:
     # sbin is not on everyone's PATH
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
     if found is None:
-        raise ServerMissing(
-            f"{name} is not installed: run `make servers` (or `make test`, which does it for you)"
-        )
+        raise ServerMissing(f"{name} is not installed: run `make servers` (or `make test`, which does it for you)")
     return found
 
 
@@ -220,9 +218,7 @@ class _Server:
                 if select.select([exited], [], [], 0.05)[0]:
                     raise ServerFailed(f"{self.name} ended with {self._main.wait()}\n{self._log_tail()}")
                 if time.monotonic() > deadline:
-                    raise ServerFailed(
-                        f"{self.name} did not answer within {START_TIMEOUT} s\n{self._log_tail()}"
-                    )
+                    raise ServerFailed(f"{self.name} did not answer within {START_TIMEOUT} s\n{self._log_tail()}")
         finally:
             os.close(exited)
 
@@ -370,9 +366,7 @@ class RabbitMQServer(_Server):
     def _launch(self) -> subprocess.Popen[bytes]:
         # By us, in the foreground: a node that finds no epmd starts one that daemonizes out of every group.
         epmd = _program("epmd")
-        self._epmd = self._spawn(
-            epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1", "-relaxed_command_check"
-        )
+        self._epmd = self._spawn(epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1", "-relaxed_command_check")
         self._wait_for_epmd()
         return self._spawn(self._script, env=self._environment())
 
@@ -392,9 +386,7 @@ class RabbitMQServer(_Server):
         base = self.data_dir
         # Two schedulers and no busy waiting: several nodes share a small machine with the tests themselves.
         erl = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
-        inherited = {
-            k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_", "NOTIFY_"))
-        }
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_", "NOTIFY_"))}
         return inherited | {
             "HOME": str(base / "home"),
             "LANG": "C.UTF-8",

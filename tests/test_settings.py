@@ -57,9 +57,7 @@ def test_the_defaults_are_those_of_the_cell() -> None:
         ("BMESOS_LOG_LEVEL", "loud"),
     ],
 )
-def test_a_bad_variable_is_named_in_one_line(
-    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_variable_is_named_in_one_line(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidInput) as caught:
         load()
@@ -84,9 +82,7 @@ def test_a_bad_flag_and_a_bad_line_of_the_file_are_named(empty_place: Path) -> N
         load(Path("absent.toml"))
 
 
-def test_a_secret_comes_from_the_file_that_a_variable_names(
-    empty_place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_secret_comes_from_the_file_that_a_variable_names(empty_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = empty_place / "secret"
     secret.write_text("amqp://me:hush@broker:5672/\n")
     (empty_place / "bmesos.toml").write_text('broker_url = "amqp://other/"\n')

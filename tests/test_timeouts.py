@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from broker_mesos.runtime.timeouts import patience
+from broker_mesos.runtime.timeouts import time_limit
 
 LIMIT = 0.1
 
 
 async def test_whoever_does_not_answer_in_time_is_given_up() -> None:
     with pytest.raises(TimeoutError):
-        async with patience(LIMIT):
+        async with time_limit(LIMIT):
             await asyncio.get_running_loop().create_future()
 
 
@@ -23,7 +23,7 @@ async def test_an_answer_in_time_leaves_nothing_behind() -> None:
     loop = asyncio.get_running_loop()
     raised: list[object] = []
     loop.set_exception_handler(lambda _, context: raised.append(context))
-    async with patience(LIMIT):
+    async with time_limit(LIMIT):
         await asyncio.sleep(0)
     later = asyncio.Event()
     loop.call_later(2 * LIMIT, later.set)
@@ -35,7 +35,7 @@ async def test_an_answer_that_came_while_the_loop_was_busy_is_heard() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         reader, _ = await asyncio.open_connection(sock=ours)
-        async with patience(LIMIT):
+        async with time_limit(LIMIT):
             answer = asyncio.ensure_future(reader.readexactly(2))
             await asyncio.sleep(0)
             theirs.send(b"ok")
@@ -45,7 +45,7 @@ async def test_an_answer_that_came_while_the_loop_was_busy_is_heard() -> None:
 
 async def test_a_busy_loop_gives_up_all_the_same_when_nothing_has_come() -> None:
     async def unanswered() -> None:
-        async with patience(LIMIT):
+        async with time_limit(LIMIT):
             await asyncio.sleep(0)
             time.sleep(3 * LIMIT)  # the loop is busy
             await asyncio.get_running_loop().create_future()

@@ -17,9 +17,7 @@ def run(command: list[str], number: int) -> int:
 def main() -> None:
     """Serve until stdin ends."""
     numbers = itertools.count()
-    workers = LocalCluster(
-        n_workers=8, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    )
+    workers = LocalCluster(n_workers=8, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
     with workers as cluster, Client(cluster) as client:
 
         def many(count: int) -> None:

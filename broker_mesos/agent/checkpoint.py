@@ -4,7 +4,7 @@ In ``<work_dir>/meta/``::
 
     agent.lock      flock: one agent a work folder
     agent.json      id, highest term, boot id; replaced by rename, flushed to the device
-    holdings.json   reservations and volumes, as the cell last sent them, and which volumes are to be deleted
+    reserved_resources.json   reservations and volumes, as the cell last sent them, and which volumes are to be deleted
     agent.journal   one record a line, a word and its JSON:
                       task {AgentTask, kill_grace}   known; written before the process is started
                       kill "task id"                 a kill was asked for
@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 from pydantic import ValidationError
 
 from broker_mesos.core.model.agent import AgentTask
-from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.errors import Conflict, InvalidInput
 from broker_mesos.runtime.logs import get_logger
@@ -43,7 +43,7 @@ class Known(NamedTuple):
     kill_grace: float
 
 
-class KillAsked(NamedTuple):
+class KillRequested(NamedTuple):
     """Somebody wants the task to end; ``evicted``: the agent itself, of a task on slack."""
 
     task_id: str
@@ -62,7 +62,7 @@ class Acknowledged(NamedTuple):
     task_id: str
 
 
-Entry = Known | KillAsked | Ended | Acknowledged
+Entry = Known | KillRequested | Ended | Acknowledged
 
 
 @dataclass
@@ -75,8 +75,8 @@ class Saved:
     tasks: dict[str, Known] = field(default_factory=dict)
     kills: set[str] = field(default_factory=set)
     outcomes: dict[str, TaskStatus] = field(default_factory=dict)
-    holdings: Holdings | None = None
-    doomed: tuple[str, ...] = ()
+    reserved_resources: ReservedResources | None = None
+    dropped_volumes: tuple[str, ...] = ()
     """Volumes that are not held any more; their folders go once no task uses them."""
     evicted: set[str] = field(default_factory=set)
     """Of the kills those that were evictions."""
@@ -86,7 +86,7 @@ class Saved:
         match entry:
             case Known(task):
                 self.tasks[task.task_id] = entry
-            case KillAsked(task_id, evicted):
+            case KillRequested(task_id, evicted):
                 self.kills.add(task_id)
                 (self.evicted.add if evicted else self.evicted.discard)(task_id)
             case Ended(status):
@@ -111,7 +111,7 @@ class Journal(Protocol):
         not possible."""
         ...
 
-    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
+    def save_reserved_resources(self, reserved_resources: ReservedResources, dropped_volumes: tuple[str, ...]) -> None:
         """Replace what is held for others; durable when this returns. Raises InvalidInput when that is not
         possible."""
         ...
@@ -144,16 +144,16 @@ class MemoryCheckpoint:
             dict(saved.tasks),
             set(saved.kills),
             dict(saved.outcomes),
-            saved.holdings,
-            saved.doomed,
+            saved.reserved_resources,
+            saved.dropped_volumes,
             set(saved.evicted),
         )
 
     def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
         self.saved.agent_id, self.saved.highest_term, self.saved.boot_id = agent_id, highest_term, boot_id
 
-    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
-        self.saved.holdings, self.saved.doomed = holdings, doomed
+    def save_reserved_resources(self, reserved_resources: ReservedResources, dropped_volumes: tuple[str, ...]) -> None:
+        self.saved.reserved_resources, self.saved.dropped_volumes = reserved_resources, dropped_volumes
 
     def append(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -214,17 +214,18 @@ class FileCheckpoint:
         facts = {"agent_id": agent_id, "highest_term": highest_term, "boot_id": boot_id}
         self._write("agent.json", json.dumps(facts).encode())
 
-    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
-        facts = {"holdings": holdings.model_dump(mode="json", exclude_defaults=True), "doomed": doomed}
-        self._write("holdings.json", json.dumps(facts).encode())
+    def save_reserved_resources(self, reserved_resources: ReservedResources, dropped_volumes: tuple[str, ...]) -> None:
+        facts = {
+            "reserved_resources": reserved_resources.model_dump(mode="json", exclude_defaults=True),
+            "dropped_volumes": dropped_volumes,
+        }
+        self._write("reserved_resources.json", json.dumps(facts).encode())
 
     def _write(self, name: str, data: bytes) -> None:
         try:
             self._replace(name, data)
         except OSError as error:
-            raise InvalidInput(
-                f"cannot write to the work folder {self._meta.parent}: {error.strerror}"
-            ) from None
+            raise InvalidInput(f"cannot write to the work folder {self._meta.parent}: {error.strerror}") from None
 
     def _replace(self, name: str, data: bytes) -> None:
         new = self._meta / f"{name}.new"
@@ -270,7 +271,7 @@ class FileCheckpoint:
         match entry:
             case Known(task):
                 self._live[task.task_id] = [line]
-            case KillAsked(task_id):
+            case KillRequested(task_id):
                 self._live.setdefault(task_id, []).append(line)
             case Ended(status):
                 self._live[status.task_id] = [line]
@@ -292,11 +293,11 @@ class FileCheckpoint:
             raise InvalidInput(
                 f"{path} is damaged; mend it, or remove the work folder to begin as a new agent"
             ) from None
-        path = self._meta / "holdings.json"
+        path = self._meta / "reserved_resources.json"
         try:
             facts = json.loads(path.read_bytes())
-            saved.holdings = Holdings.model_validate(facts["holdings"])
-            saved.doomed = tuple(str(each) for each in facts["doomed"])
+            saved.reserved_resources = ReservedResources.model_validate(facts["reserved_resources"])
+            saved.dropped_volumes = tuple(str(each) for each in facts["dropped_volumes"])
         except FileNotFoundError:
             pass
         except (ValueError, LookupError, TypeError):
@@ -351,7 +352,7 @@ def _line(entry: Entry) -> bytes:
         case Known(task, grace):
             body = task.__pydantic_serializer__.to_json(task, exclude_defaults=True)
             return b'task {"kill_grace":%s,"task":%s}\n' % (json.dumps(grace).encode(), body)
-        case KillAsked(task_id, evicted):
+        case KillRequested(task_id, evicted):
             return b"%s %s\n" % (b"evict" if evicted else b"kill", json.dumps(task_id).encode())
         case Ended(status):
             return b"end %s\n" % status.__pydantic_serializer__.to_json(status, exclude_defaults=True)
@@ -367,9 +368,9 @@ def _entry(line: bytes) -> Entry | None:
             case b"task":
                 return Known(AgentTask.model_validate(value["task"]), float(value["kill_grace"]))
             case b"kill":
-                return KillAsked(str(value))
+                return KillRequested(str(value))
             case b"evict":
-                return KillAsked(str(value), evicted=True)
+                return KillRequested(str(value), evicted=True)
             case b"end":
                 return Ended(TaskStatus.model_validate(value))
             case b"ack":

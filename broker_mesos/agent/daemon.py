@@ -1,4 +1,4 @@
-"""The agent's asyncio shell: hands ``AgentState`` what happens, carries out its effects in their order.
+"""The agent's asyncio shell: hands ``AgentMachine`` what happens, carries out its effects in their order.
 
 Effects are plain synchronous calls (a journal write, a request to the containerizer, a publish that is
 confirmed later), so that a decision and its effects are one step of the event loop.
@@ -21,13 +21,13 @@ from broker_mesos.agent.effects import (
     KillProcess,
     LaunchProcess,
     Publish,
-    SaveHoldings,
+    SaveReservations,
     SaveTerm,
     WithdrawProcess,
 )
 from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.slack import Machine, Slack
-from broker_mesos.agent.state import AgentState
+from broker_mesos.agent.state import AgentMachine
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
@@ -40,7 +40,8 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.protocol.agent_messages import UpdateStatuses
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
 from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing
 from broker_mesos.ports.clock import Clock, NewId
@@ -50,8 +51,8 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-HELLO_TIMEOUT = 5.0
-LEAVE_TIMEOUT = 1.0
+HELLO_TIMEOUT_SECONDS = 5.0
+LEAVE_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class AgentDaemon:
         self._new_id = new_id
         self._rng = rng
         self._options = options
-        self._state: AgentState | None = None
+        self._state: AgentMachine | None = None
         self._files = FileServer(self._containerizer, clock, self._is_running)
         self._early: list[ContainerEvent] = []
         self._stop = asyncio.Event()
@@ -118,7 +119,7 @@ class AgentDaemon:
         """Set while the agent has a session."""
 
     @property
-    def state(self) -> AgentState:
+    def state(self) -> AgentMachine:
         """The decision part; only after ``run`` has begun to serve."""
         assert self._state is not None
         return self._state
@@ -151,7 +152,7 @@ class AgentDaemon:
             try:
                 if (saved.agent_id, saved.boot_id) != (agent_id, options.boot_id):
                     self._journal.save(agent_id, saved.highest_term, options.boot_id)
-                self._state = state = AgentState(
+                self._state = state = AgentMachine(
                     info,
                     boot_id=options.boot_id,
                     new_id=self._new_id,
@@ -204,7 +205,7 @@ class AgentDaemon:
         self._perform(self._state.statuses() + self._state.leave())
         self.registered.clear()
         if self._publishes:
-            await asyncio.wait(set(self._publishes), timeout=LEAVE_TIMEOUT)
+            await asyncio.wait(set(self._publishes), timeout=LEAVE_TIMEOUT_SECONDS)
 
     # -- what happens -------------------------------------------------------------------------------------
 
@@ -226,7 +227,7 @@ class AgentDaemon:
                 while self._hello_wanted.is_set():
                     try:
                         answer = await requester.request(
-                            operator_master(), Hello(agent_id=agent_id), HELLO_TIMEOUT
+                            operator_master(), Hello(agent_id=agent_id), HELLO_TIMEOUT_SECONDS
                         )
                     except BrokerMesosError as error:
                         failures += 1
@@ -259,7 +260,7 @@ class AgentDaemon:
                     consumer.acknowledge(deliveries)
             except ConsumerClosed as error:
                 log.warning("lost the queue of commands", error=str(error))
-                self.state.on_deaf()
+                self.state.on_commands_lost()
                 self._turn(())
             finally:
                 await consumer.close()
@@ -268,7 +269,7 @@ class AgentDaemon:
         """Why a command could not be handled; empty if it was."""
         try:
             message = decode(delivery.type, delivery.body)
-            self.state.table.hands_over = self._containerizer.takes_turns
+            self.state.table.hands_over = self._containerizer.queues_tasks
             effects = self.state.on_command(message, delivery.term, self._now())
         except InvalidMessage as error:
             return str(error)
@@ -422,9 +423,9 @@ class AgentDaemon:
                     except InvalidInput as error:
                         # This process remembers it; for the next one the session is a fence as well.
                         log.error("cannot save the highest term", error=str(error))
-                case SaveHoldings(holdings, doomed):
+                case SaveReservations(reserved_resources, dropped_volumes):
                     try:
-                        self._journal.save_holdings(holdings, doomed)
+                        self._journal.save_reserved_resources(reserved_resources, dropped_volumes)
                     except InvalidInput as error:
                         # Its cell tells the next process; deleting comes again then.
                         log.error("cannot save what is held for others", error=str(error))

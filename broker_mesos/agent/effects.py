@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker_mesos.agent.checkpoint import Entry
-from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.protocol.addresses import Address
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.ports.bus import Outgoing, outgoing
@@ -45,11 +45,11 @@ class Checkpoint(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-class SaveHoldings(NamedTuple):
+class SaveReservations(NamedTuple):
     """Remember for good what is held for others, before anything uses it."""
 
-    holdings: Holdings
-    doomed: tuple[str, ...]
+    reserved_resources: ReservedResources
+    dropped_volumes: tuple[str, ...]
 
 
 class DropVolumes(NamedTuple):
@@ -91,7 +91,7 @@ Effect = (
     Publish
     | SaveTerm
     | Checkpoint
-    | SaveHoldings
+    | SaveReservations
     | DropVolumes
     | LaunchProcess
     | KillProcess

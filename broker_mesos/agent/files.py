@@ -10,7 +10,7 @@ from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import Chunk, Containerizer
 
-POLL = 0.1
+POLL_SECONDS = 0.1
 """Seconds between two looks at a file that somebody follows. One look serves all its followers."""
 
 
@@ -40,9 +40,7 @@ class FileServer:
             chunk = await self._chunk(request, running)
             reached = chunk.offset + len(chunk.data)
             if chunk.data or not running or self._clock.monotonic() >= deadline:
-                return FileChunk.of(
-                    chunk.data, chunk.offset, chunk.size, ended=not running and reached >= chunk.size
-                )
+                return FileChunk.of(chunk.data, chunk.offset, chunk.size, ended=not running and reached >= chunk.size)
             await self._growth(request, deadline)
 
     def task_ended(self, task_id: str) -> None:
@@ -60,9 +58,7 @@ class FileServer:
 
     async def _chunk(self, request: ReadFile, running: bool) -> Chunk:
         try:
-            return await self._containerizer.read(
-                request.task_id, request.name, request.offset, request.length
-            )
+            return await self._containerizer.read(request.task_id, request.name, request.offset, request.length)
         except NotFound:
             # A task that is being started has no sandbox yet.
             if running and request.name in ("stdout", "stderr"):
@@ -89,7 +85,7 @@ class FileServer:
         task_id, name = key
         try:
             while watch.waiting:
-                await self._clock.sleep(POLL)
+                await self._clock.sleep(POLL_SECONDS)
                 if not watch.waiting:
                     return
                 try:

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 
 from broker_mesos.core.model.task import TaskStatus
 
-RESEND_FIRST = 30.0
+FIRST_RESEND_SECONDS = 30.0
 """Seconds; a cell takes up to ten to say that it has committed an outcome, and one that is behind
 some more: to hear it again would put it further behind. What the broker has confirmed hardly gets lost."""
-RESEND_AT_MOST = 120.0
-RESEND_UNSENT = 2.0
+MAX_RESEND_SECONDS = 120.0
+RESEND_UNSENT_SECONDS = 2.0
 """After a message that the broker did not take."""
-KEPT = 600.0
+OUTCOME_RETENTION_SECONDS = 600.0
 """Seconds that an acknowledged outcome is still known, so that a repeated command meets it."""
-MOST_KEPT = 10_000
+MAX_ACKNOWLEDGED = 10_000
 """Acknowledged outcomes in memory; those not acknowledged are bounded by what a cell launches."""
 
 
@@ -26,8 +26,8 @@ class _Outcome:
     def __init__(self, status: TaskStatus, now: float) -> None:
         self.status = status
         self.acknowledged = False
-        self.delay = RESEND_FIRST
-        self.resend_at = now + RESEND_FIRST
+        self.delay = FIRST_RESEND_SECONDS
+        self.resend_at = now + FIRST_RESEND_SECONDS
 
 
 class Outcomes:
@@ -38,7 +38,7 @@ class Outcomes:
         self._by_uuid: dict[str, str] = {}
         self._queue: list[tuple[float, str]] = []
         self._kept: deque[tuple[float, str]] = deque()
-        self.kept_for = KEPT
+        self.kept_for = OUTCOME_RETENTION_SECONDS
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self._by_task
@@ -79,8 +79,8 @@ class Outcomes:
         self._queue = []
         for task_id, outcome in self._by_task.items():
             if not outcome.acknowledged:
-                outcome.delay = RESEND_FIRST
-                outcome.resend_at = now + RESEND_FIRST
+                outcome.delay = FIRST_RESEND_SECONDS
+                outcome.resend_at = now + FIRST_RESEND_SECONDS
                 self._queue.append((outcome.resend_at, task_id))
         heapq.heapify(self._queue)
 
@@ -89,14 +89,14 @@ class Outcomes:
         for task_id in task_ids:
             outcome = self._by_task.get(task_id)
             if outcome is not None and not outcome.acknowledged:
-                outcome.delay = RESEND_UNSENT
-                if outcome.resend_at > now + RESEND_UNSENT:
-                    outcome.resend_at = now + RESEND_UNSENT
+                outcome.delay = RESEND_UNSENT_SECONDS
+                if outcome.resend_at > now + RESEND_UNSENT_SECONDS:
+                    outcome.resend_at = now + RESEND_UNSENT_SECONDS
                     heapq.heappush(self._queue, (outcome.resend_at, task_id))
 
     def due(self, now: float) -> list[TaskStatus]:
         """Those to be sent again now; their delays double. Forgets what was kept long enough."""
-        while self._kept and (self._kept[0][0] <= now or len(self._kept) > MOST_KEPT):
+        while self._kept and (self._kept[0][0] <= now or len(self._kept) > MAX_ACKNOWLEDGED):
             self._by_task.pop(self._kept.popleft()[1], None)
         statuses = []
         while self._queue and self._queue[0][0] <= now:
@@ -104,7 +104,7 @@ class Outcomes:
             outcome = self._by_task.get(task_id)
             if outcome is None or outcome.acknowledged or outcome.resend_at != at:
                 continue
-            outcome.delay = min(2 * outcome.delay, RESEND_AT_MOST)
+            outcome.delay = min(2 * outcome.delay, MAX_RESEND_SECONDS)
             outcome.resend_at = now + outcome.delay
             heapq.heappush(self._queue, (outcome.resend_at, task_id))
             statuses.append(outcome.status)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 from broker_mesos.core.model.agent import AgentTask
-from broker_mesos.core.model.task_queues import LineKey, line_of
+from broker_mesos.core.model.task_queues import QueueKey, queue_key_of
 from broker_mesos.core.model.task_states import Reason, TaskState
-from broker_mesos.core.protocol.agent_messages import Launch
+from broker_mesos.core.protocol.agent_messages import LaunchItem
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 
 
@@ -22,10 +22,10 @@ class RunningTask:
         "kill_asked",
         "kill_grace",
         "late",
+        "reported",
         "since",
         "spec",
         "started_at",
-        "told",
     )
 
     def __init__(self, info: AgentTask, kill_grace: float) -> None:
@@ -47,7 +47,7 @@ class RunningTask:
         """Killed by the agent itself, since it runs on slack and the machine got tight."""
         self.started_at: float | None = None
         """None until its process runs."""
-        self.told = False
+        self.reported = False
         """Whether its cell knows from a list that it is on its way up."""
 
     @property
@@ -56,12 +56,12 @@ class RunningTask:
         return self.spec is not None
 
     @property
-    def line_key(self) -> LineKey | None:
+    def queue_key(self) -> QueueKey | None:
         """The line that it stands in, if it does."""
         info = self.info
         if not info.line:
             return None
-        return line_of(info.framework_id, info.role, info.line, info.resources, info.volumes, info.revocable)
+        return queue_key_of(info.framework_id, info.role, info.line, info.resources, info.volumes, info.revocable)
 
     @property
     def state(self) -> TaskState:
@@ -72,11 +72,11 @@ class RunningTask:
 
     def listed(self) -> AgentTask:
         """As it stands in a list, which is being sent."""
-        self.told = not self.waits
+        self.reported = not self.waits
         known = {"state": self.state, "started_at": self.started_at, "waits": self.waits}
         return self.info.model_copy(update=known)
 
-    def judge(self, event: TaskExited) -> tuple[TaskState, Reason | None, str]:
+    def outcome_of(self, event: TaskExited) -> tuple[TaskState, Reason | None, str]:
         """What the end of its process means, and why."""
         state, message = TaskState.FAILED, ""
         reason: Reason | None = None
@@ -96,7 +96,7 @@ class RunningTask:
         return state, reason, message
 
 
-def spec_of(launch: Launch, agent_id: str, line: LineKey | None, width: int) -> LaunchSpec:
+def spec_of(launch: LaunchItem, agent_id: str, line: QueueKey | None, width: int) -> LaunchSpec:
     """How a task is started; in which line the containerizer puts it, and how many of that run at once
     (0: any number)."""
     task = launch.task
@@ -104,9 +104,7 @@ def spec_of(launch: Launch, agent_id: str, line: LineKey | None, width: int) -> 
     env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
     mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
     name = "" if line is None else f"{line.framework_id} {line.role} {line.name} {line.resources}"
-    return LaunchSpec(
-        task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts, name, width
-    )
+    return LaunchSpec(task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts, name, width)
 
 
 def signal_name(number: int) -> str:

@@ -12,20 +12,20 @@ from typing import NamedTuple
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 
-INTERVAL = 5.0
+INTERVAL_SECONDS = 5.0
 """Seconds between two looks at the machine."""
-MARGIN = 0.1
+MIN_UNLENT_SHARE = 0.1
 """Of what the agent lends: never part of the slack. Also the least change that is told."""
-RISING = 0.6
-FALLING = 0.15
+RISING_WEIGHT = 0.6
+FALLING_WEIGHT = 0.15
 """Weights of a new sample above or below the average of the earlier ones."""
-WARM = 3
+WARM_SAMPLES = 3
 """Samples before anything is lent, or taken back: those before are a guess."""
-BUSY = 95.0
+BUSY_PERCENT = 95.0
 """Per cent of CPU or memory in use from which the machine is tight."""
-BUSY_FOR = 3
+BUSY_SAMPLES = 3
 """Samples in a row for which the CPU must be busy. Memory does not wait."""
-CALM = 6
+CALM_SAMPLES = 6
 """Samples in a row, after something had to be taken back, before more is lent: else the same task would come
 and go for ever."""
 STEPS = {"cpus": 100, "mem": 32_000}
@@ -61,24 +61,24 @@ class Slack:
         self._samples = 0
         self._busy = 0
         self._full = False
-        self._calm = CALM
-        self._told: dict[str, int] = {}
+        self._calm = CALM_SAMPLES
+        self._reported: dict[str, int] = {}
 
     @property
     def resources(self) -> Resources | None:
         """What may be held of it; None before that can be told."""
-        return Resources.scalars_of(self._told) if self._samples >= WARM else None
+        return Resources.scalars_of(self._reported) if self._samples >= WARM_SAMPLES else None
 
     @property
     def offered(self) -> Resources | None:
         """What is lent to others: of a machine that is busy, or was tight just now, nothing."""
-        busy = self._busy or self._full or self._calm < CALM
-        return Resources.EMPTY if busy and self._samples >= WARM else self.resources
+        busy = self._busy or self._full or self._calm < CALM_SAMPLES
+        return Resources.EMPTY if busy and self._samples >= WARM_SAMPLES else self.resources
 
     @property
     def tight(self) -> bool:
         """Whether the machine needs something back now."""
-        return self._samples >= WARM and (self._full or self._busy >= BUSY_FOR)
+        return self._samples >= WARM_SAMPLES and (self._full or self._busy >= BUSY_SAMPLES)
 
     def eased(self) -> None:
         """Something was taken back: see what that does before more is, and before anything is lent."""
@@ -94,18 +94,18 @@ class Slack:
             "mem": max(0.0, usage.mem_mb - revocable_mb) * 1000,
         }
         self._samples += 1
-        self._busy = self._busy + 1 if usage.cpu_percent >= BUSY else 0
-        self._full = usage.mem_mb >= BUSY / 100 * self._machine.mem_mb
-        self._calm = 0 if self._calm < CALM and (self._busy or self._full) else self._calm + 1
+        self._busy = self._busy + 1 if usage.cpu_percent >= BUSY_PERCENT else 0
+        self._full = usage.mem_mb >= BUSY_PERCENT / 100 * self._machine.mem_mb
+        self._calm = 0 if self._calm < CALM_SAMPLES and (self._busy or self._full) else self._calm + 1
         for name, step in STEPS.items():
             before = self._own.get(name, own[name])
-            weight = RISING if own[name] > before else FALLING
+            weight = RISING_WEIGHT if own[name] > before else FALLING_WEIGHT
             self._own[name] = before + weight * (own[name] - before)
             held = sum(each.resources.get(name) for each in tasks if not each.revocable)
-            found = max(0, int(held - self._own[name] - MARGIN * self._lent[name])) // step * step
-            told = self._told.get(name, 0)
-            if not found or abs(found - told) >= MARGIN * self._lent[name]:
-                self._told[name] = found
+            found = max(0, int(held - self._own[name] - MIN_UNLENT_SHARE * self._lent[name])) // step * step
+            told = self._reported.get(name, 0)
+            if not found or abs(found - told) >= MIN_UNLENT_SHARE * self._lent[name]:
+                self._reported[name] = found
 
     def _revocable_use(self, tasks: list[TaskUse], now: float) -> tuple[float, float]:
         """CPUs and MB that the revocable tasks use; what is not known of one counts as the machine's own."""

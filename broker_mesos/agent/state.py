@@ -19,15 +19,15 @@ from broker_mesos.agent.effects import (
     Effect,
     Forget,
     Publish,
-    SaveHoldings,
+    SaveReservations,
     SaveTerm,
 )
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask
-from broker_mesos.agent.slack import INTERVAL, Slack, TaskUse
+from broker_mesos.agent.slack import INTERVAL_SECONDS, Slack, TaskUse
 from broker_mesos.agent.tasks import TaskTable
 from broker_mesos.core.model.agent import AgentInfo, AgentList, Usage
-from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.protocol import addresses
@@ -43,7 +43,7 @@ from broker_mesos.core.protocol.agent_messages import (
     RegisterAgent,
     Reregister,
     SetHeartbeat,
-    SetHoldings,
+    SetReservations,
     UnregisterAgent,
     UpdateStatuses,
 )
@@ -53,22 +53,22 @@ from broker_mesos.core.protocol.wire import MAX_BODY, Message
 from broker_mesos.ports.clock import NewId
 from broker_mesos.ports.containerizer import ContainerEvent, Recovered
 
-REPEAT_FIRST = 2.0
-REPEAT_AT_MOST = 15.0
+FIRST_REPEAT_SECONDS = 2.0
+MAX_REPEAT_SECONDS = 15.0
 """Seconds between two repeats of a registration. They wait in the inbox, so that a longer pause costs no
 time when a master appears, while a flood of them would."""
-DEBOUNCE = 1.0
+DEBOUNCE_SECONDS = 1.0
 """Seconds between two registrations at least."""
 NEVER = float("inf")
-MOST_RECOVERED = 2_000
+MAX_RECOVERED = 2_000
 """Acknowledged outcomes that a registration names in a recovery, the latest ones."""
-EARLY_EXPIRES = 2.0
+EARLY_STATUSES_TTL_SECONDS = 2.0
 """Seconds after which an early word is not early any more."""
-ROOM = MAX_BODY - 64 * 1024
+MAX_LIST_BYTES = MAX_BODY - 64 * 1024
 """Bytes of statuses or of a list in one message."""
 
 
-class AgentState:
+class AgentMachine:
     """The agent's side of the protocol. ``highest_term`` and ``tasks`` are for reading only."""
 
     def __init__(
@@ -84,9 +84,9 @@ class AgentState:
         self.info = info
         self.highest_term = highest_term
         self.table = TaskTable(info.agent_id, info.resources, new_id)
-        self.holdings = Holdings()
+        self.reserved_resources = ReservedResources()
         """What is held for others, as its cell last sent it."""
-        self._doomed: set[str] = set()
+        self._dropped_volumes: set[str] = set()
         """Volumes that are not held any more, and may still be in use."""
         self.session = ""
         """Empty while it has none."""
@@ -108,7 +108,7 @@ class AgentState:
         """The next registration goes to a cell whose store may have lost something."""
         self._register_at = NEVER
         self._repeat_at = NEVER
-        self._repeat_delay = REPEAT_FIRST
+        self._repeat_delay = FIRST_REPEAT_SECONDS
         self._beat_at = NEVER
         self._reopen_at = NEVER
         """When it lends its resources again; until then only what its tasks hold counts as its own."""
@@ -141,29 +141,29 @@ class AgentState:
         """Put together what the journal and the containerizer remember. ``early``: what the containerizer
         has reported since it began; it is passed to ``on_container_events`` afterwards."""
         rebooted = bool(saved.boot_id) and saved.boot_id != self._boot_id
-        if saved.holdings is not None:
-            self.holdings = saved.holdings
-            self._doomed = set(saved.doomed)
-            self.table.hold(self.info, self.holdings)
+        if saved.reserved_resources is not None:
+            self.reserved_resources = saved.reserved_resources
+            self._dropped_volumes = set(saved.dropped_volumes)
+            self.table.hold(self.info, self.reserved_resources)
         return self.table.recover(saved, recovered, early, rebooted, now) + self._drop_unused()
 
-    def _hold(self, holdings: Holdings, now: Instant) -> list[Effect]:
-        if holdings.version < self.holdings.version:
+    def _hold(self, reserved_resources: ReservedResources, now: Instant) -> list[Effect]:
+        if reserved_resources.version < self.reserved_resources.version:
             return self._register_soon(now)  # the list tells the cell what it has forgotten
-        if holdings.version == self.holdings.version:
+        if reserved_resources.version == self.reserved_resources.version:
             return []
-        named = {each.volume_id for each in holdings.volumes}
-        self._doomed |= {each.volume_id for each in self.holdings.volumes}
-        self._doomed -= named
-        self.holdings = holdings
-        self.table.hold(self.info, holdings)
-        return [SaveHoldings(holdings, tuple(sorted(self._doomed))), *self._drop_unused()]
+        named = {each.volume_id for each in reserved_resources.volumes}
+        self._dropped_volumes |= {each.volume_id for each in self.reserved_resources.volumes}
+        self._dropped_volumes -= named
+        self.reserved_resources = reserved_resources
+        self.table.hold(self.info, reserved_resources)
+        return [SaveReservations(reserved_resources, tuple(sorted(self._dropped_volumes))), *self._drop_unused()]
 
     def _drop_unused(self) -> list[Effect]:
-        unused = self._doomed - self.table.volumes_used if self._doomed else None
+        unused = self._dropped_volumes - self.table.volumes_used if self._dropped_volumes else None
         if not unused:
             return []
-        self._doomed -= unused
+        self._dropped_volumes -= unused
         return [DropVolumes(tuple(sorted(unused)))]
 
     def on_hello(self, cells: int, now: Instant) -> list[Effect]:
@@ -176,7 +176,7 @@ class AgentState:
         self._listening = True
         return self._register(now)
 
-    def on_deaf(self) -> None:
+    def on_commands_lost(self) -> None:
         """Commands are not received any more."""
         self._listening = False
         self._drop_session()
@@ -197,7 +197,7 @@ class AgentState:
     def _register_soon(self, now: Instant) -> list[Effect]:
         """Because something does not fit together; not more often than once in a while."""
         self._drop_session()
-        at = self._attempted_at + DEBOUNCE
+        at = self._attempted_at + DEBOUNCE_SECONDS
         if now.mono >= at:
             return self._register(now)
         self._register_at = at
@@ -210,7 +210,7 @@ class AgentState:
         self._attempts += 1
         self._attempt = f"{self._process}.{self._attempts}"
         self._attempted_at = now.mono
-        self._repeat_delay = REPEAT_FIRST
+        self._repeat_delay = FIRST_REPEAT_SECONDS
         self.table.take_pending()  # all of it is in the list
         return self._send_registration(now)
 
@@ -240,19 +240,19 @@ class AgentState:
         tasks = [task.listed() for task in sorted(self.tasks.values(), key=lambda each: each.waits)]
         outcomes = self.outcomes.unacknowledged()
         if everything:
-            outcomes += self.outcomes.kept()[-MOST_RECOVERED:]
-        holdings = self.holdings if self.holdings.version else None
+            outcomes += self.outcomes.kept()[-MAX_RECOVERED:]
+        reserved_resources = self.reserved_resources if self.reserved_resources.version else None
         whole = AgentList(
-            applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes), holdings=holdings
+            applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes), reserved_resources=reserved_resources
         )
-        if len(tasks) + len(outcomes) < 100 or len(whole.__pydantic_serializer__.to_json(whole)) < ROOM:
+        if len(tasks) + len(outcomes) < 100 or len(whole.__pydantic_serializer__.to_json(whole)) < MAX_LIST_BYTES:
             return whole
         plain = {"name": "", "labels": {}, "offer_id": ""}
         return AgentList(
             applied=self.applied,
             tasks=tuple(task.model_copy(update=plain) for task in tasks),
             outcomes=tuple(status.model_copy(update={"message": ""}) for status in outcomes),
-            holdings=holdings,
+            reserved_resources=reserved_resources,
         )
 
     # -- what a cell says ---------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class AgentState:
         if isinstance(message, LaunchTasks) and message.acknowledged:
             effects += self._acknowledged(message.acknowledged, now)
         match message:
-            case LaunchTasks() | KillTasks() | SetHoldings():
+            case LaunchTasks() | KillTasks() | SetReservations():
                 if self.session and message.session == self.session and message.number > self.applied:
                     effects += self._in_session(message, now)
             case AcknowledgeStatuses():
@@ -283,7 +283,7 @@ class AgentState:
                 self.cells = 0
                 effects.append(AskHello())
             case Reregister():
-                recent = now.mono < self._attempted_at + DEBOUNCE
+                recent = now.mono < self._attempted_at + DEBOUNCE_SECONDS
                 if self.session and (message.session == self.session or not (message.session or recent)):
                     self._recover = message.recover
                     effects += self._register_soon(now)
@@ -295,9 +295,7 @@ class AgentState:
                 if self.session and message.session == self.session:
                     # What waits to be sent is in the list as well; sending it first keeps the order of facts.
                     effects += self.statuses()
-                    listed = AgentListed(
-                        agent_id=self.info.agent_id, session=self.session, list=self.task_list()
-                    )
+                    listed = AgentListed(agent_id=self.info.agent_id, session=self.session, list=self.task_list())
                     effects.append(Publish(addresses.updates(self.cell), listed))
         return effects
 
@@ -319,12 +317,12 @@ class AgentState:
         self._beat_at = now.mono
         self.outcomes.restart(now.mono)
 
-    def _in_session(self, command: LaunchTasks | KillTasks | SetHoldings, now: Instant) -> list[Effect]:
+    def _in_session(self, command: LaunchTasks | KillTasks | SetReservations, now: Instant) -> list[Effect]:
         if command.number != self.applied + 1:
             return self._register_soon(now)
         self.applied = command.number
-        if isinstance(command, SetHoldings):
-            return self._hold(command.holdings, now)
+        if isinstance(command, SetReservations):
+            return self._hold(command.reserved_resources, now)
         if isinstance(command, KillTasks):
             return self.table.kill(command.task_ids, now, command.grace)
         return self.table.launch(command.launches, now)
@@ -333,14 +331,14 @@ class AgentState:
 
     def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
         """Processes have started or ended."""
-        effects = self.table.on_events(events, now) + self._tell_early() + self._drop_unused()
+        effects = self.table.on_events(events, now) + self._early_statuses() + self._drop_unused()
         # A list must not name what may be dropped in the next moment.
         if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
             self._reopen_at = self.table.backoff.until
             effects += self._register(now)
         return effects
 
-    def _tell_early(self) -> list[Effect]:
+    def _early_statuses(self) -> list[Effect]:
         """Ends that were just written down, to frameworks that wait for them. Without a session the cell may
         have given them up for lost; then it alone says what holds."""
         told, self.table.early = self.table.early, []
@@ -352,7 +350,7 @@ class AgentState:
                 addresses.offers(framework_id),
                 EarlyStatuses(statuses=tuple(statuses)),
                 persistent=False,
-                expiration=EARLY_EXPIRES,
+                expiration=EARLY_STATUSES_TTL_SECONDS,
             )
             for framework_id, statuses in by_framework.items()
         ]
@@ -373,7 +371,7 @@ class AgentState:
         size = 0
         for status in self.table.take_pending():
             length = 1_000 + 4 * len(status.message)
-            if part and size + length > ROOM:
+            if part and size + length > MAX_LIST_BYTES:
                 effects.append(self._update(part))
                 part, size = [], 0
             part.append(status)
@@ -392,8 +390,8 @@ class AgentState:
             ended = [status.task_id for status in message.statuses if status.state.terminal]
             self.outcomes.unsent(ended, now.mono)
         elif isinstance(message, RegisterAgent) and message.attempt == self._attempt:
-            self._repeat_delay = REPEAT_FIRST
-            self._repeat_at = min(self._repeat_at, now.mono + REPEAT_FIRST)
+            self._repeat_delay = FIRST_REPEAT_SECONDS
+            self._repeat_at = min(self._repeat_at, now.mono + FIRST_REPEAT_SECONDS)
 
     # -- slack --------------------------------------------------------------------------------------------
 
@@ -408,7 +406,7 @@ class AgentState:
         slack = self._slack
         if slack is None:
             return []
-        self._measure_at = now.mono + INTERVAL
+        self._measure_at = now.mono + INTERVAL_SECONDS
         running = [
             TaskUse(ident, task.info.resources, task.info.revocable, tasks.get(ident))
             for ident, task in self.tasks.items()
@@ -429,14 +427,14 @@ class AgentState:
         """What the time asks for: registration, heartbeat, outcomes to send again."""
         effects: list[Effect] = []
         if self.measure_due(now):
-            self._measure_at = now.mono + INTERVAL  # a shell that does not measure is not asked at once again
+            self._measure_at = now.mono + INTERVAL_SECONDS  # a shell that does not measure is not asked at once again
         if now.mono >= self._reopen_at:
             self._reopen_at = NEVER
             effects += self._register(now)
         elif now.mono >= self._register_at:
             effects += self._register(now)
         elif now.mono >= self._repeat_at:
-            self._repeat_delay = min(2 * self._repeat_delay, REPEAT_AT_MOST)
+            self._repeat_delay = min(2 * self._repeat_delay, MAX_REPEAT_SECONDS)
             effects += self._send_registration(now)
         if self.beat_due(now):
             self._beat_at = now.mono + self._interval
@@ -452,8 +450,8 @@ class AgentState:
             )
             to = addresses.heartbeats(self.cell)
             effects.append(Publish(to, beat, persistent=False, expiration=2 * self._interval))
-        if now.mono >= self.table.line_due():
-            effects += self.table.leave_lines(now)
+        if now.mono >= self.table.queue_due():
+            effects += self.table.drop_queued(now)
         if self.session:
             self.table.send_again(self.outcomes.due(now.mono))
         return effects
@@ -469,5 +467,5 @@ class AgentState:
     def next_due(self) -> float:
         """Monotonic time at which ``due`` must be called next."""
         at = min(self._register_at, self._repeat_at, self._beat_at, self._reopen_at, self._measure_at)
-        at = min(at, self.table.line_due())
+        at = min(at, self.table.queue_due())
         return min(at, self.outcomes.next_due()) if self.session else at

@@ -7,18 +7,18 @@ from collections.abc import Callable, Container
 
 from broker_mesos.core.model.task import TaskStatus
 
-RUNNING_WAITS = 0.015
+RUNNING_DELAY_SECONDS = 0.015
 """Seconds that a TASK_RUNNING waits to be overtaken: of a very short task only the end is sent."""
-YOUNG = 0.05
-END_WAITS = 0.02
-"""Seconds that an end waits for those of the tasks launched in the last ``YOUNG`` seconds: short ones that
-start together end together, and one message costs as much as eight. An end that has no such company is sent
+COMPANION_AGE_SECONDS = 0.05
+END_DELAY_SECONDS = 0.02
+"""Seconds that an end waits for those of the tasks launched in the last ``COMPANION_AGE_SECONDS`` seconds: short
+ones that start together end together, and one message costs as much as eight. An end that has no such company is sent
 at once."""
-LINE_GATHERS = 0.08
+QUEUE_DELAY_SECONDS = 0.08
 """Seconds that an end waits for others while tasks stand in line: what it has left is in use already."""
 
 
-class News:
+class StatusBuffer:
     """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class News:
         """A task is being started, and may end soon."""
         self._young.append((now, task_id))
 
-    def begun(self, task_id: str, now: float) -> None:
+    def started(self, task_id: str, now: float) -> None:
         """A task runs."""
         if self._begun_at is None:
             self._begun_at = now
@@ -55,18 +55,18 @@ class News:
             self._statuses[status.task_id] = status
         else:
             self._statuses.setdefault(status.task_id, status)
-        self._ended_at = -YOUNG
+        self._ended_at = -COMPANION_AGE_SECONDS
 
-    def send_at(self, now: float, running: Container[str], *, in_line: bool) -> float:
-        """Monotonic time until which it may gather. ``in_line``: whether any task stands in line."""
-        at = now if self._begun_at is None else self._begun_at + RUNNING_WAITS
+    def send_at(self, now: float, running: Container[str], *, queued: bool) -> float:
+        """Monotonic time until which it may gather. ``queued``: whether any task stands in line."""
+        at = now if self._begun_at is None else self._begun_at + RUNNING_DELAY_SECONDS
         if self._ended_at is None:
             return at
-        if in_line and self._ended_at > 0:
-            return self._ended_at + LINE_GATHERS
-        while self._young and (self._young[0][0] < now - YOUNG or self._young[0][1] not in running):
+        if queued and self._ended_at > 0:
+            return self._ended_at + QUEUE_DELAY_SECONDS
+        while self._young and (self._young[0][0] < now - COMPANION_AGE_SECONDS or self._young[0][1] not in running):
             self._young.popleft()
-        return self._ended_at + END_WAITS if self._young else now
+        return self._ended_at + END_DELAY_SECONDS if self._young else now
 
     def take(self, running_status: Callable[[str], TaskStatus | None]) -> list[TaskStatus]:
         """All of it, which is then news no more. ``running_status`` describes a task that runs, if it still

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.backoff import BackOff
-from broker_mesos.agent.checkpoint import Ended, Entry, KillAsked, Known, Saved
+from broker_mesos.agent.checkpoint import Ended, Entry, KillRequested, Known, Saved
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess, WithdrawProcess
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask, spec_of
-from broker_mesos.agent.status_buffer import News
+from broker_mesos.agent.status_buffer import StatusBuffer
 from broker_mesos.core.cell.state.reserved_portions import laid_out
 from broker_mesos.core.model.agent import AgentInfo, AgentTask
-from broker_mesos.core.model.reservation import Holdings, mount_problem
+from broker_mesos.core.model.reservation import ReservedResources, mount_problem
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
-from broker_mesos.core.model.task_queues import Lines, line_of
+from broker_mesos.core.model.task_queues import TaskQueues, queue_key_of
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
-from broker_mesos.core.protocol.agent_messages import Launch
+from broker_mesos.core.protocol.agent_messages import LaunchItem
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.errors import InvalidResources
 from broker_mesos.ports.clock import NewId
@@ -31,11 +31,11 @@ from broker_mesos.ports.containerizer import (
 )
 
 NEVER = float("inf")
-MESSAGE_AT_MOST = 500
-LINE_PATIENCE = 2.0
+MAX_MESSAGE_CHARS = 500
+QUEUE_TIMEOUT_SECONDS = 2.0
 """Seconds that a task waits in line at most. Then those before it are not as short as its framework thought,
 and it may run elsewhere."""
-CANNOT_START: int | None = 127
+CANNOT_START_CODE: int | None = 127
 """Exit code of a command that could not be started, as shells have it."""
 
 
@@ -45,11 +45,11 @@ class TaskTable:
     def __init__(self, agent_id: str, total: Resources, new_id: NewId) -> None:
         self.running: dict[str, RunningTask] = {}
         """Those in line, too."""
-        self._lines = Lines()
+        self._lines = TaskQueues()
         self.hands_over = False
         """Whether the containerizer takes those in line, and starts each in its turn."""
         self.outcomes = Outcomes()
-        self.pending = News()
+        self.pending = StatusBuffer()
         """What is to be sent."""
         self.early: list[TaskStatus] = []
         """Ends that are also to be told to frameworks at once."""
@@ -128,7 +128,7 @@ class TaskTable:
 
     def send_at(self, now: float) -> float:
         """Monotonic time until which what is pending may gather."""
-        return self.pending.send_at(now, self.running, in_line=self._lines.any_waiting)
+        return self.pending.send_at(now, self.running, queued=self._lines.any_waiting)
 
     def take_pending(self) -> list[TaskStatus]:
         """What is to be sent, which is then pending no more."""
@@ -141,17 +141,17 @@ class TaskTable:
 
     # -- what a cell says ---------------------------------------------------------------------------------
 
-    def hold(self, info: AgentInfo, holdings: Holdings) -> None:
+    def hold(self, info: AgentInfo, reserved_resources: ReservedResources) -> None:
         """What the agent has, when disk has become volumes."""
-        self._total, _ = laid_out(info.resources, (), holdings.volumes)
-        self._volumes = frozenset(each.volume_id for each in holdings.volumes)
+        self._total, _ = laid_out(info.resources, (), reserved_resources.volumes)
+        self._volumes = frozenset(each.volume_id for each in reserved_resources.volumes)
 
     @property
     def volumes_used(self) -> set[str]:
         """Ids of the volumes that tasks use."""
         return {each for task in self.running.values() for each in task.info.volumes}
 
-    def _misfit(self, launch: Launch, free: Resources) -> str:
+    def _misfit(self, launch: LaunchItem, free: Resources) -> str:
         """Why a task cannot run beside the others, in words."""
         if not free.contains(launch.task.resources):
             missing = free.missing(launch.task.resources)
@@ -162,7 +162,7 @@ class TaskTable:
                 return f"this agent has no volume {mount.volume_id}"
         return mount_problem(launch.task.volumes)
 
-    def launch(self, launches: Iterable[Launch], now: Instant) -> list[Effect]:
+    def launch(self, launches: Iterable[LaunchItem], now: Instant) -> list[Effect]:
         """Start what is new and fits; refuse what does not fit; say again what is known."""
         entries: list[Entry] = []
         starts: list[Effect] = []
@@ -171,11 +171,11 @@ class TaskTable:
             free = slack if launch.revocable else total
             task_id = launch.task.task_id
             if task_id in self.running or task_id in self.outcomes:
-                self._say_again(task_id, now)
+                self.resend_all(task_id, now)
                 continue
             wanted, role = launch.task.resources, launch.role
             mounts, revocable = launch.task.volumes, launch.revocable
-            line = line_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
+            line = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
             # Those that held what it is to have may have ended since the cell has decided.
             waits = launch.waits and line is not None and self._lines.held(line) > 0
             if not waits and (why := self._misfit(launch, free)):
@@ -233,15 +233,15 @@ class TaskTable:
         for task_id in task_ids:
             task = self.running.get(task_id)
             if task is not None and task.waits and not task.handed:
-                entries.append(self._end_in_line(task, now))
+                entries.append(self._end_queued(task, now))
             elif task is not None:
                 if not task.kill_asked or task.evicted:
                     task.kill_asked, task.evicted = True, False
-                    entries.append(KillAsked(task_id))
+                    entries.append(KillRequested(task_id))
                 given = task.kill_grace if grace is None else min(grace, task.kill_grace)
                 kills.append(KillProcess(task_id, given))
             elif task_id in self.outcomes:
-                self._say_again(task_id, now)
+                self.resend_all(task_id, now)
             else:
                 why = "this agent does not know the task"
                 entries.append(self._outcome(task_id, "", TaskState.DROPPED, now, message=why))
@@ -262,7 +262,7 @@ class TaskTable:
             wanted = False
             held -= task.info.resources
             task.kill_asked = task.evicted = True
-            entries.append(KillAsked(task.info.task_id, evicted=True))
+            entries.append(KillRequested(task.info.task_id, evicted=True))
             kills.append(KillProcess(task.info.task_id, task.kill_grace))
         return [Checkpoint(tuple(entries)), *kills] if entries else []
 
@@ -271,27 +271,25 @@ class TaskTable:
         entries: list[Entry] = []
         for task in list(self.running.values()):
             if task.waits:
-                entries.append(self._end_in_line(task, now))
+                entries.append(self._end_queued(task, now))
             else:
                 task.kill_asked = True
         return [Checkpoint(tuple(entries))] if entries else []
 
-    def _end_in_line(self, task: RunningTask, now: Instant) -> Entry:
+    def _end_queued(self, task: RunningTask, now: Instant) -> Entry:
         reason = Reason.TASK_KILLED_DURING_LAUNCH
         return self._end(task, TaskState.KILLED, now, reason=reason, message="killed before its turn came")
 
     # -- lines --------------------------------------------------------------------------------------------
 
-    def line_due(self) -> float:
+    def queue_due(self) -> float:
         """Monotonic time at which the first of those in line has waited for too long."""
         first = self._lines.first()
-        return min((self.running[task_id].since for task_id in first), default=NEVER) + LINE_PATIENCE
+        return min((self.running[task_id].since for task_id in first), default=NEVER) + QUEUE_TIMEOUT_SECONDS
 
-    def leave_lines(self, now: Instant) -> list[Effect]:
+    def drop_queued(self, now: Instant) -> list[Effect]:
         """Drop those that have waited for too long."""
-        late = [
-            task for task in self.running.values() if task.waits and task.since + LINE_PATIENCE <= now.mono
-        ]
+        late = [task for task in self.running.values() if task.waits and task.since + QUEUE_TIMEOUT_SECONDS <= now.mono]
         entries: list[Entry] = []
         withdrawn: list[Effect] = []
         for task in late:
@@ -304,7 +302,7 @@ class TaskTable:
         return [Checkpoint(tuple(entries)), *withdrawn] if entries else withdrawn
 
     def _drop_late(self, task: RunningTask, now: Instant) -> Entry:
-        why = f"it stood in line for {LINE_PATIENCE:g} s"
+        why = f"it stood in line for {QUEUE_TIMEOUT_SECONDS:g} s"
         return self._end(task, TaskState.DROPPED, now, reason=Reason.LAUNCH_REFUSED, message=why)
 
     # -- what the containerizer says ----------------------------------------------------------------------
@@ -321,7 +319,7 @@ class TaskTable:
             elif isinstance(event, TaskStarted):
                 task.started_at = event.started_at
                 self.backoff.started(now.mono)
-                self._say_again(event.task_id, now)
+                self.resend_all(event.task_id, now)
             elif isinstance(event, TaskExited):
                 entries.append(self._exited(task, event, now))
             else:
@@ -340,7 +338,7 @@ class TaskTable:
         if event.machine:
             self.backoff.failed(why, now.mono)
             # What a list has told to be on its way up cannot be dropped any more.
-            if not task.told:
+            if not task.reported:
                 reason = Reason.LAUNCH_REFUSED
                 return self._end(task, TaskState.DROPPED, now, reason=reason, message=why)
         return self._end(
@@ -349,11 +347,11 @@ class TaskTable:
             now,
             reason=Reason.COMMAND_EXECUTOR_FAILED,
             message=why,
-            exit_code=CANNOT_START,
+            exit_code=CANNOT_START_CODE,
         )
 
     def _exited(self, task: RunningTask, event: TaskExited, now: Instant) -> Entry:
-        state, reason, message = task.judge(event)
+        state, reason, message = task.outcome_of(event)
         entry = self._end(
             task,
             state,
@@ -375,7 +373,7 @@ class TaskTable:
         """``spec``: of a task that is to wait in its line."""
         task = self.running[info.task_id] = RunningTask(info, kill_grace)
         task.spec = spec
-        key = task.line_key
+        key = task.queue_key
         if key is not None:
             self._lines.enter(key, info.task_id, waits=task.waits)
         if task.waits:
@@ -404,7 +402,7 @@ class TaskTable:
     ) -> Ended:
         info = task.info
         del self.running[info.task_id]
-        key = task.line_key
+        key = task.queue_key
         heir = None if key is None else self._lines.leave(key, info.task_id, waited=task.waits)
         if heir is not None:
             follower = self.running[heir]
@@ -455,7 +453,7 @@ class TaskTable:
             framework_id=framework_id,
             source=Source.AGENT,
             reason=reason,
-            message=message[:MESSAGE_AT_MOST],
+            message=message[:MAX_MESSAGE_CHARS],
             timestamp=now.wall if at is None else at,
             exit_code=exit_code,
             signal=signal_number,
@@ -466,7 +464,7 @@ class TaskTable:
         self.pending.ended(status, now.mono)
         return Ended(status)
 
-    def _say_again(self, task_id: str, now: Instant) -> None:
+    def resend_all(self, task_id: str, now: Instant) -> None:
         """Queue what is known of a task; nothing while its process has not started."""
         task = self.running.get(task_id)
         if task is None:
@@ -474,7 +472,7 @@ class TaskTable:
             if status is not None:
                 self.pending.again(status, asked=True)
         elif task.started_at is not None:
-            self.pending.begun(task_id, now.mono)
+            self.pending.started(task_id, now.mono)
 
     def _running_status(self, task_id: str) -> TaskStatus | None:
         task = self.running.get(task_id)

@@ -21,9 +21,7 @@ _KEPT_OF_OVERSIZED = 65_536
 """Of what nobody may send, the beginning is enough to tell where it came from."""
 
 
-def letter(
-    delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_id: str, now: float
-) -> Outgoing:
+def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_id: str, now: float) -> Outgoing:
     """The dead letter of a message out of ``queue``. ``now`` is seconds since the epoch."""
     size = len(delivery.body)
     headers = {name: value for name, value in delivery.headers.items() if name not in _HEADERS}

@@ -250,9 +250,7 @@ class MemoryBroker:
             return [key] if key in self._queues else []
         if exchange in self._topic:
             words = key.split(".")
-            return list(
-                dict.fromkeys(name for pattern, name in self._topic[exchange] if _matches(pattern, words))
-            )
+            return list(dict.fromkeys(name for pattern, name in self._topic[exchange] if _matches(pattern, words)))
         return tuple(self._direct.get(exchange, {}).get(key, ()))
 
 
@@ -327,9 +325,7 @@ class MemoryConsumer:
 class MemoryBus:
     """One party's connection to a MemoryBroker; a Bus."""
 
-    def __init__(
-        self, broker: MemoryBroker, cluster: str = "default", name: str = "", *, window: int = 10_000
-    ) -> None:
+    def __init__(self, broker: MemoryBroker, cluster: str = "default", name: str = "", *, window: int = 10_000) -> None:
         self.name = name
         self._broker = broker
         self._topology = Topology(cluster)
@@ -382,9 +378,7 @@ class MemoryBus:
         if not self._up:
             return failed(BusUnavailable(self._reason))
         if self._window.full:
-            return failed(
-                BusUnavailable(f"{len(self._window)} messages are unconfirmed; wait until writable")
-            )
+            return failed(BusUnavailable(f"{len(self._window)} messages are unconfirmed; wait until writable"))
         exchange, key = self._topology.route(message.to)
         returned = (exchange, key, message.message_id)
         self._routed_up_to, future = self._window.add(message, returned, 0.0)

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from broker_mesos.core.api.request import Answer, ErrorInfo, Request, answer_of
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply
-from broker_mesos.core.protocol.wire import MAX_BODY, decode, first_problem
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage, TimedOut, Unavailable
 from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
 from broker_mesos.ports.clock import Clock, NewId

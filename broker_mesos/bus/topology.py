@@ -48,9 +48,7 @@ class Topology:
 
     def __init__(self, cluster: str = "default") -> None:
         if not CLUSTER_PATTERN.fullmatch(cluster):
-            raise InvalidInput(
-                f"cluster name {cluster[:64]!r}: use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'"
-            )
+            raise InvalidInput(f"cluster name {cluster[:64]!r}: use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'")
         self.cluster = cluster
         self._prefix = "bmesos" if cluster == "default" else f"bmesos-{cluster}"
         self._exchange_names = {
@@ -114,9 +112,7 @@ class Topology:
                     arguments=_quorum() | _expires(8) | _activity(queue),
                 )
             case QueueKind.AGENT_COMMANDS:
-                return self._shared(
-                    queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1)
-                )
+                return self._shared(queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1))
             case QueueKind.FLEET_COMMANDS:
                 agents = ((Exchange.COMMANDS, f"agent.{ident}") for ident in key.split())
                 return self._own(*agents, arguments=_classic())
@@ -125,9 +121,7 @@ class Topology:
             case QueueKind.FEED:
                 return self._own((Exchange.FEED, key), arguments=_classic() | _drop_head(10_000))
             case QueueKind.DEAD_LETTERS:
-                return self._shared(
-                    queue, (Exchange.DEAD, "dead-letters"), arguments=_classic() | _drop_head(100_000)
-                )
+                return self._shared(queue, (Exchange.DEAD, "dead-letters"), arguments=_classic() | _drop_head(100_000))
 
     def shared_spec(self, queue: Queue) -> QueueSpec:
         """The same for a queue that has a name. Raises InvalidInput for the others: those exist only
@@ -137,9 +131,7 @@ class Topology:
             raise InvalidInput(f"a {queue.kind} queue belongs to its consumer: it can only be consumed")
         return spec
 
-    def _shared(
-        self, queue: Queue, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]
-    ) -> QueueSpec:
+    def _shared(self, queue: Queue, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]) -> QueueSpec:
         name = ".".join(part for part in (self._prefix, queue.kind.value, queue.key) if part)
         return QueueSpec(name, True, False, False, arguments, self._bindings(bindings))
 

@@ -39,8 +39,7 @@ def too_large(message: Outgoing) -> InvalidInput | None:
     if len(message.body) <= MAX_BODY:
         return None
     return InvalidInput(
-        f"{message.type}: a body of {len(message.body)} bytes; at most {MAX_BODY} fit into one message, "
-        "send several"
+        f"{message.type}: a body of {len(message.body)} bytes; at most {MAX_BODY} fit into one message, send several"
     )
 
 
@@ -112,9 +111,7 @@ class Window:
             self._oldest = max(self._oldest, number + 1)
         else:
             self._settle_one(number, error)
-        if self._throttled and (
-            len(self._pending) <= self._limit // 2 and self._bytes <= self._limit_bytes // 2
-        ):
+        if self._throttled and (len(self._pending) <= self._limit // 2 and self._bytes <= self._limit_bytes // 2):
             self._throttled = False
             self.changed.fire()
 

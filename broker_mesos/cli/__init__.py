@@ -75,9 +75,7 @@ def _report(error: Exception) -> int:
         return complain(f"{said}; see `{path} --help`", 2)
     if type(error).__name__ == "Abort":
         return 130
-    return complain(
-        f"unexpected {type(error).__name__}: {error} (BMESOS_DEBUG=1 shows where; please report it)", 1
-    )
+    return complain(f"unexpected {type(error).__name__}: {error} (BMESOS_DEBUG=1 shows where; please report it)", 1)
 
 
 def complain(message: str, code: int = 1) -> int:

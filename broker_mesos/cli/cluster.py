@@ -123,9 +123,7 @@ def version(call: Call) -> None:
         print(f"bmesos {__version__} (Python {platform.python_version()})")
 
 
-def _list(
-    call: Call, name: CellPart, columns: list[str], row: Callable[[Any], Sequence[object]], none: str
-) -> None:
+def _list(call: Call, name: CellPart, columns: list[str], row: Callable[[Any], Sequence[object]], none: str) -> None:
     state = call.client().state(name, limit=_LIMIT)
     entries = getattr(state, name)
     if call.json:

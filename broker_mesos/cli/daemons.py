@@ -20,9 +20,7 @@ BrokerUrl = Annotated[
 StoreUrl = Annotated[
     str | None, Option("--store-url", metavar="URL", help="Redis, as redis://host (BMESOS_STORE_URL).")
 ]
-LogLevel = Annotated[
-    str | None, Option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")
-]
+LogLevel = Annotated[str | None, Option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")]
 LogFormat = Annotated[str | None, Option("--log-format", metavar="FORMAT", help="text or json (text).")]
 ResourcesText = Annotated[
     str | None,
@@ -182,9 +180,7 @@ def web(
     log_format: LogFormat = None,
 ) -> int:
     """Serve the operator API over HTTP."""
-    settings = daemon_settings(
-        call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
-    )
+    settings = daemon_settings(call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format)
     settings.need_broker()
     from broker_mesos.web.server import loopback
 

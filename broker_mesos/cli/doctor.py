@@ -59,7 +59,7 @@ def doctor(call: Call) -> int:
 
 
 def _ask(client: Client) -> list[Finding]:
-    from broker_mesos.operator.doctor import Finding, judge
+    from broker_mesos.operator.doctor import Finding, find_problems
 
     before = time.time()
     health = client.health()
@@ -72,7 +72,7 @@ def _ask(client: Client) -> list[Finding]:
     except BrokerMesosError as error:
         failed = [Finding(level="error", subject="operator API", found=str(error), advice="see what follows")]
     answered = Finding(level="ok", subject="operator API", found=f"answers within {asked[1] - before:.2f} s")
-    return [answered, *failed, *judge(health, cluster, state, asked)]
+    return [answered, *failed, *find_problems(health, cluster, state, asked)]
 
 
 def _try_servers(settings: Settings) -> list[Finding]:

@@ -57,9 +57,7 @@ def plan(
         "revocable": revocable,
         "constraints": constraint or None,
     }
-    spec = build_spec(
-        call.command or ["true"], **{key: value for key, value in words.items() if value is not None}
-    )
+    spec = build_spec(call.command or ["true"], **{key: value for key, value in words.items() if value is not None})
     found = call.client().plan(spec, agents=500 if every else 20)
     _print(call, found, every)
     return 0 if found.would_run else 1

@@ -184,13 +184,13 @@ def _load(load: CellLoad | None) -> tuple[str, str]:
 
 def _totals(state: StateView) -> dict[str, dict[str, Any]]:
     from broker_mesos.core.model.resources import Resources
-    from broker_mesos.core.protocol.records import AgentState
+    from broker_mesos.core.protocol.records import AgentStatus
 
     found: dict[str, dict[str, Any]] = {}
     for part in ("total", "offered", "used"):
         # Ports of two agents have the same numbers: counted, they add up.
         amounts = Resources.sum(
-            getattr(agent, part).counted() for agent in state.agents if agent.state is AgentState.REGISTERED
+            getattr(agent, part).counted() for agent in state.agents if agent.state is AgentStatus.REGISTERED
         )
         found[part] = amounts.as_numbers()
     return found

@@ -82,9 +82,7 @@ def _flags(taken: Sequence[Parameter]) -> dict[str, tuple[Parameter, bool]]:
     return found
 
 
-def _options(
-    words: Sequence[str], at: int, flags: Mapping[str, tuple[Parameter, bool]], values: dict[str, Any]
-) -> int:
+def _options(words: Sequence[str], at: int, flags: Mapping[str, tuple[Parameter, bool]], values: dict[str, Any]) -> int:
     """Read options from ``at`` on, into ``values``; returns where the first other word is."""
     while at < len(words) and words[at].startswith("-"):
         flag, equals, text = words[at].partition("=")

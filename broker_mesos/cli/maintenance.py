@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _LAST = 1e11  # what masters take at most, in seconds: imported from there it would slow down --help
-_LONGEST = 3_660 * 86_400.0
+_MAX_SECONDS = 3_660 * 86_400.0
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
@@ -42,10 +42,8 @@ def schedule(
     if begin > _LAST:
         raise InvalidInput(f"--start {start}: that is too far away; plan it when it is nearer")
     length = None if duration is None else seconds(duration)
-    if length is not None and not 0 < length <= _LONGEST:
-        raise InvalidInput(
-            f"--duration {duration}: give more than 0 and at most 3660d, or leave it out: for good"
-        )
+    if length is not None and not 0 < length <= _MAX_SECONDS:
+        raise InvalidInput(f"--duration {duration}: give more than 0 and at most 3660d, or leave it out: for good")
     _said(call, call.client().schedule_maintenance(*agents, start=begin, duration=length))
 
 

@@ -23,13 +23,9 @@ class Output(StrEnum):
 
 Url = Annotated[
     str | None,
-    Option(
-        "--url", metavar="URL", help="The cluster: http://… or amqp://… (BMESOS_URL; http://127.0.0.1:5050)."
-    ),
+    Option("--url", metavar="URL", help="The cluster: http://… or amqp://… (BMESOS_URL; http://127.0.0.1:5050)."),
 ]
-Cluster = Annotated[
-    str | None, Option("--cluster", metavar="NAME", help="Its name, on servers that several share.")
-]
+Cluster = Annotated[str | None, Option("--cluster", metavar="NAME", help="Its name, on servers that several share.")]
 Format = Annotated[Output | None, Option("--output", "-o", help="How to print results.")]
 Timeout = Annotated[
     float | None,
@@ -41,9 +37,7 @@ Cpus = Annotated[float | None, Option("--cpus", metavar="N", help="CPUs of each 
 Mem = Annotated[str | None, Option("--mem", metavar="SIZE", help="Memory: MB, or 512M, 2G (128).")]
 Disk = Annotated[str | None, Option("--disk", metavar="SIZE", help="Disk: MB, or 512M, 2G.")]
 Gpus = Annotated[float | None, Option("--gpus", metavar="N", help="GPUs of each task.")]
-More = Annotated[
-    str | None, Option("--resources", metavar="TEXT", help="Any resources, as 'cpus:1;licences:2'.")
-]
+More = Annotated[str | None, Option("--resources", metavar="TEXT", help="Any resources, as 'cpus:1;licences:2'.")]
 Env = Annotated[list[str] | None, Option("--env", metavar="K=V", help="An environment variable; repeatable.")]
 Retries = Annotated[int | None, Option("--retries", metavar="N", help="Attempts after a failed one (0).")]
 Rerun = Annotated[
@@ -82,9 +76,7 @@ LocalityWait = Annotated[
     str | None,
     Option("--locality-wait", metavar="TIME", help="How long before any other agent will do (5s)."),
 ]
-Shell = Annotated[
-    str | None, Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")
-]
+Shell = Annotated[str | None, Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")]
 
 
 COMMON = [

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 Role = Annotated[str, Argument(metavar="ROLE", help="As eng or eng/db.")]
 Roles = Annotated[list[str], Argument(metavar="ROLE...", help="As eng or eng/db.")]
-SomeRoles = Annotated[
-    list[str] | None, Argument(metavar="[ROLE]...", help="All by default.", show_default=False)
-]
+SomeRoles = Annotated[list[str] | None, Argument(metavar="[ROLE]...", help="All by default.", show_default=False)]
 Force = Annotated[bool, Option("--force", help="Set it though it cannot be kept now.")]
 MAX_WEIGHT = 1e6
 _KEYS = ("weight", "guarantee", "limit", "preempts")
@@ -81,9 +79,7 @@ def _weight(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= MAX_WEIGHT:
-        raise InvalidInput(
-            f"weight {text!r}: write a number above 0, at most {MAX_WEIGHT:.0f}; to have none, clear it"
-        )
+        raise InvalidInput(f"weight {text!r}: write a number above 0, at most {MAX_WEIGHT:.0f}; to have none, clear it")
     return number
 
 

@@ -29,7 +29,7 @@ from broker_mesos.cli.options import (
     Revocable,
     Shell,
 )
-from broker_mesos.cli.submit import LEFT, environment, exit_code, put_command
+from broker_mesos.cli.submit import DETACHED, environment, exit_code, put_command
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def run(
         if follower.error is not None:
             show.note(f"bmesos: the output is not complete: {follower.error}")
     if summary.counts.get("killed") and summary.exit_code is None:
-        return LEFT
+        return DETACHED
     return exit_code(summary)
 
 

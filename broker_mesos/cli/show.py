@@ -69,9 +69,7 @@ def _rich(names: list[str], right: list[bool], cells: list[list[str]], title: st
 
     # Rich's own guess falls back to 80 columns in some terminals.
     console = Console(width=shutil.get_terminal_size().columns, highlight=False)
-    made = Table(
-        box=SIMPLE_HEAD, title=Text(title, "bold") if title else None, title_justify="left", pad_edge=False
-    )
+    made = Table(box=SIMPLE_HEAD, title=Text(title, "bold") if title else None, title_justify="left", pad_edge=False)
     for name, number in zip(names, right, strict=True):
         # Ids fold rather than lose their ends: they are there to be copied.
         label = name in ("NAME", "ATTRIBUTES")

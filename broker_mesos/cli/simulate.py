@@ -24,12 +24,8 @@ def agents(
         str | None,
         Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
     ] = None,
-    prefix: Annotated[
-        str, Option("--prefix", help="Their ids: sim-1, sim-2 … Processes must not share one.")
-    ] = "sim",
-    report: Annotated[
-        float, Option("--report", metavar="SECONDS", min=0.1, help="Time between two reports.")
-    ] = 5.0,
+    prefix: Annotated[str, Option("--prefix", help="Their ids: sim-1, sim-2 … Processes must not share one.")] = "sim",
+    report: Annotated[float, Option("--report", metavar="SECONDS", min=0.1, help="Time between two reports.")] = 5.0,
     output: Format = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
@@ -40,9 +36,7 @@ def agents(
 
     Masters and frameworks see agents as any others; no command is run. Until Ctrl-C, which ends the tasks.
     """
-    settings = daemon_settings(
-        call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format
-    )
+    settings = daemon_settings(call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format)
     settings.need_broker()
     import random
 
@@ -78,7 +72,5 @@ def _print_line(said: dict[str, Any]) -> None:
             f"a freed slot runs again after {1000 * said['refill_p50']:.0f} ms "
             f"(99%: {1000 * said['refill_p99']:.0f} ms)"
         )
-    parts.append(
-        f"{said['sent_per_second']:g} messages a second sent, {said['received_per_second']:g} received"
-    )
+    parts.append(f"{said['sent_per_second']:g} messages a second sent, {said['received_per_second']:g} received")
     print(", ".join(parts), flush=True)

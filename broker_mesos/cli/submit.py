@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from broker_mesos.client.quick import QuickClient, Summary
     from broker_mesos.core.api.jobs import JobSummary
 
-LEFT = 130
+DETACHED = 130
 """Exit code after Ctrl-C."""
 _QUICK = 1.0
 """Seconds that the quick way may take before the other is taken; it needs a hundredth of that."""
@@ -151,9 +151,7 @@ def connect_quickly(call: Call) -> QuickClient | None:
     return client
 
 
-def wait_for(
-    call: Call, job_id: str, timeout: float | None = None, *, quick: QuickClient | None = None
-) -> int:
+def wait_for(call: Call, job_id: str, timeout: float | None = None, *, quick: QuickClient | None = None) -> int:
     """Wait for a job and return its exit code; with ``-o json`` its summary goes to stdout."""
     summary: Summary | JobSummary | None = None
     try:
@@ -163,7 +161,7 @@ def wait_for(
             summary = _wait(call, job_id, timeout)
     except KeyboardInterrupt:
         show.note(f"bmesos: job {job_id} goes on; `bmesos wait {job_id}` or `bmesos kill {job_id}`")
-        return LEFT
+        return DETACHED
     if not call.json:
         show.note(describe_end(summary))
     return exit_code(summary)

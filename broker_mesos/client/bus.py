@@ -12,7 +12,7 @@ from typing import Any
 
 from broker_mesos.bus.open import open_bus
 from broker_mesos.bus.requests import Requester
-from broker_mesos.client.transport import MARGIN, NEXT_STEP, Unreachable
+from broker_mesos.client.transport import ANSWER_MARGIN_SECONDS, NEXT_STEP, Unreachable
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
@@ -36,13 +36,13 @@ class BusTransport:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._line: _Line | None = None
+        self._line: _Connection | None = None
 
     def request(self, request: Request, timeout: float) -> Part:
         """See :class:`Transport`."""
         loop, line = self._open(timeout)
         answer: Part = self._run(
-            loop, line.gateway.handle(request, timeout), timeout + waits(request) + MARGIN
+            loop, line.gateway.handle(request, timeout), timeout + waits(request) + ANSWER_MARGIN_SECONDS
         )
         return answer
 
@@ -56,7 +56,7 @@ class BusTransport:
                     self._run(loop, line.close(), 5.0)
                 self._end(loop)
 
-    def _open(self, timeout: float) -> tuple[asyncio.AbstractEventLoop, _Line]:
+    def _open(self, timeout: float) -> tuple[asyncio.AbstractEventLoop, _Connection]:
         with self._lock:
             if self._loop is not None and self._line is not None:
                 return self._loop, self._line
@@ -64,7 +64,9 @@ class BusTransport:
             self._thread = threading.Thread(target=loop.run_forever, name="bmesos-client", daemon=True)
             self._thread.start()
             try:
-                line: _Line = self._run(loop, _Line.open(self._url, self._cluster, timeout), timeout + MARGIN)
+                line: _Connection = self._run(
+                    loop, _Connection.open(self._url, self._cluster, timeout), timeout + ANSWER_MARGIN_SECONDS
+                )
             except Unavailable as error:
                 self._end(loop)
                 raise Unreachable(f"{error}; {NEXT_STEP}") from None
@@ -96,7 +98,7 @@ class BusTransport:
             raise
 
 
-class _Line:
+class _Connection:
     """What lives on the event loop of a :class:`BusTransport`."""
 
     def __init__(self, bus: Bus, requester: Requester, gateway: Gateway) -> None:
@@ -105,7 +107,7 @@ class _Line:
         self.gateway = gateway
 
     @classmethod
-    async def open(cls, url: str, cluster: str, timeout: float) -> _Line:
+    async def open(cls, url: str, cluster: str, timeout: float) -> _Connection:
         """Connect, within ``timeout`` seconds."""
         bus = open_bus(url, name=f"bmesos client {os.getpid()}", cluster=cluster)
         try:

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from broker_mesos.client.holdings import HoldingsCalls
 from broker_mesos.client.job import Job, Stream
 from broker_mesos.client.names import new_job_id, user_name
+from broker_mesos.client.reservations import ReservationCalls
 from broker_mesos.client.spec import ArrayLike, Number, build_spec, made
 from broker_mesos.client.transport import Transport, Unreachable, connect
 from broker_mesos.core.api.agents import AgentGone, AgentView, MarkAgentGone
 from broker_mesos.core.api.cells import CellPart, OfferView, TaskView
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
 from broker_mesos.core.api.dead_letters import (
+    DeadLetterDetail,
+    DeadLetterList,
+    DeadLettersSettled,
     DropDeadLetters,
     GetDeadLetter,
-    LetterDetail,
-    LetterList,
-    LettersSettled,
     ListDeadLetters,
     RetryDeadLetters,
 )
@@ -61,12 +61,12 @@ from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import TimedOut, Unavailable
 from broker_mesos.runtime.settings import Settings, load
 
-PATIENCE = 60.0
+UNAVAILABLE_AFTER_SECONDS = 60.0
 """Seconds without any answer after which waiting and following end with Unavailable."""
 
-_TURN = 10.0
+_WAIT_TURN_SECONDS = 10.0
 """Seconds that one request of a longer wait may take."""
-_SHORT = 5.0
+_SHORT_JOB_SECONDS = 5.0
 """Seconds after which a job that was not short is waited for by requests of its own."""
 _ENDED = ("finished", "failed", "killed")
 _TASK_ENDED = frozenset(state.short for state in TaskState if state.terminal)
@@ -74,7 +74,7 @@ _TASK_ENDED = frozenset(state.short for state in TaskState if state.terminal)
 P = TypeVar("P", bound=Part)
 
 
-class Client(HoldingsCalls):
+class Client(ReservationCalls):
     """Speaks to a cluster at ``url``: ``http://…``, or ``amqp://…`` for RabbitMQ itself.
 
     Without arguments: BMESOS_URL, else ``bmesos.toml``, else http://127.0.0.1:5050. ``timeout`` is the time
@@ -170,15 +170,13 @@ class Client(HoldingsCalls):
         self._store(request)
         return self.job(request.job_id)
 
-    def run(
-        self, command: str | Sequence[str], *, timeout: float | None = None, **options: Any
-    ) -> JobSummary:
+    def run(self, command: str | Sequence[str], *, timeout: float | None = None, **options: Any) -> JobSummary:
         """Submit a job and wait for its end, in one request if it is short. ``options`` are those of
         ``submit``; ``timeout`` is that of ``wait``, and so is what is raised."""
         deadline = None if timeout is None else time.monotonic() + timeout
         job_id = options.pop("job_id", None) or new_job_id()
         spec = build_spec(command, user=user_name(), **options)
-        turn = _SHORT if timeout is None else max(0.0, min(_SHORT, timeout))
+        turn = _SHORT_JOB_SECONDS if timeout is None else max(0.0, min(_SHORT_JOB_SECONDS, timeout))
         summary = self._store(made(SubmitJob, job_id=job_id, spec=spec, wait=turn))
         if summary.state in _ENDED:
             return summary
@@ -225,12 +223,12 @@ class Client(HoldingsCalls):
 
     def _follow(self, job_id: str, timeout: float | None, *, every_change: bool) -> Iterator[JobSummary]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        patience = _Patience(self)
+        patience = _UnavailableTimer(self)
         # Version -1: the first answer comes at once.
         seen: int | None = -1 if every_change else None
         while True:
-            left = _TURN if deadline is None else max(0.0, deadline - time.monotonic())
-            request = made(WaitJob, job_id=job_id, seconds=min(_TURN, left), seen=seen)
+            left = _WAIT_TURN_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+            request = made(WaitJob, job_id=job_id, seconds=min(_WAIT_TURN_SECONDS, left), seen=seen)
             try:
                 summary = self.ask(request, JobSummary)
             except Unavailable as error:
@@ -247,9 +245,7 @@ class Client(HoldingsCalls):
                     yield summary
                 seen = summary.version
             if deadline is not None and time.monotonic() >= deadline:
-                raise TimedOut(
-                    f"job {job_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {job_id}`"
-                )
+                raise TimedOut(f"job {job_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {job_id}`")
 
     # -- tasks ----------------------------------------------------------------------------------------
 
@@ -263,9 +259,7 @@ class Client(HoldingsCalls):
 
     # -- maintenance ----------------------------------------------------------------------------------
 
-    def drain_agents(
-        self, *agent_ids: str, grace: float | None = None, gone: bool = False
-    ) -> list[AgentMaintenance]:
+    def drain_agents(self, *agent_ids: str, grace: float | None = None, gone: bool = False) -> list[AgentMaintenance]:
         """Offer nothing of agents any more, and kill their tasks, each within ``grace`` seconds at most;
         with ``gone``, mark them as gone afterwards. Idempotent. Raises NotFound, before anything is done."""
         return self._maintain(made(DrainAgents, agent_ids=agent_ids, grace=grace, gone=gone))
@@ -304,14 +298,14 @@ class Client(HoldingsCalls):
         ``task_id`` is a task's full id, ``JOB`` or ``JOB.INDEX``; these follow from attempt to attempt.
         """
         offset, current = 0, ""
-        patience = _Patience(self)
+        patience = _UnavailableTimer(self)
         while True:
             request = made(
                 ReadLog,
                 task_id=current or task_id,
                 name=stream,
                 offset=offset,
-                wait=_TURN if follow else 0.0,
+                wait=_WAIT_TURN_SECONDS if follow else 0.0,
             )
             try:
                 chunk = self.ask(request, LogChunk)
@@ -434,24 +428,24 @@ class Client(HoldingsCalls):
         """How the masters find their servers, and the cells' queues."""
         return self.ask(GetHealth(), HealthView)
 
-    def dead_letters(self, limit: int = 100) -> LetterList:
+    def dead_letters(self, limit: int = 100) -> DeadLetterList:
         """Messages that could not be handled, the oldest first."""
-        return self.ask(made(ListDeadLetters, limit=limit), LetterList)
+        return self.ask(made(ListDeadLetters, limit=limit), DeadLetterList)
 
-    def dead_letter(self, letter_id: str) -> LetterDetail:
+    def dead_letter(self, letter_id: str) -> DeadLetterDetail:
         """One of them with its body. Raises NotFound."""
-        return self.ask(made(GetDeadLetter, letter_id=letter_id), LetterDetail)
+        return self.ask(made(GetDeadLetter, letter_id=letter_id), DeadLetterDetail)
 
-    def retry_dead_letters(self, letter_id: str = "") -> LettersSettled:
+    def retry_dead_letters(self, letter_id: str = "") -> DeadLettersSettled:
         """Send one (or all there are) again to where it came from. Raises NotFound, Conflict."""
-        return self.ask(made(RetryDeadLetters, letter_id=letter_id), LettersSettled)
+        return self.ask(made(RetryDeadLetters, letter_id=letter_id), DeadLettersSettled)
 
-    def drop_dead_letters(self, letter_id: str = "") -> LettersSettled:
+    def drop_dead_letters(self, letter_id: str = "") -> DeadLettersSettled:
         """Remove one (or all there are) for good. Raises NotFound."""
-        return self.ask(made(DropDeadLetters, letter_id=letter_id), LettersSettled)
+        return self.ask(made(DropDeadLetters, letter_id=letter_id), DeadLettersSettled)
 
 
-class _Patience:
+class _UnavailableTimer:
     """Bears lost connections, until nobody has answered for too long."""
 
     def __init__(self, client: Client) -> None:
@@ -467,7 +461,7 @@ class _Patience:
         """Waits a little, or raises the error."""
         if isinstance(error, Unreachable) and not self._client._contacted:
             raise error
-        if time.monotonic() - self._since > PATIENCE:
+        if time.monotonic() - self._since > UNAVAILABLE_AFTER_SECONDS:
             raise error
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, 2.0)

@@ -54,9 +54,7 @@ class Job:
             yield from page.tasks
             offset = page.more
 
-    def logs(
-        self, index: int | None = None, stream: Stream = "stdout", follow: bool = False
-    ) -> Iterator[bytes]:
+    def logs(self, index: int | None = None, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
         """Output of its task, or of one task of an array; see ``Client.logs``."""
         return self._client.logs(self.id if index is None else f"{self.id}.{index}", stream, follow)
 

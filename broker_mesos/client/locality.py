@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from broker_mesos.core.model.attributes import HOSTNAME, Constraint
-from broker_mesos.core.model.locality import LONGEST_WAIT, MOST_PREFERRED
+from broker_mesos.core.model.locality import MAX_PREFERRED, MAX_WAIT_SECONDS
 from broker_mesos.errors import InvalidInput
 
 DEFAULT_WAIT = 5.0
@@ -27,9 +27,9 @@ def preference(
     wanted = [prefer] if isinstance(prefer, str | Constraint) else list(prefer)
     found = [each if isinstance(each, Constraint) else Constraint.parse(each) for each in wanted]
     found += [Constraint(HOSTNAME, "==", host) for host in ([hosts] if isinstance(hosts, str) else hosts)]
-    if len(found) > MOST_PREFERRED:
+    if len(found) > MAX_PREFERRED:
         raise InvalidInput(
-            f"{len(found)} preferences: at most {MOST_PREFERRED}; a pattern says more, as hostname~=h[0-9]+"
+            f"{len(found)} preferences: at most {MAX_PREFERRED}; a pattern says more, as hostname~=h[0-9]+"
         )
     if wait is None:
         return tuple(found), default if found else 0.0
@@ -39,10 +39,8 @@ def preference(
         )
     match = _WAIT.fullmatch(str(wait).strip()) if not isinstance(wait, bool) else None
     if match is None:
-        raise InvalidInput(
-            f"locality wait {wait!r}: write seconds, as in 5, or a time such as 500ms, 5s or 1m"
-        )
+        raise InvalidInput(f"locality wait {wait!r}: write seconds, as in 5, or a time such as 500ms, 5s or 1m")
     seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > LONGEST_WAIT:
-        raise InvalidInput(f"locality wait {wait}: at most {LONGEST_WAIT / 3600:g}h")
+    if seconds > MAX_WAIT_SECONDS:
+        raise InvalidInput(f"locality wait {wait}: at most {MAX_WAIT_SECONDS / 3600:g}h")
     return tuple(found), seconds

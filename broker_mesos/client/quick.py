@@ -198,9 +198,7 @@ class _Http:
             answer += self._receive(deadline)
         head_bytes, _, content = answer.partition(b"\r\n\r\n")
         status, *lines = head_bytes.decode("latin-1").split("\r\n")
-        headers = {
-            name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
-        }
+        headers = {name.strip().lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
         if not status.startswith("HTTP/1.1 200") or "transfer-encoding" in headers:
             raise ValueError(status)
         length = int(headers["content-length"])

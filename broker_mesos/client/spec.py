@@ -135,9 +135,7 @@ def build_spec(
             gang=gang,
             revocable=revocable,
             priority=priority,
-            constraints=tuple(
-                each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints
-            ),
+            constraints=tuple(each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints),
             prefer=preferred,
             locality_wait=wait,
             user=user,

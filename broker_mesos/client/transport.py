@@ -30,7 +30,7 @@ ERROR_CODES: dict[str, type[BrokerMesosError]] = {
     "timed_out": TimedOut,
 }
 
-MARGIN = 1.0
+ANSWER_MARGIN_SECONDS = 1.0
 """Seconds that the far end gets to answer that time is up, before we give up on it."""
 NEXT_STEP = "start a cluster with `bmesos local`, or name one with --url or BMESOS_URL"
 
@@ -71,7 +71,7 @@ class HttpTransport:
         data = body.encode()
         if len(data) > MAX_BODY:
             raise InvalidInput(f"{request.TYPE} has {len(data)} bytes; at most {MAX_BODY} are allowed")
-        limit = timeout + waits(request) + MARGIN
+        limit = timeout + waits(request) + ANSWER_MARGIN_SECONDS
         status, answer = self._exchange(data, timeout, limit)
         return self._decode(request, status, answer)
 
@@ -98,9 +98,7 @@ class HttpTransport:
                 # Closed while idle: the request, harmless when repeated, goes over a new connection.
                 if reused and isinstance(error, ConnectionError | http.client.BadStatusLine):
                     continue
-                raise Unavailable(
-                    f"lost the connection to {self._where} ({_why(error)}); try again"
-                ) from None
+                raise Unavailable(f"lost the connection to {self._where} ({_why(error)}); try again") from None
             except BaseException:
                 connection.close()  # interrupted half-way: its answer must not reach the next request
                 raise

@@ -104,7 +104,7 @@ class FakeContainerizer:
     # -- Containerizer ------------------------------------------------------------------------------------
 
     @property
-    def takes_turns(self) -> bool:
+    def queues_tasks(self) -> bool:
         return False
 
     def withdraw(self, task_id: str) -> None:

@@ -93,9 +93,7 @@ class Sandboxes:
         finally:
             os.close(folder)
 
-    def sweep(
-        self, keep_seconds: float, now: float, in_use: Container[str] = (), limit: int = 1000
-    ) -> list[str]:
+    def sweep(self, keep_seconds: float, now: float, in_use: Container[str] = (), limit: int = 1000) -> list[str]:
         """Delete sandboxes that nothing was written to for ``keep_seconds``; returns their task ids.
 
         ``now`` is seconds since the epoch, as file times are. ``in_use`` names tasks to leave alone: one that

@@ -1,4 +1,4 @@
-"""What operators ask a master about the cluster's division, and have it change."""
+"""What operators ask a master about the cluster's config_store, and have it change."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import found_in, usage_of
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.quota.cluster_config import DEFAULT_POLICY, ClusterConfig
-from broker_mesos.core.quota.config_changes import Found, limit_text, set_policy, set_roles
-from broker_mesos.master.config_store import Division
+from broker_mesos.core.quota.config_changes import RoleUsage, limit_text, set_policy, set_roles
+from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.ports.store import Store
 
 
-class SettingsDesk:
+class ConfigApi:
     """Answers them. ``cells`` are those that this master owns now; ``changed`` is called after a change."""
 
     def __init__(
         self,
-        division: Division,
+        config_store: ConfigStore,
         store: Store,
         cells: Callable[[], Iterable[CellState]],
         changed: Callable[[], None],
     ) -> None:
-        self._division = division
+        self._config_store = config_store
         self._store = store
         self._cells = cells
         self._changed = changed
@@ -34,30 +34,28 @@ class SettingsDesk:
         """The answer, once the change is stored; None if it is somebody else's request."""
         match request:
             case GetConfig():
-                await self._division.refresh()
+                await self._config_store.refresh()
             case SetRoles():
                 found = await self._found()
-                await self._division.change(
-                    lambda config: set_roles(
-                        config, request.roles, found, force=request.force, version=request.version
-                    )
+                await self._config_store.change(
+                    lambda config: set_roles(config, request.roles, found, force=request.force, version=request.version)
                 )
             case SetPolicy():
-                await self._division.change(
+                await self._config_store.change(
                     lambda config: set_policy(
                         config,
                         request.policy,
                         request.exclude,
-                        self._division.policies,
+                        self._config_store.policies,
                         version=request.version,
                     )
                 )
             case _:
                 return None
         self._changed()
-        return self._view(self._division.config)
+        return self._view(self._config_store.config)
 
-    async def _found(self) -> Found:
+    async def _found(self) -> RoleUsage:
         """What the cells have told; of this master's own, what is so just now."""
         published = await self._store.usage()
         for state in self._cells():
@@ -69,7 +67,7 @@ class SettingsDesk:
             version=config.version,
             policy=config.policy or DEFAULT_POLICY,
             exclude=config.exclude,
-            policies=tuple(sorted(self._division.policies)),
+            policies=tuple(sorted(self._config_store.policies)),
             roles={
                 role: RoleSet(
                     weight=each.weight,

@@ -1,6 +1,6 @@
 """How the cluster is divided, as its operators have set it: kept in the store, known to every master.
 
-One hash holds it: ``division`` is the ClusterConfig as JSON, ``version`` its version alone, so that looking
+One hash holds it: ``config_store`` is the ClusterConfig as JSON, ``version`` its version alone, so that looking
 for news is cheap. It is changed by compare-and-set, by any master.
 """
 
@@ -21,19 +21,19 @@ log = get_logger(__name__)
 
 SPACE = "cluster"
 """The Records space of what a cluster's masters share."""
-CONFIG, DIVISION, VERSION = "config", "division", "version"
-TRIES = 20
+CONFIG, DIVISION, VERSION = "config", "config_store", "version"
+MAX_TRIES = 20
 """Changes of other masters that may come in between before a change is given up."""
 
 
-class Division:
+class ConfigStore:
     """The latest config that this master has read, and the way to change it."""
 
     def __init__(self, records: Records, policies: Mapping[str, Policy]) -> None:
         self.records = records
         self.policies = policies
         self.config = ClusterConfig()
-        self._told = DEFAULT_POLICY
+        self._warned_policy = DEFAULT_POLICY
         self._unreadable = ""
 
     async def refresh(self) -> ClusterConfig:
@@ -49,7 +49,7 @@ class Division:
 
         Raises StoreUnavailable; the change may have been made all the same, and asking again is harmless.
         """
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             text = await self._read()
             before = self.config
             after = make(before)
@@ -62,7 +62,7 @@ class Division:
                 if each.limit and not (role in after.roles and after.roles[role].limit)
             ]
             if await self._put(text, after, unlimited):
-                log.info("the cluster's division was changed", version=after.version)
+                log.info("the cluster's config_store was changed", version=after.version)
                 return self.config
         raise Unavailable("others keep changing the cluster's settings at the same time; try again")
 
@@ -74,7 +74,7 @@ class Division:
             # Nobody can divide by what cannot be read; the next change by hand writes it anew.
             return text
         if stored.version >= self.config.version and version == _version_of(stored):
-            self._heed(stored)
+            self._apply(stored)
         elif stored.version < self.config.version and await self._put(text, self.config):
             log.warning("the store had lost what was set for the cluster: put back", version=stored.version)
             return self.config.encode().decode()
@@ -102,19 +102,19 @@ class Division:
             ],
         )
         if done is not None:
-            self._heed(config)
+            self._apply(config)
         return done is not None
 
-    def _heed(self, config: ClusterConfig) -> None:
+    def _apply(self, config: ClusterConfig) -> None:
         self.config = config
         policy = config.policy or DEFAULT_POLICY
-        if policy not in self.policies and policy != self._told:
+        if policy not in self.policies and policy != self._warned_policy:
             log.error(
                 "the cluster's policy is not installed here: this master's cells use the default one",
                 policy=policy,
                 instead=DEFAULT_POLICY,
             )
-        self._told = policy
+        self._warned_policy = policy
 
 
 def _version_of(config: ClusterConfig) -> str | None:

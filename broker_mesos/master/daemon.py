@@ -31,12 +31,12 @@ from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import Lease
 from broker_mesos.errors import InvalidMessage, Unavailable
-from broker_mesos.master.config_api import SettingsDesk
-from broker_mesos.master.config_store import Division
+from broker_mesos.master.config_api import ConfigApi
+from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.master.dead_letters import DeadLetters
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
-from broker_mesos.master.rebalancing import Sharing
+from broker_mesos.master.rebalancing import Rebalancing
 from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import MasterInfo, Records, Store
@@ -44,15 +44,15 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-BEAT = 1.0
-BEAT_TTL = 3.5
+BEAT_SECONDS = 1.0
+BEAT_TTL_SECONDS = 3.5
 """Seconds after which a silent master does not count any more when cells are shared out."""
-WATCH = 0.5
-LEAST = 0.8
+WATCH_SECONDS = 0.5
+MIN_JITTER = 0.8
 """Of each of these at least, and as much more at most: masters shall not move in step."""
-STALE = 1.0
+STALE_LEASE_SECONDS = 1.0
 """A lease not renewed for this long: its cell is woken, in case its new owner does not know yet."""
-STALE_MARGIN = 0.3
+STALE_LEASE_MARGIN_SECONDS = 0.3
 """Renewals come each second; this much later they are late."""
 
 
@@ -89,11 +89,11 @@ class Master:
         self._limits = limits
         self._me = MasterInfo(master_id, hostname, pid, version, 0.0)
         self._weights = weights
-        self.division = Division(records, policies)
-        self._settings = SettingsDesk(self.division, store, self._cells, self._spread_config)
+        self.config_store = ConfigStore(records, policies)
+        self._settings = ConfigApi(self.config_store, store, self._cells, self._spread_config)
         self._dead_letters = DeadLetters(bus, clock, rng)
         self._stop = asyncio.Event()
-        self._sharing = Sharing()
+        self._rebalancing = Rebalancing()
         self._others: set[str] = set()
         """Masters that live beside this one, as of the last beat."""
         self.owners: list[CellOwner] = []
@@ -121,7 +121,7 @@ class Master:
                 rng=self._rng,
                 master_id=self.master_id,
                 limits=self._limits,
-                division=self.division,
+                config_store=self.config_store,
                 weights=self._weights,
             )
             for cell in range(cells)
@@ -130,7 +130,7 @@ class Master:
         await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
         responder = Responder(self._bus, queue, self._answer, self._clock, self._new_id)
-        await self._store.beat(self._me, BEAT_TTL)
+        await self._store.beat(self._me, BEAT_TTL_SECONDS)
         log.info("master started", master=self.master_id, cluster=self._cluster, cells=cells)
         tasks = [asyncio.create_task(owner.run(), name=f"cell {owner.number}") for owner in self.owners]
         tasks += [
@@ -167,17 +167,17 @@ class Master:
         while True:
             try:
                 now = self._clock.monotonic()
-                beating = now - beaten >= LEAST * BEAT
+                beating = now - beaten >= MIN_JITTER * BEAT_SECONDS
                 if beating:
                     beaten = now
                     # One without its broker can take no cell, so it must not count when cells are shared out.
                     if self._bus.connected:
-                        pulse = await self._store.beat(self._me, BEAT_TTL)
+                        pulse = await self._store.beat(self._me, BEAT_TTL_SECONDS)
                         self._others = {each.master_id for each in pulse.masters} - {self.master_id}
                         await self._exchange_usage(pulse.usage)
                     else:
                         await self._exchange_usage(await self._store.usage())
-                await self.division.refresh()
+                await self.config_store.refresh()
                 self._spread_config()
                 alone = not self._others and all(owner.term is not None for owner in self.owners)
                 if alone:
@@ -188,23 +188,29 @@ class Master:
                     if beating and self._bus.connected:
                         await self._share_cells(leases)
                 for lease in leases:
-                    stale = not lease.owner or lease.age > STALE + STALE_MARGIN
-                    if stale and now - pinged.get(lease.cell, -STALE) >= STALE:
+                    stale = not lease.owner or lease.age > STALE_LEASE_SECONDS + STALE_LEASE_MARGIN_SECONDS
+                    if stale and now - pinged.get(lease.cell, -STALE_LEASE_SECONDS) >= STALE_LEASE_SECONDS:
                         pinged[lease.cell] = now
                         self._ping(lease)
             except Unavailable as error:
                 log.warning("cannot watch the leases", error=str(error))
-            await self._clock.sleep((BEAT if alone else WATCH) * self._rng.uniform(LEAST, 2.0 - LEAST))
+            await self._clock.sleep(
+                (BEAT_SECONDS if alone else WATCH_SECONDS) * self._rng.uniform(MIN_JITTER, 2.0 - MIN_JITTER)
+            )
 
     def _ping(self, lease: Lease) -> None:
         self._bus.publish(
             outgoing(
-                addresses.updates(lease.cell), Ping(), self._new_id(), persistent=False, expiration=STALE
+                addresses.updates(lease.cell),
+                Ping(),
+                self._new_id(),
+                persistent=False,
+                expiration=STALE_LEASE_SECONDS,
             )
         )
 
     def _spread_config(self) -> None:
-        config = self.division.config
+        config = self.config_store.config
         for owner in self.owners:
             if (term := owner.term) is not None and term.cell.state.config.version < config.version:
                 term.give(Configured(config))
@@ -229,7 +235,7 @@ class Master:
         """Step down from one cell if another master owns two less; one at a time."""
         masters = {self.master_id, *self._others}
         mine = [owner.number for owner in self.owners if owner.term is not None]
-        chosen = self._sharing.choose(self.master_id, masters, leases, mine, self._clock.monotonic())
+        chosen = self._rebalancing.choose(self.master_id, masters, leases, mine, self._clock.monotonic())
         if chosen is not None:
             log.info("steps down to share the cells", cell=chosen, owned=len(mine), masters=len(masters))
             await self.owners[chosen].step_down()

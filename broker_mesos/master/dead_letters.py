@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator
 
 from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter_id, original
 from broker_mesos.core.api.dead_letters import (
-    SEARCHED,
-    SHOWN_BODY,
+    MAX_BODY_SHOWN,
+    MAX_SEARCHED,
+    DeadLetterDetail,
+    DeadLetterList,
+    DeadLettersSettled,
+    DeadLetterView,
     DropDeadLetters,
     GetDeadLetter,
-    LetterDetail,
-    LetterList,
-    LettersSettled,
-    LetterView,
     ListDeadLetters,
     RetryDeadLetters,
 )
@@ -30,11 +30,11 @@ from broker_mesos.errors import BrokerMesosError, Conflict, NotFound, Unavailabl
 from broker_mesos.ports.bus import Bus, Consumer, Delivery
 from broker_mesos.ports.clock import Clock
 
-PATIENCE = 3.0
+LOCK_TIMEOUT_SECONDS = 3.0
 """Seconds that a request waits for letters which another master holds."""
-ARRIVAL = 1.0
+ARRIVAL_SECONDS = 1.0
 """Seconds without another letter after which the rest counts as gone."""
-FAILURES_TOLD = 20
+MAX_FAILURES_REPORTED = 20
 
 
 class DeadLetters:
@@ -61,43 +61,41 @@ class DeadLetters:
                 return await self._settle_all(again=again)
         return None
 
-    async def _list(self, limit: int) -> LetterList:
+    async def _list(self, limit: int) -> DeadLetterList:
         async with self._held(limit or 1) as held:
             found = await held.take(limit)
-            return LetterList(letters=tuple(_view(each, 200) for each in found), total=held.total)
+            return DeadLetterList(letters=tuple(_view(each, 200) for each in found), total=held.total)
 
-    async def _show(self, ident: str) -> LetterDetail:
-        async with self._held(SEARCHED) as held:
+    async def _show(self, ident: str) -> DeadLetterDetail:
+        async with self._held(MAX_SEARCHED) as held:
             found = await held.find(ident)
             text = found.body.decode(errors="replace")
-            return LetterDetail(
+            return DeadLetterDetail(
                 letter=_view(found, 1_000),
-                body=text[:SHOWN_BODY],
-                cut=len(text) > SHOWN_BODY or "size" in found.headers,
+                body=text[:MAX_BODY_SHOWN],
+                cut=len(text) > MAX_BODY_SHOWN or "size" in found.headers,
                 headers={name[:100]: value[:1_000] for name, value in list(found.headers.items())[:50]},
             )
 
-    async def _settle_one(self, ident: str, *, again: bool) -> LettersSettled:
-        async with self._held(SEARCHED) as held:
+    async def _settle_one(self, ident: str, *, again: bool) -> DeadLettersSettled:
+        async with self._held(MAX_SEARCHED) as held:
             found = await held.find(ident)
             if again:
                 await self._send(found)
             held.acknowledge([found])
-            return LettersSettled(settled=1, left=held.total - 1)
+            return DeadLettersSettled(settled=1, left=held.total - 1)
 
-    async def _settle_all(self, *, again: bool) -> LettersSettled:
+    async def _settle_all(self, *, again: bool) -> DeadLettersSettled:
         """As many as are there now: what is sent again may come back, and be new."""
         settled, failures = 0, []
-        async with self._held(SEARCHED) as held:
+        async with self._held(MAX_SEARCHED) as held:
             seen = 0
             while seen < held.total:
-                batch = await held.take(min(SEARCHED, held.total - seen))
+                batch = await held.take(min(MAX_SEARCHED, held.total - seen))
                 if not batch:
                     break
                 seen += len(batch)
-                results = await asyncio.gather(
-                    *(self._send(each) for each in batch if again), return_exceptions=True
-                )
+                results = await asyncio.gather(*(self._send(each) for each in batch if again), return_exceptions=True)
                 good = batch
                 if again:
                     good = [each for each, result in zip(batch, results, strict=True) if result is None]
@@ -108,8 +106,8 @@ class DeadLetters:
                         raise result
                 held.acknowledge(good)
                 settled += len(good)
-            return LettersSettled(
-                settled=settled, failed=tuple(failures[:FAILURES_TOLD]), left=held.total - settled
+            return DeadLettersSettled(
+                settled=settled, failed=tuple(failures[:MAX_FAILURES_REPORTED]), left=held.total - settled
             )
 
     async def _send(self, letter: Delivery) -> None:
@@ -121,7 +119,7 @@ class DeadLetters:
             )
 
     @contextlib.asynccontextmanager
-    async def _held(self, prefetch: int) -> AsyncIterator[_Held]:
+    async def _held(self, prefetch: int) -> AsyncIterator[_HeldLetters]:
         async with self._turn:
             held = await self._take_hold(prefetch)
             try:
@@ -130,18 +128,18 @@ class DeadLetters:
                 if held.consumer is not None:
                     await held.consumer.close()
 
-    async def _take_hold(self, prefetch: int) -> _Held:
+    async def _take_hold(self, prefetch: int) -> _HeldLetters:
         await self._bus.declare(DEAD_LETTERS)
-        end = self._clock.monotonic() + PATIENCE
+        end = self._clock.monotonic() + LOCK_TIMEOUT_SECONDS
         while True:
             before = await self._bus.inspect(DEAD_LETTERS)
             if before is not None and before.consumers == 0:
                 if before.messages == 0:
-                    return _Held(None, 0)
+                    return _HeldLetters(None, 0)
                 consumer = await self._bus.consume(DEAD_LETTERS, prefetch=prefetch)
                 now = await self._bus.inspect(DEAD_LETTERS)
                 if now is not None and now.consumers == 1:
-                    return _Held(consumer, before.messages)
+                    return _HeldLetters(consumer, before.messages)
                 # Two began at once, and share the letters: neither sees them all.
                 await consumer.close()
             if self._clock.monotonic() >= end:
@@ -149,7 +147,7 @@ class DeadLetters:
             await self._clock.sleep(self._rng.uniform(0.02, 0.2))
 
 
-class _Held:
+class _HeldLetters:
     """The letters, while nobody else has them. ``total``: how many there are."""
 
     def __init__(self, consumer: Consumer | None, total: int) -> None:
@@ -162,13 +160,13 @@ class _Held:
         count = min(count, self.total)
         with contextlib.suppress(TimeoutError):
             while self.consumer is not None and len(found) < count:
-                async with asyncio.timeout(ARRIVAL):
+                async with asyncio.timeout(ARRIVAL_SECONDS):
                     found += await self.consumer.receive(count - len(found))
         return found
 
     async def find(self, ident: str) -> Delivery:
         """The one letter of that id. Raises NotFound, Conflict."""
-        letters = await self.take(SEARCHED)
+        letters = await self.take(MAX_SEARCHED)
         found = [each for each in letters if letter_id(each) == ident]
         found = found or [each for each in letters if each.message_id == ident]
         if len(found) == 1:
@@ -176,7 +174,7 @@ class _Held:
         if found:
             ids = ", ".join(letter_id(each) for each in found[:10])
             raise Conflict(f"{len(found)} dead letters are of message {ident}: name one of {ids}")
-        where = "" if self.total <= SEARCHED else f" among the oldest {SEARCHED} of {self.total}"
+        where = "" if self.total <= MAX_SEARCHED else f" among the oldest {MAX_SEARCHED} of {self.total}"
         raise NotFound(f"no dead letter {ident}{where}; `bmesos dead-letters list` lists them")
 
     def acknowledge(self, letters: list[Delivery]) -> None:
@@ -185,9 +183,9 @@ class _Held:
             self.consumer.acknowledge(letters)
 
 
-def _view(letter: Delivery, reason: int) -> LetterView:
+def _view(letter: Delivery, reason: int) -> DeadLetterView:
     headers = letter.headers
-    return LetterView(
+    return DeadLetterView(
         letter_id=letter_id(letter),
         message_id=letter.message_id,
         type=letter.type,

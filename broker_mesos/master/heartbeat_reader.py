@@ -7,13 +7,13 @@ from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from broker_mesos.master.undecodable import read
 from broker_mesos.ports.bus import Delivery
 
-KEPT = 2_000
+MAX_REMEMBERED = 2_000
 """Heartbeats of frameworks that are remembered; one process of each framework needs one."""
-LONGEST = 4_096
+MAX_REMEMBERED_BYTES = 4_096
 """Bytes of one that is."""
 
 
-class Beats:
+class HeartbeatReader:
     """Reads them, and decodes once what comes again and again."""
 
     def __init__(self) -> None:
@@ -25,8 +25,8 @@ class Beats:
             return known
         beat = read(delivery, (AgentHeartbeat, FrameworkHeartbeat))
         assert isinstance(beat, AgentHeartbeat | FrameworkHeartbeat)
-        if isinstance(beat, FrameworkHeartbeat) and len(delivery.body) <= LONGEST:
-            if len(self._known) >= KEPT:
+        if isinstance(beat, FrameworkHeartbeat) and len(delivery.body) <= MAX_REMEMBERED_BYTES:
+            if len(self._known) >= MAX_REMEMBERED:
                 self._known.clear()
             self._known[delivery.body] = beat
         return beat

@@ -11,14 +11,14 @@ from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.ports.clock import NewId
 
-EVERY = 1.0
+PING_INTERVAL_SECONDS = 1.0
 """Seconds between two of them."""
-FULL = 2.0
+OVERLOADED_SECONDS = 2.0
 """Seconds from which on nothing new is offered: an offer makes more work, and its answer would come late."""
-MANY = 50
+PING_AFTER_MESSAGES = 50
 """Messages read since the last one, from which on another is worth its way: whoever is behind reads many at a
 time. On a quiet cell it would stand in the way of what somebody waits for."""
-GIVEN_UP = 30.0
+PING_TIMEOUT_SECONDS = 30.0
 """Seconds after which one that has not come back is taken for lost."""
 
 
@@ -33,7 +33,7 @@ class Lag:
         self._sent = float("-inf")
         self._read = 0
 
-    def heed(self, inputs: Iterable[object], read: int) -> None:
+    def record(self, inputs: Iterable[object], read: int) -> None:
         """What is decided on now, its own among it perhaps; so many of it are from the inbox."""
         self._read += read
         for each in inputs:
@@ -46,9 +46,9 @@ class Lag:
 
     def ask(self, now: float) -> None:
         """Send one, if it is time."""
-        if now - self._sent < (GIVEN_UP if self._token else EVERY):
+        if now - self._sent < (PING_TIMEOUT_SECONDS if self._token else PING_INTERVAL_SECONDS):
             return
-        if not self._token and self._read < MANY:
+        if not self._token and self._read < PING_AFTER_MESSAGES:
             return
         self._sent = now
         self._read = 0

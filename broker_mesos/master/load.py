@@ -6,7 +6,7 @@ from collections import deque
 
 from broker_mesos.core.api.cells import CellLoad
 
-KEPT = 500
+MAX_SAMPLES = 500
 """Of the latest rounds of allocation, whose times are told."""
 
 
@@ -17,7 +17,7 @@ class Load:
         self._cell = cell
         self._decisions = 0
         self._rounds = 0
-        self._latest: deque[float] = deque(maxlen=KEPT)
+        self._latest: deque[float] = deque(maxlen=MAX_SAMPLES)
 
     def decided(self, took: float, rounds: int) -> None:
         """A decision, by which so many rounds of allocation have been made under this owner."""

@@ -11,7 +11,7 @@ from broker_mesos.core.protocol.records import OutboxEntry
 from broker_mesos.ports.bus import Bus, Outgoing
 from broker_mesos.runtime import failpoints
 
-LIMIT = 10_000
+MAX_UNPUBLISHED = 10_000
 """Unconfirmed entries past which the owner stops to consume."""
 
 

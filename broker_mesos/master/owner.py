@@ -14,10 +14,10 @@ from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
-from broker_mesos.master.config_store import Division
-from broker_mesos.master.poison import Suspects
-from broker_mesos.master.shared_quota import Ledger
-from broker_mesos.master.term import BATCH, Term
+from broker_mesos.master.config_store import ConfigStore
+from broker_mesos.master.poison import PoisonDetector
+from broker_mesos.master.shared_quota import SharedQuota
+from broker_mesos.master.term import MAX_BATCH, Term
 from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery
 from broker_mesos.ports.clock import Clock, NewId
@@ -42,7 +42,7 @@ class CellOwner:
         rng: random.Random,
         master_id: str,
         limits: Limits,
-        division: Division,
+        config_store: ConfigStore,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.number = cell
@@ -54,10 +54,10 @@ class CellOwner:
         self._rng = rng
         self._master_id = master_id
         self._limits = limits
-        self._division = division
+        self._config_store = config_store
         self._weights = weights
         self._floor = 0
-        self._suspects = Suspects(store, cell)
+        self._poison = PoisonDetector(store, cell)
         self._standing_by = asyncio.Event()
         self._owned: Term | None = None
         self._stopping = False
@@ -119,10 +119,10 @@ class CellOwner:
     async def _once(self) -> None:
         await self._bus.wait_connected()
         await self._bus.writable()
-        consumer = await self._bus.consume(Queue(QueueKind.CELL_INBOX, str(self.number)), prefetch=2 * BATCH)
+        consumer = await self._bus.consume(Queue(QueueKind.CELL_INBOX, str(self.number)), prefetch=2 * MAX_BATCH)
         self._standing_by.set()
         try:
-            first = await consumer.receive(BATCH)
+            first = await consumer.receive(MAX_BATCH)
             if not self._stopping:
                 await self._own(consumer, first)
         finally:
@@ -130,7 +130,7 @@ class CellOwner:
             await consumer.close()
 
     async def _own(self, consumer: Consumer, first: list[Delivery]) -> None:
-        config = await self._division.refresh()
+        config = await self._config_store.refresh()
         seen = (await self._store.leases())[self.number]
         snapshot = await self._store.claim(
             self.number, owner=self._master_id, nonce=self._new_id(), floor=self._floor, seen=seen
@@ -144,7 +144,7 @@ class CellOwner:
                 self._cells,
                 self._limits,
                 self._now(),
-                policies=self._division.policies,
+                policies=self._config_store.policies,
                 weights=self._weights,
                 config=config,
             )
@@ -175,9 +175,9 @@ class CellOwner:
             clock=self._clock,
             new_id=self._new_id,
             master_id=self._master_id,
-            suspects=self._suspects,
-            ledger=Ledger(
-                self._division.records,
+            poison=self._poison,
+            ledger=SharedQuota(
+                self._config_store.records,
                 self._clock,
                 self._rng,
                 cell=self.number,

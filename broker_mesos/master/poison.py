@@ -15,11 +15,11 @@ from zlib import crc32
 from broker_mesos.ports.bus import Delivery
 from broker_mesos.ports.store import Store
 
-TRIES = 3
+MAX_TRIES = 3
 """A message that was tried that often after it had come back is parked among the dead letters."""
 
 
-class Suspects:
+class PoisonDetector:
     """The messages of one cell that came back. Lives as long as its master stands by for the cell."""
 
     def __init__(self, store: Store, cell: int) -> None:
@@ -70,7 +70,7 @@ class Suspects:
     def verdict(self, delivery: Delivery) -> str:
         """Why a message is not tried any more; empty if it is."""
         tries = self.tries(delivery)
-        if tries < TRIES:
+        if tries < MAX_TRIES:
             return ""
         error = self._errors.get(name_of(delivery))
         return f"{tries} tries failed: {error}" if error else f"{tries} masters ended while they tried it"

@@ -6,15 +6,15 @@ from collections.abc import Collection, Sequence
 
 from broker_mesos.core.protocol.records import Lease
 
-IN_A_ROW = 2
+STEP_DOWN_AFTER = 2
 """Looks, a second apart, that must find the same imbalance: a hand-over in progress is none."""
-PAUSE = 6.0
+PAUSE_SECONDS = 6.0
 """Seconds without a step-down after one in vain: as long as a master counts whose broker has lost it."""
-MOST_PAUSE = 300.0
+MAX_PAUSE_SECONDS = 300.0
 """A cell that has come back again and again is not given away for so long."""
 
 
-class Sharing:
+class Rebalancing:
     """The memory of one master between two looks at the leases.
 
     A cell that comes straight back was given to nobody: the master that seemed to own too few cannot take
@@ -44,7 +44,7 @@ class Sharing:
             self._overloaded = 0
             return None
         self._overloaded += 1
-        if self._overloaded < IN_A_ROW:
+        if self._overloaded < STEP_DOWN_AFTER:
             return None
         free = [cell for cell in mine if now >= self._held.get(cell, (0.0, now))[1]]
         if not free:
@@ -60,6 +60,6 @@ class Sharing:
                 self._held.pop(lease.cell, None)
         for cell in self._given.intersection(mine):
             self._given.discard(cell)
-            pause = min(2 * self._held.get(cell, (PAUSE / 2, 0.0))[0], MOST_PAUSE)
+            pause = min(2 * self._held.get(cell, (PAUSE_SECONDS / 2, 0.0))[0], MAX_PAUSE_SECONDS)
             self._held[cell] = (pause, now + pause)
-            self._not_before = now + PAUSE
+            self._not_before = now + PAUSE_SECONDS

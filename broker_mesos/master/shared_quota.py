@@ -17,9 +17,9 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-EVERY = 0.2
+ASK_INTERVAL_SECONDS = 0.2
 """Seconds between two questions of a cell about the same role."""
-TRIES = 8
+MAX_TRIES = 8
 """Raises that may fail since other cells were faster; then the cell keeps what it has, and asks again
 later."""
 
@@ -27,12 +27,10 @@ later."""
 GANGS, TOKEN = "gangs", "token"
 
 
-class Ledger:
+class SharedQuota:
     """Of all roles, as one cell under one term writes it."""
 
-    def __init__(
-        self, records: Records, clock: Clock, rng: random.Random, *, cell: int, cells: int, term: int
-    ) -> None:
+    def __init__(self, records: Records, clock: Clock, rng: random.Random, *, cell: int, cells: int, term: int) -> None:
         self._records = records
         self._clock = clock
         self._rng = rng
@@ -44,7 +42,7 @@ class Ledger:
 
     async def settle_in_time(self, ask: EscrowAsk, ended: asyncio.Event) -> Mapping[str, int] | None:
         """Ask, not too often, and again and again while the store is away; None if the term has ended."""
-        wait = self._asked.get(ask.role, -EVERY) + EVERY - self._clock.monotonic()
+        wait = self._asked.get(ask.role, -ASK_INTERVAL_SECONDS) + ASK_INTERVAL_SECONDS - self._clock.monotonic()
         while not ended.is_set():
             if wait > 0:
                 await self._clock.sleep(wait)
@@ -65,10 +63,8 @@ class Ledger:
         key, field = ledger_key(ask.role), str(self._cell)
         tries = 0
         while True:
-            (version,), stored = await asyncio.gather(
-                self._records.get(CONFIG, [VERSION]), self._records.get_all(key)
-            )
-            if version != str(ask.version) or tries >= TRIES:
+            (version,), stored = await asyncio.gather(self._records.get(CONFIG, [VERSION]), self._records.get_all(key))
+            if version != str(ask.version) or tries >= MAX_TRIES:
                 ask = ask.without_raise()
             found = settle(ask, self._cell, self._cells, self._term, stored)
             if found is None:
@@ -87,7 +83,7 @@ class Ledger:
 
     async def token(self, ask: TokenAsk) -> GangToken | None:
         """Ask for the gang token; returns who has it from now on. Raises StoreUnavailable."""
-        for tries in range(1, TRIES + 1):
+        for tries in range(1, MAX_TRIES + 1):
             (text,) = await self._records.get(GANGS, [TOKEN])
             before = read(text)
             after = turn(before, ask, self._clock.time())

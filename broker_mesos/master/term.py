@@ -13,24 +13,24 @@ from broker_mesos.core.api.cells import GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.explain import GetPlacement
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance
 from broker_mesos.core.api.request import Request
-from broker_mesos.core.api.reservations import HoldingsRequest
+from broker_mesos.core.api.reservations import ReservationRequest
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.decision import Decision, Hint
 from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import (
     ConsumersCounted,
     EscrowSet,
-    GoneByHand,
     Input,
-    KillByHand,
-    MaintenanceByHand,
     OffersReturned,
-    OperateByHand,
+    OperatorKill,
+    OperatorMaintain,
+    OperatorMarkGone,
+    OperatorOperate,
     Reconnected,
     TokenSet,
 )
 from broker_mesos.core.cell.views.explain import placement
-from broker_mesos.core.cell.views.views import holdings, view
+from broker_mesos.core.cell.views.views import reserved_resources, view
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.limits import Instant
@@ -39,15 +39,15 @@ from broker_mesos.core.quota.gang_token import TokenAsk
 from broker_mesos.core.quota.ledger import EscrowAsk
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.master import term_errors
-from broker_mesos.master.decision_batching import Pace
-from broker_mesos.master.heartbeat_reader import Beats
-from broker_mesos.master.lag import FULL, Lag
+from broker_mesos.master.decision_batching import DecisionBatching
+from broker_mesos.master.heartbeat_reader import HeartbeatReader
+from broker_mesos.master.lag import OVERLOADED_SECONDS, Lag
 from broker_mesos.master.load import Load
-from broker_mesos.master.outbox import LIMIT, Outbox
-from broker_mesos.master.poison import Suspects
-from broker_mesos.master.shared_quota import Ledger
+from broker_mesos.master.outbox import MAX_UNPUBLISHED, Outbox
+from broker_mesos.master.poison import PoisonDetector
+from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
-from broker_mesos.master.undecodable import Unread, read
+from broker_mesos.master.undecodable import Undecodable, read
 from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import Commit, Store
@@ -56,20 +56,20 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-RENEW_EVERY = 1.0
+RENEW_INTERVAL_SECONDS = 1.0
 """Seconds between renewals of a lease that no commit renews."""
-BATCH = 500
+MAX_BATCH = 500
 """Messages decided at once."""
-BATCH_BYTES = 256 * 1024
+MAX_BATCH_BYTES = 256 * 1024
 """Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
-BEHIND = 1.0
+BEHIND_SECONDS = 1.0
 """Seconds for which an owner counts as behind that could not take all of its inbox at once; and of lag from
 which on it is."""
-STEP_DOWN_TIME = 2.0
+STEP_DOWN_SECONDS = 2.0
 """Seconds that a step-down waits for the outbox to be confirmed."""
-STEP_DOWN_AT_MOST = 3.0
+STEP_DOWN_TIMEOUT_SECONDS = 3.0
 """Seconds after which it ends, whatever the term waits for: a broker that blocks, for instance."""
-MOST_HEARD = 40_000
+MAX_HEARTBEATS = 40_000
 """Heartbeats that wait to be decided on; more are dropped, as they are by their queue."""
 
 
@@ -89,8 +89,8 @@ class Term:
         clock: Clock,
         new_id: NewId,
         master_id: str,
-        suspects: Suspects,
-        ledger: Ledger,
+        poison: PoisonDetector,
+        ledger: SharedQuota,
         outbox: Sequence[OutboxEntry],
     ) -> None:
         self.cell = cell
@@ -106,15 +106,15 @@ class Term:
         self._clock = clock
         self._new_id = new_id
         self._master_id = master_id
-        self._suspects = suspects
-        suspects.begin()
+        self._poison = poison
+        poison.begin()
         self._ledger = ledger
         self._inherited = outbox
         self._wake = asyncio.Event()
-        self._beats = Beats()
+        self._heartbeat_reader = HeartbeatReader()
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
-        self._pace = Pace()
+        self._pace = DecisionBatching()
         self._lag = Lag(cell.number, bus, new_id)
         self._load = Load(cell.number)
         self._behind_until = float("-inf")
@@ -123,7 +123,7 @@ class Term:
         self._errands: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         self.outbox = Outbox(bus, cell.term, self._wake.set)
-        self._unread = Unread(
+        self._undecodable = Undecodable(
             cell.number, consumer, bus=bus, store=store, clock=clock, new_id=new_id, master_id=master_id
         )
 
@@ -137,7 +137,7 @@ class Term:
                 group.create_task(self._hear())
                 group.create_task(responder.run())
                 group.create_task(self._renew())
-                group.create_task(self._unread.run())
+                group.create_task(self._undecodable.run())
                 group.create_task(self._leave_in_time())
                 group.create_task(self._decide())
         except BaseExceptionGroup as several:
@@ -154,19 +154,17 @@ class Term:
 
     async def _receive(self) -> None:
         while True:
-            while len(self._inbox) >= BATCH:
+            while len(self._inbox) >= MAX_BATCH:
                 self._room.clear()
                 await self._room.wait()
-            self._inbox.extend(await self._consumer.receive(BATCH))
+            self._inbox.extend(await self._consumer.receive(MAX_BATCH))
             self._wake.set()
 
     async def _hear(self) -> None:
         """Heartbeats: acknowledged as they come, since a lost one does not matter. There are many, and most
         say nothing new: these wait until something else is to be decided, or the time comes for it."""
         while True:
-            consumer = await self._bus.consume(
-                Queue(QueueKind.CELL_HEARTBEATS, str(self.cell.number)), prefetch=2_000
-            )
+            consumer = await self._bus.consume(Queue(QueueKind.CELL_HEARTBEATS, str(self.cell.number)), prefetch=2_000)
             try:
                 while True:
                     deliveries = await consumer.receive(2_000)
@@ -181,15 +179,15 @@ class Term:
 
     def _take_beat(self, delivery: Delivery) -> bool:
         """Whether somebody may wait for what it says."""
-        if len(self._inputs) >= MOST_HEARD:
+        if len(self._inputs) >= MAX_HEARTBEATS:
             return False
         try:
-            beat = self._beats.read(delivery)
+            beat = self._heartbeat_reader.read(delivery)
         except InvalidMessage as error:
             log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
             return False
         self._inputs.append(beat)
-        return self.cell.is_news(beat)
+        return self.cell.is_urgent(beat)
 
     async def _answer(self, request: Request) -> Part:
         match request:
@@ -203,26 +201,26 @@ class Term:
                 task = self.cell.state.tasks.get(request.task_id)
                 if task is None or task.state.terminal:
                     return KillTaskAnswer(known=False)
-                await self._committed(KillByHand(request.task_id))
+                await self._committed(OperatorKill(request.task_id))
                 return KillTaskAnswer(known=True)
             case MarkAgentGone():
                 agent = self.cell.state.agents.get(request.agent_id)
                 if agent is None:
                     return AgentGone(known=False)
                 living = sum(not task.state.terminal for task in agent.tasks.values())
-                await self._committed(GoneByHand(request.agent_id))
+                await self._committed(OperatorMarkGone(request.agent_id))
                 return AgentGone(known=True, tasks=living)
             case AgentsRequest():
                 known = any(ident in self.cell.state.agents for ident in request.agent_ids)
                 if known and not isinstance(request, GetMaintenance):
-                    await self._committed(MaintenanceByHand(request))
+                    await self._committed(OperatorMaintain(request))
                 return maintenance.view(self.cell.state, request)
-            case HoldingsRequest():
-                asked = OperateByHand(request.agent_id, request.operation())
+            case ReservationRequest():
+                asked = OperatorOperate(request.agent_id, request.operation())
                 await self._committed(asked)
                 for refusal in asked.refused:
                     raise refusal
-                return holdings(self.cell.state, self.cell.state.agents[request.agent_id])
+                return reserved_resources(self.cell.state, self.cell.state.agents[request.agent_id])
         raise InvalidMessage(f"{request.TYPE} is not for a cell")
 
     async def _committed(self, given: Input) -> None:
@@ -241,22 +239,20 @@ class Term:
     async def _renew(self) -> None:
         while True:
             # To the moment: each idle cell would otherwise wake its master several times a second.
-            await self._clock.sleep(max(0.01, self._renewed + RENEW_EVERY - self._clock.monotonic()))
-            if self._clock.monotonic() - self._renewed >= RENEW_EVERY:
+            await self._clock.sleep(max(0.01, self._renewed + RENEW_INTERVAL_SECONDS - self._clock.monotonic()))
+            if self._clock.monotonic() - self._renewed >= RENEW_INTERVAL_SECONDS:
                 self._renewed = self._clock.monotonic()
                 # One that is on its way may have been applied; but none of those before can be missing.
-                await self._store.renew(
-                    self.cell.number, term=self.cell.term, nonce=self._nonce, commit=self._commit
-                )
+                await self._store.renew(self.cell.number, term=self.cell.term, nonce=self._nonce, commit=self._commit)
 
     # -- the loop ---------------------------------------------------------------------------------------
 
     async def _decide(self) -> None:
         connected_since = self._bus.connected_since
         # What earlier owners committed goes out before anything new is decided.
-        for at in range(0, len(self._inherited), BATCH):
+        for at in range(0, len(self._inherited), MAX_BATCH):
             await self._bus.writable()
-            self.outbox.publish(self._inherited[at : at + BATCH])
+            self.outbox.publish(self._inherited[at : at + MAX_BATCH])
         await self._carry_out(self.cell.begin(), [])
         while True:
             await self._next_occasion()
@@ -265,31 +261,31 @@ class Term:
             if self._leaving:
                 await self._leave()
             await self._bus.writable()
-            await self.outbox.drained(LIMIT)
+            await self.outbox.drained(MAX_UNPUBLISHED)
             inputs, self._inputs = self._inputs, []
             asked, self._asked = self._asked, []
             if self._bus.connected_since != connected_since:
                 connected_since = self._bus.connected_since
                 inputs.insert(0, Reconnected())
                 self._lag = Lag(self.cell.number, self._bus, self._new_id)
-            await self._suspects.load(self._inbox)
-            deliveries = self._suspects.take(self._inbox, BATCH, BATCH_BYTES)
-            if self._inbox or len(deliveries) >= BATCH:  # what is received waits until there is room
-                self._behind_until = self._clock.monotonic() + BEHIND
+            await self._poison.load(self._inbox)
+            deliveries = self._poison.take(self._inbox, MAX_BATCH, MAX_BATCH_BYTES)
+            if self._inbox or len(deliveries) >= MAX_BATCH:  # what is received waits until there is room
+                self._behind_until = self._clock.monotonic() + BEHIND_SECONDS
             self._room.set()
             if not (deliveries and deliveries[0].redelivered):
                 await self._step(inputs, deliveries)
-                _tell(asked)
+                _resolve(asked)
                 continue
             # First whatever else there is: a message is blamed only for what it did by itself.
             await self._step(inputs, [])
-            _tell(asked)
-            if condemned := self._suspects.verdict(deliveries[0]):
-                await self._unread.park(deliveries[0], condemned, self._suspects.tries(deliveries[0]))
+            _resolve(asked)
+            if condemned := self._poison.verdict(deliveries[0]):
+                await self._undecodable.park(deliveries[0], condemned, self._poison.tries(deliveries[0]))
             else:
-                await self._suspects.trying(deliveries)
+                await self._poison.trying(deliveries)
                 await self._step([], deliveries)
-            await self._suspects.settled(deliveries, self._inbox)
+            await self._poison.settled(deliveries, self._inbox)
 
     async def _step(self, inputs: list[Input], deliveries: list[Delivery]) -> None:
         """Decide on inputs and messages, and carry it out."""
@@ -299,19 +295,19 @@ class Term:
                 inputs.append(read(delivery))
                 good.append(delivery)
             except InvalidMessage as error:
-                await self._unread.keep_or_park(delivery, error)
+                await self._undecodable.keep_or_park(delivery, error)
         now = self._now()
-        self._lag.heed(inputs, len(good))
+        self._lag.record(inputs, len(good))
         lag = self._lag.at(now.mono)
-        behind = lag > BEHIND or now.mono < self._behind_until
+        behind = lag > BEHIND_SECONDS or now.mono < self._behind_until
         try:
-            decision = self.cell.decide(inputs, now, behind=behind, full=lag > FULL)
+            decision = self.cell.decide(inputs, now, behind=behind, full=lag > OVERLOADED_SECONDS)
         except Exception as error:
-            self._suspects.failed(error)
+            self._poison.failed(error)
             ids = [delivery.message_id for delivery in good]
             log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
             raise HandlerFailed(f"a decision failed on {len(good)} messages: {error}") from error
-        if self.cell.state.offers or lag > FULL:
+        if self.cell.state.offers or lag > OVERLOADED_SECONDS:
             self._lag.ask(now.mono)
         self._load.decided(self._clock.monotonic() - now.mono, self.cell.state.rounds)
         self._pace.decided(now.mono, len(decision.writes))
@@ -334,7 +330,7 @@ class Term:
         if decision.reclaim is not None:
             raise Superseded(decision.reclaim)
         # Confirmed entries ride along with the next commit; on an idle cell, with the next renewal's.
-        idle_trim = self.outbox.has_confirmed and self._clock.monotonic() - self._renewed >= RENEW_EVERY / 2
+        idle_trim = self.outbox.has_confirmed and self._clock.monotonic() - self._renewed >= RENEW_INTERVAL_SECONDS / 2
         if decision.commits or idle_trim:
             failpoints.hit("term.before-commit")
             await self._commit_now(decision)
@@ -345,13 +341,13 @@ class Term:
         if decision.outbox:
             failpoints.hit("term.before-publish")
         # Not more at once than there is room for: a message too many would end the term.
-        for at in range(0, len(decision.outbox), BATCH):
+        for at in range(0, len(decision.outbox), MAX_BATCH):
             if at:
                 await self._bus.writable()
-            self.outbox.publish(decision.outbox[at : at + BATCH])
+            self.outbox.publish(decision.outbox[at : at + MAX_BATCH])
         failpoints.hit("term.after-publish")
         for at, hint in enumerate(decision.hints):
-            if at and at % BATCH == 0:
+            if at and at % MAX_BATCH == 0:
                 await self._bus.writable()
             self._publish_hint(hint)
         for framework_id in decision.count_consumers:
@@ -433,13 +429,13 @@ class Term:
 
     async def _leave_in_time(self) -> None:
         await self._left.wait()
-        await self._clock.sleep(STEP_DOWN_AT_MOST)
+        await self._clock.sleep(STEP_DOWN_TIMEOUT_SECONDS)
         raise SteppingDown
 
     async def _leave(self) -> None:
         """The orderly end of a term. Whatever fails here only makes the hand-over slower."""
         with contextlib.suppress(TimeoutError, Unavailable, Fenced):
-            async with asyncio.timeout(STEP_DOWN_TIME):
+            async with asyncio.timeout(STEP_DOWN_SECONDS):
                 await self.outbox.drained()
                 if self.outbox.has_confirmed:
                     await self._commit_now(Decision())
@@ -450,7 +446,7 @@ class Term:
         return Instant(self._clock.time(), self._clock.monotonic())
 
 
-def _tell(waiting: Sequence[asyncio.Future[None]]) -> None:
+def _resolve(waiting: Sequence[asyncio.Future[None]]) -> None:
     for each in waiting:
         if not each.done():
             each.set_result(None)

@@ -11,9 +11,10 @@ import asyncio
 from collections import deque
 
 from broker_mesos.bus.dead_letters import letter, park
-from broker_mesos.core.cell.inputs import TAKEN
+from broker_mesos.core.cell.inputs import CELL_MESSAGES
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import InvalidMessage, UnknownMessage
 from broker_mesos.ports.bus import Bus, Consumer, Delivery
 from broker_mesos.ports.clock import Clock, NewId
@@ -22,13 +23,13 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-MOST_KEPT = 100
+MAX_PUT_ASIDE = 100
 """Each counts against the prefetch, so that too many would stall the cell."""
-KEPT = 600.0
+PUT_ASIDE_SECONDS = 600.0
 """Seconds: well below the time after which RabbitMQ closes a channel that does not acknowledge (30 min)."""
 
 
-def read(delivery: Delivery, taken: tuple[type[Message], ...] = TAKEN) -> Message:
+def read(delivery: Delivery, taken: tuple[type[Message], ...] = CELL_MESSAGES) -> Message:
     """The message of a delivery. Raises InvalidMessage, as UnknownMessage for a type that is not known."""
     try:
         message = decode(delivery.type, delivery.body)
@@ -41,7 +42,7 @@ def read(delivery: Delivery, taken: tuple[type[Message], ...] = TAKEN) -> Messag
     return message
 
 
-class Unread:
+class Undecodable:
     """Of one term."""
 
     def __init__(
@@ -78,10 +79,10 @@ class Unread:
 
     async def keep_or_park(self, delivery: Delivery, error: InvalidMessage) -> None:
         """Keep it, if a newer master may know its type. Raises StoreUnavailable, BusUnavailable."""
-        unknown = isinstance(error, UnknownMessage) and len(self._kept) < MOST_KEPT
+        unknown = isinstance(error, UnknownMessage) and len(self._kept) < MAX_PUT_ASIDE
         if unknown and await self._newer_master():
             log.warning("kept for a newer master", cell=self._cell, type=delivery.type, reason=str(error))
-            self._kept.append((self._clock.monotonic() + KEPT, delivery, str(error)))
+            self._kept.append((self._clock.monotonic() + PUT_ASIDE_SECONDS, delivery, str(error)))
             self._some.set()
         else:
             await self.park(delivery, str(error))

@@ -10,7 +10,7 @@ from broker_mesos.core.api.cluster import ClusterView
 from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import StateView
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.records import AgentState, FrameworkState
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 
 Level = Literal["ok", "warning", "error"]
 
@@ -19,7 +19,7 @@ OLDEST_REDIS = (6, 2)
 SKEW_WARNING = 1.0
 SKEW_ERROR = 30.0
 """Seconds that two clocks may differ by."""
-SLOW = 0.1
+SLOW_SECONDS = 0.1
 """Seconds of one question to a server from which on every decision is slow."""
 LEASE_WARNING = 1.5
 LEASE_ERROR = 4.0
@@ -28,7 +28,7 @@ INBOX_WARNING = 10_000
 OUTBOX_WARNING = 1_000
 OUTBOX_ERROR = 10_000
 """Messages; at the last one a cell stops deciding."""
-NAMED = 5
+MAX_NAMES = 5
 """Ids that one finding names."""
 
 
@@ -48,7 +48,7 @@ def worst(findings: Iterable[Finding]) -> Level:
     return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
 
 
-def judge(
+def find_problems(
     health: HealthView, cluster: ClusterView | None, state: StateView | None, asked: tuple[float, float]
 ) -> list[Finding]:
     """Everything that the masters know. ``asked``: our clock before and after they were."""
@@ -57,7 +57,7 @@ def judge(
         # One master's word is enough, where all have the same servers and nothing is wrong.
         store = list(judge_store(report.store, f"store, by {report.master_id}"))
         bus = list(judge_bus(report.bus, f"broker, by {report.master_id}"))
-        found += [each for each in (*bus, *store) if each not in found and not _told(found, each)]
+        found += [each for each in (*bus, *store) if each not in found and not _is_reported(found, each)]
     found += _clocks(health.masters, asked)
     found += _masters(health, cluster)
     if cluster is not None:
@@ -68,11 +68,10 @@ def judge(
     return found
 
 
-def _told(found: Sequence[Finding], new: Finding) -> bool:
+def _is_reported(found: Sequence[Finding], new: Finding) -> bool:
     what = new.subject.partition(",")[0]
     return any(
-        (each.level, each.found) == (new.level, new.found) and each.subject.partition(",")[0] == what
-        for each in found
+        (each.level, each.found) == (new.level, new.found) and each.subject.partition(",")[0] == what for each in found
     )
 
 
@@ -95,7 +94,7 @@ def judge_store(store: StoreReport, subject: str) -> Iterator[Finding]:
         yield say("warning", f"{store.server} is older than what was tested", "use Redis 6.2 or later")
     else:
         yield say("ok", f"{store.server} answers")
-    if store.round_trip >= SLOW:
+    if store.round_trip >= SLOW_SECONDS:
         yield say(
             "warning",
             f"slow: {store.round_trip * 1000:.0f} ms for one question",
@@ -119,9 +118,7 @@ def judge_store(store: StoreReport, subject: str) -> Iterator[Finding]:
         yield say("ok", "evicts nothing")
     yield _persistence(store, subject)
     if store.saving is False:
-        yield say(
-            "error", "its last attempt to save to the disk failed", "free disk space, and see Redis' own log"
-        )
+        yield say("error", "its last attempt to save to the disk failed", "free disk space, and see Redis' own log")
     if store.max_memory and store.used_memory >= 0.75 * store.max_memory:
         full = store.used_memory / store.max_memory
         yield say(
@@ -177,7 +174,7 @@ def judge_bus(bus: BusReport, subject: str) -> Iterator[Finding]:
         )
     elif not bus.connected:
         yield say("error", "the connection for publishing is down", "see the master's log")
-    if bus.round_trip >= SLOW:
+    if bus.round_trip >= SLOW_SECONDS:
         yield say(
             "warning",
             f"slow: {bus.round_trip * 1000:.0f} ms for one question",
@@ -324,7 +321,7 @@ def _members(state: StateView) -> Iterator[Finding]:
             found=f"did not answer: {cell.reason}",
             advice="see its owner's log",
         )
-    away = [agent for agent in state.agents if agent.state is AgentState.UNREACHABLE]
+    away = [agent for agent in state.agents if agent.state is AgentStatus.UNREACHABLE]
     count = state.counts.get("agents", len(state.agents))
     if away:
         yield Finding(
@@ -335,25 +332,23 @@ def _members(state: StateView) -> Iterator[Finding]:
             advice="see to the machine; if it never comes back: `bmesos agents gone ID`",
         )
     elif not count and not state.missing:
-        yield Finding(
-            level="warning", subject="agents", found="there are none", advice="start one with `bmesos agent`"
-        )
+        yield Finding(level="warning", subject="agents", found="there are none", advice="start one with `bmesos agent`")
     else:
         yield Finding(level="ok", subject="agents", found=f"{count}, all heard of")
-    deaf = [each for each in state.frameworks if each.state is FrameworkState.DISCONNECTED]
-    if deaf:
+    without_consumers = [each for each in state.frameworks if each.state is FrameworkStatus.DISCONNECTED]
+    if without_consumers:
         yield Finding(
             level="warning",
             subject="frameworks",
-            found="nobody consumes the queues of " + _names(each.framework_id for each in deaf),
+            found="nobody consumes the queues of " + _names(each.framework_id for each in without_consumers),
             advice="start it again before its failover timeout ends its tasks",
         )
     else:
-        living = sum(each.state is FrameworkState.SUBSCRIBED for each in state.frameworks)
+        living = sum(each.state is FrameworkStatus.SUBSCRIBED for each in state.frameworks)
         yield Finding(level="ok", subject="frameworks", found=f"{living} subscribed")
 
 
 def _names(names: Iterable[str]) -> str:
     listed = list(names)
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return ", ".join(listed[:NAMED]) + more
+    more = f" and {len(listed) - MAX_NAMES} more" if len(listed) > MAX_NAMES else ""
+    return ", ".join(listed[:MAX_NAMES]) + more

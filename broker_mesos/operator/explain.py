@@ -17,12 +17,12 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import operator_framework
-from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import NotFound, Unavailable
 
 BATCH_ID = "batch"
 BATCH = operator_framework(BATCH_ID)
-MOST_SHAPES = 10
+MAX_SHAPES = 10
 """Shapes of a framework's demand that are explained at once."""
 
 P = TypeVar("P", bound=Part)
@@ -31,9 +31,7 @@ P = TypeVar("P", bound=Part)
 class AskCells(Protocol):
     """Asks every cell; the answers, and the cells that gave none. Raises Unavailable when none did."""
 
-    async def __call__(
-        self, request: Request, kind: type[P], timeout: float
-    ) -> tuple[list[P], list[MissingCell]]: ...
+    async def __call__(self, request: Request, kind: type[P], timeout: float) -> tuple[list[P], list[MissingCell]]: ...
 
 
 class Explainer:
@@ -48,7 +46,7 @@ class Explainer:
         if isinstance(request, PlanJob):
             subject = f"a job of {request.spec.total} x {request.spec.resources}"
             shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
-            plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, anew=True)
+            plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, ignore_filters=True)
             return _whole(plan, request.spec.total)
         away: Unavailable | None = None
         try:
@@ -63,8 +61,7 @@ class Explainer:
         if away is not None:
             raise away
         raise NotFound(
-            f"no job, task or framework {request.id}; `bmesos status`, `bmesos tasks` and "
-            "`bmesos frameworks` list them"
+            f"no job, task or framework {request.id}; `bmesos status`, `bmesos tasks` and `bmesos frameworks` list them"
         )
 
     async def _of_job_or_task(self, request: Explain, timeout: float) -> Explanation:
@@ -100,9 +97,7 @@ class Explainer:
         # What the cells say is of any agent: that is what it waits for last.
         return found.model_copy(update={"reason": summary.waiting, "change": "", "would_run": False})
 
-    async def _of_job(
-        self, subject: str, job_id: str, spec: JobSpec, limit: int, timeout: float
-    ) -> Explanation:
+    async def _of_job(self, subject: str, job_id: str, spec: JobSpec, limit: int, timeout: float) -> Explanation:
         shape = shape_of(spec, job_id=job_id)
         return await self._explanation(subject, BATCH_ID, (shape,), limit, timeout)
 
@@ -114,12 +109,12 @@ class Explainer:
         limit: int,
         timeout: float,
         *,
-        anew: bool = False,
+        ignore_filters: bool = False,
     ) -> Explanation:
         placements: list[tuple[Placement, ...]] = []
         missing: set[int] = set()
         for shape in shapes:
-            ask = GetPlacement(framework_id=framework_id, shape=shape, anew=anew, limit=limit)
+            ask = GetPlacement(framework_id=framework_id, shape=shape, ignore_filters=ignore_filters, limit=limit)
             found, silent = await self._cells(ask, Placement, timeout)
             placements.append(tuple(found))
             missing.update(each.cell for each in silent)
@@ -145,11 +140,11 @@ class Explainer:
             return None
         subject = f"framework {request.id}"
         first = known[0]
-        if not any(each.state is FrameworkState.SUBSCRIBED for each in known):
+        if not any(each.state is FrameworkStatus.SUBSCRIBED for each in known):
             return Explanation(subject=subject, reason=f"it gets no offers: it is {first.state.value}")
         if not any(each.wanted for each in known):
             return Explanation(subject=subject, reason="it wants no offers now (SUPPRESS)")
-        shapes = first.shapes[:MOST_SHAPES] if first.shapes is not None else _least(first)
+        shapes = first.shapes[:MAX_SHAPES] if first.shapes is not None else _least(first)
         if not shapes:
             return Explanation(subject=subject, reason="its demand is met: no task of it waits")
         return await self._explanation(subject, request.id, shapes, request.limit, timeout)

@@ -41,7 +41,7 @@ from broker_mesos.core.api.maintenance import (
     ScheduleMaintenance,
 )
 from broker_mesos.core.api.request import Request
-from broker_mesos.core.api.reservations import HoldingsRequest
+from broker_mesos.core.api.reservations import ReservationRequest
 from broker_mesos.core.api.roles import GetConfig, SetPolicy, SetRoles
 from broker_mesos.core.api.state import GetState, MissingCell
 from broker_mesos.core.model.part import Part
@@ -62,7 +62,7 @@ from broker_mesos.operator.waiting import waits
 log = logging.getLogger(__name__)
 
 BATCH = operator_framework("batch")
-TIMEOUT = 5.0
+TIMEOUT_SECONDS = 5.0
 """Seconds for an answer, on top of what the request itself asks to wait for."""
 
 _HANDOVER = 1.5
@@ -76,7 +76,7 @@ P = TypeVar("P", bound=Part)
 class Asks(Protocol):
     """What the gateway is to its users, in this process or behind HTTP."""
 
-    async def handle(self, request: Request, timeout: float = TIMEOUT) -> Part:
+    async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
         """The answer to a request. Raises the errors of ``broker_mesos.errors``."""
         ...
 
@@ -92,16 +92,14 @@ class _Place(NamedTuple):
 class Gateway:
     """Answers users' requests over a bus. ``sleep`` is the clock's."""
 
-    def __init__(
-        self, requester: Requester, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    ) -> None:
+    def __init__(self, requester: Requester, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         self._requester = requester
         self._sleep = sleep
         self._cells: int | None = None
         self._located: OrderedDict[str, str] = OrderedDict()
         """Agents by task id, of tasks that were launched."""
 
-    async def handle(self, request: Request, timeout: float = TIMEOUT) -> Part:
+    async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
         """The answer to a request, an instance of its ``ANSWER``.
 
         Raises the error that was answered; TimedOut after ``timeout`` seconds beyond what the request asks
@@ -141,7 +139,7 @@ class Gateway:
                 return KillTaskAnswer(known=known)
             case MarkAgentGone():
                 return await self._mark_gone(request, timeout)
-            case HoldingsRequest():
+            case ReservationRequest():
                 return await self._hold(request, timeout)
             case AgentsRequest():
                 return await self._maintain(request, timeout)
@@ -151,9 +149,7 @@ class Gateway:
                 return await Explainer(self._requester, self._ask_cells).answer(request, timeout)
             case ReadLog():
                 return await self._read_log(request, timeout)
-        raise InvalidInput(
-            f"{request.TYPE} is asked within the cluster only; for parts of cells use GET_STATE"
-        )
+        raise InvalidInput(f"{request.TYPE} is asked within the cluster only; for parts of cells use GET_STATE")
 
     async def _ask(self, to: Address, request: Request, kind: type[P], timeout: float) -> P:
         answer = await self._requester.request(to, request, timeout)
@@ -201,9 +197,7 @@ class Gateway:
         views, missing = await self._ask_cells(ask, CellView, timeout)
         return merge(views, missing)
 
-    async def _ask_cells(
-        self, request: Request, kind: type[P], timeout: float
-    ) -> tuple[list[P], list[MissingCell]]:
+    async def _ask_cells(self, request: Request, kind: type[P], timeout: float) -> tuple[list[P], list[MissingCell]]:
         """The answers of all cells that gave one. Raises Unavailable when none did."""
         loop = asyncio.get_running_loop()
         # Leave some of the time, so that a silent cell costs its own part of the answer only.
@@ -211,12 +205,10 @@ class Gateway:
         if self._cells is None:
             hello = await self._ask(operator_master(), Hello(), HelloAnswer, timeout)
             self._cells = hello.cells
-        answers = await asyncio.gather(
-            *(self._ask_cell(cell, request, kind, deadline) for cell in range(self._cells))
-        )
+        answers = await asyncio.gather(*(self._ask_cell(cell, request, kind, deadline) for cell in range(self._cells)))
         missing = [each for each in answers if isinstance(each, MissingCell)]
         if missing:
-            self._cells = None  # the cluster may have been made anew, with another number of cells
+            self._cells = None  # the cluster may have been made ignore_filters, with another number of cells
         if len(missing) == len(answers):
             reason = missing[0].reason if missing else "there are none"
             raise Unavailable(f"no cell answers: {reason}; see `bmesos status`")
@@ -262,9 +254,7 @@ class Gateway:
     async def _kill_job(self, ident: str, timeout: float) -> Killed:
         if len(ident) <= 128:  # as long as a job's id may be
             try:
-                return Killed(
-                    kind="job", job=await self._ask(BATCH, KillJob(job_id=ident), JobSummary, timeout)
-                )
+                return Killed(kind="job", job=await self._ask(BATCH, KillJob(job_id=ident), JobSummary, timeout))
             except NotFound:
                 pass
         task = await self._ask(BATCH, GetTask(task_id=ident), JobTask, timeout)
@@ -289,7 +279,7 @@ class Gateway:
             raise Unavailable(_partly(f"agent {request.agent_id}", missing))
         raise NotFound(f"no agent {request.agent_id}; `bmesos agents` lists them")
 
-    async def _hold(self, request: HoldingsRequest, timeout: float) -> Part:
+    async def _hold(self, request: ReservationRequest, timeout: float) -> Part:
         """The agent's cell alone answers, which may just pass from one master to another."""
         loop = asyncio.get_running_loop()
         patience = loop.time() + _HANDOVER
@@ -345,9 +335,7 @@ class Gateway:
             await self._sleep(pause)
             pause = min(2 * pause, 0.25)
 
-    async def _read_file(
-        self, place: _Place, request: ReadLog, wait: float, timeout: float
-    ) -> LogChunk | None:
+    async def _read_file(self, place: _Place, request: ReadLog, wait: float, timeout: float) -> LogChunk | None:
         """None: the agent does not know the task yet."""
         read = ReadFile(
             task_id=place.task_id, name=request.name, offset=request.offset, length=request.length, wait=wait
@@ -360,14 +348,10 @@ class Gateway:
                 raise NotFound(f"the output of {place.task_id} is gone: {error}") from None
             return None
         except TimedOut:
-            raise TimedOut(
-                f"agent {place.agent_id}, which has the output of {place.task_id}, is silent"
-            ) from None
+            raise TimedOut(f"agent {place.agent_id}, which has the output of {place.task_id}, is silent") from None
         except Unavailable as error:
             self._located.pop(place.task_id, None)
-            raise Unavailable(
-                f"the output of {place.task_id} is on agent {place.agent_id}: {error}"
-            ) from None
+            raise Unavailable(f"the output of {place.task_id} is on agent {place.agent_id}: {error}") from None
         return LogChunk(
             task_id=place.task_id,
             agent_id=place.agent_id,

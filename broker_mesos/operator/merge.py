@@ -8,10 +8,10 @@ from broker_mesos.core.api.cells import CellView, FrameworkView
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.api.state import FrameworkTotal, MissingCell, RoleTotal, StateView
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.protocol.records import FrameworkStatus
 
 # A framework is in the best state that any cell has it in: a cell may not have met it yet.
-_STATES = (FrameworkState.SUBSCRIBED, FrameworkState.DISCONNECTED, FrameworkState.TORN_DOWN)
+_STATES = (FrameworkStatus.SUBSCRIBED, FrameworkStatus.DISCONNECTED, FrameworkStatus.TORN_DOWN)
 
 
 def merge(views: Sequence[CellView], missing: Iterable[MissingCell]) -> StateView:
@@ -26,9 +26,7 @@ def merge(views: Sequence[CellView], missing: Iterable[MissingCell]) -> StateVie
             roles.setdefault(role.role, []).append(role)
         for name, size in view.counts.items():
             # Every cell knows every framework; of the rest each has its own.
-            counts[name] = (
-                max(counts.get(name, 0), size) if name == "frameworks" else counts.get(name, 0) + size
-            )
+            counts[name] = max(counts.get(name, 0), size) if name == "frameworks" else counts.get(name, 0) + size
     return StateView(
         agents=tuple(
             sorted(
@@ -51,9 +49,7 @@ def merge(views: Sequence[CellView], missing: Iterable[MissingCell]) -> StateVie
         ),
         roles=tuple(_role(roles[name]) for name in sorted(roles)),
         counts=counts,
-        loads=tuple(
-            sorted((view.load for view in views if view.load is not None), key=lambda each: each.cell)
-        ),
+        loads=tuple(sorted((view.load for view in views if view.load is not None), key=lambda each: each.cell)),
         missing=tuple(sorted(missing, key=lambda each: each.cell)),
     )
 

@@ -19,7 +19,7 @@ class LaunchSpec:
     volumes: tuple[tuple[str, str], ...] = ()
     """Pairs of a path in the sandbox and the id of the volume that appears there."""
     line: str = ""
-    """Name of the line that it is of, if any; only for a containerizer that ``takes_turns``."""
+    """Name of the line that it is of, if any; only for a containerizer that ``queues_tasks``."""
     width: int = 0
     """Of one that waits in its line: it starts when fewer than so many of them run."""
 
@@ -74,7 +74,7 @@ class Containerizer(Protocol):
     """Runs tasks as processes on this machine."""
 
     @property
-    def takes_turns(self) -> bool:
+    def queues_tasks(self) -> bool:
         """Whether it can be given tasks that wait in a line (LaunchSpec.line), and starts each in its turn,
         first come, first served. Else whoever launches keeps them, and ``withdraw`` is not called."""
         ...

@@ -61,9 +61,7 @@ def arm(text: str, folder: str = "") -> None:
     for part in filter(None, (each.strip() for each in text.split(","))):
         name, _, deed = part.partition("=")
         if name not in POINTS:
-            raise InvalidInput(
-                f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}"
-            )
+            raise InvalidInput(f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}")
         _armed[name] = _deed(deed)
 
 

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-LATE = 0.05
+LATE_LOOP_SECONDS = 0.05
 """Seconds by which a loop looks at its clock too late that was busy."""
-GRACE = 0.25
+GRACE_SECONDS = 0.25
 """Seconds that it is given to hear what has come meanwhile."""
 
 
 @asynccontextmanager
-async def patience(seconds: float) -> AsyncIterator[None]:
+async def time_limit(seconds: float) -> AsyncIterator[None]:
     """Like ``asyncio.timeout``, for answers of a server: raises TimeoutError when none came within
     ``seconds``. A loop that was busy when the time was over has not heard yet what came meanwhile, which is
     not the server's fault: it hears that first."""
@@ -22,8 +22,8 @@ async def patience(seconds: float) -> AsyncIterator[None]:
     async with asyncio.timeout(None) as limit:
 
         def over(due: float) -> None:
-            if loop.time() - due > LATE:
-                arm(loop.time() + GRACE)
+            if loop.time() - due > LATE_LOOP_SECONDS:
+                arm(loop.time() + GRACE_SECONDS)
             else:
                 limit.reschedule(loop.time())
 

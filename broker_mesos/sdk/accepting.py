@@ -13,11 +13,11 @@ from broker_mesos.core.protocol.framework_messages import Accept, Acceptance, Ac
 from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import InvalidInput
 
-MOST_BYTES = MAX_BODY - 256
+MAX_ACCEPT_BYTES = MAX_BODY - 256
 """Of acceptances in one message, with the demand that goes along."""
 
 
-class Gathered(NamedTuple):
+class AcceptBatch(NamedTuple):
     """An acceptance that is to be sent."""
 
     acceptance: Acceptance
@@ -31,28 +31,28 @@ class Accepting:
     """Those that are to be sent, by cell."""
 
     def __init__(self) -> None:
-        self._by_cell: defaultdict[int, list[Gathered]] = defaultdict(list)
+        self._by_cell: defaultdict[int, list[AcceptBatch]] = defaultdict(list)
 
     def add(self, cell: int, acceptance: Acceptance, demand: Demand | None) -> asyncio.Future[bool]:
         """One more; ``demand``: what is wanted after it. Raises InvalidInput for one that is too long."""
         size = len(acceptance.encode()) + (0 if demand is None else len(demand.encode()))
-        if size > MOST_BYTES:
+        if size > MAX_ACCEPT_BYTES:
             raise InvalidInput(
-                f"{len(acceptance.tasks)} tasks take {size} bytes in one message, {MOST_BYTES} are allowed; "
+                f"{len(acceptance.tasks)} tasks take {size} bytes in one message, {MAX_ACCEPT_BYTES} are allowed; "
                 "accept with fewer tasks or operations"
             )
         sent: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._by_cell[cell].append(Gathered(acceptance, size, demand, sent))
+        self._by_cell[cell].append(AcceptBatch(acceptance, size, demand, sent))
         return sent
 
-    def take(self) -> Iterator[tuple[int, list[Gathered]]]:
+    def take(self) -> Iterator[tuple[int, list[AcceptBatch]]]:
         """All of them, as many at once as fit into a message; none are left."""
         by_cell, self._by_cell = self._by_cell, defaultdict(list)
         for cell, waiting in by_cell.items():
-            part: list[Gathered] = []
+            part: list[AcceptBatch] = []
             size = 0
             for each in waiting:
-                if part and size + each.size > MOST_BYTES:
+                if part and size + each.size > MAX_ACCEPT_BYTES:
                     yield cell, part
                     part, size = [], 0
                 part.append(each)
@@ -60,7 +60,7 @@ class Accepting:
             yield cell, part
 
 
-def call_of(framework_id: str, some: Sequence[Gathered], acknowledged: tuple[str, ...]) -> Accept | Accepts:
+def call_of(framework_id: str, some: Sequence[AcceptBatch], acknowledged: tuple[str, ...]) -> Accept | Accepts:
     """The message that says some acceptances, with what is wanted after the last of them."""
     demand = None
     for each in some:

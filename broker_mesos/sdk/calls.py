@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CHUNK = 1_000
+MAX_TASK_IDS = 1_000
 """Task ids in one message: far below the limit of a body."""
-ACKNOWLEDGE_AFTER = 4.0
+ACKNOWLEDGE_AFTER_SECONDS = 4.0
 """Seconds for which acknowledgements are gathered, or until an accept takes them along: nobody waits for
 them."""
-ACKNOWLEDGE_AT = 500
+ACKNOWLEDGE_AT_COUNT = 500
 """Acknowledgements that are sent at once."""
 
 
@@ -273,10 +273,10 @@ class Calls:
         for cell, task_id in self._handled:
             self._acknowledgements[cell][task_id] = None
         self._handled.clear()
-        if sum(map(len, self._acknowledgements.values())) >= ACKNOWLEDGE_AT:
+        if sum(map(len, self._acknowledgements.values())) >= ACKNOWLEDGE_AT_COUNT:
             self._acknowledge()
         elif self._acknowledgements and self._acknowledging is None:
-            self._acknowledging = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER, self._acknowledge)
+            self._acknowledging = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER_SECONDS, self._acknowledge)
 
     def tick(self, *, active: bool) -> None:
         """Once a second: ask again what stays unanswered, forget what has ended. Answers come to the active
@@ -323,14 +323,14 @@ class Calls:
                 )
                 for chunk in _chunks(ids)
             ]
-            _all(sent).add_done_callback(partial(_tell, waiters))
+            _all(sent).add_done_callback(partial(_resolve, waiters))
         self._flush_kills()
         self._ask()
 
     def _flush_accepts(self) -> None:
         for cell, some in self._accepting.take():
             waiting = self._acknowledgements.get(cell, {})
-            acknowledged = tuple(islice(waiting, ACKNOWLEDGE_AT))
+            acknowledged = tuple(islice(waiting, ACKNOWLEDGE_AT_COUNT))
             call = call_of(self._framework.framework_id, some, acknowledged)
             out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
             if acknowledged and len(out.body) > MAX_BODY:
@@ -340,7 +340,7 @@ class Calls:
                 out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
             for task_id in acknowledged:
                 del waiting[task_id]
-            self._publish(out).add_done_callback(partial(_tell, [each.sent for each in some]))
+            self._publish(out).add_done_callback(partial(_resolve, [each.sent for each in some]))
 
     def _acknowledge(self) -> None:
         if self._acknowledging is not None:
@@ -410,8 +410,8 @@ def _check_filter(refuse_seconds: float | None) -> None:
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+    for start in range(0, len(items), MAX_TASK_IDS):
+        yield items[start : start + MAX_TASK_IDS]
 
 
 def _all(futures: Sequence[asyncio.Future[bool]], *, result: bool = True) -> asyncio.Future[bool]:
@@ -441,7 +441,7 @@ def _all(futures: Sequence[asyncio.Future[bool]], *, result: bool = True) -> asy
     return whole
 
 
-def _tell(waiters: Sequence[asyncio.Future[bool]], done: asyncio.Future[bool]) -> None:
+def _resolve(waiters: Sequence[asyncio.Future[bool]], done: asyncio.Future[bool]) -> None:
     for waiter in waiters:
         if waiter.done():
             continue

@@ -152,9 +152,7 @@ class Driver:
         updates: TASK_UNKNOWN when no cell knows the task."""
         self._here(lambda: self._calls.reconcile(list(tasks)))
 
-    def answer_inverse_offers(
-        self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True
-    ) -> None:
+    def answer_inverse_offers(self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True) -> None:
         """Say whether the framework agrees that agents (or their ids) are away as planned. For operators to
         see: the absence does not depend on it."""
         ids = [each if isinstance(each, str) else each.agent_id for each in inverse_offers]
@@ -279,9 +277,7 @@ class Driver:
         while True:
             left = float("inf") if limit is None else started + limit - self._clock.monotonic()
             try:
-                answer = await requester.request(
-                    operator_master(), Hello(), timeout=max(0.05, min(2.0, left))
-                )
+                answer = await requester.request(operator_master(), Hello(), timeout=max(0.05, min(2.0, left)))
                 assert isinstance(answer, HelloAnswer)
                 return answer.cells
             except Unavailable as error:
@@ -324,9 +320,7 @@ class Driver:
                     [*pumps, *background, subscribing, stopping], return_when=asyncio.FIRST_COMPLETED
                 )
                 while done == {subscribing} and subscribing.exception() is None:
-                    done, _ = await asyncio.wait(
-                        [*pumps, *background, stopping], return_when=asyncio.FIRST_COMPLETED
-                    )
+                    done, _ = await asyncio.wait([*pumps, *background, stopping], return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 for task in [*pumps, subscribing, stopping]:
                     task.cancel()

@@ -74,9 +74,7 @@ def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Plac
     wanted = [shape for shape in shapes if shape.count]
     total = Resources.sum(place.left.counted() for place in places.values())
     largest = sorted(wanted, key=lambda each: -each.resources.dominant_share(total))
-    scarcest = sorted(
-        largest, key=lambda each: sum(place.holds(each, each.count) > 0 for place in places.values())
-    )
+    scarcest = sorted(largest, key=lambda each: sum(place.holds(each, each.count) > 0 for place in places.values()))
     for order in (largest, scarcest):
         filled = [_Place(place.offers, place.left) for place in places.values()]
         if all(_fill(filled, shape) for shape in order):
@@ -98,7 +96,7 @@ def _fill(places: Sequence[_Place], shape: Shape) -> bool:
     return not left
 
 
-class Gathering:
+class GangAssembler:
     """Offers of gangs in hand, by gang."""
 
     def __init__(self) -> None:

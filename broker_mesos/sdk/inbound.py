@@ -28,7 +28,7 @@ from broker_mesos.errors import Unavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk.calls import Calls
-from broker_mesos.sdk.gangs import Gathering
+from broker_mesos.sdk.gangs import GangAssembler
 from broker_mesos.sdk.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ EVENT_TYPES: tuple[type[Message], ...] = (
 
 OFFER_TYPES: tuple[type[Message], ...] = (Offers, Rescind, EarlyStatuses)
 
-LATE_FILTER = 2.0
+LATE_FILTER_SECONDS = 2.0
 """Seconds for which what came for a gang that needs no more is not offered again: by then its cell knows."""
 
 Unhandled = Mapping[int, Exception | None]
@@ -65,7 +65,7 @@ class Inbound:
         self._at_once = type(scheduler).status_updates is not Scheduler.status_updates
         self._turn = asyncio.Lock() if driver.settings.serial else None
         self._registering = asyncio.Lock()
-        self._gathering = Gathering()
+        self._gangs = GangAssembler()
         self._was_registered = False
         self._side: set[asyncio.Task[None]] = set()
         self.registered = False
@@ -82,7 +82,7 @@ class Inbound:
 
     async def lost(self) -> None:
         """The queues are consumed no more."""
-        self._gathering.clear()
+        self._gangs.clear()
         if self.registered:
             self.registered = False
             await self._notify("disconnected")
@@ -117,7 +117,7 @@ class Inbound:
         else:
             for rescind in cast(Sequence[Rescind], messages):
                 self._calls.offers.remove(rescind.offer_ids)
-                self._gathering.remove(rescind.offer_ids)
+                self._gangs.remove(rescind.offer_ids)
                 for offer_id in rescind.offer_ids:
                     await self._call(partial(self._scheduler.offer_rescinded, self._driver, offer_id))
         return {}
@@ -125,15 +125,15 @@ class Inbound:
     async def _on_gang_offers(self, offers: Sequence[Offer]) -> None:
         if not offers:
             return
-        self._gathering.add(offers)
-        complete = self._gathering.take_complete(self._driver.shapes)
+        self._gangs.add(offers)
+        complete = self._gangs.take_complete(self._driver.shapes)
         for placement in complete:
             if placement.excess:
-                self._driver.decline(placement.excess, LATE_FILTER)
+                self._driver.decline(placement.excess, LATE_FILTER_SECONDS)
             await self._call(partial(self._scheduler.gang_offers, self._driver, placement.gang, placement))
-        late = self._gathering.take_unwanted(self._driver.shapes)
+        late = self._gangs.take_unwanted(self._driver.shapes)
         if late:
-            self._driver.decline(late, LATE_FILTER)
+            self._driver.decline(late, LATE_FILTER_SECONDS)
 
     # -- events ---------------------------------------------------------------------------------------
 
@@ -162,9 +162,7 @@ class Inbound:
             if asked:
                 await self._call(lambda: self._scheduler.inverse_offers(self._driver, list(asked.values())))
         if isinstance(messages[0], OperationsUpdated):
-            told = [
-                each for message in cast(Sequence[OperationsUpdated], messages) for each in message.statuses
-            ]
+            told = [each for message in cast(Sequence[OperationsUpdated], messages) for each in message.statuses]
             if told:
                 await self._call(lambda: self._scheduler.operation_updates(self._driver, told))
         if isinstance(messages[0], Failure):

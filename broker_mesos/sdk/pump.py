@@ -8,7 +8,8 @@ from zlib import crc32
 
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.core.protocol.addresses import Queue
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable, InvalidMessage, Unavailable
 from broker_mesos.ports.bus import Bus, Consumer, Delivery
 from broker_mesos.ports.clock import Clock, NewId
@@ -20,9 +21,9 @@ log = get_logger(__name__)
 RETRY_DELAYS = (0.1, 1.0)
 """Seconds before a message whose handling failed is given back: after the first and the second try. The
 third failure parks it among the dead letters."""
-PAUSE_ASIDE = 1.0
+SET_ASIDE_SECONDS = 1.0
 """Seconds before the queue is consumed again, after its messages were left to another process."""
-MAX_WAIT = 2.0
+MAX_WAIT_SECONDS = 2.0
 """Longest pause, in seconds, between tries while a server that the handler needs does not answer."""
 
 Handler = Callable[[Sequence[Message]], Awaitable[Mapping[int, Exception | None]]]
@@ -83,7 +84,7 @@ class Pump:
                     task.cancel()
                 await consumer.close()
             if not self._is_ending():
-                await self._clock.sleep(PAUSE_ASIDE)
+                await self._clock.sleep(SET_ASIDE_SECONDS)
 
     async def _work_off(self, consumer: Consumer) -> None:
         while not self._is_ending():
@@ -142,7 +143,7 @@ class Pump:
                 self._waiting = True
                 await self._clock.sleep(pause)
                 self._waiting = False
-                pause = min(2 * pause, MAX_WAIT)
+                pause = min(2 * pause, MAX_WAIT_SECONDS)
             except Exception as error:
                 log.exception("a callback of the scheduler failed", type=messages[0].TYPE)
                 return dict.fromkeys(range(len(messages)), error)
@@ -159,9 +160,7 @@ class Pump:
 
     async def _bury(self, consumer: Consumer, delivery: Delivery, reason: str, tries: int) -> None:
         log.error("a message goes to the dead letters", type=delivery.type, reason=reason)
-        dead = letter(
-            delivery, self._queue, reason, tries=tries, letter_id=self._new_id(), now=self._clock.time()
-        )
+        dead = letter(delivery, self._queue, reason, tries=tries, letter_id=self._new_id(), now=self._clock.time())
         try:
             await park(self._bus, dead)
             parked = True

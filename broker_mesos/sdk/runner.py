@@ -106,9 +106,7 @@ class SchedulerDriver:
         """See Driver.accept."""
         return cast("Future[bool]", self._running().accept(offers, tasks, refuse_seconds, operations))
 
-    def decline(
-        self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None
-    ) -> Future[bool]:
+    def decline(self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None) -> Future[bool]:
         """See Driver.decline."""
         return cast("Future[bool]", self._running().decline(offers, refuse_seconds))
 
@@ -136,9 +134,7 @@ class SchedulerDriver:
         """See Driver.reconcile."""
         self._running().reconcile(tasks)
 
-    def answer_inverse_offers(
-        self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True
-    ) -> None:
+    def answer_inverse_offers(self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True) -> None:
         """See Driver.answer_inverse_offers."""
         self._running().answer_inverse_offers(inverse_offers, accept)
 

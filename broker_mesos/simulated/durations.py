@@ -47,6 +47,4 @@ def _seconds(part: str, text: str) -> float:
 
 
 def _wrong(text: str) -> InvalidInput:
-    return InvalidInput(
-        f"--duration {text[:64]!r}: write how long a task runs as 30s, exp:30s or uniform:10s..50s"
-    )
+    return InvalidInput(f"--duration {text[:64]!r}: write how long a task runs as 30s, exp:30s or uniform:10s..50s")

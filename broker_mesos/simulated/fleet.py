@@ -1,7 +1,7 @@
 """Many agents in one process, whose tasks are pretended: to see how a cluster does at a size for which there
 are no machines.
 
-Each agent is the real one's ``AgentState``, and says and hears on the broker what a real one does: sessions,
+Each agent is the real one's ``AgentMachine``, and says and hears on the broker what a real one does: sessions,
 command numbers, terms, lists, heartbeats, outcomes sent again until they are acknowledged. What they share is
 the shell around it: one connection, one queue bound to the commands of all of them, one timer. There is no
 work folder, since no task outlives the process; and nobody answers requests for a task's files.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from broker_mesos.agent.effects import AskHello, Effect, KillProcess, LaunchProcess, Publish
-from broker_mesos.agent.state import AgentState
+from broker_mesos.agent.state import AgentMachine
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.model.agent import AgentInfo
@@ -27,7 +27,8 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.protocol.agent_messages import UpdateStatuses
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage
 from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing
 from broker_mesos.ports.clock import Clock, NewId
@@ -36,16 +37,16 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-HELLO_TIMEOUT = 5.0
-LEAVE_TIMEOUT = 10.0
-WAVE = 500
+HELLO_TIMEOUT_SECONDS = 5.0
+LEAVE_TIMEOUT_SECONDS = 10.0
+MAX_REGISTERING = 500
 """Agents that may be on their way to their first registration at once."""
-TICK = 0.02
+TICK_SECONDS = 0.02
 """Seconds between two looks at what is due, at least: what falls due in between is said together."""
-PUBLISHED_AT_ONCE = 200
-KEPT = 60.0
+MAX_PUBLISHING = 200
+OUTCOME_RETENTION_SECONDS = 60.0
 """Seconds that an acknowledged outcome is known: shorter than a real agent's, of which a machine has one."""
-MOST_SAMPLES = 100_000
+MAX_SAMPLES = 100_000
 COMMANDS_PREFIX = "agent."
 
 
@@ -80,7 +81,7 @@ class Counts(NamedTuple):
 class _Agent:
     __slots__ = ("due_at", "free_since", "registered", "state", "unconfirmed")
 
-    def __init__(self, state: AgentState) -> None:
+    def __init__(self, state: AgentMachine) -> None:
         self.state = state
         self.due_at = float("inf")
         self.unconfirmed = False
@@ -114,8 +115,8 @@ class Fleet:
                 attributes=dict(options.attributes),
                 version=options.version,
             )
-            state = AgentState(info, boot_id=options.boot_id, new_id=new_id, rng=rng)
-            state.outcomes.kept_for = KEPT
+            state = AgentMachine(info, boot_id=options.boot_id, new_id=new_id, rng=rng)
+            state.outcomes.kept_for = OUTCOME_RETENTION_SECONDS
             self._agents[ident] = _Agent(state)
         self._due: list[tuple[float, str]] = []
         self._ends: list[tuple[float, str, str]] = []
@@ -184,9 +185,9 @@ class Fleet:
             self._perform(agent, [*effects, *agent.state.statuses(), *agent.state.leave()])
             agent.due_at = float("inf")
         try:
-            async with asyncio.timeout(LEAVE_TIMEOUT):
+            async with asyncio.timeout(LEAVE_TIMEOUT_SECONDS):
                 while self._outbox:
-                    await asyncio.sleep(TICK)
+                    await asyncio.sleep(TICK_SECONDS)
                 if self._sending:
                     await asyncio.wait(set(self._sending))
         except TimeoutError:
@@ -204,7 +205,7 @@ class Fleet:
             cells = await self._ask_cells()
             first = len(self._greeted) == len(self._agents)
             while self._greeted:
-                if first and self._unregistered - len(self._greeted) >= WAVE:
+                if first and self._unregistered - len(self._greeted) >= MAX_REGISTERING:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
@@ -219,7 +220,7 @@ class Fleet:
         try:
             while True:
                 try:
-                    answer = await requester.request(operator_master(), Hello(), HELLO_TIMEOUT)
+                    answer = await requester.request(operator_master(), Hello(), HELLO_TIMEOUT_SECONDS)
                 except BrokerMesosError as error:
                     failures += 1
                     if failures in (1, 10, 100, 1000):
@@ -246,7 +247,7 @@ class Fleet:
             except ConsumerClosed as error:
                 log.warning("lost the queue of commands", error=str(error))
                 for agent in self._agents.values():
-                    agent.state.on_deaf()
+                    agent.state.on_commands_lost()
                     self._turn(agent, ())
             finally:
                 await consumer.close()
@@ -318,11 +319,9 @@ class Fleet:
             self._changed.set()
 
     def _arm(self) -> None:
-        at = min(
-            self._due[0][0] if self._due else float("inf"), self._ends[0][0] if self._ends else float("inf")
-        )
+        at = min(self._due[0][0] if self._due else float("inf"), self._ends[0][0] if self._ends else float("inf"))
         now = self._clock.monotonic()
-        at = max(at, now + TICK)
+        at = max(at, now + TICK_SECONDS)
         if at >= self._timer_at or self._stop.is_set():
             return
         if self._timer is not None:
@@ -363,7 +362,7 @@ class Fleet:
             self._exited(agent, killed, now)
 
     def _refilled(self, seconds: float) -> None:
-        if len(self._refills) < MOST_SAMPLES:
+        if len(self._refills) < MAX_SAMPLES:
             self._refills.append(seconds)
 
     def _publish(self, agent: _Agent, effect: Publish) -> None:
@@ -386,7 +385,7 @@ class Fleet:
                     await self._bus.writable()
                 except BusUnavailable:
                     pass  # what is published now fails, and each agent does about it what it must
-                for _ in range(min(len(self._outbox), PUBLISHED_AT_ONCE)):
+                for _ in range(min(len(self._outbox), MAX_PUBLISHING)):
                     self._publish_now(*self._outbox.popleft())
                 await asyncio.sleep(0)
 

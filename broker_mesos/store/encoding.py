@@ -43,9 +43,7 @@ def commit_arguments(commit: Commit) -> list[str | bytes]:
     return arguments
 
 
-def _hash_arguments(
-    arguments: list[str | bytes], deletes: Sequence[str], sets: Sequence[tuple[str, bytes]]
-) -> None:
+def _hash_arguments(arguments: list[str | bytes], deletes: Sequence[str], sets: Sequence[tuple[str, bytes]]) -> None:
     arguments += [str(len(deletes)), *deletes, str(len(sets))]
     for pair in sets:
         arguments += pair

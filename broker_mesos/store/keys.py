@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.errors import InvalidInput
 
 _CLUSTER = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -42,7 +42,7 @@ class CellKeys(NamedTuple):
     outbox: str
 
 
-RECORD_KINDS = (Kind.AGENTS, Kind.FRAMEWORKS, Kind.TASKS)
+RECORD_KINDS = (RecordKind.AGENTS, RecordKind.FRAMEWORKS, RecordKind.TASKS)
 """The kinds of records in the order of their keys in CellKeys."""
 
 

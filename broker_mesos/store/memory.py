@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from broker_mesos.core.api.health import StoreReport
-from broker_mesos.core.protocol.records import Kind, Lease, OutboxEntry, Snapshot
+from broker_mesos.core.protocol.records import Lease, OutboxEntry, RecordKind, Snapshot
 from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Change, Check, Commit, MasterInfo, Pulse
@@ -35,7 +35,7 @@ class _Cell:
     run_id: int = 0
     recovering: bool = False
     recovery_at: float = -math.inf
-    records: dict[Kind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in Kind})
+    records: dict[RecordKind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in RecordKind})
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
 
     def lease(self, number: int, now: float) -> Lease:
@@ -163,9 +163,9 @@ class MemoryStore(_Adapter):
             self._facts.cells[cell] = stored
             return Snapshot(
                 stored.lease(cell, self._clock.monotonic()),
-                dict(stored.records[Kind.AGENTS]),
-                dict(stored.records[Kind.FRAMEWORKS]),
-                dict(stored.records[Kind.TASKS]),
+                dict(stored.records[RecordKind.AGENTS]),
+                dict(stored.records[RecordKind.FRAMEWORKS]),
+                dict(stored.records[RecordKind.TASKS]),
                 [stored.outbox[number] for number in sorted(stored.outbox)],
                 stored.recovering,
                 self._clock.monotonic() - stored.recovery_at,
@@ -210,7 +210,7 @@ class MemoryStore(_Adapter):
                 stored.outbox.pop(number, None)
             for entry in commit.outbox:
                 stored.outbox[entry.number] = entry._replace(body=bytes(entry.body))
-            for kind in Kind:
+            for kind in RecordKind:
                 stored.records[kind].update(net.sets[kind])
                 for ident in net.deletes[kind]:
                     stored.records[kind].pop(ident, None)
@@ -350,9 +350,7 @@ class MemoryRecords(_Adapter):
     async def size(self, key: str) -> int:
         """See Records."""
         name = self._prefix + key
-        return await self._call(
-            lambda: len(self._facts.hashes.get(name) or self._facts.zsets.get(name) or ())
-        )
+        return await self._call(lambda: len(self._facts.hashes.get(name) or self._facts.zsets.get(name) or ()))
 
     async def range(self, key: str, *, limit: int, max_score: float | None = None) -> list[tuple[str, float]]:
         """See Records."""

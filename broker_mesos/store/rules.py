@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.errors import Fenced, InvalidInput, StoreLostData, StoreUnavailable
 from broker_mesos.ports.store import Change, Check, Commit
 
@@ -26,17 +26,17 @@ MAX_CHANGES = 100_000
 class Coalesced(NamedTuple):
     """The writes of a commit by kind, the last one of each record only."""
 
-    sets: dict[Kind, dict[str, bytes]]
-    deletes: dict[Kind, list[str]]
+    sets: dict[RecordKind, dict[str, bytes]]
+    deletes: dict[RecordKind, list[str]]
 
 
 def coalesce(commit: Commit) -> Coalesced:
     """The net effect of a commit's writes."""
-    last: dict[tuple[Kind, str], bytes | None] = {}
+    last: dict[tuple[RecordKind, str], bytes | None] = {}
     for write in commit.writes:
-        last[Kind(write.kind), write.ident] = write.value
-    sets: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
-    deletes: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+        last[RecordKind(write.kind), write.ident] = write.value
+    sets: dict[RecordKind, dict[str, bytes]] = {kind: {} for kind in RecordKind}
+    deletes: dict[RecordKind, list[str]] = {kind: [] for kind in RecordKind}
     for (kind, ident), value in last.items():
         if value is None:
             deletes[kind].append(ident)
@@ -61,9 +61,7 @@ def check_wanted(wanted: int | None) -> None:
 
 def conflict_text(wanted: int, found: int) -> str:
     """Message of the Conflict about the number of cells."""
-    return (
-        f"this cluster has {found} cells, not {wanted}: start with --cells {found}, or use another --cluster"
-    )
+    return f"this cluster has {found} cells, not {wanted}: start with --cells {found}, or use another --cluster"
 
 
 def fenced(cell: int, term: int, stored_term: int, owner: str) -> Fenced:
@@ -73,9 +71,7 @@ def fenced(cell: int, term: int, stored_term: int, owner: str) -> Fenced:
             f"cell {cell}: the store knows term {stored_term} only, not {term}: it lost data; claim anew"
         )
     holder = f"owned by {owner}" if owner else "without an owner"
-    return Fenced(
-        f"cell {cell} is {holder} under term {stored_term}, not {term}: drop the cache, consume anew"
-    )
+    return Fenced(f"cell {cell} is {holder} under term {stored_term}, not {term}: drop the cache, consume anew")
 
 
 def lost(cell: int, number: int, stored: int) -> StoreLostData:

@@ -65,7 +65,7 @@ from broker_mesos.errors import (
     Unavailable,
 )
 from broker_mesos.operator.doctor import LEASE_ERROR
-from broker_mesos.operator.gateway import TIMEOUT, Asks
+from broker_mesos.operator.gateway import TIMEOUT_SECONDS, Asks
 from broker_mesos.web.guard import Guard
 
 USER_REQUESTS: tuple[type[Request], ...] = (
@@ -205,7 +205,7 @@ def parse_request(body: bytes) -> Request:
 def _timeout(http: HttpRequest) -> float:
     text = http.headers.get("bmesos-timeout")
     try:
-        seconds = TIMEOUT if text is None else float(text)
+        seconds = TIMEOUT_SECONDS if text is None else float(text)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= MAX_TIMEOUT:
@@ -300,9 +300,7 @@ def _describe(app: FastAPI) -> None:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {
-                        "oneOf": [{"$ref": f"#/components/schemas/{r.__name__}"} for r in USER_REQUESTS]
-                    }
+                    "schema": {"oneOf": [{"$ref": f"#/components/schemas/{r.__name__}"} for r in USER_REQUESTS]}
                 }
             },
         }

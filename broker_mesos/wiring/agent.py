@@ -73,9 +73,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
     async def main(stop: asyncio.Event) -> None:
         found = probe.find_resources(work_dir, resources)
         if not found:
-            raise InvalidInput(
-                "--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'"
-            )
+            raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
         static_reservations(settings.reserve, found)
         bus = daemon_bus(settings, "agent")
         async with contextlib.AsyncExitStack() as stack:

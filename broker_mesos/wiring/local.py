@@ -107,9 +107,7 @@ class LocalCluster:
     async def _start(self) -> None:
         store = MemoryStore(self._state, CLOCK)
         records = MemoryRecords(self._state, space=SPACE)
-        self.master = build_master(
-            self._settings, await self._open(self.bus("master")), store, records, self._cells
-        )
+        self.master = build_master(self._settings, await self._open(self.bus("master")), store, records, self._cells)
         await self._until(self.master.run(), "master", self.master.ready.wait())
         work_dir = self._work_dir
         if work_dir is None:
@@ -140,9 +138,7 @@ class LocalCluster:
         self._stack.push_async_callback(bus.close)
         return bus
 
-    async def _until(
-        self, work: Coroutine[Any, Any, None], name: str, ready: Coroutine[Any, Any, object]
-    ) -> None:
+    async def _until(self, work: Coroutine[Any, Any, None], name: str, ready: Coroutine[Any, Any, object]) -> None:
         """Start a part, and wait until it is ready; raises at once if it ends before that."""
         task = asyncio.create_task(work, name=name)
         self._running[task] = name

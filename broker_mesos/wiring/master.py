@@ -48,9 +48,7 @@ def run_master(settings: Settings) -> int:
     """``bmesos master``."""
 
     async def main(stop: asyncio.Event) -> None:
-        store = RedisStore(
-            settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence
-        )
+        store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence)
         records = RedisRecords(
             settings.need_store(),
             cluster=settings.cluster,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Shares
 from broker_mesos.core.model.resources import Resources
 
 IMAGES = Path(__file__).parent.parent / "images"
@@ -63,7 +63,7 @@ def fill(policy: Policy, total: Resources, askers: Sequence[Asker]) -> list[int]
     """Who got a task, one after the other (places in ``askers``), until nothing more fits."""
     # Equals go in the order of the paper's example: the last one first.
     claimants = [Claimant(each.name, each.name, -at) for at, each in enumerate(askers)]
-    ranking = policy.rank(claimants, Standing(total, {}, {each.name: each.weight for each in askers}))
+    ranking = policy.rank(claimants, Shares(total, {}, {each.name: each.weight for each in askers}))
     free, served = total, list[int]()
     while True:
         for claimant in ranking.order():
@@ -110,9 +110,7 @@ def curves(left: int, top: int, served: Sequence[int], askers: Sequence[Asker]) 
         parts.append(text(left + started * across, top + height + 18, str(started), "small mid"))
     parts.append(f'<path class="axis" d="M{left} {top}v{height}h{width}"/>')
     parts.append(text(left, top - 12, "CPUs held", "small"))
-    parts.append(
-        text(left + width / 2, top + height + 38, "tasks started on a cluster of 60 CPUs", "small mid")
-    )
+    parts.append(text(left + width / 2, top + height + 38, "tasks started on a cluster of 60 CPUs", "small mid"))
     ends: list[float] = []
     for at, asker in enumerate(askers):
         held, path = 0, f"M{left} {top + height}"
@@ -139,9 +137,7 @@ def blocks(left: int, top: int, served: Sequence[int]) -> list[str]:
         x = float(left)
         for number, at in enumerate(served, 1):
             wide = width * PAPER[at].task.get(name) / whole
-            parts.append(
-                f'<rect class="block {COLOURS[at]}" x="{x:g}" y="{y}" width="{wide:g}" height="30"/>'
-            )
+            parts.append(f'<rect class="block {COLOURS[at]}" x="{x:g}" y="{y}" width="{wide:g}" height="30"/>')
             if wide > 25:
                 parts.append(text(x + wide / 2, y + 20, f"{PAPER[at].name}{number}", "mid"))
             x += wide

@@ -15,17 +15,17 @@ from broker_mesos.agent.effects import (
     KillProcess,
     LaunchProcess,
     Publish,
-    SaveHoldings,
+    SaveReservations,
     SaveTerm,
 )
-from broker_mesos.agent.state import AgentState
+from broker_mesos.agent.state import AgentMachine
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
 from broker_mesos.core.protocol.agent_messages import (
     AgentRegistered,
     KillTasks,
-    Launch,
+    LaunchItem,
     LaunchTasks,
     RegisterAgent,
     UpdateStatuses,
@@ -48,7 +48,7 @@ def launch(session: str, number: int, *tasks: TaskInfo | str) -> LaunchTasks:
     return LaunchTasks(
         session=session,
         number=number,
-        launches=tuple(Launch(task=info, framework_id="f1", offer_id="o1") for info in infos),
+        launches=tuple(LaunchItem(task=info, framework_id="f1", offer_id="o1") for info in infos),
     )
 
 
@@ -73,7 +73,7 @@ class Agent:
         self._start()
 
     def _start(self) -> None:
-        self.state = AgentState(
+        self.state = AgentMachine(
             AgentInfo(agent_id="a1", hostname="h1", resources=self.total),
             boot_id=self.boot_id,
             new_id=lambda: f"id{next(self._ids)}",
@@ -104,8 +104,8 @@ class Agent:
                     self.launched.append(spec.task_id)
                 case KillProcess(task_id, _):
                     self.killed.append(task_id)
-                case SaveHoldings(holdings, doomed):
-                    self.journal.save_holdings(holdings, doomed)
+                case SaveReservations(reserved_resources, dropped_volumes):
+                    self.journal.save_reserved_resources(reserved_resources, dropped_volumes)
                 case DropVolumes(volume_ids):
                     self.dropped.extend(volume_ids)
                 case SaveTerm(term):

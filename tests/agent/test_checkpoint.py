@@ -12,7 +12,7 @@ from broker_mesos.agent.checkpoint import (
     Ended,
     FileCheckpoint,
     Journal,
-    KillAsked,
+    KillRequested,
     Known,
     MemoryCheckpoint,
     Saved,
@@ -27,18 +27,14 @@ from broker_mesos.errors import Conflict, InvalidInput
 def known(task_id: str) -> Known:
     resources = Resources.parse("cpus:1.5;ports:[31000-31001]")
     return Known(
-        AgentTask(
-            task_id=task_id, framework_id="f1", resources=resources, offer_id="o1", labels={"a": "ä\n"}
-        ),
+        AgentTask(task_id=task_id, framework_id="f1", resources=resources, offer_id="o1", labels={"a": "ä\n"}),
         4.5,
     )
 
 
 def ended(task_id: str) -> Ended:
     return Ended(
-        TaskStatus(
-            task_id=task_id, state=TaskState.FAILED, uuid="u" + task_id, reason=Reason.TASK_INVALID, signal=9
-        )
+        TaskStatus(task_id=task_id, state=TaskState.FAILED, uuid="u" + task_id, reason=Reason.TASK_INVALID, signal=9)
     )
 
 
@@ -63,7 +59,7 @@ def test_what_was_written_is_read_again(journal: Journal) -> None:
     journal.open()
     journal.save("a1", 17, "boot-1")
     journal.append([known("t1"), known("t2"), known("t3"), known("t4")])
-    journal.append([KillAsked("t1"), KillAsked("t2"), ended("t2"), ended("t3"), Acknowledged("t3")])
+    journal.append([KillRequested("t1"), KillRequested("t2"), ended("t2"), ended("t3"), Acknowledged("t3")])
     journal.close()
     assert journal.open() == Saved(
         "a1",
@@ -126,7 +122,7 @@ def test_a_damaged_identity_is_an_error_and_not_a_new_agent(tmp_path: Path) -> N
 def test_the_journal_is_shortened_and_forgets_nothing(tmp_path: Path) -> None:
     checkpoint = FileCheckpoint(tmp_path)
     checkpoint.open()
-    checkpoint.append([known("stays"), KillAsked("stays")])
+    checkpoint.append([known("stays"), KillRequested("stays")])
     checkpoint.append([ended("waits")])
     path = tmp_path / "meta" / "agent.journal"
     sizes = []
@@ -153,9 +149,7 @@ def test_a_failed_write_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch
     assert set(read(tmp_path).tasks) == {"t1", "t3"}
 
 
-def test_a_full_disk_does_not_keep_an_agent_from_its_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_does_not_keep_an_agent_from_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = FileCheckpoint(tmp_path)
     checkpoint.open()
     checkpoint.append([known("t1"), known("t2")])

@@ -24,7 +24,7 @@ from broker_mesos.core.protocol.agent_messages import (
     UnregisterAgent,
     UpdateStatuses,
 )
-from broker_mesos.core.protocol.wire import decode
+from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.bus import Outgoing, outgoing
 from broker_mesos.ports.containerizer import LaunchSpec
@@ -71,9 +71,7 @@ async def test_statuses_of_many_tasks_travel_in_few_messages(world: World) -> No
     assert updates <= 5
 
 
-async def test_an_acknowledged_outcome_is_forgotten_everywhere(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_an_acknowledged_outcome_is_forgotten_everywhere(world: World, machine: FakeContainerizer) -> None:
     checkpoint = MemoryCheckpoint()
     agent = world.start(fake(machine), checkpoint)
     await world.register()
@@ -151,9 +149,7 @@ async def test_stopping_leaves_the_tasks_and_says_nothing(world: World, machine:
     assert machine.running == ["t1"]
 
 
-async def test_stopping_with_the_tasks_ends_them_and_unregisters(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_stopping_with_the_tasks_ends_them_and_unregisters(world: World, machine: FakeContainerizer) -> None:
     agent = world.start(fake(machine), MemoryCheckpoint())
     await world.register()
     await world.send(launch(world.session, 1, "t1"))
@@ -175,9 +171,7 @@ async def test_an_agent_that_is_alone_waits_for_a_master(world: World, machine: 
     await world.register()
 
 
-async def test_a_refused_agent_asks_again_and_goes_to_its_cell(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_a_refused_agent_asks_again_and_goes_to_its_cell(world: World, machine: FakeContainerizer) -> None:
     world.start(fake(machine), MemoryCheckpoint())
     await world.expect(RegisterAgent)
     world.cells = 2
@@ -192,9 +186,7 @@ async def test_a_refused_agent_asks_again_and_goes_to_its_cell(
                 break
 
 
-async def test_after_a_lost_connection_the_agent_registers_anew(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_after_a_lost_connection_the_agent_registers_anew(world: World, machine: FakeContainerizer) -> None:
     world.start(fake(machine), MemoryCheckpoint())
     await world.register()
     await world.send(launch(world.session, 1, "t1", "t2"))
@@ -208,9 +200,7 @@ async def test_after_a_lost_connection_the_agent_registers_anew(
     assert [(s.task_id, s.exit_code) for s in registration.list.outcomes] == [("t1", 4)]
 
 
-async def test_after_a_wiped_broker_the_agent_registers_anew(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_after_a_wiped_broker_the_agent_registers_anew(world: World, machine: FakeContainerizer) -> None:
     world.start(fake(machine), MemoryCheckpoint())
     await world.register()
     await world.send(launch(world.session, 1, "t1"))
@@ -223,9 +213,7 @@ async def test_after_a_wiped_broker_the_agent_registers_anew(
     await world.status("t2", TaskState.RUNNING)
 
 
-async def test_a_statuses_message_that_was_not_taken_is_sent_again(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_a_statuses_message_that_was_not_taken_is_sent_again(world: World, machine: FakeContainerizer) -> None:
     world.start(fake(machine), MemoryCheckpoint())
     await world.register()
     await world.send(launch(world.session, 1, "t1"))
@@ -239,9 +227,7 @@ async def test_a_statuses_message_that_was_not_taken_is_sent_again(
     assert (await world.status("t1")).exit_code == 6
 
 
-async def test_malformed_commands_are_buried_and_harm_nothing(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_malformed_commands_are_buried_and_harm_nothing(world: World, machine: FakeContainerizer) -> None:
     await world.bus.declare(Queue(QueueKind.DEAD_LETTERS))
     world.start(fake(machine), MemoryCheckpoint())
     await world.register()
@@ -305,9 +291,7 @@ async def test_old_sandboxes_are_swept(world: World) -> None:
             pass
 
 
-async def test_publishing_while_the_bus_is_down_raises_nowhere(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_publishing_while_the_bus_is_down_raises_nowhere(world: World, machine: FakeContainerizer) -> None:
     agent = world.start(fake(machine), MemoryCheckpoint())
     await world.register()
     await world.send(launch(world.session, 1, "t1"))

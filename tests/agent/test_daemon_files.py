@@ -22,9 +22,7 @@ from tests.agent.world import MakeContainerizer, World, fake, stopped
 # -- files
 
 
-async def test_a_file_is_read_in_chunks_and_followed_to_its_end(
-    world: World, machine: FakeContainerizer
-) -> None:
+async def test_a_file_is_read_in_chunks_and_followed_to_its_end(world: World, machine: FakeContainerizer) -> None:
     world.start(fake(machine), MemoryCheckpoint())
     await world.register()
     await world.send(launch(world.session, 1, "t1"))
@@ -106,9 +104,7 @@ async def test_real_processes_are_run_read_and_killed(
 
 
 @pytest.mark.slow
-async def test_real_processes_outlive_their_agent(
-    world: World, tmp_path: Path, processes: MakeContainerizer
-) -> None:
+async def test_real_processes_outlive_their_agent(world: World, tmp_path: Path, processes: MakeContainerizer) -> None:
     first = world.start(processes, FileCheckpoint(tmp_path))
     await world.register()
     wait_for_word = f"read word < {tmp_path}/pipe; exit $word"

@@ -110,9 +110,7 @@ def test_durations_are_fixed_exponential_or_uniform() -> None:
     assert all(1 <= uniform() <= 3 for _ in range(100))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "soon", "exp:", "exp:1s..2s", "uniform:3s", "uniform:3s..1s", "-1s", "1y"]
-)
+@pytest.mark.parametrize("text", ["", "soon", "exp:", "exp:1s..2s", "uniform:3s", "uniform:3s..1s", "-1s", "1y"])
 def test_a_duration_that_means_nothing_is_refused_in_words(text: str) -> None:
     with pytest.raises(InvalidInput, match="write how long a task runs"):
         durations(text, random.Random(1))

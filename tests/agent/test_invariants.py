@@ -169,9 +169,7 @@ class AnyOrder(RuleBasedStateMachine):
         state = self.agent.state
         unacknowledged = {status.task_id for status in state.outcomes.unacknowledged()}
         for task_id in self.agent.launched:
-            assert (task_id in state.tasks) + (task_id in unacknowledged) == (
-                task_id not in self.acknowledged
-            )
+            assert (task_id in state.tasks) + (task_id in unacknowledged) == (task_id not in self.acknowledged)
 
 
 AnyOrder.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=30, deadline=None)

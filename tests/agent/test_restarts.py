@@ -16,9 +16,7 @@ def test_a_restarted_agent_adopts_what_still_runs(agent: Agent, session: str) ->
     agent.command(launch(session, 1, task("t1", "cpus:3")))
     agent.restart(Recovered("t1", True, 4.0, None))
     message = agent.registration()
-    assert [(t.task_id, t.state, t.started_at) for t in message.list.tasks] == [
-        ("t1", TaskState.RUNNING, 4.0)
-    ]
+    assert [(t.task_id, t.state, t.started_at) for t in message.list.tasks] == [("t1", TaskState.RUNNING, 4.0)]
     second = agent.registered(message.attempt)
     agent.command(launch(second, 1, task("t2", "cpus:2")))
     assert agent.launched == ["t1"] and agent.killed == []
@@ -36,9 +34,7 @@ def test_a_restarted_agent_reports_what_ended_meanwhile(agent: Agent, session: s
     )
 
 
-def test_a_restarted_agent_sends_unacknowledged_outcomes_under_the_same_uuid(
-    agent: Agent, session: str
-) -> None:
+def test_a_restarted_agent_sends_unacknowledged_outcomes_under_the_same_uuid(agent: Agent, session: str) -> None:
     agent.command(launch(session, 1, "t1"))
     agent.exited("t1")
     [status] = agent.statuses()
@@ -89,9 +85,7 @@ def test_processes_that_no_journal_knows_are_ended_and_forgotten(agent: Agent, s
     assert agent.exited("t7", None, 9) == [Forget("t7")]
 
 
-def test_an_agent_that_lends_less_than_before_takes_nothing_until_enough_has_ended(
-    agent: Agent, session: str
-) -> None:
+def test_an_agent_that_lends_less_than_before_takes_nothing_until_enough_has_ended(agent: Agent, session: str) -> None:
     agent.command(launch(session, 1, task("t1", "cpus:2"), task("t2", "cpus:2")))
     agent.total = Resources.parse("cpus:2;mem:4096")
     agent.restart(Recovered("t1", True, 4.0, None), Recovered("t2", True, 4.0, None))

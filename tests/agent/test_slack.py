@@ -9,14 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.agent.checkpoint import FileCheckpoint, KillAsked
+from broker_mesos.agent.checkpoint import FileCheckpoint, KillRequested
 from broker_mesos.agent.effects import Effect, KillProcess
-from broker_mesos.agent.slack import BUSY_FOR, CALM, INTERVAL, MB, WARM, Machine, Slack, TaskUse
-from broker_mesos.agent.state import AgentState
+from broker_mesos.agent.slack import (
+    BUSY_SAMPLES,
+    CALM_SAMPLES,
+    INTERVAL_SECONDS,
+    MB,
+    WARM_SAMPLES,
+    Machine,
+    Slack,
+    TaskUse,
+)
+from broker_mesos.agent.state import AgentMachine
 from broker_mesos.core.model.agent import AgentInfo, Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
-from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, Launch, LaunchTasks
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, LaunchItem, LaunchTasks
 from broker_mesos.ports.containerizer import Recovered
 from tests.agent.support import Agent, all_statuses, kill, launch, messages, task
 
@@ -38,7 +47,7 @@ class Watched:
     def sees(self, usage: Usage, *tasks: TaskUse, times: int = 1) -> Resources | None:
         for _ in range(times):
             self.slack.sample(usage, tasks, self.now)
-            self.now += INTERVAL
+            self.now += INTERVAL_SECONDS
         return self.slack.resources
 
 
@@ -47,18 +56,18 @@ def holds(resources: str, ident: str = "t1", *, revocable: bool = False, use=Non
 
 
 def test_slack_is_what_is_held_and_not_used_less_a_margin() -> None:
-    found = Watched().sees(Usage(cpu_percent=25.0, mem_mb=1_000.0), holds("cpus:4;mem:4096"), times=WARM)
+    found = Watched().sees(Usage(cpu_percent=25.0, mem_mb=1_000.0), holds("cpus:4;mem:4096"), times=WARM_SAMPLES)
     assert found == Resources.parse("cpus:2.6;mem:2656")  # 4 - 1 - 0.4; 4096 - 1000 - 409.6
 
 
 def test_nothing_is_said_before_there_are_some_samples() -> None:
     watched = Watched()
-    assert watched.sees(IDLE, holds("cpus:4;mem:4096"), times=WARM - 1) is None
+    assert watched.sees(IDLE, holds("cpus:4;mem:4096"), times=WARM_SAMPLES - 1) is None
     assert watched.sees(IDLE, holds("cpus:4;mem:4096")) is not None
 
 
 def test_what_nobody_holds_is_no_slack() -> None:
-    assert Watched().sees(IDLE, times=WARM) == Resources.EMPTY  # it is free, and offered as such
+    assert Watched().sees(IDLE, times=WARM_SAMPLES) == Resources.EMPTY  # it is free, and offered as such
 
 
 def test_more_use_counts_at_once_and_less_use_slowly() -> None:
@@ -81,18 +90,18 @@ def test_small_changes_are_not_told() -> None:
 def test_what_revocable_tasks_use_does_not_eat_up_the_slack_that_they_run_on() -> None:
     watched = Watched()
     plain = holds("cpus:4;mem:4096")
-    before = watched.sees(IDLE, plain, times=WARM)
+    before = watched.sees(IDLE, plain, times=WARM_SAMPLES)
     for turn in range(20):
-        running = holds("cpus:2;mem:1000", "r1", revocable=True, use=(2.0 * INTERVAL * (turn + 1), 900 * MB))
+        running = holds("cpus:2;mem:1000", "r1", revocable=True, use=(2.0 * INTERVAL_SECONDS * (turn + 1), 900 * MB))
         after = watched.sees(Usage(cpu_percent=55.0, mem_mb=1_400.0), plain, running)
     assert after == before
 
 
 def test_the_machine_is_tight_when_its_cpus_are_busy_for_a_while_or_its_memory_is_full() -> None:
     watched = Watched()
-    watched.sees(IDLE, times=WARM)
+    watched.sees(IDLE, times=WARM_SAMPLES)
     busy = Usage(cpu_percent=99.0, mem_mb=500.0)
-    watched.sees(busy, times=BUSY_FOR - 1)
+    watched.sees(busy, times=BUSY_SAMPLES - 1)
     assert not watched.slack.tight
     watched.sees(busy)
     assert watched.slack.tight
@@ -106,14 +115,14 @@ def test_the_machine_is_tight_when_its_cpus_are_busy_for_a_while_or_its_memory_i
 def test_a_busy_machine_lends_nothing_and_one_that_had_to_take_back_waits_for_calm() -> None:
     watched = Watched()
     plain = holds("cpus:4;mem:4096")
-    found = watched.sees(IDLE, plain, times=WARM)
+    found = watched.sees(IDLE, plain, times=WARM_SAMPLES)
     assert watched.slack.offered == found
     watched.sees(Usage(cpu_percent=99.0, mem_mb=500.0), plain)
     assert watched.slack.offered == Resources.EMPTY and watched.slack.resources
     watched.sees(IDLE, plain)
     assert watched.slack.offered == watched.slack.resources
     watched.slack.eased()
-    watched.sees(IDLE, plain, times=CALM - 1)
+    watched.sees(IDLE, plain, times=CALM_SAMPLES - 1)
     assert watched.slack.offered == Resources.EMPTY
     watched.sees(IDLE, plain)
     assert watched.slack.offered == watched.slack.resources
@@ -122,7 +131,7 @@ def test_a_busy_machine_lends_nothing_and_one_that_had_to_take_back_waits_for_ca
 @given(
     st.lists(
         st.tuples(st.floats(0, 100), st.floats(0, 6_000), st.integers(0, 4_000), st.integers(0, 4_096_000)),
-        min_size=WARM,
+        min_size=WARM_SAMPLES,
         max_size=30,
     )
 )
@@ -144,7 +153,7 @@ class Lender(Agent):
 
     def _start(self) -> None:
         ids = itertools.count(1_000)
-        self.state = AgentState(
+        self.state = AgentMachine(
             AgentInfo(agent_id="a1", hostname="h1", resources=self.total),
             boot_id=self.boot_id,
             new_id=lambda: f"id{next(ids)}",
@@ -156,7 +165,7 @@ class Lender(Agent):
     def measures(self, usage: Usage = IDLE, times: int = 1) -> list[Effect]:
         effects: list[Effect] = []
         for _ in range(times):
-            self.now += INTERVAL
+            self.now += INTERVAL_SECONDS
             assert self.state.measure_due(self.instant)
             effects += self.carry(self.state.measured(usage, {}, self.instant))
         return effects
@@ -169,13 +178,13 @@ def agent() -> Lender:
     session = agent.register()
     agent.command(launch(session, 1, task("t0", "cpus:4;mem:4096")))
     agent.started("t0")
-    agent.measures(times=WARM)
+    agent.measures(times=WARM_SAMPLES)
     agent.statuses()
     return agent
 
 
 def revocable(agent: Agent, number: int, *tasks) -> list[Effect]:
-    launches = tuple(Launch(task=each, framework_id="f2", offer_id="o2", revocable=True) for each in tasks)
+    launches = tuple(LaunchItem(task=each, framework_id="f2", offer_id="o2", revocable=True) for each in tasks)
     return agent.command(LaunchTasks(session=agent.state.session, number=number, launches=launches))
 
 
@@ -262,7 +271,7 @@ def test_after_a_restart_nothing_is_evicted_before_the_slack_is_known(agent: Len
     revocable(agent, 2, task("r1", "cpus:3;mem:1000"))
     agent.started("r1")
     agent.restart(Recovered("t0", True, 4.0, None), Recovered("r1", True, 4.0, None))
-    agent.measures(times=WARM + 2)
+    agent.measures(times=WARM_SAMPLES + 2)
     assert agent.killed == []
     assert not all_statuses(agent.carry(agent.state.statuses()))
 
@@ -270,8 +279,8 @@ def test_after_a_restart_nothing_is_evicted_before_the_slack_is_known(agent: Len
 def test_a_journal_of_evictions_is_read_back(tmp_path) -> None:
     journal = FileCheckpoint(tmp_path)
     journal.open()
-    journal.append([KillAsked("r1", evicted=True), KillAsked("r2"), KillAsked("r3", evicted=True)])
-    journal.append([KillAsked("r3")])
+    journal.append([KillRequested("r1", evicted=True), KillRequested("r2"), KillRequested("r3", evicted=True)])
+    journal.append([KillRequested("r3")])
     journal.close()
     saved = FileCheckpoint(tmp_path).open()
     assert (saved.kills, saved.evicted) == ({"r1", "r2", "r3"}, {"r1"})

@@ -11,7 +11,7 @@ from broker_mesos.agent.effects import (
     Publish,
     SaveTerm,
 )
-from broker_mesos.agent.state import DEBOUNCE, REPEAT_AT_MOST, ROOM
+from broker_mesos.agent.state import DEBOUNCE_SECONDS, MAX_LIST_BYTES, MAX_REPEAT_SECONDS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol import addresses
@@ -46,7 +46,7 @@ def test_registration_is_repeated_with_the_same_attempt_and_ever_longer_pauses(a
     first = agent.registration()
     repeats = messages(agent.after(120), RegisterAgent)
     assert {repeat.attempt for repeat in repeats} == {first.attempt}
-    assert 120 / (1.2 * REPEAT_AT_MOST) <= len(repeats) <= 15
+    assert 120 / (1.2 * MAX_REPEAT_SECONDS) <= len(repeats) <= 15
 
 
 def test_a_registration_that_no_queue_took_is_repeated_soon(agent: Agent) -> None:
@@ -101,7 +101,7 @@ def test_reregister_opens_a_new_attempt_at_most_once_a_second(agent: Agent, sess
     assert agent.command(Reregister(session=session)) == []  # a repeat: that session is over
     second = agent.registered(first.attempt)
     assert messages(agent.command(Reregister(session=second)), RegisterAgent) == []
-    [later] = messages(agent.after(DEBOUNCE), RegisterAgent)
+    [later] = messages(agent.after(DEBOUNCE_SECONDS), RegisterAgent)
     assert later.attempt != first.attempt
 
 
@@ -119,7 +119,7 @@ def test_a_refused_agent_asks_for_the_cell_count_again(agent: Agent, session: st
 
 
 def test_a_lost_consumer_ends_the_session_and_the_next_one_registers_anew(agent: Agent, session: str) -> None:
-    agent.state.on_deaf()
+    agent.state.on_commands_lost()
     assert agent.command(launch(session, 1, "t1")) == [] and agent.launched == []
     assert agent.after(60) == []
     agent.register()
@@ -263,9 +263,7 @@ def test_five_hundred_launches_in_one_command_make_one_checkpoint(session: str) 
 # -- kills
 
 
-def test_a_kill_before_the_start_reaches_the_containerizer_after_the_launch(
-    agent: Agent, session: str
-) -> None:
+def test_a_kill_before_the_start_reaches_the_containerizer_after_the_launch(agent: Agent, session: str) -> None:
     effects = agent.command(launch(session, 1, task("t1", kill_grace=5.0)))
     effects += agent.command(kill(session, 2, "t1"))
     assert KillProcess("t1", 5.0) == effects[-1]
@@ -335,4 +333,4 @@ def test_a_list_that_is_too_long_goes_without_ornaments(session: str) -> None:
     agent.command(launch(session, 1, *tasks))
     whole = agent.state.task_list()
     assert len(whole.tasks) == 2000 and not whole.tasks[0].labels
-    assert len(whole.model_dump_json(exclude_defaults=True)) < ROOM
+    assert len(whole.model_dump_json(exclude_defaults=True)) < MAX_LIST_BYTES

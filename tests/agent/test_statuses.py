@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, Publish
-from broker_mesos.agent.status_buffer import END_WAITS, RUNNING_WAITS, YOUNG
+from broker_mesos.agent.status_buffer import COMPANION_AGE_SECONDS, END_DELAY_SECONDS, RUNNING_DELAY_SECONDS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.protocol import addresses
@@ -40,15 +40,13 @@ def test_a_short_tasks_end_takes_the_place_of_its_start(agent: Agent, session: s
     assert (status.state, status.started_at, status.exit_code) == (TaskState.FINISHED, 5.0, 0)
 
 
-def test_a_start_waits_a_moment_for_its_end_and_an_end_for_those_launched_with_it(
-    agent: Agent, session: str
-) -> None:
+def test_a_start_waits_a_moment_for_its_end_and_an_end_for_those_launched_with_it(agent: Agent, session: str) -> None:
     agent.command(launch(session, 1, "t1", "t2"))
     agent.started("t1", "t2")
     table = agent.state.table
-    assert table.send_at(agent.now) == agent.now + RUNNING_WAITS
+    assert table.send_at(agent.now) == agent.now + RUNNING_DELAY_SECONDS
     agent.exited("t1")
-    assert table.send_at(agent.now) == agent.now + END_WAITS
+    assert table.send_at(agent.now) == agent.now + END_DELAY_SECONDS
     agent.exited("t2")
     assert table.send_at(agent.now) == agent.now, "nobody is left to be waited for"
 
@@ -57,7 +55,7 @@ def test_an_end_without_young_company_is_sent_at_once(agent: Agent, session: str
     agent.command(launch(session, 1, "t1", "t2"))
     agent.started("t1", "t2")
     agent.statuses()
-    agent.now += 2 * YOUNG
+    agent.now += 2 * COMPANION_AGE_SECONDS
     agent.exited("t1")
     assert agent.state.table.send_at(agent.now) == agent.now
 
@@ -104,9 +102,7 @@ def cannot_start(agent: Agent, *task_ids: str) -> list[Effect]:
     return agent.carry(agent.state.on_container_events(failed, agent.instant))
 
 
-def test_an_agent_that_can_start_nothing_lends_nothing_for_longer_and_longer(
-    agent: Agent, session: str
-) -> None:
+def test_an_agent_that_can_start_nothing_lends_nothing_for_longer_and_longer(agent: Agent, session: str) -> None:
     """Or it would be offered at once what it has just dropped, and all there is would be dropped here."""
     waits = []
     for number in range(1, 9):
@@ -159,9 +155,7 @@ def test_an_outcome_is_written_down_before_it_is_sent(agent: Agent, session: str
     assert agent.journal.saved.outcomes["t1"].uuid == agent.statuses()[0].uuid
 
 
-def test_an_outcome_is_sent_again_with_growing_pauses_until_it_is_acknowledged(
-    agent: Agent, session: str
-) -> None:
+def test_an_outcome_is_sent_again_with_growing_pauses_until_it_is_acknowledged(agent: Agent, session: str) -> None:
     agent.command(launch(session, 1, "t1"))
     agent.exited("t1")
     [status] = agent.statuses()
@@ -258,7 +252,7 @@ def test_an_end_that_its_framework_waits_for_is_written_down_and_told_before_its
 
 def test_a_cell_that_may_have_given_a_task_up_says_alone_how_it_ended(agent: Agent, session: str) -> None:
     agent.command(launch(session, 1, task("t1", early=True)))
-    agent.state.on_deaf()
+    agent.state.on_commands_lost()
     assert messages(agent.exited("t1"), EarlyStatuses) == []
     assert agent.state.outcomes.get("t1") is not None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.agent.tasks import LINE_PATIENCE
+from broker_mesos.agent.tasks import QUEUE_TIMEOUT_SECONDS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
-from broker_mesos.core.protocol.agent_messages import Launch, LaunchTasks
+from broker_mesos.core.protocol.agent_messages import LaunchItem, LaunchTasks
 from broker_mesos.ports.containerizer import Recovered, TaskExited, TaskStarted
 from tests.agent.support import Agent, kill, task
 
@@ -27,7 +27,7 @@ def line(session: str, holding: int, waiting: int, number: int = 1) -> LaunchTas
         session=session,
         number=number,
         launches=tuple(
-            Launch(task=task(f"t{at}", line="l"), framework_id="f1", waits=at >= holding)
+            LaunchItem(task=task(f"t{at}", line="l"), framework_id="f1", waits=at >= holding)
             for at in range(holding + waiting)
         ),
     )
@@ -67,7 +67,7 @@ def test_one_in_line_whose_line_has_ended_starts_if_it_fits(agent: Agent, sessio
 
 def test_who_waits_for_too_long_is_dropped_and_may_run_elsewhere(agent: Agent, session: str) -> None:
     agent.command(line(session, 2, 2))
-    agent.now += LINE_PATIENCE + 0.1
+    agent.now += QUEUE_TIMEOUT_SECONDS + 0.1
     assert agent.state.next_due() <= agent.now
     agent.due()
     dropped = {s.task_id: s for s in agent.state.outcomes.unacknowledged()}
@@ -123,7 +123,7 @@ def test_a_list_names_first_those_that_hold_something(agent: Agent, session: str
 def test_a_task_that_was_listed_in_line_can_still_be_dropped(agent: Agent, session: str) -> None:
     agent.command(line(session, 1, 1))
     agent.state.task_list()
-    assert not agent.state.tasks["t1"].told
+    assert not agent.state.tasks["t1"].reported
 
 
 def test_ends_gather_while_others_stand_in_line(agent: Agent, session: str) -> None:

@@ -29,7 +29,8 @@ from broker_mesos.core.protocol.agent_messages import (
     RegisterAgent,
     UpdateStatuses,
 )
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.ports.bus import Consumer, outgoing
 from broker_mesos.ports.containerizer import Containerizer, OnContainerEvents
 from tests.agent.support import TERM
@@ -144,9 +145,7 @@ class World:
         message = await self.expect(RegisterAgent)
         self.session = f"s{next(self._sessions)}"
         await self.send(
-            AgentRegistered(
-                session=self.session, attempt=message.attempt, cell=0, heartbeat_interval=interval
-            )
+            AgentRegistered(session=self.session, attempt=message.attempt, cell=0, heartbeat_interval=interval)
         )
         return message
 

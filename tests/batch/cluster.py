@@ -38,8 +38,9 @@ from broker_mesos.core.protocol.framework_messages import (
     Settle,
     Subscribe,
 )
-from broker_mesos.core.protocol.records import AgentState
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.records import AgentStatus
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.runtime.clock import SystemClock, new_id
@@ -64,7 +65,7 @@ class FakeCell:
         self.bus = bus
         self.total = Resources.parse(total)
         self.free = self.total
-        self.agent_state = AgentState.REGISTERED
+        self.agent_state = AgentStatus.REGISTERED
         self.ends: Ends = succeeds
         self.loses_accepts = False
         self.demand = Demand(version=-1)

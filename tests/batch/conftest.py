@@ -10,4 +10,4 @@ from broker_mesos.sdk import calls
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Acknowledgements wait less long for company: some tests wait for them."""
-    monkeypatch.setattr(calls, "ACKNOWLEDGE_AFTER", 1.0)
+    monkeypatch.setattr(calls, "ACKNOWLEDGE_AFTER_SECONDS", 1.0)

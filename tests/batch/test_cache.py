@@ -10,7 +10,7 @@ import pytest
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.task_states import TaskState as S
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.storage.cache import DISTRUST
+from broker_mesos.frameworks.batch.storage.cache import DISTRUST_SECONDS
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
 from tests.batch.world import World, job, offer, status
@@ -59,12 +59,12 @@ async def test_a_job_of_one_task_takes_three_transactions_and_no_reading() -> No
     world, records = await settled()
     demand = await world.store.submit("j", job())
     assert demand is not None
-    waiting = world.store.remembered("j")
+    waiting = world.store.cached("j")
     assert waiting is not None and waiting.state == "pending"
     assert await world.store.pending(50, demand.version)
     claimed = await world.store.claim([offer("o2")])
     assert claimed.demand is not None and not claimed.demand.wanted
-    running = world.store.remembered("j")
+    running = world.store.cached("j")
     assert running is not None and running.counts["running"] == 1
     await world.store.apply([status("j.0.1", S.FINISHED)])
     assert (records.writes, records.reads) == (3, 0)
@@ -131,7 +131,7 @@ async def test_what_may_have_been_applied_is_read() -> None:
     with pytest.raises(StoreUnavailable):
         await world.store.submit("j", job())
     records.breaks = False
-    assert world.store.remembered("j") is None
+    assert world.store.cached("j") is None
     assert await world.store.submit("j", job()) is None
 
 
@@ -139,9 +139,9 @@ async def test_what_another_worker_tells_makes_an_older_memory_void() -> None:
     world = World(workers=2)
     one, other = world.stores
     await run_one(world, one, "first")
-    world.clock.now += DISTRUST
+    world.clock.now += DISTRUST_SECONDS
     await one.submit("j", job())
-    assert one.remembered("j") is not None
+    assert one.cached("j") is not None
     await other.claim([offer("o2")])
     one.told(await other.summary("j"))
-    assert one.remembered("j") is None
+    assert one.cached("j") is None

@@ -11,9 +11,9 @@ import pytest
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, plan_claim
-from broker_mesos.frameworks.batch.planning.shapes import MOST_JOBS, Stated, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, Stated, state
 from broker_mesos.frameworks.batch.storage.records import Slot, Work, text_of
 from tests.batch.world import StillClock, World, job, offer, status
 
@@ -21,9 +21,7 @@ from tests.batch.world import StillClock, World, job, offer, status
 def stated(*jobs: tuple[dict[str, Any], Work]) -> list[tuple[str, int]]:
     found = state([(f"j{n}", job(**fields), work) for n, (fields, work) in enumerate(jobs)], 1.0)
     assert found.shapes is not None
-    return [
-        (" ".join([str(each.resources), *map(str, each.constraints)]), each.count) for each in found.shapes
-    ]
+    return [(" ".join([str(each.resources), *map(str, each.constraints)]), each.count) for each in found.shapes]
 
 
 def claim(candidates: Sequence[tuple[str, dict[str, Any]]], *offers: Any, all_seen: bool = True) -> ClaimPlan:
@@ -33,12 +31,12 @@ def claim(candidates: Sequence[tuple[str, dict[str, Any]]], *offers: Any, all_se
 
 
 class Told:
-    """A teller, and what it has told."""
+    """A demand_publisher, and what it has told."""
 
     def __init__(self, world: World) -> None:
         self.demands: list[Demand] = []
         self.news = asyncio.Event()
-        self.teller = Teller(world.store, world.clock, self._told)
+        self.demand_publisher = DemandPublisher(world.store, world.clock, self._told)
 
     def _told(self, demand: Demand) -> None:
         self.demands.append(demand)
@@ -87,10 +85,10 @@ def test_too_many_kinds_are_a_demand_for_anything() -> None:
 async def test_a_demand_is_told_with_the_shapes_of_what_is_pending() -> None:
     world = World()
     told = Told(world)
-    running = asyncio.create_task(told.teller.run())
+    running = asyncio.create_task(told.demand_publisher.run())
     demand = await world.store.submit("j", job(array=(0, 9)))
     assert demand is not None
-    told.teller.tell(demand)
+    told.demand_publisher.publish(demand)
     said = await told.next()
     assert (said.version, said.wanted) == (demand.version, True)
     assert said.shapes is not None and [each.count for each in said.shapes] == [10]
@@ -100,11 +98,11 @@ async def test_a_demand_is_told_with_the_shapes_of_what_is_pending() -> None:
 async def test_versions_that_come_while_shapes_are_read_are_told_together() -> None:
     world = World()
     told = Told(world)
-    running = asyncio.create_task(told.teller.run())
+    running = asyncio.create_task(told.demand_publisher.run())
     for number in range(20):
         demand = await world.store.submit(f"j{number}", job())
         assert demand is not None
-        told.teller.tell(demand)
+        told.demand_publisher.publish(demand)
     while not told.demands or told.demands[-1].version < demand.version:
         await told.next()
     assert [each.count for each in told.demands[-1].shapes or ()] == [20]
@@ -113,8 +111,8 @@ async def test_versions_that_come_while_shapes_are_read_are_told_together() -> N
 
 async def test_the_end_of_demand_is_told_at_once_and_an_older_level_never() -> None:
     told = Told(World())
-    told.teller.tell(Demand(version=5, wanted=False))
-    told.teller.tell(Demand(version=4, wanted=True))
+    told.demand_publisher.publish(Demand(version=5, wanted=False))
+    told.demand_publisher.publish(Demand(version=4, wanted=True))
     assert told.demands == [Demand(version=5, wanted=False)]
 
 
@@ -125,8 +123,8 @@ async def test_a_job_that_was_claimed_before_it_was_told_ends_demand() -> None:
     await world.store.submit("k", job())
     assert demand is not None and len(await world.claim()) == 2
     # A worker that hears of the submit only now.
-    running = asyncio.create_task(told.teller.run())
-    told.teller.tell(demand)
+    running = asyncio.create_task(told.demand_publisher.run())
+    told.demand_publisher.publish(demand)
     await told.next()
     while told.demands[-1].wanted:
         await told.next()
@@ -135,10 +133,10 @@ async def test_a_job_that_was_claimed_before_it_was_told_ends_demand() -> None:
 
 async def test_more_pending_jobs_than_are_read_are_a_demand_for_anything() -> None:
     world = World()
-    for number in range(MOST_JOBS + 1):
+    for number in range(MAX_JOBS + 1):
         demand = await world.store.submit(f"j{number}", job())
     assert demand is not None
-    assert (await Told(world).teller.stated(demand)).shapes is None
+    assert (await Told(world).demand_publisher.stated(demand)).shapes is None
 
 
 async def test_a_store_that_does_not_answer_makes_a_demand_for_anything(
@@ -152,7 +150,7 @@ async def test_a_store_that_does_not_answer_makes_a_demand_for_anything(
 
     monkeypatch.setattr(world.records, "range", down)
     assert demand is not None
-    assert (await Told(world).teller.stated(demand)).shapes is None
+    assert (await Told(world).demand_publisher.stated(demand)).shapes is None
 
 
 async def test_a_version_is_restated_once_however_many_workers_find_it_due() -> None:
@@ -180,7 +178,7 @@ async def test_a_killed_job_takes_a_new_version_for_the_others() -> None:
     await world.store.kill("j")
     after = await world.store.demand()
     assert after.version == before.version + 1
-    assert (await Told(world).teller.stated(after)).shapes == ()
+    assert (await Told(world).demand_publisher.stated(after)).shapes == ()
 
 
 # -- what a claim means for the counts of cells
@@ -321,8 +319,8 @@ async def test_a_wait_that_is_over_takes_a_version_by_itself() -> None:
     told = Told(world)
     demand = await world.store.submit("j", job(prefer=("rack==r1",), locality_wait=0.02))
     assert demand is not None
-    told.teller.tell(demand)
-    running = asyncio.create_task(told.teller.run())
+    told.demand_publisher.publish(demand)
+    running = asyncio.create_task(told.demand_publisher.run())
     while not told.demands or (told.demands[-1].shapes or ())[0].constraints:
         said = await told.next()
     assert said.version > demand.version
@@ -332,23 +330,23 @@ async def test_a_wait_that_is_over_takes_a_version_by_itself() -> None:
 async def test_that_nothing_is_wanted_is_not_told_when_more_work_comes_at_once() -> None:
     world = World()
     told = Told(world)
-    running = asyncio.create_task(told.teller.run())
-    told.teller.tell(Demand(version=5, wanted=False), linger=True)
+    running = asyncio.create_task(told.demand_publisher.run())
+    told.demand_publisher.publish(Demand(version=5, wanted=False), linger=True)
     assert not told.demands
     demand = await world.store.submit("j", job())
     assert demand is not None
-    told.teller.tell(demand.model_copy(update={"version": 6}))
+    told.demand_publisher.publish(demand.model_copy(update={"version": 6}))
     assert (await told.next()).version == 6
-    told.teller.hurry()
+    told.demand_publisher.hurry()
     assert [each.version for each in told.demands] == [6]
     running.cancel()
 
 
 async def test_that_nothing_is_wanted_is_told_before_something_is_given_back_and_in_the_end_anyway() -> None:
     told = Told(World())
-    told.teller.tell(Demand(version=5, wanted=False), linger=True)
-    told.teller.hurry()
+    told.demand_publisher.publish(Demand(version=5, wanted=False), linger=True)
+    told.demand_publisher.hurry()
     assert [each.version for each in told.demands] == [5]
     told.news.clear()
-    told.teller.tell(Demand(version=6, wanted=False), linger=True)
+    told.demand_publisher.publish(Demand(version=6, wanted=False), linger=True)
     assert (await told.next()).version == 6

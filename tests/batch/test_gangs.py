@@ -11,7 +11,7 @@ from broker_mesos.core.model.offer import Offer
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.planning.claims import plan_claim, task_info
 from broker_mesos.frameworks.batch.planning.shapes import state
-from broker_mesos.frameworks.batch.storage.records import GATHERED, Slot, Work
+from broker_mesos.frameworks.batch.storage.records import GANG_OFFERS, Slot, Work
 from tests.batch.test_planning import candidate, claimed
 from tests.batch.world import TRUE, World, job, offer
 
@@ -89,8 +89,8 @@ async def test_offers_are_kept_until_the_gang_is_complete() -> None:
     assert (first.launches, set(first.kept)) == ({}, {"o0-1-1"})
     second = await world.store.claim([gang_offer(2, cell=1)])
     assert {len(each) for each in second.launches.values()} == {2} and len(second.launches) == 2
-    assert [each.offer_id for each in second.gathered] == ["o0-1-1"] and not second.kept
-    assert await world.records.size(GATHERED) == 0
+    assert [each.offer_id for each in second.gang_offers] == ["o0-1-1"] and not second.kept
+    assert await world.records.size(GANG_OFFERS) == 0
 
 
 async def test_of_workers_that_each_get_a_part_one_claims_the_whole_gang() -> None:
@@ -111,10 +111,10 @@ async def test_offers_that_have_ended_complete_no_gang() -> None:
     world.clock.now += 31
     late = gang_offer(3, until=world.clock.now + 30)
     assert not (await world.store.claim([late])).launches
-    assert await world.records.size(GATHERED) == 1
+    assert await world.records.size(GANG_OFFERS) == 1
     new_owner = gang_offer(4, term=2, until=world.clock.now + 30)
     assert not (await world.store.claim([new_owner])).launches
-    assert await world.records.size(GATHERED) == 1
+    assert await world.records.size(GANG_OFFERS) == 1
 
 
 async def test_a_gang_that_was_killed_keeps_no_offers() -> None:
@@ -124,8 +124,8 @@ async def test_a_gang_that_was_killed_keeps_no_offers() -> None:
     await world.store.kill("g")
     found = await world.store.claim([gang_offer(2)])
     assert not found.launches and not found.kept
-    assert [each.offer_id for each in found.gathered] == ["o0-1-1"]
-    assert await world.records.size(GATHERED) == 0
+    assert [each.offer_id for each in found.gang_offers] == ["o0-1-1"]
+    assert await world.records.size(GANG_OFFERS) == 0
 
 
 async def test_a_gang_too_large_for_one_step_is_refused() -> None:

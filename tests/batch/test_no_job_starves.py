@@ -17,7 +17,7 @@ from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.agent_messages import RegisterAgent
 from broker_mesos.core.protocol.framework_messages import Accept, Decline, FrameworkHeartbeat
 from broker_mesos.core.protocol.wire import Message
-from broker_mesos.frameworks.batch.demand_publisher import RESTATE, Teller
+from broker_mesos.frameworks.batch.demand_publisher import REPUBLISH_SECONDS, DemandPublisher
 from broker_mesos.frameworks.batch.planning.claims import task_info
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, MISFIT_FILTER
 from tests.batch.world import World, job, status
@@ -35,7 +35,7 @@ class Cluster:
         self.rng = rng = random.Random(seed)
         self.world = World(rng=rng)
         self.bench = Bench()
-        self.teller = Teller(self.world.store, self.world.clock, lambda demand: None)
+        self.demand_publisher = DemandPublisher(self.world.store, self.world.clock, lambda demand: None)
         self.calls: deque[Message] = deque()
         self.beats: deque[Demand] = deque()
         self.offers: deque[Offer] = deque()
@@ -55,17 +55,15 @@ class Cluster:
         self.offers.extend(offers_in(self.bench.decide(*messages)))
 
     async def tell(self, demand: Demand | None) -> None:
-        """The worker says what is wanted: later, the latest only, as the teller does."""
+        """The worker says what is wanted: later, the latest only, as the demand_publisher does."""
         if demand is not None and demand.version > self.latest.version:
-            self.latest = await self.teller.stated(demand)
+            self.latest = await self.demand_publisher.stated(demand)
             self.beats.append(self.latest)
             self.told_at = self.world.clock.time()
 
     async def submit(self, number: int) -> None:
         rng = self.rng
-        fields: dict[str, Any] = {
-            "resources": rng.choice(("cpus:1;mem:10", "cpus:1;mem:10", "cpus:2;mem:10"))
-        }
+        fields: dict[str, Any] = {"resources": rng.choice(("cpus:1;mem:10", "cpus:1;mem:10", "cpus:2;mem:10"))}
         if rng.random() < 0.5:
             fields["array"] = (0, rng.randint(0, 5))
         if rng.random() < 0.4:
@@ -114,7 +112,7 @@ class Cluster:
         self.offers.extend(offers_in(self.bench.wait(seconds)))
         # A wait that is over; never what is restated for safety.
         now = self.world.clock.time()
-        if self.teller._due <= now and self.teller._due < self.told_at + RESTATE:
+        if self.demand_publisher._due <= now and self.demand_publisher._due < self.told_at + REPUBLISH_SECONDS:
             await self.tell(await self.world.store.restate(self.latest.version))
 
     async def step(self) -> None:

@@ -10,7 +10,7 @@ from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.framework_messages import Accept
 from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
-from broker_mesos.frameworks.batch.planning.statuses import FORCED, plan_statuses
+from broker_mesos.frameworks.batch.planning.statuses import ASK_NOW_SCORE, plan_statuses
 from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
     ClaimRecord,
@@ -125,9 +125,7 @@ def test_constraints_choose_among_offers() -> None:
 
 def test_a_range_is_given_to_one_task() -> None:
     jobs = [candidate("j", array=(0, 2), resources="cpus:1;ports:[31000-31000]")]
-    found = plan_claim(
-        [offer(resources="cpus:8;ports:[31000-31005]")], jobs, all_seen=True, now=1.0, due=11.0
-    )
+    found = plan_claim([offer(resources="cpus:8;ports:[31000-31005]")], jobs, all_seen=True, now=1.0, due=11.0)
     assert claimed(found) == {"o1": ["j.0.1"]}
 
 
@@ -170,8 +168,8 @@ def applied(
 def test_signs_of_life_on_another_agent_than_the_claimed_one_settle_nothing():
     assert applied([status("j.0.1", S.RUNNING, agent_id="elsewhere")]) == {"kills": []}
     assert applied([status("j.0.1", S.UNREACHABLE, agent_id="elsewhere")], rerun=True) == {"kills": []}
-    doomed = applied([status("j.0.1", S.RUNNING, agent_id="elsewhere")], kill=True)
-    assert doomed == {"kills": [("j.0.1", "elsewhere")]}
+    dropped_volumes = applied([status("j.0.1", S.RUNNING, agent_id="elsewhere")], kill=True)
+    assert dropped_volumes == {"kills": [("j.0.1", "elsewhere")]}
     assert "results:j" in applied([status("j.0.1", S.FINISHED, agent_id="elsewhere")])
 
 
@@ -217,8 +215,8 @@ def test_a_task_that_is_drained_away_runs_again_without_a_retry_even_if_it_had_b
     drained = status("j.0.1", S.KILLED, reason=Reason.AGENT_DRAINING, exit_code=0)
     changes = applied([status("j.0.1", S.RUNNING, started_at=1.0), drained])
     assert Work.parse(str(changes["work"])).returned == (Slot(0, 1, 2),) and "results:j" not in changes
-    for doomed in (applied([drained], killed=True), applied([drained], works={"j": Work(killed=True).text})):
-        assert ResultRecord.model_validate_json(str(doomed["results:j"])).state == "killed"
+    for dropped_volumes in (applied([drained], killed=True), applied([drained], works={"j": Work(killed=True).text})):
+        assert ResultRecord.model_validate_json(str(dropped_volumes["results:j"])).state == "killed"
     asked = applied([drained], kill=True)  # only this index of the job
     assert ResultRecord.model_validate_json(str(asked["results:j"])).state == "killed"
 
@@ -314,7 +312,7 @@ def test_claim_whose_task_id_lives_already_is_asked_about_and_does_not_fail() ->
         {},
         5.0,
     )
-    assert [(each.op, each.field, each.value) for each in found.plan.changes] == [("zadd", "j.0.1", FORCED)]
+    assert [(each.op, each.field, each.value) for each in found.plan.changes] == [("zadd", "j.0.1", ASK_NOW_SCORE)]
 
 
 def test_running_task_of_an_unknown_job_is_let_be() -> None:
@@ -325,11 +323,7 @@ def test_running_task_of_an_unknown_job_is_let_be() -> None:
 def test_task_that_runs_is_asked_about_again_when_nothing_is_heard_for_long() -> None:
     found = plan_statuses(
         [status("j.0.1", S.RUNNING)],
-        {
-            "j.0": text_of(
-                ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a1", claimed_at=0.0)
-            )
-        },
+        {"j.0": text_of(ClaimRecord(attempt=1, launch=1, cell=0, offer_id="o", agent_id="a1", claimed_at=0.0))},
         {"j": JobRecord(seq=1, total=1, submitted_at=0.0)},
         {},
         5.0,

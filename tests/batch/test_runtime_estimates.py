@@ -5,32 +5,35 @@ from __future__ import annotations
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
-from broker_mesos.frameworks.batch.planning.runtime_estimates import MOST, SEEN, STRETCH, Pace
+from broker_mesos.frameworks.batch.planning.runtime_estimates import (
+    MAX_QUEUED_PER_SLOT,
+    MIN_ENDED_TASKS,
+    QUEUED_WORK_SECONDS,
+    RuntimeEstimates,
+)
 from broker_mesos.frameworks.batch.storage.records import Work, text_of
 from tests.batch.world import job, offer
 
 
 def ended(index: int, seconds: float, state: TaskState = TaskState.FINISHED, **more: object) -> TaskStatus:
-    return TaskStatus(
-        task_id=f"j.{index}.1", state=state, started_at=100.0, timestamp=100.0 + seconds, **more
-    )
+    return TaskStatus(task_id=f"j.{index}.1", state=state, started_at=100.0, timestamp=100.0 + seconds, **more)
 
 
 def test_nothing_is_known_of_a_new_job() -> None:
-    pace = Pace()
-    pace.learn([ended(at, 0.001) for at in range(SEEN - 1)])
+    pace = RuntimeEstimates()
+    pace.learn([ended(at, 0.001) for at in range(MIN_ENDED_TASKS - 1)])
     assert pace.depth("j") == 0 == pace.depth("other")
 
 
 def test_short_tasks_stand_in_line_and_long_ones_do_not() -> None:
-    short, long = Pace(), Pace()
+    short, long = RuntimeEstimates(), RuntimeEstimates()
     short.learn([ended(at, 0.001) for at in range(10)])
     long.learn([ended(at, 1.0) for at in range(10)])
-    assert short.depth("j") == MOST and long.depth("j") == 0
+    assert short.depth("j") == MAX_QUEUED_PER_SLOT and long.depth("j") == 0
 
 
 def test_one_long_task_counts_at_once_and_is_forgotten_slowly() -> None:
-    pace = Pace()
+    pace = RuntimeEstimates()
     pace.learn([ended(at, 0.001) for at in range(10)])
     pace.learn([ended(11, 10.0)])
     assert pace.depth("j") == 0
@@ -41,18 +44,18 @@ def test_one_long_task_counts_at_once_and_is_forgotten_slowly() -> None:
 
 
 def test_who_was_dropped_out_of_a_line_says_that_the_tasks_are_not_short() -> None:
-    pace = Pace()
+    pace = RuntimeEstimates()
     pace.learn([ended(at, 0.02) for at in range(10)])
     before = pace.depth("j")
     dropped = TaskStatus(task_id="j.10.1", state=TaskState.DROPPED, reason=Reason.LAUNCH_REFUSED)
     pace.learn([dropped])
-    assert pace.depth("j") == 1 < before == int(STRETCH / 0.02)
+    assert pace.depth("j") == 1 < before == int(QUEUED_WORK_SECONDS / 0.02)
 
 
 def test_a_clock_that_went_back_makes_no_task_shorter_than_nothing() -> None:
-    pace = Pace()
+    pace = RuntimeEstimates()
     pace.learn([ended(at, -5.0) for at in range(10)])
-    assert pace.depth("j") == MOST
+    assert pace.depth("j") == MAX_QUEUED_PER_SLOT
 
 
 def plan(depth: int, cpus: int, **fields: object):

@@ -60,7 +60,7 @@ async def test_a_job_that_a_place_is_ready_for_is_stored_and_claimed_in_one_step
     kept = await settled(world)
     assert await kept.store.submit("j", job()) is None
     assert kept.used == [("o2", "j.0.1", False)]
-    running = kept.store.remembered("j")
+    running = kept.store.cached("j")
     assert running is not None and running.counts["running"] == 1
     assert not (await world.store.demand()).wanted
     assert kept.store.nothing_pending
@@ -147,7 +147,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 async def test_one_task_after_the_other_needs_one_demand_and_no_offer_is_left(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "DISTRUST", 0.0)  # that of its first second
+    monkeypatch.setattr(cache, "DISTRUST_SECONDS", 0.0)  # that of its first second
     worker = await cluster.worker()
     cell = cluster.cell
     for number in range(5):
@@ -163,7 +163,7 @@ async def test_one_task_after_the_other_needs_one_demand_and_no_offer_is_left(
 
 
 async def test_a_place_is_given_back_after_a_while(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spares, "KEPT", 0.0)
+    monkeypatch.setattr(spares, "SPARE_SECONDS", 0.0)
     await cluster.worker()
     await cluster.ask(SubmitJob(job_id="j1", spec=job(), wait=20))
     await cluster.cell.until(lambda: [each.offer_ids for each in cluster.cell.of(Decline)] == [("o2",)])

@@ -76,9 +76,7 @@ async def test_priority_goes_first_and_then_the_older_job(world: World) -> None:
 
 
 async def test_more_jobs_than_one_look_takes_are_served_all_the_same(world: World) -> None:
-    await asyncio.gather(
-        *(world.store.submit(f"big{number}", job(resources="cpus:64;mem:1")) for number in range(600))
-    )
+    await asyncio.gather(*(world.store.submit(f"big{number}", job(resources="cpus:64;mem:1")) for number in range(600)))
     await world.store.submit("small", job())
     assert await world.claim() == ["small.0.1"]
 

@@ -15,7 +15,7 @@ from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import events, offers
 from broker_mesos.core.protocol.events import EarlyStatuses, Error
 from broker_mesos.core.protocol.framework_messages import Accept, Decline, Kill, Settle, Subscribe
-from broker_mesos.core.protocol.records import AgentState
+from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, Unavailable
 from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.worker import BatchSettings
@@ -82,9 +82,7 @@ async def test_two_workers_share_an_array_and_each_task_runs_once(cluster: Clust
     await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(1, 500))))
     ended = await cluster.ask(WaitJob(job_id="j1"))
     assert ended.counts["finished"] == 500
-    assert sorted(task.task_id for task in cluster.cell.launched) == sorted(
-        f"j1.{i}.1" for i in range(1, 501)
-    )
+    assert sorted(task.task_id for task in cluster.cell.launched) == sorted(f"j1.{i}.1" for i in range(1, 501))
 
 
 async def test_a_failed_task_is_tried_again_and_then_the_job_fails(cluster: Cluster) -> None:
@@ -190,7 +188,7 @@ async def test_a_job_on_an_unreachable_agent_says_so(cluster: Cluster) -> None:
     await cluster.worker()
     summary = await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(0, 1))))
     await cluster.ask(WaitJob(job_id="j1", seen=summary.version, seconds=10))
-    cluster.cell.agent_state = AgentState.UNREACHABLE
+    cluster.cell.agent_state = AgentStatus.UNREACHABLE
     view = await cluster.ask(GetJob(job_id="j1"))
     assert view.summary.waiting == (
         "2 tasks wait for agent a1, which is unreachable; if it never comes back: bmesos agents gone a1"
@@ -283,15 +281,15 @@ async def test_an_end_is_heard_over_the_feed_of_another_worker(cluster: Cluster)
         raise NotFound(job_id)
 
     bus = await cluster.bus()
-    teller = JobFeed(bus, cluster.clock, new_id, never)
+    demand_publisher = JobFeed(bus, cluster.clock, new_id, never)
     hearer = JobFeed(bus, cluster.clock, new_id, never)
     listening = asyncio.create_task(hearer.listen())
     with hearer.watch("a.b") as watch:
         await asyncio.wait_for(hearer.listening.wait(), 20)
-        teller.changed("a.b", ended)
-        assert await watch.news(20) == ended
+        demand_publisher.changed("a.b", ended)
+        assert await watch.next_change(20) == ended
         hearer.changed("a.b", ended.model_copy(update={"ended_at": None, "version": 9}))
-        assert await watch.news(0.01) is None  # what is older comes late
+        assert await watch.next_change(0.01) is None  # what is older comes late
     listening.cancel()
 
 

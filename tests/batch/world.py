@@ -13,7 +13,7 @@ from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskStatus
 from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.frameworks.batch.storage.housekeeping import Upkeep
+from broker_mesos.frameworks.batch.storage.housekeeping import Housekeeping
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.store import Change, Check, Records
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
@@ -98,10 +98,9 @@ class World:
         rng = rng or random.Random(1)
         view: Any = Yielding(self.records, rng) if workers > 1 else self.records
         self.stores = [
-            JobStore(view, self.clock, rng, changed=lambda *news: self.news.append(news))
-            for _ in range(workers)
+            JobStore(view, self.clock, rng, changed=lambda *news: self.news.append(news)) for _ in range(workers)
         ]
-        self.upkeeps = [Upkeep(store, view, self.clock, keep_ended=keep_ended) for store in self.stores]
+        self.upkeeps = [Housekeeping(store, view, self.clock, keep_ended=keep_ended) for store in self.stores]
         self.store = self.stores[0]
         self.upkeep = self.upkeeps[0]
 

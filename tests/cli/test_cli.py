@@ -221,9 +221,7 @@ def test_status_shows_the_cluster(url: str, cluster: FakeCluster, capsys: Captur
     assert shown["jobs"]["jobs"][0]["job_id"] == job_id
 
 
-def test_status_shows_what_it_can_when_a_part_is_away(
-    url: str, cluster: FakeCluster, capsys: Captured
-) -> None:
+def test_status_shows_what_it_can_when_a_part_is_away(url: str, cluster: FakeCluster, capsys: Captured) -> None:
     cluster.missing = (MissingCell(cell=1, reason="nobody answers"),)
     cluster.failing["GET_JOBS"] = Unavailable("nobody answers")
     assert main(["status"]) == 0
@@ -398,9 +396,7 @@ def test_help_waits_for_nothing_heavy() -> None:
         # Typer reads the values of options with pydantic; the rest still has to wait.
         "main(['submit', '--help'])\nprint(*sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     before, after = done.stderr.splitlines()
     assert before == "" and after in ("", "pydantic") and "Commands:" in done.stdout
 

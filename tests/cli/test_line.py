@@ -158,7 +158,5 @@ def test_a_plain_line_needs_no_typer() -> None:
         "import sys\nfrom broker_mesos.cli import main\nmain(['version', '-o', 'json'])\n"
         "print(*sorted({'typer', 'click', 'pydantic', 'inspect'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[1:] == [""]

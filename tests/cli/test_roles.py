@@ -24,9 +24,7 @@ def running() -> Iterator[Embedded]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(
-    running: Embedded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
-) -> Iterator[None]:
+def nothing_set(running: Embedded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured) -> Iterator[None]:
     """The cluster as at its beginning (4 cpus, 4096 MB)."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
@@ -107,18 +105,14 @@ def test_quota_is_set_for_several_roles_or_for_none(capsys: Captured) -> None:
     assert read(capsys, "role", "quota", "show", "eng")["eng"]["limit"] == "cpus:3"
     assert main(["role", "quota", "set", *both, "--force"]) == 0
     assert read(capsys, "role", "quota", "show", "eng")["eng"]["limit"] == "cpus:4"
-    assert "is guaranteed in it" in refused(
-        capsys, "role", "quota", "set", "eng", "--limit", "cpus:1", "--force"
-    )
+    assert "is guaranteed in it" in refused(capsys, "role", "quota", "set", "eng", "--limit", "cpus:1", "--force")
     assert main(["role", "quota", "clear", "eng", "ops"]) == 0
     assert read(capsys, "role", "quota", "show") == {}
 
 
 def test_quota_comes_from_a_file(tmp_path: Path, capsys: Captured) -> None:
     file = tmp_path / "quota.yaml"
-    file.write_text(
-        "eng: {guarantee: 'cpus:1', limit: 'cpus:2', weight: 2, preempts: true}\nops: {limit: 'cpus:1'}"
-    )
+    file.write_text("eng: {guarantee: 'cpus:1', limit: 'cpus:2', weight: 2, preempts: true}\nops: {limit: 'cpus:1'}")
     assert main(["role", "quota", "set", "--file", str(file)]) == 0
     file.write_text("ops: {limit: null}")
     assert main(["role", "quota", "set", "-f", str(file)]) == 0
@@ -133,9 +127,7 @@ def test_quota_comes_from_a_file(tmp_path: Path, capsys: Captured) -> None:
 
 def test_quota_that_says_nothing_is_refused(capsys: Captured) -> None:
     assert "give a ROLE" in refused(capsys, "role", "quota", "set")
-    assert "nothing is said about eng" in refused(
-        capsys, "role", "quota", "set", "eng", "--limit", "a=cpus:1"
-    )
+    assert "nothing is said about eng" in refused(capsys, "role", "quota", "set", "eng", "--limit", "a=cpus:1")
     assert "whose?" in refused(capsys, "role", "quota", "set", "--limit", "cpus:1")
     assert "is not a role" in refused(capsys, "role", "quota", "set", "a//b", "--limit", "cpus:1")
 

@@ -145,16 +145,12 @@ def test_an_odd_answer_is_left_to_the_client(answer: bytes) -> None:
         client.close()
 
 
-@pytest.mark.parametrize(
-    "url", ["https://h/", "http://[::1]:1", "http://127.0.0.1:1", "amqp://127.0.0.1:1", "x"]
-)
+@pytest.mark.parametrize("url", ["https://h/", "http://[::1]:1", "http://127.0.0.1:1", "amqp://127.0.0.1:1", "x"])
 def test_an_address_that_is_odd_or_dead_is_left_to_the_client(url: str) -> None:
     assert quick.connect(url, None, 1) is None
 
 
-def test_files_with_a_word_in_it_are_left_to_the_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_with_a_word_in_it_are_left_to_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with _answering(b"") as url:
         assert quick.connect(url, None, 1) is not None
         monkeypatch.setenv("bmesos_cluster", "lab")

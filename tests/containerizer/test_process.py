@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from broker_mesos.containerizer.process.launching import no_room
+from broker_mesos.containerizer.process.launching import disk_is_full
 from broker_mesos.ports.containerizer import StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of
 
@@ -66,9 +66,7 @@ async def test_a_task_sees_a_small_environment_and_what_was_given(
     runner.launch("a", "env", GREETING="hello world", BMESOS_JOB_ID="j")
     await runner.outcome("a")
     seen = dict(line.split("=", 1) for line in runner.file("a", "stdout").read_text().splitlines())
-    assert (
-        seen["GREETING"] == "hello world" and seen["BMESOS_JOB_ID"] == "j" and seen["BMESOS_TASK_ID"] == "a"
-    )
+    assert seen["GREETING"] == "hello world" and seen["BMESOS_JOB_ID"] == "j" and seen["BMESOS_TASK_ID"] == "a"
     assert seen["BMESOS_SANDBOX"] == str(work_dir / "sandboxes" / "a")
     assert seen["PATH"] and "BMESOS_BROKER_URL" not in seen
     await runner.containerizer.stop(kill_tasks=True)
@@ -96,9 +94,7 @@ async def test_a_task_starts_with_default_signals_and_no_stray_files(runner: Run
         (("/bin/echo", "a\0b"), "NUL"),
     ],
 )
-async def test_what_cannot_be_started_fails_with_one_line(
-    runner: Runner, argv: tuple[str, ...], message: str
-) -> None:
+async def test_what_cannot_be_started_fails_with_one_line(runner: Runner, argv: tuple[str, ...], message: str) -> None:
     runner.launch("a", *argv)
     outcome = await runner.outcome("a")
     assert isinstance(outcome, StartFailed)
@@ -259,9 +255,7 @@ async def test_usage_counts_the_whole_tree(runner: Runner) -> None:
 async def test_stop_with_kill_leaves_nothing_behind(work_dir: Path, make_runner: MakeRunner) -> None:
     runner = make_runner()
     await runner.containerizer.start()
-    runner.launch(
-        "a", "(setsid sleep 1000 &); trap '' TERM; echo ready; while :; do sleep 0.01; done", shell=True
-    )
+    runner.launch("a", "(setsid sleep 1000 &); trap '' TERM; echo ready; while :; do sleep 0.01; done", shell=True)
     runner.launch("b", "sleep", "1000")
     await runner.lines("a", 1)
     await runner.started("b")
@@ -311,4 +305,4 @@ def test_a_folder_without_room_for_bytes_or_files_is_known_before_something_star
     """A file system that makes files as they are needed says that it has none."""
     found = SimpleNamespace(f_bavail=blocks[0], f_frsize=blocks[1], f_files=files[0], f_favail=files[1])
     monkeypatch.setattr(os, "statvfs", lambda folder: found)
-    assert says in no_room("/anywhere") and bool(no_room("/anywhere")) == bool(says)
+    assert says in disk_is_full("/anywhere") and bool(disk_is_full("/anywhere")) == bool(says)

@@ -87,9 +87,7 @@ async def test_tasks_outlive_a_killed_agent_and_the_next_one_learns_their_exit_c
     await runner.containerizer.stop(kill_tasks=True)
 
 
-async def test_an_outcome_is_told_again_until_it_is_forgotten(
-    work_dir: Path, make_runner: MakeRunner
-) -> None:
+async def test_an_outcome_is_told_again_until_it_is_forgotten(work_dir: Path, make_runner: MakeRunner) -> None:
     first = make_runner()
     await first.containerizer.start()
     for task_id in ("a", "b"):
@@ -115,9 +113,7 @@ async def test_an_outcome_is_told_again_until_it_is_forgotten(
     await third.containerizer.stop(kill_tasks=True)
 
 
-async def test_a_task_that_runs_is_recovered_once_stopped_softly(
-    work_dir: Path, make_runner: MakeRunner
-) -> None:
+async def test_a_task_that_runs_is_recovered_once_stopped_softly(work_dir: Path, make_runner: MakeRunner) -> None:
     first = make_runner()
     await first.containerizer.start()
     first.launch("a", "sleep", "1000")
@@ -134,9 +130,7 @@ async def test_a_task_that_runs_is_recovered_once_stopped_softly(
     await second.containerizer.stop(kill_tasks=True)
 
 
-async def test_a_killed_spawner_is_replaced_and_no_task_is_lost_or_run_twice(
-    work_dir: Path, runner: Runner
-) -> None:
+async def test_a_killed_spawner_is_replaced_and_no_task_is_lost_or_run_twice(work_dir: Path, runner: Runner) -> None:
     wait = waits(work_dir, "pipe")
     runner.launch("long", f"echo run; {wait}; exit 6", shell=True)
     await runner.lines("long", 1)
@@ -161,9 +155,7 @@ async def test_a_killed_spawner_is_replaced_and_no_task_is_lost_or_run_twice(
     assert runner.file("long", "stdout").read_text() == "run\n"
 
 
-async def test_a_tree_is_killed_whole_also_after_its_spawner_was_killed(
-    work_dir: Path, runner: Runner
-) -> None:
+async def test_a_tree_is_killed_whole_also_after_its_spawner_was_killed(work_dir: Path, runner: Runner) -> None:
     runner.launch("a", "(setsid sh -c 'echo $$; exec sleep 1000' &); sleep 1000 & echo $!; wait", shell=True)
     started = await runner.started("a")
     pids = [int(line) for line in await runner.lines("a", 2)]
@@ -196,9 +188,7 @@ async def test_a_full_disk_fails_starts_but_spares_what_runs(work_dir: Path, run
     await runner.started("long")
     size = os.path.getsize(work_dir / "meta" / "tasks.journal")
     # The spawner may write ten bytes more, so that its next line is torn.
-    resource.prlimit(
-        runner.containerizer.spawner_pid, resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY)
-    )
+    resource.prlimit(runner.containerizer.spawner_pid, resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY))
     runner.launch("refused", "true")
     failed = await runner.outcome("refused")
     assert isinstance(failed, StartFailed) and "journal" in failed.message and failed.machine
@@ -290,9 +280,7 @@ async def test_a_process_with_the_right_start_time_is_adopted_and_watched(
     await runner.containerizer.stop(kill_tasks=True)
 
 
-async def test_after_a_reboot_every_running_task_is_lost_once(
-    work_dir: Path, make_runner: MakeRunner
-) -> None:
+async def test_after_a_reboot_every_running_task_is_lost_once(work_dir: Path, make_runner: MakeRunner) -> None:
     innocent = await asyncio.create_subprocess_exec("sleep", "1000")
     await write_journal(
         work_dir,
@@ -327,9 +315,7 @@ async def test_a_pretended_reboot_ends_what_still_runs(work_dir: Path, make_runn
     await runner.containerizer.stop(kill_tasks=True)
 
 
-async def test_a_start_that_was_intended_but_not_written_down_is_found(
-    work_dir: Path, make_runner: MakeRunner
-) -> None:
+async def test_a_start_that_was_intended_but_not_written_down_is_found(work_dir: Path, make_runner: MakeRunner) -> None:
     sandbox = work_dir / "sandboxes" / "a"
     sandbox.mkdir(parents=True)
     orphan = await asyncio.create_subprocess_exec(
@@ -343,14 +329,10 @@ async def test_a_start_that_was_intended_but_not_written_down_is_found(
     assert await orphan.wait() == -signal.SIGTERM
 
 
-async def test_a_torn_or_damaged_journal_costs_only_the_damaged_lines(
-    work_dir: Path, make_runner: MakeRunner
-) -> None:
+async def test_a_torn_or_damaged_journal_costs_only_the_damaged_lines(work_dir: Path, make_runner: MakeRunner) -> None:
     await write_journal(work_dir, ["started", "a", 4_000_000, 1, 1.0], ["exited", "a", 3, None, 2.0])
     with open(work_dir / "meta" / "tasks.journal", "ab") as journal:
-        journal.write(
-            b'\xff\x00 garbage\n["exited"]\n[]\n{}\n["started", "b", 4000000, 1, 1.0]\n["exited", "b", 4'
-        )
+        journal.write(b'\xff\x00 garbage\n["exited"]\n[]\n{}\n["started", "b", 4000000, 1, 1.0]\n["exited", "b", 4')
     runner = make_runner()
     recovered = {r.task_id: r.exited for r in await runner.containerizer.start()}
     assert recovered["a"] == TaskExited("a", 3, None, 2.0)

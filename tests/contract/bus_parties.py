@@ -71,9 +71,7 @@ class Parties:
         """Stop and start the broker."""
         raise NotImplementedError
 
-    def queue(
-        self, kind: QueueKind, key: str = "", *, cluster: str | None = None, competing: bool = False
-    ) -> Queue:
+    def queue(self, kind: QueueKind, key: str = "", *, cluster: str | None = None, competing: bool = False) -> Queue:
         """A queue, deleted after the test."""
         queue = Queue(kind, key, competing)
         self._queues.add((cluster or self.cluster, queue))
@@ -113,9 +111,7 @@ class RabbitParties(Parties):
         self.server = server
 
     def make(self, cluster: str, *, url: str = "", **options: Any) -> RabbitBus:
-        return RabbitBus(
-            url or self.server.url, cluster=cluster, clock=SystemClock(), rng=random.Random(1), **options
-        )
+        return RabbitBus(url or self.server.url, cluster=cluster, clock=SystemClock(), rng=random.Random(1), **options)
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)

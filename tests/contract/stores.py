@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker_mesos.core.protocol.records import Kind, Lease, OutboxEntry, Snapshot, Write
+from broker_mesos.core.protocol.records import Lease, OutboxEntry, RecordKind, Snapshot, Write
 from broker_mesos.ports.store import Commit, Records, Store
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.redis.records import RedisRecords
@@ -44,9 +44,7 @@ def make_kind(request: pytest.FixtureRequest, cluster: str) -> StoreKind:
     clock = RealClock()
     if request.param == "memory":
         state = MemoryStoreState()
-        return StoreKind(
-            lambda: MemoryStore(state, clock), lambda space="batch": MemoryRecords(state, space=space)
-        )
+        return StoreKind(lambda: MemoryStore(state, clock), lambda space="batch": MemoryRecords(state, space=space))
     url = request.getfixturevalue("redis_url")
     return StoreKind(
         lambda: RedisStore(url, cluster=cluster, clock=clock),
@@ -72,18 +70,12 @@ def step(
     outbox: Sequence[OutboxEntry] = (),
     trim: Sequence[int] = (),
 ) -> Commit:
-    return Commit(
-        lease.cell, lease.term, lease.nonce, number, commit_id or f"c{number}", writes, outbox, trim
-    )
+    return Commit(lease.cell, lease.term, lease.nonce, number, commit_id or f"c{number}", writes, outbox, trim)
 
 
 def task(ident: str, value: bytes | None = b"{}") -> Write:
-    return Write(Kind.TASKS, ident, value)
+    return Write(RecordKind.TASKS, ident, value)
 
 
-async def take(
-    store: Store, nonce: str, seen: Lease | None = None, *, cell: int = 0, floor: int = 0
-) -> Snapshot:
-    return await store.claim(
-        cell, owner=f"owner-{nonce}", nonce=nonce, floor=floor, seen=seen or never_claimed(cell)
-    )
+async def take(store: Store, nonce: str, seen: Lease | None = None, *, cell: int = 0, floor: int = 0) -> Snapshot:
+    return await store.claim(cell, owner=f"owner-{nonce}", nonce=nonce, floor=floor, seen=seen or never_claimed(cell))

@@ -271,9 +271,7 @@ async def test_a_request_is_answered_into_the_reply_queue(parties: Parties) -> N
     )
     assert await confirmed(asking, request) == [True]
     [got] = await take(requests, 1)
-    answer = message(
-        addresses.reply(got.reply_to), "answer", correlation_id=got.correlation_id, mandatory=True
-    )
+    answer = message(addresses.reply(got.reply_to), "answer", correlation_id=got.correlation_id, mandatory=True)
     assert await confirmed(answering, answer) == [True]
     [reply] = await take(replies, 1)
     assert (reply.body, reply.correlation_id) == (b"answer", "c7")

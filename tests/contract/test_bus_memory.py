@@ -74,9 +74,7 @@ async def test_what_a_killed_process_held_goes_to_the_next_one(broker: MemoryBro
     assert one.connected
 
 
-async def test_a_stopped_broker_fails_everyone_until_it_starts(
-    broker: MemoryBroker, clock: HandClock
-) -> None:
+async def test_a_stopped_broker_fails_everyone_until_it_starts(broker: MemoryBroker, clock: HandClock) -> None:
     bus = await opened(broker)
     broker.stop()
     with pytest.raises(BusUnavailable):
@@ -104,9 +102,7 @@ async def test_a_wiped_broker_keeps_only_what_is_declared_again(broker: MemoryBr
     assert await bodies(consumer, 1) == ["new"]
 
 
-async def test_messages_expire_at_the_head_of_their_queue_only(
-    broker: MemoryBroker, clock: HandClock
-) -> None:
+async def test_messages_expire_at_the_head_of_their_queue_only(broker: MemoryBroker, clock: HandClock) -> None:
     bus = await opened(broker)
     await bus.declare(COMMANDS)
     to = addresses.commands("a")

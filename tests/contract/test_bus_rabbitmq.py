@@ -58,9 +58,7 @@ async def reconnected(bus: RabbitBus) -> None:
         (("guest:guest", "nobody:secret"), "refused the user 'nobody'"),
     ],
 )
-async def test_wrong_credentials_fail_at_once(
-    parties: RabbitParties, change: tuple[str, str], hint: str
-) -> None:
+async def test_wrong_credentials_fail_at_once(parties: RabbitParties, change: tuple[str, str], hint: str) -> None:
     bus = parties.make("x", url=parties.server.url.replace(*change))
     assert hint in str(await refusal(bus, timeout=600))
 
@@ -88,9 +86,7 @@ async def test_an_unreachable_broker_fails_when_the_time_is_over(cluster_name: s
     assert f"127.0.0.1:{port}" in str(await refusal(bus, timeout=0.3))
 
 
-@pytest.mark.parametrize(
-    "url", ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1"]
-)
+@pytest.mark.parametrize("url", ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1"])
 async def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         RabbitParties("x", None).make("x", url=url)
@@ -105,9 +101,7 @@ async def test_a_foreign_message_does_no_harm(parties: RabbitParties) -> None:
     def publish_anything() -> None:
         with pika.BlockingConnection(pika.URLParameters(parties.server.url)) as connection:
             channel = connection.channel()
-            strange = pika.BasicProperties(
-                headers={"bmesos-term": "high", "nested": {"a": [1]}, "none": None, "n": 7}
-            )
+            strange = pika.BasicProperties(headers={"bmesos-term": "high", "nested": {"a": [1]}, "none": None, "n": 7})
             channel.basic_publish("", consumer.queue_name, b"\xff\x00", strange)
             channel.basic_publish("", consumer.queue_name, b"")
 

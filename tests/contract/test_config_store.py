@@ -12,8 +12,8 @@ import structlog
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.core.quota.ledger import EscrowAsk, ledger_key, read
-from broker_mesos.master.config_store import CONFIG, DIVISION, SPACE, VERSION, Division
-from broker_mesos.master.shared_quota import Ledger
+from broker_mesos.master.config_store import CONFIG, DIVISION, SPACE, VERSION, ConfigStore
+from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.ports.store import Change, Check, Records
 from broker_mesos.runtime.clock import SystemClock
 from tests.contract.stores import KINDS, make_kind
@@ -34,8 +34,8 @@ async def records(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIte
     await made.close()
 
 
-def ledger(records: Records, cell: int, term: int = 1) -> Ledger:
-    return Ledger(records, SystemClock(), random.Random(cell), cell=cell, cells=CELLS, term=term)
+def ledger(records: Records, cell: int, term: int = 1) -> SharedQuota:
+    return SharedQuota(records, SystemClock(), random.Random(cell), cell=cell, cells=CELLS, term=term)
 
 
 def ask(held: int, wanted: int, version: int = 1) -> EscrowAsk:
@@ -43,7 +43,7 @@ def ask(held: int, wanted: int, version: int = 1) -> EscrowAsk:
 
 
 async def test_a_change_is_seen_by_others_and_counts_the_version(records: Records) -> None:
-    one, other = Division(records, BUILT_IN), Division(records, BUILT_IN)
+    one, other = ConfigStore(records, BUILT_IN), ConfigStore(records, BUILT_IN)
     assert (await one.refresh()).version == 0
     await one.change(limited)
     assert (await other.refresh()).roles["eng/db"].limit == LIMIT
@@ -54,18 +54,16 @@ async def test_a_change_is_seen_by_others_and_counts_the_version(records: Record
 
 async def test_changes_at_the_same_time_are_all_kept(records: Records) -> None:
     def adding(role: str):
-        return lambda config: config.model_copy(
-            update={"roles": {**config.roles, role: RoleSettings(weight=2.0)}}
-        )
+        return lambda config: config.model_copy(update={"roles": {**config.roles, role: RoleSettings(weight=2.0)}})
 
     names = [f"r{number}" for number in range(6)]
-    await asyncio.gather(*(Division(records, BUILT_IN).change(adding(name)) for name in names))
-    found = await Division(records, BUILT_IN).refresh()
+    await asyncio.gather(*(ConfigStore(records, BUILT_IN).change(adding(name)) for name in names))
+    found = await ConfigStore(records, BUILT_IN).refresh()
     assert sorted(found.roles) == names and found.version == 6
 
 
 async def test_what_the_store_has_lost_is_put_back_by_who_knows_it(records: Records) -> None:
-    one, other = Division(records, BUILT_IN), Division(records, BUILT_IN)
+    one, other = ConfigStore(records, BUILT_IN), ConfigStore(records, BUILT_IN)
     await one.change(limited)
     await records.transact([], [Change("del", CONFIG)])
     await one.refresh()
@@ -73,17 +71,17 @@ async def test_what_the_store_has_lost_is_put_back_by_who_knows_it(records: Reco
 
 
 async def test_what_cannot_be_read_changes_nothing_and_can_be_set_anew(records: Records) -> None:
-    one = Division(records, BUILT_IN)
+    one = ConfigStore(records, BUILT_IN)
     await one.change(limited)
     await records.transact([], [Change("hset", CONFIG, DIVISION, "{"), Change("hset", CONFIG, VERSION, "9")])
     assert (await one.refresh()).version == 1
     assert (await one.change(lambda config: limited(config, 1000))).version == 2
-    assert (await Division(records, BUILT_IN).refresh()).roles["eng/db"].limit == {"cpus": 1000}
+    assert (await ConfigStore(records, BUILT_IN).refresh()).roles["eng/db"].limit == {"cpus": 1000}
 
 
 async def test_a_policy_that_is_not_installed_is_told_once(records: Records) -> None:
-    one = Division(records, BUILT_IN)
-    await Division(records, BUILT_IN).change(lambda config: config.model_copy(update={"policy": "lots"}))
+    one = ConfigStore(records, BUILT_IN)
+    await ConfigStore(records, BUILT_IN).change(lambda config: config.model_copy(update={"policy": "lots"}))
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             await one.refresh()
@@ -92,7 +90,7 @@ async def test_a_policy_that_is_not_installed_is_told_once(records: Records) -> 
 
 
 async def test_cells_that_raise_at_once_stay_within_the_limit(records: Records) -> None:
-    await Division(records, BUILT_IN).change(limited)
+    await ConfigStore(records, BUILT_IN).change(limited)
     ledgers = [ledger(records, cell) for cell in range(CELLS)]
     for each in ledgers:
         assert await each.settle(ask(0, 0)) == {"cpus": 0}
@@ -106,25 +104,25 @@ async def test_cells_that_raise_at_once_stay_within_the_limit(records: Records) 
 
 
 async def test_nothing_is_raised_under_settings_that_have_changed(records: Records) -> None:
-    division = Division(records, BUILT_IN)
-    await division.change(limited)
+    config_store = ConfigStore(records, BUILT_IN)
+    await config_store.change(limited)
     ledgers = [ledger(records, cell) for cell in range(CELLS)]
     for each in ledgers:
         await each.settle(ask(0, 0))
-    await division.change(lambda config: limited(config, 1000))
+    await config_store.change(lambda config: limited(config, 1000))
     assert await ledgers[0].settle(ask(0, 4000, version=1)) == {"cpus": 0}
 
 
 async def test_a_stale_owner_is_refused(records: Records) -> None:
-    await Division(records, BUILT_IN).change(limited)
+    await ConfigStore(records, BUILT_IN).change(limited)
     assert await ledger(records, 0, term=2).settle(ask(500, 500)) == {"cpus": 500}
     assert await ledger(records, 0, term=1).settle(ask(0, 0)) is None
 
 
 async def test_a_cleared_limit_leaves_nothing_in_the_ledger(records: Records) -> None:
-    division = Division(records, BUILT_IN)
-    await division.change(limited)
+    config_store = ConfigStore(records, BUILT_IN)
+    await config_store.change(limited)
     await ledger(records, 0).settle(ask(0, 0))
-    await division.change(lambda config: config.model_copy(update={"roles": {}}))
+    await config_store.change(lambda config: config.model_copy(update={"roles": {}}))
     assert await records.get_all(ledger_key("eng/db")) == {}
     assert await records.transact([Check("zcard", ledger_key("eng/db"), value=0)], []) == []

@@ -10,7 +10,7 @@ import pytest
 
 from broker_mesos.core.quota.gang_token import GangWish, TokenAsk
 from broker_mesos.master.config_store import SPACE
-from broker_mesos.master.shared_quota import Ledger
+from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.ports.store import Records
 from broker_mesos.runtime.clock import SystemClock
 from tests.contract.stores import KINDS, make_kind
@@ -27,9 +27,7 @@ async def records(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIte
 
 
 async def test_of_all_cells_that_ask_at_once_each_hears_of_the_same_gang(records: Records) -> None:
-    cells = [
-        Ledger(records, SystemClock(), random.Random(n), cell=n, cells=CELLS, term=1) for n in range(CELLS)
-    ]
+    cells = [SharedQuota(records, SystemClock(), random.Random(n), cell=n, cells=CELLS, term=1) for n in range(CELLS)]
     wishes = [GangWish((f"f{n}", "g"), 1) for n in range(CELLS)]
     found = await asyncio.gather(
         *(cell.token(TokenAsk((wish,), None, 30.0)) for cell, wish in zip(cells, wishes, strict=True))

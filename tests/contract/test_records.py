@@ -26,10 +26,7 @@ async def records(kind: StoreKind) -> AsyncIterator[Records]:
 
 
 async def test_all_changes_apply_when_all_checks_hold(records: Records) -> None:
-    assert (
-        await records.transact([], [Change("hset", "jobs", "j1", "new"), Change("zadd", "queue", "j1", 5)])
-        == []
-    )
+    assert await records.transact([], [Change("hset", "jobs", "j1", "new"), Change("zadd", "queue", "j1", 5)]) == []
     checks = [
         Check("hash", "jobs", "j1", "new"),
         Check("hash", "jobs", "j2", None),
@@ -77,9 +74,7 @@ async def test_of_concurrent_claims_on_one_field_one_wins(kind: StoreKind) -> No
     clients = [kind.records() for _ in range(4)]
     outcomes = await asyncio.gather(
         *(
-            client.transact(
-                [Check("hash", "claims", "t1", None)], [Change("hset", "claims", "t1", str(number))]
-            )
+            client.transact([Check("hash", "claims", "t1", None)], [Change("hset", "claims", "t1", str(number))])
             for number, client in enumerate(clients)
         )
     )
@@ -125,9 +120,7 @@ async def test_emptied_key_is_gone_and_can_become_another_type(records: Records)
         [Change("hincrby", "jobs", "padded", 1)],
     ],
 )
-async def test_nothing_applies_when_a_key_holds_the_wrong_thing(
-    records: Records, wrong: list[Change]
-) -> None:
+async def test_nothing_applies_when_a_key_holds_the_wrong_thing(records: Records, wrong: list[Change]) -> None:
     jobs = {"j1": "text", "spaced": " 1", "padded": "007"}
     setup = [Change("hset", "jobs", name, value) for name, value in jobs.items()]
     await records.transact([], [*setup, Change("zadd", "queue", "j1", 5)])
@@ -196,9 +189,7 @@ async def test_range_is_sorted_by_score_then_member_and_bounded(records: Records
 async def test_scan_meets_every_field_of_a_hash_of_10_000_while_others_come_and_go(records: Records) -> None:
     stay = {f"stay-{i:05}": str(i) for i in range(10_000)}
     passing = [Change("hset", "big", f"passing-{i}", "x") for i in range(500)]
-    await records.transact(
-        [], [*(Change("hset", "big", name, value) for name, value in stay.items()), *passing]
-    )
+    await records.transact([], [*(Change("hset", "big", name, value) for name, value in stay.items()), *passing])
     assert await records.size("big") == 10_500
     found: dict[str, str] = {}
     cursor, pages = "0", 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker_mesos.core.protocol.records import Kind, Lease, Snapshot, Write
+from broker_mesos.core.protocol.records import Lease, RecordKind, Snapshot, Write
 from broker_mesos.errors import Conflict, Fenced, InvalidInput, StoreLostData, StoreUnavailable
 from broker_mesos.ports.store import Commit, MasterInfo, Store
 from broker_mesos.store import keys
@@ -107,8 +107,8 @@ async def test_claim_whose_reply_was_lost_can_be_repeated_with_its_nonce(store: 
 async def test_claim_keeps_commit_number_records_and_outbox(store: Store, other: Store) -> None:
     lease = (await take(store, "n1")).lease
     writes = [
-        Write(Kind.AGENTS, "a1", b'{"a":1}'),
-        Write(Kind.FRAMEWORKS, "f1", '{"f":"π"}'.encode()),
+        Write(RecordKind.AGENTS, "a1", b'{"a":1}'),
+        Write(RecordKind.FRAMEWORKS, "f1", '{"f":"π"}'.encode()),
         task("t1", b'{"t":1}'),
     ]
     await store.commit(step(lease, 1, writes, outbox=[entry(1, b'{"x":"\\n"}\n\x00')]))
@@ -141,9 +141,7 @@ async def test_repeat_of_the_last_commit_changes_nothing(store: Store, other: St
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 40])
-async def test_commit_that_does_not_follow_means_lost_data_and_writes_nothing(
-    store: Store, number: int
-) -> None:
+async def test_commit_that_does_not_follow_means_lost_data_and_writes_nothing(store: Store, number: int) -> None:
     lease = (await take(store, "n1")).lease
     await store.commit(step(lease, 1))
     await store.commit(step(lease, 2, [task("t1", b"1")]))
@@ -255,9 +253,7 @@ async def test_renewal_by_a_former_owner_is_fenced(store: Store, other: Store) -
             await store.renew(0, term=term, nonce=nonce)
 
 
-async def test_released_lease_has_no_owner_keeps_its_term_and_can_be_claimed(
-    store: Store, other: Store
-) -> None:
+async def test_released_lease_has_no_owner_keeps_its_term_and_can_be_claimed(store: Store, other: Store) -> None:
     await store.cell_count(1)
     lease = (await take(store, "n1")).lease
     await store.commit(step(lease, 1, [task("t1")]))
@@ -341,9 +337,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 def test_only_commits_of_the_last_claimer_apply(kind: StoreKind, steps: list[tuple[str, int]]) -> None:
     asyncio.run(_walk(kind, steps))
@@ -376,9 +370,7 @@ async def _walk(kind: StoreKind, steps: list[tuple[str, int]]) -> None:
         lease, last = leases[who], lasts[who]
         if verb == "claim":
             (seen,) = await stores[who].leases()
-            snapshot = await stores[who].claim(
-                0, owner=str(who), nonce=f"{at}-{seen.term}", floor=0, seen=seen
-            )
+            snapshot = await stores[who].claim(0, owner=str(who), nonce=f"{at}-{seen.term}", floor=0, seen=seen)
             assert snapshot.lease.term > seen.term
             assert (snapshot.lease.commit, snapshot.tasks) == (number, facts)
             leases[who], lasts[who], holder = snapshot.lease, None, who
@@ -429,9 +421,7 @@ def test_keys_of_one_cell_share_one_hash_tag_and_nothing_else() -> None:
 # -- tries ----------------------------------------------------------------------------------------------
 
 
-async def test_tries_are_counted_across_masters_and_forgotten_when_settled(
-    store: Store, other: Store
-) -> None:
+async def test_tries_are_counted_across_masters_and_forgotten_when_settled(store: Store, other: Store) -> None:
     assert await store.tries(0) == {}
     assert await store.trying(0, ["m1", "m2"]) == [1, 1]
     assert await other.trying(0, ["m2"]) == [2]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from broker_mesos.core.protocol.records import Kind, Write
+from broker_mesos.core.protocol.records import RecordKind, Write
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.ports.store import Change, Check, Commit, MasterInfo
 from broker_mesos.store import keys
@@ -45,7 +45,7 @@ async def test_commit_with_one_key_of_a_wrong_type_writes_nothing(
     names = keys.cell(cluster_name, 0)
     with Redis.from_url(redis_url) as raw:
         raw.rpush(names[index], "foreign")
-        writes = [Write(kind, "x", b"{}") for kind in Kind]
+        writes = [Write(kind, "x", b"{}") for kind in RecordKind]
         before = raw.hgetall(names.lease)
         with pytest.raises(StoreUnavailable, match="holds a list where a hash belongs"):
             await store.commit(Commit(0, lease.term, "n", 1, "c1", writes, [], [1]))
@@ -80,9 +80,7 @@ async def test_server_that_evicts_is_refused_and_the_setting_named() -> None:
 async def test_policy_is_found_even_where_config_is_forbidden() -> None:
     with RedisServer(config={"maxmemory-policy": "volatile-ttl"}) as server:
         with Redis.from_url(server.url) as raw:
-            raw.acl_setuser(
-                "app", enabled=True, passwords=[f"+{SECRET}"], keys="*", commands=["+@all", "-config"]
-            )
+            raw.acl_setuser("app", enabled=True, passwords=[f"+{SECRET}"], keys="*", commands=["+@all", "-config"])
             store = make(with_password(server, SECRET, "app"))
             with pytest.raises(InvalidInput, match="volatile-ttl"):
                 await store.open(10)
@@ -159,7 +157,7 @@ async def test_paused_server_is_an_error_within_the_limit_and_works_again_afterw
     await store.open(10)
     await store.cell_count(1)
     lease = (await store.claim(0, owner="me", nonce="n", floor=0, seen=never_claimed(0))).lease
-    commit = Commit(0, lease.term, "n", 1, "c1", [Write(Kind.TASKS, "t", b"{}")])
+    commit = Commit(0, lease.term, "n", 1, "c1", [Write(RecordKind.TASKS, "t", b"{}")])
     private_redis.pause()
     try:
         async with asyncio.timeout(20):
@@ -181,7 +179,7 @@ async def test_paused_server_is_an_error_within_the_limit_and_works_again_afterw
     # What was sent into the silence may have been done since: the commit and the claim meet their own repeat.
     again = await store.claim(0, owner="me", nonce="n2", floor=0, seen=lease)
     number = again.lease.commit + 1
-    await store.commit(Commit(0, again.lease.term, "n2", number, "c2", [Write(Kind.TASKS, "t", b"{}")]))
+    await store.commit(Commit(0, again.lease.term, "n2", number, "c2", [Write(RecordKind.TASKS, "t", b"{}")]))
     await store.close()
     await records.close()
 
@@ -193,7 +191,7 @@ async def test_restarted_server_goes_unnoticed_but_puts_the_next_claim_in_recove
     await store.open(10)
     lease = (await store.claim(0, owner="me", nonce="n", floor=0, seen=never_claimed(0))).lease
     lease = (await store.claim(0, owner="me", nonce="n2", floor=0, seen=lease)).lease
-    await store.commit(Commit(0, lease.term, "n2", 1, "c1", [Write(Kind.TASKS, "t", b"{}")]))
+    await store.commit(Commit(0, lease.term, "n2", 1, "c1", [Write(RecordKind.TASKS, "t", b"{}")]))
     await asyncio.to_thread(private_redis.restart)
     await store.commit(Commit(0, lease.term, "n2", 2, "c2"))
     snapshot = await store.claim(0, owner="me", nonce="n3", floor=0, seen=lease)
@@ -207,13 +205,13 @@ async def test_full_memory_refuses_a_commit_whole(private_redis: RedisServer) ->
     records = RedisRecords(private_redis.url, cluster="c", clock=RealClock())
     await store.cell_count(1)
     lease = (await store.claim(0, owner="me", nonce="n", floor=0, seen=never_claimed(0))).lease
-    await store.commit(Commit(0, lease.term, "n", 1, "c1", [Write(Kind.TASKS, "old", b"{}")]))
+    await store.commit(Commit(0, lease.term, "n", 1, "c1", [Write(RecordKind.TASKS, "old", b"{}")]))
     await records.transact([], [Change("hset", "a", "old", "v")])
     with Redis.from_url(private_redis.url) as raw:
         raw.config_set("maxmemory", "1mb")
         writes = [
-            Write(Kind.TASKS, "old", None),
-            *(Write(Kind.TASKS, f"t{i}", b"x" * 1000) for i in range(5_000)),
+            Write(RecordKind.TASKS, "old", None),
+            *(Write(RecordKind.TASKS, f"t{i}", b"x" * 1000) for i in range(5_000)),
         ]
         with pytest.raises(StoreUnavailable, match="memory"):
             await store.commit(Commit(0, lease.term, "n", 2, "c2", writes, [], [1]))

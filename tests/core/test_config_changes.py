@@ -7,12 +7,12 @@ import pytest
 from broker_mesos.core.api.roles import RoleChange
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
-from broker_mesos.core.quota.config_changes import Found, limit_text, parse_limit, set_policy, set_roles
+from broker_mesos.core.quota.config_changes import RoleUsage, limit_text, parse_limit, set_policy, set_roles
 from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput
 
 SOME = Resources.parse
 NOTHING = ClusterConfig()
-CLUSTER = Found(SOME("cpus:10;mem:10000"), {"eng": SOME("cpus:2"), "eng/db": SOME("cpus:3")})
+CLUSTER = RoleUsage(SOME("cpus:10;mem:10000"), {"eng": SOME("cpus:2"), "eng/db": SOME("cpus:3")})
 
 
 def changed(config: ClusterConfig = NOTHING, force: bool = False, **roles: dict) -> ClusterConfig:
@@ -77,9 +77,7 @@ def test_guarantees_beyond_the_cluster_are_refused_unless_forced() -> None:
 
 
 def test_a_guarantee_below_another_one_counts_within_it() -> None:
-    config = changed(
-        eng={"guarantee": "cpus:6"}, eng__db={"guarantee": "cpus:5"}, ops={"guarantee": "cpus:4"}
-    )
+    config = changed(eng={"guarantee": "cpus:6"}, eng__db={"guarantee": "cpus:5"}, ops={"guarantee": "cpus:4"})
     assert "below eng" in str(refusal(config, eng__web={"guarantee": "cpus:2"}))
     assert "below eng" in str(refusal(config, eng={"guarantee": "cpus:4"}))
     assert changed(config, eng={"clear": ["guarantee"]})

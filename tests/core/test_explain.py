@@ -7,7 +7,7 @@ import pytest
 from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.explain_reasons import change, reason
 from broker_mesos.core.api.maintenance import DrainAgents
-from broker_mesos.core.cell.inputs import MaintenanceByHand
+from broker_mesos.core.cell.inputs import OperatorMaintain
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.attributes import Constraint
@@ -25,9 +25,7 @@ class Cluster:
         self.bench = Bench()
         self.bench.framework("f1", demand=Demand(version=1, wanted=False))
         for name, resources, attributes in agents:
-            info = AgentInfo(
-                agent_id=name, hostname=name, resources=Resources.parse(resources), attributes=attributes
-            )
+            info = AgentInfo(agent_id=name, hostname=name, resources=Resources.parse(resources), attributes=attributes)
             self.bench.decide(RegisterAgent(agent=info, attempt=name, cells=1))
 
     def ask(self, need: str, *constraints: str) -> tuple[Shape, list[Placement]]:
@@ -70,9 +68,7 @@ def test_the_constraint_that_nobody_satisfies_is_named() -> None:
 
 def test_constraints_that_nobody_satisfies_together_are_named() -> None:
     cluster = Cluster(("h1", "cpus:8", {"rack": "r1"}), ("h2", "cpus:8", {"disk": "ssd"}))
-    assert cluster.why("cpus:1", "rack==r1", "disk==ssd") == (
-        "no agent satisfies rack==r1 and disk==ssd together"
-    )
+    assert cluster.why("cpus:1", "rack==r1", "disk==ssd") == ("no agent satisfies rack==r1 and disk==ssd together")
 
 
 def test_too_small_are_those_that_the_constraints_allow() -> None:
@@ -106,7 +102,7 @@ def test_refusal_says_for_how_long() -> None:
 
 def test_drained_agents_are_named_only_where_taking_them_back_would_help() -> None:
     cluster = Cluster(("h1", "cpus:8", {}), ("h2", "cpus:2", {"rack": "r1"}))
-    cluster.bench.decide(MaintenanceByHand(DrainAgents(agent_ids=("h1",))))
+    cluster.bench.decide(OperatorMaintain(DrainAgents(agent_ids=("h1",))))
     assert cluster.why("cpus:4") == "1 agent would do, but it is drained; see `bmesos agents activate` (h1)"
     assert change(cluster.ask("cpus:4")[1]) == "ask for at most cpus:2 a task instead of cpus:4"
     assert change(cluster.ask("cpus:4;mem:1")[1]) == "add an agent with cpus:4;mem:1"

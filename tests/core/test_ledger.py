@@ -237,9 +237,7 @@ def test_a_role_below_its_limit_is_offered_more_within_a_few_rounds(seed: int, c
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("cells", [2, 3, 5])
-def test_cells_with_a_part_each_that_none_can_use_do_not_keep_it_from_each_other(
-    cells: int, seed: int
-) -> None:
+def test_cells_with_a_part_each_that_none_can_use_do_not_keep_it_from_each_other(cells: int, seed: int) -> None:
     cluster = Cluster(seed, cells, {"cpus": 1000 * cells}, ("eng",))
     for bench in cluster.cells:
         cluster.want(bench, 1)
@@ -275,8 +273,7 @@ def test_a_cluster_at_its_limit_asks_the_ledger_nothing_more() -> None:
             for offer in list(bench.state.offers.values()):
                 number = offer.resources.get("cpus") // 1000
                 tasks = [
-                    task(f"t{bench.number}-{second}-{offer.offer_id}-{n}", "cpus:1;mem:100")
-                    for n in range(number)
+                    task(f"t{bench.number}-{second}-{offer.offer_id}-{n}", "cpus:1;mem:100") for n in range(number)
                 ]
                 bench.accept(bench_offer(offer), *tasks)
             bench.wait(1.0)

@@ -35,9 +35,7 @@ def members(value: Resources) -> set[object]:
 
 
 def test_text_is_read_and_printed_in_canonical_form() -> None:
-    text = (
-        " zinc:2; ports : [33000-33100, 31000-32000,32001-32005] ;kinds:{ b,a };mem:4096;cpus:4.50;gpus:1 ; "
-    )
+    text = " zinc:2; ports : [33000-33100, 31000-32000,32001-32005] ;kinds:{ b,a };mem:4096;cpus:4.50;gpus:1 ; "
     value = Resources.parse(text)
     assert str(value) == "cpus:4.5;mem:4096;gpus:1;kinds:{a,b};ports:[31000-32005,33000-33100];zinc:2"
     assert value.get("cpus") == 4500
@@ -127,9 +125,7 @@ def test_raw_thousandths_are_checked() -> None:
 
 
 def test_amounts_are_rounded_to_the_nearest_thousandth_half_to_even() -> None:
-    assert Resources.parse("cpus:0.0005;mem:0.0015;disk:1.00049") == Resources.scalars_of(
-        {"mem": 2, "disk": 1000}
-    )
+    assert Resources.parse("cpus:0.0005;mem:0.0015;disk:1.00049") == Resources.scalars_of({"mem": 2, "disk": 1000})
     assert Resources.of(cpus=0.1 + 0.2) == Resources.parse("cpus:.3")
 
 

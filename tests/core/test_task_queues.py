@@ -9,12 +9,12 @@ from broker_mesos.core.model.agent import AgentList, AgentTask
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo, VolumeMount
-from broker_mesos.core.model.task_queues import MOST_WAITING, LineKey, Lines, line_of
+from broker_mesos.core.model.task_queues import MAX_QUEUED_PER_SLOT, QueueKey, TaskQueues, queue_key_of
 from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.core.protocol.agent_messages import Launch, LaunchTasks, UpdateStatuses
+from broker_mesos.core.protocol.agent_messages import LaunchItem, LaunchTasks, UpdateStatuses
 from tests.core.cell.harness import Bench, of, offers_in, shape, updates_in
 
-KEY = LineKey("f1", "*", "l", Resources.parse("cpus:1"))
+KEY = QueueKey("f1", "*", "l", Resources.parse("cpus:1"))
 
 
 def lined(ident: str, resources: str = "cpus:1", line: str = "l", **more: object) -> TaskInfo:
@@ -44,10 +44,8 @@ def finish(bench: Bench, *task_ids: str) -> list:
     waiting=st.integers(0, 8),
     ends=st.permutations(range(12)),
 )
-def test_as_many_hold_as_are_left_but_never_more_than_at_first(
-    held: int, waiting: int, ends: list[int]
-) -> None:
-    lines = Lines()
+def test_as_many_hold_as_are_left_but_never_more_than_at_first(held: int, waiting: int, ends: list[int]) -> None:
+    lines = TaskQueues()
     waits = {str(at): at >= held for at in range(held + waiting)}
     for task_id, each in waits.items():
         lines.enter(KEY, task_id, waits=each)
@@ -64,11 +62,11 @@ def test_as_many_hold_as_are_left_but_never_more_than_at_first(
 
 def test_what_needs_a_thing_by_its_name_stands_in_no_line() -> None:
     cpus, port = Resources.parse("cpus:1"), Resources.parse("cpus:1;ports:[80-80]")
-    assert line_of("f1", "*", "l", cpus, (), False) == KEY
-    assert line_of("f1", "*", "", cpus, (), False) is None
-    assert line_of("f1", "*", "l", port, (), False) is None
-    assert line_of("f1", "*", "l", cpus, (), True) is None
-    assert line_of("f1", "*", "l", cpus, (VolumeMount(path="d", volume_id="v"),), False) is None
+    assert queue_key_of("f1", "*", "l", cpus, (), False) == KEY
+    assert queue_key_of("f1", "*", "", cpus, (), False) is None
+    assert queue_key_of("f1", "*", "l", port, (), False) is None
+    assert queue_key_of("f1", "*", "l", cpus, (), True) is None
+    assert queue_key_of("f1", "*", "l", cpus, (VolumeMount(path="d", volume_id="v"),), False) is None
 
 
 def test_what_does_not_fit_waits_in_its_line_and_is_launched_with_the_rest() -> None:
@@ -97,9 +95,9 @@ def test_a_task_of_another_size_cannot_wait_for_what_a_smaller_one_holds() -> No
 
 def test_no_more_wait_than_a_line_may_hold() -> None:
     bench, offer = bench_with(1)
-    said = bench.accept(offer, *(lined(f"t{at}") for at in range(MOST_WAITING + 2)))
+    said = bench.accept(offer, *(lined(f"t{at}") for at in range(MAX_QUEUED_PER_SLOT + 2)))
     [status] = updates_in(said)
-    assert status.task_id == f"t{MOST_WAITING + 1}" and status.state is TaskState.ERROR
+    assert status.task_id == f"t{MAX_QUEUED_PER_SLOT + 1}" and status.state is TaskState.ERROR
 
 
 def test_the_next_in_line_takes_what_the_one_before_held_and_the_last_gives_it_back() -> None:
@@ -163,9 +161,7 @@ def test_a_line_is_adopted_from_an_agents_list() -> None:
 def test_who_waits_and_has_nobody_to_wait_for_counts_as_if_it_held_something() -> None:
     bench = Bench()
     bench.framework("f1")
-    task = AgentTask(
-        task_id="t1", framework_id="f1", resources=Resources.parse("cpus:1"), line="l", waits=True
-    )
+    task = AgentTask(task_id="t1", framework_id="f1", resources=Resources.parse("cpus:1"), line="l", waits=True)
     bench.agent("a1", "cpus:4", listing=AgentList(tasks=(task,)))
     assert bench.state.agents["a1"].used == Resources.parse("cpus:1")
 
@@ -195,5 +191,5 @@ def test_one_in_line_can_be_killed() -> None:
 
 
 def test_an_old_launch_says_nothing_of_waiting() -> None:
-    launch = Launch(task=lined("t1", line=""), framework_id="f1")
+    launch = LaunchItem(task=lined("t1", line=""), framework_id="f1")
     assert b"waits" not in launch.encode() and b"line" not in launch.encode()

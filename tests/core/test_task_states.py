@@ -14,9 +14,7 @@ def test_nothing_leaves_a_terminal_state(old, new):
     assert not may_move(old, new)
 
 
-@pytest.mark.parametrize(
-    "old", [each for each in TaskState if not each.terminal and each not in NEVER_STORED]
-)
+@pytest.mark.parametrize("old", [each for each in TaskState if not each.terminal and each not in NEVER_STORED])
 def test_every_other_state_can_end_and_never_moves_to_itself(old):
     assert may_move(old, TaskState.FINISHED) and may_move(old, TaskState.LOST)
     assert not may_move(old, old)

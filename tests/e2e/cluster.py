@@ -258,9 +258,7 @@ class Cluster:
             for daemon in self.daemons:
                 if daemon.running or not daemon._ready:
                     daemon.ready(timeout)
-            until(
-                "every cell has an owner", lambda: all(each.owner for each in self.client().cluster().cells)
-            )
+            until("every cell has an owner", lambda: all(each.owner for each in self.client().cluster().cells))
         except BaseException:
             self.show_logs()
             raise
@@ -273,8 +271,7 @@ class Cluster:
                 return any(each.pid == daemon.pid for each in self.client().cluster().masters)
             case "agent":
                 return any(
-                    each.pid == daemon.pid and each.state.value == "registered"
-                    for each in self.client().agents()
+                    each.pid == daemon.pid and each.state.value == "registered" for each in self.client().agents()
                 )
             case "batch":
                 # They are one framework; each answers requests from the same queue.
@@ -289,7 +286,7 @@ class Cluster:
 
     def of(self, kind: str) -> list[Daemon]:
         """The daemons of a kind that run: ``master``, ``agent``, ``batch``, ``web``."""
-        return [each for each in self.daemons if each.kind == kind and each.running]
+        return [each for each in self.daemons if each.key == kind and each.running]
 
     def owner(self, cell: int) -> Daemon:
         """The master that owns a cell now."""
@@ -352,9 +349,7 @@ class Cluster:
         done = []
         for program in programs:
             out, err = program.communicate(timeout=timeout)
-            done.append(
-                subprocess.CompletedProcess(program.args, program.returncode, out.decode(), err.decode())
-            )
+            done.append(subprocess.CompletedProcess(program.args, program.returncode, out.decode(), err.decode()))
         return done
 
     def cli_start(
@@ -415,7 +410,7 @@ class Cluster:
                 client.close()
             # Users of masters before masters: an agent says its last words to somebody.
             for kinds in (("web", "batch"), ("agent",), ("master", "other")):
-                ending = [each for each in self.daemons if each.kind in kinds]
+                ending = [each for each in self.daemons if each.key in kinds]
                 for daemon in ending:
                     daemon.terminate()
                 for daemon in ending:
@@ -480,9 +475,7 @@ class Cluster:
         if self.of("agent"):
             # A job that has ended may leave a task that still dies: the cells know.
             client = self._client
-            until_none(
-                "no task is left", lambda: [task for task in client.tasks() if not task.state.terminal]
-            )
+            until_none("no task is left", lambda: [task for task in client.tasks() if not task.state.terminal])
 
     def _start(self, kind: str, *words: str) -> Daemon:
         line = words if kind == "batch" else (kind, *words)

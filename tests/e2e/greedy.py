@@ -38,6 +38,4 @@ class Greedy(Scheduler):
 if __name__ == "__main__":
     role, count, log = sys.argv[1:]
     name = role.replace("/", "-")
-    SchedulerDriver(
-        Greedy(name, int(count), log), FrameworkInfo(framework_id=name, name=name, roles=(role,))
-    ).run()
+    SchedulerDriver(Greedy(name, int(count), log), FrameworkInfo(framework_id=name, name=name, roles=(role,))).run()

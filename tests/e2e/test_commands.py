@@ -80,9 +80,7 @@ def test_submit_prints_the_job_and_wait_ends_with_its_code(cluster: Cluster, url
         (["--retries", "1", "--shell", "exit $((2 - BMESOS_ATTEMPT))"], 0),
     ],
 )
-def test_submit_wait_ends_with_the_first_failing_code(
-    cluster: Cluster, http: str, words: list[str], code: int
-):
+def test_submit_wait_ends_with_the_first_failing_code(cluster: Cluster, http: str, words: list[str], code: int):
     done = cluster.cli("submit", "--wait", *words, url=http)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -26,8 +26,7 @@ def test_two_gangs_of_which_only_one_fits_run_one_after_the_other(new_cluster: N
     for job in jobs:
         assert {task.attempt for task in job.tasks()} == {1}
     spans = sorted(
-        (sorted(task.started_at for task in job.tasks()), sorted(task.ended_at for task in job.tasks()))
-        for job in jobs
+        (sorted(task.started_at for task in job.tasks()), sorted(task.ended_at for task in job.tasks())) for job in jobs
     )
     # One CPU is free beside the first gang: with two of its tasks gone there is room for the second.
     assert spans[0][1][1] <= spans[1][0][0]

@@ -148,9 +148,7 @@ def test_a_higher_priority_goes_first(new_cluster: NewCluster):
     # The only CPU is busy while the others queue up.
     first = client.submit(["/bin/cat", str(gate)])
     with gate.open("w"):  # opens once it runs, and ends it at the end of the block
-        jobs = [
-            client.submit(f"echo {priority} >> {order}", priority=priority) for priority in (0, 5, -5, 9, 5)
-        ]
+        jobs = [client.submit(f"echo {priority} >> {order}", priority=priority) for priority in (0, 5, -5, 9, 5)]
     assert first.wait(20).state == "finished"
     assert {job.wait(20).state for job in jobs} == {"finished"}
     assert order.read_text().split() == ["9", "5", "5", "0", "-5"]

@@ -59,9 +59,7 @@ def connections(cluster: Cluster, daemon: Daemon) -> bool:
     import psutil
 
     port = int(cluster.amqp_url.rpartition(":")[2].strip("/"))
-    return any(
-        each.raddr and each.raddr.port == port for each in psutil.Process(daemon.pid).net_connections("tcp")
-    )
+    return any(each.raddr and each.raddr.port == port for each in psutil.Process(daemon.pid).net_connections("tcp"))
 
 
 def test_local_cluster_serves_the_command_line_and_ends_with_its_tasks(new_cluster: NewCluster):

@@ -29,9 +29,7 @@ RECOVERED = 40.0
 class Runs:
     """A job array whose tasks count their own runs."""
 
-    def __init__(
-        self, cluster: Cluster, tasks: int, work: str, *, retries: int = 0, job_id: str = ""
-    ) -> None:
+    def __init__(self, cluster: Cluster, tasks: int, work: str, *, retries: int = 0, job_id: str = "") -> None:
         number = len(list(cluster.tmp.glob("runs-*"))) + 1
         self.folder = cluster.tmp / f"runs-{number}"
         self.folder.mkdir()
@@ -138,7 +136,7 @@ class Victim(Cluster):
             if daemon.running and daemon._paused:
                 daemon.resume()
         for kind, size in self._size.items():
-            gone = [each for each in self.daemons if each.kind == kind and not each.running]
+            gone = [each for each in self.daemons if each.key == kind and not each.running]
             missing = size - len(self.of(kind))
             if kind == "agent":
                 used = {each.work_dir for each in self.of("agent")}
@@ -169,9 +167,7 @@ class Victim(Cluster):
         new.rename(self.points / point)
 
         def struck() -> Daemon | None:
-            pids = [
-                int(path.suffix[1:]) for path in self.points.glob(f"{point}.*") if path.suffix[1:].isdecimal()
-            ]
+            pids = [int(path.suffix[1:]) for path in self.points.glob(f"{point}.*") if path.suffix[1:].isdecimal()]
             return next((each for each in self.daemons if each.pid in pids), None)
 
         victim = until(f"somebody comes to {point}", struck)

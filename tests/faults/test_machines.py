@@ -79,9 +79,7 @@ def test_an_agent_whose_disk_is_full_reports_what_ran_refuses_what_comes_and_rec
         assert agent.running
 
 
-def test_wrong_clocks_lose_nothing(
-    rabbitmq_server: RabbitMQServer, redis_server: RedisServer, tmp_path: Path
-):
+def test_wrong_clocks_lose_nothing(rabbitmq_server: RabbitMQServer, redis_server: RedisServer, tmp_path: Path):
     """One master, agent and worker are a day ahead of the others."""
     with fresh(rabbitmq_server.url, redis_server.url, tmp_path) as victim:
         victim.odd_ones_out(BMESOS_CLOCK_OFFSET="86400")

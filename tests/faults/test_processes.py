@@ -47,9 +47,7 @@ def test_a_master_killed_at_any_step_of_its_cycle_loses_nothing(victim: Victim, 
         "batch.after-apply",
     ],
 )
-def test_a_worker_killed_between_claim_and_acknowledgement_loses_no_index_and_doubles_none(
-    victim: Victim, point: str
-):
+def test_a_worker_killed_between_claim_and_acknowledgement_loses_no_index_and_doubles_none(victim: Victim, point: str):
     runs = Runs(victim, 150, SHORT).submit().under_way()
     struck = victim.strike(point, 2)
     assert struck.kind == "batch"

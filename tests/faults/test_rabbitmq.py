@@ -28,9 +28,7 @@ def rabbitmq() -> Iterator[RabbitMQServer]:
 def keeper(
     rabbitmq: RabbitMQServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Keeper]:
-    made = Keeper(
-        rabbitmq.url, redis_server.url, tmp_path_factory.mktemp("faults"), masters=2, agents=2, workers=1
-    )
+    made = Keeper(rabbitmq.url, redis_server.url, tmp_path_factory.mktemp("faults"), masters=2, agents=2, workers=1)
     yield made
     if not rabbitmq.running:
         rabbitmq.start()

@@ -29,9 +29,7 @@ def redis() -> Iterator[RedisServer]:
 def keeper(
     rabbitmq_server: RabbitMQServer, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Keeper]:
-    made = Keeper(
-        rabbitmq_server.url, redis.url, tmp_path_factory.mktemp("faults"), masters=2, agents=2, workers=1
-    )
+    made = Keeper(rabbitmq_server.url, redis.url, tmp_path_factory.mktemp("faults"), masters=2, agents=2, workers=1)
     yield made
     if not redis.running:
         redis.start()
@@ -147,9 +145,7 @@ def test_redis_whose_file_lost_its_end_brings_the_job_to_an_end(victim: Victim, 
     works_again(victim)
 
 
-def test_redis_set_back_to_an_older_copy_brings_the_job_to_an_end(
-    victim: Victim, redis: RedisServer, tmp_path: Path
-):
+def test_redis_set_back_to_an_older_copy_brings_the_job_to_an_end(victim: Victim, redis: RedisServer, tmp_path: Path):
     runs = Runs(victim, 100, SHORT, retries=5).submit().under_way()
     older = tmp_path / "older"
     shutil.copytree(redis.data_dir / "appendonlydir", older)

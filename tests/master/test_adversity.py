@@ -17,8 +17,8 @@ from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.agent_messages import AgentRegistered, ListTasks, RegisterAgent
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import AgentRecord, Kind
-from broker_mesos.core.protocol.wire import decode
+from broker_mesos.core.protocol.records import AgentRecord, RecordKind
+from broker_mesos.core.protocol.registry import decode
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
 from broker_mesos.master.term import Term
@@ -133,7 +133,7 @@ async def test_whatever_comes_as_a_heartbeat_the_term_goes_on(body: bytes) -> No
 async def test_cell_whose_records_cannot_be_read_takes_no_other_cell_down() -> None:
     cluster = Cluster(cells=2)
     cluster.state.facts.cells[0] = StoredCell()
-    cluster.state.facts.cells[0].records[Kind.TASKS]["t1"] = b'{"task_id":"t1"}'
+    cluster.state.facts.cells[0].records[RecordKind.TASKS]["t1"] = b'{"task_id":"t1"}'
     async with cluster:
         requester = Requester(cluster.bus, CLOCK, new_id)
         term = None
@@ -163,7 +163,7 @@ async def test_decision_with_more_messages_than_the_window_takes_sends_all_of_th
     stored = cluster.state.facts.cells[0] = StoredCell()
     for number in range(count):
         info = AgentInfo(agent_id=f"a{number}", resources=Resources.parse("cpus:1"))
-        stored.records[Kind.AGENTS][info.agent_id] = AgentRecord(info=info, session="s").encode()
+        stored.records[RecordKind.AGENTS][info.agent_id] = AgentRecord(info=info, session="s").encode()
     async with cluster:
         await cluster.register("b1")
     asked = [future for kind, future in cluster.masters_bus.sent if kind == "REREGISTER"]

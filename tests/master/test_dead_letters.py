@@ -8,9 +8,9 @@ import pytest
 
 from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter, park
 from broker_mesos.core.api.dead_letters import (
+    DeadLetterList,
     DropDeadLetters,
     GetDeadLetter,
-    LetterList,
     ListDeadLetters,
     RetryDeadLetters,
 )
@@ -33,17 +33,13 @@ class Letters:
         self.gateway = gateway
         self.bus = bus
 
-    async def put(
-        self, ident: str, source: Queue = COMMANDS, body: bytes = b'{"a":1}', message_id: str = ""
-    ) -> None:
-        delivery = Delivery(
-            "KILL_TASKS", body, message_id or f"m-{ident}", 1, term=7, headers={"own": "kept"}
-        )
+    async def put(self, ident: str, source: Queue = COMMANDS, body: bytes = b'{"a":1}', message_id: str = "") -> None:
+        delivery = Delivery("KILL_TASKS", body, message_id or f"m-{ident}", 1, term=7, headers={"own": "kept"})
         await park(self.bus, letter(delivery, source, "it\nfailed", tries=3, letter_id=ident, now=1000.5))
 
     async def ids(self, limit: int = 100) -> list[str]:
         found = await self.gateway.handle(ListDeadLetters(limit=limit), 10)
-        assert isinstance(found, LetterList)
+        assert isinstance(found, DeadLetterList)
         return [each.letter_id for each in found.letters]
 
     async def came(self, queue: Queue, count: int) -> list[Delivery]:
@@ -156,9 +152,7 @@ async def test_all_are_sent_again_in_order_however_many(letters: Letters) -> Non
     await asyncio.gather(*(letters.put(name) for name in names))
     answer = await letters.gateway.handle(RetryDeadLetters(), 30)
     assert (answer.settled, answer.left) == (1_200, 0)
-    assert [each.message_id for each in await letters.came(COMMANDS, 1_200)] == [
-        f"m-{name}" for name in names
-    ]
+    assert [each.message_id for each in await letters.came(COMMANDS, 1_200)] == [f"m-{name}" for name in names]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import InvalidMessage
 from broker_mesos.master import heartbeat_reader
-from broker_mesos.master.heartbeat_reader import Beats
+from broker_mesos.master.heartbeat_reader import HeartbeatReader
 from broker_mesos.ports.bus import Delivery
 
 
@@ -25,7 +25,7 @@ def beat(name: str, version: int = 1) -> FrameworkHeartbeat:
 
 
 def test_a_frameworks_heartbeat_is_decoded_once_until_it_says_something_else() -> None:
-    read = Beats().read
+    read = HeartbeatReader().read
     first = read(delivery(beat("f1")))
     assert first == beat("f1") and read(delivery(beat("f1"))) is first
     assert read(delivery(beat("f1", 2))) == beat("f1", 2)
@@ -33,12 +33,12 @@ def test_a_frameworks_heartbeat_is_decoded_once_until_it_says_something_else() -
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat_reader, "KEPT", 3)
-    heard = Beats()
+    monkeypatch.setattr(heartbeat_reader, "MAX_REMEMBERED", 3)
+    heard = HeartbeatReader()
     for number in range(10):
         heard.read(delivery(beat(f"f{number}")))
         assert len(heard._known) <= 3
-    monkeypatch.setattr(heartbeat_reader, "LONGEST", 10)
+    monkeypatch.setattr(heartbeat_reader, "MAX_REMEMBERED_BYTES", 10)
     before = dict(heard._known)
     heard.read(delivery(beat("long")))
     assert heard._known == before
@@ -46,6 +46,6 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_agents_heartbeat_is_read_and_anything_else_is_refused() -> None:
     mine = AgentHeartbeat(agent_id="a1", session="s", applied=3)
-    assert Beats().read(delivery(mine)) == mine
+    assert HeartbeatReader().read(delivery(mine)) == mine
     with pytest.raises(InvalidMessage):
-        Beats().read(delivery(Ping()))
+        HeartbeatReader().read(delivery(Ping()))

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from broker_mesos.core.protocol.cell_messages import Ping
-from broker_mesos.core.protocol.wire import decode
-from broker_mesos.master.lag import EVERY, GIVEN_UP, MANY, Lag
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.master.lag import PING_AFTER_MESSAGES, PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS, Lag
 from broker_mesos.ports.bus import Bus, Outgoing
 
 
@@ -36,7 +36,7 @@ def line() -> Line:
 def lag(line: Line) -> Lag:
     ids = count(1)
     lag = Lag(0, cast(Bus, line), lambda: f"id{next(ids)}")
-    lag.heed([], MANY)
+    lag.record([], PING_AFTER_MESSAGES)
     return lag
 
 
@@ -44,30 +44,28 @@ async def test_lag_is_the_age_of_what_has_not_come_back(line: Line, lag: Lag) ->
     assert lag.at(100.0) == 0
     lag.ask(100.0)
     assert lag.at(103.0) == 3
-    lag.heed([Ping(), Ping(token="another owner's"), *line.sent], 3)
+    lag.record([Ping(), Ping(token="another owner's"), *line.sent], 3)
     assert lag.at(103.0) == 0
 
 
 async def test_one_is_under_way_at_a_time_and_one_a_second_at_most(line: Line, lag: Lag) -> None:
     lag.ask(100.0)
-    lag.ask(100.0 + 2 * EVERY)
+    lag.ask(100.0 + 2 * PING_INTERVAL_SECONDS)
     assert len(line.sent) == 1
-    lag.heed(line.sent, MANY)
-    lag.ask(100.0 + EVERY / 2)
+    lag.record(line.sent, PING_AFTER_MESSAGES)
+    lag.ask(100.0 + PING_INTERVAL_SECONDS / 2)
     assert len(line.sent) == 1
-    lag.ask(100.0 + EVERY)
+    lag.ask(100.0 + PING_INTERVAL_SECONDS)
     assert len(line.sent) == 2
 
 
-async def test_an_owner_that_has_read_little_cannot_be_far_behind_and_asks_nothing(
-    line: Line, lag: Lag
-) -> None:
+async def test_an_owner_that_has_read_little_cannot_be_far_behind_and_asks_nothing(line: Line, lag: Lag) -> None:
     lag.ask(100.0)
-    lag.heed(line.sent, 1)
-    lag.heed([], MANY - 2)
+    lag.record(line.sent, 1)
+    lag.record([], PING_AFTER_MESSAGES - 2)
     lag.ask(100.0 + 60)
     assert len(line.sent) == 1
-    lag.heed([], 1)
+    lag.record([], 1)
     lag.ask(100.0 + 60)
     assert len(line.sent) == 2
 
@@ -86,5 +84,5 @@ async def test_what_was_not_taken_says_nothing(line: Line, lag: Lag, result: Any
 
 async def test_one_that_never_comes_back_is_sent_again(line: Line, lag: Lag) -> None:
     lag.ask(100.0)
-    lag.ask(100.0 + GIVEN_UP)
-    assert len(line.sent) == 2 and lag.at(100.0 + GIVEN_UP) == 0
+    lag.ask(100.0 + PING_TIMEOUT_SECONDS)
+    assert len(line.sent) == 2 and lag.at(100.0 + PING_TIMEOUT_SECONDS) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.master.load import KEPT, Load
+from broker_mesos.master.load import MAX_SAMPLES, Load
 
 
 def test_only_decisions_that_held_a_round_count_for_its_time() -> None:
@@ -19,8 +19,8 @@ def test_only_decisions_that_held_a_round_count_for_its_time() -> None:
 
 def test_times_are_those_of_the_latest_rounds() -> None:
     load = Load(0)
-    for rounds in range(KEPT):
+    for rounds in range(MAX_SAMPLES):
         load.decided(1.0, 1 + rounds)
-    for rounds in range(KEPT):
-        load.decided(0.01, 1 + KEPT + rounds)
+    for rounds in range(MAX_SAMPLES):
+        load.decided(0.01, 1 + MAX_SAMPLES + rounds)
     assert load.report(0.0).round_p99 == 0.01

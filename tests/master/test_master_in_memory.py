@@ -31,8 +31,8 @@ from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.events import Offers
 from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat, Subscribe
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import Kind
-from broker_mesos.core.protocol.wire import decode
+from broker_mesos.core.protocol.records import RecordKind
+from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import Unavailable
 from broker_mesos.master import term
 from broker_mesos.master.config_store import SPACE
@@ -57,9 +57,7 @@ class Cluster:
         self.buses.append(bus)
         return bus
 
-    async def master(
-        self, ident: str, cells: int = 1, limits: Limits | None = None
-    ) -> tuple[Master, asyncio.Task]:
+    async def master(self, ident: str, cells: int = 1, limits: Limits | None = None) -> tuple[Master, asyncio.Task]:
         store = MemoryStore(self.state, self.clock)
         await store.open(1)
         master = Master(
@@ -108,19 +106,13 @@ async def launch_one(made: Cluster) -> LaunchTasks:
     await bus.consume(Queue(QueueKind.FRAMEWORK_EVENTS, "f1"))
     info = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:4;mem:4096"))
     await bus.publish(
-        outgoing(
-            addresses.updates(0), RegisterAgent(agent=info, attempt="1", cells=1), new_id(), mandatory=True
-        )
+        outgoing(addresses.updates(0), RegisterAgent(agent=info, attempt="1", cells=1), new_id(), mandatory=True)
     )
     await receive_until(commands, AgentRegistered)
     framework = FrameworkInfo(framework_id="f1")
-    await bus.publish(
-        outgoing(addresses.calls(None), Subscribe(framework_id="f1", framework=framework), new_id())
-    )
+    await bus.publish(outgoing(addresses.calls(None), Subscribe(framework_id="f1", framework=framework), new_id()))
     (offer,) = (await receive_until(offers, Offers)).offers
-    task = TaskInfo(
-        task_id="t1", resources=Resources.parse("cpus:1;mem:64"), command=CommandInfo(arguments=("true",))
-    )
+    task = TaskInfo(task_id="t1", resources=Resources.parse("cpus:1;mem:64"), command=CommandInfo(arguments=("true",)))
     call = Accept(framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task,))
     await bus.publish(outgoing(addresses.calls(0), call, new_id()))
     return await receive_until(commands, LaunchTasks)
@@ -184,9 +176,7 @@ async def test_what_a_cell_cannot_read_is_found_among_the_dead_letters_with_the_
         letters = []
         while len(letters) < len(bodies):
             letters += await consumer.receive()
-        assert [(letter.message_id, letter.type) for letter in letters] == [
-            (f"id-{kind}", kind) for kind in bodies
-        ]
+        assert [(letter.message_id, letter.type) for letter in letters] == [(f"id-{kind}", kind) for kind in bodies]
         assert all(letter.type in letter.headers["reason"] for letter in letters)
         assert {letter.headers["from"] for letter in letters} == {"cell-inbox.0"}
         master.stop()
@@ -240,7 +230,7 @@ async def test_an_operator_is_answered_only_when_the_deed_is_committed():
         await owned(master, 1)
         answer = await requester.request(addresses.operator_cell(0), gone, 5)
         assert (answer.known, answer.tasks) == (True, 1)
-        assert made.state.facts.cells[0].records[Kind.AGENTS]["a1"].count(b'"gone"') == 1
+        assert made.state.facts.cells[0].records[RecordKind.AGENTS]["a1"].count(b'"gone"') == 1
         await requester.close()
         master.stop()
         await task
@@ -288,7 +278,7 @@ async def test_an_owner_with_messages_left_in_its_inbox_ends_no_offers_for_being
         return decide(self, inputs, now, behind=behind, full=full)
 
     monkeypatch.setattr(Cell, "decide", watched)
-    monkeypatch.setattr(term, "BATCH", 2)
+    monkeypatch.setattr(term, "MAX_BATCH", 2)
     async with cluster() as made:
         master, task = await made.master("m1")
         await owned(master, 1)

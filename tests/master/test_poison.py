@@ -18,7 +18,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.agent_messages import AgentRegistered, RegisterAgent
-from broker_mesos.core.protocol.wire import decode
+from broker_mesos.core.protocol.registry import decode
 from broker_mesos.ports.bus import Bus, Consumer, Delivery, Outgoing, outgoing
 from tests.master.places import Place
 
@@ -122,9 +122,7 @@ async def test_two_poisonous_messages_are_both_parked(place: Place, monkeypatch:
     assert [letter.message_id for letter in letters] == [f"id-{POISON}1", f"id-{POISON}2"]
 
 
-async def test_a_cell_that_fails_without_any_message_blames_none(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cell_that_fails_without_any_message_blames_none(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would park one innocent message after the other."""
     broken = asyncio.Event()
     failures = 0
@@ -220,9 +218,7 @@ async def test_a_message_that_kills_the_whole_master_is_parked_by_a_later_one(
     deaths = 0
     while not handled.done():
         with (tmp_path / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", MASTER], env=env, stdout=log, stderr=log, process_group=0
-            )
+            process = subprocess.Popen([sys.executable, "-c", MASTER], env=env, stdout=log, stderr=log, process_group=0)
         try:
             ended = asyncio.create_task(asyncio.to_thread(process.wait))
             await asyncio.wait([handled, ended], return_when=asyncio.FIRST_COMPLETED)

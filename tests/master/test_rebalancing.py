@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from broker_mesos.core.protocol.records import Lease
-from broker_mesos.master.rebalancing import MOST_PAUSE, PAUSE, Sharing
+from broker_mesos.master.rebalancing import MAX_PAUSE_SECONDS, PAUSE_SECONDS, Rebalancing
 
 
 class Look:
@@ -15,7 +15,7 @@ class Look:
     which counts as alive, can really own a cell."""
 
     def __init__(self, *, takes: bool) -> None:
-        self.sharing = Sharing()
+        self.sharing = Rebalancing()
         self.owners = ["m1"] * 4
         self.takes = takes
         self.now = 0.0
@@ -45,14 +45,14 @@ def test_a_cell_that_comes_straight_back_is_held_for_longer_each_time():
     for cell in range(4):
         times = [at for at, each in given if each == cell]
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-        assert gaps[0] >= PAUSE and gaps == sorted(gaps) and gaps[-1] >= MOST_PAUSE
+        assert gaps[0] >= PAUSE_SECONDS and gaps == sorted(gaps) and gaps[-1] >= MAX_PAUSE_SECONDS
     # In a minute that follows nothing is tried more often than each cell once in five.
     assert len(look.seconds(300)) <= 4
 
 
 def test_after_a_step_down_in_vain_no_other_cell_is_tried_for_a_while():
     times = [at for at, _ in Look(takes=False).seconds(30)]
-    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > PAUSE
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > PAUSE_SECONDS
 
 
 def test_a_master_that_can_take_cells_after_all_gets_its_share():

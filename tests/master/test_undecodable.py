@@ -55,10 +55,8 @@ async def test_an_unknown_type_is_kept_for_the_next_owner_while_a_newer_master_l
     assert letter.message_id == "news" and "unknown message type" in letter.headers["reason"]
 
 
-async def test_what_no_newer_owner_has_taken_in_time_is_parked(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(undecodable, "KEPT", 0.0)
+async def test_what_no_newer_owner_has_taken_in_time_is_parked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undecodable, "PUT_ASIDE_SECONDS", 0.0)
     await place.master("m1")
     await (await place.store()).beat(NEWER, 600)
     await say(place, "one")
@@ -66,10 +64,8 @@ async def test_what_no_newer_owner_has_taken_in_time_is_parked(
     assert [each.message_id for each in await parked(await place.bus(), 2)] == ["one", "two"]
 
 
-async def test_no_more_is_kept_than_the_cell_can_do_without(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(undecodable, "MOST_KEPT", 1)
+async def test_no_more_is_kept_than_the_cell_can_do_without(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undecodable, "MAX_PUT_ASIDE", 1)
     await place.master("m1")
     await (await place.store()).beat(NEWER, 600)
     await say(place, "one")

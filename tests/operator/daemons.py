@@ -17,7 +17,7 @@ from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
-from broker_mesos.core.protocol.records import AgentState, FrameworkState
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.errors import NotFound
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.runtime.clock import SystemClock
@@ -82,7 +82,7 @@ def agent_view(agent_id: str, cell: int) -> AgentView:
         agent_id=agent_id,
         cell=cell,
         hostname=f"host-{agent_id}",
-        state=AgentState.REGISTERED,
+        state=AgentStatus.REGISTERED,
         total=Resources.parse("cpus:4;ports:[31000-31009]"),
         offered=Resources.EMPTY,
         used=Resources.EMPTY,
@@ -91,7 +91,7 @@ def agent_view(agent_id: str, cell: int) -> AgentView:
 
 def cell_view(cell: int) -> CellView:
     held = Resources.parse("cpus:1;ports:[31000-31000]")
-    state = FrameworkState.SUBSCRIBED if cell else FrameworkState.DISCONNECTED
+    state = FrameworkStatus.SUBSCRIBED if cell else FrameworkStatus.DISCONNECTED
     return CellView(
         cell=cell,
         term=1,

@@ -30,7 +30,7 @@ from broker_mesos.core.api.state import GetState, MissingCell, StateView
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import AgentState
+from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import Conflict, NotFound
 from broker_mesos.web import WebServer
 
@@ -91,9 +91,7 @@ class FakeCluster:
                 whole = self.output[name]
                 data = base64.b64encode(whole[offset : offset + length]).decode()
                 full = task_id if task_id.count(".") == 2 else f"{task_id}.0.1"
-                return LogChunk(
-                    task_id=full, agent_id="a1", data=data, offset=offset, size=len(whole), ended=True
-                )
+                return LogChunk(task_id=full, agent_id="a1", data=data, offset=offset, size=len(whole), ended=True)
             case GetCluster():
                 master = MasterView(master_id="m1", hostname="h", pid=11, version="0", age=0.5)
                 cells = (
@@ -106,7 +104,7 @@ class FakeCluster:
                     agent_id="a1",
                     cell=0,
                     hostname="h\x1b[31m",
-                    state=AgentState.REGISTERED,
+                    state=AgentStatus.REGISTERED,
                     total=Resources.parse("cpus:4;mem:4096;ports:[31000-31009]"),
                     offered=Resources.parse("cpus:1"),
                     used=Resources.parse("cpus:2;mem:1024"),

@@ -9,8 +9,8 @@ from broker_mesos.core.api.cluster import CellOwnership, ClusterView, MasterView
 from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import FrameworkTotal, MissingCell, StateView
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import AgentState, FrameworkState
-from broker_mesos.operator.doctor import Finding, judge, worst
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.operator.doctor import Finding, find_problems, worst
 
 NONE = Resources.parse("cpus:1")
 REDIS = StoreReport(
@@ -50,7 +50,7 @@ STATE = StateView(
             agent_id="a1",
             cell=0,
             hostname="h",
-            state=AgentState.REGISTERED,
+            state=AgentStatus.REGISTERED,
             total=NONE,
             offered=Resources(),
             used=Resources(),
@@ -61,7 +61,7 @@ STATE = StateView(
             framework_id="batch",
             name="batch",
             roles=("*",),
-            state=FrameworkState.SUBSCRIBED,
+            state=FrameworkStatus.SUBSCRIBED,
             wanted=False,
             allocated=Resources(),
             offered=Resources(),
@@ -81,7 +81,7 @@ def diagnose(
     asked: tuple[float, float] = (999.9, 1000.1),
 ) -> list[Finding]:
     heard = masters or (master("m1"), master("m2"))
-    return judge(HealthView(masters=heard, expected=2), view or cluster(), state, asked)
+    return find_problems(HealthView(masters=heard, expected=2), view or cluster(), state, asked)
 
 
 def only(found: list[Finding]) -> Finding:
@@ -193,10 +193,10 @@ def test_dead_letters_are_counted_once() -> None:
 
 
 def test_agents_and_frameworks_that_are_away_are_named() -> None:
-    away = STATE.agents[0].model_copy(update={"state": AgentState.UNREACHABLE})
+    away = STATE.agents[0].model_copy(update={"state": AgentStatus.UNREACHABLE})
     found = only(diagnose(state=STATE.model_copy(update={"agents": (away,) * 7})))
     assert found.found.startswith("7 unreachable: a1 (h), ") and found.found.endswith(" and 2 more")
-    deaf = STATE.frameworks[0].model_copy(update={"state": FrameworkState.DISCONNECTED})
+    deaf = STATE.frameworks[0].model_copy(update={"state": FrameworkStatus.DISCONNECTED})
     found = only(diagnose(state=STATE.model_copy(update={"frameworks": (deaf,)})))
     assert found.found == "nobody consumes the queues of batch"
     found = only(diagnose(state=StateView(frameworks=STATE.frameworks)))
@@ -207,5 +207,5 @@ def test_agents_and_frameworks_that_are_away_are_named() -> None:
 
 
 def test_what_cannot_be_asked_is_an_error_too() -> None:
-    found = judge(HealthView(masters=(master(),), expected=1), None, None, (999.9, 1000.1))
+    found = find_problems(HealthView(masters=(master(),), expected=1), None, None, (999.9, 1000.1))
     assert only(found).found.startswith("no master can say")

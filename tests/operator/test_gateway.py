@@ -19,12 +19,12 @@ from broker_mesos.core.api.maintenance import (
     ScheduleMaintenance,
 )
 from broker_mesos.core.api.request import Request
-from broker_mesos.core.api.reservations import DestroyVolume, HoldingsView, ReserveResources
+from broker_mesos.core.api.reservations import DestroyVolume, ReservationsView, ReserveResources
 from broker_mesos.core.api.state import GetState, StateView
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import cell_of
-from broker_mesos.core.protocol.records import AgentState, FrameworkState
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
 from tests.operator.daemons import (
     CELLS,
@@ -43,7 +43,7 @@ async def test_views_of_all_cells_become_one(daemons: Daemons) -> None:
     assert isinstance(state, StateView)
     assert [agent.agent_id for agent in state.agents] == ["a7", "a8", "a9"]
     (framework,) = state.frameworks
-    assert framework.state is FrameworkState.SUBSCRIBED and framework.wanted
+    assert framework.state is FrameworkStatus.SUBSCRIBED and framework.wanted
     # The same port on three agents is three ports.
     assert str(framework.allocated) == "cpus:3;ports:3"
     assert (framework.tasks, framework.offers, framework.dominant_share) == (6, 3, 0.25)
@@ -171,12 +171,12 @@ async def test_kill_of_what_nobody_knows_is_not_found(daemons: Daemons) -> None:
 async def test_a_reservation_is_asked_of_the_agents_cell_alone(daemons: Daemons) -> None:
     async def handler(request: Request) -> Part:
         assert isinstance(request, ReserveResources)
-        return HoldingsView(agent_id=request.agent_id, cell=cell_of("a1", CELLS))
+        return ReservationsView(agent_id=request.agent_id, cell=cell_of("a1", CELLS))
 
     await daemons.cell(cell_of("a1", CELLS), handler)
     asked = ReserveResources(agent_id="a1", role="eng", resources=Resources.parse("cpus:1"), request_id="r")
     found = await daemons.gateway.handle(asked)
-    assert isinstance(found, HoldingsView) and found.agent_id == "a1"
+    assert isinstance(found, ReservationsView) and found.agent_id == "a1"
     assert [each for each in daemons.asked if isinstance(each, ReserveResources)] == [asked]
 
 
@@ -202,9 +202,7 @@ def cell_with(*agent_ids: str) -> Handler:
         assert isinstance(request, AgentsRequest)
         named = [each for each in agent_ids if each in request.agent_ids]
         return MaintenanceView(
-            agents=tuple(
-                AgentMaintenance(agent_id=each, cell=0, state=AgentState.REGISTERED) for each in named
-            )
+            agents=tuple(AgentMaintenance(agent_id=each, cell=0, state=AgentStatus.REGISTERED) for each in named)
         )
 
     return handler

@@ -11,7 +11,7 @@ import pytest
 import structlog.testing
 
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
-from broker_mesos.core.cell.allocation.policies.policy import Policy, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Policy, Shares
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.errors import InvalidInput
@@ -58,7 +58,7 @@ def test_a_policy_installed_from_outside_is_found_by_name_and_ranks(install: Ins
 
     much_cpu, much_mem = who = claimants("a:much-cpu", "b:much-mem")
     held = {("a", "much-cpu"): Resources.of(cpus=9, mem=1), ("b", "much-mem"): Resources.of(mem=2)}
-    ranking = policy.rank(who, Standing(Resources.of(cpus=10, mem=100), held))
+    ranking = policy.rank(who, Shares(Resources.of(cpus=10, mem=100), held))
     assert list(ranking.order()) == [much_cpu, much_mem]
     ranking.charge(much_cpu, Resources.of(mem=5))
     assert list(ranking.order()) == [much_mem, much_cpu]

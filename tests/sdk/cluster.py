@@ -20,7 +20,8 @@ from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, cell_of
 from broker_mesos.core.protocol.events import Offers, Subscribed, Update
 from broker_mesos.core.protocol.framework_messages import Call, FrameworkHeartbeat, Subscribe
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.sdk import Scheduler
 

@@ -23,7 +23,7 @@ FRAMEWORK = FrameworkInfo(framework_id="fw")
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Acknowledgements wait less long for company: some tests wait for them."""
-    monkeypatch.setattr(calls, "ACKNOWLEDGE_AFTER", 1.0)
+    monkeypatch.setattr(calls, "ACKNOWLEDGE_AFTER_SECONDS", 1.0)
 
 
 class World:
@@ -50,15 +50,11 @@ class World:
         **options: Any,
     ) -> Driver:
         """A driver that runs."""
-        driver = Driver(
-            scheduler, framework, bus or await self.bus(), clock=self.clock, new_id=new_id, **options
-        )
+        driver = Driver(scheduler, framework, bus or await self.bus(), clock=self.clock, new_id=new_id, **options)
         self.runs[driver] = asyncio.create_task(driver.run())
         return driver
 
-    async def registered(
-        self, framework: FrameworkInfo = FRAMEWORK, **options: Any
-    ) -> tuple[Driver, Recorder]:
+    async def registered(self, framework: FrameworkInfo = FRAMEWORK, **options: Any) -> tuple[Driver, Recorder]:
         """A driver that has registered, and its scheduler."""
         scheduler = Recorder()
         driver = await self.driver(scheduler, framework, **options)

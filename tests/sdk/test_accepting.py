@@ -20,9 +20,7 @@ from broker_mesos.sdk.driver import Driver
 from tests.sdk.cluster import a_status, a_task, an_offer, settle
 from tests.sdk.conftest import World
 
-CELL_0, CELL_1 = (
-    next(name for name in map("a{}".format, range(99)) if cell_of(name, 2) == cell) for cell in (0, 1)
-)
+CELL_0, CELL_1 = (next(name for name in map("a{}".format, range(99)) if cell_of(name, 2) == cell) for cell in (0, 1))
 """Agents of these cells."""
 
 

@@ -185,9 +185,7 @@ async def test_exception_in_a_callback_brings_the_message_again_then_parks_it(wo
     assert tries == ["bad", "good", "bad", "bad"], "what was handled is not handled again"
     await world.master.update("fw", a_status("next", TaskState.FINISHED))
     await world.master.seen.until(
-        lambda: (
-            {each for _, call in world.master.of(Acknowledge) for each in call.task_ids} == {"good", "next"}
-        )
+        lambda: {each for _, call in world.master.of(Acknowledge) for each in call.task_ids} == {"good", "next"}
     )
 
 
@@ -267,9 +265,7 @@ async def test_inverse_offers_are_accepted_by_default_at_the_cells_of_their_agen
     await world.master.say(addresses.events("fw"), inverse("a1", "a2", "a3"))
     asked = {cell_of(each, 2) for each in ("a1", "a2", "a3")}
     answers = await world.master.got(AnswerInverseOffers, len(asked))
-    assert all(
-        call.accept and {cell_of(each, 2) for each in call.agent_ids} == {cell} for cell, call in answers
-    )
+    assert all(call.accept and {cell_of(each, 2) for each in call.agent_ids} == {cell} for cell, call in answers)
     assert {each for _, call in answers for each in call.agent_ids} == {"a1", "a2", "a3"}
 
 
@@ -370,9 +366,7 @@ async def test_second_process_takes_over_when_the_first_one_dies(world: World) -
     first, scheduler = await world.registered()
     standby = Recorder()
     await world.driver(standby)
-    await world.master.seen.until(
-        lambda: len({call.process_id for _, call in world.master.of(Subscribe)}) == 2
-    )
+    await world.master.seen.until(lambda: len({call.process_id for _, call in world.master.of(Subscribe)}) == 2)
     await world.master.offer("fw", an_offer("fw", "o1"))
     await world.master.update("fw", a_status("t1"))
     await scheduler.got("resource_offers")
@@ -399,9 +393,7 @@ async def test_takeover_makes_the_new_process_demand_offers(world: World) -> Non
     second, _ = await world.registered()
     await world.master.seen.until(
         lambda: any(
-            beat.process_id == second.process_id
-            and beat.demand.wanted
-            and beat.demand.version > quiet.demand.version
+            beat.process_id == second.process_id and beat.demand.wanted and beat.demand.version > quiet.demand.version
             for beat in world.master.beats
         )
     )

@@ -287,9 +287,7 @@ async def test_competing_processes_do_not_count_answers_that_others_may_get(stil
 
 
 async def test_offers_are_left_to_the_process_that_gets_the_events(world: World) -> None:
-    other = await (await world.bus()).consume(
-        addresses.Queue(addresses.QueueKind.FRAMEWORK_EVENTS, "fw", False)
-    )
+    other = await (await world.bus()).consume(addresses.Queue(addresses.QueueKind.FRAMEWORK_EVENTS, "fw", False))
     scheduler = Recorder()
     driver = await world.driver(scheduler, settings=DriverSettings(subscribe_interval=0.3))
     await world.master.got(Subscribe, 2)

@@ -10,7 +10,7 @@ from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.framework_messages import Accept, Decline
-from broker_mesos.sdk.gangs import Gathering, Placement, arrange
+from broker_mesos.sdk.gangs import GangAssembler, Placement, arrange
 from tests.sdk.cluster import Recorder, a_task
 from tests.sdk.conftest import World
 
@@ -36,7 +36,7 @@ def tasks_of(placement: Placement) -> int:
 
 
 def test_a_gang_is_complete_only_when_every_task_has_a_place():
-    gathering = Gathering()
+    gathering = GangAssembler()
     shapes = [shape("cpus:2", 3)]
     gathering.add([an_offer("1", "a1", "cpus:4;mem:100")])
     assert gathering.take_complete(shapes) == []
@@ -67,7 +67,7 @@ def test_a_task_with_few_places_comes_before_a_larger_one():
 
 
 def test_offers_that_have_ended_do_not_count():
-    gathering = Gathering()
+    gathering = GangAssembler()
     gathering.add([an_offer("1", "a1", "cpus:2"), an_offer("2", "a2", "cpus:2", cell=1)])
     gathering.remove(["o0-1-1"])
     gathering.add([an_offer("3", "a3", "cpus:2", cell=1, term=2)])  # and so has o1-1-2, with its owner
@@ -77,7 +77,7 @@ def test_offers_that_have_ended_do_not_count():
 
 
 def test_offers_for_a_gang_that_nobody_wants_are_given_back():
-    gathering = Gathering()
+    gathering = GangAssembler()
     gathering.add([an_offer("1", "a1", "cpus:2")])
     assert gathering.take_unwanted([shape("cpus:2")]) == []
     assert len(gathering.take_unwanted([shape("cpus:2", 0)])) == 1

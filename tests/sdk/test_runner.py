@@ -128,9 +128,7 @@ def test_unreachable_broker_is_raised_by_join() -> None:
         broker.stop()
         return MemoryBus(broker)
 
-    driver = SchedulerDriver(
-        Signals(), FRAMEWORK, connect, clock=RealClock(), new_id=new_id, open_timeout=0.05
-    )
+    driver = SchedulerDriver(Signals(), FRAMEWORK, connect, clock=RealClock(), new_id=new_id, open_timeout=0.05)
     driver.start()
     with pytest.raises(BusUnavailable):
         driver.join(LIMIT)

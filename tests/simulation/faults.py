@@ -220,9 +220,7 @@ def wipe_store(world: World) -> tuple[str, float]:
 def jump_clock(world: World) -> tuple[str, float]:
     """A wall clock jumps."""
     rng = world.rng
-    name, clock = rng.choice(
-        [("store", world.store_clock), *((node.name, node.clock) for node in world.nodes)]
-    )
+    name, clock = rng.choice([("store", world.store_clock), *((node.name, node.clock) for node in world.nodes)])
     by = rng.choice((-1.0, 1.0)) * rng.choice((0.5, 5.0, 100.0, 3600.0))
     clock.offset += by
     return f"the clock of {name} jumps by {by:g} s", 0.0

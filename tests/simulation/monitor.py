@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import TERMINAL, TaskState
-from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from broker_mesos.core.protocol.task_record import read_record
 from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
@@ -98,9 +98,7 @@ class Monitor:
         if any(one.running for one in earlier if one.agent is agent):
             world.violation(f"I2: {task_id} is started on {agent.name} where it runs already")
         if earlier and not world.forgetful:
-            world.violation(
-                f"I2: {task_id} is started on {agent.name}, was started on {earlier[0].agent.name}"
-            )
+            world.violation(f"I2: {task_id} is started on {agent.name}, was started on {earlier[0].agent.name}")
         if agent.handling is not None and agent.handling.term < self.highest[agent.agent_id]:
             world.violation(f"I4: {agent.name} launches {task_id} under a lower term than it has seen")
         used = Resources.sum(world.need(each) for each in [*agent.machine.running, task_id])
@@ -154,7 +152,7 @@ class Monitor:
         """The store has applied a commit."""
         self.commits += 1
         for write in commit.writes:
-            if write.kind is not Kind.TASKS:
+            if write.kind is not RecordKind.TASKS:
                 continue
             self.answered.add(write.ident)
             self._check_limit(write.ident, write.value)
@@ -215,9 +213,7 @@ class Monitor:
             left = call["framework_id"] == "own" and any(node.finished for node in self.world.frameworks)
             for task in call["tasks"]:
                 if task["task_id"] not in self.answered and not left:
-                    self.world.violation(
-                        f"I8: an ACCEPT of {task['task_id']} is forgotten, and not committed"
-                    )
+                    self.world.violation(f"I8: an ACCEPT of {task['task_id']} is forgotten, and not committed")
 
     def _forgotten_by_cell(self, task_id: str) -> None:
         """A cell forgets a task: its framework must have taken the end in."""
@@ -321,9 +317,9 @@ class Monitor:
             for agent in state.agents.values():
                 if agent.used:
                     return f"cell {cell}: {agent.ident} uses {agent.used}"
-                if agent.state is AgentState.GONE:
+                if agent.state is AgentStatus.GONE:
                     continue
-                if not agent.session or agent.state is not AgentState.REGISTERED:
+                if not agent.session or agent.state is not AgentStatus.REGISTERED:
                     return f"cell {cell}: {agent.ident} is {agent.state}, its session {agent.session!r}"
             if state.offers:
                 return f"cell {cell} has open offers: {list(state.offers)}"
@@ -365,9 +361,7 @@ class Monitor:
                 self._judge(job, index, result)
             for state in ("finished", "failed", "killed"):
                 if summary.counts[state] != by_state[state]:
-                    world.violation(
-                        f"{job.job_id}: {summary.counts} in its summary, {dict(by_state)} in results"
-                    )
+                    world.violation(f"{job.job_id}: {summary.counts} in its summary, {dict(by_state)} in results")
             if summary.counts["pending"] or summary.counts["running"]:
                 world.violation(f"{job.job_id} has ended with {summary.counts}")
 
@@ -379,9 +373,7 @@ class Monitor:
         finished = [
             one
             for one in ran
-            if world.exit_codes.get(one.task_id) == 0
-            and not one.lost
-            and (not one.doubtful or one.task_id == told)
+            if world.exit_codes.get(one.task_id) == 0 and not one.lost and (not one.doubtful or one.task_id == told)
         ]
         ids = [one.task_id for one in ran]
         where = f"{job.job_id}.{index}: {result.state} at attempt {result.attempt}, ran {ids}"

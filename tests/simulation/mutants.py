@@ -9,7 +9,7 @@ from typing import Any
 
 from broker_mesos.agent.effects import Checkpoint
 from broker_mesos.agent.outcomes import Outcomes
-from broker_mesos.agent.state import AgentState
+from broker_mesos.agent.state import AgentMachine
 from broker_mesos.agent.tasks import TaskTable
 from broker_mesos.core.cell.handlers import agents, offers, tasks
 from broker_mesos.core.cell.state.cell_state import CellState
@@ -158,7 +158,7 @@ def resources_freed_twice(patch: Any) -> None:
         agent = self.agents.get(task.agent_id)
         if agent is not None and agent.used.contains(task.resources):
             agent.used -= task.resources
-            agent.reckon()
+            agent.recompute_free()
 
     patch(CellState, "end_task", generous)
 
@@ -231,31 +231,31 @@ def command_numbers_not_checked(patch: Any) -> None:
             return self.table.kill(command.task_ids, now)
         return self.table.launch(command.launches, now)
 
-    patch(AgentState, "_in_session", lax)
+    patch(AgentMachine, "_in_session", lax)
 
 
 @mutant
 def session_not_checked(patch: Any) -> None:
     """An agent applies commands of earlier sessions."""
-    on_command = AgentState.on_command
+    on_command = AgentMachine.on_command
 
     def lax(self: Any, message: Any, term: int, now: Any) -> Any:
         if isinstance(message, LaunchTasks | KillTasks) and self.session:
             message = message.model_copy(update={"session": self.session, "number": self.applied + 1})
         return on_command(self, message, term, now)
 
-    patch(AgentState, "on_command", lax)
+    patch(AgentMachine, "on_command", lax)
 
 
 @mutant
 def term_not_checked(patch: Any) -> None:
     """An agent obeys an owner that was replaced."""
-    on_command = AgentState.on_command
+    on_command = AgentMachine.on_command
 
     def lax(self: Any, message: Any, term: int, now: Any) -> Any:
         return on_command(self, message, max(term, self.highest_term), now)
 
-    patch(AgentState, "on_command", lax)
+    patch(AgentMachine, "on_command", lax)
 
 
 @mutant
@@ -286,13 +286,13 @@ def outcomes_not_sent_again(patch: Any) -> None:
 @mutant
 def fit_not_checked(patch: Any) -> None:
     """An agent launches what does not fit, and a cell offers what is in use."""
-    reckon = agents.Agent.reckon
+    recompute_free = agents.Agent.recompute_free
 
     def generous(self: Any) -> None:
-        reckon(self)
+        recompute_free(self)
         self.free = self.info.resources.clipped_minus(self.offered)
 
-    patch(agents.Agent, "reckon", generous)
+    patch(agents.Agent, "recompute_free", generous)
     patch(Resources, "contains", lambda self, other: True)
 
 
@@ -324,30 +324,28 @@ def dropped_loses_the_index(patch: Any) -> None:
 @mutant
 def unsettled_claims_forgotten(patch: Any) -> None:
     """Nobody asks about a claim whose worker died before the ACCEPT."""
-    from broker_mesos.frameworks.batch.storage.housekeeping import Upkeep
+    from broker_mesos.frameworks.batch.storage.housekeeping import Housekeeping
 
     async def nothing(self: Any) -> list[Any]:
         return []
 
-    patch(Upkeep, "overdue", nothing)
+    patch(Housekeeping, "overdue", nothing)
 
 
 @mutant
 def claim_without_asking_the_cell(patch: Any) -> None:
     """A claim without a status is given back by the worker alone: it may be running."""
     from broker_mesos.core.model.task import TaskStatus
-    from broker_mesos.frameworks.batch.storage.housekeeping import Upkeep
+    from broker_mesos.frameworks.batch.storage.housekeeping import Housekeeping
 
-    overdue = Upkeep.overdue
+    overdue = Housekeeping.overdue
 
     async def rash(self: Any) -> list[Any]:
         found = await overdue(self)
-        await self._store.apply(
-            [TaskStatus(task_id=each.task_id, state=TaskState.DROPPED, uuid="-") for each in found]
-        )
+        await self._store.apply([TaskStatus(task_id=each.task_id, state=TaskState.DROPPED, uuid="-") for each in found])
         return []
 
-    patch(Upkeep, "overdue", rash)
+    patch(Housekeeping, "overdue", rash)
 
 
 @mutant
@@ -367,7 +365,7 @@ def status_acknowledged_before_stored(patch: Any) -> None:
 @mutant
 def acknowledged_before_handled(patch: Any) -> None:
     """A framework tells the cell that it has a status before its callback has returned."""
-    heard = Calls.heard
+    heard = Calls.last_heartbeat_at
 
     def hasty(self: Any, status: Any) -> None:
         heard(self, status)

@@ -309,9 +309,7 @@ class SimBus:
         for link in self.links:
             connection = link.connection
             if connection is not None:
-                self.world.loop.call_later(
-                    when(), _close_client, connection, still, context=self.proc.context
-                )
+                self.world.loop.call_later(when(), _close_client, connection, still, context=self.proc.context)
 
     def heal(self) -> None:
         """A cut has ended."""

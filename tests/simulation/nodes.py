@@ -18,7 +18,7 @@ from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
 from broker_mesos.core.api.jobs import JobSummary, KillJob, SubmitJob, WaitJob
 from broker_mesos.core.model.job import JobSpec
-from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import cell_of, operator_cell, operator_framework
 from broker_mesos.errors import BrokerMesosError, NotFound
@@ -171,9 +171,9 @@ class _Journal:
             self._node.checkpoint.save(agent_id, highest_term, boot_id)
             self._node.world.monitor.term_saved(self._node, highest_term)
 
-    def save_holdings(self, holdings: Holdings, doomed: tuple[str, ...]) -> None:
+    def save_reserved_resources(self, reserved_resources: ReservedResources, dropped_volumes: tuple[str, ...]) -> None:
         if self._proc.effect():
-            self._node.checkpoint.save_holdings(holdings, doomed)
+            self._node.checkpoint.save_reserved_resources(reserved_resources, dropped_volumes)
 
     def append(self, entries: Sequence[Entry]) -> None:
         if self._proc.effect():
@@ -201,8 +201,8 @@ class _Container:
             self._node.world.loop.call_soon(self._on_events, events, context=self._proc.context)
 
     @property
-    def takes_turns(self) -> bool:
-        return self._inner.takes_turns
+    def queues_tasks(self) -> bool:
+        return self._inner.queues_tasks
 
     async def start(self) -> list[Recovered]:
         return await self._inner.start()

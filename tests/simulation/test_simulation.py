@@ -71,7 +71,5 @@ async def test_a_seed_goes_the_same_way_every_time() -> None:
     "mutant", ["outbox-published-before-commit", "resources-freed-twice", "acknowledged-without-commit"]
 )
 async def test_a_planted_mistake_is_found(mutant: str) -> None:
-    code, output = await simulate(
-        "--profile", "full", "--seeds", "6", "--mutant", mutant, "--keep-going", "1"
-    )
+    code, output = await simulate("--profile", "full", "--seeds", "6", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "fails:" in output, output

@@ -18,7 +18,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.core.protocol.task_record import read_record
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import BrokerMesosError
@@ -128,9 +128,7 @@ class World:
         ]
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
         book = Book(rng.randint(1, 6))
-        self.frameworks = [
-            FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))
-        ]
+        self.frameworks = [FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))]
         self.client = ClientNode(self, "c0")
         self.wiped: dict[str, float] = {}
         """Agents that never come back, since when; until an operator has said so."""
@@ -154,7 +152,7 @@ class World:
         return sum(
             record.resources.get("cpus")
             for cell in self.state.facts.cells.values()
-            for body in cell.records[Kind.TASKS].values()
+            for body in cell.records[RecordKind.TASKS].values()
             if not (record := read_record(body)).state.terminal and not record.waits
         )
 
@@ -258,9 +256,7 @@ class World:
         self.broker.detach(bus)  # type: ignore[arg-type]
         for link in bus.links:
             if link.connection is not None:
-                self.loop.after(
-                    self.latency() * self.rng.choice((0.0, 1.0, 1.0, 30.0)), link.connection.close_server
-                )
+                self.loop.after(self.latency() * self.rng.choice((0.0, 1.0, 1.0, 30.0)), link.connection.close_server)
 
     def pause(self, node: Node, seconds: float) -> None:
         """SIGSTOP, and SIGCONT later. The broker gives the connections up if that takes too long."""

@@ -82,9 +82,7 @@ async def test_every_error_has_its_status(
     assert answer.json() == {"error": {"code": code, "message": str(error)}}
 
 
-async def test_an_unexpected_error_shows_nothing_of_itself(
-    http: httpx.AsyncClient, cluster: FakeCluster
-) -> None:
+async def test_an_unexpected_error_shows_nothing_of_itself(http: httpx.AsyncClient, cluster: FakeCluster) -> None:
     cluster.failing["GET_JOBS"] = RuntimeError("password")
     for answer in (await http.post("/api/v1", json={"type": "GET_JOBS"}), await http.get("/api/v1/jobs")):
         assert answer.status_code == 500 and answer.json()["error"]["code"] == "failed"
@@ -110,9 +108,7 @@ async def test_unknown_pages_and_methods_are_json_errors(http: httpx.AsyncClient
     assert (await http.delete("/api/v1/jobs")).status_code == 405
 
 
-async def test_health_is_immediate_and_readiness_needs_an_answer(
-    http: httpx.AsyncClient, cluster: FakeCluster
-) -> None:
+async def test_health_is_immediate_and_readiness_needs_an_answer(http: httpx.AsyncClient, cluster: FakeCluster) -> None:
     cluster.unowned = 0
     assert (await http.get("/readyz")).status_code == 200
     cluster.unowned = 1
@@ -127,9 +123,7 @@ async def test_health_is_immediate_and_readiness_needs_an_answer(
 async def test_the_description_knows_every_request(http: httpx.AsyncClient) -> None:
     described = (await http.get("/openapi.json")).json()
     schemas = described["components"]["schemas"]
-    kinds = described["paths"]["/api/v1"]["post"]["requestBody"]["content"]["application/json"]["schema"][
-        "oneOf"
-    ]
+    kinds = described["paths"]["/api/v1"]["post"]["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
     names = [kind["$ref"].rsplit("/", 1)[1] for kind in kinds]
     assert {schemas[name]["properties"]["type"]["const"] for name in names} >= {"SUBMIT_JOB", "GET_STATE"}
     for reference in set(_references(described)):

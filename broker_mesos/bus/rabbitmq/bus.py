@@ -10,7 +10,7 @@ import weakref
 
 from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
 from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
-from broker_mesos.bus.rabbitmq.link import FIRST_DELAY, LONGEST_DELAY, Link, Setting
+from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
 from broker_mesos.bus.signals import Signal
@@ -66,7 +66,7 @@ class RabbitBus:
 
     async def close(self) -> None:
         for consumer in self._consumers:
-            consumer.tell_handled()
+            consumer.send_acknowledgements()
         await asyncio.gather(*(link.stop() for link in self._links))
 
     def publish(self, message: Outgoing) -> asyncio.Future[bool]:
@@ -82,7 +82,7 @@ class RabbitBus:
 
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> RabbitConsumer:
         spec = self._topology.queue_spec(queue)
-        delay = FIRST_DELAY
+        delay = FIRST_DELAY_SECONDS
         while True:
             # Who hears wants to answer: a message that the other connection cannot send yet waits long for
             # its repeat.
@@ -100,7 +100,7 @@ class RabbitBus:
                     with contextlib.suppress(BusUnavailable):
                         await self._consuming.declare_exchanges()
             await self._clock.sleep(delay * self._rng.uniform(0.5, 1.0))
-            delay = min(delay * 2, LONGEST_DELAY)
+            delay = min(delay * 2, MAX_DELAY_SECONDS)
 
     async def declare(self, queue: Queue) -> None:
         spec = self._topology.shared_spec(queue)

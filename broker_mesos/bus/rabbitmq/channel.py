@@ -11,7 +11,7 @@ from pika.exceptions import AMQPError
 from broker_mesos.bus.rabbitmq.server import Refused, Server, Timeouts
 from broker_mesos.bus.topology import QueueSpec, Topology, conflict
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.runtime.timeouts import patience
+from broker_mesos.runtime.timeouts import time_limit
 
 BINDINGS = 200
 """Bindings of a queue that are sent before the broker's answer is waited for."""
@@ -118,7 +118,7 @@ class Channel:
         self._replies.add(reply)
         try:
             start(lambda frame: None if reply.done() else reply.set_result(frame))
-            async with patience(self._timeouts.call):
+            async with time_limit(self._timeouts.call):
                 return await reply
         except AMQPError as error:
             raise self._server.error(error) from None

@@ -11,7 +11,7 @@ from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.topology import QueueSpec
 from broker_mesos.ports.bus import Delivery
 
-ACKNOWLEDGE_AFTER = 0.05
+ACKNOWLEDGE_AFTER_SECONDS = 0.05
 """Seconds for which acknowledgements gather: nobody waits for them, and one costs a quorum queue as much as a
 message does. What is handled within them is delivered again if this process dies, as it may be anyhow."""
 
@@ -25,9 +25,9 @@ class RabbitConsumer:
         self._prefetch = prefetch
         self._settles = settles
         self._inbox = Inbox()
-        self._handled = self._told = 0
+        self._handled = self._acknowledged = 0
         """Tags up to which everything is handled, and the broker knows it."""
-        self._gathering: asyncio.TimerHandle | None = None
+        self._acknowledge_timer: asyncio.TimerHandle | None = None
         channel.on_closed = lambda error: self._end(str(error))
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled())
 
@@ -63,10 +63,12 @@ class RabbitConsumer:
             return
         if up_to:
             self._handled = up_to
-            if up_to - self._told >= self._prefetch // 4:
-                self.tell_handled()
-            elif self._gathering is None:
-                self._gathering = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER, self.tell_handled)
+            if up_to - self._acknowledged >= self._prefetch // 4:
+                self.send_acknowledgements()
+            elif self._acknowledge_timer is None:
+                self._acknowledge_timer = asyncio.get_running_loop().call_later(
+                    ACKNOWLEDGE_AFTER_SECONDS, self.send_acknowledgements
+                )
         for tag in tags:
             self._channel.raw.basic_ack(tag)
 
@@ -76,20 +78,20 @@ class RabbitConsumer:
             self._channel.raw.basic_reject(delivery.tag, requeue=requeue)
 
     async def close(self) -> None:
-        self.tell_handled()
+        self.send_acknowledgements()
         self._end("it was closed")
         await self._channel.close()
 
     def _take(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
         self._inbox.put(_delivery(method, properties, body))
 
-    def tell_handled(self) -> None:
+    def send_acknowledgements(self) -> None:
         """Acknowledge to the broker what is handled."""
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        if self._handled > self._told and self._channel.is_open:
-            self._told = self._handled
+        if self._acknowledge_timer is not None:
+            self._acknowledge_timer.cancel()
+            self._acknowledge_timer = None
+        if self._handled > self._acknowledged and self._channel.is_open:
+            self._acknowledged = self._handled
             self._channel.raw.basic_ack(self._handled, multiple=True)
 
     def _cancelled(self) -> None:

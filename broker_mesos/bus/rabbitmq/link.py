@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 # pika reports with tracebacks what is translated here into one line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
-FIRST_DELAY = 0.05
-LONGEST_DELAY = 1.0
-REFUSED_DELAY = 0.4
+FIRST_DELAY_SECONDS = 0.05
+MAX_DELAY_SECONDS = 1.0
+REFUSED_DELAY_SECONDS = 0.4
 """Seconds between two attempts at most: a restart of the broker is felt for that much longer than it takes.
 A port where nobody listens refuses at no cost to anybody, so it is knocked at more often than a server that
 is there and fails."""
@@ -110,7 +110,7 @@ class Link:
             raise BusUnavailable(str(self.error))
 
     async def _run(self) -> None:
-        delay = FIRST_DELAY
+        delay = FIRST_DELAY_SECONDS
         while True:
             try:
                 closed = await self._connect()
@@ -119,8 +119,8 @@ class Link:
                     self._mark_up()
                     await self._watch(closed)
                 finally:
-                    if self.up and self.setting.clock.monotonic() - self.up_since > LONGEST_DELAY:
-                        delay = FIRST_DELAY
+                    if self.up and self.setting.clock.monotonic() - self.up_since > MAX_DELAY_SECONDS:
+                        delay = FIRST_DELAY_SECONDS
                     await self._disconnect(closed)
             except (BusUnavailable, Conflict) as error:
                 self._mark_down(error)
@@ -131,11 +131,11 @@ class Link:
                 log.exception("%s: unexpected", self._role)
                 self._mark_down(self.server.error(error))
             await self._pause(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            delay = min(delay * 2, MAX_DELAY_SECONDS)
 
     async def _pause(self, delay: float) -> None:
         refused = isinstance(self.error, Unreachable)
-        seconds = min(delay, REFUSED_DELAY) if refused else delay
+        seconds = min(delay, REFUSED_DELAY_SECONDS) if refused else delay
         pause = asyncio.ensure_future(self.setting.clock.sleep(seconds * self.setting.rng.uniform(0.5, 1.0)))
         arrived = asyncio.ensure_future(self.setting.arrived.wait())
         try:
@@ -162,9 +162,7 @@ class Link:
                 opened.set_exception(closed.result())
 
         self.connection = _Connection(
-            self.server.parameters(
-                f"{self.setting.name} ({self._role})", self.setting.heartbeat, self.timeouts
-            ),
+            self.server.parameters(f"{self.setting.name} ({self._role})", self.setting.heartbeat, self.timeouts),
             on_open_callback=on_open,
             on_open_error_callback=on_end,
             on_close_callback=on_end,
@@ -188,16 +186,16 @@ class Link:
     async def _watch(self, closed: asyncio.Future[BusUnavailable]) -> None:
         """Until the connection ends. pika itself takes heartbeat + 5 s to notice that nothing comes."""
         interval = min(self.setting.heartbeat, self.timeouts.blocked / 4, self.timeouts.confirm / 4)
-        heard, received = self.setting.clock.monotonic(), -1
+        last_received_at, received = self.setting.clock.monotonic(), -1
         while not closed.done():
             await asyncio.wait([closed], timeout=interval)
             self.check()
             now = self.setting.clock.monotonic()
             if self.connection.bytes_received != received:
-                heard, received = now, self.connection.bytes_received
-            elif now - heard > 3 * self.setting.heartbeat:
+                last_received_at, received = now, self.connection.bytes_received
+            elif now - last_received_at > 3 * self.setting.heartbeat:
                 self._terminate()
-                raise BusUnavailable(f"{self.server.where}: nothing heard for {now - heard:.0f} s")
+                raise BusUnavailable(f"{self.server.where}: nothing heard for {now - last_received_at:.0f} s")
         raise closed.result()
 
     async def _disconnect(self, closed: asyncio.Future[BusUnavailable]) -> None:

@@ -79,9 +79,7 @@ class PublishLink(Link):
         except AMQPError as error:
             return failed(self.server.error(error))
         # Only now, since the broker counts what it was sent.
-        return self.window.add(message, (exchange, key, message.message_id), self.setting.clock.monotonic())[
-            1
-        ]
+        return self.window.add(message, (exchange, key, message.message_id), self.setting.clock.monotonic())[1]
 
     async def writable(self) -> None:
         """As ``Bus.writable``."""

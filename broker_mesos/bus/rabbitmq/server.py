@@ -82,16 +82,13 @@ class Server:
                 return Refused(f"{self.where}: {cause.reply_text}", cause.reply_code)
             if isinstance(cause, OSError) and (cause.strerror or str(cause)):
                 return Unreachable(
-                    f"{self.where} cannot be reached ({cause.strerror or cause}): "
-                    "check that it runs, and the AMQP URL"
+                    f"{self.where} cannot be reached ({cause.strerror or cause}): check that it runs, and the AMQP URL"
                 )
         # pika wraps what the broker said during the handshake into the text of another exception. Without
         # a code, the same exceptions only mean that the broker went away while we were knocking.
         text = repr(error)
         if "ConnectionClosedByBroker: (403)" in text:
-            return Denied(
-                f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL"
-            )
+            return Denied(f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL")
         if "ConnectionClosedByBroker: (530)" in text:
             return Denied(
                 f"{self.where}: there is no such vhost, or the user {self.user!r} may not use it: "

@@ -40,10 +40,10 @@ from broker_mesos.ports.containerizer import (
 VERSION = 2
 """Of the spawner's protocol. It only grows: an upgraded agent has to speak to the spawner of the old one."""
 
-START_TIMEOUT = 15.0
+START_TIMEOUT_SECONDS = 15.0
 """Seconds until a spawner must have answered."""
 
-END_GRACE = 3.0
+END_GRACE_SECONDS = 3.0
 """Seconds between SIGTERM and SIGKILL when the agent ends its tasks with itself."""
 
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -98,7 +98,7 @@ class ProcessContainerizer:
     # -- the port ----------------------------------------------------------------------------------------
 
     @property
-    def takes_turns(self) -> bool:
+    def queues_tasks(self) -> bool:
         """Whether tasks that stand in line can be handed over: an old spawner would start them at once."""
         return self._version >= 2
 
@@ -192,7 +192,7 @@ class ProcessContainerizer:
         in_use = {*self._live, *self._ended}
         return await asyncio.to_thread(self.sandboxes.sweep, keep_seconds, now, in_use, limit)
 
-    async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE) -> None:
+    async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE_SECONDS) -> None:
         """Disconnect; the tasks live on. With ``kill_tasks`` they are ended first, and the spawner too."""
         self._stopping = True
         if self._keeper is not None:
@@ -309,9 +309,7 @@ class ProcessContainerizer:
                 if live.kill_grace is not None:
                     self._request(["kill", task_id, live.kill_grace])
             else:
-                at = max(
-                    (t.exited.at for t in told.values() if isinstance(t, Recovered) and t.exited), default=0.0
-                )
+                at = max((t.exited.at for t in told.values() if isinstance(t, Recovered) and t.exited), default=0.0)
                 self._on_exit(TaskExited(task_id, None, None, at), lost)
         for task_id, state in told.items():
             if task_id not in self._live and task_id not in self._ended:
@@ -343,7 +341,7 @@ class ProcessContainerizer:
     async def _connect(self) -> list[list[Any]]:
         """Connect, starting a spawner if there is none. Returns its greeting. Raises Unavailable."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_TIMEOUT
+        deadline = loop.time() + START_TIMEOUT_SECONDS
         word = ""
         while loop.time() < deadline:
             sock = self._dial()
@@ -371,9 +369,7 @@ class ProcessContainerizer:
             f"cannot start the helper process that runs tasks: {reason}; see {self._meta / 'spawner.log'}"
         )
 
-    def _connected(
-        self, connection: Connection, greeting: list[list[Any]], early: list[list[Any]]
-    ) -> list[list[Any]]:
+    def _connected(self, connection: Connection, greeting: list[list[Any]], early: list[list[Any]]) -> list[list[Any]]:
         _, version, pid, _ = greeting[0]
         if version > VERSION:
             assert connection.transport is not None
@@ -421,7 +417,7 @@ class ProcessContainerizer:
             return f"{error.strerror}: {error.filename}"
         assert process.stdout is not None
         word = b""
-        if select.select([process.stdout], [], [], START_TIMEOUT)[0]:
+        if select.select([process.stdout], [], [], START_TIMEOUT_SECONDS)[0]:
             word = process.stdout.readline()
         process.stdout.close()
         if not word:

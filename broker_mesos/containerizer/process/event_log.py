@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.spawner_link import AgentLink
 
-GATHER = 0.005
+GATHER_SECONDS = 0.005
 """Seconds that events wait for others while tasks stand in line: nobody else is kept waiting."""
 
 
-class Telling:
+class EventLog:
     """Records gather in a round of the spawner's loop, and are written and sent together at its end."""
 
     def __init__(self, journal: Journal, link: AgentLink, log: Callable[[str], None]) -> None:
@@ -31,18 +31,18 @@ class Telling:
     @property
     def due(self) -> float:
         """Monotonic time at which to ``flush`` what gathers."""
-        return self._since + GATHER
+        return self._since + GATHER_SECONDS
 
-    def tell(self, record: Record) -> None:
+    def record_and_send(self, record: Record) -> None:
         """To the journal, and then to the agent."""
         self._records.append(record)
         self._events.append(record)
 
-    def note(self, record: Record) -> None:
+    def record(self, record: Record) -> None:
         """To the journal."""
         self._records.append(record)
 
-    def say(self, *records: Record) -> None:
+    def send(self, *records: Record) -> None:
         """To the agent."""
         self._events.extend(records)
 

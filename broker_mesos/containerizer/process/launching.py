@@ -25,8 +25,8 @@ _LACKS = {
     errno.ENFILE,
     errno.EMFILE,
 }
-_ROOM = 64 * 1024
-_FILES_LEFT = 8
+_MIN_FREE_BYTES = 64 * 1024
+_MIN_FREE_FILES = 8
 """Bytes and files that must be free before a task is started. With less it starts, can write nothing, and
 fails as if that were its own fault."""
 
@@ -35,19 +35,19 @@ class NoSandbox(OSError):
     """The sandbox of a task cannot be made or entered."""
 
 
-def no_room(folder: str) -> str:
+def disk_is_full(folder: str) -> str:
     """Why nothing can be written in a folder; empty if it can, or if nobody knows."""
     try:
         found = os.statvfs(folder)
     except OSError:
         return ""
     # Some file systems make files as they are needed, and count none.
-    if found.f_bavail * found.f_frsize < _ROOM or (found.f_files and found.f_favail < _FILES_LEFT):
+    if found.f_bavail * found.f_frsize < _MIN_FREE_BYTES or (found.f_files and found.f_favail < _MIN_FREE_FILES):
         return f"{os.strerror(errno.ENOSPC)} in the agent's work folder"
     return ""
 
 
-def blames_machine(error: BaseException) -> bool:
+def is_machine_fault(error: BaseException) -> bool:
     """Whether a start failed because of the machine, and not because of what was to be started."""
     return isinstance(error, NoSandbox) or (isinstance(error, OSError) and error.errno in _LACKS)
 

@@ -136,9 +136,7 @@ def owners(
     """
     known: dict[int, str | None] = {reaper: None, 0: None}
     for process in processes.values():
-        chain: list[
-            Process
-        ] = []  # up to the first ancestor whose task is clear; a loop, as a task may nest deep
+        chain: list[Process] = []  # up to the first ancestor whose task is clear; a loop, as a task may nest deep
         task: str | None = None
         step: Process | None = process
         while step is not None:

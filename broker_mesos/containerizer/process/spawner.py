@@ -38,19 +38,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_mesos.containerizer.process import proctree
-from broker_mesos.containerizer.process.event_log import Telling
+from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
-from broker_mesos.containerizer.process.launching import blames_machine, no_room, spawn
+from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, spawn
 from broker_mesos.containerizer.process.proctree import Process
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
-from broker_mesos.containerizer.process.task_queues import Turns
+from broker_mesos.containerizer.process.task_queues import HeldTasks
 
 VERSION = 2
-SLICE = 4  # requests between two looks at the children and two writes of events
-FIRST_AGENT = 15.0  # seconds to wait for the agent that started us
-SWEEP_SHARE = 10  # a look at all processes that took t seconds is not repeated for 10 t
-RECHECK = 0.1  # seconds between two looks at trees that are being ended
+REQUESTS_PER_TURN = 4  # requests between two looks at the children and two writes of events
+FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
+SWEEP_PAUSE_FACTOR = 10  # a look at all processes that took t seconds is not repeated for 10 t
+RECHECK_SECONDS = 0.1  # seconds between two looks at trees that are being ended
 
 
 class Locked(Exception):
@@ -77,8 +77,8 @@ class Spawner:
         self._ending: dict[str, Entry] = {}  # the main process ended during a kill, the tree not yet
         self._adopted: dict[int, Entry] = {}  # by pidfd
         self._requests: deque[list[Any]] = deque()
-        self._turns = Turns()
-        self._give_up = time.monotonic() + FIRST_AGENT
+        self._held = HeldTasks()
+        self._give_up = time.monotonic() + FIRST_AGENT_SECONDS
         self._killing = 0  # running tasks with a kill_at
         self._sweep_due = False
         self._sweep_not_before = 0.0
@@ -95,9 +95,7 @@ class Spawner:
         # By its descriptor: the folder may be replaced, and then what has its name is another spawner's.
         folder = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._meta = f"/proc/self/fd/{folder}"
-        self._lock = os.open(
-            os.path.join(self._meta, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        self._lock = os.open(os.path.join(self._meta, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -110,8 +108,8 @@ class Spawner:
         self._epoll.register(self._woken, select.EPOLLIN)
         self._recover()
         self._link = AgentLink(self._meta, self._epoll, log)
-        self._telling = Telling(self._journal, self._link, log)
-        self._start_times = StartTimes(self._running, self._telling)
+        self._event_log = EventLog(self._journal, self._link, log)
+        self._start_times = StartTimes(self._running, self._event_log)
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
@@ -185,7 +183,7 @@ class Spawner:
     def _work(self) -> None:
         """One round: some requests, then whoever ended, then tell."""
         if self._requests:
-            self._handle(SLICE)
+            self._handle(REQUESTS_PER_TURN)
         self._reap()
         if self._sweep_due and time.monotonic() >= self._sweep_not_before:
             self._sweep()
@@ -200,8 +198,8 @@ class Spawner:
         until = []
         if self._start_times:
             until.append(self._start_times.due)
-        if self._telling:
-            until.append(self._telling.due)
+        if self._event_log:
+            until.append(self._event_log.due)
         if self._killing or self._ending:
             strike = min(e.kill_at for e in [*self._running.values(), *self._ending.values()] if e.kill_at)
             if strike <= now:
@@ -215,7 +213,7 @@ class Spawner:
         return max(0.0, min(until) - now) if until else None
 
     def _finished(self) -> bool:
-        if self._requests or self._running or self._ending or self._telling or self._link.unsent:
+        if self._requests or self._running or self._ending or self._event_log or self._link.unsent:
             return False
         if self._end_grace is None:
             return not self._link.connected and time.monotonic() >= self._give_up
@@ -264,7 +262,7 @@ class Spawner:
         while self._requests:
             self._work()
         self._flush()
-        self._turns.clear()
+        self._held.clear()
         self._link.connect(caller)
         greeting: list[Record] = [["hello", VERSION, self._pid, self._boot]]
         for entry in self._tasks.values():
@@ -278,7 +276,7 @@ class Spawner:
             self._give_up = time.monotonic()
 
     def _flush(self) -> None:
-        self._telling.flush(self._tasks.values(), len(self._tasks), gathering=bool(self._turns))
+        self._event_log.flush(self._tasks.values(), len(self._tasks), gathering=bool(self._held))
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -290,7 +288,7 @@ class Spawner:
                 self._hold(str(request[1]), str(request[-1]))
                 continue
             new = request[0] == "launch" and request[1] not in self._tasks
-            if new and all(request[1] != each[1] for each in batch) and not self._turns.enter(request):
+            if new and all(request[1] != each[1] for each in batch) and not self._held.enter(request):
                 continue
             batch.append(request)
             limit -= request[0] == "launch"  # all the others are cheap, and many kills share one sweep
@@ -298,12 +296,12 @@ class Spawner:
         refused = ""
         if self._end_grace is not None:
             refused = "the agent is stopping"
-        elif intents and (full := no_room(self._sandboxes)):
+        elif intents and (full := disk_is_full(self._sandboxes)):
             refused = full
         elif intents:
             # A process must not exist before the journal says that it may.
             try:
-                self._telling.write_ahead(intents)
+                self._event_log.write_ahead(intents)
             except OSError as error:
                 refused = f"cannot write the task journal: {error.strerror}"
         for request in batch:
@@ -323,23 +321,21 @@ class Spawner:
             entry = self._tasks.get(request[1])
             if entry is not None:
                 self._kill(entry, float(request[2]))
-            elif self._turns.withdraw(request[1]):
-                self._telling.say(["failed", request[1], "killed before its turn came", False])
+            elif self._held.withdraw(request[1]):
+                self._event_log.send(["failed", request[1], "killed before its turn came", False])
         elif kind == "withdraw":
-            if self._turns.withdraw(request[1]):
-                self._telling.say(["failed", request[1], "withdrawn before its turn came", False])
+            if self._held.withdraw(request[1]):
+                self._event_log.send(["failed", request[1], "withdrawn before its turn came", False])
         elif kind == "forget":
             entry = self._tasks.get(request[1])
-            if entry is not None and (
-                entry.failed is not None or (entry.ended is not None and entry.reported)
-            ):
+            if entry is not None and (entry.failed is not None or (entry.ended is not None and entry.reported)):
                 del self._tasks[request[1]]
-                self._telling.note(request)
+                self._event_log.record(request)
         elif kind == "usage":
             self._usage()
         elif kind == "end":
             self._end_grace = float(request[1])
-            self._turns.clear()
+            self._held.clear()
             for entry in list(self._running.values()):
                 self._kill(entry, self._end_grace)
 
@@ -347,7 +343,7 @@ class Spawner:
         known = self._tasks.get(task_id)
         if known is not None:
             # A repeat: once is enough. The sender learns how it stands.
-            self._telling.say(*(known.records() if known.reported else known.records()[:1]))
+            self._event_log.send(*(known.records() if known.reported else known.records()[:1]))
             return
         entry = self._tasks[task_id] = Entry(task_id)
         entry.line = line
@@ -361,14 +357,14 @@ class Spawner:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"
             entry.failed = " ".join(what.split())[:500]
-            entry.machine = bool(refused) or blames_machine(error)
-            self._telling.tell(["failed", task_id, entry.failed, entry.machine])
+            entry.machine = bool(refused) or is_machine_fault(error)
+            self._event_log.record_and_send(["failed", task_id, entry.failed, entry.machine])
             self._next_turn(entry)
             return
         entry.started_at = time.time()
         self._start_times.want(entry)
         self._running[entry.pid] = entry
-        self._telling.tell(["started", task_id, entry.pid, entry.ticks, entry.started_at])
+        self._event_log.record_and_send(["started", task_id, entry.pid, entry.ticks, entry.started_at])
 
     def _kill(self, entry: Entry, grace: float) -> None:
         if entry.ended is not None and entry.reported:
@@ -389,10 +385,9 @@ class Spawner:
     def _usage(self) -> None:
         ours, _ = self._owners(proctree.scan())
         usage = {
-            task_id: [round(sum(p.cpu for p in group), 2), sum(p.rss for p in group)]
-            for task_id, group in ours.items()
+            task_id: [round(sum(p.cpu for p in group), 2), sum(p.rss for p in group)] for task_id, group in ours.items()
         }
-        self._telling.say(["usage", usage])
+        self._event_log.send(["usage", usage])
 
     # -- ends --------------------------------------------------------------------------------------------
 
@@ -443,25 +438,23 @@ class Spawner:
             self._killing -= 1
             entry.reported = False
             self._ending[entry.task_id] = entry
-            self._telling.note(record)
+            self._event_log.record(record)
         else:
-            self._telling.tell(record)
+            self._event_log.record_and_send(record)
             self._next_turn(entry)
 
     def _hold(self, task_id: str, line: str) -> None:
         entry = self._tasks.get(task_id)
         if entry is not None and entry.pid in self._running and not entry.line:
             entry.line = line
-            self._turns.hold(line)
+            self._held.hold(line)
 
     def _next_turn(self, entry: Entry) -> None:
         """Another of its line may begin: before all that was asked for since."""
-        if entry.line and (request := self._turns.leave(entry.line)) is not None:
+        if entry.line and (request := self._held.leave(entry.line)) is not None:
             self._requests.appendleft(request)
 
-    def _owners(
-        self, processes: dict[int, Process]
-    ) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
+    def _owners(self, processes: dict[int, Process]) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
         mains = {pid: entry.task_id for pid, entry in self._running.items()}
         for entry in self._ending.values():
             other = processes.get(entry.pid)
@@ -476,7 +469,7 @@ class Spawner:
         if not self._killing and not self._ending and not self._everywhere:
             children = proctree.children(self._pid)
             if children is not None and all(pid in self._running for pid in children):
-                self._sweep_not_before = began + SWEEP_SHARE * (time.monotonic() - began)
+                self._sweep_not_before = began + SWEEP_PAUSE_FACTOR * (time.monotonic() - began)
                 return
         self._start_times.read_all()
         ours, others = self._owners(proctree.scan())
@@ -492,11 +485,11 @@ class Spawner:
                         proctree.send(process, signal.SIGCONT)  # a stopped one could not hear it
                 entry.term = False
             if late and group:
-                entry.kill_at = began + RECHECK  # somebody may have been born meanwhile
+                entry.kill_at = began + RECHECK_SECONDS  # somebody may have been born meanwhile
             if entry.ended is not None and not group:
                 del self._ending[entry.task_id]
                 entry.reported = True
-                self._telling.say(["exited", entry.task_id, *entry.ended])
+                self._event_log.send(["exited", entry.task_id, *entry.ended])
                 self._next_turn(entry)
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
@@ -508,4 +501,4 @@ class Spawner:
         self._sweep_due = self._sweep_due or bool(self._ending)
         self._everywhere = self._everywhere and bool(self._adopted or self._sweep_due)
         now = time.monotonic()
-        self._sweep_not_before = now + max(SWEEP_SHARE * (now - began), RECHECK / 2)
+        self._sweep_not_before = now + max(SWEEP_PAUSE_FACTOR * (now - began), RECHECK_SECONDS / 2)

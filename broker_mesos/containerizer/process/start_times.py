@@ -11,19 +11,19 @@ from collections import deque
 from collections.abc import Mapping
 
 from broker_mesos.containerizer.process import proctree
-from broker_mesos.containerizer.process.event_log import Telling
+from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry
 
-FRESH = 0.05
+READ_AFTER_SECONDS = 0.05
 """Seconds after which the start time of a process is read."""
 
 
 class StartTimes:
     """Those that are not read yet, oldest first; true while there are any. ``running`` is by pid."""
 
-    def __init__(self, running: Mapping[int, Entry], telling: Telling) -> None:
+    def __init__(self, running: Mapping[int, Entry], telling: EventLog) -> None:
         self._running = running
-        self._telling = telling
+        self._event_log = telling
         self._fresh: deque[tuple[float, Entry]] = deque()
 
     def __bool__(self) -> bool:
@@ -32,7 +32,7 @@ class StartTimes:
     @property
     def due(self) -> float:
         """When the next one is to be read, as the monotonic clock counts. Only while there is one."""
-        return self._fresh[0][0] + FRESH
+        return self._fresh[0][0] + READ_AFTER_SECONDS
 
     def want(self, entry: Entry) -> None:
         """Of a process that has just been started."""
@@ -41,7 +41,7 @@ class StartTimes:
     def read_due(self) -> None:
         """Read those of processes that have run for a while."""
         if self._fresh:
-            self._read(time.monotonic() - FRESH)
+            self._read(time.monotonic() - READ_AFTER_SECONDS)
 
     def read_all(self) -> None:
         """Read them all."""
@@ -52,4 +52,4 @@ class StartTimes:
             _, entry = self._fresh.popleft()
             if entry.pid in self._running and not entry.ticks:
                 entry.ticks = proctree.start_ticks(entry.pid)
-                self._telling.note(["started", entry.task_id, entry.pid, entry.ticks, entry.started_at])
+                self._event_log.record(["started", entry.task_id, entry.pid, entry.ticks, entry.started_at])

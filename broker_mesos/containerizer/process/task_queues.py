@@ -10,7 +10,7 @@ Request = list[Any]
 """``["launch", task_id, argv, env, line, width]``."""
 
 
-class Turns:
+class HeldTasks:
     """Lines by name: how many of each run, and the launches that wait. They are in memory only: a task in
     line has not begun, and its agent asks for it again when it meets another spawner."""
 

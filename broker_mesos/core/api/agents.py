@@ -9,7 +9,7 @@ from broker_mesos.core.api.reservations import ReservationView, VolumeView
 from broker_mesos.core.model.agent import Unavailability, Usage
 from broker_mesos.core.model.part import Ident, Part
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import AgentState
+from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.core.protocol.wire import register
 
 
@@ -19,7 +19,7 @@ class AgentView(Part):
     agent_id: str
     cell: int
     hostname: str
-    state: AgentState
+    state: AgentStatus
     total: Resources
     offered: Resources
     used: Resources

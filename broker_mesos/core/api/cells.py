@@ -14,7 +14,7 @@ from broker_mesos.core.model.part import Part, TaskId
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.protocol.wire import register
 
 
@@ -25,7 +25,7 @@ class FrameworkView(Part):
     cell: int
     name: str
     roles: tuple[str, ...]
-    state: FrameworkState
+    state: FrameworkStatus
     wanted: bool
     allocated: Resources
     offered: Resources

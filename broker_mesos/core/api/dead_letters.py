@@ -11,13 +11,13 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
-SEARCHED = 1_000
+MAX_SEARCHED = 1_000
 """Letters, from the oldest on, that are looked through for one of them."""
-SHOWN_BODY = 131_072
+MAX_BODY_SHOWN = 131_072
 """Characters of a body that are shown."""
 
 
-class LetterView(Part):
+class DeadLetterView(Part):
     """A dead letter, without its body."""
 
     letter_id: str
@@ -34,10 +34,10 @@ class LetterView(Part):
     """Bytes of the body."""
 
 
-class LetterList(Part):
+class DeadLetterList(Part):
     """Dead letters, the oldest first. ``total`` counts the others, too."""
 
-    letters: tuple[LetterView, ...] = ()
+    letters: tuple[DeadLetterView, ...] = ()
     total: int = 0
 
 
@@ -46,14 +46,14 @@ class ListDeadLetters(Request):
     """The oldest dead letters."""
 
     TYPE = "LIST_DEAD_LETTERS"
-    ANSWER = LetterList
-    limit: int = Field(default=100, ge=0, le=SEARCHED)
+    ANSWER = DeadLetterList
+    limit: int = Field(default=100, ge=0, le=MAX_SEARCHED)
 
 
-class LetterDetail(Part):
+class DeadLetterDetail(Part):
     """A dead letter with its body as text, its beginning only if ``cut``."""
 
-    letter: LetterView
+    letter: DeadLetterView
     body: str
     cut: bool = False
     headers: dict[str, str] = Field(default_factory=dict)
@@ -64,11 +64,11 @@ class GetDeadLetter(Request):
     """One dead letter."""
 
     TYPE = "GET_DEAD_LETTER"
-    ANSWER = LetterDetail
+    ANSWER = DeadLetterDetail
     letter_id: str = Field(min_length=1, max_length=255)
 
 
-class LettersSettled(Part):
+class DeadLettersSettled(Part):
     """How many letters were sent again or dropped, and what became of the others."""
 
     settled: int
@@ -84,7 +84,7 @@ class RetryDeadLetters(Request):
     safe there."""
 
     TYPE = "RETRY_DEAD_LETTERS"
-    ANSWER = LettersSettled
+    ANSWER = DeadLettersSettled
     letter_id: str = Field(default="", max_length=255)
     """Empty: all."""
 
@@ -94,6 +94,6 @@ class DropDeadLetters(Request):
     """Remove a dead letter, or all there are, for good."""
 
     TYPE = "DROP_DEAD_LETTERS"
-    ANSWER = LettersSettled
+    ANSWER = DeadLettersSettled
     letter_id: str = Field(default="", max_length=255)
     """Empty: all."""

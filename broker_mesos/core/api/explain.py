@@ -13,7 +13,7 @@ from broker_mesos.core.model.part import Ident, Part, TaskId
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.wire import register
 
-What = Literal[
+Obstacle = Literal[
     "away",
     "constraint",
     "drain",
@@ -35,13 +35,13 @@ the smallest offer that it takes; somebody else's offer; quota; a reservation; w
 the framework let lie; the whole agent is smaller than the task; the turn of others."""
 
 
-class AgentWhy(Part):
+class AgentObstacle(Part):
     """What stands between a task and one agent. ``missing``: the resources that it is short of."""
 
     agent_id: str
     hostname: str = ""
     cell: int
-    what: What
+    what: Obstacle
     message: str
     missing: Resources = Resources.EMPTY
     seconds: float | None = None
@@ -70,7 +70,7 @@ class Placement(Part):
 
     cell: int
     would_run: bool
-    agents: tuple[AgentWhy, ...] = ()
+    agents: tuple[AgentObstacle, ...] = ()
     """The nearest to fitting come first."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Agents by what stands in their way."""
@@ -99,7 +99,7 @@ class GetPlacement(Request):
     ANSWER = Placement
     framework_id: Ident
     shape: Shape
-    anew: bool = False
+    ignore_filters: bool = False
     """As if it asked for this only now: that makes its refusals void, and what it has asked for before."""
     limit: int = Field(default=20, ge=0, le=500)
     """Agents to explain."""

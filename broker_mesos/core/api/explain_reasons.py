@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from broker_mesos.core.api.explain import AgentWhy, Placement, What
+from broker_mesos.core.api.explain import AgentObstacle, Obstacle, Placement
 from broker_mesos.core.model.amounts import amount_text
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
 
-ROOM = "there is room for it; the next offer should start it"
-ORDER: tuple[What, ...] = (
+HAS_ROOM = "there is room for it; the next offer should start it"
+OBSTACLE_ORDER: tuple[Obstacle, ...] = (
     "turn",
     "filter",
     "offered",
@@ -43,7 +43,7 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
     """Why a task of the shape does not run, in one line: the first hindrance that no patience overcomes,
     else the nearest to being overcome."""
     if any(each.would_run for each in placements):
-        return ROOM
+        return HAS_ROOM
     counts: Counter[str] = Counter()
     for each in placements:
         counts.update(each.counts)
@@ -70,11 +70,9 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
         return f"there is room for all {shape.count} tasks, but in several cells: it gathers it at its turn"
     if shape.gang and together:
         return f"of the {shape.count} tasks, which begin all at once, {together} have room"
-    for what in ORDER:
+    for what in OBSTACLE_ORDER:
         if counts[what]:
-            return _told(
-                what, counts[what], [each for p in placements for each in p.agents if each.what == what]
-            )
+            return _stated(what, counts[what], [each for p in placements for each in p.agents if each.what == what])
     return "all fitting agents are busy"
 
 
@@ -82,12 +80,10 @@ def _nobody(placements: Sequence[Placement], away: int) -> str:
     messages = Counter(why.message for each in placements for why in each.agents if why.what == "away")
     if set(messages) <= {"it is unreachable"}:
         return f"no agent is reachable ({away} known)"
-    return (
-        f"no agent is lent now: {', '.join(f'{count} x {text}' for text, count in messages.most_common(3))}"
-    )
+    return f"no agent is lent now: {', '.join(f'{count} x {text}' for text, count in messages.most_common(3))}"
 
 
-def _told(what: What, count: int, whys: Sequence[AgentWhy]) -> str:
+def _stated(what: Obstacle, count: int, whys: Sequence[AgentObstacle]) -> str:
     nearest = whys[0] if whys else None
     if what == "resources":
         if nearest is None or not nearest.missing:
@@ -99,7 +95,7 @@ def _told(what: What, count: int, whys: Sequence[AgentWhy]) -> str:
     return f"{agents} would do, but {text}{where}"
 
 
-def _name(why: AgentWhy) -> str:
+def _name(why: AgentObstacle) -> str:
     return why.agent_id
 
 
@@ -123,10 +119,7 @@ def why_lost(waiting: Mapping[str, int]) -> str:
     first, count = next(iter(waiting.items()))
     tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
     more = f" (and {len(waiting) - 1} more agents)" if len(waiting) > 1 else ""
-    return (
-        f"{tasks} for agent {first}, which is unreachable{more}; if it never comes back: "
-        f"bmesos agents gone {first}"
-    )
+    return f"{tasks} for agent {first}, which is unreachable{more}; if it never comes back: bmesos agents gone {first}"
 
 
 def _too_big(need: Resources, placements: Sequence[Placement]) -> str:

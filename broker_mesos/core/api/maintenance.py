@@ -12,12 +12,12 @@ from pydantic import Field
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.agent import Unavailability
 from broker_mesos.core.model.part import Ident, Part
-from broker_mesos.core.protocol.records import AgentState
+from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.core.protocol.wire import register
 
-LATEST = 1e11
+MAX_START = 1e11
 """Seconds since the epoch: what lies beyond can only be meant in other units."""
-LONGEST = 10 * 366 * 86_400.0
+MAX_DURATION_SECONDS = 10 * 366 * 86_400.0
 """Seconds that an absence may last."""
 
 
@@ -27,7 +27,7 @@ class AgentMaintenance(Part):
     agent_id: str
     cell: int
     hostname: str = ""
-    state: AgentState
+    state: AgentStatus
     maintenance: str = ""
     """draining, drained, deactivated, or nothing."""
     scheduled: bool = False
@@ -88,8 +88,8 @@ class ScheduleMaintenance(AgentsRequest):
     good. Frameworks with tasks there are told; at the start the agents are drained, at the end activated."""
 
     TYPE = "SCHEDULE_MAINTENANCE"
-    start: float = Field(ge=0, le=LATEST)
-    duration: float | None = Field(default=None, gt=0, le=LONGEST)
+    start: float = Field(ge=0, le=MAX_START)
+    duration: float | None = Field(default=None, gt=0, le=MAX_DURATION_SECONDS)
 
     @property
     def window(self) -> Unavailability:

@@ -32,7 +32,7 @@ class VolumeView(Part):
     """Ids, at most 100."""
 
 
-class HoldingsView(Part):
+class ReservationsView(Part):
     """What an agent holds for others."""
 
     agent_id: str
@@ -41,10 +41,10 @@ class HoldingsView(Part):
     volumes: tuple[VolumeView, ...] = ()
 
 
-class HoldingsRequest(Request):
+class ReservationRequest(Request):
     """A request about one agent."""
 
-    ANSWER = HoldingsView
+    ANSWER = ReservationsView
     agent_id: Ident
     request_id: str = Field(default="", max_length=64)
 
@@ -54,7 +54,7 @@ class HoldingsRequest(Request):
 
 
 @register
-class ReserveResources(HoldingsRequest):
+class ReserveResources(ReservationRequest):
     """Reserve free resources of an agent for a role, or (``refine``) for a role below the one that they are
     reserved for. Offers that stand in the way are rescinded; refused if tasks do."""
 
@@ -76,7 +76,7 @@ class ReserveResources(HoldingsRequest):
 
 
 @register
-class UnreserveResources(HoldingsRequest):
+class UnreserveResources(ReservationRequest):
     """Give reserved resources back to everybody, or to the role above that they were refined from. Refused
     for what is in use, for static reservations, and for disk that is a volume."""
 
@@ -96,7 +96,7 @@ class UnreserveResources(HoldingsRequest):
 
 
 @register
-class CreateVolume(HoldingsRequest):
+class CreateVolume(ReservationRequest):
     """Make a persistent volume of ``size`` MB of an agent's disk that is reserved for a role."""
 
     TYPE = "CREATE_VOLUME"
@@ -118,7 +118,7 @@ class CreateVolume(HoldingsRequest):
 
 
 @register
-class DestroyVolume(HoldingsRequest):
+class DestroyVolume(ReservationRequest):
     """Delete a volume with its data; its disk stays reserved. Refused while a task uses it."""
 
     TYPE = "DESTROY_VOLUME"

@@ -9,7 +9,7 @@ from broker_mesos.core.api.cells import CellLoad, CellPart, OfferView, TaskView
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.protocol.wire import register
 
 
@@ -26,7 +26,7 @@ class FrameworkTotal(Part):
     framework_id: str
     name: str
     roles: tuple[str, ...]
-    state: FrameworkState
+    state: FrameworkStatus
     wanted: bool
     """Whether it wants offers from any cell."""
     allocated: Resources

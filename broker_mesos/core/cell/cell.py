@@ -20,12 +20,12 @@ from broker_mesos.core.cell.inputs import (
     Configured,
     ConsumersCounted,
     EscrowSet,
-    GoneByHand,
     Input,
-    KillByHand,
-    MaintenanceByHand,
     OffersReturned,
-    OperateByHand,
+    OperatorKill,
+    OperatorMaintain,
+    OperatorMarkGone,
+    OperatorOperate,
     Reconnected,
     TokenSet,
 )
@@ -68,7 +68,7 @@ class Cell:
         self._next_number = 1 + max((entry.number for entry in snapshot.outbox), default=0)
         # Numbers must also pass those that earlier terms' receivers may have seen; the term is in the id.
         self._last_batch = now.mono
-        self._last_told = now.mono
+        self._acknowledged_at = now.mono
         self._next_round = now.mono
         """Monotonic time before which what has become free gathers."""
 
@@ -92,16 +92,11 @@ class Cell:
         """The owner's term."""
         return self.state.term
 
-    def is_news(self, beat: AgentHeartbeat | FrameworkHeartbeat) -> bool:
+    def is_urgent(self, beat: AgentHeartbeat | FrameworkHeartbeat) -> bool:
         """Whether it says more than that somebody lives: somebody may wait for what comes of it."""
         if isinstance(beat, AgentHeartbeat):
             agent = self.state.agents.get(beat.agent_id)
-            return (
-                agent is None
-                or agent.session != beat.session
-                or not agent.listed
-                or self.term < beat.highest_term
-            )
+            return agent is None or agent.session != beat.session or not agent.listed or self.term < beat.highest_term
         framework = self.state.frameworks.get(beat.framework_id)
         return framework is None or framework.muted or framework.demand.version < beat.demand.version
 
@@ -109,18 +104,16 @@ class Cell:
         """The first decision of a term: frameworks are told, so that they say at once what they want; in a
         recovery, every agent is asked for its list."""
         out = self._outlet()
-        frameworks.tell_all(self.state, out)
+        frameworks.announce_owner(self.state, out)
         agents.ask_for_lists(self.state, out)
         out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
         return self._close(out)
 
-    def decide(
-        self, inputs: Sequence[Input], now: Instant, *, behind: bool = False, full: bool = False
-    ) -> Decision:
+    def decide(self, inputs: Sequence[Input], now: Instant, *, behind: bool = False, full: bool = False) -> Decision:
         """Work off a batch of inputs (possibly none: only time has passed). ``behind``: more of them wait,
         answers to open offers perhaps. ``full``: so many that nothing new is offered."""
         out = self._outlet()
-        self.state.full = full
+        self.state.overloaded = full
         for each in inputs:
             self._handle(each, out, now)
         offers.check_unanswered(self.state, out, now, behind=behind)
@@ -131,8 +124,8 @@ class Cell:
             agents.forget_gone(self.state, out, now)
             frameworks.check_liveness(self.state, out, now)
             gang_token.tick(self.state, out, now)
-            if now.mono - self._last_told >= self.state.limits.acknowledge:
-                self._last_told = now.mono
+            if now.mono - self._acknowledged_at >= self.state.limits.acknowledge:
+                self._acknowledged_at = now.mono
                 out.tell_acknowledged()
         maintenance.tick(self.state, out, now, everything=batch)
         if self.state.spare:
@@ -148,7 +141,7 @@ class Cell:
     def wake_at(self, now: Instant) -> float:
         """Monotonic time at which ``decide`` wants to be called even if nothing arrives."""
         batch = self._last_batch + self.state.limits.allocation
-        if (self.state.reconsider or self.state.changed) and not self.state.full:
+        if (self.state.reconsider or self.state.changed) and not self.state.overloaded:
             batch = min(batch, max(self._next_round, now.mono))
         if self.state.offers:
             return min(batch, now.mono + self.state.limits.consumer_check)
@@ -189,18 +182,18 @@ class Cell:
             case OffersReturned():
                 frameworks.mute(state, each.framework_id, out)
             case Reconnected():
-                state.judge_since = now.mono
-            case KillByHand():
+                state.blind_until = now.mono
+            case OperatorKill():
                 task = state.tasks.get(each.task_id)
                 if task is not None:
                     kill(state, task, out)
-            case GoneByHand():
+            case OperatorMarkGone():
                 agents.gone(state, each.agent_id, out, now)
-            case MaintenanceByHand():
+            case OperatorMaintain():
                 maintenance.on_request(state, each.request, out, now)
-            case OperateByHand():
+            case OperatorOperate():
                 try:
-                    operator_reservations.by_hand(state, each.agent_id, each.operation, out)
+                    operator_reservations.operate(state, each.agent_id, each.operation, out)
                 except BrokerMesosError as error:
                     each.refused.append(error)
             case Configured():

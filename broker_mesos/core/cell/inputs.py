@@ -43,28 +43,28 @@ class Reconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class KillByHand:
+class OperatorKill:
     """An operator wants a task to end."""
 
     task_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class GoneByHand:
+class OperatorMarkGone:
     """An operator says that an agent never comes back."""
 
     agent_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class MaintenanceByHand:
+class OperatorMaintain:
     """An operator drains agents, takes them back, or plans when they are away."""
 
     request: AgentsRequest
 
 
 @dataclass(frozen=True, slots=True)
-class OperateByHand:
+class OperatorOperate:
     """An operator reserves, or makes a volume. What hinders it is put into ``refused``."""
 
     agent_id: str
@@ -96,7 +96,7 @@ class TokenSet:
     token: GangToken | None
 
 
-TAKEN = (
+CELL_MESSAGES = (
     AgentHeartbeat,
     FrameworkHeartbeat,
     UpdateStatuses,
@@ -114,10 +114,10 @@ Input = (
     | ConsumersCounted
     | OffersReturned
     | Reconnected
-    | KillByHand
-    | GoneByHand
-    | MaintenanceByHand
-    | OperateByHand
+    | OperatorKill
+    | OperatorMarkGone
+    | OperatorMaintain
+    | OperatorOperate
     | Configured
     | EscrowSet
     | TokenSet

@@ -17,25 +17,30 @@ from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Address
-from broker_mesos.core.protocol.agent_messages import AcknowledgeStatuses, KillTasks, LaunchTasks, SetHoldings
+from broker_mesos.core.protocol.agent_messages import (
+    AcknowledgeStatuses,
+    KillTasks,
+    LaunchTasks,
+    SetReservations,
+)
 from broker_mesos.core.protocol.events import Update
-from broker_mesos.core.protocol.records import Kind, OutboxEntry, Write
+from broker_mesos.core.protocol.records import OutboxEntry, RecordKind, Write
 from broker_mesos.core.protocol.wire import Message
 
-CHUNK_BYTES = 512 * 1024
+MAX_CHUNK_BYTES = 512 * 1024
 """A message is split before it grows past this; a single item is at most 1 MiB."""
 
 
-CHUNK_STATUSES = 500
+MAX_CHUNK_STATUSES = 500
 
 
-CHUNK_IDS = 500
+MAX_CHUNK_IDS = 500
 
 
-RIDING_IDS = 200
+MAX_PIGGYBACKED_IDS = 200
 
 
-RIDING_BYTES = 16 * 1024
+MAX_PIGGYBACKED_BYTES = 16 * 1024
 """Of acknowledgements that a launch takes along: a message too long could never be sent."""
 
 
@@ -46,7 +51,7 @@ class Outlet:
         self._state = state
         self._next = next_number
         self._term = term
-        self._touched: dict[tuple[Kind, str], None] = {}
+        self._touched: dict[tuple[RecordKind, str], None] = {}
         self._updates: dict[str, dict[str, TaskStatus]] = {}
         self._holdings: dict[str, None] = {}
         self._launches: dict[str, dict[str, str]] = {}
@@ -55,7 +60,7 @@ class Outlet:
 
     # -- what handlers say ------------------------------------------------------------------------------
 
-    def touch(self, kind: Kind, ident: str) -> None:
+    def touch(self, kind: RecordKind, ident: str) -> None:
         """This record changed, or is gone."""
         self._touched[kind, ident] = None
 
@@ -65,7 +70,7 @@ class Outlet:
 
     def hold(self, agent: Agent) -> None:
         """Its holdings have changed, or it does not know them: send them, before the batch's launches."""
-        self.touch(Kind.AGENTS, agent.ident)
+        self.touch(RecordKind.AGENTS, agent.ident)
         self._holdings[agent.ident] = None
 
     def launch(self, agent: Agent, task_id: str, launch: str) -> None:
@@ -99,9 +104,7 @@ class Outlet:
         """A message that must not be lost: it goes through the outbox."""
         self._post(to, message.TYPE, message.encode())
 
-    def hint(
-        self, to: Address, message: Message, *, expiration: float | None = None, mandatory: bool = False
-    ) -> None:
+    def hint(self, to: Address, message: Message, *, expiration: float | None = None, mandatory: bool = False) -> None:
         """A message that may be lost."""
         self.decision.hints.append(Hint(to, message, expiration, mandatory))
 
@@ -119,7 +122,9 @@ class Outlet:
             agent = self._state.agents.get(agent_id)
             if agent is not None and agent.session:
                 number = self._number(agent)
-                held = SetHoldings(session=agent.session, number=number, holdings=agent.holdings)
+                held = SetReservations(
+                    session=agent.session, number=number, reserved_resources=agent.reserved_resources
+                )
                 self.send(addresses.commands(agent_id), held)
         for agent_id, launches in self._launches.items():
             # Later in the batch its agent may have left, or the task may have ended.
@@ -144,9 +149,7 @@ class Outlet:
     def _send_launches(self, agent: Agent, launches: dict[str, str]) -> None:
         tasks = self._state.tasks
         living = [
-            each
-            for each in launches.items()
-            if (task := tasks.get(each[0])) is not None and not task.state.terminal
+            each for each in launches.items() if (task := tasks.get(each[0])) is not None and not task.state.terminal
         ]
         for chunk in _chunks(living):
             number = self._number(agent)
@@ -162,9 +165,9 @@ class Outlet:
         waiting = self._state.acknowledged.get(agent.ident)
         if not waiting:
             return ""
-        uuids = list(waiting)[:RIDING_IDS]
+        uuids = list(waiting)[:MAX_PIGGYBACKED_IDS]
         text = ',"acknowledged":' + json.dumps(uuids)
-        if len(text) > RIDING_BYTES:
+        if len(text) > MAX_PIGGYBACKED_BYTES:
             return ""
         for uuid in uuids:
             del waiting[uuid]
@@ -172,7 +175,7 @@ class Outlet:
 
     def _number(self, agent: Agent) -> int:
         agent.number += 1
-        self.touch(Kind.AGENTS, agent.ident)
+        self.touch(RecordKind.AGENTS, agent.ident)
         return agent.number
 
     def _post(self, to: Address, type_name: str, body: bytes) -> None:
@@ -181,22 +184,22 @@ class Outlet:
         message_id = f"{self._state.cell}.{self._term}.{number}"
         self.decision.outbox.append(OutboxEntry(number, to.exchange, to.key, type_name, body, message_id))
 
-    def _encoded(self, kind: Kind, ident: str) -> bytes | None:
+    def _encoded(self, kind: RecordKind, ident: str) -> bytes | None:
         state = self._state
         found: Agent | Framework | Task | None
         match kind:
-            case Kind.AGENTS:
+            case RecordKind.AGENTS:
                 found = state.agents.get(ident)
-            case Kind.FRAMEWORKS:
+            case RecordKind.FRAMEWORKS:
                 found = state.frameworks.get(ident)
-            case Kind.TASKS:
+            case RecordKind.TASKS:
                 found = state.tasks.get(ident)
         return None if found is None else found.record().encode()
 
 
 def batched(ids: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """As many ids at once as surely fit into a message."""
-    return (ids[at : at + CHUNK_IDS] for at in range(0, len(ids), CHUNK_IDS))
+    return (ids[at : at + MAX_CHUNK_IDS] for at in range(0, len(ids), MAX_CHUNK_IDS))
 
 
 def in_messages(statuses: Iterable[TaskStatus]) -> Iterator[tuple[TaskStatus, ...]]:
@@ -207,7 +210,7 @@ def in_messages(statuses: Iterable[TaskStatus]) -> Iterator[tuple[TaskStatus, ..
     for status in statuses:
         prose = len(status.message) + len(status.uuid) + len(status.agent_id) + len(status.framework_id)
         length = 600 + 6 * prose  # JSON writes some characters as six
-        if part and (size + length > CHUNK_BYTES or len(part) >= CHUNK_STATUSES):
+        if part and (size + length > MAX_CHUNK_BYTES or len(part) >= MAX_CHUNK_STATUSES):
             yield tuple(part)
             part, size = [], 0
         part.append(status)
@@ -220,7 +223,7 @@ def _chunks(items: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]
     chunk: list[tuple[str, str]] = []
     size = 0
     for task_id, launch in items:
-        if chunk and size + len(launch) > CHUNK_BYTES:
+        if chunk and size + len(launch) > MAX_CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
         chunk.append((task_id, launch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from broker_mesos.core.model.part import Ident, Part, TaskId
-from broker_mesos.core.model.reservation import Holdings, Reservation
+from broker_mesos.core.model.reservation import Reservation, ReservedResources
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import TaskState
@@ -67,5 +67,5 @@ class AgentList(Part):
     """Number of the last command applied in the session."""
     tasks: tuple[AgentTask, ...] = ()
     outcomes: tuple[TaskStatus, ...] = ()
-    holdings: Holdings | None = None
+    reserved_resources: ReservedResources | None = None
     """As the agent remembers them; None if it remembers none."""

@@ -58,9 +58,7 @@ def scalar_of(name: str, amount: int | float | Decimal) -> int:
     if isinstance(amount, bool) or not exact.is_finite():
         raise InvalidResources(f"{name}: {amount} is not an amount: write a number such as 1.5")
     if exact < 0:
-        raise InvalidResources(
-            f"{name}: {clipped(str(exact), 24)} is negative: write an amount of at least 0"
-        )
+        raise InvalidResources(f"{name}: {clipped(str(exact), 24)} is negative: write an amount of at least 0")
     if exact > MAX_AMOUNT:
         raise InvalidResources(
             f"{name}: {clipped(str(exact), 24)} is more than {MAX_AMOUNT}: check the unit (mem and disk: MB)"
@@ -82,9 +80,7 @@ def items_of(name: str, value: object) -> Items:
 def member_of(name: str, member: object) -> str:
     """A member of a set."""
     if not isinstance(member, str) or not _MEMBER.fullmatch(member):
-        raise InvalidResources(
-            f"{name}: {shown(member)} cannot be in a set: use letters, digits and _./:@+=- only"
-        )
+        raise InvalidResources(f"{name}: {shown(member)} cannot be in a set: use letters, digits and _./:@+=- only")
     return member
 
 
@@ -92,9 +88,7 @@ def range_of(name: str, text: str) -> tuple[int, int]:
     """The bounds of a range, both inclusive, from ``low-high`` or one number."""
     match = _RANGE.fullmatch(text)
     if match is None:
-        raise InvalidResources(
-            f"{name}: {shown(text)} is not a range: write low-high, for instance 31000-32000"
-        )
+        raise InvalidResources(f"{name}: {shown(text)} is not a range: write low-high, for instance 31000-32000")
     low, high = match.groups()
     return bounds_of(name, (int(low), int(high or low)))
 

@@ -158,9 +158,7 @@ class Constraint:
     def __str__(self) -> str:
         if self._operator == "exists":
             return self._name
-        return (
-            f"!{self._name}" if self._operator == "absent" else f"{self._name}{self._operator}{self._value}"
-        )
+        return f"!{self._name}" if self._operator == "absent" else f"{self._name}{self._operator}{self._value}"
 
     def __repr__(self) -> str:
         return f"Constraint.parse({str(self)!r})"
@@ -177,9 +175,7 @@ class Constraint:
     # In a pydantic model: text on the wire; text or a value come in.
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             _coerce, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )

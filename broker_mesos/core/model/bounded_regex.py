@@ -175,9 +175,7 @@ class _Parser:
         if char == "(":
             return self._group()
         if char in "*+?{}^$":
-            raise self._wrong(
-                f"has a {char!r} where it means nothing: write '\\{char}' for the character itself"
-            )
+            raise self._wrong(f"has a {char!r} where it means nothing: write '\\{char}' for the character itself")
         if char == "[":
             match = _CLASS.match(self.text, self.at)
             if match is None:

@@ -59,7 +59,7 @@ class Shape(Part):
         return self.revocable and not self.gang
 
     @property
-    def kind(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool]:
+    def key(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool]:
         """What tells shapes apart, whatever their counts."""
         return self.resources, self.role, self.constraints, self.gang, self.revocable
 

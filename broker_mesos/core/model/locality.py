@@ -10,16 +10,16 @@ from pydantic import Field, model_validator
 from broker_mesos.core.model.attributes import MAX_VALUE, Constraint
 from broker_mesos.core.model.part import Part
 
-MOST_PREFERRED = 20
-LONGEST_WAIT = 86_400.0
+MAX_PREFERRED = 20
+MAX_WAIT_SECONDS = 86_400.0
 
 
 class Preference(Part):
     """A preference for some agents."""
 
-    prefer: tuple[Constraint, ...] = Field(default=(), max_length=MOST_PREFERRED)
+    prefer: tuple[Constraint, ...] = Field(default=(), max_length=MAX_PREFERRED)
     """An agent that matches any of these is preferred."""
-    locality_wait: float = Field(default=0.0, ge=0, le=LONGEST_WAIT)
+    locality_wait: float = Field(default=0.0, ge=0, le=MAX_WAIT_SECONDS)
     """Seconds for which a preferred agent is waited for, from when the tasks began to wait, or from when the
     last of them was launched on a preferred agent."""
 

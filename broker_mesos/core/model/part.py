@@ -35,7 +35,7 @@ Prose = Annotated[str, StringConstraints(max_length=16_384)]
 """Bounded, since a batch of 500 statuses becomes one message."""
 
 
-MAX_FLOOR = 2**52
+MAX_TERM = 2**52
 """Terms stay below it: the store compares them as doubles."""
 
 

@@ -72,7 +72,7 @@ class Volume(Part):
     """The reservation whose disk it is made of; the cell fills it in."""
 
 
-class Holdings(Part):
+class ReservedResources(Part):
     """What an agent keeps for others: dynamic reservations, and the volumes made of them. The amount of a
     reservation includes what others refine of it, and the disk of its volumes."""
 
@@ -145,9 +145,7 @@ def mount_problem(mounts: Sequence[VolumeMount]) -> str:
         if "\0" in mount.path or any(part in ("", ".", "..") for part in parts):
             return f"{mount.path[:80]!r} is not a path within the sandbox: write it as in data or data/db"
         if parts[0] in OWN_FILES:
-            return (
-                f"{parts[0]} is the name of the task's own output; choose another path for {mount.volume_id}"
-            )
+            return f"{parts[0]} is the name of the task's own output; choose another path for {mount.volume_id}"
         for other in seen:
             if other[: len(parts)] == parts or parts[: len(other)] == other:
                 return f"{mount.path[:80]!r} lies within another volume; give each volume a path of its own"

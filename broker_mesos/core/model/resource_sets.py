@@ -20,9 +20,7 @@ def merge(name: str, pairs: list[tuple[int, int]], *, disjoint: bool = False) ->
             continue
         first, last = merged[-1]
         if disjoint and low <= last:
-            raise InvalidResources(
-                f"{name}:[{low}-{min(high, last)}] is on both sides: it cannot be added to itself"
-            )
+            raise InvalidResources(f"{name}:[{low}-{min(high, last)}] is on both sides: it cannot be added to itself")
         merged[-1] = (first, max(last, high))
     return tuple(merged)
 
@@ -41,9 +39,7 @@ def union(name: str, parts: list[Items]) -> Items:
             raise InvalidResources(f"{name}:{{{min(both)}}} is on both sides: it cannot be added to itself")
         members |= part
     if pairs and members:
-        raise InvalidResources(
-            f"{name} is a range on one side, and a set on the other: use one kind for a name"
-        )
+        raise InvalidResources(f"{name} is a range on one side, and a set on the other: use one kind for a name")
     return frozenset(members) if members else merge(name, pairs, disjoint=True)
 
 

@@ -105,9 +105,7 @@ class Resources:
         for name, amount in thousandths.items():
             check_name(name)
             if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_BOUND:
-                raise InvalidResources(
-                    f"{name}: thousandths must be a whole number of at least 0, not {amount!r}"
-                )
+                raise InvalidResources(f"{name}: thousandths must be a whole number of at least 0, not {amount!r}")
             _put_scalar(scalars, name, amount)
         return _make(scalars, _NO_ITEMS)
 
@@ -335,9 +333,7 @@ class Resources:
     # -- in a pydantic model: text on the wire; text, a mapping as for `from_mapping`, or a value come in
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             _coerce, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
@@ -380,9 +376,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _mixed(name: str) -> NoReturn:
-    raise InvalidResources(
-        f"{name} is an amount on one side, and a range or set on the other: use one kind for a name"
-    )
+    raise InvalidResources(f"{name} is an amount on one side, and a range or set on the other: use one kind for a name")
 
 
 # -- reading text
@@ -400,9 +394,7 @@ def _parse(text: str) -> Resources:
             continue
         name, colon, value = part.partition(":")
         if not colon:
-            raise InvalidResources(
-                f"{shown(part)} is not a resource: write name:amount, for instance cpus:1.5"
-            )
+            raise InvalidResources(f"{shown(part)} is not a resource: write name:amount, for instance cpus:1.5")
         name = check_name(name.strip())
         if name in seen:
             raise InvalidResources(f"{name} is given twice: add the two up into one")
@@ -426,9 +418,7 @@ def _put(scalars: dict[str, int], items: dict[str, Items], name: str, value: str
     elif _PLAIN.fullmatch(value):
         _put_scalar(scalars, name, scalar_of(name, Decimal(value)))
     else:
-        raise InvalidResources(
-            f"{name}: {shown(value)} is not an amount: write 1.5, [31000-32000] or {{a,b}}"
-        )
+        raise InvalidResources(f"{name}: {shown(value)} is not an amount: write 1.5, [31000-32000] or {{a,b}}")
 
 
 def _put_scalar(scalars: dict[str, int], name: str, amount: int) -> None:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from broker_mesos.core.model.resources import Resources
 
-MOST_WAITING = 128
+MAX_QUEUED_PER_SLOT = 128
 """Tasks in a line for each one that holds something."""
 
 
-class LineKey(NamedTuple):
+class QueueKey(NamedTuple):
     """What tells lines of one agent apart."""
 
     framework_id: str
@@ -29,17 +29,17 @@ class LineKey(NamedTuple):
     """Of each of its tasks: what one of them held is as good for any other."""
 
 
-def line_of(
+def queue_key_of(
     framework_id: str, role: str, name: str, resources: Resources, volumes: Sequence[object], revocable: bool
-) -> LineKey | None:
+) -> QueueKey | None:
     """The line that a task stands in, if it names one and can be of it: not one that needs a volume, a port
     or anything else by its name, nor one on slack, which may go at any time."""
     if not name or volumes or revocable or resources.ranges or resources.sets:
         return None
-    return LineKey(framework_id, role, name, resources)
+    return QueueKey(framework_id, role, name, resources)
 
 
-class _Line:
+class _TaskQueue:
     __slots__ = ("held", "waiting")
 
     def __init__(self) -> None:
@@ -47,34 +47,34 @@ class _Line:
         self.waiting: dict[str, None] = {}
 
 
-class Lines:
+class TaskQueues:
     """Those of one agent, by key. Tasks are known by their ids."""
 
     __slots__ = ("_lines",)
 
     def __init__(self) -> None:
-        self._lines: dict[LineKey, _Line] = {}
+        self._lines: dict[QueueKey, _TaskQueue] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def __iter__(self) -> Iterator[LineKey]:
+    def __iter__(self) -> Iterator[QueueKey]:
         return iter(self._lines)
 
-    def held(self, key: LineKey) -> int:
+    def held(self, key: QueueKey) -> int:
         """How many tasks of a line hold something."""
         line = self._lines.get(key)
         return 0 if line is None else line.held
 
-    def waiting(self, key: LineKey) -> tuple[str, ...]:
+    def waiting(self, key: QueueKey) -> tuple[str, ...]:
         """Those that hold nothing yet, in the order of their turns."""
         line = self._lines.get(key)
         return () if line is None else tuple(line.waiting)
 
-    def open(self, key: LineKey) -> bool:
+    def open(self, key: QueueKey) -> bool:
         """Whether one more may wait: somebody holds what it waits for, and not too many wait already."""
         line = self._lines.get(key)
-        return line is not None and len(line.waiting) < MOST_WAITING * line.held
+        return line is not None and len(line.waiting) < MAX_QUEUED_PER_SLOT * line.held
 
     @property
     def any_waiting(self) -> bool:
@@ -85,15 +85,15 @@ class Lines:
         """Of each line the one whose turn is next."""
         return [next(iter(line.waiting)) for line in self._lines.values() if line.waiting]
 
-    def enter(self, key: LineKey, task_id: str, *, waits: bool) -> None:
+    def enter(self, key: QueueKey, task_id: str, *, waits: bool) -> None:
         """A task comes: it holds something, or waits."""
-        line = self._lines.setdefault(key, _Line())
+        line = self._lines.setdefault(key, _TaskQueue())
         if waits:
             line.waiting[task_id] = None
         else:
             line.held += 1
 
-    def leave(self, key: LineKey, task_id: str, *, waited: bool) -> str | None:
+    def leave(self, key: QueueKey, task_id: str, *, waited: bool) -> str | None:
         """A task has ended. Returns the one that takes what it held, if another of its line does."""
         line = self._lines.get(key)
         if line is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from broker_mesos.core.model.agent import AgentInfo, AgentList, Usage
-from broker_mesos.core.model.part import MAX_FLOOR, Ident, Part, TaskId
+from broker_mesos.core.model.part import MAX_TERM, Ident, Part, TaskId
 from broker_mesos.core.model.reservation import (
-    Holdings,
+    ReservedResources,
 )
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
@@ -26,7 +26,7 @@ class RegisterAgent(Message):
     boot_id: str = ""
     cells: int
     """The cell count that the agent believes in; a cell refuses another one."""
-    highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
+    highest_term: int = Field(default=0, ge=0, lt=MAX_TERM)
     list: AgentList = AgentList()
 
 
@@ -71,7 +71,7 @@ class AgentHeartbeat(Message):
     session: str
     applied: int = 0
     running: int = 0
-    highest_term: int = Field(default=0, ge=0, lt=MAX_FLOOR)
+    highest_term: int = Field(default=0, ge=0, lt=MAX_TERM)
     usage: Usage = Usage()
     interval: float = 0.0
     """Seconds until the next one; 0: as the cell has said."""
@@ -87,7 +87,7 @@ class Command(Message):
     number: int
 
 
-class Launch(Part):
+class LaunchItem(Part):
     """A task to launch, with what the agent reports back about it."""
 
     task: TaskInfo
@@ -105,7 +105,7 @@ class LaunchTasks(Command):
     """Launch tasks; one that does not fit beside what runs is refused with TASK_DROPPED."""
 
     TYPE = "LAUNCH_TASKS"
-    launches: tuple[Launch, ...]
+    launches: tuple[LaunchItem, ...]
     acknowledged: tuple[str, ...] = ()
     """As ACKNOWLEDGE_STATUSES; of any session."""
 
@@ -121,12 +121,12 @@ class KillTasks(Command):
 
 
 @register
-class SetHoldings(Command):
+class SetReservations(Command):
     """What is reserved on the agent, and which persistent volumes it keeps: a level, never a difference. A
     volume that is not named any more is deleted with its data."""
 
     TYPE = "SET_HOLDINGS"
-    holdings: Holdings
+    reserved_resources: ReservedResources
 
 
 @register

@@ -12,13 +12,13 @@ from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import FrameworkInfo
 from broker_mesos.core.model.maintenance import Maintenance
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.model.reservation import Holdings
+from broker_mesos.core.model.reservation import ReservedResources
 
-NO_HOLDINGS = Holdings()
+NO_RESERVED_RESOURCES = ReservedResources()
 NO_MAINTENANCE = Maintenance()
 
 
-class Kind(StrEnum):
+class RecordKind(StrEnum):
     """The kinds of records, each a hash of the cell in the store."""
 
     AGENTS = "agents"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
     TASKS = "tasks"
 
 
-class AgentState(StrEnum):
+class AgentStatus(StrEnum):
     """Whether an agent's resources count."""
 
     REGISTERED = "registered"
@@ -40,7 +40,7 @@ class AgentRecord(Part):
     """An agent and its session."""
 
     info: AgentInfo
-    state: AgentState = AgentState.REGISTERED
+    state: AgentStatus = AgentStatus.REGISTERED
     session: str = ""
     """Empty while it has none."""
     number: int = 0
@@ -54,11 +54,11 @@ class AgentRecord(Part):
     unreachable_at: float | None = None
     listed: bool = True
     """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
-    holdings: Holdings = Field(default_factory=lambda: NO_HOLDINGS)
+    reserved_resources: ReservedResources = Field(default_factory=lambda: NO_RESERVED_RESOURCES)
     maintenance: Maintenance = Field(default_factory=lambda: NO_MAINTENANCE)
 
 
-class FrameworkState(StrEnum):
+class FrameworkStatus(StrEnum):
     """Whether a framework gets offers."""
 
     SUBSCRIBED = "subscribed"
@@ -71,7 +71,7 @@ class FrameworkRecord(Part):
     """A framework as its cell knows it."""
 
     info: FrameworkInfo
-    state: FrameworkState = FrameworkState.SUBSCRIBED
+    state: FrameworkStatus = FrameworkStatus.SUBSCRIBED
     registered_at: float = 0.0
     disconnected_at: float | None = None
     torn_down_at: float | None = None
@@ -103,7 +103,7 @@ class OutboxEntry(NamedTuple):
 class Write(NamedTuple):
     """Set (or, with None, delete) one record."""
 
-    kind: Kind
+    kind: RecordKind
     ident: str
     value: bytes | None
 

@@ -8,7 +8,6 @@ from typing import ClassVar, TypeVar
 from pydantic import ValidationError
 
 from broker_mesos.core.model.part import ID_TAIL, Part
-from broker_mesos.errors import InvalidMessage, UnknownMessage
 
 MAX_BODY = 1 << 20
 """Largest body in bytes; a longer one is refused by senders and dead-lettered by receivers."""
@@ -31,23 +30,6 @@ def register(cls: type[M]) -> type[M]:
     """Class decorator: makes a message type known to ``decode``."""
     REGISTRY[cls.TYPE] = cls
     return cls
-
-
-def decode(type_name: str, body: bytes) -> Message:
-    """The message in a body.
-
-    Raises InvalidMessage, in one line, for an unknown type (then UnknownMessage), an oversized body, or one
-    that does not fit.
-    """
-    cls = REGISTRY.get(type_name)
-    if cls is None:
-        raise UnknownMessage(f"unknown message type {type_name[:64]!r}")
-    if len(body) > MAX_BODY:
-        raise InvalidMessage(f"{type_name}: a body of {len(body)} bytes; at most {MAX_BODY} are allowed")
-    try:
-        return cls.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidMessage(f"{type_name}: {first_problem(error)}") from None
 
 
 _SAID = {

@@ -49,7 +49,5 @@ class ClusterConfig(Part):
     def weights(self, otherwise: Mapping[str, float]) -> dict[str, float]:
         """Weights by role; ``otherwise`` are those that the masters were started with."""
         found = dict(otherwise)
-        found.update(
-            (role, settings.weight) for role, settings in self.roles.items() if settings.weight is not None
-        )
+        found.update((role, settings.weight) for role, settings in self.roles.items() if settings.weight is not None)
         return found

@@ -12,11 +12,11 @@ from broker_mesos.core.model.roles import check_role, is_within, lineage, topmos
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import Conflict, InvalidInput
 
-MOST_ROLES = 5_000
+MAX_ROLES = 5_000
 """Every master reads them all, and one message carries them."""
 
 
-class Found(NamedTuple):
+class RoleUsage(NamedTuple):
     """What the cluster has, and who holds what, as far as its cells have told."""
 
     total: Resources
@@ -64,7 +64,7 @@ def limit_text(limit: Mapping[str, int]) -> str:
 def set_roles(
     config: ClusterConfig,
     changes: Mapping[str, RoleChange],
-    found: Found,
+    found: RoleUsage,
     *,
     force: bool = False,
     version: int | None = None,
@@ -84,8 +84,8 @@ def set_roles(
     if roles == config.roles:
         return config
     _expect(config, version)
-    if len(roles) > MOST_ROLES:
-        raise InvalidInput(f"{len(roles)} roles with settings of their own; at most {MOST_ROLES} are allowed")
+    if len(roles) > MAX_ROLES:
+        raise InvalidInput(f"{len(roles)} roles with settings of their own; at most {MAX_ROLES} are allowed")
     _check(config.roles, roles, found, force)
     return config.model_copy(update={"roles": roles})
 
@@ -145,14 +145,12 @@ def _changed(role: str, before: RoleSettings, change: RoleChange, version: int) 
 
 
 def _check(
-    before: Mapping[str, RoleSettings], after: Mapping[str, RoleSettings], found: Found, force: bool
+    before: Mapping[str, RoleSettings], after: Mapping[str, RoleSettings], found: RoleUsage, force: bool
 ) -> None:
     """Only what this change brings about: what was forced before, or has become so since, may stay."""
     nothing = RoleSettings()
     changed = [role for role in after if after[role] != before.get(role, nothing)]
-    raised = [
-        role for role in changed if not before.get(role, nothing).guarantee.contains(after[role].guarantee)
-    ]
+    raised = [role for role in changed if not before.get(role, nothing).guarantee.contains(after[role].guarantee)]
     guarantees = {role: each.guarantee for role, each in after.items() if each.guarantee}
     within = {role: topmost(guarantees, role) for role in guarantees}
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from broker_mesos.core.model.part import Part
 
-MOST_SERVED = 200
+MAX_SERVED = 200
 """Gangs that are remembered for having had the token."""
 
 GangKey = tuple[str, str]
@@ -79,10 +79,8 @@ def turn(record: TokenRecord, ask: TokenAsk, now: float) -> TokenRecord:
     chosen = min(ask.wishes, key=lambda wish: last.get(wish.key, -1))
     served = (*(key for key in record.served if key != chosen.key), chosen.key)
     framework_id, gang = chosen.key
-    token = GangToken(
-        framework_id=framework_id, gang=gang, since=now, until=now + ask.hold, version=chosen.version
-    )
-    return TokenRecord(holder=token, served=served[-MOST_SERVED:])
+    token = GangToken(framework_id=framework_id, gang=gang, since=now, until=now + ask.hold, version=chosen.version)
+    return TokenRecord(holder=token, served=served[-MAX_SERVED:])
 
 
 def read(text: str | None) -> TokenRecord:

@@ -28,21 +28,21 @@ from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import operator_cell
-from broker_mesos.core.protocol.records import AgentState
+from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
-from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, Work, text_of
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
 from broker_mesos.sdk import Driver
 
-POLL = 1.0
-"""Seconds after which a waiter looks for itself: news on the feed may be lost."""
-SETTLING = 0.2
+POLL_SECONDS = 1.0
+"""Seconds after which a waiter looks for itself: changed on the feed may be lost."""
+SETTLING_SECONDS = 0.2
 """Seconds for which progress is collected before a waiter hears of it."""
-ASK_TIMEOUT = 1.0
-AGENTS_FRESH = 1.0
+ASK_TIMEOUT_SECONDS = 1.0
+AGENTS_TTL_SECONDS = 1.0
 MAX_EXPLAINED = 20
 """Waiting jobs of one listing that are explained."""
 MAX_ANSWER = 700_000
@@ -59,14 +59,14 @@ class BatchApi:
         store: JobStore,
         feed: JobFeed,
         driver: Driver,
-        teller: Teller,
+        demand_publisher: DemandPublisher,
         requester: Requester,
         clock: Clock,
     ) -> None:
         self._store = store
         self._feed = feed
         self._driver = driver
-        self._teller = teller
+        self._demand_publisher = demand_publisher
         self._requester = requester
         self._clock = clock
         self._asking: asyncio.Task[list[AgentView]] | None = None
@@ -96,12 +96,12 @@ class BatchApi:
     async def _submit(self, request: SubmitJob) -> JobSummary:
         demand = await self._store.submit(request.job_id, request.spec)
         if demand is not None:
-            self._teller.tell(demand)
+            self._demand_publisher.publish(demand)
             # It goes out first, and in the same write: the job waits for it, and the answer only for a turn.
             await asyncio.sleep(0)
         if request.wait:
             return await self._wait(WaitJob(job_id=request.job_id, seconds=request.wait))
-        return self._store.remembered(request.job_id) or await self._store.summary(request.job_id)
+        return self._store.cached(request.job_id) or await self._store.summary(request.job_id)
 
     async def _jobs(self, request: GetJobs) -> JobList:
         found, total = await self._store.jobs(request.limit, active=request.active)
@@ -118,9 +118,7 @@ class BatchApi:
     async def _job(self, request: GetJob) -> JobView:
         spec = await self._store.read.spec(request.job_id)
         _, record = await self._store.read.record(request.job_id)
-        page = await self._store.read.page(
-            request.job_id, record, request.offset, request.limit, request.states
-        )
+        page = await self._store.read.page(request.job_id, record, request.offset, request.limit, request.states)
         summary = await self._explained(await self._store.summary(request.job_id), spec)
         summary = await self._with_lost_agents(summary)
         tasks = _bounded(page.tasks)
@@ -133,18 +131,18 @@ class BatchApi:
         started = self._clock.monotonic()
         # Listening begins before looking, so that no end falls in between.
         with self._feed.watch(request.job_id) as watch:
-            known = self._store.remembered(request.job_id) if request.seen is None else None
+            known = self._store.cached(request.job_id) if request.seen is None else None
             summary = known or await self._store.summary(request.job_id)
             while summary.ended_at is None:
                 passed = self._clock.monotonic() - started
                 left = request.seconds - passed
                 if request.seen is not None and summary.version > request.seen:
-                    left = min(left, SETTLING - passed)
+                    left = min(left, SETTLING_SECONDS - passed)
                 if left <= 0:
                     break
-                news = await watch.news(min(left, POLL))
-                if news is not None:
-                    summary = news
+                changed = await watch.next_change(min(left, POLL_SECONDS))
+                if changed is not None:
+                    summary = changed
                 else:
                     summary = await self._store.summary(request.job_id)
         return summary
@@ -173,12 +171,10 @@ class BatchApi:
         if summary.ended_at is not None or summary.waiting or not summary.counts["running"]:
             return summary
         try:
-            away = {each.agent_id for each in await self._agents() if each.state is AgentState.UNREACHABLE}
+            away = {each.agent_id for each in await self._agents() if each.state is AgentStatus.UNREACHABLE}
         except BrokerMesosError:
             return summary
-        waiting = Counter(
-            agent_id for _, agent_id in (await self._store.claims_of(summary.job_id) if away else ())
-        )
+        waiting = Counter(agent_id for _, agent_id in (await self._store.claims_of(summary.job_id) if away else ()))
         lost = {agent_id: waiting[agent_id] for agent_id in sorted(away) if waiting[agent_id]}
         return summary.model_copy(update={"waiting": why_lost(lost)}) if lost else summary
 
@@ -194,15 +190,13 @@ class BatchApi:
     async def _placements(self, shape: Shape) -> list[Placement]:
         """What the cells say of a task, as of a second ago at most."""
         now = self._clock.monotonic()
-        asked = self._shapes.get(shape.kind)
-        if asked is None or (asked[1].done() and now - asked[0] > AGENTS_FRESH):
-            self._shapes = {
-                kind: each for kind, each in self._shapes.items() if now - each[0] <= AGENTS_FRESH
-            }
+        asked = self._shapes.get(shape.key)
+        if asked is None or (asked[1].done() and now - asked[0] > AGENTS_TTL_SECONDS):
+            self._shapes = {kind: each for kind, each in self._shapes.items() if now - each[0] <= AGENTS_TTL_SECONDS}
             task = asyncio.create_task(self._ask_placements(shape), name="batch-placements")
             # Whoever asked may have left by the time it fails.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            asked = self._shapes[shape.kind] = now, task
+            asked = self._shapes[shape.key] = now, task
         return await asyncio.shield(asked[1])
 
     async def _ask_placements(self, shape: Shape) -> list[Placement]:
@@ -211,7 +205,7 @@ class BatchApi:
     async def _agents(self) -> list[AgentView]:
         """All agents, as they were at most a second ago. Askers that come together ask once."""
         now = self._clock.monotonic()
-        if self._asking is None or (self._asking.done() and now - self._asked_at > AGENTS_FRESH):
+        if self._asking is None or (self._asking.done() and now - self._asked_at > AGENTS_TTL_SECONDS):
             self._asked_at = now
             self._asking = asyncio.create_task(self._ask_cells(), name="batch-agents")
             # Whoever asked may have left by the time it fails.
@@ -226,7 +220,7 @@ class BatchApi:
         """The answers of the cells that gave one; raises when none did."""
         answers = await asyncio.gather(
             *(
-                self._requester.request(operator_cell(cell), request, ASK_TIMEOUT)
+                self._requester.request(operator_cell(cell), request, ASK_TIMEOUT_SECONDS)
                 for cell in range(self._driver.cells)
             ),
             return_exceptions=True,

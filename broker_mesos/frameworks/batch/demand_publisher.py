@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.planning.shapes import MOST_JOBS, NEVER, Stated, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, NEVER, Stated, state
 from broker_mesos.frameworks.batch.storage.records import Work
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
@@ -20,16 +20,16 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-RESTATE = 30.0
-"""Seconds after which the same version is stated anew, should a cell have counted wrongly what it offered."""
-LINGER = 0.05
+REPUBLISH_SECONDS = 30.0
+"""Seconds after which the same version is published again, should a cell have counted wrongly what it offered."""
+LINGER_SECONDS = 0.05
 """Seconds after which it is told that nothing is wanted any more, where nobody offers anything meanwhile: the
 cells have counted that all was served. More work may come until then, and spare a message to each."""
-PAUSE = 1.0
+RETRY_PAUSE_SECONDS = 1.0
 """Seconds before another try when the store does not answer."""
 
 
-class Teller:
+class DemandPublisher:
     """Tells what is wanted, the latest only: what comes while it reads is told together.
 
     ``set_demand`` is called with every new demand. That nothing is wanted is told at once, or when it
@@ -42,10 +42,10 @@ class Teller:
         self._set_demand = set_demand
         self._latest = Demand(version=-1)
         self._due = NEVER
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
 
-    def tell(self, demand: Demand, *, linger: bool = False) -> None:
+    def publish(self, demand: Demand, *, linger: bool = False) -> None:
         """This level of demand holds now, unless a later one is known. ``linger``: there is no hurry to tell
         that nothing is wanted."""
         if demand.version <= self._latest.version:
@@ -56,9 +56,9 @@ class Teller:
             self._lingering.cancel()
             self._lingering = None
         if demand.wanted:
-            self._news.set()
+            self._changed.set()
         elif linger:
-            self._lingering = asyncio.get_running_loop().call_later(LINGER, self.hurry)
+            self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.hurry)
         else:
             self._set_demand(demand)
 
@@ -75,7 +75,7 @@ class Teller:
         if not demand.wanted:
             return demand
         try:
-            pending = await self._store.pending(MOST_JOBS, demand.version)
+            pending = await self._store.pending(MAX_JOBS, demand.version)
         except StoreUnavailable as error:
             log.warning("demand is for anything, the store does not answer", error=str(error))
             pending = None
@@ -84,7 +84,7 @@ class Teller:
         if pending is not None:
             found = state([(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending], now)
         if demand is self._latest:
-            self._due = min(found.due, now + RESTATE)
+            self._due = min(found.due, now + REPUBLISH_SECONDS)
         return demand.model_copy(update={"shapes": found.shapes})
 
     async def run(self) -> None:
@@ -92,12 +92,12 @@ class Teller:
         while True:
             try:
                 async with asyncio.timeout(None if self._due == NEVER else self._due - self._clock.time()):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 self._due = NEVER
                 await self._restate()
                 continue
-            self._news.clear()
+            self._changed.clear()
             latest = self._latest
             if latest.wanted:
                 stated = await self.stated(latest)
@@ -111,11 +111,11 @@ class Teller:
         version = self._latest.version
         try:
             again = await self._store.restate(version)
-            self.tell(again or await self._store.demand())
+            self.publish(again or await self._store.demand())
         except StoreUnavailable as error:
             log.warning("demand is restated later, the store does not answer", error=str(error))
         if self._latest.version == version:
-            self._due = self._clock.time() + PAUSE
+            self._due = self._clock.time() + RETRY_PAUSE_SECONDS
 
     async def _end(self, demand: Demand) -> None:
         """Its work was claimed, or killed, before it was told."""
@@ -124,6 +124,6 @@ class Teller:
         except StoreUnavailable as error:
             log.warning("the end of demand was not stored", error=str(error))
             return
-        self.tell(found)
+        self.publish(found)
         if found.wanted and self._latest is demand:
-            self._due = self._clock.time() + PAUSE  # there is some all the same: look again
+            self._due = self._clock.time() + RETRY_PAUSE_SECONDS  # there is some all the same: look again

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from broker_mesos.core.api.jobs import JobSummary
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, feed
-from broker_mesos.core.protocol.wire import decode
+from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import InvalidMessage, NotFound, StoreUnavailable
 from broker_mesos.frameworks.batch.messages import JobChanged
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
@@ -24,7 +24,7 @@ MAX_AT_ONCE = 200
 """Jobs whose progress is told in one interval."""
 
 
-class Watch:
+class JobWatch:
     """One waiter's ear."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Watch:
             self._latest = summary
             self._event.set()
 
-    async def news(self, seconds: float) -> JobSummary | None:
+    async def next_change(self, seconds: float) -> JobSummary | None:
         """The latest summary, as soon as there is a new one; None if none comes in time."""
         try:
             async with asyncio.timeout(seconds):
@@ -53,7 +53,7 @@ def _later(one: JobSummary, other: JobSummary) -> bool:
 
 
 class JobFeed:
-    """Tells and hears. ``told`` is called with what other workers tell; ``deaf`` when something of it may
+    """Tells and hears. ``told`` is called with what other workers tell; ``on_lost`` when something of it may
     have been lost."""
 
     def __init__(
@@ -63,26 +63,26 @@ class JobFeed:
         new_id: NewId,
         summary: Callable[[str], Awaitable[JobSummary]],
         told: Callable[[JobSummary], None] = lambda summary: None,
-        deaf: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._new_id = new_id
         self._summary = summary
         self._told = told
-        self._deaf = deaf
+        self._on_lost = on_lost
         self._own: set[str] = set()
         """Ids of messages that were told here, and have not come back."""
-        self._watches: dict[str, set[Watch]] = {}
+        self._watches: dict[str, set[JobWatch]] = {}
         self._moved: dict[str, None] = {}
         self._some_moved = asyncio.Event()
         self.listening = asyncio.Event()
         """Set while the feed is consumed."""
 
     @contextmanager
-    def watch(self, job_id: str) -> Iterator[Watch]:
+    def watch(self, job_id: str) -> Iterator[JobWatch]:
         """Hear of a job."""
-        watch = Watch()
+        watch = JobWatch()
         self._watches.setdefault(job_id, set()).add(watch)
         try:
             yield watch
@@ -107,9 +107,7 @@ class JobFeed:
         asyncio.get_running_loop().call_soon(self._publish, summary)
 
     def _publish(self, summary: JobSummary) -> None:
-        message = outgoing(
-            feed(f"job.{summary.job_id}"), JobChanged(summary=summary), self._new_id(), persistent=False
-        )
+        message = outgoing(feed(f"job.{summary.job_id}"), JobChanged(summary=summary), self._new_id(), persistent=False)
         if len(self._own) >= MAX_OWN:
             self._own.clear()
         self._own.add(message.message_id)
@@ -144,7 +142,7 @@ class JobFeed:
             # A job's id may hold dots, which are several words to the broker.
             consumer = await self._bus.consume(Queue(QueueKind.FEED, "job.#"))
             self.listening.set()
-            self._deaf()
+            self._on_lost()
             try:
                 while True:
                     deliveries = await consumer.receive()

@@ -9,9 +9,9 @@ from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.planning.claims import Launch, task_info
-from broker_mesos.frameworks.batch.planning.runtime_estimates import Pace
+from broker_mesos.frameworks.batch.planning.runtime_estimates import RuntimeEstimates
 from broker_mesos.frameworks.batch.spare import Spare, spare_demand
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.runtime import failpoints
@@ -25,7 +25,7 @@ IDLE_FILTER = 0.0
 REVIVE of a job that comes meanwhile, and hide the agent from it."""
 MISFIT_FILTER = 1.0
 """Seconds for what no pending task fits into; short, since a job that would fit may just be coming."""
-FEW = 4
+FEW_OFFERS = 4
 """Tasks launched at once whose ends their agent tells us itself: somebody waits for each. Of many the ends
 travel together, and what comes twice would cost more than it saves."""
 
@@ -33,11 +33,11 @@ travel together, and what comes twice would cost more than it saves."""
 class BatchScheduler(Scheduler):
     """The callbacks; all state is in the store, so that every worker's are alike."""
 
-    def __init__(self, store: JobStore, teller: Teller, spare: Spare) -> None:
+    def __init__(self, store: JobStore, demand_publisher: DemandPublisher, spare: Spare) -> None:
         self._store = store
-        self._teller = teller
+        self._demand_publisher = demand_publisher
         self._spare = spare
-        self._pace = Pace()
+        self._pace = RuntimeEstimates()
         self._early: dict[str, asyncio.Future[None]] = {}
         """By uuid: ends that agents told, and that are being applied."""
 
@@ -67,7 +67,7 @@ class BatchScheduler(Scheduler):
                 demand = await self._store.idle()
             except StoreUnavailable as error:
                 log.warning("the end of demand was not stored", error=str(error))
-        answered = [each for each in (*offers, *claimed.gathered) if each.offer_id not in claimed.kept]
+        answered = [each for each in (*offers, *claimed.gang_offers) if each.offer_id not in claimed.kept]
         unused = [each for each in answered if not claimed.launches.get(each.offer_id)]
         if not claimed.pending:
             for offer in unused:
@@ -76,12 +76,12 @@ class BatchScheduler(Scheduler):
             unused = [offer for offer in unused if not offer.spare]
         # Said first: what is given back below would else be offered again at once.
         if demand is not None:
-            self._teller.tell(demand, linger=not unused)
+            self._demand_publisher.publish(demand, linger=not unused)
         if unused:
-            self._teller.hurry()
+            self._demand_publisher.hurry()
         refuse = MISFIT_FILTER if demand is None or demand.wanted else IDLE_FILTER
         all_of_them = [launch for launches in claimed.launches.values() for launch in launches]
-        early = len(all_of_them) <= FEW
+        early = len(all_of_them) <= FEW_OFFERS
         spare = spare_demand(demand, all_of_them)
         # Another worker may answer these.
         driver.keep(claimed.kept)
@@ -91,14 +91,12 @@ class BatchScheduler(Scheduler):
         if unused:
             driver.decline(unused, refuse)
 
-    def launch(
-        self, driver: Driver, offer: Offer, launches: Sequence[Launch], demand: Demand, refuse: float
-    ) -> None:
+    def launch(self, driver: Driver, offer: Offer, launches: Sequence[Launch], demand: Demand, refuse: float) -> None:
         """Launch what was claimed on an offer that was kept; with the level of demand after that."""
         spare = spare_demand(demand, launches)
         self._accept(driver, offer, launches, refuse, early=True, demand=spare)
         if spare is None:
-            self._teller.tell(demand, linger=True)
+            self._demand_publisher.publish(demand, linger=True)
 
     def _accept(
         self,
@@ -155,4 +153,4 @@ class BatchScheduler(Scheduler):
         for task_id, agent_id in applied.kills:
             driver.kill(task_id, agent_id)
         if applied.demand is not None:
-            self._teller.tell(applied.demand)
+            self._demand_publisher.publish(applied.demand)

@@ -11,9 +11,9 @@ from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.frameworks.batch.planning.claims import Launch
-from broker_mesos.frameworks.batch.planning.shapes import kind_of
+from broker_mesos.frameworks.batch.planning.shapes import job_shape_of
 
-KEPT = 1.0
+SPARE_SECONDS = 1.0
 """Seconds for which an offer is kept. Its cell takes it back at once when anybody else wants something."""
 
 
@@ -33,7 +33,7 @@ def spare_demand(demand: Demand | None, launches: Sequence[Launch]) -> Demand | 
     that is not to be expected."""
     if demand is None or demand.wanted or len(launches) != 1 or not is_lone(launches[0].spec):
         return None
-    kind = kind_of("", launches[0].spec, False)
+    kind = job_shape_of("", launches[0].spec, False)
     return Demand(version=demand.version, shapes=tuple(kind.shapes(1)), spare=True)
 
 
@@ -55,14 +55,14 @@ class Spare:
         """An offer that nothing waits for. The latest one: an older one may have ended."""
         self.give_back()
         self._offer = offer
-        self._timer = asyncio.get_running_loop().call_later(KEPT, self.give_back)
+        self._timer = asyncio.get_running_loop().call_later(SPARE_SECONDS, self.give_back)
 
     def take(self, spec: JobSpec) -> Offer | None:
         """The offer, if there is one that such a job fits onto. It is the caller's then."""
         offer = self._offer
         if offer is None or not is_lone(spec) or not offer.resources.contains(spec.resources):
             return None
-        if not kind_of("", spec, False).welcomes(offer):
+        if not job_shape_of("", spec, False).welcomes(offer):
             return None
         self._clear()
         return offer

@@ -46,9 +46,7 @@ def _state(record: JobRecord, counts: Counts) -> JobState:
     return "failed" if counts.failed else "finished"
 
 
-def task_of(
-    job_id: str, index: int, record: JobRecord, claim_text: str | None, result_text: str | None
-) -> JobTask:
+def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, result_text: str | None) -> JobTask:
     """Where one index stands, from its claim or result."""
     if result_text is not None:
         result = ResultRecord.model_validate_json(result_text)

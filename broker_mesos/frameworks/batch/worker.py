@@ -15,12 +15,12 @@ from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls
 from broker_mesos.core.protocol.framework_messages import Settle
 from broker_mesos.errors import StoreUnavailable, Unavailable
 from broker_mesos.frameworks.batch.api import BatchApi
-from broker_mesos.frameworks.batch.demand_publisher import Teller
+from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.planning.claims import Launch
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, BatchScheduler
 from broker_mesos.frameworks.batch.spare import Spare
-from broker_mesos.frameworks.batch.storage.housekeeping import MAX_OVERDUE, Upkeep
+from broker_mesos.frameworks.batch.storage.housekeeping import MAX_OVERDUE, Housekeeping
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.bus import Bus, outgoing
@@ -88,17 +88,17 @@ class BatchWorker:
             offer_timeout=self.settings.offer_timeout,
             spare=self.spare,
         )
-        self._upkeep = Upkeep(
+        self._housekeeping = Housekeeping(
             self.store,
             records,
             clock,
             offer_timeout=self.settings.offer_timeout,
             keep_ended=self.settings.keep_ended,
         )
-        self._feed = JobFeed(bus, clock, new_id, self.store.summary, self.store.told, self.store.deaf)
+        self._feed = JobFeed(bus, clock, new_id, self.store.summary, self.store.notified, self.store.feed_lost)
         self._driver: Driver | None = None
         self._scheduler: BatchScheduler | None = None
-        self._teller: Teller | None = None
+        self._demand_publisher: DemandPublisher | None = None
         self._responder: Responder | None = None
         self._stopping = asyncio.Event()
         self.serving = asyncio.Event()
@@ -115,8 +115,8 @@ class BatchWorker:
         demand = await self._until_stored(self._first_demand)
         if demand is None:
             return
-        teller = self._teller = Teller(self.store, self._clock, self._set_demand)
-        scheduler = self._scheduler = BatchScheduler(self.store, teller, self.spare)
+        demand_publisher = self._demand_publisher = DemandPublisher(self.store, self._clock, self._set_demand)
+        scheduler = self._scheduler = BatchScheduler(self.store, demand_publisher, self.spare)
         driver = self._driver = Driver(
             scheduler,
             self.framework,
@@ -131,11 +131,11 @@ class BatchWorker:
                 gather=False,
                 serial=False,
             ),
-            demand=await teller.stated(demand),
+            demand=await demand_publisher.stated(demand),
             rng=self._rng,
         )
         requester = Requester(self._bus, self._clock, self._new_id)
-        api = BatchApi(self.store, self._feed, driver, teller, requester, self._clock)
+        api = BatchApi(self.store, self._feed, driver, demand_publisher, requester, self._clock)
         queue = Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID)
         responder = Responder(self._bus, queue, api, self._clock, self._new_id)
         running = [
@@ -146,7 +146,7 @@ class BatchWorker:
                 ("listen", self._feed.listen()),
                 ("progress", self._feed.tell_progress()),
                 ("demand", self._every(self.settings.demand_interval, self._follow_demand)),
-                ("teller", teller.run()),
+                ("demand_publisher", demand_publisher.run()),
                 ("sweep", self._every(self.settings.sweep_interval, self._sweep)),
                 ("serving", self._announce(responder)),
             )
@@ -198,8 +198,8 @@ class BatchWorker:
         return await self.store.idle()
 
     async def _follow_demand(self) -> None:
-        assert self._teller is not None
-        self._teller.tell(await self.store.demand())
+        assert self._demand_publisher is not None
+        self._demand_publisher.publish(await self.store.demand())
 
     def _set_demand(self, demand: Demand) -> None:
         assert self._driver is not None
@@ -210,7 +210,7 @@ class BatchWorker:
     async def _sweep(self) -> None:
         assert self._driver is not None
         # What was asked about is due again later, so this ends.
-        while overdue := await self._upkeep.overdue():
+        while overdue := await self._housekeeping.overdue():
             by_cell: dict[int, list[tuple[str, str]]] = {}
             for claim in overdue:
                 by_cell.setdefault(claim.cell, []).append((claim.task_id, claim.offer_id))
@@ -220,9 +220,9 @@ class BatchWorker:
                 self._bus.publish(outgoing(calls(cell), message, self._new_id(), mandatory=True))
             if len(overdue) < MAX_OVERDUE:
                 break
-        for task_id, agent_id in await self._upkeep.tidy():
+        for task_id, agent_id in await self._housekeeping.tidy():
             self._driver.kill(task_id, agent_id)
-        while await self._upkeep.prune():
+        while await self._housekeeping.prune():
             await self._clock.sleep(0.05)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:

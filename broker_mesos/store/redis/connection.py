@@ -26,9 +26,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.ports.clock import Clock
-from broker_mesos.runtime.timeouts import patience
+from broker_mesos.runtime.timeouts import time_limit
 from broker_mesos.store import encoding, keys
-from broker_mesos.store.redis.pipeline import Line
+from broker_mesos.store.redis.pipeline import Pipeline
 
 T = TypeVar("T")
 
@@ -59,9 +59,7 @@ class _Connection:
     """A line for what is asked often, a pool of connections for the rest; every call ends within ``timeout``
     seconds."""
 
-    def __init__(
-        self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos"
-    ) -> None:
+    def __init__(self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos") -> None:
         """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``,
         and may carry redis-py's ``ssl_*`` options. ``name`` shows in CLIENT LIST. Raises InvalidInput."""
         self._cluster = keys.check_cluster(cluster)
@@ -70,7 +68,7 @@ class _Connection:
         self._closed = False
         self._client, self._where = _connect(url, timeout, name)
         make_connection = self._client.connection_pool.make_connection
-        self._line = Line(make_connection, RedisConnectionError, ResponseError)
+        self._pipeline = Pipeline(make_connection, RedisConnectionError, ResponseError)
 
     async def open(self, timeout: float) -> None:
         """Connect; keeps trying for ``timeout`` seconds, unless the server refuses us for good
@@ -99,7 +97,7 @@ class _Connection:
     async def close(self) -> None:
         """Disconnect. Idempotent."""
         self._closed = True
-        await self._line.close()
+        await self._pipeline.close()
         try:
             async with asyncio.timeout(1.0):
                 await self._client.aclose(close_connection_pool=True)
@@ -129,7 +127,7 @@ class _Connection:
             raise StoreUnavailable("the store is closed: open it first")
         seconds = self._timeout if limit is None else limit
         try:
-            async with patience(seconds):
+            async with time_limit(seconds):
                 try:
                     return await do(self._client)
                 except RedisConnectionError as error:
@@ -137,16 +135,15 @@ class _Connection:
                         raise
                 return await do(self._client)
         except TimeoutError as error:
-            self._line.drop()
+            self._pipeline.drop()
             raise StoreUnavailable(
-                f"Redis at {self._where} did not answer within {seconds:.3g} s: "
-                "see whether it runs and keeps up"
+                f"Redis at {self._where} did not answer within {seconds:.3g} s: see whether it runs and keeps up"
             ) from error
         except (RedisError, OSError, EOFError, UnicodeError) as error:
             raise _translate(error, self._where) from error
 
 
-async def _pipeline(client: Client, *commands: Sequence[str], atomic: bool = False) -> list[Any]:
+async def _read_together(client: Client, *commands: Sequence[str], atomic: bool = False) -> list[Any]:
     """Several reads in one round trip."""
     async with client.pipeline(transaction=atomic) as pipe:
         for command in commands:
@@ -160,9 +157,7 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
     try:
         options: dict[str, Any] = dict(parse_url(url))
         foreign = [option for option in options if not option.startswith("ssl_")]
-        foreign = sorted(
-            set(foreign) - {"username", "password", "host", "port", "path", "db", "connection_class"}
-        )
+        foreign = sorted(set(foreign) - {"username", "password", "host", "port", "path", "db", "connection_class"})
     except ValueError:
         # The parser's own message may quote a part of the password.
         raise InvalidInput(
@@ -202,6 +197,4 @@ def _translate(error: Exception, where: str) -> StoreUnavailable:
         return StoreUnavailable(f"Redis at {where} {advice}")
     if isinstance(error, ResponseError):
         return StoreUnavailable(f"Redis at {where} answered with an error: {text}")
-    return StoreUnavailable(
-        f"Redis at {where} cannot be reached: see whether it runs ({text or type(error).__name__})"
-    )
+    return StoreUnavailable(f"Redis at {where} cannot be reached: see whether it runs ({text or type(error).__name__})")

@@ -12,7 +12,7 @@ from typing import Any
 Word = str | bytes | int | float
 
 
-class Line:
+class Pipeline:
     """Connects at its first use, and anew at the next use after it broke; what was under way then fails with
     ``broken``. A caller that gives up leaves its place in the order of answers."""
 

@@ -33,7 +33,7 @@ class RedisRecords(_Connection):
         rules.check_transaction(checks, changes)
         short, arguments = encoding.transaction_arguments(checks, changes)
         names = [self._prefix + key for key in short]
-        reply = await self._call(lambda _: _TRANSACT(self._line, names, arguments), repeat=False)
+        reply = await self._call(lambda _: _TRANSACT(self._pipeline, names, arguments), repeat=False)
         if reply[0] == b"TYPE":
             raise rules.wrong_type(*(text.decode() for text in reply[1:]))
         if reply[0] == b"INTEGER":
@@ -44,7 +44,7 @@ class RedisRecords(_Connection):
         """See Records."""
         if not fields:
             return []
-        found = await self._call(lambda _: self._line.execute_command("HMGET", self._prefix + key, *fields))
+        found = await self._call(lambda _: self._pipeline.execute_command("HMGET", self._prefix + key, *fields))
         return [None if value is None else value.decode() for value in found]
 
     async def get_all(self, key: str) -> dict[str, str]:
@@ -67,10 +67,8 @@ class RedisRecords(_Connection):
         most = "+inf" if max_score is None else repr(float(max_score))
         name = self._prefix + key
         words = ("ZRANGEBYSCORE", name, "-inf", most, "WITHSCORES", "LIMIT", 0, limit)
-        found = await self._call(lambda _: self._line.execute_command(*words))
-        return [
-            (member.decode(), float(score)) for member, score in zip(found[::2], found[1::2], strict=True)
-        ]
+        found = await self._call(lambda _: self._pipeline.execute_command(*words))
+        return [(member.decode(), float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
 
     async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:
         """See Records."""

@@ -16,7 +16,7 @@ from broker_mesos.core.protocol.records import Lease, Snapshot
 from broker_mesos.errors import Conflict
 from broker_mesos.ports.store import Commit, MasterInfo, Pulse
 from broker_mesos.store import encoding, keys, rules
-from broker_mesos.store.redis.connection import Client, _Connection, _pipeline, _Script
+from broker_mesos.store.redis.connection import Client, _Connection, _read_together, _Script
 
 _COMMIT = _Script("commit.lua")
 
@@ -78,16 +78,14 @@ class RedisStore(_Connection):
             self._expect(reply, cell, seen.term)
             loads = (("HGETALL", name) for name in names[1:])
             held = ("HMGET", names.lease, "term", "nonce", "owner")
-            return reply, await _pipeline(client, held, *loads, atomic=True)
+            return reply, await _read_together(client, held, *loads, atomic=True)
 
         reply, (held, *kinds, outbox) = await self._call(do)
         term, number, recovering = int(reply[1]), int(reply[3]), reply[4] == b"1"
         # Nobody but us can have committed in between, unless the lease says so.
         if (int(held[0] or 0), encoding.text(held[1])) != (term, nonce):
             raise rules.fenced(cell, term, int(held[0] or 0), encoding.text(held[2]))
-        agents, frameworks, tasks = (
-            {k.decode(): v for k, v in encoding.pairs(kind).items()} for kind in kinds
-        )
+        agents, frameworks, tasks = ({k.decode(): v for k, v in encoding.pairs(kind).items()} for kind in kinds)
         entries = sorted((int(entry), body) for entry, body in encoding.pairs(outbox).items())
         return Snapshot(
             Lease(cell, term, nonce, reply[2].decode(), number, 0.0),
@@ -103,7 +101,7 @@ class RedisStore(_Connection):
         """See Store."""
         names = keys.cell(self._cluster, cell)[:1]
         arguments = ("renew", str(term), nonce, str(commit))
-        reply = await self._call(lambda _: _LEASE(self._line, names, arguments))
+        reply = await self._call(lambda _: _LEASE(self._pipeline, names, arguments))
         if reply[0] == b"LOST":
             raise rules.lost(cell, commit + 1, int(reply[1]))
         self._expect(reply, cell, term)
@@ -117,7 +115,7 @@ class RedisStore(_Connection):
         """See Store."""
         names = keys.cell(self._cluster, commit.cell)
         arguments = encoding.commit_arguments(commit)
-        reply = await self._call(lambda _: _COMMIT(self._line, names, arguments))
+        reply = await self._call(lambda _: _COMMIT(self._pipeline, names, arguments))
         if reply[0] == b"LOST":
             raise rules.lost(commit.cell, commit.number, int(reply[1]))
         self._expect(reply, commit.cell, commit.term)
@@ -129,7 +127,7 @@ class RedisStore(_Connection):
         async def do(client: Client) -> list[Any]:
             self._count = self._count or int(await client.hget(keys.cells(self._cluster), "count") or 0)
             names = (keys.cell(self._cluster, number).lease for number in range(self._count))
-            return await _pipeline(client, ("TIME",), *(("HMGET", name, *fields) for name in names))
+            return await _read_together(client, ("TIME",), *(("HMGET", name, *fields) for name in names))
 
         found = await self._call(do)
         now = encoding.milliseconds(found[0])
@@ -150,7 +148,7 @@ class RedisStore(_Connection):
         names = (keys.masters(self._cluster), keys.cells(self._cluster), keys.usage(self._cluster))
         text = json.dumps([master.hostname, master.pid, master.version], separators=(",", ":"))
         arguments = (master.master_id, str(math.ceil(ttl * 1000)), text, str(self._count))
-        now, living, usage = await self._call(lambda _: _BEAT(self._line, names, arguments))
+        now, living, usage = await self._call(lambda _: _BEAT(self._pipeline, names, arguments))
         return Pulse(_living(living, int(now)), _by_cell(usage))
 
     async def retire(self, master_id: str) -> None:
@@ -160,7 +158,7 @@ class RedisStore(_Connection):
     async def masters(self) -> list[MasterInfo]:
         """See Store."""
         reads = (("TIME",), ("HGETALL", keys.masters(self._cluster)))
-        time, stored = await self._call(lambda client: _pipeline(client, *reads))
+        time, stored = await self._call(lambda client: _read_together(client, *reads))
         return _living(stored, encoding.milliseconds(time))
 
     async def publish_usage(self, cell: int, usage: bytes) -> None:
@@ -170,7 +168,7 @@ class RedisStore(_Connection):
     async def usage(self) -> dict[int, bytes]:
         """See Store."""
         name = keys.usage(self._cluster)
-        return _by_cell(await self._call(lambda _: self._line.execute_command("HGETALL", name)))
+        return _by_cell(await self._call(lambda _: self._pipeline.execute_command("HGETALL", name)))
 
     async def health(self) -> StoreReport:
         """See Store."""
@@ -180,7 +178,7 @@ class RedisStore(_Connection):
             time = encoding.milliseconds(await client.execute_command("TIME")) / 1000
             took = self._clock.monotonic() - asked
             outboxes = (("HLEN", keys.cell(self._cluster, number).outbox) for number in range(self._count))
-            lengths = await _pipeline(client, *outboxes) if self._count else []
+            lengths = await _read_together(client, *outboxes) if self._count else []
             try:
                 info = await client.info()
             except ResponseError:  # managed servers and ACLs may forbid it
@@ -208,7 +206,7 @@ class RedisStore(_Connection):
         expiry = ("EXPIRE", key, str(rules.TRIES_KEPT))
         # Not repeated by itself: one try would count twice.
         reply = await self._call(
-            lambda client: _pipeline(client, *before, *commands, expiry, atomic=True), repeat=False
+            lambda client: _read_together(client, *before, *commands, expiry, atomic=True), repeat=False
         )
         return [int(count) for count in reply[len(before) : -1]]
 

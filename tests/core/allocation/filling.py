@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Shares
 from broker_mesos.core.model.resources import Resources
 
 ROLES = ("*", "a", "a/x", "a/x/deep", "a/y", "b", "b/x", "c")
@@ -36,7 +36,7 @@ class Filling:
     def __post_init__(self) -> None:
         self.free = self.total
         self.served: list[Claimant] = []
-        ranking = self.policy.rank(list(self.needs), Standing(self.total, {}, self.weights))
+        ranking = self.policy.rank(list(self.needs), Shares(self.total, {}, self.weights))
         while (chosen := self._first(ranking.order())) is not None:
             self.free -= self.needs[chosen]
             self.served.append(chosen)
@@ -95,27 +95,27 @@ def needs(draw: st.DrawFn, who: Sequence[Claimant], total: Resources) -> dict[Cl
 
 
 @st.composite
-def standings(draw: st.DrawFn) -> tuple[list[Claimant], Standing]:
+def standings(draw: st.DrawFn) -> tuple[list[Claimant], Shares]:
     """Claimants in a tree of roles, and what they and others hold of a cluster."""
     keys = st.tuples(st.sampled_from(ROLES), st.sampled_from(["f1", "f2", "f3"]))
     who = draw(st.lists(keys, unique=True, max_size=10))
     amounts = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 5).map(lambda n: n * 100))
     held = draw(st.dictionaries(keys, amounts.map(Resources.scalars_of), max_size=10))
     ties = draw(st.permutations(range(len(who))))
-    standing = Standing(
+    shares = Shares(
         Resources.scalars_of({"cpus": 10_000, "mem": 7_000}),
         held,
         draw(WEIGHTS),
         draw(st.sampled_from([frozenset(), frozenset({"mem"})])),
         draw(st.integers(0, 1000)),
     )
-    return [Claimant(*key, tie) for key, tie in zip(who, ties, strict=True)], standing
+    return [Claimant(*key, tie) for key, tie in zip(who, ties, strict=True)], shares
 
 
-def charged(standing: Standing, charges: Iterable[tuple[Claimant, Resources]]) -> Standing:
+def charged(shares: Shares, charges: Iterable[tuple[Claimant, Resources]]) -> Shares:
     """The standing after these."""
-    held = dict(standing.held)
+    held = dict(shares.held)
     for who, resources in charges:
         key = who.role, who.framework_id
         held[key] = held.get(key, Resources.EMPTY) + resources
-    return replace(standing, held=held)
+    return replace(shares, held=held)

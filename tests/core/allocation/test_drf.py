@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_mesos.core.cell.allocation.policies.drf import Drf
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 from tests.core.allocation.filling import ROLES, WEIGHTS, Filling, claimants, needs, runnable
@@ -42,7 +42,7 @@ def fillings(draw: st.DrawFn, weighted: bool = False) -> Filling:
 @FEW
 @given(fillings(weighted=True))
 def test_pareto_efficient_nobody_gets_a_task_more_without_another_getting_one_less(filling: Filling):
-    """A division with more for one and no less for all others would have to fit the rest."""
+    """A config_store with more for one and no less for all others would have to fit the rest."""
     for who, need in filling.needs.items():
         assert filling.content(who) or not filling.free.contains(need)
 
@@ -106,8 +106,8 @@ def test_strategy_proof_a_lie_about_what_is_needed_gains_less_than_three_steps(
 def order(who: list[Claimant], held: dict[str, float], weights: dict[str, float] | None = None) -> list[str]:
     """``held``: cpus of 100 by ``role:framework``."""
     of = {key.rpartition(":")[::2]: Resources.of(cpus=amount) for key, amount in held.items()}
-    standing = Standing(Resources.of(cpus=100), of, weights or {})
-    return [each.framework_id for each in Drf().rank(who, standing).order()]
+    shares = Shares(Resources.of(cpus=100), of, weights or {})
+    return [each.framework_id for each in Drf().rank(who, shares).order()]
 
 
 def test_what_child_roles_hold_counts_in_their_parent():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN, DEFAULT
 from broker_mesos.core.cell.allocation.policies.drf import Drf
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Shares
 from broker_mesos.core.cell.allocation.policies.priority import Priority, priority_of
 from broker_mesos.core.cell.allocation.policies.random import Shuffled
 from broker_mesos.core.model.resources import Resources
@@ -21,23 +21,21 @@ from tests.examples import examples
 
 TOTAL = Resources.of(cpus=10, mem=10)
 FEW = settings(max_examples=examples(50), deadline=None)
-Case = tuple[list[Claimant], Standing]
+Case = tuple[list[Claimant], Shares]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_policy_is_a_policy(name: str):
     assert isinstance(BUILT_IN[name], Policy) and DEFAULT in BUILT_IN
-    assert list(BUILT_IN[name].rank([], Standing(TOTAL, {})).order()) == []
+    assert list(BUILT_IN[name].rank([], Shares(TOTAL, {})).order()) == []
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 @FEW
 @given(standings(), st.data())
-def test_every_claimant_is_in_the_order_exactly_once_whatever_was_charged(
-    name: str, case: Case, data: st.DataObject
-):
-    who, standing = case
-    ranking = BUILT_IN[name].rank(who, standing)
+def test_every_claimant_is_in_the_order_exactly_once_whatever_was_charged(name: str, case: Case, data: st.DataObject):
+    who, shares = case
+    ranking = BUILT_IN[name].rank(who, shares)
     assert sorted(ranking.order()) == sorted(who)
     for each in data.draw(st.lists(st.sampled_from(who), max_size=8)) if who else []:
         ranking.charge(each, Resources.scalars_of({"cpus": 300, "disk": 50}))
@@ -48,17 +46,15 @@ def test_every_claimant_is_in_the_order_exactly_once_whatever_was_charged(
 @pytest.mark.parametrize("name", ["drf", "priority"])
 @FEW
 @given(standings(), st.data())
-def test_a_ranking_after_charges_is_what_it_would_be_from_the_start(
-    name: str, case: Case, data: st.DataObject
-):
-    who, standing = case
-    ranking = BUILT_IN[name].rank(who, standing)
+def test_a_ranking_after_charges_is_what_it_would_be_from_the_start(name: str, case: Case, data: st.DataObject):
+    who, shares = case
+    ranking = BUILT_IN[name].rank(who, shares)
     amounts = st.dictionaries(st.sampled_from(["cpus", "mem"]), st.integers(1, 3).map(lambda n: n * 100))
     charges = st.lists(st.tuples(st.sampled_from(who), amounts.map(Resources.scalars_of)), max_size=8)
     drawn = data.draw(charges) if who else []
     for each, resources in drawn:
         ranking.charge(each, resources)
-    assert list(ranking.order()) == list(BUILT_IN[name].rank(who, charged(standing, drawn)).order())
+    assert list(ranking.order()) == list(BUILT_IN[name].rank(who, charged(shares, drawn)).order())
 
 
 # -- strict priority
@@ -67,14 +63,14 @@ def test_a_ranking_after_charges_is_what_it_would_be_from_the_start(
 @FEW
 @given(standings(), st.data())
 def test_no_lower_role_ever_stands_before_a_higher_one(case: Case, data: st.DataObject):
-    who, standing = case
-    ranking = Priority().rank(who, standing)
+    who, shares = case
+    ranking = Priority().rank(who, shares)
     for each in [None, *(data.draw(st.lists(st.sampled_from(who), max_size=4)) if who else [])]:
         if each is not None:
             ranking.charge(each, Resources.scalars_of({"cpus": 300}))
         order = list(ranking.order())
         for earlier, later in pairwise(order):
-            assert not Priority().precedes(later.role, earlier.role, standing.weights)
+            assert not Priority().precedes(later.role, earlier.role, shares.weights)
 
 
 @FEW
@@ -99,9 +95,7 @@ def test_a_role_has_the_priority_of_its_nearest_ancestor_that_has_one():
     assert priority_of("prod/db/hot", weights) == priority_of("prod", weights) == 10.0
     assert priority_of("prod/tests/slow", weights) == 0.5
     assert priority_of("dev", weights) == priority_of("*", weights) == 1.0
-    assert Priority().precedes("prod/db", "dev", weights) and Priority().precedes(
-        "dev", "prod/tests", weights
-    )
+    assert Priority().precedes("prod/db", "dev", weights) and Priority().precedes("dev", "prod/tests", weights)
     assert not Priority().precedes("prod", "prod/db", weights)
 
 
@@ -113,7 +107,7 @@ def test_policies_that_share_let_nobody_precede(name: str):
 def test_equals_in_priority_share_and_what_lower_roles_hold_is_not_held_against_their_siblings():
     first, second = who = claimants("eng/prod:f", "ops/prod:f")
     weights = {"eng/prod": 5.0, "ops/prod": 5.0, "ops": 3.0}
-    ranking = Priority().rank(who, Standing(TOTAL, {("eng/batch", "g"): TOTAL}, weights))
+    ranking = Priority().rank(who, Shares(TOTAL, {("eng/batch", "g"): TOTAL}, weights))
     assert list(ranking.order()) == [first, second]
     ranking.charge(first, Resources.of(cpus=1))
     assert list(ranking.order()) == [second, first]
@@ -125,8 +119,8 @@ def test_equals_in_priority_share_and_what_lower_roles_hold_is_not_held_against_
 def firsts(policy: Policy, who: list[Claimant], rounds: int, weights: Mapping[str, float]) -> Counter[str]:
     found: Counter[str] = Counter()
     for number in range(rounds):
-        standing = Standing(TOTAL, {}, weights, round=number)
-        found[next(iter(policy.rank(who, standing).order())).framework_id] += 1
+        shares = Shares(TOTAL, {}, weights, round=number)
+        found[next(iter(policy.rank(who, shares).order())).framework_id] += 1
     return found
 
 
@@ -139,7 +133,7 @@ def test_by_chance_everybody_is_first_about_equally_often(roles: str):
 
 def test_by_chance_all_orders_come_about_equally_often():
     who = claimants("a:f1", "a:f2", "a:f3")
-    ranking = Shuffled().rank(who, Standing(TOTAL, {}))
+    ranking = Shuffled().rank(who, Shares(TOTAL, {}))
     found: Counter[tuple[Claimant, ...]] = Counter()
     for _ in range(1200):
         found[tuple(ranking.order())] += 1
@@ -157,7 +151,7 @@ def test_by_chance_those_after_the_first_come_by_weight_too():
     who = claimants("a:a", "b:b", "c:c")
     found: Counter[str] = Counter()
     for number in range(3000):
-        order = Shuffled().rank(who, Standing(TOTAL, {}, {"a": 2.0, "b": 3.0}, round=number)).order()
+        order = Shuffled().rank(who, Shares(TOTAL, {}, {"a": 2.0, "b": 3.0}, round=number)).order()
         found["".join(each.framework_id for each in order)] += 1
     # 2, 3 and 1 lots of 6, then of the rest.
     expected = {"abc": 2 / 6 * 3 / 4, "acb": 2 / 6 / 4, "bac": 3 / 6 * 2 / 3, "bca": 3 / 6 / 3}
@@ -169,7 +163,7 @@ def test_the_same_round_draws_the_same_lots_and_cells_draw_their_own():
     who = claimants(*(f"a:f{number}" for number in range(20)))
     elsewhere = [each._replace(tie=(each.tie + 1) % 20) for each in who]
     orders = [
-        [each.framework_id for each in Shuffled().rank(some, Standing(TOTAL, {}, round=number)).order()]
+        [each.framework_id for each in Shuffled().rank(some, Shares(TOTAL, {}, round=number)).order()]
         for some, number in ((who, 1), (who, 1), (who, 2), (elsewhere, 1))
     ]
     assert orders[0] == orders[1] and orders[0] != orders[2] and orders[0] != orders[3]
@@ -183,7 +177,7 @@ def test_excluded_resources_do_not_count():
     total = Resources.of(cpus=10, gpus=2)
     held = {("a", "hungry"): Resources.of(cpus=1), ("b", "gpus"): Resources.of(gpus=2)}
     for exclude, first in ((frozenset[str](), "hungry"), (frozenset({"gpus"}), "gpus")):
-        ranking = Drf().rank(who, Standing(total, held, exclude=exclude))
+        ranking = Drf().rank(who, Shares(total, held, exclude=exclude))
         assert next(iter(ranking.order())).framework_id == first
         ranking.charge(who[1], Resources.of(gpus=2))
         assert next(iter(ranking.order())).framework_id == first

@@ -22,8 +22,9 @@ from broker_mesos.core.protocol.agent_messages import (
 from broker_mesos.core.protocol.events import Offers, Update
 from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat, Subscribe
 from broker_mesos.core.protocol.limits import Instant, Limits
-from broker_mesos.core.protocol.records import FrameworkState, Kind, Lease, OutboxEntry, Snapshot
-from broker_mesos.core.protocol.wire import Message, decode
+from broker_mesos.core.protocol.records import FrameworkStatus, Lease, OutboxEntry, RecordKind, Snapshot
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import Message
 
 NOTHING = AgentList()
 ANY = Demand()
@@ -39,7 +40,7 @@ class Bench:
         self.options = options
         self.now = Instant(1_000_000.0, 100.0)
         self.term = 7
-        self.stored: dict[Kind, dict[str, bytes]] = {kind: {} for kind in Kind}
+        self.stored: dict[RecordKind, dict[str, bytes]] = {kind: {} for kind in RecordKind}
         self.said: list[tuple[str, Message]] = []
         self.decisions: list[Decision] = []
         self.uuid = 0
@@ -51,9 +52,9 @@ class Bench:
         outbox: list[OutboxEntry] = []
         snapshot = Snapshot(
             Lease(self.number, term, "nonce", "owner", 0, 0.0),
-            dict(self.stored[Kind.AGENTS]),
-            dict(self.stored[Kind.FRAMEWORKS]),
-            dict(self.stored[Kind.TASKS]),
+            dict(self.stored[RecordKind.AGENTS]),
+            dict(self.stored[RecordKind.FRAMEWORKS]),
+            dict(self.stored[RecordKind.TASKS]),
             outbox,
             recovering,
             recovery_age,
@@ -85,9 +86,7 @@ class Bench:
             message = decode(hint.message.TYPE, hint.message.encode())
             self.said.append((f"{hint.to.exchange}:{hint.to.key}", message))
 
-    def wait(
-        self, seconds: float, *, beating: bool = True, agents: bool = False
-    ) -> list[tuple[str, Message]]:
+    def wait(self, seconds: float, *, beating: bool = True, agents: bool = False) -> list[tuple[str, Message]]:
         """Time passes, in the steps in which the cell wants to be woken; frameworks beat unless told not
         to, agents only if told to."""
         before = len(self.said)
@@ -98,15 +97,13 @@ class Bench:
             beats = []
             if beating:
                 for each in self.state.frameworks.values():
-                    if each.state is FrameworkState.SUBSCRIBED and not each.muted:
+                    if each.state is FrameworkStatus.SUBSCRIBED and not each.muted:
                         ident = each.ident
                         beats.append(FrameworkHeartbeat(framework_id=ident, framework=each.info))
             for each in self.state.agents.values() if agents else ():
                 running = sum(1 for task in each.tasks.values() if not task.state.terminal)
                 beats.append(
-                    AgentHeartbeat(
-                        agent_id=each.ident, session=each.session, applied=each.number, running=running
-                    )
+                    AgentHeartbeat(agent_id=each.ident, session=each.session, applied=each.number, running=running)
                 )
             self.decide(*beats)
         return self.said[before:]
@@ -153,15 +150,11 @@ class Bench:
     def report(self, agent_id: str, task_id: str, to: TaskState, **more):
         """The agent reports a state."""
         status = self.status(agent_id, task_id, to, **more)
-        return self.decide(
-            UpdateStatuses(agent_id=agent_id, session=self.session(agent_id), statuses=(status,))
-        )
+        return self.decide(UpdateStatuses(agent_id=agent_id, session=self.session(agent_id), statuses=(status,)))
 
 
 def task(ident: str, resources: str) -> TaskInfo:
-    return TaskInfo(
-        task_id=ident, resources=Resources.parse(resources), command=CommandInfo(arguments=("true",))
-    )
+    return TaskInfo(task_id=ident, resources=Resources.parse(resources), command=CommandInfo(arguments=("true",)))
 
 
 def shape(text: str, count: int = 1, *constraints: str, role: str = "*") -> Shape:

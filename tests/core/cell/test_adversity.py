@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import GoneByHand
+from broker_mesos.core.cell.inputs import OperatorMarkGone
 from broker_mesos.core.cell.views.usage import take_in, usage_of
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.framework import FrameworkInfo
@@ -31,8 +31,9 @@ from broker_mesos.core.protocol.framework_messages import (
     Teardown,
 )
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import FrameworkState, Kind
-from broker_mesos.core.protocol.wire import MAX_BODY, decode
+from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
+from broker_mesos.core.protocol.registry import decode
+from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import InvalidMessage
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
@@ -100,7 +101,7 @@ def test_task_of_a_framework_that_is_torn_down_before_it_was_known_dies_with_it(
     said = bench.decide(Teardown(framework_id="f1"))
     assert [each.task_ids for each in of(said, KillTasks)] == [("t9",)]
     bench.report("a1", "t9", TaskState.KILLED)
-    assert not bench.state.tasks and not bench.stored[Kind.TASKS]
+    assert not bench.state.tasks and not bench.stored[RecordKind.TASKS]
     assert bench.state.agents["a1"].used == Resources()
 
 
@@ -128,9 +129,7 @@ def test_task_of_an_earlier_session_that_vanishes_is_lost_however_few_commands_t
     listing = AgentList(tasks=(running("t2", "cpus:1;mem:1"),))
     bench.agent("a1", PORTS, attempt="2", listing=listing)
     listed = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=0))
-    assert [(each.task_id, each.state) for each in updates_in(bench.decide(listed))] == [
-        ("t2", TaskState.LOST)
-    ]
+    assert [(each.task_id, each.state) for each in updates_in(bench.decide(listed))] == [("t2", TaskState.LOST)]
 
 
 # -- ends stay ends -----------------------------------------------------------------------------------------
@@ -138,7 +137,7 @@ def test_task_of_an_earlier_session_that_vanishes_is_lost_however_few_commands_t
 
 def test_list_within_a_session_revives_no_task_whose_end_was_forgotten(bench):
     bench.report("a1", "t1", TaskState.RUNNING)
-    bench.decide(GoneByHand("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
+    bench.decide(OperatorMarkGone("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
     bench.take_over(term=8)
     listing = AgentList(tasks=(running("t1", "cpus:1;mem:1024"),))
     bench.agent("a1", PORTS, attempt="2", listing=listing)
@@ -164,7 +163,7 @@ def test_late_status_of_an_unreachable_agent_ends_a_task_but_does_not_revive_it(
 
 def test_late_status_of_an_agent_that_was_marked_gone_is_not_told_as_another_end(bench):
     session = bench.session("a1")
-    bench.decide(GoneByHand("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
+    bench.decide(OperatorMarkGone("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
     bench.take_over(term=8)
     end = bench.status("a1", "t1", TaskState.FINISHED)
     said = bench.decide(UpdateStatuses(agent_id="a1", session=session, statuses=(end,)))
@@ -186,13 +185,13 @@ def test_listed_task_runs_whatever_its_agent_calls_it(bench, state):
 def test_new_owner_tears_nobody_down_before_its_processes_had_time_to_beat(bench):
     bench.framework("f2", failover_timeout=60)
     bench.wait(15, beating=False)
-    assert bench.state.frameworks["f2"].state is FrameworkState.DISCONNECTED
+    assert bench.state.frameworks["f2"].state is FrameworkStatus.DISCONNECTED
     bench.now = Instant(bench.now.wall + 3_600, bench.now.mono + 3_600)  # nobody owns the cell
     bench.take_over(term=8)
     bench.wait(2, beating=False)
     info = bench.state.frameworks["f2"].info
     bench.decide(FrameworkHeartbeat(framework_id="f2", framework=info))
-    assert bench.state.frameworks["f2"].state is FrameworkState.SUBSCRIBED
+    assert bench.state.frameworks["f2"].state is FrameworkStatus.SUBSCRIBED
 
 
 def test_framework_that_was_disconnected_under_a_clock_ahead_is_torn_down_all_the_same(bench):
@@ -202,7 +201,7 @@ def test_framework_that_was_disconnected_under_a_clock_ahead_is_torn_down_all_th
     bench.now = Instant(bench.now.wall - 1e9, bench.now.mono)
     bench.take_over(term=8)
     bench.wait(75, beating=False)
-    assert bench.state.frameworks["f2"].state is FrameworkState.TORN_DOWN
+    assert bench.state.frameworks["f2"].state is FrameworkStatus.TORN_DOWN
 
 
 # -- what grows ---------------------------------------------------------------------------------------------
@@ -226,7 +225,7 @@ def test_filters_of_one_agent_are_bounded_and_leave_with_it(bench):
         bench.agent("a1", total, attempt=f"n{number}")
     framework = bench.state.frameworks["f1"]
     assert 0 < len(framework.filters["a1"]) <= 64
-    bench.decide(GoneByHand("a1"))
+    bench.decide(OperatorMarkGone("a1"))
     bench.now = Instant(bench.now.wall + 9 * 86_400, bench.now.mono)
     bench.wait(1.5)
     assert not bench.state.agents and not framework.filters
@@ -235,7 +234,7 @@ def test_filters_of_one_agent_are_bounded_and_leave_with_it(bench):
 def test_updates_do_not_pile_up_for_a_framework_that_does_not_listen(bench):
     bench.report("a1", "t1", TaskState.FINISHED)
     bench.wait(15, beating=False)
-    assert bench.state.frameworks["f1"].state is FrameworkState.DISCONNECTED
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.DISCONNECTED
     assert updates_in(bench.wait(2_000, beating=False)) == []
     assert [each.task_id for each in updates_in(bench.framework("f1"))] == ["t1"]
 
@@ -296,9 +295,7 @@ def test_offers_of_agents_with_much_to_say_travel_in_several_messages():
     bench = Bench()
     attributes = {f"a{number}": "x" * 250 for number in range(200)}
     for number in range(50):
-        info = AgentInfo(
-            agent_id=f"a{number}", resources=Resources.parse("cpus:1;mem:64"), attributes=attributes
-        )
+        info = AgentInfo(agent_id=f"a{number}", resources=Resources.parse("cpus:1;mem:64"), attributes=attributes)
         bench.decide(RegisterAgent(agent=info, attempt="1", cells=1))
     messages = of(bench.framework("f1"), Offers)
     assert sum(len(each.offers) for each in messages) == 50
@@ -321,8 +318,7 @@ def test_agent_that_needs_a_whole_message_to_describe_itself_is_refused():
         ("SUBSCRIBE", b'{"framework_id":"f","framework":{"framework_id":"f","failover_timeout":1e999}}'),
         (
             "UPDATE_STATUSES",
-            b'{"agent_id":"a","session":"x","statuses":[{"task_id":"t","state":"TASK_RUNNING",'
-            b'"timestamp":NaN}]}',
+            b'{"agent_id":"a","session":"x","statuses":[{"task_id":"t","state":"TASK_RUNNING","timestamp":NaN}]}',
         ),
         ("DECLINE", b'{"framework_id":"f","offer_ids":["o"],"refuse_seconds":-Infinity}'),
         ("AGENT_HEARTBEAT", b'{"agent_id":"a","session":"x","highest_term":4503599627370496}'),
@@ -354,9 +350,7 @@ def test_agent_that_filters_hide_from_all_is_looked_at_again_when_the_first_of_t
     bench.agent("a1", "cpus:4;mem:4096")
     for seconds in (20, 50):
         (offer,) = bench.state.offers.values()
-        bench.decide(
-            Decline(framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), refuse_seconds=seconds)
-        )
+        bench.decide(Decline(framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), refuse_seconds=seconds))
     assert not bench.state.offers
     bench.wait(1.5)
     assert bench.state.agents["a1"].hidden_until > bench.now.mono + 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import GoneByHand, Reconnected
+from broker_mesos.core.cell.inputs import OperatorMarkGone, Reconnected
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -26,7 +26,7 @@ from broker_mesos.core.protocol.agent_messages import (
 from broker_mesos.core.protocol.events import Failure
 from broker_mesos.core.protocol.framework_messages import Accept, Acknowledge, Kill, Settle
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 
@@ -130,9 +130,7 @@ def test_a_launch_takes_no_more_acknowledgements_along_than_fit(bench):
     said = bench.decide(Accept(framework_id="f1", offer_ids=(ident,), tasks=(task("t2", "cpus:1"),)))
     (launch,) = of(said, LaunchTasks)
     assert len(launch.encode()) < 64 * 1024
-    told = [
-        uuid for each in of([*said, *bench.wait(11, agents=True)], AcknowledgeStatuses) for uuid in each.uuids
-    ]
+    told = [uuid for each in of([*said, *bench.wait(11, agents=True)], AcknowledgeStatuses) for uuid in each.uuids]
     assert uuids <= {*told, *launch.acknowledged}
 
 
@@ -147,9 +145,9 @@ def test_agents_of_a_large_cell_are_told_to_beat_less_often():
     assert of(beat(bench, "a0", interval=10.0), SetHeartbeat) == []
     bench.take_over(term=8)
     bench.wait(20)
-    assert bench.state.agents["a0"].state is AgentState.REGISTERED  # it beats each 10 s, for any owner
+    assert bench.state.agents["a0"].state is AgentStatus.REGISTERED  # it beats each 10 s, for any owner
     bench.wait(40)
-    assert bench.state.agents["a0"].state is AgentState.UNREACHABLE
+    assert bench.state.agents["a0"].state is AgentStatus.UNREACHABLE
 
 
 def test_agents_of_a_cell_that_has_become_small_beat_more_often_again():
@@ -158,10 +156,10 @@ def test_agents_of_a_cell_that_has_become_small_beat_more_often_again():
     [faster] = of(beat(bench, "a1", interval=30.0), SetHeartbeat)
     assert faster.interval == 1.0
     bench.wait(20)  # until it has said so, it may be as slow as before
-    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
     beat(bench, "a1", interval=1.0)
     bench.wait(20)
-    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
 
 
 def beat(bench: Bench, agent_id: str, interval: float):
@@ -191,7 +189,7 @@ def test_heartbeat_of_an_unknown_session_makes_the_agent_register(bench):
 
 def test_silent_agent_is_declared_unreachable_and_its_tasks_with_it(bench):
     said = bench.wait(26.1)
-    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
     assert bench.session("a1") == ""
     assert [each.state for each in updates_in(said)] == [TaskState.UNREACHABLE]
     assert [each.agent_id for each in of(said, Failure)] == ["a1"]
@@ -206,23 +204,23 @@ def test_offer_is_rescinded_when_its_agent_goes_unreachable(bench):
 def test_heartbeats_keep_an_agent(bench):
     for _ in range(10):
         heartbeat(bench, 1, 1)
-    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
 
 
 def test_owner_that_was_blind_does_not_judge_the_silence_before(bench):
     bench.wait(24)
     bench.decide(Reconnected())
     bench.wait(24)
-    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
     bench.wait(3)
-    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
 
 
 def test_new_owner_gives_every_agent_its_full_patience(bench):
     bench.wait(20)
     bench.take_over(term=8)
     bench.wait(24)
-    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
 
 
 def test_unreachable_agent_that_comes_back_keeps_its_running_tasks(bench):
@@ -336,7 +334,7 @@ def test_what_is_stored_restores_the_same_cell(bench):
     assert (str(agent.used), agent.number) == ("cpus:1;mem:1024", 1)
     assert bench.state.tasks["t1"].state is TaskState.RUNNING
     assert bench.stored == before
-    assert set(bench.stored[Kind.TASKS]) == {"t1"}
+    assert set(bench.stored[RecordKind.TASKS]) == {"t1"}
 
 
 def leave(bench: Bench, **listing):
@@ -348,7 +346,7 @@ def test_agent_that_leaves_with_nothing_running_is_gone_at_once(bench):
     bench.report("a1", "t1", TaskState.FINISHED)
     leave(bench, applied=1)
     assert not bench.state.agents and not bench.state.offers
-    assert not bench.stored[Kind.AGENTS]
+    assert not bench.stored[RecordKind.AGENTS]
     assert bench.state.total == Resources()
 
 
@@ -427,31 +425,31 @@ def test_many_agents_are_not_declared_unreachable_at_once():
     for number in range(40):
         bench.agent(f"a{number}", "cpus:1;mem:64")
     bench.wait(26.5)
-    silent = [each for each in bench.state.agents.values() if each.state is AgentState.UNREACHABLE]
+    silent = [each for each in bench.state.agents.values() if each.state is AgentStatus.UNREACHABLE]
     assert len(silent) == 2
     bench.wait(100)
-    assert all(each.state is AgentState.UNREACHABLE for each in bench.state.agents.values())
+    assert all(each.state is AgentStatus.UNREACHABLE for each in bench.state.agents.values())
 
 
 def test_tasks_of_an_agent_that_is_marked_gone_end_for_everybody(bench):
     bench.report("a1", "t1", TaskState.RUNNING)
     bench.wait(27)
-    (status,) = updates_in(bench.decide(GoneByHand("a1")))
+    (status,) = updates_in(bench.decide(OperatorMarkGone("a1")))
     assert (status.task_id, status.state) == ("t1", TaskState.GONE_BY_OPERATOR)
     assert not bench.state.agents["a1"].used
-    assert updates_in(bench.decide(GoneByHand("a1"))) == []
+    assert updates_in(bench.decide(OperatorMarkGone("a1"))) == []
 
 
 def test_agent_that_was_marked_gone_and_comes_back_has_its_old_tasks_killed(bench):
     bench.report("a1", "t1", TaskState.RUNNING)
-    bench.decide(GoneByHand("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
+    bench.decide(OperatorMarkGone("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
     bench.take_over(term=8)
     old = bench.status("a1", "t0", TaskState.FINISHED)
     listing = AgentList(tasks=(running(),), outcomes=(old,))
     said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=listing)
     assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
     assert updates_in(said) == []
-    assert bench.state.agents["a1"].state is AgentState.REGISTERED
+    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
     assert [str(each.resources) for each in offers_in(said)] == ["cpus:4;mem:4096"]
 
 

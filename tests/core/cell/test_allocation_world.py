@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from broker_mesos.core.api.explain import GetPlacement
 from broker_mesos.core.api.maintenance import ActivateAgents, DeactivateAgents, DrainAgents
 from broker_mesos.core.cell.allocation.round import worth_offering
-from broker_mesos.core.cell.inputs import Configured, MaintenanceByHand, OperateByHand
+from broker_mesos.core.cell.inputs import Configured, OperatorMaintain, OperatorOperate
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.attributes import Constraint
@@ -127,7 +127,7 @@ class World(RuleBasedStateMachine):
                 )
                 for each in tasks
             ),
-            holdings=known.holdings if known else None,
+            reserved_resources=known.reserved_resources if known else None,
         )
         self.refused = [each for each in self.refused if each[1] != agent]  # what it has may be other things
         self.tell(RegisterAgent(agent=info, attempt=str(self.next()), cells=1, list=listing))
@@ -144,8 +144,7 @@ class World(RuleBasedStateMachine):
             demand = {
                 **demand,
                 "shapes": tuple(
-                    each if each.count == 5 else each.model_copy(update={"role": own[-1]})
-                    for each in demand["shapes"]
+                    each if each.count == 5 else each.model_copy(update={"role": own[-1]}) for each in demand["shapes"]
                 ),
             }
         self.demands[framework] = Demand(version=self.next() + 1, **demand)
@@ -168,16 +167,14 @@ class World(RuleBasedStateMachine):
 
     @rule(agent=agents, operation=operations)
     def operator_operates(self, agent, operation):
-        self.tell(OperateByHand(agent, operation))
+        self.tell(OperatorOperate(agent, operation))
         self.refused.clear()
 
     @precondition(lambda self: self.old)
     @rule(data=st.data())
     def repeat_an_answer(self, data):
         framework, offer = data.draw(st.sampled_from(self.old))
-        self.tell(
-            Accept(framework_id=framework, offer_ids=(offer,), tasks=(task(f"t{self.next()}", "cpus:1"),))
-        )
+        self.tell(Accept(framework_id=framework, offer_ids=(offer,), tasks=(task(f"t{self.next()}", "cpus:1"),)))
 
     @precondition(lambda self: self.state.offers)
     @rule(data=st.data())
@@ -202,9 +199,7 @@ class World(RuleBasedStateMachine):
         self.refused.append(
             (offer.framework.ident, offer.agent.ident, offer.role, offer.resources, offer.revocable, until)
         )
-        self.tell(
-            Decline(framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), refuse_seconds=seconds)
-        )
+        self.tell(Decline(framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), refuse_seconds=seconds))
 
     @precondition(lambda self: self.state.offers)
     @rule(data=st.data())
@@ -225,11 +220,9 @@ class World(RuleBasedStateMachine):
             self.slack[agent] = R(slack)
         self.time_passes(1.0)
 
-    @rule(
-        agent=agents, request=st.sampled_from((DrainAgents, DeactivateAgents, ActivateAgents, ActivateAgents))
-    )
+    @rule(agent=agents, request=st.sampled_from((DrainAgents, DeactivateAgents, ActivateAgents, ActivateAgents)))
     def operators_maintain(self, agent, request):
-        self.tell(MaintenanceByHand(request(agent_ids=(agent,))))
+        self.tell(OperatorMaintain(request(agent_ids=(agent,))))
 
     @rule(
         policy=st.sampled_from(("drf", "priority", "random")),
@@ -251,10 +244,10 @@ class World(RuleBasedStateMachine):
         self.refused.clear()
         self.tell(*(self.beat_of(each) for each in FRAMEWORKS))
 
-    @rule(framework=frameworks, shape=shapes, anew=st.booleans())
-    def somebody_asks_why(self, framework, shape, anew):
+    @rule(framework=frameworks, shape=shapes, ignore_filters_of=st.booleans())
+    def somebody_asks_why(self, framework, shape, ignore_filters_of):
         before = self.picture()
-        request = GetPlacement(framework_id=framework, shape=shape, anew=anew)
+        request = GetPlacement(framework_id=framework, shape=shape, ignore_filters_of=ignore_filters_of)
         found = placement(self.state, self.bench.cell.policy, request, self.bench.now)
         assert not found.would_run or found.fits
         assert self.picture() == before
@@ -278,22 +271,18 @@ class World(RuleBasedStateMachine):
                 for a in state.agents.values()
             ],
             [
-                (f.ident, dict(f.held), dict(f.promised), dict(f.accepted), f.sat, repr(f.filters))
+                (f.ident, dict(f.held), dict(f.promised), dict(f.accepted), f.unanswered_rounds, repr(f.filters))
                 for f in state.frameworks.values()
             ],
             (list(state.changed), state.reconsider, state.rounds, state.rotation, list(state.offers)),
-            (dict(state.escrow), dict(state.gangs_wait), list(state.gathered), state.token),
+            (dict(state.escrow), dict(state.gangs_wait), list(state.gang_offers), state.token),
         )
 
     def take(self, offer, share: str, refuse: float = 0.0, operations=()) -> None:
         wanted: list[Resources] = [R(share)] if share and share != "all" else []
         if share == "all":
-            wanted = [kind[0] for kind, count in offer.kinds.items() for _ in range(count)] or [
-                offer.resources
-            ]
-        tasks = tuple(
-            task(f"t{self.next()}", "cpus:1").model_copy(update={"resources": each}) for each in wanted
-        )
+            wanted = [kind[0] for kind, count in offer.shape_counts.items() for _ in range(count)] or [offer.resources]
+        tasks = tuple(task(f"t{self.next()}", "cpus:1").model_copy(update={"resources": each}) for each in wanted)
         self.tell(
             Accept(
                 framework_id=offer.framework.ident,
@@ -326,15 +315,15 @@ class World(RuleBasedStateMachine):
         assert not agent.maintenance.closed and agent.allocatable
         if info.offer_constraints.get(role):
             assert any(all(matches(each, agent) for each in g) for g in info.offer_constraints[role])
-        assert all(matches(each, agent) for kind in offer.kinds for each in kind[2])
-        assert bool(offer.kinds) == (demand.shapes is not None)
-        if offer.kinds:
-            assert sum(offer.kinds.values()) and all(kind[1] == role for kind in offer.kinds)
-            assert offer.resources == total(k[0] for k, count in offer.kinds.items() for _ in range(count))
-            assert all(kind[4] == offer.revocable for kind in offer.kinds)
+        assert all(matches(each, agent) for kind in offer.shape_counts for each in kind[2])
+        assert bool(offer.shape_counts) == (demand.shapes is not None)
+        if offer.shape_counts:
+            assert sum(offer.shape_counts.values()) and all(kind[1] == role for kind in offer.shape_counts)
+            assert offer.resources == total(k[0] for k, count in offer.shape_counts.items() for _ in range(count))
+            assert all(kind[4] == offer.revocable for kind in offer.shape_counts)
             for shape in demand.shapes:
-                most = max(each.count for each in demand.shapes if each.kind == shape.kind)
-                assert framework.promised[shape.kind] + framework.accepted[shape.kind] <= most
+                most = max(each.count for each in demand.shapes if each.key == shape.key)
+                assert framework.promised[shape.key] + framework.accepted[shape.key] <= most
         elif info.offer_filters.get(role):
             assert any(offer.resources.contains(each) for each in info.offer_filters[role])
         for who, where, of_role, what, revocable, until in self.refused:
@@ -365,7 +354,7 @@ class World(RuleBasedStateMachine):
         for framework in self.state.frameworks.values():
             assert all(count >= 0 for count in framework.promised.values())
             assert sum(framework.promised.values()) == sum(
-                sum(offer.kinds.values()) for offer in framework.offers.values()
+                sum(offer.shape_counts.values()) for offer in framework.offers.values()
             )
 
     def teardown(self):
@@ -373,7 +362,7 @@ class World(RuleBasedStateMachine):
         if not self.state.agents:
             return
         for agent in list(self.state.agents):
-            self.tell(MaintenanceByHand(ActivateAgents(agent_ids=(agent,))))
+            self.tell(OperatorMaintain(ActivateAgents(agent_ids=(agent,))))
         for ident, before in self.demands.items():  # to ask anew makes refusals void
             self.demands[ident] = before.model_copy(update={"version": self.next() + 1})
         self.refused.clear()
@@ -410,9 +399,7 @@ class World(RuleBasedStateMachine):
                     wants = [
                         each
                         for each in demand.shapes
-                        if each.role == role
-                        and not each.revocable
-                        and framework.accepted[each.kind] < each.count
+                        if each.role == role and not each.revocable and framework.accepted[each.key] < each.count
                     ]
                 for agent in self.state.agents.values():
                     for shape in wants:
@@ -483,7 +470,5 @@ def kept_for_others(agent, role: str, uses: dict[str, Resources]) -> dict[str, i
     return kept
 
 
-World.TestCase.settings = settings(
-    max_examples=examples(30), stateful_step_count=25, deadline=None, print_blob=False
-)
+World.TestCase.settings = settings(max_examples=examples(30), stateful_step_count=25, deadline=None, print_blob=False)
 TestWorld = World.TestCase

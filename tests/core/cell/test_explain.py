@@ -186,9 +186,7 @@ def test_it_would_run_exactly_when_the_next_allocation_runs_it(
         settings = RoleSettings(limit={"cpus": 1000 * limit})
         bench.decide(Configured(ClusterConfig(version=1, roles={"eng": settings})))
     for at, (text, attributes, kept) in enumerate(agents):
-        reserved = (
-            (Reservation(role="eng", resources=Resources.parse("cpus:1"), static=True),) if kept else ()
-        )
+        reserved = (Reservation(role="eng", resources=Resources.parse("cpus:1"), static=True),) if kept else ()
         put(bench, f"a{at}", text, attributes=attributes, reservations=reserved)
     # Somebody runs tasks already, and the one who asks has refused some offers.
     bench.framework("old", capabilities=())
@@ -223,10 +221,7 @@ def test_it_would_run_exactly_when_the_next_allocation_runs_it(
     runs = any(
         offer.framework.ident == "me"
         and offer.resources.contains(wanted.resources)
-        and all(
-            each.matches(offer.agent.info.attributes, offer.agent.info.hostname)
-            for each in wanted.constraints
-        )
+        and all(each.matches(offer.agent.info.attributes, offer.agent.info.hostname) for each in wanted.constraints)
         for offer in bench.state.offers.values()
     )
     assert found.would_run == runs
@@ -240,7 +235,7 @@ def test_asked_anew_its_refusals_are_void():
     offer = offers_in(bench.agent("a1", "cpus:4;mem:4096"))[0]
     bench.framework("f1", demand=Demand(version=1, wanted=False))
     bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=30))
-    for anew in (False, True):
-        request = GetPlacement(framework_id="f1", shape=shape("cpus:1;mem:64", 9), anew=anew)
+    for ignore_filters in (False, True):
+        request = GetPlacement(framework_id="f1", shape=shape("cpus:1;mem:64", 9), ignore_filters=ignore_filters)
         found = placement(bench.state, bench.cell.policy, request, bench.now)
-        assert found.would_run is anew and found.fits == 4 * anew
+        assert found.would_run is ignore_filters and found.fits == 4 * ignore_filters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import KillByHand
+from broker_mesos.core.cell.inputs import OperatorKill
 from broker_mesos.core.model.agent import AgentList, AgentTask
 from broker_mesos.core.model.framework import FrameworkInfo
 from broker_mesos.core.model.resources import Resources
@@ -22,7 +22,7 @@ from broker_mesos.core.protocol.framework_messages import (
     Teardown,
 )
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import FrameworkState, Kind
+from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
 
@@ -50,7 +50,7 @@ def test_heartbeat_of_an_unknown_framework_subscribes_it(bench):
     info = FrameworkInfo(framework_id="f2")
     said = bench.decide(FrameworkHeartbeat(framework_id="f2", framework=info))
     assert len(of(said, Subscribed)) == 1
-    assert "f2" in bench.stored[Kind.FRAMEWORKS]
+    assert "f2" in bench.stored[RecordKind.FRAMEWORKS]
 
 
 def test_terminal_update_is_sent_again_later_and_later_until_acknowledged(bench):
@@ -62,7 +62,7 @@ def test_terminal_update_is_sent_again_later_and_later_until_acknowledged(bench)
     assert len(times) == 3  # after 30, 90 and 210 seconds
     bench.decide(Acknowledge(framework_id="f1", task_ids=("t1",)))
     assert updates_in(bench.wait(600)) == []
-    assert not bench.state.tasks and not bench.stored[Kind.TASKS]
+    assert not bench.state.tasks and not bench.stored[RecordKind.TASKS]
 
 
 def test_unacknowledged_updates_are_sent_again_when_a_process_subscribes(bench):
@@ -93,13 +93,13 @@ def test_task_of_another_framework_can_neither_be_killed_nor_acknowledged(bench)
 
 def test_kill_goes_to_the_agent_and_its_repeat_too(bench):
     for _ in range(2):
-        assert [
-            each.task_ids for each in of(bench.decide(Kill(framework_id="f1", task_ids=("t1",))), KillTasks)
-        ] == [("t1",)]
+        assert [each.task_ids for each in of(bench.decide(Kill(framework_id="f1", task_ids=("t1",))), KillTasks)] == [
+            ("t1",)
+        ]
 
 
 def test_kill_by_hand_reaches_the_agent(bench):
-    assert len(of(bench.decide(KillByHand("t1")), KillTasks)) == 1
+    assert len(of(bench.decide(OperatorKill("t1")), KillTasks)) == 1
 
 
 def test_kill_of_an_ended_task_is_silent(bench):
@@ -129,10 +129,10 @@ def test_reconciliation_sent_to_all_cells_is_silent_about_unknown_tasks(bench):
 def test_silent_framework_is_disconnected_and_its_tasks_live_until_its_failover_timeout(bench):
     bench.wait(12, beating=False, agents=True)
     framework = bench.state.frameworks["f1"]
-    assert framework.state is FrameworkState.DISCONNECTED and not framework.offers
+    assert framework.state is FrameworkStatus.DISCONNECTED and not framework.offers
     assert bench.state.tasks["t1"].state is TaskState.RUNNING
     said = bench.wait(61, beating=False, agents=True)
-    assert framework.state is FrameworkState.TORN_DOWN
+    assert framework.state is FrameworkStatus.TORN_DOWN
     assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
     assert [to for to, each in said if isinstance(each, Teardown)] == ["calls:all"]
 
@@ -140,7 +140,7 @@ def test_silent_framework_is_disconnected_and_its_tasks_live_until_its_failover_
 def test_framework_that_comes_back_in_time_keeps_its_tasks(bench):
     bench.wait(50, beating=False, agents=True)
     subscribe(bench)
-    assert bench.state.frameworks["f1"].state is FrameworkState.SUBSCRIBED
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.SUBSCRIBED
     bench.wait(60, agents=True)
     assert bench.state.tasks["t1"].state is TaskState.RUNNING
 
@@ -149,7 +149,7 @@ def test_failover_timeout_goes_on_under_a_new_owner(bench):
     bench.wait(40, beating=False)
     bench.take_over(term=8)
     bench.wait(32, beating=False)
-    assert bench.state.frameworks["f1"].state is FrameworkState.TORN_DOWN
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
 
 
 def test_a_new_owner_tells_frameworks_that_it_has_heard_nothing_of_what_they_want(bench):
@@ -166,7 +166,7 @@ def test_only_the_home_cell_tears_a_silent_framework_down():
     foreign = next(name for name in ("fa", "fb", "fc", "fd", "fe") if not bench.state.is_home_of(name))
     bench.framework(foreign)
     bench.wait(100, beating=False)
-    assert bench.state.frameworks[foreign].state is FrameworkState.DISCONNECTED
+    assert bench.state.frameworks[foreign].state is FrameworkStatus.DISCONNECTED
 
 
 def test_teardown_ends_everything_once(bench):
@@ -177,7 +177,7 @@ def test_teardown_ends_everything_once(bench):
     assert bench.decide(Teardown(framework_id="f1")) == []
     said = bench.report("a1", "t1", TaskState.KILLED)
     assert updates_in(said) == [] and of(said, Update) == []
-    assert not bench.state.tasks and not bench.stored[Kind.TASKS]
+    assert not bench.state.tasks and not bench.stored[RecordKind.TASKS]
     assert not bench.state.agents["a1"].used
 
 
@@ -187,7 +187,7 @@ def test_late_subscribe_revives_nothing(bench):
     assert len(of(said, Error)) == 1 and offers_in(said) == []
     bench.take_over(term=8)
     assert len(of(subscribe(bench), Error)) == 1
-    assert bench.state.frameworks["f1"].state is FrameworkState.TORN_DOWN
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
 
 
 def test_teardown_that_comes_before_subscribe_leaves_a_tombstone():
@@ -210,7 +210,7 @@ def test_tombstone_is_forgotten_after_its_queues_could_have_expired(bench):
     bench.report("a1", "t1", TaskState.KILLED)
     bench.now = bench.now._replace(wall=bench.now.wall + 9 * 86_400)
     bench.wait(2)
-    assert not bench.state.frameworks and not bench.stored[Kind.FRAMEWORKS]
+    assert not bench.state.frameworks and not bench.stored[RecordKind.FRAMEWORKS]
 
 
 def test_history_of_a_framework_is_bounded():
@@ -219,9 +219,7 @@ def test_history_of_a_framework_is_bounded():
     bench.agent("a1", "cpus:4;mem:4096")
     for number in range(5):
         (offer,) = bench.state.offers.values()
-        accept = Accept(
-            framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task(f"t{number}", "cpus:4;mem:1"),)
-        )
+        accept = Accept(framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task(f"t{number}", "cpus:4;mem:1"),))
         bench.decide(accept)
         bench.report("a1", f"t{number}", TaskState.FINISHED)
         bench.decide(Acknowledge(framework_id="f1", task_ids=(f"t{number}",)))
@@ -243,6 +241,6 @@ def test_home_cell_that_has_lost_a_framework_is_reminded_of_it_and_ends_it():
     said = home.decide(absent[0]) + home.wait(5.0)
     [teardown] = of(said, Teardown)
     other.decide(teardown)
-    assert other.state.frameworks[name].state is FrameworkState.TORN_DOWN
+    assert other.state.frameworks[name].state is FrameworkStatus.TORN_DOWN
     # Should the other cell have missed the end, it is told again.
     assert of(home.decide(absent[0]), Teardown)

@@ -226,9 +226,7 @@ class Cluster:
         if "small" not in bench.state.frameworks:
             bench.framework("small")
         ending = [
-            each
-            for each in bench.state.tasks.values()
-            if each.framework_id == "small" and not each.state.terminal
+            each for each in bench.state.tasks.values() if each.framework_id == "small" and not each.state.terminal
         ]
         for offer in offers_in(bench.said):
             if offer.framework_id == "small" and offer.offer_id in bench.state.offers:
@@ -248,9 +246,7 @@ class Cluster:
                 if f"f{n}" not in info:
                     bench.framework(f"f{n}", self.demand(n))
                     info[f"f{n}"] = bench.state.frameworks[f"f{n}"].info
-                beats.append(
-                    FrameworkHeartbeat(framework_id=f"f{n}", framework=info[f"f{n}"], demand=self.demand(n))
-                )
+                beats.append(FrameworkHeartbeat(framework_id=f"f{n}", framework=info[f"f{n}"], demand=self.demand(n)))
             bench.decide(*beats)
             bench.wait(1.0, agents=True)
             for wanted in [each.token for each in bench.decisions if each.token is not None]:
@@ -340,7 +336,7 @@ def test_the_offers_of_a_gang_that_gathers_outlive_the_offer_timeout_and_end_wit
     assert len(bench.state.offers) == 1
     bench.wait(3, agents=True)
     assert not bench.state.offers
-    assert bench.state.frameworks["f1"].sat == 0
+    assert bench.state.frameworks["f1"].unanswered_rounds == 0
 
 
 @settings(deadline=None, max_examples=examples(25))

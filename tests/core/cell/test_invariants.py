@@ -12,7 +12,7 @@ from broker_mesos.core.api.maintenance import (
     DrainAgents,
     ScheduleMaintenance,
 )
-from broker_mesos.core.cell.inputs import MaintenanceByHand
+from broker_mesos.core.cell.inputs import OperatorMaintain
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.maintenance import DrainState
@@ -91,9 +91,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         self.attempts += 1
         self.applied[agent] = ("", 0)  # it applies nothing until its new session begins
         info = AgentInfo(agent_id=agent, resources=Resources.parse(resources))
-        listing = AgentList(
-            tasks=tuple(self.running[agent].values()), outcomes=tuple(self.outcomes[agent].values())
-        )
+        listing = AgentList(tasks=tuple(self.running[agent].values()), outcomes=tuple(self.outcomes[agent].values()))
         self.tell(RegisterAgent(agent=info, attempt=str(self.attempts), cells=1, list=listing))
 
     @rule(agent=st.sampled_from(AGENTS), count=st.integers(1, 3))
@@ -131,9 +129,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
     def finish(self, agent, ident, state):
         gone = self.running[agent].pop(ident, None)
         if gone is not None:
-            self.outcomes[agent][ident] = self.bench.status(
-                agent, ident, state, framework_id=gone.framework_id
-            )
+            self.outcomes[agent][ident] = self.bench.status(agent, ident, state, framework_id=gone.framework_id)
 
     @rule(agent=st.sampled_from(AGENTS), state=st.sampled_from((TaskState.FINISHED, TaskState.FAILED)))
     def oldest_task_ends(self, agent, state):
@@ -168,9 +164,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
 
     @rule(framework=st.sampled_from(FRAMEWORKS))
     def subscribe(self, framework):
-        info = FrameworkInfo(
-            framework_id=framework, failover_timeout=30, capabilities=CAPABILITIES[framework]
-        )
+        info = FrameworkInfo(framework_id=framework, failover_timeout=30, capabilities=CAPABILITIES[framework])
         self.tell(Subscribe(framework_id=framework, framework=info))
 
     @precondition(lambda self: self.bench.state.offers)
@@ -237,7 +231,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         more = {DrainAgents: {"gone": gone}, ScheduleMaintenance: {"start": self.bench.now.wall + 5.0}}
         if request is ScheduleMaintenance and gone:
             more[request]["duration"] = 10.0
-        self.tell(MaintenanceByHand(request(agent_ids=(agent,), **more.get(request, {}))))
+        self.tell(OperatorMaintain(request(agent_ids=(agent,), **more.get(request, {}))))
 
     @rule(seconds=st.sampled_from((0.5, 4.0, 12.0, 30.0)), beating=st.booleans())
     def time_passes(self, seconds, beating):
@@ -254,9 +248,7 @@ class CellUnderRandomMessages(RuleBasedStateMachine):
         assert list(self.bench.state.breaches()) == []
         for agent in self.bench.state.agents.values():
             running = Resources.sum(each.resources for each in self.running[agent.ident].values())
-            assert (
-                not agent.allocatable or agent.used.contains(running) or self.mailbox[agent.ident] is not None
-            )
+            assert not agent.allocatable or agent.used.contains(running) or self.mailbox[agent.ident] is not None
 
     @invariant()
     def a_drained_agent_has_no_task(self):

@@ -13,17 +13,17 @@ from broker_mesos.core.api.maintenance import (
     GetMaintenance,
     ScheduleMaintenance,
 )
-from broker_mesos.core.cell.allocation.round import Hindrance, Round
+from broker_mesos.core.cell.allocation.round import Infeasible, Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.handlers import maintenance
-from broker_mesos.core.cell.inputs import GoneByHand, KillByHand, MaintenanceByHand
+from broker_mesos.core.cell.inputs import OperatorKill, OperatorMaintain, OperatorMarkGone
 from broker_mesos.core.model.agent import AgentList, AgentTask, Unavailability
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import AgentRegistered, KillTasks, LaunchTasks, UnregisterAgent
 from broker_mesos.core.protocol.events import InverseOffers, Rescind
 from broker_mesos.core.protocol.framework_messages import Accept, AnswerInverseOffers, Kill, Settle
-from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from broker_mesos.core.protocol.wire import Message
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 
@@ -45,18 +45,16 @@ def bench() -> Bench:
 
 
 def drain(bench: Bench, *agents: str, **more) -> list[tuple[str, Message]]:
-    return bench.decide(MaintenanceByHand(DrainAgents(agent_ids=agents or ("a1",), **more)))
+    return bench.decide(OperatorMaintain(DrainAgents(agent_ids=agents or ("a1",), **more)))
 
 
 def activate(bench: Bench) -> list[tuple[str, Message]]:
-    return bench.decide(MaintenanceByHand(ActivateAgents(agent_ids=("a1",))))
+    return bench.decide(OperatorMaintain(ActivateAgents(agent_ids=("a1",))))
 
 
 def schedule(bench: Bench, after: float, duration: float | None = HOUR) -> list[tuple[str, Message]]:
     start = bench.now.wall + after
-    return bench.decide(
-        MaintenanceByHand(ScheduleMaintenance(agent_ids=("a1",), start=start, duration=duration))
-    )
+    return bench.decide(OperatorMaintain(ScheduleMaintenance(agent_ids=("a1",), start=start, duration=duration)))
 
 
 def seen(bench: Bench) -> AgentMaintenance:
@@ -71,8 +69,7 @@ def word(bench: Bench) -> str:
 def listing(*ids: str) -> AgentList:
     return AgentList(
         tasks=tuple(
-            AgentTask(task_id=ident, framework_id="f1", resources=Resources.parse("cpus:1;mem:1024"))
-            for ident in ids
+            AgentTask(task_id=ident, framework_id="f1", resources=Resources.parse("cpus:1;mem:1024")) for ident in ids
         )
     )
 
@@ -111,7 +108,7 @@ def test_an_agent_without_tasks_is_drained_at_once():
 def test_a_task_that_is_on_its_way_is_killed_after_its_launch(bench):
     (offer,) = offers_in(bench.agent("a2", "cpus:4;mem:4096"))
     call = Accept(framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task("t2", "cpus:1"),))
-    said = bench.decide(call, MaintenanceByHand(DrainAgents(agent_ids=("a2",))))
+    said = bench.decide(call, OperatorMaintain(DrainAgents(agent_ids=("a2",))))
     launched, killed = of(said, LaunchTasks)[0], of(said, KillTasks)[0]
     assert launched.number + 1 == killed.number and killed.task_ids == ("t2",)
 
@@ -130,7 +127,7 @@ def test_a_task_that_ends_by_itself_keeps_its_end(bench):
 
 
 @pytest.mark.parametrize(
-    "by", [Kill(framework_id="f1", task_ids=("t1",)), KillByHand("t1")], ids=["framework", "operator"]
+    "by", [Kill(framework_id="f1", task_ids=("t1",)), OperatorKill("t1")], ids=["framework", "operator"]
 )
 @pytest.mark.parametrize("first", ["kill", "drain"])
 def test_who_kills_a_task_for_its_own_sake_is_told_so_even_on_a_draining_agent(bench, by, first):
@@ -177,7 +174,7 @@ def test_an_agent_that_leaves_while_it_is_drained_is_not_forgotten(bench):
 
 def test_what_an_unreachable_agent_runs_is_killed_when_it_is_back(bench):
     bench.wait(60)
-    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
     assert not of(drain(bench, grace=7.0), KillTasks)
     bench.wait(3)
     assert word(bench) == "draining"
@@ -208,7 +205,7 @@ def test_a_task_that_comes_to_light_on_a_drained_agent_is_killed(bench):
 
 def test_in_a_recovery_an_agent_is_drained_only_once_its_list_is_there(bench):
     drain(bench)
-    bench.stored[Kind.TASKS].clear()
+    bench.stored[RecordKind.TASKS].clear()
     bench.take_over(8, recovering=True)
     bench.wait(2)
     assert word(bench) == "draining"
@@ -221,35 +218,35 @@ def test_in_a_recovery_an_agent_is_drained_only_once_its_list_is_there(bench):
 def test_with_gone_the_agent_is_gone_once_no_task_is_left(bench):
     drain(bench, gone=True)
     bench.take_over(8)
-    assert seen(bench).state is AgentState.REGISTERED
+    assert seen(bench).state is AgentStatus.REGISTERED
     said = bench.report("a1", "t1", S.KILLED)
     assert [each.state for each in updates_in(said)] == [S.KILLED]  # not TASK_GONE_BY_OPERATOR
-    assert (seen(bench).state, word(bench)) == (AgentState.GONE, "drained")
+    assert (seen(bench).state, word(bench)) == (AgentStatus.GONE, "drained")
     # Should it come back all the same: it is there, and drained, and not made gone for ever and ever.
     bench.agent("a1", "cpus:4;mem:4096", attempt="2")
     bench.wait(3, agents=True)
-    assert (seen(bench).state, word(bench)) == (AgentState.REGISTERED, "drained")
+    assert (seen(bench).state, word(bench)) == (AgentStatus.REGISTERED, "drained")
 
 
 def test_gone_may_be_asked_for_when_the_agent_is_drained_already():
     bench = Bench()
     bench.agent("a1", "cpus:4;mem:4096")
     drain(bench)
-    assert seen(bench).state is AgentState.REGISTERED
+    assert seen(bench).state is AgentStatus.REGISTERED
     drain(bench, gone=True)
-    assert seen(bench).state is AgentState.GONE
+    assert seen(bench).state is AgentStatus.GONE
 
 
 def test_an_agent_marked_as_gone_by_hand_while_it_drains_is_drained(bench):
     drain(bench)
-    assert [each.state for each in updates_in(bench.decide(GoneByHand("a1")))] == [S.GONE_BY_OPERATOR]
+    assert [each.state for each in updates_in(bench.decide(OperatorMarkGone("a1")))] == [S.GONE_BY_OPERATOR]
     assert word(bench) == "drained"
 
 
 def test_repeats_write_nothing(bench):
     for request in (DrainAgents(agent_ids=("a1",), grace=3.0), DeactivateAgents(agent_ids=("a1",))):
-        bench.decide(MaintenanceByHand(request))
-        bench.decide(MaintenanceByHand(request))
+        bench.decide(OperatorMaintain(request))
+        bench.decide(OperatorMaintain(request))
         assert not bench.decisions[-1].writes and not bench.decisions[-1].outbox
     activate(bench)
     activate(bench)
@@ -272,7 +269,7 @@ def test_a_claim_on_a_draining_agent_settles_as_dropped(bench):
 
 
 def test_a_deactivated_agent_keeps_its_tasks_and_gets_no_offers(bench):
-    said = bench.decide(MaintenanceByHand(DeactivateAgents(agent_ids=("a1",))))
+    said = bench.decide(OperatorMaintain(DeactivateAgents(agent_ids=("a1",))))
     assert of(said, Rescind) and not of(said, KillTasks)
     bench.take_over(8)
     assert not offers_in(bench.wait(3, agents=True))
@@ -285,17 +282,17 @@ def test_the_judge_says_why_an_agent_is_not_offered(bench):
         framework, agent = bench.state.frameworks["f1"], bench.state.agents["a1"]
         claimants = claimants_of(bench.state)
         round_ = Round(bench.state, bench.cell.policy, [agent], bench.now, claimants)
-        return round_.judge(framework, "*", agent)
+        return round_.feasible(framework, "*", agent)
 
     for request, what in (
         (DeactivateAgents(agent_ids=("a1",)), "deactivated"),
         (DrainAgents(agent_ids=("a1",)), "draining"),
     ):
-        bench.decide(MaintenanceByHand(request))
+        bench.decide(OperatorMaintain(request))
         found = judged()
-        assert isinstance(found, Hindrance) and found.what == "drain" and what in found.message
+        assert isinstance(found, Infeasible) and found.what == "drain" and what in found.message
     activate(bench)
-    assert not isinstance(judged(), Hindrance) or judged().what != "drain"
+    assert not isinstance(judged(), Infeasible) or judged().what != "drain"
 
 
 # -- schedules ------------------------------------------------------------------------------------------
@@ -303,9 +300,7 @@ def test_the_judge_says_why_an_agent_is_not_offered(bench):
 
 def asked(said: list[tuple[str, Message]]) -> list[tuple[str, str]]:
     return [
-        (each.agent_id, each.framework_id)
-        for message in of(said, InverseOffers)
-        for each in message.inverse_offers
+        (each.agent_id, each.framework_id) for message in of(said, InverseOffers) for each in message.inverse_offers
     ]
 
 
@@ -405,7 +400,7 @@ def test_a_cancelled_absence_ends_its_own_drain_only(bench, by_hand):
     if by_hand:
         drain(bench)
     bench.report("a1", "t1", S.KILLED)
-    bench.decide(MaintenanceByHand(CancelMaintenance(agent_ids=("a1",))))
+    bench.decide(OperatorMaintain(CancelMaintenance(agent_ids=("a1",))))
     bench.wait(3, agents=True)
     assert (word(bench), seen(bench).unavailability) == ("drained" if by_hand else "", None)
 
@@ -420,16 +415,16 @@ def test_another_plan_takes_the_place_of_the_first_and_is_asked_for_anew(bench):
 
 def test_the_same_plan_again_changes_nothing(bench):
     request = ScheduleMaintenance(agent_ids=("a1",), start=bench.now.wall + HOUR, duration=HOUR)
-    bench.decide(MaintenanceByHand(request))
+    bench.decide(OperatorMaintain(request))
     bench.decide(AnswerInverseOffers(framework_id="f1", agent_ids=("a1",), accept=True))
-    bench.decide(MaintenanceByHand(request))
+    bench.decide(OperatorMaintain(request))
     assert not bench.decisions[-1].writes and seen(bench).accepted == ("f1",)
 
 
 def test_a_task_killed_for_the_absence_counts_as_drained_when_the_agent_is_away_till_then(bench):
     schedule(bench, after=5)
     bench.wait(60)
-    assert bench.state.agents["a1"].state is AgentState.UNREACHABLE
+    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
     said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=listing("t1"))
     assert of(said, KillTasks)
 

@@ -67,9 +67,7 @@ def test_ports_go_to_the_task_and_come_back(bench):
 
 
 def test_task_that_wants_more_than_is_left_of_the_offer_is_an_error_and_its_neighbours_launch(bench):
-    said = accept(
-        bench, task("t1", "cpus:3;mem:10"), task("t2", "cpus:2;mem:10"), task("t3", "cpus:1;mem:10")
-    )
+    said = accept(bench, task("t1", "cpus:3;mem:10"), task("t2", "cpus:2;mem:10"), task("t3", "cpus:1;mem:10"))
     (status,) = updates_in(said)
     assert (status.task_id, status.state, status.reason) == ("t2", TaskState.ERROR, Reason.TASK_INVALID)
     assert "cpus:2" in status.message and "cpus:1" in status.message
@@ -370,9 +368,7 @@ def test_several_accepts_in_one_message_are_worked_off_each_by_itself(bench):
 def test_accepts_acknowledge_and_say_what_is_wanted_from_here_on(bench):
     accept(bench, task("t1", "cpus:1"))
     bench.report("a1", "t1", TaskState.FINISHED)
-    call = Accepts(
-        framework_id="f1", accepts=(), acknowledged=("t1",), demand=Demand(version=5, wanted=False)
-    )
+    call = Accepts(framework_id="f1", accepts=(), acknowledged=("t1",), demand=Demand(version=5, wanted=False))
     bench.decide(call)
     assert not bench.state.tasks
     assert bench.state.frameworks["f1"].demand == Demand(version=5, wanted=False)

@@ -209,9 +209,7 @@ def test_kills_serve_who_may_preempt_and_never_hit_who_comes_before(
         bench.agent(f"a{n}", f"cpus:{cpus};mem:4096")
         fill(bench, f"f{n}", fillers[n % 3])
     roles = {
-        role: RoleSettings(
-            weight=weights[n], preempts=preempts[n], guarantee=Resources.of(cpus=guarantees[n])
-        )
+        role: RoleSettings(weight=weights[n], preempts=preempts[n], guarantee=Resources.of(cpus=guarantees[n]))
         for n, role in enumerate(ROLES)
     }
     bench.state.configure(ClusterConfig(version=2, policy=policy, roles=roles))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.cell.inputs import OperatorOperate
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import Demand, Shape
 from broker_mesos.core.model.reservation import Operation, Reservation
 from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.core.protocol.agent_messages import LaunchTasks, RegisterAgent, SetHoldings
+from broker_mesos.core.protocol.agent_messages import LaunchTasks, RegisterAgent, SetReservations
 from broker_mesos.core.protocol.events import Rescind
 from broker_mesos.core.protocol.framework_messages import Accept
 from broker_mesos.errors import Conflict, InvalidInput, NotFound
@@ -33,8 +33,8 @@ def test_reserved_resources_are_offered_to_the_role_alone():
     bench.framework("f1", **only("eng"))
     said = bench.accept_with("f1", [reserve("eng", "cpus:6;mem:6000", "op1")])
     assert outcomes(said) == {"op1": "OPERATION_FINISHED"}
-    (held,) = of(said, SetHoldings)
-    assert (held.number, held.holdings.version) == (1, 1)
+    (held,) = of(said, SetReservations)
+    assert (held.number, held.reserved_resources.version) == (1, 1)
     (offer,) = offers_in(said)
     assert offer.framework_id == "f1"
     assert offer.resources == R(BIG)
@@ -64,8 +64,8 @@ def test_tasks_of_an_accept_use_what_it_has_just_reserved_and_made():
         refuse=1000.0,
     )
     assert outcomes(said) == {"r": "OPERATION_FINISHED", "c": "OPERATION_FINISHED"}
-    kinds = [type(each) for _, each in said if isinstance(each, SetHoldings | LaunchTasks)]
-    assert kinds == [SetHoldings, LaunchTasks]
+    kinds = [type(each) for _, each in said if isinstance(each, SetReservations | LaunchTasks)]
+    assert kinds == [SetReservations, LaunchTasks]
     (launch,) = of(said, LaunchTasks)[0].launches
     assert launch.task.resources == R("cpus:1;mem:10;volumes:{v1}")
     assert of(said, LaunchTasks)[0].number == 2
@@ -167,11 +167,11 @@ def test_an_operation_that_cannot_be_is_refused_in_one_line_and_changes_nothing(
     bench.by_hand(reserve("eng", "cpus:2;disk:200"))
     bench.by_hand(create("eng", "v1", 100))
     bench.framework("f1", **only("eng"))
-    before = bench.a1.holdings
+    before = bench.a1.reserved_resources
     said = bench.accept_with("f1", [operation.model_copy(update={"operation_id": "x"})])
     assert words in outcomes(said)["x"]
-    assert bench.a1.holdings is before
-    assert of(said, SetHoldings) == []
+    assert bench.a1.reserved_resources is before
+    assert of(said, SetReservations) == []
 
 
 def test_a_refused_operation_does_not_keep_the_next_ones_from_being_carried_out():
@@ -262,9 +262,9 @@ def test_a_destroyed_volume_becomes_reserved_disk_again():
     assert outcomes(said) == {"d": "OPERATION_FINISHED", "u": "OPERATION_FINISHED"}
     assert bench.a1.total == R(BIG)
     assert bench.reserved() == {}
-    (held,) = of(said, SetHoldings)
-    assert held.holdings.volumes == ()
-    assert held.holdings.version == 4
+    (held,) = of(said, SetReservations)
+    assert held.reserved_resources.volumes == ()
+    assert held.reserved_resources.version == 4
 
 
 def test_a_volume_in_use_is_not_destroyed():
@@ -334,9 +334,7 @@ def test_an_operator_is_refused_without_a_rescind_when_that_would_not_help():
     bench.framework("f1", **only("ops"))
     bench.accept_with("f1", [], task("t1", "cpus:2;mem:2000"))
     before = set(bench.state.offers)
-    with pytest.raises(
-        Conflict, match="short of cpus:1: cpus:3 is asked for, and less than that of agent a1 is free"
-    ):
+    with pytest.raises(Conflict, match="short of cpus:1: cpus:3 is asked for, and less than that of agent a1 is free"):
         bench.by_hand(reserve("eng", "cpus:3"))
     assert set(bench.state.offers) == before
 
@@ -360,11 +358,11 @@ def test_static_reservations_stay():
     static = (Reservation(role="eng", resources=R("cpus:2;disk:10")),)
     info = AgentInfo(agent_id="a1", resources=R(BIG), reservations=static)
     bench.decide(RegisterAgent(agent=info, attempt="1", cells=1))
-    asked = OperateByHand("a1", unreserve("eng", "cpus:2"))
+    asked = OperatorOperate("a1", unreserve("eng", "cpus:2"))
     bench.decide(asked)
     assert "by its own options" in str(asked.refused[0])
     for operation in (reserve("eng/db", "cpus:1", refine="eng"), create("eng", "v1", 10)):
-        asked = OperateByHand("a1", operation)
+        asked = OperatorOperate("a1", operation)
         bench.decide(asked)
         assert asked.refused == []
     agent = bench.state.agents["a1"]
@@ -372,4 +370,4 @@ def test_static_reservations_stay():
         "eng": "cpus:1;volumes:{v1}",
         "eng/db": "cpus:1",
     }
-    assert str(agent.holdings.reservations[0].resources) == "cpus:1"
+    assert str(agent.reserved_resources.reservations[0].resources) == "cpus:1"

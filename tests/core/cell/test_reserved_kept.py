@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.cell.inputs import OperatorOperate
 from broker_mesos.core.model.agent import AgentList, AgentTask
-from broker_mesos.core.model.reservation import Holdings, Reservation, Volume
-from broker_mesos.core.protocol.agent_messages import AgentListed, SetHoldings
+from broker_mesos.core.model.reservation import Reservation, ReservedResources, Volume
+from broker_mesos.core.protocol.agent_messages import AgentListed, SetReservations
 from broker_mesos.errors import BrokerMesosError
 from tests.core.cell.harness import Bench, of
 from tests.core.cell.yard import (
@@ -27,13 +27,13 @@ def test_a_repeated_accept_hears_the_same_of_its_operations_and_does_nothing():
     bench = Yard()
     bench.framework("f1", **only("eng"))
     bench.accept_with("f1", [reserve("eng", "cpus:2", "r"), destroy("v1", "d")])
-    held = bench.a1.holdings
+    held = bench.a1.reserved_resources
     said = bench.decide(bench.last)
     assert outcomes(said) == {"r": "OPERATION_FINISHED", "d": "its offer has ended"}
     bench.take_over(term=8)
     said = bench.decide(bench.last)
     assert outcomes(said)["r"] == "OPERATION_FINISHED"
-    assert bench.a1.holdings == held
+    assert bench.a1.reserved_resources == held
 
 
 def test_an_operators_repeat_is_carried_out_once():
@@ -41,19 +41,19 @@ def test_an_operators_repeat_is_carried_out_once():
     for _ in range(2):
         bench.by_hand(reserve("eng", "cpus:2", "same"))
     assert bench.reserved() == {"eng": "cpus:2"}
-    assert bench.a1.holdings.version == 1
+    assert bench.a1.reserved_resources.version == 1
 
 
 def test_a_new_owner_knows_what_is_reserved():
     bench = Yard()
     bench.by_hand(reserve("eng", "cpus:2;disk:10"))
     bench.by_hand(create("eng", "v1", 10))
-    before = bench.a1.holdings, bench.a1.total, bench.a1.reservations
+    before = bench.a1.reserved_resources, bench.a1.total, bench.a1.reservations
     bench.take_over(term=8)
-    assert (bench.a1.holdings, bench.a1.total, bench.a1.reservations) == before
+    assert (bench.a1.reserved_resources, bench.a1.total, bench.a1.reservations) == before
 
 
-HELD = Holdings(
+HELD = ReservedResources(
     version=5,
     reservations=(Reservation(role="eng", resources=R("cpus:2;disk:100")),),
     volumes=(Volume(volume_id="v1", role="eng", size=R("disk:60")),),
@@ -65,39 +65,39 @@ def test_a_wiped_store_learns_from_the_agent_what_it_holds():
     running = AgentTask(
         task_id="t1", framework_id="f1", role="eng", resources=R("cpus:1;volumes:{v1}"), volumes=("v1",)
     )
-    bench.agent("a1", BIG, listing=AgentList(tasks=(running,), holdings=HELD))
+    bench.agent("a1", BIG, listing=AgentList(tasks=(running,), reserved_resources=HELD))
     agent = bench.state.agents["a1"]
-    assert agent.holdings == HELD
+    assert agent.reserved_resources == HELD
     assert agent.total.sets["volumes"] == {"v1"}
     assert bench.state.tasks["t1"].volumes == ("v1",)
     assert "volumes" not in agent.free.sets
-    assert of(bench.said, SetHoldings) == []
-    asked = OperateByHand("a1", reserve("eng", "cpus:1"))
+    assert of(bench.said, SetReservations) == []
+    asked = OperatorOperate("a1", reserve("eng", "cpus:1"))
     said = bench.decide(asked)
-    assert of(said, SetHoldings)[0].holdings.version == 6
+    assert of(said, SetReservations)[0].reserved_resources.version == 6
 
 
 def test_a_store_that_went_back_in_time_adopts_what_the_agent_remembers():
     bench = Yard()
     bench.by_hand(reserve("ops", "cpus:1"))
     bench.take_over(term=9, recovering=True)
-    asked = OperateByHand("a1", reserve("ops", "cpus:1"))
+    asked = OperatorOperate("a1", reserve("ops", "cpus:1"))
     bench.decide(asked)
     assert "not at hand" in str(asked.refused[0])
-    bench.agent("a1", BIG, attempt="2", listing=AgentList(holdings=HELD))
-    assert bench.a1.holdings == HELD
+    bench.agent("a1", BIG, attempt="2", listing=AgentList(reserved_resources=HELD))
+    assert bench.a1.reserved_resources == HELD
 
 
 def test_an_agent_that_knows_less_is_told_again():
     bench = Yard()
     bench.by_hand(reserve("eng", "cpus:2"))
     said = bench.agent("a1", BIG, attempt="2")
-    (held,) = of(said, SetHoldings)
-    assert (held.number, held.holdings.version) == (1, 1)
+    (held,) = of(said, SetReservations)
+    assert (held.number, held.reserved_resources.version) == (1, 1)
     behind = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=0))
-    assert of(bench.decide(behind), SetHoldings) == []  # it is on its way
+    assert of(bench.decide(behind), SetReservations) == []  # it is on its way
     lost = AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1))
-    assert [each.number for each in of(bench.decide(lost), SetHoldings)] == [2]
+    assert [each.number for each in of(bench.decide(lost), SetReservations)] == [2]
 
 
 def test_an_agent_that_shrinks_keeps_the_earlier_reservations():
@@ -105,14 +105,16 @@ def test_an_agent_that_shrinks_keeps_the_earlier_reservations():
     bench.by_hand(reserve("eng", "cpus:4;mem:100"))
     bench.by_hand(reserve("ops", "cpus:4;gpus:1"))
     bench.by_hand(reserve("eng/db", "cpus:3", refine="eng"))
-    held = bench.a1.holdings
-    bench.agent("a1", "cpus:5;mem:800", attempt="2", listing=AgentList(holdings=held))
+    held = bench.a1.reserved_resources
+    bench.agent("a1", "cpus:5;mem:800", attempt="2", listing=AgentList(reserved_resources=held))
     assert bench.reserved() == {"eng": "cpus:1;mem:100", "eng/db": "cpus:3", "ops": "cpus:1"}
-    bench.agent("a1", "cpus:2;mem:800", attempt="3", listing=AgentList(holdings=held))
+    bench.agent("a1", "cpus:2;mem:800", attempt="3", listing=AgentList(reserved_resources=held))
     assert bench.reserved() == {"eng": "mem:100", "eng/db": "cpus:2"}
     # It still holds what it has promised, and gives it all when it is large again.
     bench.by_hand(unreserve("ops", "gpus:1"))
-    bench.agent("a1", "cpus:8;mem:800;gpus:1", attempt="4", listing=AgentList(holdings=bench.a1.holdings))
+    bench.agent(
+        "a1", "cpus:8;mem:800;gpus:1", attempt="4", listing=AgentList(reserved_resources=bench.a1.reserved_resources)
+    )
     assert bench.reserved() == {"eng": "cpus:1;mem:100", "eng/db": "cpus:3", "ops": "cpus:4"}
 
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.cell.inputs import OperatorOperate
 from broker_mesos.core.cell.state.reserved_portions import common, kept_from, unused, uses_by_role
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.reservation import Operation, Reservation, Volume
@@ -46,9 +46,7 @@ def operations(draw) -> Operation:
     name = draw(st.sampled_from(VOLUMES))
     if kind == "CREATE":
         size = Resources.of(disk=draw(st.sampled_from((5, 10, 20))))
-        return Operation(
-            type="CREATE", volume=Volume(volume_id=name, role=role, size=size, shared=draw(st.booleans()))
-        )
+        return Operation(type="CREATE", volume=Volume(volume_id=name, role=role, size=size, shared=draw(st.booleans())))
     if kind == "DESTROY":
         return Operation(type="DESTROY", volume_id=name)
     return Operation(
@@ -80,9 +78,7 @@ class Portions(RuleBasedStateMachine):
         self.ids += 1
         static = tuple(each for each in STATIC if total.contains(each.resources))
         info = AgentInfo(agent_id="a1", resources=total, reservations=static)
-        self.bench.decide(
-            RegisterAgent(agent=info, attempt=f"r{self.ids}", cells=1, list=listing or AgentList())
-        )
+        self.bench.decide(RegisterAgent(agent=info, attempt=f"r{self.ids}", cells=1, list=listing or AgentList()))
 
     @property
     def agent(self):
@@ -119,10 +115,10 @@ class Portions(RuleBasedStateMachine):
 
     @rule(operation=operations())
     def by_hand(self, operation):
-        before = self.agent.holdings
-        asked = OperateByHand("a1", operation)
+        before = self.agent.reserved_resources
+        asked = OperatorOperate("a1", operation)
         self.bench.decide(asked)
-        assert bool(asked.refused) == (self.agent.holdings is before)
+        assert bool(asked.refused) == (self.agent.reserved_resources is before)
 
     @precondition(lambda self: self.bench.state.tasks)
     @rule(data=st.data())
@@ -136,8 +132,7 @@ class Portions(RuleBasedStateMachine):
         bench = self.bench
         bench.now = Instant(bench.now.wall + seconds, bench.now.mono + seconds)
         beats = [
-            FrameworkHeartbeat(framework_id=each.ident, framework=each.info)
-            for each in bench.state.frameworks.values()
+            FrameworkHeartbeat(framework_id=each.ident, framework=each.info) for each in bench.state.frameworks.values()
         ]
         session, number = self.agent.session, self.agent.number
         bench.decide(AgentHeartbeat(agent_id="a1", session=session, applied=number), *beats)
@@ -145,7 +140,7 @@ class Portions(RuleBasedStateMachine):
 
     @rule(wiped=st.booleans())
     def the_owner_changes(self, wiped):
-        held, total = self.agent.holdings, self.agent.info.resources
+        held, total = self.agent.reserved_resources, self.agent.info.resources
         running = tuple(
             AgentTask(
                 task_id=each.task_id,
@@ -162,7 +157,7 @@ class Portions(RuleBasedStateMachine):
             for records in self.bench.stored.values():
                 records.clear()
         self.bench.take_over(term=self.bench.term + 1, recovering=wiped)
-        self.register(total, AgentList(tasks=running, holdings=held))
+        self.register(total, AgentList(tasks=running, reserved_resources=held))
         if wiped:
             for role in ROLES:
                 self.bench.framework(self.framework(role), roles=(role,))
@@ -183,7 +178,7 @@ class Portions(RuleBasedStateMachine):
                 for each in self.agent.tasks.values()
                 if not each.state.terminal
             )
-            self.register(R(total), AgentList(tasks=running, holdings=self.agent.holdings))
+            self.register(R(total), AgentList(tasks=running, reserved_resources=self.agent.reserved_resources))
 
     # I1 and the sums are asserted by the bench after each decision.
 
@@ -215,18 +210,18 @@ class Portions(RuleBasedStateMachine):
         agent = self.agent
         for task_ in agent.tasks.values():
             for name in task_.volumes if not task_.state.terminal else ():
-                volume = next(each for each in agent.holdings.volumes if each.volume_id == name)
+                volume = next(each for each in agent.reserved_resources.volumes if each.volume_id == name)
                 assert is_within(task_.role, volume.role)
         for offer in agent.offers.values():
             for name in offer.resources.sets.get("volumes", ()):
-                volume = next(each for each in agent.holdings.volumes if each.volume_id == name)
+                volume = next(each for each in agent.reserved_resources.volumes if each.volume_id == name)
                 assert is_within(offer.role, volume.role)
         users = [
             name
             for task_ in agent.tasks.values()
             if not task_.state.terminal
             for name in task_.volumes
-            if not next(v for v in agent.holdings.volumes if v.volume_id == name).shared
+            if not next(v for v in agent.reserved_resources.volumes if v.volume_id == name).shared
         ]
         assert len(users) == len(set(users))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.api.maintenance import DeactivateAgents
 from broker_mesos.core.cell.allocation.round import Round
-from broker_mesos.core.cell.inputs import Configured, MaintenanceByHand
+from broker_mesos.core.cell.inputs import Configured, OperatorMaintain
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
@@ -63,9 +63,7 @@ def test_agents_that_do_not_fit_are_not_offered():
     bench = Bench()
     bench.agent("small", "cpus:2;mem:2048")
     bench.agent("large", "cpus:16;mem:2048")
-    assert given_to(bench.framework("f1", demand=wants(shape("cpus:4;mem:64", 9)))) == {
-        "f1": ["large cpus:16;mem:256"]
-    }
+    assert given_to(bench.framework("f1", demand=wants(shape("cpus:4;mem:64", 9)))) == {"f1": ["large cpus:16;mem:256"]}
 
 
 def test_best_fit_takes_the_fullest_agent_first_and_spread_the_emptiest():
@@ -228,14 +226,14 @@ def test_whoever_sits_on_an_offer_is_not_looked_at_agent_by_agent(monkeypatch: p
     bench.wait(20)
     assert len(bench.state.frameworks["f1"].offers) == 1, "it let all of them time out"
     looked = 0
-    judge = Round.judge
+    feasible = Round.feasible
 
     def counted(self: Round, *arguments, **more):
         nonlocal looked
         looked += 1
-        return judge(self, *arguments, **more)
+        return feasible(self, *arguments, **more)
 
-    monkeypatch.setattr(Round, "judge", counted)
+    monkeypatch.setattr(Round, "feasible", counted)
     bench.wait(3)
     assert looked == 0
 
@@ -275,7 +273,7 @@ def test_offers_last_in_their_queue_as_long_as_they_are_open():
     put(bench, "a1", "cpus:1;mem:1024")
     bench.framework("f1")
     framework = bench.state.frameworks["f1"]
-    framework.patience, framework.more_since = 4, bench.now.mono
+    framework.offer_timeouts, framework.offer_timeouts_raised_at = 4, bench.now.mono
     (offer,) = bench.state.offers
     bench.decide(Decline(framework_id="f1", offer_ids=(offer,), refuse_seconds=0))
     (hint,) = [each for each in bench.decisions[-1].hints if each.message.TYPE == "OFFERS"]
@@ -304,12 +302,12 @@ def test_whoever_answers_in_time_again_has_no_more_time_than_others():
     (offer,) = bench.state.frameworks["f1"].offers.values()
     bench.wait(12)
     bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=0))
-    assert bench.state.frameworks["f1"].patience == 2
+    assert bench.state.frameworks["f1"].offer_timeouts == 2
     bench.wait(11)
     for _ in range(2):  # the first of them was made long ago
         (offer,) = bench.state.frameworks["f1"].offers.values()
         bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=0))
-    assert bench.state.frameworks["f1"].patience == 1
+    assert bench.state.frameworks["f1"].offer_timeouts == 1
 
 
 def test_two_hundred_that_decline_do_not_keep_the_next_one_from_its_share():
@@ -400,9 +398,7 @@ def test_what_was_meant_for_a_claim_that_is_settled_is_offered_elsewhere() -> No
     bench.agent("a2", "cpus:1;mem:100")
     bench.wait(3, agents=True)  # nobody who wants something can do with a2
     request = DeactivateAgents(agent_ids=("a1",))
-    said = bench.decide(
-        Settle(framework_id="f2", claims=(("t1", offer.offer_id),)), MaintenanceByHand(request)
-    )
+    said = bench.decide(Settle(framework_id="f2", claims=(("t1", offer.offer_id),)), OperatorMaintain(request))
     assert [each.agent_id for each in offers_in(said)] == ["a2"]
 
 

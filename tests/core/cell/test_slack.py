@@ -7,7 +7,7 @@ import pytest
 from broker_mesos.core.api.explain import GetPlacement
 from broker_mesos.core.api.maintenance import DrainAgents
 from broker_mesos.core.cell.allocation.slack import left_of
-from broker_mesos.core.cell.inputs import Configured, KillByHand, MaintenanceByHand
+from broker_mesos.core.cell.inputs import Configured, OperatorKill, OperatorMaintain
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentList, AgentTask
 from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Demand, Shape
@@ -178,7 +178,7 @@ def test_a_stated_demand_for_more_than_slack_gets_none(bench):
 def test_nothing_of_a_draining_agent_is_offered_and_its_revocable_tasks_go_too(bench):
     (offer,) = slack_in(says(bench, "cpus:2;mem:1024"))
     bench.accept(offer, task("r1", "cpus:1;mem:512"), refuse=0)
-    said = bench.decide(MaintenanceByHand(DrainAgents(agent_ids=("a1",))))
+    said = bench.decide(OperatorMaintain(DrainAgents(agent_ids=("a1",))))
     assert of(said, Rescind) and not slack_in(says(bench, "cpus:3;mem:1024"))
     assert bench.state.tasks["r1"].kill_requested
 
@@ -188,7 +188,7 @@ def test_an_evicted_task_says_so_unless_it_was_to_be_killed_anyway(bench, killed
     (offer,) = slack_in(says(bench, "cpus:2;mem:1024"))
     bench.accept(offer, task("r1", "cpus:1;mem:512"))
     if killed:
-        bench.decide(KillByHand("r1"))
+        bench.decide(OperatorKill("r1"))
     status = bench.status("a1", "r1", S.KILLED, framework_id="f2")
     status = status.model_copy(update={"reason": Reason.CONTAINER_PREEMPTED})
     call = UpdateStatuses(agent_id="a1", session=bench.session("a1"), statuses=(status,))
@@ -196,9 +196,7 @@ def test_an_evicted_task_says_so_unless_it_was_to_be_killed_anyway(bench, killed
     assert told.reason is (None if killed else Reason.CONTAINER_PREEMPTED)
 
 
-@pytest.mark.parametrize(
-    ("slack", "runs"), [(None, False), ("cpus:0.5;mem:64", False), ("cpus:2;mem:1024", True)]
-)
+@pytest.mark.parametrize(("slack", "runs"), [(None, False), ("cpus:0.5;mem:64", False), ("cpus:2;mem:1024", True)])
 def test_it_is_told_whether_there_is_slack_for_a_task(bench, slack, runs):
     bench.state.frameworks["f2"].demand = Demand(version=10, wanted=False)
     says(bench, slack)

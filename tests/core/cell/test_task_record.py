@@ -76,7 +76,7 @@ def test_equal_names_are_one_text() -> None:
 def test_the_details_of_a_stored_task_are_left_unread_until_one_is_asked_for() -> None:
     head, _, _ = BARE.encode().partition(b"\n")
     task = Task.stored(head + b"\nnot JSON", {})
-    assert (task.state, task.resources, task.line_key) == (TaskState.STAGING, BARE.resources, None)
+    assert (task.state, task.resources, task.queue_key) == (TaskState.STAGING, BARE.resources, None)
     with pytest.raises(ValueError, match="JSON"):
         _ = task.labels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.cell.inputs import OperateByHand
+from broker_mesos.core.cell.inputs import OperatorOperate
 from broker_mesos.core.model.reservation import Operation, Volume
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import VolumeMount
@@ -55,7 +55,7 @@ class Yard(Bench):
         return self.decide(self.last)
 
     def by_hand(self, operation: Operation, agent: str = "a1") -> list:
-        asked = OperateByHand(agent, operation)
+        asked = OperatorOperate(agent, operation)
         said = self.decide(asked)
         if asked.refused:
             raise asked.refused[0]
@@ -66,9 +66,7 @@ class Yard(Bench):
         return self.state.agents["a1"]
 
     def offered(self, framework: str) -> Resources:
-        return Resources.sum(
-            o.resources for o in self.state.offers.values() if o.framework.ident == framework
-        )
+        return Resources.sum(o.resources for o in self.state.offers.values() if o.framework.ident == framework)
 
     def reserved(self) -> dict[str, str]:
         return {each.role: str(each.resources) for each in self.a1.reservations}

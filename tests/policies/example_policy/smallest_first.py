@@ -10,25 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
 from broker_mesos.core.model.resources import Resources
 
 
 class SmallestFirst:
     """Made once; all that belongs to a round is in its ranking."""
 
-    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> SmallestRanking:
-        return SmallestRanking(claimants, standing)
+    def rank(self, claimants: Sequence[Claimant], shares: Shares) -> SmallestRanking:
+        return SmallestRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
         return False
 
 
 class SmallestRanking:
-    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
+    def __init__(self, claimants: Sequence[Claimant], shares: Shares) -> None:
         self._memory = dict.fromkeys(claimants, 0)
         for claimant in claimants:
-            held = standing.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
+            held = shares.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
             self._memory[claimant] = held.get("mem")
 
     def order(self) -> Iterable[Claimant]:

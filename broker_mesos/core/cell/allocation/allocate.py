@@ -9,7 +9,7 @@ from broker_mesos.core.cell.allocation import escrow, gangs, slack
 from broker_mesos.core.cell.allocation.policies.policy import Policy
 from broker_mesos.core.cell.allocation.round import Round, worth_offering
 from broker_mesos.core.cell.allocation.shares import claimants_of
-from broker_mesos.core.cell.outlet import CHUNK_BYTES, Outlet
+from broker_mesos.core.cell.outlet import MAX_CHUNK_BYTES, Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.offer import OpenOffer
@@ -40,9 +40,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         candidates = [agent for agent in changed if agent is not None and _lends(agent)]
     if not state.reconsider:
         # All agents times all frameworks are too many to look at every second, where nothing can be new.
-        candidates = [
-            each for each in candidates if each.hidden_until <= now.mono or each.ident in state.changed
-        ]
+        candidates = [each for each in candidates if each.hidden_until <= now.mono or each.ident in state.changed]
     slack_of = slack.candidates(state, everything or state.reconsider)
     state.changed.clear()
     state.reconsider = False
@@ -79,11 +77,11 @@ def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
     size = 0
     for bundle in bundles.values():
         lengths = [_length(offer) for offer in bundle]
-        if part and (size + sum(lengths) > CHUNK_BYTES or len(part) + len(bundle) > OFFERS_A_MESSAGE):
+        if part and (size + sum(lengths) > MAX_CHUNK_BYTES or len(part) + len(bundle) > OFFERS_A_MESSAGE):
             yield part
             part, size = [], 0
         for offer, length in zip(bundle, lengths, strict=True):
-            if part and size + length > CHUNK_BYTES:
+            if part and size + length > MAX_CHUNK_BYTES:
                 yield part
                 part, size = [], 0
             part.append(offer)
@@ -94,7 +92,7 @@ def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
 
 def _length(offer: OpenOffer) -> int:
     attributes = offer.agent.info.attributes.items()
-    held = len(offer.agent.holdings.encode()) if offer.agent.reservations else 0
+    held = len(offer.agent.reserved_resources.encode()) if offer.agent.reservations else 0
     described = sum(6 * (len(name) + len(value)) for name, value in attributes)
     return 1_000 + len(str(offer.resources)) + held + described
 
@@ -122,7 +120,7 @@ def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
         resources=offer.resources,
         attributes=info.attributes,
         reservations=offer.reservations,
-        volumes=tuple(each for each in offer.agent.holdings.volumes if _usable(each, offer)),
+        volumes=tuple(each for each in offer.agent.reserved_resources.volumes if _usable(each, offer)),
         revocable=offer.revocable,
         unavailability=offer.agent.maintenance.unavailability,
         gang=offer.gang,

@@ -14,7 +14,7 @@ from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.quota.ledger import EscrowAsk
 
-TURN = 1.5
+TURN_ROUNDS = 1.5
 """Batch intervals for which one of several cells is the one that asks for more of a limit, while those that
 have a part of it which is too little for them keep still."""
 
@@ -60,7 +60,7 @@ def settle(
 
 
 def _turn(state: CellState, now: Instant) -> int:
-    return int(now.wall // (TURN * state.limits.allocation)) % state.cells
+    return int(now.wall // (TURN_ROUNDS * state.limits.allocation)) % state.cells
 
 
 def on_set(state: CellState, role: str, since: int, amounts: Mapping[str, int]) -> None:

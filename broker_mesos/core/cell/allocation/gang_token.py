@@ -25,7 +25,7 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.quota.gang_token import GangKey, GangToken, GangWish, TokenAsk, turn
 
 
-class Waiting(NamedTuple):
+class WaitingGang(NamedTuple):
     """A gang that waits, since a monotonic time."""
 
     framework: Framework
@@ -38,40 +38,39 @@ def tick(state: CellState, out: Outlet, now: Instant) -> None:
     waiting = _waiting(state, now)
     token = state.token
     if token is not None and now.wall >= token.until:
-        _heed(state, None, now)
+        _apply(state, None, now)
     done = token if token is not None and _done(state, token) else None
     wishes = tuple(
         GangWish((each.framework.ident, each.gang), each.framework.demand.version)
         for each in sorted(waiting, key=lambda each: each.since)
-        if now.mono - each.since >= state.limits.gang_patience
-        and _could_fit(state, each.framework, each.gang)
+        if now.mono - each.since >= state.limits.gang_patience and _could_fit(state, each.framework, each.gang)
     )
     if not wishes and done is None and state.token is None:
         return
     ask = TokenAsk(wishes, done, state.limits.gang_hold)
     if state.cells == 1:
         state.token_record = turn(state.token_record, ask, now.wall)
-        _heed(state, state.token_record.holder, now)
+        _apply(state, state.token_record.holder, now)
     else:
         out.decision.token = ask
 
 
 def on_set(state: CellState, token: GangToken | None, now: Instant) -> None:
     """Who has the token, as the store says."""
-    _heed(state, None if token is not None and now.wall >= token.until else token, now)
+    _apply(state, None if token is not None and now.wall >= token.until else token, now)
 
 
-def _heed(state: CellState, token: GangToken | None, now: Instant) -> None:
+def _apply(state: CellState, token: GangToken | None, now: Instant) -> None:
     if token == state.token:
         return
     state.token = token
     state.reconsider = True
     # The framework may have accepted these at this very moment; elsewhere that is how the token has ended.
-    for offer in state.gathered.values():
+    for offer in state.gang_offers.values():
         offer.until = min(offer.until or now.mono, now.mono + state.limits.offer_timeout)
 
 
-def _waiting(state: CellState, now: Instant) -> list[Waiting]:
+def _waiting(state: CellState, now: Instant) -> list[WaitingGang]:
     """Gangs that are not offered whole, and since when each of them was seen so."""
     since: dict[GangKey, float] = {}
     found = []
@@ -83,7 +82,7 @@ def _waiting(state: CellState, now: Instant) -> list[Waiting]:
                 continue
             key = framework.ident, gang
             since[key] = state.gangs_wait.get(key, now.mono)
-            found.append(Waiting(framework, gang, since[key]))
+            found.append(WaitingGang(framework, gang, since[key]))
     state.gangs_wait = since
     return found
 
@@ -94,7 +93,7 @@ def _done(state: CellState, token: GangToken) -> bool:
     if framework is None or framework.demand.version < token.version:
         return False  # this cell may not have heard of it yet
     gone = not framework.wants or token.gang not in gangs.gangs_of(framework)
-    return gone or gangs.begun(framework, token.gang)
+    return gone or gangs.has_started(framework, token.gang)
 
 
 # -- whether it is worth the wait ---------------------------------------------------------------------------
@@ -107,9 +106,7 @@ def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
         # What passes all bounds is more than there is, too.
-        amounts = {
-            name: min(amount * count, MAX_BOUND) for name, amount in shape.resources.counted().scalars.items()
-        }
+        amounts = {name: min(amount * count, MAX_BOUND) for name, amount in shape.resources.counted().scalars.items()}
         needs.setdefault(shape.role, []).append(Resources.scalars_of(amounts))
     for role, each in needs.items():
         whole = Resources.sum(each)
@@ -148,8 +145,7 @@ def _suiting(state: CellState, framework: Framework, shape: Shape) -> Iterator[A
             agent.allocatable
             and all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
             and (
-                not groups
-                or any(all(each.matches(info.attributes, info.hostname) for each in some) for some in groups)
+                not groups or any(all(each.matches(info.attributes, info.hostname) for each in some) for some in groups)
             )
             and (not agent.total.get("gpus") or GPU_RESOURCES in framework.info.capabilities)
         ):

@@ -44,14 +44,14 @@ def shapes_of(shapes: Sequence[Shape], gang: str) -> list[Shape]:
     return [shape for shape in shapes if shape.gang == gang]
 
 
-def begun(framework: Framework, gang: str) -> bool:
+def has_started(framework: Framework, gang: str) -> bool:
     """Whether the framework has launched some of a gang and has not said since what it still wants."""
-    return gang in framework.begun
+    return gang in framework.started_gangs
 
 
 def missing(framework: Framework, gang: str) -> list[Member]:
     """What of a gang is not offered; empty when all of it is, and when the framework has begun it."""
-    if begun(framework, gang):
+    if has_started(framework, gang):
         return []
     return [
         Member(shape, count)
@@ -62,7 +62,7 @@ def missing(framework: Framework, gang: str) -> list[Member]:
 
 def waits(framework: Framework, gang: str) -> bool:
     """Whether nothing of a gang is offered, and all of it wanted."""
-    if any(framework.promised[shape.kind] for shape in shapes_of(framework.demand.shapes or (), gang)):
+    if any(framework.promised[shape.key] for shape in shapes_of(framework.demand.shapes or (), gang)):
         return False
     return bool(missing(framework, gang))
 
@@ -86,7 +86,7 @@ class Gangs:
         if (framework.ident, gang) in self._tried:
             return False
         self._tried.add((framework.ident, gang))
-        if framework.ident in round_.instead:
+        if framework.ident in round_.demand_overrides:
             members = [Member(each, each.count) for each in shapes_of(shapes, gang) if each.count]
         else:
             members = missing(framework, gang) if waits(framework, gang) else []
@@ -107,7 +107,7 @@ class Gangs:
         round_ = self._round
         token = round_.state.token
         framework = None if token is None else round_.state.frameworks.get(token.framework_id)
-        if token is None or framework is None or not framework.wants or framework.ident in round_.instead:
+        if token is None or framework is None or not framework.wants or framework.ident in round_.demand_overrides:
             return
         members = missing(framework, token.gang)
         if not members or not self._competes(framework, members):
@@ -132,15 +132,13 @@ class Gangs:
     def _competes(self, framework: Framework, members: Sequence[Member]) -> bool:
         return all((each.shape.role, framework.ident) in self._round.claimant for each in members)
 
-    def _grant(
-        self, framework: Framework, gang: str, placings: Sequence[Placing], until: float | None = None
-    ) -> None:
+    def _grant(self, framework: Framework, gang: str, placings: Sequence[Placing], until: float | None = None) -> None:
         round_ = self._round
         round_.satisfied = True
         for at, shape, tasks in placings:
             claimant = round_.claimant[shape.role, framework.ident]
             resources = _times(shape.resources, tasks)
-            round_.grant(claimant, framework, at, resources, shape.kind, tasks, gang, until)
+            round_.grant(claimant, framework, at, resources, shape.key, tasks, gang, until)
 
 
 def place(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
@@ -178,7 +176,7 @@ def fill(round_: Round, framework: Framework, members: Sequence[Member]) -> list
 
 
 def _largest(round_: Round, members: Sequence[Member]) -> list[Member]:
-    total = round_.standing.total
+    total = round_.shares.total
     return sorted(members, key=lambda each: -each.shape.resources.dominant_share(total))
 
 

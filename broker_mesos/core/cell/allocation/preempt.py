@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from broker_mesos.core.cell.allocation import gangs
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
-from broker_mesos.core.cell.allocation.round import Hindrance, Round, fits, times
+from broker_mesos.core.cell.allocation.round import Infeasible, Round, fits, times
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.handlers import offers, tasks
 from broker_mesos.core.cell.outlet import Outlet
@@ -30,10 +30,10 @@ from broker_mesos.core.model.roles import is_within, lineage
 from broker_mesos.core.model.task_states import Reason
 from broker_mesos.core.protocol.limits import Instant
 
-TURN = 10.0
+TURN_SECONDS = 10.0
 """Seconds for which one of several cells may preempt, before it is the next one's turn: they all see the same
 shortage, and shall not all end it."""
-MOST = 500
+MAX_VICTIMS = 500
 """Tasks killed in one batch interval."""
 
 Held = Task | OpenOffer
@@ -44,15 +44,15 @@ def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None
     takers = {role for role, each in state.config.roles.items() if each.preempts}
     if not takers or not any(takers.intersection(lineage(each.role)) for each in claimants_of(state)):
         return
-    if state.cells > 1 and int(now.wall // TURN) % state.cells != state.cell:
+    if state.cells > 1 and int(now.wall // TURN_SECONDS) % state.cells != state.cell:
         return
     victims = Preemption(state, policy, now).run()
     offers.end_all(state, [each for each in victims if isinstance(each, OpenOffer)], out)
     for each in victims:
         if isinstance(each, Task):
             # Whoever waits in its line would take its place.
-            key = each.line_key
-            waiting = state.agents[each.agent_id].lines.waiting(key) if key is not None else ()
+            key = each.queue_key
+            waiting = state.agents[each.agent_id].queues.waiting(key) if key is not None else ()
             for task_id in (*waiting, each.task_id):
                 tasks.kill(state, state.tasks[task_id], out, Reason.CONTAINER_PREEMPTED)
 
@@ -72,12 +72,12 @@ class Preemption:
         self._state = state
         self._policy = policy
         self._roles = state.config.roles
-        self._agents = [each for each in state.agents.values() if each.allocatable and not each.crowded]
+        self._agents = [each for each in state.agents.values() if each.allocatable and not each.has_conflict]
         self._round = Round(state, policy, self._agents, now, claimants_of(state))
         self._chosen: dict[int, Held] = {}
         """By id(): what ends already, and what is to end."""
         self._found: list[Held] = []
-        held = self._round.standing.held
+        held = self._round.shares.held
         self._spare = {
             role: Resources.sum(amount for (other, _), amount in held.items() if is_within(other, role))
             for role, each in self._roles.items()
@@ -94,10 +94,8 @@ class Preemption:
     def run(self) -> list[Held]:
         """Offers and tasks that are to end."""
         for claimant in list(self._round.ranking.order()):
-            own = next(
-                (r for r in lineage(claimant.role) if r in self._roles and self._roles[r].preempts), None
-            )
-            if own is None or len(self._found) >= MOST:
+            own = next((r for r in lineage(claimant.role) if r in self._roles and self._roles[r].preempts), None)
+            if own is None or len(self._found) >= MAX_VICTIMS:
                 continue
             framework = self._state.frameworks[claimant.framework_id]
             if framework.demand.spare:
@@ -110,9 +108,7 @@ class Preemption:
 
     # -- for whom ---------------------------------------------------------------------------------------
 
-    def _for_shapes(
-        self, claimant: Claimant, framework: Framework, own: str, shapes: Sequence[Shape]
-    ) -> None:
+    def _for_shapes(self, claimant: Claimant, framework: Framework, own: str, shapes: Sequence[Shape]) -> None:
         for shape in shapes:
             if shape.role == claimant.role and not shape.revocable and not shape.gang:
                 self._for_shape(framework, own, shape, framework.missing(shape))
@@ -130,7 +126,7 @@ class Preemption:
         for _, count in self._round.take_for(framework, shape, wanted):
             wanted -= count
         queue = self._options(framework, own, shape) if wanted > 0 else []
-        while wanted > 0 and queue and len(self._found) < MOST:
+        while wanted > 0 and queue and len(self._found) < MAX_VICTIMS:
             best = heappop(queue)
             agent = self._agents[best.at]
             again = self._option(best.at, framework, own, shape)
@@ -155,7 +151,7 @@ class Preemption:
         role = claimant.role
         if framework.offers or self._dying or self._found:
             return
-        if any(not isinstance(self._round.judge(framework, role, each), Hindrance) for each in self._agents):
+        if any(not isinstance(self._round.feasible(framework, role, each), Infeasible) for each in self._agents):
             return
         short = self._round.quota.unmet(own)
         options: list[tuple[float, int, list[Held]]] = []
@@ -167,7 +163,7 @@ class Preemption:
                     break
                 held.append(each)
                 freed += each.resources
-            size = freed.counted().dominant_share(self._round.standing.total)
+            size = freed.counted().dominant_share(self._round.shares.total)
             if held:
                 options.append((-size, at, held))
         for _, at, held in sorted(options, key=lambda option: option[:2]):
@@ -209,15 +205,11 @@ class Preemption:
         oldest = min((each.created_at for each in chosen), default=0.0)
         return Victims((dearest, len(chosen), -oldest), at, tuple(chosen))
 
-    def _takeable(
-        self, agent: Agent, framework: Framework, own: str, role: str, short: Resources
-    ) -> Iterator[Held]:
+    def _takeable(self, agent: Agent, framework: Framework, own: str, role: str, short: Resources) -> Iterator[Held]:
         """What may end on an agent for a role, the cheapest first. ``short``: of its guarantee."""
         running = (task for task in agent.tasks.values() if not task.waits)
         both: list[Held] = [*agent.offers.values(), *running]
-        held = [
-            each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)
-        ]
+        held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
         spare = dict(self._spare)
         for each in sorted(held, key=lambda each: (self._dear(each), -each.created_at)):
             theirs = each.framework.ident if isinstance(each, OpenOffer) else each.framework_id
@@ -274,8 +266,8 @@ class Preemption:
         before = self._round.save(), dict(self._chosen), list(self._found), dict(self._spare)
         for each in victims:
             self._choose(agent, each)
-        room = self._round.judge(framework, role, agent, shape)
-        if not isinstance(room, Hindrance):
+        room = self._round.feasible(framework, role, agent, shape)
+        if not isinstance(room, Infeasible):
             return room
         saved, self._chosen, self._found, self._spare = before
         self._round.restore(saved)

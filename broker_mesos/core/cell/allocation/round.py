@@ -3,7 +3,7 @@
 A round goes by claimants: whoever the policy says is next takes something, is charged for it, and the policy
 is asked again, until nobody can be given anything more. Who stated what for is given what fits, best fit
 first, a few tasks at a time; who did not is given all that is free on the next agent. Every reason why an
-agent is not given to somebody is a ``Hindrance``: the same ones, from the same place, explain why something
+agent is not given to somebody is a ``Infeasible``: the same ones, from the same place, explain why something
 waits.
 """
 
@@ -14,49 +14,49 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from broker_mesos.core.api.explain import What
+from broker_mesos.core.api.explain import Obstacle
 from broker_mesos.core.cell.allocation import gangs
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Shares
 from broker_mesos.core.cell.allocation.round_quota import Quota, cut
 from broker_mesos.core.cell.allocation.shares import HeldInCluster, cluster_total, held_by_role
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState, Grant
-from broker_mesos.core.cell.state.framework import Framework, Kind
+from broker_mesos.core.cell.state.framework import Framework, ShapeKey
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, kept_from, uses_by_role
 from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
 
-LEAST_CPUS = 10
+MIN_CPUS = 10
 """Thousandths; an agent with less than this and less than LEAST_MEM free is not offered (as in Mesos)."""
-LEAST_MEM = 32_000
+MIN_MEM = 32_000
 NEVER = float("inf")
-PARTS = 8
+COMPETING_SHARES = 8
 """Where several compete for a few agents, one of them is given at most this part of the tasks that fit an
 agent at a time."""
-MANY = 4
+MANY_AGENTS_PER_CLAIMANT = 4
 """Agents a claimant from which on they are given whole: shares come out even all the same."""
 
 
-EVEN = 16
+SHARE_STEPS = 16
 """Who is served takes up to this part of an even share at once: to that degree shares are even, and offers of
 many agents travel in few messages."""
 
 
-class Hindrance(NamedTuple):
+class Infeasible(NamedTuple):
     """Why an agent is not given to a claimant. ``until``: monotonic time before which time, or what happens
     elsewhere, does not overcome it."""
 
-    what: What
+    what: Obstacle
     message: str
     until: float = NEVER
 
 
-SHORT = Hindrance("resources", "")
-NO_KINDS: Mapping[Kind, int] = MappingProxyType({})
-ALL = ""
+TOO_LITTLE_FREE = Infeasible("resources", "")
+NO_SHAPE_KEYS: Mapping[ShapeKey, int] = MappingProxyType({})
+ALL_AGENTS = ""
 """No agent's id."""
-WAITS = Hindrance("turn", "", 0.0)
+WAITS_FOR_GANG = Infeasible("turn", "", 0.0)
 """An agent with room for a part of a gang: what happens elsewhere may make it room for all."""
 
 
@@ -75,14 +75,14 @@ class Round:
         claimants: Sequence[Claimant],
         *,
         shapes: Mapping[str, tuple[Shape, ...]] = MappingProxyType({}),
-        anew: str = "",
-        wordy: bool = False,
+        ignore_filters_of: str = "",
+        explain: bool = False,
     ) -> None:
-        self.instead = shapes
+        self.demand_overrides = shapes
         """Demands to go by instead of what frameworks have stated, by framework id."""
-        self._anew = anew
+        self._ignore_filters_of = ignore_filters_of
         """A framework whose refusals are void."""
-        self._wordy = wordy
+        self._explain = explain
         """Say in words what stands in the way: that takes longer than to find it."""
         self.state = state
         self.now = now
@@ -91,14 +91,14 @@ class Round:
         self.claimant = {(each.role, each.framework_id): each for each in claimants}
         self._roles = Counter(each.role for each in claimants)
         """How many in each role may still be given something."""
-        self._whole = len(agents) >= MANY * len(claimants)
+        self._whole = len(agents) >= MANY_AGENTS_PER_CLAIMANT * len(claimants)
         total, roles = cluster_total(state), held_by_role(state)
         held = HeldInCluster(state)
-        self.standing = Standing(total, held, state.weights, state.exclude, state.rounds, roles)
-        self.ranking = policy.rank(claimants, self.standing)
+        self.shares = Shares(total, held, state.weights, state.exclude, state.rounds, roles)
+        self.ranking = policy.rank(claimants, self.shares)
         self._done: Callable[[Claimant], None] | None = getattr(self.ranking, "done", None)
-        self.quota = Quota(state, roles, total, hopeful=wordy)
-        self._little = 1 / (EVEN * max(1, len(claimants)))
+        self.quota = Quota(state, roles, total, hopeful=explain)
+        self._little = 1 / (SHARE_STEPS * max(1, len(claimants)))
         self._given_share = self._last_share = 0.0
         self.free: dict[str, Resources] = {}
         """What is left of agents that something was given from."""
@@ -107,15 +107,15 @@ class Round:
         """Of agents with reservations, what each role had in use before the round."""
         self._open: Counter[str] = Counter()
         """Agents given to frameworks that are held short."""
-        self._met: dict[str, Counter[Kind]] = {}
+        self._met: dict[str, Counter[ShapeKey]] = {}
         self.gangs = gangs.Gangs(self)
         self._grants: dict[tuple[str, str, str, str], Grant] = {}
         self._next = list(range(len(agents) + 1))
         """From each place in ``agents`` on, a step towards the first one with something left."""
-        self._at: dict[tuple[Claimant, Kind | None], int] = {}
-        self._withheld: dict[tuple[str, Kind], Counter[str]] = {}
+        self._at: dict[tuple[Claimant, ShapeKey | None], int] = {}
+        self._withheld: dict[tuple[str, ShapeKey], Counter[str]] = {}
         """Tasks by agent that could be offered if this cell held more of a limit."""
-        self._sorted: dict[tuple[Kind, str], tuple[list[int], list[int]]] = {}
+        self._sorted: dict[tuple[ShapeKey, str], tuple[list[int], list[int]]] = {}
         self.until: dict[str, float] = {}
         """Before when time alone makes no difference to an agent that was looked at, for anybody."""
         self.satisfied = False
@@ -178,7 +178,7 @@ class Round:
 
     def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
-        shapes = self.instead.get(framework.ident, framework.demand.shapes)
+        shapes = self.demand_overrides.get(framework.ident, framework.demand.shapes)
         sits = self.sits(framework)  # asked here as well: there may be as many agents as there are pairs
         if sits:
             self.satisfied = True
@@ -196,8 +196,8 @@ class Round:
         at = self._find(self._at.get((claimant, None), 0))
         while at < len(self.agents):
             agent = self.agents[at]
-            found = self.judge(framework, claimant.role, agent)
-            if isinstance(found, Hindrance):
+            found = self.feasible(framework, claimant.role, agent)
+            if isinstance(found, Infeasible):
                 self._remember(agent, found)
                 at = self._find(at + 1)
                 continue
@@ -208,11 +208,9 @@ class Round:
         return False
 
     def _serve_shape(self, claimant: Claimant, framework: Framework, shape: Shape, whole: bool) -> bool:
-        kind = shape.kind
-        stated = framework.ident not in self.instead
-        wanted = (framework.missing(shape) if stated else shape.count) - self._met.get(
-            framework.ident, Counter()
-        )[kind]
+        kind = shape.key
+        stated = framework.ident not in self.demand_overrides
+        wanted = (framework.missing(shape) if stated else shape.count) - self._met.get(framework.ident, Counter())[kind]
         if wanted <= 0:
             self.satisfied = True
             return False
@@ -224,15 +222,15 @@ class Round:
                 at = _first(following, at)
                 continue
             agent = self.agents[places[at]]
-            found = self.judge(framework, claimant.role, agent, shape, wanted)
-            if isinstance(found, Hindrance):
+            found = self.feasible(framework, claimant.role, agent, shape, wanted)
+            if isinstance(found, Infeasible):
                 self._remember(agent, found)
-                if found is SHORT and not self.free.get(agent.ident, agent.free).contains(shape.resources):
+                if found is TOO_LITTLE_FREE and not self.free.get(agent.ident, agent.free).contains(shape.resources):
                     following[at] = at + 1  # for anybody: in a round what is free only gets less
                 at = _first(following, at + 1)
                 continue
             most = fits(shape.resources, found)
-            count = min(wanted, most if whole else max(1, most // PARTS))
+            count = min(wanted, most if whole else max(1, most // COMPETING_SHARES))
             self._at[claimant, kind] = at
             self._give(claimant, framework, places[at], times(shape.resources, count), kind, count)
             return True
@@ -242,15 +240,15 @@ class Round:
     def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
         """Take room for tasks of a shape, as far as there is some, without granting it: places in ``agents``
         and how many tasks there."""
-        for at in self._places(shape.kind, framework)[0]:
+        for at in self._places(shape.key, framework)[0]:
             if wanted <= 0:
                 return
             agent = self.agents[at]
-            found = self.judge(framework, shape.role, agent, shape, wanted)
-            if isinstance(found, Hindrance):
+            found = self.feasible(framework, shape.role, agent, shape, wanted)
+            if isinstance(found, Infeasible):
                 self._remember(agent, found)
                 continue
-            self._remember(agent, WAITS)
+            self._remember(agent, WAITS_FOR_GANG)
             count = min(wanted, fits(shape.resources, found))
             self.take(shape.role, at, times(shape.resources, count))
             wanted -= count
@@ -259,8 +257,8 @@ class Round:
     def count_places(self, framework: Framework, shape: Shape) -> int:
         """How many agents have room for a task of a shape."""
         return sum(
-            not isinstance(self.judge(framework, shape.role, self.agents[at], shape), Hindrance)
-            for at in self._places(shape.kind, framework)[0]
+            not isinstance(self.feasible(framework, shape.role, self.agents[at], shape), Infeasible)
+            for at in self._places(shape.key, framework)[0]
         )
 
     def save(self) -> object:
@@ -282,7 +280,7 @@ class Round:
         self.free, self._given, self._uses, quota = saved
         self.quota.restore(quota)
 
-    def _places(self, kind: Kind, framework: Framework) -> tuple[list[int], list[int]]:
+    def _places(self, kind: ShapeKey, framework: Framework) -> tuple[list[int], list[int]]:
         """Agents in the order of fit for a kind of task: the fullest first, or the emptiest; and from each
         place in that order on a step towards the first one that may still have room."""
         packing = framework.info.packing
@@ -291,7 +289,7 @@ class Round:
             need, constraints = kind[0], kind[2]
             sign = 1 if packing == "binpack" else -1
             scored = []
-            amounts, total = tuple(need.scalars.items()), self.standing.total
+            amounts, total = tuple(need.scalars.items()), self.shares.total
             for at, agent in enumerate(self.agents):
                 free = self.free.get(agent.ident, agent.free)
                 info = agent.info
@@ -302,7 +300,7 @@ class Round:
                 ):
                     scored.append((sign * free.dominant_share(total), at))
                 else:
-                    self._remember(agent, SHORT)
+                    self._remember(agent, TOO_LITTLE_FREE)
             places = [at for _, at in sorted(scored)]
             found = self._sorted[kind, packing] = places, list(range(len(places) + 1))
         return found
@@ -313,7 +311,7 @@ class Round:
         framework: Framework,
         at: int,
         resources: Resources,
-        kind: Kind | None = None,
+        kind: ShapeKey | None = None,
         count: int = 0,
     ) -> None:
         self.take(claimant.role, at, resources)
@@ -334,7 +332,7 @@ class Round:
         framework: Framework,
         at: int,
         resources: Resources,
-        kind: Kind | None,
+        kind: ShapeKey | None,
         count: int,
         gang: str = "",
         until: float | None = None,
@@ -343,40 +341,40 @@ class Round:
         agent, role = self.agents[at], claimant.role
         if not worth_offering(self.free[agent.ident]):
             self._next[at] = at + 1
-        if framework.sat:
+        if framework.unanswered_rounds:
             self._open[framework.ident] += 1
         counted = resources.counted()
         self.ranking.charge(claimant, counted)
-        self._last_share = counted.dominant_share(self.standing.total)
+        self._last_share = counted.dominant_share(self.shares.total)
         self._given_share += self._last_share
         key = (framework.ident, agent.ident, role, gang)
         before = self._grants.get(key)
-        kinds: Mapping[Kind, int] = NO_KINDS
+        shape_counts: Mapping[ShapeKey, int] = NO_SHAPE_KEYS
         if before is not None:
             resources += before.resources
-            kinds = before.kinds
+            shape_counts = before.shape_counts
         if kind is not None:
-            kinds = {**kinds, kind: kinds.get(kind, 0) + count}
+            shape_counts = {**shape_counts, kind: shape_counts.get(kind, 0) + count}
             self._met.setdefault(framework.ident, Counter())[kind] += count
-        self._grants[key] = Grant(framework, agent, role, resources, kinds, gang=gang, until=until)
+        self._grants[key] = Grant(framework, agent, role, resources, shape_counts, gang=gang, until=until)
 
     def _find(self, at: int) -> int:
         return _first(self._next, at)
 
-    def _remember(self, agent: Agent, found: Hindrance) -> None:
+    def _remember(self, agent: Agent, found: Infeasible) -> None:
         self.until[agent.ident] = min(found.until, self.until.get(agent.ident, NEVER))
 
     # -- what stands in the way -------------------------------------------------------------------------
 
-    def judge(
+    def feasible(
         self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
-    ) -> Resources | Hindrance:
+    ) -> Resources | Infeasible:
         """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
         why nothing."""
         if (found := unfit(framework, role, agent, shape)) is not None:
             return found
         if agent.total.get("gpus") and GPU_RESOURCES not in framework.info.capabilities:
-            return Hindrance("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
+            return Infeasible("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
         free = whole = self.free.get(agent.ident, agent.free)
         if agent.reservations:
             uses = self._uses.get(agent.ident)
@@ -385,13 +383,13 @@ class Round:
             free = whole.clipped_minus(kept_from(agent, role, self._given.get(agent.ident, {}), uses))
         need = shape.resources if shape is not None else None
         if not _enough(free, need):
-            if not self._wordy:
-                return SHORT
+            if not self._explain:
+                return TOO_LITTLE_FREE
             return self._short(agent, free, whole, need)
         gathers = shape is not None and self.gangs.gathers(framework, shape.gang)
         if not gathers and self.sits(framework):
             message = "the framework let its last offers time out: it is sent one at a time"
-            return Hindrance("sits", message, 0.0)
+            return Infeasible("sits", message, 0.0)
         if self.quota.any:
             allowed = self.quota.allows(role, free)
             if allowed != free:
@@ -403,28 +401,24 @@ class Round:
                 else:
                     self._want_escrow_for(framework, shape, agent, free, given, wanted)
                 if refused:
-                    message = self.quota.why(role, need or free) if self._wordy else ""
-                    return Hindrance("quota", message, 0.0)
+                    message = self.quota.why(role, need or free) if self._explain else ""
+                    return Infeasible("quota", message, 0.0)
                 free = allowed
         least = framework.info.offer_filters.get(role)
         if least and need is None and not any(free.contains(each) for each in least):
-            message = (
-                f"{free} is less than the smallest offer that the framework takes" if self._wordy else ""
-            )
-            return Hindrance("minimum", message)
+            message = f"{free} is less than the smallest offer that the framework takes" if self._explain else ""
+            return Infeasible("minimum", message)
         offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
-        if framework.ident == self._anew:
+        if framework.ident == self._ignore_filters_of:
             return free
         until = framework.refuses_until(agent.ident, role, offered, self.now.mono)
         if until > self.now.mono:
-            return Hindrance(
-                "filter", f"the framework refused it, for {until - self.now.mono:.1f} s yet", until
-            )
+            return Infeasible("filter", f"the framework refused it, for {until - self.now.mono:.1f} s yet", until)
         return free
 
     def sits(self, framework: Framework) -> bool:
         """Whether a framework that let its last offers time out has one to answer already."""
-        return bool(framework.sat) and len(framework.offers) + self._open[framework.ident] >= 1
+        return bool(framework.unanswered_rounds) and len(framework.offers) + self._open[framework.ident] >= 1
 
     def _want_escrow(self, role: str, agent: Agent, free: Resources, given: Resources) -> None:
         """What quota withholds may be withheld for want of escrow only: say what could be given."""
@@ -443,50 +437,46 @@ class Round:
     ) -> None:
         """The same for tasks of a shape: of all agents together not more than are wanted."""
         need, role = shape.resources, shape.role
-        withheld = self._withheld.setdefault((framework.ident, shape.kind), Counter())
-        most = wanted - withheld[ALL] + withheld[agent.ident]
+        withheld = self._withheld.setdefault((framework.ident, shape.key), Counter())
+        most = wanted - withheld[ALL_AGENTS] + withheld[agent.ident]
         count = min(most, fits(need, self.quota.room(role, free))) - min(wanted, fits(need, given))
         if count > 0:
-            withheld[ALL] += count - withheld[agent.ident]
+            withheld[ALL_AGENTS] += count - withheld[agent.ident]
             withheld[agent.ident] = count
             self.quota.want(role, (framework.ident, str(need), agent.ident), times(need, count))
 
-    def _short(self, agent: Agent, free: Resources, whole: Resources, need: Resources | None) -> Hindrance:
+    def _short(self, agent: Agent, free: Resources, whole: Resources, need: Resources | None) -> Infeasible:
         if need is None:
             if free != whole and worth_offering(whole):
-                return Hindrance("reserved", f"what is free is reserved: {whole.clipped_minus(free)}")
-            return Hindrance("resources", "nothing of it is free")
+                return Infeasible("reserved", f"what is free is reserved: {whole.clipped_minus(free)}")
+            return Infeasible("resources", "nothing of it is free")
         missing = free.missing(need)
         if whole.contains(need):
-            return Hindrance("reserved", f"{missing} is reserved for other roles")
+            return Infeasible("reserved", f"{missing} is reserved for other roles")
         left = self.free.get(agent.ident, agent.free)
         with_offers = left + agent.offered
         if with_offers.contains(need) and agent.offered:
             whose = ", ".join(sorted({offer.framework.ident for offer in agent.offers.values()}))
-            return Hindrance("offered", f"short of {missing}, which is offered to {whose} just now")
+            return Infeasible("offered", f"short of {missing}, which is offered to {whose} just now")
         if agent.total.contains(need):
-            return Hindrance("resources", f"short of {missing}: in use")
-        return Hindrance(
-            "resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing"
-        )
+            return Infeasible("resources", f"short of {missing}: in use")
+        return Infeasible("resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing")
 
 
-def unfit(framework: Framework, role: str, agent: Agent, shape: Shape | None) -> Hindrance | None:
+def unfit(framework: Framework, role: str, agent: Agent, shape: Shape | None) -> Infeasible | None:
     """Why the agent as such is not for a claimant, whatever is free there."""
     info = agent.info
     if agent.maintenance.closed:
-        return Hindrance("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
+        return Infeasible("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
     if shape is not None and not shape.resources:  # any number of them would fit, for ever
-        return Hindrance("minimum", "it asks for no resources; a task needs some")
+        return Infeasible("minimum", "it asks for no resources; a task needs some")
     for constraint in shape.constraints if shape is not None else ():
         if not constraint.matches(info.attributes, info.hostname):
-            return Hindrance("constraint", constraint.explain(info.attributes, info.hostname) or "")
+            return Infeasible("constraint", constraint.explain(info.attributes, info.hostname) or "")
     groups = framework.info.offer_constraints.get(role)
-    if groups and not any(
-        all(each.matches(info.attributes, info.hostname) for each in group) for group in groups
-    ):
+    if groups and not any(all(each.matches(info.attributes, info.hostname) for each in group) for group in groups):
         why = groups[0][0].explain(info.attributes, info.hostname) if groups[0] else ""
-        return Hindrance("constraint", f"the framework's offer constraints: {why}")
+        return Infeasible("constraint", f"the framework's offer constraints: {why}")
     return None
 
 
@@ -496,7 +486,7 @@ def _enough(free: Resources, need: Resources | None) -> bool:
 
 def worth_offering(free: Resources) -> bool:
     """Whether these resources are enough for any task."""
-    return free.get("cpus") >= LEAST_CPUS or free.get("mem") >= LEAST_MEM
+    return free.get("cpus") >= MIN_CPUS or free.get("mem") >= MIN_MEM
 
 
 def fits(need: Resources, free: Resources) -> int:

@@ -148,10 +148,7 @@ class Quota:
 
     def _left(self, role: str, escrow: Mapping[str, int]) -> Amounts:
         others = self._elsewhere.get(role, EMPTY)
-        return {
-            name: max(most - others.get(name), escrow.get(name, 0))
-            for name, most in self.limits[role].items()
-        }
+        return {name: max(most - others.get(name), escrow.get(name, 0)) for name, most in self.limits[role].items()}
 
     # -- what changes it ----------------------------------------------------------------------------------
 

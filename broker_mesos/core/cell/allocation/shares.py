@@ -8,7 +8,7 @@ from broker_mesos.core.cell.allocation.policies.policy import Claimant
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.protocol.records import FrameworkStatus
 
 
 def claimants_of(state: CellState) -> list[Claimant]:
@@ -61,7 +61,7 @@ class HeldInCluster(Mapping[tuple[str, str], Resources]):
     def __iter__(self) -> Iterator[tuple[str, str]]:
         found = dict.fromkeys(self._state.foreign_held)
         for framework in self._state.frameworks.values():
-            if framework.state is not FrameworkState.TORN_DOWN or framework.tasks:
+            if framework.state is not FrameworkStatus.TORN_DOWN or framework.tasks:
                 for role in framework.held:
                     found[role, framework.ident] = None
         return iter(found)

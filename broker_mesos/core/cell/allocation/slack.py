@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Shares
 from broker_mesos.core.cell.allocation.round import (
-    SHORT,
-    Hindrance,
+    TOO_LITTLE_FREE,
+    Infeasible,
     Round,
     fits,
     times,
@@ -30,7 +30,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
 
 
-def heed(state: CellState, agent: Agent, slack: Resources | None, out: Outlet) -> None:
+def apply(state: CellState, agent: Agent, slack: Resources | None, out: Outlet) -> None:
     """An agent says what it lends a second time; None: nothing. Where that has become less than is held of
     it, open offers go first; of its tasks the agent itself ends those that are too many."""
     said = EMPTY if slack is None else Resources.scalars_of({**slack.scalars})
@@ -55,12 +55,8 @@ def candidates(state: CellState, everything: bool) -> list[Agent]:
     """Agents with slack to offer: all, or those that changed."""
     if not state.oversubscribed:
         return []
-    agents = (
-        state.agents.get(ident) for ident in state.oversubscribed if everything or ident in state.changed
-    )
-    return [
-        each for each in agents if each is not None and each.allocatable and worth_offering(left_of(each))
-    ]
+    agents = (state.agents.get(ident) for ident in state.oversubscribed if everything or ident in state.changed)
+    return [each for each in agents if each is not None and each.allocatable and worth_offering(left_of(each))]
 
 
 def takers(state: CellState) -> list[Claimant]:
@@ -88,32 +84,32 @@ class SlackRound(Round):
         super().__init__(state, policy, agents, now, claimants)
         self.free = {agent.ident: left_of(agent) for agent in agents}
         total = Resources.sum(state.agents[ident].slack for ident in state.oversubscribed)
-        self.standing = Standing(total, _held(state), state.weights, state.exclude, state.rounds)
-        self.ranking = policy.rank(claimants, self.standing)
+        self.shares = Shares(total, _held(state), state.weights, state.exclude, state.rounds)
+        self.ranking = policy.rank(claimants, self.shares)
         self.quota.lift()
 
     def run(self) -> list[Grant]:
         """Give away what can be given, as revocable."""
         return [grant._replace(revocable=True) for grant in super().run()]
 
-    def judge(
+    def feasible(
         self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
-    ) -> Resources | Hindrance:
+    ) -> Resources | Infeasible:
         """As of a whole round; but reservations, quota and gpus say nothing about slack."""
         if (found := unfit(framework, role, agent, shape)) is not None:
             return found
         free = self.free.get(agent.ident, EMPTY)
         need = None if shape is None else shape.resources
         if not (worth_offering(free) if need is None else free.contains(need)):
-            return SHORT
+            return TOO_LITTLE_FREE
         if self.sits(framework):
-            return Hindrance("sits", "", 0.0)
+            return Infeasible("sits", "", 0.0)
         least = framework.info.offer_filters.get(role)
         if least and need is None and not any(free.contains(each) for each in least):
-            return Hindrance("minimum", "")
+            return Infeasible("minimum", "")
         offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
         until = framework.refuses_until(agent.ident, role, offered, self.now.mono, revocable=True)
-        return Hindrance("filter", "", until) if until > self.now.mono else free
+        return Infeasible("filter", "", until) if until > self.now.mono else free
 
 
 def _held(state: CellState) -> dict[tuple[str, str], Resources]:

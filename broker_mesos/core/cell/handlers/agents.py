@@ -28,17 +28,17 @@ from broker_mesos.core.protocol.agent_messages import (
 )
 from broker_mesos.core.protocol.events import Failure
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import AgentState, FrameworkState, Kind
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus, RecordKind
 
-MOST_INFO = 256 * 1024
+MAX_INFO_BYTES = 256 * 1024
 """Bytes that an agent may need to describe itself: each of its offers says most of it again."""
-RUNNING = (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
+RUNNING_STATES = (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
 """What a task in an agent's list may be."""
-HINT_INTERVAL = 1.0
+HINT_INTERVAL_SECONDS = 1.0
 """Seconds between two hints to the same agent: an agent that is told twice registers once."""
-PATIENCE = 2
+MISMATCHED_HEARTBEATS = 2
 """Heartbeats in a row that must disagree with the cell before it asks for the list."""
-PACE = 1.5
+HEARTBEAT_TOLERANCE = 1.5
 """So much too often or too seldom an agent may beat before it is told."""
 UNSEEN_AGENTS = 10_000
 """How many unknown agents' hints are remembered at once."""
@@ -56,8 +56,8 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         out.decision.reclaim = max(out.decision.reclaim or 0, call.highest_term)
         return
     size = len(call.agent.encode())
-    if size > MOST_INFO:
-        message = f"its resources and attributes take {size} bytes; at most {MOST_INFO} are allowed"
+    if size > MAX_INFO_BYTES:
+        message = f"its resources and attributes take {size} bytes; at most {MAX_INFO_BYTES} are allowed"
         out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     agent = state.agents.get(ident)
@@ -72,29 +72,29 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
             message = "the session of this registration has ended; register anew"
             out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
-    was_gone = agent is not None and agent.state is AgentState.GONE
+    was_gone = agent is not None and agent.state is AgentStatus.GONE
     if agent is None:
         agent = Agent(call.agent)
         agent.registered_at = now.wall
         state.add_agent(agent)
     else:
         offers.end_all(state, list(agent.offers.values()), out)
-        slack.heed(state, agent, None, out)  # its heartbeats will say
-        state.set_agent(agent, call.agent, AgentState.REGISTERED)
+        slack.apply(state, agent, None, out)  # its heartbeats will say
+        state.set_agent(agent, call.agent, AgentStatus.REGISTERED)
     agent.session = state.mint("x")
     agent.number = agent.applied = agent.behind = 0
     agent.attempt = call.attempt
     agent.boot_id = call.boot_id
     agent.beat = state.limits.beat_of(len(state.agents))
     agent.unreachable_at = None
-    agent.heard = now.mono
+    agent.last_heartbeat_at = now.mono
     agent.listed = True
     for task in agent.tasks.values():
         task.number = 0
     state.changed[ident] = None
-    out.touch(Kind.AGENTS, ident)
+    out.touch(RecordKind.AGENTS, ident)
     out.send(to, _registered(state, agent))
-    operator_reservations.settle(state, agent, call.list.holdings, out, current=True)
+    operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=True)
     _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
@@ -123,14 +123,14 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
     agent = _in_session(state, call.agent_id, call.session, out, now)
     if agent is None:
         return
-    agent.heard = now.mono
+    agent.last_heartbeat_at = now.mono
     young = not agent.listed
     if young:
         agent.listed = True
-        out.touch(Kind.AGENTS, agent.ident)
+        out.touch(RecordKind.AGENTS, agent.ident)
         state.changed[agent.ident] = None
     current = call.list.applied >= agent.number
-    operator_reservations.settle(state, agent, call.list.holdings, out, current=current)
+    operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=current)
     _reconcile(state, agent, call.list, out, now, adopting=young)
     for task in _missing(agent, call.list):
         if (agent.number if task.number is None else task.number) <= call.list.applied:
@@ -157,13 +157,13 @@ def _reconcile(
             continue
         tasks.on_status(state, agent.ident, status, out, now)
     for listed in listing.tasks:
-        if listed.state not in RUNNING and not listed.waits:
+        if listed.state not in RUNNING_STATES and not listed.waits:
             listed = listed.model_copy(update={"state": TaskState.RUNNING})
         task = state.tasks.get(listed.task_id)
         if task is None:
             framework = state.frameworks.get(listed.framework_id)
             ended = framework is not None and (
-                framework.state is FrameworkState.TORN_DOWN
+                framework.state is FrameworkStatus.TORN_DOWN
                 or any(done.task_id == listed.task_id for done in framework.completed)
             )
             if ended or not adopting:
@@ -187,7 +187,7 @@ def _reconcile(
             )
             if task.launch is not None:
                 task.launch = None  # it has arrived
-                out.touch(Kind.TASKS, task.task_id)
+                out.touch(RecordKind.TASKS, task.task_id)
             if may_move(task.state, listed.state) and not listed.waits:
                 tasks.apply(state, task, status, out, now)
             if task.kill_requested:
@@ -223,14 +223,14 @@ def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instan
     for status in call.statuses:
         # Of an agent that was given up, only ends are news: whether the rest still runs, its list will say.
         # If it dies before it sends one, nobody would ever end what was taken to be running again.
-        away = agent.state is not AgentState.REGISTERED and not status.state.terminal
-        forgotten = agent.state is AgentState.GONE and status.task_id not in state.tasks
+        away = agent.state is not AgentStatus.REGISTERED and not status.state.terminal
+        forgotten = agent.state is AgentStatus.GONE and status.task_id not in state.tasks
         if not away and not forgotten:
             tasks.on_status(state, call.agent_id, status, out, now)
     if agent.session != call.session:
         _ask_to_register(state, call.agent_id, call.session, out, now)
     else:
-        agent.heard = now.mono
+        agent.last_heartbeat_at = now.mono
 
 
 def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Instant) -> None:
@@ -241,12 +241,12 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
     agent = _in_session(state, beat.agent_id, beat.session, out, now)
     if agent is None:
         return
-    agent.heard = now.mono
-    _set_pace(state, agent, beat.interval, out)
+    agent.last_heartbeat_at = now.mono
+    _set_heartbeat(state, agent, beat.interval, out)
     agent.usage = beat.usage
-    slack.heed(state, agent, beat.slack, out)
+    slack.apply(state, agent, beat.slack, out)
     if not agent.listed:
-        if now.mono - agent.hinted >= HINT_INTERVAL:
+        if now.mono - agent.hinted >= HINT_INTERVAL_SECONDS:
             agent.hinted = now.mono
             _recover(agent, out)
         return
@@ -256,7 +256,7 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
     differs = late or (beat.running != running and beat.applied == agent.number)
     agent.behind = agent.behind + 1 if differs else 0
     agent.applied = beat.applied
-    if agent.behind >= PATIENCE and now.mono - agent.hinted >= HINT_INTERVAL:
+    if agent.behind >= MISMATCHED_HEARTBEATS and now.mono - agent.hinted >= HINT_INTERVAL_SECONDS:
         agent.hinted = now.mono
         agent.behind = 0
         if late:
@@ -266,18 +266,18 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
             out.hint(addresses.commands(agent.ident), ListTasks(session=agent.session))
 
 
-def _set_pace(state: CellState, agent: Agent, interval: float, out: Outlet) -> None:
+def _set_heartbeat(state: CellState, agent: Agent, interval: float, out: Outlet) -> None:
     """An agent beats so often. Where that is much too often or too seldom for so many agents, tell it; what
     is longer counts from then on: a slow agent that is alive must not seem dead."""
     if not interval:
         return
     wanted = state.limits.beat_of(len(state.agents))
-    if not interval / PACE <= wanted <= interval * PACE:
+    if not interval / HEARTBEAT_TOLERANCE <= wanted <= interval * HEARTBEAT_TOLERANCE:
         out.hint(addresses.commands(agent.ident), SetHeartbeat(session=agent.session, interval=wanted))
         interval = max(interval, wanted)
     if interval != agent.beat:
         agent.beat = interval
-        out.touch(Kind.AGENTS, agent.ident)
+        out.touch(RecordKind.AGENTS, agent.ident)
 
 
 def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Instant) -> None:
@@ -288,8 +288,8 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
         return
     offers.end_all(state, list(agent.offers.values()), out)
     agent.session = ""
-    agent.heard = now.mono
-    out.touch(Kind.AGENTS, agent.ident)
+    agent.last_heartbeat_at = now.mono
+    out.touch(RecordKind.AGENTS, agent.ident)
     _reconcile(state, agent, call.list, out, now)
     for task in _missing(agent, call.list):
         never = task.launch is not None and (task.number is None or task.number > call.list.applied)
@@ -311,7 +311,7 @@ def _in_session(state: CellState, agent_id: str, session: str, out: Outlet, now:
 
 def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> None:
     hinted = state.hinted
-    if now.mono - hinted.get(agent_id, float("-inf")) < HINT_INTERVAL:
+    if now.mono - hinted.get(agent_id, float("-inf")) < HINT_INTERVAL_SECONDS:
         return
     if len(hinted) >= UNSEEN_AGENTS:
         hinted.clear()
@@ -321,12 +321,12 @@ def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet,
 
 
 def ask_for_lists(state: CellState, out: Outlet) -> None:
-    """In a recovery: every agent is asked to register anew, with all that it remembers. Its resources are
+    """In a recovery: every agent is asked to register ignore_filters_of, with all that it remembers. Its resources are
     offered again once it has."""
     for agent in state.agents.values():
         if agent.listed:
             continue
-        out.touch(Kind.AGENTS, agent.ident)
+        out.touch(RecordKind.AGENTS, agent.ident)
         if agent.session:
             _recover(agent, out)
 
@@ -344,9 +344,11 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
         state.lost_at.popleft()
     allowed = max(1, int(len(state.agents) * limits.agents_lost_at_once)) - len(state.lost_at)
     for agent in list(state.agents.values()):
-        if agent.state is not AgentState.REGISTERED:
+        if agent.state is not AgentStatus.REGISTERED:
             continue
-        since = state.judge_since if agent.heard is None else max(agent.heard, state.judge_since)
+        since = (
+            state.blind_until if agent.last_heartbeat_at is None else max(agent.last_heartbeat_at, state.blind_until)
+        )
         patience = limits.silence(agent.beat)
         if now.mono - since > patience:
             if allowed <= 0:
@@ -359,37 +361,37 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
 def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
     """An operator says that an agent never comes back: its tasks have ended, for everybody."""
     agent = state.agents.get(agent_id)
-    if agent is None or agent.state is AgentState.GONE:
+    if agent is None or agent.state is AgentStatus.GONE:
         return
     offers.end_all(state, list(agent.offers.values()), out)
-    state.set_agent(agent, agent.info, AgentState.GONE)
+    state.set_agent(agent, agent.info, AgentStatus.GONE)
     agent.session = ""
     agent.unreachable_at = now.wall
-    out.touch(Kind.AGENTS, agent.ident)
+    out.touch(RecordKind.AGENTS, agent.ident)
     for task in list(agent.tasks.values()):
         if not task.state.terminal:
             message = "an operator has marked its agent as gone"
             reason = Reason.AGENT_REMOVED_BY_OPERATOR
             tasks.end(state, task, TaskState.GONE_BY_OPERATOR, reason, message, out, now)
-    _tell_frameworks(state, agent, "an operator has marked it as gone", out)
+    _notify_frameworks(state, agent, "an operator has marked it as gone", out)
 
 
 def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Instant) -> None:
     """End an agent's session: a launch that still waits in its queue can never start late."""
     offers.end_all(state, list(agent.offers.values()), out)
-    state.set_agent(agent, agent.info, AgentState.UNREACHABLE)
+    state.set_agent(agent, agent.info, AgentStatus.UNREACHABLE)
     agent.session = ""
     agent.unreachable_at = now.wall
-    out.touch(Kind.AGENTS, agent.ident)
+    out.touch(RecordKind.AGENTS, agent.ident)
     for task in list(agent.tasks.values()):
         if not task.state.terminal:
             tasks.end(state, task, TaskState.UNREACHABLE, Reason.AGENT_REMOVED, why, out, now)
-    _tell_frameworks(state, agent, why, out)
+    _notify_frameworks(state, agent, why, out)
 
 
-def _tell_frameworks(state: CellState, agent: Agent, why: str, out: Outlet) -> None:
+def _notify_frameworks(state: CellState, agent: Agent, why: str, out: Outlet) -> None:
     for framework in state.frameworks.values():
-        if framework.state is FrameworkState.SUBSCRIBED:
+        if framework.state is FrameworkStatus.SUBSCRIBED:
             failure = Failure(agent_id=agent.ident, message=why)
             out.hint(addresses.events(framework.ident), failure)
 
@@ -397,9 +399,6 @@ def _tell_frameworks(state: CellState, agent: Agent, why: str, out: Outlet) -> N
 def forget_gone(state: CellState, out: Outlet, now: Instant) -> None:
     """Agents that were marked as gone leave the books when nothing of them can come back any more."""
     for agent in list(state.agents.values()):
-        if (
-            agent.state is AgentState.GONE
-            and now.wall - (agent.unreachable_at or 0.0) >= state.limits.tombstone
-        ):
+        if agent.state is AgentStatus.GONE and now.wall - (agent.unreachable_at or 0.0) >= state.limits.tombstone:
             state.remove_agent(agent)
-            out.touch(Kind.AGENTS, agent.ident)
+            out.touch(RecordKind.AGENTS, agent.ident)

@@ -32,34 +32,34 @@ from broker_mesos.core.protocol.framework_messages import (
     Teardown,
 )
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import FrameworkState, Kind
+from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 
 
 def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -> None:
     """A process starts or comes back: everything unacknowledged is sent again."""
-    framework = _heard(state, call.framework, call.demand, out, now)
+    framework = _on_contact(state, call.framework, call.demand, out, now)
     if framework is None:
         return
-    _tell_subscribed(state, framework, out)
+    _send_subscribed(state, framework, out)
     tasks.resend(state, framework, out, now, everything=True)
 
 
 def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: Instant) -> None:
     """A process lives, and wants this. A cell that missed its SUBSCRIBE subscribes it now."""
     known = beat.framework_id in state.frameworks
-    framework = _heard(state, beat.framework, beat.demand, out, now)
+    framework = _on_contact(state, beat.framework, beat.demand, out, now)
     if framework is not None and not known:
-        _tell_subscribed(state, framework, out)
+        _send_subscribed(state, framework, out)
 
 
-def tell_all(state: CellState, out: Outlet) -> None:
+def announce_owner(state: CellState, out: Outlet) -> None:
     """Tell all that are subscribed who owns their cell now; it has not heard yet what they want."""
     for framework in state.frameworks.values():
-        if framework.state is FrameworkState.SUBSCRIBED:
-            _tell_subscribed(state, framework, out)
+        if framework.state is FrameworkStatus.SUBSCRIBED:
+            _send_subscribed(state, framework, out)
 
 
-def _tell_subscribed(state: CellState, framework: Framework, out: Outlet) -> None:
+def _send_subscribed(state: CellState, framework: Framework, out: Outlet) -> None:
     subscribed = Subscribed(
         framework_id=framework.ident,
         cell=state.cell,
@@ -69,34 +69,32 @@ def _tell_subscribed(state: CellState, framework: Framework, out: Outlet) -> Non
     out.hint(addresses.events(framework.ident), subscribed)
 
 
-def _heard(
-    state: CellState, info: FrameworkInfo, demand: Demand, out: Outlet, now: Instant
-) -> Framework | None:
+def _on_contact(state: CellState, info: FrameworkInfo, demand: Demand, out: Outlet, now: Instant) -> Framework | None:
     framework = state.frameworks.get(info.framework_id)
     if framework is None:
         framework = state.add_framework(info)
         framework.registered_at = now.wall
-        out.touch(Kind.FRAMEWORKS, framework.ident)
+        out.touch(RecordKind.FRAMEWORKS, framework.ident)
         state.reconsider = True
-    elif framework.state is FrameworkState.TORN_DOWN:
+    elif framework.state is FrameworkStatus.TORN_DOWN:
         message = f"framework {info.framework_id} was torn down; subscribe with a new id"
         out.hint(addresses.events(info.framework_id), Error(message=message))
         return None
-    if framework.info != info or framework.state is not FrameworkState.SUBSCRIBED:
+    if framework.info != info or framework.state is not FrameworkStatus.SUBSCRIBED:
         framework.info = info
-        framework.state = FrameworkState.SUBSCRIBED
+        framework.state = FrameworkStatus.SUBSCRIBED
         framework.disconnected_at = None
-        out.touch(Kind.FRAMEWORKS, framework.ident)
+        out.touch(RecordKind.FRAMEWORKS, framework.ident)
         state.reconsider = True
     if framework.muted:
         framework.muted = False
         state.reconsider = True
-    framework.heard = now.mono
-    heed(state, framework, demand, out)
+    framework.last_heartbeat_at = now.mono
+    apply_demand(state, framework, demand, out)
     return framework
 
 
-def heed(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
+def apply_demand(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
     """Take a demand in, if it is newer than the last one. To want again is to forget filters."""
     if not _is_newer(demand, framework.demand):
         return
@@ -108,7 +106,7 @@ def heed(state: CellState, framework: Framework, demand: Demand, out: Outlet) ->
         state.spare.add(framework.ident)
     framework.demand = demand
     framework.accepted.clear()
-    framework.begun.clear()
+    framework.started_gangs.clear()
 
 
 def _is_newer(demand: Demand, known: Demand) -> bool:
@@ -131,14 +129,14 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         return
     if framework is None:
         framework = Framework(FrameworkInfo(framework_id=call.framework_id), 0, 0)
-    elif framework.state is FrameworkState.TORN_DOWN:
+    elif framework.state is FrameworkStatus.TORN_DOWN:
         return
-    elif framework.state is FrameworkState.SUBSCRIBED:
-        framework.heard = now.mono
+    elif framework.state is FrameworkStatus.SUBSCRIBED:
+        framework.last_heartbeat_at = now.mono
     if isinstance(call, Accept | Accepts | Decline):
-        offers.learn_patience(state, framework, _answered(call), now)
-        if framework.sat:
-            framework.sat = 0
+        offers.learn_answer_time(state, framework, _answered(call), now)
+        if framework.unanswered_rounds:
+            framework.unanswered_rounds = 0
             state.reconsider = True
     match call:
         case Accept() | Accepts():
@@ -146,8 +144,8 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
                 tasks.acknowledge(state, framework, task_id, out)
             for each in call.accepts if isinstance(call, Accepts) else (call,):
                 offers.on_accept(state, framework, each, out, now)
-            if call.demand is not None and framework.state is FrameworkState.SUBSCRIBED:
-                heed(state, framework, call.demand, out)
+            if call.demand is not None and framework.state is FrameworkStatus.SUBSCRIBED:
+                apply_demand(state, framework, call.demand, out)
         case Decline():
             offers.on_decline(state, framework, call, now)
         case Settle():
@@ -162,7 +160,7 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
         case AnswerInverseOffers():
             maintenance.on_answer(state, framework, call, out)
         case Revive() | Suppress():
-            heed(state, framework, call.demand, out)
+            apply_demand(state, framework, call.demand, out)
 
 
 def _answered(call: Accept | Accepts | Decline) -> Iterable[str]:
@@ -216,17 +214,17 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
     if framework is None:
         framework = state.add_framework(FrameworkInfo(framework_id=framework_id))
         framework.registered_at = now.wall
-    elif framework.state is FrameworkState.TORN_DOWN:
+    elif framework.state is FrameworkStatus.TORN_DOWN:
         return
     for offer in list(framework.offers.values()):
         state.end_offer(offer)
-    framework.state = FrameworkState.TORN_DOWN
+    framework.state = FrameworkStatus.TORN_DOWN
     framework.torn_down_at = now.wall
-    out.touch(Kind.FRAMEWORKS, framework_id)
+    out.touch(RecordKind.FRAMEWORKS, framework_id)
     for task in list(framework.tasks.values()):
         if task.state.terminal:
             state.forget_task(task)
-            out.touch(Kind.TASKS, task.task_id)
+            out.touch(RecordKind.TASKS, task.task_id)
         else:
             tasks.kill(state, task, out)
     framework.filters.clear()
@@ -234,16 +232,14 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
         out.decision.delete_queues.append(framework_id)
 
 
-def _tell_home(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
+def _send_absent_home(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
     """The home cell should have ended it by now, if it knew it."""
     since = framework.disconnected_at or now.wall
     overdue = now.wall - since - framework.info.failover_timeout - state.limits.home_overdue
-    if overdue >= 0 and now.mono - framework.asked >= state.limits.home_overdue:
-        framework.asked = now.mono
+    if overdue >= 0 and now.mono - framework.consumers_checked_at >= state.limits.home_overdue:
+        framework.consumers_checked_at = now.mono
         home = cell_of(framework.ident, state.cells)
-        call = FrameworkAbsent(
-            framework_id=framework.ident, framework=framework.info, seconds=now.wall - since
-        )
+        call = FrameworkAbsent(framework_id=framework.ident, framework=framework.info, seconds=now.wall - since)
         out.hint(addresses.calls(home), call)
 
 
@@ -256,9 +252,9 @@ def _on_absent(state: CellState, call: FrameworkAbsent, out: Outlet, now: Instan
     if framework is None:
         framework = state.add_framework(call.framework)
         framework.registered_at = framework.disconnected_at = now.wall - call.seconds
-        framework.state = FrameworkState.DISCONNECTED
-        out.touch(Kind.FRAMEWORKS, framework.ident)
-    elif framework.state is FrameworkState.TORN_DOWN:
+        framework.state = FrameworkStatus.DISCONNECTED
+        out.touch(RecordKind.FRAMEWORKS, framework.ident)
+    elif framework.state is FrameworkStatus.TORN_DOWN:
         out.send(addresses.calls(None), Teardown(framework_id=call.framework_id, reason="it has ended"))
 
 
@@ -268,32 +264,36 @@ def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
     limits = state.limits
     patience = limits.framework_beat * limits.framework_missed
     for framework in list(state.frameworks.values()):
-        if framework.state is FrameworkState.SUBSCRIBED:
-            heard = state.judge_since if framework.heard is None else max(framework.heard, state.judge_since)
+        if framework.state is FrameworkStatus.SUBSCRIBED:
+            heard = (
+                state.blind_until
+                if framework.last_heartbeat_at is None
+                else max(framework.last_heartbeat_at, state.blind_until)
+            )
             if now.mono - heard > patience:
                 offers.end_all(state, list(framework.offers.values()), out)
-                framework.state = FrameworkState.DISCONNECTED
+                framework.state = FrameworkStatus.DISCONNECTED
                 framework.disconnected_at = now.wall
-                out.touch(Kind.FRAMEWORKS, framework.ident)
-        if framework.state is FrameworkState.DISCONNECTED and not state.is_home_of(framework.ident):
-            _tell_home(state, framework, out, now)
-        if framework.state is FrameworkState.DISCONNECTED and state.is_home_of(framework.ident):
+                out.touch(RecordKind.FRAMEWORKS, framework.ident)
+        if framework.state is FrameworkStatus.DISCONNECTED and not state.is_home_of(framework.ident):
+            _send_absent_home(state, framework, out, now)
+        if framework.state is FrameworkStatus.DISCONNECTED and state.is_home_of(framework.ident):
             since = framework.disconnected_at or now.wall
             if since > now.wall:  # it was written under a clock that is ahead of this one
                 since = framework.disconnected_at = now.wall
-                out.touch(Kind.FRAMEWORKS, framework.ident)
+                out.touch(RecordKind.FRAMEWORKS, framework.ident)
             # Nobody could be heard while there was no owner: its processes get the time to beat.
-            could_beat = now.mono - state.judge_since > patience
+            could_beat = now.mono - state.blind_until > patience
             if could_beat and now.wall - since >= framework.info.failover_timeout:
                 reason = f"no process of it was heard of for {framework.info.failover_timeout:g} s"
                 call = Teardown(framework_id=framework.ident, reason=reason)
                 teardown(state, framework.ident, out, now)
                 out.send(addresses.calls(None), call)
-        if framework.state is FrameworkState.TORN_DOWN and not framework.tasks:
+        if framework.state is FrameworkStatus.TORN_DOWN and not framework.tasks:
             since = framework.torn_down_at or now.wall
             if now.wall - since >= limits.tombstone:
                 del state.frameworks[framework.ident]
-                out.touch(Kind.FRAMEWORKS, framework.ident)
+                out.touch(RecordKind.FRAMEWORKS, framework.ident)
         # To one that does not listen it would only pile up in its queue; it hears all of it when it is back.
-        if framework.unacknowledged and framework.state is FrameworkState.SUBSCRIBED:
+        if framework.unacknowledged and framework.state is FrameworkStatus.SUBSCRIBED:
             tasks.resend(state, framework, out, now, everything=False)

@@ -34,9 +34,9 @@ from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.events import InverseOffers
 from broker_mesos.core.protocol.framework_messages import AnswerInverseOffers
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import FrameworkState, Kind
+from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 
-CHUNK = 500
+MAX_INVERSE_OFFERS = 500
 """Inverse offers in one message."""
 
 # -- what operators say -----------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def _reopen(state: CellState, agent: Agent, out: Outlet, **changes: Any) -> None
     if agent.maintenance.scheduled:
         changes.update(drain=None, grace=None, gone=False, scheduled=False)
         state.changed[agent.ident] = None
-    agent.asked.clear()
+    agent.inverse_offers_sent.clear()
     _set(state, agent, out, **changes)
 
 
@@ -138,7 +138,7 @@ def _set(state: CellState, agent: Agent, out: Outlet, **changes: Any) -> None:
     after = agent.maintenance.model_copy(update=changes)
     if after != agent.maintenance:
         agent.maintenance = after
-        out.touch(Kind.AGENTS, agent.ident)
+        out.touch(RecordKind.AGENTS, agent.ident)
     watch(state, agent)
 
 
@@ -165,8 +165,8 @@ def tick(state: CellState, out: Outlet, now: Instant, *, everything: bool) -> No
             if agent.maintenance.drain is not None:
                 _drain_on(state, agent, out, now)
     for framework_id, wanted in asks.items():
-        for at in range(0, len(wanted), CHUNK):
-            message = InverseOffers(cell=state.cell, inverse_offers=tuple(wanted[at : at + CHUNK]))
+        for at in range(0, len(wanted), MAX_INVERSE_OFFERS):
+            message = InverseOffers(cell=state.cell, inverse_offers=tuple(wanted[at : at + MAX_INVERSE_OFFERS]))
             out.hint(addresses.events(framework_id), message)
 
 
@@ -204,21 +204,19 @@ def _drain_on(state: CellState, agent: Agent, out: Outlet, now: Instant) -> None
 # -- inverse offers ---------------------------------------------------------------------------------------
 
 
-def _asked_back(
-    state: CellState, agent: Agent, window: Unavailability, now: Instant
-) -> Iterator[InverseOffer]:
+def _asked_back(state: CellState, agent: Agent, window: Unavailability, now: Instant) -> Iterator[InverseOffer]:
     """Frameworks with tasks on an agent are told that it is wanted back; again, ever more rarely, until they
     answer."""
     for framework_id in {task.framework_id for task in agent.tasks.values() if not task.state.terminal}:
         framework = state.frameworks.get(framework_id)
-        if framework is None or framework.state is not FrameworkState.SUBSCRIBED:
+        if framework is None or framework.state is not FrameworkStatus.SUBSCRIBED:
             continue
-        mark = agent.asked.get(framework_id)
+        mark = agent.inverse_offers_sent.get(framework_id)
         if framework_id in agent.maintenance.answers or (mark is not None and mark.at > now.mono):
             continue
         limits = state.limits
         delay = limits.resend_first if mark is None else min(2 * mark.delay, limits.resend_at_most)
-        agent.asked[framework_id] = Resend(now.mono + delay, delay)
+        agent.inverse_offers_sent[framework_id] = Resend(now.mono + delay, delay)
         yield InverseOffer(agent_id=agent.ident, framework_id=framework_id, unavailability=window)
 
 

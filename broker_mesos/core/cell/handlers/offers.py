@@ -16,28 +16,28 @@ from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
-from broker_mesos.core.model.task_queues import line_of
+from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol import addresses
-from broker_mesos.core.protocol.agent_messages import Launch
+from broker_mesos.core.protocol.agent_messages import LaunchItem
 from broker_mesos.core.protocol.events import Rescind
 from broker_mesos.core.protocol.framework_messages import Acceptance, Decline, Settle
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import Kind
+from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import BrokerMesosError
 
-MOST_LAUNCH = MAX_BODY - 64 * 1024
+MAX_LAUNCH_BYTES = MAX_BODY - 64 * 1024
 """Bytes of a launch: it has to fit into one message, with what is said around it."""
-BEHIND = 6
+OVERLOAD_TIMEOUTS = 6
 """Offer timeouts after which an offer ends although the owner is behind with its inbox, or its framework has
 answered too late so often."""
-LAPSED = 50_000
+MAX_EXPIRED_OFFERS = 50_000
 """Offers that timed out and are remembered."""
-ROUNDS = 5
+EXPIRED_OFFER_ROUNDS = 5
 """Pauses between rounds of allocation for which an offer may be unanswered before anybody wonders."""
-MOST_FILTERS = 64
+MAX_FILTERS = 64
 """Of one framework for one agent; the oldest go first."""
 
 
@@ -86,42 +86,40 @@ def _take_back(state: CellState, offer: OpenOffer) -> None:
         if offer.demand == offer.framework.demand.version:
             _want_no_spare(offer.framework)
         return
-    state.reconsider = state.reconsider or bool(offer.kinds)  # it may be met elsewhere
+    state.reconsider = state.reconsider or bool(offer.shape_counts)  # it may be met elsewhere
 
 
 def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
     """With the rest of their gangs, unless those have begun: a part of a gang is of no use."""
     found = {offer.offer_id: offer for offer in ending}
     for offer in ending:
-        if offer.gang and offer.until is None and not gangs.begun(offer.framework, offer.gang):
-            found.update(
-                (each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang
-            )
+        if offer.gang and offer.until is None and not gangs.has_started(offer.framework, offer.gang):
+            found.update((each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang)
     return list(found.values())
 
 
-def learn_patience(state: CellState, framework: Framework, offer_ids: Iterable[str], now: Instant) -> None:
+def learn_answer_time(state: CellState, framework: Framework, offer_ids: Iterable[str], now: Instant) -> None:
     """From an answer to offers: did it come in time? Where everything is slow, answers to offers that have
     timed out are all that there is, and the same offers are made again, for ever (as packets are that are
     sent again too soon; TCP, too, waits twice as long each time)."""
     timeout = state.limits.offer_timeout
     for offer_id in offer_ids:
         offer = state.offers.get(offer_id)
-        if offer_id in state.lapsed:
-            del state.lapsed[offer_id]
+        if offer_id in state.expired_offers:
+            del state.expired_offers[offer_id]
             # Once for those that were made together.
-            if now.mono - framework.more_since >= timeout * framework.patience:
-                framework.more_since = now.mono
-                framework.patience = min(BEHIND, 2 * framework.patience)
+            if now.mono - framework.offer_timeouts_raised_at >= timeout * framework.offer_timeouts:
+                framework.offer_timeouts_raised_at = now.mono
+                framework.offer_timeouts = min(OVERLOAD_TIMEOUTS, 2 * framework.offer_timeouts)
         elif (
-            framework.patience > 1
+            framework.offer_timeouts > 1
             and offer is not None
             and offer.framework is framework
             and now.mono - offer.created_at < timeout / 2
-            and now.mono - framework.more_since >= timeout
+            and now.mono - framework.offer_timeouts_raised_at >= timeout
         ):
-            framework.more_since = now.mono
-            framework.patience //= 2
+            framework.offer_timeouts_raised_at = now.mono
+            framework.offer_timeouts //= 2
 
 
 def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Outlet, now: Instant) -> None:
@@ -143,7 +141,7 @@ def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Out
     for offer in opened:
         state.end_offer(offer)
         if offer.gang and call.tasks:
-            framework.begun.add(offer.gang)
+            framework.started_gangs.add(offer.gang)
     launched: list[Resources] = []
     queued: Counter[Resources] = Counter()
     revocable = opened[0].revocable
@@ -159,9 +157,9 @@ def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Out
             info = reservations.with_volumes(agent, role, info, revocable=revocable)
         except BrokerMesosError as error:
             problem = str(error)
-        line = line_of(framework.ident, role, info.line, info.resources, info.volumes, revocable)
-        waits = line is not None and not left.contains(info.resources) and agent.lines.open(line)
-        launch = Launch(
+        line = queue_key_of(framework.ident, role, info.line, info.resources, info.volumes, revocable)
+        waits = line is not None and not left.contains(info.resources) and agent.queues.open(line)
+        launch = LaunchItem(
             task=info,
             framework_id=framework.ident,
             role=role,
@@ -212,7 +210,7 @@ def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Out
             )
         )
         state.add_task(task)
-        out.touch(Kind.TASKS, task.task_id)
+        out.touch(RecordKind.TASKS, task.task_id)
         out.launch(agent, task.task_id, wire)
     _account(state, framework, opened, launched, queued)
     # Whoever changes an offer without launching anything on it wants it back, as it is now.
@@ -234,14 +232,14 @@ def _account(
     of another stated shape meet its own. To count too little is to offer too much, which is declined; to
     count too much would starve.
     """
-    if not any(offer.kinds for offer in opened):
+    if not any(offer.shape_counts for offer in opened):
         return
     stated = {shape.resources for shape in framework.demand.shapes or ()}
     exact = Counter(each for each in launched if each in stated)
     others = len(launched) - exact.total()
     for offer in opened:
         current = offer.demand == framework.demand.version
-        for kind, count in offer.kinds.items():
+        for kind, count in offer.shape_counts.items():
             same = min(count, exact[kind[0]])
             other = min(count - same, others)
             exact[kind[0]] -= same
@@ -260,8 +258,8 @@ def _problem(state: CellState, info: TaskInfo, left: Resources, size: int) -> st
         return "it asks for no resources; a task needs some"
     if not left.contains(info.resources):
         return f"it asks for {_clip(info.resources)}, of the offer {_clip(left) or 'nothing'} is left"
-    if size > MOST_LAUNCH:
-        return f"its description takes {size} bytes; at most {MOST_LAUNCH} are allowed"
+    if size > MAX_LAUNCH_BYTES:
+        return f"its description takes {size} bytes; at most {MAX_LAUNCH_BYTES} are allowed"
     return ""
 
 
@@ -379,9 +377,8 @@ def _refuse(
     kept = framework.filters.setdefault(agent_id, [])
     kept[:] = [
         each
-        for each in kept[1 - MOST_FILTERS :]
-        if each.until > now.mono
-        and (each.role, each.resources, each.revocable) != (role, resources, revocable)
+        for each in kept[1 - MAX_FILTERS :]
+        if each.until > now.mono and (each.role, each.resources, each.revocable) != (role, resources, revocable)
     ]
     kept.append(Filter(resources, role, until, revocable))
 
@@ -399,7 +396,7 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     (I6).
     """
     limits = state.limits
-    least = limits.offer_timeout * (BEHIND if behind else 1)
+    least = limits.offer_timeout * (OVERLOAD_TIMEOUTS if behind else 1)
     # Offers stand in the order in which they were made; most of them are young, and not looked at.
     old = takewhile(lambda each: now.mono - each.created_at >= least, state.offers.values())
     overdue = [
@@ -408,20 +405,20 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
         if each.until is None and now.mono - each.created_at >= max(least, state.offers_last(each.framework))
     ]
     # Nobody sits on these: it was not in their framework's power to have them complete.
-    ended = [each for each in state.gathered.values() if each.until is None or each.until <= now.mono]
+    ended = [each for each in state.gang_offers.values() if each.until is None or each.until <= now.mono]
     # In a large cell an answer waits with much else before it is heard.
-    quick = max(limits.consumer_check, ROUNDS * limits.pause_of(len(state.agents)))
+    quick = max(limits.consumer_check, EXPIRED_OFFER_ROUNDS * limits.pause_of(len(state.agents)))
     waiting = takewhile(lambda each: now.mono - each.created_at >= quick, state.offers.values())
     for framework in {offer.framework.ident: offer.framework for offer in waiting}.values():
-        if now.mono - framework.asked >= max(1.0, limits.consumer_check):
-            framework.asked = now.mono
+        if now.mono - framework.consumers_checked_at >= max(1.0, limits.consumer_check):
+            framework.consumers_checked_at = now.mono
             out.decision.count_consumers.append(framework.ident)
     for framework in {offer.framework.ident: offer.framework for offer in overdue}.values():
-        framework.sat += 1
+        framework.unanswered_rounds += 1
     for offer in overdue:
-        state.lapsed[offer.offer_id] = None
-    while len(state.lapsed) > LAPSED:
-        del state.lapsed[next(iter(state.lapsed))]
+        state.expired_offers[offer.offer_id] = None
+    while len(state.expired_offers) > MAX_EXPIRED_OFFERS:
+        del state.expired_offers[next(iter(state.expired_offers))]
     for offer in overdue:
         # A framework that let it lie does not get the same again at once.
         _refuse_offer(state, offer, None, now)

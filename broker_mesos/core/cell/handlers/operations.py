@@ -1,4 +1,4 @@
-"""The four operations: what each of them needs, and what it makes of an agent's holdings.
+"""The four operations: what each of them needs, and what it makes of an agent's reserved_resources.
 
 An operation of a framework works on the offers that it accepts, one of an operator on what is free of an
 agent. It takes effect as a whole or not at all. Scalars have no names: a role that has enough of a resource
@@ -13,26 +13,33 @@ from types import MappingProxyType
 
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, common, unused, uses_by_role
-from broker_mesos.core.model.reservation import Holdings, Layer, LayersKey, Operation, Reservation, Volume
+from broker_mesos.core.model.reservation import (
+    Layer,
+    LayersKey,
+    Operation,
+    Reservation,
+    ReservedResources,
+    Volume,
+)
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import ANYBODY, check_role, is_within
 from broker_mesos.errors import Conflict, InvalidInput, NotFound
 
-REMEMBERED = 64
+MAX_OPERATION_IDS = 64
 """Ids of operations that an agent's holdings remember."""
-MOST_HELD = 128 * 1024
-"""Bytes of an agent's holdings: each of its offers says them again."""
+MAX_RESERVED_BYTES = 128 * 1024
+"""Bytes of an agent's reserved_resources: each of its offers says them again."""
 
 
 @dataclass(slots=True)
 class Ground:
-    """What operations work on. ``pool`` is what may be changed (and, in an accept, then be used), ``told``
+    """What operations work on. ``pool`` is what may be changed (and, in an accept, then be used), ``named``
     the part of it that its offers called reserved; ``role`` is None for an operator, who may change all."""
 
     agent: Agent
     role: str | None
     pool: Resources
-    told: Resources = EMPTY
+    named: Resources = EMPTY
     offered: bool = True
     """False for a trial: as if nothing of the agent were offered."""
 
@@ -44,35 +51,33 @@ class Ground:
 class Changed:
     """What an operation leads to."""
 
-    __slots__ = ("holdings", "pool", "told")
+    __slots__ = ("named", "pool", "reserved_resources")
 
-    def __init__(self, holdings: Holdings, pool: Resources, told: Resources) -> None:
-        self.holdings = holdings
+    def __init__(self, reserved_resources: ReservedResources, pool: Resources, named: Resources) -> None:
+        self.reserved_resources = reserved_resources
         self.pool = pool
-        self.told = told
+        self.named = named
 
 
 def apply(ground: Ground, operation: Operation, name: str) -> None:
     """Carry out an operation, unless one of that name was; ``name`` may be empty. Raises InvalidInput,
     Conflict or NotFound, and then nothing has changed."""
     agent = ground.agent
-    if name and name in agent.holdings.operations:
+    if name and name in agent.reserved_resources.operations:
         return
     changed = change(ground, operation)
-    done = agent.holdings.operations
-    holdings = changed.holdings.model_copy(
+    done = agent.reserved_resources.operations
+    reserved_resources = changed.reserved_resources.model_copy(
         update={
-            "version": agent.holdings.version + 1,
-            "operations": (*done, name)[-REMEMBERED:] if name else done,
+            "version": agent.reserved_resources.version + 1,
+            "operations": (*done, name)[-MAX_OPERATION_IDS:] if name else done,
         }
     )
-    if len(holdings.encode()) > MOST_HELD:
-        raise Conflict(
-            f"agent {agent.ident} holds too many reservations and volumes; free some of them first"
-        )
-    agent.keep(holdings)
+    if len(reserved_resources.encode()) > MAX_RESERVED_BYTES:
+        raise Conflict(f"agent {agent.ident} holds too many reservations and volumes; free some of them first")
+    agent.set_reserved(reserved_resources)
     # Of an agent that shrank, less may come back than was once put in.
-    ground.pool, ground.told = common(changed.pool, agent.free), changed.told
+    ground.pool, ground.named = common(changed.pool, agent.free), changed.named
 
 
 def change(ground: Ground, operation: Operation) -> Changed:
@@ -109,26 +114,24 @@ def _reserve(ground: Ground, operation: Operation) -> Changed:
         above = outer.role != role and is_within(role, outer.role) and ground.may_use(outer.role)
         if not above or operation.refine not in ("", outer.role):
             continue
-        part = common(left, common(outer.resources, _at_hand(ground, outer, wanted - left, spent)))
+        part = common(left, common(outer.resources, _available(ground, outer, wanted - left, spent)))
         if part:
             left -= part
             spent[outer.key] = part
-            taken.append(
-                Reservation(role=role, resources=part, labels=operation.labels, refines=outer.layers)
-            )
+            taken.append(Reservation(role=role, resources=part, labels=operation.labels, refines=outer.layers))
     if left:
         where = f"is reserved for {operation.refine}" if operation.refine else "can be reserved"
         raise _short(ground, wanted, wanted - left, where)
-    kept = list(agent.holdings.reservations)
+    kept = list(agent.reserved_resources.reservations)
     for each in taken:
         _add(kept, each)
-    pool, told = ground.pool, ground.told
+    pool, named = ground.pool, ground.named
     if ground.role == role:
-        told += fresh
+        named += fresh
     elif ground.role is not None:
         # Whoever reserves for a role below gives it away.
-        pool, told = pool - wanted, told.clipped_minus(wanted - fresh)
-    return Changed(agent.holdings.model_copy(update={"reservations": tuple(kept)}), pool, told)
+        pool, named = pool - wanted, named.clipped_minus(wanted - fresh)
+    return Changed(agent.reserved_resources.model_copy(update={"reservations": tuple(kept)}), pool, named)
 
 
 def _unreserved(ground: Ground) -> Resources:
@@ -137,10 +140,10 @@ def _unreserved(ground: Ground) -> Resources:
     uses = uses_by_role(agent, offered=ground.offered)
     kept = Resources.sum(rest for _, rest in unused(agent.reservations, uses))
     free = agent.free if ground.offered else agent.total.clipped_minus(agent.used)
-    return common(ground.pool.clipped_minus(ground.told), free.clipped_minus(kept))
+    return common(ground.pool.clipped_minus(ground.named), free.clipped_minus(kept))
 
 
-def _at_hand(
+def _available(
     ground: Ground,
     reservation: Reservation,
     taken: Resources = EMPTY,
@@ -165,14 +168,14 @@ def _unreserve(ground: Ground, operation: Operation) -> Changed:
     _check_owner(operation.role)
     asked = Layer(role=operation.role, labels=operation.labels).key
     known = [each for each in agent.reservations if each.key[-1] == asked and ground.may_use(each.role)]
-    kept = list(agent.holdings.reservations)
-    left, told = wanted, ground.told
+    kept = list(agent.reserved_resources.reservations)
+    left, named = wanted, ground.named
     for each in known:
         part = common(left, each.resources)
         left -= part
         _take(kept, each, part)
         if not each.refines:
-            told = told.clipped_minus(part)
+            named = named.clipped_minus(part)
     # What the agent has not even got any more is in nobody's use.
     lost = EMPTY
     for each in [each for each in kept if each.key[-1] == asked]:
@@ -189,7 +192,7 @@ def _unreserve(ground: Ground, operation: Operation) -> Changed:
         raise _short(ground, wanted, wanted - left, f"is reserved for {operation.role} {has}")
     if not ground.pool.contains(wanted - lost):
         raise _short(ground, wanted, ground.pool, "is unused")
-    return Changed(agent.holdings.model_copy(update={"reservations": tuple(kept)}), ground.pool, told)
+    return Changed(agent.reserved_resources.model_copy(update={"reservations": tuple(kept)}), ground.pool, named)
 
 
 def _create(ground: Ground, operation: Operation) -> Changed:
@@ -200,7 +203,7 @@ def _create(ground: Ground, operation: Operation) -> Changed:
     size = volume.size
     if size.names() != ["disk"] or not size.get("disk"):
         raise InvalidInput(f"a volume is made of disk, as in disk:1024, not of {_clip(size) or 'nothing'}")
-    if any(each.volume_id == volume.volume_id for each in agent.holdings.volumes):
+    if any(each.volume_id == volume.volume_id for each in agent.reserved_resources.volumes):
         raise Conflict(f"agent {agent.ident} has a volume {volume.volume_id} already; choose another id")
     if not ground.may_use(volume.role):
         raise InvalidInput(f"the offer is for role {ground.role}, not for {volume.role} or a role below it")
@@ -212,42 +215,38 @@ def _create(ground: Ground, operation: Operation) -> Changed:
     )
     if source is None:
         most = max((each.resources.get("disk") for each in sources), default=0)
-        raise _short(
-            ground, size, Resources.scalars_of({"disk": most}), f"is reserved for {volume.role} at once"
-        )
-    if not (there := _at_hand(ground, source)).contains(size):
+        raise _short(ground, size, Resources.scalars_of({"disk": most}), f"is reserved for {volume.role} at once")
+    if not (there := _available(ground, source)).contains(size):
         raise _short(ground, size, there, "is unused")
     made = volume.model_copy(update={"layers": source.layers})
     used = EMPTY if volume.shared else _as_resource(volume)
     return Changed(
-        agent.holdings.model_copy(update={"volumes": (*agent.holdings.volumes, made)}),
+        agent.reserved_resources.model_copy(update={"volumes": (*agent.reserved_resources.volumes, made)}),
         ground.pool - size + used,
-        ground.told.clipped_minus(size) + used,
+        ground.named.clipped_minus(size) + used,
     )
 
 
 def _destroy(ground: Ground, operation: Operation) -> Changed:
     agent = ground.agent
-    volume = next((each for each in agent.holdings.volumes if each.volume_id == operation.volume_id), None)
+    volume = next((each for each in agent.reserved_resources.volumes if each.volume_id == operation.volume_id), None)
     if volume is None or not ground.may_use(volume.role):
         raise NotFound(
             f"agent {agent.ident} has no volume {operation.volume_id!r}"
             + (f" for role {ground.role}" if ground.role is not None else "")
         )
     users = [
-        task.task_id
-        for task in agent.tasks.values()
-        if not task.state.terminal and volume.volume_id in task.volumes
+        task.task_id for task in agent.tasks.values() if not task.state.terminal and volume.volume_id in task.volumes
     ]
     used = EMPTY if volume.shared else _as_resource(volume)
     if users:
         raise Conflict(f"task {users[0]} uses volume {volume.volume_id}; wait for its end, or kill it")
     if not ground.pool.contains(used):
         raise Conflict(f"volume {volume.volume_id} is offered to somebody else, or in use")
-    rest = tuple(each for each in agent.holdings.volumes if each is not volume)
-    holdings = agent.holdings.model_copy(update={"volumes": rest})
-    told = ground.told.clipped_minus(used) + volume.size
-    return Changed(holdings, ground.pool - used + volume.size, told)
+    rest = tuple(each for each in agent.reserved_resources.volumes if each is not volume)
+    reserved_resources = agent.reserved_resources.model_copy(update={"volumes": rest})
+    named = ground.named.clipped_minus(used) + volume.size
+    return Changed(reserved_resources, ground.pool - used + volume.size, named)
 
 
 def _as_resource(volume: Volume) -> Resources:
@@ -287,9 +286,7 @@ def _take(kept: list[Reservation], where: Reservation, part: Resources) -> None:
 def _short(ground: Ground, wanted: Resources, there: Resources, what: str) -> Conflict:
     missing = there.missing(wanted)
     where = f"of agent {ground.agent.ident}" if ground.role is None else "of the offer"
-    return Conflict(
-        f"short of {_clip(missing)}: {_clip(wanted)} is asked for, and less than that {where} {what}"
-    )
+    return Conflict(f"short of {_clip(missing)}: {_clip(wanted)} is asked for, and less than that {where} {what}")
 
 
 def _clip(resources: Resources) -> str:

@@ -7,21 +7,21 @@ from broker_mesos.core.cell.handlers.operations import Ground, apply, change
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
-from broker_mesos.core.model.reservation import Holdings, Operation
-from broker_mesos.core.protocol.records import AgentState, Kind
+from broker_mesos.core.model.reservation import Operation, ReservedResources
+from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from broker_mesos.errors import Conflict, NotFound
 
 
-def by_hand(state: CellState, agent_id: str, operation: Operation, out: Outlet) -> None:
+def operate(state: CellState, agent_id: str, operation: Operation, out: Outlet) -> None:
     """Carry out an operator's operation on what is free of an agent. If only open offers stand in the way,
     they are rescinded. Raises NotFound, Conflict or InvalidInput, and then nothing has changed."""
     agent = state.agents.get(agent_id)
     if agent is None:
         raise NotFound(f"no agent {agent_id}; `bmesos agents` lists them")
     # One that is drained or deactivated can be changed all the same.
-    if agent.state is not AgentState.REGISTERED or not agent.listed or not agent.session:
+    if agent.state is not AgentStatus.REGISTERED or not agent.listed or not agent.session:
         raise Conflict(f"agent {agent_id} is {agent.state} and not at hand; try again when it is registered")
-    before = agent.holdings
+    before = agent.reserved_resources
     name = f":{operation.operation_id}" if operation.operation_id else ""
     ground = Ground(agent, None, agent.free)
     try:
@@ -33,21 +33,21 @@ def by_hand(state: CellState, agent_id: str, operation: Operation, out: Outlet) 
         change(ground, operation)  # it raises if that would not help
         offers.end_all(state, list(agent.offers.values()), out)
         apply(Ground(agent, None, agent.free), operation, name)
-    if agent.holdings is not before:
+    if agent.reserved_resources is not before:
         state.changed[agent.ident] = None
         state.reconsider = True
         out.hold(agent)
 
 
-def settle(state: CellState, agent: Agent, theirs: Holdings | None, out: Outlet, *, current: bool) -> None:
+def settle(state: CellState, agent: Agent, theirs: ReservedResources | None, out: Outlet, *, current: bool) -> None:
     """Compare an agent's holdings with what the cell knows. A higher version is one that the store has lost:
     it is adopted, with the volumes and their data. A lower one is sent anew (unless, not ``current``, it
     may be on its way)."""
-    mine = agent.holdings
+    mine = agent.reserved_resources
     if theirs is not None and theirs.version > mine.version:
         offers.end_all(state, list(agent.offers.values()), out)
-        agent.keep(theirs)
+        agent.set_reserved(theirs)
         state.changed[agent.ident] = None
-        out.touch(Kind.AGENTS, agent.ident)
+        out.touch(RecordKind.AGENTS, agent.ident)
     elif current and mine.version > (theirs.version if theirs is not None else 0):
         out.hold(agent)

@@ -1,10 +1,10 @@
 """Operations of frameworks: those of an accept, and the volumes that its tasks use.
 
 They are carried out in their order, before the tasks, and each sees what the ones before have made. What has
-changed is a level, the agent's holdings, that is committed with the decision and sent to the agent before
+changed is a level, the agent's reserved_resources, that is committed with the decision and sent to the agent before
 anything is launched that uses it.
 
-How a repeat is met: ids of operations are remembered with the holdings, so that one which was carried out is
+How a repeat is met: ids of operations are remembered with the reserved_resources, so that one which was carried out is
 answered as such again, even if its offer has ended or another owner decides. An operation without an id can
 come only once, since the offer that it needs ends with the first accept.
 """
@@ -41,7 +41,7 @@ def carry_out(
     """Carry out the operations of an accept whose offers have just ended; ``ground`` is afterwards what is
     left for its tasks. Returns whether anything has changed."""
     agent = ground.agent
-    before = agent.holdings
+    before = agent.reserved_resources
     statuses = []
     for each in operations:
         try:
@@ -52,8 +52,8 @@ def carry_out(
             statuses.append(_status(each, agent.ident))
         except BrokerMesosError as error:
             statuses.append(_status(each, agent.ident, str(error)))
-    _tell(state, framework, statuses, out)
-    if agent.holdings is before:
+    _send_status(state, framework, statuses, out)
+    if agent.reserved_resources is before:
         return False
     state.changed[agent.ident] = None
     state.reconsider = True  # filters of before say nothing about what is offered now
@@ -66,7 +66,7 @@ def answer_ended(state: CellState, framework: Framework, call: Acceptance, out: 
     done = {
         name.partition(":")[2]: agent.ident
         for agent in (state.agents.values() if any(each.operation_id for each in call.operations) else ())
-        for name in agent.holdings.operations
+        for name in agent.reserved_resources.operations
         if name.startswith(f"{framework.ident}:")
     }
     statuses = [
@@ -75,7 +75,7 @@ def answer_ended(state: CellState, framework: Framework, call: Acceptance, out: 
         else _status(each, "", "its offer has ended")
         for each in call.operations
     ]
-    _tell(state, framework, statuses, out)
+    _send_status(state, framework, statuses, out)
 
 
 def _status(operation: Operation, agent_id: str, problem: str = "") -> OperationStatus:
@@ -87,7 +87,7 @@ def _status(operation: Operation, agent_id: str, problem: str = "") -> Operation
     )
 
 
-def _tell(state: CellState, framework: Framework, statuses: Iterable[OperationStatus], out: Outlet) -> None:
+def _send_status(state: CellState, framework: Framework, statuses: Iterable[OperationStatus], out: Outlet) -> None:
     named = tuple(each for each in statuses if each.operation_id)
     for at in range(0, len(named), 100):
         message = OperationsUpdated(cell=state.cell, statuses=named[at : at + 100])
@@ -103,7 +103,7 @@ def with_volumes(agent: Agent, role: str, info: TaskInfo, *, revocable: bool = F
         raise InvalidInput("it uses a volume, and runs on slack, which may be taken away at any moment")
     if problem := mount_problem(info.volumes):
         raise InvalidInput(problem)
-    known = {each.volume_id: each for each in agent.holdings.volumes}
+    known = {each.volume_id: each for each in agent.reserved_resources.volumes}
     named = set(info.resources.sets.get(VOLUMES, ()))
     for mount in info.volumes:
         volume = known.get(mount.volume_id)

@@ -10,15 +10,15 @@ from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.task import TaskStatus
-from broker_mesos.core.model.task_queues import line_of
+from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.core.model.task_states import Reason, Source, TaskState, may_move
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.events import Update
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import FrameworkState, Kind
+from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 from broker_mesos.core.protocol.task_record import TaskRecord
 
-WHY = {
+REASON_TEXTS = {
     Reason.AGENT_DRAINING: "its agent is drained",
     Reason.CONTAINER_PREEMPTED: "it made room for a role that comes before, or is short of its guarantee",
 }
@@ -67,7 +67,7 @@ def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet
         return  # a running task that nobody knows is adopted from the agent's list, not from a status
     out.acknowledge(agent_id, status.uuid)
     framework = state.frameworks.get(status.framework_id)
-    if framework is None or framework.state is FrameworkState.TORN_DOWN:
+    if framework is None or framework.state is FrameworkStatus.TORN_DOWN:
         return
     if any(done.task_id == status.task_id for done in framework.completed):
         return
@@ -90,7 +90,7 @@ def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet
 def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
     """Move a task along the table of transitions and tell its framework."""
     if task.kill_reason is not None and status.state in (TaskState.KILLING, TaskState.KILLED):
-        why = {"reason": task.kill_reason, "message": WHY.get(task.kill_reason, status.message)}
+        why = {"reason": task.kill_reason, "message": REASON_TEXTS.get(task.kill_reason, status.message)}
         status = status.model_copy(update=why)
     elif task.kill_requested and status.reason is Reason.CONTAINER_PREEMPTED:
         # Somebody wanted it to end for its own sake; that the agent did so too is not the news.
@@ -98,7 +98,7 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
     if status.state.terminal:
         heir = state.end_task(task, status.state)
         if heir is not None:
-            out.touch(Kind.TASKS, heir.task_id)
+            out.touch(RecordKind.TASKS, heir.task_id)
     else:
         task.state = status.state
     task.status = status
@@ -108,9 +108,9 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
 
 
 def _report(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
-    out.touch(Kind.TASKS, task.task_id)
+    out.touch(RecordKind.TASKS, task.task_id)
     framework = state.frameworks.get(task.framework_id)
-    if framework is not None and framework.state is FrameworkState.TORN_DOWN:
+    if framework is not None and framework.state is FrameworkStatus.TORN_DOWN:
         if task.state.terminal:
             state.forget_task(task)
         return
@@ -120,9 +120,7 @@ def _report(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: 
         framework.unacknowledged[task.task_id] = Resend(now.mono + delay, delay)
 
 
-def end(
-    state: CellState, task: Task, to: TaskState, reason: Reason, message: str, out: Outlet, now: Instant
-) -> None:
+def end(state: CellState, task: Task, to: TaskState, reason: Reason, message: str, out: Outlet, now: Instant) -> None:
     """The master itself moves a task (lost, dropped, unreachable)."""
     status = made_status(
         state,
@@ -142,8 +140,8 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
     """A task runs that this cell does not know (the store lost it): it counts from now on. Of a line, those
     who hold something are listed first: if there are none, one that waits counts as if it did."""
     volumes, revocable = listed.volumes, listed.revocable
-    key = line_of(listed.framework_id, listed.role, listed.line, listed.resources, volumes, revocable)
-    waits = listed.waits and key is not None and agent.lines.held(key) > 0
+    key = queue_key_of(listed.framework_id, listed.role, listed.line, listed.resources, volumes, revocable)
+    waits = listed.waits and key is not None and agent.queues.held(key) > 0
     status = TaskStatus(
         task_id=listed.task_id,
         state=listed.state,
@@ -190,7 +188,7 @@ def kill(state: CellState, task: Task, out: Outlet, reason: Reason | None = None
     if reason is None or not task.kill_requested:
         task.kill_requested, task.kill_reason = True, reason
     if before != (task.kill_requested, task.kill_reason):
-        out.touch(Kind.TASKS, task.task_id)
+        out.touch(RecordKind.TASKS, task.task_id)
     send_kill(state, task, out)
 
 
@@ -207,7 +205,7 @@ def acknowledge(state: CellState, framework: Framework, task_id: str, out: Outle
     task = state.tasks.get(task_id)
     if task is not None and task.state.terminal and task.framework_id == framework.ident:
         state.forget_task(task)
-        out.touch(Kind.TASKS, task_id)
+        out.touch(RecordKind.TASKS, task_id)
 
 
 def resend(state: CellState, framework: Framework, out: Outlet, now: Instant, *, everything: bool) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, laid_out, overlaid
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo, Usage
-from broker_mesos.core.model.reservation import Holdings, Reservation
+from broker_mesos.core.model.reservation import Reservation, ReservedResources
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task_queues import Lines
+from broker_mesos.core.model.task_queues import TaskQueues
 from broker_mesos.core.protocol.records import (
-    NO_HOLDINGS,
     NO_MAINTENANCE,
+    NO_RESERVED_RESOURCES,
     AgentRecord,
-    AgentState,
+    AgentStatus,
 )
 from broker_mesos.errors import InvalidResources
 
@@ -30,27 +30,27 @@ class Agent:
 
     __slots__ = (
         "applied",
-        "asked",
         "attempt",
         "beat",
         "behind",
         "boot_id",
-        "crowded",
         "free",
-        "heard",
+        "has_conflict",
         "hidden_until",
         "hinted",
-        "holdings",
         "ident",
         "info",
-        "lines",
+        "inverse_offers_sent",
+        "last_heartbeat_at",
         "listed",
         "maintenance",
         "number",
         "offered",
         "offers",
+        "queues",
         "registered_at",
         "reservations",
+        "reserved_resources",
         "session",
         "slack",
         "slack_held",
@@ -62,10 +62,10 @@ class Agent:
         "used",
     )
 
-    def __init__(self, info: AgentInfo, holdings: Holdings = NO_HOLDINGS) -> None:
+    def __init__(self, info: AgentInfo, reserved_resources: ReservedResources = NO_RESERVED_RESOURCES) -> None:
         self.info = info
         self.ident = info.agent_id
-        self.state = AgentState.REGISTERED
+        self.state = AgentStatus.REGISTERED
         self.session = ""
         self.number = 0
         self.attempt = ""
@@ -74,7 +74,7 @@ class Agent:
         """Seconds between its heartbeats, or what it was told to make of them if that is more."""
         self.registered_at = 0.0
         self.unreachable_at: float | None = None
-        self.holdings = holdings
+        self.reserved_resources = reserved_resources
         """Dynamic reservations and persistent volumes."""
         self.maintenance = NO_MAINTENANCE
         # -- in memory only
@@ -87,15 +87,15 @@ class Agent:
         self.slack_held = EMPTY
         """Of the slack: offered and used."""
         self.used = EMPTY
-        self.crowded = False
+        self.has_conflict = False
         """Two of its tasks hold the same port, as one knows them: a store went back in time. ``used`` is
         added up anew then, whenever a task comes or goes."""
         self.offered = EMPTY
         self.free = info.resources
         self.tasks: dict[str, Task] = {}
-        self.lines = Lines()
+        self.queues = TaskQueues()
         self.offers: dict[str, OpenOffer] = {}
-        self.heard: float | None = None
+        self.last_heartbeat_at: float | None = None
         self.hinted = float("-inf")
         self.hidden_until = 0.0
         """Monotonic time before which filters hide what is free from everybody who was asked last; void
@@ -105,41 +105,38 @@ class Agent:
         """The command number that its latest heartbeat named."""
         self.behind = 0
         """Heartbeats in a row that were behind or miscounted."""
-        self.asked: dict[str, Resend] = {}
+        self.inverse_offers_sent: dict[str, Resend] = {}
         """When frameworks are sent their inverse offer again."""
         self.listed = True
         """False in a recovery, until its list has arrived under this term."""
-        self.keep(holdings)
+        self.set_reserved(reserved_resources)
 
     @property
     def allocatable(self) -> bool:
         """Whether its free resources may be offered."""
         return (
-            self.state is AgentState.REGISTERED
-            and self.listed
-            and bool(self.session)
-            and not self.maintenance.closed
+            self.state is AgentStatus.REGISTERED and self.listed and bool(self.session) and not self.maintenance.closed
         )
 
-    def keep(self, holdings: Holdings) -> None:
+    def set_reserved(self, reserved_resources: ReservedResources) -> None:
         """What is reserved has changed, or what the agent has."""
-        self.holdings = holdings
+        self.reserved_resources = reserved_resources
         static = (each.model_copy(update={"static": True}) for each in self.info.reservations)
         self.total, self.reservations = laid_out(
-            self.info.resources, (*static, *holdings.reservations), holdings.volumes
+            self.info.resources, (*static, *reserved_resources.reservations), reserved_resources.volumes
         )
-        self.reckon()
+        self.recompute_free()
 
     def use(self, task: Task) -> None:
         """A task of it that is in ``tasks`` begins to use its resources."""
         if task.revocable:
             self.slack_held += task.resources
             return
-        if not self.crowded:
+        if not self.has_conflict:
             try:
                 self.used += task.resources
             except InvalidResources:
-                self.crowded = True
+                self.has_conflict = True
         self._settle()
 
     def release(self, task: Task) -> None:
@@ -147,7 +144,7 @@ class Agent:
         if task.revocable:
             self.slack_held -= task.resources
             return
-        if not self.crowded:
+        if not self.has_conflict:
             self.used -= task.resources
         self._settle()
 
@@ -156,22 +153,22 @@ class Agent:
         living = [task for task in self.tasks.values() if not (task.waits or task.state.terminal)]
         self.slack_held = Resources.sum([task.resources for task in living if task.revocable])
         self._add_up([task.resources for task in living if not task.revocable])
-        self.reckon()
+        self.recompute_free()
 
     def _settle(self) -> None:
-        if self.crowded:
+        if self.has_conflict:
             self._add_up([task.resources for task in self.tasks.values() if task.holds])
-        self.reckon()
+        self.recompute_free()
 
     def _add_up(self, running: list[Resources]) -> None:
         try:
             self.used = Resources.sum(running)
-            self.crowded = False
+            self.has_conflict = False
         except InvalidResources:
             self.used = overlaid(running)
-            self.crowded = True
+            self.has_conflict = True
 
-    def reckon(self) -> None:
+    def recompute_free(self) -> None:
         """Recompute what is free; used when the total changes. An agent that shrank below its use has
         nothing free until enough has ended."""
         self.free = self.total.clipped_minus(self.used).clipped_minus(self.offered)
@@ -180,7 +177,7 @@ class Agent:
         """Free resources are offered."""
         self.offered += resources
         if resources is not self.free:
-            return self.reckon()
+            return self.recompute_free()
         self.free = EMPTY  # nothing is short, so that nothing more has to be reckoned
 
     def record(self) -> AgentRecord:
@@ -196,6 +193,6 @@ class Agent:
             registered_at=self.registered_at,
             unreachable_at=self.unreachable_at,
             listed=self.listed,
-            holdings=self.holdings,
+            reserved_resources=self.reserved_resources,
             maintenance=self.maintenance,
         )

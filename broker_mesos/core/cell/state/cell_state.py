@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from broker_mesos.core.cell.state.agent import Agent
-from broker_mesos.core.cell.state.framework import Filter, Framework
-from broker_mesos.core.cell.state.framework import Kind as ShapeKind
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.framework import ShapeKey as ShapeKind
 from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, overlaid, reserved_in
 from broker_mesos.core.cell.state.task import Resend, Task
@@ -23,20 +23,20 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import AgentState, FrameworkState, Kind
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import GangKey, GangToken, TokenRecord
 from broker_mesos.core.quota.ledger import EscrowAsk
 
 
 class Grant(NamedTuple):
-    """What a round of allocation gives away: it becomes an offer. ``kinds``: see OpenOffer."""
+    """What a round of allocation gives away: it becomes an offer. ``shape_counts``: see OpenOffer."""
 
     framework: Framework
     agent: Agent
     role: str
     resources: Resources
-    kinds: Mapping[ShapeKind, int] = MappingProxyType({})
+    shape_counts: Mapping[ShapeKind, int] = MappingProxyType({})
     revocable: bool = False
     gang: str = ""
     until: float | None = None
@@ -71,7 +71,7 @@ class CellState:
         """The token itself, where there is one cell."""
         self.gangs_wait: dict[GangKey, float] = {}
         """Since which monotonic time gangs were seen waiting."""
-        self.gathered: dict[str, OpenOffer] = {}
+        self.gang_offers: dict[str, OpenOffer] = {}
         """Open offers to a gang that gathers, or did."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
@@ -81,9 +81,9 @@ class CellState:
         """Those that may be sent offers: of many frameworks few, mostly, and a round is about these alone."""
         self.tasks: dict[str, Task] = {}
         self.offers: dict[str, OpenOffer] = {}
-        self.lapsed: dict[str, None] = {}
+        self.expired_offers: dict[str, None] = {}
         """Offers that timed out, the latest of them: an answer to one came too late."""
-        self.judge_since = 0.0
+        self.blind_until = 0.0
         """Monotonic time before which this owner was blind: silence counts from here at the earliest."""
         self.total = EMPTY
         """Of all registered agents of this cell."""
@@ -102,7 +102,7 @@ class CellState:
         """Agents with something free that no allocation has looked at, in the order of the changes."""
         self.reconsider = True
         """Look at all agents in the next allocation."""
-        self.full = False
+        self.overloaded = False
         """Whether nothing new is offered: too much has come that its owner has not read."""
         self.rotation = 0
         self.rounds = 0
@@ -161,24 +161,24 @@ class CellState:
     def add_agent(self, agent: Agent) -> None:
         """A new agent, without tasks or offers."""
         self.agents[agent.ident] = agent
-        if agent.state is AgentState.REGISTERED:
+        if agent.state is AgentStatus.REGISTERED:
             self.total += agent.info.resources.counted()
 
-    def set_agent(self, agent: Agent, info: AgentInfo, state: AgentState) -> None:
+    def set_agent(self, agent: Agent, info: AgentInfo, state: AgentStatus) -> None:
         """Change what an agent has, or whether it counts."""
-        if agent.state is AgentState.REGISTERED:
+        if agent.state is AgentStatus.REGISTERED:
             self.total -= agent.info.resources.counted()
         agent.info = info
         agent.state = state
-        agent.keep(agent.holdings)
-        if state is AgentState.REGISTERED:
+        agent.set_reserved(agent.reserved_resources)
+        if state is AgentStatus.REGISTERED:
             self.total += info.resources.counted()
         self.changed[agent.ident] = None
 
     def remove_agent(self, agent: Agent) -> None:
         """An agent without offers and running tasks leaves the cell."""
         assert not agent.offers and not agent.used
-        if agent.state is AgentState.REGISTERED:
+        if agent.state is AgentStatus.REGISTERED:
             self.total -= agent.info.resources.counted()
         del self.agents[agent.ident]
         self.oversubscribed.pop(agent.ident, None)
@@ -187,13 +187,13 @@ class CellState:
 
     def offers_last(self, framework: Framework) -> float:
         """Seconds for which offers to it stay open, and for which what is said of them waits in its queue."""
-        return self.limits.offer_timeout * framework.patience
+        return self.limits.offer_timeout * framework.offer_timeouts
 
     def is_sure(self, now: float) -> bool:
         """Whether a task that this cell does not know surely does not exist."""
         if self.unlisted:  # only in a recovery: this is asked for every claim
             self.unlisted = not all(
-                agent.listed for agent in self.agents.values() if agent.state is AgentState.REGISTERED
+                agent.listed for agent in self.agents.values() if agent.state is AgentStatus.REGISTERED
             )
         return now >= self.unsure_until and not self.unlisted
 
@@ -201,7 +201,7 @@ class CellState:
         """A new framework."""
         framework = Framework(info, len(self.frameworks), self.limits.completed)
         framework.wanting = self.wanting
-        framework.enlist()
+        framework.update_wanting()
         self.frameworks[framework.ident] = framework
         for task in self.tasks.values():
             if task.framework_id == framework.ident:  # adopted before their framework was known
@@ -220,16 +220,16 @@ class CellState:
         if agent is not None:
             agent.tasks[task.task_id] = task
         if not task.state.terminal:
-            key = task.line_key
+            key = task.queue_key
             if agent is not None and key is not None:
-                agent.lines.enter(key, task.task_id, waits=task.waits)
+                agent.queues.enter(key, task.task_id, waits=task.waits)
             if task.waits:
                 return
             if agent is not None:
                 agent.use(task)
             if framework is not None:
                 framework.used += task.resources.counted()
-                self._hold(framework, task)
+                self._charge(framework, task)
 
     def _join(self, framework: Framework, task: Task) -> None:
         framework.tasks[task.task_id] = task
@@ -237,7 +237,7 @@ class CellState:
             return
         if not task.state.terminal:
             framework.used += task.resources.counted()
-            self._hold(framework, task)
+            self._charge(framework, task)
         else:
             framework.unacknowledged[task.task_id] = Resend(0.0, self.limits.resend_first)
 
@@ -247,10 +247,10 @@ class CellState:
         assert state.terminal and not task.state.terminal
         task.state = state
         agent = self.agents.get(task.agent_id)
-        key = task.line_key
+        key = task.queue_key
         heir = None
         if agent is not None and key is not None:
-            heir = agent.lines.leave(key, task.task_id, waited=task.waits)
+            heir = agent.queues.leave(key, task.task_id, waited=task.waits)
         if heir is not None:
             self.tasks[heir].waits = False
             return self.tasks[heir]
@@ -262,7 +262,7 @@ class CellState:
         framework = self.frameworks.get(task.framework_id)
         if framework is not None:
             framework.used -= task.resources.counted()
-            self._release(framework, task)
+            self._credit(framework, task)
         return None
 
     def forget_task(self, task: Task) -> None:
@@ -288,14 +288,14 @@ class CellState:
             role,
             grant.resources,
             now,
-            kinds=grant.kinds,
+            shape_counts=grant.shape_counts,
             reservations=() if grant.revocable else reserved_in(agent, role, grant.resources),
             revocable=grant.revocable,
             gang=grant.gang,
             until=grant.until,
         )
         if offer.until is not None:
-            self.gathered[offer.offer_id] = offer
+            self.gang_offers[offer.offer_id] = offer
         self.offers[offer.offer_id] = offer
         agent.offers[offer.offer_id] = offer
         framework.offers[offer.offer_id] = offer
@@ -303,16 +303,16 @@ class CellState:
             agent.slack_held += offer.resources
         else:
             agent.promise(offer.resources)
-        if offer.kinds:
-            framework.promised.update(offer.kinds)
+        if offer.shape_counts:
+            framework.promised.update(offer.shape_counts)
         framework.offered += offer.resources.counted()
-        self._hold(framework, offer)
+        self._charge(framework, offer)
         return offer
 
     def end_offer(self, offer: OpenOffer) -> None:
         """An offer is answered, rescinded or timed out: what it promised is free again."""
         del self.offers[offer.offer_id]
-        self.gathered.pop(offer.offer_id, None)
+        self.gang_offers.pop(offer.offer_id, None)
         agent, framework = offer.agent, offer.framework
         del agent.offers[offer.offer_id]
         del framework.offers[offer.offer_id]
@@ -320,25 +320,25 @@ class CellState:
             agent.slack_held -= offer.resources
         else:
             agent.offered -= offer.resources
-            agent.reckon()
-        if offer.kinds:
-            framework.promised.subtract(offer.kinds)
+            agent.recompute_free()
+        if offer.shape_counts:
+            framework.promised.subtract(offer.shape_counts)
         framework.offered -= offer.resources.counted()
-        self._release(framework, offer)
+        self._credit(framework, offer)
         self.changed[agent.ident] = None
 
-    def _hold(self, framework: Framework, what: Task | OpenOffer) -> None:
+    def _charge(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:  # slack is in nobody's share
-            self.hold(framework, what.role, what.resources.counted())
+            self.charge_amount(framework, what.role, what.resources.counted())
 
-    def hold(self, framework: Framework, role: str, amount: Resources) -> None:
+    def charge_amount(self, framework: Framework, role: str, amount: Resources) -> None:
         """That much more, ranges and sets counted, is in a framework's share."""
         framework.held[role] = framework.held.get(role, EMPTY) + amount
         sums = self.held_by_role.setdefault(role, {})
         for name, some in amount.scalars.items():
             sums[name] = sums.get(name, 0) + some
 
-    def _release(self, framework: Framework, what: Task | OpenOffer) -> None:
+    def _credit(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:
             amount = what.resources.counted()
             framework.held[what.role] = framework.held[what.role] - amount
@@ -358,7 +358,7 @@ class CellState:
         """What contradicts the invariants, in words; nothing, one hopes."""
         for agent in self.agents.values():
             running = [t.resources for t in agent.tasks.values() if t.holds]
-            used = overlaid(running) if agent.crowded else Resources.sum(running)
+            used = overlaid(running) if agent.has_conflict else Resources.sum(running)
             offered = Resources.sum(o.resources for o in agent.offers.values() if not o.revocable)
             if used != agent.used:
                 yield f"{agent.ident}: used {agent.used}, its tasks sum up to {used}"
@@ -373,11 +373,11 @@ class CellState:
                 yield f"{agent.ident}: slack held {agent.slack_held}, it sums up to {Resources.sum(slack)}"
             if any(o.revocable for o in agent.offers.values()) and not agent.slack.contains(agent.slack_held):
                 yield f"{agent.ident} has slack {agent.slack}, promised and used {agent.slack_held}"
-            for key in agent.lines:
-                mine = [t for t in agent.tasks.values() if t.line_key == key and not t.state.terminal]
+            for key in agent.queues:
+                mine = [t for t in agent.tasks.values() if t.queue_key == key and not t.state.terminal]
                 waiting = {t.task_id for t in mine if t.waits}
-                holding = agent.lines.held(key)
-                if waiting != set(agent.lines.waiting(key)) or holding != len(mine) - len(waiting):
+                holding = agent.queues.held(key)
+                if waiting != set(agent.queues.waiting(key)) or holding != len(mine) - len(waiting):
                     yield f"{agent.ident}: line {key} holds {holding} of {len(mine)}, {len(waiting)} wait"
                 if waiting and not holding:
                     yield f"{agent.ident}: {len(waiting)} wait in line {key} for nothing"
@@ -388,7 +388,7 @@ class CellState:
             held += Resources.sum(t.resources.counted() for t in framework.tasks.values() if t.holds)
             if held != Resources.sum(framework.held.values()):
                 yield f"{framework.ident}: holds {held}, accounted {framework.held}"
-            if framework.offers and framework.state is FrameworkState.TORN_DOWN:
+            if framework.offers and framework.state is FrameworkStatus.TORN_DOWN:
                 yield f"I6: {framework.ident} is torn down and has open offers"
             if framework.wants is not (framework.ident in self.wanting):
                 yield f"{framework.ident} wants something: {framework.wants}, listed otherwise"
@@ -399,18 +399,3 @@ class CellState:
         for role, amounts in roles.items():
             if Resources.sum(amounts) != Resources.scalars_of(self.held_by_role.get(role, {})):
                 yield f"role {role} holds {Resources.sum(amounts)}, accounted {self.held_by_role.get(role)}"
-
-
-__all__ = [
-    "EMPTY",
-    "VOLUMES",
-    "Agent",
-    "CellState",
-    "Filter",
-    "Framework",
-    "Grant",
-    "Kind",
-    "OpenOffer",
-    "Resend",
-    "Task",
-]

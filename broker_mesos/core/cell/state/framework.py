@@ -12,15 +12,15 @@ from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import (
     FrameworkRecord,
-    FrameworkState,
+    FrameworkStatus,
 )
 
 if TYPE_CHECKING:
     from broker_mesos.core.cell.state.offer import OpenOffer
 
 
-Kind = tuple[Resources, str, tuple[Constraint, ...], str, bool]
-"""What tells shapes of a demand apart: ``Shape.kind``."""
+ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool]
+"""What tells shapes of a demand apart: ``Shape.key``."""
 
 
 class Filter(NamedTuple):
@@ -41,27 +41,27 @@ class Framework:
         "_muted",
         "_state",
         "accepted",
-        "asked",
-        "begun",
         "completed",
+        "consumers_checked_at",
         "disconnected_at",
         "filters",
         "gangs",
-        "heard",
         "held",
         "ident",
         "info",
-        "more_since",
+        "last_heartbeat_at",
+        "offer_timeouts",
+        "offer_timeouts_raised_at",
         "offered",
         "offers",
         "order",
-        "patience",
         "promised",
         "registered_at",
-        "sat",
+        "started_gangs",
         "tasks",
         "torn_down_at",
         "unacknowledged",
+        "unanswered_rounds",
         "used",
         "wanting",
     )
@@ -71,7 +71,7 @@ class Framework:
         self.ident = info.framework_id
         self.wanting: dict[str, Framework] = {}
         """Where it stands, by its id, for as long as it may be sent offers."""
-        self._state = FrameworkState.SUBSCRIBED
+        self._state = FrameworkStatus.SUBSCRIBED
         self._muted = False
         self.gangs: tuple[str, ...] = ()
         """Names of the gangs of its demand, in their order."""
@@ -81,20 +81,20 @@ class Framework:
         self.order = order
         """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
         self._demand = Demand(version=-1)
-        self.accepted: Counter[Kind] = Counter()
+        self.accepted: Counter[ShapeKey] = Counter()
         """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
-        self.promised: Counter[Kind] = Counter()
+        self.promised: Counter[ShapeKey] = Counter()
         """Tasks that open offers are meant for, by kind of shape."""
-        self.begun: set[str] = set()
+        self.started_gangs: set[str] = set()
         """Gangs of which tasks were launched since the demand's version was heard."""
-        self.sat = 0
+        self.unanswered_rounds = 0
         """Rounds of offers in a row that it let time out."""
-        self.patience = 1
+        self.offer_timeouts = 1
         """Offer timeouts after which its offers end: more than one once it has answered too late."""
-        self.more_since = float("-inf")
+        self.offer_timeouts_raised_at = float("-inf")
         """When it was last given more time."""
-        self.heard: float | None = None
-        self.asked = float("-inf")
+        self.last_heartbeat_at: float | None = None
+        self.consumers_checked_at = float("-inf")
         """When its consumers were last counted."""
         self.filters: dict[str, list[Filter]] = {}
         self.tasks: dict[str, Task] = {}
@@ -109,17 +109,17 @@ class Framework:
     @property
     def wants(self) -> bool:
         """Whether it may be sent offers."""
-        return self._state is FrameworkState.SUBSCRIBED and self._demand.wanted and not self._muted
+        return self._state is FrameworkStatus.SUBSCRIBED and self._demand.wanted and not self._muted
 
     @property
-    def state(self) -> FrameworkState:
+    def state(self) -> FrameworkStatus:
         """Whether it gets offers."""
         return self._state
 
     @state.setter
-    def state(self, state: FrameworkState) -> None:
+    def state(self, state: FrameworkStatus) -> None:
         self._state = state
-        self.enlist()
+        self.update_wanting()
 
     @property
     def demand(self) -> Demand:
@@ -130,7 +130,7 @@ class Framework:
     def demand(self, demand: Demand) -> None:
         self._demand = demand
         self.gangs = tuple(dict.fromkeys(shape.gang for shape in demand.shapes or () if shape.gang))
-        self.enlist()
+        self.update_wanting()
 
     @property
     def muted(self) -> bool:
@@ -140,9 +140,9 @@ class Framework:
     @muted.setter
     def muted(self, muted: bool) -> None:
         self._muted = muted
-        self.enlist()
+        self.update_wanting()
 
-    def enlist(self) -> None:
+    def update_wanting(self) -> None:
         """It may be sent offers from now on, or no more."""
         if self.wants:
             self.wanting[self.ident] = self
@@ -158,7 +158,7 @@ class Framework:
 
     def missing(self, shape: Shape) -> int:
         """How many tasks of a shape of its demand are not offered anything yet."""
-        kind = shape.kind
+        kind = shape.key
         return max(0, shape.count - self.accepted.get(kind, 0) - self.promised.get(kind, 0))
 
     def refuses_until(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from broker_mesos.core.cell.state.agent import Agent
-from broker_mesos.core.cell.state.framework import Framework, Kind
+from broker_mesos.core.cell.state.framework import Framework, ShapeKey
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 
@@ -19,12 +19,12 @@ class OpenOffer:
         "demand",
         "framework",
         "gang",
-        "kinds",
         "offer_id",
         "reservations",
         "resources",
         "revocable",
         "role",
+        "shape_counts",
         "spare",
         "until",
     )
@@ -38,7 +38,7 @@ class OpenOffer:
         resources: Resources,
         created_at: float,
         *,
-        kinds: Mapping[Kind, int],
+        shape_counts: Mapping[ShapeKey, int],
         reservations: tuple[Reservation, ...] = (),
         revocable: bool = False,
         gang: str = "",
@@ -50,7 +50,7 @@ class OpenOffer:
         self.role = role
         self.resources = resources
         self.created_at = created_at
-        self.kinds = kinds
+        self.shape_counts = shape_counts
         """How many tasks of which shapes it is meant for; empty where no demand was stated."""
         self.demand = framework.demand.version
         """The version that it was made for."""

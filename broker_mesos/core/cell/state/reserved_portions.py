@@ -25,7 +25,7 @@ VOLUMES = "volumes"
 
 
 def overlaid(many: list[Resources]) -> Resources:
-    """All added up, where ranges and sets may share members; of a name that is used as different kinds,
+    """All added up, where ranges and sets may share members; of a name that is used as different shape_counts,
     the first kind counts."""
     whole = EMPTY
     for one in many:
@@ -86,9 +86,7 @@ def _sized(reservation: Reservation, resources: Resources) -> Reservation:
     return reservation.model_copy(update={"resources": resources})
 
 
-def unused(
-    reservations: Iterable[Reservation], uses: Mapping[str, Resources]
-) -> list[tuple[Reservation, Resources]]:
+def unused(reservations: Iterable[Reservation], uses: Mapping[str, Resources]) -> list[tuple[Reservation, Resources]]:
     """What is left of each reservation when ``uses``, by role, have filled them up."""
     left = dict(uses)
     found = []
@@ -113,7 +111,7 @@ def uses_by_role(agent: Agent, *, offered: bool = True) -> dict[str, Resources]:
     for offer in agent.offers.values() if offered else ():
         if not offer.revocable:
             found.setdefault(offer.role, []).append(offer.resources)
-    whole = overlaid if agent.crowded else Resources.sum
+    whole = overlaid if agent.has_conflict else Resources.sum
     return {role: whole(amounts) for role, amounts in found.items()}
 
 

@@ -16,10 +16,10 @@ from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Sna
 def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:
     """A cell as the store holds it, for its new owner at monotonic time ``now``."""
     state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
-    state.judge_since = now
+    state.blind_until = now
     for body in snapshot.agents.values():
         stored = AgentRecord.model_validate_json(body)
-        agent = Agent(stored.info, stored.holdings)
+        agent = Agent(stored.info, stored.reserved_resources)
         agent.state = stored.state
         agent.session = stored.session
         agent.number = agent.applied = stored.number
@@ -70,9 +70,9 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
                 # The previous owner may have ended before it told the framework.
                 owner.unacknowledged[task.task_id] = Resend(now, state.limits.resend_first)
             continue
-        key = task.line_key
+        key = task.queue_key
         if agent is not None and key is not None:
-            agent.lines.enter(key, task.task_id, waits=task.waits)
+            agent.queues.enter(key, task.task_id, waits=task.waits)
         if not task.waits and owner is not None:
             held[task.framework_id, task.role, task.revocable, task.resources] += 1
     for agent in state.agents.values():
@@ -82,4 +82,4 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
         framework, amount = state.frameworks[ident], times(resources.counted(), count)
         framework.used += amount
         if not revocable:
-            state.hold(framework, role, amount)
+            state.charge_amount(framework, role, amount)

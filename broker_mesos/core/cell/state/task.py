@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
-from broker_mesos.core.model.task_queues import LineKey
+from broker_mesos.core.model.task_queues import QueueKey
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.task_record import (
     DETAILS,
@@ -32,7 +32,7 @@ class Task:
     """A task between its accepted launch and the acknowledgement of its end."""
 
     __slots__ = (
-        "_unread",
+        "_details_json",
         "agent_id",
         "created_at",
         "framework_id",
@@ -85,14 +85,14 @@ class Task:
         self.number: int | None = None
         """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
         did; None if an earlier owner sent it."""
-        self._unread = b""
+        self._details_json = b""
 
     @classmethod
     def stored(cls, record: bytes, names: dict[str, str]) -> Task:
         """One that the store holds. Its details are read when somebody asks for one of them. ``names``: one
         text for all tasks that say the same."""
         task = cls.__new__(cls)
-        fields, task._unread = parted(record)
+        fields, task._details_json = parted(record)
         task.task_id, framework_id, agent_id, role, resources, state, flags, task.line, reason = fields
         task.framework_id = names.setdefault(framework_id, framework_id)
         task.agent_id = names.setdefault(agent_id, agent_id)
@@ -112,13 +112,13 @@ class Task:
             """Of a stored task: a detail that nobody has asked for before. What was set since is newer."""
             if name not in DETAILS:
                 raise AttributeError(name)
-            details = TaskDetails.model_validate_json(self._unread)
+            details = TaskDetails.model_validate_json(self._details_json)
             for each in DETAILS:
                 try:
                     getattr(type(self), each).__get__(self)
                 except AttributeError:
                     setattr(self, each, getattr(details, each))
-            self._unread = b""
+            self._details_json = b""
             return getattr(self, name)
 
     @property
@@ -127,9 +127,9 @@ class Task:
         return not (self.state.terminal or self.waits or self.revocable)
 
     @property
-    def line_key(self) -> LineKey | None:
+    def queue_key(self) -> QueueKey | None:
         """The line that it stands in, if it does."""
-        return LineKey(self.framework_id, self.role, self.line, self.resources) if self.line else None
+        return QueueKey(self.framework_id, self.role, self.line, self.resources) if self.line else None
 
     def record(self) -> TaskRecord:
         """As it is stored."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from broker_mesos.core.api.explain import AgentWhy, Ahead, Change, GetPlacement, Placement
+from broker_mesos.core.api.explain import AgentObstacle, Ahead, Change, GetPlacement, Placement
 from broker_mesos.core.cell.allocation import gangs
 from broker_mesos.core.cell.allocation.allocate import candidates_of
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
-from broker_mesos.core.cell.allocation.round import Hindrance, Round, fits, unfit
+from broker_mesos.core.cell.allocation.round import Infeasible, Round, fits, unfit
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.allocation.slack import left_of
 from broker_mesos.core.cell.state.agent import Agent
@@ -18,14 +18,14 @@ from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import AgentState, FrameworkState
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 
-MOST_AHEAD = 5
-MOST_TRIED = 300_000
+MAX_AHEAD = 5
+MAX_TRIALS = 300_000
 """Agents times claimants up to which the round is gone through: a cell must not stand still for an answer.
 Above it, an agent that has room counts as having it."""
-FULL = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
-EASE = {
+OVERLOADED = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
+EASE_OF_CHANGE = {
     "turn": 0,
     "gang": 1,
     "filter": 2,
@@ -51,13 +51,13 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     if framework is None or shape.role not in framework.info.roles:
         why = "the framework is not registered" if framework is None else f"it is not in role {shape.role}"
         return Placement(cell=state.cell, would_run=False, unwanted=why)
-    unwanted = _unwanted(framework) or (FULL if state.full else "")
+    unwanted = _unwanted(framework) or (OVERLOADED if state.overloaded else "")
     if shape.on_slack:
         return _on_slack(state, framework, shape, unwanted, request.limit)
     claimants = claimants_of(state)
-    anew = framework.ident if request.anew else ""
-    stated = _stated(framework, shape) and not anew
-    unstated = framework.demand.shapes is None and not anew and not shape.gang
+    ignore_filters_of = framework.ident if request.ignore_filters else ""
+    stated = _stated(framework, shape) and not ignore_filters_of
+    unstated = framework.demand.shapes is None and not ignore_filters_of and not shape.gang
     shapes = {} if stated or unstated else {framework.ident: (shape,)}
     key = shape.role, framework.ident
     mine = next((each for each in claimants if (each.role, each.framework_id) == key), None)
@@ -68,24 +68,28 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         claimants = [*claimants, mine]
         shapes = {framework.ident: (shape,)}
     candidates = candidates_of(state)
-    before = Round(state, policy, candidates, now, claimants, shapes=shapes, anew=anew, wordy=True)
+    before = Round(
+        state, policy, candidates, now, claimants, shapes=shapes, ignore_filters_of=ignore_filters_of, explain=True
+    )
     order = list(before.ranking.order())
     place = order.index(mine)
     ahead = tuple(
         Ahead(role=each.role, framework_id=each.framework_id, share=_share(before, each))
-        for each in order[max(0, place - MOST_AHEAD) : place]
+        for each in order[max(0, place - MAX_AHEAD) : place]
     )
     granted: dict[str, int] = {}
-    if len(candidates) * len(claimants) > MOST_TRIED:
+    if len(candidates) * len(claimants) > MAX_TRIALS:
         for agent in candidates:
-            found = before.judge(framework, shape.role, agent, shape)
-            if not isinstance(found, Hindrance):
+            found = before.feasible(framework, shape.role, agent, shape)
+            if not isinstance(found, Infeasible):
                 granted[agent.ident] = fits(shape.resources, found)
     else:
-        for grant in Round(state, policy, candidates, now, claimants, shapes=shapes, anew=anew).run():
+        for grant in Round(
+            state, policy, candidates, now, claimants, shapes=shapes, ignore_filters_of=ignore_filters_of
+        ).run():
             mine_too = grant.framework is framework and grant.role == shape.role and not grant.revocable
             if mine_too and (
-                shape.kind in grant.kinds if stated else _suits(shape, grant.agent, grant.resources)
+                shape.key in grant.shape_counts if stated else _suits(shape, grant.agent, grant.resources)
             ):
                 granted[grant.agent.ident] = fits(shape.resources, grant.resources)
     room = sum(granted.values())
@@ -95,7 +99,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         if agent.ident not in granted
         for why in (_why(before, framework, shape, agent, place, now),)
     ]
-    whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
+    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], _distance(why, shape), why.agent_id))
     would = room > 0 and not unwanted
     together = 0 if would or not shape.gang else _together(before, framework, shape)
     infos = [agent.info for agent in state.agents.values() if _away(agent) is None]
@@ -121,7 +125,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
 
 def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: str, limit: int) -> Placement:
     """Whether there is slack for it; of the order in which slack is divided nothing is said."""
-    whys: list[AgentWhy] = []
+    whys: list[AgentObstacle] = []
     room = 0
     for agent in state.agents.values():
         left = left_of(agent)
@@ -130,9 +134,9 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
             room += fits(shape.resources, left)
             continue
         missing = left.missing(shape.resources) if found is None else Resources.EMPTY
-        found = found or Hindrance("resources", f"short of {missing} of slack")
+        found = found or Infeasible("resources", f"short of {missing} of slack")
         whys.append(
-            AgentWhy(
+            AgentObstacle(
                 agent_id=agent.ident,
                 hostname=agent.info.hostname,
                 cell=state.cell,
@@ -141,7 +145,7 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
                 missing=missing,
             )
         )
-    whys.sort(key=lambda why: (EASE[why.what], _distance(why, shape), why.agent_id))
+    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], _distance(why, shape), why.agent_id))
     if REVOCABLE_RESOURCES not in framework.info.capabilities:
         unwanted = unwanted or "it wants slack, and the framework has not the capability REVOCABLE_RESOURCES"
     elif not room:
@@ -179,13 +183,11 @@ def _together(round_: Round, framework: Framework, shape: Shape) -> int:
 
 
 def _stated(framework: Framework, shape: Shape) -> bool:
-    return any(each.kind == shape.kind for each in framework.demand.shapes or ())
+    return any(each.key == shape.key for each in framework.demand.shapes or ())
 
 
 def _promised(framework: Framework, shape: Shape) -> bool:
-    return not any(
-        framework.missing(each) for each in framework.demand.shapes or () if each.kind == shape.kind
-    )
+    return not any(framework.missing(each) for each in framework.demand.shapes or () if each.key == shape.key)
 
 
 def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
@@ -193,9 +195,9 @@ def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
 
 
 def _unwanted(framework: Framework) -> str:
-    if framework.state is FrameworkState.TORN_DOWN:
+    if framework.state is FrameworkStatus.TORN_DOWN:
         return "the framework was torn down"
-    if framework.state is FrameworkState.DISCONNECTED:
+    if framework.state is FrameworkStatus.DISCONNECTED:
         return "no process of the framework is connected"
     if framework.muted:
         return "nobody reads the framework's offers just now"
@@ -203,37 +205,35 @@ def _unwanted(framework: Framework) -> str:
 
 
 def _share(round_: Round, claimant: Claimant) -> float:
-    standing = round_.standing
-    held = standing.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
-    return held.dominant_share(standing.total, standing.exclude)
+    shares = round_.shares
+    held = shares.held.get((claimant.role, claimant.framework_id), Resources.EMPTY)
+    return held.dominant_share(shares.total, shares.exclude)
 
 
-def _why(
-    round_: Round, framework: Framework, shape: Shape, agent: Agent, place: int, now: Instant
-) -> AgentWhy:
-    found = _away(agent) or round_.judge(framework, shape.role, agent, shape)
+def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place: int, now: Instant) -> AgentObstacle:
+    found = _away(agent) or round_.feasible(framework, shape.role, agent, shape)
     info = agent.info
     missing = Resources.EMPTY
     seconds = None
-    if not isinstance(found, Hindrance) and _stated(framework, shape) and _promised(framework, shape):
-        found = Hindrance("offered", "as much as the framework has asked for is offered to it already")
-    if not isinstance(found, Hindrance) and shape.gang:
-        found = Hindrance("gang", f"it has room, but not for all {shape.count} that begin at once")
-    if not isinstance(found, Hindrance):
+    if not isinstance(found, Infeasible) and _stated(framework, shape) and _promised(framework, shape):
+        found = Infeasible("offered", "as much as the framework has asked for is offered to it already")
+    if not isinstance(found, Infeasible) and shape.gang:
+        found = Infeasible("gang", f"it has room, but not for all {shape.count} that begin at once")
+    if not isinstance(found, Infeasible):
         served = "1 other is" if place == 1 else f"{place} others are"
-        found = Hindrance("turn", f"it has room, and {served} served before" if place else "it has room")
+        found = Infeasible("turn", f"it has room, and {served} served before" if place else "it has room")
     elif found.what == "resources":
         missing = agent.free.missing(shape.resources)
         if not agent.total.contains(shape.resources):
             missing = agent.total.missing(shape.resources)
-            found = Hindrance("too-small", found.message)
+            found = Infeasible("too-small", found.message)
     elif found.what == "drain":  # unless taking it back would not help
         told = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
         missing = agent.total.missing(shape.resources)
         if any(told):
-            found, missing = Hindrance("constraint", next(filter(None, told), "")), Resources.EMPTY
+            found, missing = Infeasible("constraint", next(filter(None, told), "")), Resources.EMPTY
         elif missing:
-            found = Hindrance("too-small", f"too small: it has {agent.total}, {missing} is missing")
+            found = Infeasible("too-small", f"too small: it has {agent.total}, {missing} is missing")
     elif found.what in ("offered", "reserved"):
         missing = agent.free.missing(shape.resources)
     if found.what == "filter":
@@ -241,7 +241,7 @@ def _why(
     if found.what == "offered" and agent.offers:
         ends = max(offer.created_at for offer in agent.offers.values()) + round_.state.limits.offer_timeout
         seconds = max(0.0, ends - now.mono)
-    return AgentWhy(
+    return AgentObstacle(
         agent_id=agent.ident,
         hostname=info.hostname,
         cell=round_.state.cell,
@@ -252,28 +252,28 @@ def _why(
     )
 
 
-def _away(agent: Agent) -> Hindrance | None:
-    if agent.state is AgentState.UNREACHABLE:
-        return Hindrance("away", "it is unreachable")
-    if agent.state is AgentState.GONE:
-        return Hindrance("away", "it was marked as gone")
+def _away(agent: Agent) -> Infeasible | None:
+    if agent.state is AgentStatus.UNREACHABLE:
+        return Infeasible("away", "it is unreachable")
+    if agent.state is AgentStatus.GONE:
+        return Infeasible("away", "it was marked as gone")
     if not agent.session:
-        return Hindrance("away", "it has left")
+        return Infeasible("away", "it has left")
     if not agent.listed:
-        return Hindrance("away", "the cell recovers, and waits for its list of tasks")
+        return Infeasible("away", "the cell recovers, and waits for its list of tasks")
     if agent.allocatable or agent.maintenance.closed:
         return None
-    return Hindrance("away", "it is not lent now")
+    return Infeasible("away", "it is not lent now")
 
 
-def _distance(why: AgentWhy, shape: Shape) -> float:
+def _distance(why: AgentObstacle, shape: Shape) -> float:
     """How much is missing, as the largest part of what the task needs."""
     need = shape.resources.quantities()
     return max((amount / need[name] for name, amount in why.missing.quantities().items()), default=0.0)
 
 
 def _changes(
-    round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentWhy], together: int
+    round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentObstacle], together: int
 ) -> Iterator[Change]:
     """Single changes that would let it run, tried where they can be. ``together``: of a gang's tasks so many
     have room."""
@@ -289,7 +289,7 @@ def _changes(
 
     def runs(changed: Shape) -> bool:
         return any(
-            not isinstance(round_.judge(framework, changed.role, agent, changed), Hindrance) for agent in lent
+            not isinstance(round_.feasible(framework, changed.role, agent, changed), Infeasible) for agent in lent
         )
 
     first = {why.what: why for why in reversed(whys)}
@@ -297,9 +297,7 @@ def _changes(
         message = f"wait {why.seconds or 0:.0f} s: the framework refused {why.agent_id} for so long"
         yield Change(message=message, sure=True, rank=0)
     if why := first.get("offered"):
-        yield Change(
-            message=f"wait: {why.message} ({why.agent_id}); at most {why.seconds or 0:.0f} s", rank=1
-        )
+        yield Change(message=f"wait: {why.message} ({why.agent_id}); at most {why.seconds or 0:.0f} s", rank=1)
     for constraint in shape.constraints:
         others = tuple(each for each in shape.constraints if each != constraint)
         if runs(shape.model_copy(update={"constraints": others})):

@@ -12,7 +12,7 @@ from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.quota.config_changes import Found
+from broker_mesos.core.quota.config_changes import RoleUsage
 
 
 class CellUsage(Part):
@@ -44,7 +44,7 @@ def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
     return Resources.scalars_of(usage.total), holders
 
 
-def found_in(published: Mapping[int, bytes]) -> Found:
+def found_in(published: Mapping[int, bytes]) -> RoleUsage:
     """What all cells together have told."""
     total = EMPTY
     held: dict[str, list[Resources]] = {}
@@ -56,7 +56,7 @@ def found_in(published: Mapping[int, bytes]) -> Found:
         total += theirs
         for (role, _), amounts in holders.items():
             held.setdefault(role, []).append(amounts)
-    return Found(total, {role: Resources.sum(amounts) for role, amounts in held.items()})
+    return RoleUsage(total, {role: Resources.sum(amounts) for role, amounts in held.items()})
 
 
 def take_in(state: CellState, published: dict[int, bytes]) -> None:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellLoad, CellView, FrameworkView, GetCell, OfferView, TaskView
-from broker_mesos.core.api.reservations import HoldingsView, ReservationView, VolumeView
+from broker_mesos.core.api.reservations import ReservationsView, ReservationView, VolumeView
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.cell.allocation.shares import cluster_total, held_in_cluster
 from broker_mesos.core.cell.state.agent import Agent
@@ -20,19 +20,17 @@ from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import FrameworkState
+from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.quota.cluster_config import RoleSettings
 from broker_mesos.core.quota.config_changes import limit_text
 
 NOTHING_SET = RoleSettings()
 
-MOST_SHAPES = 100
+MAX_SHAPES = 100
 """Of one framework's demand in a view."""
 
 
-def view(
-    state: CellState, owner: str, request: GetCell, now: Instant, load: CellLoad | None = None
-) -> CellView:
+def view(state: CellState, owner: str, request: GetCell, now: Instant, load: CellLoad | None = None) -> CellView:
     """The parts that were asked for, each at most ``request.limit`` long."""
     parts = request.parts
     return CellView(
@@ -75,7 +73,7 @@ def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentV
             registered_at=agent.registered_at,
             reservations=tuple(_reservations(agent)),
             volumes=tuple(_volumes(agent)),
-            heard_ago=None if agent.heard is None else max(0.0, now.mono - agent.heard),
+            heard_ago=None if agent.last_heartbeat_at is None else max(0.0, now.mono - agent.last_heartbeat_at),
             maintenance=agent.maintenance.word,
             slack=agent.slack,
             slack_held=agent.slack_held,
@@ -83,9 +81,9 @@ def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentV
         )
 
 
-def holdings(state: CellState, agent: Agent) -> HoldingsView:
+def reserved_resources(state: CellState, agent: Agent) -> ReservationsView:
     """What one agent holds for roles."""
-    return HoldingsView(
+    return ReservationsView(
         agent_id=agent.ident,
         cell=state.cell,
         reservations=tuple(_reservations(agent)),
@@ -100,7 +98,7 @@ def _reservations(agent: Agent) -> Iterator[ReservationView]:
 
 
 def _volumes(agent: Agent) -> Iterator[VolumeView]:
-    for each in agent.holdings.volumes:
+    for each in agent.reserved_resources.volumes:
         users = (task for task in agent.tasks.values() if not task.state.terminal)
         using = [task.task_id for task in users if each.volume_id in task.volumes]
         yield VolumeView(volume=each, tasks=tuple(using[:100]))
@@ -134,7 +132,7 @@ def _unmet(framework: Framework) -> tuple[Shape, ...] | None:
     shapes = framework.demand.shapes
     if shapes is None:
         return None
-    counted = ((shape, framework.missing(shape)) for shape in shapes[:MOST_SHAPES])
+    counted = ((shape, framework.missing(shape)) for shape in shapes[:MAX_SHAPES])
     return tuple(shape.model_copy(update={"count": count}) for shape, count in counted if count)
 
 
@@ -193,7 +191,7 @@ def _roles(state: CellState) -> Iterator[RoleView]:
     names = {*state.weights, *settings}
     for framework in state.frameworks.values():
         names.update(framework.info.roles)
-        if framework.state is not FrameworkState.TORN_DOWN:
+        if framework.state is not FrameworkStatus.TORN_DOWN:
             members.update(set(framework.info.roles))
         for role, amount in framework.held.items():
             mine[role].append(amount)

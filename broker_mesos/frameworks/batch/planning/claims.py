@@ -10,10 +10,10 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo
-from broker_mesos.core.model.task_queues import line_of
+from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.planning.jobs import Plan
-from broker_mesos.frameworks.batch.planning.shapes import Kind, kind_of
+from broker_mesos.frameworks.batch.planning.shapes import JobShape, job_shape_of
 from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
     PENDING,
@@ -84,7 +84,7 @@ class ClaimPlan:
     """Jobs that are gangs and did not fit."""
 
 
-class _Open:
+class _OpenOffer:
     """An offer being filled."""
 
     def __init__(self, offer: Offer) -> None:
@@ -104,7 +104,7 @@ class _Open:
             most = 1 if self.left.contains(need) else 0
         return max(most, 0)
 
-    def in_line(self, fit: int, size: int, most: int) -> int:
+    def queued(self, fit: int, size: int, most: int) -> int:
         """How many tasks beyond those that ``fit`` may come along and stand in line, at most ``most``."""
         most = min(most, self.slots - fit, self.bytes // (size + TASK_OVERHEAD) - fit)
         return max(most, 0)
@@ -136,20 +136,20 @@ def plan_claim(
     """
     plan = Plan()
     found = ClaimPlan(plan)
-    opened = [_Open(offer) for offer in offers]
+    opened = [_OpenOffer(offer) for offer in offers]
     hopeless: set[object] = set()
-    left: set[Kind] = set()
-    used: dict[Kind, list[Offer]] = {}
-    ended: set[Kind] = set()
+    left: set[JobShape] = set()
+    used: dict[JobShape, list[Offer]] = {}
+    ended: set[JobShape] = set()
     exhausted = 0
     wait_anew = False
     for job_id, spec, work_text, size in candidates:
         # Offers only fill up: what did not fit once does not fit later.
-        if not spec.locality_wait and (kind_of(job_id, spec, False), size // 1024) in hopeless:
+        if not spec.locality_wait and (job_shape_of(job_id, spec, False), size // 1024) in hopeless:
             continue
         before = work = Work.parse(work_text)
         waits = bool(work.waits_until(spec, now))
-        kind = kind_of(job_id, spec, waits)
+        kind = job_shape_of(job_id, spec, waits)
         total, first = spec.total, spec.array[0] if spec.array else 0
         claimed = 0
         there = found_there = False
@@ -171,8 +171,8 @@ def plan_claim(
                     break
                 found_there = found_there or there
             lined = 0
-            if not (spec.gang or spec.prefer) and line_of("", "", job_id, spec.resources, (), spec.revocable):
-                lined = one.in_line(most, size, min(waiting - most, most * depth(job_id)))
+            if not (spec.gang or spec.prefer) and queue_key_of("", "", job_id, spec.resources, (), spec.revocable):
+                lined = one.queued(most, size, min(waiting - most, most * depth(job_id)))
             slots, work = work.take(first, total, most + lined)
             launches = _claim(plan, job_id, spec, slots, one.offer, now, due, there, job_id if lined else "")
             one.take(spec.resources, most, size, launches)
@@ -182,7 +182,7 @@ def plan_claim(
             if found_there:
                 work = work.waits_anew(now)
                 wait_anew = wait_anew or (work.since is not None and not waits)
-                kind = kind_of(job_id, spec, work.since is not None)
+                kind = job_shape_of(job_id, spec, work.since is not None)
             hopeless.add((kind, size // 1024))
             left.add(kind)
         else:
@@ -210,13 +210,11 @@ def plan_claim(
     return found
 
 
-def _holds_all(opened: Sequence[_Open], kind: Kind, size: int, wanted: int) -> bool:
-    return wanted <= sum(
-        one.holds(kind.resources, size, wanted) for one in opened if kind.welcomes(one.offer)
-    )
+def _holds_all(opened: Sequence[_OpenOffer], kind: JobShape, size: int, wanted: int) -> bool:
+    return wanted <= sum(one.holds(kind.resources, size, wanted) for one in opened if kind.welcomes(one.offer))
 
 
-def _confused(left: Collection[Kind], used: Mapping[Kind, Sequence[Offer]]) -> bool:
+def _confused(left: Collection[JobShape], used: Mapping[JobShape, Sequence[Offer]]) -> bool:
     """Whether an offer may have been meant for tasks that still wait, and went to others, which its cell
     cannot tell from them: it would take what waits for served."""
     return any(
@@ -256,7 +254,7 @@ def _claim(
     return launches
 
 
-def _preferred_first(opened: Sequence[_Open], spec: JobSpec) -> list[_Open]:
+def _preferred_first(opened: Sequence[_OpenOffer], spec: JobSpec) -> list[_OpenOffer]:
     return sorted(opened, key=lambda one: not spec.prefers(one.offer.attributes, one.offer.hostname))
 
 
@@ -277,9 +275,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         task_id=name.task_id,
         name=spec.name,
         resources=spec.resources,
-        command=CommandInfo(
-            arguments=spec.command.arguments, shell=spec.command.shell, environment=environment
-        ),
+        command=CommandInfo(arguments=spec.command.arguments, shell=spec.command.shell, environment=environment),
         kill_grace=spec.kill_grace,
         labels={"job": name.job_id},
         line=line,

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.frameworks.batch.planning.jobs import Plan
-from broker_mesos.frameworks.batch.storage.records import GATHERED, META, text_of
+from broker_mesos.frameworks.batch.storage.records import GANG_OFFERS, META, text_of
 from broker_mesos.ports.store import Records
 
-MARGIN = 0.5
+ACCEPT_MARGIN_SECONDS = 0.5
 """Seconds before an offer's end at which it counts as ended: accepting takes time."""
 ROUND = "gathered"
 """Field of ``meta`` that counts up with each change: no two workers each miss what the other keeps."""
 
 
 @dataclass(slots=True)
-class Gathered:
+class GangOffers:
     """What is kept, as it was read. Pure."""
 
     round: str | None
@@ -30,9 +30,9 @@ class Gathered:
     """Ids of those that have ended."""
 
 
-def sift(round_: str | None, texts: dict[str, str], come: Sequence[Offer], now: float) -> Gathered:
+def sift(round_: str | None, texts: dict[str, str], come: Sequence[Offer], now: float) -> GangOffers:
     """What of the kept offers goes with those that have come."""
-    found = Gathered(round_, texts)
+    found = GangOffers(round_, texts)
     kept = [Offer.model_validate_json(text) for text in texts.values()]
     latest: dict[int, int] = {}
     for offer in (*kept, *come):
@@ -42,16 +42,16 @@ def sift(round_: str | None, texts: dict[str, str], come: Sequence[Offer], now: 
     for offer in kept:
         if offer.offer_id in ids:
             continue  # it was delivered again
-        if (offer.until or 0.0) <= now + MARGIN or offer.term < latest[offer.cell]:
+        if (offer.until or 0.0) <= now + ACCEPT_MARGIN_SECONDS or offer.term < latest[offer.cell]:
             found.over.append(offer.offer_id)
         elif offer.gang in gangs:
             found.offers.append(offer)
     return found
 
 
-def plan_keep(
+def plan_store(
     plan: Plan,
-    gathered: Gathered,
+    gang_offers: GangOffers,
     come: Sequence[Offer],
     used: Collection[str],
     waiting: Collection[str],
@@ -63,34 +63,34 @@ def plan_keep(
     keep = {offer.offer_id: offer for offer in come if offer.gang in waiting and offer.offer_id not in used}
     for ident, offer in keep.items():
         ends = offer.until if offer.until is not None else until
-        plan.set(GATHERED, ident, text_of(offer.model_copy(update={"until": ends})))
+        plan.set(GANG_OFFERS, ident, text_of(offer.model_copy(update={"until": ends})))
     ready = []
-    for offer in gathered.offers:
+    for offer in gang_offers.offers:
         if offer.offer_id in used or offer.gang not in waiting:
-            plan.expect(GATHERED, offer.offer_id, gathered.texts[offer.offer_id])
-            plan.unset(GATHERED, offer.offer_id)
+            plan.expect(GANG_OFFERS, offer.offer_id, gang_offers.texts[offer.offer_id])
+            plan.unset(GANG_OFFERS, offer.offer_id)
             ready.append(offer)
-    for ident in gathered.over:
-        plan.unset(GATHERED, ident)
-    if keep or ready or gathered.over:
-        plan.expect(META, ROUND, gathered.round)
+    for ident in gang_offers.over:
+        plan.unset(GANG_OFFERS, ident)
+    if keep or ready or gang_offers.over:
+        plan.expect(META, ROUND, gang_offers.round)
         plan.increment(META, ROUND, 1)
     return set(keep), ready
 
 
-async def read_gathered(records: Records, come: Sequence[Offer], now: float) -> Gathered:
+async def read_gang_offers(records: Records, come: Sequence[Offer], now: float) -> GangOffers:
     """What is kept for the gangs that offers have come for."""
     if not any(offer.gang for offer in come):
-        return Gathered(None, {})
-    (round_,), texts = await asyncio.gather(records.get(META, [ROUND]), records.get_all(GATHERED))
+        return GangOffers(None, {})
+    (round_,), texts = await asyncio.gather(records.get(META, [ROUND]), records.get_all(GANG_OFFERS))
     return sift(round_, texts, come, now)
 
 
-async def drop_gathered(records: Records, offer_id: str) -> None:
+async def drop_gang_offers(records: Records, offer_id: str) -> None:
     """An offer has ended, as its cell says."""
-    (text,) = await records.get(GATHERED, [offer_id])
+    (text,) = await records.get(GANG_OFFERS, [offer_id])
     if text is not None:
         plan = Plan()
-        plan.unset(GATHERED, offer_id)
+        plan.unset(GANG_OFFERS, offer_id)
         plan.increment(META, ROUND, 1)
         await records.transact(plan.checks, plan.changes)

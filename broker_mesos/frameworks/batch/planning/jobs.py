@@ -160,9 +160,7 @@ def plan_kill(job_id: str, record_text: str, work_text: str | None) -> Plan:
     return plan
 
 
-def plan_kill_pending(
-    job_id: str, index: int, record: JobRecord, work_text: str | None, now: float
-) -> Plan | None:
+def plan_kill_pending(job_id: str, index: int, record: JobRecord, work_text: str | None, now: float) -> Plan | None:
     """One index that waits never runs; None if it does not wait."""
     found = None if work_text is None else Work.parse(work_text).without(index, record.first, record.total)
     if found is None:
@@ -198,9 +196,7 @@ class Ending(NamedTuple):
     def record(self, now: float) -> JobRecord:
         """The job's last record."""
         record = JobRecord.model_validate_json(self.record_text)
-        return record.model_copy(
-            update={"ended_at": now, "exit_code": self.exit_code, "counts": tuple(self.counts)}
-        )
+        return record.model_copy(update={"ended_at": now, "exit_code": self.exit_code, "counts": tuple(self.counts)})
 
 
 def plan_end(endings: Sequence[Ending], now: float, plan: Plan | None = None) -> Plan:

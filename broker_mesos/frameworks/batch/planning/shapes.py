@@ -13,15 +13,15 @@ from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.frameworks.batch.storage.records import Work
 
-MOST_JOBS = 50
+MAX_JOBS = 50
 """Pending jobs whose shapes are stated; with more of them demand is for anything."""
-MOST_SHAPES = 50
-MOST_TASKS = 10_000_000
+MAX_SHAPES = 50
+MAX_TASKS = 10_000_000
 """Of one shape."""
 NEVER = float("inf")
 
 
-class Kind(NamedTuple):
+class JobShape(NamedTuple):
     """What tells the tasks of jobs apart for a cell."""
 
     resources: Resources
@@ -49,7 +49,7 @@ class Kind(NamedTuple):
             Shape(
                 resources=self.resources,
                 constraints=(*self.constraints, *way),
-                count=min(count, MOST_TASKS),
+                count=min(count, MAX_TASKS),
                 gang=self.gang,
                 revocable=self.revocable,
             )
@@ -64,23 +64,23 @@ class Stated(NamedTuple):
     due: float = NEVER
 
 
-def kind_of(job_id: str, spec: JobSpec, waits: bool) -> Kind:
+def job_shape_of(job_id: str, spec: JobSpec, waits: bool) -> JobShape:
     """The kind of a job's tasks, while they wait for a preferred agent or not."""
     gang = job_id if spec.gang else ""
-    return Kind(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
+    return JobShape(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
 
 
 def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
     """What jobs ask for, in the order in which they are served. Too much is harmless: it is offered, and
     declined. Too little would starve."""
-    counts: dict[Kind, int] = {}
+    counts: dict[JobShape, int] = {}
     due = NEVER
     for job_id, spec, work in jobs:
         waiting = work.pending(spec.total)
         if waiting:
             until = work.waits_until(spec, now)
             due = min(due, until or NEVER)
-            kind = kind_of(job_id, spec, bool(until))
+            kind = job_shape_of(job_id, spec, bool(until))
             counts[kind] = counts.get(kind, 0) + waiting
     shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
-    return Stated(shapes, due) if len(shapes) <= MOST_SHAPES else Stated(None)
+    return Stated(shapes, due) if len(shapes) <= MAX_SHAPES else Stated(None)

@@ -32,13 +32,13 @@ from broker_mesos.frameworks.batch.storage.records import (
     text_of,
 )
 
-FORCED = 0.0
+ASK_NOW_SCORE = 0.0
 """Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
 
 _LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
 _MOVED = {Reason.AGENT_DRAINING, Reason.CONTAINER_PREEMPTED}
 _ALIVE = {TaskState.STARTING, TaskState.RUNNING}
-_BEGUN = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
+_STARTED = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
 
 
 @dataclass(slots=True)
@@ -104,23 +104,23 @@ def plan_statuses(
             if record is not None and status.state in _ALIVE:
                 kills[name.task_id] = status.agent_id
             continue
-        doomed = record is None or record.killed or claim.kill
+        is_killed = record is None or record.killed or claim.kill
         if status.reason is Reason.TASK_ID_IN_USE:
             # Ids are given out once, unless the store went back in time: then what ran under this one is what
             # was claimed, and its cell says how it stands.
-            plan.add(UNSETTLED, name.task_id, FORCED)
+            plan.add(UNSETTLED, name.task_id, ASK_NOW_SCORE)
             continue
         if not status.state.terminal:
             if status.state is TaskState.UNKNOWN:
-                plan.add(UNSETTLED, name.task_id, FORCED)
+                plan.add(UNSETTLED, name.task_id, ASK_NOW_SCORE)
                 continue
             if status.agent_id and status.agent_id != claim.agent_id:
                 # Old news, of before the store went back in time, or this id lives there since: its end
                 # will count. Whether what was claimed runs is still to be asked.
-                if doomed:
+                if is_killed:
                     kills[name.task_id] = status.agent_id
                 continue
-            if status.state is TaskState.UNREACHABLE and record is not None and record.rerun and not doomed:
+            if status.state is TaskState.UNREACHABLE and record is not None and record.rerun and not is_killed:
                 elsewhere = _slot(Slot(name.index, claim.attempt, claim.launch + 1), name, found, works)
                 if elsewhere is not None:
                     current.now[name.claim] = None
@@ -138,20 +138,20 @@ def plan_statuses(
                     }
                 )
                 changed[name.claim] = name
-            if doomed and status.state is not TaskState.KILLING:
+            if is_killed and status.state is not TaskState.KILLING:
                 kills[name.task_id] = claim.agent_id
             continue
         current.now[name.claim] = None
         changed[name.claim] = name
         kills.pop(name.task_id, None)
-        again = None if record is None else _again(status, name, claim, record, doomed, found, works)
+        again = None if record is None else _again(status, name, claim, record, is_killed, found, works)
         job = counts[name.job_id]
         job["claimed"] -= 1
         job["version"] += 1
         if again is not None:
             returned[name.job_id].append(again)
             continue
-        result = _result(status, claim, doomed, now)
+        result = _result(status, claim, is_killed, now)
         job["failed" if result.state == "lost" else result.state] += 1
         job["local"] += claim.local
         plan.set(results_key(name.job_id), str(name.index), text_of(result))
@@ -192,12 +192,12 @@ def _again(
     name: TaskName,
     claim: ClaimRecord,
     record: JobRecord,
-    doomed: bool,
+    is_killed: bool,
     found: StatusPlan,
     works: Mapping[str, str | None],
 ) -> Slot | None:
     """The slot in which the index runs again; None if this is its end."""
-    if doomed:
+    if is_killed:
         return None
     never_began = status.state is TaskState.DROPPED and not _began(claim)
     # Its cell took the place from under it, or what was killed is an earlier launch under an id that a store
@@ -217,7 +217,7 @@ def _again(
 
 def _began(claim: ClaimRecord) -> bool:
     """Whether its task was seen alive: an agent can also become unreachable before a launch reaches it."""
-    return claim.state in _BEGUN or claim.started_at is not None
+    return claim.state in _STARTED or claim.started_at is not None
 
 
 def _slot(slot: Slot, name: TaskName, found: StatusPlan, works: Mapping[str, str | None]) -> Slot | None:
@@ -229,7 +229,7 @@ def _slot(slot: Slot, name: TaskName, found: StatusPlan, works: Mapping[str, str
     return None if text is None or Work.parse(text).killed else slot
 
 
-def _result(status: TaskStatus, claim: ClaimRecord, doomed: bool, now: float) -> ResultRecord:
+def _result(status: TaskStatus, claim: ClaimRecord, is_killed: bool, now: float) -> ResultRecord:
     state = status.state
     if state is TaskState.FINISHED:
         short = "finished"
@@ -237,7 +237,7 @@ def _result(status: TaskStatus, claim: ClaimRecord, doomed: bool, now: float) ->
         short = "killed"
     elif state in (TaskState.FAILED, TaskState.ERROR):
         short = "failed"
-    elif doomed or (state is TaskState.DROPPED and not _began(claim)):
+    elif is_killed or (state is TaskState.DROPPED and not _began(claim)):
         short = "killed"  # a drop that does not run again: its job was killed
     else:
         short = "lost"

@@ -13,7 +13,7 @@ from broker_mesos.frameworks.batch.planning.jobs import Plan
 from broker_mesos.frameworks.batch.storage.records import CLAIMS, COUNTS, JOBS, META, PENDING, WORK, Counts
 from broker_mesos.ports.clock import Clock
 
-DISTRUST = 1.0
+DISTRUST_SECONDS = 1.0
 """Seconds for which everything is read after a transaction was refused: several workers are at it."""
 MAX_BYTES = 32 << 20
 """Of texts that are remembered."""
@@ -29,7 +29,7 @@ _VERSION = (META, "demand_version")
 _COUNTS = "counts:"
 
 
-class Memo:
+class Cache:
     """Texts of jobs, work and claims; counts; the pending jobs as of one version of demand."""
 
     def __init__(self, clock: Clock) -> None:
@@ -54,7 +54,7 @@ class Memo:
         self._bytes = 0
         self._counts.clear()
         self._pending = None
-        self._not_before = self._clock.monotonic() + DISTRUST
+        self._not_before = self._clock.monotonic() + DISTRUST_SECONDS
 
     def forget_job(self, job_id: str, version: int) -> None:
         """Another worker tells that the job has got so far."""
@@ -118,9 +118,7 @@ class Memo:
             if field == COUNTS[0] and key.startswith(_COUNTS):
                 self._count(key.removeprefix(_COUNTS), [totals[key, each] for each in COUNTS])
 
-    def _follow(
-        self, plan: Plan, added: Mapping[str, float], dropped: Sequence[str], version: int | None
-    ) -> None:
+    def _follow(self, plan: Plan, added: Mapping[str, float], dropped: Sequence[str], version: int | None) -> None:
         if version is None:
             if added:
                 self._pending = None  # never so: what makes work appear takes a version

@@ -11,7 +11,7 @@ from broker_mesos.core.model.framework import Demand
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.planning.claims import Candidate
 from broker_mesos.frameworks.batch.planning.jobs import Plan
-from broker_mesos.frameworks.batch.storage.cache import Memo
+from broker_mesos.frameworks.batch.storage.cache import Cache
 from broker_mesos.frameworks.batch.storage.reader import JobReader
 from broker_mesos.frameworks.batch.storage.records import WORK
 from broker_mesos.ports.clock import Clock
@@ -27,7 +27,7 @@ class Changes:
 
     def __init__(self, records: Records, clock: Clock, rng: random.Random) -> None:
         self.read = JobReader(records)
-        self.memo = Memo(clock)
+        self.cache = Cache(clock)
         self.known_version = 0
         """The highest version of demand that was ever seen."""
         self.clock = clock
@@ -47,20 +47,20 @@ class Changes:
 
     async def apply(self, plan: Plan) -> dict[tuple[str, str], int] | None:
         """Carry out a plan; its totals, or None if something has moved."""
-        pending = self.memo.begin(plan)
+        pending = self.cache.begin(plan)
         try:
             values = await self._records.transact(plan.checks, plan.changes)
             if values is not None:
                 totals = plan.totals(values)
-                self.memo.applied(plan, totals)
+                self.cache.applied(plan, totals)
                 return totals
         except BaseException:
-            self.memo.forget()  # it may have been applied
+            self.cache.forget()  # it may have been applied
             raise
         finally:
             if pending:
-                self.memo.end()
-        self.memo.forget()
+                self.cache.end()
+        self.cache.forget()
         return None
 
     def level(self, version: int, wanted: bool) -> Demand:
@@ -77,20 +77,18 @@ class Changes:
         found: dict[str, str | None] = {}
         recalled: list[str] = []
         for field in fields:
-            text = found[field] = self.memo.text(key, field)
+            text = found[field] = self.cache.text(key, field)
             if text is not None:
                 recalled.append(field)
         if len(recalled) < len(found):
-            found.update(
-                await self.read.fields(key, [field for field, text in found.items() if text is None])
-            )
+            found.update(await self.read.fields(key, [field for field, text in found.items() if text is None]))
         return found, recalled
 
     async def both(
         self, one: tuple[str, Collection[str]], other: tuple[str, Collection[str]]
     ) -> tuple[tuple[dict[str, str | None], list[str]], tuple[dict[str, str | None], list[str]]]:
         """``fields`` of two keys, at once where they have to be read."""
-        if all(self.memo.text(key, field) is not None for key, fields in (one, other) for field in fields):
+        if all(self.cache.text(key, field) is not None for key, fields in (one, other) for field in fields):
             return await self.fields(*one), await self.fields(*other)
         return await asyncio.gather(self.fields(*one), self.fields(*other))
 

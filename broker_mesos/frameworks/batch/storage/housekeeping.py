@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from broker_mesos.errors import NotFound
 from broker_mesos.frameworks.batch.planning.jobs import Plan
-from broker_mesos.frameworks.batch.planning.statuses import FORCED
+from broker_mesos.frameworks.batch.planning.statuses import ASK_NOW_SCORE
 from broker_mesos.frameworks.batch.storage.reader import CHUNK
 from broker_mesos.frameworks.batch.storage.records import (
     ACTIVE,
@@ -40,7 +40,7 @@ class Overdue(NamedTuple):
     offer_id: str
 
 
-class Upkeep:
+class Housekeeping:
     """Any worker does it, and two at once do no harm."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Upkeep:
             if claim is None or name is None or claim.launch != name.launch:
                 plan.drop(UNSETTLED, task_id)
                 continue
-            begun = claim.state is not None and score != FORCED
+            begun = claim.state is not None and score != ASK_NOW_SCORE
             # Only if the claim is still there: else the mark would outlive it. If not, all are due again.
             plan.expect(CLAIMS, name.claim, text)
             plan.add(UNSETTLED, task_id, now + (ASK_AGAIN if begun else self._offer_timeout))

@@ -130,14 +130,9 @@ class JobReader:
         # Results are read last: an index that ends in between shows up twice rather than not at all.
         claims = await self.fields(CLAIMS, [f"{job_id}.{index}" for index in indices])
         results = await self.fields(results_key(job_id), [str(index) for index in indices])
-        return [
-            task_of(job_id, index, record, claims[f"{job_id}.{index}"], results[str(index)])
-            for index in indices
-        ]
+        return [task_of(job_id, index, record, claims[f"{job_id}.{index}"], results[str(index)]) for index in indices]
 
-    async def page(
-        self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]
-    ) -> Page:
+    async def page(self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]) -> Page:
         """Up to ``limit`` tasks from an offset in the array on, narrowed to ``states`` if there are any.
 
         A narrowed page may be short, or empty, and still be followed by more.
@@ -148,9 +143,7 @@ class JobReader:
         end = min(record.total, offset + (MAX_LOOKED_AT if states else limit))
         while offset < end and len(found) < limit:
             step = min(end - offset, CHUNK)
-            for task in await self.tasks(
-                job_id, record, range(record.first + offset, record.first + offset + step)
-            ):
+            for task in await self.tasks(job_id, record, range(record.first + offset, record.first + offset + step)):
                 if len(found) == limit:
                     break
                 offset += 1
@@ -158,9 +151,7 @@ class JobReader:
                     found.append(task)
         return Page(found, offset if offset < record.total else None)
 
-    async def _failures(
-        self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]
-    ) -> Page:
+    async def _failures(self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]) -> Page:
         """Failures have an index of their own: three of a million are found at once."""
         failed = await self._records.range(failures_key(job_id), limit=MAX_LOOKED_AT)
         indices = [int(member) for member, _ in failed if int(member) >= record.first + offset]
@@ -200,9 +191,7 @@ class JobReader:
                 continue
             task = (await self.tasks(job_id, record, [index]))[0]
             if launch is not None and task.task_id != task_id:
-                replaced = NotFound(
-                    f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that"
-                )
+                replaced = NotFound(f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that")
                 continue
             return task
         raise replaced or NotFound(f"no task {task_id}; `bmesos status JOB` lists a job's tasks")

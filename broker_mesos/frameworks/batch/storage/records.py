@@ -37,7 +37,7 @@ FRAMEWORK_ID = "batch"
 
 SPECS, JOBS, WORK, PENDING = "specs", "jobs", "work", "pending"
 CLAIMS, UNSETTLED = "claims", "unsettled"
-GATHERED = "gathered"
+GANG_OFFERS = "gathered"
 ACTIVE, ORDER, ENDED, META = "active", "order", "ended", "meta"
 
 PRIORITY_STEP = 2.0**40
@@ -325,9 +325,7 @@ class Work:
         while cursor in skipped:
             skipped.discard(cursor)
             cursor += 1
-        rest = replace(
-            self, cursor=cursor, returned=self.returned[len(slots) :], skipped=tuple(sorted(skipped))
-        )
+        rest = replace(self, cursor=cursor, returned=self.returned[len(slots) :], skipped=tuple(sorted(skipped)))
         return slots, rest
 
     def give_back(self, slots: Sequence[Slot]) -> Work:

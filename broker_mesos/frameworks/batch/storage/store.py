@@ -15,10 +15,10 @@ from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.errors import NotFound
 from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, Launch, plan_claim
 from broker_mesos.frameworks.batch.planning.gang_offers import (
-    Gathered,
-    drop_gathered,
-    plan_keep,
-    read_gathered,
+    GangOffers,
+    drop_gang_offers,
+    plan_store,
+    read_gang_offers,
 )
 from broker_mesos.frameworks.batch.planning.jobs import (
     Ending,
@@ -74,7 +74,7 @@ class Claimed(NamedTuple):
     launches: dict[str, list[Launch]]
     demand: Demand | None
     pending: bool
-    gathered: Sequence[Offer] = ()
+    gang_offers: Sequence[Offer] = ()
     """Offers that were kept for a gang: now they are used, or not needed any more."""
     kept: Collection[str] = ()
     """Ids of offers that are kept until their gang is complete."""
@@ -125,23 +125,23 @@ class JobStore:
         line."""
 
         async def attempt() -> Claimed | None:
-            gathered = Gathered(None, {})
+            gang_offers = GangOffers(None, {})
             found = await self._plan_remembered(offers, depth)
             if found is None:
                 for limit in PAGES:
                     page = await self._records.range(PENDING, limit=limit)
                     if not page:
                         return Claimed({}, None, False)
-                    gathered = await read_gathered(self._records, offers, self._clock.time())
+                    gang_offers = await read_gang_offers(self._records, offers, self._clock.time())
                     candidates = await self.read.candidates(page)
                     all_seen = len(candidates) == len(page) < limit
-                    every = [*offers, *gathered.offers]
+                    every = [*offers, *gang_offers.offers]
                     found = self._plan_claim(every, candidates, depth, all_seen=all_seen)
                     if not found.room or len(page) < limit:
                         break
             assert found is not None
             until = self._clock.time() + self._offer_timeout
-            kept, ready = plan_keep(found.plan, gathered, offers, found.launches, found.gangs, until)
+            kept, ready = plan_store(found.plan, gang_offers, offers, found.launches, found.gangs, until)
             if not found.plan.changes:
                 return Claimed({}, None, True)
             totals = await self._do.apply(found.plan)
@@ -156,12 +156,10 @@ class JobStore:
 
         return await self._do.until_applied(attempt)
 
-    async def _plan_remembered(
-        self, offers: Sequence[Offer], depth: Callable[[str], int]
-    ) -> ClaimPlan | None:
+    async def _plan_remembered(self, offers: Sequence[Offer], depth: Callable[[str], int]) -> ClaimPlan | None:
         """A plan from memory, where all pending jobs are known and it claims something. It holds only if no
         work has appeared since."""
-        known = self._do.memo.pending()
+        known = self._do.cache.pending()
         if known is None or not known[1] or any(offer.gang for offer in offers):
             return None
         version, page = known
@@ -187,17 +185,17 @@ class JobStore:
     @property
     def nothing_pending(self) -> bool:
         """Whether it is known here that nothing waits to be claimed."""
-        return (self._do.memo.pending() or (0, None))[1] == []
+        return (self._do.cache.pending() or (0, None))[1] == []
 
     async def rescinded(self, offer_id: str) -> None:
         """An offer has ended, perhaps one that is kept for a gang."""
-        await drop_gathered(self._records, offer_id)
+        await drop_gang_offers(self._records, offer_id)
 
     # -- demand
 
     async def demand(self, floor: int = 0) -> Demand:
         """The level as it is stored. A version below ``floor``, or one known here, which some cell may have
-        heard, means that the store went back in time: then the level is taken anew, above it."""
+        heard, means that the store went back in time: then the level is taken ignore_filters_of, above it."""
         floor = max(floor, self._do.known_version)
 
         async def attempt() -> Demand | None:
@@ -206,7 +204,7 @@ class JobStore:
             if found.version >= floor:
                 return found
             # What is taken now seems to follow what was taken here last, and does not.
-            self._do.memo.forget()
+            self._do.cache.forget()
             pending = await self._records.size(PENDING)
             plan = Plan()
             plan.expect(META, "demand_version", meta["demand_version"])
@@ -233,7 +231,7 @@ class JobStore:
         """All jobs with something to claim, in the order in which they are served; None if there are more
         than ``limit``, or one of them cannot be read. With ``version`` those that appeared up to that
         version of demand will do."""
-        known = None if version is None else self._do.memo.pending()
+        known = None if version is None else self._do.cache.pending()
         if known is not None and known[0] == version:
             found = await self._do.candidates(known[1])
             if len(found) == len(known[1]) <= limit:
@@ -252,7 +250,7 @@ class JobStore:
             if meta["wanted"] == "0":
                 return self._do.stored_level(meta)
             if await self._records.size(PENDING):
-                self._do.memo.forget()  # it may have said so, and the store has gone back in time since
+                self._do.cache.forget()  # it may have said so, and the store has gone back in time since
                 return self._do.stored_level(meta)
             plan = Plan()
             plan.expect(META, "wanted", meta["wanted"])
@@ -285,8 +283,7 @@ class JobStore:
             (JOBS, dict.fromkeys(name.job_id for name in names)),
         )
         records = {
-            job_id: None if text is None else JobRecord.model_validate_json(text)
-            for job_id, text in texts.items()
+            job_id: None if text is None else JobRecord.model_validate_json(text) for job_id, text in texts.items()
         }
         now = self._clock.time()
         works: dict[str, str | None] = {}
@@ -333,7 +330,7 @@ class JobStore:
         and its exit code is plain. Returns the last records."""
         ended: dict[str, JobRecord] = {}
         for job_id, by in found.counts.items():
-            record, text, known = records[job_id], texts[job_id], self._do.memo.counts(job_id)
+            record, text, known = records[job_id], texts[job_id], self._do.cache.counts(job_id)
             if record is None or text is None or known is None or record.ended_at is not None:
                 continue
             counts = known.plus(by)
@@ -468,23 +465,23 @@ class JobStore:
 
     # -- where jobs stand
 
-    def remembered(self, job_id: str) -> JobSummary | None:
+    def cached(self, job_id: str) -> JobSummary | None:
         """Where a job stands that has not ended, as far as this worker has stored or heard; None if that is
         nothing."""
-        text = self._do.memo.text(JOBS, job_id)
+        text = self._do.cache.text(JOBS, job_id)
         record = None if text is None else JobRecord.model_validate_json(text)
         if record is None or record.ended_at is not None:
             return None
-        counts = self._do.memo.counts(job_id) or Counts()
+        counts = self._do.cache.counts(job_id) or Counts()
         return None if counts.ended >= record.total else summary_of(job_id, record, counts)
 
-    def told(self, summary: JobSummary) -> None:
+    def notified(self, summary: JobSummary) -> None:
         """A worker has told how a job stands."""
-        self._do.memo.forget_job(summary.job_id, summary.version)
+        self._do.cache.forget_job(summary.job_id, summary.version)
 
-    def deaf(self) -> None:
+    def feed_lost(self) -> None:
         """What the others tell was not heard for a while."""
-        self._do.memo.forget()
+        self._do.cache.forget()
 
     async def summary(self, job_id: str) -> JobSummary:
         """Where a job stands. Raises NotFound."""

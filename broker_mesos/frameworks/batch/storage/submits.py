@@ -78,16 +78,12 @@ class Submits:
         """The new demand, and the spec of every job of the batch as it is stored."""
         ids = list(dict.fromkeys(each.job_id for each in batch))
         stored: dict[str, JobSpec] = {}
-        seq = self._do.memo.text(META, "seq")
+        seq = self._do.cache.text(META, "seq")
         # Whoever remembers the latest number has stored it last; then ids are new, or it is refused.
         if seq is None:
             read = self._do.read
             known, meta = await asyncio.gather(read.fields(SPECS, ids), read.fields(META, ["seq"]))
-            stored = {
-                job_id: JobSpec.model_validate_json(text)
-                for job_id, text in known.items()
-                if text is not None
-            }
+            stored = {job_id: JobSpec.model_validate_json(text) for job_id, text in known.items() if text is not None}
             seq = meta["seq"]
         new: dict[str, JobSpec] = {}
         for each in batch:
@@ -109,7 +105,7 @@ class Submits:
     async def _begin_at_once(self, job_id: str, spec: JobSpec, seq: str | None) -> bool:
         """Store a job and claim its task in one step, where a place is ready for it and nothing else waits.
         Whether that was done; if not, nothing was."""
-        pending = self._do.memo.pending()
+        pending = self._do.cache.pending()
         if self._spare is None or pending is None or pending[1]:
             return False
         offer = self._spare.take(spec)

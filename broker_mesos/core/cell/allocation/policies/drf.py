@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 
@@ -29,9 +29,9 @@ VIRTUAL = "/."
 class Drf:
     """The policy ``drf``."""
 
-    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> DrfRanking:
+    def rank(self, claimants: Sequence[Claimant], shares: Shares) -> DrfRanking:
         """See Policy."""
-        return DrfRanking(claimants, standing)
+        return DrfRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
         """See Policy: nobody is served whole before others."""
@@ -59,9 +59,9 @@ class Node:
 class DrfRanking:
     """A tree of roles whose siblings are sorted by share; a charge moves those on one path."""
 
-    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
-        held = standing.held
-        total = _without(standing.total, standing.exclude)
+    def __init__(self, claimants: Sequence[Claimant], shares: Shares) -> None:
+        held = shares.held
+        total = _without(shares.total, shares.exclude)
         self._total = tuple(total.scalars.items())
         self._held: dict[Claimant, dict[str, int]] = {}
         """Of those who were charged something."""
@@ -79,15 +79,15 @@ class DrfRanking:
         inner = {name for role in members for name in lineage(role)[1:]}
         self._leaves = {role: role + VIRTUAL if role in inner else role for role in members}
         self._paths = {role: self._path(role) for role in members}
-        self._count(standing, inner)
+        self._count(shares, inner)
         self._sort(members, inner)
 
-    def _count(self, standing: Standing, inner: set[str]) -> None:
+    def _count(self, shares: Shares, inner: set[str]) -> None:
         """Make all nodes. What a role holds counts in full, also through frameworks that want nothing now."""
         nodes = self._nodes
         for name in (*inner, *self._leaves.values()):
-            nodes[name] = Node(standing.weights.get(name, 1.0))
-        for role, sum_of_role in standing.held_by_role().items():
+            nodes[name] = Node(shares.weights.get(name, 1.0))
+        for role, sum_of_role in shares.held_by_role().items():
             for name in self._path(role):
                 if (node := nodes.get(name)) is not None:
                     _add(node.held, sum_of_role)

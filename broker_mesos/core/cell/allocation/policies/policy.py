@@ -22,7 +22,7 @@ class Claimant(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Shares:
     """What a policy may weigh: of the whole cluster, as far as this cell has heard."""
 
     total: Resources
@@ -68,7 +68,7 @@ class Ranking(Protocol):
 class Policy(Protocol):
     """How the resources of a cluster are divided."""
 
-    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> Ranking:
+    def rank(self, claimants: Sequence[Claimant], shares: Shares) -> Ranking:
         """Begin a round."""
         ...
 

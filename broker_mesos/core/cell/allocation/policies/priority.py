@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from broker_mesos.core.cell.allocation.policies.drf import Drf, DrfRanking
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 
@@ -22,9 +22,9 @@ def priority_of(role: str, weights: Mapping[str, float]) -> float:
 class Priority:
     """The policy ``priority``. Roles of equal weight share by dominant resource fairness."""
 
-    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> PriorityRanking:
+    def rank(self, claimants: Sequence[Claimant], shares: Shares) -> PriorityRanking:
         """See Policy."""
-        return PriorityRanking(claimants, standing)
+        return PriorityRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
         """See Policy: of strictly higher weight."""
@@ -35,19 +35,19 @@ class PriorityRanking:
     """One fair ranking for each weight. What roles of other weights hold does not count in it: a lower role
     that has filled the idle cluster is no reason to put its higher sibling last."""
 
-    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
-        weights = standing.weights
+    def __init__(self, claimants: Sequence[Claimant], shares: Shares) -> None:
+        weights = shares.weights
         self._priorities: dict[str, float] = {}
         classes: dict[float, list[Claimant]] = {}
         for claimant in claimants:
             classes.setdefault(self._priority(claimant.role, weights), []).append(claimant)
         held: dict[float, dict[str, Resources]] = {each: {} for each in classes}
-        for role, resources in standing.held_by_role().items():
+        for role, resources in shares.held_by_role().items():
             if (of_class := held.get(self._priority(role, weights))) is not None:
                 of_class[role] = resources
         share = Drf()
         self._classes: dict[float, DrfRanking] = {
-            each: share.rank(classes[each], replace(standing, roles=held[each], weights={}))
+            each: share.rank(classes[each], replace(shares, roles=held[each], weights={}))
             for each in sorted(classes, reverse=True)
         }
 

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from math import log
 from typing import TypeVar
 
-from broker_mesos.core.cell.allocation.policies.policy import Claimant, Standing
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 
@@ -27,9 +27,9 @@ _GOLDEN = 0x9E3779B97F4A7C15
 class Shuffled:
     """The policy ``random``."""
 
-    def rank(self, claimants: Sequence[Claimant], standing: Standing) -> ShuffledRanking:
+    def rank(self, claimants: Sequence[Claimant], shares: Shares) -> ShuffledRanking:
         """See Policy."""
-        return ShuffledRanking(claimants, standing)
+        return ShuffledRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
         """See Policy: nobody is served whole before others."""
@@ -40,9 +40,9 @@ class ShuffledRanking:
     """A tree of roles, walked in an order that changes with every charge. Lots are drawn as far as the order
     is read: mostly one."""
 
-    def __init__(self, claimants: Sequence[Claimant], standing: Standing) -> None:
+    def __init__(self, claimants: Sequence[Claimant], shares: Shares) -> None:
         # The tie differs from cell to cell, and so do their lots in the same round.
-        self._seed = _mixed(standing.round) ^ (claimants[0].tie if claimants else 0)
+        self._seed = _mixed(shares.round) ^ (claimants[0].tie if claimants else 0)
         self._charges = 0
         self._members: dict[str, list[Claimant]] = {}
         for claimant in claimants:
@@ -51,15 +51,13 @@ class ShuffledRanking:
         for role in self._members:
             path = (*lineage(role), "")
             for name, parent in pairwise(path):
-                children.setdefault(parent, {})[name] = standing.weights.get(name, 1.0)
+                children.setdefault(parent, {})[name] = shares.weights.get(name, 1.0)
         for role in self._members:
             if role in children:
                 children[role][role + VIRTUAL] = 1.0
         self._children = {name: list(some.items()) for name, some in children.items()}
         self._sums = {
-            name: list(accumulate(some.values()))
-            for name, some in children.items()
-            if len(set(some.values())) > 1
+            name: list(accumulate(some.values())) for name, some in children.items() if len(set(some.values())) > 1
         }
 
     def order(self) -> Iterable[Claimant]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from broker_mesos.agent.checkpoint import FileCheckpoint, Journal, MemoryCheckpoint
-from broker_mesos.agent.effects import LaunchProcess, SaveHoldings
+from broker_mesos.agent.effects import LaunchProcess, SaveReservations
 from broker_mesos.containerizer.volumes import Volumes
-from broker_mesos.core.model.reservation import Holdings, Reservation, Volume, static_reservations
+from broker_mesos.core.model.reservation import Reservation, ReservedResources, Volume, static_reservations
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo, VolumeMount
 from broker_mesos.core.model.task_states import Reason, TaskState
-from broker_mesos.core.protocol.agent_messages import AgentListed, ListTasks, RegisterAgent, SetHoldings
+from broker_mesos.core.protocol.agent_messages import AgentListed, ListTasks, RegisterAgent, SetReservations
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.containerizer import Recovered
 from broker_mesos.runtime.settings import load
@@ -23,13 +23,11 @@ R = Resources.parse
 TOTAL = R("cpus:4;mem:4096;disk:1000")
 
 
-def held(version: int, *names: str, shared: bool = False) -> Holdings:
-    return Holdings(
+def held(version: int, *names: str, shared: bool = False) -> ReservedResources:
+    return ReservedResources(
         version=version,
         reservations=(Reservation(role="eng", resources=R("cpus:1;disk:500")),),
-        volumes=tuple(
-            Volume(volume_id=name, role="eng", size=R("disk:100"), shared=shared) for name in names
-        ),
+        volumes=tuple(Volume(volume_id=name, role="eng", size=R("disk:100"), shared=shared) for name in names),
     )
 
 
@@ -45,21 +43,21 @@ def agent() -> Agent:
 
 def test_holdings_are_remembered_and_stand_in_the_list(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(3, "v1")))
-    assert agent.journal.saved.holdings == held(3, "v1")
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(3, "v1")))
+    assert agent.journal.saved.reserved_resources == held(3, "v1")
     [listed] = messages(agent.command(ListTasks(session=session)), AgentListed)
-    assert (listed.list.applied, listed.list.holdings) == (1, held(3, "v1"))
+    assert (listed.list.applied, listed.list.reserved_resources) == (1, held(3, "v1"))
     agent.restart()
-    assert agent.registration().list.holdings == held(3, "v1")
+    assert agent.registration().list.reserved_resources == held(3, "v1")
 
 
 def test_an_agent_that_holds_nothing_says_nothing_of_it(agent: Agent) -> None:
-    assert agent.registration().list.holdings is None
+    assert agent.registration().list.reserved_resources is None
 
 
 def test_a_task_with_a_volume_is_started_with_it_and_listed_with_it(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(1, "v1")))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(1, "v1")))
     effects = agent.command(launch(session, 2, using("t1", "v1")))
     [started] = [each.spec for each in effects if isinstance(each, LaunchProcess)]
     assert started.volumes == (("data", "v1"),)
@@ -69,7 +67,7 @@ def test_a_task_with_a_volume_is_started_with_it_and_listed_with_it(agent: Agent
 
 def test_a_volume_is_used_by_one_task_at_a_time(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(1, "v1")))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(1, "v1")))
     agent.command(launch(session, 2, using("t1", "v1"), using("t2", "v1")))
     assert agent.launched == ["t1"]
     [refused] = agent.statuses()
@@ -79,7 +77,7 @@ def test_a_volume_is_used_by_one_task_at_a_time(agent: Agent) -> None:
 
 def test_a_shared_volume_is_used_by_several(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(1, "v1", shared=True)))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(1, "v1", shared=True)))
     mount = (VolumeMount(volume_id="v1", path="data"),)
     agent.command(launch(session, 2, task("t1", volumes=mount), task("t2", volumes=mount)))
     assert agent.launched == ["t1", "t2"]
@@ -96,7 +94,7 @@ def test_a_shared_volume_is_used_by_several(agent: Agent) -> None:
 )
 def test_a_launch_that_does_not_fit_the_volumes_is_refused(agent: Agent, info: TaskInfo, words: str) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(1, "v1")))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(1, "v1")))
     agent.command(launch(session, 2, info))
     [refused] = agent.statuses()
     assert refused.state is TaskState.DROPPED and words in refused.message
@@ -104,19 +102,19 @@ def test_a_launch_that_does_not_fit_the_volumes_is_refused(agent: Agent, info: T
 
 def test_a_volume_that_is_not_held_any_more_is_deleted(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(1, "v1", "v2")))
-    agent.command(SetHoldings(session=session, number=2, holdings=held(2, "v2")))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(1, "v1", "v2")))
+    agent.command(SetReservations(session=session, number=2, reserved_resources=held(2, "v2")))
     assert agent.dropped == ["v1"]
-    agent.command(SetHoldings(session=session, number=3, holdings=held(3, "v1", "v2")))
+    agent.command(SetReservations(session=session, number=3, reserved_resources=held(3, "v1", "v2")))
     assert agent.dropped == ["v1"]
 
 
 def test_a_volume_that_a_task_still_uses_is_deleted_after_it_even_after_a_restart(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(1, "v1")))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(1, "v1")))
     agent.command(launch(session, 2, using("t1", "v1")))
     agent.started("t1")
-    agent.command(SetHoldings(session=session, number=3, holdings=held(2)))
+    agent.command(SetReservations(session=session, number=3, reserved_resources=held(2)))
     assert agent.dropped == []
     agent.restart(Recovered("t1", True, 5.0, None))
     assert agent.dropped == []
@@ -125,25 +123,25 @@ def test_a_volume_that_a_task_still_uses_is_deleted_after_it_even_after_a_restar
 
 
 def test_a_deletion_that_a_crash_prevented_is_made_up_for(agent: Agent) -> None:
-    agent.journal.save_holdings(held(2, "v2"), ("v1",))
+    agent.journal.save_reserved_resources(held(2, "v2"), ("v1",))
     agent.restart()
     assert agent.dropped == ["v1"]
 
 
 def test_a_lower_version_comes_from_a_cell_that_has_forgotten_and_changes_nothing(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(5, "v1")))
-    effects = agent.command(SetHoldings(session=session, number=2, holdings=held(4)))
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(5, "v1")))
+    effects = agent.command(SetReservations(session=session, number=2, reserved_resources=held(4)))
     effects += agent.after(5)
-    assert messages(effects, RegisterAgent)[0].list.holdings == held(5, "v1")
+    assert messages(effects, RegisterAgent)[0].list.reserved_resources == held(5, "v1")
     assert agent.dropped == []
 
 
 def test_the_same_version_again_changes_nothing(agent: Agent) -> None:
     session = agent.register()
-    agent.command(SetHoldings(session=session, number=1, holdings=held(5, "v1")))
-    effects = agent.command(SetHoldings(session=session, number=2, holdings=held(5, "v1")))
-    assert not [each for each in effects if isinstance(each, SaveHoldings)]
+    agent.command(SetReservations(session=session, number=1, reserved_resources=held(5, "v1")))
+    effects = agent.command(SetReservations(session=session, number=2, reserved_resources=held(5, "v1")))
+    assert not [each for each in effects if isinstance(each, SaveReservations)]
     assert agent.state.applied == 2
 
 
@@ -153,12 +151,12 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
 
 
 def test_a_journal_keeps_the_latest_holdings(journal: Journal) -> None:
-    assert journal.open().holdings is None
-    journal.save_holdings(held(1, "v1"), ())
-    journal.save_holdings(held(2, "v2"), ("v1",))
+    assert journal.open().reserved_resources is None
+    journal.save_reserved_resources(held(1, "v1"), ())
+    journal.save_reserved_resources(held(2, "v2"), ("v1",))
     journal.close()
     saved = journal.open()
-    assert (saved.holdings, saved.doomed) == (held(2, "v2"), ("v1",))
+    assert (saved.reserved_resources, saved.dropped_volumes) == (held(2, "v2"), ("v1",))
     journal.close()
 
 
@@ -166,8 +164,8 @@ def test_damaged_holdings_are_none_for_the_cell_knows_them_too(tmp_path: Path) -
     journal = FileCheckpoint(tmp_path)
     journal.open()
     journal.close()
-    (tmp_path / "meta" / "holdings.json").write_text('{"holdings": {"version": "x"')
-    assert journal.open().holdings is None
+    (tmp_path / "meta" / "reserved_resources.json").write_text('{"reserved_resources": {"version": "x"')
+    assert journal.open().reserved_resources is None
     journal.close()
 
 

@@ -11,7 +11,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.reservations import (
     CreateVolume,
     DestroyVolume,
-    HoldingsView,
+    ReservationsView,
     ReserveResources,
     UnreserveResources,
 )
@@ -20,7 +20,7 @@ from broker_mesos.core.model.part import Part
 P = TypeVar("P", bound=Part)
 
 
-class HoldingsCalls:
+class ReservationCalls:
     """Reserves resources of agents, and makes volumes. Every call answers when the change is committed, with
     all that the agent holds then; it raises NotFound, InvalidInput, or Conflict for what is not free."""
 
@@ -36,7 +36,7 @@ class HoldingsCalls:
         *,
         labels: Mapping[str, str] | None = None,
         refine: str = "",
-    ) -> HoldingsView:
+    ) -> ReservationsView:
         """Reserve resources, such as ``cpus:2;mem:1024``, for a role and those below it; with ``refine``, out
         of what is reserved for that role above it. Open offers that stand in the way are rescinded."""
         request = made(
@@ -48,11 +48,11 @@ class HoldingsCalls:
             labels=dict(labels or {}),
             refine=refine,
         )
-        return self.ask(request, HoldingsView)
+        return self.ask(request, ReservationsView)
 
     def unreserve(
         self, agent_id: str, role: str, resources: str, *, labels: Mapping[str, str] | None = None
-    ) -> HoldingsView:
+    ) -> ReservationsView:
         """Give back what is reserved with these labels, and unused."""
         request = made(
             UnreserveResources,
@@ -62,11 +62,11 @@ class HoldingsCalls:
             resources=resources,
             labels=dict(labels or {}),
         )
-        return self.ask(request, HoldingsView)
+        return self.ask(request, ReservationsView)
 
     def create_volume(
         self, agent_id: str, role: str, volume_id: str, size: int, *, shared: bool = False
-    ) -> HoldingsView:
+    ) -> ReservationsView:
         """Make a volume of ``size`` MB of disk that is reserved for the role."""
         request = made(
             CreateVolume,
@@ -77,9 +77,9 @@ class HoldingsCalls:
             size=size,
             shared=shared,
         )
-        return self.ask(request, HoldingsView)
+        return self.ask(request, ReservationsView)
 
-    def destroy_volume(self, agent_id: str, volume_id: str) -> HoldingsView:
+    def destroy_volume(self, agent_id: str, volume_id: str) -> ReservationsView:
         """Delete a volume with its data; its disk stays reserved."""
         request = made(DestroyVolume, agent_id=agent_id, request_id=secrets.token_hex(8), volume_id=volume_id)
-        return self.ask(request, HoldingsView)
+        return self.ask(request, ReservationsView)

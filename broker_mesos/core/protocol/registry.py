@@ -1,0 +1,32 @@
+"""Decoding: the message in a body, whatever its type.
+
+Importing this module makes all messages of agents, cells and frameworks known; operator requests become known
+with the module of ``core/api`` that defines them.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from broker_mesos.core.protocol import agent_messages, cell_messages, events, framework_messages
+from broker_mesos.core.protocol.wire import MAX_BODY, REGISTRY, Message, first_problem
+from broker_mesos.errors import InvalidMessage, UnknownMessage
+
+MESSAGE_MODULES = (agent_messages, cell_messages, events, framework_messages)
+
+
+def decode(type_name: str, body: bytes) -> Message:
+    """The message in a body.
+
+    Raises InvalidMessage, in one line, for an unknown type (then UnknownMessage), an oversized body, or one
+    that does not fit.
+    """
+    cls = REGISTRY.get(type_name)
+    if cls is None:
+        raise UnknownMessage(f"unknown message type {type_name[:64]!r}")
+    if len(body) > MAX_BODY:
+        raise InvalidMessage(f"{type_name}: a body of {len(body)} bytes; at most {MAX_BODY} are allowed")
+    try:
+        return cls.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidMessage(f"{type_name}: {first_problem(error)}") from None
