@@ -102,7 +102,7 @@ def round_of_chaos(cluster: Victim, rng: random.Random) -> tuple[str, str]:
     runs = Runs(cluster, 200, "sleep 0.05").submit()
     share = rng.uniform(0.02, 0.8)
     until("it is under way", lambda: runs.started_gangs() >= share * runs.tasks)
-    prey = rng.choice([each for each in cluster.live() if each.key in ("master", "agent", "batch")])
+    prey = rng.choice([each for each in cluster.live() if each.kind in ("master", "agent", "batch")])
     prey.kill()
     cluster.heal()
     try:

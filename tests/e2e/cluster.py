@@ -286,7 +286,7 @@ class Cluster:
 
     def of(self, kind: str) -> list[Daemon]:
         """The daemons of a kind that run: ``master``, ``agent``, ``batch``, ``web``."""
-        return [each for each in self.daemons if each.key == kind and each.running]
+        return [each for each in self.daemons if each.kind == kind and each.running]
 
     def owner(self, cell: int) -> Daemon:
         """The master that owns a cell now."""
@@ -410,7 +410,7 @@ class Cluster:
                 client.close()
             # Users of masters before masters: an agent says its last words to somebody.
             for kinds in (("web", "batch"), ("agent",), ("master", "other")):
-                ending = [each for each in self.daemons if each.key in kinds]
+                ending = [each for each in self.daemons if each.kind in kinds]
                 for daemon in ending:
                     daemon.terminate()
                 for daemon in ending:

@@ -136,7 +136,7 @@ class Victim(Cluster):
             if daemon.running and daemon._paused:
                 daemon.resume()
         for kind, size in self._size.items():
-            gone = [each for each in self.daemons if each.key == kind and not each.running]
+            gone = [each for each in self.daemons if each.kind == kind and not each.running]
             missing = size - len(self.of(kind))
             if kind == "agent":
                 used = {each.work_dir for each in self.of("agent")}
