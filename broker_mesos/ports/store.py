@@ -137,10 +137,11 @@ class Change(NamedTuple):
     """A write of a transaction.
 
     ``hset`` (key, field, value), ``hdel`` (key, field), ``hincrby`` (key, field, int), ``zadd`` (key,
-    member=field, score=value), ``zrem`` (key, member=field), ``del`` (key).
+    member=field, score=value), ``zadd_after`` (key, member=field, value: the score is the store's time plus
+    this number of seconds), ``zrem`` (key, member=field), ``del`` (key).
     """
 
-    op: Literal["hset", "hdel", "hincrby", "zadd", "zrem", "del"]
+    op: Literal["hset", "hdel", "hincrby", "zadd", "zadd_after", "zrem", "del"]
     key: str
     field: str = ""
     value: str | int | float = ""
@@ -174,6 +175,16 @@ class Records(Protocol):
 
     async def range(self, key: str, *, limit: int, max_score: float | None = None) -> list[tuple[str, float]]:
         """The first members of a sorted set with their scores, lowest first, up to a score."""
+        ...
+
+    async def due(self, key: str, *, limit: int, horizon: float) -> list[tuple[str, float]]:
+        """At most ``limit`` members of a sorted set whose score, a time, is not above the store's time, with
+        their scores, lowest first; then those whose score lies more than ``horizon`` seconds above it, which
+        no caller can have meant. Members are written with ``zadd_after``."""
+        ...
+
+    async def now(self) -> float:
+        """The store's time, in seconds since the epoch: the same for every process that asks."""
         ...
 
     async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:

@@ -19,6 +19,7 @@ from broker_mesos.core.protocol.records import Lease, OutboxEntry, RecordKind, S
 from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Change, Check, Commit, MasterInfo, Pulse
+from broker_mesos.runtime.clock import SystemClock
 from broker_mesos.store import keys, rules
 
 T = TypeVar("T")
@@ -64,9 +65,12 @@ class MemoryStoreState:
     - ``snapshot()`` and ``restore(old)``: the store goes back in time (and has another ``run_id``, as a
       restarted Redis has).
     - ``wipe()``: everything is gone.
+
+    ``clock``: the server's, by which records are due; the machine's by default.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.available = True
         self.lost_replies = 0
         self.run_id = 1
@@ -355,12 +359,26 @@ class MemoryRecords(_Adapter):
     async def range(self, key: str, *, limit: int, max_score: float | None = None) -> list[tuple[str, float]]:
         """See Records."""
         most = math.inf if max_score is None else max_score
+        return await self._call(lambda: self._between(key, -math.inf, most, limit))
+
+    async def due(self, key: str, *, limit: int, horizon: float) -> list[tuple[str, float]]:
+        """See Records."""
 
         def do() -> list[tuple[str, float]]:
-            found = ((member, score) for member, score in self._zset(key).items() if score <= most)
-            return heapq.nsmallest(limit, found, key=lambda pair: (pair[1], pair[0].encode()))
+            now = self._state.clock.time()
+            found = self._between(key, -math.inf, now, limit)
+            beyond = math.nextafter(now + horizon, math.inf)
+            return found + self._between(key, beyond, math.inf, limit - len(found))
 
         return await self._call(do)
+
+    async def now(self) -> float:
+        """See Records."""
+        return await self._call(self._state.clock.time)
+
+    def _between(self, key: str, least: float, most: float, limit: int) -> list[tuple[str, float]]:
+        found = (pair for pair in self._zset(key).items() if least <= pair[1] <= most)
+        return heapq.nsmallest(limit, found, key=lambda pair: (pair[1], pair[0].encode()))
 
     async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:
         """See Records."""
@@ -414,8 +432,9 @@ class MemoryRecords(_Adapter):
             fields = self._facts.hashes.setdefault(name, {})
             result = int(fields.get(change.field, "0")) + int(change.value)
             fields[change.field] = str(result)
-        elif change.op == "zadd":
-            self._facts.zsets.setdefault(name, {})[change.field] = float(change.value)
+        elif change.op == "zadd" or change.op == "zadd_after":
+            base = 0.0 if change.op == "zadd" else self._state.clock.time()
+            self._facts.zsets.setdefault(name, {})[change.field] = base + float(change.value)
         else:
             kind: dict[str, dict[str, str]] | dict[str, dict[str, float]]
             kind = self._facts.hashes if change.op == "hdel" else self._facts.zsets

@@ -19,6 +19,8 @@ INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 """What a counter's stored text must look like."""
 TRIES_KEPT = 86_400
 """Seconds after the last one that a cell's counts of tries are kept."""
+MAX_DELAY_SECONDS = 10**9
+"""Largest distance of a ``zadd_after`` from the store's time, in seconds."""
 MAX_CHANGES = 100_000
 """Of one transaction: the script blocks the server for about 2 µs each."""
 
@@ -111,12 +113,14 @@ def check_transaction(checks: Sequence[Check], changes: Sequence[Change]) -> Non
     texts: dict[tuple[str, str], str] = {}
     for change in changes:
         value = change.value
-        if not change.key or change.op not in ("hset", "hdel", "hincrby", "zadd", "zrem", "del"):
+        if not change.key or change.op not in ("hset", "hdel", "hincrby", "zadd", "zadd_after", "zrem", "del"):
             raise InvalidInput(f"no such change: {change.op} {change.key!r}")
         if change.op == "hincrby" and not (isinstance(value, int) and abs(value) < MAX_INCREMENT):
             raise InvalidInput(f"hincrby {change.key!r}: {value!r} is not an integer below 10**15")
         if change.op == "zadd" and (isinstance(value, str) or math.isnan(value)):
             raise InvalidInput(f"zadd {change.key!r}: {value!r} is not a number")
+        if change.op == "zadd_after" and (isinstance(value, str) or not abs(value) <= MAX_DELAY_SECONDS):
+            raise InvalidInput(f"zadd_after {change.key!r}: {value!r} is not a number of seconds up to 10**9")
         if change.op == "hset":
             texts[change.key, change.field] = as_text(value)
         elif change.op == "hincrby" and not INTEGER.fullmatch(texts.get((change.key, change.field), "0")):

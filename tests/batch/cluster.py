@@ -251,7 +251,7 @@ class Cluster:
     def __init__(self, total: str = "cpus:4;mem:1000") -> None:
         self.clock = SystemClock()
         self.broker = MemoryBroker(self.clock)
-        self.state = MemoryStoreState()
+        self.state = MemoryStoreState(self.clock)
         self.total = total
         self.buses: list[MemoryBus] = []
         self.workers: list[tuple[BatchWorker, asyncio.Task[None]]] = []

@@ -91,9 +91,9 @@ class World:
         records: Records | None = None,
         clock: StillClock | None = None,
     ) -> None:
-        self.state = MemoryStoreState()
-        self.records: Any = records or MemoryRecords(self.state)
         self.clock = clock or StillClock()
+        self.state = MemoryStoreState(self.clock)
+        self.records: Any = records or MemoryRecords(self.state)
         self.news: list[tuple[str, JobSummary | None]] = []
         rng = rng or random.Random(1)
         view: Any = Yielding(self.records, rng) if workers > 1 else self.records

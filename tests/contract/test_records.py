@@ -152,6 +152,9 @@ async def test_reading_a_key_as_another_type_is_an_error(records: Records) -> No
         Change("hincrby", "a", "f", 2**60),
         Change("zadd", "a", "m", "x"),
         Change("zadd", "a", "m", float("nan")),
+        Change("zadd_after", "a", "m", "x"),
+        Change("zadd_after", "a", "m", float("nan")),
+        Change("zadd_after", "a", "m", float("inf")),
         Change("hset", "", "f", "v"),
         Change("rename", "a", "b"),  # type: ignore[arg-type]
     ],
@@ -184,6 +187,45 @@ async def test_range_is_sorted_by_score_then_member_and_bounded(records: Records
     assert await records.range("q", limit=10, max_score=2) == ordered[:4]
     assert await records.range("q", limit=10, max_score=-2) == []
     assert await records.range("nowhere", limit=10) == []
+
+
+async def test_score_after_is_the_stores_time_plus_a_delay(records: Records) -> None:
+    before = await records.now()
+    await records.transact([], [Change("zadd_after", "due", "late", 60), Change("zadd_after", "due", "now", 0.5)])
+    after = await records.now()
+    scores = dict(await records.range("due", limit=10))
+    assert before + 60 - 0.001 <= scores["late"] <= after + 60 + 0.001
+    assert scores["late"] - scores["now"] == pytest.approx(59.5, abs=0.001)
+
+
+async def test_due_are_the_members_up_to_the_stores_time_and_those_beyond_the_horizon(records: Records) -> None:
+    after = {"past": -10.0, "older": -20.0, "soon": 100.0, "absurd": 10_000.0, "worse": 10_000_000.0}
+    changes = [Change("zadd_after", "due", member, seconds) for member, seconds in after.items()]
+    await records.transact([], [*changes, Change("zadd", "due", "at once", 0)])
+    found = await records.due("due", limit=10, horizon=3_600)
+    assert [member for member, _ in found] == ["at once", "older", "past", "absurd", "worse"]
+    assert found == [pair for pair in await records.range("due", limit=10) if pair[0] != "soon"]
+    assert [member for member, _ in await records.due("due", limit=4, horizon=3_600)] == [
+        "at once",
+        "older",
+        "past",
+        "absurd",
+    ]
+    assert [member for member, _ in await records.due("due", limit=2, horizon=3_600)] == ["at once", "older"]
+    assert await records.due("nowhere", limit=10, horizon=3_600) == []
+    await records.transact([], [Change("hset", "hash", "f", "v")])
+    with pytest.raises(StoreUnavailable):
+        await records.due("hash", limit=1, horizon=1)
+
+
+async def test_two_clients_see_one_time(kind: StoreKind) -> None:
+    one, two = kind.records(), kind.records("other")
+    await one.open(10)
+    await two.open(10)
+    times = [await one.now(), await two.now(), await one.now()]
+    assert times == sorted(times)
+    await one.close()
+    await two.close()
 
 
 async def test_scan_meets_every_field_of_a_hash_of_10_000_while_others_come_and_go(records: Records) -> None:

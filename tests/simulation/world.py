@@ -95,7 +95,7 @@ class World:
         """When a batch worker asks about a claim; too early must do no harm."""
         self.store_clock = SimClock(self.loop)
         self.broker = MemoryBroker(self.store_clock)
-        self.state = MemoryStoreState()
+        self.state = MemoryStoreState(self.store_clock)
         self.limit = 3_000 if seed % 3 == 2 else None
         """Thousandths of a cpu that all tasks together may hold: enough for the largest one."""
         if self.limit is not None:

@@ -10,6 +10,7 @@ from broker_mesos.store import encoding, keys, rules
 from broker_mesos.store.redis.connection import Client, _Connection, _Script
 
 _TRANSACT = _Script("transact.lua")
+_DUE = _Script("due.lua")
 
 
 class RedisRecords(_Connection):
@@ -67,8 +68,17 @@ class RedisRecords(_Connection):
         most = "+inf" if max_score is None else repr(float(max_score))
         name = self._prefix + key
         words = ("ZRANGEBYSCORE", name, "-inf", most, "WITHSCORES", "LIMIT", 0, limit)
-        found = await self._call(lambda _: self._pipeline.execute_command(*words))
-        return [(member.decode(), float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
+        return _scored(await self._call(lambda _: self._pipeline.execute_command(*words)))
+
+    async def due(self, key: str, *, limit: int, horizon: float) -> list[tuple[str, float]]:
+        """See Records."""
+        arguments = (str(limit), repr(float(horizon)))
+        return _scored(await self._call(lambda _: _DUE(self._pipeline, [self._prefix + key], arguments)))
+
+    async def now(self) -> float:
+        """See Records."""
+        time = await self._call(lambda _: self._pipeline.execute_command("TIME"))
+        return int(time[0]) + int(time[1]) / 1e6
 
     async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:
         """See Records."""
@@ -76,3 +86,7 @@ class RedisRecords(_Connection):
             lambda client: client.hscan(self._prefix + key, cursor=int(cursor), count=limit)
         )
         return str(int(following)), {name.decode(): value.decode() for name, value in found.items()}
+
+
+def _scored(found: Sequence[bytes]) -> list[tuple[str, float]]:
+    return [(member.decode(), float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]

@@ -3,11 +3,12 @@
 -- KEYS  the distinct keys, of any type
 -- ARGV  c, then c checks of 5: "hash", key's index, field, "1" and the value (or "0" and "": absent),
 --                              "zcard", key's index, "", "1", size
---       n, then n changes of 4: op, key's index, field or member, value or score ("" where there is none)
+--       n, then n changes of 4: op, key's index, field or member, value or score ("" where there is none); the score of zadd_after
+--                              is in seconds after the server's time
 -- Returns {"OK", value of each hincrby …}; {"NO"}: a check does not hold; {"TYPE", key, type, needed};
 --       {"INTEGER", key, field}: what should be counted up is no integer. Only OK has written anything.
 local NEEDS = {hash = 'hash', zcard = 'zset', hset = 'hash', hdel = 'hash', hincrby = 'hash',
-  zadd = 'zset', zrem = 'zset', del = 'none'}
+  zadd = 'zset', zadd_after = 'zset', zrem = 'zset', del = 'none'}
 local stored, types = {}, {}
 for i = 1, #KEYS do
   stored[i] = redis.call('TYPE', KEYS[i]).ok
@@ -50,7 +51,7 @@ for i = first, last, 4 do
 end
 -- Memory that runs out refuses a script's first write only, so this is all or nothing, too; one that begins
 -- with a deletion is let through, which is how a full server gets emptier.
-local results = {'OK'}
+local results, now = {'OK'}, nil
 for i = first, last, 4 do
   local op, key = ARGV[i], KEYS[tonumber(ARGV[i + 1])]
   if op == 'hset' then
@@ -61,6 +62,9 @@ for i = first, last, 4 do
     results[#results + 1] = redis.call('HINCRBY', key, ARGV[i + 2], ARGV[i + 3])
   elseif op == 'zadd' then
     redis.call('ZADD', key, ARGV[i + 3], ARGV[i + 2])
+  elseif op == 'zadd_after' then
+    now = now or redis.call('TIME')
+    redis.call('ZADD', key, string.format('%.6f', now[1] + now[2] / 1e6 + ARGV[i + 3]), ARGV[i + 2])
   elseif op == 'zrem' then
     redis.call('ZREM', key, ARGV[i + 2])
   else
