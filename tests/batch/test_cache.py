@@ -143,5 +143,5 @@ async def test_what_another_worker_tells_makes_an_older_memory_void() -> None:
     await one.submit("j", job())
     assert one.cached("j") is not None
     await other.claim([offer("o2")])
-    one.told(await other.summary("j"))
+    one.notified(await other.summary("j"))
     assert one.cached("j") is None
