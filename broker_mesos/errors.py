@@ -2,19 +2,22 @@
 
 ::
 
-    BrokerMesosError                 exit code 1
-    ├── InvalidInput (ValueError)    exit code 2: what was asked for can never be right
+    BrokerMesosError                 failed       HTTP 500  exit 1
+    ├── InvalidInput (ValueError)    invalid      HTTP 400  exit 2: the request can never be accepted as it is
     │   ├── InvalidResources
     │   └── InvalidMessage           a message that cannot be decoded
     │       └── UnknownMessage       its type is not known: a newer release may know it
-    ├── NotFound                     exit code 3: no such job, task, agent or file
-    ├── Conflict                     exit code 1: it exists already, and differs
-    ├── Unavailable                  exit code 4: a server, master or agent does not answer
+    ├── NotFound                     not_found    HTTP 404  exit 3: no such job, task, agent or file
+    ├── Conflict                     conflict     HTTP 409  exit 1: it exists already, and differs
+    ├── Unavailable                  unavailable  HTTP 503  exit 4: a server, master or agent does not answer
     │   ├── BusUnavailable
     │   ├── StoreUnavailable
-    │   └── TimedOut
-    └── Fenced                       another owner holds the cell now; drop the cache, consume anew
+    │   └── TimedOut                 timed_out    HTTP 504  exit 4: no answer within the time limit
+    └── Fenced                       another owner has the cell now: drop the cache, consume from the start
         └── StoreLostData            the commit number in the store is not the expected one
+
+A class that has a code of its own declares it with its HTTP status and exit code; its subclasses inherit all
+three. ``BY_CODE`` is the way back from a code in an answer to the class to raise.
 
 The message of an error is one line: what is wrong, and what to do next. Errors of pika, redis and the
 operating system are translated into these at the adapters' border, with passwords removed.
@@ -22,16 +25,25 @@ operating system are translated into these at the adapters' border, with passwor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 
 class BrokerMesosError(Exception):
     """Base of all errors raised on purpose by this package."""
 
-    exit_code = 1
+    error_code: ClassVar[str] = "failed"
+    """The name of the error in answers, over the bus and over HTTP alike."""
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    """Exit code of a command that ends with this error."""
 
 
 class InvalidInput(BrokerMesosError, ValueError):
     """What was given can never be accepted as it stands."""
 
+    error_code = "invalid"
+    http_status = 400
     exit_code = 2
 
 
@@ -50,16 +62,24 @@ class UnknownMessage(InvalidMessage):
 class NotFound(BrokerMesosError):
     """The named job, task, agent, framework or file does not exist."""
 
+    error_code = "not_found"
+    http_status = 404
     exit_code = 3
 
 
 class Conflict(BrokerMesosError):
     """The same id is in use for something else."""
 
+    error_code = "conflict"
+    http_status = 409
+    exit_code = 1
+
 
 class Unavailable(BrokerMesosError):
     """Somebody who has to answer does not, now; the same request may work later."""
 
+    error_code = "unavailable"
+    http_status = 503
     exit_code = 4
 
 
@@ -74,6 +94,10 @@ class StoreUnavailable(Unavailable):
 class TimedOut(Unavailable):
     """No answer within the caller's time limit."""
 
+    error_code = "timed_out"
+    http_status = 504
+    exit_code = 4
+
 
 class Fenced(BrokerMesosError):
     """The lease of this cell is held under another term or nonce than the caller's."""
@@ -81,3 +105,15 @@ class Fenced(BrokerMesosError):
 
 class StoreLostData(Fenced):
     """The commit number found in the store is not the caller's last one: the store went back in time."""
+
+
+def family(kind: type[BrokerMesosError] = BrokerMesosError) -> Iterator[type[BrokerMesosError]]:
+    """A class and all that are derived from it so far."""
+    yield kind
+    for each in kind.__subclasses__():
+        yield from family(each)
+
+
+BY_CODE: dict[str, type[BrokerMesosError]] = {each.error_code: each for each in family() if "error_code" in vars(each)}
+"""The class to raise for the code of an error in an answer. Codes of a newer release are not in it: they are
+BrokerMesosError."""

@@ -94,8 +94,10 @@ def request_table() -> str:
     rows = []
     for kind in _kinds():
         if issubclass(kind, Request) and kind.__module__.startswith(_API):
-            rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), f"`{kind.ANSWER.__name__}`"])
-    return table(["Type", "Request", "Fields", "Answered with"], rows)
+            route = f"framework `{kind.FRAMEWORK}`" if kind.FRAMEWORK else kind.ROUTE.value
+            users = "yes" if kind.FOR_USERS else "no"
+            rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), route, users, f"`{kind.ANSWER.__name__}`"])
+    return table(["Type", "Request", "Fields", "Answered by", "For users", "Answer"], rows)
 
 
 def other_table() -> str:

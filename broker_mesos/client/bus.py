@@ -17,7 +17,6 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
 from broker_mesos.operator.gateway import Gateway
-from broker_mesos.operator.waiting import waits
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.runtime.settings import redact
@@ -42,7 +41,7 @@ class BusTransport:
         """See :class:`Transport`."""
         loop, line = self._open(timeout)
         answer: Part = self._run(
-            loop, line.gateway.handle(request, timeout), timeout + waits(request) + ANSWER_MARGIN_SECONDS
+            loop, line.gateway.handle(request, timeout), timeout + request.wait_seconds + ANSWER_MARGIN_SECONDS
         )
         return answer
 

@@ -15,20 +15,11 @@ from pydantic import ValidationError
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
-from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput, NotFound, TimedOut, Unavailable
-from broker_mesos.operator.waiting import waits
+from broker_mesos.errors import BY_CODE, BrokerMesosError, InvalidInput, TimedOut, Unavailable
 from broker_mesos.runtime.settings import endpoint
 
 TIMEOUT_HEADER = "Bmesos-Timeout"
 """Seconds the client waits for an answer, beyond what its request itself asks to wait for."""
-
-ERROR_CODES: dict[str, type[BrokerMesosError]] = {
-    "invalid": InvalidInput,
-    "not_found": NotFound,
-    "conflict": Conflict,
-    "unavailable": Unavailable,
-    "timed_out": TimedOut,
-}
 
 ANSWER_MARGIN_SECONDS = 1.0
 """Seconds that the far end gets to answer that time is up, before we give up on it."""
@@ -71,7 +62,7 @@ class HttpTransport:
         data = body.encode()
         if len(data) > MAX_BODY:
             raise InvalidInput(f"{request.TYPE} has {len(data)} bytes; at most {MAX_BODY} are allowed")
-        limit = timeout + waits(request) + ANSWER_MARGIN_SECONDS
+        limit = timeout + request.wait_seconds + ANSWER_MARGIN_SECONDS
         status, answer = self._exchange(data, timeout, limit)
         return self._decode(request, status, answer)
 
@@ -151,7 +142,7 @@ class HttpTransport:
                 f"{self._where} does not speak the operator API (HTTP status {status}); "
                 "is another program on that port? Name the cluster with --url or BMESOS_URL"
             ) from None
-        raise ERROR_CODES.get(code, BrokerMesosError)(message)
+        raise BY_CODE.get(code, BrokerMesosError)(message)
 
 
 def connect(url: str, cluster: str) -> Transport:

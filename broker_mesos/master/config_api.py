@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleSet, SetPolicy, SetRoles
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import found_in, usage_of
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.quota.cluster_config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.core.quota.config_changes import RoleUsage, limit_text, set_policy, set_roles
 from broker_mesos.master.config_store import ConfigStore
@@ -30,28 +29,31 @@ class ConfigApi:
         self._cells = cells
         self._changed = changed
 
-    async def answer(self, request: Request) -> Part | None:
-        """The answer, once the change is stored; None if it is somebody else's request."""
-        match request:
-            case GetConfig():
-                await self._config_store.refresh()
-            case SetRoles():
-                found = await self._found()
-                await self._config_store.change(
-                    lambda config: set_roles(config, request.roles, found, force=request.force, version=request.version)
-                )
-            case SetPolicy():
-                await self._config_store.change(
-                    lambda config: set_policy(
-                        config,
-                        request.policy,
-                        request.exclude,
-                        self._config_store.policies,
-                        version=request.version,
-                    )
-                )
-            case _:
-                return None
+    def add_to(self, handlers: Handlers) -> None:
+        """Answer the requests about the configuration, each once its change is stored."""
+        handlers.add(GetConfig, self._get)
+        handlers.add(SetRoles, self._set_roles)
+        handlers.add(SetPolicy, self._set_policy)
+
+    async def _get(self, request: GetConfig) -> ConfigView:
+        await self._config_store.refresh()
+        return self._stored()
+
+    async def _set_roles(self, request: SetRoles) -> ConfigView:
+        found = await self._found()
+        await self._config_store.change(
+            lambda config: set_roles(config, request.roles, found, force=request.force, version=request.version)
+        )
+        return self._stored()
+
+    async def _set_policy(self, request: SetPolicy) -> ConfigView:
+        policies = self._config_store.policies
+        await self._config_store.change(
+            lambda config: set_policy(config, request.policy, request.exclude, policies, version=request.version)
+        )
+        return self._stored()
+
+    def _stored(self) -> ConfigView:
         self._changed()
         return self._view(self._config_store.config)
 

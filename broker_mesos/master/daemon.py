@@ -17,20 +17,19 @@ from broker_mesos.core.api.cluster import (
     HelloAnswer,
     MasterView,
 )
-from broker_mesos.core.api.health import GetMasterHealth
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.handlers import Handlers
+from broker_mesos.core.api.health import GetMasterHealth, MasterReport
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.cell.allocation.policies.policy import Policy
 from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import take_in, usage_of
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import Lease
-from broker_mesos.errors import InvalidMessage, Unavailable
+from broker_mesos.errors import Unavailable
 from broker_mesos.master.config_api import ConfigApi
 from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.master.dead_letters import DeadLetters
@@ -92,6 +91,7 @@ class Master:
         self.config_store = ConfigStore(records, policies)
         self._settings = ConfigApi(self.config_store, store, self._cells, self._spread_config)
         self._dead_letters = DeadLetters(bus, clock, rng)
+        self.handlers = self._handlers()
         self._stop = asyncio.Event()
         self._rebalancing = Rebalancing()
         self._others: set[str] = set()
@@ -129,7 +129,7 @@ class Master:
         # Before anybody can have something to put there.
         await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
-        responder = Responder(self._bus, queue, self._answer, self._clock, self._new_id)
+        responder = Responder(self._bus, queue, self.handlers.answer, self._clock, self._new_id)
         await self._store.beat(self._me, BEAT_TTL_SECONDS)
         log.info("master started", master=self.master_id, cluster=self._cluster, cells=cells)
         tasks = [asyncio.create_task(owner.run(), name=f"cell {owner.number}") for owner in self.owners]
@@ -242,20 +242,22 @@ class Master:
 
     # -- answering --------------------------------------------------------------------------------------
 
-    async def _answer(self, request: Request) -> Part:
-        match request:
-            case Hello():
-                return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
-            case GetCluster():
-                return await self._cluster_view()
-            case GetMasterHealth():
-                return await examine(self._me, self._bus, self._store, self._clock, len(self.owners))
-        for desk in (self._dead_letters, self._settings):
-            if (answer := await desk.answer(request)) is not None:
-                return answer
-        raise InvalidMessage(f"{request.TYPE} is not for a master")
+    def _handlers(self) -> Handlers:
+        handlers = Handlers("a master")
+        handlers.add(Hello, self._hello)
+        handlers.add(GetCluster, self._cluster_view)
+        handlers.add(GetMasterHealth, self._health)
+        self._dead_letters.add_to(handlers)
+        self._settings.add_to(handlers)
+        return handlers
 
-    async def _cluster_view(self) -> ClusterView:
+    async def _hello(self, request: Hello) -> HelloAnswer:
+        return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
+
+    async def _health(self, request: GetMasterHealth) -> MasterReport:
+        return await examine(self._me, self._bus, self._store, self._clock, len(self.owners))
+
+    async def _cluster_view(self, request: GetCluster) -> ClusterView:
         masters = {each.master_id: each for each in await self._store.masters()}
         cells = []
         for lease in await self._store.leases():

@@ -24,8 +24,7 @@ from broker_mesos.core.api.dead_letters import (
     ListDeadLetters,
     RetryDeadLetters,
 )
-from broker_mesos.core.api.request import Request
-from broker_mesos.core.model.part import Part
+from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.errors import BrokerMesosError, Conflict, NotFound, Unavailable
 from broker_mesos.ports.bus import Bus, Consumer, Delivery
 from broker_mesos.ports.clock import Clock
@@ -46,29 +45,24 @@ class DeadLetters:
         self._rng = rng
         self._turn = asyncio.Lock()
 
-    async def answer(self, request: Request) -> Part | None:
-        """The answer, or None if the request is not about dead letters. Raises NotFound, Conflict,
-        Unavailable."""
-        match request:
-            case ListDeadLetters():
-                return await self._list(request.limit)
-            case GetDeadLetter():
-                return await self._show(request.letter_id)
-            case RetryDeadLetters() | DropDeadLetters():
-                again = isinstance(request, RetryDeadLetters)
-                if request.letter_id:
-                    return await self._settle_one(request.letter_id, again=again)
-                return await self._settle_all(again=again)
-        return None
+    def add_to(self, handlers: Handlers) -> None:
+        """Answer the requests about dead letters. They raise NotFound, Conflict, Unavailable."""
+        handlers.add(ListDeadLetters, self._list)
+        handlers.add(GetDeadLetter, self._show)
+        handlers.add(RetryDeadLetters, lambda request: self._settle(request.letter_id, again=True))
+        handlers.add(DropDeadLetters, lambda request: self._settle(request.letter_id, again=False))
 
-    async def _list(self, limit: int) -> DeadLetterList:
-        async with self._held(limit or 1) as held:
-            found = await held.take(limit)
+    async def _settle(self, ident: str, *, again: bool) -> DeadLettersSettled:
+        return await (self._settle_one(ident, again=again) if ident else self._settle_all(again=again))
+
+    async def _list(self, request: ListDeadLetters) -> DeadLetterList:
+        async with self._held(request.limit or 1) as held:
+            found = await held.take(request.limit)
             return DeadLetterList(letters=tuple(_view(each, 200) for each in found), total=held.total)
 
-    async def _show(self, ident: str) -> DeadLetterDetail:
+    async def _show(self, request: GetDeadLetter) -> DeadLetterDetail:
         async with self._held(MAX_SEARCHED) as held:
-            found = await held.find(ident)
+            found = await held.find(request.letter_id)
             text = found.body.decode(errors="replace")
             return DeadLetterDetail(
                 letter=_view(found, 1_000),

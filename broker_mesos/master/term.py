@@ -8,30 +8,16 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 
 from broker_mesos.bus.requests import Responder
-from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
-from broker_mesos.core.api.cells import GetCell, KillTask, KillTaskAnswer
-from broker_mesos.core.api.explain import GetPlacement
-from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance
-from broker_mesos.core.api.request import Request
-from broker_mesos.core.api.reservations import ReservationRequest
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.decision import Decision, Hint
-from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import (
     ConsumersCounted,
     EscrowSet,
     Input,
     OffersReturned,
-    OperatorKill,
-    OperatorMaintain,
-    OperatorMarkGone,
-    OperatorOperate,
     Reconnected,
     TokenSet,
 )
-from broker_mesos.core.cell.views.explain import placement
-from broker_mesos.core.cell.views.views import reserved_resources, view
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import OutboxEntry
@@ -39,6 +25,7 @@ from broker_mesos.core.quota.gang_token import TokenAsk
 from broker_mesos.core.quota.ledger import EscrowAsk
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.master import term_errors
+from broker_mesos.master.cell_api import CellApi
 from broker_mesos.master.decision_batching import DecisionBatching
 from broker_mesos.master.heartbeat_reader import HeartbeatReader
 from broker_mesos.master.lag import OVERLOADED_SECONDS, Lag
@@ -123,6 +110,13 @@ class Term:
         self._errands: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         self.outbox = Outbox(bus, cell.term, self._wake.set)
+        self._api = CellApi(
+            cell,
+            master_id,
+            commit=self._committed,
+            now=self._now,
+            load=lambda mono: self._load.report(self._lag.at(mono)),
+        )
         self._undecodable = Undecodable(
             cell.number, consumer, bus=bus, store=store, clock=clock, new_id=new_id, master_id=master_id
         )
@@ -130,7 +124,7 @@ class Term:
     async def run(self) -> None:
         """Decide until the term ends; raises why it ended."""
         queue = Queue(QueueKind.OPERATOR_CELL, str(self.cell.number))
-        responder = Responder(self._bus, queue, self._answer, self._clock, self._new_id)
+        responder = Responder(self._bus, queue, self._api.handlers.answer, self._clock, self._new_id)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())
@@ -189,42 +183,8 @@ class Term:
         self._inputs.append(beat)
         return self.cell.is_urgent(beat)
 
-    async def _answer(self, request: Request) -> Part:
-        match request:
-            case GetCell():
-                now = self._now()
-                load = self._load.report(self._lag.at(now.mono))
-                return view(self.cell.state, self._master_id, request, now, load)
-            case GetPlacement():
-                return placement(self.cell.state, self.cell.policy, request, self._now())
-            case KillTask():
-                task = self.cell.state.tasks.get(request.task_id)
-                if task is None or task.state.terminal:
-                    return KillTaskAnswer(known=False)
-                await self._committed(OperatorKill(request.task_id))
-                return KillTaskAnswer(known=True)
-            case MarkAgentGone():
-                agent = self.cell.state.agents.get(request.agent_id)
-                if agent is None:
-                    return AgentGone(known=False)
-                living = sum(not task.state.terminal for task in agent.tasks.values())
-                await self._committed(OperatorMarkGone(request.agent_id))
-                return AgentGone(known=True, tasks=living)
-            case AgentsRequest():
-                known = any(ident in self.cell.state.agents for ident in request.agent_ids)
-                if known and not isinstance(request, GetMaintenance):
-                    await self._committed(OperatorMaintain(request))
-                return maintenance.view(self.cell.state, request)
-            case ReservationRequest():
-                asked = OperatorOperate(request.agent_id, request.operation())
-                await self._committed(asked)
-                for refusal in asked.refused:
-                    raise refusal
-                return reserved_resources(self.cell.state, self.cell.state.agents[request.agent_id])
-        raise InvalidMessage(f"{request.TYPE} is not for a cell")
-
     async def _committed(self, given: Input) -> None:
-        """Decide on an operator's word and wait for the commit: an answer is a promise."""
+        """Decide on an operator's input and wait for the commit: an answer is a promise."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._inputs.append(given)
         self._asked.append(done)

@@ -3,51 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
-from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.cells import CellView, FrameworkView, GetCell
 from broker_mesos.core.api.explain import Explain, Explanation, GetPlacement, Placement, PlanJob
 from broker_mesos.core.api.explain_reasons import change, reason, shape_of
 from broker_mesos.core.api.jobs import GetJob, GetTask, JobTask, JobView
-from broker_mesos.core.api.request import Request
-from broker_mesos.core.api.state import MissingCell
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.addresses import operator_framework
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import NotFound, Unavailable
+from broker_mesos.operator.calls import BATCH, BATCH_ID, Calls
 
-BATCH_ID = "batch"
-BATCH = operator_framework(BATCH_ID)
 MAX_SHAPES = 10
 """Shapes of a framework's demand that are explained at once."""
-
-P = TypeVar("P", bound=Part)
-
-
-class AskCells(Protocol):
-    """Asks every cell; the answers, and the cells that gave none. Raises Unavailable when none did."""
-
-    async def __call__(self, request: Request, kind: type[P], timeout: float) -> tuple[list[P], list[MissingCell]]: ...
 
 
 class Explainer:
     """Asks on behalf of a gateway."""
 
-    def __init__(self, requester: Requester, ask_cells: AskCells) -> None:
-        self._requester = requester
-        self._cells = ask_cells
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    async def answer(self, request: Explain | PlanJob, timeout: float) -> Explanation:
-        """Raises NotFound for an id that nothing has, Unavailable when nobody answers."""
-        if isinstance(request, PlanJob):
-            subject = f"a job of {request.spec.total} x {request.spec.resources}"
-            shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
-            plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, ignore_filters=True)
-            return _whole(plan, request.spec.total)
+    async def plan(self, request: PlanJob, timeout: float) -> Explanation:
+        """Whether a job would run. Raises Unavailable when nobody answers."""
+        subject = f"a job of {request.spec.total} x {request.spec.resources}"
+        shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
+        plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, ignore_filters=True)
+        return _whole(plan, request.spec.total)
+
+    async def explain(self, request: Explain, timeout: float) -> Explanation:
+        """Why something waits. Raises NotFound for an id that nothing has, Unavailable when nobody answers."""
         away: Unavailable | None = None
         try:
             return await self._of_job_or_task(request, timeout)
@@ -67,20 +53,17 @@ class Explainer:
     async def _of_job_or_task(self, request: Explain, timeout: float) -> Explanation:
         if len(request.id) <= 128:
             try:
-                view = await self._requester.request(BATCH, GetJob(job_id=request.id, limit=0), timeout)
-                assert isinstance(view, JobView)
+                view = await self._calls.ask(BATCH, GetJob(job_id=request.id, limit=0), JobView, timeout)
                 return await self._of_view(view, request.limit, timeout)
             except NotFound:
                 pass
-        task = await self._requester.request(BATCH, GetTask(task_id=request.id), timeout)
-        assert isinstance(task, JobTask)
+        task = await self._calls.ask(BATCH, GetTask(task_id=request.id), JobTask, timeout)
         subject = f"task {task.task_id}"
         if task.state != "pending":
             where = f" on {task.hostname or task.agent_id}" if task.agent_id else ""
             return Explanation(subject=subject, reason=f"it does not wait: it is {task.state}{where}")
         job_id = task.task_id.rsplit(".", 2)[0]
-        view = await self._requester.request(BATCH, GetJob(job_id=job_id, limit=0), timeout)
-        assert isinstance(view, JobView)
+        view = await self._calls.ask(BATCH, GetJob(job_id=job_id, limit=0), JobView, timeout)
         return await self._of_job(subject, job_id, view.spec, request.limit, timeout)
 
     async def _of_view(self, view: JobView, limit: int, timeout: float) -> Explanation:
@@ -115,7 +98,7 @@ class Explainer:
         missing: set[int] = set()
         for shape in shapes:
             ask = GetPlacement(framework_id=framework_id, shape=shape, ignore_filters=ignore_filters, limit=limit)
-            found, silent = await self._cells(ask, Placement, timeout)
+            found, silent = await self._calls.all_cells(ask, Placement, timeout)
             placements.append(tuple(found))
             missing.update(each.cell for each in silent)
         # Of several, the first that cannot run is what is asked about.
@@ -134,7 +117,7 @@ class Explainer:
         if len(request.id) > 128:
             return None
         ask = GetCell(parts=("frameworks",), framework_id=request.id, limit=1)
-        views, _ = await self._cells(ask, CellView, timeout)
+        views, _ = await self._calls.all_cells(ask, CellView, timeout)
         known = [framework for view in views for framework in view.frameworks]
         if not known:
             return None

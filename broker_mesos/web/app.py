@@ -13,116 +13,28 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
 from broker_mesos import __version__
-from broker_mesos.core.api.agents import MarkAgentGone
-from broker_mesos.core.api.cells import CellPart, KillTask
-from broker_mesos.core.api.cluster import ClusterView, GetCluster, Hello
-from broker_mesos.core.api.dead_letters import (
-    DropDeadLetters,
-    GetDeadLetter,
-    ListDeadLetters,
-    RetryDeadLetters,
-)
-from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
-from broker_mesos.core.api.files import ReadLog
-from broker_mesos.core.api.health import GetHealth
-from broker_mesos.core.api.jobs import (
-    GetJob,
-    GetJobs,
-    GetTask,
-    JobList,
-    JobView,
-    KillById,
-    KillJob,
-    SubmitJob,
-    WaitJob,
-)
-from broker_mesos.core.api.maintenance import (
-    ActivateAgents,
-    CancelMaintenance,
-    DeactivateAgents,
-    DrainAgents,
-    GetMaintenance,
-    ScheduleMaintenance,
-)
+from broker_mesos.core.api.catalog import USER_REQUESTS
+from broker_mesos.core.api.cells import CellPart
+from broker_mesos.core.api.cluster import ClusterView, GetCluster
+from broker_mesos.core.api.explain import Explain, Explanation
+from broker_mesos.core.api.jobs import GetJob, GetJobs, JobList, JobView
 from broker_mesos.core.api.request import Request
-from broker_mesos.core.api.reservations import (
-    CreateVolume,
-    DestroyVolume,
-    ReserveResources,
-    UnreserveResources,
-)
-from broker_mesos.core.api.roles import ConfigView, GetConfig, SetPolicy, SetRoles
+from broker_mesos.core.api.roles import ConfigView, GetConfig
 from broker_mesos.core.api.state import GetState, StateView
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import REGISTRY, first_problem
-from broker_mesos.errors import (
-    BrokerMesosError,
-    Conflict,
-    InvalidInput,
-    InvalidMessage,
-    NotFound,
-    TimedOut,
-    Unavailable,
-)
+from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
 from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, Asks
 from broker_mesos.web.guard import Guard
 
-USER_REQUESTS: tuple[type[Request], ...] = (
-    Hello,
-    GetCluster,
-    GetState,
-    SubmitJob,
-    GetJobs,
-    GetJob,
-    WaitJob,
-    GetTask,
-    KillJob,
-    KillTask,
-    MarkAgentGone,
-    ReserveResources,
-    UnreserveResources,
-    CreateVolume,
-    DestroyVolume,
-    DrainAgents,
-    ActivateAgents,
-    DeactivateAgents,
-    ScheduleMaintenance,
-    CancelMaintenance,
-    GetMaintenance,
-    KillById,
-    ReadLog,
-    GetHealth,
-    Explain,
-    PlanJob,
-    ListDeadLetters,
-    GetDeadLetter,
-    RetryDeadLetters,
-    DropDeadLetters,
-    GetConfig,
-    SetRoles,
-    SetPolicy,
-)
-"""What ``POST /api/v1`` takes."""
-
 MAX_TIMEOUT = 60.0
-_BY_TYPE = {request.TYPE: request for request in USER_REQUESTS}
-
-# The first that fits counts: TimedOut is an Unavailable, too.
-_STATUS: tuple[tuple[type[BrokerMesosError], int, str], ...] = (
-    (InvalidInput, 400, "invalid"),
-    (NotFound, 404, "not_found"),
-    (Conflict, 409, "conflict"),
-    (TimedOut, 504, "timed_out"),
-    (Unavailable, 503, "unavailable"),
-    (BrokerMesosError, 500, "failed"),
-)
+"""Seconds that a client may give its request at most."""
 
 
 def error_response(error: BrokerMesosError) -> JSONResponse:
     """An error of the tree as HTTP."""
-    status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
-    return failure(status, code, str(error))
+    return failure(error.http_status, error.error_code, str(error))
 
 
 def failure(status: int, code: str, message: str) -> JSONResponse:
@@ -192,10 +104,10 @@ def parse_request(body: bytes) -> Request:
     if not isinstance(content, dict) or not isinstance(content.get("type"), str):
         raise InvalidMessage('the body names no type: send {"type": "GET_JOBS"}')
     name = content.pop("type")
-    kind = _BY_TYPE.get(name)
+    kind = USER_REQUESTS.get(name)
     if kind is None:
         what = "is not for users" if name in REGISTRY else "is unknown"
-        raise InvalidMessage(f"type {name[:64]!r} {what}; there are {', '.join(sorted(_BY_TYPE))}")
+        raise InvalidMessage(f"type {name[:64]!r} {what}; there are {', '.join(USER_REQUESTS)}")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -284,15 +196,15 @@ def _describe(app: FastAPI) -> None:
         if app.openapi_schema is not None:
             return app.openapi_schema
         schema = made()
-        kinds = [(request, "validation") for request in USER_REQUESTS]
-        kinds += [(request.ANSWER, "serialization") for request in USER_REQUESTS]  # type: ignore[misc]
+        kinds = [(request, "validation") for request in USER_REQUESTS.values()]
+        kinds += [(request.ANSWER, "serialization") for request in USER_REQUESTS.values()]  # type: ignore[misc]
         _, definitions = models_json_schema(kinds, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
         schemas: dict[str, Any] = definitions["$defs"]
-        for request in USER_REQUESTS:
+        for request in USER_REQUESTS.values():
             body = schemas[request.__name__]
             body.setdefault("properties", {})["type"] = {"const": request.TYPE}
             body["required"] = ["type", *body.get("required", [])]
-            body["x-answer"] = {"$ref": f"#/components/schemas/{request.ANSWER.__name__}"}
+            body["x-answer"] = _reference(request.ANSWER)
         every = schema.setdefault("components", {}).setdefault("schemas", {})
         for name, definition in schemas.items():
             every.setdefault(name, definition)
@@ -300,7 +212,9 @@ def _describe(app: FastAPI) -> None:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"oneOf": [{"$ref": f"#/components/schemas/{r.__name__}"} for r in USER_REQUESTS]}
+                    "schema": {
+                        "oneOf": [{"$ref": f"#/components/schemas/{r.__name__}"} for r in USER_REQUESTS.values()]
+                    }
                 }
             },
         }
@@ -308,3 +222,7 @@ def _describe(app: FastAPI) -> None:
         return schema
 
     app.openapi = described  # type: ignore[method-assign]
+
+
+def _reference(kind: type[Part]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}

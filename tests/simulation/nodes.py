@@ -15,7 +15,7 @@ from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint,
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.bus.requests import Requester
 from broker_mesos.containerizer.memory import FakeContainerizer
-from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
+from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.jobs import JobSummary, KillJob, SubmitJob, WaitJob
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.reservation import ReservedResources
@@ -421,13 +421,15 @@ class OperatorNode(Node):
                     continue
                 cell = operator_cell(cell_of(agent_id, self.world.cells))
                 try:
-                    answer = await requester.request(cell, MarkAgentGone(agent_id=agent_id), 3.0)
+                    await requester.request(cell, MarkAgentGone(agent_id=agent_id), 3.0)
+                    known = True
+                except NotFound:
+                    known = False
                 except BrokerMesosError:
                     continue
-                assert isinstance(answer, AgentGone)
                 if proc.effect():
                     # The cell may not have heard of it yet; what it says later finds nobody.
-                    self.world.marked_gone(agent_id, answer.known)
+                    self.world.marked_gone(agent_id, known)
 
     def ask_to_stop(self) -> None:
         assert self.proc is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.reservations import ReservationView, VolumeView
 from broker_mesos.core.model.agent import Unavailability, Usage
 from broker_mesos.core.model.part import Ident, Part
@@ -44,9 +44,8 @@ class AgentView(Part):
 
 
 class AgentGone(Part):
-    """Whether this cell has that agent, and how many of its tasks end."""
+    """How many tasks of that agent end."""
 
-    known: bool
     tasks: int = 0
 
 
@@ -57,4 +56,6 @@ class MarkAgentGone(Request):
 
     TYPE = "MARK_AGENT_GONE"
     ANSWER = AgentGone
+    ROUTE = Route.CELL
+    FOR_USERS = True
     agent_id: Ident

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.part import Part, TaskId
@@ -104,6 +104,7 @@ class GetCell(Request):
 
     TYPE = "GET_CELL"
     ANSWER = CellView
+    ROUTE = Route.CELLS
     parts: tuple[CellPart, ...] = ()
     task_id: str = ""
     framework_id: str = ""
@@ -123,4 +124,6 @@ class KillTask(Request):
 
     TYPE = "KILL_TASK"
     ANSWER = KillTaskAnswer
+    ROUTE = Route.CELLS
+    FOR_USERS = True
     task_id: TaskId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -20,6 +20,8 @@ class Hello(Request):
 
     TYPE = "HELLO"
     ANSWER = HelloAnswer
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     agent_id: str = ""
 
 
@@ -60,3 +62,5 @@ class GetCluster(Request):
 
     TYPE = "GET_CLUSTER"
     ANSWER = ClusterView
+    ROUTE = Route.MASTER
+    FOR_USERS = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -47,6 +47,8 @@ class ListDeadLetters(Request):
 
     TYPE = "LIST_DEAD_LETTERS"
     ANSWER = DeadLetterList
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     limit: int = Field(default=100, ge=0, le=MAX_SEARCHED)
 
 
@@ -65,6 +67,8 @@ class GetDeadLetter(Request):
 
     TYPE = "GET_DEAD_LETTER"
     ANSWER = DeadLetterDetail
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     letter_id: str = Field(min_length=1, max_length=255)
 
 
@@ -85,6 +89,8 @@ class RetryDeadLetters(Request):
 
     TYPE = "RETRY_DEAD_LETTERS"
     ANSWER = DeadLettersSettled
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     letter_id: str = Field(default="", max_length=255)
     """Empty: all."""
 
@@ -95,5 +101,7 @@ class DropDeadLetters(Request):
 
     TYPE = "DROP_DEAD_LETTERS"
     ANSWER = DeadLettersSettled
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     letter_id: str = Field(default="", max_length=255)
     """Empty: all."""

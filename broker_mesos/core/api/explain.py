@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Ident, Part, TaskId
@@ -97,6 +97,7 @@ class GetPlacement(Request):
 
     TYPE = "GET_PLACEMENT"
     ANSWER = Placement
+    ROUTE = Route.CELLS
     framework_id: Ident
     shape: Shape
     ignore_filters: bool = False
@@ -128,6 +129,8 @@ class Explain(Request):
 
     TYPE = "EXPLAIN"
     ANSWER = Explanation
+    ROUTE = Route.GATEWAY
+    FOR_USERS = True
     id: TaskId
     limit: int = Field(default=20, ge=0, le=500)
 
@@ -138,5 +141,7 @@ class PlanJob(Request):
 
     TYPE = "PLAN_JOB"
     ANSWER = Explanation
+    ROUTE = Route.GATEWAY
+    FOR_USERS = True
     spec: JobSpec
     limit: int = Field(default=20, ge=0, le=500)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part, TaskId
 from broker_mesos.core.protocol.wire import register
 
@@ -36,12 +36,18 @@ class ReadLog(Request):
 
     TYPE = "READ_LOG"
     ANSWER = LogChunk
+    ROUTE = Route.GATEWAY
+    FOR_USERS = True
     task_id: TaskId
     """A task id, ``JOB.INDEX`` (its latest attempt) or ``JOB``."""
     name: Literal["stdout", "stderr"] = "stdout"
     offset: int = Field(default=0, ge=0)
     length: int = Field(default=65_536, ge=1, le=65_536)
     wait: float = Field(default=0.0, ge=0, le=10)
+
+    @property
+    def wait_seconds(self) -> float:
+        return self.wait
 
 
 class FileChunk(Part):
@@ -69,8 +75,13 @@ class ReadFile(Request):
 
     TYPE = "READ_FILE"
     ANSWER = FileChunk
+    ROUTE = Route.AGENT
     task_id: TaskId
     name: str = "stdout"
     offset: int = Field(default=0, ge=0)
     length: int = Field(default=65_536, ge=1, le=65_536)
     wait: float = Field(default=0.0, ge=0, le=10)
+
+    @property
+    def wait_seconds(self) -> float:
+        return self.wait

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -80,6 +80,7 @@ class GetMasterHealth(Request):
 
     TYPE = "GET_MASTER_HEALTH"
     ANSWER = MasterReport
+    ROUTE = Route.MASTER
 
 
 class HealthView(Part):
@@ -95,3 +96,5 @@ class GetHealth(Request):
 
     TYPE = "GET_HEALTH"
     ANSWER = HealthView
+    ROUTE = Route.GATEWAY
+    FOR_USERS = True

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import Locality
 from broker_mesos.core.model.part import Ident, Part, TaskId
@@ -27,6 +27,8 @@ class KillById(Request):
 
     TYPE = "KILL_BY_ID"
     ANSWER = Killed
+    ROUTE = Route.GATEWAY
+    FOR_USERS = True
     id: TaskId
 
 
@@ -86,8 +88,16 @@ class JobList(Part):
     total: int
 
 
+class JobRequest(Request):
+    """A request to the batch framework."""
+
+    ROUTE = Route.FRAMEWORK
+    FRAMEWORK = "batch"
+    FOR_USERS = True
+
+
 @register
-class SubmitJob(Request):
+class SubmitJob(JobRequest):
     """Accept a job. The client mints the id, so that sending it twice makes one job; an id in use for a
     different job is a conflict. Answered once the job is stored."""
 
@@ -98,9 +108,13 @@ class SubmitJob(Request):
     wait: float = Field(default=0.0, ge=0, le=30)
     """Seconds for which the answer may wait for the job's end."""
 
+    @property
+    def wait_seconds(self) -> float:
+        return self.wait
+
 
 @register
-class GetJobs(Request):
+class GetJobs(JobRequest):
     """Jobs, the latest first."""
 
     TYPE = "GET_JOBS"
@@ -111,7 +125,7 @@ class GetJobs(Request):
 
 
 @register
-class GetJob(Request):
+class GetJob(JobRequest):
     """One job. Tasks by position in the array from ``offset`` on, narrowed to ``states`` if given."""
 
     TYPE = "GET_JOB"
@@ -123,7 +137,7 @@ class GetJob(Request):
 
 
 @register
-class WaitJob(Request):
+class WaitJob(JobRequest):
     """Answered when the job has ended, when its version is above ``seen`` (and at least 0.2 s went by), or
     after ``seconds``, whatever comes first."""
 
@@ -134,9 +148,13 @@ class WaitJob(Request):
     seen: int | None = None
     """None: only the end counts."""
 
+    @property
+    def wait_seconds(self) -> float:
+        return self.seconds
+
 
 @register
-class GetTask(Request):
+class GetTask(JobRequest):
     """One task of a job, by its task id, or (``JOB``, ``JOB.INDEX``) its latest attempt."""
 
     TYPE = "GET_TASK"
@@ -145,7 +163,7 @@ class GetTask(Request):
 
 
 @register
-class KillJob(Request):
+class KillJob(JobRequest):
     """End a job: what waits never runs, what runs is killed. With an index, only that one. Idempotent."""
 
     TYPE = "KILL_JOB"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.agent import Unavailability
 from broker_mesos.core.model.part import Ident, Part
 from broker_mesos.core.protocol.records import AgentStatus
@@ -55,6 +55,8 @@ class AgentsRequest(Request):
     """A request about agents, by id."""
 
     ANSWER = MaintenanceView
+    ROUTE = Route.CELLS
+    FOR_USERS = True
     agent_ids: tuple[Ident, ...] = Field(min_length=1, max_length=1_000)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Ident, Part, Short
 from broker_mesos.core.model.reservation import Operation, Reservation, Volume
 from broker_mesos.core.model.resources import Resources
@@ -45,6 +45,8 @@ class ReservationRequest(Request):
     """A request about one agent."""
 
     ANSWER = ReservationsView
+    ROUTE = Route.CELL
+    FOR_USERS = True
     agent_id: Ident
     request_id: str = Field(default="", max_length=64)
 

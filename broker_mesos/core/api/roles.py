@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part, Short
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.wire import register
@@ -54,6 +54,8 @@ class GetConfig(Request):
 
     TYPE = "GET_CONFIG"
     ANSWER = ConfigView
+    ROUTE = Route.MASTER
+    FOR_USERS = True
 
 
 @register
@@ -64,6 +66,8 @@ class SetRoles(Request):
 
     TYPE = "SET_ROLES"
     ANSWER = ConfigView
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     roles: dict[str, RoleChange] = Field(max_length=1_000)
     force: bool = False
     version: int | None = None
@@ -76,6 +80,8 @@ class SetPolicy(Request):
 
     TYPE = "SET_POLICY"
     ANSWER = ConfigView
+    ROUTE = Route.MASTER
+    FOR_USERS = True
     policy: Short = ""
     exclude: tuple[Short, ...] | None = Field(default=None, max_length=100)
     version: int | None = None

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellLoad, CellPart, OfferView, TaskView
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import FrameworkStatus
@@ -76,6 +76,8 @@ class GetState(Request):
 
     TYPE = "GET_STATE"
     ANSWER = StateView
+    ROUTE = Route.GATEWAY
+    FOR_USERS = True
     parts: tuple[CellPart, ...] = ()
     task_id: str = ""
     framework_id: str = ""

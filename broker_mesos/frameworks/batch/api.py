@@ -12,12 +12,14 @@ from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellView, GetCell
 from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.explain_reasons import reason, shape_of, why_lost, why_picky
+from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.jobs import (
     GetJob,
     GetJobs,
     GetTask,
     JobList,
     JobSummary,
+    JobTask,
     JobView,
     KillJob,
     SubmitJob,
@@ -29,7 +31,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import operator_cell
 from broker_mesos.core.protocol.records import AgentStatus
-from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound
+from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, Work, text_of
@@ -73,25 +75,26 @@ class BatchApi:
         self._asked_at = 0.0
         self._shapes: dict[object, tuple[float, asyncio.Task[list[Placement]]]] = {}
 
+        self.handlers = handlers = Handlers("the batch framework")
+        handlers.add(SubmitJob, self._submit)
+        handlers.add(GetJobs, self._jobs)
+        handlers.add(GetJob, self._job)
+        handlers.add(GetTask, self._task)
+        handlers.add(WaitJob, self._wait)
+        handlers.add(KillJob, self._kill)
+
     async def __call__(self, request: Request) -> Part:
         """Answer a request. Raises the errors of the tree."""
-        match request:
-            case SubmitJob():
-                return await self._submit(request)
-            case GetJobs():
-                return await self._jobs(request)
-            case GetJob():
-                return await self._job(request)
-            case GetTask():
-                return await self._store.read.task(request.task_id)
-            case WaitJob():
-                return await self._wait(request)
-            case KillJob():
-                summary, kills = await self._store.kill(request.job_id, request.index)
-                for task_id, agent_id in kills:
-                    self._driver.kill(task_id, agent_id)
-                return summary
-        raise InvalidInput(f"the batch framework does not answer {request.TYPE}")
+        return await self.handlers.answer(request)
+
+    async def _task(self, request: GetTask) -> JobTask:
+        return await self._store.read.task(request.task_id)
+
+    async def _kill(self, request: KillJob) -> JobSummary:
+        summary, kills = await self._store.kill(request.job_id, request.index)
+        for task_id, agent_id in kills:
+            self._driver.kill(task_id, agent_id)
+        return summary
 
     async def _submit(self, request: SubmitJob) -> JobSummary:
         demand = await self._store.submit(request.job_id, request.spec)

@@ -1,0 +1,46 @@
+"""All operator requests, and those that users may send."""
+
+from __future__ import annotations
+
+from broker_mesos.core.api import (
+    agents,
+    cells,
+    cluster,
+    dead_letters,
+    explain,
+    files,
+    health,
+    jobs,
+    maintenance,
+    reservations,
+    roles,
+    state,
+)
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.protocol.wire import REGISTRY
+
+REQUEST_MODULES = (
+    agents,
+    cells,
+    cluster,
+    dead_letters,
+    explain,
+    files,
+    health,
+    jobs,
+    maintenance,
+    reservations,
+    roles,
+    state,
+)
+"""To import a module registers its requests."""
+
+REQUESTS: dict[str, type[Request]] = {
+    name: kind
+    for name, kind in sorted(REGISTRY.items())
+    if issubclass(kind, Request) and kind.__module__ in {module.__name__ for module in REQUEST_MODULES}
+}
+"""All operator requests by type, in alphabetical order."""
+
+USER_REQUESTS: dict[str, type[Request]] = {name: kind for name, kind in REQUESTS.items() if kind.FOR_USERS}
+"""The requests that users may send, by type."""

@@ -1,0 +1,87 @@
+"""The owner's answers to operator requests about its cell."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
+from broker_mesos.core.api.cells import CellLoad, CellView, GetCell, KillTask, KillTaskAnswer
+from broker_mesos.core.api.explain import GetPlacement, Placement
+from broker_mesos.core.api.handlers import Handlers
+from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
+from broker_mesos.core.api.reservations import ReservationRequest, ReservationsView
+from broker_mesos.core.cell.cell import Cell
+from broker_mesos.core.cell.handlers import maintenance
+from broker_mesos.core.cell.inputs import (
+    Input,
+    OperatorKill,
+    OperatorMaintain,
+    OperatorMarkGone,
+    OperatorOperate,
+)
+from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.cell.views.views import reserved_resources, view
+from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.errors import NotFound
+
+
+class CellApi:
+    """Answers for one cell under one term. ``commit`` decides on an input and returns when that is committed:
+    an answer is a promise. ``load`` reports how busy the owner is at a moment of the monotonic clock."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        owner: str,
+        *,
+        commit: Callable[[Input], Awaitable[None]],
+        now: Callable[[], Instant],
+        load: Callable[[float], CellLoad],
+    ) -> None:
+        self._cell = cell
+        self._owner = owner
+        self._commit = commit
+        self._now = now
+        self._load = load
+        self.handlers = handlers = Handlers("a cell")
+        handlers.add(GetCell, self._view)
+        handlers.add(GetPlacement, self._placement)
+        handlers.add(KillTask, self._kill)
+        handlers.add(MarkAgentGone, self._mark_gone)
+        handlers.add(AgentsRequest, self._maintain)
+        handlers.add(ReservationRequest, self._operate)
+
+    async def _view(self, request: GetCell) -> CellView:
+        now = self._now()
+        return view(self._cell.state, self._owner, request, now, self._load(now.mono))
+
+    async def _placement(self, request: GetPlacement) -> Placement:
+        return placement(self._cell.state, self._cell.policy, request, self._now())
+
+    async def _kill(self, request: KillTask) -> KillTaskAnswer:
+        task = self._cell.state.tasks.get(request.task_id)
+        if task is None or task.state.terminal:
+            return KillTaskAnswer(known=False)
+        await self._commit(OperatorKill(request.task_id))
+        return KillTaskAnswer(known=True)
+
+    async def _mark_gone(self, request: MarkAgentGone) -> AgentGone:
+        agent = self._cell.state.agents.get(request.agent_id)
+        if agent is None:
+            raise NotFound(f"no agent {request.agent_id}; `bmesos agents` lists them")
+        living = sum(not task.state.terminal for task in agent.tasks.values())
+        await self._commit(OperatorMarkGone(request.agent_id))
+        return AgentGone(tasks=living)
+
+    async def _maintain(self, request: AgentsRequest) -> MaintenanceView:
+        known = any(ident in self._cell.state.agents for ident in request.agent_ids)
+        if known and not isinstance(request, GetMaintenance):
+            await self._commit(OperatorMaintain(request))
+        return maintenance.view(self._cell.state, request)
+
+    async def _operate(self, request: ReservationRequest) -> ReservationsView:
+        asked = OperatorOperate(request.agent_id, request.operation())
+        await self._commit(asked)
+        for refusal in asked.refused:
+            raise refusal
+        return reserved_resources(self._cell.state, self._cell.state.agents[request.agent_id])

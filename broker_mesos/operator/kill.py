@@ -1,0 +1,71 @@
+"""Kills by an id that may be a job's, a task's of the batch framework, or a task's of any other."""
+
+from __future__ import annotations
+
+from broker_mesos.core.api.cells import KillTask, KillTaskAnswer
+from broker_mesos.core.api.jobs import GetTask, JobSummary, JobTask, KillById, Killed, KillJob
+from broker_mesos.core.api.state import MissingCell
+from broker_mesos.errors import NotFound, Unavailable
+from broker_mesos.operator.calls import BATCH, Calls, not_all_cells
+
+
+class Killer:
+    """Kills on behalf of a gateway."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def by_id(self, request: KillById, timeout: float) -> Killed:
+        """Asks the batch framework first, then the cells. Raises NotFound for an id that nothing has."""
+        batch_away: Unavailable | None = None
+        try:
+            return await self._job(request.id, timeout)
+        except NotFound:
+            pass
+        except Unavailable as error:
+            batch_away = error
+        known, missing = await self._in_cells(KillTask(task_id=request.id), timeout)
+        if known:
+            return Killed(kind="task")
+        if batch_away is not None:
+            raise batch_away
+        if missing:
+            raise not_all_cells(request.id, missing)
+        raise NotFound(f"no job or task {request.id}; `bmesos status` and `bmesos tasks` list them")
+
+    async def task(self, request: KillTask, timeout: float) -> KillTaskAnswer:
+        """Raises Unavailable if no cell knows the task while some do not answer."""
+        known, missing = await self._in_cells(request, timeout)
+        if not known and missing:
+            raise not_all_cells(f"task {request.task_id}", missing)
+        return KillTaskAnswer(known=known)
+
+    async def _job(self, ident: str, timeout: float) -> Killed:
+        if len(ident) <= 128:  # as long as a job's id may be
+            try:
+                job = await self._calls.ask(BATCH, KillJob(job_id=ident), JobSummary, timeout)
+                return Killed(kind="job", job=job)
+            except NotFound:
+                pass
+        task = await self._calls.ask(BATCH, GetTask(task_id=ident), JobTask, timeout)
+        if task.task_id != ident and not task.task_id.startswith(f"{ident}."):
+            raise NotFound(f"task {ident} has ended; the latest attempt is {task.task_id}")
+        for job_id, index in _split(ident):
+            if index == task.index:
+                kill = KillJob(job_id=job_id, index=index)
+                return Killed(kind="task", job=await self._calls.ask(BATCH, kill, JobSummary, timeout))
+        raise NotFound(f"no job or task {ident}")
+
+    async def _in_cells(self, request: KillTask, timeout: float) -> tuple[bool, list[MissingCell]]:
+        answers, missing = await self._calls.all_cells(request, KillTaskAnswer, timeout)
+        return any(answer.known for answer in answers), missing
+
+
+def _split(task_id: str) -> list[tuple[str, int]]:
+    """Job id and index that a task id may be made of: ``JOB.INDEX.LAUNCH`` or ``JOB.INDEX``."""
+    parts = task_id.split(".")
+    return [
+        (".".join(parts[:-count]), int(parts[-count]))
+        for count in (2, 1)
+        if len(parts) > count and parts[-count].isdecimal()
+    ]

@@ -1,0 +1,112 @@
+"""Every operator request is declared in its class, and somebody answers it where its class says."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from typing import Any, cast
+
+import pytest
+
+from broker_mesos import client as client_package
+from broker_mesos.client import client as client_module
+from broker_mesos.client import reservations as client_reservations
+from broker_mesos.core import api
+from broker_mesos.core.api.catalog import REQUEST_MODULES, REQUESTS, USER_REQUESTS
+from broker_mesos.core.api.cluster import Hello
+from broker_mesos.core.api.files import ReadFile, ReadLog
+from broker_mesos.core.api.handlers import Handlers
+from broker_mesos.core.api.jobs import GetJobs, SubmitJob, WaitJob
+from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.wire import REGISTRY
+from broker_mesos.errors import InvalidMessage
+from broker_mesos.frameworks.batch.api import BatchApi
+from broker_mesos.master.cell_api import CellApi
+from broker_mesos.operator.gateway import Gateway
+
+ANY: Any = None
+
+
+def of(route: Route) -> list[type[Request]]:
+    return [kind for kind in REQUESTS.values() if kind.ROUTE is route]
+
+
+def unanswered(handlers: Handlers, kinds: list[type[Request]]) -> list[str]:
+    return [kind.TYPE for kind in kinds if handlers.find(kind) is None]
+
+
+def test_every_module_of_requests_is_in_the_catalog() -> None:
+    modules = {each.name for each in pkgutil.iter_modules(api.__path__)}
+    listed = {module.__name__.rpartition(".")[2] for module in REQUEST_MODULES}
+    others = modules - listed
+    for name in others - {"catalog"}:
+        __import__(f"{api.__name__}.{name}")
+    assert {name for name, kind in REGISTRY.items() if kind.__module__.startswith(f"{api.__name__}.")} == {
+        *REQUESTS,
+        "ANSWER",
+    }
+
+
+@pytest.mark.parametrize("kind", REQUESTS.values(), ids=lambda kind: kind.TYPE)
+def test_every_request_declares_its_route_and_its_answer(kind: type[Request]) -> None:
+    assert isinstance(kind.ROUTE, Route) and kind.ANSWER is not Part and kind.__doc__
+    assert bool(kind.FRAMEWORK) == (kind.ROUTE is Route.FRAMEWORK)
+    if kind.ROUTE is Route.CELL:
+        assert "agent_id" in kind.model_fields, "the gateway finds the cell by it"
+
+
+def test_somebody_answers_every_request_where_its_class_says() -> None:
+    gateway = Gateway(ANY).handlers(1.0)
+    cell = CellApi(ANY, "m", commit=ANY, now=ANY, load=ANY).handlers
+    assert unanswered(gateway, of(Route.GATEWAY)) == []
+    assert unanswered(gateway, [kind for kind in of(Route.CELLS) if kind.FOR_USERS]) == []
+    assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
+    batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY).handlers
+    assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if kind.FRAMEWORK == "batch"]) == []
+    assert of(Route.AGENT) == [ReadFile]
+
+
+def test_the_client_sends_every_request_of_users() -> None:
+    sources = "".join(inspect.getsource(module) for module in (client_module, client_reservations, client_package))
+    from broker_mesos.cli import jobs as cli_jobs
+
+    sources += inspect.getsource(cli_jobs)
+    # HELLO is for agents and frameworks; the others end jobs and tasks by the one id that people have.
+    left_out = {"HELLO", "KILL_TASK", "GET_JOB"}
+    absent = {name for name, kind in USER_REQUESTS.items() if f"{kind.__name__}" not in sources}
+    assert absent <= left_out
+
+
+@pytest.mark.parametrize(
+    ("request_", "seconds"),
+    [
+        (Hello(), 0.0),
+        (GetJobs(), 0.0),
+        (WaitJob(job_id="j", seconds=7), 7.0),
+        (SubmitJob(job_id="j", spec=JobSpec.model_construct(), wait=3), 3.0),
+        (ReadLog(task_id="t", wait=2), 2.0),
+        (ReadFile(task_id="t", wait=2), 2.0),
+    ],
+    ids=lambda value: value.TYPE if isinstance(value, Request) else "",
+)
+def test_a_request_says_how_long_its_answer_may_be_held_back(request_: Request, seconds: float) -> None:
+    assert request_.wait_seconds == seconds
+
+
+@pytest.mark.parametrize("kind", REQUESTS.values(), ids=lambda kind: kind.TYPE)
+def test_every_request_with_a_time_to_wait_holds_its_answer_back(kind: type[Request]) -> None:
+    fields = {"wait", "seconds"} & kind.model_fields.keys()
+    for name in fields:
+        given = cast(Any, kind.model_construct(**{name: 4.0}))
+        assert given.wait_seconds == 4.0
+
+
+async def test_a_request_that_a_daemon_does_not_answer_names_where_it_belongs() -> None:
+    class Asked(Request):
+        TYPE = "ASKED"
+        ROUTE = Route.AGENT
+
+    with pytest.raises(InvalidMessage, match="ASKED is not for a master: it is for agent"):
+        await Handlers("a master").answer(Asked())
