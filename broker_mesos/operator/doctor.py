@@ -87,6 +87,9 @@ def judge_store(store: StoreReport, subject: str) -> Iterator[Finding]:
     if store.error:
         yield say("error", store.error, "mend that first: without it nothing is decided")
         return
+    if store.in_process and store.server != "memory":
+        yield say("ok", f"{store.server} in the data folder of `bmesos local`")
+        return
     if store.in_process:
         yield say("ok", "in the memory of this process: nothing is kept, as `bmesos local` says")
         return

@@ -1,7 +1,8 @@
 """Store and Records in the memory of one process: the embedded default, and the simulations' store.
 
-``MemoryStoreState`` is the server; each master and each batch worker gets its own adapter on it. Hooks for
-tests and simulations: ``available``, ``lost_replies``, ``snapshot()``, ``restore()``, ``wipe()``.
+``MemoryStoreState`` is the server; each master and each batch worker gets its own adapter on it. On a
+``SqliteStoreState`` (``sqlite.py``) the same adapters keep their facts in a file. Hooks for tests and
+simulations: ``available``, ``lost_replies``, ``snapshot()``, ``restore()``, ``wipe()``.
 """
 
 from __future__ import annotations
@@ -10,51 +11,19 @@ import asyncio
 import copy
 import heapq
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from broker_mesos.core.api.health import StoreReport
-from broker_mesos.core.protocol.records import Lease, OutboxEntry, RecordKind, Snapshot
+from broker_mesos.core.protocol.records import Lease, RecordKind, Snapshot
 from broker_mesos.errors import Conflict, Fenced, StoreUnavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Change, Check, Commit, MasterInfo, Pulse
 from broker_mesos.runtime.clock import SystemClock
 from broker_mesos.store import keys, rules
+from broker_mesos.store.facts import CellFacts, Facts, Row
 
 T = TypeVar("T")
-
-
-@dataclass
-class _Cell:
-    term: int = 0
-    nonce: str = ""
-    owner: str = ""
-    commit: int = 0
-    commit_id: str = ""
-    renewed_at: float = -math.inf
-    run_id: int = 0
-    recovering: bool = False
-    recovery_at: float = -math.inf
-    records: dict[RecordKind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in RecordKind})
-    outbox: dict[int, OutboxEntry] = field(default_factory=dict)
-
-    def lease(self, number: int, now: float) -> Lease:
-        # A lease that was never renewed is as old as the epoch, as in Redis: finite, so that JSON holds it.
-        age = max(0.0, now - self.renewed_at) if math.isfinite(self.renewed_at) else 1e9
-        return Lease(number, self.term, self.nonce, self.owner, self.commit, age)
-
-
-@dataclass
-class _Facts:
-    cell_count: int = 0
-    cells: dict[int, _Cell] = field(default_factory=dict)
-    masters: dict[str, tuple[MasterInfo, float, float]] = field(default_factory=dict)
-    usage: dict[int, bytes] = field(default_factory=dict)
-    tries: dict[int, tuple[float, dict[str, int]]] = field(default_factory=dict)
-    """By cell: until when, and how often each message."""
-    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
-    zsets: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class MemoryStoreState:
@@ -69,12 +38,19 @@ class MemoryStoreState:
     ``clock``: the server's, by which records are due; the machine's by default.
     """
 
+    server = "memory"
+    """Name for health reports."""
+    unavailable_text = "the store in memory is switched off: switch it on again"
+
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
         self.available = True
         self.lost_replies = 0
         self.run_id = 1
-        self.facts = _Facts()
+        self.facts = Facts()
+
+    async def durable(self) -> None:
+        """Return once everything that the caller may have changed or seen is as durable as it gets."""
 
     def snapshot(self) -> object:
         """A copy of everything, for ``restore``."""
@@ -82,13 +58,13 @@ class MemoryStoreState:
 
     def restore(self, old: object) -> None:
         """Go back to a snapshot."""
-        assert isinstance(old, _Facts)
+        assert isinstance(old, Facts)
         self.facts = copy.deepcopy(old)
         self.run_id += 1
 
     def wipe(self) -> None:
         """Forget everything."""
-        self.facts = _Facts()
+        self.facts = Facts()
 
 
 class _Adapter:
@@ -99,7 +75,7 @@ class _Adapter:
         self._closed = False
 
     @property
-    def _facts(self) -> _Facts:
+    def _facts(self) -> Facts:
         return self._state.facts
 
     async def open(self, timeout: float) -> None:
@@ -116,8 +92,9 @@ class _Adapter:
         if self._closed:
             raise StoreUnavailable("the store is closed: open it first")
         if not self._state.available:
-            raise StoreUnavailable("the store in memory is switched off: switch it on again")
+            raise StoreUnavailable(self._state.unavailable_text)
         result = do()
+        await self._state.durable()
         if self._state.lost_replies > 0:
             self._state.lost_replies -= 1
             raise StoreUnavailable("the store's reply was lost: try again")
@@ -138,7 +115,7 @@ class MemoryStore(_Adapter):
 
         def do() -> int:
             if wanted is not None and not self._facts.cell_count:
-                self._facts.cell_count = wanted
+                self._set_count(wanted)
             return self._facts.cell_count
 
         found = await self._call(do)
@@ -164,7 +141,8 @@ class MemoryStore(_Adapter):
                 stored.renewed_at = self._clock.monotonic()
                 if stored.recovering:
                     stored.recovery_at = stored.renewed_at
-            self._facts.cells[cell] = stored
+                self._facts.cells[cell] = stored
+                self._facts.changed("lease", cell)
             return Snapshot(
                 stored.lease(cell, self._clock.monotonic()),
                 dict(stored.records[RecordKind.AGENTS]),
@@ -197,6 +175,7 @@ class MemoryStore(_Adapter):
             except Fenced:
                 return
             stored.nonce = stored.owner = ""
+            self._facts.changed("lease", cell)
 
         await self._call(do)
 
@@ -220,6 +199,8 @@ class MemoryStore(_Adapter):
                     stored.records[kind].pop(ident, None)
             stored.commit, stored.commit_id = commit.number, commit.commit_id
             stored.renewed_at = self._clock.monotonic()
+            if self._facts.journal is not None:
+                self._facts.journal.update(_rows(commit, net))
 
         await self._call(do)
 
@@ -240,7 +221,8 @@ class MemoryStore(_Adapter):
             now = self._clock.monotonic()
             self._facts.masters[master.master_id] = (master, now, now + ttl)
             # A store that was wiped under running masters learns their number of cells again.
-            self._facts.cell_count = self._facts.cell_count or self._count
+            if self._count and not self._facts.cell_count:
+                self._set_count(self._count)
             return Pulse(self._living(), dict(self._facts.usage))
 
         return await self._call(do)
@@ -273,7 +255,7 @@ class MemoryStore(_Adapter):
 
         def do() -> StoreReport:
             outboxes = tuple(len(self._cell(number).outbox) for number in range(self._count))
-            return StoreReport(server="memory", time=self._clock.time(), outboxes=outboxes, in_process=True)
+            return StoreReport(server=self._state.server, time=self._clock.time(), outboxes=outboxes, in_process=True)
 
         return await self._call(do)
 
@@ -308,14 +290,29 @@ class MemoryStore(_Adapter):
         until, counts = self._facts.tries.get(cell, (0.0, {}))
         return counts if until > self._clock.monotonic() else {}
 
-    def _cell(self, cell: int) -> _Cell:
-        return self._facts.cells.get(cell) or _Cell()
+    def _set_count(self, count: int) -> None:
+        self._facts.cell_count = count
+        self._facts.changed("cluster", "cell_count")
 
-    def _held(self, cell: int, term: int, nonce: str) -> _Cell:
+    def _cell(self, cell: int) -> CellFacts:
+        return self._facts.cells.get(cell) or CellFacts()
+
+    def _held(self, cell: int, term: int, nonce: str) -> CellFacts:
         stored = self._cell(cell)
         if (stored.term, stored.nonce) != (term, nonce):
             raise rules.fenced(cell, term, stored.term, stored.owner)
         return stored
+
+
+def _rows(commit: Commit, net: rules.Coalesced) -> Iterator[Row]:
+    """The durable facts that a commit changes."""
+    cell = commit.cell
+    yield "lease", cell
+    for number in (*commit.trim, *(entry.number for entry in commit.outbox)):
+        yield "outbox", cell, number
+    for kind in RecordKind:
+        for ident in (*net.sets[kind], *net.deletes[kind]):
+            yield "record", cell, kind.value, ident
 
 
 class MemoryRecords(_Adapter):
@@ -422,24 +419,28 @@ class MemoryRecords(_Adapter):
                     raise rules.not_integer(self._prefix + change.key, change.field)
 
     def _apply(self, change: Change) -> int | None:
-        name, result = self._prefix + change.key, None
+        facts, name, result = self._facts, self._prefix + change.key, None
         if change.op == "del":
-            self._facts.hashes.pop(name, None)
-            self._facts.zsets.pop(name, None)
-        elif change.op == "hset":
-            self._facts.hashes.setdefault(name, {})[change.field] = rules.as_text(change.value)
+            for field in facts.hashes.pop(name, ()):
+                facts.changed("hash", name, field)
+            for member in facts.zsets.pop(name, ()):
+                facts.changed("zset", name, member)
+            return None
+        if change.op == "hset":
+            facts.hashes.setdefault(name, {})[change.field] = rules.as_text(change.value)
         elif change.op == "hincrby":
-            fields = self._facts.hashes.setdefault(name, {})
+            fields = facts.hashes.setdefault(name, {})
             result = int(fields.get(change.field, "0")) + int(change.value)
             fields[change.field] = str(result)
         elif change.op == "zadd" or change.op == "zadd_after":
             base = 0.0 if change.op == "zadd" else self._state.clock.time()
-            self._facts.zsets.setdefault(name, {})[change.field] = base + float(change.value)
+            facts.zsets.setdefault(name, {})[change.field] = base + float(change.value)
         else:
             kind: dict[str, dict[str, str]] | dict[str, dict[str, float]]
-            kind = self._facts.hashes if change.op == "hdel" else self._facts.zsets
+            kind = facts.hashes if change.op == "hdel" else facts.zsets
             members = kind.get(name, {})
             members.pop(change.field, None)
             if not members:
                 kind.pop(name, None)  # Redis has no empty hashes or sorted sets either
+        facts.changed("zset" if change.op[0] == "z" else "hash", name, change.field)
         return result

@@ -1,10 +1,11 @@
-"""The two kinds of store behind one face, for the contract suites."""
+"""The kinds of store behind one face, for the contract suites."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -14,8 +15,9 @@ from broker_mesos.ports.store import Commit, Records, Store
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.redis.records import RedisRecords
 from broker_mesos.store.redis.store import RedisStore
+from broker_mesos.store.sqlite import SqliteStoreState
 
-KINDS = [pytest.param("memory"), pytest.param("redis", marks=pytest.mark.servers)]
+KINDS = [pytest.param("memory"), pytest.param("sqlite"), pytest.param("redis", marks=pytest.mark.servers)]
 
 
 class RealClock:
@@ -39,17 +41,39 @@ class StoreKind:
     records: Callable[..., Records]
 
 
-def make_kind(request: pytest.FixtureRequest, cluster: str) -> StoreKind:
+@asynccontextmanager
+async def make_kind(request: pytest.FixtureRequest, cluster: str) -> AsyncIterator[StoreKind]:
     """The kind that the test's parameter names."""
     clock = RealClock()
-    if request.param == "memory":
-        state = MemoryStoreState()
-        return StoreKind(lambda: MemoryStore(state, clock), lambda space="batch": MemoryRecords(state, space=space))
-    url = request.getfixturevalue("redis_url")
-    return StoreKind(
-        lambda: RedisStore(url, cluster=cluster, clock=clock),
-        lambda space="batch": RedisRecords(url, cluster=cluster, clock=clock, space=space),
-    )
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        yield StoreKind(
+            lambda: RedisStore(url, cluster=cluster, clock=clock),
+            lambda space="batch": RedisRecords(url, cluster=cluster, clock=clock, space=space),
+        )
+        return
+    state = MemoryStoreState()
+    if request.param == "sqlite":
+        folder = request.getfixturevalue("tmp_path")
+        state = SqliteStoreState(folder)
+        await state.open()
+    yield StoreKind(lambda: MemoryStore(state, clock), lambda space="batch": MemoryRecords(state, space=space))
+    if isinstance(state, SqliteStoreState):
+        await state.close()
+        again = SqliteStoreState(folder)
+        await again.open()
+        assert durable(again) == durable(state)  # whatever the test has done
+        await again.close()
+
+
+def durable(state: MemoryStoreState) -> object:
+    """What a state must have kept when its file is read again."""
+    facts = state.facts
+    leases = {
+        number: (cell.term, cell.nonce, cell.owner, cell.commit, cell.commit_id, cell.records, cell.outbox)
+        for number, cell in facts.cells.items()
+    }
+    return facts.cell_count, leases, facts.hashes, facts.zsets
 
 
 def never_claimed(cell: int) -> Lease:

@@ -28,10 +28,11 @@ def limited(config: ClusterConfig, most: int = 8000) -> ClusterConfig:
 
 @pytest.fixture(params=KINDS)
 async def records(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[Records]:
-    made = make_kind(request, cluster_name).records(SPACE)
-    await made.open(10)
-    yield made
-    await made.close()
+    async with make_kind(request, cluster_name) as kind:
+        made = kind.records(SPACE)
+        await made.open(10)
+        yield made
+        await made.close()
 
 
 def ledger(records: Records, cell: int, term: int = 1) -> SharedQuota:

@@ -20,10 +20,11 @@ CELLS = 4
 
 @pytest.fixture(params=KINDS)
 async def records(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[Records]:
-    made = make_kind(request, cluster_name).records(SPACE)
-    await made.open(10)
-    yield made
-    await made.close()
+    async with make_kind(request, cluster_name) as kind:
+        made = kind.records(SPACE)
+        await made.open(10)
+        yield made
+        await made.close()
 
 
 async def test_of_all_cells_that_ask_at_once_each_hears_of_the_same_gang(records: Records) -> None:

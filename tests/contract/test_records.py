@@ -1,4 +1,4 @@
-"""What every Records does, on memory and on Redis."""
+"""What every Records does, in memory, in a file and on Redis."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests.contract.stores import KINDS, StoreKind, make_kind
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, cluster_name: str) -> StoreKind:
-    return make_kind(request, cluster_name)
+async def kind(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[StoreKind]:
+    async with make_kind(request, cluster_name) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every Store does, on memory and on Redis."""
+"""What every Store does, in memory, in a file and on Redis."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from tests.examples import examples
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, cluster_name: str) -> StoreKind:
-    return make_kind(request, cluster_name)
+async def kind(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[StoreKind]:
+    async with make_kind(request, cluster_name) as made:
+        yield made
 
 
 @pytest.fixture

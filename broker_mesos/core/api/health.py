@@ -32,7 +32,7 @@ class StoreReport(Part):
     outboxes: tuple[int, ...] = ()
     """Messages in each cell's outbox."""
     in_process: bool = False
-    """The embedded cluster's: it keeps nothing, as was asked for."""
+    """The embedded cluster's: in memory, or in the file of its data folder."""
 
 
 class BusReport(Part):

@@ -1,0 +1,61 @@
+"""What a store in this process holds, and the journal of what has changed in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from broker_mesos.core.protocol.records import Lease, OutboxEntry, RecordKind
+from broker_mesos.ports.store import MasterInfo
+
+Row = tuple[str, *tuple[str | int, ...]]
+"""The name of a durable fact: its table, then the columns of its primary key."""
+
+
+@dataclass
+class CellFacts:
+    """A cell's lease, records and outbox."""
+
+    term: int = 0
+    nonce: str = ""
+    owner: str = ""
+    commit: int = 0
+    commit_id: str = ""
+    renewed_at: float = -math.inf
+    run_id: int = 0
+    recovering: bool = False
+    recovery_at: float = -math.inf
+    records: dict[RecordKind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in RecordKind})
+    outbox: dict[int, OutboxEntry] = field(default_factory=dict)
+
+    def lease(self, number: int, now: float) -> Lease:
+        """The lease as callers see it."""
+        # A lease that was never renewed is as old as the epoch, as in Redis: finite, so that JSON holds it.
+        age = max(0.0, now - self.renewed_at) if math.isfinite(self.renewed_at) else 1e9
+        return Lease(number, self.term, self.nonce, self.owner, self.commit, age)
+
+
+@dataclass
+class Facts:
+    """Everything that a store holds.
+
+    Durable facts (the number of cells, leases, records, outboxes, hashes and sorted sets) are named in
+    ``journal`` when they change; what concerns running processes only (masters, usage, tries, the age of a
+    lease) is not.
+    """
+
+    cell_count: int = 0
+    cells: dict[int, CellFacts] = field(default_factory=dict)
+    masters: dict[str, tuple[MasterInfo, float, float]] = field(default_factory=dict)
+    usage: dict[int, bytes] = field(default_factory=dict)
+    tries: dict[int, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    """By cell: until when, and how often each message."""
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    zsets: dict[str, dict[str, float]] = field(default_factory=dict)
+    journal: set[Row] | None = None
+    """Durable facts that have changed since the journal was last taken; None keeps none."""
+
+    def changed(self, *row: *Row) -> None:
+        """A durable fact has got another value, or was deleted."""
+        if self.journal is not None:
+            self.journal.add(row)
