@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from broker_mesos.runtime.streams import open_standard_streams
+
 _COMPLETION = "_BMESOS_COMPLETE"
 """The variable by which a shell asks typer what could be typed next."""
 
@@ -18,6 +20,7 @@ _SAID = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
+    open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     # What stands after the first "--" is somebody else's command line, down to its own "--".
     command = None
@@ -80,9 +83,10 @@ def _report(error: Exception) -> int:
 
 def complain(message: str, code: int = 1) -> int:
     """One line on stderr; returns the exit code."""
-    line = " ".join(message.split())
+    from broker_mesos.runtime.logs import error_line
+
     try:
-        print(f"bmesos: {line}", file=sys.stderr, flush=True)
+        print(error_line(" ".join(message.split()), code), file=sys.stderr, flush=True)
     except OSError:
         pass
     return code

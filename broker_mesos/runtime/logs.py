@@ -1,12 +1,21 @@
-"""Logging: where lines go, and loggers that cost nothing until something is said (importing structlog takes a
-tenth of a second, which a short command should not have to wait for)."""
+"""Logging: where lines go, and loggers that cost nothing until their first line (importing structlog takes a
+tenth of a second, which a short command should not have to wait for).
+
+A line that cannot be written ends no process: see ``LogStream``.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Any
+
+from broker_mesos.runtime.streams import LogStream, open_standard_streams
+
+_errors_in_json = False
 
 
 class Log:
@@ -32,13 +41,20 @@ def get_logger(name: str) -> Any:
 
 
 def configure(log_level: str, log_format: str) -> None:
-    """Log lines go to stderr, as text or JSON, from a level such as ``info`` on."""
+    """Log lines go to stderr, as text or JSON, from a level such as ``info`` on. From now on nothing that
+    this process writes to ``sys.stderr`` raises."""
     structlog = _structlog()
+    open_standard_streams()
+    stream: Any = sys.stderr
+    if not isinstance(stream, LogStream) and _descriptor(stream) == 2:
+        stream = sys.stderr = LogStream(2, lambda count: _dropped(count, log_format))
     level = logging.getLevelNamesMapping()[log_level.upper()]
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else logging.Formatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
     # pika reports every broken connection at length; the bus says the same in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    last: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"))
     if log_format == "json":
         last = structlog.processors.JSONRenderer()
     structlog.configure(
@@ -50,9 +66,54 @@ def configure(log_level: str, log_format: str) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
+
+
+def notice(text: str) -> None:
+    """Write a line for people to stderr, whatever the level and format of the log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def choose_error_format(log_format: str | None) -> None:
+    """``error_line`` follows this format from now on."""
+    global _errors_in_json
+    _errors_in_json = log_format == "json"
+
+
+def error_line(message: str, code: int) -> str:
+    """The line that names the error by which a command ends, in the format of its log."""
+    return json_line("error", message, exit_code=code) if _errors_in_json else f"bmesos: {message}"
+
+
+def json_line(level: str, event: str, **fields: object) -> str:
+    """A log line as log_format=json has it, for what must be written without a logger."""
+    line = {**fields, "event": event, "level": level, "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+    return json.dumps(line)
+
+
+class _JsonFormatter(logging.Formatter):
+    """Lines of libraries that log by the standard module, as our own ones look."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
+        return json_line(record.levelname.lower(), record.getMessage(), logger=record.name, **fields)
+
+
+def _dropped(count: int, log_format: str) -> str:
+    text = "log lines could not be written"
+    if log_format == "json":
+        return json_line("warning", text, lines=count)
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ} [warning  ] {text} lines={count}"
+
+
+def _descriptor(stream: Any) -> int:
+    """The stream's file descriptor; -1 if it has none, as when a test captures it."""
+    try:
+        return int(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return -1
 
 
 def _structlog() -> Any:

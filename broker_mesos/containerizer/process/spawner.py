@@ -59,7 +59,10 @@ class Locked(Exception):
 
 def log(text: str) -> None:
     """To the log file of the spawner, which is its stderr."""
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, file=sys.stderr, flush=True)
+    try:
+        print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, file=sys.stderr, flush=True)
+    except OSError:
+        pass  # the spawner and its tasks do not end because the disk is full
 
 
 class Spawner:
