@@ -37,15 +37,20 @@ def find_resources(work_dir: Path, text: str = "") -> Resources:
         raise InvalidResources("volumes is the name of persistent volumes; lend disk, and make volumes of it")
     if "ports" in given.scalars or "ports" in given.sets:
         raise InvalidResources("ports must be ranges, as in ports:[31000-32000]")
-    named = {part.partition(":")[0].strip() for part in text.split(";")}
+    named = names(text)
     finders: dict[str, Callable[[], Amount]] = {
         "cpus": _cpus,
         "mem": _mem,
-        "disk": lambda: _disk(work_dir),
+        "disk": lambda: free_disk(work_dir),
         "ports": lambda: [PORTS],
     }
     found = {name: find() for name, find in finders.items() if name not in named}
     return given + Resources.from_mapping(found)
+
+
+def names(text: str) -> set[str]:
+    """The names of the resources in ``text``, with those of which it gives none (``disk:0``)."""
+    return {part.partition(":")[0].strip() for part in text.split(";")}
 
 
 def _cpus() -> float:
@@ -70,7 +75,8 @@ def _mem() -> int:
     return int(total - min(RESERVED_MEM, total // 10))
 
 
-def _disk(work_dir: Path) -> int:
+def free_disk(work_dir: Path) -> int:
+    """Free disk space of the work folder's file system that can be lent, in MB."""
     free = psutil.disk_usage(_existing(work_dir)).free // MB
     return int(free - min(RESERVED_DISK, free // 2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,6 @@ from broker_mesos.cli.options import Call, Cluster
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from broker_mesos.core.model.resources import Resources
     from broker_mesos.runtime.settings import Settings
 
 BrokerUrl = Annotated[
@@ -37,19 +37,26 @@ def local(
     work_dir: Annotated[
         Path | None, Option("--work-dir", metavar="DIR", help="Folder for sandboxes; a temporary one.")
     ] = None,
+    data: Annotated[
+        Path | None, Option("--data", metavar="DIR", help="Folder that keeps the jobs; by default none is kept.")
+    ] = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> int:
     """Run a whole cluster in one process.
 
-    It needs no servers and keeps nothing: for trying things out, on this machine alone.
+    It needs no servers: for trying things out, and for one machine's work.
+    With --data DIR its jobs outlive it, even a kill or a loss of power; tasks go on when it ends, and the
+    next start with the same folder finds them. Without, it keeps nothing, and tasks end with it.
     """
     settings = daemon_settings(call, cluster=cluster, log_level=log_level, log_format=log_format)
-    lent = _resources(resources)
+    from broker_mesos.core.model.resources import Resources
+
+    Resources.parse(resources or "")
     from broker_mesos.wiring.local import run_local
 
-    return run_local(settings, agents, lent, port, work_dir=work_dir)
+    return run_local(settings, agents, resources or "", port, work_dir=work_dir, data=data)
 
 
 def master(
@@ -192,19 +199,13 @@ def web(
 
 def daemon_settings(call: Call, **flags: Any) -> Settings:
     """What a daemon's flags and the options before its name come to."""
+    from broker_mesos.runtime.logs import choose_error_format
     from broker_mesos.runtime.settings import load
 
+    # Even the settings may be wrong, and whoever collects the log in JSON is to see why.
+    choose_error_format(flags.get("log_format") or os.environ.get("BMESOS_LOG_FORMAT"))
     if flags.get("cluster") is None:
         flags["cluster"] = call.cluster
-    return load(**flags)
-
-
-def _resources(text: str | None) -> Resources | None:
-    if text is None:
-        return None
-    from broker_mesos.core.model.resources import Resources
-
-    resources = Resources.parse(text)
-    if not resources:
-        raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
-    return resources
+    settings = load(**flags)
+    choose_error_format(settings.log_format)
+    return settings

@@ -1,40 +1,50 @@
-"""A whole cluster in one process, on the memory adapters."""
+"""A whole cluster in one process, on the memory adapters, and a file if it is asked to keep its jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from broker_mesos.agent import probe
 from broker_mesos.agent.daemon import AgentDaemon
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.open import CLOCK
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import cell_of
+from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.worker import BatchWorker
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.logs import notice
 from broker_mesos.runtime.process import first, run_process
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
+from broker_mesos.store.sqlite import SqliteStoreState
 from broker_mesos.wiring.agent import build_agent
 from broker_mesos.wiring.batch import build_batch
 from broker_mesos.wiring.master import build_master
 
-LOCAL_RESOURCES = Resources.parse("cpus:4;mem:4096")
+CPUS, MEM = "cpus:4", "mem:4096"
+"""What each agent lends when nothing else is asked for."""
 
 
 class LocalCluster:
-    """A whole cluster in this process: master, agents, batch worker, HTTP face. Nothing of it is kept.
+    """A whole cluster in this process: master, agents, batch worker, HTTP face.
 
-    ``async with LocalCluster(settings, …) as cluster`` returns once it serves. Task processes end with it.
+    ``async with LocalCluster(settings, …) as cluster`` returns once it serves. Without ``data`` nothing of it
+    is kept, and task processes end with it. ``data`` is a folder that keeps its jobs: task processes go on
+    when it ends, and the next cluster on the same folder finds them.
+
+    ``resources`` are those of each agent: exactly these, or, as a text, with what the text does not name
+    added: 4 cpus, 4096 MB of memory, and this agent's part of the free disk and of the ports that
+    ``bmesos agent`` would lend.
     """
 
     def __init__(
@@ -42,23 +52,27 @@ class LocalCluster:
         settings: Settings | None = None,
         *,
         agents: int = 1,
-        resources: Resources | None = None,
+        resources: Resources | str = "",
         port: int | None = None,
         work_dir: Path | None = None,
         cells: int | None = None,
+        data: Path | None = None,
     ) -> None:
         self._settings = settings or load()
         self._agents = agents
-        self._resources = resources or LOCAL_RESOURCES
+        self._resources = resources
         self._port = port
         self._work_dir = work_dir
-        self._cells = cells or self._settings.cells or min(agents, DEFAULT_CELLS)
+        self._cells = cells or self._settings.cells
+        self._data = data
         self._broker = MemoryBroker(CLOCK)
-        self._state = MemoryStoreState()
+        self._state = MemoryStoreState() if data is None else SqliteStoreState(data)
         self._stack = contextlib.AsyncExitStack()
         self._running: dict[asyncio.Task[None], str] = {}
         self.master: Master
         self.agents: list[AgentDaemon] = []
+        self.lent: list[Resources] = []
+        """What each agent lends."""
         self.worker: BatchWorker
         self.url = ""
         """Where the HTTP face listens, if a port was given."""
@@ -85,7 +99,7 @@ class LocalCluster:
 
     async def __aexit__(self, *error: object) -> None:
         for agent in self.agents:
-            agent.stop(kill_tasks=True)
+            agent.stop(kill_tasks=self._data is None)
         await self._finished("agent")
         if hasattr(self, "worker"):
             self.worker.stop()
@@ -105,20 +119,27 @@ class LocalCluster:
             task.result()
 
     async def _start(self) -> None:
+        if isinstance(self._state, SqliteStoreState):
+            await self._state.open()
+            self._stack.push_async_callback(self._state.close)
         store = MemoryStore(self._state, CLOCK)
+        cells = self._cells or await store.cell_count(None) or min(self._agents, DEFAULT_CELLS)
         records = MemoryRecords(self._state, space=SPACE)
-        self.master = build_master(self._settings, await self._open(self.bus("master")), store, records, self._cells)
+        self.master = build_master(self._settings, await self._open(self.bus("master")), store, records, cells)
         await self._until(self.master.run(), "master", self.master.ready.wait())
         work_dir = self._work_dir
+        if work_dir is None and self._data is not None:
+            work_dir = self._data / "agents"
         if work_dir is None:
             work_dir = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bmesos-")))
-        for number in range(1, self._agents + 1):
+        self.lent = lent_resources(self._resources, work_dir, self._agents)
+        for number, lent in enumerate(self.lent, 1):
             agent = build_agent(
                 await self._open(self.bus(f"agent-{number}")),
                 work_dir / f"agent-{number}",
-                self._resources,
+                lent,
                 {},
-                _spread_id(number, self._cells),
+                _spread_id(number, cells),
                 oversubscribe=self._settings.oversubscribe,
             )
             self.agents.append(agent)
@@ -154,6 +175,25 @@ class LocalCluster:
             await asyncio.wait(tasks, timeout=10)
 
 
+def lent_resources(resources: Resources | str, work_dir: Path, agents: int) -> list[Resources]:
+    """What each of ``agents`` lends. Raises InvalidInput."""
+    if isinstance(resources, Resources):
+        return [resources] * agents
+    first, last = probe.PORTS
+    count = (last - first + 1) // agents
+    disk = probe.free_disk(work_dir) // agents
+    named = probe.names(resources)
+    found = []
+    for number in range(agents):
+        start = first + number * count
+        ports = f"ports:[{start}-{last if agents == 1 else start + count - 1}]"
+        parts = [part for part in (CPUS, MEM, f"disk:{disk}", ports) if part.partition(":")[0] not in named]
+        found.append(probe.find_resources(work_dir, ";".join([*filter(None, [resources.strip(" ;")]), *parts])))
+    if not found[0]:
+        raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
+    return found
+
+
 def _spread_id(number: int, cells: int) -> str:
     """An id for a local agent, such that one follows another through the cells."""
     suffix = 0
@@ -167,23 +207,29 @@ def _spread_id(number: int, cells: int) -> str:
 def run_local(
     settings: Settings,
     agents: int,
-    resources: Resources | None,
+    resources: str,
     port: int,
     *,
     work_dir: Path | None = None,
+    data: Path | None = None,
 ) -> int:
     """``bmesos local``."""
 
     async def main(stop: asyncio.Event) -> None:
-        cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir)
+        cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir, data=data)
         async with cluster:
-            lent = resources or LOCAL_RESOURCES
-            print(
-                f"cluster {settings.cluster}: {agents} agent{'s' if agents > 1 else ''} with {lent} each, "
-                f"at {cluster.url}\nin another shell: bmesos submit --wait -- echo hello",
-                file=sys.stderr,
-                flush=True,
+            lent = f"an agent with {cluster.lent[0]}"
+            if agents > 1:
+                lent = f"{agents} agents, the first one with {cluster.lent[0]}"
+            kept = "" if data is None else f"; its jobs are kept in {data}"
+            notice(
+                f"cluster {settings.cluster}: {lent}, at {cluster.url}{kept}\n"
+                "in another shell: bmesos submit --wait -- echo hello"
             )
             await first(stop.wait(), cluster.wait())
+            running = sum(len(agent.state.tasks) for agent in cluster.agents)
+        if data is not None and running:
+            go_on = "1 task goes" if running == 1 else f"{running} tasks go"
+            notice(f"{go_on} on: start `bmesos local --data {data}` again to follow them")
 
     return run_process(settings, main)
