@@ -24,8 +24,8 @@ from broker_mesos.master.daemon import Master
 from broker_mesos.master.term import Term
 from broker_mesos.ports.bus import Bus, Outgoing, outgoing
 from broker_mesos.runtime.clock import SystemClock, new_id
+from broker_mesos.store.facts import CellFacts as StoredCell
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
-from broker_mesos.store.memory import _Cell as StoredCell
 
 CLOCK = SystemClock()
 PATIENCE = 30.0
