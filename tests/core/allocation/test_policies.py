@@ -57,6 +57,15 @@ def test_a_ranking_after_charges_is_what_it_would_be_from_the_start(name: str, c
     assert list(ranking.order()) == list(BUILT_IN[name].rank(who, charged(shares, drawn)).order())
 
 
+def test_a_charge_to_an_only_child_changes_the_tie_of_its_parent():
+    who = [Claimant("*", "f1", 0), Claimant("*", "f2", 2), Claimant("b/x", "f1", 1), Claimant("b/x", "f2", 6)]
+    charges = [(who[0], Resources.of(cpus=0.3)), (who[2], Resources.of(cpus=0.3))]
+    ranking = Drf().rank(who, Shares(TOTAL, {}))
+    for each, resources in charges:
+        ranking.charge(each, resources)
+    assert list(ranking.order()) == list(Drf().rank(who, charged(Shares(TOTAL, {}), charges)).order())
+
+
 # -- strict priority
 
 

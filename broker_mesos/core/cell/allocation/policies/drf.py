@@ -117,8 +117,12 @@ class DrfRanking:
 
     def _rekey(self, name: str, node: Node) -> None:
         """After what it holds, or who is first in it, has changed."""
-        tie = node.members[0][1] if node.members else node.children[0][1]
-        node.key = (self._share(node.held) / node.weight, tie, name)
+        node.key = (self._share(node.held) / node.weight, self._tie(node), name)
+
+    @staticmethod
+    def _tie(node: Node) -> int:
+        """The tie of the claimant that is first in a node."""
+        return node.members[0][1] if node.members else node.children[0][1]
 
     def _share(self, amounts: Mapping[str, int]) -> float:
         """The dominant share."""
@@ -163,7 +167,10 @@ class DrfRanking:
         for name, node, parent in zip(path, nodes, (*nodes[1:], self._root), strict=True):
             siblings = parent.children
             if len(siblings) == 1 and siblings[0] is node.key:
-                continue  # whatever it holds, it is the first, and will be
+                # Whatever it holds, it is the first, and will be; but its parent's tie is that of its first claimant.
+                if (tie := self._tie(node)) != node.key[1]:
+                    node.key = siblings[0] = (node.key[0], tie, name)
+                continue
             _add(node.held, resources)
             if not node.members and not node.children:
                 continue  # all in it are done
