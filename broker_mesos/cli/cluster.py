@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
+from broker_mesos.cli.declare import Argument
 from broker_mesos.cli.options import Call
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def state_of(agent: Any) -> str:
 
 
 def frameworks(call: Call) -> None:
-    """List the frameworks, and what they hold."""
+    """List the frameworks, and what they hold; let one that was torn down come back.
+
+    Without a command after it, the list.
+    """
 
     def row(framework: Any) -> Sequence[object]:
         return (
@@ -72,6 +76,18 @@ def frameworks(call: Call) -> None:
 
     columns = ["FRAMEWORK", "NAME", "ROLES", "STATE", "WANTS", ">TASKS", ">OFFERS", "HOLDS", ">SHARE"]
     _list(call, "frameworks", columns, row, "no frameworks yet; start one with `bmesos framework batch`")
+
+
+def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", help="Its id.")]) -> None:
+    """Let the id of a framework that was torn down be used again.
+
+    Its tasks have ended, or end. Start its processes again afterwards.
+    """
+    found = call.client().readmit_framework(framework)
+    if call.json:
+        show.print_json(show.data(found))
+    else:
+        show.line(f"framework {framework} may subscribe again")
 
 
 def tasks(call: Call) -> None:

@@ -66,7 +66,12 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command("cancel", "maintenance:cancel"),
         ),
     ),
-    Command("frameworks", "cluster:frameworks"),
+    Group(
+        "frameworks",
+        "List the frameworks, and what they hold; let one that was torn down come back.",
+        (Command("readmit", "cluster:readmit"),),
+        alone=Command("frameworks", "cluster:frameworks"),
+    ),
     Command("tasks", "cluster:tasks"),
     Command("offers", "cluster:offers"),
     Command("roles", "roles:roles"),

@@ -26,6 +26,7 @@ from broker_mesos.core.api.dead_letters import (
 )
 from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
 from broker_mesos.core.api.files import LogChunk, ReadLog
+from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.health import GetHealth, HealthView
 from broker_mesos.core.api.jobs import (
     GetJobs,
@@ -256,6 +257,10 @@ class Client(ReservationCalls):
     def mark_agent_gone(self, agent_id: str) -> AgentGone:
         """End the tasks of an agent that never comes back. Idempotent. Raises NotFound."""
         return self.ask(made(MarkAgentGone, agent_id=agent_id), AgentGone)
+
+    def readmit_framework(self, framework_id: str) -> FrameworkReadmitted:
+        """Let the id of a framework that was torn down be used again. Raises NotFound."""
+        return self.ask(made(ReadmitFramework, framework_id=framework_id), FrameworkReadmitted)
 
     # -- maintenance ----------------------------------------------------------------------------------
 

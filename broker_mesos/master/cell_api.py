@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
 from broker_mesos.core.api.cells import CellLoad, CellView, GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.explain import GetPlacement, Placement
+from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
 from broker_mesos.core.api.reservations import ReservationRequest, ReservationsView
@@ -18,10 +19,12 @@ from broker_mesos.core.cell.inputs import (
     OperatorMaintain,
     OperatorMarkGone,
     OperatorOperate,
+    OperatorReadmit,
 )
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.cell.views.views import reserved_resources, view
 from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import NotFound
 
 
@@ -48,6 +51,7 @@ class CellApi:
         handlers.add(GetPlacement, self._placement)
         handlers.add(KillTask, self._kill)
         handlers.add(MarkAgentGone, self._mark_gone)
+        handlers.add(ReadmitFramework, self._readmit)
         handlers.add(AgentsRequest, self._maintain)
         handlers.add(ReservationRequest, self._operate)
 
@@ -72,6 +76,13 @@ class CellApi:
         living = sum(not task.state.terminal for task in agent.tasks.values())
         await self._commit(OperatorMarkGone(request.agent_id))
         return AgentGone(tasks=living)
+
+    async def _readmit(self, request: ReadmitFramework) -> FrameworkReadmitted:
+        framework = self._cell.state.frameworks.get(request.framework_id)
+        known = framework is not None and framework.state is FrameworkStatus.TORN_DOWN
+        if known:
+            await self._commit(OperatorReadmit(request.framework_id))
+        return FrameworkReadmitted(known=known)
 
     async def _maintain(self, request: AgentsRequest) -> MaintenanceView:
         known = any(ident in self._cell.state.agents for ident in request.agent_ids)

@@ -86,7 +86,7 @@ class SharedQuota:
         for tries in range(1, MAX_TRIES + 1):
             (text,) = await self._records.get(GANGS, [TOKEN])
             before = read(text)
-            after = turn(before, ask, self._clock.time())
+            after = turn(before, ask)
             if after == before:
                 return before.holder
             change = Change("hset", GANGS, TOKEN, after.encode().decode())

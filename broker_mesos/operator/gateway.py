@@ -13,6 +13,7 @@ from broker_mesos.core.api.cells import CellView, GetCell, KillTask
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
 from broker_mesos.core.api.explain import Explain, PlanJob
 from broker_mesos.core.api.files import ReadLog
+from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import GetHealth, GetMasterHealth, HealthView, MasterReport
 from broker_mesos.core.api.jobs import KillById
@@ -68,6 +69,7 @@ class Gateway:
         found.add(GetState, lambda request: self._state(request, timeout))
         found.add(KillTask, lambda request: self._killer.task(request, timeout))
         found.add(KillById, lambda request: self._killer.by_id(request, timeout))
+        found.add(ReadmitFramework, lambda request: self._readmit(request, timeout))
         found.add(AgentsRequest, lambda request: self._maintain(request, timeout))
         found.add(Explain, lambda request: self._explainer.explain(request, timeout))
         found.add(PlanJob, lambda request: self._explainer.plan(request, timeout))
@@ -141,6 +143,16 @@ class Gateway:
         )
         views, missing = await self._calls.all_cells(ask, CellView, timeout)
         return merge(views, missing)
+
+    async def _readmit(self, request: ReadmitFramework, timeout: float) -> FrameworkReadmitted:
+        answers, missing = await self._calls.all_cells(request, FrameworkReadmitted, timeout)
+        if missing:
+            # A cell that still refuses it would have it end everywhere again.
+            cells = ", ".join(str(each.cell) for each in missing)
+            raise Unavailable(f"cells {cells} do not answer; give the command again when they do")
+        if not any(answer.known for answer in answers):
+            raise NotFound(f"no framework {request.framework_id} was torn down; `bmesos frameworks` lists them")
+        return FrameworkReadmitted(known=True)
 
     async def _maintain(self, request: AgentsRequest, timeout: float) -> MaintenanceView:
         """All of the agents or none: first it is seen whether there are such agents."""

@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     gang_hold: Seconds = 30.0
     """How long free room is kept for one gang, before it is the next one's turn."""
     completed: Count = 1_000
+    forget_agent: Seconds = 14 * 86_400.0
+    """Seconds after which an unreachable agent without tasks is forgotten."""
 
     store_silence: Seconds = 3.0
     """An owner without an answer from Redis for so long stops acting."""
@@ -192,6 +194,7 @@ class Settings(BaseSettings):
             "gang_patience",
             "gang_hold",
             "completed",
+            "forget_agent",
         )
         return {name: getattr(self, name) for name in names}
 

@@ -31,9 +31,9 @@ async def test_of_all_cells_that_ask_at_once_each_hears_of_the_same_gang(records
     cells = [SharedQuota(records, SystemClock(), random.Random(n), cell=n, cells=CELLS, term=1) for n in range(CELLS)]
     wishes = [GangWish((f"f{n}", "g"), 1) for n in range(CELLS)]
     found = await asyncio.gather(
-        *(cell.token(TokenAsk((wish,), None, 30.0)) for cell, wish in zip(cells, wishes, strict=True))
+        *(cell.token(TokenAsk((wish,), None)) for cell, wish in zip(cells, wishes, strict=True))
     )
     assert len(set(found)) == 1 and found[0] is not None
-    after = await cells[0].token(TokenAsk(tuple(wishes), found[0], 30.0))
+    after = await cells[0].token(TokenAsk(tuple(wishes), found[0]))
     assert after is not None and after.key != found[0].key
-    assert await cells[1].token(TokenAsk((), after, 30.0)) is None
+    assert await cells[1].token(TokenAsk((), after)) is None

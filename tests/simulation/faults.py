@@ -238,6 +238,26 @@ def lose_beats(world: World) -> tuple[str, float]:
     return f"lose all heartbeats for {seconds:.2f} s", seconds
 
 
+def step_clocks_during_absence(world: World) -> tuple[str, float]:
+    """The clocks of a kind of node are set right while all processes of a framework are away."""
+    rng = world.rng
+    away = rng.choice((world.workers, world.frameworks, world.frameworks))
+    down = rng.uniform(16.0, 24.0)
+    steps = rng.choice((rng.uniform(0.5, 11.0), rng.uniform(11.5, 15.5)))  # before, and after it counts as away
+    kind = rng.choice((world.masters, world.masters, world.workers, world.agents))
+    by = rng.choice((-1.0, 1.0)) * rng.choice((200.0, 3600.0, 30 * 86_400.0))
+    for node in away:
+        node.kill(down * rng.uniform(0.9, 1.0))
+
+    def step() -> None:
+        for node in kind:
+            node.clock.offset += by
+
+    world.loop.after(steps, step)
+    names = ", ".join(node.name for node in kind)
+    return f"the clocks of {names} step by {by:g} s while {away[0].name} and its like are away", down
+
+
 CRASH: tuple[Fault, ...] = (
     kill,
     kill,
@@ -262,6 +282,7 @@ NETWORK: tuple[Fault, ...] = (
     jump_clock,
     lose_beats,
 )
+CLOCKS: tuple[Fault, ...] = (step_clocks_during_absence, step_clocks_during_absence, jump_clock, kill, kill_masters)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
@@ -271,6 +292,8 @@ def schedule(world: World) -> float:
     rng = world.rng
     if world.profile == "calm":
         kinds, count = (pause,), rng.choice((0, 0, 1))
+    elif world.profile == "clocks":
+        kinds, count = CLOCKS, rng.randint(2, 6)
     elif world.profile == "crash":
         kinds, count = CRASH, rng.randint(1, 8)
     else:
@@ -289,7 +312,7 @@ def schedule(world: World) -> float:
         world.trace("fault", None, text)
 
     for _ in range(count):
-        at = rng.uniform(FIRST, LAST)
+        at = rng.uniform(FIRST, LAST if world.profile != "clocks" else 3.0)  # later most work is done
         world.loop.after(at, begin, rng.choice(kinds))
         last = max(last, at)
     return last

@@ -246,10 +246,20 @@ class Monitor:
             used = Resources.sum(world.need(each) for each in agent.machine.running)
             if not agent.resources.contains(used):
                 world.violation(f"I1: {agent.name} has {agent.resources}, and runs {used}")
+        self._look_at_frameworks()
         if not world.forgetful:
             for job in world.jobs:
                 if job.acknowledged and self.record(SPECS, job.job_id) is None:
                     world.violation(f"I3: job {job.job_id} was acknowledged and is not in the store")
+
+    def _look_at_frameworks(self) -> None:
+        """No framework is away for as long as its failover timeout, and none of them asks for its end before
+        its work is done."""
+        ended = {node.framework_id for node in self.world.frameworks if len(node.book.done) == node.book.items}
+        for cell, facts in self.world.state.facts.cells.items():
+            for ident, body in facts.records[RecordKind.FRAMEWORKS].items():
+                if b'"torn-down"' in body and ident not in ended:
+                    self.world.violation(f"I3: cell {cell} tore {ident} down, whose work is not done")
 
     # -- frameworks and clients ---------------------------------------------------------------------------
 

@@ -149,6 +149,20 @@ def floor_of_terms_forgotten(patch: Any) -> None:
 
 
 @mutant
+def absence_by_the_calendar(patch: Any) -> None:
+    """How long a framework was away is computed from the owners' calendars."""
+    from broker_mesos.core.cell.cell import Cell
+
+    decide = Cell.decide
+
+    def by_calendar(self: Any, inputs: Any, now: Any, **more: Any) -> Any:
+        self.state.seconds, self.state.ticked_at = now.wall, now.mono
+        return decide(self, inputs, now, **more)
+
+    patch(Cell, "decide", by_calendar)
+
+
+@mutant
 def resources_freed_twice(patch: Any) -> None:
     """The end of a task gives back what it used, and again."""
     end_task = CellState.end_task

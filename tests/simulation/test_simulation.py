@@ -44,12 +44,14 @@ async def simulate(*options: str) -> tuple[int, str]:
     [
         ("crash", 0, 4),
         ("full", 0, 4),
+        ("clocks", 0, 4),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
         pytest.param("calm", 0, 30, marks=pytest.mark.slow),
         pytest.param("crash", 4, 33, marks=pytest.mark.slow),
         pytest.param("crash", 37, 33, marks=pytest.mark.slow),
+        pytest.param("clocks", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 37, 34, marks=pytest.mark.slow),
         pytest.param("full", 71, 34, marks=pytest.mark.slow),
@@ -64,6 +66,13 @@ async def test_no_seed_breaks_an_invariant(profile: str, start: int, seeds: int)
 async def test_a_seed_goes_the_same_way_every_time() -> None:
     code, output = await simulate("--profile", "full", "--seeds", "4", "--twice")
     assert code == 0, output
+
+
+async def test_absence_that_is_computed_from_a_calendar_is_found() -> None:
+    code, output = await simulate(
+        "--profile", "clocks", "--seeds", "6", "--mutant", "absence-by-the-calendar", "--keep-going", "1"
+    )
+    assert code == 1 and "whose work is not done" in output, output
 
 
 @pytest.mark.slow

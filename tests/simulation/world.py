@@ -127,7 +127,7 @@ class World:
             for number in range(rng.randint(1, 4))
         ]
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
-        book = Book(rng.randint(1, 6))
+        book = Book(rng.randint(20, 60) if profile == "clocks" else rng.randint(1, 6))
         self.frameworks = [FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))]
         self.client = ClientNode(self, "c0")
         self.wiped: dict[str, float] = {}

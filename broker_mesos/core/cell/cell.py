@@ -14,7 +14,7 @@ from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.cell.allocation.policies.policy import Policy
 from broker_mesos.core.cell.allocation.preempt import preempt
 from broker_mesos.core.cell.decision import Decision
-from broker_mesos.core.cell.handlers import agents, frameworks, maintenance, offers, operator_reservations
+from broker_mesos.core.cell.handlers import absence, agents, frameworks, maintenance, offers, operator_reservations
 from broker_mesos.core.cell.handlers.tasks import kill
 from broker_mesos.core.cell.inputs import (
     Configured,
@@ -26,6 +26,7 @@ from broker_mesos.core.cell.inputs import (
     OperatorMaintain,
     OperatorMarkGone,
     OperatorOperate,
+    OperatorReadmit,
     Reconnected,
     TokenSet,
 )
@@ -112,6 +113,7 @@ class Cell:
     def decide(self, inputs: Sequence[Input], now: Instant, *, behind: bool = False, full: bool = False) -> Decision:
         """Work off a batch of inputs (possibly none: only time has passed). ``behind``: more of them wait,
         answers to open offers perhaps. ``full``: so many that nothing new is offered."""
+        self.state.tick(now.mono)
         out = self._outlet()
         self.state.overloaded = full
         for each in inputs:
@@ -121,8 +123,7 @@ class Cell:
         if batch:
             self._last_batch = now.mono
             agents.check_silence(self.state, out, now)
-            agents.forget_gone(self.state, out, now)
-            frameworks.check_liveness(self.state, out, now)
+            absence.check(self.state, out, now)
             gang_token.tick(self.state, out, now)
             if now.mono - self._acknowledged_at >= self.state.limits.acknowledge:
                 self._acknowledged_at = now.mono
@@ -189,6 +190,8 @@ class Cell:
                     kill(state, task, out)
             case OperatorMarkGone():
                 agents.gone(state, each.agent_id, out, now)
+            case OperatorReadmit():
+                frameworks.readmit(state, each.framework_id, out, now)
             case OperatorMaintain():
                 maintenance.on_request(state, each.request, out, now)
             case OperatorOperate():

@@ -57,6 +57,13 @@ class OperatorMarkGone:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorReadmit:
+    """An operator lifts the tombstone of a framework: its id may be used again."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorMaintain:
     """An operator drains agents, takes them back, or plans when they are away."""
 
@@ -116,6 +123,7 @@ Input = (
     | Reconnected
     | OperatorKill
     | OperatorMarkGone
+    | OperatorReadmit
     | OperatorMaintain
     | OperatorOperate
     | Configured

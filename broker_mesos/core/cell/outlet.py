@@ -7,13 +7,12 @@ each agent gets one message, and each record is encoded once, however many messa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from broker_mesos.core.cell.decision import Decision, Hint
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
-from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Address
@@ -186,15 +185,12 @@ class Outlet:
 
     def _encoded(self, kind: RecordKind, ident: str) -> bytes | None:
         state = self._state
-        found: Agent | Framework | Task | None
-        match kind:
-            case RecordKind.AGENTS:
-                found = state.agents.get(ident)
-            case RecordKind.FRAMEWORKS:
-                found = state.frameworks.get(ident)
-            case RecordKind.TASKS:
-                found = state.tasks.get(ident)
-        return None if found is None else found.record().encode()
+        if kind is RecordKind.TASKS:
+            task = state.tasks.get(ident)
+            return None if task is None else task.record().encode()
+        known: Mapping[str, Agent | Framework] = state.agents if kind is RecordKind.AGENTS else state.frameworks
+        found = known.get(ident)
+        return None if found is None else found.record(state.seconds).encode()
 
 
 def batched(ids: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -17,8 +17,8 @@ class FrameworkInfo(Part):
     framework_id: Ident
     name: str = ""
     roles: tuple[Short, ...] = Field(default=("*",), max_length=100)
-    failover_timeout: float = Field(default=0.0, ge=0)
-    """Seconds that its tasks outlive its last process."""
+    failover_timeout: float | None = Field(default=0.0, ge=0)
+    """Seconds that its tasks outlive its last process; None: time alone never ends it."""
     capabilities: tuple[str, ...] = ()
     user: str = ""
     hostname: str = ""

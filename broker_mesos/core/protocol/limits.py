@@ -10,7 +10,8 @@ MISSED_BEATS = 2.5
 
 
 class Instant(NamedTuple):
-    """A moment, on both clocks: ``wall`` is stored and shown, ``mono`` measures silence."""
+    """A moment on two clocks, both in seconds. ``wall`` is the calendar: it is stored and shown, and may step,
+    so that no duration is computed from it. ``mono`` measures durations, and means nothing to other processes."""
 
     wall: float
     mono: float
@@ -50,6 +51,8 @@ class Limits:
     resend_at_most: float = 600.0
     tombstone: float = 8 * 86_400.0
     """How long a torn down framework's id stays refused: as long as its queues could live."""
+    forget_agent: float = 14 * 86_400.0
+    """How long an unreachable agent without tasks is remembered."""
     agents_lost_at_once: float = 0.05
     """The part of a cell's agents (at least one) that may be declared unreachable within an agent beat:
     when many vanish together, it is more likely the network than the machines."""

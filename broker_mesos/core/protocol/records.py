@@ -52,6 +52,11 @@ class AgentRecord(Part):
     """Seconds between two of its heartbeats; 0 where the limit says it."""
     registered_at: float = 0.0
     unreachable_at: float | None = None
+    """Calendar time, to be shown only: the calendars of two owners need not agree."""
+    since: float | None = None
+    """Cell time at which it entered its state, in seconds; see ``CellState.seconds``."""
+    cell_seconds: float = 0.0
+    """Cell time at which the record was written, in seconds: a new owner counts on from the latest one."""
     listed: bool = True
     """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
     reserved_resources: ReservedResources = Field(default_factory=lambda: NO_RESERVED_RESOURCES)
@@ -74,7 +79,12 @@ class FrameworkRecord(Part):
     state: FrameworkStatus = FrameworkStatus.SUBSCRIBED
     registered_at: float = 0.0
     disconnected_at: float | None = None
+    """Calendar time, like the next one to be shown only."""
     torn_down_at: float | None = None
+    since: float | None = None
+    """Cell time at which it entered its state, in seconds; see ``CellState.seconds``."""
+    cell_seconds: float = 0.0
+    """Cell time at which the record was written, in seconds."""
 
 
 class Lease(NamedTuple):

@@ -24,12 +24,13 @@ GangKey = tuple[str, str]
 
 
 class GangToken(Part):
-    """Who gathers. ``since`` and ``until``: seconds since the epoch."""
+    """The gang that gathers room. It has no time in it: each cell measures by its own monotonic clock for how
+    long it has known of it, since the calendars of two owners need not agree."""
 
     framework_id: str
     gang: str
-    since: float
-    until: float
+    number: int = 0
+    """Counts the gangs that have had the token, so that two turns of one gang differ."""
     version: int = 0
     """Of the demand that wanted the gang when the token was given."""
 
@@ -43,6 +44,8 @@ class TokenRecord(Part):
     """As it is stored."""
 
     holder: GangToken | None = None
+    number: int = 0
+    """That of the latest holder."""
     served: tuple[GangKey, ...] = ()
     """Who has had it, the latest last."""
 
@@ -60,27 +63,24 @@ class TokenAsk(NamedTuple):
     wishes: tuple[GangWish, ...]
     """Gangs that it sees waiting, the one that has waited longest first."""
     done: GangToken | None
-    """The holder, as this cell knows it, needs it no more."""
-    hold: float
-    """Seconds for which one gang has it."""
+    """The holder, as this cell knows it, needs it no more, or has had it for as long as one gang may."""
 
 
-def turn(record: TokenRecord, ask: TokenAsk, now: float) -> TokenRecord:
-    """The record after a cell has asked: whoever holds the token keeps it until it ends; then it goes to the
-    gang that has never had it, or not for the longest time."""
+def turn(record: TokenRecord, ask: TokenAsk) -> TokenRecord:
+    """The record after a cell has asked: whoever has the token keeps it until a cell reports that it is done;
+    then it goes to the gang that has never had it, or not for the longest time."""
     holder = record.holder
-    if holder is not None:
-        over = now >= holder.until or holder.since > now + ask.hold  # a clock was ahead
-        if not over and holder != ask.done:
-            return record
+    if holder is not None and holder != ask.done:
+        return record
     if not ask.wishes:
         return record.model_copy(update={"holder": None}) if holder is not None else record
     last = {key: at for at, key in enumerate(record.served)}
     chosen = min(ask.wishes, key=lambda wish: last.get(wish.key, -1))
     served = (*(key for key in record.served if key != chosen.key), chosen.key)
     framework_id, gang = chosen.key
-    token = GangToken(framework_id=framework_id, gang=gang, since=now, until=now + ask.hold, version=chosen.version)
-    return TokenRecord(holder=token, served=served[-MAX_SERVED:])
+    number = record.number + 1
+    token = GangToken(framework_id=framework_id, gang=gang, number=number, version=chosen.version)
+    return TokenRecord(holder=token, number=number, served=served[-MAX_SERVED:])
 
 
 def read(text: str | None) -> TokenRecord:

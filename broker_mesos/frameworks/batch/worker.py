@@ -33,8 +33,6 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-WEEK = 7 * 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
@@ -70,7 +68,7 @@ class BatchWorker:
             framework_id=FRAMEWORK_ID,
             name=FRAMEWORK_ID,
             roles=("*",),
-            failover_timeout=WEEK,
+            failover_timeout=None,
             competing=True,
             capabilities=(GPU_RESOURCES, REVOCABLE_RESOURCES),
             hostname=hostname,

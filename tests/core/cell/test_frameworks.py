@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import OperatorKill
+from broker_mesos.core.cell.inputs import OperatorKill, OperatorReadmit
 from broker_mesos.core.model.agent import AgentList, AgentTask
 from broker_mesos.core.model.framework import FrameworkInfo
 from broker_mesos.core.model.resources import Resources
@@ -148,7 +148,7 @@ def test_framework_that_comes_back_in_time_keeps_its_tasks(bench):
 def test_failover_timeout_goes_on_under_a_new_owner(bench):
     bench.wait(40, beating=False)
     bench.take_over(term=8)
-    bench.wait(32, beating=False)
+    bench.wait(42, beating=False)
     assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
 
 
@@ -208,7 +208,7 @@ def test_task_of_a_torn_down_framework_is_killed_when_its_agent_lists_it(bench):
 def test_tombstone_is_forgotten_after_its_queues_could_have_expired(bench):
     bench.decide(Teardown(framework_id="f1"))
     bench.report("a1", "t1", TaskState.KILLED)
-    bench.now = bench.now._replace(wall=bench.now.wall + 9 * 86_400)
+    bench.state.seconds += 9 * 86_400
     bench.wait(2)
     assert not bench.state.frameworks and not bench.stored[RecordKind.FRAMEWORKS]
 
@@ -238,9 +238,98 @@ def test_home_cell_that_has_lost_a_framework_is_reminded_of_it_and_ends_it():
     assert absent and absent[0].seconds >= 60
     home.wait(30.0)
     assert name not in home.state.frameworks
-    said = home.decide(absent[0]) + home.wait(5.0)
+    said = home.decide(absent[0]) + home.wait(15.0)
     [teardown] = of(said, Teardown)
     other.decide(teardown)
     assert other.state.frameworks[name].state is FrameworkStatus.TORN_DOWN
     # Should the other cell have missed the end, it is told again.
     assert of(home.decide(absent[0]), Teardown)
+
+
+def step_calendar(bench: Bench, seconds: float) -> None:
+    """The owner's calendar is set right; no time passes."""
+    bench.now = bench.now._replace(wall=bench.now.wall + seconds)
+
+
+@pytest.mark.parametrize("seconds", [3600.0, 40 * 86_400.0, -3600.0])
+def test_step_of_the_owners_calendar_is_no_absence(bench, seconds):
+    bench.wait(20, beating=False, agents=True)
+    step_calendar(bench, seconds)
+    bench.wait(30, beating=False, agents=True)
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.DISCONNECTED
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+    bench.wait(40, beating=False, agents=True)
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
+
+
+def test_time_for_which_the_owner_was_stopped_is_no_absence(bench):
+    bench.wait(20, beating=False)
+    bench.now = bench.now._replace(mono=bench.now.mono + 3600)
+    bench.decide()
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.DISCONNECTED
+
+
+def test_new_owner_with_another_calendar_counts_only_time_that_passed(bench):
+    bench.wait(20, beating=False)
+    step_calendar(bench, 10 * 86_400.0)
+    bench.take_over(term=8)
+    bench.wait(30, beating=False)
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.DISCONNECTED
+
+
+def test_absence_counts_on_under_owners_that_each_last_only_a_while(bench):
+    for term in range(8, 20):
+        bench.wait(25, beating=False)
+        bench.take_over(term=term)
+    bench.wait(25, beating=False)
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
+
+
+def test_framework_without_a_failover_timeout_is_never_torn_down_by_time():
+    bench = Bench()
+    bench.framework("f1", failover_timeout=None)
+    bench.wait(20, beating=False)
+    bench.cell.state.seconds += 10 * 365 * 86_400.0
+    bench.wait(20, beating=False)
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.DISCONNECTED
+
+
+def test_step_of_the_calendar_forgets_no_tombstone(bench):
+    bench.decide(Teardown(framework_id="f1"))
+    bench.report("a1", "t1", TaskState.KILLED)
+    step_calendar(bench, 9 * 86_400.0)
+    bench.wait(2)
+    assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
+
+
+def test_operator_readmits_a_framework_that_was_torn_down(bench):
+    bench.decide(Teardown(framework_id="f1"))
+    bench.report("a1", "t1", TaskState.KILLED)
+    bench.decide(OperatorReadmit("f1"))
+    assert "f1" not in bench.stored[RecordKind.FRAMEWORKS]
+    assert len(of(subscribe(bench), Subscribed)) == 1
+
+
+def test_framework_that_is_readmitted_before_its_tasks_have_ended_hears_of_their_end(bench):
+    bench.decide(Teardown(framework_id="f1"))
+    bench.decide(OperatorReadmit("f1"))
+    bench.wait(9)
+    assert len(of(subscribe(bench), Subscribed)) == 1
+    said = bench.report("a1", "t1", TaskState.KILLED)
+    assert [(each.task_id, each.state) for each in updates_in(said)] == [("t1", TaskState.KILLED)]
+
+
+def test_readmitting_a_framework_that_was_not_torn_down_changes_nothing(bench):
+    assert bench.decide(OperatorReadmit("f1")) == []
+    assert bench.decide(OperatorReadmit("f7")) == []
+    assert bench.state.tasks["t1"].state is TaskState.RUNNING
+    assert "f7" not in bench.state.frameworks
+
+
+def test_home_cell_waits_for_a_heartbeat_before_it_believes_another_cell_that_a_framework_is_gone():
+    bench = Bench()
+    absent = FrameworkAbsent(framework_id="f9", framework=FrameworkInfo(framework_id="f9"), seconds=1e9)
+    bench.wait(30)
+    bench.decide(absent)
+    bench.wait(5)
+    assert len(of(bench.framework("f9"), Subscribed)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,48 +26,65 @@ LIMITS = Limits(gang_patience=2.0, gang_hold=10.0)
 A, B, C = (GangWish((f"f{n}", "g"), 1) for n in range(3))
 
 
-def ask(*wishes: GangWish, done=None, hold: float = 30.0) -> TokenAsk:
-    return TokenAsk(wishes, done, hold)
+def ask(*wishes: GangWish, done=None) -> TokenAsk:
+    return TokenAsk(wishes, done)
 
 
 # -- the token itself ---------------------------------------------------------------------------------------
 
 
 def test_the_gang_that_waited_longest_gets_a_free_token():
-    assert turn(TokenRecord(), ask(B, A), 5.0).holder.key == B.key
+    assert turn(TokenRecord(), ask(B, A)).holder.key == B.key
 
 
-def test_a_token_stays_until_it_ends_or_is_given_back():
-    held = turn(TokenRecord(), ask(A, B), 0.0)
-    assert turn(held, ask(B), 29.9) == held
-    assert turn(held, ask(B), 30.0).holder.key == B.key
-    assert turn(held, ask(B, done=held.holder), 1.0).holder.key == B.key
-    assert turn(held, ask(done=held.holder), 1.0).holder is None
+def test_a_token_stays_until_it_is_given_back():
+    held = turn(TokenRecord(), ask(A, B))
+    assert turn(held, ask(B)) == held
+    assert turn(held, ask(B, done=held.holder)).holder.key == B.key
+    assert turn(held, ask(done=held.holder)).holder is None
 
 
 def test_what_is_given_back_late_does_not_end_a_later_turn():
-    first = turn(TokenRecord(), ask(A), 0.0)
-    second = turn(first, ask(A), 31.0)
-    assert turn(second, ask(B, done=first.holder), 32.0) == second
+    first = turn(TokenRecord(), ask(A))
+    second = turn(first, ask(A, done=first.holder))
+    assert second.holder != first.holder
+    assert turn(second, ask(B, done=first.holder)) == second
+
+
+def test_a_turn_of_a_gang_differs_from_its_turn_before_a_pause():
+    first = turn(TokenRecord(), ask(A))
+    free = turn(first, ask(done=first.holder))
+    assert turn(free, ask(A)).holder != first.holder
 
 
 def test_a_gang_does_not_get_the_token_twice_in_a_row_while_another_waits():
     record, order = TokenRecord(), []
-    for n in range(9):
-        record = turn(record, ask(A, B, C), 100.0 * n)
+    for _ in range(9):
+        record = turn(record, ask(A, B, C, done=record.holder))
         order.append(record.holder.key)
     assert order == [A.key, B.key, C.key] * 3
-    assert turn(turn(TokenRecord(), ask(A), 0.0), ask(A), 50.0).holder.since == 50.0
 
 
-def test_a_token_of_a_clock_that_was_ahead_does_not_stay_for_ever():
-    held = turn(TokenRecord(), ask(A), 1e9)
-    assert turn(held, ask(B), 5.0).holder.key == B.key
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+def test_calendars_that_differ_neither_end_nor_keep_a_token(seconds):
+    bench = Bench(cells=2, limits=Limits(gang_patience=2.0, gang_hold=30.0))
+    bench.agent(agent_of(0, 2, 0), "cpus:2;mem:2000")
+    bench.state.foreign_total = Resources.of(cpus=8, mem=8000)
+    bench.framework("f1", gang("g", ("cpus:1;mem:1000", 4)))
+    held = turn(TokenRecord(), ask(A)).holder
+    bench.decide(TokenSet(held))
+    bench.now = bench.now._replace(wall=bench.now.wall + seconds)
+    bench.wait(28, agents=True)
+    assert bench.state.token == held
+    bench.wait(4, agents=True)
+    assert bench.state.token is None
+    assert bench.decisions[-1].token is None or bench.decisions[-1].token.done == held
+    assert any(each.token is not None and each.token.done == held for each in bench.decisions)
 
 
 def test_a_record_that_cannot_be_read_is_a_free_token():
     assert read("{") == read(None) == TokenRecord()
-    record = turn(TokenRecord(), ask(A), 0.0)
+    record = turn(TokenRecord(), ask(A))
     assert read(record.encode().decode()) == record
 
 
@@ -250,7 +268,7 @@ class Cluster:
             bench.decide(*beats)
             bench.wait(1.0, agents=True)
             for wanted in [each.token for each in bench.decisions if each.token is not None]:
-                self.record = turn(self.record, wanted, bench.now.wall)
+                self.record = turn(self.record, wanted)
                 bench.decide(TokenSet(self.record.holder))
             bench.decisions.clear()
             if self.small:
@@ -329,7 +347,7 @@ def test_the_offers_of_a_gang_that_gathers_outlive_the_offer_timeout_and_end_wit
     bench.framework("f1", gang("g", ("cpus:1;mem:1000", 4)))
     bench.wait(4, agents=True)
     wanted = next(each.token for each in reversed(bench.decisions) if each.token)
-    record = turn(TokenRecord(), wanted, bench.now.wall)
+    record = turn(TokenRecord(), wanted)
     said = bench.decide(TokenSet(record.holder))
     assert [offer.gang for offer in offers_in(said)] == ["g"]
     bench.wait(28, agents=True)

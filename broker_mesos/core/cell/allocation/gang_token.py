@@ -37,9 +37,12 @@ def tick(state: CellState, out: Outlet, now: Instant) -> None:
     """Once a batch interval: ask for the token, or for whom it is."""
     waiting = _waiting(state, now)
     token = state.token
-    if token is not None and now.wall >= token.until:
+    if token is not None and now.mono >= state.token_until:
         _apply(state, None, now)
-    done = token if token is not None and _done(state, token) else None
+        state.token_ended = token
+    elif token is not None and _done(state, token):
+        state.token_ended = token
+    done = state.token_ended
     wishes = tuple(
         GangWish((each.framework.ident, each.gang), each.framework.demand.version)
         for each in sorted(waiting, key=lambda each: each.since)
@@ -47,23 +50,29 @@ def tick(state: CellState, out: Outlet, now: Instant) -> None:
     )
     if not wishes and done is None and state.token is None:
         return
-    ask = TokenAsk(wishes, done, state.limits.gang_hold)
+    ask = TokenAsk(wishes, done)
     if state.cells == 1:
-        state.token_record = turn(state.token_record, ask, now.wall)
-        _apply(state, state.token_record.holder, now)
+        state.token_record = turn(state.token_record, ask)
+        on_set(state, state.token_record.holder, now)
     else:
         out.decision.token = ask
 
 
 def on_set(state: CellState, token: GangToken | None, now: Instant) -> None:
-    """Who has the token, as the store says."""
-    _apply(state, None if token is not None and now.wall >= token.until else token, now)
+    """Who has the token, according to the store."""
+    if token is not None and token == state.token_ended and now.mono >= state.token_until:
+        return  # its time is up here, and the store has not been told yet
+    if token != state.token_ended:
+        state.token_ended = None
+    _apply(state, token, now)
 
 
 def _apply(state: CellState, token: GangToken | None, now: Instant) -> None:
     if token == state.token:
         return
     state.token = token
+    if token is not None:
+        state.token_until = now.mono + state.limits.gang_hold
     state.reconsider = True
     # The framework may have accepted these at this very moment; elsewhere that is how the token has ended.
     for offer in state.gang_offers.values():

@@ -121,8 +121,7 @@ class Gangs:
         if placings is None:
             placings = fill(round_, framework, members)
         if round_.state.cells > 1:
-            left = min(token.until - round_.now.wall, round_.state.limits.gang_hold)
-            self._grant(framework, token.gang, placings, round_.now.mono + left)
+            self._grant(framework, token.gang, placings, round_.state.token_until)
 
     def gathers(self, framework: Framework, gang: str) -> bool:
         """Whether this one has the token."""

@@ -366,7 +366,7 @@ def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
     offers.end_all(state, list(agent.offers.values()), out)
     state.set_agent(agent, agent.info, AgentStatus.GONE)
     agent.session = ""
-    agent.unreachable_at = now.wall
+    agent.unreachable_at, agent.since = now.wall, state.seconds
     out.touch(RecordKind.AGENTS, agent.ident)
     for task in list(agent.tasks.values()):
         if not task.state.terminal:
@@ -381,7 +381,7 @@ def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Inst
     offers.end_all(state, list(agent.offers.values()), out)
     state.set_agent(agent, agent.info, AgentStatus.UNREACHABLE)
     agent.session = ""
-    agent.unreachable_at = now.wall
+    agent.unreachable_at, agent.since = now.wall, state.seconds
     out.touch(RecordKind.AGENTS, agent.ident)
     for task in list(agent.tasks.values()):
         if not task.state.terminal:
@@ -394,11 +394,3 @@ def _notify_frameworks(state: CellState, agent: Agent, why: str, out: Outlet) ->
         if framework.state is FrameworkStatus.SUBSCRIBED:
             failure = Failure(agent_id=agent.ident, message=why)
             out.hint(addresses.events(framework.ident), failure)
-
-
-def forget_gone(state: CellState, out: Outlet, now: Instant) -> None:
-    """Agents that were marked as gone leave the books when nothing of them can come back any more."""
-    for agent in list(state.agents.values()):
-        if agent.state is AgentStatus.GONE and now.wall - (agent.unreachable_at or 0.0) >= state.limits.tombstone:
-            state.remove_agent(agent)
-            out.touch(RecordKind.AGENTS, agent.ident)

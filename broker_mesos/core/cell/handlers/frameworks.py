@@ -12,7 +12,6 @@ from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol import addresses
-from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.core.protocol.events import Error, Subscribed
 from broker_mesos.core.protocol.framework_messages import (
     Accept,
@@ -77,13 +76,17 @@ def _on_contact(state: CellState, info: FrameworkInfo, demand: Demand, out: Outl
         out.touch(RecordKind.FRAMEWORKS, framework.ident)
         state.reconsider = True
     elif framework.state is FrameworkStatus.TORN_DOWN:
-        message = f"framework {info.framework_id} was torn down; subscribe with a new id"
+        message = (
+            f"framework {info.framework_id} was torn down; subscribe with a new id, or have an operator readmit it:"
+            f" bmesos frameworks readmit {info.framework_id}"
+        )
         out.hint(addresses.events(info.framework_id), Error(message=message))
         return None
     if framework.info != info or framework.state is not FrameworkStatus.SUBSCRIBED:
         framework.info = info
         framework.state = FrameworkStatus.SUBSCRIBED
         framework.disconnected_at = None
+        framework.since = state.seconds
         out.touch(RecordKind.FRAMEWORKS, framework.ident)
         state.reconsider = True
     if framework.muted:
@@ -219,7 +222,7 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
     for offer in list(framework.offers.values()):
         state.end_offer(offer)
     framework.state = FrameworkStatus.TORN_DOWN
-    framework.torn_down_at = now.wall
+    framework.torn_down_at, framework.since = now.wall, state.seconds
     out.touch(RecordKind.FRAMEWORKS, framework_id)
     for task in list(framework.tasks.values()):
         if task.state.terminal:
@@ -232,68 +235,34 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
         out.decision.delete_queues.append(framework_id)
 
 
-def _send_absent_home(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
-    """The home cell should have ended it by now, if it knew it."""
-    since = framework.disconnected_at or now.wall
-    overdue = now.wall - since - framework.info.failover_timeout - state.limits.home_overdue
-    if overdue >= 0 and now.mono - framework.consumers_checked_at >= state.limits.home_overdue:
-        framework.consumers_checked_at = now.mono
-        home = cell_of(framework.ident, state.cells)
-        call = FrameworkAbsent(framework_id=framework.ident, framework=framework.info, seconds=now.wall - since)
-        out.hint(addresses.calls(home), call)
+def readmit(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
+    """Lift the tombstone of a framework. Tasks that are still being killed end as those of a disconnected
+    framework, whose processes get the time to send a heartbeat."""
+    framework = state.frameworks.get(framework_id)
+    if framework is None or framework.state is not FrameworkStatus.TORN_DOWN:
+        return
+    out.touch(RecordKind.FRAMEWORKS, framework_id)
+    if not framework.tasks:
+        del state.frameworks[framework_id]
+        return
+    framework.state = FrameworkStatus.DISCONNECTED
+    framework.disconnected_at, framework.torn_down_at, framework.since = now.wall, None, state.seconds
+    framework.last_heartbeat_at = now.mono
 
 
 def _on_absent(state: CellState, call: FrameworkAbsent, out: Outlet, now: Instant) -> None:
-    """Another cell holds a framework that is gone. The home cell ends it in its own time, or says again that
-    it has ended."""
+    """Another cell has a framework that is gone. The home cell ends it once its processes had the time to send
+    a heartbeat, or reports again that it has ended."""
     framework = state.frameworks.get(call.framework_id)
     if not state.is_home_of(call.framework_id):
         return
     if framework is None:
         framework = state.add_framework(call.framework)
-        framework.registered_at = framework.disconnected_at = now.wall - call.seconds
+        framework.registered_at = framework.disconnected_at = now.wall
         framework.state = FrameworkStatus.DISCONNECTED
+        # What the other cell counted is a number in a message: the framework may still be heard of here first.
+        framework.since = state.seconds - min(call.seconds, call.framework.failover_timeout or 0.0)
+        framework.last_heartbeat_at = now.mono
         out.touch(RecordKind.FRAMEWORKS, framework.ident)
     elif framework.state is FrameworkStatus.TORN_DOWN:
         out.send(addresses.calls(None), Teardown(framework_id=call.framework_id, reason="it has ended"))
-
-
-def check_liveness(state: CellState, out: Outlet, now: Instant) -> None:
-    """Disconnect frameworks that do not beat, tear down those whose failover timeout has passed (their
-    home cell alone decides that, and tells the others), and forget old tombstones."""
-    limits = state.limits
-    patience = limits.framework_beat * limits.framework_missed
-    for framework in list(state.frameworks.values()):
-        if framework.state is FrameworkStatus.SUBSCRIBED:
-            heard = (
-                state.blind_until
-                if framework.last_heartbeat_at is None
-                else max(framework.last_heartbeat_at, state.blind_until)
-            )
-            if now.mono - heard > patience:
-                offers.end_all(state, list(framework.offers.values()), out)
-                framework.state = FrameworkStatus.DISCONNECTED
-                framework.disconnected_at = now.wall
-                out.touch(RecordKind.FRAMEWORKS, framework.ident)
-        if framework.state is FrameworkStatus.DISCONNECTED and not state.is_home_of(framework.ident):
-            _send_absent_home(state, framework, out, now)
-        if framework.state is FrameworkStatus.DISCONNECTED and state.is_home_of(framework.ident):
-            since = framework.disconnected_at or now.wall
-            if since > now.wall:  # it was written under a clock that is ahead of this one
-                since = framework.disconnected_at = now.wall
-                out.touch(RecordKind.FRAMEWORKS, framework.ident)
-            # Nobody could be heard while there was no owner: its processes get the time to beat.
-            could_beat = now.mono - state.blind_until > patience
-            if could_beat and now.wall - since >= framework.info.failover_timeout:
-                reason = f"no process of it was heard of for {framework.info.failover_timeout:g} s"
-                call = Teardown(framework_id=framework.ident, reason=reason)
-                teardown(state, framework.ident, out, now)
-                out.send(addresses.calls(None), call)
-        if framework.state is FrameworkStatus.TORN_DOWN and not framework.tasks:
-            since = framework.torn_down_at or now.wall
-            if now.wall - since >= limits.tombstone:
-                del state.frameworks[framework.ident]
-                out.touch(RecordKind.FRAMEWORKS, framework.ident)
-        # To one that does not listen it would only pile up in its queue; it hears all of it when it is back.
-        if framework.unacknowledged and framework.state is FrameworkStatus.SUBSCRIBED:
-            tasks.resend(state, framework, out, now, everything=False)

@@ -52,6 +52,7 @@ class Agent:
         "reservations",
         "reserved_resources",
         "session",
+        "since",
         "slack",
         "slack_held",
         "state",
@@ -74,6 +75,8 @@ class Agent:
         """Seconds between its heartbeats, or what it was told to make of them if that is more."""
         self.registered_at = 0.0
         self.unreachable_at: float | None = None
+        self.since = 0.0
+        """Cell time at which it became unreachable or was marked as gone, in seconds."""
         self.reserved_resources = reserved_resources
         """Dynamic reservations and persistent volumes."""
         self.maintenance = NO_MAINTENANCE
@@ -180,8 +183,8 @@ class Agent:
             return self.recompute_free()
         self.free = EMPTY  # nothing is short, so that nothing more has to be reckoned
 
-    def record(self) -> AgentRecord:
-        """As it is stored."""
+    def record(self, cell_seconds: float) -> AgentRecord:
+        """As it is stored at a cell time."""
         return AgentRecord(
             info=self.info,
             state=self.state,
@@ -192,6 +195,8 @@ class Agent:
             beat=self.beat,
             registered_at=self.registered_at,
             unreachable_at=self.unreachable_at,
+            since=self.since,
+            cell_seconds=cell_seconds,
             listed=self.listed,
             reserved_resources=self.reserved_resources,
             maintenance=self.maintenance,

@@ -23,10 +23,13 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus, RecordKind
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import GangKey, GangToken, TokenRecord
 from broker_mesos.core.quota.ledger import EscrowAsk
+
+MAX_TICK_SECONDS = 10.0
+"""Seconds of cell time that pass between two decisions, at most."""
 
 
 class Grant(NamedTuple):
@@ -67,6 +70,11 @@ class CellState:
         """Roles for which nothing more is asked until it is this cell's turn."""
         self.token: GangToken | None = None
         """The gang that gathers room, as this cell knows it."""
+        self.token_until = 0.0
+        """Monotonic time until which that gang has the token, as far as this cell is concerned: it counts from
+        the moment at which the cell came to know of it."""
+        self.token_ended: GangToken | None = None
+        """The gang whose turn is over, until the store knows that, too."""
         self.token_record = TokenRecord()
         """The token itself, where there is one cell."""
         self.gangs_wait: dict[GangKey, float] = {}
@@ -85,6 +93,17 @@ class CellState:
         """Offers that timed out, the latest of them: an answer to one came too late."""
         self.blind_until = 0.0
         """Monotonic time before which this owner was blind: silence counts from here at the earliest."""
+        self.seconds = 0.0
+        """Cell time: for how many seconds the cell has had an owner, under all of its owners together. It
+        measures what outlasts an owner. The calendar would not do, since it steps when a clock is set right,
+        and since those of two masters need not agree. Time without an owner does not count: nobody could be
+        heard in it."""
+        self.ticked_at = 0.0
+        """Monotonic time up to which ``seconds`` counts."""
+        self.time_stored = float("-inf")
+        """Cell time that the store surely knows of."""
+        self.time_carrier: tuple[RecordKind, str] | None = None
+        """The record that carries it."""
         self.total = EMPTY
         """Of all registered agents of this cell."""
         self.foreign_total = EMPTY
@@ -120,6 +139,12 @@ class CellState:
         self.acknowledged_before: list[str] = []
         """The agents that had some when it was last time to tell."""
         self._minted = 0
+
+    def tick(self, mono: float) -> None:
+        """Let cell time pass until a monotonic time. An owner decides every second: in a longer gap it was
+        stopped, and heard nobody."""
+        self.seconds += min(max(0.0, mono - self.ticked_at), MAX_TICK_SECONDS)
+        self.ticked_at = max(mono, self.ticked_at)
 
     def configure(self, config: ClusterConfig) -> None:
         """Heed what the operators have set."""

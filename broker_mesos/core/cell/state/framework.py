@@ -57,6 +57,7 @@ class Framework:
         "order",
         "promised",
         "registered_at",
+        "since",
         "started_gangs",
         "tasks",
         "torn_down_at",
@@ -78,6 +79,8 @@ class Framework:
         self.registered_at = 0.0
         self.disconnected_at: float | None = None
         self.torn_down_at: float | None = None
+        self.since = 0.0
+        """Cell time at which it entered its state, in seconds."""
         self.order = order
         """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
         self._demand = Demand(version=-1)
@@ -178,12 +181,14 @@ class Framework:
             del self.filters[agent_id]
         return 0.0
 
-    def record(self) -> FrameworkRecord:
-        """As it is stored."""
+    def record(self, cell_seconds: float) -> FrameworkRecord:
+        """As it is stored at a cell time."""
         return FrameworkRecord(
             info=self.info,
             state=self.state,
             registered_at=self.registered_at,
             disconnected_at=self.disconnected_at,
             torn_down_at=self.torn_down_at,
+            since=self.since,
+            cell_seconds=cell_seconds,
         )

@@ -16,9 +16,12 @@ from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Sna
 def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:
     """A cell as the store holds it, for its new owner at monotonic time ``now``."""
     state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
-    state.blind_until = now
-    for body in snapshot.agents.values():
-        stored = AgentRecord.model_validate_json(body)
+    state.blind_until = state.ticked_at = now
+    agents = [AgentRecord.model_validate_json(body) for body in snapshot.agents.values()]
+    known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
+    records: list[AgentRecord | FrameworkRecord] = [*agents, *known]
+    state.seconds = max((max(each.cell_seconds, each.since or 0.0) for each in records), default=0.0)
+    for stored in agents:
         agent = Agent(stored.info, stored.reserved_resources)
         agent.state = stored.state
         agent.session = stored.session
@@ -28,6 +31,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         agent.beat = stored.beat
         agent.registered_at = stored.registered_at
         agent.unreachable_at = stored.unreachable_at
+        agent.since = state.seconds if stored.since is None else stored.since
         agent.listed = stored.listed and not snapshot.recovering
         agent.maintenance = stored.maintenance
         if agent.maintenance.drain is not None or agent.maintenance.unavailability is not None:
@@ -39,7 +43,6 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
     patience = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
     since = 0.0 if snapshot.recovering else snapshot.recovery_age
     state.unsure_until = now + max(0.0, patience - since)
-    known = [FrameworkRecord.model_validate_json(body) for body in snapshot.frameworks.values()]
     # A hash has no order; ties in the fair share go by age, under every owner.
     for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
         framework = state.add_framework(record.info)
@@ -47,6 +50,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         framework.registered_at = record.registered_at
         framework.disconnected_at = record.disconnected_at
         framework.torn_down_at = record.torn_down_at
+        framework.since = state.seconds if record.since is None else record.since
     _add_tasks(state, snapshot, now)
     return state
 
