@@ -123,6 +123,55 @@ def test_url_that_cannot_be_read_is_refused_without_showing_the_password(url: st
     assert SECRET not in str(raised.value) and SECRET[:3] not in str(raised.value)
 
 
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+@pytest.mark.parametrize(
+    "end", ["/x", "/0/1", "//1", "/-1", "/0x1", "/1 ", "/1?db=2", "?db=x", "?db=1&db=2", "/0#1", "/1.0"]
+)
+def test_url_without_a_clear_database_is_refused(scheme: str, end: str) -> None:
+    with pytest.raises(InvalidInput, match=r"database|cannot be read") as raised:
+        make(f"{scheme}://:{SECRET}@127.0.0.1:1{end}")
+    assert SECRET not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["unix:///tmp/r.sock?db=x", "unix:///tmp/r.sock?db=1&db=2", "unix:///tmp/r.sock#1"])
+def test_socket_url_without_a_clear_database_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"database|cannot be read"):
+        make(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("redis://127.0.0.1:1", 0),
+        ("redis://127.0.0.1:1/", 0),
+        ("rediss://127.0.0.1:1/12", 12),
+        ("redis://127.0.0.1:1?db=3", 3),
+        ("unix:///tmp/r.sock", 0),
+        ("unix:///tmp/r.sock?db=7", 7),
+    ],
+)
+def test_url_names_its_database(url: str, database: int) -> None:
+    assert make(url)._client.get_connection_kwargs().get("db", 0) == database
+
+
+async def test_url_with_tls_for_a_server_without_it_is_an_error_that_says_so(redis_url: str) -> None:
+    store = make(redis_url.replace("redis://", "rediss://"), timeout=0.5)
+    with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.\d+ s.*port for TLS") as raised:
+        await store.open(0.7)
+    assert "\n" not in str(raised.value)
+    await store.close()
+
+
+async def test_url_of_another_kind_of_server_is_an_error_that_says_so(rabbitmq_url: str) -> None:
+    place = rabbitmq_url.rpartition("@")[2].rstrip("/")
+    for scheme, words in (("redis", "in another protocol"), ("rediss", "does not use TLS at this port")):
+        store = make(f"{scheme}://{place}/0")
+        with pytest.raises(StoreUnavailable, match=words) as raised:
+            await store.open(0.3)
+        assert "\n" not in str(raised.value)
+        await store.close()
+
+
 async def test_unreachable_server_is_an_error_within_the_limit() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take it

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import parse_url
@@ -32,6 +33,8 @@ from broker_mesos.store.redis.pipeline import Pipeline
 
 T = TypeVar("T")
 
+_DATABASE = re.compile(r"[0-9]{1,9}")
+"""The number of a database in a URL."""
 
 Client = Any
 """redis.asyncio.Redis, whose return types say nothing across its versions."""
@@ -67,6 +70,7 @@ class _Connection:
         self._timeout = timeout
         self._closed = False
         self._client, self._where = _connect(url, timeout, name)
+        self._tls = url.startswith("rediss:")
         make_connection = self._client.connection_pool.make_connection
         self._pipeline = Pipeline(make_connection, RedisConnectionError, ResponseError)
 
@@ -84,7 +88,7 @@ class _Connection:
             except _Refused:
                 raise
             except StoreUnavailable:
-                if remaining <= pause:
+                if end - self._clock.monotonic() <= pause:
                     raise
             await self._clock.sleep(pause)
             pause = min(2 * pause, 1.0)
@@ -136,8 +140,10 @@ class _Connection:
                 return await do(self._client)
         except TimeoutError as error:
             self._pipeline.drop()
+            # A server without TLS waits for the end of a line that the handshake does not have.
+            doubt = ", and whether that is its port for TLS" if self._tls else ""
             raise StoreUnavailable(
-                f"Redis at {self._where} did not answer within {seconds:.3g} s: see whether it runs and keeps up"
+                f"Redis at {self._where} did not answer within {seconds:.3g} s: see whether it runs and keeps up{doubt}"
             ) from error
         except (RedisError, OSError, EOFError, UnicodeError) as error:
             raise _translate(error, self._where) from error
@@ -164,6 +170,7 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
             "the store's URL cannot be read: write redis://user:password@host:port/db, "
             "with special characters percent-encoded"
         ) from None
+    _check_database(url)
     if foreign:
         raise InvalidInput(f"the store's URL has options that are not supported: {', '.join(foreign)}")
     where = str(options["path"]) if "path" in options else None
@@ -181,6 +188,21 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
     }
     pool = BlockingConnectionPool(max_connections=16, timeout=math.ceil(timeout), **options)
     return Redis(connection_pool=pool), where
+
+
+def _check_database(url: str) -> None:
+    """Raises InvalidInput for a URL whose database redis-py would guess: it drops slashes and reads what is no
+    number as 0."""
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query).get("db", [])
+    if parts.scheme != "unix" and parts.path.strip("/"):
+        asked.append(parts.path.removeprefix("/"))
+    if len(asked) > 1 or parts.fragment or any(not _DATABASE.fullmatch(each) for each in asked):
+        # Not quoted: what looks like a path may be the rest of a password.
+        raise InvalidInput(
+            "the store's URL does not name a database: end it with one number, as in redis://host:6379/0 "
+            "(unix:///path?db=0), with special characters of the password percent-encoded"
+        )
 
 
 def _translate(error: Exception, where: str) -> StoreUnavailable:
