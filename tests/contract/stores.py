@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,15 @@ from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreSta
 from broker_mesos.store.redis.records import RedisRecords
 from broker_mesos.store.redis.store import RedisStore
 from broker_mesos.store.sqlite import SqliteStoreState
+from tests.contract.pooled import without_pipeline
 
-KINDS = [pytest.param("memory"), pytest.param("sqlite"), pytest.param("redis", marks=pytest.mark.servers)]
+KINDS = [
+    pytest.param("memory"),
+    pytest.param("sqlite"),
+    pytest.param("redis", marks=pytest.mark.servers),
+    # Whatever the shared pipeline does, redis-py's own way does the same.
+    pytest.param("redis-pooled", marks=pytest.mark.servers),
+]
 
 
 class RealClock:
@@ -45,11 +53,12 @@ class StoreKind:
 async def make_kind(request: pytest.FixtureRequest, cluster: str) -> AsyncIterator[StoreKind]:
     """The kind that the test's parameter names."""
     clock = RealClock()
-    if request.param == "redis":
+    if request.param.startswith("redis"):
         url = request.getfixturevalue("redis_url")
+        made: Callable[[Any], Any] = without_pipeline if request.param == "redis-pooled" else lambda each: each
         yield StoreKind(
-            lambda: RedisStore(url, cluster=cluster, clock=clock),
-            lambda space="batch": RedisRecords(url, cluster=cluster, clock=clock, space=space),
+            lambda: made(RedisStore(url, cluster=cluster, clock=clock)),
+            lambda space="batch": made(RedisRecords(url, cluster=cluster, clock=clock, space=space)),
         )
         return
     state = MemoryStoreState()

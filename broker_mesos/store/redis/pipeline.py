@@ -1,5 +1,12 @@
-"""One connection to Redis that many callers share: what is asked in one turn of the loop is one write, and
-answers are handed out in their order. Knows redis-py only by what it is given."""
+"""One connection to Redis that many callers share: the commands of one turn of the event loop are one write, and
+answers are handed out in the order of the commands.
+
+The only module that uses private parts of redis-py (``Connection._writer``), whose version is pinned to the minor
+for that. Against redis-py's pool of connections, on Redis 7.0 with ``appendfsync always`` and redis-py 8.1, it
+saves 27% of the CPU of a transaction (173 for 206 µs, which takes as long), 65% where 16 callers write at once (47
+for 134 µs, in less than half the time), and 76% of their reads (``benchmarks/redis_pipeline.py``, medians of 9 paired
+rounds). The contract suites run with it and without.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +39,7 @@ class Pipeline:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._unsent.append((words, future))
         if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self._serve(), name="redis line")
+            self._keeper = asyncio.create_task(self._serve(), name="redis pipeline")
         elif self._connection is not None and not self._sending:
             self._sending = True
             asyncio.get_running_loop().call_soon(self._send, self._connection)
@@ -54,7 +61,7 @@ class Pipeline:
 
     async def _serve(self) -> None:
         connection = self._connect()
-        connection.socket_timeout = None  # it listens for answers even while there are no questions
+        connection.socket_timeout = None  # it reads answers even while no command is under way
         try:
             await connection.connect()
             self._connection = connection
