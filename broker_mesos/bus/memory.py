@@ -5,7 +5,10 @@ active and competing consumers, prefetch, redelivery at the original position, e
 drop-head, exclusive queues that end with their connection, returns, and confirms that come later. Queues
 do not expire for want of consumers. It is deterministic: no randomness, no timers of its own.
 
-Faults, for tests: ``MemoryBus.disconnect`` and ``reconnect``, ``MemoryBroker.stop``, ``start``, ``wipe``.
+Lost exchanges and bindings come back as they do there: at the publish that meets them, and from time to time.
+
+Faults, for tests: ``MemoryBus.disconnect`` and ``reconnect``, ``MemoryBroker.stop``, ``start``, ``wipe``,
+``delete_exchange``, ``unbind``.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from broker_mesos.bus.inbox import Inbox
-from broker_mesos.bus.topology import QueueSpec, Topology, conflict
+from broker_mesos.bus.memory_queue import MemoryConsumer, MemoryQueue
+from broker_mesos.bus.memory_routing import RoutingTable
+from broker_mesos.bus.topology import QueueSpec, Topology, conflict, restored
 from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import SCHEMA_VERSION, Queue
@@ -24,87 +27,8 @@ from broker_mesos.errors import BusUnavailable
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts
 from broker_mesos.ports.clock import Clock
 
-
-class _Message:
-    """A message in one queue. ``position`` is its place there, which it keeps when it comes back."""
-
-    __slots__ = ("delivery", "expires_at", "persistent", "position")
-
-    def __init__(self, delivery: Delivery, position: int, expires_at: float | None, persistent: bool) -> None:
-        self.delivery = delivery
-        self.position = position
-        self.expires_at = expires_at
-        self.persistent = persistent
-
-
-class _Queue:
-    """One queue. Its consumers stand in the order of registration (single active) or of turn."""
-
-    def __init__(self, spec: QueueSpec, name: str, broker: MemoryBroker) -> None:
-        self.spec = spec
-        self.name = name
-        self.ready: deque[_Message] = deque()
-        self.consumers: deque[MemoryConsumer] = deque()
-        self._broker = broker
-        self._single_active = bool(spec.arguments.get("x-single-active-consumer", False))
-        self._max_length = int(spec.arguments.get("x-max-length", 0))
-        self._positions = 0
-
-    @property
-    def quorum(self) -> bool:
-        """Whether everything in it survives a restart, persistent or not."""
-        return self.spec.arguments["x-queue-type"] == "quorum"
-
-    def put(self, delivery: Delivery, expires_at: float | None, persistent: bool) -> None:
-        """Takes a message, hands it out at once if somebody has room for it."""
-        self.drop_expired()
-        self._positions += 1
-        self.ready.append(_Message(delivery, self._positions, expires_at, persistent))
-        self._hand_out()
-        # Expiry comes after handing out, so that a message with no time to live reaches a waiting consumer.
-        self.drop_expired()
-        while self._max_length and len(self.ready) > self._max_length:
-            self.ready.popleft()
-
-    def take_back(self, messages: Iterable[_Message]) -> None:
-        """Messages that were handed out return to their places."""
-        back = list(messages)
-        for message in back:
-            if not message.delivery.redelivered:
-                message.delivery = replace(message.delivery, redelivered=True)
-        if back:
-            self.ready = deque(sorted([*back, *self.ready], key=lambda each: each.position))
-
-    def serve(self) -> None:
-        """A consumer may have room: hand out what has not expired."""
-        self.drop_expired()
-        self._hand_out()
-
-    def drop_expired(self) -> None:
-        """Expiry acts at the head only, as in RabbitMQ."""
-        now = self._broker.clock.monotonic()
-        while self.ready:
-            expires_at = self.ready[0].expires_at
-            if expires_at is None or expires_at > now:
-                return
-            self.ready.popleft()
-
-    def _hand_out(self) -> None:
-        while self.ready and self._broker.running:
-            consumer = self._next_consumer()
-            if consumer is None:
-                return
-            consumer.take(self.ready.popleft())
-
-    def _next_consumer(self) -> MemoryConsumer | None:
-        if self._single_active:
-            return self.consumers[0] if self.consumers and self.consumers[0].has_room else None
-        for _ in range(len(self.consumers)):
-            consumer = self.consumers[0]
-            self.consumers.rotate(-1)
-            if consumer.has_room:
-                return consumer
-        return None
+BIND_AGAIN_SECONDS = 20.0
+"""Seconds after which everything that is consumed or was declared is bound again."""
 
 
 class MemoryBroker:
@@ -114,10 +38,11 @@ class MemoryBroker:
         self.clock = clock
         self.running = True
         self._buses: list[MemoryBus] = []
-        self._queues: dict[str, _Queue] = {}
-        self._direct: dict[str, dict[str, list[str]]] = {}
-        self._topic: dict[str, list[tuple[list[str], str]]] = {}
+        self._queues: dict[str, MemoryQueue] = {}
+        self._table = RoutingTable()
         self._names = 0
+        self.bind_again_seconds = BIND_AGAIN_SECONDS
+        self._bind_again_at = clock.monotonic() + BIND_AGAIN_SECONDS
 
     # -- faults ---------------------------------------------------------------------------------------
 
@@ -140,9 +65,16 @@ class MemoryBroker:
         """As a broker that restarts without its disk: queues, messages and exchanges are gone."""
         self.stop()
         self._queues.clear()
-        self._direct.clear()
-        self._topic.clear()
+        self._table.clear()
         self.start()
+
+    def delete_exchange(self, name: str) -> None:
+        """As an operator who deletes an exchange: its bindings go with it, and nobody is told."""
+        self._table.delete(name)
+
+    def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """As an operator who deletes one binding."""
+        self._table.unbind(queue, [(exchange, key)])
 
     # -- what a connection asks for -------------------------------------------------------------------
 
@@ -158,13 +90,9 @@ class MemoryBroker:
 
     def declare_exchanges(self, topology: Topology) -> None:
         """Declares a cluster's exchanges."""
-        for name, kind in topology.exchanges().items():
-            if kind == "topic":
-                self._topic.setdefault(name, [])
-            else:
-                self._direct.setdefault(name, {})
+        self._table.declare(topology)
 
-    def declare_queue(self, spec: QueueSpec) -> _Queue:
+    def declare_queue(self, spec: QueueSpec) -> MemoryQueue:
         """Declares and binds a queue. Raises Conflict if it exists with other arguments."""
         name = spec.name
         if not name:
@@ -172,30 +100,50 @@ class MemoryBroker:
             name = f"amq.gen-{self._names}"
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = _Queue(spec, name, self)
+            queue = self._queues[name] = MemoryQueue(spec, name, self.clock, lambda: self.running)
         elif queue.spec != spec:
             raise conflict(name)
-        for exchange, key in spec.bindings:
-            if exchange in self._topic:
-                binding = (key.split("."), name)
-                if binding not in self._topic[exchange]:
-                    self._topic[exchange].append(binding)
-            elif name not in (names := self._direct[exchange].setdefault(key, [])):
-                names.append(name)
+        self._table.bind(name, spec.bindings)
         return queue
+
+    def has_exchange(self, name: str) -> bool:
+        """Whether an exchange exists; the default one always does."""
+        return self._table.has(name)
+
+    def restore(self, topology: Topology, routes: Iterable[tuple[str, str]]) -> None:
+        """Declares a cluster's exchanges, and binds all queues with a consumer, and those that messages to these
+        routes (exchange, routing key) are for."""
+        self.declare_exchanges(topology)
+        self.bind_again()
+        for route in routes:
+            self.bind_route(topology, *route)
+
+    def bind_route(self, topology: Topology, exchange: str, key: str) -> None:
+        """Binds the queue that messages with this exchange and routing key are for, if it exists."""
+        spec = topology.destination(exchange, key)
+        queue = None if spec is None else self._queues.get(spec.name)
+        if queue is not None:
+            self._table.bind(queue.name, queue.spec.bindings)
+
+    def bind_again(self) -> None:
+        """Binds all queues with a consumer, and those that a connected bus has declared, as their processes do
+        with RabbitMQ."""
+        self._bind_again_at = self.clock.monotonic() + self.bind_again_seconds
+        declared = {spec.name: spec for bus in self._buses if bus.connected for spec in bus.declared.values()}
+        for spec in declared.values():
+            found = self._queues.get(spec.name)
+            if found is None or found.spec == spec:
+                self.declare_queue(spec)
+        for queue in list(self._queues.values()):
+            if queue.consumers and queue.name not in declared:
+                self._table.bind(queue.name, queue.spec.bindings)
 
     def delete_queue(self, name: str) -> None:
         """Deletes a queue with what is in it, and ends its consumers. No error if there is none."""
         queue = self._queues.pop(name, None)
         if queue is None:
             return
-        for exchange, key in queue.spec.bindings:
-            if exchange in self._topic:
-                self._topic[exchange] = [each for each in self._topic[exchange] if each[1] != name]
-            elif name in (names := self._direct[exchange].get(key, [])):
-                names.remove(name)
-                if not names:
-                    del self._direct[exchange][key]
+        self._table.unbind(name, queue.spec.bindings)
         for consumer in list(queue.consumers):
             consumer.end("its queue was deleted", requeue=False)
 
@@ -214,6 +162,8 @@ class MemoryBroker:
 
     def route(self, exchange: str, key: str, message: Outgoing) -> bool:
         """Puts a message into every queue bound to its key; whether there was one."""
+        if self.clock.monotonic() >= self._bind_again_at:
+            self.bind_again()
         names = self._matching(exchange, key)
         if not names:
             return False
@@ -248,78 +198,7 @@ class MemoryBroker:
     def _matching(self, exchange: str, key: str) -> Sequence[str]:
         if not exchange:
             return [key] if key in self._queues else []
-        if exchange in self._topic:
-            words = key.split(".")
-            return list(dict.fromkeys(name for pattern, name in self._topic[exchange] if _matches(pattern, words)))
-        return tuple(self._direct.get(exchange, {}).get(key, ()))
-
-
-class MemoryConsumer:
-    """A consumer of one queue of a MemoryBroker."""
-
-    def __init__(self, broker: MemoryBroker, queue: _Queue, bus: MemoryBus, prefetch: int) -> None:
-        self.queue = queue
-        self._broker = broker
-        self._bus = bus
-        self._prefetch = prefetch
-        self._inbox = Inbox()
-        self._unacknowledged: dict[int, _Message] = {}
-        self._last_tag = 0
-
-    @property
-    def queue_name(self) -> str:
-        return self.queue.name
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the broker may hand it one more (prefetch 0: always)."""
-        return not self._prefetch or len(self._unacknowledged) < self._prefetch
-
-    def take(self, message: _Message) -> None:
-        """The broker hands out a message."""
-        self._last_tag += 1
-        self._unacknowledged[self._last_tag] = message
-        self._inbox.put(replace(message.delivery, tag=self._last_tag))
-
-    async def receive(self, limit: int = 500) -> list[Delivery]:
-        return await self._inbox.receive(limit)
-
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        if self._settle(deliveries):
-            self.queue.serve()
-
-    def reject(self, delivery: Delivery, *, requeue: bool) -> None:
-        settled = self._settle([delivery])
-        if requeue:
-            self.queue.take_back(settled)
-        if settled:
-            self.queue.serve()
-
-    async def close(self) -> None:
-        self.end("it was closed")
-
-    def end(self, reason: str, *, requeue: bool = True) -> None:
-        """Everything unsettled goes back, then the next consumer is served. Idempotent."""
-        if self._inbox.ended:
-            return
-        self._inbox.end(f"the consumer of {self.queue.name} has ended: {reason}")
-        self._bus.forget(self)
-        self.queue.consumers.remove(self)
-        if requeue:
-            self.queue.take_back(self._unacknowledged.values())
-        self._unacknowledged.clear()
-        self._broker.remove_consumer(self)
-
-    def _settle(self, deliveries: Sequence[Delivery]) -> list[_Message]:
-        up_to, tags = self._inbox.settle(deliveries)
-        if up_to:
-            oldest = []
-            for tag in self._unacknowledged:
-                if tag > up_to:
-                    break
-                oldest.append(tag)
-            tags = oldest + tags
-        return [self._unacknowledged.pop(tag) for tag in tags]
+        return self._table.queues(exchange, key)
 
 
 class MemoryBus:
@@ -331,7 +210,7 @@ class MemoryBus:
         self._topology = Topology(cluster)
         self._window = Window(window)
         self._consumers: list[MemoryConsumer] = []
-        self._declared: dict[str, QueueSpec] = {}
+        self.declared: dict[str, QueueSpec] = {}
         self._up = False
         self._held = False
         self._closed = False
@@ -382,8 +261,16 @@ class MemoryBus:
         exchange, key = self._topology.route(message.to)
         returned = (exchange, key, message.message_id)
         self._routed_up_to, future = self._window.add(message, returned, 0.0)
+        if not self._broker.has_exchange(exchange):
+            reason = f"no exchange {exchange!r}: it is declared again, with its bindings"
+            routes = self._window.routes()
+            self._window.fail(reason)
+            self._broker.restore(self._topology, routes)
+            return future
         if not self._broker.route(exchange, key, message):
             self._window.returned(returned)
+            if message.mandatory:
+                self._broker.bind_route(self._topology, exchange, key)
         if not self._confirming:
             self._confirming = True
             asyncio.get_running_loop().call_soon(self._confirm)
@@ -403,7 +290,7 @@ class MemoryBus:
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> MemoryConsumer:
         await self._connection()
         found = self._broker.declare_queue(self._topology.queue_spec(queue))
-        consumer = MemoryConsumer(self._broker, found, self, prefetch)
+        consumer = MemoryConsumer(found, prefetch, self._forget)
         self._consumers.append(consumer)
         found.consumers.append(consumer)
         found.serve()
@@ -413,7 +300,7 @@ class MemoryBus:
         spec = self._topology.shared_spec(queue)
         self._check()
         self._broker.declare_queue(spec)
-        self._declared[spec.name] = spec
+        self.declared[spec.name] = spec
 
     async def consumers(self, queue: Queue) -> int | None:
         name = self._topology.shared_spec(queue).name
@@ -427,12 +314,16 @@ class MemoryBus:
 
     async def health(self) -> BusReport:
         self._check()
-        return BusReport(server="memory", connected=True, blocked=False, round_trip=0.0, in_process=True)
+        missing = [name for name in self._topology.exchanges() if not self._broker.has_exchange(name)]
+        if missing:
+            self._broker.restore(self._topology, [])
+        error = restored(missing[0]) if missing else ""
+        return BusReport(error=error, server="memory", connected=True, blocked=False, round_trip=0.0, in_process=True)
 
     async def delete(self, queue: Queue) -> None:
         name = self._topology.shared_spec(queue).name
         self._check()
-        self._declared.pop(name, None)
+        self.declared.pop(name, None)
         self._broker.delete_queue(name)
 
     @property
@@ -445,9 +336,9 @@ class MemoryBus:
 
     # -- the connection -------------------------------------------------------------------------------
 
-    def forget(self, consumer: MemoryConsumer) -> None:
-        """A consumer of this bus has ended."""
+    def _forget(self, consumer: MemoryConsumer) -> None:
         self._consumers.remove(consumer)
+        self._broker.remove_consumer(consumer)
 
     async def _connection(self) -> None:
         while not self._up:
@@ -459,7 +350,7 @@ class MemoryBus:
         if self._up or self._held or self._closed or not self._broker.running:
             return
         self._broker.declare_exchanges(self._topology)
-        for spec in self._declared.values():
+        for spec in self.declared.values():
             self._broker.declare_queue(spec)
         self._up = True
         self._connected_since = self._broker.clock.monotonic()
@@ -479,11 +370,3 @@ class MemoryBus:
     def _check(self) -> None:
         if not self._up:
             raise BusUnavailable(self._reason)
-
-
-def _matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    if not pattern:
-        return not words
-    if pattern[0] == "#":
-        return any(_matches(pattern[1:], words[skip:]) for skip in range(len(words) + 1))
-    return bool(words) and pattern[0] in ("*", words[0]) and _matches(pattern[1:], words[1:])

@@ -43,6 +43,11 @@ def conflict(name: str) -> Conflict:
     )
 
 
+def restored(exchange: str) -> str:
+    """What a report says of an exchange that somebody had deleted."""
+    return f"the exchange {exchange} was missing; it has been declared and bound again"
+
+
 class Topology:
     """The names of one cluster. Raises InvalidInput for a cluster name that would not be safe in them."""
 
@@ -55,6 +60,7 @@ class Topology:
             exchange: f"{self._prefix}.{exchange.value}" if exchange is not Exchange.REPLY else ""
             for exchange in Exchange
         }
+        self._exchanges_by_name = {name: exchange for exchange, name in self._exchange_names.items()}
 
     def exchange(self, exchange: Exchange) -> str:
         """An exchange's name on the broker; replies use the default exchange, which has none."""
@@ -122,6 +128,30 @@ class Topology:
                 return self._own((Exchange.FEED, key), arguments=_classic() | _drop_head(10_000))
             case QueueKind.DEAD_LETTERS:
                 return self._shared(queue, (Exchange.DEAD, "dead-letters"), arguments=_classic() | _drop_head(100_000))
+
+    def destination(self, exchange: str, key: str) -> QueueSpec | None:
+        """The queue with a name that messages with this exchange and routing key are for; None if that is not one
+        queue, or one whose name the broker has invented. Whether it is competing is not known from the route, so
+        it can be bound by this and not declared."""
+        head, _, ident = key.partition(".")
+        match self._exchanges_by_name.get(exchange), head:
+            case ((Exchange.UPDATES | Exchange.CALLS), "cell"):
+                queue = Queue(QueueKind.CELL_INBOX, ident)
+            case Exchange.OFFERS, "framework":
+                queue = Queue(QueueKind.FRAMEWORK_OFFERS, ident)
+            case Exchange.EVENTS, "framework":
+                queue = Queue(QueueKind.FRAMEWORK_EVENTS, ident)
+            case Exchange.COMMANDS, "agent":
+                queue = Queue(QueueKind.AGENT_COMMANDS, ident)
+            case Exchange.OPERATOR, "master":
+                queue = Queue(QueueKind.OPERATOR_MASTER)
+            case Exchange.OPERATOR, _ if not ident:
+                queue = Queue(QueueKind.OPERATOR_FRAMEWORK, key)
+            case Exchange.DEAD, _:
+                queue = Queue(QueueKind.DEAD_LETTERS)
+            case _:
+                return None
+        return self.queue_spec(queue)
 
     def shared_spec(self, queue: Queue) -> QueueSpec:
         """The same for a queue that has a name. Raises InvalidInput for the others: those exist only

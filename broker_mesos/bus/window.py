@@ -102,6 +102,10 @@ class Window:
                 self._unroutable.add(number)
                 return
 
+    def routes(self) -> set[tuple[str, str]]:
+        """Exchange and routing key of the mandatory messages that are not confirmed."""
+        return {(exchange, key) for exchange, key, _ in self._by_key}
+
     def settle(self, number: int, *, multiple: bool = False, error: Exception | None = None) -> None:
         """The broker has confirmed one message, or every one up to it; with ``error`` it refused them."""
         # `_oldest` only moves on: over a channel's life every number is passed over once.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
+import pika
+
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.rabbitmq import RabbitBus
-from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
+from broker_mesos.bus.rabbitmq import RabbitBus, Timeouts
+from broker_mesos.bus.topology import Topology
+from broker_mesos.core.protocol.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.ports.bus import Bus, Consumer, Delivery, Outgoing
 
 PATIENCE = 20.0
@@ -71,6 +75,18 @@ class Parties:
         """Stop and start the broker."""
         raise NotImplementedError
 
+    async def delete_exchange(self, exchange: Exchange) -> None:
+        """As an operator does."""
+        raise NotImplementedError
+
+    async def unbind(self, queue: Queue, exchange: Exchange, key: str) -> None:
+        """As an operator does."""
+        raise NotImplementedError
+
+    async def quick_bus(self) -> Any:
+        """An open bus that binds its queues again several times a second."""
+        raise NotImplementedError
+
     def queue(self, kind: QueueKind, key: str = "", *, cluster: str | None = None, competing: bool = False) -> Queue:
         """A queue, deleted after the test."""
         queue = Queue(kind, key, competing)
@@ -102,6 +118,18 @@ class MemoryParties(Parties):
         self.broker.stop()
         self.broker.start()
 
+    async def delete_exchange(self, exchange: Exchange) -> None:
+        self.broker.delete_exchange(Topology(self.cluster).exchange(exchange))
+
+    async def unbind(self, queue: Queue, exchange: Exchange, key: str) -> None:
+        topology = Topology(self.cluster)
+        self.broker.unbind(topology.queue_spec(queue).name, topology.exchange(exchange), key)
+
+    async def quick_bus(self) -> Any:
+        self.broker.bind_again_seconds = 0.1
+        self.broker.bind_again()
+        return await self.bus()
+
 
 class RabbitParties(Parties):
     """On a RabbitMQ."""
@@ -115,3 +143,24 @@ class RabbitParties(Parties):
 
     async def restart(self) -> None:
         await asyncio.to_thread(self.server.restart)
+
+    async def delete_exchange(self, exchange: Exchange) -> None:
+        name = Topology(self.cluster).exchange(exchange)
+        await self.administer(lambda channel: channel.exchange_delete(name))
+
+    async def unbind(self, queue: Queue, exchange: Exchange, key: str) -> None:
+        topology = Topology(self.cluster)
+        name = topology.queue_spec(queue).name
+        await self.administer(lambda channel: channel.queue_unbind(name, topology.exchange(exchange), key))
+
+    async def quick_bus(self) -> Any:
+        return await self.bus(timeouts=Timeouts(bindings=0.1))
+
+    async def administer(self, action: Callable[[Any], object]) -> None:
+        """Do something on a channel that is not the bus's."""
+
+        def do() -> None:
+            with pika.BlockingConnection(pika.URLParameters(self.server.url)) as connection:
+                action(connection.channel())
+
+        await asyncio.to_thread(do)

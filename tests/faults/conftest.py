@@ -4,8 +4,9 @@ cluster serves many tests; after a failure the next test gets a new one."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -40,14 +41,22 @@ def fresh(amqp_url: str, redis_url: str, tmp: Path, **settings: object) -> Victi
 class Keeper:
     """Keeps one cluster for the tests of a module."""
 
-    def __init__(self, amqp_url: str, redis_url: str, tmp: Path, **size: int) -> None:
+    def __init__(
+        self,
+        amqp_url: str,
+        redis_url: str,
+        tmp: Path,
+        settings: Mapping[str, object] = MappingProxyType({}),
+        **size: int,
+    ) -> None:
         self._words = (amqp_url, redis_url, tmp)
+        self._settings = settings
         self._size = size
         self._victim: Victim | None = None
 
     def take(self) -> Victim:
         if self._victim is None:
-            self._victim = fresh(*self._words)
+            self._victim = fresh(*self._words, **self._settings)
             self._victim.grow(**self._size)
         else:
             self._victim.heal()

@@ -185,7 +185,8 @@ class SimConsumer(MemoryConsumer):
     """Both ends of a consumer: the inherited part is the broker's, the inbox is the process's."""
 
     def __init__(self, queue: Any, bus: SimBus, prefetch: int, connection: Connection) -> None:
-        super().__init__(bus.world.broker, queue, bus, prefetch)  # type: ignore[arg-type]
+        super().__init__(queue, prefetch, bus.world.broker.remove_consumer)
+        self._bus = bus
         self._inbox = Inbox()
         self._connection = connection
         connection.consumers.append(self)
@@ -214,7 +215,7 @@ class SimConsumer(MemoryConsumer):
             self.queue.take_back(self._unacknowledged.values())
         self._unacknowledged.clear()
         self._connection.back(lambda: self.lost(reason))
-        self._broker.remove_consumer(self)
+        self._on_end(self)
 
     def _settled(self, up_to: int, tags: list[int], requeue: bool) -> None:
         if self._gone:
@@ -255,7 +256,7 @@ class SimConsumer(MemoryConsumer):
         self.lost("it was closed")
         if self._connection.client_open:
             try:
-                await self._bus.consuming.ask(lambda: self.end("it was closed"))  # type: ignore[attr-defined]
+                await self._bus.consuming.ask(lambda: self.end("it was closed"))
             except BusUnavailable:
                 pass
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-import weakref
+from collections.abc import Iterable
+from functools import partial
 
+from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
 from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
 from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
 from broker_mesos.bus.signals import Signal
-from broker_mesos.bus.topology import Topology
+from broker_mesos.bus.topology import Topology, restored
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import Queue
-from broker_mesos.errors import BusUnavailable
+from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.bus import Outgoing, QueueFacts
 from broker_mesos.ports.clock import Clock
 
@@ -46,7 +47,8 @@ class RabbitBus:
         setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal())
         self._publishing = PublishLink(setting, window)
         self._consuming = ConsumeLink(setting)
-        self._consumers: weakref.WeakSet[RabbitConsumer] = weakref.WeakSet()
+        self._publishing.on_returned = self._consuming.bind_route
+        self._publishing.restore = self._restore
         self._links: tuple[Link, ...] = (self._publishing, self._consuming)
 
     async def open(self, timeout: float) -> None:
@@ -65,7 +67,7 @@ class RabbitBus:
             raise
 
     async def close(self) -> None:
-        for consumer in self._consumers:
+        for consumer in self._consuming.consumers:
             consumer.send_acknowledgements()
         await asyncio.gather(*(link.stop() for link in self._links))
 
@@ -89,7 +91,7 @@ class RabbitBus:
             await self.wait_connected()
             try:
                 consumer = await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
-                self._consumers.add(consumer)
+                self._consuming.consumers.add(consumer)
                 return consumer
             except BusUnavailable as error:
                 code = error.code if isinstance(error, Refused) else 0
@@ -97,8 +99,7 @@ class RabbitBus:
                     raise
                 log.warning("consuming %s %s: %s", queue.kind, queue.key, error)
                 if code == 404:
-                    with contextlib.suppress(BusUnavailable):
-                        await self._consuming.declare_exchanges()
+                    await self._restore()
             await self._clock.sleep(delay * self._rng.uniform(0.5, 1.0))
             delay = min(delay * 2, MAX_DELAY_SECONDS)
 
@@ -109,7 +110,7 @@ class RabbitBus:
         except Refused as error:
             if error.code != 404:
                 raise
-            await self._consuming.declare_exchanges()
+            await self._consuming.restore()
             await self._consuming.administer(lambda channel: channel.declare(spec))
         self._consuming.declared[spec.name] = spec
 
@@ -131,14 +132,36 @@ class RabbitBus:
 
     async def health(self) -> BusReport:
         asked = self._clock.monotonic()
-        # To declare what is there already changes nothing, and an answer is an answer.
-        await self._consuming.declare_exchanges()
+        missing = await self._missing_exchange()
+        round_trip = (self._clock.monotonic() - asked) / len(self._topology.exchanges())
+        if missing:
+            await self._restore()
         return BusReport(
+            error=restored(missing) if missing else "",
             server=self._consuming.product,
             connected=self.connected,
             blocked=self._publishing.blocked_since is not None,
-            round_trip=(self._clock.monotonic() - asked) / len(self._topology.exchanges()),
+            round_trip=round_trip,
         )
+
+    async def _missing_exchange(self) -> str:
+        for name in self._topology.exchanges():
+            try:
+                await self._consuming.administer(
+                    partial(Channel.call, method="exchange_declare", exchange=name, passive=True)
+                )
+            except Refused as error:
+                if error.code != 404:
+                    raise
+                return name
+        return ""
+
+    async def _restore(self, routes: Iterable[tuple[str, str]] = ()) -> None:
+        if self._consuming.up:
+            try:
+                await self._consuming.restore(routes)
+            except (BusUnavailable, Conflict) as error:
+                log.warning("exchanges and bindings are not declared again: %s", error)
 
     async def delete(self, queue: Queue) -> None:
         name = self._topology.shared_spec(queue).name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika.exceptions import AMQPError
@@ -77,15 +77,20 @@ class Channel:
         except Refused as error:
             raise conflict(spec.name) if error.code == 406 else error from None
         name = str(reply.method.queue)
-        for at, (exchange, key) in enumerate(spec.bindings, start=1):
-            # The broker works them off in their order, so that an answer to one is an answer to those before.
-            if at % BINDINGS and at < len(spec.bindings):
-                self._bind(name, exchange, key)
-            else:
-                await self.call("queue_bind", queue=name, exchange=exchange, routing_key=key)
+        await self.bind(name, spec.bindings)
         return name
 
-    def _bind(self, queue: str, exchange: str, key: str) -> None:
+    async def bind(self, queue: str, bindings: Sequence[tuple[str, str]]) -> None:
+        """Bind a queue to each (exchange, routing key); a binding that exists stays as it is. Raises Refused with
+        code 404 if the queue or an exchange does not exist."""
+        for at, (exchange, key) in enumerate(bindings, start=1):
+            # The broker handles them in their order, so that an answer to one is an answer to those before.
+            if at % BINDINGS and at < len(bindings):
+                self._bind_without_answer(queue, exchange, key)
+            else:
+                await self.call("queue_bind", queue=queue, exchange=exchange, routing_key=key)
+
+    def _bind_without_answer(self, queue: str, exchange: str, key: str) -> None:
         """Without waiting for the answer: a refusal closes the channel."""
         try:
             self.raw.queue_bind(queue, exchange, key)

@@ -19,11 +19,12 @@ message does. What is handled within them is delivered again if this process die
 class RabbitConsumer:
     """A consumer on a channel of its own."""
 
-    def __init__(self, channel: Channel, queue_name: str, prefetch: int, *, settles: bool = True) -> None:
+    def __init__(self, channel: Channel, queue_name: str, spec: QueueSpec, prefetch: int) -> None:
         self._channel = channel
         self._queue_name = queue_name
         self._prefetch = prefetch
-        self._settles = settles
+        self._settles = not spec.exclusive
+        self.bindings = spec.bindings
         self._inbox = Inbox()
         self._handled = self._acknowledged = 0
         """Tags up to which everything is handled, and the broker knows it."""
@@ -37,7 +38,7 @@ class RabbitConsumer:
         what is in it: nothing of it would be delivered again, so nothing is acknowledged to the broker."""
         try:
             prefetch = min(prefetch, 65_535)
-            consumer = cls(channel, await channel.declare(spec), prefetch, settles=not spec.exclusive)
+            consumer = cls(channel, await channel.declare(spec), spec, prefetch)
             await channel.call("basic_qos", prefetch_count=prefetch)
             await channel.call(
                 "basic_consume",
@@ -53,6 +54,11 @@ class RabbitConsumer:
     @property
     def queue_name(self) -> str:
         return self._queue_name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its queue is still consumed."""
+        return self._channel.is_open
 
     async def receive(self, limit: int = 500) -> list[Delivery]:
         return await self._inbox.receive(limit)

@@ -185,7 +185,8 @@ class Link:
 
     async def _watch(self, closed: asyncio.Future[BusUnavailable]) -> None:
         """Until the connection ends. pika itself takes heartbeat + 5 s to notice that nothing comes."""
-        interval = min(self.setting.heartbeat, self.timeouts.blocked / 4, self.timeouts.confirm / 4)
+        limits = (self.timeouts.blocked / 4, self.timeouts.confirm / 4, self.timeouts.bindings / 2)
+        interval = min(self.setting.heartbeat, *limits)
         last_received_at, received = self.setting.clock.monotonic(), -1
         while not closed.done():
             await asyncio.wait([closed], timeout=interval)

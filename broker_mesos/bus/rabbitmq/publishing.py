@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pika
@@ -11,6 +12,7 @@ from pika.exceptions import AMQPError, ShortStringTooLong
 
 from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.rabbitmq.link import Link, Setting
+from broker_mesos.bus.rabbitmq.server import Refused
 from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.protocol.addresses import SCHEMA_VERSION
 from broker_mesos.errors import BusUnavailable, InvalidInput
@@ -21,7 +23,8 @@ log = logging.getLogger(__name__)
 
 class PublishLink(Link):
     """The publishing connection: one channel with confirms. Whatever closes that channel (an exchange that
-    is gone) ends the connection too; the next one declares the exchanges again."""
+    is gone) ends the connection too; before the next one is up, ``restore`` has declared the exchanges again and
+    bound what their messages are for."""
 
     def __init__(self, setting: Setting, window: int) -> None:
         super().__init__(setting, "publish")
@@ -29,6 +32,11 @@ class PublishLink(Link):
         self.blocked_since: float | None = None
         self.refusing = False
         self.on_confirm = self._confirmed
+        self.on_returned: Callable[[str, str], None] = lambda exchange, key: None
+        """Called with the exchange and routing key of a message that came back as unroutable."""
+        self.restore: Callable[[Iterable[tuple[str, str]]], Awaitable[None]]
+        """Declares exchanges with bindings; given the routes of the mandatory messages that were under way."""
+        self._lost_routes: set[tuple[str, str]] = set()
         self._channel: Channel
 
     async def set_up(self) -> None:
@@ -36,6 +44,8 @@ class PublishLink(Link):
         self.connection.add_on_connection_unblocked_callback(lambda *_: self._unblocked())
         channel = await Channel.open(self.connection, self.server, self.timeouts)
         await channel.declare_exchanges(self.setting.topology)
+        routes, self._lost_routes = self._lost_routes, set()
+        await self.restore(routes)
         self.window.restart()
         channel.raw.add_on_return_callback(self._returned)
         await channel.call("confirm_delivery", ack_nack_callback=self._confirmed)
@@ -98,11 +108,14 @@ class PublishLink(Link):
 
     def _returned(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
         self.window.returned((method.exchange, method.routing_key, properties.message_id or ""))
+        self.on_returned(method.exchange, method.routing_key)
 
     def _channel_closed(self, error: BusUnavailable) -> None:
         if self.up:
             self.up = False
             self.error = error
+            if isinstance(error, Refused) and error.code == 404:
+                self._lost_routes = self.window.routes()
             self.window.fail(str(error))
             if self.connection.is_open:
                 self.connection.close()

@@ -24,6 +24,9 @@ class Timeouts(NamedTuple):
     """The oldest confirm; then the publishing connection is given up (a quorum queue without a quorum)."""
     close: float = 2.0
     """An orderly end."""
+    bindings: float = 10.0
+    """Queues that are consumed or were declared are bound again each time after this to twice this time: whoever
+    deletes an exchange or a binding tells nobody."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()
