@@ -47,7 +47,10 @@ def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_
 
 async def park(bus: Bus, message: Outgoing) -> None:
     """Put a letter where it is safe; raises BusUnavailable, and then the message must not be acknowledged."""
-    await bus.declare(DEAD_LETTERS)
+    try:
+        await bus.declare(DEAD_LETTERS)
+    except Conflict as error:
+        raise BusUnavailable(str(error)) from None
     if not await bus.publish(message):
         raise BusUnavailable("there is no queue of dead letters, though it was just declared; trying again")
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 from broker_mesos.bus.memory_queue import MemoryConsumer, MemoryQueue
 from broker_mesos.bus.memory_routing import RoutingTable
-from broker_mesos.bus.topology import QueueSpec, Topology, conflict, restored
+from broker_mesos.bus.topology import QueueSpec, Topology, conflict, difference, queue_in_use, restored
 from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import SCHEMA_VERSION, Queue
@@ -102,7 +102,7 @@ class MemoryBroker:
         if queue is None:
             queue = self._queues[name] = MemoryQueue(spec, name, self.clock, lambda: self.running)
         elif queue.spec != spec:
-            raise conflict(name)
+            raise conflict(name, difference(spec, queue.spec))
         self._table.bind(name, spec.bindings)
         return queue
 
@@ -290,6 +290,8 @@ class MemoryBus:
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> MemoryConsumer:
         await self._connection()
         found = self._broker.declare_queue(self._topology.queue_spec(queue))
+        if found.spec.one_consumer and found.consumers:
+            raise queue_in_use(found.name)
         consumer = MemoryConsumer(found, prefetch, self._forget)
         self._consumers.append(consumer)
         found.consumers.append(consumer)

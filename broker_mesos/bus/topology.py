@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from broker_mesos.core.protocol.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.errors import Conflict, InvalidInput
+from broker_mesos.ports.bus import QueueInUse
 
 CLUSTER_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -33,14 +34,45 @@ class QueueSpec(NamedTuple):
     auto_delete: bool
     arguments: dict[str, Argument]
     bindings: tuple[tuple[str, str], ...]
+    one_consumer: bool = False
+    """Whether the broker refuses a second consumer."""
 
 
-def conflict(name: str) -> Conflict:
-    """The error for a queue or exchange that exists with other arguments."""
+_INEQUIVALENT = re.compile(r"inequivalent arg '([^']*)' for .*: received (.*) but current is (.*)")
+
+
+def conflict(name: str, reply: str = "") -> Conflict:
+    """The error for a queue or exchange that exists with other arguments. ``reply`` is the broker's text, which
+    names the argument. To delete it is no advice: messages would go with it."""
+    found = _INEQUIVALENT.search(reply)
+    what = f"with {found[1]} {_value(found[3])} instead of {_value(found[2])}" if found else "with other arguments"
     return Conflict(
-        f"{name} exists on the broker with other arguments: delete it (rabbitmqctl delete_queue {name}), "
-        "or use another --cluster"
+        f"{name} exists on the broker {what}: another release or another program declared it, or a policy sets it; "
+        "run one release everywhere, or use another --cluster"
     )
+
+
+def _value(text: str) -> str:
+    """``the value '10' of type 'signedint'`` as ``10``."""
+    found = re.search(r"'(.*?)'", text)
+    return found[1] if found else text.strip()
+
+
+def queue_in_use(name: str) -> QueueInUse:
+    """The error for a second consumer of a queue that takes only one."""
+    return QueueInUse(
+        f"another process consumes {name}: for an agent, one with the same id runs already, here or elsewhere "
+        "(a copied work folder?); give each agent a work folder and an id of its own"
+    )
+
+
+def difference(wanted: QueueSpec, found: QueueSpec) -> str:
+    """What RabbitMQ would reply to the declaration of a queue that exists with other arguments."""
+    for name in sorted(wanted.arguments.keys() | found.arguments.keys()):
+        mine, other = (str(each.arguments.get(name, "none")).lower() for each in (wanted, found))
+        if mine != other:
+            return f"inequivalent arg '{name}' for queue: received {mine} but current is {other}"
+    return ""
 
 
 def restored(exchange: str) -> str:
@@ -118,7 +150,9 @@ class Topology:
                     arguments=_quorum() | _expires(8) | _activity(queue),
                 )
             case QueueKind.AGENT_COMMANDS:
-                return self._shared(queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1))
+                shared = self._shared(queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1))
+                # Two agents with one id would each get half of the commands, and both refuse what they get.
+                return shared._replace(one_consumer=True)
             case QueueKind.FLEET_COMMANDS:
                 agents = ((Exchange.COMMANDS, f"agent.{ident}") for ident in key.split())
                 return self._own(*agents, arguments=_classic())

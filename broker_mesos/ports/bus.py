@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import Address, Queue
 from broker_mesos.core.protocol.wire import Message
+from broker_mesos.errors import Conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ class ConsumerClosed(Exception):
     by the broker. What it had not acknowledged is delivered again, to somebody. Consume anew."""
 
 
+class QueueInUse(Conflict):
+    """Another process consumes a queue that takes one consumer only (an agent's commands)."""
+
+
 class Consumer(Protocol):
     """One consumer on a channel of its own."""
 
@@ -144,7 +149,12 @@ class Bus(Protocol):
         ...
 
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> Consumer:
-        """Declare the queue with its bindings, and consume it. Waits while a connection is down."""
+        """Declare the queue with its bindings, and consume it. Waits while a connection is down.
+
+        Raises Conflict if the queue exists with other arguments, and BusUnavailable if the broker refuses it to
+        this user; but a queue that this bus has consumed before is tried again until it succeeds, since a running
+        daemon must outlive a passing mistake. Raises QueueInUse, for a queue that takes one consumer only, when
+        another process consumes it for longer than the broker needs to notice that a connection is dead."""
         ...
 
     async def declare(self, queue: Queue) -> None:

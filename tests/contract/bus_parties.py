@@ -87,6 +87,10 @@ class Parties:
         """An open bus that binds its queues again several times a second."""
         raise NotImplementedError
 
+    async def impatient_bus(self) -> Any:
+        """An open bus that soon takes a queue in use for one that stays in use."""
+        raise NotImplementedError
+
     def queue(self, kind: QueueKind, key: str = "", *, cluster: str | None = None, competing: bool = False) -> Queue:
         """A queue, deleted after the test."""
         queue = Queue(kind, key, competing)
@@ -130,6 +134,9 @@ class MemoryParties(Parties):
         self.broker.bind_again()
         return await self.bus()
 
+    async def impatient_bus(self) -> Any:
+        return await self.bus()
+
 
 class RabbitParties(Parties):
     """On a RabbitMQ."""
@@ -155,6 +162,9 @@ class RabbitParties(Parties):
 
     async def quick_bus(self) -> Any:
         return await self.bus(timeouts=Timeouts(bindings=0.1))
+
+    async def impatient_bus(self) -> Any:
+        return await self.bus(timeouts=Timeouts(in_use=0.2))
 
     async def administer(self, action: Callable[[Any], object]) -> None:
         """Do something on a channel that is not the bus's."""

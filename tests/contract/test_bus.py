@@ -12,7 +12,7 @@ from broker_mesos.bus.topology import Topology
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import QueueKind
 from broker_mesos.errors import BusUnavailable, Conflict, InvalidInput
-from broker_mesos.ports.bus import Consumer, ConsumerClosed
+from broker_mesos.ports.bus import Consumer, ConsumerClosed, QueueInUse
 from tests.contract.bus_parties import (
     PATIENCE,
     MemoryParties,
@@ -344,6 +344,28 @@ async def test_a_queue_declared_otherwise_is_a_conflict(parties: Parties) -> Non
         with pytest.raises(Conflict, match=name):
             await attempt(other)
     assert await bus.consumers(other) == 0
+
+
+async def test_a_conflict_names_the_argument_and_advises_no_harm(parties: Parties) -> None:
+    bus = await parties.bus()
+    await bus.declare(parties.queue(QueueKind.FRAMEWORK_EVENTS, "f"))
+    with pytest.raises(Conflict, match="x-single-active-consumer true instead of none") as caught:
+        await bus.declare(addresses.Queue(QueueKind.FRAMEWORK_EVENTS, "f", competing=True))
+    assert "delete" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+async def test_a_second_consumer_of_an_agents_commands_is_refused(parties: Parties) -> None:
+    one, two = await parties.bus(), await parties.impatient_bus()
+    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    first = await one.consume(queue)
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(QueueInUse, match=r"agent-commands\.a.*same id"):
+            await two.consume(queue)
+    # The first one has lost nothing by it.
+    assert await confirmed(one, message(addresses.commands("a"), "mine")) == [True]
+    assert await bodies(first, 1) == ["mine"]
+    await first.close()
+    assert await bodies(await two.consume(queue), 1) == ["mine"]
 
 
 async def test_an_oversized_body_is_refused(parties: Parties) -> None:

@@ -130,6 +130,62 @@ async def test_a_lost_exchange_fails_what_is_pending_and_comes_back(parties: Rab
     assert await bus.publish(message(addresses.commands("a"), mandatory=True))
 
 
+async def test_a_passing_refusal_ends_no_running_consumer(disturbed: RabbitParties, caplog: Any) -> None:
+    """An operator takes a permission away, and gives it back."""
+    queue = disturbed.queue(QueueKind.CELL_INBOX, "0")
+    bus = await disturbed.bus()
+    consumer = await bus.consume(queue)
+    ctl = disturbed.server.ctl
+    await asyncio.to_thread(ctl, "set_permissions", "guest", "^$", ".*", ".*")
+    with pytest.raises(BusUnavailable, match=r"permissions configure, write and read.*list_permissions"):
+        await bus.consume(disturbed.queue(QueueKind.CELL_INBOX, "1"))
+    await consumer.close()
+    with caplog.at_level(logging.WARNING):
+        again = asyncio.create_task(bus.consume(queue))
+        async with asyncio.timeout(PATIENCE):
+            while "trying again" not in caplog.text:
+                await asyncio.sleep(0.01)
+    assert "cell-inbox.0" in caplog.text and not again.done()
+    await asyncio.to_thread(ctl, "set_permissions", "guest", ".*", ".*", ".*")
+    async with asyncio.timeout(PATIENCE):
+        await again
+        assert await bus.publish(message(addresses.updates(0), "back", mandatory=True))
+    assert (await take(again.result(), 1))[0].body == b"back"
+
+
+async def test_a_passing_conflict_ends_no_running_consumer(parties: RabbitParties) -> None:
+    """Another release has declared the queue while this one was away."""
+    queue = parties.queue(QueueKind.FRAMEWORK_EVENTS, "f")
+    bus = await parties.bus()
+    name = Topology(parties.cluster).queue_spec(queue).name
+    consumer = await bus.consume(queue)
+
+    await parties.administer(lambda channel: (channel.queue_delete(name), channel.queue_declare(name, durable=True)))
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ConsumerClosed):
+            await consumer.receive()
+    again = asyncio.create_task(bus.consume(queue))
+    assert await bus.consumers(queue) == 0
+    await asyncio.wait([again], timeout=0.2)
+    assert not again.done()
+    await parties.administer(lambda channel: channel.queue_delete(name))
+    async with asyncio.timeout(PATIENCE):
+        await again
+
+
+async def test_a_restarting_agent_outlives_its_old_connection(parties: RabbitParties) -> None:
+    """The broker knows a dead machine's connection to be dead only after its heartbeats."""
+    old, new = await parties.bus(), await parties.bus(heartbeat=1)
+    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    await old.consume(queue)
+    restarted = asyncio.create_task(new.consume(queue))
+    await asyncio.wait([restarted], timeout=1.0)
+    assert not restarted.done()
+    await old.close()
+    async with asyncio.timeout(PATIENCE):
+        await restarted
+
+
 async def test_whoever_consumes_again_can_publish_as_well(parties: RabbitParties) -> None:
     """A message that must wait for the other connection would wait for its repeat, which is seconds away."""
     bus = await parties.bus()

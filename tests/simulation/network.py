@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.bus.inbox import Inbox
-from broker_mesos.bus.memory import MemoryConsumer
+from broker_mesos.bus.memory_queue import MemoryConsumer
 from broker_mesos.bus.signals import Signal
-from broker_mesos.bus.topology import QueueSpec, Topology
+from broker_mesos.bus.topology import QueueSpec, Topology, queue_in_use
 from broker_mesos.bus.window import failed, too_large
 from broker_mesos.core.protocol.addresses import Exchange, Queue
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports.bus import Delivery, Outgoing
+from broker_mesos.ports.bus import Delivery, Outgoing, QueueInUse
 from tests.simulation.loop import Proc
 
 if TYPE_CHECKING:
@@ -396,11 +396,14 @@ class SimBus:
 
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> SimConsumer:
         spec = self.topology.queue_spec(queue)
+        in_use_since: float | None = None
         while True:
             connection = await self.consuming.wait_up()
 
             def begin(connection: Connection = connection) -> SimConsumer:
                 found = self.world.broker.declare_queue(spec)
+                if spec.one_consumer and found.consumers:
+                    raise queue_in_use(found.name)
                 consumer = SimConsumer(found, self, prefetch, connection)
                 found.consumers.append(consumer)
                 # Its first deliveries follow the answer.
@@ -410,7 +413,15 @@ class SimBus:
             try:
                 return await self.consuming.ask(begin)
             except BusUnavailable:
+                in_use_since = None
                 await asyncio.sleep(0.01)
+            except QueueInUse:
+                # Perhaps an old connection of this process, which the broker does not know yet to be dead.
+                now = self.world.loop.time()
+                in_use_since = now if in_use_since is None else in_use_since
+                if now - in_use_since >= 3 * self.heartbeat + 5.0:
+                    raise
+                await asyncio.sleep(0.5)
 
     async def declare(self, queue: Queue) -> None:
         spec = self.topology.shared_spec(queue)

@@ -19,10 +19,14 @@ from broker_mesos.bus.topology import Topology, restored
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import Queue
 from broker_mesos.errors import BusUnavailable, Conflict
-from broker_mesos.ports.bus import Outgoing, QueueFacts
+from broker_mesos.ports.bus import Outgoing, QueueFacts, QueueInUse
 from broker_mesos.ports.clock import Clock
 
 log = logging.getLogger(__name__)
+
+
+MAX_REFUSED_DELAY_SECONDS = 5.0
+"""Seconds between two attempts, at most, to consume a queue that the broker refuses: each makes a line in its log."""
 
 
 class RabbitBus:
@@ -47,6 +51,8 @@ class RabbitBus:
         setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal())
         self._publishing = PublishLink(setting, window)
         self._consuming = ConsumeLink(setting)
+        self._consumed: set[Queue] = set()
+        self._in_use_seconds = 3 * heartbeat + 5.0 if timeouts.in_use is None else timeouts.in_use
         self._publishing.on_returned = self._consuming.bind_route
         self._publishing.restore = self._restore
         self._links: tuple[Link, ...] = (self._publishing, self._consuming)
@@ -84,24 +90,21 @@ class RabbitBus:
 
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> RabbitConsumer:
         spec = self._topology.queue_spec(queue)
-        delay = FIRST_DELAY_SECONDS
+        retry = _Retry(queue, self._clock, self._rng, self._in_use_seconds, again=queue in self._consumed)
         while True:
-            # Who hears wants to answer: a message that the other connection cannot send yet waits long for
+            # Who receives wants to answer: a message that the other connection cannot send yet waits long for
             # its repeat.
             await self.wait_connected()
             try:
                 consumer = await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
+            except (BusUnavailable, Conflict) as error:
+                if isinstance(error, Refused) and error.code == 404:
+                    await self._restore()
+                await retry.after(error)
+            else:
+                self._consumed.add(queue)
                 self._consuming.consumers.add(consumer)
                 return consumer
-            except BusUnavailable as error:
-                code = error.code if isinstance(error, Refused) else 0
-                if code == 403:
-                    raise
-                log.warning("consuming %s %s: %s", queue.kind, queue.key, error)
-                if code == 404:
-                    await self._restore()
-            await self._clock.sleep(delay * self._rng.uniform(0.5, 1.0))
-            delay = min(delay * 2, MAX_DELAY_SECONDS)
 
     async def declare(self, queue: Queue) -> None:
         spec = self._topology.shared_spec(queue)
@@ -175,3 +178,39 @@ class RabbitBus:
     @property
     def connected_since(self) -> float:
         return max(link.up_since for link in self._links)
+
+
+class _Retry:
+    """When to consume a queue again that was refused, and for which errors not to.
+
+    ``again``: it was consumed before, so that no refusal but of a queue in use is final.
+    """
+
+    def __init__(self, queue: Queue, clock: Clock, rng: random.Random, in_use_seconds: float, *, again: bool) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._rng = rng
+        self._again = again
+        self._in_use_seconds = in_use_seconds
+        self._in_use_since: float | None = None
+        self._delay = FIRST_DELAY_SECONDS
+        self._logged = ""
+
+    async def after(self, error: BusUnavailable | Conflict) -> None:
+        """Wait before the next attempt, longer each time. Raises the error if there is no use in one."""
+        longest = MAX_DELAY_SECONDS
+        if isinstance(error, QueueInUse):
+            # Perhaps a connection of this very process, which the broker does not know yet to be dead.
+            now = self._clock.monotonic()
+            self._in_use_since = now if self._in_use_since is None else self._in_use_since
+            if now - self._in_use_since >= self._in_use_seconds:
+                raise error
+        elif isinstance(error, Conflict) or (isinstance(error, Refused) and error.code == 403):
+            if not self._again:
+                raise error
+            longest = MAX_REFUSED_DELAY_SECONDS
+        if str(error) != self._logged:
+            self._logged = str(error)
+            log.warning("cannot consume %s %s, trying again: %s", self._queue.kind, self._queue.key, error)
+        await self._clock.sleep(self._delay * self._rng.uniform(0.5, 1.0))
+        self._delay = min(self._delay * 2, longest)

@@ -75,7 +75,7 @@ class Channel:
                 arguments=dict(spec.arguments),
             )
         except Refused as error:
-            raise conflict(spec.name) if error.code == 406 else error from None
+            raise conflict(spec.name, str(error)) if error.code == 406 else error from None
         name = str(reply.method.queue)
         await self.bind(name, spec.bindings)
         return name
@@ -103,7 +103,7 @@ class Channel:
             try:
                 await self.call("exchange_declare", exchange=name, exchange_type=kind, durable=True)
             except Refused as error:
-                raise conflict(name) if error.code == 406 else error from None
+                raise conflict(name, str(error)) if error.code == 406 else error from None
 
     def discard(self) -> None:
         """Close it without waiting. Idempotent."""

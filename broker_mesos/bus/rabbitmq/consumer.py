@@ -8,7 +8,8 @@ from typing import Any
 
 from broker_mesos.bus.inbox import Inbox
 from broker_mesos.bus.rabbitmq.channel import Channel
-from broker_mesos.bus.topology import QueueSpec
+from broker_mesos.bus.rabbitmq.server import Refused
+from broker_mesos.bus.topology import QueueSpec, queue_in_use
 from broker_mesos.ports.bus import Delivery
 
 ACKNOWLEDGE_AFTER_SECONDS = 0.05
@@ -35,7 +36,8 @@ class RabbitConsumer:
     @classmethod
     async def start(cls, channel: Channel, spec: QueueSpec, prefetch: int) -> RabbitConsumer:
         """Declare the queue and consume it on a fresh channel. An exclusive one ends with its connection, and
-        what is in it: nothing of it would be delivered again, so nothing is acknowledged to the broker."""
+        what is in it: nothing of it would be delivered again, so nothing is acknowledged to the broker. Raises
+        Refused, Conflict if the queue exists with other arguments, QueueInUse if its only consumer is another."""
         try:
             prefetch = min(prefetch, 65_535)
             consumer = cls(channel, await channel.declare(spec), spec, prefetch)
@@ -45,7 +47,13 @@ class RabbitConsumer:
                 queue=consumer.queue_name,
                 on_message_callback=consumer._take,
                 auto_ack=spec.exclusive,
+                exclusive=spec.one_consumer,
             )
+        except Refused as error:
+            channel.discard()
+            if error.code == 403 and "in exclusive use" in str(error):
+                raise queue_in_use(spec.name) from None
+            raise
         except BaseException:
             channel.discard()
             raise

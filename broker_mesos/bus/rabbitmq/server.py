@@ -24,6 +24,9 @@ class Timeouts(NamedTuple):
     """The oldest confirm; then the publishing connection is given up (a quorum queue without a quorum)."""
     close: float = 2.0
     """An orderly end."""
+    in_use: float | None = None
+    """A queue that takes one consumer only, while another process consumes it; None: longer than the broker needs
+    to notice that a connection is dead (three AMQP heartbeats and 5 s more)."""
     bindings: float = 10.0
     """Queues that are consumed or were declared are bound again each time after this to twice this time: whoever
     deletes an exchange or a binding tells nobody."""
@@ -78,11 +81,19 @@ class Server:
         parameters.client_properties = {"connection_name": name, "product": "broker_mesos"}
         return parameters
 
+    def _advice(self, code: int) -> str:
+        if code != 403:
+            return ""
+        return (
+            f"; the user {self.user!r} needs the permissions configure, write and read on it "
+            f"(rabbitmqctl list_permissions -p {self.vhost})"
+        )
+
     def error(self, error: BaseException) -> BusUnavailable:
         """What to tell a user about an exception of pika's or of the system's."""
         for cause in _causes(error):
             if isinstance(cause, ChannelClosed):
-                return Refused(f"{self.where}: {cause.reply_text}", cause.reply_code)
+                return Refused(f"{self.where}: {cause.reply_text}{self._advice(cause.reply_code)}", cause.reply_code)
             if isinstance(cause, OSError) and (cause.strerror or str(cause)):
                 return Unreachable(
                     f"{self.where} cannot be reached ({cause.strerror or cause}): check that it runs, and the AMQP URL"
