@@ -267,6 +267,8 @@ class AgentDaemon:
 
     def _on_delivery(self, delivery: Delivery) -> str:
         """Why a command could not be handled; empty if it was."""
+        if delivery.problem:
+            return delivery.problem
         try:
             message = decode(delivery.type, delivery.body)
             self.state.table.hands_over = self._containerizer.queues_tasks

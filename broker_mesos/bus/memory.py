@@ -24,7 +24,7 @@ from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import SCHEMA_VERSION, Queue
 from broker_mesos.errors import BusUnavailable
-from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts
+from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, bad_term, expiration_ms
 from broker_mesos.ports.clock import Clock
 
 BIND_AGAIN_SECONDS = 20.0
@@ -167,6 +167,7 @@ class MemoryBroker:
         names = self._matching(exchange, key)
         if not names:
             return False
+        problem = bad_term(message.term)
         delivery = Delivery(
             type=message.type,
             body=message.body,
@@ -174,13 +175,14 @@ class MemoryBroker:
             tag=0,
             reply_to=message.reply_to,
             correlation_id=message.correlation_id,
-            term=message.term,
+            term=0 if problem else message.term,
             headers={"bmesos-schema": str(SCHEMA_VERSION), **message.headers},
             routing_key=key,
+            problem=problem,
         )
         expires_at = None
         if message.expiration is not None:
-            expires_at = self.clock.monotonic() + message.expiration
+            expires_at = self.clock.monotonic() + expiration_ms(message.expiration) / 1000
         for name in names:
             self._queues[name].put(delivery, expires_at, message.persistent)
         return True

@@ -11,6 +11,7 @@ import gc
 import random
 
 from broker_mesos.core.cell.cell import Cell
+from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
@@ -21,7 +22,7 @@ from broker_mesos.master.term import MAX_BATCH, Term
 from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery
 from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.store import Store
+from broker_mesos.ports.store import FloorRefused, Store
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -57,6 +58,8 @@ class CellOwner:
         self._config_store = config_store
         self._weights = weights
         self._floor = 0
+        self._max_floor = MAX_TERM
+        """The lowest floor that the store has refused: whoever reports a term as high as that is ignored."""
         self._poison = PoisonDetector(store, cell)
         self._standing_by = asyncio.Event()
         self._owned: Term | None = None
@@ -87,6 +90,13 @@ class CellOwner:
             except Superseded as error:
                 self._floor = error.floor
                 log.info("claiming again above an agent's term", cell=self.number, floor=error.floor)
+            except FloorRefused as error:
+                log.error(
+                    "an agent reports a term that nobody gave out: ignored; end it, and remove its agent.journal",
+                    cell=self.number,
+                    error=str(error),
+                )
+                self._max_floor, self._floor = min(self._max_floor, self._floor), 0
             except ConsumerClosed:
                 log.info("consumer closed", cell=self.number)
             except HandlerFailed as error:
@@ -186,6 +196,7 @@ class CellOwner:
             ),
             outbox=snapshot.outbox,
         )
+        term.max_floor = self._max_floor
         self._owned = term
         try:
             await term.run()

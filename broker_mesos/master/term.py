@@ -18,6 +18,7 @@ from broker_mesos.core.cell.inputs import (
     Reconnected,
     TokenSet,
 )
+from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import OutboxEntry
@@ -109,6 +110,8 @@ class Term:
         self._left = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
+        self.max_floor = MAX_TERM
+        """Reported terms from this one on are ignored: the store has refused such a floor."""
         self.outbox = Outbox(bus, cell.term, self._wake.set)
         self._api = CellApi(
             cell,
@@ -287,7 +290,7 @@ class Term:
         self._wake.clear()
 
     async def _carry_out(self, decision: Decision, deliveries: list[Delivery]) -> None:
-        if decision.reclaim is not None:
+        if decision.reclaim is not None and decision.reclaim < self.max_floor:
             raise Superseded(decision.reclaim)
         # Confirmed entries ride along with the next commit; on an idle cell, with the next renewal's.
         idle_trim = self.outbox.has_confirmed and self._clock.monotonic() - self._renewed >= RENEW_INTERVAL_SECONDS / 2

@@ -31,6 +31,8 @@ PUT_ASIDE_SECONDS = 600.0
 
 def read(delivery: Delivery, taken: tuple[type[Message], ...] = CELL_MESSAGES) -> Message:
     """The message of a delivery. Raises InvalidMessage, as UnknownMessage for a type that is not known."""
+    if delivery.problem:
+        raise InvalidMessage(f"{delivery.type}: {delivery.problem}")
     try:
         message = decode(delivery.type, delivery.body)
     except InvalidMessage:

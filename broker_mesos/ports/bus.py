@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from broker_mesos.core.api.health import BusReport
+from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Address, Queue
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import Conflict
@@ -71,6 +72,25 @@ class Delivery:
     term: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     routing_key: str = ""
+    problem: str = ""
+    """Why it must not be handled, in one line; then it belongs among the dead letters."""
+
+
+MAX_EXPIRATION_MS = 2**32 - 1
+"""Milliseconds of the longest time to live: RabbitMQ closes the channel over a longer one."""
+
+
+def bad_term(value: object) -> str:
+    """What is wrong with a message's term; empty if nothing is. An agent would store it for good."""
+    if type(value) is int and 0 <= value < MAX_TERM:
+        return ""
+    return f"its term {str(value)[:40]!r} is no whole number from 0 to below 2**52"
+
+
+def expiration_ms(seconds: float) -> int:
+    """A time to live in whole milliseconds; one that is negative, endless or no number is cut to what the broker
+    takes."""
+    return round(min(max(0.0, seconds * 1000), MAX_EXPIRATION_MS)) if seconds == seconds else 0
 
 
 class QueueFacts(NamedTuple):

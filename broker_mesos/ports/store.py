@@ -8,6 +8,11 @@ from typing import Literal, NamedTuple, Protocol
 
 from broker_mesos.core.api.health import StoreReport
 from broker_mesos.core.protocol.records import Lease, OutboxEntry, Snapshot, Write
+from broker_mesos.errors import InvalidInput
+
+
+class FloorRefused(InvalidInput):
+    """A claim's floor is so far above the store's clock that the agent that reported it must be wrong."""
 
 
 @dataclass(frozen=True, slots=True)

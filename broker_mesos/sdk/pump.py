@@ -112,6 +112,8 @@ class Pump:
         messages: list[Message] = []
         for delivery in group:
             try:
+                if delivery.problem:
+                    raise InvalidMessage(f"{delivery.type}: {delivery.problem}")
                 message = decode(delivery.type, delivery.body)
                 if not isinstance(message, self._accepts):
                     raise InvalidMessage(f"{delivery.type} is not for a framework's {self._queue.kind} queue")

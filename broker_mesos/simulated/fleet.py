@@ -258,6 +258,8 @@ class Fleet:
         if agent is None or self._stop.is_set():
             return
         try:
+            if delivery.problem:
+                raise InvalidMessage(delivery.problem)
             message = decode(delivery.type, delivery.body)
         except InvalidMessage as error:
             log.warning("bad command dropped", agent_id=agent.state.info.agent_id, error=str(error))

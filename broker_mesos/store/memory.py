@@ -133,9 +133,12 @@ class MemoryStore(_Adapter):
             repeat = stored.term > 0 and stored.nonce == nonce
             if not repeat and (stored.term, stored.nonce) != (seen.term, seen.nonce):
                 raise rules.fenced(cell, seen.term, stored.term, stored.owner)
+            now = int(self._clock.time() * 1000)
+            if not repeat and floor > max(now + rules.MAX_FLOOR_AHEAD_MS, stored.term):
+                raise rules.floor_refused(floor)
             if not repeat:
                 stored.recovering = stored.term == 0 or stored.run_id != self._state.run_id
-                stored.term = max(stored.term + 1, int(self._clock.time() * 1000), floor)
+                stored.term = max(stored.term + 1, now, floor)
                 stored.nonce, stored.owner = nonce, owner
                 stored.run_id = self._state.run_id
                 stored.renewed_at = self._clock.monotonic()

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.errors import Fenced, InvalidInput, StoreLostData, StoreUnavailable
-from broker_mesos.ports.store import Change, Check, Commit
+from broker_mesos.ports.store import Change, Check, Commit, FloorRefused
 
 MAX_TERM = 2**52
 """Terms are doubles inside the scripts; half of the exact range leaves room above any floor."""
+MAX_FLOOR_AHEAD_MS = 86_400_000
+"""Milliseconds by which a floor may be above the store's clock, of which terms are made: that clock may be set back."""
 MAX_INCREMENT = 10**15
 """Counters, too, are compared as doubles inside the scripts."""
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
@@ -53,6 +55,11 @@ def check_claim(nonce: str, floor: int) -> None:
         raise InvalidInput("a claim needs a nonce: mint a fresh one for each claim")
     if not 0 <= floor < MAX_TERM:
         raise InvalidInput(f"term floor {floor}: must be between 0 and 2**52")
+
+
+def floor_refused(floor: int) -> FloorRefused:
+    """The error for a floor that no owner can have given out."""
+    return FloorRefused(f"term floor {floor} is more than a day above the store's clock: no owner ever had that term")
 
 
 def check_wanted(wanted: int | None) -> None:

@@ -368,6 +368,24 @@ async def test_a_second_consumer_of_an_agents_commands_is_refused(parties: Parti
     assert await bodies(await two.consume(queue), 1) == ["mine"]
 
 
+@pytest.mark.parametrize("term", [-1, 2**52, 2**63 - 1])
+async def test_a_term_out_of_bounds_is_a_problem_of_the_delivery(parties: Parties, term: int) -> None:
+    bus = await parties.bus()
+    consumer = await bus.consume(parties.queue(QueueKind.AGENT_COMMANDS, "a"))
+    await confirmed(bus, message(addresses.commands("a"), 1, term=term), message(addresses.commands("a"), 2, term=7))
+    bad, good = await take(consumer, 2)
+    assert bad.term == 0 and str(term) in bad.problem
+    assert (good.term, good.problem) == (7, "")
+
+
+@pytest.mark.parametrize("expiration", [1e12, float("inf")])
+async def test_an_endless_time_to_live_is_cut_to_what_a_broker_takes(parties: Parties, expiration: float) -> None:
+    bus = await parties.bus()
+    consumer = await bus.consume(parties.queue(QueueKind.AGENT_COMMANDS, "a"))
+    assert await confirmed(bus, message(addresses.commands("a"), "kept", expiration=expiration)) == [True]
+    assert await bodies(consumer, 1) == ["kept"]
+
+
 async def test_an_oversized_body_is_refused(parties: Parties) -> None:
     bus = await parties.bus()
     with pytest.raises(InvalidInput, match="2097152 bytes"):

@@ -108,6 +108,7 @@ async def test_a_foreign_message_does_no_harm(parties: RabbitParties) -> None:
     await asyncio.to_thread(publish_anything)
     strange, bare = await take(consumer, 2)
     assert (strange.type, strange.message_id, strange.body, strange.term) == ("", "", b"\xff\x00", 0)
+    assert "'high'" in strange.problem and not bare.problem
     assert strange.headers == {"n": "7"}
     assert (bare.type, bare.body, bare.headers) == ("", b"", {})
 

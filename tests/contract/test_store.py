@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.protocol.records import Lease, RecordKind, Snapshot, Write
 from broker_mesos.errors import Conflict, Fenced, InvalidInput, StoreLostData, StoreUnavailable
-from broker_mesos.ports.store import Commit, MasterInfo, Store
+from broker_mesos.ports.store import Commit, FloorRefused, MasterInfo, Store
 from broker_mesos.store import keys
 from tests.contract.stores import (
     KINDS,
@@ -78,6 +78,12 @@ async def test_claim_starts_at_the_floor_that_an_agent_reported(store: Store) ->
     lease = (await take(store, "n1", floor=floor)).lease
     assert lease.term == floor
     assert (await take(store, "n2", lease)).lease.term == floor + 1
+
+
+async def test_claim_refuses_a_floor_that_no_owner_can_have_given_out(store: Store) -> None:
+    with pytest.raises(FloorRefused, match="more than a day above"):
+        await take(store, "n1", floor=int(time.time() * 1000) + 2 * 86_400_000)
+    assert (await take(store, "n2")).lease.term <= int(time.time() * 1000) + 1_000
 
 
 @pytest.mark.parametrize("floor", [-1, 2**52])

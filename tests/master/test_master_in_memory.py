@@ -144,6 +144,22 @@ async def test_an_accepted_task_is_launched_on_its_agent():
         await task
 
 
+async def test_an_agent_with_a_term_that_nobody_gave_out_takes_no_cell_down():
+    async with cluster() as made:
+        master, task = await made.master("m1", cells=1)
+        await owned(master, 1)
+        bus = await made.bus("stranger")
+        info = AgentInfo(agent_id="a2", resources=Resources.parse("cpus:4;mem:4096"))
+        bad = RegisterAgent(agent=info, attempt="1", cells=1, highest_term=2**52 - 1)
+        await bus.publish(outgoing(addresses.updates(0), bad, new_id(), mandatory=True))
+        # The cell works on, under a term of its own, for everybody else.
+        async with asyncio.timeout(20):
+            await launch_one(made)
+        assert master.owners[0].term.cell.term < 2**52 - 1
+        master.stop()
+        await task
+
+
 async def test_a_standby_takes_over_with_all_that_was_committed():
     async with cluster() as made:
         first, first_task = await made.master("m1")

@@ -10,7 +10,7 @@ from broker_mesos.bus.inbox import Inbox
 from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.rabbitmq.server import Refused
 from broker_mesos.bus.topology import QueueSpec, queue_in_use
-from broker_mesos.ports.bus import Delivery
+from broker_mesos.ports.bus import Delivery, bad_term
 
 ACKNOWLEDGE_AFTER_SECONDS = 0.05
 """Seconds for which acknowledgements gather: nobody waits for them, and one costs a quorum queue as much as a
@@ -117,12 +117,14 @@ class RabbitConsumer:
 
 
 def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
-    """A delivery, whoever published it: what does not fit is left out."""
+    """A delivery, whoever published it: a header that does not fit is left out, and a term is a problem."""
     headers = {}
     term = 0
+    problem = ""
     for name, value in (properties.headers or {}).items():
         if name == "bmesos-term":
-            term = value if isinstance(value, int) else 0
+            problem = bad_term(value)
+            term = 0 if problem else value
         elif isinstance(value, (str, int, float)):
             headers[str(name)] = str(value)
     return Delivery(
@@ -136,4 +138,5 @@ def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
         term=term,
         headers=headers,
         routing_key=method.routing_key or "",
+        problem=problem,
     )

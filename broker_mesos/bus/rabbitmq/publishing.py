@@ -16,7 +16,7 @@ from broker_mesos.bus.rabbitmq.server import Refused
 from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.protocol.addresses import SCHEMA_VERSION
 from broker_mesos.errors import BusUnavailable, InvalidInput
-from broker_mesos.ports.bus import Outgoing
+from broker_mesos.ports.bus import Outgoing, expiration_ms
 
 log = logging.getLogger(__name__)
 
@@ -151,5 +151,5 @@ def _properties(message: Outgoing) -> pika.BasicProperties:
         message_id=message.message_id,
         reply_to=message.reply_to or None,
         correlation_id=message.correlation_id or None,
-        expiration=None if message.expiration is None else str(max(0, round(message.expiration * 1000))),
+        expiration=None if message.expiration is None else str(expiration_ms(message.expiration)),
     )

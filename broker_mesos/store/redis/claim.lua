@@ -2,7 +2,9 @@
 --
 -- KEYS  1 lease (hash; see commit.lua), 2 agents, 3 frameworks, 4 tasks, 5 outbox (all hashes)
 -- ARGV  seen term, seen nonce, owner, fresh nonce, floor
--- Returns {"OK", term, owner, commit, recovering, ms since a recovery began}; {"FENCED", term, owner}; {"TYPE", key, type}.
+-- A floor more than a day above the server's time is refused: terms are its milliseconds, and nobody gave that one out.
+-- Returns {"FLOOR"};
+--         {"OK", term, owner, commit, recovering, ms since a recovery began}; {"FENCED", term, owner}; {"TYPE", key, type}.
 -- A repeat (the stored nonce is ours: the first reply was lost) changes nothing and returns the same.
 for i = 1, 5 do
   local kind = redis.call('TYPE', KEYS[i]).ok
@@ -18,6 +20,11 @@ end
 if term ~= ARGV[1] or (lease[2] or '') ~= ARGV[2] then
   return {'FENCED', term, lease[3] or ''}
 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if tonumber(ARGV[5]) > now + 86400000 and tonumber(ARGV[5]) > tonumber(term) then
+  return {'FLOOR'}
+end
 -- Another run of the server may have lost the last writes. INFO can be forbidden to this user: then the
 -- commit number alone tells.
 local info = redis.pcall('INFO', 'server')
@@ -26,8 +33,6 @@ local recovering = '0'
 if tonumber(term) == 0 or (lease[6] or '') ~= run_id then
   recovering = '1'
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 term = string.format('%.0f', math.max(tonumber(term) + 1, now, tonumber(ARGV[5])))
 redis.call('HSET', KEYS[1], 'term', term, 'nonce', ARGV[4], 'owner', ARGV[3], 'commit', lease[4] or '0',
   'renewed_at', string.format('%.0f', now), 'run_id', run_id, 'recovering', recovering)

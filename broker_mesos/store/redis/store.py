@@ -75,6 +75,8 @@ class RedisStore(_Connection):
 
         async def do(client: Client) -> tuple[list[Any], list[Any]]:
             reply = await _CLAIM(client, names, arguments)
+            if reply[0] == b"FLOOR":
+                raise rules.floor_refused(floor)
             self._expect(reply, cell, seen.term)
             loads = (("HGETALL", name) for name in names[1:])
             held = ("HMGET", names.lease, "term", "nonce", "owner")
