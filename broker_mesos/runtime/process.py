@@ -7,35 +7,61 @@ import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 from broker_mesos.runtime.logs import configure
 from broker_mesos.runtime.settings import Settings
 
 
+class Stop(asyncio.Event):
+    """Set by SIGTERM and Ctrl-C. Until somebody waits for it, the daemon is still starting: it looks for its
+    servers, has nothing to end in order, and is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signal = 0
+        """The number of the signal, once there was one."""
+        self.awaited = False
+
+    async def wait(self) -> Literal[True]:
+        self.awaited = True
+        return await super().wait()
+
+
 def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code."""
+    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code: 128 and the signal's
+    number (Ctrl-C: 130) if that came before ``main`` waited for the event."""
     configure(settings.log_level, settings.log_format)
 
-    async def shell() -> None:
-        stop = asyncio.Event()
+    async def shell() -> int:
+        stop = Stop()
         loop = asyncio.get_running_loop()
+        work = asyncio.ensure_future(main(stop))
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _on_signal, stop)
-        await main(stop)
+            loop.add_signal_handler(number, _on_signal, number, stop, work)
+        try:
+            await work
+        except (asyncio.CancelledError, Exception):
+            # What an error says of a server that was being looked for is of no interest any more.
+            if not stop.signal or stop.awaited:
+                raise
+            return 128 + stop.signal
+        return 0
 
     # What is imported stays; and a daemon makes few cycles, so that looking for them often is only a pause.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    asyncio.run(shell())
-    return 0
+    return asyncio.run(shell())
 
 
-def _on_signal(stop: asyncio.Event) -> None:
+def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
     if stop.is_set():  # asked twice: whoever asks again does not want to wait
-        os._exit(1)
+        os._exit(128 + number if not stop.awaited else 1)
+    stop.signal = number
     stop.set()
+    if not stop.awaited:
+        work.cancel()
 
 
 async def serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Callable[[], object]) -> None:
