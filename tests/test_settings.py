@@ -117,10 +117,46 @@ def test_what_is_needed_and_missing_is_an_error_with_the_next_step() -> None:
         ("redis://host/0?password=hush&db=1", "redis://host/0?password=***&db=1"),
         ("http://127.0.0.1:5050", "http://127.0.0.1:5050"),
         ("nonsense", "nonsense"),
+        ("amqp://us@r:p@ss/w:o@host/", "amqp://***@host/"),
+        ("amqp://me:hu#sh@host/", "amqp://me:***@host/"),
+        ("amqp://tok/en@host/", "amqp://***@host/"),
+        ("amqp://me@host/", "amqp://me@host/"),
     ],
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://me:hu#sh@host/",
+        "amqp://me:hu/sh@host/",
+        "amqp://me:hu?sh@host/",
+        "amqp://me:hu[sh@host/",
+        "amqp://me:hush@host:port/",
+        "amqp://me:hush@host:99999/",
+        "amqp://me:hush@host:0/",
+        "amqp://us@r:hu/sh:o@host:5672/",
+    ],
+)
+def test_a_url_that_is_not_percent_encoded_is_refused_with_that_advice(url: str, empty_place: Path) -> None:
+    with pytest.raises(InvalidInput, match="%23") as caught:
+        load(broker_url=url)
+    assert "hu" not in str(caught.value) and "us@r" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://", "amqp:///vhost", "redis://host", "host:5672", "amqp:host", "amqp://ho st/", ""]
+)
+def test_what_is_no_url_of_a_broker_is_refused_in_one_line(url: str, empty_place: Path) -> None:
+    with pytest.raises(InvalidInput, match="amqp://user:password@host:5672/") as caught:
+        load(broker_url=url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_url_may_have_blanks_around_it_and_a_scheme_in_capitals(empty_place: Path) -> None:
+    assert load(broker_url=" AMQP://me:Hush@Host:5672/V\n").need_broker() == "amqp://me:Hush@Host:5672/V"
 
 
 def test_an_endpoint_is_host_and_port() -> None:

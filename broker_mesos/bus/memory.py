@@ -335,6 +335,10 @@ class MemoryBus:
         return self._up
 
     @property
+    def held_back(self) -> str:
+        return ""
+
+    @property
     def connected_since(self) -> float:
         return self._connected_since
 

@@ -70,6 +70,8 @@ class Requester:
                     await self._send(to, request, timeout, correlation)
                 answer = await future
         except TimeoutError:
+            if self._bus.held_back:
+                raise Unavailable(self._bus.held_back) from None
             raise TimedOut(f"no answer to {request.TYPE} from {to.key} within {timeout:g} s") from None
         finally:
             self._waiting.pop(correlation, None)

@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 from broker_mesos.bus.open import open_bus
+from broker_mesos.bus.rabbitmq.server import Unreachable as NotReached
 from broker_mesos.bus.requests import Requester
 from broker_mesos.client.transport import ANSWER_MARGIN_SECONDS, NEXT_STEP, Unreachable
 from broker_mesos.core.api.request import Request
@@ -68,7 +69,9 @@ class BusTransport:
                 )
             except Unavailable as error:
                 self._end(loop)
-                raise Unreachable(f"{error}; {NEXT_STEP}") from None
+                # One that is there and does not answer needs no other cluster.
+                hint = f"; {NEXT_STEP}" if isinstance(error, NotReached) else ""
+                raise Unreachable(f"{error}{hint}") from None
             except BaseException:
                 self._end(loop)
                 raise

@@ -205,6 +205,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def held_back(self) -> str:
+        """Why the broker holds publishers back at the moment, in one line; empty if it does not."""
+        ...
+
+    @property
     def connected_since(self) -> float:
         """Monotonic time of the last (re)connect or end of a block; who was blind before it must not judge
         silence from before it."""

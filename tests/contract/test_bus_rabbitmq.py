@@ -12,13 +12,15 @@ import pika
 import pytest
 
 from broker_mesos.bus.rabbitmq import RabbitBus, Timeouts
+from broker_mesos.bus.requests import Requester
 from broker_mesos.bus.topology import Topology
+from broker_mesos.core.api.cluster import Hello
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Exchange, QueueKind
-from broker_mesos.errors import BusUnavailable, InvalidInput
+from broker_mesos.errors import BusUnavailable, InvalidInput, Unavailable
 from broker_mesos.ports.bus import ConsumerClosed
-from tests.contract.bus_parties import PATIENCE, RabbitParties, message, take
-from tests.servers import RabbitMQServer, free_port
+from tests.contract.bus_parties import PATIENCE, RabbitParties, SystemClock, message, take
+from tests.servers import RabbitMQServer, RedisServer, free_port
 
 
 @pytest.fixture
@@ -75,6 +77,31 @@ async def test_giving_up_makes_no_noise_at_whatever_moment(parties: RabbitPartie
     assert not heard
 
 
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (("amqp://", "amqps://"), "does not speak TLS at this port"),
+        (("amqp://", " AMQP://"), ""),
+        (("@", "@"), ""),
+    ],
+)
+async def test_tls_to_a_plain_port_is_named_and_capitals_are_not_minded(
+    parties: RabbitParties, change: tuple[str, str], hint: str
+) -> None:
+    bus = parties.make("x", url=parties.server.url.replace(*change) + ("" if hint else "/"))
+    if hint:
+        assert hint in str(await refusal(bus, timeout=1.0))
+    else:  # as Celery writes the vhost /
+        await bus.open(PATIENCE)
+        await bus.close()
+
+
+async def test_another_server_at_the_port_is_named(redis_server: RedisServer, cluster_name: str) -> None:
+    url = f"amqp://u:secret@127.0.0.1:{redis_server.port}/"
+    bus = RabbitParties(cluster_name, None).make("x", url=url)
+    assert "is another server at that port?" in str(await refusal(bus, timeout=0.5))
+
+
 async def test_an_unknown_vhost_fails_at_once(parties: RabbitParties) -> None:
     bus = parties.make("x", url=parties.server.url + "nowhere")
     assert "vhost 'nowhere'" in str(await refusal(bus, timeout=600))
@@ -86,7 +113,10 @@ async def test_an_unreachable_broker_fails_when_the_time_is_over(cluster_name: s
     assert f"127.0.0.1:{port}" in str(await refusal(bus, timeout=0.3))
 
 
-@pytest.mark.parametrize("url", ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1"])
+@pytest.mark.parametrize(
+    "url",
+    ["not-a-url", "http://u:secret@h/", "amqp://u:secret@h:port/", "amqp://u:secret@[::1", "amqp://u:secret@h/a/b"],
+)
 async def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         RabbitParties("x", None).make("x", url=url)
@@ -244,8 +274,13 @@ async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturb
         with pytest.raises(BusUnavailable, match="alarm"):
             await bus.publish(message(to, 1))
     assert not bus.connected
+    assert "holds publishers back: memory alarm" in bus.held_back
     with pytest.raises(BusUnavailable, match="alarm"):
         await bus.publish(message(to, 2))
+    requester = Requester(bus, SystemClock(), lambda: "r1")
+    with pytest.raises(Unavailable, match="holds publishers back: memory alarm"):
+        await requester.request(addresses.operator_master(), Hello(), 0.2)
+    await requester.close()
     writable = asyncio.create_task(bus.writable())
     assert await bus.consumers(queue) == 0  # the other connection is not blocked
     assert not writable.done()
@@ -253,7 +288,7 @@ async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturb
     await asyncio.to_thread(disturbed.server.ctl, "set_vm_memory_high_watermark", "0.9")
     async with asyncio.timeout(PATIENCE):
         await writable
-        assert bus.connected and bus.connected_since > since
+        assert bus.connected and bus.connected_since > since and not bus.held_back
         assert await bus.publish(message(to, 3))
 
 

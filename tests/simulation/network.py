@@ -442,6 +442,10 @@ class SimBus:
         return self.publishing.up and self.consuming.up
 
     @property
+    def held_back(self) -> str:
+        return ""
+
+    @property
     def connected_since(self) -> float:
         return max(link.up_since for link in self.links)
 

@@ -13,7 +13,7 @@ from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
 from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
 from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
-from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts
+from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts, Unreachable
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology, restored
 from broker_mesos.core.api.health import BusReport
@@ -67,7 +67,8 @@ class RabbitBus:
         except TimeoutError:
             error = next((link.error for link in self._links if not link.up), None)
             await self.close()
-            raise BusUnavailable(f"{error} (tried for {timeout:g} s)") from None
+            tried = f"{error} (tried for {timeout:g} s)"
+            raise Unreachable(tried) if isinstance(error, Unreachable) else BusUnavailable(tried) from None
         except BaseException:
             await self.close()
             raise
@@ -165,6 +166,10 @@ class RabbitBus:
                 await self._consuming.restore(routes)
             except (BusUnavailable, Conflict) as error:
                 log.warning("exchanges and bindings are not declared again: %s", error)
+
+    @property
+    def held_back(self) -> str:
+        return self._publishing.held_back
 
     async def delete(self, queue: Queue) -> None:
         name = self._topology.shared_spec(queue).name

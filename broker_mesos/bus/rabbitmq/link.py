@@ -84,6 +84,7 @@ class Link:
     def start(self) -> None:
         """Connect, again and again."""
         if self._task is None:
+            self.error = self.server.no_answer  # until something is known
             self._task = asyncio.create_task(self._run(), name=f"{self.setting.name} {self._role} connection")
 
     async def stop(self) -> None:
@@ -157,7 +158,7 @@ class Link:
 
         def on_end(_: object, error: BaseException) -> None:
             if not closed.done():
-                closed.set_result(self.server.error(error))
+                closed.set_result(self.server.error(error, connecting=not opened.done()))
             if not opened.done():
                 opened.set_exception(closed.result())
 
@@ -174,7 +175,7 @@ class Link:
                 await opened
         except TimeoutError:
             await self._disconnect(closed)
-            raise BusUnavailable(f"{self.server.where} does not answer: is it paused?") from None
+            raise self.server.no_answer from None
         except BaseException:
             await self._disconnect(closed)
             raise
@@ -196,7 +197,7 @@ class Link:
                 last_received_at, received = now, self.connection.bytes_received
             elif now - last_received_at > 3 * self.setting.heartbeat:
                 self._terminate()
-                raise BusUnavailable(f"{self.server.where}: nothing heard for {now - last_received_at:.0f} s")
+                raise BusUnavailable(f"{self.server.where}: nothing was received for {now - last_received_at:.0f} s")
         raise closed.result()
 
     async def _disconnect(self, closed: asyncio.Future[BusUnavailable]) -> None:

@@ -31,6 +31,7 @@ class PublishLink(Link):
         self.window = Window(window)
         self.blocked_since: float | None = None
         self.refusing = False
+        self._alarm = ""
         self.on_confirm = self._confirmed
         self.on_returned: Callable[[str, str], None] = lambda exchange, key: None
         """Called with the exchange and routing key of a message that came back as unroutable."""
@@ -40,7 +41,7 @@ class PublishLink(Link):
         self._channel: Channel
 
     async def set_up(self) -> None:
-        self.connection.add_on_connection_blocked_callback(lambda *_: self._blocked())
+        self.connection.add_on_connection_blocked_callback(lambda _, frame: self._blocked(frame))
         self.connection.add_on_connection_unblocked_callback(lambda *_: self._unblocked())
         channel = await Channel.open(self.connection, self.server, self.timeouts)
         await channel.declare_exchanges(self.setting.topology)
@@ -62,7 +63,7 @@ class PublishLink(Link):
         if self.blocked_since is not None:
             if now - self.blocked_since >= self.timeouts.blocked and not self.refusing:
                 self.refusing = True
-                self.window.fail(self._blocked_text())
+                self.window.fail(self.held_back)
             return
         since = self.window.oldest_since
         if since is not None and now - since > self.timeouts.confirm:
@@ -76,7 +77,7 @@ class PublishLink(Link):
         if not self.up:
             return failed(BusUnavailable(str(self.error)))
         if self.refusing:
-            return failed(BusUnavailable(self._blocked_text()))
+            return failed(BusUnavailable(self.held_back))
         if self.window.full:
             return failed(BusUnavailable(f"{len(self.window)} messages are unconfirmed: wait until writable"))
         exchange, key = self.setting.topology.route(message.to)
@@ -120,10 +121,11 @@ class PublishLink(Link):
             if self.connection.is_open:
                 self.connection.close()
 
-    def _blocked(self) -> None:
+    def _blocked(self, frame: Any) -> None:
+        self._alarm = alarm(str(frame.method.reason))
         if self.blocked_since is None:
             self.blocked_since = self.setting.clock.monotonic()
-            log.warning("%s", self._blocked_text())
+            log.warning("%s", self.held_back)
 
     def _unblocked(self) -> None:
         self.blocked_since = None
@@ -132,11 +134,18 @@ class PublishLink(Link):
         log.info("%s takes messages again", self.server.where)
         self.window.changed.fire()
 
-    def _blocked_text(self) -> str:
-        return (
-            f"{self.server.where} takes no messages: it has raised an alarm over memory or disk "
-            "(rabbitmq-diagnostics alarms)"
-        )
+    @property
+    def held_back(self) -> str:
+        """As ``Bus.held_back``."""
+        if self.blocked_since is None:
+            return ""
+        return f"{self.server.where} holds publishers back: {self._alarm} alarm (rabbitmq-diagnostics alarms)"
+
+
+def alarm(reason: str) -> str:
+    """``disk`` or ``memory`` for RabbitMQ's reason, as "low on disk"; both if it names neither."""
+    found = [each for each in ("memory", "disk") if each in reason.lower()]
+    return " and ".join(found) or "memory or disk"
 
 
 def _properties(message: Outgoing) -> pika.BasicProperties:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pika
 from pika.exceptions import ChannelClosed
 
 from broker_mesos.errors import BusUnavailable, InvalidInput
+from broker_mesos.runtime.settings import check_url
 
 
 class Timeouts(NamedTuple):
@@ -55,9 +58,8 @@ class Server:
     """Where the broker is, and errors about it in our words: never with a password."""
 
     def __init__(self, url: str) -> None:
+        url = _checked(url)
         try:
-            if not url.startswith(("amqp://", "amqps://")):
-                raise ValueError(url)
             parameters = pika.URLParameters(url)
             self.host = str(parameters.host)
             self.port = int(parameters.port)
@@ -65,7 +67,7 @@ class Server:
             self.user = str(getattr(parameters.credentials, "username", ""))
         except Exception:  # its text may hold the URL
             raise InvalidInput(
-                "this is no AMQP URL: write amqp://user:password@host:5672/vhost, or amqps:// for TLS"
+                f"an AMQP URL with an option that RabbitMQ's client does not know, or a wrong value: write {_EXAMPLE}"
             ) from None
         self._url = url
         self.where = f"RabbitMQ at {self.host}:{self.port}, vhost {self.vhost!r}"
@@ -81,6 +83,18 @@ class Server:
         parameters.client_properties = {"connection_name": name, "product": "broker_mesos"}
         return parameters
 
+    def _tls_error(self, error: ssl.SSLError) -> BusUnavailable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = getattr(error, "verify_message", "") or "it cannot be verified"
+            return Unreachable(
+                f"{self.where}: the server's certificate is not trusted ({why}): have it signed by an authority that "
+                "this machine trusts (SSL_CERT_FILE names a file of them)"
+            )
+        return Unreachable(
+            f"{self.where} does not speak TLS at this port ({error.reason or 'handshake failed'}): "
+            "write amqp:// for this port, or name the port for TLS (5671)"
+        )
+
     def _advice(self, code: int) -> str:
         if code != 403:
             return ""
@@ -89,11 +103,22 @@ class Server:
             f"(rabbitmqctl list_permissions -p {self.vhost})"
         )
 
-    def error(self, error: BaseException) -> BusUnavailable:
-        """What to tell a user about an exception of pika's or of the system's."""
+    @property
+    def no_answer(self) -> BusUnavailable:
+        """The error for a server that neither refuses a connection nor answers."""
+        return BusUnavailable(
+            f"{self.where} does not answer: is it paused, overloaded or cut off, or is another server at that port? "
+            "(rabbitmq-diagnostics ping)"
+        )
+
+    def error(self, error: BaseException, *, connecting: bool = False) -> BusUnavailable:
+        """What to tell a user about an exception of pika's or of the system's; ``connecting``: it ended an attempt
+        to connect."""
         for cause in _causes(error):
             if isinstance(cause, ChannelClosed):
                 return Refused(f"{self.where}: {cause.reply_text}{self._advice(cause.reply_code)}", cause.reply_code)
+            if isinstance(cause, ssl.SSLError):
+                return self._tls_error(cause)
             if isinstance(cause, OSError) and (cause.strerror or str(cause)):
                 return Unreachable(
                     f"{self.where} cannot be reached ({cause.strerror or cause}): check that it runs, and the AMQP URL"
@@ -101,6 +126,10 @@ class Server:
         # pika wraps what the broker said during the handshake into the text of another exception. Without
         # a code, the same exceptions only mean that the broker went away while we were knocking.
         text = repr(error)
+        if "IncompatibleProtocolError" in text:
+            return BusUnavailable(
+                f"{self.where} does not speak AMQP: is that another server's port, or a port for TLS (amqps://)?"
+            )
         if "ConnectionClosedByBroker: (403)" in text:
             return Denied(f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL")
         if "ConnectionClosedByBroker: (530)" in text:
@@ -109,8 +138,32 @@ class Server:
                 "create it (rabbitmqctl add_vhost, set_permissions) or name another one in the AMQP URL"
             )
         if "Timeout" in text:
-            return BusUnavailable(f"{self.where} does not answer: is it paused, or is this another server?")
+            return self.no_answer
+        if connecting:
+            return BusUnavailable(
+                f"{self.where} ended the connection before it was open ({_short(error)}): is that the port for TLS "
+                "(amqps://), or another server's?"
+            )
         return BusUnavailable(f"{self.where}: the connection was lost ({_short(error)})")
+
+
+_EXAMPLE = "amqp://user:password@host:5672/vhost, or amqps:// for TLS"
+
+
+def _checked(url: str) -> str:
+    """The URL as pika reads it. Raises InvalidInput, without any piece of a password."""
+    try:
+        url = check_url(url, ("amqp", "amqps"), _EXAMPLE)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    parts = urlsplit(url)
+    if parts.username is not None and parts.password is None:
+        raise InvalidInput(f"an AMQP URL with a user and no password: write {_EXAMPLE}")
+    if parts.path == "//":  # as Celery writes the vhost /
+        url = parts._replace(path="/%2F").geturl()
+    elif "/" in parts.path.removeprefix("/"):
+        raise InvalidInput(f"a vhost with / in it: write it as %2F in the AMQP URL, as in {_EXAMPLE}")
+    return url
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
