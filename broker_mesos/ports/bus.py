@@ -82,7 +82,8 @@ MAX_EXPIRATION_MS = 2**32 - 1
 
 def bad_term(value: object) -> str:
     """What is wrong with a message's term; empty if nothing is. An agent would store it for good."""
-    if type(value) is int and 0 <= value < MAX_TERM:
+    # An adapter may have a class of its own for large numbers, as pika does.
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TERM:
         return ""
     return f"its term {str(value)[:40]!r} is no whole number from 0 to below 2**52"
 

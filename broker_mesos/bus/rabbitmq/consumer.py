@@ -124,7 +124,7 @@ def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
     for name, value in (properties.headers or {}).items():
         if name == "bmesos-term":
             problem = bad_term(value)
-            term = 0 if problem else value
+            term = 0 if problem else int(value)
         elif isinstance(value, (str, int, float)):
             headers[str(name)] = str(value)
     return Delivery(
