@@ -70,9 +70,7 @@ class Requester:
                     await self._send(to, request, timeout, correlation)
                 answer = await future
         except TimeoutError:
-            if self._bus.held_back:
-                raise Unavailable(self._bus.held_back) from None
-            raise TimedOut(f"no answer to {request.TYPE} from {to.key} within {timeout:g} s") from None
+            raise self.late(f"no answer to {request.TYPE} from {to.key} within {timeout:g} s") from None
         finally:
             self._waiting.pop(correlation, None)
         if answer.error is not None:
@@ -81,6 +79,12 @@ class Requester:
             return request.ANSWER.model_validate(answer.data)
         except ValidationError as error:
             raise InvalidMessage(f"answer to {request.TYPE}: {first_problem(error)}") from None
+
+    def late(self, what: str) -> Unavailable:
+        """The error for an answer that did not come in time: the reason if the broker took no request, else
+        TimedOut with this text."""
+        held_back = self._bus.held_back
+        return Unavailable(held_back) if held_back else TimedOut(what)
 
     async def _send(self, to: Address, request: Request, timeout: float, correlation: str) -> None:
         assert self._consumer is not None

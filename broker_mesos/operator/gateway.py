@@ -89,7 +89,7 @@ class Gateway:
             async with asyncio.timeout(limit):
                 return await self._dispatch(request, timeout)
         except TimeoutError:
-            raise TimedOut(f"no answer to {request.TYPE} within {limit:g} s; try again") from None
+            raise self._requester.late(f"no answer to {request.TYPE} within {limit:g} s; try again") from None
 
     async def _dispatch(self, request: Request, timeout: float) -> Part:
         match request.ROUTE:
