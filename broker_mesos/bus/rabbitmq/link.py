@@ -8,12 +8,8 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.exceptions import StreamLostError
-
-from broker_mesos.bus.rabbitmq.reads import cut_reads
+from broker_mesos.bus.rabbitmq import pika_patches
 from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts, Unreachable
-from broker_mesos.bus.rabbitmq.writes import gather_writes
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
@@ -43,15 +39,6 @@ class Setting(NamedTuple):
     timeouts: Timeouts
     arrived: Signal
     """Fires when a connection was made: the others of this bus need not wait any longer."""
-
-
-class _Connection(AsyncioConnection):
-    """Can be closed in the midst of its handshake: pika then hands itself the class of an error instead of
-    an error, and trips over it, loudly, in a callback of the event loop."""
-
-    def _on_connection_workflow_done(self, outcome: Any) -> None:
-        made = outcome() if isinstance(outcome, type) else outcome
-        super()._on_connection_workflow_done(made)  # type: ignore[misc]
 
 
 class Link:
@@ -162,7 +149,7 @@ class Link:
             if not opened.done():
                 opened.set_exception(closed.result())
 
-        self.connection = _Connection(
+        self.connection = pika_patches.Connection(
             self.server.parameters(f"{self.setting.name} ({self._role})", self.setting.heartbeat, self.timeouts),
             on_open_callback=on_open,
             on_open_error_callback=on_end,
@@ -179,8 +166,7 @@ class Link:
         except BaseException:
             await self._disconnect(closed)
             raise
-        gather_writes(self.connection, loop)
-        cut_reads(self.connection, self.on_confirm)
+        pika_patches.speed_up(self.connection, loop, self.on_confirm)
         self.setting.arrived.fire()
         return closed
 
@@ -208,8 +194,7 @@ class Link:
             self._terminate()
 
     def _terminate(self) -> None:
-        # There is no public way to drop a connection whose other end says nothing.
-        self.connection._terminate_stream(StreamLostError("given up"))
+        pika_patches.drop(self.connection)
 
     def _mark_up(self) -> None:
         self.up = True

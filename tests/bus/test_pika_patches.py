@@ -9,7 +9,7 @@ import pytest
 from pika import frame, spec
 from pika.exceptions import InvalidFrameError
 
-from broker_mesos.bus.rabbitmq.reads import cut_reads
+from broker_mesos.bus.rabbitmq.pika_patches import cut_reads
 
 
 class Connection:
