@@ -1,1 +1,1 @@
-"""How messages travel: the names on the broker, and the Bus over RabbitMQ or inside one process."""
+"""The Bus over RabbitMQ or inside one process, and the names of exchanges and queues on the broker."""

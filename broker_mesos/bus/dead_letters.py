@@ -18,7 +18,7 @@ from broker_mesos.ports.bus import Bus, Delivery, Outgoing
 DEAD_LETTERS = Queue(QueueKind.DEAD_LETTERS)
 _HEADERS = ("letter", "reason", "from", "tries", "at", "size")
 _KEPT_OF_OVERSIZED = 65_536
-"""Of what nobody may send, the beginning is enough to tell where it came from."""
+"""Bytes kept of a body that is larger than a message may be: the beginning shows where it came from."""
 
 
 def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_id: str, now: float) -> Outgoing:
@@ -46,7 +46,8 @@ def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_
 
 
 async def park(bus: Bus, message: Outgoing) -> None:
-    """Put a letter where it is safe; raises BusUnavailable, and then the message must not be acknowledged."""
+    """Publishes a letter, and returns once the broker has confirmed it. Raises BusUnavailable; the message must not
+    be acknowledged then."""
     try:
         await bus.declare(DEAD_LETTERS)
     except Conflict as error:
@@ -56,7 +57,7 @@ async def park(bus: Bus, message: Outgoing) -> None:
 
 
 def letter_id(delivery: Delivery) -> str:
-    """A letter's id; what somebody else has put there goes by its message id."""
+    """A letter's id. A message that another program has put into the queue has none: its message id is used."""
     return delivery.headers.get("letter") or delivery.message_id
 
 

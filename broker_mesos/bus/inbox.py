@@ -1,4 +1,4 @@
-"""What a consumer has been given and has not settled yet; both buses' consumers rest on it."""
+"""The deliveries that a consumer has received and has not settled yet; the consumers of both buses use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Inbox:
 
     @property
     def ended(self) -> bool:
-        """Whether it takes and gives nothing any more."""
+        """Whether it has ended: it takes and hands out nothing any more."""
         return self._ended is not None
 
     @property
@@ -67,7 +67,7 @@ class Inbox:
         return 0, tags
 
     def end(self, reason: str) -> None:
-        """Hand out nothing any more, least of all what has gone back to the queue."""
+        """Hand out nothing any more: the deliveries that wait here have gone back to the queue."""
         if self._ended is None:
             self._ended = reason
             self._waiting.clear()

@@ -47,7 +47,7 @@ class MemoryBroker:
     # -- faults ---------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """As a broker that stops: every connection ends. Durable queues keep their persistent messages."""
+        """Stops the broker: every connection ends. Durable queues keep their persistent messages."""
         self.running = False
         for bus in list(self._buses):
             bus._drop("the broker has stopped")
@@ -62,24 +62,24 @@ class MemoryBroker:
             asyncio.get_running_loop().call_soon(bus._connect)
 
     def wipe(self) -> None:
-        """As a broker that restarts without its disk: queues, messages and exchanges are gone."""
+        """Restarts the broker without its disk: queues, messages and exchanges are gone."""
         self.stop()
         self._queues.clear()
         self._table.clear()
         self.start()
 
     def delete_exchange(self, name: str) -> None:
-        """As an operator who deletes an exchange: its bindings go with it, and nobody is told."""
+        """Deletes an exchange and its bindings, as an operator can: no process is notified."""
         self._table.delete(name)
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
-        """As an operator who deletes one binding."""
+        """Deletes one binding, as an operator can: no process is notified."""
         self._table.unbind(queue, [(exchange, key)])
 
     # -- what a connection asks for -------------------------------------------------------------------
 
     def attach(self, bus: MemoryBus) -> None:
-        """A bus has been opened; it is told when the broker starts and stops."""
+        """A bus has been opened; it is notified when the broker starts and stops."""
         if bus not in self._buses:
             self._buses.append(bus)
 

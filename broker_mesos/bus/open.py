@@ -1,4 +1,4 @@
-"""The bus that a URL means. Apart from the wiring, since clients need it and none of the daemons."""
+"""Opens the bus that a URL names. Clients use it as well, so it is not in the wiring, which imports the daemons."""
 
 from __future__ import annotations
 

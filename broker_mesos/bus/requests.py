@@ -107,7 +107,7 @@ class Requester:
         except Exception as error:
             if not isinstance(error, BrokerMesosError):
                 log.exception("answers cannot be received")
-            # Whoever waits hears of it now, and the next one to ask tries again.
+            # Requests that wait end with this error now; the next request tries again.
             self._fail_all(f"answers cannot be received: {error}")
             self._ready.set()
 

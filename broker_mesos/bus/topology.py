@@ -76,7 +76,7 @@ def difference(wanted: QueueSpec, found: QueueSpec) -> str:
 
 
 def restored(exchange: str) -> str:
-    """What a report says of an exchange that somebody had deleted."""
+    """The text of a report about an exchange that was missing."""
     return f"the exchange {exchange} was missing; it has been declared and bound again"
 
 
@@ -188,8 +188,8 @@ class Topology:
         return self.queue_spec(queue)
 
     def shared_spec(self, queue: Queue) -> QueueSpec:
-        """The same for a queue that has a name. Raises InvalidInput for the others: those exist only
-        through their consumer."""
+        """How to declare a queue whose name is not invented by the broker. Raises InvalidInput for the others: those
+        exist only through their consumer."""
         spec = self.queue_spec(queue)
         if not spec.name:
             raise InvalidInput(f"a {queue.kind} queue belongs to its consumer: it can only be consumed")
@@ -206,7 +206,7 @@ class Topology:
         return tuple((self._exchange_names[exchange], key) for exchange, key in bindings)
 
 
-# The type is always said, since a vhost may have another default.
+# The type is always given, since a vhost may have another default.
 def _classic() -> dict[str, Argument]:
     return {"x-queue-type": "classic"}
 

@@ -11,7 +11,7 @@ from broker_mesos.errors import BusUnavailable, InvalidInput
 from broker_mesos.ports.bus import Outgoing
 
 Returned = tuple[str, str, str]
-"""What a returned message is recognised by: exchange, routing key, message id."""
+"""The exchange, routing key and message id by which a returned message is recognised."""
 
 
 class _Pending(NamedTuple):
@@ -35,7 +35,7 @@ def _fail(future: asyncio.Future[bool], error: Exception) -> None:
 
 
 def too_large(message: Outgoing) -> InvalidInput | None:
-    """The refusal of a body that no receiver would take."""
+    """The error for a message whose body no receiver would accept; None if it is small enough."""
     if len(message.body) <= MAX_BODY:
         return None
     return InvalidInput(
@@ -96,7 +96,7 @@ class Window:
         return self._last, future
 
     def returned(self, key: Returned) -> None:
-        """The oldest message of this key, unroutable, has come back; its confirm follows."""
+        """The oldest message with this key was returned as unroutable; its confirm follows."""
         for number in self._by_key.get(key, ()):
             if number not in self._unroutable:
                 self._unroutable.add(number)
@@ -120,7 +120,7 @@ class Window:
             self.changed.fire()
 
     def fail(self, reason: str) -> None:
-        """Nothing more is known of what is pending. Numbers go on; late confirms are ignored."""
+        """Ends all pending futures with BusUnavailable. Numbers go on; late confirms are ignored."""
         pending, self._pending = self._pending, {}
         self._by_key.clear()
         self._unroutable.clear()

@@ -103,7 +103,7 @@ class QueueFacts(NamedTuple):
 
 class ConsumerClosed(Exception):
     """The consumer has ended: its channel or connection closed, its queue was deleted, or it was cancelled
-    by the broker. What it had not acknowledged is delivered again, to somebody. Consume anew."""
+    by the broker. What it had not acknowledged is delivered again, to one of the queue's consumers. Consume again."""
 
 
 class QueueInUse(Conflict):
@@ -212,6 +212,6 @@ class Bus(Protocol):
 
     @property
     def connected_since(self) -> float:
-        """Monotonic time of the last (re)connect or end of a block; who was blind before it must not judge
-        silence from before it."""
+        """Monotonic time, in seconds, of the last connect or end of an alarm. Silence of others before it is no sign
+        that they are gone: their messages could not arrive."""
         ...

@@ -13,8 +13,9 @@ from broker_mesos.bus.topology import QueueSpec, queue_in_use
 from broker_mesos.ports.bus import Delivery, bad_term
 
 ACKNOWLEDGE_AFTER_SECONDS = 0.05
-"""Seconds for which acknowledgements gather: nobody waits for them, and one costs a quorum queue as much as a
-message does. What is handled within them is delivered again if this process dies, as it may be anyhow."""
+"""Seconds for which acknowledgements are collected before they are sent: nobody waits for them, and one costs a
+quorum queue as much as a message does. A message that was handled within them is delivered again if this process
+dies, which a receiver must expect anyhow."""
 
 
 class RabbitConsumer:
@@ -28,7 +29,7 @@ class RabbitConsumer:
         self.bindings = spec.bindings
         self._inbox = Inbox()
         self._handled = self._acknowledged = 0
-        """Tags up to which everything is handled, and the broker knows it."""
+        """The delivery tags up to which everything is handled, and is acknowledged to the broker."""
         self._acknowledge_timer: asyncio.TimerHandle | None = None
         channel.on_closed = lambda error: self._end(str(error))
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled())

@@ -29,9 +29,9 @@ MAX_ROUTES = 1_000
 class ConsumeLink(Link):
     """The connection that consumes and declares.
 
-    The broker tells nobody that an exchange or a binding was deleted, and to declare an exchange again makes it
-    without its bindings. So whoever declares exchanges binds its queues too, and all queues are bound again from
-    time to time (``Timeouts.bindings``).
+    The broker notifies nobody when an exchange or a binding is deleted, and an exchange that is declared again has no
+    bindings. So a process that declares exchanges binds its queues too, and all queues are bound again from time to
+    time (``Timeouts.bindings``).
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -69,8 +69,8 @@ class ConsumeLink(Link):
     @property
     def product(self) -> str:
         """The server's name and version; not known before the first connection."""
-        told = self.connection.server_properties or {}
-        return f"{told.get('product', 'RabbitMQ')} {told.get('version', '')}".strip()
+        properties = self.connection.server_properties or {}
+        return f"{properties.get('product', 'RabbitMQ')} {properties.get('version', '')}".strip()
 
     async def open_channel(self) -> Channel:
         """A fresh channel."""

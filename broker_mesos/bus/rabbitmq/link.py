@@ -22,9 +22,9 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 FIRST_DELAY_SECONDS = 0.05
 MAX_DELAY_SECONDS = 1.0
 REFUSED_DELAY_SECONDS = 0.4
-"""Seconds between two attempts at most: a restart of the broker is felt for that much longer than it takes.
-A port where nobody listens refuses at no cost to anybody, so it is knocked at more often than a server that
-is there and fails."""
+"""Upper bound of the pause between two attempts to connect to a port where no process listens, in seconds. It is
+shorter than ``MAX_DELAY_SECONDS``, since a refused attempt costs little, and a restart of the broker interrupts work
+for up to this time longer than it takes."""
 
 
 class Setting(NamedTuple):
@@ -38,7 +38,7 @@ class Setting(NamedTuple):
     heartbeat: int
     timeouts: Timeouts
     arrived: Signal
-    """Fires when a connection was made: the others of this bus need not wait any longer."""
+    """Fires when a connection of this bus was made: its other connection then tries again at once."""
 
 
 class Link:
@@ -59,17 +59,17 @@ class Link:
         self._task: asyncio.Task[None] | None = None
 
     async def set_up(self) -> None:
-        """What a fresh connection needs before it is up."""
+        """Opens the channels of a new connection, before the link counts as up."""
         raise NotImplementedError
 
     def went_down(self, reason: str) -> None:
-        """The connection, which was up or nearly, is lost."""
+        """Called when the connection is lost, or could not be set up."""
 
     def check(self) -> None:
-        """Called in each interval while up."""
+        """Called every few seconds while the link is up."""
 
     def start(self) -> None:
-        """Connect, again and again."""
+        """Start to connect, and to reconnect whenever the connection ends."""
         if self._task is None:
             self.error = self.server.no_answer  # until something is known
             self._task = asyncio.create_task(self._run(), name=f"{self.setting.name} {self._role} connection")
@@ -83,8 +83,8 @@ class Link:
         self.changed.fire()
 
     async def wait_up(self, *, impatient: bool = False) -> None:
-        """Wait until up. Raises BusUnavailable when stopped; if impatient, also the error of an attempt
-        whose repetition is of no use."""
+        """Wait until the link is up. Raises BusUnavailable when it is stopped; with ``impatient`` also the error of
+        an attempt that would fail again in the same way (credentials, vhost, exchanges of another type)."""
         while not self.up:
             if self.stopped:
                 raise BusUnavailable(f"{self.server.where}: the bus was closed")
@@ -127,7 +127,7 @@ class Link:
         pause = asyncio.ensure_future(self.setting.clock.sleep(seconds * self.setting.rng.uniform(0.5, 1.0)))
         arrived = asyncio.ensure_future(self.setting.arrived.wait())
         try:
-            # After an error of the server itself, that another connection was made says nothing.
+            # After an error of the server itself, another connection that was made is no sign of its recovery.
             await asyncio.wait([pause, arrived] if refused else [pause], return_when=asyncio.FIRST_COMPLETED)
         finally:
             pause.cancel()

@@ -18,21 +18,22 @@ class Timeouts(NamedTuple):
     """Seconds that the bus waits for the broker."""
 
     handshake: float = 5.0
-    """From the TCP connect to an open connection: a paused broker accepts, and then says nothing."""
+    """From the TCP connect to an open connection: a paused broker accepts a connection and then sends nothing."""
     call: float = 10.0
-    """A declaration and the like."""
+    """The answer to one method on a channel, such as a declaration."""
     blocked: float = 15.0
-    """An alarm on the broker; then what is pending fails, and publishing until its end."""
+    """How long an alarm of the broker may last before pending messages fail, and every new one until its end."""
     confirm: float = 30.0
-    """The oldest confirm; then the publishing connection is given up (a quorum queue without a quorum)."""
+    """The confirm of the oldest message; the publishing connection is closed after it (a quorum queue may have lost
+    its quorum)."""
     close: float = 2.0
-    """An orderly end."""
+    """Closing a channel or a connection in order; it is dropped after that."""
     in_use: float | None = None
     """A queue that takes one consumer only, while another process consumes it; None: longer than the broker needs
     to notice that a connection is dead (three AMQP heartbeats and 5 s more)."""
     bindings: float = 10.0
-    """Queues that are consumed or were declared are bound again each time after this to twice this time: whoever
-    deletes an exchange or a binding tells nobody."""
+    """Shortest pause, and half of the longest one, after which queues that are consumed or were declared are bound
+    again: nobody is notified when an exchange or a binding is deleted."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()
@@ -123,8 +124,8 @@ class Server:
                 return Unreachable(
                     f"{self.where} cannot be reached ({cause.strerror or cause}): check that it runs, and the AMQP URL"
                 )
-        # pika wraps what the broker said during the handshake into the text of another exception. Without
-        # a code, the same exceptions only mean that the broker went away while we were knocking.
+        # pika wraps the broker's error during the handshake into the text of another exception. Without a
+        # code, the same exceptions only mean that the broker went away during the attempt.
         text = repr(error)
         if "IncompatibleProtocolError" in text:
             return BusUnavailable(
