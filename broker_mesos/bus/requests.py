@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage, TimedOut, Unavailable
 from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
 from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.middleware import Middleware
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -150,10 +151,40 @@ class Requester:
 Handler = Callable[[Request], Awaitable[Part]]
 
 
+def with_middleware(handler: Handler, middleware: Sequence[Middleware], clock: Clock) -> Handler:
+    """The handler with the hooks of every middleware around it; those after it run in the reverse order."""
+
+    async def handle(request: Request) -> Part:
+        started = clock.monotonic()
+        error: BaseException | None = None
+        try:
+            for each in middleware:
+                each.before_request(request)
+            return await handler(request)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            for each in reversed(middleware):
+                each.after_request(request, clock.monotonic() - started, error)
+
+    return handle
+
+
 class Responder:
     """Answers the requests of one queue, several at a time."""
 
-    def __init__(self, bus: Bus, queue: Queue, handler: Handler, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        queue: Queue,
+        handler: Handler,
+        clock: Clock,
+        new_id: NewId,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        if middleware:
+            handler = with_middleware(handler, middleware, clock)
         self._bus = bus
         self._queue = queue
         self._handler = handler

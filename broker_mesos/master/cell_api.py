@@ -11,6 +11,7 @@ from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramewo
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
 from broker_mesos.core.api.reservations import ReservationRequest, ReservationsView
+from broker_mesos.core.api.roles import CellUsage, GetCellUsage
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import (
@@ -22,6 +23,7 @@ from broker_mesos.core.cell.inputs import (
     OperatorReadmit,
 )
 from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.cell.views.usage import report_usage
 from broker_mesos.core.cell.views.views import reserved_resources, view
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus
@@ -49,6 +51,7 @@ class CellApi:
         self.handlers = handlers = Handlers("a cell")
         handlers.add(GetCell, self._view)
         handlers.add(GetPlacement, self._placement)
+        handlers.add(GetCellUsage, self._usage)
         handlers.add(KillTask, self._kill)
         handlers.add(MarkAgentGone, self._mark_gone)
         handlers.add(ReadmitFramework, self._readmit)
@@ -61,6 +64,9 @@ class CellApi:
 
     async def _placement(self, request: GetPlacement) -> Placement:
         return placement(self._cell.state, self._cell.policy, request, self._now())
+
+    async def _usage(self, request: GetCellUsage) -> CellUsage:
+        return report_usage(self._cell.state)
 
     async def _kill(self, request: KillTask) -> KillTaskAnswer:
         task = self._cell.state.tasks.get(request.task_id)

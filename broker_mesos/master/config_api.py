@@ -1,31 +1,45 @@
-"""What operators ask a master about the cluster's config_store, and have it change."""
+"""A master's answers to operator requests about the configuration of the cluster: policy, weights, quota."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
+from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.handlers import Handlers
-from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleSet, SetPolicy, SetRoles
+from broker_mesos.core.api.roles import CellUsage, ConfigView, GetCellUsage, GetConfig, RoleSet, SetPolicy, SetRoles
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import found_in, usage_of
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.addresses import operator_cell
 from broker_mesos.core.quota.cluster_config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.core.quota.config_changes import RoleUsage, limit_text, set_policy, set_roles
+from broker_mesos.errors import BrokerMesosError
 from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.ports.store import Store
+from broker_mesos.runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+USAGE_TIMEOUT_SECONDS = 1.0
+"""Seconds within which a cell of another master reports what it holds."""
 
 
 class ConfigApi:
-    """Answers them. ``cells`` are those that this master owns now; ``changed`` is called after a change."""
+    """Answers them. ``cells`` are those that this master owns now; ``changed`` is called after a change.
+    ``requester`` reaches the cells of other masters."""
 
     def __init__(
         self,
         config_store: ConfigStore,
         store: Store,
+        requester: Requester,
         cells: Callable[[], Iterable[CellState]],
         changed: Callable[[], None],
     ) -> None:
         self._config_store = config_store
         self._store = store
+        self._requester = requester
         self._cells = cells
         self._changed = changed
 
@@ -40,7 +54,7 @@ class ConfigApi:
         return self._stored()
 
     async def _set_roles(self, request: SetRoles) -> ConfigView:
-        found = await self._found()
+        found = await self._usage() if _needs_usage(request) else RoleUsage(Resources.EMPTY, {})
         await self._config_store.change(
             lambda config: set_roles(config, request.roles, found, force=request.force, version=request.version)
         )
@@ -57,12 +71,30 @@ class ConfigApi:
         self._changed()
         return self._view(self._config_store.config)
 
-    async def _found(self) -> RoleUsage:
-        """What the cells have told; of this master's own, what is so just now."""
+    async def _usage(self) -> RoleUsage:
+        """What all cells hold at this moment, which is what `bmesos roles` shows. What they publish in the
+        store is up to a beat old: of that, only the cells that do not answer are judged by."""
         published = await self._store.usage()
         for state in self._cells():
             published[state.cell] = usage_of(state)
+        own = {state.cell for state in self._cells()}
+        others = [cell for cell in range(await self._cell_count()) if cell not in own]
+        for cell, usage in zip(others, await asyncio.gather(*map(self._ask_cell, others)), strict=True):
+            if usage is not None:
+                published[cell] = usage.model_dump_json().encode()
         return found_in(published)
+
+    async def _ask_cell(self, cell: int) -> CellUsage | None:
+        try:
+            answer = await self._requester.request(operator_cell(cell), GetCellUsage(), USAGE_TIMEOUT_SECONDS)
+        except BrokerMesosError as error:
+            log.warning("a cell does not report its usage", cell=cell, error=str(error))
+            return None
+        assert isinstance(answer, CellUsage)
+        return answer
+
+    async def _cell_count(self) -> int:
+        return await self._store.cell_count(None) or 0
 
     def _view(self, config: ClusterConfig) -> ConfigView:
         return ConfigView(
@@ -80,3 +112,8 @@ class ConfigApi:
                 for role, each in sorted(config.roles.items())
             },
         )
+
+
+def _needs_usage(request: SetRoles) -> bool:
+    """Whether the change may be refused for what is held or for what the cluster has."""
+    return any(each.limit is not None or each.guarantee is not None for each in request.roles.values())

@@ -1,6 +1,6 @@
 """How the cluster is divided, as its operators have set it: kept in the store, known to every master.
 
-One hash holds it: ``config_store`` is the ClusterConfig as JSON, ``version`` its version alone, so that looking
+One hash holds it: ``division`` is the ClusterConfig as JSON, ``version`` its version alone, so that looking
 for news is cheap. It is changed by compare-and-set, by any master.
 """
 
@@ -21,7 +21,8 @@ log = get_logger(__name__)
 
 SPACE = "cluster"
 """The Records space of what a cluster's masters share."""
-CONFIG, DIVISION, VERSION = "config", "config_store", "version"
+CONFIG, CLUSTER_CONFIG, VERSION = "config", "division", "version"
+"""Names in the store, which older releases have written: they stay as they are."""
 MAX_TRIES = 20
 """Changes of other masters that may come in between before a change is given up."""
 
@@ -68,7 +69,7 @@ class ConfigStore:
 
     async def _read(self) -> str | None:
         """Take in what is stored; returns it as it stands there."""
-        text, version = await self.records.get(CONFIG, [DIVISION, VERSION])
+        text, version = await self.records.get(CONFIG, [CLUSTER_CONFIG, VERSION])
         stored = self._parsed(text)
         if stored is None:
             # Nobody can divide by what cannot be read; the next change by hand writes it anew.
@@ -94,9 +95,9 @@ class ConfigStore:
     async def _put(self, text: str | None, config: ClusterConfig, more: list[Change] | None = None) -> bool:
         new = config.encode().decode()
         done = await self.records.transact(
-            [Check("hash", CONFIG, DIVISION, text)],
+            [Check("hash", CONFIG, CLUSTER_CONFIG, text)],
             [
-                Change("hset", CONFIG, DIVISION, new),
+                Change("hset", CONFIG, CLUSTER_CONFIG, new),
                 Change("hset", CONFIG, VERSION, str(config.version)),
                 *(more or ()),
             ],

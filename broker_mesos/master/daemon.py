@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Mapping
 
-from broker_mesos.bus.requests import Responder
+from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.cluster import (
     CellOwnership,
     ClusterView,
@@ -19,26 +17,23 @@ from broker_mesos.core.api.cluster import (
 )
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import GetMasterHealth, MasterReport
-from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
-from broker_mesos.core.cell.allocation.policies.policy import Policy
 from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import take_in, usage_of
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.cell_messages import Ping
-from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import Lease
 from broker_mesos.errors import Unavailable
 from broker_mesos.master.config_api import ConfigApi
 from broker_mesos.master.config_store import ConfigStore
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.dead_letters import DeadLetters
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
 from broker_mesos.master.rebalancing import Rebalancing
-from broker_mesos.ports.bus import Bus, outgoing
-from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.store import MasterInfo, Records, Store
+from broker_mesos.ports.bus import outgoing
+from broker_mesos.ports.store import MasterInfo
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -58,39 +53,22 @@ STALE_LEASE_MARGIN_SECONDS = 0.3
 class Master:
     """One master of a cluster."""
 
-    def __init__(
-        self,
-        *,
-        master_id: str,
-        cluster: str,
-        cells: int | None,
-        bus: Bus,
-        store: Store,
-        records: Records,
-        clock: Clock,
-        new_id: NewId,
-        rng: random.Random,
-        limits: Limits,
-        hostname: str = "",
-        pid: int = 0,
-        version: str = "",
-        weights: dict[str, float] | None = None,
-        policies: Mapping[str, Policy] = BUILT_IN,
-    ) -> None:
-        self.master_id = master_id
-        self._cluster = cluster
+    def __init__(self, context: MasterContext, cells: int | None) -> None:
+        """``cells`` is the number of cells of a new cluster; None takes that of an existing one."""
+        self.master_id = context.master_id
+        self._context = context
+        self._cluster = context.cluster
         self._wanted_cells = cells
-        self._bus = bus
-        self._store = store
-        self._clock = clock
-        self._new_id = new_id
-        self._rng = rng
-        self._limits = limits
-        self._me = MasterInfo(master_id, hostname, pid, version, 0.0)
-        self._weights = weights
-        self.config_store = ConfigStore(records, policies)
-        self._settings = ConfigApi(self.config_store, store, self._cells, self._spread_config)
-        self._dead_letters = DeadLetters(bus, clock, rng)
+        self._bus = context.bus
+        self._store = context.store
+        self._clock = context.clock
+        self._new_id = context.new_id
+        self._rng = context.rng
+        self._me = MasterInfo(context.master_id, context.hostname, context.pid, context.version, 0.0)
+        self.config_store = ConfigStore(context.records, context.policies)
+        self._requester = Requester(context.bus, context.clock, context.new_id)
+        self._settings = ConfigApi(self.config_store, context.store, self._requester, self._cells, self._spread_config)
+        self._dead_letters = DeadLetters(context.bus, context.clock, context.rng)
         self.handlers = self._handlers()
         self._stop = asyncio.Event()
         self._rebalancing = Rebalancing()
@@ -110,26 +88,13 @@ class Master:
         Raises Conflict if the cluster has another number of cells than the one asked for.
         """
         cells = await self._store.cell_count(self._wanted_cells)
-        self.owners = [
-            CellOwner(
-                cell,
-                cells,
-                bus=self._bus,
-                store=self._store,
-                clock=self._clock,
-                new_id=self._new_id,
-                rng=self._rng,
-                master_id=self.master_id,
-                limits=self._limits,
-                config_store=self.config_store,
-                weights=self._weights,
-            )
-            for cell in range(cells)
-        ]
+        self.owners = [CellOwner(self._context, cell, cells, self.config_store) for cell in range(cells)]
         # Before anybody can have something to put there.
         await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
-        responder = Responder(self._bus, queue, self.handlers.answer, self._clock, self._new_id)
+        responder = Responder(
+            self._bus, queue, self.handlers.answer, self._clock, self._new_id, self._context.middleware
+        )
         await self._store.beat(self._me, BEAT_TTL_SECONDS)
         log.info("master started", master=self.master_id, cluster=self._cluster, cells=cells)
         tasks = [asyncio.create_task(owner.run(), name=f"cell {owner.number}") for owner in self.owners]
@@ -148,6 +113,7 @@ class Master:
             for each in [*tasks, stopping, getting_ready]:
                 each.cancel()
             await asyncio.gather(*tasks, stopping, getting_ready, return_exceptions=True)
+            await self._requester.close()
             with contextlib.suppress(Unavailable):
                 await self._store.retire(self.master_id)
             log.info("master stopped", master=self.master_id)

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
-from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.errors import Fenced, Unavailable
 from broker_mesos.master.config_store import ConfigStore
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.poison import PoisonDetector
 from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.master.term import MAX_BATCH, Term
 from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
-from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery
-from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.store import FloorRefused, Store
+from broker_mesos.ports.bus import Consumer, ConsumerClosed, Delivery
+from broker_mesos.ports.store import FloorRefused
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -31,36 +29,18 @@ log = get_logger(__name__)
 class CellOwner:
     """Stands by for one cell, and owns it while the broker has made its consumer the active one."""
 
-    def __init__(
-        self,
-        cell: int,
-        cells: int,
-        *,
-        bus: Bus,
-        store: Store,
-        clock: Clock,
-        new_id: NewId,
-        rng: random.Random,
-        master_id: str,
-        limits: Limits,
-        config_store: ConfigStore,
-        weights: dict[str, float] | None = None,
-    ) -> None:
+    def __init__(self, context: MasterContext, cell: int, cells: int, config_store: ConfigStore) -> None:
         self.number = cell
         self._cells = cells
-        self._bus = bus
-        self._store = store
-        self._clock = clock
-        self._new_id = new_id
-        self._rng = rng
-        self._master_id = master_id
-        self._limits = limits
+        self._context = context
+        self._bus = context.bus
+        self._store = context.store
+        self._clock = context.clock
         self._config_store = config_store
-        self._weights = weights
         self._floor = 0
         self._max_floor = MAX_TERM
         """The lowest floor that the store has refused: whoever reports a term as high as that is ignored."""
-        self._poison = PoisonDetector(store, cell)
+        self._poison = PoisonDetector(context.store, cell)
         self._standing_by = asyncio.Event()
         self._owned: Term | None = None
         self._stopping = False
@@ -113,7 +93,7 @@ class CellOwner:
                 failures = 0
             # Never in a tight loop: whoever lost a lease or a server waits, longer each time, with jitter.
             failures = min(failures + 1, 6)
-            await self._clock.sleep(self._rng.uniform(0.5, 1.0) * 0.05 * 2**failures)
+            await self._clock.sleep(self._context.rng.uniform(0.5, 1.0) * 0.05 * 2**failures)
 
     async def stop(self) -> None:
         """Hand the cell over in order, and consume it no more."""
@@ -143,7 +123,7 @@ class CellOwner:
         config = await self._config_store.refresh()
         seen = (await self._store.leases())[self.number]
         snapshot = await self._store.claim(
-            self.number, owner=self._master_id, nonce=self._new_id(), floor=self._floor, seen=seen
+            self.number, owner=self._context.master_id, nonce=self._context.new_id(), floor=self._floor, seen=seen
         )
         # All that is made here stays: to look for garbage among it again and again takes half of the time.
         collecting = gc.isenabled()
@@ -152,10 +132,10 @@ class CellOwner:
             cell = Cell(
                 snapshot,
                 self._cells,
-                self._limits,
-                self._now(),
+                self._context.limits,
+                self._context.now(),
                 policies=self._config_store.policies,
-                weights=self._weights,
+                weights=self._context.weights,
                 config=config,
             )
         except Exception as error:
@@ -174,28 +154,8 @@ class CellOwner:
             outbox=len(snapshot.outbox),
             recovering=snapshot.recovering,
         )
-        term = Term(
-            cell,
-            consumer,
-            first,
-            nonce=snapshot.lease.nonce,
-            commit=snapshot.lease.commit,
-            bus=self._bus,
-            store=self._store,
-            clock=self._clock,
-            new_id=self._new_id,
-            master_id=self._master_id,
-            poison=self._poison,
-            ledger=SharedQuota(
-                self._config_store.records,
-                self._clock,
-                self._rng,
-                cell=self.number,
-                cells=self._cells,
-                term=cell.term,
-            ),
-            outbox=snapshot.outbox,
-        )
+        ledger = SharedQuota(self._context, cell=self.number, cells=self._cells, term=cell.term)
+        term = Term(self._context, cell, snapshot, consumer, first, poison=self._poison, ledger=ledger)
         term.max_floor = self._max_floor
         self._owned = term
         try:
@@ -203,6 +163,3 @@ class CellOwner:
         finally:
             self._owned = None
             term.ended.set()
-
-    def _now(self) -> Instant:
-        return Instant(self._clock.time(), self._clock.monotonic())

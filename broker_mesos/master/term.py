@@ -20,13 +20,13 @@ from broker_mesos.core.cell.inputs import (
 )
 from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
-from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import OutboxEntry
+from broker_mesos.core.protocol.records import Snapshot
 from broker_mesos.core.quota.gang_token import TokenAsk
 from broker_mesos.core.quota.ledger import EscrowAsk
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.master import term_errors
 from broker_mesos.master.cell_api import CellApi
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.decision_batching import DecisionBatching
 from broker_mesos.master.heartbeat_reader import HeartbeatReader
 from broker_mesos.master.lag import OVERLOADED_SECONDS, Lag
@@ -36,9 +36,8 @@ from broker_mesos.master.poison import PoisonDetector
 from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.master.undecodable import Undecodable, read
-from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
-from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.store import Commit, Store
+from broker_mesos.ports.bus import Consumer, ConsumerClosed, Delivery, outgoing
+from broker_mesos.ports.store import Commit
 from broker_mesos.runtime import failpoints
 from broker_mesos.runtime.logs import get_logger
 
@@ -66,20 +65,14 @@ class Term:
 
     def __init__(
         self,
+        context: MasterContext,
         cell: Cell,
+        snapshot: Snapshot,
         consumer: Consumer,
         first: list[Delivery],
         *,
-        nonce: str,
-        commit: int,
-        bus: Bus,
-        store: Store,
-        clock: Clock,
-        new_id: NewId,
-        master_id: str,
         poison: PoisonDetector,
         ledger: SharedQuota,
-        outbox: Sequence[OutboxEntry],
     ) -> None:
         self.cell = cell
         self._consumer = consumer
@@ -87,17 +80,18 @@ class Term:
         self._inputs: list[Input] = []
         self._asked: list[asyncio.Future[None]] = []
         """Whoever waits for the commit of what is in the inputs."""
-        self._nonce = nonce
-        self._commit = commit
-        self._bus = bus
-        self._store = store
-        self._clock = clock
-        self._new_id = new_id
-        self._master_id = master_id
+        self._nonce = snapshot.lease.nonce
+        self._commit = snapshot.lease.commit
+        self._inherited = snapshot.outbox
+        self._bus = bus = context.bus
+        self._store = context.store
+        self._clock = clock = context.clock
+        self._new_id = new_id = context.new_id
+        self._now = context.now
+        self._middleware = context.middleware
         self._poison = poison
         poison.begin()
         self._ledger = ledger
-        self._inherited = outbox
         self._wake = asyncio.Event()
         self._heartbeat_reader = HeartbeatReader()
         self._room = asyncio.Event()
@@ -115,19 +109,17 @@ class Term:
         self.outbox = Outbox(bus, cell.term, self._wake.set)
         self._api = CellApi(
             cell,
-            master_id,
+            context.master_id,
             commit=self._committed,
             now=self._now,
             load=lambda mono: self._load.report(self._lag.at(mono)),
         )
-        self._undecodable = Undecodable(
-            cell.number, consumer, bus=bus, store=store, clock=clock, new_id=new_id, master_id=master_id
-        )
+        self._undecodable = Undecodable(context, cell.number, consumer)
 
     async def run(self) -> None:
         """Decide until the term ends; raises why it ended."""
         queue = Queue(QueueKind.OPERATOR_CELL, str(self.cell.number))
-        responder = Responder(self._bus, queue, self._api.handlers.answer, self._clock, self._new_id)
+        responder = Responder(self._bus, queue, self._api.handlers.answer, self._clock, self._new_id, self._middleware)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())
@@ -259,6 +251,8 @@ class Term:
                 good.append(delivery)
             except InvalidMessage as error:
                 await self._undecodable.keep_or_park(delivery, error)
+        for each in self._middleware:
+            each.before_decision(self.cell.number, good)
         now = self._now()
         self._lag.record(inputs, len(good))
         lag = self._lag.at(now.mono)
@@ -275,6 +269,8 @@ class Term:
         self._load.decided(self._clock.monotonic() - now.mono, self.cell.state.rounds)
         self._pace.decided(now.mono, len(decision.writes))
         await self._carry_out(decision, good)
+        for each in reversed(self._middleware):
+            each.after_decision(self.cell.number, good, self._clock.monotonic() - now.mono)
 
     async def _next_occasion(self) -> None:
         if not self._inbox and not self._inputs:
@@ -404,9 +400,6 @@ class Term:
                     await self._commit_now(Decision())
                 await self._store.release(self.cell.number, term=self.cell.term, nonce=self._nonce)
         raise SteppingDown
-
-    def _now(self) -> Instant:
-        return Instant(self._clock.time(), self._clock.monotonic())
 
 
 def _resolve(waiting: Sequence[asyncio.Future[None]]) -> None:

@@ -16,9 +16,8 @@ from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import InvalidMessage, UnknownMessage
-from broker_mesos.ports.bus import Bus, Consumer, Delivery
-from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.store import Store
+from broker_mesos.master.context import MasterContext
+from broker_mesos.ports.bus import Consumer, Delivery
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -45,26 +44,14 @@ def read(delivery: Delivery, taken: tuple[type[Message], ...] = CELL_MESSAGES) -
 
 
 class Undecodable:
-    """Of one term."""
+    """What the owner of one cell cannot handle under one term."""
 
-    def __init__(
-        self,
-        cell: int,
-        consumer: Consumer,
-        *,
-        bus: Bus,
-        store: Store,
-        clock: Clock,
-        new_id: NewId,
-        master_id: str,
-    ) -> None:
+    def __init__(self, context: MasterContext, cell: int, consumer: Consumer) -> None:
         self._cell = cell
         self._consumer = consumer
-        self._bus = bus
-        self._store = store
-        self._clock = clock
-        self._new_id = new_id
-        self._master_id = master_id
+        self._context = context
+        self._bus = context.bus
+        self._clock = context.clock
         self._kept: deque[tuple[float, Delivery, str]] = deque()
         self._some = asyncio.Event()
 
@@ -94,13 +81,13 @@ class Undecodable:
         log.warning("dead-lettered", cell=self._cell, type=delivery.type, reason=reason)
         inbox = Queue(QueueKind.CELL_INBOX, str(self._cell))
         now = self._clock.time()
-        dead = letter(delivery, inbox, reason, tries=tries, letter_id=self._new_id(), now=now)
+        dead = letter(delivery, inbox, reason, tries=tries, letter_id=self._context.new_id(), now=now)
         await park(self._bus, dead)
         self._consumer.acknowledge([delivery])
 
     async def _newer_master(self) -> bool:
-        versions = {each.master_id: version(each.version) for each in await self._store.masters()}
-        mine = versions.get(self._master_id)
+        versions = {each.master_id: version(each.version) for each in await self._context.store.masters()}
+        mine = versions.get(self._context.master_id)
         return mine is not None and any(each > mine for each in versions.values())
 
 

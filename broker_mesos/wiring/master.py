@@ -12,6 +12,7 @@ from broker_mesos.agent import probe
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.master.config_store import SPACE
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.store import Records, Store
@@ -25,10 +26,9 @@ from broker_mesos.store.redis.store import RedisStore
 
 def build_master(settings: Settings, bus: Bus, store: Store, records: Records, cells: int | None) -> Master:
     """A master on these adapters."""
-    return Master(
+    context = MasterContext(
         master_id=f"master-{new_id()}",
         cluster=settings.cluster,
-        cells=cells,
         bus=bus,
         store=store,
         records=records,
@@ -42,6 +42,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, records: Records, c
         weights=settings.weights,
         policies=load_policies(),
     )
+    return Master(context, cells)
 
 
 def run_master(settings: Settings) -> int:

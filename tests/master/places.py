@@ -13,6 +13,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.master.config_store import SPACE
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.store import Records, Store
@@ -76,10 +77,9 @@ class Place:
 
     async def master(self, ident: str, cells: int = 1) -> Master:
         """A master that stands by for every cell."""
-        master = Master(
+        context = MasterContext(
             master_id=ident,
             cluster=self.cluster,
-            cells=cells,
             bus=await self.bus(ident),
             store=await self.store(),
             records=await self.records(),
@@ -90,6 +90,7 @@ class Place:
             hostname="here",
             version="1",
         )
+        master = Master(context, cells)
         task = asyncio.create_task(master.run())
         self._masters.append((master, task))
         ready = asyncio.create_task(master.ready.wait())

@@ -20,6 +20,7 @@ from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import AgentRecord, RecordKind
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.master.config_store import SPACE
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.master.term import Term
 from broker_mesos.ports.bus import Bus, Outgoing, outgoing
@@ -61,10 +62,9 @@ class Cluster:
         self.state = MemoryStoreState()
         self.bus = MemoryBus(self.broker, "default", "beside")
         self.masters_bus = StuckBus(self.broker, **options)
-        self.master = Master(
+        context = MasterContext(
             master_id="m1",
             cluster="default",
-            cells=cells,
             bus=self.masters_bus,
             store=MemoryStore(self.state, CLOCK),
             records=MemoryRecords(self.state, space=SPACE),
@@ -73,6 +73,7 @@ class Cluster:
             rng=random.Random(1),
             limits=Limits(),
         )
+        self.master = Master(context, cells)
 
     async def __aenter__(self) -> Cluster:
         await self.bus.open(5)

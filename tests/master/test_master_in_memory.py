@@ -36,8 +36,10 @@ from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import Unavailable
 from broker_mesos.master import term
 from broker_mesos.master.config_store import SPACE
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Outgoing, outgoing
+from broker_mesos.ports.middleware import Middleware
 from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 
@@ -57,13 +59,14 @@ class Cluster:
         self.buses.append(bus)
         return bus
 
-    async def master(self, ident: str, cells: int = 1, limits: Limits | None = None) -> tuple[Master, asyncio.Task]:
+    async def master(
+        self, ident: str, cells: int = 1, limits: Limits | None = None, middleware: tuple[Middleware, ...] = ()
+    ) -> tuple[Master, asyncio.Task]:
         store = MemoryStore(self.state, self.clock)
         await store.open(1)
-        master = Master(
+        context = MasterContext(
             master_id=ident,
             cluster="default",
-            cells=cells,
             bus=await self.bus(ident),
             store=store,
             records=MemoryRecords(self.state, space=SPACE),
@@ -71,7 +74,9 @@ class Cluster:
             new_id=new_id,
             rng=random.Random(1),
             limits=limits or Limits(),
+            middleware=middleware,
         )
+        master = Master(context, cells)
         task = asyncio.create_task(master.run())
         await master.ready.wait()
         return master, task

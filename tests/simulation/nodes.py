@@ -24,6 +24,7 @@ from broker_mesos.core.protocol.addresses import cell_of, operator_cell, operato
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.master.config_store import SPACE
+from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Delivery
 from broker_mesos.ports.containerizer import Chunk, LaunchSpec, OnContainerEvents, Recovered
@@ -132,10 +133,9 @@ class MasterNode(Node):
     async def body(self, proc: Proc, bus: SimBus) -> None:
         store = SimStore(self.world, self, proc)
         await store.open(3)
-        self.master = Master(
+        context = MasterContext(
             master_id=f"{self.name}.{self.starts}",
             cluster=CLUSTER,
-            cells=self.world.cells,
             bus=bus,
             store=store,
             records=SimRecords(self.world, self, proc, space=SPACE),
@@ -144,6 +144,7 @@ class MasterNode(Node):
             rng=self.rng(),
             limits=self.world.limits,
         )
+        self.master = Master(context, self.world.cells)
         await self.master.run()
 
     def ask_to_stop(self) -> None:

@@ -104,3 +104,21 @@ class RoleView(Part):
     limit: str = ""
     """As ``cpus:8;gpus:0``; empty: none."""
     preempts: bool = False
+
+
+class CellUsage(Part):
+    """What the frameworks of one cell hold. Amounts are in thousandths: sums over many agents may pass what
+    the text form of resources allows."""
+
+    total: dict[str, int] = Field(default_factory=dict)
+    held: list[tuple[str, str, dict[str, int]]] = Field(default_factory=list)
+    """(role, framework, offered and used)."""
+
+
+@register
+class GetCellUsage(Request):
+    """What the frameworks of a cell hold now, by role. Changes of limits are checked against it."""
+
+    TYPE = "GET_CELL_USAGE"
+    ANSWER = CellUsage
+    ROUTE = Route.CELLS

@@ -6,32 +6,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from pydantic import Field
-
+from broker_mesos.core.api.roles import CellUsage
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.quota.config_changes import RoleUsage
 
 
-class CellUsage(Part):
-    """Totals in thousandths: sums over many agents may pass what the text form of resources allows."""
-
-    total: dict[str, int] = Field(default_factory=dict)
-    held: list[tuple[str, str, dict[str, int]]] = Field(default_factory=list)
-    """(role, framework, offered and used)."""
-
-
-def usage_of(state: CellState) -> bytes:
-    """What this cell publishes."""
+def report_usage(state: CellState) -> CellUsage:
+    """What this cell holds, now."""
     held = [
         (role, framework.ident, resources.quantities())
         for framework in state.frameworks.values()
         for role, resources in framework.held.items()
         if resources
     ]
-    return CellUsage(total=state.total.quantities(), held=held).model_dump_json().encode()
+    return CellUsage(total=state.total.quantities(), held=held)
+
+
+def usage_of(state: CellState) -> bytes:
+    """What this cell publishes."""
+    return report_usage(state).model_dump_json().encode()
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,42 @@
+"""What all parts of one master share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
+from broker_mesos.core.cell.allocation.policies.policy import Policy
+from broker_mesos.core.protocol.limits import Instant, Limits
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.clock import Clock, NewId
+from broker_mesos.ports.middleware import Middleware
+from broker_mesos.ports.store import Records, Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MasterContext:
+    """Who this master is, and the adapters, settings and sources of chance that it works with."""
+
+    master_id: str
+    cluster: str
+    bus: Bus
+    store: Store
+    records: Records
+    clock: Clock
+    new_id: NewId
+    rng: random.Random
+    limits: Limits
+    hostname: str = ""
+    pid: int = 0
+    version: str = ""
+    weights: Mapping[str, float] | None = None
+    """Weights of roles for which operators have set none. None: 1 for all."""
+    policies: Mapping[str, Policy] = field(default_factory=lambda: BUILT_IN)
+    """Allocation policies by name."""
+    middleware: tuple[Middleware, ...] = ()
+
+    def now(self) -> Instant:
+        """This moment by both clocks."""
+        return Instant(self.clock.time(), self.clock.monotonic())
