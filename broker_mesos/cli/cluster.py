@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
-from broker_mesos.cli.declare import Argument
+from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
 
 if TYPE_CHECKING:
     from broker_mesos.core.api.cells import CellPart
 
-_LIMIT = 1_000
+LIMIT = 1_000
+Limit = Annotated[int, Option("--limit", min=1, max=2_000, metavar="N", help="Show N entries at most.")]
+After = Annotated[str, Option("--after", metavar="CURSOR", help="Begin behind an earlier list.", show_default=False)]
 
 
-def agents(call: Call) -> None:
+def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     """List the agents, and what is used of them."""
 
     def row(agent: Any) -> Sequence[object]:
@@ -44,7 +46,7 @@ def agents(call: Call) -> None:
         "ATTRIBUTES",
         "HEARD",
     ]
-    _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`")
+    _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`", limit, after)
 
 
 def state_of(agent: Any) -> str:
@@ -55,7 +57,7 @@ def state_of(agent: Any) -> str:
     return str(agent.maintenance) if state == "registered" else f"{state}, {agent.maintenance}"
 
 
-def frameworks(call: Call) -> None:
+def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     """List the frameworks, and what they hold; let one that was torn down come back.
 
     Without a command after it, the list.
@@ -75,7 +77,7 @@ def frameworks(call: Call) -> None:
         )
 
     columns = ["FRAMEWORK", "NAME", "ROLES", "STATE", "WANTS", ">TASKS", ">OFFERS", "HOLDS", ">SHARE"]
-    _list(call, "frameworks", columns, row, "no frameworks yet; start one with `bmesos framework batch`")
+    _list(call, "frameworks", columns, row, "no frameworks yet; start one with `bmesos framework batch`", limit, after)
 
 
 def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", help="Its id.")]) -> None:
@@ -90,7 +92,7 @@ def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", 
         show.line(f"framework {framework} may subscribe again")
 
 
-def tasks(call: Call) -> None:
+def tasks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     """List the tasks of all frameworks.
 
     Those that run, then those that ended lately.
@@ -108,10 +110,10 @@ def tasks(call: Call) -> None:
         )
 
     columns = ["TASK", "NAME", "FRAMEWORK", "STATE", "AGENT", "RESOURCES", "CREATED"]
-    _list(call, "tasks", columns, row, "no tasks; try: bmesos submit -- echo hello")
+    _list(call, "tasks", columns, row, "no tasks; try: bmesos submit -- echo hello", limit, after)
 
 
-def offers(call: Call) -> None:
+def offers(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     """List the open offers."""
 
     def row(offer: Any) -> Sequence[object]:
@@ -124,7 +126,7 @@ def offers(call: Call) -> None:
         )
 
     columns = ["OFFER", "FRAMEWORK", "AGENT", "RESOURCES", "AGE"]
-    _list(call, "offers", columns, row, "no open offers: nobody wants resources, or all are in use")
+    _list(call, "offers", columns, row, "no open offers: nobody wants resources, or all are in use", limit, after)
 
 
 def version(call: Call) -> None:
@@ -139,16 +141,25 @@ def version(call: Call) -> None:
         print(f"bmesos {__version__} (Python {platform.python_version()})")
 
 
-def _list(call: Call, name: CellPart, columns: list[str], row: Callable[[Any], Sequence[object]], none: str) -> None:
-    state = call.client().state(name, limit=_LIMIT)
+def _list(
+    call: Call,
+    name: CellPart,
+    columns: list[str],
+    row: Callable[[Any], Sequence[object]],
+    none: str,
+    limit: int,
+    after: str,
+) -> None:
+    state = call.client().state(name, limit=limit, after=after)
     entries = getattr(state, name)
     if call.json:
         show.print_json([show.data(each) for each in entries])
     elif entries:
         show.table(columns, [row(each) for each in entries])
-        whole = state.counts.get(name, 0)
-        if whole > len(entries):
-            show.line(f"{len(entries)} of {whole} {name}")
     else:
-        show.line(none)
+        show.line("nothing follows" if after else none)
     show.warn_missing(state.missing)
+    if state.after:
+        # Of tasks the whole number is not known: those that have ended are not counted.
+        more = 0 if after or name == "tasks" else state.counts.get(name, 0) - len(entries)
+        show.note(f"… and {more if more > 0 else 'some'} more: use --limit N, or --after {state.after}")

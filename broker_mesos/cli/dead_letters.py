@@ -20,14 +20,15 @@ All = Annotated[bool, Option("--all", help="All that are there now.")]
 def listing(
     call: Call,
     limit: Annotated[int, Option("--limit", min=1, max=1_000, help="How many, from the oldest.")] = 100,
+    after: Annotated[str, Option("--after", metavar="ID", help="Begin behind this one.", show_default=False)] = "",
 ) -> None:
     """List the dead letters, the oldest first."""
-    found = call.client().dead_letters(limit)
+    found = call.client().dead_letters(limit, after)
     if call.json:
         show.print_json(show.data(found))
         return
     if not found.letters:
-        show.line("no dead letters: whatever came could be handled")
+        show.line("nothing follows" if after else "no dead letters: whatever came could be handled")
         return
     columns = ["ID", "TYPE", "FROM", ">TRIES", ">BYTES", "PUT", "REASON"]
     show.table(
@@ -45,8 +46,9 @@ def listing(
             for each in found.letters
         ],
     )
-    if found.total > len(found.letters):
-        show.line(f"{len(found.letters)} of {found.total} dead letters")
+    if found.after:
+        more = str(found.total - len(found.letters)) if not after else "some"
+        show.note(f"… and {more} more: use --limit N, or --after {found.after}")
 
 
 def detail(call: Call, ident: LetterId) -> None:

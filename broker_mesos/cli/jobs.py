@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from broker_mesos.core.api.state import StateView
 
 _SHOWN = 20
-_AGENTS = 1_000
+_AGENTS = 2_000
 
 
 def status(
@@ -130,6 +130,7 @@ def _cluster_status(call: Call, client: Client, every: bool) -> None:
                 "resources": _totals(state) if state else None,
                 "jobs": show.data(jobs) if jobs else None,
                 "missing": [show.data(each) for each in state.missing] if state else None,
+                "truncated": list(state.truncated) if state else None,
             }
         )
     else:
@@ -140,6 +141,9 @@ def _cluster_status(call: Call, client: Client, every: bool) -> None:
             _jobs(jobs)
     if state is not None:
         show.warn_missing(state.missing)
+    if state is not None and state.truncated:
+        whole = state.counts.get("agents", 0)
+        trouble.append(f"resources: the totals are of the first {len(state.agents)} of {whole} agents")
     for text in trouble:
         show.note(f"bmesos: {text}")
 

@@ -136,12 +136,17 @@ def _volume(agent: Any, each: Any) -> Sequence[object]:
 
 
 def _list(call: Call, what: str, columns: list[str], row: Any, empty: str) -> None:
-    state = call.client().state("agents", limit=_LIMIT)
-    found = [(agent, each) for agent in state.agents for each in getattr(agent, what)]
+    client = call.client()
+    state = client.state("agents", limit=_LIMIT)
+    agents, missing = list(state.agents), state.missing
+    while state.after:
+        state = client.state("agents", limit=_LIMIT, after=state.after)
+        agents += state.agents
+    found = [(agent, each) for agent in agents for each in getattr(agent, what)]
     if call.json:
         show.print_json([{"agent_id": agent.agent_id, **show.data(each)} for agent, each in found])
     elif found:
         show.table(columns, [row(agent, each) for agent, each in found])
     else:
         show.line(empty)
-    show.warn_missing(state.missing)
+    show.warn_missing(missing)

@@ -360,31 +360,49 @@ class Client(ReservationCalls):
         framework_id: str = "",
         agent_id: str = "",
         limit: int = 500,
+        after: str = "",
     ) -> StateView:
         """Parts of all cells together; its ``missing`` names cells that did not answer.
 
-        At most ``limit`` (2,000) entries of a part come from one cell; ``counts`` has the whole sizes.
+        It has at most ``limit`` (2,000) entries of a part; ``counts`` has the whole sizes, and ``truncated``
+        the parts that are cut. For the next page of one part, give its ``after``.
         """
         request = made(
-            GetState, parts=parts, task_id=task_id, framework_id=framework_id, agent_id=agent_id, limit=limit
+            GetState,
+            parts=parts,
+            task_id=task_id,
+            framework_id=framework_id,
+            agent_id=agent_id,
+            limit=limit,
+            after=after,
         )
         return self.ask(request, StateView)
 
+    def _pages(self, part: CellPart) -> Iterator[StateView]:
+        after = ""
+        while True:
+            page = self.state(part, limit=2_000, after=after)
+            yield page
+            after = page.after
+            if not after:
+                return
+
     def agents(self) -> list[AgentView]:
-        """The agents of the cells that answer (see :meth:`state`)."""
-        return list(self.state("agents", limit=2_000).agents)
+        """All agents of the cells that answer (see :meth:`state`)."""
+        return [each for page in self._pages("agents") for each in page.agents]
 
     def frameworks(self) -> list[FrameworkTotal]:
-        """The frameworks, over the cells that answer."""
-        return list(self.state("frameworks", limit=2_000).frameworks)
+        """All frameworks, over the cells that answer."""
+        return [each for page in self._pages("frameworks") for each in page.frameworks]
 
     def tasks(self) -> list[TaskView]:
         """The tasks of all frameworks: those that run, then those that ended lately."""
-        return list(self.state("tasks").tasks)
+        # A task that ends between two pages is on both: what was seen last counts.
+        return list({each.task_id: each for page in self._pages("tasks") for each in page.tasks}.values())
 
     def offers(self) -> list[OfferView]:
         """The open offers."""
-        return list(self.state("offers").offers)
+        return [each for page in self._pages("offers") for each in page.offers]
 
     def roles(self) -> list[RoleTotal]:
         """The roles, over the cells that answer."""
@@ -433,9 +451,9 @@ class Client(ReservationCalls):
         """How the masters find their servers, and the cells' queues."""
         return self.ask(GetHealth(), HealthView)
 
-    def dead_letters(self, limit: int = 100) -> DeadLetterList:
-        """Messages that could not be handled, the oldest first."""
-        return self.ask(made(ListDeadLetters, limit=limit), DeadLetterList)
+    def dead_letters(self, limit: int = 100, after: str = "") -> DeadLetterList:
+        """Messages that could not be handled, the oldest first, behind the letter ``after``."""
+        return self.ask(made(ListDeadLetters, limit=limit, after=after), DeadLetterList)
 
     def dead_letter(self, letter_id: str) -> DeadLetterDetail:
         """One of them with its body. Raises NotFound."""

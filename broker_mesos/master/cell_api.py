@@ -29,6 +29,11 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import NotFound
 
+MAX_ANSWER = 900_000
+"""Bytes of a view; a message has 1 MiB, some of which is for escapes."""
+MIN_MEASURED = 100
+"""Entries of one part above which a view is measured: fewer hardly come to so many bytes."""
+
 
 class CellApi:
     """Answers for one cell under one term. ``commit`` decides on an input and returns when that is committed:
@@ -60,7 +65,14 @@ class CellApi:
 
     async def _view(self, request: GetCell) -> CellView:
         now = self._now()
-        return view(self._cell.state, self._owner, request, now, self._load(now.mono))
+        while True:
+            answer = view(self._cell.state, self._owner, request, now, self._load(now.mono))
+            longest = max(map(len, (answer.agents, answer.frameworks, answer.tasks, answer.offers)))
+            size = len(answer.model_dump_json()) if longest > MIN_MEASURED else 0
+            if size <= MAX_ANSWER:
+                return answer
+            # One message carries it: the page is as long as fits, and says that it is cut.
+            request = request.model_copy(update={"limit": int(0.9 * longest * MAX_ANSWER / size)})
 
     async def _placement(self, request: GetPlacement) -> Placement:
         return placement(self._cell.state, self._cell.policy, request, self._now())

@@ -56,9 +56,24 @@ class DeadLetters:
         return await (self._settle_one(ident, again=again) if ident else self._settle_all(again=again))
 
     async def _list(self, request: ListDeadLetters) -> DeadLetterList:
-        async with self._held(request.limit or 1) as held:
-            found = await held.take(request.limit)
-            return DeadLetterList(letters=tuple(_view(each, 200) for each in found), total=held.total)
+        async with self._held(MAX_SEARCHED if request.after else request.limit or 1) as held:
+            skipped = 0
+            if request.after:
+                searched = await held.take(MAX_SEARCHED)
+                ids = [letter_id(each) for each in searched]
+                if request.after not in ids:
+                    raise NotFound(f"no dead letter {request.after} any more: list them from the first")
+                skipped = ids.index(request.after) + 1
+                found = searched[skipped : skipped + request.limit]
+            else:
+                found = await held.take(request.limit)
+            truncated = bool(found) and held.total > skipped + len(found)
+            return DeadLetterList(
+                letters=tuple(_view(each, 200) for each in found),
+                total=held.total,
+                truncated=truncated,
+                after=letter_id(found[-1]) if truncated else "",
+            )
 
     async def _show(self, request: GetDeadLetter) -> DeadLetterDetail:
         async with self._held(MAX_SEARCHED) as held:

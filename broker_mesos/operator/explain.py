@@ -99,7 +99,7 @@ class Explainer:
         for shape in shapes:
             ask = GetPlacement(framework_id=framework_id, shape=shape, ignore_filters=ignore_filters, limit=limit)
             found, silent = await self._calls.all_cells(ask, Placement, timeout)
-            placements.append(tuple(found))
+            placements.append(tuple(_marked(each) for each in found))
             missing.update(each.cell for each in silent)
         # Of several, the first that cannot run is what is asked about.
         told = next((at for at, each in enumerate(placements) if not any(p.would_run for p in each)), 0)
@@ -131,6 +131,12 @@ class Explainer:
         if not shapes:
             return Explanation(subject=subject, reason="its demand is met: no task of it waits")
         return await self._explanation(subject, request.id, shapes, request.limit, timeout)
+
+
+def _marked(placement: Placement) -> Placement:
+    """With ``truncated`` as it is: a cell that lists only the nearest agents counts all of them."""
+    cut = sum(placement.counts.values()) > len(placement.agents)
+    return placement.model_copy(update={"truncated": True}) if cut else placement
 
 
 def _whole(found: Explanation, total: int) -> Explanation:

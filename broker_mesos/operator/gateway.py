@@ -23,6 +23,7 @@ from broker_mesos.core.api.maintenance import (
     MaintenanceView,
     ScheduleMaintenance,
 )
+from broker_mesos.core.api.paging import decode
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.state import GetState
 from broker_mesos.core.model.part import Part
@@ -134,15 +135,17 @@ class Gateway:
     # -- all cells ------------------------------------------------------------------------------------
 
     async def _state(self, request: GetState, timeout: float) -> Part:
+        decode(request.parts, request.after)  # a cursor that is none is refused here, once
         ask = GetCell(
             parts=request.parts,
             task_id=request.task_id,
             framework_id=request.framework_id,
             agent_id=request.agent_id,
             limit=request.limit,
+            after=request.after,
         )
         views, missing = await self._calls.all_cells(ask, CellView, timeout)
-        return merge(views, missing)
+        return merge(views, missing, request)
 
     async def _readmit(self, request: ReadmitFramework, timeout: float) -> FrameworkReadmitted:
         answers, missing = await self._calls.all_cells(request, FrameworkReadmitted, timeout)

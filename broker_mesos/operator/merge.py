@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, islice
+from typing import TypeVar
 
-from broker_mesos.core.api.cells import CellView, FrameworkView
+from broker_mesos.core.api.cells import CellPart, CellView, FrameworkView
+from broker_mesos.core.api.paging import SortKey, encode
 from broker_mesos.core.api.roles import RoleView
-from broker_mesos.core.api.state import FrameworkTotal, MissingCell, RoleTotal, StateView
+from broker_mesos.core.api.state import FrameworkTotal, GetState, MissingCell, RoleTotal, StateView
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import FrameworkStatus
+
+E = TypeVar("E")
 
 # A framework is in the best state that any cell has it in: a cell may not have met it yet.
 _STATES = (FrameworkStatus.SUBSCRIBED, FrameworkStatus.DISCONNECTED, FrameworkStatus.TORN_DOWN)
 
 
-def merge(views: Sequence[CellView], missing: Iterable[MissingCell]) -> StateView:
-    """One view of all cells that answered."""
-    frameworks: dict[str, list[FrameworkView]] = {}
-    roles: dict[str, list[RoleView]] = {}
+def merge(views: Sequence[CellView], missing: Iterable[MissingCell], request: GetState) -> StateView:
+    """One view of all cells that answered: of each part the first ``request.limit`` entries in its order."""
     counts: dict[str, int] = {}
     for view in views:
-        for framework in view.frameworks:
-            frameworks.setdefault(framework.framework_id, []).append(framework)
-        for role in view.roles:
-            roles.setdefault(role.role, []).append(role)
         for name, size in view.counts.items():
             # Every cell knows every framework; of the rest each has its own.
             counts[name] = max(counts.get(name, 0), size) if name == "frameworks" else counts.get(name, 0) + size
+    truncated: list[CellPart] = []
+    ends: list[str] = []
+
+    def page(part: CellPart, entries: Callable[[CellView], Sequence[E]], key: Callable[[E], SortKey]) -> list[E]:
+        """The entries that are certain: of a cell whose list was cut, nothing is known behind its last entry."""
+        cut = [key(entries(view)[-1]) for view in views if part in view.truncated and entries(view)]
+        horizon = min(cut, default=None)
+        found = sorted((each for view in views for each in entries(view)), key=key)
+        certain = [each for each in found if horizon is None or key(each) <= horizon]
+        shown = _first(certain, request.limit, key)
+        if len(shown) < len(found) or horizon is not None:
+            truncated.append(part)
+            ends.append(encode(part, key(shown[-1])) if shown else "")
+        return shown
+
+    agents = page("agents", lambda view: view.agents, lambda each: (each.hostname, each.agent_id))
+    frameworks = page("frameworks", lambda view: view.frameworks, lambda each: (each.framework_id,))
+    tasks = page("tasks", lambda view: view.tasks, lambda each: (each.state.terminal, -each.created_at, each.task_id))
+    offers = page("offers", lambda view: view.offers, lambda each: (each.cell, each.offer_id))
+    roles = sorted((role for view in views for role in view.roles), key=lambda each: each.role)
     return StateView(
-        agents=tuple(
-            sorted(
-                (agent for view in views for agent in view.agents),
-                key=lambda each: (each.hostname, each.agent_id),
-            )
-        ),
-        frameworks=tuple(_framework(frameworks[name]) for name in sorted(frameworks)),
-        tasks=tuple(
-            sorted(
-                (task for view in views for task in view.tasks),
-                key=lambda each: (each.state.terminal, -each.created_at, each.task_id),
-            )
-        ),
-        offers=tuple(
-            sorted(
-                (offer for view in views for offer in view.offers),
-                key=lambda each: (each.cell, each.offer_id),
-            )
-        ),
-        roles=tuple(_role(roles[name]) for name in sorted(roles)),
+        agents=tuple(agents),
+        frameworks=tuple(_framework(list(same)) for _, same in groupby(frameworks, lambda each: each.framework_id)),
+        tasks=tuple(tasks),
+        offers=tuple(offers),
+        roles=tuple(_role(list(same)) for _, same in groupby(roles, lambda each: each.role)),
         counts=counts,
         loads=tuple(sorted((view.load for view in views if view.load is not None), key=lambda each: each.cell)),
         missing=tuple(sorted(missing, key=lambda each: each.cell)),
+        truncated=tuple(truncated),
+        after=ends[0] if len(request.parts) == 1 and ends else "",
     )
+
+
+def _first(entries: Sequence[E], limit: int, key: Callable[[E], SortKey]) -> list[E]:
+    """The entries of the first ``limit`` keys: of a framework, every cell has an entry under one key."""
+    shown: list[E] = []
+    for _, same in islice(groupby(entries, key), limit):
+        shown += same
+    return shown
 
 
 def _framework(views: Sequence[FrameworkView]) -> FrameworkTotal:

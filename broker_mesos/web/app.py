@@ -18,6 +18,7 @@ from broker_mesos.core.api.cells import CellPart
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
 from broker_mesos.core.api.explain import Explain, Explanation
 from broker_mesos.core.api.jobs import GetJob, GetJobs, JobList, JobView
+from broker_mesos.core.api.paging import MAX_CURSOR
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import ConfigView, GetConfig
 from broker_mesos.core.api.state import GetState, StateView
@@ -132,8 +133,11 @@ def _views(app: FastAPI, gateway: Asks) -> None:
 
     def part(name: CellPart, summary: str) -> None:
         @app.get(f"/api/v1/{name}", response_model=StateView, summary=summary, operation_id=name)
-        async def view(limit: Annotated[int, Query(ge=0, le=2_000)] = 500) -> Part:
-            return await gateway.handle(GetState(parts=(name,), limit=limit))
+        async def view(
+            limit: Annotated[int, Query(ge=0, le=2_000)] = 500,
+            after: Annotated[str, Query(max_length=MAX_CURSOR, description="the `after` of the page before")] = "",
+        ) -> Part:
+            return await gateway.handle(GetState(parts=(name,), limit=limit, after=after))
 
     @app.get("/api/v1/config", response_model=ConfigView, summary="Policy, weights and quota")
     async def config() -> Part:

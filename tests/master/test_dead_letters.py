@@ -78,6 +78,22 @@ async def test_letters_are_listed_in_order_and_stay_where_they_are(letters: Lett
     assert (first.tries, first.at, first.size, first.message_id) == (3, 1000.5, 7, "m-l0")
 
 
+async def test_letters_that_do_not_fit_on_a_page_are_on_the_next(letters: Letters) -> None:
+    names = [f"l{number}" for number in range(7)]
+    for name in names:
+        await letters.put(name)
+    first = await letters.gateway.handle(ListDeadLetters(limit=3), 10)
+    assert (first.truncated, first.after) == (True, "l2")
+    await letters.put("l7")
+    second = await letters.gateway.handle(ListDeadLetters(limit=4, after=first.after), 10)
+    assert [each.letter_id for each in second.letters] == names[3:]
+    assert (second.truncated, second.after) == (True, "l6")
+    last = await letters.gateway.handle(ListDeadLetters(after=second.after), 10)
+    assert ([each.letter_id for each in last.letters], last.truncated, last.after) == (["l7"], False, "")
+    with pytest.raises(NotFound, match="from the first"):
+        await letters.gateway.handle(ListDeadLetters(after="l99"), 10)
+
+
 async def test_a_letter_is_shown_with_its_body(letters: Letters) -> None:
     await letters.put("l1")
     found = await letters.gateway.handle(GetDeadLetter(letter_id="l1"), 10)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.paging import MAX_CURSOR
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.model.framework import Shape
@@ -95,12 +96,14 @@ class CellView(Part):
     counts: dict[str, int] = Field(default_factory=dict)
     """Sizes of all parts, asked for or not."""
     load: CellLoad | None = None
+    truncated: tuple[CellPart, ...] = ()
+    """Parts of which there is more than what is here."""
 
 
 @register
 class GetCell(Request):
-    """Parts of a cell. ``task_id``, ``framework_id`` and ``agent_id`` narrow tasks down; tasks that run
-    come before completed ones, at most ``limit``."""
+    """Parts of a cell, each in its order (``paging.py``). ``task_id``, ``framework_id`` and ``agent_id``
+    narrow them down."""
 
     TYPE = "GET_CELL"
     ANSWER = CellView
@@ -110,6 +113,9 @@ class GetCell(Request):
     framework_id: str = ""
     agent_id: str = ""
     limit: int = Field(default=500, ge=0, le=2_000)
+    """Entries of each part at most, other than roles, which are never cut."""
+    after: str = Field(default="", max_length=MAX_CURSOR)
+    """The cursor of the page before, for one part alone."""
 
 
 class KillTaskAnswer(Part):

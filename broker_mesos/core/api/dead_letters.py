@@ -35,21 +35,28 @@ class DeadLetterView(Part):
 
 
 class DeadLetterList(Part):
-    """Dead letters, the oldest first. ``total`` counts the others, too."""
+    """Dead letters, the oldest first. ``total`` counts all there are."""
 
     letters: tuple[DeadLetterView, ...] = ()
     total: int = 0
+    truncated: bool = False
+    """Whether there are more behind these."""
+    after: str = ""
+    """Where the next page begins, if there is one: the ``after`` of the next request."""
 
 
 @register
 class ListDeadLetters(Request):
-    """The oldest dead letters."""
+    """The oldest dead letters, or those behind the letter ``after``. Only the oldest 1,000 can be listed:
+    the others can be once these are sent again or dropped."""
 
     TYPE = "LIST_DEAD_LETTERS"
     ANSWER = DeadLetterList
     ROUTE = Route.MASTER
     FOR_USERS = True
     limit: int = Field(default=100, ge=0, le=MAX_SEARCHED)
+    after: str = Field(default="", max_length=255)
+    """The id of the last letter of the page before."""
 
 
 class DeadLetterDetail(Part):

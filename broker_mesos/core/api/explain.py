@@ -72,6 +72,9 @@ class Placement(Part):
     would_run: bool
     agents: tuple[AgentObstacle, ...] = ()
     """The nearest to fitting come first."""
+    truncated: bool = False
+    """Whether there are more agents than ``agents`` lists: those that are further from fitting. ``counts``
+    has all of them."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Agents by what stands in their way."""
     fits: int = 0

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellLoad, CellPart, OfferView, TaskView
+from broker_mesos.core.api.paging import MAX_CURSOR
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
@@ -68,11 +69,16 @@ class StateView(Part):
     loads: tuple[CellLoad, ...] = ()
     """Of the cells, ascending."""
     missing: tuple[MissingCell, ...] = ()
+    truncated: tuple[CellPart, ...] = ()
+    """Parts of which there is more than what is here."""
+    after: str = ""
+    """Where the next page begins, if one part was asked for and it is cut: the ``after`` of the next request."""
 
 
 @register
 class GetState(Request):
-    """Parts of all cells, put together: agents by host, tasks that run before those that ended."""
+    """Parts of all cells, put together: agents by host, frameworks by id, offers by cell, tasks that run
+    before those that have ended, and the latest first."""
 
     TYPE = "GET_STATE"
     ANSWER = StateView
@@ -83,4 +89,6 @@ class GetState(Request):
     framework_id: str = ""
     agent_id: str = ""
     limit: int = Field(default=500, ge=0, le=2_000)
-    """Most entries of one part taken from one cell."""
+    """Entries of each part at most, other than roles, which are never cut."""
+    after: str = Field(default="", max_length=MAX_CURSOR)
+    """The cursor of the page before, for one part alone."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import nsmallest
+from itertools import chain
+from typing import TypeVar
 
 from broker_mesos.core.api.agents import AgentView
-from broker_mesos.core.api.cells import CellLoad, CellView, FrameworkView, GetCell, OfferView, TaskView
+from broker_mesos.core.api.cells import CellLoad, CellPart, CellView, FrameworkView, GetCell, OfferView, TaskView
+from broker_mesos.core.api.paging import SortKey, decode
 from broker_mesos.core.api.reservations import ReservationsView, ReservationView, VolumeView
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.cell.allocation.shares import cluster_total, held_in_cluster
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, common, unused, uses_by_role
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.framework import Shape
@@ -24,6 +28,8 @@ from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.quota.cluster_config import RoleSettings
 from broker_mesos.core.quota.config_changes import limit_text
 
+T = TypeVar("T")
+
 NOTHING_SET = RoleSettings()
 
 MAX_SHAPES = 100
@@ -31,16 +37,34 @@ MAX_SHAPES = 100
 
 
 def view(state: CellState, owner: str, request: GetCell, now: Instant, load: CellLoad | None = None) -> CellView:
-    """The parts that were asked for, each at most ``request.limit`` long."""
+    """The parts that were asked for, each in its order and at most ``request.limit`` long. Raises InvalidInput
+    for a cursor that is none."""
     parts = request.parts
+    after = decode(parts, request.after)
+    truncated: list[CellPart] = []
+
+    def page(part: CellPart, entries: Iterable[T], key: Callable[[T], SortKey]) -> list[T]:
+        if part not in parts or not request.limit:
+            return []
+        if after is not None:
+            entries = (each for each in entries if key(each) > after)
+        found = nsmallest(request.limit + 1, entries, key)
+        if len(found) > request.limit:
+            truncated.append(part)
+        return found[: request.limit]
+
+    agents = page("agents", _agents(state, request), lambda each: (each.info.hostname, each.ident))
+    frameworks = page("frameworks", _frameworks(state, request), lambda each: (each.ident,))
+    tasks = page("tasks", _tasks(state, request), lambda each: (each.state.terminal, -each.created_at, each.task_id))
+    offers = page("offers", _offers(state, request), lambda each: (state.cell, each.offer_id))
     return CellView(
         cell=state.cell,
         term=state.term,
         owner=owner,
-        agents=tuple(islice(_agents(state, request, now), request.limit)) if "agents" in parts else (),
-        frameworks=tuple(islice(_frameworks(state, request), request.limit)) if "frameworks" in parts else (),
-        tasks=tuple(islice(_tasks(state, request), request.limit)) if "tasks" in parts else (),
-        offers=tuple(islice(_offers(state, request, now), request.limit)) if "offers" in parts else (),
+        agents=tuple(_agent_view(state, each, now) for each in agents),
+        frameworks=tuple(_framework_views(state, frameworks)),
+        tasks=tuple(_task_view(state, each) for each in tasks),
+        offers=tuple(_offer_view(state, each, now) for each in offers),
         roles=tuple(_roles(state)) if "roles" in parts else (),
         counts={
             "agents": len(state.agents),
@@ -49,36 +73,38 @@ def view(state: CellState, owner: str, request: GetCell, now: Instant, load: Cel
             "offers": len(state.offers),
         },
         load=load,
+        truncated=tuple(truncated),
     )
 
 
-def _agents(state: CellState, request: GetCell, now: Instant) -> Iterator[AgentView]:
-    for agent in state.agents.values():
-        if request.agent_id and agent.ident != request.agent_id:
-            continue
-        info = agent.info
-        yield AgentView(
-            agent_id=info.agent_id,
-            cell=state.cell,
-            hostname=info.hostname,
-            state=agent.state,
-            total=agent.total,
-            offered=agent.offered,
-            used=agent.used,
-            attributes=info.attributes,
-            tasks=sum(1 for task in agent.tasks.values() if not task.state.terminal),
-            usage=agent.usage,
-            version=info.version,
-            pid=info.pid,
-            registered_at=agent.registered_at,
-            reservations=tuple(_reservations(agent)),
-            volumes=tuple(_volumes(agent)),
-            heard_ago=None if agent.last_heartbeat_at is None else max(0.0, now.mono - agent.last_heartbeat_at),
-            maintenance=agent.maintenance.word,
-            slack=agent.slack,
-            slack_held=agent.slack_held,
-            unavailability=agent.maintenance.unavailability,
-        )
+def _agents(state: CellState, request: GetCell) -> Iterator[Agent]:
+    return (each for each in state.agents.values() if request.agent_id in ("", each.ident))
+
+
+def _agent_view(state: CellState, agent: Agent, now: Instant) -> AgentView:
+    info = agent.info
+    return AgentView(
+        agent_id=info.agent_id,
+        cell=state.cell,
+        hostname=info.hostname,
+        state=agent.state,
+        total=agent.total,
+        offered=agent.offered,
+        used=agent.used,
+        attributes=info.attributes,
+        tasks=sum(1 for task in agent.tasks.values() if not task.state.terminal),
+        usage=agent.usage,
+        version=info.version,
+        pid=info.pid,
+        registered_at=agent.registered_at,
+        reservations=tuple(_reservations(agent)),
+        volumes=tuple(_volumes(agent)),
+        heard_ago=None if agent.last_heartbeat_at is None else max(0.0, now.mono - agent.last_heartbeat_at),
+        maintenance=agent.maintenance.word,
+        slack=agent.slack,
+        slack_held=agent.slack_held,
+        unavailability=agent.maintenance.unavailability,
+    )
 
 
 def reserved_resources(state: CellState, agent: Agent) -> ReservationsView:
@@ -104,12 +130,16 @@ def _volumes(agent: Agent) -> Iterator[VolumeView]:
         yield VolumeView(volume=each, tasks=tuple(using[:100]))
 
 
-def _frameworks(state: CellState, request: GetCell) -> Iterator[FrameworkView]:
+def _frameworks(state: CellState, request: GetCell) -> Iterator[Framework]:
+    return (each for each in state.frameworks.values() if request.framework_id in ("", each.ident))
+
+
+def _framework_views(state: CellState, frameworks: Sequence[Framework]) -> Iterator[FrameworkView]:
+    if not frameworks:
+        return
     total = cluster_total(state)
     held = held_in_cluster(state)
-    for framework in state.frameworks.values():
-        if request.framework_id and framework.ident != request.framework_id:
-            continue
+    for framework in frameworks:
         mine = Resources.sum(held.get((role, framework.ident), EMPTY) for role in framework.held)
         yield FrameworkView(
             framework_id=framework.ident,
@@ -136,12 +166,11 @@ def _unmet(framework: Framework) -> tuple[Shape, ...] | None:
     return tuple(shape.model_copy(update={"count": count}) for shape, count in counted if count)
 
 
-def _tasks(state: CellState, request: GetCell) -> Iterator[TaskView]:
-    completed = chain.from_iterable(reversed(each.completed) for each in state.frameworks.values())
+def _tasks(state: CellState, request: GetCell) -> Iterator[Task]:
     if request.task_id and request.task_id in state.tasks:
-        every: Iterator[Task] = iter([state.tasks[request.task_id]])
+        every: Iterable[Task] = (state.tasks[request.task_id],)
     else:
-        every = chain(state.tasks.values(), completed)
+        every = chain(state.tasks.values(), *(each.completed for each in state.frameworks.values()))
     for task in every:
         if request.task_id and task.task_id != request.task_id:
             continue
@@ -149,34 +178,39 @@ def _tasks(state: CellState, request: GetCell) -> Iterator[TaskView]:
             continue
         if request.agent_id and task.agent_id != request.agent_id:
             continue
-        yield TaskView(
-            task_id=task.task_id,
-            cell=state.cell,
-            framework_id=task.framework_id,
-            agent_id=task.agent_id,
-            role=task.role,
-            name=task.name,
-            resources=task.resources,
-            state=task.state,
-            status=task.status,
-            created_at=task.created_at,
-        )
+        yield task
 
 
-def _offers(state: CellState, request: GetCell, now: Instant) -> Iterator[OfferView]:
+def _task_view(state: CellState, task: Task) -> TaskView:
+    return TaskView(
+        task_id=task.task_id,
+        cell=state.cell,
+        framework_id=task.framework_id,
+        agent_id=task.agent_id,
+        role=task.role,
+        name=task.name,
+        resources=task.resources,
+        state=task.state,
+        status=task.status,
+        created_at=task.created_at,
+    )
+
+
+def _offers(state: CellState, request: GetCell) -> Iterator[OpenOffer]:
     for offer in state.offers.values():
-        if request.framework_id and offer.framework.ident != request.framework_id:
-            continue
-        if request.agent_id and offer.agent.ident != request.agent_id:
-            continue
-        yield OfferView(
-            offer_id=offer.offer_id,
-            cell=state.cell,
-            framework_id=offer.framework.ident,
-            agent_id=offer.agent.ident,
-            resources=offer.resources,
-            age=max(0.0, now.mono - offer.created_at),
-        )
+        if request.framework_id in ("", offer.framework.ident) and request.agent_id in ("", offer.agent.ident):
+            yield offer
+
+
+def _offer_view(state: CellState, offer: OpenOffer, now: Instant) -> OfferView:
+    return OfferView(
+        offer_id=offer.offer_id,
+        cell=state.cell,
+        framework_id=offer.framework.ident,
+        agent_id=offer.agent.ident,
+        resources=offer.resources,
+        age=max(0.0, now.mono - offer.created_at),
+    )
 
 
 def _roles(state: CellState) -> Iterator[RoleView]:
