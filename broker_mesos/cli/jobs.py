@@ -99,6 +99,8 @@ def kill(call: Call, ident: Annotated[str, Argument(metavar="JOB|TASK", help="A 
         show.line(f"{killed.kind} {ident}: the job has ended ({killed.job.state})")
     else:
         show.line(f"killing {killed.kind} {ident}")
+        if killed.note:
+            show.note(killed.note)
 
 
 # -- the cluster ----------------------------------------------------------------------------------------

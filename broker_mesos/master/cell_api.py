@@ -26,7 +26,7 @@ from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.cell.views.usage import report_usage
 from broker_mesos.core.cell.views.views import reserved_resources, view
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import FrameworkStatus
+from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.errors import NotFound
 
 MAX_ANSWER = 900_000
@@ -85,7 +85,9 @@ class CellApi:
         if task is None or task.state.terminal:
             return KillTaskAnswer(known=False)
         await self._commit(OperatorKill(request.task_id))
-        return KillTaskAnswer(known=True)
+        agent = self._cell.state.agents.get(task.agent_id)
+        away = agent is not None and agent.state is AgentStatus.UNREACHABLE
+        return KillTaskAnswer(known=True, unreachable=task.agent_id if away else "")
 
     async def _mark_gone(self, request: MarkAgentGone) -> AgentGone:
         agent = self._cell.state.agents.get(request.agent_id)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from pydantic_core import PydanticSerializationError
+
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.cells import CellView, GetCell, KillTask
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
@@ -85,6 +87,7 @@ class Gateway:
         """
         if not request.FOR_USERS:
             raise InvalidInput(f"{request.TYPE} is sent within the cluster only; for parts of cells send GET_STATE")
+        _check_text(request)
         limit = timeout + request.wait_seconds
         try:
             async with asyncio.timeout(limit):
@@ -171,6 +174,16 @@ class Gateway:
         if unknown:
             raise NotFound(f"no agent {', '.join(unknown[:10])}; `bmesos agents` lists them")
         return MaintenanceView(agents=tuple(found), missing=tuple(each.cell for each in missing))
+
+
+def _check_text(request: Request) -> None:
+    try:
+        request.encode()
+    except (PydanticSerializationError, UnicodeError):
+        raise InvalidInput(
+            f"{request.TYPE}: a text in it is not valid UTF-8, such as an argument or an environment value that "
+            "was made of other bytes; only UTF-8 can be sent"
+        ) from None
 
 
 def _check_not_over(request: ScheduleMaintenance, now: float) -> None:

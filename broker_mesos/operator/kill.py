@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from broker_mesos.core.api.cells import KillTask, KillTaskAnswer
-from broker_mesos.core.api.jobs import GetTask, JobSummary, JobTask, KillById, Killed, KillJob
+from broker_mesos.core.api.jobs import GetJob, GetTask, JobSummary, JobTask, JobView, KillById, Killed, KillJob
 from broker_mesos.core.api.state import MissingCell
-from broker_mesos.errors import NotFound, Unavailable
+from broker_mesos.errors import BrokerMesosError, NotFound, Unavailable
 from broker_mesos.operator.calls import BATCH, Calls, not_all_cells
+
+MAX_UNREACHABLE = 100
+"""Tasks that are looked at for agents that are unreachable."""
+UNREACHABLE_TIMEOUT_SECONDS = 1.0
+"""Seconds that an answer to a kill waits for the agents that are unreachable."""
 
 
 class Killer:
@@ -19,14 +26,15 @@ class Killer:
         """Asks the batch framework first, then the cells. Raises NotFound for an id that nothing has."""
         batch_away: Unavailable | None = None
         try:
-            return await self._job(request.id, timeout)
+            return await self._with_unreachable(await self._job(request.id, timeout), timeout)
         except NotFound:
             pass
         except Unavailable as error:
             batch_away = error
-        known, missing = await self._in_cells(KillTask(task_id=request.id), timeout)
-        if known:
-            return Killed(kind="task")
+        found, missing = await self._in_cells(KillTask(task_id=request.id), timeout)
+        if found is not None:
+            away = (found.unreachable,) if found.unreachable else ()
+            return Killed(kind="task", unreachable=away, note=_note(away))
         if batch_away is not None:
             raise batch_away
         if missing:
@@ -35,10 +43,10 @@ class Killer:
 
     async def task(self, request: KillTask, timeout: float) -> KillTaskAnswer:
         """Raises Unavailable if no cell knows the task while some do not answer."""
-        known, missing = await self._in_cells(request, timeout)
-        if not known and missing:
+        found, missing = await self._in_cells(request, timeout)
+        if found is None and missing:
             raise not_all_cells(f"task {request.task_id}", missing)
-        return KillTaskAnswer(known=known)
+        return found or KillTaskAnswer(known=False)
 
     async def _job(self, ident: str, timeout: float) -> Killed:
         if len(ident) <= 128:  # as long as a job's id may be
@@ -56,9 +64,32 @@ class Killer:
                 return Killed(kind="task", job=await self._calls.ask(BATCH, kill, JobSummary, timeout))
         raise NotFound(f"no job or task {ident}")
 
-    async def _in_cells(self, request: KillTask, timeout: float) -> tuple[bool, list[MissingCell]]:
+    async def _with_unreachable(self, killed: Killed, timeout: float) -> Killed:
+        """With the agents that cannot kill their tasks now. The kill itself is stored, whatever fails here."""
+        if killed.job is None or killed.job.ended_at is not None:
+            return killed
+        ask = GetJob(job_id=killed.job.job_id, states=("unreachable",), limit=MAX_UNREACHABLE)
+        try:
+            view = await self._calls.ask(BATCH, ask, JobView, min(timeout, UNREACHABLE_TIMEOUT_SECONDS))
+        except BrokerMesosError:
+            return killed
+        away = tuple(sorted({task.agent_id for task in view.tasks if task.agent_id}))
+        return killed.model_copy(update={"unreachable": away, "note": _note(away)})
+
+    async def _in_cells(self, request: KillTask, timeout: float) -> tuple[KillTaskAnswer | None, list[MissingCell]]:
         answers, missing = await self._calls.all_cells(request, KillTaskAnswer, timeout)
-        return any(answer.known for answer in answers), missing
+        return next((answer for answer in answers if answer.known), None), missing
+
+
+def _note(agents: Sequence[str]) -> str:
+    """Why a kill has no effect yet."""
+    if not agents:
+        return ""
+    which = f"agent {agents[0]} is" if len(agents) == 1 else f"agents {', '.join(agents[:5])} are"
+    return (
+        f"{which} unreachable: the tasks there end when it comes back, or once it is declared gone: "
+        f"`bmesos agents gone {agents[0]}`"
+    )
 
 
 def _split(task_id: str) -> list[tuple[str, int]]:

@@ -10,7 +10,6 @@ from fastapi import Request as HttpRequest
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
-from pydantic.json_schema import models_json_schema
 
 from broker_mesos import __version__
 from broker_mesos.core.api.catalog import USER_REQUESTS
@@ -27,7 +26,8 @@ from broker_mesos.core.protocol.wire import REGISTRY, first_problem
 from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
 from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, Asks
-from broker_mesos.web.guard import Guard
+from broker_mesos.web.describe import describe
+from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 
 MAX_TIMEOUT = 60.0
 """Seconds that a client may give its request at most."""
@@ -43,21 +43,27 @@ def failure(status: int, code: str, message: str) -> JSONResponse:
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
-def build_app(gateway: Asks, *, hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")) -> FastAPI:
-    """The application. ``hosts`` are the names that a browser may know this server by."""
+def build_app(
+    gateway: Asks,
+    *,
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]"),
+    body_timeout: float = BODY_TIMEOUT_SECONDS,
+) -> FastAPI:
+    """The application. ``hosts`` are the names that a browser may know this server by; ``body_timeout`` is in
+    seconds."""
     app = FastAPI(
         title="broker_mesos operator API",
         version=__version__,
-        # Their pages load scripts from elsewhere; the description itself stays at /openapi.json.
+        # Their pages load scripts from elsewhere: /docs is a plain page of our own.
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, hosts=hosts, body_timeout=body_timeout)
     _errors(app)
     _api(app, gateway)
     _views(app, gateway)
     _health(app, gateway)
-    _describe(app)
+    describe(app)
     return app
 
 
@@ -190,43 +196,3 @@ def _health(app: FastAPI, gateway: Asks) -> None:
         if idle := [cell.cell for cell in cluster.cells if not cell.owner or cell.age > LEASE_ERROR]:
             return failure(503, "unavailable", f"without an owner: cells {', '.join(map(str, idle[:20]))}")
         return JSONResponse({"status": "ready"})
-
-
-def _describe(app: FastAPI) -> None:
-    """Adds what ``POST /api/v1`` takes and answers to /openapi.json."""
-    made = app.openapi
-
-    def described() -> dict[str, Any]:
-        if app.openapi_schema is not None:
-            return app.openapi_schema
-        schema = made()
-        kinds = [(request, "validation") for request in USER_REQUESTS.values()]
-        kinds += [(request.ANSWER, "serialization") for request in USER_REQUESTS.values()]  # type: ignore[misc]
-        _, definitions = models_json_schema(kinds, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-        schemas: dict[str, Any] = definitions["$defs"]
-        for request in USER_REQUESTS.values():
-            body = schemas[request.__name__]
-            body.setdefault("properties", {})["type"] = {"const": request.TYPE}
-            body["required"] = ["type", *body.get("required", [])]
-            body["x-answer"] = _reference(request.ANSWER)
-        every = schema.setdefault("components", {}).setdefault("schemas", {})
-        for name, definition in schemas.items():
-            every.setdefault(name, definition)
-        schema["paths"]["/api/v1"]["post"]["requestBody"] = {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "oneOf": [{"$ref": f"#/components/schemas/{r.__name__}"} for r in USER_REQUESTS.values()]
-                    }
-                }
-            },
-        }
-        app.openapi_schema = schema
-        return schema
-
-    app.openapi = described  # type: ignore[method-assign]
-
-
-def _reference(kind: type[Part]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 from broker_mesos.core.protocol.wire import MAX_BODY
+from broker_mesos.errors import TimedOut
 from broker_mesos.runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -13,16 +15,20 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+BODY_TIMEOUT_SECONDS = 30.0
+"""Seconds within which the body of a request must come."""
+
 
 class Guard:
-    """Refuses bodies over 1 MiB, and names in ``Host`` that are not this server's.
+    """Refuses bodies over 1 MiB or that come too slowly, and names in ``Host`` that are not this server's.
 
     The latter keeps out a web page that makes its own name resolve to the loopback address: without tokens,
     being on this machine is all that a caller has to show. Answers for what fails unexpectedly, too.
     """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...], body_timeout: float = BODY_TIMEOUT_SECONDS) -> None:
         self._app = app
+        self._body_timeout = body_timeout
         self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,16 +45,22 @@ class Guard:
             await _refuse(send, 413, too_long)
             return
         # Read here, whole: a body without a stated length is counted before anybody parses it.
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_BODY:
-                await _refuse(send, 413, too_long)
-                return
+        body, more = bytearray(), True
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                while more:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > MAX_BODY:
+                        await _refuse(send, 413, too_long)
+                        return
+        except TimeoutError:
+            late = f"the body of the request did not come within {self._body_timeout:g} s"
+            await _refuse(send, 408, late, TimedOut.error_code)
+            return
         given = False
 
         async def once() -> Message:
@@ -56,7 +68,7 @@ class Guard:
             if given:
                 return await receive()
             given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         started = False
 

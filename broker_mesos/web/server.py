@@ -14,7 +14,16 @@ import uvicorn
 from broker_mesos.errors import BrokerMesosError, InvalidInput
 from broker_mesos.operator.gateway import Asks
 from broker_mesos.web.app import build_app
+from broker_mesos.web.connections import (
+    HEAD_TIMEOUT_SECONDS,
+    BoundedProtocol,
+    max_connections,
+    quiet_about_descriptors,
+)
+from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS
 
+BACKLOG = 128
+"""Connections that wait to be accepted."""
 _GRACE = 1
 """Seconds that requests under way may take after the end has begun."""
 
@@ -22,7 +31,21 @@ _GRACE = 1
 class WebServer:
     """HTTP on a loopback address: without tokens nobody else may ask. Port 0 takes a free one."""
 
-    def __init__(self, gateway: Asks, host: str = "127.0.0.1", port: int = 5050) -> None:
+    def __init__(
+        self,
+        gateway: Asks,
+        host: str = "127.0.0.1",
+        port: int = 5050,
+        *,
+        limit: int | None = None,
+        head_timeout: float = HEAD_TIMEOUT_SECONDS,
+        body_timeout: float = BODY_TIMEOUT_SECONDS,
+    ) -> None:
+        """``limit`` is the number of connections at once; None: what the limit of descriptors allows. The
+        times are in seconds, for the head and the body of a request."""
+        self._limit = max_connections() if limit is None else limit
+        self._head_timeout = head_timeout
+        self._body_timeout = body_timeout
         self.host = loopback(host)
         self.port = port
         """The real port, once ``ready`` is set."""
@@ -41,16 +64,24 @@ class WebServer:
             self.port = listener.getsockname()[1]
             server = _Server(
                 uvicorn.Config(
-                    build_app(self._gateway, hosts=("localhost", "127.0.0.1", "[::1]", bracketed(self.host))),
+                    build_app(
+                        self._gateway,
+                        hosts=("localhost", "127.0.0.1", "[::1]", bracketed(self.host)),
+                        body_timeout=self._body_timeout,
+                    ),
                     lifespan="off",
                     log_config=None,
                     access_log=False,
                     server_header=False,
                     ws="none",
+                    http=_bounded(self._limit, self._head_timeout),
+                    # asyncio accepts so many at once, and as often reports that it cannot.
+                    backlog=BACKLOG,
                     timeout_graceful_shutdown=_GRACE,
                 ),
                 self.ready,
             )
+            quiet_about_descriptors(asyncio.get_running_loop())
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
             try:
                 await asyncio.shield(serving)
@@ -71,7 +102,7 @@ class WebServer:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((self.host, self.port))
-            listener.listen(1024)
+            listener.listen(BACKLOG)
         except (OSError, OverflowError) as error:
             listener.close()
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
@@ -83,8 +114,12 @@ class WebServer:
         return listener
 
 
+def _bounded(limit: int, head_timeout: float) -> type[BoundedProtocol]:
+    return type("Bounded", (BoundedProtocol,), {"limit": limit, "head_timeout": head_timeout})
+
+
 class _Server(uvicorn.Server):
-    """Leaves signals to the daemon it runs in, and tells when it answers."""
+    """Leaves signals to the daemon that it runs in, and sets ``ready`` when it answers."""
 
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
         super().__init__(config)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from broker_mesos.core.api.cells import GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.files import ReadFile
-from broker_mesos.core.api.jobs import GetJobs, JobList, JobTask, KillById, Killed, KillJob
+from broker_mesos.core.api.jobs import GetJob, GetJobs, JobList, JobTask, JobView, KillById, Killed, KillJob, SubmitJob
 from broker_mesos.core.api.maintenance import (
     ActivateAgents,
     AgentMaintenance,
@@ -21,8 +22,10 @@ from broker_mesos.core.api.maintenance import (
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.reservations import DestroyVolume, ReservationsView, ReserveResources
 from broker_mesos.core.api.state import GetState, StateView
+from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
@@ -33,6 +36,7 @@ from tests.operator.daemons import (
     answering,
     batch_with,
     refuse,
+    summary,
 )
 
 
@@ -132,7 +136,36 @@ async def test_kill_finds_a_task_of_a_job(ident: str, daemons: Daemons) -> None:
     await daemons.batch(batch_with(JobTask(task_id="job.7.2", index=7, attempt=2, state="running")))
     killed = await daemons.gateway.handle(KillById(id=ident))
     assert isinstance(killed, Killed) and killed.kind == "task" and killed.job is not None
-    assert daemons.asked[-1] == KillJob(job_id="job", index=7)
+    assert KillJob(job_id="job", index=7) in daemons.asked
+
+
+async def test_a_kill_names_the_agent_that_is_unreachable(daemons: Daemons) -> None:
+    task = JobTask(task_id="job.7.2", index=7, attempt=2, state="unreachable", agent_id="a1")
+
+    async def batch(request: Request) -> Part:
+        if isinstance(request, GetJob):
+            assert request.states == ("unreachable",)
+            spec = JobSpec(command=CommandInfo(arguments=("true",)), resources=Resources.parse("cpus:1;mem:64"))
+            return JobView(summary=summary("job"), spec=spec, tasks=(task,))
+        return await batch_with(task)(request)
+
+    await daemons.batch(batch)
+    for ident in ("job", "job.7"):
+        killed = await daemons.gateway.handle(KillById(id=ident))
+        assert isinstance(killed, Killed) and killed.unreachable == ("a1",)
+        assert "agent a1 is unreachable" in killed.note and "`bmesos agents gone a1`" in killed.note
+
+
+async def test_a_kill_of_another_frameworks_task_names_the_agent_that_is_unreachable(daemons: Daemons) -> None:
+    await daemons.batch(batch_with(None))
+
+    async def cell(request: Request) -> Part:
+        return KillTaskAnswer(known=True, unreachable="a1")
+
+    for number in range(CELLS):
+        await daemons.cell(number, cell)
+    killed = await daemons.gateway.handle(KillById(id="t"))
+    assert isinstance(killed, Killed) and killed.unreachable == ("a1",) and "is unreachable" in killed.note
 
 
 async def test_kill_asks_the_cells_for_a_task_of_another_framework(daemons: Daemons) -> None:
@@ -232,3 +265,18 @@ async def test_an_absence_that_is_over_is_refused(daemons: Daemons) -> None:
     with pytest.raises(InvalidInput, match="over already"):
         await daemons.gateway.handle(ScheduleMaintenance(agent_ids=("a1",), start=5.0, duration=60.0))
     assert not daemons.asked
+
+
+# -- texts that are not UTF-8 ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["arguments", "environment"])
+async def test_a_text_that_is_not_utf_8_is_refused(where: str, daemons: Daemons) -> None:
+    command: dict[str, Any] = {"arguments": ["echo"], "environment": {}}
+    command[where] = ["echo", "\udcff"] if where == "arguments" else {"A": "\ud800"}
+    request = SubmitJob.model_validate(
+        {"job_id": "j", "spec": {"command": command, "resources": "cpus:1;mem:64", "name": "n"}}
+    )
+    with pytest.raises(InvalidInput, match="not valid UTF-8"):
+        await daemons.gateway.handle(request)
+    assert daemons.asked == []

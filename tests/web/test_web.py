@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from broker_mesos.core.api.catalog import USER_REQUESTS
 from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput, TimedOut, Unavailable
 from broker_mesos.web import WebServer, build_app
 from broker_mesos.web.server import loopback
@@ -128,6 +129,22 @@ async def test_the_description_knows_every_request(http: httpx.AsyncClient) -> N
     assert {schemas[name]["properties"]["type"]["const"] for name in names} >= {"SUBMIT_JOB", "GET_STATE"}
     for reference in set(_references(described)):
         assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+async def test_the_description_has_a_schema_for_every_answer(http: httpx.AsyncClient) -> None:
+    described = (await http.get("/openapi.json")).json()
+    responses = described["paths"]["/api/v1"]["post"]["responses"]
+    answer = responses["200"]["content"]["application/json"]["schema"]["properties"]["data"]["anyOf"]
+    named = {each["$ref"].rpartition("/")[2] for each in answer}
+    assert named == {request.ANSWER.__name__ for request in USER_REQUESTS.values()}
+    assert {"400", "404", "409", "500", "503", "504"} <= responses.keys()
+
+
+async def test_the_page_of_the_api_needs_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:
+    page = await http.get("/docs")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    assert all(name in page.text for name in USER_REQUESTS) and "curl " in page.text
+    assert "src=" not in page.text and "https://" not in page.text
 
 
 def _references(value: object) -> list[str]:

@@ -122,6 +122,8 @@ class KillTaskAnswer(Part):
     """Whether this cell knew the task and asked its agent to kill it."""
 
     known: bool
+    unreachable: str = ""
+    """The task's agent, if it is unreachable: it kills the task when it comes back."""
 
 
 @register

@@ -19,6 +19,10 @@ class Killed(Part):
     kind: Literal["job", "task"]
     job: JobSummary | None = None
     """The job, or the job of the task, if it is one of the batch framework's."""
+    unreachable: tuple[str, ...] = ()
+    """Agents that are unreachable and have tasks of it, at most 100."""
+    note: str = ""
+    """What keeps the kill from having its effect now, in one line; empty if nothing does."""
 
 
 @register
