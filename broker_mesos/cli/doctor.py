@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from broker_mesos.runtime.settings import Settings
 
 UNREACHABLE = 4
+ANSWER_SECONDS = 2.0
+"""Seconds that each question to the cluster, and each attempt at a server, may take."""
 
 
 def doctor(call: Call) -> int:
@@ -59,16 +61,19 @@ def doctor(call: Call) -> int:
 
 
 def _ask(client: Client) -> list[Finding]:
+    from broker_mesos.core.api.cluster import ClusterView, GetCluster
+    from broker_mesos.core.api.health import GetHealth, HealthView
+    from broker_mesos.core.api.state import GetState, StateView
     from broker_mesos.operator.doctor import Finding, find_problems
 
     before = time.time()
-    health = client.health()
+    health = client.ask(GetHealth(), HealthView, ANSWER_SECONDS)
     asked = before, time.time()
     failed: list[Finding] = []
     cluster, state = None, None
     try:
-        cluster = client.cluster()
-        state = client.state("agents", "frameworks", limit=2_000)
+        cluster = client.ask(GetCluster(), ClusterView, ANSWER_SECONDS)
+        state = client.ask(GetState(parts=("agents", "frameworks"), limit=2_000), StateView, ANSWER_SECONDS)
     except BrokerMesosError as error:
         failed = [Finding(level="error", subject="operator API", found=str(error), advice="see what follows")]
     answered = Finding(level="ok", subject="operator API", found=f"answers within {asked[1] - before:.2f} s")
@@ -88,10 +93,12 @@ def _try_servers(settings: Settings) -> list[Finding]:
 
     async def both() -> list[Finding]:
         findings: list[Finding] = []
-        if settings.broker_url is not None:
-            findings += judge_bus(await try_broker(settings), "broker, from here")
-        if settings.store_url is not None:
-            findings += judge_store(await try_store(settings), "store, from here")
+        broker = asyncio.create_task(try_broker(settings)) if settings.broker_url is not None else None
+        store = asyncio.create_task(try_store(settings)) if settings.store_url is not None else None
+        if broker is not None:
+            findings += judge_bus(await broker, "broker, from here")
+        if store is not None:
+            findings += judge_store(await store, "store, from here")
         return findings
 
     return asyncio.run(both())

@@ -221,7 +221,7 @@ class Master:
         return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
-        return await examine(self._me, self._bus, self._store, self._clock, len(self.owners))
+        return await examine(self._me, self._bus, self._store, self._clock, self._new_id, len(self.owners))
 
     async def _cluster_view(self, request: GetCluster) -> ClusterView:
         masters = {each.master_id: each for each in await self._store.masters()}

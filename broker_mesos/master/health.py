@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from broker_mesos.bus.dead_letters import DEAD_LETTERS
 from broker_mesos.core.api.health import BusReport, CellReport, MasterReport, StoreReport
-from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
+from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.errors import BrokerMesosError
-from broker_mesos.ports.bus import Bus
-from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.bus import Bus, outgoing
+from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import MasterInfo, Store
 
+TRIP_SECONDS = 1.0
+"""Seconds within which the broker says whether a message reached a queue."""
 
-async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, cells: int) -> MasterReport:
+
+async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, new_id: NewId, cells: int) -> MasterReport:
     """Everything, each part with its own error where it cannot be had."""
     before = clock.time()
     try:
@@ -25,9 +32,13 @@ async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, cells: i
     except BrokerMesosError as error:
         carried = BusReport(error=str(error))
     reports = []
+    unrouted: list[tuple[str, ...]] = [()] * cells
+    if not carried.error and not carried.blocked:
+        unrouted = await asyncio.gather(*(_unrouted(bus, new_id, cell) for cell in range(cells)))
     for cell in range(cells):
         outbox = stored.outboxes[cell] if cell < len(stored.outboxes) else None
-        reports.append(await _cell(bus, cell, outbox) if not carried.error else CellReport(cell=cell))
+        report = await _cell(bus, cell, outbox) if not carried.error else CellReport(cell=cell)
+        reports.append(report.model_copy(update={"unrouted": unrouted[cell]}))
     letters: int | None = None
     if not carried.error:
         try:
@@ -45,6 +56,23 @@ async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, cells: i
         cells=tuple(reports),
         dead_letters=letters,
     )
+
+
+async def _unrouted(bus: Bus, new_id: NewId, cell: int) -> tuple[str, ...]:
+    """Sends a message to the cell over each exchange that leads to its inbox; the exchanges it was lost from.
+    Before anything is declared: that would bind the inbox again."""
+
+    async def lost(to: Address) -> bool:
+        ping = outgoing(to, Ping(), new_id(), mandatory=True, persistent=False, expiration=TRIP_SECONDS)
+        try:
+            async with asyncio.timeout(TRIP_SECONDS):
+                return not await bus.publish(ping)
+        except (TimeoutError, BrokerMesosError):
+            return False  # not known
+
+    routes = (addresses.updates(cell), addresses.calls(cell))
+    found = await asyncio.gather(*map(lost, routes))
+    return tuple(to.exchange.value for to, gone in zip(routes, found, strict=True) if gone)
 
 
 async def _cell(bus: Bus, cell: int, outbox: int | None) -> CellReport:

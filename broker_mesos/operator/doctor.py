@@ -284,6 +284,12 @@ def _queues(subject: str, cell: CellReport | None) -> Iterator[Finding]:
             cell.error,
             "its arguments (delivery limit, single active consumer) must be the ones that masters declare",
         )
+    for exchange in cell.unrouted:
+        yield say(
+            "error",
+            f"a message over the exchange {exchange!r} did not reach its inbox: the binding was lost",
+            "masters bind it again within 30 s; if it stays so, restart the master that owns the cell",
+        )
     if cell.consumers == 0:
         yield say("error", "no master consumes its inbox", "see the masters' logs")
     if cell.inbox is not None and cell.inbox >= INBOX_WARNING:
@@ -326,6 +332,13 @@ def _members(state: StateView) -> Iterator[Finding]:
         )
     away = [agent for agent in state.agents if agent.state is AgentStatus.UNREACHABLE]
     count = state.counts.get("agents", len(state.agents))
+    if state.truncated:
+        yield Finding(
+            level="ok",
+            subject="agents",
+            found=f"only the first {len(state.agents)} of {count} are looked at",
+            advice="`bmesos agents --after CURSOR` lists the others",
+        )
     if away:
         yield Finding(
             level="warning",

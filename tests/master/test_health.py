@@ -10,6 +10,7 @@ import pytest
 from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter, park
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.api.health import GetHealth, HealthView, MasterReport
+from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Delivery
@@ -68,11 +69,26 @@ async def test_an_inbox_with_another_delivery_limit_is_in_the_report(place: Plac
     connection.close()
     from broker_mesos.master.health import examine
     from broker_mesos.ports.store import MasterInfo
+    from broker_mesos.runtime.clock import new_id
     from tests.master.places import CLOCK
 
     me = MasterInfo("m0", "h", 1, "1", 0.0)
-    report = await examine(me, await place.bus(), await place.store(), CLOCK, 1)
-    assert "other arguments" in report.cells[0].error
+    report = await examine(me, await place.bus(), await place.store(), CLOCK, new_id, 1)
+    assert "x-delivery-limit 5 instead of" in report.cells[0].error
+
+
+async def test_a_lost_binding_of_an_inbox_is_in_the_report(place: Place) -> None:
+    if not place.real:
+        pytest.skip("bindings in memory are not lost")
+    await place.master("m0", cells=2)
+    topology = Topology(place.cluster)
+    name = topology.queue_spec(Queue(QueueKind.CELL_INBOX, "1")).name
+    connection = pika.BlockingConnection(pika.URLParameters(place.urls[0]))
+    exchange, key = topology.route(addresses.calls(1))
+    connection.channel().queue_unbind(name, exchange, key)
+    connection.close()
+    (report,) = await ask(place)
+    assert [cell.unrouted for cell in report.cells] == [(), ("calls",)]
 
 
 async def test_dead_letters_are_none_where_nobody_has_put_any(place: Place) -> None:

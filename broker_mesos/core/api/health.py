@@ -55,6 +55,8 @@ class CellReport(Part):
     cell: int
     error: str = ""
     """What is wrong with the inbox."""
+    unrouted: tuple[str, ...] = ()
+    """Exchanges from which a message to the cell did not reach its inbox: the binding is lost."""
     inbox: int | None = None
     consumers: int | None = None
     outbox: int | None = None
