@@ -230,3 +230,18 @@ Portions.TestCase.settings = settings(
     max_examples=examples(40), stateful_step_count=25, deadline=None, print_blob=False
 )
 TestPortions = Portions.TestCase
+
+
+def test_what_a_role_has_reserved_already_cannot_be_reserved_once_more_at_the_cost_of_the_role_above():
+    world = Portions()
+    twice = Operation(type="RESERVE", role="eng/db/hot", resources=R("cpus:1"))
+    for role in ("eng", "eng/db/hot"):
+        offer = next(each for each in world.bench.state.offers.values() if each.role == role)
+        world.bench.decide(
+            Accept(
+                framework_id=offer.framework.ident, offer_ids=(offer.offer_id,), operations=(twice,), refuse_seconds=0.0
+            )
+        )
+    reserved = [str(each.resources) for each in world.agent.reservations if each.role == "eng/db/hot"]
+    assert reserved == ["cpus:1"]
+    world.what_is_reserved_and_unused_is_free()

@@ -149,18 +149,18 @@ def _available(
     taken: Resources = EMPTY,
     spent: Mapping[LayersKey, Resources] = MappingProxyType({}),
 ) -> Resources:
-    """What of the pool may become something else at the cost of a reservation. An operator's pool is all
-    that is free: what is in it for other reservations is theirs. ``taken`` is gone from the pool already,
-    ``spent`` says at the cost of which reservation."""
-    if ground.role is not None:
-        return ground.pool - taken
-    uses = uses_by_role(ground.agent, offered=ground.offered)
-    others = [
+    """What of the pool may become something else at the cost of a reservation: what is in it for other
+    reservations stays theirs. ``taken`` is gone from the pool already, ``spent`` says at the cost of which
+    reservation."""
+    agent = ground.agent
+    others = Resources.sum(
         rest.clipped_minus(spent.get(each.key, EMPTY))
-        for each, rest in unused(ground.agent.reservations, uses)
-        if each.key != reservation.key
-    ]
-    return (ground.pool - taken).clipped_minus(Resources.sum(others))
+        for each, rest in unused(agent.reservations, uses_by_role(agent, offered=ground.offered))
+        if each.key != reservation.key and ground.may_use(each.role)
+    )
+    # An operator's pool is all that is free; beside that of a framework, something may be free for the others.
+    elsewhere = EMPTY if ground.role is None else agent.free.clipped_minus(ground.pool)
+    return (ground.pool - taken).clipped_minus(others.clipped_minus(elsewhere))
 
 
 def _unreserve(ground: Ground, operation: Operation) -> Changed:
