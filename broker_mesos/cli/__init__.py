@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = words.index("--")
         words, command = words[:at], words[at + 1 :]
     try:
-        from broker_mesos.cli.line import read
+        from broker_mesos.cli.argv_parser import read
         from broker_mesos.cli.options import Call
 
         call = Call(command)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from broker_mesos.client.options import JobOption, declared_in
+
 
 class Option:
     """A parameter that is given by name; ``--on/--off`` for a switch that can be set either way."""
@@ -44,6 +46,10 @@ class Argument:
         self.show_default = show_default
 
 
+_HAS_KEYWORDS = 0x08
+"""The flag of a code object that takes ``**options``; `inspect`, which names it, takes long to import."""
+
+
 class Parameter(NamedTuple):
     """What a command takes under one name."""
 
@@ -56,7 +62,10 @@ class Parameter(NamedTuple):
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
-    """What a command takes, besides the call itself, in the order of its signature."""
+    """What a command takes, besides the call itself, in the order of its signature.
+
+    ``**options: Unpack[JobOptions]`` stands for one option for each that is declared there.
+    """
     hints = get_type_hints(function, include_extras=True)
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -64,7 +73,16 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
     given = function.__defaults__ or ()
     defaults = dict(zip(positional[len(positional) - len(given) :], given, strict=True))
     defaults.update(function.__kwdefaults__ or {})
-    return [declared(name, hints[name], name not in defaults, defaults.get(name)) for name in names[1:]]
+    found = [declared(name, hints[name], name not in defaults, defaults.get(name)) for name in names[1:]]
+    if code.co_flags & _HAS_KEYWORDS:
+        (options,) = get_args(hints[code.co_varnames[len(names)]])
+        found += [_job_option(name, each) for name, each in declared_in(options).items()]
+    return found
+
+
+def _job_option(name: str, option: JobOption) -> Parameter:
+    described = Option(option.flag, metavar=option.metavar, help=option.help, show_default=option.kind is not bool)
+    return Parameter(name, option.kind | None, described)
 
 
 def declared(name: str, hint: Any, required: bool = False, default: Any = None) -> Parameter:

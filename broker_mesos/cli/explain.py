@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.options import Call, ConstraintOf, Cpus, Disk, Gang, Gpus, Mem, More, Revocable
+from broker_mesos.cli.options import Call, given
+from broker_mesos.client.options import JobOptions
 
 if TYPE_CHECKING:
     from broker_mesos.core.api.explain import Explanation
@@ -29,16 +30,8 @@ def explain(
 
 def plan(
     call: Call,
-    cpus: Cpus = None,
-    mem: Mem = None,
-    disk: Disk = None,
-    gpus: Gpus = None,
-    resources: More = None,
-    array: Annotated[str | None, Option("--array", metavar="1-1000|50", help="Many tasks.")] = None,
-    gang: Gang = None,
-    revocable: Revocable = None,
-    constraint: ConstraintOf = None,
     every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
+    **options: Unpack[JobOptions],
 ) -> int:
     """Say whether a job would run now, and submit nothing.
 
@@ -46,18 +39,7 @@ def plan(
     """
     from broker_mesos.client.spec import build_spec
 
-    words: dict[str, Any] = {
-        "cpus": cpus,
-        "mem": mem,
-        "disk": disk,
-        "gpus": gpus,
-        "resources": resources,
-        "array": array,
-        "gang": gang,
-        "revocable": revocable,
-        "constraints": constraint or None,
-    }
-    spec = build_spec(call.command or ["true"], **{key: value for key, value in words.items() if value is not None})
+    spec = build_spec(call.command or ["true"], **given(options))
     found = call.client().plan(spec, agents=500 if every else 20)
     _print(call, found, every)
     return 0 if found.would_run else 1

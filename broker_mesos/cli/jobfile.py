@@ -7,51 +7,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from broker_mesos.client.options import JobOptions, declared_in
 from broker_mesos.errors import InvalidInput
 
-KEYS = (
-    "name",
-    "command",
-    "cpus",
-    "mem",
-    "disk",
-    "gpus",
-    "resources",
-    "array",
-    "env",
-    "retries",
-    "rerun",
-    "gang",
-    "revocable",
-    "priority",
-    "constraints",
-    "prefer",
-    "prefer_hosts",
-    "locality_wait",
-    "wait",
-)
 _MAX = 1 << 20
 _TYPES: dict[str, tuple[type, ...]] = {
-    "name": (str,),
     "command": (str, list),
-    "cpus": (int, float),
-    "mem": (int, float, str),
-    "disk": (int, float, str),
-    "gpus": (int, float),
-    "resources": (str,),
-    "array": (int, str),
-    "env": (dict,),
-    "retries": (int,),
-    "rerun": (bool,),
-    "gang": (bool,),
-    "revocable": (bool,),
-    "priority": (int,),
-    "constraints": (str, list),
-    "prefer": (str, list),
-    "prefer_hosts": (str, list),
-    "locality_wait": (int, float, str),
+    **{name: option.file for name, option in declared_in(JobOptions).items()},
     "wait": (bool,),
 }
+KEYS = tuple(_TYPES)
 _NAMES = {
     str: "text",
     list: "a list",

@@ -61,7 +61,7 @@ def logs(
     if call.json and follow:
         raise InvalidInput("-f passes the output on as it comes: leave out -o json")
     stream: Any = "stderr" if stderr else "stdout"
-    chunks = call.client().logs(task, stream, follow)
+    chunks = call.jobs().read(task, stream, follow)
     if call.json:
         text = b"".join(chunks).decode(errors="replace")
         show.print_json({"task": task, "stream": stream, "text": text})
@@ -83,11 +83,9 @@ def wait(
 
     For an array that is 0 if all tasks succeeded, else the first failing one's.
     """
-    from broker_mesos.cli.submit import connect_quickly, wait_for
-    from broker_mesos.client.quick import plain_id
+    from broker_mesos.cli.submit import wait_for
 
-    plain = limit is None and not call.json and not sys.stderr.isatty() and plain_id(job)
-    return wait_for(call, job, limit, quick=connect_quickly(call) if plain else None)
+    return wait_for(call, call.jobs(), job, limit)
 
 
 def kill(call: Call, ident: Annotated[str, Argument(metavar="JOB|TASK", help="A job, or one task.")]) -> None:

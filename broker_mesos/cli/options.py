@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ from broker_mesos.errors import InvalidInput
 if TYPE_CHECKING:
     from broker_mesos.cli.commands import Command
     from broker_mesos.client import Client
+    from broker_mesos.client.jobs import JobClient
+    from broker_mesos.client.options import JobOptions
 
 
 class Output(StrEnum):
@@ -32,51 +34,26 @@ Timeout = Annotated[
     Option("--timeout", min=0.1, max=60, metavar="SECONDS", help="Time limit of one answer (5)."),
 ]
 
-Name = Annotated[str | None, Option("--name", help="A name for people; the command's by default.")]
-Cpus = Annotated[float | None, Option("--cpus", metavar="N", help="CPUs of each task (1).")]
-Mem = Annotated[str | None, Option("--mem", metavar="SIZE", help="Memory: MB, or 512M, 2G (128).")]
-Disk = Annotated[str | None, Option("--disk", metavar="SIZE", help="Disk: MB, or 512M, 2G.")]
-Gpus = Annotated[float | None, Option("--gpus", metavar="N", help="GPUs of each task.")]
-More = Annotated[str | None, Option("--resources", metavar="TEXT", help="Any resources, as 'cpus:1;licences:2'.")]
-Env = Annotated[list[str] | None, Option("--env", metavar="K=V", help="An environment variable; repeatable.")]
-Retries = Annotated[int | None, Option("--retries", metavar="N", help="Attempts after a failed one (0).")]
-Rerun = Annotated[
-    bool | None,
-    Option(
-        "--rerun/--no-rerun",
-        help="Run again elsewhere what was on an agent that is lost (it may run twice); else wait for it.",
-        show_default=False,
-    ),
-]
-Revocable = Annotated[
-    bool | None,
-    Option(
-        "--revocable/--no-revocable",
-        help="Run only on what agents lend a second time; what is evicted there runs again.",
-        show_default=False,
-    ),
-]
-Priority = Annotated[int | None, Option("--priority", metavar="N", help="Higher goes first (0).")]
-ConstraintOf = Annotated[
-    list[str] | None,
-    Option("--constraint", metavar="TEXT", help="Which agents, as 'rack==r1'; repeatable."),
-]
-Gang = Annotated[
-    bool | None,
-    Option("--gang/--no-gang", help="The whole array begins at once, or not at all."),
-]
-Prefer = Annotated[
-    list[str] | None,
-    Option("--prefer", metavar="TEXT", help="Which agents to wait for, as 'rack==r1'; repeatable: any."),
-]
-PreferHost = Annotated[
-    list[str] | None, Option("--prefer-host", metavar="HOST", help="The same for a host; repeatable.")
-]
-LocalityWait = Annotated[
-    str | None,
-    Option("--locality-wait", metavar="TIME", help="How long before any other agent will do (5s)."),
-]
 Shell = Annotated[str | None, Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")]
+
+
+def given(options: Mapping[str, Any]) -> JobOptions:
+    """The job's options that are on the command line, as ``Client.submit`` takes them."""
+    found: dict[str, Any] = {name: value for name, value in options.items() if value is not None and value != []}
+    if "env" in found:
+        found["env"] = environment(found["env"])
+    return found  # type: ignore[return-value]
+
+
+def environment(pairs: Sequence[str]) -> dict[str, str]:
+    """Variables from ``NAME=VALUE``."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"--env {pair}: write NAME=VALUE")
+        found[name] = value
+    return found
 
 
 COMMON = [
@@ -114,6 +91,14 @@ class Call:
         from broker_mesos.client import Client
 
         made = Client(self.url, cluster=self.cluster, timeout=self.patience)
+        self.closing(made.close)
+        return made
+
+    def jobs(self) -> JobClient:
+        """The same for jobs alone, in JSON: a tenth of a second sooner."""
+        from broker_mesos.client.jobs import JobClient
+
+        made = JobClient(self.url, cluster=self.cluster, timeout=self.patience)
         self.closing(made.close)
         return made
 

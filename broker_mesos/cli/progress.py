@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from broker_mesos.client import Job
-    from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.client.jobs import JobClient
 
 
-def with_progress(job: Job, timeout: float | None) -> JobSummary:
+def with_progress(client: JobClient, job_id: str, timeout: float | None) -> Mapping[str, Any]:
     """Waits for a job's end, with a bar on stderr if it is an array."""
-    first = job.status()
-    if first.total == 1:
-        return job.wait(timeout)
+    last: Mapping[str, Any] = client.call("GET_JOB", {"job_id": job_id, "limit": 0})["summary"]
+    total = last["total"]
+    if total == 1:
+        return client.end_of(job_id, timeout)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    last = first
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,11 +25,11 @@ def with_progress(job: Job, timeout: float | None) -> JobSummary:
         console=Console(stderr=True),
         transient=True,
     ) as progress:
-        bar = progress.add_task(job.id, total=first.total)
-        for last in job.watch(timeout):
-            counts = last.counts
+        bar = progress.add_task(job_id, total=total)
+        for last in client.changes(job_id, timeout):
+            counts = last["counts"]
             ended = sum(counts.get(state, 0) for state in ("finished", "failed", "killed"))
             failed = counts.get("failed", 0)
-            text = f"{job.id}: {counts.get('running', 0)} running" + (f", {failed} failed" if failed else "")
+            text = f"{job_id}: {counts.get('running', 0)} running" + (f", {failed} failed" if failed else "")
             progress.update(bar, completed=ended, description=text)
     return last

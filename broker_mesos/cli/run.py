@@ -7,37 +7,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any, Unpack
 
 from broker_mesos.cli import show
-from broker_mesos.cli.options import (
-    Call,
-    ConstraintOf,
-    Cpus,
-    Disk,
-    Env,
-    Gpus,
-    LocalityWait,
-    Mem,
-    More,
-    Name,
-    Prefer,
-    PreferHost,
-    Priority,
-    Rerun,
-    Retries,
-    Revocable,
-    Shell,
-)
-from broker_mesos.cli.submit import DETACHED, environment, exit_code, put_command
+from broker_mesos.cli.options import Call, Shell, given
+from broker_mesos.cli.submit import DETACHED, exit_code, put_command
+from broker_mesos.client.jobs import JobClient, Json, Stream
+from broker_mesos.client.names import new_job_id, user_name
+from broker_mesos.client.options import TaskOptions
+from broker_mesos.client.spec import describe
 from broker_mesos.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from broker_mesos.client import Client, Job
-    from broker_mesos.client.job import Stream
-    from broker_mesos.core.api.jobs import JobSummary
 
 _HINT_AFTER = 2.0
 _DRAIN = 10.0
@@ -46,21 +26,7 @@ _DRAIN = 10.0
 def run(
     call: Call,
     shell: Shell = None,
-    name: Name = None,
-    cpus: Cpus = None,
-    mem: Mem = None,
-    disk: Disk = None,
-    gpus: Gpus = None,
-    resources: More = None,
-    env: Env = None,
-    retries: Retries = None,
-    rerun: Rerun = None,
-    revocable: Revocable = None,
-    priority: Priority = None,
-    constraint: ConstraintOf = None,
-    prefer: Prefer = None,
-    prefer_host: PreferHost = None,
-    locality_wait: LocalityWait = None,
+    **options: Unpack[TaskOptions],
 ) -> int:
     """Run a command there, as if it were here.
 
@@ -68,41 +34,28 @@ def run(
     """
     if call.json:
         raise InvalidInput("run passes the output on as it comes; for JSON: bmesos submit --wait -o json")
-    words: dict[str, Any] = {
-        "name": name,
-        "cpus": cpus,
-        "mem": mem,
-        "disk": disk,
-        "gpus": gpus,
-        "resources": resources,
-        "retries": retries,
-        "rerun": rerun,
-        "revocable": revocable,
-        "priority": priority,
-        "constraints": constraint or None,
-        "prefer": prefer or None,
-        "prefer_hosts": prefer_host or None,
-        "locality_wait": locality_wait,
-        "env": environment(env or []),
-    }
-    words = {key: value for key, value in words.items() if value is not None}
+    words: dict[str, Any] = {**given(options)}
     put_command(call, shell, words)
-    client = call.client()
+    spec, job_id = describe(words.pop("command"), user_name(), **words), new_job_id()
+    client = call.jobs()
     with _terminated():
-        job = client.submit(words.pop("command"), **words)
-        followers = [_Follower(job, "stdout", sys.stdout.buffer), _Follower(job, "stderr", sys.stderr.buffer)]
-        summary = _attend(client, job)
+        client.store(job_id, spec)
+        followers = [
+            _Follower(client, job_id, "stdout", sys.stdout.buffer),
+            _Follower(client, job_id, "stderr", sys.stderr.buffer),
+        ]
+        summary = _attend(client, job_id)
         for follower in followers:
             follower.join(_DRAIN)
     for follower in followers:
         if follower.error is not None:
             show.note(f"bmesos: the output is not complete: {follower.error}")
-    if summary.counts.get("killed") and summary.exit_code is None:
+    if summary["counts"].get("killed") and summary.get("exit_code") is None:
         return DETACHED
     return exit_code(summary)
 
 
-def _attend(client: Client, job: Job) -> JobSummary:
+def _attend(client: JobClient, job_id: str) -> Json:
     """Waits for a job's end; the first Ctrl-C kills it, the second one leaves."""
     from broker_mesos.errors import TimedOut
 
@@ -111,35 +64,36 @@ def _attend(client: Client, job: Job) -> JobSummary:
     while True:
         try:
             try:
-                return job.wait(_HINT_AFTER if not told and not killed else None)
+                return client.end_of(job_id, _HINT_AFTER if not told and not killed else None)
             except TimedOut:
-                why = job.status().waiting
+                why = client.call("GET_JOB", {"job_id": job_id, "limit": 0})["summary"].get("waiting")
                 if why:
                     show.note(f"bmesos: waiting: {why}")
                 told = why or "it runs"
         except KeyboardInterrupt:
             if killed:
-                show.note(f"bmesos: left; job {job.id} may still be ending: `bmesos status {job.id}`")
+                show.note(f"bmesos: left; job {job_id} may still be ending: `bmesos status {job_id}`")
                 raise
             killed = True
-            show.note(f"bmesos: killing job {job.id}; Ctrl-C again leaves at once")
-            job.kill()
+            show.note(f"bmesos: killing job {job_id}; Ctrl-C again leaves at once")
+            client.call("KILL_JOB", {"job_id": job_id})
 
 
 class _Follower(threading.Thread):
     """Copies one stream of a job as it comes."""
 
-    def __init__(self, job: Job, stream: Stream, sink: Any) -> None:
+    def __init__(self, client: JobClient, job_id: str, stream: Stream, sink: Any) -> None:
         super().__init__(name=f"follow-{stream}", daemon=True)
         self.error: Exception | None = None
-        self._job = job
+        self._client = client
+        self._job_id = job_id
         self._stream = stream
         self._sink = sink
         self.start()
 
     def run(self) -> None:
         try:
-            for chunk in self._job.logs(stream=self._stream, follow=True):
+            for chunk in self._client.read(self._job_id, self._stream, follow=True):
                 self._sink.write(chunk)
                 self._sink.flush()
         except Exception as error:

@@ -12,7 +12,7 @@ __all__ = ["Client", "Job"]
 
 
 def __getattr__(name: str) -> Any:
-    # So that the parts that need no pydantic (`quick`) can be imported without it.
+    # The parts that need no pydantic (`jobs`) can be imported without it.
     if name in __all__:
         from broker_mesos.client.client import Client
         from broker_mesos.client.job import Job

@@ -8,15 +8,20 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 from broker_mesos.bus.open import open_bus
 from broker_mesos.bus.rabbitmq.server import Unreachable as NotReached
 from broker_mesos.bus.requests import Requester
 from broker_mesos.client.transport import ANSWER_MARGIN_SECONDS, NEXT_STEP, Unreachable
+from broker_mesos.core.api.catalog import REQUESTS
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
-from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
+from broker_mesos.core.protocol.wire import first_problem
+from broker_mesos.errors import BrokerMesosError, InvalidMessage, TimedOut, Unavailable
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
@@ -36,35 +41,35 @@ class BusTransport:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._line: _Connection | None = None
+        self._connection: _Connection | None = None
 
-    def request(self, request: Request, timeout: float) -> Part:
+    def call(self, kind: str, fields: Mapping[str, Any], timeout: float, held: float) -> Any:
         """See :class:`Transport`."""
-        loop, line = self._open(timeout)
-        answer: Part = self._run(
-            loop, line.gateway.handle(request, timeout), timeout + request.wait_seconds + ANSWER_MARGIN_SECONDS
-        )
-        return answer
+        request = _request(kind, fields)
+        loop, connection = self._open(timeout)
+        limit = timeout + held + ANSWER_MARGIN_SECONDS
+        answer: Part = self._run(loop, connection.gateway.handle(request, timeout), limit)
+        return answer.model_dump(mode="json")
 
     def close(self) -> None:
         """See :class:`Transport`."""
         with self._lock:
             loop, self._loop = self._loop, None
-            line, self._line = self._line, None
-            if loop is not None and line is not None:
+            connection, self._connection = self._connection, None
+            if loop is not None and connection is not None:
                 with contextlib.suppress(BrokerMesosError):
-                    self._run(loop, line.close(), 5.0)
+                    self._run(loop, connection.close(), 5.0)
                 self._end(loop)
 
     def _open(self, timeout: float) -> tuple[asyncio.AbstractEventLoop, _Connection]:
         with self._lock:
-            if self._loop is not None and self._line is not None:
-                return self._loop, self._line
+            if self._loop is not None and self._connection is not None:
+                return self._loop, self._connection
             loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=loop.run_forever, name="bmesos-client", daemon=True)
             self._thread.start()
             try:
-                line: _Connection = self._run(
+                connection: _Connection = self._run(
                     loop, _Connection.open(self._url, self._cluster, timeout), timeout + ANSWER_MARGIN_SECONDS
                 )
             except Unavailable as error:
@@ -75,8 +80,8 @@ class BusTransport:
             except BaseException:
                 self._end(loop)
                 raise
-            self._loop, self._line = loop, line
-            return loop, line
+            self._loop, self._connection = loop, connection
+            return loop, connection
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon_threadsafe(loop.stop)
@@ -98,6 +103,13 @@ class BusTransport:
         except BaseException:
             future.cancel()
             raise
+
+
+def _request(kind: str, fields: Mapping[str, Any]) -> Request:
+    try:
+        return REQUESTS[kind].model_validate(fields)
+    except ValidationError as error:
+        raise InvalidMessage(f"{kind}: {first_problem(error)}") from None
 
 
 class _Connection:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar, Unpack
 
-from broker_mesos.client.job import Job, Stream
+from pydantic import ValidationError
+
+from broker_mesos.client.job import Job
+from broker_mesos.client.jobs import ENDED, JobClient, Json, Stream
 from broker_mesos.client.names import new_job_id, user_name
+from broker_mesos.client.options import JobOptions
+from broker_mesos.client.requests import made
 from broker_mesos.client.reservations import ReservationCalls
-from broker_mesos.client.spec import ArrayLike, Number, build_spec, made
-from broker_mesos.client.transport import Transport, Unreachable, connect
+from broker_mesos.client.spec import build_spec
 from broker_mesos.core.api.agents import AgentGone, AgentView, MarkAgentGone
 from broker_mesos.core.api.cells import CellPart, OfferView, TaskView
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
@@ -25,15 +28,13 @@ from broker_mesos.core.api.dead_letters import (
     RetryDeadLetters,
 )
 from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
-from broker_mesos.core.api.files import LogChunk, ReadLog
+from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.health import GetHealth, HealthView
 from broker_mesos.core.api.jobs import (
     GetJobs,
-    GetTask,
     JobList,
     JobSummary,
-    JobTask,
     KillById,
     Killed,
     KillJob,
@@ -54,28 +55,18 @@ from broker_mesos.core.api.maintenance import (
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleChange, SetPolicy, SetRoles
 from broker_mesos.core.api.state import FrameworkTotal, GetState, RoleTotal, StateView
-from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.errors import TimedOut, Unavailable
-from broker_mesos.runtime.settings import Settings, load
+from broker_mesos.core.protocol.wire import first_problem
+from broker_mesos.errors import BrokerMesosError
 
-UNAVAILABLE_AFTER_SECONDS = 60.0
-"""Seconds without any answer after which waiting and following end with Unavailable."""
-
-_WAIT_TURN_SECONDS = 10.0
-"""Seconds that one request of a longer wait may take."""
 _SHORT_JOB_SECONDS = 5.0
 """Seconds after which a job that was not short is waited for by requests of its own."""
-_ENDED = ("finished", "failed", "killed")
-_TASK_ENDED = frozenset(state.short for state in TaskState if state.terminal)
 
 P = TypeVar("P", bound=Part)
 
 
-class Client(ReservationCalls):
+class Client(JobClient, ReservationCalls):
     """Speaks to a cluster at ``url``: ``http://…``, or ``amqp://…`` for RabbitMQ itself.
 
     Without arguments: BMESOS_URL, else ``bmesos.toml``, else http://127.0.0.1:5050. ``timeout`` is the time
@@ -83,120 +74,52 @@ class Client(ReservationCalls):
     ``broker_mesos.errors``; an InvalidInput is raised before anything is sent, where that is possible.
     """
 
-    def __init__(self, url: str | None = None, *, cluster: str | None = None, timeout: float = 5.0) -> None:
-        settings: Settings = load(url=url, cluster=cluster)
-        self.timeout = timeout
-        self._transport: Transport = connect(settings.url.get_secret_value(), settings.cluster)
-        self._contacted = False
-
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the connections. Jobs go on."""
-        self._transport.close()
-
     def ask(self, request: Request, kind: type[P], timeout: float | None = None) -> P:
         """Any request of the operator API; ``kind`` is its ``ANSWER``."""
-        answer = self._transport.request(request, self.timeout if timeout is None else timeout)
-        self._contacted = True
-        assert isinstance(answer, kind)
-        return answer
+        fields = request.model_dump(mode="json", exclude_defaults=True)
+        return _read(kind, self.call(request.TYPE, fields, timeout, request.wait_seconds))
 
     # -- jobs -----------------------------------------------------------------------------------------
 
-    def submit(
-        self,
-        command: str | Sequence[str],
-        *,
-        name: str = "",
-        cpus: Number = 1,
-        mem: Number = 128,
-        disk: Number | None = None,
-        gpus: Number | None = None,
-        resources: str | Resources | None = None,
-        array: ArrayLike | None = None,
-        env: Mapping[str, object] | None = None,
-        retries: int = 0,
-        rerun: bool = False,
-        gang: bool = False,
-        revocable: bool = False,
-        priority: int = 0,
-        constraints: str | Constraint | Iterable[str | Constraint] = (),
-        prefer: str | Constraint | Iterable[str | Constraint] = (),
-        prefer_hosts: str | Iterable[str] = (),
-        locality_wait: Number | None = None,
-        job_id: str | None = None,
-    ) -> Job:
+    def submit(self, command: str | Sequence[str], *, job_id: str | None = None, **options: Unpack[JobOptions]) -> Job:
         """Submit a job: text for ``/bin/sh -c``, or a list of arguments that runs as it stands.
 
-        ``mem`` and ``disk`` are megabytes or text such as ``2G``; ``array`` is a number of tasks (50: indices
-        1 to 50), ``"0-9"`` or ``(0, 9)``; ``retries`` is attempts after the first; a higher ``priority`` goes
-        first. An agent that matches any of ``prefer`` or ``prefer_hosts`` is waited for, ``locality_wait``
-        seconds (5) or text such as ``500ms``, before any other is taken. Returns once the job is stored. Sent
-        again within the time limit when the cluster is briefly away: the id makes one job of it; give
-        ``job_id`` to repeat a submit of your own.
+        ``options`` are those of :class:`JobOptions`. ``mem`` and ``disk`` are megabytes or text such as
+        ``2G``; ``array`` is a number of tasks (50: indices 1 to 50), ``"0-9"`` or ``(0, 9)``; ``retries`` is
+        attempts after the first; a higher ``priority`` goes first. An agent that matches any of ``prefer`` or
+        ``prefer_hosts`` is waited for, ``locality_wait`` seconds (5) or text such as ``500ms``, before any
+        other is taken. Returns once the job is stored. Sent again within the time limit when the cluster is
+        briefly away: the id makes one job of it; give ``job_id`` to repeat a submit of your own.
         """
-        spec = build_spec(
-            command,
-            name=name,
-            cpus=cpus,
-            mem=mem,
-            disk=disk,
-            gpus=gpus,
-            resources=resources,
-            array=array,
-            env=env,
-            retries=retries,
-            rerun=rerun,
-            gang=gang,
-            revocable=revocable,
-            priority=priority,
-            constraints=constraints,
-            prefer=prefer,
-            prefer_hosts=prefer_hosts,
-            locality_wait=locality_wait,
-            user=user_name(),
-        )
-        return self.submit_spec(spec, job_id)
+        return self.submit_spec(build_spec(command, user_name(), **options), job_id)
 
     def submit_spec(self, spec: JobSpec, job_id: str | None = None) -> Job:
         """Submit a job that is described already."""
         request = made(SubmitJob, job_id=job_id or new_job_id(), spec=spec)
-        self._store(request)
+        self.store(request.job_id, _json_of(spec))
         return self.job(request.job_id)
 
-    def run(self, command: str | Sequence[str], *, timeout: float | None = None, **options: Any) -> JobSummary:
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        job_id: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> JobSummary:
         """Submit a job and wait for its end, in one request if it is short. ``options`` are those of
         ``submit``; ``timeout`` is that of ``wait``, and so is what is raised."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        job_id = options.pop("job_id", None) or new_job_id()
-        spec = build_spec(command, user=user_name(), **options)
+        spec = build_spec(command, user_name(), **options)
         turn = _SHORT_JOB_SECONDS if timeout is None else max(0.0, min(_SHORT_JOB_SECONDS, timeout))
-        summary = self._store(made(SubmitJob, job_id=job_id, spec=spec, wait=turn))
-        if summary.state in _ENDED:
+        request = made(SubmitJob, job_id=job_id or new_job_id(), spec=spec, wait=turn)
+        summary = _read(JobSummary, self.store(request.job_id, _json_of(spec), turn))
+        if summary.state in ENDED:
             return summary
-        return self.wait(job_id, None if deadline is None else max(0.0, deadline - time.monotonic()))
-
-    def _store(self, request: SubmitJob) -> JobSummary:
-        deadline = time.monotonic() + self.timeout
-        pause = 0.1
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                return self.ask(request, JobSummary, max(left, 0.1))
-            except Unavailable as error:
-                # Nothing there from the start is a wrong address rather than a failover.
-                hopeless = isinstance(error, Unreachable) and not self._contacted
-                if hopeless or deadline - time.monotonic() <= pause:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
+        return self.wait(request.job_id, None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def job(self, job_id: str) -> Job:
         """A handle; nothing is asked yet."""
@@ -212,41 +135,11 @@ class Client(ReservationCalls):
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobSummary:
         """See ``Job.wait``."""
-        last: JobSummary | None = None
-        for summary in self._follow(job_id, timeout, every_change=False):
-            last = summary
-        assert last is not None
-        return last
+        return _read(JobSummary, self.end_of(_checked(job_id), timeout))
 
     def watch(self, job_id: str, timeout: float | None = None) -> Iterator[JobSummary]:
         """See ``Job.watch``."""
-        return self._follow(job_id, timeout, every_change=True)
-
-    def _follow(self, job_id: str, timeout: float | None, *, every_change: bool) -> Iterator[JobSummary]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        patience = _UnavailableTimer(self)
-        # Version -1: the first answer comes at once.
-        seen: int | None = -1 if every_change else None
-        while True:
-            left = _WAIT_TURN_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
-            request = made(WaitJob, job_id=job_id, seconds=min(_WAIT_TURN_SECONDS, left), seen=seen)
-            try:
-                summary = self.ask(request, JobSummary)
-            except Unavailable as error:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise
-                patience.bear(error)
-                continue
-            patience.renew()
-            if summary.state in _ENDED:
-                yield summary
-                return
-            if every_change:
-                if summary.version != seen:
-                    yield summary
-                seen = summary.version
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimedOut(f"job {job_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {job_id}`")
+        return (_read(JobSummary, summary) for summary in self.changes(_checked(job_id), timeout))
 
     # -- tasks ----------------------------------------------------------------------------------------
 
@@ -302,50 +195,8 @@ class Client(ReservationCalls):
 
         ``task_id`` is a task's full id, ``JOB`` or ``JOB.INDEX``; these follow from attempt to attempt.
         """
-        offset, current = 0, ""
-        patience = _UnavailableTimer(self)
-        while True:
-            request = made(
-                ReadLog,
-                task_id=current or task_id,
-                name=stream,
-                offset=offset,
-                wait=_WAIT_TURN_SECONDS if follow else 0.0,
-            )
-            try:
-                chunk = self.ask(request, LogChunk)
-                patience.renew()
-                if chunk.agent_id:
-                    current = chunk.task_id
-                data = chunk.bytes()
-                if data:
-                    yield data
-                    offset = chunk.offset + len(data)
-                if chunk.ended and offset >= chunk.size:
-                    if not follow or not self._attempt_after(task_id, current):
-                        return
-                    offset, current = 0, ""
-                elif not data and not follow:
-                    return
-            except Unavailable as error:
-                if not follow:
-                    raise
-                patience.bear(error)
-
-    def _attempt_after(self, task_id: str, current: str) -> bool:
-        """Whether another attempt follows one whose output has ended."""
-        if not current or current == task_id:
-            return False
-        pause = 0.05
-        while True:
-            task = self.ask(GetTask(task_id=task_id), JobTask)
-            if task.task_id != current:
-                return task.state not in _TASK_ENDED or bool(task.agent_id)
-            if task.state in _TASK_ENDED:
-                return False
-            # The agent's end of file is ahead of the status that says how the task ended.
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
+        made(ReadLog, task_id=task_id, name=stream)
+        return self.read(task_id, stream, follow)
 
     # -- the cluster ----------------------------------------------------------------------------------
 
@@ -468,23 +319,19 @@ class Client(ReservationCalls):
         return self.ask(made(DropDeadLetters, letter_id=letter_id), DeadLettersSettled)
 
 
-class _UnavailableTimer:
-    """Bears lost connections, until nobody has answered for too long."""
+def _read(kind: type[P], data: object) -> P:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as finding:
+        raise BrokerMesosError(
+            f"the cluster gave an answer that this version cannot read: {first_problem(finding)}"
+        ) from None
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.renew()
 
-    def renew(self) -> None:
-        """There was an answer."""
-        self._since = time.monotonic()
-        self._pause = 0.1
+def _json_of(spec: JobSpec) -> Json:
+    data: Json = spec.model_dump(mode="json", exclude_defaults=True)
+    return data
 
-    def bear(self, error: Unavailable) -> None:
-        """Waits a little, or raises the error."""
-        if isinstance(error, Unreachable) and not self._client._contacted:
-            raise error
-        if time.monotonic() - self._since > UNAVAILABLE_AFTER_SECONDS:
-            raise error
-        time.sleep(self._pause)
-        self._pause = min(2 * self._pause, 2.0)
+
+def _checked(job_id: str) -> str:
+    return made(WaitJob, job_id=job_id).job_id

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Protocol, TypeVar
 
-from broker_mesos.client.spec import made
+from broker_mesos.client.jobs import Stream
+from broker_mesos.client.requests import made
 from broker_mesos.core.api.jobs import GetJob, JobSummary, JobTask, JobView
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
 
-if TYPE_CHECKING:
-    from broker_mesos.client.client import Client
-
-Stream = Literal["stdout", "stderr"]
 _PAGE = 1_000
+P = TypeVar("P", bound=Part)
+
+
+class JobCalls(Protocol):
+    """What a job's handle needs of a client."""
+
+    def ask(self, request: Request, kind: type[P]) -> P:
+        """Any request of the operator API."""
+        ...
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobSummary:
+        """See :meth:`Job.wait`."""
+        ...
+
+    def watch(self, job_id: str, timeout: float | None = None) -> Iterator[JobSummary]:
+        """See :meth:`Job.watch`."""
+        ...
+
+    def logs(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
+        """See :meth:`Job.logs`."""
+        ...
+
+    def kill_job(self, job_id: str, index: int | None = None) -> JobSummary:
+        """See :meth:`Job.kill`."""
+        ...
 
 
 class Job:
     """A handle: it holds the id alone, so that it can be made anew anywhere with ``client.job(id)``."""
 
-    def __init__(self, client: Client, job_id: str) -> None:
+    def __init__(self, client: JobCalls, job_id: str) -> None:
         self._client = client
         self.id = job_id
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import TypeVar
 
-from broker_mesos.client.spec import made
+from broker_mesos.client.requests import made
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.reservations import (
     CreateVolume,

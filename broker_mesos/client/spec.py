@@ -1,72 +1,108 @@
-"""From the words that people use for a job to its exact description."""
+"""From the options of a job, as people write them, to its description on the wire.
+
+Imports no models: :func:`describe` makes JSON, which whoever receives it validates. What is rare, or has a
+grammar of its own, is left to the models' own parsers.
+"""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Unpack
 
-from pydantic import ValidationError
-
-from broker_mesos.client.locality import DEFAULT_WAIT, preference
 from broker_mesos.client.names import name_of
-from broker_mesos.core.api.request import Request
-from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.job import JobSpec
-from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task import CommandInfo
-from broker_mesos.core.protocol.wire import first_problem
+from broker_mesos.client.options import ArrayLike, JobOptions, Number
 from broker_mesos.errors import InvalidInput
 
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
-_UNITS = {"": Decimal(1), "K": Decimal(1) / 1024, "M": Decimal(1), "G": Decimal(1024), "T": Decimal(1024**2)}
-_ARRAY = re.compile(r"\s*([0-9]{1,18})\s*(?:-\s*([0-9]{1,18})\s*)?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+if TYPE_CHECKING:
+    from broker_mesos.core.model.job import JobSpec
 
-Number = int | float | str
-ArrayLike = int | str | Sequence[int]
-R = TypeVar("R", bound=Request)
+# Compiled when they are used: most jobs need none of them.
+_SIZE = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*"
+_UNITS = {"": 0, "K": -1, "M": 0, "G": 1, "T": 2}
+"""Powers of 1,024."""
+_ARRAY = r"\s*([0-9]{1,18})\s*(?:-\s*([0-9]{1,18})\s*)?"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+_AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 
 
-def made(kind: type[R], **fields: object) -> R:
-    """A request from what a caller gave; InvalidInput in one line if it cannot be right."""
+def describe(command: str | Sequence[str], user: str = "", **options: Unpack[JobOptions]) -> dict[str, Any]:
+    """The JSON form of a ``JobSpec``. Text as ``command`` is for ``/bin/sh -c``, a sequence runs as it stands.
+
+    ``mem`` and ``disk`` are megabytes or text such as ``2G``. A resource that ``resources`` names replaces the
+    single amount. Raises InvalidInput in one line; bounds are left to the models.
+    """
+    shell = isinstance(command, str)
+    arguments = [command] if isinstance(command, str) else list(command)
+    if not arguments or not arguments[0] or not all(isinstance(each, str) for each in arguments):
+        raise InvalidInput("a job needs a command: text for the shell, or a list of arguments")
+    for each in arguments:
+        _passable("command", each)
+    spec: dict[str, Any] = {
+        "name": _passable("name", options.get("name") or name_of(arguments[0], shell)),
+        "command": {
+            "arguments": arguments,
+            "shell": shell,
+            "environment": environment(options.get("env") or {}),
+        },
+        "resources": _resources(options),
+        "user": user,
+    }
+    array = options.get("array")
+    if array is not None:
+        spec["array"] = parse_array(array)
+    for name in _AS_THEY_ARE:
+        if name in options:
+            spec[name] = options[name]  # type: ignore[literal-required]
+    _put_constraints(spec, options)
+    return spec
+
+
+def build_spec(command: str | Sequence[str], user: str = "", **options: Unpack[JobOptions]) -> JobSpec:
+    """The same as a model, with every bound checked. Raises InvalidInput in one line."""
+    from pydantic import ValidationError
+
+    from broker_mesos.core.model.job import JobSpec
+    from broker_mesos.core.protocol.wire import first_problem
+
     try:
-        return kind.model_validate(fields)
+        return JobSpec.model_validate(describe(command, user, **options))
     except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        if name in ("job_id", "task_id", "id"):
-            raise InvalidInput(
-                f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
-            ) from None
         raise InvalidInput(first_problem(error)) from None
 
 
-def megabytes(name: str, size: Number) -> Decimal:
-    """An amount of memory or disk: a number of megabytes, or text such as ``512M`` or ``2G``."""
-    match = _SIZE.fullmatch(str(size)) if not isinstance(size, bool) else None
+def megabytes(name: str, size: Number) -> str:
+    """An amount of memory or disk in megabytes: of a number of them, or of text such as ``512M`` or ``2G``."""
+    text = "" if isinstance(size, bool) else str(size)
+    if _is_plain(text):
+        return text
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if match is None:
         raise InvalidInput(f"{name} {size!r}: write megabytes, as in 512, or a size such as 512M or 2G")
-    return Decimal(match[1]) * _UNITS[match[2].upper()]
+    return _shifted(match[1], _UNITS[match[2].upper()])
 
 
-def amount(name: str, value: Number) -> Decimal:
-    """An amount of cpus or gpus."""
+def amount(name: str, value: Number) -> str:
+    """An amount of cpus or gpus as plain decimal text."""
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if _is_plain(text):
+        return text
+    from decimal import Decimal, InvalidOperation
+
     try:
-        number = Decimal(str(value).strip()) if not isinstance(value, bool) else Decimal("nan")
+        number = Decimal(text)  # 1e-05, which is how Python writes a small float
     except InvalidOperation:
         number = Decimal("nan")
-    if not math.isfinite(number) or number < 0:
+    if not number.is_finite() or number < 0 or number.adjusted() > 30:
         raise InvalidInput(f"{name} {value!r}: write a number of at least 0, as in 0.5 or 2")
-    return number
+    return f"{number:f}"
 
 
 def parse_array(array: ArrayLike) -> tuple[int, int]:
     """First and last index: ``50`` is 1 to 50, ``"0-9"`` and ``(0, 9)`` are 0 to 9."""
     if not isinstance(array, int | str) and len(array) == 2:
         return array[0], array[1]
-    match = _ARRAY.fullmatch(str(array))
+    match = re.fullmatch(_ARRAY, str(array))
     if match is None:  # True and lists of any other length end here as well
         raise InvalidInput(f"array {array!r}: write a number of tasks, as in 50, or FIRST-LAST, as in 0-9")
     if match[2] is not None:
@@ -80,84 +116,74 @@ def environment(env: Mapping[str, object]) -> dict[str, str]:
     """Environment variables as text. Refuses names that no shell could use, and values that are not plain."""
     found: dict[str, str] = {}
     for name, value in env.items():
-        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_VARIABLE, name):
             raise InvalidInput(f"env {name!r}: a variable's name has letters, digits and _, as in LEVEL")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidInput(f"env {name}: {value!r} is not text; put it in quotes")
-        found[name] = _no_nul(f"env {name}", str(value))
+        found[name] = _passable(f"env {name}", str(value))
     return found
 
 
-def build_spec(
-    command: str | Sequence[str],
-    *,
-    name: str = "",
-    cpus: Number = 1,
-    mem: Number = 128,
-    disk: Number | None = None,
-    gpus: Number | None = None,
-    resources: str | Resources | None = None,
-    array: ArrayLike | None = None,
-    env: Mapping[str, object] | None = None,
-    retries: int = 0,
-    rerun: bool = False,
-    gang: bool = False,
-    revocable: bool = False,
-    priority: int = 0,
-    constraints: str | Constraint | Iterable[str | Constraint] = (),
-    prefer: str | Constraint | Iterable[str | Constraint] = (),
-    prefer_hosts: str | Iterable[str] = (),
-    locality_wait: Number | None = None,
-    user: str = "",
-) -> JobSpec:
-    """A job's description. Text as ``command`` goes to ``/bin/sh -c``, a sequence runs as it stands.
+def _resources(options: JobOptions) -> str:
+    more = options.get("resources")
+    singles = {"cpus": amount("cpus", options.get("cpus", 1)), "mem": megabytes("mem", options.get("mem", 128))}
+    disk, gpus = options.get("disk"), options.get("gpus")
+    if disk is not None:
+        singles["disk"] = megabytes("disk", disk)
+    if gpus is not None:
+        singles["gpus"] = amount("gpus", gpus)
+    if more:
+        from broker_mesos.core.model.resources import Resources
 
-    ``mem`` and ``disk`` are megabytes or text such as ``2G``. What ``resources`` names goes before the single
-    amounts. Raises InvalidInput in one line.
-    """
-    shell = isinstance(command, str)
-    arguments = (command,) if isinstance(command, str) else tuple(command)
-    if not arguments or not arguments[0] or not all(isinstance(each, str) for each in arguments):
-        raise InvalidInput("a job needs a command: text for the shell, or a list of arguments")
-    for each in arguments:
-        _no_nul("command", each)
+        extra = more if isinstance(more, Resources) else Resources.parse(more)
+        kept = {name: value for name, value in singles.items() if name not in set(extra.names())}
+        return str(Resources.from_mapping(kept) + extra)
+    return ";".join(f"{name}:{value}" for name, value in singles.items())
+
+
+def _put_constraints(spec: dict[str, Any], options: JobOptions) -> None:
+    constraints: Any = options.get("constraints") or ()
+    prefer, hosts, wait = options.get("prefer") or (), options.get("prefer_hosts") or (), options.get("locality_wait")
+    if not constraints and not prefer and not hosts and wait is None:
+        return
+    from broker_mesos.client.locality import DEFAULT_WAIT, preference
+    from broker_mesos.core.model.attributes import Constraint
+
     if isinstance(constraints, str | Constraint):
         constraints = (constraints,)
-    preferred, wait = preference(prefer, prefer_hosts, locality_wait, 0.0 if gang else DEFAULT_WAIT)
-    try:
-        return JobSpec(
-            name=name or name_of(arguments[0], shell),
-            command=CommandInfo(arguments=arguments, shell=shell, environment=environment(env or {})),
-            resources=_resources(cpus, mem, disk, gpus, resources),
-            array=None if array is None else parse_array(array),
-            retries=retries,
-            rerun=rerun,
-            gang=gang,
-            revocable=revocable,
-            priority=priority,
-            constraints=tuple(each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints),
-            prefer=preferred,
-            locality_wait=wait,
-            user=user,
-        )
-    except ValidationError as error:
-        raise InvalidInput(first_problem(error)) from None
+    found: Iterable[Constraint] = (
+        each if isinstance(each, Constraint) else Constraint.parse(each) for each in constraints
+    )
+    spec["constraints"] = [str(each) for each in found]
+    preferred, seconds = preference(prefer, hosts, wait, 0.0 if options.get("gang") else DEFAULT_WAIT)
+    spec["prefer"] = [str(each) for each in preferred]
+    spec["locality_wait"] = seconds
 
 
-def _resources(
-    cpus: Number, mem: Number, disk: Number | None, gpus: Number | None, more: str | Resources | None
-) -> Resources:
-    extra = more if isinstance(more, Resources) else Resources.parse(more or "")
-    single = {"cpus": amount("cpus", cpus), "mem": megabytes("mem", mem)}
-    if disk is not None:
-        single["disk"] = megabytes("disk", disk)
-    if gpus is not None:
-        single["gpus"] = amount("gpus", gpus)
-    named = set(extra.names())
-    return Resources.from_mapping({key: value for key, value in single.items() if key not in named}) + extra
+def _is_plain(text: str) -> bool:
+    """Whether text is a decimal number without a sign or an exponent."""
+    return text.isascii() and text.replace(".", "", 1).isdecimal()
 
 
-def _no_nul(what: str, text: str) -> str:
+def _shifted(text: str, power: int) -> str:
+    """A decimal number times a power of 1,024, exactly."""
+    if power == 0:
+        return text
+    whole, _, fraction = text.partition(".")
+    number, digits = int(whole + fraction), len(fraction)
+    if power > 0:
+        number *= 1024**power
+    else:  # 1 / 1024 is 5**10 / 10**10
+        number, digits = number * 5**10, digits + 10
+    padded = str(number).zfill(digits + 1)
+    return f"{padded[: len(padded) - digits]}.{padded[len(padded) - digits :]}".rstrip("0").rstrip(".")
+
+
+def _passable(what: str, text: str) -> str:
     if "\0" in text:
         raise InvalidInput(f"{what}: a zero byte cannot be passed to a process")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of a command line that are no text arrive as lone surrogates
+        raise InvalidInput(f"{what}: {text[:40]!r} is not UTF-8 text") from None
     return text

@@ -172,7 +172,7 @@ def test_a_job_file_says_what_flags_say_and_flags_go_before_it(
     ("name", "text", "message"),
     [
         ("a.yaml", "comand: x", "unknown key 'comand'; did you mean 'command'?"),
-        ("a.yaml", "zzz: x", "unknown key 'zzz'; there are name, command"),
+        ("a.yaml", "zzz: x", "unknown key 'zzz'; there are command, name"),
         ("a.yaml", "command: x\ncpus: lots", "cpus is a number, not 'lots'"),
         ("a.yaml", "command: x\ncpus: true", "cpus is a number, not True"),
         ("a.yaml", "command: [sleep, 5]", "command is a list of texts"),
@@ -360,7 +360,7 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_only_on_demand(
     def broken(*arguments: object, **more: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("broker_mesos.client.client.load", broken)
+    monkeypatch.setattr("broker_mesos.client.jobs.connect", broken)
     assert main(["status"]) == 1
     assert "unexpected RuntimeError: two lines" in one_line(capsys.readouterr().err)
     monkeypatch.setenv("BMESOS_DEBUG", "1")

@@ -177,6 +177,8 @@ def test_an_array_is_a_number_or_a_range(text: int | str, indices: tuple[int, in
         ({"env": {"A=B": "x"}}, "env 'A=B'"),
         ({"env": {"A": True}}, "in quotes"),
         ({"env": {"A": "\0"}}, "zero byte"),
+        ({"env": {"A": "a\udcff"}}, "not UTF-8"),
+        ({"name": "\udcff"}, "not UTF-8"),
         ({"retries": -1}, "retries"),
         ({"priority": 10**9}, "priority"),
         ({"constraints": ["?"]}, "not a constraint"),
@@ -188,15 +190,16 @@ def test_a_wrong_word_is_refused_in_one_line(words: dict[str, object], message: 
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["", [], [""], ["a\0b"]])
+@pytest.mark.parametrize("command", ["", [], [""], ["a\0b"], ["\udcff"]])
 def test_a_command_is_needed(command: str | list[str]) -> None:
     with pytest.raises(InvalidInput):
         build_spec(command)
 
 
 def test_sizes_are_megabytes_or_have_a_unit() -> None:
-    sizes = ["512", 512, "512M", "0.5G", "0.5 GiB", "524288K"]
-    assert {megabytes("mem", size) for size in sizes} == {512}
+    sizes: list[str | int] = ["512", 512, "512M", "0.5G", "0.5 GiB", "524288K"]
+    assert {megabytes("mem", size) for size in sizes} == {"512"}
+    assert megabytes("mem", "1K") == "0.0009765625" and megabytes("mem", "0.3T") == "314572.8"
 
 
 def test_resources_go_before_the_single_amounts() -> None:

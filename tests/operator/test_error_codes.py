@@ -8,8 +8,8 @@ import pytest
 
 from broker_mesos import errors
 from broker_mesos.bus.rabbitmq.server import Refused
-from broker_mesos.client.transport import HttpTransport, Unreachable
-from broker_mesos.core.api.cluster import Hello
+from broker_mesos.client.http import HttpTransport
+from broker_mesos.client.transport import Unreachable
 from broker_mesos.core.api.request import ErrorInfo
 from broker_mesos.errors import BrokerMesosError, TimedOut, family
 from broker_mesos.web.app import error_response
@@ -25,9 +25,9 @@ def over_the_bus(error: BrokerMesosError) -> BrokerMesosError:
 
 def over_http(error: BrokerMesosError) -> BrokerMesosError:
     answer = error_response(error)
-    transport = HttpTransport("http://127.0.0.1:1")
+    transport = HttpTransport("127.0.0.1", 1, "")
     with pytest.raises(BrokerMesosError) as caught:
-        transport._decode(Hello(), answer.status_code, bytes(answer.body))
+        transport._decode(answer.status_code, bytes(answer.body))
     return caught.value
 
 

@@ -17,7 +17,7 @@ __all__ = ["RabbitBus", "Timeouts"]
 
 
 def __getattr__(name: str) -> Any:
-    # A command that only asks (see `asker`) does not wait for asyncio and all messages to be imported.
+    # Imported when it is used: a part of this package can be had without asyncio and all messages.
     if name == "RabbitBus":
         from broker_mesos.bus.rabbitmq.bus import RabbitBus
 

@@ -12,9 +12,9 @@ import pytest
 import typer
 
 from broker_mesos.cli import app
+from broker_mesos.cli.argv_parser import Found, read
 from broker_mesos.cli.commands import COMMANDS, Command, Group
 from broker_mesos.cli.declare import Argument, Parameter, parameters
-from broker_mesos.cli.line import Found, read
 from broker_mesos.cli.options import COMMON, Call
 
 _SAMPLES = {"int": "7", "float": "0.5", "str": "te=xt", "Path": "some/file", "Output": "json"}

@@ -1,0 +1,187 @@
+"""Submitting, following and reading jobs, in JSON.
+
+A command lives for a twentieth of a second, and pydantic with all that is built on it takes as long to load:
+nothing here imports the models. :class:`broker_mesos.client.client.Client` adds them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal
+
+from broker_mesos.client.transport import Transport, Unreachable, connect
+from broker_mesos.errors import InvalidInput, TimedOut, Unavailable
+
+UNAVAILABLE_AFTER_SECONDS = 60.0
+"""Seconds without any answer after which waiting and following end with Unavailable."""
+
+ENDED = ("finished", "failed", "killed")
+"""States of a job that has ended."""
+_WAIT_TURN_SECONDS = 10.0
+"""Seconds that one request of a longer wait may take."""
+
+Stream = Literal["stdout", "stderr"]
+Json = dict[str, Any]
+
+
+class JobClient:
+    """Sends requests about jobs. ``timeout`` is the time limit of one answer in seconds."""
+
+    def __init__(self, url: str | None = None, *, cluster: str | None = None, timeout: float = 5.0) -> None:
+        self.timeout = timeout
+        self._transport: Transport = connect(url, cluster)
+        self._contacted = False
+
+    def __enter__(self) -> JobClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on."""
+        self._transport.close()
+
+    def call(self, kind: str, fields: Mapping[str, Any], timeout: float | None = None, held: float = 0.0) -> Json:
+        """The data of the answer to any request of the operator API."""
+        answer: Json = self._transport.call(kind, fields, self.timeout if timeout is None else timeout, held)
+        self._contacted = True
+        return answer
+
+    def store(self, job_id: str, spec: Mapping[str, Any], wait: float = 0.0) -> Json:
+        """Submit a job, and return its summary once it is stored, or after up to ``wait`` seconds once it has
+        ended. Sent again within the time limit when the cluster is briefly away: the id makes one job of it."""
+        deadline = time.monotonic() + self.timeout
+        pause = 0.1
+        fields = {"job_id": job_id, "spec": spec, **({"wait": wait} if wait else {})}
+        while True:
+            try:
+                return self.call("SUBMIT_JOB", fields, max(deadline - time.monotonic(), 0.1), wait)
+            except InvalidInput as error:
+                raise InvalidInput(str(error).removeprefix("SUBMIT_JOB: ").removeprefix("spec.")) from None
+            except Unavailable as error:
+                # Nothing there from the start is a wrong address rather than a failover.
+                hopeless = isinstance(error, Unreachable) and not self._contacted
+                if hopeless or deadline - time.monotonic() <= pause:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def follow(self, job_id: str, timeout: float | None = None, *, turn: float = _WAIT_TURN_SECONDS) -> Iterator[Json]:
+        """A job's summary after each ``turn`` of so many seconds, and last once it has ended.
+
+        Rides out lost connections. Raises TimedOut after ``timeout`` seconds.
+        """
+        return self._follow(job_id, timeout, turn, every_change=False)
+
+    def end_of(self, job_id: str, timeout: float | None = None) -> Json:
+        """A job's summary once it has ended; see :meth:`follow`."""
+        *_, last = self.follow(job_id, timeout)
+        return last
+
+    def changes(self, job_id: str, timeout: float | None = None) -> Iterator[Json]:
+        """A job's summary now, after every change, and last once it has ended."""
+        return self._follow(job_id, timeout, _WAIT_TURN_SECONDS, every_change=True)
+
+    def _follow(self, job_id: str, timeout: float | None, turn: float, *, every_change: bool) -> Iterator[Json]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        patience = _UnavailableTimer(self)
+        # Version -1: the first answer comes at once.
+        seen: int | None = -1 if every_change else None
+        while True:
+            left = turn if deadline is None else max(0.0, deadline - time.monotonic())
+            seconds = min(turn, left)
+            fields = {"job_id": job_id, "seconds": seconds, "seen": seen}
+            try:
+                summary = self.call("WAIT_JOB", fields, held=seconds)
+            except Unavailable as error:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+                patience.bear(error)
+                continue
+            patience.renew()
+            if summary["state"] in ENDED:
+                yield summary
+                return
+            if not every_change or summary.get("version") != seen:
+                yield summary
+            if every_change:
+                seen = summary.get("version", 0)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOut(f"job {job_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {job_id}`")
+
+    def read(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
+        """A task's output so far; with ``follow``, what comes until its end.
+
+        ``task_id`` is a task's full id, ``JOB`` or ``JOB.INDEX``; these follow from attempt to attempt.
+        """
+        from base64 import b64decode
+
+        offset, current = 0, ""
+        patience = _UnavailableTimer(self)
+        wait = _WAIT_TURN_SECONDS if follow else 0.0
+        while True:
+            fields = {"task_id": current or task_id, "name": stream, "offset": offset, "wait": wait}
+            try:
+                chunk = self.call("READ_LOG", fields, held=wait)
+                patience.renew()
+                if chunk.get("agent_id"):
+                    current = chunk["task_id"]
+                data = b64decode(chunk.get("data", ""))
+                if data:
+                    yield data
+                    offset = chunk.get("offset", 0) + len(data)
+                if chunk.get("ended") and offset >= chunk.get("size", 0):
+                    if not follow or not self._attempt_after(task_id, current):
+                        return
+                    offset, current = 0, ""
+                elif not data and not follow:
+                    return
+            except Unavailable as error:
+                if not follow:
+                    raise
+                patience.bear(error)
+
+    def _attempt_after(self, task_id: str, current: str) -> bool:
+        """Whether another attempt follows one whose output has ended."""
+        if not current or current == task_id:
+            return False
+        from broker_mesos.core.model.task_states import TaskState
+
+        ended = {state.short for state in TaskState if state.terminal}
+        pause = 0.05
+        while True:
+            task = self.call("GET_TASK", {"task_id": task_id})
+            if task["task_id"] != current:
+                return task["state"] not in ended or bool(task.get("agent_id"))
+            if task["state"] in ended:
+                return False
+            # The agent's end of file is ahead of the status that says how the task ended.
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+
+class _UnavailableTimer:
+    """Bears lost connections, until nobody has answered for too long."""
+
+    def __init__(self, client: JobClient) -> None:
+        self._client = client
+        self.renew()
+
+    def renew(self) -> None:
+        """There was an answer."""
+        self._since = time.monotonic()
+        self._pause = 0.1
+
+    def bear(self, error: Unavailable) -> None:
+        """Waits a little, or raises the error."""
+        if isinstance(error, Unreachable) and not self._client._contacted:
+            raise error
+        if time.monotonic() - self._since > UNAVAILABLE_AFTER_SECONDS:
+            raise error
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, 2.0)

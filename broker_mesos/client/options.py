@@ -1,0 +1,105 @@
+"""The options of a job, declared once: the flags of ``bmesos submit``, ``run`` and ``plan``, the keys of job
+files and the keyword arguments of ``Client.submit`` are all derived from here.
+
+A type that takes long to import is written as text. It is read by type checkers only.
+"""
+
+# No `from __future__ import annotations`: it would turn the declarations into text as well.
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, get_args
+
+if TYPE_CHECKING:
+    from broker_mesos.core.model.attributes import Constraint
+    from broker_mesos.core.model.resources import Resources
+
+Number = int | float | str
+ArrayLike = int | str | Sequence[int]
+
+
+class JobOption(NamedTuple):
+    """How one option of a job is given on a command line and in a job file."""
+
+    flag: str
+    """``--on/--off`` for a switch."""
+    metavar: str | None
+    help: str
+    kind: Any
+    """The type of the flag's value."""
+    file: tuple[type, ...]
+    """The types that a job file may give it."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """What can be said of a single task. What is not given has the default named in the help text."""
+
+    name: Annotated[str, JobOption("--name", None, "A name for people; the command's by default.", str, (str,))]
+    cpus: Annotated[Number, JobOption("--cpus", "N", "CPUs of each task (1).", float, (int, float))]
+    mem: Annotated[Number, JobOption("--mem", "SIZE", "Memory: MB, or 512M, 2G (128).", str, (int, float, str))]
+    disk: Annotated[Number | None, JobOption("--disk", "SIZE", "Disk: MB, or 512M, 2G.", str, (int, float, str))]
+    gpus: Annotated[Number | None, JobOption("--gpus", "N", "GPUs of each task.", float, (int, float))]
+    resources: Annotated[
+        "str | Resources | None",
+        JobOption("--resources", "TEXT", "Any resources, as 'cpus:1;licences:2'.", str, (str,)),
+    ]
+    env: Annotated[
+        Mapping[str, object] | None,
+        JobOption("--env", "K=V", "An environment variable; repeatable.", list[str], (dict,)),
+    ]
+    retries: Annotated[int, JobOption("--retries", "N", "Attempts after a failed one (0).", int, (int,))]
+    rerun: Annotated[
+        bool,
+        JobOption(
+            "--rerun/--no-rerun",
+            None,
+            "Run again elsewhere what was on an agent that is lost (it may run twice); else wait for it.",
+            bool,
+            (bool,),
+        ),
+    ]
+    revocable: Annotated[
+        bool,
+        JobOption(
+            "--revocable/--no-revocable",
+            None,
+            "Run only on what agents lend a second time; what is evicted there runs again.",
+            bool,
+            (bool,),
+        ),
+    ]
+    priority: Annotated[int, JobOption("--priority", "N", "Higher goes first (0).", int, (int,))]
+    constraints: Annotated[
+        "str | Constraint | Iterable[str | Constraint]",
+        JobOption("--constraint", "TEXT", "Which agents, as 'rack==r1'; repeatable.", list[str], (str, list)),
+    ]
+    prefer: Annotated[
+        "str | Constraint | Iterable[str | Constraint]",
+        JobOption(
+            "--prefer", "TEXT", "Which agents to wait for, as 'rack==r1'; repeatable: any.", list[str], (str, list)
+        ),
+    ]
+    prefer_hosts: Annotated[
+        str | Iterable[str],
+        JobOption("--prefer-host", "HOST", "The same for a host; repeatable.", list[str], (str, list)),
+    ]
+    locality_wait: Annotated[
+        Number | None,
+        JobOption("--locality-wait", "TIME", "How long before any other agent will do (5s).", str, (int, float, str)),
+    ]
+
+
+class JobOptions(TaskOptions, total=False):
+    """What can be said of a job."""
+
+    array: Annotated[
+        ArrayLike | None,
+        JobOption("--array", "1-1000|50", "Many tasks; see BMESOS_ARRAY_INDEX.", str, (int, str)),
+    ]
+    gang: Annotated[
+        bool,
+        JobOption("--gang/--no-gang", None, "The whole array begins at once, or not at all.", bool, (bool,)),
+    ]
+
+
+def declared_in(options: type) -> dict[str, JobOption]:
+    """The options of one of the classes above by their names, in the order of their declaration."""
+    return {name: get_args(annotation)[1] for name, annotation in options.__annotations__.items()}

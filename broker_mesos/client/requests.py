@@ -1,0 +1,26 @@
+"""Requests of the operator API from what a caller gave."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.protocol.wire import first_problem
+from broker_mesos.errors import InvalidInput
+
+R = TypeVar("R", bound=Request)
+
+
+def made(kind: type[R], **fields: object) -> R:
+    """A request of this kind. Raises InvalidInput in one line if its fields cannot be right."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        if name in ("job_id", "task_id", "id"):
+            raise InvalidInput(
+                f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
+            ) from None
+        raise InvalidInput(first_problem(error)) from None
