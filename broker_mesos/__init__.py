@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from broker_mesos.core.model.resources import Resources
     from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus, VolumeMount
     from broker_mesos.core.model.task_states import Reason, TaskState
-    from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput, NotFound, TimedOut, Unavailable
+    from broker_mesos.errors import (
+        BrokerMesosError,
+        Conflict,
+        FrameworkRefused,
+        InvalidInput,
+        NotFound,
+        TimedOut,
+        Unavailable,
+    )
     from broker_mesos.framework import SchedulerDriver
     from broker_mesos.sdk import Driver, DriverSettings, Scheduler
     from broker_mesos.wiring.local import LocalCluster
@@ -32,6 +40,7 @@ __all__ = [
     "Driver",
     "DriverSettings",
     "FrameworkInfo",
+    "FrameworkRefused",
     "InvalidInput",
     "InverseOffer",
     "Job",
@@ -63,7 +72,15 @@ _FROM = {
     "core.model.resources": ("Resources",),
     "core.model.task": ("CommandInfo", "TaskInfo", "TaskStatus", "VolumeMount"),
     "core.model.task_states": ("Reason", "TaskState"),
-    "errors": ("BrokerMesosError", "Conflict", "InvalidInput", "NotFound", "TimedOut", "Unavailable"),
+    "errors": (
+        "BrokerMesosError",
+        "Conflict",
+        "FrameworkRefused",
+        "InvalidInput",
+        "NotFound",
+        "TimedOut",
+        "Unavailable",
+    ),
     "framework": ("SchedulerDriver",),
     "sdk": ("Driver", "DriverSettings", "Scheduler"),
     "wiring.local": ("LocalCluster",),

@@ -9,6 +9,7 @@
     │       └── UnknownMessage       its type is not known: a newer release may know it
     ├── NotFound                     not_found    HTTP 404  exit 3: no such job, task, agent or file
     ├── Conflict                     conflict     HTTP 409  exit 1: it exists already, and differs
+    │   └── FrameworkRefused         the framework's id has ended: subscribe with a new one
     ├── Unavailable                  unavailable  HTTP 503  exit 4: a server, master or agent does not answer
     │   ├── BusUnavailable
     │   ├── StoreUnavailable
@@ -73,6 +74,10 @@ class Conflict(BrokerMesosError):
     error_code = "conflict"
     http_status = 409
     exit_code = 1
+
+
+class FrameworkRefused(Conflict):
+    """The cluster refuses a framework, usually because one with its id was torn down."""
 
 
 class Unavailable(BrokerMesosError):

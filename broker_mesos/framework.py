@@ -29,7 +29,8 @@ class SchedulerDriver(runner.SchedulerDriver):
 
     ``url`` is the broker's, as ``amqp://user:password@host:5672/``; without one BMESOS_BROKER_URL or
     ``bmesos.toml`` names it. ``memory://`` starts a cluster in this process (one agent, 4 CPUs, 4 GB), which
-    keeps nothing: for trying a framework out. Raises InvalidInput when no broker is named.
+    keeps nothing: for trying a framework out. ``main()`` is ``run()`` for a whole program: it returns an exit
+    code, and prints an error as one line. Raises InvalidInput when no broker is named.
 
     Log lines go to stderr, unless the program has configured structlog by itself.
     """

@@ -18,7 +18,7 @@ from broker_mesos.core.model.reservation import Operation
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls, heartbeats, operator_master
 from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat, Subscribe, Teardown
-from broker_mesos.errors import BusUnavailable, TimedOut, Unavailable
+from broker_mesos.errors import BusUnavailable, FrameworkRefused, TimedOut, Unavailable
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger
@@ -243,10 +243,11 @@ class Driver:
     # -- life -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Register, then serve the scheduler until ``stop`` or an error of the cluster (``failure``).
+        """Register, then serve the scheduler until ``stop``.
 
-        Raises TimedOut when no master answers within the registration timeout. A cancelled run leaves as
-        with ``stop(failover=True)``, in at most a second.
+        Raises FrameworkRefused when the cluster refuses the framework (the reason is in ``failure``, too),
+        and TimedOut when no master answers within the registration timeout. A cancelled run leaves as with
+        ``stop(failover=True)``, within one second.
         """
         if self._ran:
             raise RuntimeError("a driver runs once; make a new one")
@@ -260,6 +261,8 @@ class Driver:
                 background = [self._spawn(self._beat()), self._spawn(self._tick())]
                 await self._serve(background)
             await self._leave(self.settings.stop_timeout)
+            if self.failure is not None:
+                raise FrameworkRefused(self.failure)
         except asyncio.CancelledError:
             self._failover = True
             await self._leave(min(1.0, self.settings.stop_timeout))

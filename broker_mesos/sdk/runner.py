@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.offer import InverseOffer, Offer
 from broker_mesos.core.model.reservation import Operation
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
-from broker_mesos.errors import InvalidInput
+from broker_mesos.errors import BrokerMesosError, InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.sdk.driver import Driver
@@ -54,13 +55,26 @@ class SchedulerDriver:
         self._started = False
 
     def run(self) -> None:
-        """Work in the calling thread until ``stop``, or until the cluster refuses the framework.
+        """Work in the calling thread until ``stop``.
 
-        Raises Unavailable when the broker, or with a registration timeout a master, does not answer. Ctrl-C
+        Raises FrameworkRefused when the cluster refuses the framework, for example because its id was torn
+        down; Unavailable when the broker, or with a registration timeout a master, does not answer. Ctrl-C
         ends it as ``stop(failover=True)`` does, with KeyboardInterrupt.
         """
         self._begin()
         asyncio.run(self._main())
+
+    def main(self) -> int:
+        """``run`` as a whole program: returns its exit code, for ``sys.exit``. An error of this package is
+        one line on stderr and the error's exit code; Ctrl-C is 130. No traceback is printed for these."""
+        try:
+            self.run()
+        except BrokerMesosError as error:
+            print(f"{self._framework.name or self._framework.framework_id}: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return 130
+        return 0
 
     def start(self) -> None:
         """Work in a thread of its own."""

@@ -1,6 +1,8 @@
-"""A framework in some 30 lines: it runs three commands wherever they fit, and leaves."""
+"""A framework in some 30 lines: it runs three commands wherever they fit, and ends."""
 
 import os
+import sys
+import uuid
 
 from broker_mesos import CommandInfo, FrameworkInfo, Resources, Scheduler, SchedulerDriver, TaskInfo
 
@@ -24,8 +26,10 @@ class Hello(Scheduler):
         print(status.task_id, status.state.short, "on", status.agent_id)
         self.ended += status.state.terminal
         if self.ended == 3:
-            driver.stop()
+            driver.stop()  # this ends the framework's id for good, so each run has a new one
 
 
-url = os.environ.get("BMESOS_BROKER_URL", "memory://")  # without a broker: a cluster in this process
-SchedulerDriver(Hello(), FrameworkInfo(framework_id="hello", name="Hello"), url).run()
+if __name__ == "__main__":
+    url = os.environ.get("BMESOS_BROKER_URL", "memory://")  # without a broker: a cluster in this process
+    framework = FrameworkInfo(framework_id=f"hello-{uuid.uuid4().hex[:8]}", name="Hello")
+    sys.exit(SchedulerDriver(Hello(), framework, url).main())

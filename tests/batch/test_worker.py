@@ -16,7 +16,7 @@ from broker_mesos.core.protocol.addresses import events, offers
 from broker_mesos.core.protocol.events import EarlyStatuses, Error
 from broker_mesos.core.protocol.framework_messages import Accept, Decline, Kill, Settle, Subscribe
 from broker_mesos.core.protocol.records import AgentStatus
-from broker_mesos.errors import Conflict, InvalidInput, NotFound, Unavailable
+from broker_mesos.errors import Conflict, FrameworkRefused, InvalidInput, NotFound, Unavailable
 from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.worker import BatchSettings
 from broker_mesos.ports.bus import outgoing
@@ -298,7 +298,8 @@ async def test_a_worker_ends_when_the_cluster_refuses_the_framework(cluster: Clu
     await cluster.cell.until(lambda: cluster.cell.of(Subscribe))
     bus = await cluster.bus()
     assert await bus.publish(outgoing(events("batch"), Error(message="torn down"), new_id(), mandatory=True))
-    await asyncio.wait_for(cluster.workers[0][1], 20)
+    with pytest.raises(FrameworkRefused, match="torn down"):
+        await asyncio.wait_for(cluster.workers[0][1], 20)
     assert worker.driver is not None and worker.driver.failure == "torn down"
 
 

@@ -33,7 +33,7 @@ from broker_mesos.core.protocol.framework_messages import (
     Subscribe,
     Teardown,
 )
-from broker_mesos.errors import InvalidInput, StoreUnavailable
+from broker_mesos.errors import FrameworkRefused, InvalidInput, StoreUnavailable
 from broker_mesos.sdk import Scheduler
 from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer
 from tests.sdk.conftest import FRAMEWORK, World
@@ -296,7 +296,8 @@ async def test_rescinds_lost_agents_and_errors_reach_the_scheduler(world: World)
     await world.master.say(addresses.events("fw"), Failure(agent_id="a1"))
     assert await scheduler.got("agent_lost") == [("agent_lost", "a1")]
     await world.master.say(addresses.events("fw"), Error(message="it was torn down"))
-    await world.ended(driver)
+    with pytest.raises(FrameworkRefused, match="it was torn down"):
+        await world.ended(driver)
     assert scheduler.events[-1] == ("error", "it was torn down")
     assert driver.failure == "it was torn down" and not world.master.of(Teardown)
 

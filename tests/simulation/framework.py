@@ -11,6 +11,7 @@ from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
 from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.errors import FrameworkRefused
 from broker_mesos.sdk import Driver, DriverSettings, Scheduler
 from tests.simulation.loop import Proc
 from tests.simulation.network import SimBus
@@ -115,7 +116,10 @@ class FrameworkNode(Node):
             rng=self.rng(),
         )
         asking = asyncio.create_task(self._ask_now_and_then(driver))
-        await driver.run()
+        try:
+            await driver.run()
+        except FrameworkRefused:
+            pass  # looked at below
         asking.cancel()
         if len(self.book.done) == self.book.items or driver.failure:
             self.finished = True

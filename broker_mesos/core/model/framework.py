@@ -29,7 +29,8 @@ class FrameworkInfo(Part):
     packing: Literal["binpack", "spread"] = "binpack"
     """Which of the agents that fit a stated demand come first: the fullest or the emptiest."""
     competing: bool = False
-    """All processes receive offers and events at once; its task state is in a shared store."""
+    """True: all processes with this ``framework_id`` receive offers and events at once, and share the state of
+    their tasks through a store of the framework's own. False: one process is active, the others stand by."""
 
 
 REVOCABLE_RESOURCES = "REVOCABLE_RESOURCES"
