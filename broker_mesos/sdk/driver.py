@@ -226,6 +226,12 @@ class Driver:
         """What is wanted now, as far as it is stated."""
         return (self._demand.shapes or ()) if self._demand.wanted else ()
 
+    @property
+    def wants_only_gangs(self) -> bool:
+        """Whether every shape that is wanted now belongs to a gang: other offers answer an earlier demand."""
+        shapes = self.shapes
+        return bool(shapes) and all(shape.gang for shape in shapes)
+
     def unwanted(self) -> None:
         """Offers came although none are wanted; perhaps an earlier process wanted them after we did not."""
         now = self._clock.monotonic()

@@ -50,6 +50,11 @@ OFFER_TYPES: tuple[type[Message], ...] = (Offers, Rescind, EarlyStatuses)
 LATE_FILTER_SECONDS = 2.0
 """Seconds for which what came for a gang that needs no more is not offered again: by then its cell knows."""
 
+STALE_FILTER_SECONDS = 0.25
+"""Refuse timeout, in seconds, of an offer that was made before the framework wanted nothing but gangs. Short,
+since it hides the agent from the gang as well; not 0, or the same offer would come back until the cell has
+received the new demand."""
+
 Unhandled = Mapping[int, Exception | None]
 
 
@@ -109,6 +114,9 @@ class Inbound:
             if self._driver.settings.gather:
                 plain = [offer for offer in plain if not offer.gang]
                 await self._on_gang_offers([offer for offer in found.values() if offer.gang])
+                if plain and self._driver.wants_only_gangs:
+                    self._driver.decline(plain, STALE_FILTER_SECONDS)
+                    plain = []
             if plain:
                 await self._call(lambda: self._scheduler.resource_offers(self._driver, plain))
         elif isinstance(messages[0], EarlyStatuses):

@@ -20,7 +20,7 @@ Result = Awaitable[None] | None
 
 class Scheduler:
     """The callbacks of a framework. Each may be a plain method or ``async def``; the defaults do nothing
-    (``inverse_offers`` accepts).
+    (``resource_offers`` and ``gang_offers`` decline, ``inverse_offers`` accepts).
 
     They run in the driver's event loop, one after the other (unless ``DriverSettings.serial`` is False). A
     plain one that computes or waits for long stops heartbeats meanwhile: past a few seconds the cluster
@@ -41,7 +41,10 @@ class Scheduler:
         """Nothing comes any more, from now until ``reregistered``; earlier offers have probably ended."""
 
     def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> Result:
-        """New offers. Answer each with ``driver.accept`` or ``driver.decline``, here or later."""
+        """New offers. Answer each with ``driver.accept`` or ``driver.decline``, here or later: an offer without
+        an answer occupies its resources until the offer timeout. The default declines them."""
+        driver.decline(offers)
+        return None
 
     def gang_offers(self, driver: Driver, gang: str, placement: Placement) -> Result:
         """All tasks of a gang of the demand (``driver.want``) have a place: accept the offers of each part

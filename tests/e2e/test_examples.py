@@ -39,6 +39,13 @@ def test_the_first_example_runs_again_on_the_same_cluster(cluster: Cluster):
         assert finished == ["hello-1", "hello-2", "hello-3"]
 
 
+def test_the_gang_of_the_guide_runs_whole(cluster: Cluster):
+    done = run(cluster, str(EXAMPLES / "gang_framework.py"))
+    assert done.returncode == 0, done.stderr
+    finished = [line.split()[0] for line in done.stdout.splitlines() if " finished on " in line]
+    assert len(set(finished)) == len(finished) == 4
+
+
 def test_a_framework_whose_id_has_ended_fails_with_one_line_that_says_so(cluster: Cluster):
     program = STAYS.format(ident=f"{cluster.name}-once", then="driver.stop()")
     assert run(cluster, "-c", program).returncode == 0

@@ -9,8 +9,10 @@ from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.framework_messages import Accept, Decline
+from broker_mesos.core.protocol.framework_messages import Accept, Decline, Subscribe
+from broker_mesos.sdk import Scheduler
 from broker_mesos.sdk.gangs import GangAssembler, Placement, arrange
+from broker_mesos.sdk.inbound import STALE_FILTER_SECONDS
 from tests.sdk.cluster import Recorder, a_task
 from tests.sdk.conftest import World
 
@@ -128,3 +130,24 @@ async def test_a_driver_tells_of_a_gang_once_it_is_complete_and_declines_the_res
     await world.master.offer("fw", an_offer("3", "a3", "cpus:4;mem:4096"))
     ((_, late),) = await world.master.got(Decline)
     assert late.offer_ids == ("o0-1-3",)
+
+
+async def test_an_offer_made_before_only_a_gang_was_wanted_is_declined_by_the_driver(world: World):
+    scheduler = Gangs()
+    driver = await world.driver(scheduler)
+    await scheduler.got("registered")
+    driver.want([shape("cpus:1;mem:64", 4)])
+    await world.master.offer("fw", an_offer("1", "a1", "cpus:4;mem:4096").model_copy(update={"gang": ""}))
+    ((_, stale),) = await world.master.got(Decline)
+    assert stale.offer_ids == ("o0-1-1",) and stale.refuse_seconds == STALE_FILTER_SECONDS
+    await world.master.offer("fw", an_offer("2", "a1", "cpus:4;mem:4096"))
+    await scheduler.got("gang_offers")
+    assert scheduler.named("resource_offers") == []
+
+
+async def test_a_scheduler_without_resource_offers_declines_them(world: World):
+    await world.driver(Scheduler())
+    await world.master.got(Subscribe)
+    await world.master.offer("fw", an_offer("1", "a1", "cpus:4;mem:4096").model_copy(update={"gang": ""}))
+    ((_, declined),) = await world.master.got(Decline)
+    assert declined.offer_ids == ("o0-1-1",) and declined.refuse_seconds is None
