@@ -51,11 +51,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
-        # On a machine that others load, too, a server or a process may be late without being wrong. A run
-        # that decides tries those once more, and says so; a run by hand shows what it has seen at once.
-        real = item.get_closest_marker("servers") or item.nodeid.startswith("tests/containerizer/")
-        if os.environ.get("CI") and real:
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")

@@ -102,3 +102,20 @@ def test_pictures_are_pictures(path: Path):
 def test_the_readme_shows_both_commands_on_its_first_screen():
     first = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:25])
     assert "make demo" in first and "make test" in first and "architecture.svg" in first
+
+
+def named_paths() -> set[str]:
+    """Folders and files that the page of the architecture names, relative to the package."""
+    text = page("architecture.md")
+    section = text[text.index("## Where things are") :]
+    return set(re.findall(r"`([a-z_/]+/|[a-z_/]+\.(?:py|lua))`", section)) - {"broker_mesos/"}
+
+
+def test_the_architecture_names_every_folder_of_the_package():
+    package = ROOT / "broker_mesos"
+    folders = {f"{path.parent.relative_to(package)}/" for path in package.rglob("__init__.py")} - {"./"}
+    assert folders - named_paths() == set()
+
+
+def test_what_the_architecture_names_is_there():
+    assert sorted(each for each in named_paths() if not (ROOT / "broker_mesos" / each).exists()) == []

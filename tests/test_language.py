@@ -1,0 +1,95 @@
+"""Names in the code are words of the glossary, not the ones that it has retired."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "broker_mesos"
+
+RETIRED = {
+    "anew",
+    "crowded",
+    "deaf",
+    "division",
+    "doomed",
+    "gathering",
+    "heed",
+    "heeds",
+    "heeded",
+    "hindrance",
+    "memo",
+    "memos",
+    "pace",
+    "reckon",
+    "reckons",
+    "reckoned",
+    "standing",
+    "suspects",
+    "teller",
+    "tellers",
+    "upkeep",
+    "wordy",
+}
+"""Words that no name of a module, class, function, attribute or constant contains; see docs/glossary.md."""
+
+BARE = re.compile(r"^_?(KEPT|PATIENCE|MARGIN|BEHIND|FULL|MOST_\w+)$")
+"""Constants that name neither their subject nor their unit."""
+
+ALLOWED = {
+    "DIVISION",  # a name in the store, which other releases read
+    "_KEPT",
+    "_pace",
+    "_standing_by",  # a standby stands by
+    "standing_by",
+    "wait_anew",
+    "waits_anew",
+}
+"""Names where a retired word is the right one, or is still to be replaced."""
+
+
+def names_in(path: Path) -> Iterator[str]:
+    yield path.stem
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif (
+            isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and (node.id.isupper() or node.id[0] != "_")
+        ):
+            yield node.id
+
+
+def words_of(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_words_are_found_in_names_of_each_style():
+    assert words_of("GangMemo_TTL") == {"gang", "memo", "ttl"}
+    assert words_of("_on_heedingMemo") == {"on", "heeding", "memo"}
+
+
+def test_no_name_contains_a_retired_word():
+    found = {
+        (str(each.relative_to(PACKAGE)), name)
+        for each in FILES
+        for name in names_in(each)
+        if words_of(name) & RETIRED and name not in ALLOWED
+    }
+    assert sorted(found) == []
+
+
+def test_constants_name_their_subject():
+    found = [
+        (str(each.relative_to(PACKAGE)), name)
+        for each in FILES
+        for name in names_in(each)
+        if BARE.match(name) and name not in ALLOWED
+    ]
+    assert found == []
