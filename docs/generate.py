@@ -20,11 +20,12 @@ from broker_mesos.bus.topology import Topology
 from broker_mesos.cli.app import application
 from broker_mesos.cli.options import Call
 from broker_mesos.core import api, protocol
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.task_states import NEVER_STORED, TERMINAL, TRANSITIONS, TaskState
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.wire import REGISTRY, Message
 from broker_mesos.frameworks.batch.messages import JobChanged
+from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.runtime.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -94,7 +95,9 @@ def request_table() -> str:
     rows = []
     for kind in _kinds():
         if issubclass(kind, Request) and kind.__module__.startswith(_API):
-            route = f"framework `{kind.FRAMEWORK}`" if kind.FRAMEWORK else kind.ROUTE.value
+            route = kind.ROUTE.value
+            if kind.ROUTE is Route.FRAMEWORK:
+                route = f"framework `{framework_for(kind).name}`"
             users = "yes" if kind.FOR_USERS else "no"
             rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), route, users, f"`{kind.ANSWER.__name__}`"])
     return table(["Type", "Request", "Fields", "Answered by", "For users", "Answer"], rows)
@@ -165,30 +168,16 @@ def settings_table() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         found = re.search(rf'^    {name}: [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL)
-        meaning = " ".join(found[1].replace("``", "`").split()) if found else _MEANINGS[name]
-        default = field.default
+        assert found, f"{name} has no docstring"
+        meaning = " ".join(found[1].replace("``", "`").split())
+        default = field.get_default(call_default_factory=True) or None if field.default_factory else field.default
         if hasattr(default, "get_secret_value"):
             default = default.get_secret_value()
-        shown = "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+        if isinstance(default, bool):
+            default = str(default).lower()
+        shown = "" if default is None else f"{default:.12g}" if isinstance(default, float) else str(default)
         rows.append([f"`{name}`", f"`BMESOS_{name.upper()}`", f"`{shown}`" if shown else "none", meaning])
     return table(["Setting", "Variable", "Default", "Meaning"], rows)
-
-
-_MEANINGS = {
-    "broker_url": "RabbitMQ, for daemons and frameworks: `amqp://user:password@host:5672/`, or `amqps://`.",
-    "store_url": "Redis, for masters and built-in frameworks: `redis://:password@host:6379/0`, or `rediss://`.",
-    "log_level": "`debug`, `info`, `warning` or `error`. Log lines go to stderr.",
-    "log_format": "`text` or `json`.",
-    "agent_beat": "Seconds between two heartbeats of an agent; more in a cell of over 50 × as many agents.",
-    "agent_missed": "Heartbeats that an agent may miss in a row before it is unreachable.",
-    "framework_beat": "Seconds between two heartbeats of a framework's process, as the cells expect them.",
-    "framework_missed": "Heartbeats that a framework may miss before it is disconnected.",
-    "offer_timeout": "Seconds after which an unanswered offer ends.",
-    "consumer_check": "Seconds after which a cell looks whether anybody reads an unanswered offer.",
-    "refuse": "Seconds for which a declined offer is hidden, when the framework names no time.",
-    "allocation": "Seconds between two rounds that look at every agent; events are dealt with at once.",
-    "completed": "Ended tasks of each framework that a cell's owner remembers.",
-}
 
 
 def cli_reference() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
+from broker_mesos.frameworks.registry import JOBS
 
 if TYPE_CHECKING:
     from broker_mesos.core.api.cells import CellPart
@@ -77,7 +78,7 @@ def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         )
 
     columns = ["FRAMEWORK", "NAME", "ROLES", "STATE", "WANTS", ">TASKS", ">OFFERS", "HOLDS", ">SHARE"]
-    _list(call, "frameworks", columns, row, "no frameworks yet; start one with `bmesos framework batch`", limit, after)
+    _list(call, "frameworks", columns, row, f"no frameworks yet; start one with `bmesos framework {JOBS.name}`", limit, after)
 
 
 def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", help="Its id.")]) -> None:

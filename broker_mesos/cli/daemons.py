@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call, Cluster
-from broker_mesos.errors import InvalidInput
+from broker_mesos.frameworks.registry import FRAMEWORKS, framework_named
 
 if TYPE_CHECKING:
     from broker_mesos.runtime.settings import Settings
@@ -149,19 +149,18 @@ def agent(
 
 def framework(
     call: Call,
-    name: Annotated[str, Argument(metavar="NAME", help="Which one: batch.")],
+    name: Annotated[str, Argument(metavar="NAME", help=f"Which one: {', '.join(FRAMEWORKS)}.")],
     broker_url: BrokerUrl = None,
     store_url: StoreUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> int:
-    """Run a built-in framework: batch.
+    """Run a built-in framework.
 
-    It runs the jobs of `bmesos submit`; any number of processes share the work.
+    `batch` runs the jobs of `bmesos submit`; any number of processes share the work.
     """
-    if name != "batch":
-        raise InvalidInput(f"there is no framework {name!r}; there is: batch")
+    framework = framework_named(name)
     settings = daemon_settings(
         call,
         broker_url=broker_url,
@@ -172,9 +171,9 @@ def framework(
     )
     settings.need_broker()
     settings.need_store()
-    from broker_mesos.wiring.batch import run_batch
+    from broker_mesos.wiring.framework import run_framework
 
-    return run_batch(settings)
+    return run_framework(framework, settings)
 
 
 def web(

@@ -10,6 +10,7 @@ from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
+from broker_mesos.frameworks.registry import JOBS
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client
@@ -119,7 +120,7 @@ def _cluster_status(call: Call, client: Client, every: bool) -> None:
     try:
         jobs = client.ask(GetJobs(limit=1_000 if every else _SHOWN), JobList)
     except Unavailable:
-        trouble.append("jobs: the batch framework does not answer; start it with `bmesos framework batch`")
+        trouble.append(f"jobs: their framework does not answer; start it with `bmesos framework {JOBS.name}`")
     if call.json:
         show.print_json(
             {

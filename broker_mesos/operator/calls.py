@@ -13,9 +13,10 @@ from broker_mesos.core.api.state import MissingCell
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Address, cell_of, operator_cell, operator_framework, operator_master
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
+from broker_mesos.frameworks.registry import JOBS
 
-BATCH_ID = "batch"
-BATCH = operator_framework(BATCH_ID)
+JOBS_FRAMEWORK = operator_framework(JOBS.name)
+"""Where requests about jobs go."""
 
 HANDOVER_SECONDS = 1.5
 """Seconds that a cell may be without an owner before it counts as missing: masters take over in less."""

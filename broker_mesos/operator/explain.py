@@ -13,7 +13,8 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import NotFound, Unavailable
-from broker_mesos.operator.calls import BATCH, BATCH_ID, Calls
+from broker_mesos.frameworks.registry import JOBS
+from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls
 
 MAX_SHAPES = 10
 """Shapes of a framework's demand that are explained at once."""
@@ -29,7 +30,7 @@ class Explainer:
         """Whether a job would run. Raises Unavailable when nobody answers."""
         subject = f"a job of {request.spec.total} x {request.spec.resources}"
         shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
-        plan = await self._explanation(subject, BATCH_ID, (shape,), request.limit, timeout, ignore_filters=True)
+        plan = await self._explanation(subject, JOBS.name, (shape,), request.limit, timeout, ignore_filters=True)
         return _whole(plan, request.spec.total)
 
     async def explain(self, request: Explain, timeout: float) -> Explanation:
@@ -53,17 +54,17 @@ class Explainer:
     async def _of_job_or_task(self, request: Explain, timeout: float) -> Explanation:
         if len(request.id) <= 128:
             try:
-                view = await self._calls.ask(BATCH, GetJob(job_id=request.id, limit=0), JobView, timeout)
+                view = await self._calls.ask(JOBS_FRAMEWORK, GetJob(job_id=request.id, limit=0), JobView, timeout)
                 return await self._of_view(view, request.limit, timeout)
             except NotFound:
                 pass
-        task = await self._calls.ask(BATCH, GetTask(task_id=request.id), JobTask, timeout)
+        task = await self._calls.ask(JOBS_FRAMEWORK, GetTask(task_id=request.id), JobTask, timeout)
         subject = f"task {task.task_id}"
         if task.state != "pending":
             where = f" on {task.hostname or task.agent_id}" if task.agent_id else ""
             return Explanation(subject=subject, reason=f"it does not wait: it is {task.state}{where}")
         job_id = task.task_id.rsplit(".", 2)[0]
-        view = await self._calls.ask(BATCH, GetJob(job_id=job_id, limit=0), JobView, timeout)
+        view = await self._calls.ask(JOBS_FRAMEWORK, GetJob(job_id=job_id, limit=0), JobView, timeout)
         return await self._of_job(subject, job_id, view.spec, request.limit, timeout)
 
     async def _of_view(self, view: JobView, limit: int, timeout: float) -> Explanation:
@@ -82,7 +83,7 @@ class Explainer:
 
     async def _of_job(self, subject: str, job_id: str, spec: JobSpec, limit: int, timeout: float) -> Explanation:
         shape = shape_of(spec, job_id=job_id)
-        return await self._explanation(subject, BATCH_ID, (shape,), limit, timeout)
+        return await self._explanation(subject, JOBS.name, (shape,), limit, timeout)
 
     async def _explanation(
         self,

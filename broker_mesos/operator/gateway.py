@@ -31,6 +31,7 @@ from broker_mesos.core.api.state import GetState
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import operator_framework, operator_master
 from broker_mesos.errors import InvalidInput, NotFound, TimedOut, Unavailable
+from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.operator.calls import Calls, not_all_cells
 from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.kill import Killer
@@ -100,7 +101,7 @@ class Gateway:
             case Route.MASTER:
                 return await self._requester.request(operator_master(), request, timeout + request.wait_seconds)
             case Route.FRAMEWORK:
-                to = operator_framework(request.FRAMEWORK)
+                to = operator_framework(framework_for(type(request)).name)
                 return await self._requester.request(to, request, timeout + request.wait_seconds)
             case Route.CELL:
                 agent_id: str = request.agent_id  # type: ignore[attr-defined]  # a test holds that it has one

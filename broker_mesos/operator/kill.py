@@ -1,4 +1,4 @@
-"""Kills by an id that may be a job's, a task's of the batch framework, or a task's of any other."""
+"""Kills by an id that may be a job's, a task's of a job, or a task's of any other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from broker_mesos.core.api.cells import KillTask, KillTaskAnswer
 from broker_mesos.core.api.jobs import GetJob, GetTask, JobSummary, JobTask, JobView, KillById, Killed, KillJob
 from broker_mesos.core.api.state import MissingCell
 from broker_mesos.errors import BrokerMesosError, NotFound, Unavailable
-from broker_mesos.operator.calls import BATCH, Calls, not_all_cells
+from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls, not_all_cells
 
 MAX_UNREACHABLE = 100
 """Tasks that are looked at for agents that are unreachable."""
@@ -23,20 +23,20 @@ class Killer:
         self._calls = calls
 
     async def by_id(self, request: KillById, timeout: float) -> Killed:
-        """Asks the batch framework first, then the cells. Raises NotFound for an id that nothing has."""
-        batch_away: Unavailable | None = None
+        """Asks the framework of the jobs first, then the cells. Raises NotFound for an id that nothing has."""
+        jobs_away: Unavailable | None = None
         try:
             return await self._with_unreachable(await self._job(request.id, timeout), timeout)
         except NotFound:
             pass
         except Unavailable as error:
-            batch_away = error
+            jobs_away = error
         found, missing = await self._in_cells(KillTask(task_id=request.id), timeout)
         if found is not None:
             away = (found.unreachable,) if found.unreachable else ()
             return Killed(kind="task", unreachable=away, note=_note(away))
-        if batch_away is not None:
-            raise batch_away
+        if jobs_away is not None:
+            raise jobs_away
         if missing:
             raise not_all_cells(request.id, missing)
         raise NotFound(f"no job or task {request.id}; `bmesos status` and `bmesos tasks` list them")
@@ -51,17 +51,17 @@ class Killer:
     async def _job(self, ident: str, timeout: float) -> Killed:
         if len(ident) <= 128:  # as long as a job's id may be
             try:
-                job = await self._calls.ask(BATCH, KillJob(job_id=ident), JobSummary, timeout)
+                job = await self._calls.ask(JOBS_FRAMEWORK, KillJob(job_id=ident), JobSummary, timeout)
                 return Killed(kind="job", job=job)
             except NotFound:
                 pass
-        task = await self._calls.ask(BATCH, GetTask(task_id=ident), JobTask, timeout)
+        task = await self._calls.ask(JOBS_FRAMEWORK, GetTask(task_id=ident), JobTask, timeout)
         if task.task_id != ident and not task.task_id.startswith(f"{ident}."):
             raise NotFound(f"task {ident} has ended; the latest attempt is {task.task_id}")
         for job_id, index in _split(ident):
             if index == task.index:
                 kill = KillJob(job_id=job_id, index=index)
-                return Killed(kind="task", job=await self._calls.ask(BATCH, kill, JobSummary, timeout))
+                return Killed(kind="task", job=await self._calls.ask(JOBS_FRAMEWORK, kill, JobSummary, timeout))
         raise NotFound(f"no job or task {ident}")
 
     async def _with_unreachable(self, killed: Killed, timeout: float) -> Killed:
@@ -70,7 +70,7 @@ class Killer:
             return killed
         ask = GetJob(job_id=killed.job.job_id, states=("unreachable",), limit=MAX_UNREACHABLE)
         try:
-            view = await self._calls.ask(BATCH, ask, JobView, min(timeout, UNREACHABLE_TIMEOUT_SECONDS))
+            view = await self._calls.ask(JOBS_FRAMEWORK, ask, JobView, min(timeout, UNREACHABLE_TIMEOUT_SECONDS))
         except BrokerMesosError:
             return killed
         away = tuple(sorted({task.agent_id for task in view.tasks if task.agent_id}))

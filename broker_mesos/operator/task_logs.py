@@ -12,7 +12,7 @@ from broker_mesos.core.api.jobs import GetTask, JobTask
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import operator_agent
 from broker_mesos.errors import NotFound, TimedOut, Unavailable
-from broker_mesos.operator.calls import BATCH, Calls, not_all_cells
+from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls, not_all_cells
 
 MAX_LOCATED = 4_096
 """Tasks whose agent is remembered; the one that was read the longest ago is forgotten first."""
@@ -87,13 +87,13 @@ class TaskLogs:
         if agent_id is not None:
             self._located.move_to_end(task_id)
             return TaskPlace(task_id, agent_id, ended=False)
-        batch_away: Unavailable | None = None
+        jobs_away: Unavailable | None = None
         try:
-            task = await self._calls.ask(BATCH, GetTask(task_id=task_id), JobTask, timeout)
+            task = await self._calls.ask(JOBS_FRAMEWORK, GetTask(task_id=task_id), JobTask, timeout)
         except NotFound:
             pass
         except Unavailable as error:
-            batch_away = error
+            jobs_away = error
         else:
             return self._remember(TaskPlace(task.task_id, task.agent_id, task.state in _ENDED))
         ask = GetCell(parts=("tasks",), task_id=task_id, limit=1)
@@ -101,8 +101,8 @@ class TaskLogs:
         for view in views:
             for each in view.tasks:
                 return self._remember(TaskPlace(each.task_id, each.agent_id, each.state.terminal))
-        if batch_away is not None:
-            raise batch_away
+        if jobs_away is not None:
+            raise jobs_away
         if missing:
             raise not_all_cells(f"task {task_id}", missing)
         raise NotFound(f"no task {task_id}; `bmesos tasks` lists them")

@@ -154,13 +154,15 @@ class Settings(BaseSettings):
     )
 
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "default"
-    """Keeps clusters on the same servers apart."""
+    """The name that keeps clusters on the same servers apart."""
     url: ClientUrl = SecretStr(DEFAULT_URL)
     """Where a client finds the cluster: ``http://`` (``bmesos local`` or ``bmesos web``), or ``amqp://``."""
     broker_url: BrokerUrl | None = None
+    """RabbitMQ, for daemons and frameworks: ``amqp://user:password@host:5672/``, or ``amqps://``."""
     store_url: StoreUrl | None = None
+    """Redis, for masters and built-in frameworks: ``redis://:password@host:6379/0``, or ``rediss://``."""
     cells: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """None: what the cluster has; 4 for a new one."""
+    """Number of cells; by default what the cluster has, and 4 for a new one."""
     weights: Weights = Field(default_factory=dict)
     """Weights of roles in the fair share, as ``prod:2;dev:0.5``; a role without one has 1."""
     reserve: Reserve = Field(default_factory=dict)
@@ -168,37 +170,48 @@ class Settings(BaseSettings):
     oversubscribe: bool = False
     """Whether an agent lends a second time, as revocable, what its tasks hold and do not use."""
     connect_timeout: Seconds = 10.0
-    """How long a daemon tries to reach its servers when it starts."""
+    """Seconds for which a daemon tries to reach its servers when it starts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The lowest level that is logged: ``debug``, ``info``, ``warning`` or ``error``. Log lines go to stderr."""
     log_format: Literal["text", "json"] = "text"
+    """``text``, or ``json`` for one JSON object a line."""
 
     # The time limits of the design, section 6. The first block is `core.limits.Limits`, name by name.
     agent_beat: Seconds = 5.0
+    """Seconds between two heartbeats of an agent; more in a cell of over 50 times as many agents."""
     agent_missed: Count = 5
+    """Heartbeats in a row that an agent may miss before it is unreachable."""
     framework_beat: Seconds = 2.0
+    """Seconds between two heartbeats that the cells expect of a framework's process."""
     framework_missed: Count = 5
+    """Heartbeats in a row that a framework may miss before it is disconnected."""
     offer_timeout: Seconds = 10.0
+    """Seconds after which an unanswered offer ends."""
     consumer_check: Seconds = 0.3
+    """Seconds after which a cell checks that the queue of an unanswered offer has a consumer."""
     refuse: Seconds = 5.0
+    """Seconds for which a declined offer is hidden from a framework that names no time."""
     allocation: Seconds = 1.0
+    """Seconds between two rounds of allocation over all agents; what changes in between is allocated at once."""
     gang_patience: Seconds = 3.0
-    """How long a gang waits for room like others, before free room may be kept for it."""
+    """Seconds that a gang waits for room like others, before free room may be kept for it."""
     gang_hold: Seconds = 30.0
-    """How long free room is kept for one gang, before it is the next one's turn."""
+    """Seconds for which free room is kept for one gang, before it is the next one's turn."""
     completed: Count = 1_000
+    """Ended tasks of each framework that a cell's owner remembers."""
     forget_agent: Seconds = 14 * 86_400.0
     """Seconds after which an unreachable agent without tasks is forgotten."""
 
     store_silence: Seconds = 3.0
-    """An owner without an answer from Redis for so long stops acting."""
+    """Seconds without an answer from Redis after which a cell's owner stops deciding."""
     master_heartbeat: Seconds = 2.0
-    """AMQP heartbeat of masters: how soon a frozen one is found."""
+    """Seconds of the AMQP heartbeat of masters, which decides how soon a frozen one is found."""
     agent_heartbeat: Seconds = 10.0
-    """AMQP heartbeat of agents, frameworks and clients."""
+    """Seconds of the AMQP heartbeat of agents, frameworks and clients."""
     kill_grace: Seconds = 3.0
-    """Between SIGTERM and SIGKILL, where a task does not say."""
+    """Seconds between SIGTERM and SIGKILL of a task that names no grace."""
     outcomes_kept: Seconds = 600.0
-    """How long an agent remembers outcomes after they were acknowledged."""
+    """Seconds for which an agent remembers an outcome after it was acknowledged."""
 
     @classmethod
     def settings_customise_sources(

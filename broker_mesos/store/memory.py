@@ -1,6 +1,6 @@
 """Store and Records in the memory of one process: the embedded default, and the simulations' store.
 
-``MemoryStoreState`` is the server; each master and each batch worker gets its own adapter on it. On a
+``MemoryStoreState`` is the server; each master and each framework process gets its own adapter on it. On a
 ``SqliteStoreState`` (``sqlite.py``) the same adapters keep their facts in a file. Hooks for tests and
 simulations: ``available``, ``lost_replies``, ``snapshot()``, ``restore()``, ``wipe()``.
 """
@@ -321,7 +321,7 @@ def _rows(commit: Commit, net: rules.Coalesced) -> Iterator[Row]:
 class MemoryRecords(_Adapter):
     """The Records port on a MemoryStoreState; ``space`` keeps frameworks apart."""
 
-    def __init__(self, state: MemoryStoreState, *, space: str = "batch") -> None:
+    def __init__(self, state: MemoryStoreState, *, space: str = "records") -> None:
         super().__init__(state)
         self._prefix = keys.records("memory", space)
 

@@ -17,7 +17,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.errors import InvalidInput
-from broker_mesos.frameworks.batch.worker import BatchWorker
+from broker_mesos.frameworks.registry import FRAMEWORKS, FrameworkProcess
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.daemon import Master
 from broker_mesos.operator.gateway import Gateway
@@ -28,7 +28,7 @@ from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.sqlite import SqliteStoreState
 from broker_mesos.wiring.agent import build_agent
-from broker_mesos.wiring.batch import build_batch
+from broker_mesos.wiring.framework import build_framework
 from broker_mesos.wiring.master import build_master
 
 CPUS, MEM = "cpus:4", "mem:4096"
@@ -36,7 +36,7 @@ CPUS, MEM = "cpus:4", "mem:4096"
 
 
 class LocalCluster:
-    """A whole cluster in this process: master, agents, batch worker, HTTP face.
+    """A whole cluster in this process: master, agents, built-in frameworks, HTTP face.
 
     ``async with LocalCluster(settings, …) as cluster`` returns once it serves. Without ``data`` nothing of it
     is kept, and task processes end with it. ``data`` is a folder that keeps its jobs: task processes go on
@@ -73,7 +73,8 @@ class LocalCluster:
         self.agents: list[AgentDaemon] = []
         self.lent: list[Resources] = []
         """What each agent lends."""
-        self.worker: BatchWorker
+        self.frameworks: dict[str, FrameworkProcess] = {}
+        """A process of each built-in framework, by name."""
         self.url = ""
         """Where the HTTP face listens, if a port was given."""
 
@@ -101,9 +102,10 @@ class LocalCluster:
         for agent in self.agents:
             agent.stop(kill_tasks=self._data is None)
         await self._finished("agent")
-        if hasattr(self, "worker"):
-            self.worker.stop()
-        await self._finished("batch")
+        for process in self.frameworks.values():
+            process.stop()
+        for name in self.frameworks:
+            await self._finished(name)
         if hasattr(self, "master"):
             self.master.stop()
         await self._finished("master")
@@ -144,9 +146,12 @@ class LocalCluster:
             )
             self.agents.append(agent)
             await self._until(agent.run(), "agent", agent.registered.wait())
-        jobs = MemoryRecords(self._state)
-        self.worker = build_batch(self._settings, await self._open(self.bus("batch")), jobs)
-        await self._until(self.worker.run(), "batch", self.worker.serving.wait())
+        for framework in FRAMEWORKS.values():
+            records = MemoryRecords(self._state, space=framework.space)
+            bus = await self._open(self.bus(framework.name))
+            process = build_framework(framework, self._settings, bus, records)
+            self.frameworks[framework.name] = process
+            await self._until(process.run(), framework.name, process.serving.wait())
         if self._port is not None:
             from broker_mesos.web.server import WebServer
 

@@ -23,6 +23,7 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.errors import InvalidMessage
 from broker_mesos.frameworks.batch.api import BatchApi
+from broker_mesos.frameworks.registry import JOBS, framework_for
 from broker_mesos.master.cell_api import CellApi
 from broker_mesos.operator.gateway import Gateway
 
@@ -52,7 +53,8 @@ def test_every_module_of_requests_is_in_the_catalog() -> None:
 @pytest.mark.parametrize("kind", REQUESTS.values(), ids=lambda kind: kind.TYPE)
 def test_every_request_declares_its_route_and_its_answer(kind: type[Request]) -> None:
     assert isinstance(kind.ROUTE, Route) and kind.ANSWER is not Part and kind.__doc__
-    assert bool(kind.FRAMEWORK) == (kind.ROUTE is Route.FRAMEWORK)
+    if kind.ROUTE is Route.FRAMEWORK:
+        assert framework_for(kind) is JOBS
     if kind.ROUTE is Route.CELL:
         assert "agent_id" in kind.model_fields, "the gateway finds the cell by it"
 
@@ -64,7 +66,7 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     assert unanswered(gateway, [kind for kind in of(Route.CELLS) if kind.FOR_USERS]) == []
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
     batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY).handlers
-    assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if kind.FRAMEWORK == "batch"]) == []
+    assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind) is JOBS]) == []
     assert of(Route.AGENT) == [ReadFile]
 
 

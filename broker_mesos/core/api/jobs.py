@@ -1,4 +1,4 @@
-"""Operator requests about jobs. Answered by the batch framework."""
+"""Operator requests about jobs. Answered by the framework that has the jobs."""
 
 from __future__ import annotations
 
@@ -93,10 +93,9 @@ class JobList(Part):
 
 
 class JobRequest(Request):
-    """A request to the batch framework."""
+    """A request to the framework that has the jobs."""
 
     ROUTE = Route.FRAMEWORK
-    FRAMEWORK = "batch"
     FOR_USERS = True
 
 

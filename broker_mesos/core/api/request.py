@@ -31,7 +31,7 @@ class Route(StrEnum):
     CELLS = "all cells"
     """The owners of all cells; the gateway puts their answers together."""
     FRAMEWORK = "framework"
-    """The processes of the built-in framework that ``FRAMEWORK`` names."""
+    """The processes of a built-in framework, which the registry of those knows."""
     AGENT = "agent"
 
 
@@ -66,8 +66,6 @@ class Request(Message):
     ANSWER: ClassVar[type[Part]] = Part
     ROUTE: ClassVar[Route]
     """Which daemon answers it."""
-    FRAMEWORK: ClassVar[str] = ""
-    """The id of the framework that answers it, if ``ROUTE`` is a framework."""
     FOR_USERS: ClassVar[bool] = False
     """Whether users may send it to the gateway, over HTTP or RabbitMQ. Otherwise only daemons send it."""
     RIGHT: ClassVar[str] = ""

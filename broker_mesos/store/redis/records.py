@@ -22,9 +22,9 @@ class RedisRecords(_Connection):
         *,
         cluster: str,
         clock: Clock,
-        space: str = "batch",
+        space: str = "records",
         timeout: float = 3.0,
-        name: str = "bmesos-batch",
+        name: str = "bmesos",
     ) -> None:
         super().__init__(url, cluster=cluster, clock=clock, timeout=timeout, name=name)
         self._prefix = keys.records(cluster, space)

@@ -1,0 +1,45 @@
+"""A process of a built-in framework, on RabbitMQ and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.frameworks.registry import BuiltInFramework, Context, FrameworkProcess
+from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.store import Records
+from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.settings import Settings
+from broker_mesos.store.redis.records import RedisRecords
+
+
+def build_framework(framework: BuiltInFramework, settings: Settings, bus: Bus, records: Records) -> FrameworkProcess:
+    """A process of the framework on these adapters."""
+    return framework.build(Context(settings, bus, records, CLOCK, new_id, random.Random()))
+
+
+def run_framework(framework: BuiltInFramework, settings: Settings) -> int:
+    """``bmesos framework NAME``."""
+
+    async def main(stop: asyncio.Event) -> None:
+        records = RedisRecords(
+            settings.need_store(),
+            cluster=settings.cluster,
+            clock=CLOCK,
+            space=framework.space,
+            timeout=settings.store_silence,
+            name=f"bmesos-{framework.name}",
+        )
+        bus = daemon_bus(settings, framework.name)
+        async with contextlib.AsyncExitStack() as stack:
+            await records.open(settings.connect_timeout)
+            stack.push_async_callback(records.close)
+            await bus.open(settings.connect_timeout)
+            stack.push_async_callback(bus.close)
+            process = build_framework(framework, settings, bus, records)
+            await serve(process.run(), stop, process.stop)
+
+    return run_process(settings, main)

@@ -1,0 +1,65 @@
+"""The built-in frameworks, which only their registry names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+
+import broker_mesos
+from broker_mesos.core.api.jobs import GetJobs
+from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.protocol.wire import REGISTRY
+from broker_mesos.errors import InvalidInput
+from broker_mesos.frameworks.registry import FRAMEWORKS, JOBS, framework_for, framework_named
+
+PACKAGE = Path(broker_mesos.__file__).parent
+ELSEWHERE = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not path.is_relative_to(PACKAGE / "frameworks")
+    # A client of its own, without the rooms above it.
+    and path != PACKAGE / "bus" / "rabbitmq" / "asker.py"
+]
+
+
+def test_every_request_to_a_framework_has_one_that_answers_it() -> None:
+    requests = [kind for kind in REGISTRY.values() if issubclass(kind, Request) and kind.ROUTE is Route.FRAMEWORK]
+    assert requests
+    assert {framework_for(kind).name for kind in requests} <= set(FRAMEWORKS)
+    assert framework_for(GetJobs) is JOBS
+    with pytest.raises(LookupError):
+        framework_for(Request)
+
+
+def test_what_the_registry_names_is_there() -> None:
+    for name, framework in FRAMEWORKS.items():
+        assert framework.name == name == framework.space
+        assert issubclass(resolve_name(framework.requests), Request)
+        assert callable(resolve_name(framework.builder))
+
+
+def test_unknown_framework_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidInput, match="there is: batch"):
+        framework_named("cron")
+    assert framework_named("batch") is JOBS
+
+
+def named(tree: ast.AST) -> Iterator[int]:
+    """Lines with a text that is a framework's name, or the command that starts it."""
+    modules = [f"broker_mesos.frameworks.{name}" for name in FRAMEWORKS]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts = [f"framework {name}" for name in FRAMEWORKS]
+            if node.value in FRAMEWORKS or any(text in node.value for text in texts):
+                yield node.lineno
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(tuple(modules)):
+            yield node.lineno
+
+
+def test_nobody_else_names_a_built_in_framework() -> None:
+    found = [f"{path.relative_to(PACKAGE)}:{line}" for path in ELSEWHERE for line in named(ast.parse(path.read_text()))]
+    assert found == []
