@@ -25,7 +25,7 @@ class Commit:
     number: int
     """The last commit number plus one."""
     commit_id: str
-    """Tells a repeat of this commit from another one with the same number."""
+    """Distinguishes a repeat of this commit from another one with the same number."""
     writes: Sequence[Write] = ()
     outbox: Sequence[OutboxEntry] = ()
     trim: Sequence[int] = ()
@@ -43,7 +43,7 @@ class MasterInfo(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """What a master learns at each beat."""
+    """What the store answers to a master's beat."""
 
     masters: list[MasterInfo]
     """As ``Store.masters``."""
@@ -91,11 +91,11 @@ class Store(Protocol):
         ...
 
     async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
-        """A master lives for another ``ttl`` seconds, and learns what there is to know."""
+        """Renew a master for another ``ttl`` seconds; returns the living masters and the usage of all cells."""
         ...
 
     async def retire(self, master_id: str) -> None:
-        """A master is gone."""
+        """Remove a master that has ended."""
         ...
 
     async def masters(self) -> list[MasterInfo]:
@@ -103,7 +103,7 @@ class Store(Protocol):
         ...
 
     async def publish_usage(self, cell: int, usage: bytes) -> None:
-        """Tell the other cells what the roles use in this one (advisory, not fenced)."""
+        """Publish what the roles use in this cell, for the other cells (advisory, not fenced)."""
         ...
 
     async def usage(self) -> dict[int, bytes]:
@@ -111,21 +111,21 @@ class Store(Protocol):
         ...
 
     async def health(self) -> StoreReport:
-        """How the server is."""
+        """The state of the server."""
         ...
 
     async def tries(self, cell: int) -> dict[str, int]:
-        """How often messages that came back to this cell's inbox were tried since, by message id."""
+        """The number of tries of each message that came back to this cell's inbox, by message id."""
         ...
 
     async def trying(self, cell: int, message_ids: Sequence[str], tried: Sequence[str] = ()) -> list[int]:
-        """These are about to be tried once more: counted before, so that it counts even if this process
-        dies of it (not fenced). Returns their counts. Forgotten a day after the last call. ``tried``: as in
-        the method of this name, on the way."""
+        """Count one more try of these messages, before it is made, so that it counts even if this process dies of
+        it (not fenced). Returns their counts, which are forgotten a day after the last call. ``tried`` drops
+        the counts of these, as the method of this name does, in the same call."""
         ...
 
     async def tried(self, cell: int, message_ids: Sequence[str]) -> None:
-        """These were handled, or are not to be blamed: their counts are dropped."""
+        """Drop the counts of messages that were handled, or that did no harm."""
         ...
 
 

@@ -45,13 +45,13 @@ POINTS = frozenset(
 _ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 _armed: dict[str, tuple[signal.Signals, int] | None] = {}
-"""What to do, and at the how manieth hit; None: ask the folder."""
+"""The signal for each armed point, and the number of the hit that sends it; None looks into the folder."""
 _hits: dict[str, int] = {}
 _folder = Path()
 
 
 def arm(text: str, folder: str = "") -> None:
-    """Set the failpoints anew. Raises InvalidInput."""
+    """Replace the failpoints that are set. Raises InvalidInput."""
     global _folder
     _armed.clear()
     _hits.clear()
@@ -59,32 +59,32 @@ def arm(text: str, folder: str = "") -> None:
         _folder = Path(folder)
         _armed.update(dict.fromkeys(POINTS))
     for part in filter(None, (each.strip() for each in text.split(","))):
-        name, _, deed = part.partition("=")
+        name, _, action = part.partition("=")
         if name not in POINTS:
             raise InvalidInput(f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}")
-        _armed[name] = _deed(deed)
+        _armed[name] = _action(action)
 
 
 def hit(name: str) -> None:
-    """This process has come to the place ``name``."""
+    """Mark that this process has come to the point ``name``."""
     if name in _armed:
         _count(name)
 
 
 def _count(name: str) -> None:
-    deed = _armed[name]
-    asked = deed is None
-    if deed is None:
+    action = _armed[name]
+    from_folder = action is None
+    if action is None:
         try:
-            deed = _deed((_folder / name).read_text())
+            action = _action((_folder / name).read_text())
         except FileNotFoundError:
             _hits.pop(name, None)
             return
-    number, wanted = deed
+    number, wanted = action
     _hits[name] = _hits.get(name, 0) + 1
     if _hits[name] < wanted:
         return
-    if asked:
+    if from_folder:
         del _hits[name]
         try:
             (_folder / name).rename(_folder / f"{name}.{os.getpid()}")
@@ -95,7 +95,7 @@ def _count(name: str) -> None:
     os.kill(os.getpid(), number)
 
 
-def _deed(text: str) -> tuple[signal.Signals, int]:
+def _action(text: str) -> tuple[signal.Signals, int]:
     action, _, count = text.partition("@")
     if action not in _ACTIONS or not (count or "1").isdecimal():
         raise InvalidInput(f"{VARIABLE}: {text!r}: write kill@COUNT or stop@COUNT")

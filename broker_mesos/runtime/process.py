@@ -56,7 +56,7 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
 
 
 def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
-    if stop.is_set():  # asked twice: whoever asks again does not want to wait
+    if stop.is_set():  # the second signal: whoever sends it does not want to wait
         os._exit(128 + number if not stop.awaited else 1)
     stop.signal = number
     stop.set()

@@ -26,7 +26,7 @@ PREFIX = "BMESOS_"
 CONFIG_FILE = Path("bmesos.toml")
 DEFAULT_URL = "http://127.0.0.1:5050"
 DEFAULT_CELLS = 4
-"""Cells of a new cluster, when nobody says otherwise."""
+"""Number of cells of a new cluster for which none is given."""
 
 _SECRETS = ("url", "broker_url", "store_url")
 _USER_AND_PASSWORD = re.compile(r"://(.*)@", re.DOTALL)

@@ -1,4 +1,4 @@
-"""A time limit on what comes from outside."""
+"""A time limit on answers from outside."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 LATE_LOOP_SECONDS = 0.05
-"""Seconds by which a loop looks at its clock too late that was busy."""
+"""Seconds after its due time from which on a timer shows that the event loop was busy."""
 GRACE_SECONDS = 0.25
-"""Seconds that it is given to hear what has come meanwhile."""
+"""Seconds that a busy event loop gets to receive what has come meanwhile."""
 
 
 @asynccontextmanager
 async def time_limit(seconds: float) -> AsyncIterator[None]:
     """Like ``asyncio.timeout``, for answers of a server: raises TimeoutError when none came within
-    ``seconds``. A loop that was busy when the time was over has not heard yet what came meanwhile, which is
-    not the server's fault: it hears that first."""
+    ``seconds``. An event loop that was busy when the time was over has not received yet what came meanwhile,
+    which is not the server's fault: it receives that first."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
     async with asyncio.timeout(None) as limit:

@@ -1,4 +1,4 @@
-"""How the scripts' arguments and Redis' replies read, without Redis."""
+"""The arguments of the scripts, and the meaning of Redis' replies. Needs no Redis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ADVICE = (
 
 
 def advice(kind: str, text: str) -> str | None:
-    """What is wrong and what to do, for an error's class name and text."""
+    """What is wrong and what to do, for the class name and text of an error; None if that is not known."""
     return next((advice for pattern, advice in _ADVICE if re.search(pattern, f"{kind} {text}")), None)
 
 
@@ -53,7 +53,7 @@ def _hash_arguments(arguments: list[str | bytes], deletes: Sequence[str], sets: 
 
 
 def encode_entry(entry: OutboxEntry) -> bytes:
-    """A head in JSON (which has no line feed), and the body as it is."""
+    """The entry as it is stored: a head in JSON, which has no line feed, then a line feed and the body as it is."""
     head = json.dumps([entry.exchange, entry.key, entry.type, entry.message_id], separators=(",", ":"))
     return head.encode() + b"\n" + entry.body
 
@@ -93,7 +93,7 @@ def pairs(reply: Any) -> dict[bytes, bytes]:
 
 
 def text(value: bytes | None) -> str:
-    """A text that may be missing."""
+    """The text of a value that may be missing: "" then."""
     return value.decode() if value else ""
 
 
@@ -106,7 +106,7 @@ def option(found: Mapping[Any, Any], name: str) -> str:
 def health(
     info: Mapping[str, Any], fsync: str, policy: str, time: float, took: float, outboxes: Sequence[int]
 ) -> StoreReport:
-    """What INFO and others have told of a server."""
+    """The health report of a server, from the replies to INFO and other commands."""
     append_only = bool(int(info["aof_enabled"])) if "aof_enabled" in info else None
     results = [info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status") if append_only else None]
     return StoreReport(

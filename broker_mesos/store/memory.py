@@ -223,7 +223,7 @@ class MemoryStore(_Adapter):
         def do() -> Pulse:
             now = self._clock.monotonic()
             self._facts.masters[master.master_id] = (master, now, now + ttl)
-            # A store that was wiped under running masters learns their number of cells again.
+            # A store that was wiped under running masters gets their number of cells again.
             if self._count and not self._facts.cell_count:
                 self._set_count(self._count)
             return Pulse(self._living(), dict(self._facts.usage))
@@ -275,7 +275,7 @@ class MemoryStore(_Adapter):
                 counts.pop(each, None)
             for each in message_ids:
                 counts[each] = counts.get(each, 0) + 1
-            self._facts.tries[cell] = (self._clock.monotonic() + rules.TRIES_KEPT, counts)
+            self._facts.tries[cell] = (self._clock.monotonic() + rules.TRIES_TTL_SECONDS, counts)
             return [counts[each] for each in message_ids]
 
         return await self._call(do)

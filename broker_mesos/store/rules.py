@@ -1,4 +1,4 @@
-"""What both adapters must agree on: which arguments are refused, and how errors read."""
+"""What all adapters have in common: which arguments are refused, and the texts of errors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_INCREMENT = 10**15
 """Counters, too, are compared as doubles inside the scripts."""
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 """What a counter's stored text must look like."""
-TRIES_KEPT = 86_400
-"""Seconds after the last one that a cell's counts of tries are kept."""
+TRIES_TTL_SECONDS = 86_400
+"""Seconds for which a cell's counts of tries are kept after the last try."""
 MAX_DELAY_SECONDS = 10**9
 """Largest distance of a ``zadd_after`` from the store's time, in seconds."""
 MAX_CHANGES = 100_000
-"""Of one transaction: the script blocks the server for about 2 µs each."""
+"""Largest number of checks and changes of one transaction: the script blocks the server for about 2 µs each."""
 
 
 class Coalesced(NamedTuple):
@@ -69,7 +69,7 @@ def check_wanted(wanted: int | None) -> None:
 
 
 def conflict_text(wanted: int, found: int) -> str:
-    """Message of the Conflict about the number of cells."""
+    """The message of the Conflict about the number of cells."""
     return f"this cluster has {found} cells, not {wanted}: start with --cells {found}, or use another --cluster"
 
 

@@ -38,7 +38,7 @@ def build_agent(
     *,
     oversubscribe: bool = False,
 ) -> AgentDaemon:
-    """An agent that runs tasks as processes below its work folder."""
+    """Build an agent that runs tasks as processes below its work folder."""
     work_dir = work_dir.absolute()
     options = AgentOptions(
         resources=resources,
@@ -67,7 +67,7 @@ def build_agent(
 def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
     """``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them.
 
-    ``resources`` stays text, since ``disk:0`` says something there: lend none, rather than what is found.
+    ``resources`` stays text, since ``disk:0`` has a meaning there: lend none, rather than what is found.
     """
 
     async def main(stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Whether the servers that a cluster needs do what it needs."""
+"""Checks that the servers of a cluster do what it needs from them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def try_store(settings: Settings) -> StoreReport:
             stack.push_async_callback(store.close)
             await store.open(min(settings.connect_timeout, TRIAL_SECONDS))
             await store.tried(0, ["doctor"])
-            with contextlib.suppress(Fenced):  # the script has run, and said that nobody has this lease
+            with contextlib.suppress(Fenced):  # the script has run, and found that nobody has this lease
                 await store.renew(0, term=0, nonce="doctor")
             return await store.health()
     except BrokerMesosError as error:

@@ -16,7 +16,7 @@ for i = 1, #all, 2 do
     redis.call('HDEL', KEYS[1], all[i])
   end
 end
--- A server that was wiped under running masters learns their number of cells again.
+-- A server that was wiped under running masters gets their number of cells again.
 if ARGV[4] ~= '0' then
   redis.call('HSETNX', KEYS[2], 'count', ARGV[4])
 end

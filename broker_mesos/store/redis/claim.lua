@@ -26,7 +26,7 @@ if tonumber(ARGV[5]) > now + 86400000 and tonumber(ARGV[5]) > tonumber(term) the
   return {'FLOOR'}
 end
 -- Another run of the server may have lost the last writes. INFO can be forbidden to this user: then the
--- commit number alone tells.
+-- commit number alone decides.
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local recovering = '0'

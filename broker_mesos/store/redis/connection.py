@@ -37,7 +37,7 @@ _DATABASE = re.compile(r"[0-9]{1,9}")
 """The number of a database in a URL."""
 
 Client = Any
-"""redis.asyncio.Redis, whose return types say nothing across its versions."""
+"""A redis.asyncio.Redis; Any, because its return types are not the same in all its versions."""
 
 
 class _Refused(StoreUnavailable):
@@ -45,7 +45,7 @@ class _Refused(StoreUnavailable):
 
 
 class _Script:
-    """A script by its digest, sent whole when the server does not know it."""
+    """A script, called by its digest, and sent whole when the server does not know it."""
 
     def __init__(self, name: str) -> None:
         self._text = Path(__file__).with_name(name).read_text()
@@ -59,8 +59,8 @@ class _Script:
 
 
 class _Connection:
-    """A line for what is asked often, a pool of connections for the rest; every call ends within ``timeout``
-    seconds."""
+    """One client of Redis: a pipeline for frequent commands, and a pool of connections for the rest. Every call
+    ends within ``timeout`` seconds."""
 
     def __init__(self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos") -> None:
         """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``,
@@ -76,7 +76,8 @@ class _Connection:
 
     async def open(self, timeout: float) -> None:
         """Connect; keeps trying for ``timeout`` seconds, unless the server refuses us for good
-        (StoreUnavailable). InvalidInput for a server that evicts; who may not see the policy trusts it."""
+        (StoreUnavailable). Raises InvalidInput for a server that evicts; a client that may not read the policy
+        assumes that it does not."""
         self._closed = False
         end = self._clock.monotonic() + timeout
         pause = 0.05
@@ -178,9 +179,9 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
         host = str(options.get("host", "localhost"))
         where = f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
     options |= {
-        "protocol": 2,  # every server speaks it, and it has no messages out of turn
+        "protocol": 2,  # every server knows it, and it has no messages out of turn
         # Ours is the limit. Behind redis-py's is asyncio's wait_for, which before Python 3.12 forgets that it
-        # was cancelled if the command has just been sent: a daemon that was told to end would go on.
+        # was cancelled if the command has just been sent: a daemon that is being ended would go on.
         "socket_timeout": None,
         "socket_connect_timeout": timeout + 1,
         "retry": Retry(NoBackoff(), 0),

@@ -20,8 +20,8 @@ Word = str | bytes | int | float
 
 
 class Pipeline:
-    """Connects at its first use, and anew at the next use after it broke; what was under way then fails with
-    ``broken``. A caller that gives up leaves its place in the order of answers."""
+    """Connects at its first use, and again at the next use after the connection broke; commands that were under
+    way then fail with ``broken``. A caller that gives up keeps its place in the order of answers."""
 
     def __init__(self, connect: Callable[[], Any], broken: type[Exception], refusal: type[Exception]) -> None:
         """``connect`` makes a redis-py connection; ``refusal`` is an error that is an answer."""

@@ -84,7 +84,7 @@ class RedisStore(_Connection):
 
         reply, (held, *kinds, outbox) = await self._call(do)
         term, number, recovering = int(reply[1]), int(reply[3]), reply[4] == b"1"
-        # Nobody but us can have committed in between, unless the lease says so.
+        # Nobody but us can have committed in between, unless the lease has changed.
         if (int(held[0] or 0), encoding.text(held[1])) != (term, nonce):
             raise rules.fenced(cell, term, int(held[0] or 0), encoding.text(held[2]))
         agents, frameworks, tasks = ({k.decode(): v for k, v in encoding.pairs(kind).items()} for kind in kinds)
@@ -176,9 +176,9 @@ class RedisStore(_Connection):
         """See Store."""
 
         async def do(client: Client) -> StoreReport:
-            asked = self._clock.monotonic()
+            began = self._clock.monotonic()
             time = encoding.milliseconds(await client.execute_command("TIME")) / 1000
-            took = self._clock.monotonic() - asked
+            took = self._clock.monotonic() - began
             outboxes = (("HLEN", keys.cell(self._cluster, number).outbox) for number in range(self._count))
             lengths = await _read_together(client, *outboxes) if self._count else []
             try:
@@ -205,7 +205,7 @@ class RedisStore(_Connection):
         key = keys.trying(self._cluster, cell)
         before = [("HDEL", key, *tried)] if tried else []
         commands = [("HINCRBY", key, ident, "1") for ident in message_ids]
-        expiry = ("EXPIRE", key, str(rules.TRIES_KEPT))
+        expiry = ("EXPIRE", key, str(rules.TRIES_TTL_SECONDS))
         # Not repeated by itself: one try would count twice.
         reply = await self._call(
             lambda client: _read_together(client, *before, *commands, expiry, atomic=True), repeat=False
