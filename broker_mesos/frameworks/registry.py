@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -11,6 +10,7 @@ from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     import asyncio
+    import random
 
     from broker_mesos.ports.bus import Bus
     from broker_mesos.ports.clock import Clock, NewId
