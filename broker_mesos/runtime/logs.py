@@ -13,7 +13,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from broker_mesos.runtime.streams import LogStream, open_standard_streams
+from broker_mesos.runtime.log_stream import LogStream
+from broker_mesos.runtime.streams import open_standard_streams
 
 _errors_in_json = False
 
@@ -40,14 +41,16 @@ def get_logger(name: str) -> Any:
     return Log(name)
 
 
-def configure(log_level: str, log_format: str) -> None:
-    """Log lines go to stderr, as text or JSON, from a level such as ``info`` on. From now on nothing that
-    this process writes to ``sys.stderr`` raises."""
+def configure(log_level: str, log_format: str, *, daemon: bool = False) -> None:
+    """Log lines go to stderr, as text or JSON, from a level such as ``info`` on; none of them raises. In a
+    ``daemon`` nothing that is written to ``sys.stderr`` does."""
     structlog = _structlog()
     open_standard_streams()
     stream: Any = sys.stderr
     if not isinstance(stream, LogStream) and _descriptor(stream) == 2:
-        stream = sys.stderr = LogStream(2, lambda count: _dropped(count, log_format))
+        stream = LogStream(2, lambda count: _dropped(count, log_format))
+        if daemon:
+            sys.stderr = stream
     level = logging.getLevelNamesMapping()[log_level.upper()]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else logging.Formatter("%(name)s: %(message)s"))

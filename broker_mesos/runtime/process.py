@@ -31,7 +31,7 @@ class Stop(asyncio.Event):
 def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code: 128 and the signal's
     number (Ctrl-C: 130) if that came before ``main`` waited for the event."""
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format, daemon=True)
 
     async def shell() -> int:
         stop = Stop()

@@ -35,6 +35,8 @@ APPLICATION_ID = 0x626D6573
 """``application_id`` of the file: "bmes"."""
 FILE = "store.sqlite"
 LOCK = "store.lock"
+CLOSE_TIMEOUT_SECONDS = 5.0
+"""Seconds that ``close`` waits for the last write."""
 RELOAD_PAUSE_SECONDS = 1.0
 """Pause between two attempts to read the facts again after a failed write, in seconds."""
 
@@ -110,7 +112,9 @@ class SqliteStoreState(MemoryStoreState):
     async def close(self) -> None:
         """Write what has changed, and let other processes use the folder. Idempotent."""
         if self._writer is not None and not self._writer.done():
-            await asyncio.wait([self._writer])
+            # Without end if the file can be neither written nor read.
+            await asyncio.wait([self._writer], timeout=CLOSE_TIMEOUT_SECONDS)
+            self._writer.cancel()
         if self._connection is not None:
             await self._in_thread(self._connection.close)
             self._connection = None

@@ -126,6 +126,23 @@ async def test_a_write_that_fails_leaves_the_facts_as_they_were_and_the_store_go
     await again.close()
 
 
+async def test_a_file_that_is_neither_written_nor_read_any_more_is_left_in_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker_mesos.store.sqlite.CLOSE_TIMEOUT_SECONDS", 0.1)
+    state = await opened(tmp_path)
+    assert state._connection is not None
+    state._connection.close()
+    records = MemoryRecords(state)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await records.transact([], [Change("hset", "jobs", "j", "x")])
+    async with asyncio.timeout(10):
+        await state.close()
+    assert await (again := await opened(tmp_path)).close() is None  # and the lock is free
+    assert again.facts.hashes == {}
+
+
 async def test_a_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
     state = await opened(tmp_path)
     with pytest.raises(Conflict, match="in use by another bmesos") as caught:

@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from broker_mesos.client import Client
 from tests.e2e.waiting import until
@@ -28,14 +29,14 @@ def environment(folder: Path) -> dict[str, str]:
 class Local:
     """``bmesos local`` with a data folder."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, env: Mapping[str, str] = MappingProxyType({})) -> None:
         self.log = folder / "local.log"
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BMESOS, "local", "--port", "0", *words],
                 cwd=folder,
-                env=environment(folder),
+                env=environment(folder) | dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from broker_mesos.client import Client
-from broker_mesos.runtime.streams import LogStream
+from broker_mesos.runtime.log_stream import LogStream
 from tests.servers import free_port
 from tests.wiring.daemon import BMESOS, cleaned, environment, until
 
@@ -139,6 +139,19 @@ def test_a_line_that_was_written_in_part_is_ended_before_the_next() -> None:
     assert theirs.recv(4096).decode() == "\n<1 dropped>\nnext\n"
     ours.close()
     theirs.close()
+
+
+def test_a_line_without_an_end_is_written_when_it_is_flushed() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    stream = LogStream(writing, str)
+    print("50%", end="", file=stream)
+    print("...", end="", file=stream, flush=True)
+    assert os.read(reading, 100) == b"50%..."
+    print(" done", file=stream)
+    assert os.read(reading, 100) == b" done\n"
+    os.close(reading)
+    os.close(writing)
 
 
 def test_what_no_encoding_holds_is_written_all_the_same() -> None:
