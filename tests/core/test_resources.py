@@ -125,7 +125,9 @@ def test_raw_thousandths_are_checked() -> None:
 
 
 def test_amounts_are_rounded_to_the_nearest_thousandth_half_to_even() -> None:
-    assert Resources.parse("cpus:0.0005;mem:0.0015;disk:1.00049") == Resources.scalars_of({"mem": 2, "disk": 1000})
+    assert Resources.parse("cpus:0.001;mem:0.0015;disk:1.00049") == Resources.scalars_of(
+        {"cpus": 1, "mem": 2, "disk": 1000}
+    )
     assert Resources.of(cpus=0.1 + 0.2) == Resources.parse("cpus:.3")
 
 
@@ -279,3 +281,13 @@ def test_containing_means_that_subtraction_works_and_nothing_is_missing(a: Resou
 def test_equal_values_built_in_any_order_are_one_key(a: Resources, b: Resources, c: Resources) -> None:
     a, b, c = (Resources.scalars_of(dict(x.scalars)) for x in (a, b, c))
     assert len({(a + b) + c, a + (b + c), Resources.sum([c, a, b])}) == 1
+
+
+@pytest.mark.parametrize("amount", ["0.0001", "1e-5", "0.00099999", "0.0005"])
+@pytest.mark.parametrize("name", ["cpus", "mem", "licences"])
+def test_amount_that_would_round_to_nothing_is_refused(name: str, amount: str) -> None:
+    with pytest.raises(InvalidResources, match=r"less than 0\.001"):
+        Resources.from_mapping({name: float(amount)})
+    if "e" not in amount:
+        with pytest.raises(InvalidResources, match=r"less than 0\.001"):
+            Resources.parse(f"{name}:{amount}")

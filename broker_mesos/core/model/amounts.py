@@ -63,6 +63,8 @@ def scalar_of(name: str, amount: int | float | Decimal) -> int:
         raise InvalidResources(
             f"{name}: {clipped(str(exact), 24)} is more than {MAX_AMOUNT}: check the unit (mem and disk: MB)"
         )
+    if exact and exact * THOUSAND < 1:
+        raise InvalidResources(f"{name}: {clipped(str(exact), 24)} is less than 0.001: write at least 0.001, or 0")
     return int((exact * THOUSAND).to_integral_value(ROUND_HALF_EVEN))
 
 
