@@ -286,6 +286,8 @@ class Term:
         self._wake.clear()
 
     async def _carry_out(self, decision: Decision, deliveries: list[Delivery]) -> None:
+        for warning in decision.warnings:
+            log.warning(warning, cell=self.cell.number)
         if decision.reclaim is not None and decision.reclaim < self.max_floor:
             raise Superseded(decision.reclaim)
         # Confirmed entries ride along with the next commit; on an idle cell, with the next renewal's.

@@ -330,6 +330,15 @@ def _members(state: StateView) -> Iterator[Finding]:
             found=f"did not answer: {cell.reason}",
             advice="see its owner's log",
         )
+    contested = [agent for agent in state.agents if agent.contested]
+    if contested:
+        yield Finding(
+            level="error",
+            subject="agents",
+            found="two machines use one agent id, and replace each other: "
+            + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in contested),
+            advice="stop one of them, and give it a work folder of its own",
+        )
     away = [agent for agent in state.agents if agent.state is AgentStatus.UNREACHABLE]
     count = state.counts.get("agents", len(state.agents))
     if state.truncated:

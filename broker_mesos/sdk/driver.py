@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
-from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.framework import MAX_DEMAND_VERSION, Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.offer import InverseOffer, Offer
 from broker_mesos.core.model.reservation import Operation
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
@@ -30,6 +30,9 @@ from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.sdk.tracking import Bounded
 
 log = get_logger(__name__)
+
+MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
+"""Seconds by which the clocks of competing processes may differ before a version of one of them is suspicious."""
 
 T = TypeVar("T")
 
@@ -205,10 +208,17 @@ class Driver:
             self._send_beat()
 
     def outbid(self, version: int) -> None:
-        """A cell has heard that demand version, of an earlier process perhaps, whose clock may be ahead."""
-        self._outbid = max(self._outbid, version)
-        if self._mints and version > self._demand.version and not self.framework.competing:
+        """A cell knows that demand version, of an earlier process perhaps, whose clock may be ahead. Of competing
+        processes another one may just have minted it, unless it lies in the future."""
+        self._outbid = max(self._outbid, min(version, MAX_DEMAND_VERSION - 1))
+        ahead = version - self._clock.time() * 1000 > MAX_CLOCK_DIFFERENCE_SECONDS * 1000
+        if self._mints and version > self._demand.version and (ahead or not self.framework.competing):
             self._mint_again()
+
+    @property
+    def demand_floor(self) -> int:
+        """The highest demand version that a cell has reported: only one above it counts."""
+        return self._outbid
 
     def restate(self, cells: Mapping[int, int]) -> None:
         """Cells know of demand up to these versions; new owners of none. Say ours where it is newer."""

@@ -143,7 +143,7 @@ class MemoryStore(_Adapter):
                 stored.run_id = self._state.run_id
                 stored.renewed_at = self._clock.monotonic()
                 if stored.recovering:
-                    stored.recovery_at = stored.renewed_at
+                    stored.recovery_at, stored.recovery_term = stored.renewed_at, stored.term
                 self._facts.cells[cell] = stored
                 self._facts.changed("lease", cell)
             return Snapshot(
@@ -154,6 +154,7 @@ class MemoryStore(_Adapter):
                 [stored.outbox[number] for number in sorted(stored.outbox)],
                 stored.recovering,
                 self._clock.monotonic() - stored.recovery_at,
+                stored.recovery_term,
             )
 
         return await self._call(do)

@@ -172,6 +172,7 @@ class SqliteStoreState(MemoryStoreState):
             if known is not None and known.term == cell.term:
                 cell.renewed_at, cell.run_id = known.renewed_at, known.run_id
                 cell.recovering, cell.recovery_at = known.recovering, known.recovery_at
+                cell.recovery_term = known.recovery_term
         stored.masters, stored.usage, stored.tries = last.masters, last.usage, last.tries
         self.facts = stored
         self.available = True

@@ -58,9 +58,11 @@ async def test_first_claim_of_a_cell_is_a_recovery_and_later_ones_are_not(store:
     assert first.lease.owner == "owner-n1"
     assert first.lease.commit == 0
     assert 0 <= first.recovery_age < 60
+    assert first.recovery_term == first.lease.term
     second = await take(store, "n2", first.lease)
     assert not second.recovering
     assert 0 <= second.recovery_age < 60
+    assert second.recovery_term == first.lease.term
 
 
 async def test_terms_rise_with_every_claim_and_start_at_the_time_in_milliseconds(store: Store) -> None:

@@ -418,6 +418,15 @@ async def test_demand_outbids_an_earlier_process_whose_clock_was_ahead(world: Wo
     )
 
 
+async def test_competing_process_outbids_a_version_that_no_clock_explains(world: World) -> None:
+    driver, _ = await world.registered(FRAMEWORK.model_copy(update={"competing": True}))
+    ahead = int(time.time() * 1000) + 3_600_000
+    await world.master.say(addresses.events("fw"), Subscribed(framework_id="fw", cell=0, cells=2, demand=ahead))
+    await world.master.seen.until(
+        lambda: any(beat.process_id == driver.process_id and beat.demand.version > ahead for beat in world.master.beats)
+    )
+
+
 async def test_wrong_arguments_are_refused_at_once(world: World) -> None:
     driver, scheduler = await world.registered()
     await world.master.offer("fw", an_offer("fw", "o1", "a1"), an_offer("fw", "o2", "a2"))

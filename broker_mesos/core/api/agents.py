@@ -39,6 +39,8 @@ class AgentView(Part):
     """What it lends a second time, as revocable: an estimate."""
     slack_held: Resources = Resources.EMPTY
     """Of the slack: offered and used."""
+    contested: bool = False
+    """Two machines use its id, and replace each other."""
     unavailability: Unavailability | None = None
     """When it is planned to be away."""
 

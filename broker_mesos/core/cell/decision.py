@@ -36,6 +36,8 @@ class Decision:
     """What to ask of the ledger, by role, once this is committed; its answer is an input."""
     token: TokenAsk | None = None
     """What to ask of the gang token; who has it is an input."""
+    warnings: list[str] = field(default_factory=list)
+    """What the operators of the cluster should know; the daemon logs it."""
     reclaim: int | None = None
     """The lease must be claimed again, with at least this term."""
 

@@ -65,10 +65,14 @@ class Shape(Part):
         return self.resources, self.role, self.constraints, self.gang, self.revocable
 
 
+MAX_DEMAND_VERSION = 2**48
+"""The largest version of a demand: versions are times in milliseconds, or counted up from one."""
+
+
 class Demand(Part):
     """What a framework wants, as a level: a cell heeds only a version above the last one it saw."""
 
-    version: int = 0
+    version: int = Field(default=0, ge=-1, le=MAX_DEMAND_VERSION)
     wanted: bool = True
     """False is Mesos' SUPPRESS; a higher version with True is REVIVE: it clears filters as well."""
     suppressed: tuple[Short, ...] = ()

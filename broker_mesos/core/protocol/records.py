@@ -130,3 +130,5 @@ class Snapshot(NamedTuple):
     """The store may have lost something: nothing is offered before the agents' lists have arrived."""
     recovery_age: float = float("inf")
     """Seconds since a claim last found that the store may have lost something."""
+    recovery_term: int | None = None
+    """The term of that claim: whatever was committed under it or a later one is in the store. None: not known."""

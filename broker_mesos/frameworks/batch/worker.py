@@ -196,8 +196,9 @@ class BatchWorker:
         return await self.store.idle()
 
     async def _follow_demand(self) -> None:
-        assert self._demand_publisher is not None
-        self._demand_publisher.publish(await self.store.demand())
+        assert self._demand_publisher is not None and self._driver is not None
+        # A cell that knows a higher version than the store would ignore every demand until its owner changes.
+        self._demand_publisher.publish(await self.store.demand(self._driver.demand_floor))
 
     def _set_demand(self, demand: Demand) -> None:
         assert self._driver is not None

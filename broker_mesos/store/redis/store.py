@@ -97,6 +97,7 @@ class RedisStore(_Connection):
             [encoding.decode_entry(entry, body) for entry, body in entries],
             recovering,
             max(0, int(reply[5])) / 1000,
+            int(reply[6]),
         )
 
     async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:

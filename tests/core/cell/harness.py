@@ -46,7 +46,7 @@ class Bench:
         self.uuid = 0
         self.take_over(term=self.term)
 
-    def take_over(self, term: int, recovering: bool = False, recovery_age: float = float("inf")) -> None:
+    def take_over(self, term: int, recovering: bool = False, recovery_age: float = float("inf"), **more) -> None:
         """A new owner loads what is stored."""
         self.term = term
         outbox: list[OutboxEntry] = []
@@ -58,6 +58,7 @@ class Bench:
             outbox,
             recovering,
             recovery_age,
+            **more,
         )
         self.cell = Cell(snapshot, self.cells, self.limits, self.now, **self.options)
         self._take(self.cell.begin())

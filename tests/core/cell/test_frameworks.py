@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
+from broker_mesos.core.api.explain import GetPlacement
 from broker_mesos.core.cell.inputs import OperatorKill, OperatorReadmit
+from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentList, AgentTask
-from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import KillTasks
@@ -23,7 +26,7 @@ from broker_mesos.core.protocol.framework_messages import (
 )
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
-from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+from tests.core.cell.harness import Bench, of, offers_in, shape, task, updates_in
 
 
 @pytest.fixture
@@ -333,3 +336,25 @@ def test_home_cell_waits_for_a_heartbeat_before_it_believes_another_cell_that_a_
     bench.decide(absent)
     bench.wait(5)
     assert len(of(bench.framework("f9"), Subscribed)) == 1
+
+
+def test_framework_is_told_the_version_that_silences_it(bench):
+    """One message with a high version must not silence a framework until the owner of its cell changes."""
+    info = bench.state.frameworks["f1"].info
+    bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=Demand(version=2**47, wanted=False)))
+    beat = FrameworkHeartbeat(framework_id="f1", framework=info, demand=Demand(version=2_000_000))
+    for _ in range(4):
+        assert of(bench.decide(beat), Subscribed) == []
+    (subscribed,) = of(bench.decide(beat), Subscribed)
+    assert subscribed.demand == 2**47
+    request = GetPlacement(framework_id="f1", shape=shape("cpus:1"))
+    found = placement(bench.state, bench.cell.policy, request, bench.now)
+    assert "is older than version" in found.unwanted
+    bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=Demand(version=2**47 + 1)))
+    assert placement(bench.state, bench.cell.policy, request, bench.now).unwanted == ""
+
+
+@pytest.mark.parametrize("version", [2**48 + 1, 2**63, -2])
+def test_demand_version_out_of_bounds_is_refused(version):
+    with pytest.raises(ValidationError):
+        Demand(version=version)

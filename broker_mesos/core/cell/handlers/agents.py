@@ -40,6 +40,10 @@ MISMATCHED_HEARTBEATS = 2
 """Heartbeats in a row that must disagree with the cell before it asks for the list."""
 HEARTBEAT_TOLERANCE = 1.5
 """So much too often or too seldom an agent may beat before it is told."""
+CONTEST_SECONDS = 120.0
+"""Seconds after a process of an agent came back that had been replaced, for which its tasks are not declared lost."""
+MAX_PROCESSES = 8
+"""Processes that are remembered of an agent."""
 UNSEEN_AGENTS = 10_000
 """How many unknown agents' hints are remembered at once."""
 
@@ -72,6 +76,8 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
             message = "the session of this registration has ended; register anew"
             out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
+    if agent is not None:
+        _check_rivals(agent, call.attempt, out, now)
     was_gone = agent is not None and agent.state is AgentStatus.GONE
     if agent is None:
         agent = Agent(call.agent)
@@ -96,8 +102,28 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     out.send(to, _registered(state, agent))
     operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=True)
     _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
+    if now.mono < agent.contested_until:
+        return  # the other machine may run what this one does not know
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
+
+
+def _check_rivals(agent: Agent, attempt: str, out: Outlet, now: Instant) -> None:
+    """A process that registers again after another one had replaced it is alive, as the other one is: two
+    machines use one id, as when a machine was cloned with its work folder. They would go on to replace each
+    other, and each would have the tasks of the other declared lost."""
+    process = attempt.rpartition(".")[0]
+    if not process or process == (agent.processes[-1] if agent.processes else agent.attempt.rpartition(".")[0]):
+        return
+    if process in agent.processes:
+        if now.mono >= agent.contested_until:
+            out.decision.warnings.append(
+                f"two machines use the agent id {agent.ident}, and replace each other: stop one of them, and give it"
+                " a work folder of its own"
+            )
+        agent.contested_until = now.mono + CONTEST_SECONDS
+    before = agent.processes or (agent.attempt.rpartition(".")[0],)
+    agent.processes = (*(each for each in before if each != process), process)[-MAX_PROCESSES:]
 
 
 def _is_older(attempt: str, than: str) -> bool:
@@ -132,6 +158,8 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
     current = call.list.applied >= agent.number
     operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=current)
     _reconcile(state, agent, call.list, out, now, adopting=young)
+    if now.mono < agent.contested_until:
+        return
     for task in _missing(agent, call.list):
         if (agent.number if task.number is None else task.number) <= call.list.applied:
             message = "its agent applied the launch and does not know it any more"

@@ -33,6 +33,10 @@ from broker_mesos.core.protocol.framework_messages import (
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 
+MAX_STALE_HEARTBEATS = 5
+"""Heartbeats in a row with a demand older than the cell knows, after which the framework is sent the version that
+it has to exceed: one message that named a high version must not silence it for good."""
+
 
 def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -> None:
     """A process starts or comes back: everything unacknowledged is sent again."""
@@ -47,8 +51,12 @@ def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: I
     """A process lives, and wants this. A cell that missed its SUBSCRIBE subscribes it now."""
     known = beat.framework_id in state.frameworks
     framework = _on_contact(state, beat.framework, beat.demand, out, now)
-    if framework is not None and not known:
-        _send_subscribed(state, framework, out)
+    if framework is None:
+        return
+    stale = beat.demand.version < framework.demand.version
+    framework.stale_heartbeats = framework.stale_heartbeats + 1 if stale else 0
+    if not known or (stale and framework.stale_heartbeats % MAX_STALE_HEARTBEATS == 0):
+        _send_subscribed(state, framework, out)  # it names the version above which a demand counts
 
 
 def announce_owner(state: CellState, out: Outlet) -> None:

@@ -277,7 +277,7 @@ def _drop(
     now: Instant,
 ) -> None:
     """An accept of ended offers. Of a repeat, the tasks that the first one launched are passed over."""
-    if not state.is_sure(now.mono):
+    if not state.is_certain(call.offer_ids, now.mono):
         return  # it may have been launched before the store lost it; SETTLE will tell when the lists are in
     reservations.answer_ended(state, framework, call, out)
     for info in call.tasks:
@@ -318,7 +318,7 @@ def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet,
         if offer is not None and offer.framework is framework:
             _take_back(state, offer)
         status = _known_status(state, framework, task_id, now)
-        if status is None and not state.is_sure(now.mono):
+        if status is None and not state.is_certain((offer_id,), now.mono):
             continue  # asked again later, when all lists are in
         if status is None:
             status = tasks.made_status(

@@ -34,6 +34,7 @@ class Agent:
         "beat",
         "behind",
         "boot_id",
+        "contested_until",
         "free",
         "has_conflict",
         "hidden_until",
@@ -47,6 +48,7 @@ class Agent:
         "number",
         "offered",
         "offers",
+        "processes",
         "queues",
         "registered_at",
         "reservations",
@@ -100,6 +102,10 @@ class Agent:
         self.offers: dict[str, OpenOffer] = {}
         self.last_heartbeat_at: float | None = None
         self.hinted = float("-inf")
+        self.processes: tuple[str, ...] = ()
+        """The processes that registered it of late, the latest one last."""
+        self.contested_until = float("-inf")
+        """Monotonic time until which two machines are taken to use its id."""
         self.hidden_until = 0.0
         """Monotonic time before which filters hide what is free from everybody who was asked last; void
         when what is free or who wants it has changed."""

@@ -7,7 +7,7 @@ the owner's memory and end with its term.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -30,6 +30,9 @@ from broker_mesos.core.quota.ledger import EscrowAsk
 
 MAX_TICK_SECONDS = 10.0
 """Seconds of cell time that pass between two decisions, at most."""
+
+
+MAX_TERM_DIGITS = 16
 
 
 class Grant(NamedTuple):
@@ -130,6 +133,8 @@ class CellState:
         self.unsure_until = 0.0
         """Monotonic time until which a task that this cell does not know may all the same exist: in a
         recovery, while agents may still be silent."""
+        self.recovery_term: int | None = None
+        """The term since which the store has lost nothing; None if that is not known."""
         self.lost_at: deque[float] = deque()
         """When agents were declared unreachable, of late."""
         self.hinted: dict[str, float] = {}
@@ -221,6 +226,18 @@ class CellState:
                 agent.listed for agent in self.agents.values() if agent.state is AgentStatus.REGISTERED
             )
         return now >= self.unsure_until and not self.unlisted
+
+    def is_certain(self, offer_ids: Iterable[str], now: float) -> bool:
+        """Whether a task that this cell does not know was surely not launched on these offers: the store has
+        every launch on an offer of a term since the recovery, even while agents' lists are missing."""
+        return self.is_sure(now) or all(map(self._is_since_recovery, offer_ids))
+
+    def _is_since_recovery(self, offer_id: str) -> bool:
+        cell, _, rest = offer_id.removeprefix("o").partition("-")
+        term = rest.partition("-")[0]
+        if self.recovery_term is None or cell != str(self.cell) or not (term.isascii() and term.isdecimal()):
+            return False
+        return len(term) <= MAX_TERM_DIGITS and self.recovery_term <= int(term) <= self.term
 
     def add_framework(self, info: FrameworkInfo) -> Framework:
         """A new framework."""

@@ -58,6 +58,7 @@ class Framework:
         "promised",
         "registered_at",
         "since",
+        "stale_heartbeats",
         "started_gangs",
         "tasks",
         "torn_down_at",
@@ -97,6 +98,8 @@ class Framework:
         self.offer_timeouts_raised_at = float("-inf")
         """When it was last given more time."""
         self.last_heartbeat_at: float | None = None
+        self.stale_heartbeats = 0
+        """Heartbeats in a row whose demand was older than the one that is known."""
         self.consumers_checked_at = float("-inf")
         """When its consumers were last counted."""
         self.filters: dict[str, list[Filter]] = {}

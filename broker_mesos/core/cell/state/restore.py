@@ -42,6 +42,7 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
     # for the rest of it.
     patience = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
     since = 0.0 if snapshot.recovering else snapshot.recovery_age
+    state.recovery_term = snapshot.lease.term if snapshot.recovering else snapshot.recovery_term
     state.unsure_until = now + max(0.0, patience - since)
     # A hash has no order; ties in the fair share go by age, under every owner.
     for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):

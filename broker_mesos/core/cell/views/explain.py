@@ -24,6 +24,8 @@ MAX_AHEAD = 5
 MAX_TRIALS = 300_000
 """Agents times claimants up to which the round is gone through: a cell must not stand still for an answer.
 Above it, an agent that has room counts as having it."""
+MIN_STALE_HEARTBEATS = 3
+"""Heartbeats in a row with an outdated demand that are no coincidence."""
 OVERLOADED = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
 EASE_OF_CHANGE = {
     "turn": 0,
@@ -201,6 +203,9 @@ def _unwanted(framework: Framework) -> str:
         return "no process of the framework is connected"
     if framework.muted:
         return "nobody reads the framework's offers just now"
+    if framework.stale_heartbeats >= MIN_STALE_HEARTBEATS:
+        known = framework.demand.version
+        return f"the demand that the framework states is older than version {known}, which the cell knows"
     return ""
 
 

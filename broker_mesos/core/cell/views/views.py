@@ -103,6 +103,7 @@ def _agent_view(state: CellState, agent: Agent, now: Instant) -> AgentView:
         maintenance=agent.maintenance.word,
         slack=agent.slack,
         slack_held=agent.slack_held,
+        contested=now.mono < agent.contested_until,
         unavailability=agent.maintenance.unavailability,
     )
 
