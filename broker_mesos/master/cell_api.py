@@ -36,8 +36,9 @@ MIN_MEASURED = 100
 
 
 class CellApi:
-    """Answers for one cell under one term. ``commit`` decides on an input and returns when that is committed:
-    an answer is a promise. ``load`` reports how busy the owner is at a moment of the monotonic clock."""
+    """Answers for one cell under one term. ``commit`` decides on an input and returns when that is committed,
+    since an answer is a promise, or raises why it was refused. ``load`` reports how busy the owner is at a
+    moment of the monotonic clock."""
 
     def __init__(
         self,
@@ -111,8 +112,5 @@ class CellApi:
         return maintenance.view(self._cell.state, request)
 
     async def _operate(self, request: ReservationRequest) -> ReservationsView:
-        asked = OperatorOperate(request.agent_id, request.operation())
-        await self._commit(asked)
-        for refusal in asked.refused:
-            raise refusal
+        await self._commit(OperatorOperate(request.agent_id, request.operation()))
         return reserved_resources(self._cell.state, self._cell.state.agents[request.agent_id])

@@ -78,7 +78,7 @@ class Term:
         self._consumer = consumer
         self._inbox: deque[Delivery] = deque(first)
         self._inputs: list[Input] = []
-        self._asked: list[asyncio.Future[None]] = []
+        self._asked: list[tuple[Input, asyncio.Future[None]]] = []
         """Whoever waits for the commit of what is in the inputs."""
         self._nonce = snapshot.lease.nonce
         self._commit = snapshot.lease.commit
@@ -182,7 +182,7 @@ class Term:
         """Decide on an operator's input and wait for the commit: an answer is a promise."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._inputs.append(given)
-        self._asked.append(done)
+        self._asked.append((given, done))
         self._wake.set()
         await done
 
@@ -229,12 +229,10 @@ class Term:
                 self._behind_until = self._clock.monotonic() + BEHIND_SECONDS
             self._room.set()
             if not (deliveries and deliveries[0].redelivered):
-                await self._step(inputs, deliveries)
-                _resolve(asked)
+                _resolve(asked, await self._step(inputs, deliveries))
                 continue
             # First whatever else there is: a message is blamed only for what it did by itself.
-            await self._step(inputs, [])
-            _resolve(asked)
+            _resolve(asked, await self._step(inputs, []))
             if condemned := self._poison.verdict(deliveries[0]):
                 await self._undecodable.park(deliveries[0], condemned, self._poison.tries(deliveries[0]))
             else:
@@ -242,8 +240,8 @@ class Term:
                 await self._step([], deliveries)
             await self._poison.settled(deliveries, self._inbox)
 
-    async def _step(self, inputs: list[Input], deliveries: list[Delivery]) -> None:
-        """Decide on inputs and messages, and carry it out."""
+    async def _step(self, inputs: list[Input], deliveries: list[Delivery]) -> Decision:
+        """Decide on inputs and messages, and carry it out; returns the decision."""
         good = []
         for delivery in deliveries:
             try:
@@ -271,6 +269,7 @@ class Term:
         await self._carry_out(decision, good)
         for each in reversed(self._middleware):
             each.after_decision(self.cell.number, good, self._clock.monotonic() - now.mono)
+        return decision
 
     async def _next_occasion(self) -> None:
         if not self._inbox and not self._inputs:
@@ -404,7 +403,12 @@ class Term:
         raise SteppingDown
 
 
-def _resolve(waiting: Sequence[asyncio.Future[None]]) -> None:
-    for each in waiting:
-        if not each.done():
-            each.set_result(None)
+def _resolve(waiting: Sequence[tuple[Input, asyncio.Future[None]]], decision: Decision) -> None:
+    refusals = {id(given): error for given, error in decision.refusals}
+    for given, done in waiting:
+        if done.done():
+            continue
+        if error := refusals.get(id(given)):
+            done.set_exception(error)
+        else:
+            done.set_result(None)

@@ -198,7 +198,7 @@ class Cell:
                 try:
                     operator_reservations.operate(state, each.agent_id, each.operation, out)
                 except BrokerMesosError as error:
-                    each.refused.append(error)
+                    out.decision.refusals.append((each, error))
             case Configured():
                 state.configure(each.config)
             case EscrowSet():

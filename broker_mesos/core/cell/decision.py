@@ -10,6 +10,7 @@ from broker_mesos.core.protocol.records import OutboxEntry, Write
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.core.quota.gang_token import TokenAsk
 from broker_mesos.core.quota.ledger import EscrowAsk
+from broker_mesos.errors import BrokerMesosError
 
 
 class Hint(NamedTuple):
@@ -36,6 +37,8 @@ class Decision:
     """What to ask of the ledger, by role, once this is committed; its answer is an input."""
     token: TokenAsk | None = None
     """What to ask of the gang token; who has it is an input."""
+    refusals: list[tuple[object, BrokerMesosError]] = field(default_factory=list)
+    """Inputs of operators that were not carried out, and why not."""
     warnings: list[str] = field(default_factory=list)
     """What the operators of the cluster should know; the daemon logs it."""
     reclaim: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from broker_mesos.core.api.maintenance import AgentsRequest
 from broker_mesos.core.model.reservation import Operation
@@ -19,7 +19,6 @@ from broker_mesos.core.protocol.framework_messages import Call, FrameworkHeartbe
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import GangToken
-from broker_mesos.errors import BrokerMesosError
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +71,10 @@ class OperatorMaintain:
 
 @dataclass(frozen=True, slots=True)
 class OperatorOperate:
-    """An operator reserves, or makes a volume. What hinders it is put into ``refused``."""
+    """An operator reserves, or makes a volume. What hinders it is in ``Decision.refusals``."""
 
     agent_id: str
     operation: Operation
-    refused: list[BrokerMesosError] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

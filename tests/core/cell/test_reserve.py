@@ -358,13 +358,11 @@ def test_static_reservations_stay():
     static = (Reservation(role="eng", resources=R("cpus:2;disk:10")),)
     info = AgentInfo(agent_id="a1", resources=R(BIG), reservations=static)
     bench.decide(RegisterAgent(agent=info, attempt="1", cells=1))
-    asked = OperatorOperate("a1", unreserve("eng", "cpus:2"))
-    bench.decide(asked)
-    assert "by its own options" in str(asked.refused[0])
+    bench.decide(OperatorOperate("a1", unreserve("eng", "cpus:2")))
+    assert "by its own options" in str(bench.decisions[-1].refusals[0][1])
     for operation in (reserve("eng/db", "cpus:1", refine="eng"), create("eng", "v1", 10)):
-        asked = OperatorOperate("a1", operation)
-        bench.decide(asked)
-        assert asked.refused == []
+        bench.decide(OperatorOperate("a1", operation))
+        assert bench.decisions[-1].refusals == []
     agent = bench.state.agents["a1"]
     assert {each.role: str(each.resources) for each in agent.reservations} == {
         "eng": "cpus:1;volumes:{v1}",

@@ -72,8 +72,7 @@ def test_a_wiped_store_learns_from_the_agent_what_it_holds():
     assert bench.state.tasks["t1"].volumes == ("v1",)
     assert "volumes" not in agent.free.sets
     assert of(bench.said, SetReservations) == []
-    asked = OperatorOperate("a1", reserve("eng", "cpus:1"))
-    said = bench.decide(asked)
+    said = bench.decide(OperatorOperate("a1", reserve("eng", "cpus:1")))
     assert of(said, SetReservations)[0].reserved_resources.version == 6
 
 
@@ -81,9 +80,8 @@ def test_a_store_that_went_back_in_time_adopts_what_the_agent_remembers():
     bench = Yard()
     bench.by_hand(reserve("ops", "cpus:1"))
     bench.take_over(term=9, recovering=True)
-    asked = OperatorOperate("a1", reserve("ops", "cpus:1"))
-    bench.decide(asked)
-    assert "not at hand" in str(asked.refused[0])
+    bench.decide(OperatorOperate("a1", reserve("ops", "cpus:1")))
+    assert "not at hand" in str(bench.decisions[-1].refusals[0][1])
     bench.agent("a1", BIG, attempt="2", listing=AgentList(reserved_resources=HELD))
     assert bench.a1.reserved_resources == HELD
 

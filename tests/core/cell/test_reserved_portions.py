@@ -116,9 +116,8 @@ class Portions(RuleBasedStateMachine):
     @rule(operation=operations())
     def by_hand(self, operation):
         before = self.agent.reserved_resources
-        asked = OperatorOperate("a1", operation)
-        self.bench.decide(asked)
-        assert bool(asked.refused) == (self.agent.reserved_resources is before)
+        self.bench.decide(OperatorOperate("a1", operation))
+        assert bool(self.bench.decisions[-1].refusals) == (self.agent.reserved_resources is before)
 
     @precondition(lambda self: self.bench.state.tasks)
     @rule(data=st.data())

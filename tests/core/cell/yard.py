@@ -55,10 +55,9 @@ class Yard(Bench):
         return self.decide(self.last)
 
     def by_hand(self, operation: Operation, agent: str = "a1") -> list:
-        asked = OperatorOperate(agent, operation)
-        said = self.decide(asked)
-        if asked.refused:
-            raise asked.refused[0]
+        said = self.decide(OperatorOperate(agent, operation))
+        for _, refusal in self.decisions[-1].refusals:
+            raise refusal
         return said
 
     @property

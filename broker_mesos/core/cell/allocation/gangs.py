@@ -7,16 +7,59 @@ more of that gang is offered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
+from broker_mesos.core.cell.allocation.round_quota import Quota
+from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.offer_details import ShapeKey
 from broker_mesos.core.model.amounts import MAX_BOUND
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.resources import Resources
 
-if TYPE_CHECKING:
-    from broker_mesos.core.cell.allocation.round import Round
+
+class RoundBooks(Protocol):
+    """What of a round of allocation gangs make use of; see ``Round``."""
+
+    state: CellState
+    quota: Quota
+    shares: Shares
+    satisfied: bool
+
+    @property
+    def demand_overrides(self) -> Mapping[str, tuple[Shape, ...]]:
+        """Demands to go by instead of what frameworks have stated, by framework id."""
+
+    @property
+    def claimant(self) -> Mapping[tuple[str, str], Claimant]:
+        """Claimants by role and framework id."""
+
+    def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
+        """Take room for tasks of a shape."""
+
+    def count_places(self, framework: Framework, shape: Shape) -> int:
+        """Count the agents that have room for a task of a shape."""
+
+    def save(self) -> object:
+        """Copy the books."""
+
+    def restore(self, saved: object) -> None:
+        """Forget what was taken since."""
+
+    def grant(
+        self,
+        claimant: Claimant,
+        framework: Framework,
+        at: int,
+        resources: Resources,
+        kind: ShapeKey | None,
+        count: int,
+        gang: str = "",
+        until: float | None = None,
+    ) -> None:
+        """Give what was taken."""
 
 
 class Member(NamedTuple):
@@ -75,7 +118,7 @@ def any_waits(framework: Framework) -> bool:
 class Gangs:
     """The gangs in one round of allocation."""
 
-    def __init__(self, round_: Round) -> None:
+    def __init__(self, round_: RoundBooks) -> None:
         self._round = round_
         self._tried: set[tuple[str, str]] = set()
         """Those that were given room, or have found none."""
@@ -140,7 +183,7 @@ class Gangs:
             round_.grant(claimant, framework, at, resources, shape.key, tasks, gang, until)
 
 
-def place(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
+def place(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
     """Room for all of them, taken on the round's books; None, and the books as they were, if there is not
     room for all."""
     needs: dict[str, list[Resources]] = {}
@@ -165,7 +208,7 @@ def place(round_: Round, framework: Framework, members: Sequence[Member]) -> lis
     return None
 
 
-def fill(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Placing]:
+def fill(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -> list[Placing]:
     """As many of them as there is room for, in this order, taken on the round's books."""
     return [
         Placing(at, shape, count)
@@ -174,12 +217,12 @@ def fill(round_: Round, framework: Framework, members: Sequence[Member]) -> list
     ]
 
 
-def _largest(round_: Round, members: Sequence[Member]) -> list[Member]:
+def _largest(round_: RoundBooks, members: Sequence[Member]) -> list[Member]:
     total = round_.shares.total
     return sorted(members, key=lambda each: -each.shape.resources.dominant_share(total))
 
 
-def _scarcest(round_: Round, framework: Framework, members: Sequence[Member]) -> list[Member]:
+def _scarcest(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -> list[Member]:
     """Those that fit the fewest agents first: a constraint may leave a small task fewer than a large one."""
     if len(members) == 1:
         return list(members)

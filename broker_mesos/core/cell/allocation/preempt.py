@@ -21,7 +21,7 @@ from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
-from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.offer_details import OfferDetails
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.framework import Shape
@@ -36,7 +36,7 @@ shortage, and shall not all end it."""
 MAX_VICTIMS = 500
 """Tasks killed in one batch interval."""
 
-Held = Task | OpenOffer
+Held = Task | OfferDetails
 
 
 def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None:
@@ -47,7 +47,7 @@ def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None
     if state.cells > 1 and int(now.wall // TURN_SECONDS) % state.cells != state.cell:
         return
     victims = Preemption(state, policy, now).run()
-    offers.end_all(state, [each for each in victims if isinstance(each, OpenOffer)], out)
+    offers.end_all(state, [each for each in victims if isinstance(each, OfferDetails)], out)
     for each in victims:
         if isinstance(each, Task):
             # Whoever waits in its line would take its place.
@@ -212,7 +212,7 @@ class Preemption:
         held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
         spare = dict(self._spare)
         for each in sorted(held, key=lambda each: (self._dear(each), -each.created_at)):
-            theirs = each.framework.ident if isinstance(each, OpenOffer) else each.framework_id
+            theirs = each.framework_id
             if (
                 theirs != framework.ident
                 and self._may_take(role, own, each.role, bool(short))
@@ -241,7 +241,7 @@ class Preemption:
 
     def _dear(self, each: Held) -> int:
         """How high its role stands; offers cost nothing."""
-        if isinstance(each, OpenOffer):
+        if isinstance(each, OfferDetails):
             return -1
         found = self._dearness.get(each.role)
         if found is None:

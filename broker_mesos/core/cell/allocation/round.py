@@ -21,7 +21,8 @@ from broker_mesos.core.cell.allocation.round_quota import Quota, cut
 from broker_mesos.core.cell.allocation.shares import HeldInCluster, cluster_total, held_by_role
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState, Grant
-from broker_mesos.core.cell.state.framework import Framework, ShapeKey
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.offer_details import ShapeKey
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, kept_from, uses_by_role
 from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
 from broker_mesos.core.model.resources import Resources
@@ -456,7 +457,7 @@ class Round:
         left = self.free.get(agent.ident, agent.free)
         with_offers = left + agent.offered
         if with_offers.contains(need) and agent.offered:
-            whose = ", ".join(sorted({offer.framework.ident for offer in agent.offers.values()}))
+            whose = ", ".join(sorted({offer.framework_id for offer in agent.offers.values()}))
             return Infeasible("offered", f"short of {missing}, which is offered to {whose} just now")
         if agent.total.contains(need):
             return Infeasible("resources", f"short of {missing}: in use")

@@ -121,7 +121,7 @@ def _held(state: CellState) -> dict[tuple[str, str], Resources]:
             continue
         for offer in agent.offers.values():
             if offer.revocable:
-                key = offer.role, offer.framework.ident
+                key = offer.role, offer.framework_id
                 held[key] = held.get(key, EMPTY) + offer.resources.counted()
         for task in agent.tasks.values():
             if task.revocable and not task.state.terminal:

@@ -227,8 +227,8 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
         framework.registered_at = now.wall
     elif framework.state is FrameworkStatus.TORN_DOWN:
         return
-    for offer in list(framework.offers.values()):
-        state.end_offer(offer)
+    for offer_id in list(framework.offers):
+        state.end_offer(state.offers[offer_id])
     framework.state = FrameworkStatus.TORN_DOWN
     framework.torn_down_at, framework.since = now.wall, state.seconds
     out.touch(RecordKind.FRAMEWORKS, framework_id)

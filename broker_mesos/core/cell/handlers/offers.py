@@ -13,6 +13,7 @@ from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Filter, Framework
 from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.offer_details import OfferDetails
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
@@ -41,10 +42,10 @@ MAX_FILTERS = 64
 """Of one framework for one agent; the oldest go first."""
 
 
-def end_all(state: CellState, ending: Iterable[OpenOffer], out: Outlet) -> None:
+def end_all(state: CellState, ending: Iterable[OfferDetails], out: Outlet) -> None:
     """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
     ended: dict[Framework, list[str]] = {}
-    for offer in _with_gangs(list(ending)):
+    for offer in _with_gangs(state, [state.offers[each.offer_id] for each in ending]):
         _take_back(state, offer)
         ended.setdefault(offer.framework, []).append(offer.offer_id)
     for framework, ids in ended.items():
@@ -70,7 +71,7 @@ def end_spare(state: CellState, framework: Framework, out: Outlet) -> None:
     _want_no_spare(framework)
 
 
-def _spares(framework: Framework) -> Iterator[OpenOffer]:
+def _spares(framework: Framework) -> Iterator[OfferDetails]:
     return (offer for offer in framework.offers.values() if offer.spare)
 
 
@@ -89,12 +90,13 @@ def _take_back(state: CellState, offer: OpenOffer) -> None:
     state.reconsider = state.reconsider or bool(offer.shape_counts)  # it may be met elsewhere
 
 
-def _with_gangs(ending: list[OpenOffer]) -> list[OpenOffer]:
+def _with_gangs(state: CellState, ending: list[OpenOffer]) -> list[OpenOffer]:
     """With the rest of their gangs, unless those have begun: a part of a gang is of no use."""
     found = {offer.offer_id: offer for offer in ending}
     for offer in ending:
         if offer.gang and offer.until is None and not gangs.has_started(offer.framework, offer.gang):
-            found.update((each.offer_id, each) for each in offer.framework.offers.values() if each.gang == offer.gang)
+            rest = (each.offer_id for each in offer.framework.offers.values() if each.gang == offer.gang)
+            found.update((offer_id, state.offers[offer_id]) for offer_id in rest)
     return list(found.values())
 
 

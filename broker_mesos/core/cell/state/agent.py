@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from broker_mesos.core.cell.state.offer_details import OfferDetails
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, laid_out, overlaid
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo, Usage
@@ -17,10 +16,6 @@ from broker_mesos.core.protocol.records import (
     AgentStatus,
 )
 from broker_mesos.errors import InvalidResources
-
-if TYPE_CHECKING:
-    from broker_mesos.core.cell.state.offer import OpenOffer
-
 
 NO_USAGE = Usage()
 
@@ -99,7 +94,7 @@ class Agent:
         self.free = info.resources
         self.tasks: dict[str, Task] = {}
         self.queues = TaskQueues()
-        self.offers: dict[str, OpenOffer] = {}
+        self.offers: dict[str, OfferDetails] = {}
         self.last_heartbeat_at: float | None = None
         self.hinted = float("-inf")
         self.processes: tuple[str, ...] = ()

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.framework import Framework
-from broker_mesos.core.cell.state.framework import ShapeKey as ShapeKind
 from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.offer_details import ShapeKey as ShapeKind
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, overlaid, reserved_in
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from broker_mesos.core.cell.state.offer_details import OfferDetails, ShapeKey
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Resend, Task
-from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import (
     FrameworkRecord,
     FrameworkStatus,
 )
-
-if TYPE_CHECKING:
-    from broker_mesos.core.cell.state.offer import OpenOffer
-
-
-ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool]
-"""What tells shapes of a demand apart: ``Shape.key``."""
 
 
 class Filter(NamedTuple):
@@ -104,7 +97,7 @@ class Framework:
         """When its consumers were last counted."""
         self.filters: dict[str, list[Filter]] = {}
         self.tasks: dict[str, Task] = {}
-        self.offers: dict[str, OpenOffer] = {}
+        self.offers: dict[str, OfferDetails] = {}
         self.held: dict[str, Resources] = {}
         """Per role: used and offered, of this cell."""
         self.used = EMPTY

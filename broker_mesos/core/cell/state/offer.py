@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from broker_mesos.core.cell.state.agent import Agent
-from broker_mesos.core.cell.state.framework import Framework, ShapeKey
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.offer_details import OfferDetails, ShapeKey
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 
 
-class OpenOffer:
-    """An offer that nobody has answered yet."""
+class OpenOffer(OfferDetails):
+    """An offer that nobody has answered yet, with its agent and its framework."""
 
-    __slots__ = (
-        "agent",
-        "created_at",
-        "demand",
-        "framework",
-        "gang",
-        "offer_id",
-        "reservations",
-        "resources",
-        "revocable",
-        "role",
-        "shape_counts",
-        "spare",
-        "until",
-    )
+    __slots__ = ("agent", "framework")
 
     def __init__(
         self,
@@ -46,17 +33,15 @@ class OpenOffer:
     ) -> None:
         self.offer_id = offer_id
         self.framework = framework
+        self.framework_id = framework.ident
         self.agent = agent
         self.role = role
         self.resources = resources
         self.created_at = created_at
         self.shape_counts = shape_counts
-        """How many tasks of which shapes it is meant for; empty where no demand was stated."""
         self.demand = framework.demand.version
-        """The version that it was made for."""
         self.spare = framework.demand.spare
         self.reservations = reservations
         self.revocable = revocable
         self.gang = gang
         self.until = until
-        """Monotonic time at which it ends; None: at the offer timeout."""

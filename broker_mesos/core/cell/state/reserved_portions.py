@@ -9,19 +9,38 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from broker_mesos.core.cell.state.offer_details import OfferDetails
+from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.reservation import LayersKey, Reservation, Volume, layers_key
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import is_within
 from broker_mesos.errors import InvalidResources
 
-if TYPE_CHECKING:
-    from broker_mesos.core.cell.state.agent import Agent
-
 EMPTY = Resources()
 VOLUMES = "volumes"
 """The set by which volumes that are not shared are offered and used, like any other resource."""
+
+
+class ReservedAgent(Protocol):
+    """What of an agent matters here."""
+
+    @property
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Static and dynamic ones."""
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """Its tasks, by id."""
+
+    @property
+    def offers(self) -> Mapping[str, OfferDetails]:
+        """Its open offers, by id."""
+
+    @property
+    def has_conflict(self) -> bool:
+        """Whether two of its tasks hold the same part of a range or set."""
 
 
 def overlaid(many: list[Resources]) -> Resources:
@@ -102,7 +121,7 @@ def unused(reservations: Iterable[Reservation], uses: Mapping[str, Resources]) -
     return found
 
 
-def uses_by_role(agent: Agent, *, offered: bool = True) -> dict[str, Resources]:
+def uses_by_role(agent: ReservedAgent, *, offered: bool = True) -> dict[str, Resources]:
     """What each role uses or (unless told otherwise) is offered of an agent, slack aside."""
     found: dict[str, list[Resources]] = {}
     for task in agent.tasks.values():
@@ -116,7 +135,7 @@ def uses_by_role(agent: Agent, *, offered: bool = True) -> dict[str, Resources]:
 
 
 def kept_from(
-    agent: Agent,
+    agent: ReservedAgent,
     role: str,
     given: Mapping[str, Resources],
     uses: Mapping[str, Resources] | None = None,
@@ -133,7 +152,7 @@ def kept_from(
     )
 
 
-def reserved_in(agent: Agent, role: str, resources: Resources) -> tuple[Reservation, ...]:
+def reserved_in(agent: ReservedAgent, role: str, resources: Resources) -> tuple[Reservation, ...]:
     """Which part of an offer to ``role`` of these resources is reserved for it, before it is made."""
     if not agent.reservations:
         return ()
