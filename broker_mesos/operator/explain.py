@@ -107,7 +107,7 @@ class Explainer:
         return Explanation(
             subject=subject,
             reason=reason(shapes[told], placements[told]),
-            change=change(placements[told]),
+            change=change(shapes[told], placements[told]),
             would_run=all(any(each.would_run for each in some) for some in placements),
             shapes=tuple(shapes),
             placements=tuple(placements),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.api.explain import GetPlacement, Placement
+from broker_mesos.core.api.explain import AgentObstacle, GetPlacement, Placement
 from broker_mesos.core.api.explain_reasons import change, reason
 from broker_mesos.core.api.maintenance import DrainAgents
 from broker_mesos.core.cell.inputs import OperatorMaintain
@@ -16,6 +16,8 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.agent_messages import RegisterAgent
 from broker_mesos.core.protocol.framework_messages import Decline
 from tests.core.cell.harness import Bench, offers_in, task
+
+R = Resources.parse
 
 
 class Cluster:
@@ -63,7 +65,7 @@ def test_the_shortest_resource_is_named(need: str, told: str) -> None:
 def test_the_constraint_that_nobody_satisfies_is_named() -> None:
     cluster = Cluster(("h1", "cpus:8", {"rack": "r1"}))
     assert cluster.why("cpus:1", "rack==r2") == "no agent satisfies the constraint rack==r2"
-    assert change(cluster.ask("cpus:1", "rack==r2")[1]) == "drop the constraint rack==r2"
+    assert change(*cluster.ask("cpus:1", "rack==r2")) == "drop the constraint rack==r2"
 
 
 def test_constraints_that_nobody_satisfies_together_are_named() -> None:
@@ -97,15 +99,15 @@ def test_refusal_says_for_how_long() -> None:
     bench.framework("f1", demand=Demand(version=3, wanted=False))
     bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=60))
     assert cluster.why("cpus:4") == "1 agent would do, but the framework refused it, for 60.0 s yet (h1)"
-    assert change(cluster.ask("cpus:4")[1]) == "wait 60 s: the framework refused h1 for so long"
+    assert change(*cluster.ask("cpus:4")) == "wait 60 s: the framework refused h1 for so long"
 
 
 def test_drained_agents_are_named_only_where_taking_them_back_would_help() -> None:
     cluster = Cluster(("h1", "cpus:8", {}), ("h2", "cpus:2", {"rack": "r1"}))
     cluster.bench.decide(OperatorMaintain(DrainAgents(agent_ids=("h1",))))
     assert cluster.why("cpus:4") == "1 agent would do, but it is drained; see `bmesos agents activate` (h1)"
-    assert change(cluster.ask("cpus:4")[1]) == "ask for at most cpus:2 a task instead of cpus:4"
-    assert change(cluster.ask("cpus:4;mem:1")[1]) == "add an agent with cpus:4;mem:1"
+    assert change(*cluster.ask("cpus:4")) == "ask for at most cpus:2 a task instead of cpus:4"
+    assert change(*cluster.ask("cpus:4;mem:1")) == "add an agent with cpus:4;mem:1"
     assert cluster.why("cpus:9") == "it needs 9 cpus a task; the largest agent has 8"
     assert cluster.why("cpus:4", "rack==r1") == (
         "of the agents that the constraints allow: it needs 4 cpus a task; the largest agent has 2"
@@ -115,4 +117,35 @@ def test_drained_agents_are_named_only_where_taking_them_back_would_help() -> No
 def test_there_is_room_for_it() -> None:
     cluster = Cluster(("h1", "cpus:8;mem:512", {}))
     assert cluster.why("cpus:4") == "there is room for it; the next offer should start it"
-    assert change(cluster.ask("cpus:4")[1]) == ""
+    assert change(*cluster.ask("cpus:4")) == ""
+
+
+def obstacle(agent: str, missing: str) -> AgentObstacle:
+    return AgentObstacle(agent_id=agent, hostname=agent, cell=0, what="resources", message="", missing=R(missing))
+
+
+def test_the_nearest_agent_of_all_cells_is_named() -> None:
+    placements = [
+        Placement(cell=0, would_run=False, agents=(obstacle("far", "cpus:3"),), counts={"resources": 1}),
+        Placement(cell=1, would_run=False, agents=(obstacle("near", "cpus:1"),), counts={"resources": 1}),
+    ]
+    told = reason(Shape(resources=R("cpus:4")), placements)
+    assert told == "all fitting agents are busy; near is the nearest, short of cpus:1"
+
+
+def test_gang_with_room_in_several_cells_is_not_advised_to_begin_with_less() -> None:
+    gang = Shape(resources=R("cpus:1"), count=6, gang="g")
+    whole = [Placement(cell=n, would_run=False, together=count) for n, count in enumerate((4, 2))]
+    assert change(gang, whole).startswith("wait: the room is in several cells")
+    assert change(gang, [whole[0], Placement(cell=1, would_run=False, together=1)]) == (
+        "begin with 5 tasks at once instead of 6"
+    )
+
+
+def test_revocable_task_without_slack_is_advised_to_have_some_lent() -> None:
+    bench = Bench()
+    bench.framework("f1", demand=Demand(version=1, wanted=False), capabilities=("REVOCABLE_RESOURCES",))
+    bench.agent("h1", "cpus:8;mem:512")
+    shape = Shape(resources=R("cpus:4"), revocable=True)
+    found = placement(bench.state, bench.cell.policy, GetPlacement(framework_id="f1", shape=shape), bench.now)
+    assert "--oversubscribe" in change(shape, [found])

@@ -47,6 +47,11 @@ class AgentObstacle(Part):
     seconds: float | None = None
     """After so many seconds this alone is over."""
 
+    def distance(self, need: Resources) -> float:
+        """How much is missing, as the largest part of what a task needs."""
+        whole = need.quantities()
+        return max((amount / whole[name] for name, amount in self.missing.quantities().items()), default=0.0)
+
 
 class Change(Part):
     """One change that would let it run. ``sure``: it was tried on the cell as it is."""

@@ -12,6 +12,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
 
 HAS_ROOM = "there is room for it; the next offer should start it"
+ADD_SLACK = "have agents lend what their tasks leave unused: bmesos agent --oversubscribe"
 OBSTACLE_ORDER: tuple[Obstacle, ...] = (
     "turn",
     "filter",
@@ -72,7 +73,10 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
         return f"of the {shape.count} tasks, which begin all at once, {together} have room"
     for what in OBSTACLE_ORDER:
         if counts[what]:
-            return _stated(what, counts[what], [each for p in placements for each in p.agents if each.what == what])
+            agents = [each for p in placements for each in p.agents if each.what == what]
+            # Each cell puts its nearest first; which cell has the nearest of all is known here only.
+            agents.sort(key=lambda why: why.distance(shape.resources))
+            return _stated(what, counts[what], agents)
     return "all fitting agents are busy"
 
 
@@ -99,12 +103,19 @@ def _name(why: AgentObstacle) -> str:
     return why.agent_id
 
 
-def change(placements: Sequence[Placement]) -> str:
+def change(shape: Shape, placements: Sequence[Placement]) -> str:
     """The one change that would let it run: the least one, and of those one that was tried."""
     if any(each.would_run for each in placements):
         return ""
+    together = sum(each.together for each in placements)
+    if shape.gang and together >= shape.count:
+        return "wait: the room is in several cells, which give it together at the turn of the gang"
+    if shape.gang and together:
+        return f"begin with {together} tasks at once instead of {shape.count}"
     every = [each for placement in placements for each in placement.changes]
     every.sort(key=lambda each: (not each.sure, each.rank))
+    if not every and shape.on_slack:
+        return ADD_SLACK
     return every[0].message if every else "add an agent"
 
 

@@ -101,7 +101,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         if agent.ident not in granted
         for why in (_why(before, framework, shape, agent, place, now),)
     ]
-    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], _distance(why, shape), why.agent_id))
+    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.resources), why.agent_id))
     would = room > 0 and not unwanted
     together = 0 if would or not shape.gang else _together(before, framework, shape)
     infos = [agent.info for agent in state.agents.values() if _away(agent) is None]
@@ -147,7 +147,7 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
                 missing=missing,
             )
         )
-    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], _distance(why, shape), why.agent_id))
+    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.resources), why.agent_id))
     if REVOCABLE_RESOURCES not in framework.info.capabilities:
         unwanted = unwanted or "it wants slack, and the framework has not the capability REVOCABLE_RESOURCES"
     elif not room:
@@ -269,12 +269,6 @@ def _away(agent: Agent) -> Infeasible | None:
     if agent.allocatable or agent.maintenance.closed:
         return None
     return Infeasible("away", "it is not lent now")
-
-
-def _distance(why: AgentObstacle, shape: Shape) -> float:
-    """How much is missing, as the largest part of what the task needs."""
-    need = shape.resources.quantities()
-    return max((amount / need[name] for name, amount in why.missing.quantities().items()), default=0.0)
 
 
 def _changes(
