@@ -28,7 +28,7 @@ PROC: contextvars.ContextVar[Proc] = contextvars.ContextVar("proc")
 class Proc:
     """One process from its start to its end; also a machine, a server, or the world itself.
 
-    ``effect`` is asked before everything that others can see. A dropped_volumes process dies at such a point: what
+    ``effect`` is asked before everything that others can see. A doomed process dies at such a point: what
     its current callback does after that, nobody sees, and no other callback of it runs.
     """
 

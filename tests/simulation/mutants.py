@@ -379,14 +379,15 @@ def status_acknowledged_before_stored(patch: Any) -> None:
 @mutant
 def acknowledged_before_handled(patch: Any) -> None:
     """A framework tells the cell that it has a status before its callback has returned."""
-    heard = Calls.last_heartbeat_at
+    heard = Calls.heard
 
-    def hasty(self: Any, status: Any) -> None:
-        heard(self, status)
+    def hasty(self: Any, status: Any) -> Any:
+        found = heard(self, status)
         if status.state.terminal and status.agent_id and self.cells:
             from broker_mesos.core.protocol.addresses import cell_of
 
             self.acknowledge(cell_of(status.agent_id, self.cells), status.task_id)
             self.flush_acknowledgements()
+        return found
 
     patch(Calls, "heard", hasty)

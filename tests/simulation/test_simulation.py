@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+from tests.simulation.mutants import MUTANTS, planted
+
 LIMIT = 280
 pytestmark = pytest.mark.timeout(LIMIT + 20)
 
@@ -66,6 +68,12 @@ async def test_no_seed_breaks_an_invariant(profile: str, start: int, seeds: int)
 async def test_a_seed_goes_the_same_way_every_time() -> None:
     code, output = await simulate("--profile", "full", "--seeds", "4", "--twice")
     assert code == 0, output
+
+
+@pytest.mark.parametrize("name", sorted(MUTANTS))
+def test_every_mistake_can_be_planted(name: str) -> None:
+    with planted(name):
+        pass
 
 
 async def test_absence_that_is_computed_from_a_calendar_is_found() -> None:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker_mesos.core.api.explain import GetPlacement
 from broker_mesos.core.cell.allocation.gang_token import _could_fit
 from broker_mesos.core.cell.inputs import TokenSet
+from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.framework import Demand, Shape
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
@@ -416,3 +418,15 @@ def test_a_gang_past_all_bounds_never_fits():
     framework = bench.state.frameworks["f1"]
     framework.demand = Demand(version=1, shapes=(endless,))
     assert not _could_fit(bench.state, framework, "g")
+
+
+def test_explain_names_the_gang_that_has_the_token():
+    bench = Bench(limits=LIMITS)
+    busy(bench, 3)
+    bench.framework("f2", gang("g", ("cpus:1;mem:1000", 2)))
+    bench.wait(4, agents=True)
+    bench.report(bench.state.tasks["small0"].agent_id, "small0", TaskState.FINISHED)
+    shape = Shape(resources=Resources.parse("cpus:1;mem:1000"), count=2, gang="h")
+    bench.framework("f3", Demand(version=1, shapes=(shape,)))
+    found = placement(bench.state, bench.cell.policy, GetPlacement(framework_id="f3", shape=shape), bench.now)
+    assert any("gang g of framework f2 has the gang token" in why.message for why in found.agents), found.agents

@@ -349,7 +349,7 @@ def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet,
 
 
 def ask_for_lists(state: CellState, out: Outlet) -> None:
-    """In a recovery: every agent is asked to register ignore_filters_of, with all that it remembers. Its resources are
+    """In a recovery: every agent is asked to register again, with all that it remembers. Its resources are
     offered again once it has."""
     for agent in state.agents.values():
         if agent.listed:

@@ -44,8 +44,8 @@ class ReservedAgent(Protocol):
 
 
 def overlaid(many: list[Resources]) -> Resources:
-    """All added up, where ranges and sets may share members; of a name that is used as different shape_counts,
-    the first kind counts."""
+    """All added up, where ranges and sets may share members; of a name that is used as
+    different kinds of resources, the first kind counts."""
     whole = EMPTY
     for one in many:
         scalars = [Resources.scalars_of({name: amount}) for name, amount in one.scalars.items()]

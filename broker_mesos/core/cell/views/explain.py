@@ -223,7 +223,9 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
     if not isinstance(found, Infeasible) and _stated(framework, shape) and _promised(framework, shape):
         found = Infeasible("offered", "as much as the framework has asked for is offered to it already")
     if not isinstance(found, Infeasible) and shape.gang:
-        found = Infeasible("gang", f"it has room, but not for all {shape.count} that begin at once")
+        found = Infeasible(
+            "gang", f"it has room, but not for all {shape.count} that begin at once{_turn(round_, shape)}"
+        )
     if not isinstance(found, Infeasible):
         served = "1 other is" if place == 1 else f"{place} others are"
         found = Infeasible("turn", f"it has room, and {served} served before" if place else "it has room")
@@ -255,6 +257,15 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
         missing=missing,
         seconds=seconds,
     )
+
+
+def _turn(round_: Round, shape: Shape) -> str:
+    """Which other gang has the gang token, if one has."""
+    token = round_.state.token
+    if token is None or token.gang == shape.gang:
+        return ""
+    left = max(0.0, round_.state.token_until - round_.now.mono)
+    return f"; gang {token.gang} of framework {token.framework_id} has the gang token, for {left:.0f} s yet"
 
 
 def _away(agent: Agent) -> Infeasible | None:

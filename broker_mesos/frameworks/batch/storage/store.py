@@ -195,7 +195,7 @@ class JobStore:
 
     async def demand(self, floor: int = 0) -> Demand:
         """The level as it is stored. A version below ``floor``, or one known here, which some cell may have
-        heard, means that the store went back in time: then the level is taken ignore_filters_of, above it."""
+        heard, means that the store went back in time: then the level is taken again, above it."""
         floor = max(floor, self._do.known_version)
 
         async def attempt() -> Demand | None:
