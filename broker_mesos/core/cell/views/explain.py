@@ -224,7 +224,8 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
         found = Infeasible("offered", "as much as the framework has asked for is offered to it already")
     if not isinstance(found, Infeasible) and shape.gang:
         found = Infeasible(
-            "gang", f"it has room, but not for all {shape.count} that begin at once{_turn(round_, shape)}"
+            "gang",
+            f"it has room, but not for all {shape.count} that begin at once{_other_holder(round_, framework, shape)}",
         )
     if not isinstance(found, Infeasible):
         served = "1 other is" if place == 1 else f"{place} others are"
@@ -259,10 +260,10 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
     )
 
 
-def _turn(round_: Round, shape: Shape) -> str:
+def _other_holder(round_: Round, framework: Framework, shape: Shape) -> str:
     """Which other gang has the gang token, if one has."""
     token = round_.state.token
-    if token is None or token.gang == shape.gang:
+    if token is None or token.key == (framework.ident, shape.gang):
         return ""
     left = max(0.0, round_.state.token_until - round_.now.mono)
     return f"; gang {token.gang} of framework {token.framework_id} has the gang token, for {left:.0f} s yet"
