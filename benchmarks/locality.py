@@ -216,7 +216,7 @@ class Scanner:
             here, work = offer.hostname, self._work().text
             first = sorted(self.specs.items(), key=lambda each: not each[1].prefers({}, here))
             candidates = [Candidate(name, spec, work, 100) for name, spec in first]
-            found = plan_claim([offer], candidates, all_seen=True, now=now, due=now + 10)
+            found = plan_claim([offer], candidates, all_seen=True, now=now, settle_after=10.0)
             launches = found.launches.get(offer.offer_id, [])
             refuse = MISFIT_FILTER if self.specs else IDLE_FILTER
             for launch in launches:

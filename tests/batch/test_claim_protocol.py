@@ -146,7 +146,7 @@ class Run:
                     cell.outgoing = [each for each in cell.outgoing if self.crash() or each not in batch]
                     self.begin(self.apply(batch))
             case 6:
-                self.world.clock.now += rng.random() * 5
+                self.world.passes(rng.random() * 5)
                 self.begin(self.sweep())
                 if self.settles:
                     cell.settle(*self.settles.pop(rng.randrange(len(self.settles))))
@@ -159,6 +159,8 @@ class Run:
     async def until_ended(self, job_id: str) -> None:
         for count in range(40_000):
             self.faults = count < 400
+            if not self.faults:
+                self.world.state.lost_replies = 0
             self.step()
             if self.rng.random() < 0.5:
                 await asyncio.sleep(0)
@@ -171,7 +173,7 @@ class Run:
         # A sweep that planned while the last status came may have left a task among the unsettled ones; the
         # next one finds no claim of it.
         self.world.state.lost_replies = 0
-        self.world.clock.now += 11
+        self.world.passes(11)
         assert await self.world.upkeep.overdue() == []
 
 

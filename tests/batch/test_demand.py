@@ -27,7 +27,7 @@ def stated(*jobs: tuple[dict[str, Any], Work]) -> list[tuple[str, int]]:
 def claim(candidates: Sequence[tuple[str, dict[str, Any]]], *offers: Any, all_seen: bool = True) -> ClaimPlan:
     specs = [(job_id, job(**fields)) for job_id, fields in candidates]
     found = [Candidate(job_id, spec, Work().text, len(text_of(spec))) for job_id, spec in specs]
-    return plan_claim(offers, found, all_seen=all_seen, now=1.0, due=11.0)
+    return plan_claim(offers, found, all_seen=all_seen, now=1.0, settle_after=10.0)
 
 
 class Told:
@@ -216,7 +216,7 @@ def of_job(since: float | None, **fields: Any) -> Candidate:
 
 
 def placed(candidate: Candidate, now: float, *offers: Any) -> dict[str, int]:
-    found = plan_claim(offers, [candidate], all_seen=True, now=now, due=now + 10)
+    found = plan_claim(offers, [candidate], all_seen=True, now=now, settle_after=10.0)
     return {offer_id: len(launches) for offer_id, launches in found.launches.items()}
 
 
@@ -257,16 +257,16 @@ def test_a_job_that_was_served_where_it_prefers_waits_anew() -> None:
     elsewhere, there = offer("o1", attributes=ELSEWHERE), offer("o2", attributes=THERE)
     candidate = of_job(100.0)
     assert placed(candidate, 200.0, elsewhere, there) == {"o2": 4}
-    found = plan_claim([there], [candidate], all_seen=True, now=200.0, due=210.0)
+    found = plan_claim([there], [candidate], all_seen=True, now=200.0, settle_after=10.0)
     (text,) = [each.value for each in found.plan.changes if each.key == "work"]
     assert Work.parse(str(text)).since == 200.0
     assert found.wanted is True, "the cells were told that any agent will do"
-    found = plan_claim([there], [candidate], all_seen=True, now=101.0, due=110.0)
+    found = plan_claim([there], [candidate], all_seen=True, now=101.0, settle_after=9.0)
     assert found.wanted is None, "they were told right"
 
 
 def test_a_job_that_had_to_go_elsewhere_does_not_wait_again_for_each_task() -> None:
-    found = plan_claim([offer(attributes=ELSEWHERE)], [of_job(100.0)], all_seen=True, now=200.0, due=210.0)
+    found = plan_claim([offer(attributes=ELSEWHERE)], [of_job(100.0)], all_seen=True, now=200.0, settle_after=10.0)
     (text,) = [each.value for each in found.plan.changes if each.key == "work"]
     assert Work.parse(str(text)).since == 100.0
 
@@ -280,7 +280,7 @@ def test_without_a_wait_preferred_offers_only_go_first() -> None:
 def test_others_run_where_a_job_does_not_want_to() -> None:
     spec = job(array=(0, 9))
     candidates = [of_job(100.0), Candidate("k", spec, Work().text, 100)]
-    found = plan_claim([offer(attributes=ELSEWHERE)], candidates, all_seen=True, now=101.0, due=111.0)
+    found = plan_claim([offer(attributes=ELSEWHERE)], candidates, all_seen=True, now=101.0, settle_after=10.0)
     assert [each.name.job_id for each in found.launches["o1"]] == ["k"] * 4
 
 

@@ -22,7 +22,7 @@ def gang_offer(n: int, resources: str = "cpus:2;mem:100", *, cell: int = 0, term
 
 
 def plan(offers: list[Offer], *candidates, all_seen: bool = True):
-    return plan_claim(offers, candidates, all_seen=all_seen, now=1.0, due=11.0)
+    return plan_claim(offers, candidates, all_seen=all_seen, now=1.0, settle_after=10.0)
 
 
 def test_a_gang_is_an_array_of_bounded_size() -> None:

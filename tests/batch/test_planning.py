@@ -97,7 +97,7 @@ def test_what_is_no_task_id_of_ours_is_not_read_as_one(text: str) -> None:
 
 
 def test_tasks_fill_an_offer_and_no_more() -> None:
-    found = plan_claim([offer()], [candidate("j", array=(0, 9))], all_seen=True, now=1.0, due=11.0)
+    found = plan_claim([offer()], [candidate("j", array=(0, 9))], all_seen=True, now=1.0, settle_after=10.0)
     assert claimed(found) == {"o1": [f"j.{index}.1" for index in range(4)]}
     assert found.wanted is None
 
@@ -105,34 +105,34 @@ def test_tasks_fill_an_offer_and_no_more() -> None:
 def test_jobs_are_served_in_order_over_several_offers() -> None:
     offers = [offer("o1", "cpus:2;mem:100"), offer("o2", "cpus:2;mem:100", agent_id="a2")]
     jobs = [candidate("a", array=(0, 2)), candidate("b", array=(0, 5))]
-    found = plan_claim(offers, jobs, all_seen=True, now=1.0, due=11.0)
+    found = plan_claim(offers, jobs, all_seen=True, now=1.0, settle_after=10.0)
     assert claimed(found) == {"o1": ["a.0.1", "a.1.1"], "o2": ["a.2.1", "b.0.1"]}
 
 
 def test_demand_ends_in_the_claim_that_takes_the_last_work() -> None:
     jobs = [candidate("a"), candidate("b")]
-    found = plan_claim([offer()], jobs, all_seen=True, now=1.0, due=11.0)
+    found = plan_claim([offer()], jobs, all_seen=True, now=1.0, settle_after=10.0)
     assert found.wanted is False
     assert ("zcard", "pending", "", 2) in [tuple(check) for check in found.plan.checks]
-    assert not plan_claim([offer()], jobs, all_seen=False, now=1.0, due=11.0).wanted
+    assert not plan_claim([offer()], jobs, all_seen=False, now=1.0, settle_after=10.0).wanted
 
 
 def test_constraints_choose_among_offers() -> None:
     offers = [offer("o1", attributes={"rack": "r1"}), offer("o2", attributes={"rack": "r2"})]
     jobs = [candidate("j", array=(0, 9), constraints=("rack==r2",))]
-    assert list(plan_claim(offers, jobs, all_seen=True, now=1.0, due=11.0).launches) == ["o2"]
+    assert list(plan_claim(offers, jobs, all_seen=True, now=1.0, settle_after=10.0).launches) == ["o2"]
 
 
 def test_a_range_is_given_to_one_task() -> None:
     jobs = [candidate("j", array=(0, 2), resources="cpus:1;ports:[31000-31000]")]
-    found = plan_claim([offer(resources="cpus:8;ports:[31000-31005]")], jobs, all_seen=True, now=1.0, due=11.0)
+    found = plan_claim([offer(resources="cpus:8;ports:[31000-31005]")], jobs, all_seen=True, now=1.0, settle_after=10.0)
     assert claimed(found) == {"o1": ["j.0.1"]}
 
 
 def test_an_accept_of_long_commands_stays_within_a_message() -> None:
     spec = job(command={"arguments": ["echo", "é" * 60_000]}, array=(0, 99), resources="cpus:0.01")
     loaded = Candidate("j", spec, Work().text, len(text_of(spec).encode()))
-    found = plan_claim([offer()], [loaded], all_seen=True, now=1.0, due=11.0)
+    found = plan_claim([offer()], [loaded], all_seen=True, now=1.0, settle_after=10.0)
     tasks = tuple(task_info(launch) for launch in found.launches["o1"])
     body = Accept(framework_id="batch", offer_ids=("o1",), tasks=tasks).encode()
     assert len(tasks) > 1 and len(body) < 1 << 20
@@ -199,9 +199,9 @@ def test_a_drop_gives_the_index_back_under_a_new_id_and_the_same_attempt() -> No
 def test_revocable_jobs_go_onto_slack_and_no_others_do() -> None:
     offers = [offer("slack", revocable=True), offer("plain")]
     jobs = [candidate("a", array=(0, 1)), candidate("b", array=(0, 1), revocable=True)]
-    found = plan_claim(offers, jobs, all_seen=True, now=1.0, due=11.0)
+    found = plan_claim(offers, jobs, all_seen=True, now=1.0, settle_after=10.0)
     assert claimed(found) == {"plain": ["a.0.1", "a.1.1"], "slack": ["b.0.1", "b.1.1"]}
-    only = plan_claim(offers[1:], jobs[1:], all_seen=True, now=1.0, due=11.0)
+    only = plan_claim(offers[1:], jobs[1:], all_seen=True, now=1.0, settle_after=10.0)
     assert claimed(only) == {} and only.wanted is None
 
 
@@ -328,17 +328,17 @@ def test_task_that_runs_is_asked_about_again_when_nothing_is_heard_for_long() ->
         {},
         5.0,
     )
-    assert [(each.field, each.value) for each in found.plan.changes if each.op == "zadd"] == [
-        ("j.0.1", 5.0 + ASK_AGAIN)
+    assert [(each.field, each.value) for each in found.plan.changes if each.op == "zadd_after"] == [
+        ("j.0.1", ASK_AGAIN)
     ]
 
 
 def test_demand_does_not_end_with_what_another_worker_has_exhausted() -> None:
     """Its job has left the pending ones, and another may have come since: there are as many as before."""
     gone = candidate("j1", Work(cursor=4), array=(0, 3))
-    found = plan_claim([offer()], [gone], all_seen=True, now=0.0, due=10.0)
+    found = plan_claim([offer()], [gone], all_seen=True, now=0.0, settle_after=10.0)
     assert found.wanted is None and not [each for each in found.plan.checks if each.op == "zcard"]
-    mine = plan_claim([offer()], [candidate("j1")], all_seen=True, now=0.0, due=10.0)
+    mine = plan_claim([offer()], [candidate("j1")], all_seen=True, now=0.0, settle_after=10.0)
     assert mine.wanted is False
 
 

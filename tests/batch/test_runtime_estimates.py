@@ -66,7 +66,7 @@ def plan(depth: int, cpus: int, **fields: object):
         [candidate],
         all_seen=True,
         now=1.0,
-        due=2.0,
+        settle_after=1.0,
         depth=lambda job_id: depth,
     )
 
@@ -92,7 +92,7 @@ def test_tasks_that_need_a_thing_by_its_name_stand_in_no_line() -> None:
     spec = job(array=(0, 9), resources="cpus:1;mem:32;ports:[31000-31000]")
     candidate = Candidate("j", spec, Work().text, len(text_of(spec)))
     offers = [offer("o1", "cpus:8;mem:10240;ports:[31000-31009]")]
-    found = plan_claim(offers, [candidate], all_seen=True, now=1.0, due=2.0, depth=lambda job_id: 9)
+    found = plan_claim(offers, [candidate], all_seen=True, now=1.0, settle_after=1.0, depth=lambda job_id: 9)
     assert [task_info(each).line for each in found.launches["o1"]] == [""]
 
 

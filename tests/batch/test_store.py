@@ -117,15 +117,15 @@ async def test_a_claim_without_news_is_asked_about_until_there_is_some(world: Wo
     first, second = await world.claim(offer("o7", cell=3))
     assert await world.upkeep.overdue() == []
     await world.store.apply([status(first, S.RUNNING)])
-    world.clock.now += 10.5
+    world.passes(10.5)
     assert await world.upkeep.overdue() == [(3, second, "o7")]
     assert await world.upkeep.overdue() == []
-    world.clock.now += 10.5
+    world.passes(10.5)
     assert await world.upkeep.overdue() == [(3, second, "o7")]
     await world.store.apply([status(first, S.UNKNOWN)])
     assert await world.upkeep.overdue() == [(3, first, "o7")]
     await finish(world, [first, second])
-    world.clock.now += 10.5
+    world.passes(10.5)
     assert await world.upkeep.overdue() == []
     assert await world.leftovers() == {}
 
@@ -137,7 +137,7 @@ async def test_a_job_whose_end_nobody_saw_through_is_closed_later(world: World) 
     world.store._end = lambda *a, **k: asyncio.sleep(0, {})  # type: ignore[method-assign,assignment]
     await finish(world, task_ids)
     del world.store._end  # type: ignore[method-assign]
-    world.clock.now += 31
+    world.passes(31)
     assert await world.upkeep.tidy() == []
     assert await world.leftovers() == {}
     assert (await world.store.summary("j")).ended_at is not None
@@ -147,7 +147,7 @@ async def test_kills_that_were_never_sent_are_found_again(world: World) -> None:
     await world.store.submit("j", job(array=(0, 7)))
     tasks = await world.claim()
     await world.store.kill("j")
-    world.clock.now += 31
+    world.passes(31)
     assert sorted(await world.upkeep.tidy()) == [(task_id, "a1") for task_id in tasks]
     assert await world.upkeep.tidy() == []
 

@@ -79,6 +79,27 @@ class Yielding:
             await asyncio.sleep(0)
 
 
+class Ahead:
+    """Records of a server whose time a test moves on."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+    async def due(self, key: str, *, limit: int, horizon: float) -> list[tuple[str, float]]:
+        return await self._records.range(key, limit=limit, max_score=await self._records.now() + self.seconds)
+
+    async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> list[int] | None:
+        later = [
+            each._replace(value=float(each.value) + self.seconds) if each.op == "zadd_after" else each
+            for each in changes
+        ]
+        return await self._records.transact(checks, later)
+
+
 class World:
     """One store with some workers' JobStores on it."""
 
@@ -93,14 +114,14 @@ class World:
     ) -> None:
         self.clock = clock or StillClock()
         self.state = MemoryStoreState(self.clock)
-        self.records: Any = records or MemoryRecords(self.state)
+        self.records: Any = Ahead(records) if records else MemoryRecords(self.state)
         self.news: list[tuple[str, JobSummary | None]] = []
         rng = rng or random.Random(1)
         view: Any = Yielding(self.records, rng) if workers > 1 else self.records
         self.stores = [
             JobStore(view, self.clock, rng, changed=lambda *news: self.news.append(news)) for _ in range(workers)
         ]
-        self.upkeeps = [Housekeeping(store, view, self.clock, keep_ended=keep_ended) for store in self.stores]
+        self.upkeeps = [Housekeeping(store, view, keep_ended=keep_ended) for store in self.stores]
         self.store = self.stores[0]
         self.upkeep = self.upkeeps[0]
 
@@ -108,6 +129,12 @@ class World:
         """Ids of the tasks that are claimed for offers."""
         claimed = await self.store.claim(offers or [offer()])
         return [launch.name.task_id for launches in claimed.launches.values() for launch in launches]
+
+    def passes(self, seconds: float) -> None:
+        """Time passes, on a server's clock as well."""
+        self.clock.now += seconds
+        if isinstance(self.records, Ahead):
+            self.records.seconds += seconds
 
     async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> None:
         """Somebody else's change."""

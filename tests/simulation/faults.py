@@ -226,6 +226,19 @@ def jump_clock(world: World) -> tuple[str, float]:
     return f"the clock of {name} jumps by {by:g} s", 0.0
 
 
+def kill_ahead(world: World) -> tuple[str, float]:
+    """A worker whose wall clock is an hour ahead is killed between a claim and its ACCEPT."""
+    node, down = world.rng.choice(world.workers), _long(world)
+    proc = node.proc
+    if proc is None or not proc.alive:
+        return f"{node.name} is not there to be killed", 0.0
+    node.clock.offset += 3_600.0
+    proc.dies_with_claim = True
+    node.stay_down(down)
+    world.loop.after(4.0, proc.die)
+    return f"the clock of {node.name} jumps ahead, and it is killed after its next claim", 4.0 + down
+
+
 def lose_beats(world: World) -> tuple[str, float]:
     """Heartbeats get lost."""
     seconds = _long(world)
@@ -280,6 +293,7 @@ NETWORK: tuple[Fault, ...] = (
     hang_store,
     lose_replies,
     jump_clock,
+    kill_ahead,
     lose_beats,
 )
 CLOCKS: tuple[Fault, ...] = (step_clocks_during_absence, step_clocks_during_absence, jump_clock, kill, kill_masters)

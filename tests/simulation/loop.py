@@ -39,6 +39,8 @@ class Proc:
         self.ready: deque[asyncio.Handle] = deque()
         self.queued = False
         self.doom: int | None = None
+        self.dies_with_claim = False
+        """It is killed as soon as the store has applied its next claim."""
         self.on_death: Callable[[], None] = lambda: None
         self.stall: int | None = None
         self.on_stall: Callable[[], None] = lambda: None

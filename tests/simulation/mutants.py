@@ -347,6 +347,33 @@ def unsettled_claims_forgotten(patch: Any) -> None:
 
 
 @mutant
+def claims_due_by_the_clock_of_their_worker(patch: Any) -> None:
+    """A worker stores its own wall clock where another one's is compared with it."""
+    from broker_mesos.frameworks.batch.planning.jobs import Plan
+    from broker_mesos.frameworks.batch.storage.changes import Changes
+    from broker_mesos.frameworks.batch.storage.store_clock import StoreClock
+    from broker_mesos.ports.store import Change
+
+    apply, due = Changes.apply, MemoryRecords.due
+
+    async def own(self: Any, plan: Plan) -> Any:
+        plan.changes = [
+            Change("zadd", each.key, each.field, self.clock.time() + float(each.value))
+            if each.op == "zadd_after"
+            else each
+            for each in plan.changes
+        ]
+        return await apply(self, plan)
+
+    async def trusting(self: Any, key: str, *, limit: int, horizon: float) -> Any:
+        return await due(self, key, limit=limit, horizon=10**9)
+
+    patch(StoreClock, "time", lambda self: self._clock.time())
+    patch(Changes, "apply", own)
+    patch(MemoryRecords, "due", trusting)
+
+
+@mutant
 def claim_without_asking_the_cell(patch: Any) -> None:
     """A claim without a status is given back by the worker alone: it may be running."""
     from broker_mesos.core.model.task import TaskStatus

@@ -7,12 +7,13 @@ back (applied, and nobody knows), or be held up until long after its caller has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.core.protocol.records import Lease, Snapshot
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.ports.store import Commit
+from broker_mesos.frameworks.batch.storage.records import CLAIMS
+from broker_mesos.ports.store import Change, Check, Commit
 from broker_mesos.store.memory import MemoryRecords, MemoryStore
 from tests.simulation.loop import Proc
 
@@ -107,3 +108,8 @@ class SimRecords(_Far, MemoryRecords):
     def __init__(self, world: World, node: Node, proc: Proc, *, space: str = "batch") -> None:
         super().__init__(world.state, space=space)
         self.world, self.node, self.proc = world, node, proc
+
+    async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> list[int] | None:
+        if self.proc.dies_with_claim and any(each.key == CLAIMS and each.op == "hset" for each in changes):
+            self.applied = lambda _: self.proc.die()
+        return await super().transact(checks, changes)

@@ -23,6 +23,7 @@ from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.housekeeping import MAX_OVERDUE, Housekeeping
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID
 from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.frameworks.batch.storage.store_clock import StoreClock
 from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import Records
@@ -77,10 +78,12 @@ class BatchWorker:
         self._clock = clock
         self._new_id = new_id
         self._rng = rng
+        self._records = records
+        self._store_clock = StoreClock(clock)
         self.spare = Spare(self._use_spare, self._give_back)
         self.store = JobStore(
             records,
-            clock,
+            self._store_clock,
             rng,
             changed=lambda job_id, summary: self._feed.changed(job_id, summary),
             offer_timeout=self.settings.offer_timeout,
@@ -89,7 +92,6 @@ class BatchWorker:
         self._housekeeping = Housekeeping(
             self.store,
             records,
-            clock,
             offer_timeout=self.settings.offer_timeout,
             keep_ended=self.settings.keep_ended,
         )
@@ -113,7 +115,7 @@ class BatchWorker:
         demand = await self._until_stored(self._first_demand)
         if demand is None:
             return
-        demand_publisher = self._demand_publisher = DemandPublisher(self.store, self._clock, self._set_demand)
+        demand_publisher = self._demand_publisher = DemandPublisher(self.store, self._store_clock, self._set_demand)
         scheduler = self._scheduler = BatchScheduler(self.store, demand_publisher, self.spare)
         driver = self._driver = Driver(
             scheduler,
@@ -133,7 +135,7 @@ class BatchWorker:
             rng=self._rng,
         )
         requester = Requester(self._bus, self._clock, self._new_id)
-        api = BatchApi(self.store, self._feed, driver, demand_publisher, requester, self._clock)
+        api = BatchApi(self.store, self._feed, driver, demand_publisher, requester, self._store_clock)
         queue = Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID)
         responder = Responder(self._bus, queue, api, self._clock, self._new_id)
         running = [
@@ -191,8 +193,10 @@ class BatchWorker:
     # -- demand
 
     async def _first_demand(self) -> Demand:
-        # Times as versions: above all that a store which since went back in time has ever given out.
-        await self.store.demand(int(self._clock.time() * 1000))
+        await self._store_clock.sync(self._records)
+        # Times as versions: above all that a store which since went back in time has ever given out. The
+        # store's time: versions by the clock of a worker that is ahead would not be reached by the others.
+        await self.store.demand(int(self._store_clock.time() * 1000))
         return await self.store.idle()
 
     async def _follow_demand(self) -> None:
@@ -208,6 +212,7 @@ class BatchWorker:
 
     async def _sweep(self) -> None:
         assert self._driver is not None
+        await self._store_clock.sync(self._records)
         # What was asked about is due again later, so this ends.
         while overdue := await self._housekeeping.overdue():
             by_cell: dict[int, list[tuple[str, str]]] = {}

@@ -126,12 +126,13 @@ def plan_claim(
     *,
     all_seen: bool,
     now: float,
-    due: float,
+    settle_after: float,
     depth: Callable[[str], int] = lambda job_id: 0,
 ) -> ClaimPlan:
     """First fit: each job in turn onto each offer in turn.
 
-    ``all_seen``: the candidates are all pending jobs. ``due``: when a missing first status is asked for.
+    ``all_seen``: the candidates are all pending jobs. ``settle_after``: seconds after which a missing first
+    status is asked for.
     ``depth``: by job id, how many of its tasks may stand in line for each that fits.
     """
     plan = Plan()
@@ -174,7 +175,7 @@ def plan_claim(
             if not (spec.gang or spec.prefer) and queue_key_of("", "", job_id, spec.resources, (), spec.revocable):
                 lined = one.queued(most, size, min(waiting - most, most * depth(job_id)))
             slots, work = work.take(first, total, most + lined)
-            launches = _claim(plan, job_id, spec, slots, one.offer, now, due, there, job_id if lined else "")
+            launches = _claim(plan, job_id, spec, slots, one.offer, now, settle_after, there, job_id if lined else "")
             one.take(spec.resources, most, size, launches)
             used.setdefault(kind, []).append(one.offer)
             claimed += len(slots)
@@ -231,7 +232,7 @@ def _claim(
     slots: Sequence[Slot],
     offer: Offer,
     now: float,
-    due: float,
+    settle_after: float,
     local: bool,
     line: str,
 ) -> list[Launch]:
@@ -249,7 +250,7 @@ def _claim(
             local=local,
         )
         plan.set(CLAIMS, name.claim, text_of(record))
-        plan.add(UNSETTLED, name.task_id, due)
+        plan.add_after(UNSETTLED, name.task_id, settle_after)
         launches.append(Launch(name, slot.attempt, spec, line))
     return launches
 

@@ -14,6 +14,8 @@ from broker_mesos.ports.store import Records
 
 ACCEPT_MARGIN_SECONDS = 0.5
 """Seconds before an offer's end at which it counts as ended: accepting takes time."""
+MAX_GANG_OFFER_SECONDS = 600.0
+"""Longest time for which an offer of a gang stays open, in seconds."""
 ROUND = "gathered"
 """Field of ``meta`` that counts up with each change: no two workers each miss what the other keeps."""
 
@@ -42,7 +44,12 @@ def sift(round_: str | None, texts: dict[str, str], come: Sequence[Offer], now: 
     for offer in kept:
         if offer.offer_id in ids:
             continue  # it was delivered again
-        if (offer.until or 0.0) <= now + ACCEPT_MARGIN_SECONDS or offer.term < latest[offer.cell]:
+        ends = offer.until or 0.0
+        if (
+            ends > now + MAX_GANG_OFFER_SECONDS
+            or ends <= now + ACCEPT_MARGIN_SECONDS
+            or offer.term < latest[offer.cell]
+        ):
             found.over.append(offer.offer_id)
         elif offer.gang in gangs:
             found.offers.append(offer)
@@ -55,6 +62,7 @@ def plan_store(
     come: Sequence[Offer],
     used: Collection[str],
     waiting: Collection[str],
+    now: float,
     until: float,
 ) -> tuple[set[str], list[Offer]]:
     """Complete a plan of claims, which uses the offers ``used``: keep what has come for gangs that wait.
@@ -62,7 +70,8 @@ def plan_store(
     were kept and are to be answered now."""
     keep = {offer.offer_id: offer for offer in come if offer.gang in waiting and offer.offer_id not in used}
     for ident, offer in keep.items():
-        ends = offer.until if offer.until is not None else until
+        # What a cell states is by its owner's clock: if that cannot be meant, the offer timeout holds.
+        ends = until if offer.until is None or not now < offer.until <= now + MAX_GANG_OFFER_SECONDS else offer.until
         plan.set(GANG_OFFERS, ident, text_of(offer.model_copy(update={"until": ends})))
     ready = []
     for offer in gang_offers.offers:

@@ -61,6 +61,10 @@ class Plan:
         """Add or move a member of a sorted set."""
         self.changes.append(Change("zadd", key, member, score))
 
+    def add_after(self, key: str, member: str, seconds: float) -> None:
+        """Add or move a member of a sorted set of times, to that many seconds after the store's time."""
+        self.changes.append(Change("zadd_after", key, member, seconds))
+
     def drop(self, key: str, member: str) -> None:
         """Remove a member of a sorted set."""
         self.changes.append(Change("zrem", key, member))
@@ -132,7 +136,7 @@ def plan_submit(
         else:
             claim.changes = [each for each in claim.changes if each.key != PENDING]
             plan.join(claim, WORK, job_id)
-        plan.add(ACTIVE, job_id, now + LOOK_AGAIN)
+        plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
         plan.add(ORDER, job_id, -seq)
     plan.set(META, "seq", str(seq))
     if claim is not None:

@@ -166,7 +166,7 @@ def plan_statuses(
             plan.drop(UNSETTLED, name.task_id)
         else:
             plan.set(CLAIMS, field_, text_of(left))
-            plan.add(UNSETTLED, name.task_id, now + ASK_AGAIN)
+            plan.add_after(UNSETTLED, name.task_id, ASK_AGAIN)
     for job_id, slots in returned.items():
         work_text, record = works.get(job_id), records[job_id]
         if work_text is None or record is None:  # only while need_work is not empty

@@ -15,6 +15,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     ENDED,
     JOBS,
     LOOK_AGAIN,
+    MAX_SKEW_SECONDS,
     ORDER,
     SPECS,
     UNSETTLED,
@@ -25,7 +26,6 @@ from broker_mesos.frameworks.batch.storage.records import (
     results_key,
 )
 from broker_mesos.frameworks.batch.storage.store import JobStore, Kills
-from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Records
 
 MAX_OVERDUE = 500
@@ -47,22 +47,20 @@ class Housekeeping:
         self,
         store: JobStore,
         records: Records,
-        clock: Clock,
         *,
         offer_timeout: float = 10.0,
         keep_ended: int = 1_000,
     ) -> None:
         self._store = store
         self._records = records
-        self._clock = clock
         self._offer_timeout = offer_timeout
         self._keep_ended = keep_ended
 
     async def overdue(self) -> list[Overdue]:
         """Claims whose first status should have come by now, and those of which nothing was heard for long
         (their cell may have lost them); each comes up again if asking brings no news."""
-        now = self._clock.time()
-        due = dict(await self._records.range(UNSETTLED, limit=MAX_OVERDUE, max_score=now))
+        horizon = max(ASK_AGAIN, self._offer_timeout) + MAX_SKEW_SECONDS
+        due = dict(await self._records.due(UNSETTLED, limit=MAX_OVERDUE, horizon=horizon))
         names = {task_id: name for task_id in due if (name := parse_task_id(task_id))}
         claims = await self._store.read.fields(CLAIMS, dict.fromkeys(name.claim for name in names.values()))
         plan = Plan()
@@ -77,7 +75,7 @@ class Housekeeping:
             begun = claim.state is not None and score != ASK_NOW_SCORE
             # Only if the claim is still there: else the mark would outlive it. If not, all are due again.
             plan.expect(CLAIMS, name.claim, text)
-            plan.add(UNSETTLED, task_id, now + (ASK_AGAIN if begun else self._offer_timeout))
+            plan.add_after(UNSETTLED, task_id, ASK_AGAIN if begun else self._offer_timeout)
             found.append(Overdue(claim.cell, task_id, claim.offer_id))
         if plan.changes:
             await self._records.transact(plan.checks, plan.changes)
@@ -85,9 +83,9 @@ class Housekeeping:
 
     async def tidy(self) -> Kills:
         """Close jobs whose end nobody saw through; returns what should have been killed and still lives."""
-        now = self._clock.time()
         kills: Kills = []
-        for job_id, _ in await self._records.range(ACTIVE, limit=MAX_LOOKED_AT, max_score=now):
+        horizon = LOOK_AGAIN + MAX_SKEW_SECONDS
+        for job_id, _ in await self._records.due(ACTIVE, limit=MAX_LOOKED_AT, horizon=horizon):
             plan = Plan()
             try:
                 text, record = await self._store.read.record(job_id)
@@ -101,7 +99,7 @@ class Housekeeping:
                 if record.killed:
                     kills += await self._store.claims_of(job_id)
                 plan.expect(JOBS, job_id, text)
-                plan.add(ACTIVE, job_id, now + LOOK_AGAIN)
+                plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
             await self._records.transact(plan.checks, plan.changes)
         return kills
 

@@ -50,6 +50,9 @@ LOOK_AGAIN = 30.0
 """Seconds after which a worker looks at an active job that nobody may have ended."""
 KILLED_CODE = 128 + 15
 LOST_CODE = 1
+MAX_SKEW_SECONDS = 60.0
+"""Largest difference between the times of two workers that follow one store, in seconds, with room for a store
+that hangs. A stored time that lies further ahead was taken before the store's clock was set back."""
 
 
 def results_key(job_id: str) -> str:
@@ -298,7 +301,9 @@ class Work:
         """Until when only preferred agents will do; 0 if any will."""
         if self.since is None:
             return 0.0
-        # Under a clock that is ahead of this one it began at this moment.
+        if self.since > now + MAX_SKEW_SECONDS:
+            return 0.0  # the store's clock was set back since: how long the wait has lasted is not known
+        # By a clock that is a little ahead of this one it began at this moment.
         until = min(self.since, now) + spec.locality_wait
         return until if now < until else 0.0
 

@@ -140,8 +140,9 @@ class JobStore:
                     if not found.room or len(page) < limit:
                         break
             assert found is not None
-            until = self._clock.time() + self._offer_timeout
-            kept, ready = plan_store(found.plan, gang_offers, offers, found.launches, found.gangs, until)
+            now = self._clock.time()
+            until = now + self._offer_timeout
+            kept, ready = plan_store(found.plan, gang_offers, offers, found.launches, found.gangs, now, until)
             if not found.plan.changes:
                 return Claimed({}, None, True)
             totals = await self._do.apply(found.plan)
@@ -179,8 +180,7 @@ class JobStore:
         all_seen: bool,
     ) -> ClaimPlan:
         now = self._clock.time()
-        due = now + self._offer_timeout
-        return plan_claim(offers, candidates, all_seen=all_seen, now=now, due=due, depth=depth)
+        return plan_claim(offers, candidates, all_seen=all_seen, now=now, settle_after=self._offer_timeout, depth=depth)
 
     @property
     def nothing_pending(self) -> bool:

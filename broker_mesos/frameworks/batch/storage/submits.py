@@ -114,7 +114,7 @@ class Submits:
         now = self._do.clock.time()
         record = JobRecord.of(spec, int(seq or 0) + 1, now)
         candidate = Candidate(job_id, spec, Work.of(spec, now).text, len(text_of(spec).encode()))
-        found = plan_claim([offer], [candidate], all_seen=False, now=now, due=now + self._offer_timeout)
+        found = plan_claim([offer], [candidate], all_seen=False, now=now, settle_after=self._offer_timeout)
         launches = found.launches.get(offer.offer_id)
         if not launches:
             self._spare.keep(offer)
