@@ -26,6 +26,7 @@ class RunningTask:
         "since",
         "spec",
         "started_at",
+        "timed_out",
     )
 
     def __init__(self, info: AgentTask, kill_grace: float) -> None:
@@ -45,6 +46,8 @@ class RunningTask:
         self.kill_asked = False
         self.evicted = False
         """Killed by the agent itself, since it runs on slack and the machine got tight."""
+        self.timed_out = False
+        """Its agent ends it, since it has run for as long as it may."""
         self.started_at: float | None = None
         """None until its process runs."""
         self.reported = False
@@ -88,6 +91,9 @@ class RunningTask:
             state = TaskState.KILLED
             if self.evicted:
                 reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine got tight"
+        elif self.timed_out:
+            reason = Reason.MAX_COMPLETION_TIME_REACHED
+            message = f"its time limit of {self.info.max_completion_time or 0:g} s was reached"
         elif event.exit_code == 0:
             state = TaskState.FINISHED
         elif event.exit_code is None and event.signal is None:

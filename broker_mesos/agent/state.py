@@ -452,6 +452,8 @@ class AgentMachine:
             effects.append(Publish(to, beat, persistent=False, expiration=2 * self._interval))
         if now.mono >= self.table.queue_due():
             effects += self.table.drop_queued(now)
+        if now.mono >= self.table.time_limits.due():
+            effects += self.table.time_limits.end_overdue(self.table.running, now)
         if self.session:
             self.table.send_again(self.outcomes.due(now.mono))
         return effects
@@ -467,5 +469,5 @@ class AgentMachine:
     def next_due(self) -> float:
         """Monotonic time at which ``due`` must be called next."""
         at = min(self._register_at, self._repeat_at, self._beat_at, self._reopen_at, self._measure_at)
-        at = min(at, self.table.queue_due())
+        at = min(at, self.table.queue_due(), self.table.time_limits.due())
         return min(at, self.outcomes.next_due()) if self.session else at

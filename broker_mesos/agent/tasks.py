@@ -10,6 +10,7 @@ from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, 
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask, spec_of
 from broker_mesos.agent.status_buffer import StatusBuffer
+from broker_mesos.agent.time_limits import TimeLimits
 from broker_mesos.core.cell.state.reserved_portions import laid_out
 from broker_mesos.core.model.agent import AgentInfo, AgentTask
 from broker_mesos.core.model.reservation import ReservedResources, mount_problem
@@ -63,6 +64,7 @@ class TaskTable:
         """What revocable tasks may hold, beside the total."""
         self._revocable = Resources.EMPTY
         """What they do hold."""
+        self.time_limits = TimeLimits()
         self._turns: list[Effect] = []
         """Starts of those whose turn has come, after what is being written down."""
 
@@ -95,6 +97,7 @@ class TaskTable:
                 exits.append(one.exited)
             elif one is not None and one.running and not rebooted:
                 task.started_at = one.started_at
+                self.time_limits.found(task, now)
                 if task.kill_asked:
                     effects.append(KillProcess(task_id, task.kill_grace))
             elif task_id not in failed:
@@ -203,6 +206,7 @@ class TaskTable:
                 state=TaskState.STARTING,
                 offer_id=launch.offer_id,
                 labels=launch.task.labels,
+                max_completion_time=launch.task.max_completion_time,
                 volumes=tuple(mount.volume_id for mount in mounts),
                 revocable=revocable,
                 line="" if line is None else line.name,
@@ -318,6 +322,7 @@ class TaskTable:
                     after.append(Forget(event.task_id))
             elif isinstance(event, TaskStarted):
                 task.started_at = event.started_at
+                self.time_limits.started(task, now)
                 self.backoff.started(now.mono)
                 self.resend_all(event.task_id, now)
             elif isinstance(event, TaskExited):
@@ -402,6 +407,7 @@ class TaskTable:
     ) -> Ended:
         info = task.info
         del self.running[info.task_id]
+        self.time_limits.ended(info.task_id)
         key = task.queue_key
         heir = None if key is None else self._lines.leave(key, info.task_id, waited=task.waits)
         if heir is not None:

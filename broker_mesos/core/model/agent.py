@@ -55,6 +55,8 @@ class AgentTask(Part):
     volumes: tuple[Ident, ...] = ()
     """Ids of the persistent volumes that it uses."""
     revocable: bool = False
+    max_completion_time: float | None = None
+    """Seconds that its process may run."""
     line: str = ""
     waits: bool = False
     """It stands in line, and holds nothing yet."""

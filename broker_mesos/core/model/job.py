@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.job_array import Range, problem_of, size_of
 from broker_mesos.core.model.locality import Preference
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo
 
-MAX_ARRAY = 10_000_000
 MAX_GANG = 1_000
 
 
@@ -21,7 +21,16 @@ class JobSpec(Preference):
     resources: Resources = Resources.parse("cpus:1;mem:128")
     array: tuple[int, int] | None = None
     """First and last index, inclusive; None is a single task (index 0, without the variable)."""
+    ranges: tuple[Range, ...] = ()
+    """Ranges with steps that make up the array, in ascending order; empty: every index of it."""
+    max_running: int = Field(default=0, ge=0, le=1_000_000)
+    """Most tasks of the array that run at a time; 0: any number."""
     retries: int = Field(default=0, ge=0, le=1_000)
+    retry_on: tuple[int, ...] = Field(default=(), max_length=100)
+    """Exit codes (128 + signal for a signal) after which a retry is used; empty: after any failure. A task
+    whose agent is lost has no exit code, and is always retried."""
+    time_limit: float | None = Field(default=None, gt=0, le=366 * 86_400)
+    """Seconds that one run of a task may take. Its agent ends it then, and it has failed."""
     priority: int = Field(default=0, ge=-1_000, le=1_000)
     """Higher goes first."""
     constraints: tuple[Constraint, ...] = ()
@@ -40,6 +49,14 @@ class JobSpec(Preference):
 
     @model_validator(mode="after")
     def _together(self) -> JobSpec:
+        if problem := problem_of(self.array, self.ranges):
+            raise ValueError(problem)
+        if self.max_running and self.array is None:
+            raise ValueError("a number of tasks at a time is for an array; give --array")
+        if self.gang and self.max_running:
+            raise ValueError("a gang begins all at once: drop the %N of --array, or --gang")
+        if self.retry_on and not self.retries:
+            raise ValueError("exit codes to retry on are given without retries; give --retries")
         if self.gang and self.array is None:
             raise ValueError("a gang is an array of tasks; give --array with their number")
         if self.gang and self.total > MAX_GANG:
@@ -49,17 +66,6 @@ class JobSpec(Preference):
         if self.gang and self.revocable:
             raise ValueError("a gang does not run on slack, which is taken back bit by bit: drop --revocable")
         return self
-
-    @field_validator("array")
-    @classmethod
-    def _bounded(cls, array: tuple[int, int] | None) -> tuple[int, int] | None:
-        if array is not None:
-            first, last = array
-            if first < 0 or last < first:
-                raise ValueError(f"array {first}-{last}: give FIRST-LAST with 0 <= FIRST <= LAST")
-            if last - first >= MAX_ARRAY:
-                raise ValueError(f"array {first}-{last}: at most {MAX_ARRAY} tasks; split the job")
-        return array
 
     @field_validator("resources")
     @classmethod
@@ -71,4 +77,4 @@ class JobSpec(Preference):
     @property
     def total(self) -> int:
         """Number of tasks."""
-        return 1 if self.array is None else self.array[1] - self.array[0] + 1
+        return 1 if self.array is None else size_of(self.array, self.ranges)

@@ -33,6 +33,9 @@ class TaskInfo(Part):
     command: CommandInfo
     kill_grace: float = Field(default=3.0, ge=0, le=86_400)
     """Seconds between SIGTERM and SIGKILL."""
+    max_completion_time: float | None = Field(default=None, gt=0)
+    """Seconds after its process has started at which its agent ends it: TASK_FAILED, for
+    REASON_MAX_COMPLETION_TIME_REACHED."""
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
     """Persistent volumes of the offer."""

@@ -87,6 +87,7 @@ class Reason(StrEnum):
     """Killed since its agent is drained, not since anybody wants it to end."""
     CONTAINER_PREEMPTED = "REASON_CONTAINER_PREEMPTED"
     """Killed since it ran on slack, and the machine got tight."""
+    MAX_COMPLETION_TIME_REACHED = "REASON_MAX_COMPLETION_TIME_REACHED"
     MEMORY_LIMIT = "REASON_CONTAINER_LIMITATION_MEMORY"
 
 

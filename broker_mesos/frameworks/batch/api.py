@@ -127,7 +127,7 @@ class BatchApi:
         tasks = _bounded(page.tasks)
         more = page.more
         if len(tasks) < len(page.tasks):
-            more = page.tasks[len(tasks)].index - record.first
+            more = record.offset_of(page.tasks[len(tasks)].index)
         return JobView(summary=summary, spec=spec, tasks=tuple(tasks), more=more)
 
     async def _wait(self, request: WaitJob) -> JobSummary:

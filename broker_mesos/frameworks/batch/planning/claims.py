@@ -39,8 +39,10 @@ MAX_SPEC = 256 << 10
 MAX_USER = 200
 
 
-def check_size(spec: JobSpec, size: int) -> None:
+def check_spec(spec: JobSpec, size: int) -> None:
     """Refuse a job that cannot be claimed, or be shown. ``size``: bytes of its JSON. Raises InvalidInput."""
+    if not spec.name.isprintable() or (spec.name and not spec.name.strip()):
+        raise InvalidInput(f"the job name {spec.name!r} is blank or has control characters; give --name in plain text")
     if size > MAX_SPEC:
         raise InvalidInput(f"a job of {size} bytes: at most {MAX_SPEC}; put the data into a file")
     if len(spec.user) > MAX_USER:
@@ -160,7 +162,7 @@ def plan_claim(
             found.gangs.add(job_id)
             continue
         for one in _preferred_first(mine, spec) if spec.prefer else mine:
-            waiting = work.pending(total)
+            waiting = work.claimable(total, spec.max_running)
             if not waiting:
                 break
             most = one.holds(spec.resources, size, waiting)
@@ -174,12 +176,14 @@ def plan_claim(
             lined = 0
             if not (spec.gang or spec.prefer) and queue_key_of("", "", job_id, spec.resources, (), spec.revocable):
                 lined = one.queued(most, size, min(waiting - most, most * depth(job_id)))
-            slots, work = work.take(first, total, most + lined)
+            slots, work = work.take(first, total, most + lined, spec.ranges)
+            if spec.max_running:
+                work = work.ran(len(slots))
             launches = _claim(plan, job_id, spec, slots, one.offer, now, settle_after, there, job_id if lined else "")
             one.take(spec.resources, most, size, launches)
             used.setdefault(kind, []).append(one.offer)
             claimed += len(slots)
-        if work.pending(total):
+        if work.claimable(total, spec.max_running):
             if found_there:
                 work = work.waits_anew(now)
                 wait_anew = wait_anew or (work.since is not None and not waits)
@@ -189,14 +193,14 @@ def plan_claim(
         else:
             # What somebody else has exhausted may have left the pending jobs, and another have come: their
             # number would be the same.
-            if before.pending(total):
+            if before.claimable(total, spec.max_running):
                 ended.add(kind)
                 exhausted += 1
             plan.drop(PENDING, job_id)
         if claimed:
             found.job_ids.append(job_id)
             plan.count(job_id, claimed=claimed, version=claimed)
-        if claimed or not before.pending(total):
+        if claimed or not before.claimable(total, spec.max_running):
             plan.expect(WORK, job_id, work_text)
             plan.set(WORK, job_id, work.text)
     found.launches = {one.offer.offer_id: one.launches for one in opened if one.launches}
@@ -278,6 +282,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         resources=spec.resources,
         command=CommandInfo(arguments=spec.command.arguments, shell=spec.command.shell, environment=environment),
         kill_grace=spec.kill_grace,
+        max_completion_time=spec.time_limit,
         labels={"job": name.job_id},
         line=line,
         early=early,

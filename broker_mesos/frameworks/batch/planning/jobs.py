@@ -166,7 +166,9 @@ def plan_kill(job_id: str, record_text: str, work_text: str | None) -> Plan:
 
 def plan_kill_pending(job_id: str, index: int, record: JobRecord, work_text: str | None, now: float) -> Plan | None:
     """One index that waits never runs; None if it does not wait."""
-    found = None if work_text is None else Work.parse(work_text).without(index, record.first, record.total)
+    found = (
+        None if work_text is None else Work.parse(work_text).without(index, record.first, record.total, record.ranges)
+    )
     if found is None:
         return None
     slot, rest = found
@@ -180,7 +182,7 @@ def plan_kill_pending(job_id: str, index: int, record: JobRecord, work_text: str
     plan = Plan()
     plan.expect(WORK, job_id, work_text)
     plan.set(WORK, job_id, rest.text)
-    if not rest.pending(record.total):
+    if not rest.claimable(record.total, record.max_running):
         plan.drop(PENDING, job_id)
         plan.demand(True)
     plan.set(results_key(job_id), str(index), text_of(result))

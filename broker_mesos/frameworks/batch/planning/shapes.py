@@ -76,7 +76,7 @@ def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
     counts: dict[JobShape, int] = {}
     due = NEVER
     for job_id, spec, work in jobs:
-        waiting = work.pending(spec.total)
+        waiting = work.claimable(spec.total, spec.max_running)
         if waiting:
             until = work.waits_until(spec, now)
             due = min(due, until or NEVER)

@@ -91,6 +91,7 @@ def plan_statuses(
     changed: dict[str, TaskName] = {}
     counts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     returned: defaultdict[str, list[Slot]] = defaultdict(list)
+    freed: defaultdict[str, int] = defaultdict(int)
     kills: dict[str, str] = {}
     for status in statuses:
         name = parse_task_id(status.task_id)
@@ -128,6 +129,7 @@ def plan_statuses(
                     counts[name.job_id]["claimed"] -= 1
                     counts[name.job_id]["version"] += 1
                     returned[name.job_id].append(elsewhere)
+                    freed[name.job_id] += 1
                     continue
             if claim.state is None or may_move(claim.state, status.state):
                 current.now[name.claim] = claim.model_copy(
@@ -148,6 +150,10 @@ def plan_statuses(
         job = counts[name.job_id]
         job["claimed"] -= 1
         job["version"] += 1
+        if record is not None and record.max_running:
+            freed[name.job_id] += 1
+            if name.job_id not in works:
+                found.need_work.add(name.job_id)
         if again is not None:
             returned[name.job_id].append(again)
             continue
@@ -158,6 +164,7 @@ def plan_statuses(
         found.exit_codes[name.job_id] = result.job_exit_code
         if result.state != "finished":
             plan.add(failures_key(name.job_id), str(name.index), name.index)
+    wanted = False
     for field_, name in changed.items():
         plan.expect(CLAIMS, field_, claims[field_])
         left = current.now[field_]
@@ -167,19 +174,25 @@ def plan_statuses(
         else:
             plan.set(CLAIMS, field_, text_of(left))
             plan.add_after(UNSETTLED, name.task_id, ASK_AGAIN)
-    for job_id, slots in returned.items():
+    for job_id in dict.fromkeys((*returned, *freed)):
+        slots = returned.get(job_id, ())
         work_text, record = works.get(job_id), records[job_id]
         if work_text is None or record is None:  # only while need_work is not empty
             continue
         plan.expect(WORK, job_id, work_text)
         work = Work.parse(work_text)
-        if not work.pending(record.total):
+        if slots and not work.pending(record.total):
             work = work.waits_anew(now)
-        plan.set(WORK, job_id, work.give_back(slots).text)
-        plan.add(PENDING, job_id, record.score)
+        work = work.give_back(slots)
+        if record.max_running:
+            work = work.ran(-freed[job_id])
+        plan.set(WORK, job_id, work.text)
+        if work.claimable(record.total, record.max_running):
+            plan.add(PENDING, job_id, record.score)
+            wanted = True
     for job_id, by in counts.items():
         plan.count(job_id, **by)
-    if returned:
+    if wanted:
         plan.demand(True)
     found.job_ids = list(counts)
     found.counts = counts
@@ -207,12 +220,20 @@ def _again(
     if never_began or moved or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
         slot = Slot(name.index, claim.attempt, claim.launch + 1)
     elif status.state is TaskState.FAILED or status.state in _LOST or status.state is TaskState.DROPPED:
-        if claim.attempt > record.retries:
+        if claim.attempt > record.retries or not _retries_on(record, status):
             return None
         slot = Slot(name.index, claim.attempt + 1, claim.launch + 1)
     else:
         return None
     return _slot(slot, name, found, works)
+
+
+def _retries_on(record: JobRecord, status: TaskStatus) -> bool:
+    """Whether a failure is one of those after which a retry is used."""
+    if not record.retry_on or status.state is not TaskState.FAILED:
+        return True
+    code = 128 + status.signal if status.signal else status.exit_code
+    return code in record.retry_on
 
 
 def _began(claim: ClaimRecord) -> bool:

@@ -143,7 +143,7 @@ class JobReader:
         end = min(record.total, offset + (MAX_LOOKED_AT if states else limit))
         while offset < end and len(found) < limit:
             step = min(end - offset, CHUNK)
-            for task in await self.tasks(job_id, record, range(record.first + offset, record.first + offset + step)):
+            for task in await self.tasks(job_id, record, [record.index_at(at) for at in range(offset, offset + step)]):
                 if len(found) == limit:
                     break
                 offset += 1
@@ -154,17 +154,18 @@ class JobReader:
     async def _failures(self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]) -> Page:
         """Failures have an index of their own: three of a million are found at once."""
         failed = await self._records.range(failures_key(job_id), limit=MAX_LOOKED_AT)
-        indices = [int(member) for member, _ in failed if int(member) >= record.first + offset]
+        offsets = {int(member): record.offset_of(int(member)) or 0 for member, _ in failed}
+        indices = [index for index, at in offsets.items() if at >= offset]
         found: list[JobTask] = []
         for at in range(0, len(indices), CHUNK):
             for task in await self.tasks(job_id, record, indices[at : at + CHUNK]):
                 if len(found) == limit:
-                    return Page(found, task.index - record.first)
+                    return Page(found, offsets[task.index])
                 if task.state in states:
                     found.append(task)
         if len(failed) < MAX_LOOKED_AT:
             return Page(found, None)
-        following = max(int(failed[-1][0]) - record.first + 1, offset)
+        following = max(offsets[int(failed[-1][0])] + 1, offset)
         return Page(found, following if indices and following < record.total else None)
 
     async def task(self, task_id: str) -> JobTask:

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.job_array import Range, index_at, offset_of
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task_states import TaskState
 
@@ -124,7 +125,10 @@ class JobRecord(Part):
     array: bool = False
     first: int = 0
     """The first index."""
+    ranges: tuple[Range, ...] = ()
+    max_running: int = 0
     retries: int = 0
+    retry_on: tuple[int, ...] = ()
     rerun: bool = False
     submitted_at: float
     killed: bool = False
@@ -144,7 +148,10 @@ class JobRecord(Part):
             total=spec.total,
             array=spec.array is not None,
             first=spec.array[0] if spec.array else 0,
+            ranges=spec.ranges,
+            max_running=spec.max_running,
             retries=spec.retries,
+            retry_on=spec.retry_on,
             rerun=spec.rerun,
             submitted_at=now,
             prefers=bool(spec.prefer),
@@ -157,7 +164,15 @@ class JobRecord(Part):
 
     def has(self, index: int) -> bool:
         """Whether the index is one of the job's."""
-        return self.first <= index < self.first + self.total
+        return self.offset_of(index) is not None
+
+    def offset_of(self, index: int) -> int | None:
+        """The offset of an index in the array; None if it is not one of the job's."""
+        return offset_of(self.first, self.total, self.ranges, index)
+
+    def index_at(self, offset: int) -> int:
+        """The index at an offset, which must be below ``total``."""
+        return index_at(self.first, self.ranges, offset)
 
 
 class ClaimRecord(Part):
@@ -265,6 +280,8 @@ class Work:
     """Nothing comes back any more."""
     since: float | None = None
     """When the wait for a preferred agent began; None where there is none."""
+    running: int = 0
+    """Tasks that are claimed and have not ended, of a job that limits their number; else 0."""
 
     @property
     def text(self) -> str:
@@ -278,6 +295,8 @@ class Work:
             value["k"] = 1
         if self.since is not None:
             value["w"] = self.since
+        if self.running:
+            value["n"] = self.running
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -290,6 +309,7 @@ class Work:
             skipped=tuple(value.get("s", ())),
             killed=bool(value.get("k")),
             since=value.get("w"),
+            running=value.get("n", 0),
         )
 
     @classmethod
@@ -315,7 +335,12 @@ class Work:
         """How many can be claimed."""
         return len(self.returned) + total - self.cursor - len(self.skipped)
 
-    def take(self, first: int, total: int, most: int) -> tuple[list[Slot], Work]:
+    def claimable(self, total: int, max_running: int) -> int:
+        """How many can be claimed now, when at most ``max_running`` run at a time (0: any number)."""
+        waiting = self.pending(total)
+        return min(waiting, max(max_running - self.running, 0)) if max_running else waiting
+
+    def take(self, first: int, total: int, most: int, ranges: Sequence[Range] = ()) -> tuple[list[Slot], Work]:
         """Up to ``most`` slots, those that came back first; and what is left."""
         slots = list(self.returned[:most])
         cursor = self.cursor
@@ -324,7 +349,7 @@ class Work:
             if cursor in skipped:
                 skipped.discard(cursor)
             else:
-                slots.append(Slot(first + cursor, 1, 1))
+                slots.append(Slot(index_at(first, ranges, cursor), 1, 1))
             cursor += 1
         # Offsets to skip right behind the last one taken are passed too, or an empty rest would look full.
         while cursor in skipped:
@@ -337,13 +362,17 @@ class Work:
         """With more indices to run again."""
         return replace(self, returned=(*self.returned, *slots))
 
-    def without(self, index: int, first: int, total: int) -> tuple[Slot, Work] | None:
+    def ran(self, tasks: int) -> Work:
+        """With that many more tasks (or fewer, if negative) that run, of a job that limits their number."""
+        return replace(self, running=max(self.running + tasks, 0))
+
+    def without(self, index: int, first: int, total: int, ranges: Sequence[Range] = ()) -> tuple[Slot, Work] | None:
         """Without one index, and the slot it had; None if it is not to be claimed (any more)."""
         for at, slot in enumerate(self.returned):
             if slot.index == index:
                 return slot, replace(self, returned=self.returned[:at] + self.returned[at + 1 :])
-        offset = index - first
-        if offset < self.cursor or offset >= total or offset in self.skipped:
+        offset = offset_of(first, total, ranges, index)
+        if offset is None or offset < self.cursor or offset in self.skipped:
             return None
         return Slot(index, 1, 1), replace(self, skipped=tuple(sorted((*self.skipped, offset))))
 

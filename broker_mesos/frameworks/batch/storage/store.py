@@ -424,7 +424,7 @@ class JobStore:
         async def attempt() -> Kills | None:
             _, record = await self.read.record(job_id)
             if not record.has(index):
-                last = record.first + record.total - 1
+                last = record.index_at(record.total - 1)
                 raise NotFound(f"job {job_id} has no index {index}: it goes from {record.first} to {last}")
             works = await self.read.fields(WORK, [job_id])
             plan = plan_kill_pending(job_id, index, record, works[job_id], self._clock.time())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.errors import Conflict
-from broker_mesos.frameworks.batch.planning.claims import Candidate, check_size, plan_claim
+from broker_mesos.frameworks.batch.planning.claims import Candidate, check_spec, plan_claim
 from broker_mesos.frameworks.batch.planning.jobs import plan_submit
 from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.changes import Changes
@@ -42,7 +42,7 @@ class Submits:
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
         """See JobStore."""
         size = len(text_of(spec).encode())
-        check_size(spec, size)
+        check_spec(spec, size)
         future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Submit(job_id, spec, size, future))
         if self._storing is None or self._storing.done():
