@@ -75,6 +75,11 @@ class Explainer:
         if not summary.counts["pending"]:
             why = summary.waiting or f"{summary.counts['running']} of its tasks run, none waits"
             return Explanation(subject=subject, reason=why)
+        if summary.waits_for:
+            return Explanation(subject=subject, reason=summary.waiting)
+        if view.spec.max_running and summary.counts["running"] >= view.spec.max_running:
+            why = f"{summary.counts['running']} of its tasks run, as many as its array lets run at a time"
+            return Explanation(subject=subject, reason=why)
         found = await self._of_job(subject, summary.job_id, view.spec, limit, timeout)
         if summary.picky is None:
             return found

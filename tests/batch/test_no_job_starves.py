@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from broker_mesos.core.api.jobs import JobFilter
 from broker_mesos.core.model.agent import AgentInfo, AgentList
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.model.offer import Offer
@@ -138,7 +139,7 @@ async def test_every_job_ends_although_nothing_is_restated(seed: int) -> None:
         for _ in range(cluster.rng.randint(0, 15)):
             await cluster.step()
     for _ in range(MOST_STEPS):
-        _, active = await cluster.world.store.jobs(100, active=True)
+        active = (await cluster.world.store.jobs(100, JobFilter(kind="active"))).total
         if not active:
             break
         await cluster.step()

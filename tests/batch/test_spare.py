@@ -125,7 +125,7 @@ async def test_a_repeated_submit_is_one_job_and_another_spec_is_refused() -> Non
     kept.spare.keep(offer("o3", "cpus:1;mem:10", spare=True))
     await kept.store.submit("j", job())
     assert len(kept.used) == 1
-    names = await kept.store.claims_of("j")
+    names = await kept.store.read.claims_of("j")
     assert names == [(TaskName("j", 0, 1).task_id, "a1")]
 
 

@@ -119,6 +119,12 @@ def change(shape: Shape, placements: Sequence[Placement]) -> str:
     return every[0].message if every else "add an agent"
 
 
+def why_after(waits_for: Sequence[str]) -> str:
+    """A job that runs after others, of which these have not ended."""
+    named = ", ".join(waits_for[:3]) + (f" and {len(waits_for) - 3} more" if len(waits_for) > 3 else "")
+    return f"it runs after job {named}, which has not ended" if len(waits_for) == 1 else f"it runs after jobs {named}"
+
+
 def why_picky(spec: JobSpec, seconds: float) -> str:
     """A job that waits for an agent which it prefers."""
     wanted = " or ".join(map(str, spec.prefer))

@@ -56,6 +56,10 @@ class JobSummary(Locality):
     version: int = 0
     waiting: str = ""
     """Why it does not run (yet), in one line."""
+    waits_for: tuple[str, ...] = ()
+    """Ids of the jobs after which it runs, and which have not ended. Of a single job that is asked about."""
+    reason: str = ""
+    """Why the framework itself ended it, in one line."""
 
 
 class JobTask(Part):
@@ -90,6 +94,11 @@ class JobList(Part):
 
     jobs: tuple[JobSummary, ...]
     total: int
+    """Jobs of that kind, before the filters."""
+    truncated: bool = False
+    """There may be more that match."""
+    after: int | None = None
+    """Where the next page begins: the ``after`` of the next request."""
 
 
 class JobRequest(Request):
@@ -116,15 +125,38 @@ class SubmitJob(JobRequest):
         return self.wait
 
 
+class JobFilter(Part):
+    """Which jobs."""
+
+    kind: Literal["all", "active", "ended"] = "all"
+    """``active``: those that have not ended."""
+    states: tuple[JobState, ...] = ()
+    """Only in these states; empty: any."""
+    name: str = Field(default="", max_length=200)
+    """A pattern such as ``train-*`` (``*``, ``?``, ``[abc]``); empty: any."""
+    user: str = Field(default="", max_length=200)
+    since: float | None = None
+    """Ended (or, if it has not ended, submitted) at this time or later, in seconds since the epoch."""
+    until: float | None = None
+    """Likewise, at this time or earlier."""
+    after: int | None = None
+    """From an earlier answer: continue there."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it lets every job pass."""
+        return not (self.states or self.name or self.user or self.since or self.until or self.after)
+
+
 @register
 class GetJobs(JobRequest):
-    """Jobs, the latest first."""
+    """Jobs, the latest first. ``active``: only those that have not ended, as the filter's kind."""
 
     TYPE = "GET_JOBS"
     ANSWER = JobList
     limit: int = Field(default=50, ge=1, le=1_000)
     active: bool = False
-    """Only those that have not ended."""
+    which: JobFilter = JobFilter()
 
 
 @register
@@ -173,3 +205,33 @@ class KillJob(JobRequest):
     ANSWER = JobSummary
     job_id: Ident
     index: int | None = None
+
+
+class KilledJobs(Part):
+    """What a kill by filter reached."""
+
+    job_ids: tuple[str, ...]
+    more: bool = False
+    """There are more that match: send the request again."""
+
+
+@register
+class KillJobs(JobRequest):
+    """End the jobs that match and have not ended, at most ``limit``. Idempotent."""
+
+    TYPE = "KILL_JOBS"
+    ANSWER = KilledJobs
+    which: JobFilter
+    limit: int = Field(default=100, ge=1, le=1_000)
+    only_list: bool = False
+    """Change nothing: only answer which would be ended."""
+
+
+@register
+class RetryJob(JobRequest):
+    """Run the failed tasks of an ended job again, under the same job and indices, each with one more attempt. A
+    conflict if the job has not ended, or has no failed task: so a repeat does no harm."""
+
+    TYPE = "RETRY_JOB"
+    ANSWER = JobSummary
+    job_id: Ident

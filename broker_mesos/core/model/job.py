@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field, field_validator, model_validator
 
 from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.job_array import Range, problem_of, size_of
 from broker_mesos.core.model.locality import Preference
+from broker_mesos.core.model.part import ID_PATTERN, Ident, Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.errors import InvalidInput
 
 MAX_GANG = 1_000
+MAX_AFTER = 100
+"""Jobs after which one runs."""
+
+
+class Dependency(Part):
+    """A job after which another one runs."""
+
+    job_id: Ident
+    any_end: bool = False
+    """Any end of it will do; else it must have succeeded."""
+
+    @classmethod
+    def parse(cls, text: str) -> Dependency:
+        """``JOB`` must succeed; of ``any:JOB`` any end will do. Raises InvalidInput."""
+        kind, colon, job_id = text.strip().rpartition(":")
+        if (colon and kind not in ("any", "ok")) or not re.fullmatch(ID_PATTERN, job_id):
+            raise InvalidInput(f"after {text!r}: write JOB, which must succeed, or any:JOB, of which any end will do")
+        return cls(job_id=job_id, any_end=kind == "any")
 
 
 class JobSpec(Preference):
@@ -34,6 +56,9 @@ class JobSpec(Preference):
     priority: int = Field(default=0, ge=-1_000, le=1_000)
     """Higher goes first."""
     constraints: tuple[Constraint, ...] = ()
+    after: tuple[Dependency, ...] = Field(default=(), max_length=MAX_AFTER)
+    """Jobs that must have ended before its tasks begin. They must exist when it is submitted, so that no jobs
+    can wait for each other."""
     kill_grace: float = Field(default=3.0, ge=0, le=86_400)
     user: str = ""
     rerun: bool = False

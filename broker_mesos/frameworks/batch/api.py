@@ -11,7 +11,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellView, GetCell
 from broker_mesos.core.api.explain import GetPlacement, Placement
-from broker_mesos.core.api.explain_reasons import reason, shape_of, why_lost, why_picky
+from broker_mesos.core.api.explain_reasons import reason, shape_of, why_after, why_lost, why_picky
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.jobs import (
     GetJob,
@@ -21,7 +21,10 @@ from broker_mesos.core.api.jobs import (
     JobSummary,
     JobTask,
     JobView,
+    KilledJobs,
     KillJob,
+    KillJobs,
+    RetryJob,
     SubmitJob,
     WaitJob,
 )
@@ -82,6 +85,8 @@ class BatchApi:
         handlers.add(GetTask, self._task)
         handlers.add(WaitJob, self._wait)
         handlers.add(KillJob, self._kill)
+        handlers.add(KillJobs, self._kill_jobs)
+        handlers.add(RetryJob, self._retry)
 
     async def __call__(self, request: Request) -> Part:
         """Answer a request. Raises the errors of the tree."""
@@ -96,6 +101,17 @@ class BatchApi:
             self._driver.kill(task_id, agent_id)
         return summary
 
+    async def _kill_jobs(self, request: KillJobs) -> KilledJobs:
+        listing = await self._store.jobs(request.limit, request.which.model_copy(update={"kind": "active"}))
+        for summary in () if request.only_list else listing.jobs:
+            await self._kill(KillJob(job_id=summary.job_id))
+        return KilledJobs(job_ids=tuple(each.job_id for each in listing.jobs), more=listing.after is not None)
+
+    async def _retry(self, request: RetryJob) -> JobSummary:
+        summary, demand = await self._store.retry(request.job_id)
+        self._demand_publisher.publish(demand)
+        return summary
+
     async def _submit(self, request: SubmitJob) -> JobSummary:
         demand = await self._store.submit(request.job_id, request.spec)
         if demand is not None:
@@ -107,8 +123,13 @@ class BatchApi:
         return self._store.cached(request.job_id) or await self._store.summary(request.job_id)
 
     async def _jobs(self, request: GetJobs) -> JobList:
-        found, total = await self._store.jobs(request.limit, active=request.active)
-        found = _bounded(found)
+        which = request.which.model_copy(update={"kind": "active"}) if request.active else request.which
+        listing = await self._store.jobs(request.limit, which)
+        found = _bounded(listing.jobs)
+        after = listing.after
+        if len(found) < len(listing.jobs):
+            (last,) = (await self._store.read.records([found[-1].job_id])).values()
+            after = last.seq
         waiting = [at for at, summary in enumerate(found) if _waits(summary)][:MAX_EXPLAINED]
         for at in waiting:
             try:
@@ -116,7 +137,7 @@ class BatchApi:
             except NotFound:
                 continue
             found[at] = await self._explained(found[at], spec)
-        return JobList(jobs=tuple(found), total=total)
+        return JobList(jobs=tuple(found), total=listing.total, truncated=after is not None, after=after)
 
     async def _job(self, request: GetJob) -> JobView:
         spec = await self._store.read.spec(request.job_id)
@@ -155,10 +176,18 @@ class BatchApi:
     async def _explained(self, summary: JobSummary, spec: JobSpec) -> JobSummary:
         if not _waits(summary):
             return summary
+        if spec.after and (waits_for := await self._waits_for(summary.job_id)):
+            text = why_after(waits_for)
+            return summary.model_copy(update={"waiting": text, "waits_for": waits_for})
         picky = await self._picky(summary.job_id, spec)
         if picky is None:
             return summary.model_copy(update={"waiting": await self._why(summary.job_id, spec)})
         return summary.model_copy(update={"waiting": why_picky(spec, picky), "picky": picky})
+
+    async def _waits_for(self, job_id: str) -> tuple[str, ...]:
+        """The jobs that a job waits for."""
+        _, record = await self._store.read.record(job_id)
+        return (await self._store.dependencies.verdict(record)).waits_for
 
     async def _picky(self, job_id: str, spec: JobSpec) -> float | None:
         """For how many seconds a job's tasks wait for a preferred agent yet."""
@@ -177,7 +206,9 @@ class BatchApi:
             away = {each.agent_id for each in await self._agents() if each.state is AgentStatus.UNREACHABLE}
         except BrokerMesosError:
             return summary
-        waiting = Counter(agent_id for _, agent_id in (await self._store.claims_of(summary.job_id) if away else ()))
+        waiting = Counter(
+            agent_id for _, agent_id in (await self._store.read.claims_of(summary.job_id) if away else ())
+        )
         lost = {agent_id: waiting[agent_id] for agent_id in sorted(away) if waiting[agent_id]}
         return summary.model_copy(update={"waiting": why_lost(lost)}) if lost else summary
 

@@ -35,6 +35,7 @@ def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = ""
         version=counts.version,
         local=counts.local if record.prefers else None,
         waiting=waiting,
+        reason=record.reason,
     )
 
 

@@ -88,6 +88,7 @@ class BatchWorker:
             changed=lambda job_id, summary: self._feed.changed(job_id, summary),
             offer_timeout=self.settings.offer_timeout,
             spare=self.spare,
+            wanted=self._publish_demand,
         )
         self._housekeeping = Housekeeping(
             self.store,
@@ -198,6 +199,10 @@ class BatchWorker:
         # store's time: versions by the clock of a worker that is ahead would not be reached by the others.
         await self.store.demand(int(self._store_clock.time() * 1000))
         return await self.store.idle()
+
+    def _publish_demand(self, demand: Demand) -> None:
+        if self._demand_publisher is not None:
+            self._demand_publisher.publish(demand)
 
     async def _follow_demand(self) -> None:
         assert self._demand_publisher is not None and self._driver is not None

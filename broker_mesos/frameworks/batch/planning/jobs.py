@@ -6,7 +6,7 @@ workers can plan at once: of two plans that touch the same thing one applies, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from broker_mesos.core.model.job import JobSpec
@@ -115,8 +115,10 @@ def plan_submit(
     now: float,
     claim: Plan | None = None,
     version: int = 0,
+    follow: Callable[[Plan, str, JobSpec], None] = lambda plan, job_id, spec: None,
 ) -> Plan:
-    """Store new jobs, in this order. The number of the latest job was read as ``seq_text``.
+    """Store new jobs, in this order. The number of the latest job was read as ``seq_text``; ``follow`` adds to
+    the plan what a job needs that runs after others.
 
     With ``claim``, a claim of all of a single one: that is never pending. Nothing else may be either, as of
     that ``version`` of demand.
@@ -132,7 +134,10 @@ def plan_submit(
         plan.set(JOBS, job_id, text_of(record))
         if claim is None:
             plan.set(WORK, job_id, Work.of(spec, now).text)
-            plan.add(PENDING, job_id, record.score)
+            if spec.after:
+                follow(plan, job_id, spec)
+            else:
+                plan.add(PENDING, job_id, record.score)
         else:
             claim.changes = [each for each in claim.changes if each.key != PENDING]
             plan.join(claim, WORK, job_id)
@@ -141,16 +146,17 @@ def plan_submit(
     plan.set(META, "seq", str(seq))
     if claim is not None:
         plan.expect(META, "demand_version", str(version))
-    plan.demand(claim is None)
+    if any(not spec.after for _, spec in jobs):
+        plan.demand(claim is None)
     return plan
 
 
-def plan_kill(job_id: str, record_text: str, work_text: str | None) -> Plan:
+def plan_kill(job_id: str, record_text: str, work_text: str | None, reason: str = "") -> Plan:
     """What waits never runs, and nothing comes back. What is claimed is the caller's to kill."""
     record = JobRecord.model_validate_json(record_text)
     plan = Plan()
     plan.expect(JOBS, job_id, record_text)
-    plan.set(JOBS, job_id, text_of(record.model_copy(update={"killed": True})))
+    plan.set(JOBS, job_id, text_of(record.model_copy(update={"killed": True, "reason": reason})))
     plan.expect(WORK, job_id, work_text)
     waiting = 0
     if work_text is not None:

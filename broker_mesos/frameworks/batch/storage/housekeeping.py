@@ -7,7 +7,7 @@ from typing import NamedTuple
 from broker_mesos.errors import NotFound
 from broker_mesos.frameworks.batch.planning.jobs import Plan
 from broker_mesos.frameworks.batch.planning.statuses import ASK_NOW_SCORE
-from broker_mesos.frameworks.batch.storage.reader import CHUNK
+from broker_mesos.frameworks.batch.storage.reader import CHUNK, Kills
 from broker_mesos.frameworks.batch.storage.records import (
     ACTIVE,
     ASK_AGAIN,
@@ -21,11 +21,12 @@ from broker_mesos.frameworks.batch.storage.records import (
     UNSETTLED,
     ClaimRecord,
     counts_key,
+    dependents_key,
     failures_key,
     parse_task_id,
     results_key,
 )
-from broker_mesos.frameworks.batch.storage.store import JobStore, Kills
+from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.store import Records
 
 MAX_OVERDUE = 500
@@ -93,11 +94,14 @@ class Housekeeping:
                 plan.expect(JOBS, job_id, None)
                 plan.drop(ACTIVE, job_id)
             else:
+                if record.after:
+                    await self._store.dependencies.settle(job_id)
+                    text, record = await self._store.read.record(job_id)
                 summary = await self._store.summary(job_id)
                 if summary.ended_at is not None:
                     continue
                 if record.killed:
-                    kills += await self._store.claims_of(job_id)
+                    kills += await self._store.read.claims_of(job_id)
                 plan.expect(JOBS, job_id, text)
                 plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
             await self._records.transact(plan.checks, plan.changes)
@@ -126,6 +130,7 @@ class Housekeeping:
                 plan.delete(results)
                 plan.delete(failures)
                 plan.delete(counts_key(job_id))
+                plan.delete(dependents_key(job_id))
                 plan.unset(SPECS, job_id)
                 plan.drop(ENDED, job_id)
             await self._records.transact(plan.checks, plan.changes)

@@ -15,12 +15,18 @@ from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
     COUNTS,
     JOBS,
+    KILLED_CODE,
+    LOST_CODE,
     SPECS,
     WORK,
+    ClaimRecord,
     Counts,
     JobRecord,
+    ResultRecord,
+    TaskName,
     counts_key,
     failures_key,
+    parse_claim_field,
     results_key,
     text_of,
 )
@@ -33,6 +39,10 @@ CHUNK = 1_000
 """Fields read or removed at once."""
 MAX_LOOKED_AT = 20_000
 """Tasks looked at for one page of a listing that is narrowed to some states."""
+
+
+Kills = list[tuple[str, str]]
+"""Pairs of task id and agent id."""
 
 
 class Loaded(NamedTuple):
@@ -124,6 +134,31 @@ class JobReader:
     async def counts(self, job_id: str) -> Counts:
         """A job's counts; all zero for a new one, or none."""
         return Counts.read(await self._records.get(counts_key(job_id), list(COUNTS)))
+
+    async def exit_code(self, job_id: str, counts: Counts) -> int:
+        """What a job exits with whose tasks have all ended."""
+        if counts.finished == counts.ended:
+            return 0
+        failures = await self._records.range(failures_key(job_id), limit=1)
+        if failures:
+            text = (await self._records.get(results_key(job_id), [failures[0][0]]))[0]
+            if text is not None:
+                return ResultRecord.model_validate_json(text).job_exit_code
+        return KILLED_CODE if counts.killed else LOST_CODE
+
+    async def claims_of(self, job_id: str) -> Kills:
+        """Everything claimed of a job."""
+        found: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            cursor, page = await self._records.scan(CLAIMS, cursor, CHUNK)
+            for field, text in page.items():
+                owner, index = parse_claim_field(field)
+                if owner == job_id:
+                    claim = ClaimRecord.model_validate_json(text)
+                    found[TaskName(job_id, index, claim.launch).task_id] = claim.agent_id
+            if cursor == "0":
+                return list(found.items())
 
     async def tasks(self, job_id: str, record: JobRecord, indices: Sequence[int]) -> list[JobTask]:
         """Where those indices stand."""

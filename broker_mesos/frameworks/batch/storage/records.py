@@ -12,6 +12,7 @@ key                     type  holds
 ``gathered``            hash  offer id → Offer: of gangs that are not complete yet
 ``results:<job>``       hash  index → ResultRecord
 ``failures:<job>``      zset  indices that failed or were killed
+``dependents:<job>``    hash  jobs that run after it → "1"
 ``counts:<job>``        hash  claimed, finished, failed, killed, version, local
 ``active``              zset  jobs that have not ended, by the time at which a worker looks at them again
 ``order``, ``ended``    zset  all jobs, the latest first; ended ones, the oldest first
@@ -29,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.job import Dependency, JobSpec
 from broker_mesos.core.model.job_array import Range, index_at, offset_of
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task_states import TaskState
@@ -64,6 +65,11 @@ def results_key(job_id: str) -> str:
 def failures_key(job_id: str) -> str:
     """Key of a job's failed indices."""
     return f"failures:{job_id}"
+
+
+def dependents_key(job_id: str) -> str:
+    """Key of the jobs that run after one."""
+    return f"dependents:{job_id}"
 
 
 def counts_key(job_id: str) -> str:
@@ -135,6 +141,11 @@ class JobRecord(Part):
     ended_at: float | None = None
     exit_code: int | None = None
     prefers: bool = False
+    after: tuple[Dependency, ...] = ()
+    followed: bool = False
+    """Some job runs after it."""
+    reason: str = ""
+    """Why the framework itself ended it, in one line."""
     counts: tuple[int, ...] | None = None
 
     @classmethod
@@ -155,6 +166,7 @@ class JobRecord(Part):
             rerun=spec.rerun,
             submitted_at=now,
             prefers=bool(spec.prefer),
+            after=spec.after,
         )
 
     @property
@@ -282,6 +294,8 @@ class Work:
     """When the wait for a preferred agent began; None where there is none."""
     running: int = 0
     """Tasks that are claimed and have not ended, of a job that limits their number; else 0."""
+    blocked: bool = False
+    """It runs after jobs that have not ended: nothing can be claimed."""
 
     @property
     def text(self) -> str:
@@ -297,6 +311,8 @@ class Work:
             value["w"] = self.since
         if self.running:
             value["n"] = self.running
+        if self.blocked:
+            value["b"] = 1
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -310,12 +326,17 @@ class Work:
             killed=bool(value.get("k")),
             since=value.get("w"),
             running=value.get("n", 0),
+            blocked=bool(value.get("b")),
         )
 
     @classmethod
     def of(cls, spec: JobSpec, now: float) -> Work:
         """Of a new job."""
-        return cls(since=now if spec.locality_wait else None)
+        return cls(since=now if spec.locality_wait else None, blocked=bool(spec.after))
+
+    def unblocked(self) -> Work:
+        """With nothing left that it has to wait for."""
+        return replace(self, blocked=False)
 
     def waits_until(self, spec: JobSpec, now: float) -> float:
         """Until when only preferred agents will do; 0 if any will."""

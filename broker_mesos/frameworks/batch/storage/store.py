@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.core.api.jobs import JobFilter, JobSummary
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
@@ -31,29 +31,25 @@ from broker_mesos.frameworks.batch.planning.jobs import (
 from broker_mesos.frameworks.batch.planning.statuses import StatusPlan, plan_statuses
 from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.changes import Changes
-from broker_mesos.frameworks.batch.storage.reader import CHUNK
+from broker_mesos.frameworks.batch.storage.dependencies import Dependencies
+from broker_mesos.frameworks.batch.storage.listing import JobLister, Listing
+from broker_mesos.frameworks.batch.storage.reader import Kills
 from broker_mesos.frameworks.batch.storage.records import (
-    ACTIVE,
     CLAIMS,
     JOBS,
-    KILLED_CODE,
-    LOST_CODE,
     META,
-    ORDER,
     PENDING,
     WORK,
     ClaimRecord,
     Counts,
     JobRecord,
-    ResultRecord,
     TaskName,
     counts_key,
-    failures_key,
-    parse_claim_field,
     parse_task_id,
     results_key,
     text_of,
 )
+from broker_mesos.frameworks.batch.storage.retries import retry
 from broker_mesos.frameworks.batch.storage.submits import Submits
 from broker_mesos.frameworks.batch.views import summary_of
 from broker_mesos.ports.clock import Clock
@@ -63,9 +59,6 @@ PAGES = (50, 500, 10_000)
 """Pending jobs looked at for offers: more only if the first ones leave room in them."""
 MAX_STATUSES = 2_000
 """Statuses applied in one transaction."""
-
-Kills = list[tuple[str, str]]
-"""Pairs of task id and agent id."""
 
 
 class Claimed(NamedTuple):
@@ -91,8 +84,8 @@ class JobStore:
     """All changes of jobs. Any number of stores work on the same records at once.
 
     ``changed`` is called with a job's id when its counts moved, and at once with its summary when all its
-    tasks have ended. Every method raises StoreUnavailable; it may have been applied then, and is safe to
-    repeat.
+    tasks have ended; ``wanted`` with the demand of jobs that have waited for others. Every method raises
+    StoreUnavailable; it may have been applied then, and is safe to repeat.
     """
 
     def __init__(
@@ -104,6 +97,7 @@ class JobStore:
         changed: Callable[[str, JobSummary | None], None] = lambda job_id, summary: None,
         offer_timeout: float = 10.0,
         spare: Spare | None = None,
+        wanted: Callable[[Demand], None] = lambda demand: None,
     ) -> None:
         self._do = Changes(records, clock, rng)
         self.read = self._do.read
@@ -112,11 +106,16 @@ class JobStore:
         self._changed = changed
         self._offer_timeout = offer_timeout
         self._submits = Submits(self._do, spare, offer_timeout)
+        self.dependencies = Dependencies(self._do, records, self._fail, wanted)
+        self._lister = JobLister(records, self.read, self._current)
 
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
         """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
         is new. Submits that come together share a transaction. Raises Conflict, InvalidInput."""
-        return await self._submits.submit(job_id, spec)
+        demand = await self._submits.submit(job_id, spec)
+        if spec.after:
+            await self.dependencies.settle(job_id)
+        return demand
 
     # -- claim
 
@@ -316,6 +315,9 @@ class JobStore:
             else:
                 self._changed(job_id, None)
         await self._end(complete, texts)
+        for job_id, last in ended.items():
+            if last.followed:
+                await self.dependencies.followers(job_id)
         version = totals.get((META, "demand_version"))
         return Applied(found.kills, None if version is None else self._do.level(version, True))
 
@@ -372,7 +374,7 @@ class JobStore:
                     done[job_id] = record
                     continue
                 counts = complete[job_id]
-                ending = Ending(job_id, text, counts, await self._exit_code(job_id, counts))
+                ending = Ending(job_id, text, counts, await self.read.exit_code(job_id, counts))
                 endings.append(ending)
                 # Whoever waits need not wait for the bookkeeping: the results are stored.
                 self._changed(job_id, summary_of(job_id, ending.record(now), counts))
@@ -386,21 +388,17 @@ class JobStore:
 
         if complete:
             await self._do.until_applied(attempt)
+        for job_id, record in done.items():
+            if record.followed:
+                await self.dependencies.followers(job_id)
         return done
-
-    async def _exit_code(self, job_id: str, counts: Counts) -> int:
-        if counts.finished == counts.ended:
-            return 0
-        failures = await self._records.range(failures_key(job_id), limit=1)
-        if failures:
-            text = (await self._records.get(results_key(job_id), [failures[0][0]]))[0]
-            if text is not None:
-                return ResultRecord.model_validate_json(text).job_exit_code
-        return KILLED_CODE if counts.killed else LOST_CODE
 
     # -- kill
 
-    async def kill(self, job_id: str, index: int | None = None) -> tuple[JobSummary, Kills]:
+    async def _fail(self, job_id: str, reason: str) -> None:
+        await self.kill(job_id, reason=reason)
+
+    async def kill(self, job_id: str, index: int | None = None, *, reason: str = "") -> tuple[JobSummary, Kills]:
         """End a job, or one index of it. What is claimed is returned, to be killed where it runs. Raises
         NotFound."""
         if index is not None:
@@ -411,12 +409,12 @@ class JobStore:
             if record.killed or record.ended_at is not None:
                 return await self.read.counts(job_id)
             work = (await self.read.fields(WORK, [job_id]))[job_id]
-            totals = await self._do.apply(plan_kill(job_id, text, work))
+            totals = await self._do.apply(plan_kill(job_id, text, work, reason))
             return None if totals is None else counts_in(totals, job_id)
 
         counts = await self._do.until_applied(attempt)
         # Nothing of this job can be claimed any more, so this meets every claim that there is.
-        kills = await self.claims_of(job_id) if counts.claimed else []
+        kills = await self.read.claims_of(job_id) if counts.claimed else []
         self._changed(job_id, None)
         return await self.summary(job_id), kills
 
@@ -448,20 +446,6 @@ class JobStore:
         kills = await self._do.until_applied(attempt)
         self._changed(job_id, None)
         return await self.summary(job_id), kills
-
-    async def claims_of(self, job_id: str) -> Kills:
-        """Everything claimed of a job."""
-        found: dict[str, str] = {}
-        cursor = "0"
-        while True:
-            cursor, page = await self._records.scan(CLAIMS, cursor, CHUNK)
-            for field, text in page.items():
-                owner, index = parse_claim_field(field)
-                if owner == job_id:
-                    claim = ClaimRecord.model_validate_json(text)
-                    found[TaskName(job_id, index, claim.launch).task_id] = claim.agent_id
-            if cursor == "0":
-                return list(found.items())
 
     # -- where jobs stand
 
@@ -496,12 +480,15 @@ class JobStore:
             record = (await self._end({job_id: counts})).get(job_id, record)
         return summary_of(job_id, record, counts)
 
-    async def jobs(self, limit: int, *, active: bool) -> tuple[list[JobSummary], int]:
-        """The latest jobs (that have not ended), and how many of them there are."""
-        key = ACTIVE if active else ORDER
-        ids = [job_id for job_id, _ in await self._records.range(key, limit=PAGES[-1] if active else limit)]
-        records = await self.read.records(ids)
-        latest = sorted(records, key=lambda job_id: -records[job_id].seq)[:limit]
-        counts = await self.read.counts_of([each for each in latest if records[each].ended_at is None])
-        found = [await self._current(each, records[each], counts.get(each, Counts())) for each in latest]
-        return found, await self._records.size(key)
+    async def jobs(self, limit: int, which: JobFilter | None = None) -> Listing:
+        """The latest jobs that match."""
+        return await self._lister.list(limit, which or JobFilter())
+
+    # -- again
+
+    async def retry(self, job_id: str) -> tuple[JobSummary, Demand]:
+        """Run the failed tasks of an ended job again, each with one more attempt. Returns the demand to
+        publish. Raises NotFound, Conflict, InvalidInput."""
+        summary, demand = await retry(self._do, self._records, job_id)
+        self._changed(job_id, None)
+        return summary, demand

@@ -11,10 +11,11 @@ from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.errors import Conflict
 from broker_mesos.frameworks.batch.planning.claims import Candidate, check_spec, plan_claim
-from broker_mesos.frameworks.batch.planning.jobs import plan_submit
+from broker_mesos.frameworks.batch.planning.dependencies import plan_follow
+from broker_mesos.frameworks.batch.planning.jobs import Plan, plan_submit
 from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.changes import Changes
-from broker_mesos.frameworks.batch.storage.records import META, PENDING, SPECS, JobRecord, Work, text_of
+from broker_mesos.frameworks.batch.storage.records import JOBS, META, PENDING, SPECS, JobRecord, Work, text_of
 from broker_mesos.runtime import failpoints
 
 MAX_SUBMITS = 100
@@ -43,11 +44,19 @@ class Submits:
         """See JobStore."""
         size = len(text_of(spec).encode())
         check_spec(spec, size)
+        if spec.after:
+            await self._check_dependencies(job_id, spec)
         future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Submit(job_id, spec, size, future))
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._flush(), name="batch-submit")
         return await future
+
+    async def _check_dependencies(self, job_id: str, spec: JobSpec) -> None:
+        """Refuse a new job after one that does not exist; so no jobs can wait for each other."""
+        if (await self._do.read.fields(SPECS, [job_id]))[job_id] is None:
+            for each in spec.after:
+                await self._do.read.record(each.job_id)
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -91,16 +100,28 @@ class Submits:
                 new.setdefault(each.job_id, each.spec)
         if not new:
             return None, stored
-        if len(new) == 1 and await self._begin_at_once(*next(iter(new.items())), seq):
+        if (
+            len(new) == 1
+            and not any(spec.after for spec in new.values())
+            and await self._begin_at_once(*next(iter(new.items())), seq)
+        ):
             return None, {**stored, **new}
-        plan = plan_submit(list(new.items()), seq, self._do.clock.time())
+        before = list({each.job_id: None for spec in new.values() for each in spec.after})
+        texts = await self._do.read.fields(JOBS, before)
+        followed: set[str] = set()
+
+        def follow(plan: Plan, job_id: str, spec: JobSpec) -> None:
+            plan_follow(plan, job_id, spec.after, texts, followed)
+
+        plan = plan_submit(list(new.items()), seq, self._do.clock.time(), follow=follow)
         totals = await self._do.apply(plan)
         if totals is None:
             return None
         for change in plan.changes:
             if change.key == PENDING:
                 self._do.read.remember(change.field, new[change.field], float(change.value))
-        return self._do.level(totals[META, "demand_version"], True), {**stored, **new}
+        version = totals.get((META, "demand_version"))
+        return None if version is None else self._do.level(version, True), {**stored, **new}
 
     async def _begin_at_once(self, job_id: str, spec: JobSpec, seq: str | None) -> bool:
         """Store a job and claim its task in one step, where a place is ready for it and nothing else waits.

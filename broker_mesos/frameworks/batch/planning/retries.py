@@ -1,0 +1,50 @@
+"""Running the failed tasks of an ended job again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broker_mesos.frameworks.batch.planning.jobs import Plan
+from broker_mesos.frameworks.batch.storage.records import (
+    ACTIVE,
+    ENDED,
+    JOBS,
+    LOOK_AGAIN,
+    PENDING,
+    WORK,
+    JobRecord,
+    ResultRecord,
+    Slot,
+    Work,
+    failures_key,
+    results_key,
+    text_of,
+)
+
+
+def plan_retry(
+    job_id: str, record_text: str, results: Mapping[str, str], now: float, locality_wait: bool
+) -> tuple[Plan, JobRecord, int]:
+    """The job goes on: each task that failed or was lost has one more attempt, and keeps its index. ``results``
+    are those of its failures, by index. Returns the plan, the job's new record and the number of tasks."""
+    record = JobRecord.model_validate_json(record_text)
+    slots: list[Slot] = []
+    plan = Plan()
+    plan.expect(JOBS, job_id, record_text)
+    for index, text in results.items():
+        result = ResultRecord.model_validate_json(text)
+        if result.state in ("failed", "lost"):
+            slots.append(Slot(int(index), result.attempt + 1, result.launch + 1))
+            plan.unset(results_key(job_id), index)
+            plan.drop(failures_key(job_id), index)
+    fresh = record.model_copy(update={"ended_at": None, "exit_code": None, "counts": None, "killed": False})
+    work = Work(cursor=record.total, returned=tuple(slots), since=now if locality_wait else None)
+    plan.set(JOBS, job_id, text_of(fresh))
+    plan.set(WORK, job_id, work.text)
+    plan.add(PENDING, job_id, record.score)
+    plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
+    plan.drop(ENDED, job_id)
+    # The counts in the store are those that the record took over at its end.
+    plan.count(job_id, failed=-len(slots), version=1)
+    plan.demand(True)
+    return plan, fresh, len(slots)
