@@ -293,10 +293,16 @@ NETWORK: tuple[Fault, ...] = (
     hang_store,
     lose_replies,
     jump_clock,
-    kill_ahead,
     lose_beats,
 )
-CLOCKS: tuple[Fault, ...] = (step_clocks_during_absence, step_clocks_during_absence, jump_clock, kill, kill_masters)
+CLOCKS: tuple[Fault, ...] = (
+    step_clocks_during_absence,
+    step_clocks_during_absence,
+    jump_clock,
+    kill,
+    kill_masters,
+)
+CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
@@ -308,6 +314,8 @@ def schedule(world: World) -> float:
         kinds, count = (pause,), rng.choice((0, 0, 1))
     elif world.profile == "clocks":
         kinds, count = CLOCKS, rng.randint(2, 6)
+    elif world.profile == "claims":
+        kinds, count = CLAIMS, rng.randint(1, 6)
     elif world.profile == "crash":
         kinds, count = CRASH, rng.randint(1, 8)
     else:

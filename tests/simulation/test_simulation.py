@@ -78,9 +78,24 @@ def test_every_mistake_can_be_planted(name: str) -> None:
 
 async def test_absence_that_is_computed_from_a_calendar_is_found() -> None:
     code, output = await simulate(
-        "--profile", "clocks", "--seeds", "6", "--mutant", "absence-by-the-calendar", "--keep-going", "1"
+        "--profile",
+        "clocks",
+        "--start",
+        "22",
+        "--seeds",
+        "4",
+        "--mutant",
+        "absence-by-the-calendar",
+        "--keep-going",
+        "1",
     )
     assert code == 1 and "whose work is not done" in output, output
+
+
+async def test_claims_that_are_due_by_the_clock_of_their_worker_are_found() -> None:
+    mutant = "claims-due-by-the-clock-of-their-worker"
+    code, output = await simulate("--profile", "claims", "--seeds", "12", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and "has not ended" in output, output
 
 
 @pytest.mark.slow
