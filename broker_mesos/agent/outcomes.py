@@ -37,7 +37,7 @@ class Outcomes:
         self._by_task: dict[str, _Outcome] = {}
         self._by_uuid: dict[str, str] = {}
         self._queue: list[tuple[float, str]] = []
-        self._kept: deque[tuple[float, str]] = deque()
+        self._kept: deque[tuple[float, _Outcome]] = deque()
         self.kept_for = OUTCOME_RETENTION_SECONDS
 
     def __contains__(self, task_id: str) -> bool:
@@ -62,6 +62,23 @@ class Outcomes:
         """The acknowledged ones that are not forgotten yet, the latest last."""
         return [outcome.status for outcome in self._by_task.values() if outcome.acknowledged]
 
+    def is_of(self, task_id: str, offer_id: str) -> bool:
+        """Whether a task's outcome, if there is one, is that of a launch on this offer. One whose offer is not
+        known is taken for it until it is acknowledged: only then its id is free."""
+        outcome = self._by_task.get(task_id)
+        if outcome is None:
+            return False
+        return outcome.status.offer_id == offer_id or not (outcome.status.offer_id or outcome.acknowledged)
+
+    def replace(self, task_id: str) -> bool:
+        """Forget a task's outcome, since its cell launches another task of the same id. The cell would not if
+        it had not committed the outcome, so this counts as the acknowledgement; whether it is the first one."""
+        outcome = self._by_task.pop(task_id, None)
+        if outcome is None or outcome.acknowledged:
+            return False
+        self._by_uuid.pop(outcome.status.uuid, None)
+        return True
+
     def acknowledge(self, uuids: Iterable[str], now: float) -> list[str]:
         """These are committed; returns the tasks of those that were not acknowledged before."""
         tasks = []
@@ -69,8 +86,9 @@ class Outcomes:
             task_id = self._by_uuid.pop(uuid, None)
             if task_id is None:
                 continue
-            self._by_task[task_id].acknowledged = True
-            self._kept.append((now + self.kept_for, task_id))
+            outcome = self._by_task[task_id]
+            outcome.acknowledged = True
+            self._kept.append((now + self.kept_for, outcome))
             tasks.append(task_id)
         return tasks
 
@@ -97,7 +115,9 @@ class Outcomes:
     def due(self, now: float) -> list[TaskStatus]:
         """Those to be sent again now; their delays double. Forgets what was kept long enough."""
         while self._kept and (self._kept[0][0] <= now or len(self._kept) > MAX_ACKNOWLEDGED):
-            self._by_task.pop(self._kept.popleft()[1], None)
+            _, kept = self._kept.popleft()
+            if self._by_task.get(kept.status.task_id) is kept:  # else another task has had its id since
+                del self._by_task[kept.status.task_id]
         statuses = []
         while self._queue and self._queue[0][0] <= now:
             at, task_id = heapq.heappop(self._queue)

@@ -48,6 +48,10 @@ class StatusBuffer:
         if self._ended_at is None:
             self._ended_at = now
 
+    def drop(self, task_id: str) -> None:
+        """What is known of a task is not to be sent: its id is another task's from now on."""
+        self._statuses.pop(task_id, None)
+
     def again(self, status: TaskStatus, *, asked: bool) -> None:
         """An end that was told before, and is to be told at once; if it was ``asked`` for, in the place of
         what there is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker_mesos.agent.backoff import BackOff
-from broker_mesos.agent.checkpoint import Ended, Entry, KillRequested, Known, Saved
+from broker_mesos.agent.checkpoint import Acknowledged, Ended, Entry, KillRequested, Known, Saved
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess, WithdrawProcess
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask, spec_of
@@ -173,9 +173,14 @@ class TaskTable:
         for launch in launches:
             free = slack if launch.revocable else total
             task_id = launch.task.task_id
-            if task_id in self.running or task_id in self.outcomes:
+            if task_id in self.running or self.outcomes.is_of(task_id, launch.offer_id):
                 self.resend_all(task_id, now)
                 continue
+            # An outcome from another offer is of an earlier task that had the same id.
+            self.pending.drop(task_id)
+            if self.outcomes.replace(task_id):
+                entries.append(Acknowledged(task_id))
+                starts.append(Forget(task_id))
             wanted, role = launch.task.resources, launch.role
             mounts, revocable = launch.task.volumes, launch.revocable
             line = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
@@ -190,6 +195,7 @@ class TaskTable:
                         now,
                         reason=Reason.LAUNCH_REFUSED,
                         message=why,
+                        offer_id=launch.offer_id,
                     )
                 )
                 continue
@@ -464,7 +470,7 @@ class TaskTable:
             exit_code=exit_code,
             signal=signal_number,
             started_at=started_at,
-            offer_id=offer_id if to is TaskState.KILLED else "",
+            offer_id=offer_id,
         )
         self.outcomes.add(status, now.mono)
         self.pending.ended(status, now.mono)

@@ -43,12 +43,12 @@ def task(task_id: str, resources: str = "cpus:1;mem:100", *argv: str, **more: An
     return TaskInfo(task_id=task_id, resources=Resources.parse(resources), command=command, **more)
 
 
-def launch(session: str, number: int, *tasks: TaskInfo | str) -> LaunchTasks:
+def launch(session: str, number: int, *tasks: TaskInfo | str, offer: str = "o1") -> LaunchTasks:
     infos = [each if isinstance(each, TaskInfo) else task(each) for each in tasks]
     return LaunchTasks(
         session=session,
         number=number,
-        launches=tuple(LaunchItem(task=info, framework_id="f1", offer_id="o1") for info in infos),
+        launches=tuple(LaunchItem(task=info, framework_id="f1", offer_id=offer) for info in infos),
     )
 
 

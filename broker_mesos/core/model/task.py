@@ -67,5 +67,5 @@ class TaskStatus(Part):
     """Number of the signal that ended the process, if one did."""
     started_at: float | None = None
     offer_id: Short = ""
-    """Of a killed task: the offer that it was launched on. A store that went back in time may have given its
-    id out again since."""
+    """Of a task that has ended, from its agent: the offer that it was launched on. Its id may have been given
+    to another task since."""

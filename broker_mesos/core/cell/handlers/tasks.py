@@ -58,8 +58,17 @@ def on_status(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, 
         return
     if status.state.terminal:
         out.acknowledge(agent_id, status.uuid)
+        if status.offer_id not in ("", task.offer_id) and _has_completed(state, status):
+            return  # a repeat, of an earlier task that had this id
     if task.agent_id == agent_id and may_move(task.state, status.state):
         apply(state, task, status, out, now)
+
+
+def _has_completed(state: CellState, status: TaskStatus) -> bool:
+    """Whether the task that was launched on this status' offer has ended and its framework knows that."""
+    framework = state.frameworks.get(status.framework_id)
+    completed = () if framework is None else framework.completed
+    return any(done.task_id == status.task_id and done.offer_id == status.offer_id for done in completed)
 
 
 def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, now: Instant) -> None:
