@@ -94,6 +94,8 @@ class RunningTask:
         elif self.timed_out:
             reason = Reason.MAX_COMPLETION_TIME_REACHED
             message = f"its time limit of {self.info.max_completion_time or 0:g} s was reached"
+        elif event.limit:
+            reason, message = Reason.DISK_LIMIT, event.limit
         elif event.exit_code == 0:
             state = TaskState.FINISHED
         elif event.exit_code is None and event.signal is None:

@@ -52,7 +52,8 @@ class Sandboxes:
         return path
 
     def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
-        """Up to ``length`` (at most MAX_CHUNK) bytes of a plain file.
+        """Up to ``length`` (at most MAX_CHUNK) bytes of a plain file. An output file may have been cut: a chunk
+        that begins in the gap has the bytes behind it, and their offset.
 
         ``name`` is relative to the sandbox, such as ``stdout`` or ``results/part-1``. Raises InvalidInput
         for a name that leads out of the sandbox or to something else than a plain file, NotFound.
@@ -67,7 +68,11 @@ class Sandboxes:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInput(f"{name!r} is not a plain file")
-            data = os.pread(fd, min(length, MAX_CHUNK), offset)
+            length = min(length, MAX_CHUNK)
+            if name in ("stdout", "stderr"):
+                data, offset = _read_around_holes(fd, offset, length, status.st_size)
+            else:
+                data = os.pread(fd, length, offset)
             # The file may have grown since; a reader that follows relies on offset + len(data) <= size.
             return Chunk(data, offset, max(status.st_size, offset + len(data) if data else 0))
         finally:
@@ -126,3 +131,23 @@ class Sandboxes:
             except OSError:
                 pass
         return last
+
+
+def _read_around_holes(fd: int, offset: int, length: int, size: int) -> tuple[bytes, int]:
+    """Bytes from the first offset on that is not in a hole, and that offset. What is read is never of a hole that
+    is being made meanwhile."""
+    while length and offset < size:
+        try:
+            offset = os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return b"", size
+            return os.pread(fd, length, offset), offset
+        data = os.pread(fd, min(length, os.lseek(fd, offset, os.SEEK_HOLE) - offset), offset)
+        try:
+            intact = os.lseek(fd, offset, os.SEEK_DATA) == offset
+        except OSError:
+            intact = False
+        if intact and os.lseek(fd, offset, os.SEEK_HOLE) >= offset + len(data):
+            return data, offset
+    return b"", offset

@@ -39,6 +39,8 @@ class TaskExited(NamedTuple):
     exit_code: int | None
     signal: int | None
     at: float
+    limit: str = ""
+    """The limit for whose sake it was ended, in words: it wrote too much to the disk."""
 
 
 class StartFailed(NamedTuple):

@@ -169,6 +169,11 @@ class Settings(BaseSettings):
     """What an agent keeps for roles, as ``eng=cpus:2;mem:1024 ops=cpus:1``."""
     oversubscribe: bool = False
     """Whether an agent lends a second time, as revocable, what its tasks hold and do not use."""
+    max_output: Count = 1024
+    """MB that each of a task's output files may take on an agent's disk; its head and its latest part are kept."""
+    min_free_disk: Count = 1024
+    """MB of an agent's disk that stay free, or a 20th of it if that is less: below it starts no task, and ends those
+    that write the most."""
     connect_timeout: Seconds = 10.0
     """Seconds for which a daemon tries to reach its servers when it starts."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -16,6 +16,7 @@ from broker_mesos.agent.checkpoint import FileCheckpoint
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.core.model.reservation import static_reservations
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.errors import InvalidInput
@@ -37,6 +38,7 @@ def build_agent(
     reserve: Mapping[str, str] = MappingProxyType({}),
     *,
     oversubscribe: bool = False,
+    limits: Limits | None = None,
 ) -> AgentDaemon:
     """Build an agent that runs tasks as processes below its work folder."""
     work_dir = work_dir.absolute()
@@ -55,13 +57,18 @@ def build_agent(
     )
     return AgentDaemon(
         bus,
-        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID),
+        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID, limits=limits),
         FileCheckpoint(work_dir),
         CLOCK,
         new_id,
         random.Random(),
         options,
     )
+
+
+def write_limits(settings: Settings) -> Limits:
+    """What tasks may write."""
+    return Limits(settings.max_output << 20, settings.min_free_disk << 20)
 
 
 def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
@@ -86,6 +93,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 attributes,
                 reserve=settings.reserve,
                 oversubscribe=settings.oversubscribe,
+                limits=write_limits(settings),
             )
             await serve(agent.run(), stop, agent.stop)
 

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, StartFailed, TaskExited, TaskStarted
 
 TIMEOUT = 30.0
@@ -19,10 +20,10 @@ TIMEOUT = 30.0
 class Runner:
     """A containerizer with a memory of its events, and ways to wait for them."""
 
-    def __init__(self, work_dir: Path, boot_id: str = "") -> None:
+    def __init__(self, work_dir: Path, boot_id: str = "", limits: Limits | None = None) -> None:
         self.work_dir = work_dir
         self.events: list[ContainerEvent] = []
-        self.containerizer = ProcessContainerizer(work_dir, self._on_events, boot_id=boot_id)
+        self.containerizer = ProcessContainerizer(work_dir, self._on_events, boot_id=boot_id, limits=limits)
         self._changed = asyncio.Condition()
         self._notices: set[asyncio.Task[None]] = set()
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_link import address
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
@@ -72,10 +73,13 @@ class ProcessContainerizer:
     """Runs tasks as processes of this machine. Implements the port Containerizer.
 
     ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that pretend
-    that the machine was restarted.
+    that the machine was restarted; ``limits`` are those of what tasks write.
     """
 
-    def __init__(self, work_dir: Path, on_events: OnContainerEvents, *, boot_id: str = "") -> None:
+    def __init__(
+        self, work_dir: Path, on_events: OnContainerEvents, *, boot_id: str = "", limits: Limits | None = None
+    ) -> None:
+        self._limits = limits or Limits()
         self._work_dir = Path(work_dir).absolute()
         self._meta = self._work_dir / "meta"
         self._on_events = on_events
@@ -264,7 +268,7 @@ class ProcessContainerizer:
                     live.spec = None
                     events.append(TaskStarted(record[1], record[2], record[4]))
             elif kind == "exited":
-                self._on_exit(TaskExited(*record[1:5]), events)
+                self._on_exit(TaskExited(*record[1:6]), events)
             elif kind == "failed":
                 if self._live.pop(record[1], None) is not None:
                     self._ended.add(record[1])
@@ -381,6 +385,8 @@ class ProcessContainerizer:
         self.spawner_pid, self._version = pid, version
         connection.on_records = self._on_records
         self._connection = connection
+        self._request(["limits", self._limits.output, self._limits.free])
+        self._flush()
         return greeting + early
 
     def _dial(self) -> socket.socket | None:
@@ -435,7 +441,7 @@ def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
         elif record[0] == "exited":
             before = told.get(record[1])
             began = before.started_at if isinstance(before, Recovered) else record[4]
-            told[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:5]))
+            told[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:6]))
         elif record[0] == "failed":
             told[record[1]] = _failed(record)
     return told

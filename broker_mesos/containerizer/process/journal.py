@@ -7,6 +7,7 @@ One JSON array a line::
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
                                               0 at first, and told in a second record of one that goes on
     ["exited", task_id, code, signal, at]     both null: the process is gone, nobody knows how
+    [... at, limit]                           the spawner ended it, for a limit that it had passed, in words
     ["failed", task_id, message, machine]     could not be started; machine: which is to blame, not the task
     ["forget", task_id]                       the agent has stored the outcome elsewhere
 
@@ -36,6 +37,7 @@ class Entry:
         "ended",
         "failed",
         "kill_at",
+        "limit",
         "line",
         "machine",
         "pid",
@@ -55,6 +57,7 @@ class Entry:
         self.ended: tuple[int | None, int | None, float] | None = None
         self.failed: str | None = None
         self.machine = False
+        self.limit = ""
         # Of the running spawner only, never written:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
         self.pidfd = -1  # only for a process that an earlier spawner started
@@ -70,8 +73,13 @@ class Entry:
             return [["intent", self.task_id]]
         history: list[Record] = [["started", self.task_id, self.pid, self.ticks, self.started_at]]
         if self.ended is not None:
-            history.append(["exited", self.task_id, *self.ended])
+            history.append(self.exit_record())
         return history
+
+    def exit_record(self) -> Record:
+        """How it has ended."""
+        assert self.ended is not None
+        return ["exited", self.task_id, *self.ended, *((self.limit,) if self.limit else ())]
 
 
 def encode(records: Iterable[Record]) -> bytes:
@@ -92,6 +100,7 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
         entry.pid, entry.ticks, entry.started_at = int(record[2]), int(record[3]), float(record[4])
     elif kind == "exited":
         entry.ended = (record[2], record[3], float(record[4]))
+        entry.limit = str(record[5]) if len(record) > 5 else ""
     elif kind == "failed":
         entry.failed = str(record[2])
         entry.machine = len(record) > 3 and bool(record[3])
@@ -118,7 +127,7 @@ def load(path: str) -> tuple[str, dict[str, Entry], int]:
                 boot = str(record[1])
             else:
                 _apply(entries, record)
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             bad += 1
     return boot, entries, bad
 

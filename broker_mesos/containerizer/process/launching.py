@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 
+from broker_mesos.containerizer.process.output_limits import MIN_FREE_BYTES, floor_of
+
 _OUTPUT = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _FILES = [
     (os.POSIX_SPAWN_OPEN, 1, "stdout", _OUTPUT, 0o644),
@@ -35,15 +37,19 @@ class NoSandbox(OSError):
     """The sandbox of a task cannot be made or entered."""
 
 
-def disk_is_full(folder: str) -> str:
-    """Why nothing can be written in a folder; empty if it can, or if nobody knows."""
+def disk_is_full(folder: str, min_free: int = MIN_FREE_BYTES) -> str:
+    """Why nothing is to be written in a folder: less than ``min_free`` bytes are free (or than a share of the file
+    system, if that is less); empty if it may, or if nobody knows."""
     try:
         found = os.statvfs(folder)
     except OSError:
         return ""
-    # Some file systems make files as they are needed, and count none.
-    if found.f_bavail * found.f_frsize < _MIN_FREE_BYTES or (found.f_files and found.f_favail < _MIN_FREE_FILES):
-        return f"{os.strerror(errno.ENOSPC)} in the agent's work folder"
+    if found.f_files and found.f_favail < _MIN_FREE_FILES:  # some file systems count no files
+        return f"{os.strerror(errno.ENOSPC)} in the agent's work folder: it takes no more files"
+    free, floor = found.f_bavail * found.f_frsize, floor_of(found, min_free)
+    if free < max(floor, _MIN_FREE_BYTES):
+        kept = f"{free >> 20} MB are free, and {floor >> 20} MB are kept free"
+        return f"{os.strerror(errno.ENOSPC)} in the agent's work folder: {kept}"
     return ""
 
 

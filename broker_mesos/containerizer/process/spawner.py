@@ -10,6 +10,7 @@ line, many at once::
     ["withdraw", task_id]              → ["failed", task_id, message], if it still waits in its line
     ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
     ["forget", task_id]                the outcome is stored elsewhere
+    ["limits", output, free]           bytes of one output file at most, bytes of free disk at least
     ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
     ["end", grace]                     kill everything, then → ["bye"] and exit
 
@@ -41,6 +42,7 @@ from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, spawn
+from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits, OutputWatch, bytes_written
 from broker_mesos.containerizer.process.proctree import Process
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
@@ -81,6 +83,7 @@ class Spawner:
         self._adopted: dict[int, Entry] = {}  # by pidfd
         self._requests: deque[list[Any]] = deque()
         self._held = HeldTasks()
+        self._output = OutputWatch(self._sandboxes, log)
         self._give_up = time.monotonic() + FIRST_AGENT_SECONDS
         self._killing = 0  # running tasks with a kill_at
         self._sweep_due = False
@@ -191,6 +194,8 @@ class Spawner:
         if self._sweep_due and time.monotonic() >= self._sweep_not_before:
             self._sweep()
         self._start_times.read_due()
+        if self._running and time.monotonic() >= self._output.due:
+            self._look_at_output()
         self._flush()
 
     def _timeout(self) -> float | None:
@@ -203,6 +208,8 @@ class Spawner:
             until.append(self._start_times.due)
         if self._event_log:
             until.append(self._event_log.due)
+        if self._running:
+            until.append(self._output.due)
         if self._killing or self._ending:
             strike = min(e.kill_at for e in [*self._running.values(), *self._ending.values()] if e.kill_at)
             if strike <= now:
@@ -299,7 +306,7 @@ class Spawner:
         refused = ""
         if self._end_grace is not None:
             refused = "the agent is stopping"
-        elif intents and (full := disk_is_full(self._sandboxes)):
+        elif intents and (full := disk_is_full(self._sandboxes, self._output.limits.free)):
             refused = full
         elif intents:
             # A process must not exist before the journal says that it may.
@@ -336,6 +343,8 @@ class Spawner:
                 self._event_log.record(request)
         elif kind == "usage":
             self._usage()
+        elif kind == "limits":
+            self._output.limits = Limits(max(MIN_OUTPUT_BYTES, int(request[1])), max(0, int(request[2])))
         elif kind == "end":
             self._end_grace = float(request[1])
             self._held.clear()
@@ -392,6 +401,26 @@ class Spawner:
         }
         self._event_log.send(["usage", usage])
 
+    def _look_at_output(self) -> None:
+        began = time.monotonic()
+        stops = self._output.cut(self._running.values())
+        if self._output.is_short():
+            ours, _ = self._owners(proctree.scan())
+            entries = {entry.task_id: entry for entry in self._running.values() if not entry.kill_at}
+            written = {
+                task_id: max(sum(bytes_written(each.pid) for each in group), self._output.output_bytes(task_id))
+                for task_id, group in ours.items()
+                if task_id in entries
+            }
+            stop = self._output.fastest(entries, written, began)
+            stops += [] if stop is None else [stop]
+        for entry, why in stops:
+            if not entry.limit:
+                log(f"ending task {entry.task_id}: {why}")
+                entry.limit = why
+                self._kill(entry, 0.0)
+        self._output.looked(began, time.monotonic())
+
     # -- ends --------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
@@ -435,7 +464,7 @@ class Spawner:
         entry.ended = (code, number, time.time())
         del self._running[entry.pid]
         self._sweep_due = True
-        record = ["exited", entry.task_id, *entry.ended]
+        record = entry.exit_record()
         if entry.kill_at:
             # The others of its tree have the rest of the grace; the task ends with the last of them.
             self._killing -= 1
@@ -492,7 +521,7 @@ class Spawner:
             if entry.ended is not None and not group:
                 del self._ending[entry.task_id]
                 entry.reported = True
-                self._event_log.send(["exited", entry.task_id, *entry.ended])
+                self._event_log.send(entry.exit_record())
                 self._next_turn(entry)
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
