@@ -24,6 +24,16 @@ class BackOff:
             self.until = now + self._delay
             self._complaint = why
 
+    def suspend(self, why: str) -> None:
+        """Nothing can be started until ``resume``."""
+        if self.until != float("inf"):
+            self.until, self._complaint = float("inf"), why
+
+    def resume(self, now: float) -> None:
+        """What ``suspend`` was told of is over."""
+        if self.until == float("inf"):
+            self.until, self._delay = now, 0.0
+
     def started(self, now: float) -> None:
         """A task has started: there is room."""
         if now >= self.until:

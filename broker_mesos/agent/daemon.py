@@ -45,7 +45,14 @@ from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
 from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing
 from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.containerizer import ContainerEvent, Containerizer, OnContainerEvents, StartFailed
+from broker_mesos.ports.containerizer import (
+    ContainerEvent,
+    Containerizer,
+    OnContainerEvents,
+    StartFailed,
+    SupervisorBack,
+    SupervisorLost,
+)
 from broker_mesos.runtime import failpoints
 from broker_mesos.runtime.logs import get_logger
 
@@ -301,7 +308,7 @@ class AgentDaemon:
         effects = self._state.on_container_events(events, self._now())
         self._turn(effects)
         for event in events:
-            if not self._is_running(event.task_id):
+            if not isinstance(event, SupervisorLost | SupervisorBack) and not self._is_running(event.task_id):
                 self._files.task_ended(event.task_id)
 
     def _is_running(self, task_id: str) -> bool:
@@ -348,8 +355,7 @@ class AgentDaemon:
                 state.usage = self._options.usage()
             self._perform(state.due(now))
         if complaint := state.table.backoff.take_complaint():
-            seconds = round(state.table.backoff.until - now.mono, 1)
-            log.warning("no task can be started here; lends nothing", error=complaint, seconds=seconds)
+            log.warning("no task can be started here; lends nothing", error=complaint)
         if state.session:
             self.registered.set()
         else:

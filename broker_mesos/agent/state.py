@@ -51,7 +51,7 @@ from broker_mesos.core.protocol.events import EarlyStatuses
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.wire import MAX_BODY, Message
 from broker_mesos.ports.clock import NewId
-from broker_mesos.ports.containerizer import ContainerEvent, Recovered
+from broker_mesos.ports.containerizer import ContainerEvent, Recovered, SupervisorBack, SupervisorLost, TaskEvent
 
 FIRST_REPEAT_SECONDS = 2.0
 MAX_REPEAT_SECONDS = 15.0
@@ -113,6 +113,8 @@ class AgentMachine:
         self._reopen_at = NEVER
         """When it lends its resources again; until then only what its tasks hold counts as its own."""
         self._interval = 5.0
+        self._suspended = False
+        """No task can be started until the containerizer says otherwise: nothing is lent."""
 
     @property
     def tasks(self) -> dict[str, RunningTask]:
@@ -227,7 +229,7 @@ class AgentMachine:
         return [Publish(addresses.updates(self.cell), message, mandatory=True)]
 
     def _described(self) -> AgentInfo:
-        if self._reopen_at == NEVER:
+        if self._reopen_at == NEVER and not self._suspended:
             return self.info
         return self.info.model_copy(update={"resources": self.table.used, "reservations": ()})
 
@@ -330,8 +332,24 @@ class AgentMachine:
     # -- what the containerizer says ----------------------------------------------------------------------
 
     def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
-        """Processes have started or ended."""
-        effects = self.table.on_events(events, now) + self._early_statuses() + self._drop_unused()
+        """Processes have started or ended, or cannot be started for now."""
+        effects: list[Effect] = []
+        of_tasks: list[TaskEvent] = []
+        for event in events:
+            if isinstance(event, SupervisorLost):
+                self.table.backoff.suspend(event.message)
+                if not self._suspended:
+                    self._suspended = True
+                    effects += self._register(now)
+            elif isinstance(event, SupervisorBack):
+                self.table.backoff.resume(now.mono)
+                self._suspended = False
+                effects += self._register(now)
+            else:
+                of_tasks.append(event)
+        effects += self.table.on_events(of_tasks, now) + self._early_statuses() + self._drop_unused()
+        if self._suspended:
+            return effects
         # A list must not name what may be dropped in the next moment.
         if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
             self._reopen_at = self.table.backoff.until

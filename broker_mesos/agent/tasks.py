@@ -27,6 +27,7 @@ from broker_mesos.ports.containerizer import (
     LaunchSpec,
     Recovered,
     StartFailed,
+    TaskEvent,
     TaskExited,
     TaskStarted,
 )
@@ -317,7 +318,7 @@ class TaskTable:
 
     # -- what the containerizer says ----------------------------------------------------------------------
 
-    def on_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
+    def on_events(self, events: Iterable[TaskEvent], now: Instant) -> list[Effect]:
         """Processes have started or ended."""
         entries: list[Entry] = []
         after: list[Effect] = []

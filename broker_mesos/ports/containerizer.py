@@ -52,7 +52,18 @@ class StartFailed(NamedTuple):
     """The machine is to blame (a full disk), and not the task: elsewhere it may well start."""
 
 
-ContainerEvent = TaskStarted | TaskExited | StartFailed
+class SupervisorLost(NamedTuple):
+    """No task can be started for now, for a reason in one line."""
+
+    message: str
+
+
+class SupervisorBack(NamedTuple):
+    """Tasks can be started again."""
+
+
+ContainerEvent = TaskStarted | TaskExited | StartFailed | SupervisorLost | SupervisorBack
+TaskEvent = TaskStarted | TaskExited | StartFailed
 
 
 class Recovered(NamedTuple):

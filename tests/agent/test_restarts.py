@@ -8,7 +8,7 @@ from broker_mesos.agent.effects import Forget, KillProcess
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import AcknowledgeStatuses, RegisterAgent, Reregister
-from broker_mesos.ports.containerizer import Recovered, TaskExited
+from broker_mesos.ports.containerizer import Recovered, SupervisorBack, SupervisorLost, TaskExited
 from tests.agent.support import Agent, kill, launch, messages, task
 
 
@@ -117,3 +117,16 @@ def test_a_launch_of_another_session_is_dropped(agent: Agent, session: str) -> N
     assert agent.launched == []
     agent.command(launch(session, 1, "t2"))
     assert agent.launched == ["t2"]
+
+
+def test_an_agent_whose_tasks_cannot_be_started_lends_nothing_until_they_can(agent: Agent, session: str) -> None:
+    agent.command(launch(session, 1, task("t1", "cpus:1")))
+    agent.started("t1")
+    lost = agent.carry(agent.state.on_container_events([SupervisorLost("no process")], agent.instant))
+    [message] = messages(lost, RegisterAgent)
+    assert message.agent.resources == agent.used and agent.state.table.backoff.take_complaint() == "no process"
+    agent.registered(message.attempt)
+    assert agent.carry(agent.state.on_container_events([SupervisorLost("no process")], agent.instant)) == []
+    back = agent.carry(agent.state.on_container_events([SupervisorBack()], agent.instant))
+    [message] = messages(back, RegisterAgent)
+    assert message.agent.resources == agent.total

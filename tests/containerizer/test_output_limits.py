@@ -103,10 +103,10 @@ def test_on_a_short_disk_the_fastest_writer_is_ended_and_no_other(monkeypatch: p
     monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_blocks=10_000, f_bavail=free[0], f_frsize=MB))
     entries = {name: Entry(name) for name in ("fast", "slow", "silent")}
     assert watch.is_short()
-    assert watch.fastest(entries, {"fast": 0, "slow": 90 * MB, "silent": 5}, 10.0) is None
-    stop = watch.fastest(entries, {"fast": 8 * MB, "slow": 92 * MB, "silent": 5}, 12.0)
-    assert stop is not None and stop.entry.task_id == "fast" and "it wrote 4 MB a second" in stop.why
-    assert watch.fastest(entries, {"slow": 92 * MB, "silent": 6}, 14.0) is None
+    assert watch.fastest_of(entries, {"fast": 0, "slow": 90 * MB, "silent": 5}, 10.0) == []
+    [stop] = watch.fastest_of(entries, {"fast": 8 * MB, "slow": 92 * MB, "silent": 5}, 12.0)
+    assert stop.entry.task_id == "fast" and "it wrote 4 MB a second" in stop.why
+    assert watch.fastest_of(entries, {"slow": 92 * MB, "silent": 6}, 14.0) == []
     free[0] = 600
     assert not watch.is_short()
 

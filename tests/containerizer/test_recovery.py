@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import sys
 from pathlib import Path
 
+from broker_mesos.containerizer.process import spawner
 from broker_mesos.containerizer.process.journal import Entry, Journal, load
 from broker_mesos.ports.containerizer import StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of, ticks
@@ -277,6 +279,58 @@ async def test_a_process_with_the_right_start_time_is_adopted_and_watched(
     orphan.kill()
     assert isinstance(await runner.outcome("a"), TaskExited)
     await orphan.wait()
+    await runner.containerizer.stop(kill_tasks=True)
+
+
+async def test_a_spawner_with_fewer_descriptors_than_tasks_takes_none_of_them_for_gone(
+    work_dir: Path, make_runner: MakeRunner
+) -> None:
+    names = [f"t{number}" for number in range(100)]
+    orphans = [await asyncio.create_subprocess_exec("sleep", "1000") for _ in names]
+    records = [["started", name, one.pid, ticks(one.pid), 1.0] for name, one in zip(names, orphans, strict=True)]
+    await write_journal(work_dir, *records)
+    main = Path(spawner.__file__).with_name("spawner_main.py")
+    started = await asyncio.create_subprocess_exec(
+        "prlimit",
+        "--nofile=90:90",
+        sys.executable,
+        "-I",
+        "-S",
+        str(main),
+        str(work_dir),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert started.stdout is not None and await started.stdout.readline() == b"ready\n"
+    runner = make_runner()
+    recovered = await runner.containerizer.start()
+    assert sorted(one.task_id for one in recovered if one.running) == sorted(names)
+    for orphan in orphans:
+        orphan.kill()
+        await orphan.wait()
+    for name in names:
+        assert isinstance(await runner.outcome(name), TaskExited)
+    assert len(runner.events) == len(names)
+    await runner.containerizer.stop(kill_tasks=True)
+    await started.wait()
+
+
+async def test_tasks_get_the_soft_limit_of_descriptors_that_their_agent_began_with(runner: Runner) -> None:
+    runner.launch("a", "ulimit -Sn", shell=True)
+    assert await runner.lines("a", 1) == [str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])]
+    limits = Path(f"/proc/{runner.containerizer.spawner_pid}/limits").read_text()
+    [(soft, hard)] = re.findall(r"Max open files +(\d+) +(\d+)", limits)
+    assert soft == hard
+
+
+async def test_tasks_have_the_umask_of_their_agent(work_dir: Path, make_runner: MakeRunner) -> None:
+    before = os.umask(0o077)
+    try:
+        runner = make_runner()
+        await runner.containerizer.start()
+    finally:
+        os.umask(before)
+    runner.launch("a", "umask", shell=True)
+    assert await runner.lines("a", 1) == ["0077"]
     await runner.containerizer.stop(kill_tasks=True)
 
 

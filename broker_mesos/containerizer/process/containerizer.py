@@ -34,6 +34,8 @@ from broker_mesos.ports.containerizer import (
     OnContainerEvents,
     Recovered,
     StartFailed,
+    SupervisorBack,
+    SupervisorLost,
     TaskExited,
     TaskStarted,
 )
@@ -330,6 +332,7 @@ class ProcessContainerizer:
         while True:
             assert self._connection is not None
             await asyncio.shield(self._connection.lost)
+            lost = False
             logger.warning("lost the spawner (process %d); starting another", self.spawner_pid)
             while True:
                 try:
@@ -337,10 +340,14 @@ class ProcessContainerizer:
                     break
                 except Unavailable as error:
                     logger.error("%s", error)
+                    self._tell([SupervisorLost(str(error))])
+                    lost = True
                     await asyncio.sleep(delay)
                     delay = min(2 * delay, 5.0)
             delay = 0.05
             self._reconcile(greeting)
+            if lost:
+                self._tell([SupervisorBack()])
 
     async def _connect(self) -> list[list[Any]]:
         """Connect, starting a spawner if there is none. Returns its greeting. Raises Unavailable."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 
 from broker_mesos.containerizer.process.output_limits import MIN_FREE_BYTES, floor_of
@@ -31,6 +32,23 @@ _MIN_FREE_BYTES = 64 * 1024
 _MIN_FREE_FILES = 8
 """Bytes and files that must be free before a task is started. With less it starts, can write nothing, and
 fails as if that were its own fault."""
+
+
+_limits_of_tasks: tuple[int, int] | None = None
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may: it needs a descriptor for each task that an earlier spawner has
+    started. Tasks keep the soft limit that this process began with: programs that use select() rely on it."""
+    global _limits_of_tasks
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return
+    _limits_of_tasks = soft, hard
 
 
 class NoSandbox(OSError):
@@ -72,15 +90,15 @@ def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
         os.chdir(sandbox)
     except OSError as error:
         raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
-    return os.posix_spawn(
-        find_program(argv[0], env.get("PATH", os.defpath)),
-        argv,
-        env,
-        file_actions=_FILES,
-        setsid=True,
-        setsigmask=(),
-        setsigdef=_DEFAULTED,
-    )
+    program = find_program(argv[0], env.get("PATH", os.defpath))
+    if _limits_of_tasks is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _limits_of_tasks)
+    try:
+        return os.posix_spawn(program, argv, env, file_actions=_FILES, setsid=True, setsigmask=(), setsigdef=_DEFAULTED)
+    finally:
+        if _limits_of_tasks is not None:
+            hard = _limits_of_tasks[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def find_program(name: str, path: str) -> str:

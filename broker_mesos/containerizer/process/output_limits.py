@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.proctree import Process
 
 LOOK_SECONDS = 0.25
 """Seconds between two looks at the outputs of all running tasks, at least."""
@@ -68,7 +69,7 @@ class OutputWatch:
         self._written: dict[str, int] = {}
         self._measured_at = 0.0
 
-    def output_bytes(self, task_id: str) -> int:
+    def _output_bytes(self, task_id: str) -> int:
         """The sizes of a task's output files."""
         total = 0
         for name in ("stdout", "stderr"):
@@ -115,20 +116,28 @@ class OutputWatch:
             self._written.clear()
         return short
 
-    def fastest(self, entries: Mapping[str, Entry], written: Mapping[str, int], now: float) -> Stop | None:
-        """The task that has written most since the last look, while the disk is short: bytes by task so far in
-        ``written``. None at the first look, and while nobody writes much."""
+    def fastest(self, entries: Mapping[str, Entry], groups: Mapping[str, Iterable[Process]], now: float) -> list[Stop]:
+        """While the disk is short: the one of these tasks that has written most since the last look, with its
+        processes in ``groups``. None at the first look, and while nobody writes much."""
+        written = {
+            task_id: max(sum(bytes_written(each.pid) for each in groups.get(task_id, ())), self._output_bytes(task_id))
+            for task_id in entries
+        }
+        return self.fastest_of(entries, written, now)
+
+    def fastest_of(self, entries: Mapping[str, Entry], written: Mapping[str, int], now: float) -> list[Stop]:
+        """The same, by the bytes that each task has written so far."""
         before, self._written = self._written, dict(written)
         seconds, self._measured_at = now - self._measured_at, now
         rates = {each: (total - before[each]) / seconds for each, total in written.items() if each in before}
         if not rates or seconds <= 0:
-            return None
+            return []
         task_id = max(rates, key=lambda each: rates[each])
         if rates[task_id] < MIN_RATE_BYTES:
-            return None
+            return []
         rate = _size(int(rates[task_id]))
         why = f"the disk of its agent was nearly full, and it wrote {rate} a second, more than any other task"
-        return Stop(entries[task_id], why)
+        return [Stop(entries[task_id], why)]
 
 
 def bytes_written(pid: int) -> int:

@@ -58,6 +58,18 @@ def start_ticks(pid: int) -> int:
     return int(stat[stat.rindex(b")") + 2 :].split(b" ", 20)[19])
 
 
+def is_there(pid: int, ticks: int) -> bool:
+    """Whether a process that began at ``ticks`` is there, if only as a zombie. It is as long as nobody can tell: a
+    lack of descriptors is no end."""
+    try:
+        stat = _read(f"/proc/{pid}/stat", 1024)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return int(stat[stat.rindex(b")") + 2 :].split(b" ", 20)[19]) == ticks
+
+
 def look(pid: int) -> Process | None:
     """One process, or None if it is gone."""
     try:

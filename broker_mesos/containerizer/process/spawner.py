@@ -39,10 +39,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_mesos.containerizer.process import proctree
+from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, spawn
-from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits, OutputWatch, bytes_written
+from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits, OutputWatch
 from broker_mesos.containerizer.process.proctree import Process
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
@@ -80,7 +81,6 @@ class Spawner:
         self._tasks: dict[str, Entry] = {}
         self._running: dict[int, Entry] = {}  # by pid of the main process
         self._ending: dict[str, Entry] = {}  # the main process ended during a kill, the tree not yet
-        self._adopted: dict[int, Entry] = {}  # by pidfd
         self._requests: deque[list[Any]] = deque()
         self._held = HeldTasks()
         self._output = OutputWatch(self._sandboxes, log)
@@ -112,6 +112,7 @@ class Spawner:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._epoll.register(self._woken, select.EPOLLIN)
+        self._adopted = AdoptedTasks(self._epoll)
         self._recover()
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
@@ -153,20 +154,11 @@ class Spawner:
                 return
 
     def _adopt(self, entry: Entry) -> bool:
-        """Watch a process that an earlier spawner started; False, and its end noted, if it is gone."""
-        try:
-            fd = os.pidfd_open(entry.pid)
-        except OSError:
+        """Watch a process that an earlier spawner started; False if it is gone."""
+        if not self._adopted.adopt(entry):
             return False
-        # The pidfd first: what it names can no longer be replaced between the check and the watch.
-        if proctree.start_ticks(entry.pid) != entry.ticks:
-            os.close(fd)
-            return False
-        entry.pidfd = fd
         self._everywhere = True
-        self._adopted[fd] = entry
         self._running[entry.pid] = entry
-        self._epoll.register(fd, select.EPOLLIN)
         return True
 
     # -- the loop ----------------------------------------------------------------------------------------
@@ -180,7 +172,7 @@ class Spawner:
                 elif self._link.listens_on(fd):
                     self._greet()
                 elif fd in self._adopted:
-                    self._adopted_ended(self._adopted[fd])
+                    self._adopted_ended(*self._adopted.ended_on(fd))
                 elif self._link.speaks_on(fd):
                     self._receive()
             self._work()
@@ -195,7 +187,7 @@ class Spawner:
             self._sweep()
         self._start_times.read_due()
         if self._running and time.monotonic() >= self._output.due:
-            self._look_at_output()
+            self._look_at_tasks()
         self._flush()
 
     def _timeout(self) -> float | None:
@@ -401,19 +393,16 @@ class Spawner:
         }
         self._event_log.send(["usage", usage])
 
-    def _look_at_output(self) -> None:
+    def _look_at_tasks(self) -> None:
+        """What cannot be waited for: how much tasks write, and the ends of those without a descriptor."""
         began = time.monotonic()
+        for entry, status in self._adopted.ended():
+            self._adopted_ended(entry, status)
         stops = self._output.cut(self._running.values())
         if self._output.is_short():
-            ours, _ = self._owners(proctree.scan())
+            groups, _ = self._owners(proctree.scan())
             entries = {entry.task_id: entry for entry in self._running.values() if not entry.kill_at}
-            written = {
-                task_id: max(sum(bytes_written(each.pid) for each in group), self._output.output_bytes(task_id))
-                for task_id, group in ours.items()
-                if task_id in entries
-            }
-            stop = self._output.fastest(entries, written, began)
-            stops += [] if stop is None else [stop]
+            stops += self._output.fastest(entries, groups, began)
         for entry, why in stops:
             if not entry.limit:
                 log(f"ending task {entry.task_id}: {why}")
@@ -448,11 +437,7 @@ class Spawner:
             else:
                 self._main_ended(entry, None, child.si_status)
 
-    def _adopted_ended(self, entry: Entry) -> None:
-        status = proctree.exit_status(entry.pid, entry.ticks, entry.pidfd)
-        self._epoll.unregister(entry.pidfd)
-        del self._adopted[entry.pidfd]
-        os.close(entry.pidfd)
+    def _adopted_ended(self, entry: Entry, status: int | None) -> None:
         if status is None:
             self._main_ended(entry, None, None)
         elif os.WIFSIGNALED(status):

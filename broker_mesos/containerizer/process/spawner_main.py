@@ -21,12 +21,13 @@ def _main(work_dir: str, boot: str) -> None:
     package.__path__ = [os.path.dirname(os.path.dirname(here))]
     sys.modules["broker_mesos"] = package
 
+    from broker_mesos.containerizer.process.launching import raise_file_limit
     from broker_mesos.containerizer.process.spawner import Locked, Spawner, log
 
     if os.fork():
         os._exit(0)
     os.chdir("/")
-    os.umask(0o022)
+    raise_file_limit()
     # A hang-up of the terminal or a Ctrl-C is the agent's business.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,77 @@
+"""Processes that an earlier spawner started: no children of this one, so nothing can wait for them.
+
+They are watched by pidfds, and those for which no descriptor is left by a look at /proc. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+from collections.abc import Iterator
+
+from broker_mesos.containerizer.process import proctree
+from broker_mesos.containerizer.process.journal import Entry
+
+SPARE_FILES = 64
+"""Descriptors that are not used to watch processes."""
+
+
+class AdoptedTasks:
+    """Those that run. True while there are any."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self._max_fd = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES)
+        self._by_pidfd: dict[int, Entry] = {}
+        self._polled: dict[str, Entry] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_pidfd or self._polled)
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._by_pidfd
+
+    def adopt(self, entry: Entry) -> bool:
+        """Watch a process; False if it is gone."""
+        fd = -1
+        try:
+            fd = os.pidfd_open(entry.pid)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass  # too many open files, or the like: the process may well live
+        # The pidfd first: what it names can no longer be replaced between the check and the watch.
+        there = proctree.is_there(entry.pid, entry.ticks)
+        if fd >= 0 and (not there or fd >= self._max_fd):
+            os.close(fd)
+            fd = -1
+        if not there:
+            return False
+        if fd < 0:
+            self._polled[entry.task_id] = entry
+            return True
+        entry.pidfd = fd
+        self._by_pidfd[fd] = entry
+        self._epoll.register(fd, select.EPOLLIN)
+        return True
+
+    def ended_on(self, fd: int) -> tuple[Entry, int | None]:
+        """A pidfd is readable: whose process has ended, and its status as waitpid gives it, if that is known."""
+        entry = self._by_pidfd.pop(fd)
+        status = proctree.exit_status(entry.pid, entry.ticks, fd)
+        self._epoll.unregister(fd)
+        os.close(fd)
+        return entry, status
+
+    def ended(self) -> Iterator[tuple[Entry, int | None]]:
+        """Of those without a pidfd, who has ended, likewise."""
+        for entry in list(self._polled.values()):
+            process = proctree.look(entry.pid)
+            status = None
+            if proctree.is_there(entry.pid, entry.ticks):
+                if process is None or process.alive:
+                    continue
+                status = process.exit_status
+            del self._polled[entry.task_id]
+            yield entry, status
