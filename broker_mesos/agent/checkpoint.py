@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.protocol.limits import MAX_COMMAND_TERM
 from broker_mesos.errors import Conflict, InvalidInput
 from broker_mesos.runtime.logs import get_logger
 
@@ -285,11 +286,11 @@ class FileCheckpoint:
         try:
             facts = json.loads(path.read_bytes())
             saved.agent_id = str(facts["agent_id"])
-            saved.highest_term = int(facts["highest_term"])
+            saved.highest_term = _plausible_term(int(facts["highest_term"]))
             saved.boot_id = str(facts["boot_id"])
         except FileNotFoundError:
             pass
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             raise InvalidInput(
                 f"{path} is damaged; mend it, or remove the work folder to begin as a new agent"
             ) from None
@@ -300,7 +301,7 @@ class FileCheckpoint:
             saved.dropped_volumes = tuple(str(each) for each in facts["dropped_volumes"])
         except FileNotFoundError:
             pass
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             # The cell knows it too, and deletes nothing that it names.
             log.warning("cannot read what this agent holds for others; its cell will tell", path=str(path))
         try:
@@ -347,6 +348,14 @@ class FileCheckpoint:
         self._fd, self._size, self._lines = fd, len(data), len(lines)
 
 
+def _plausible_term(term: int) -> int:
+    """The term, or 0 for one that no owner of a cell can have had: with it the agent would refuse every command."""
+    if 0 <= term < MAX_COMMAND_TERM:
+        return term
+    log.warning("the highest term of the agent's memory is out of bounds, and is dropped", term=str(term)[:40])
+    return 0
+
+
 def _line(entry: Entry) -> bytes:
     match entry:
         case Known(task, grace):
@@ -375,6 +384,6 @@ def _entry(line: bytes) -> Entry | None:
                 return Ended(TaskStatus.model_validate(value))
             case b"ack":
                 return Acknowledged(str(value))
-    except (ValueError, LookupError, TypeError, ValidationError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError, ValidationError):
         pass
     return None

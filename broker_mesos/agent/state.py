@@ -48,8 +48,9 @@ from broker_mesos.core.protocol.agent_messages import (
     UpdateStatuses,
 )
 from broker_mesos.core.protocol.events import EarlyStatuses
-from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.limits import MAX_COMMAND_TERM, Instant
 from broker_mesos.core.protocol.wire import MAX_BODY, Message
+from broker_mesos.errors import InvalidMessage
 from broker_mesos.ports.clock import NewId
 from broker_mesos.ports.containerizer import ContainerEvent, Recovered, SupervisorBack, SupervisorLost, TaskEvent
 
@@ -260,7 +261,10 @@ class AgentMachine:
     # -- what a cell says ---------------------------------------------------------------------------------
 
     def on_command(self, message: Message, term: int, now: Instant) -> list[Effect]:
-        """A message from the cell's owner under its ``term``."""
+        """A message from the cell's owner under its ``term``. Raises InvalidMessage for a term that no owner has:
+        remembered, it would make the agent refuse all commands for good."""
+        if not 0 <= term < MAX_COMMAND_TERM:
+            raise InvalidMessage(f"term {term} is out of bounds")
         if term < self.highest_term:
             # An owner that was replaced, or one that does not know how high the terms are: a heartbeat (or
             # the repeated registration) tells it.

@@ -260,11 +260,11 @@ class Fleet:
         try:
             if delivery.problem:
                 raise InvalidMessage(delivery.problem)
-            message = decode(delivery.type, delivery.body)
+            effects = agent.state.on_command(decode(delivery.type, delivery.body), delivery.term, self._now())
         except InvalidMessage as error:
             log.warning("bad command dropped", agent_id=agent.state.info.agent_id, error=str(error))
             return
-        self._turn(agent, agent.state.on_command(message, delivery.term, self._now()))
+        self._turn(agent, effects)
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, float("inf")

@@ -163,3 +163,41 @@ def test_a_full_disk_does_not_keep_an_agent_from_its_journal(tmp_path: Path, mon
     checkpoint.append([known("t3")])
     checkpoint.close()
     assert set(read(tmp_path).tasks) == {"t1", "t3"}
+
+
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "line", [b"task " + DEEP, b"end " + DEEP, b"kill " + DEEP, b'task {"kill_grace":1e999,"task":{}}']
+)
+def test_an_absurd_line_of_the_journal_does_not_keep_an_agent_from_starting(tmp_path: Path, line: bytes) -> None:
+    journal = FileCheckpoint(tmp_path)
+    journal.open()
+    journal.append([known("t1")])
+    journal.close()
+    with (tmp_path / "meta" / "agent.journal").open("ab") as file:
+        file.write(line + b"\n")
+    assert list(FileCheckpoint(tmp_path).open().tasks) == ["t1"]
+
+
+def test_an_identity_that_is_nested_absurdly_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "agent.json").write_bytes(DEEP)
+    with pytest.raises(InvalidInput, match="is damaged"):
+        FileCheckpoint(tmp_path).open()
+
+
+def test_reservations_that_are_nested_absurdly_are_learned_from_the_cell(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "reserved_resources.json").write_bytes(DEEP)
+    assert FileCheckpoint(tmp_path).open().reserved_resources is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "term"), [(2**52 - 1, 0), (-1, 0), (10**400, 0), (1_790_000_000_000, 1_790_000_000_000)]
+)
+def test_a_stored_term_out_of_bounds_is_dropped(tmp_path: Path, stored: int, term: int) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "agent.json").write_text(f'{{"agent_id":"a1","highest_term":{stored},"boot_id":"b"}}')
+    assert FileCheckpoint(tmp_path).open().highest_term == term

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker_mesos.agent.effects import (
     AskHello,
     Checkpoint,
@@ -28,6 +30,7 @@ from broker_mesos.core.protocol.agent_messages import (
     SetHeartbeat,
     UnregisterAgent,
 )
+from broker_mesos.errors import InvalidMessage
 from broker_mesos.ports.containerizer import StartFailed
 from tests.agent.support import TERM, Agent, all_statuses, kill, launch, messages, task
 
@@ -334,3 +337,14 @@ def test_a_list_that_is_too_long_goes_without_ornaments(session: str) -> None:
     whole = agent.state.task_list()
     assert len(whole.tasks) == 2000 and not whole.tasks[0].labels
     assert len(whole.model_dump_json(exclude_defaults=True)) < MAX_LIST_BYTES
+
+
+@pytest.mark.parametrize("term", [2**52 - 1, 2**42, -1])
+def test_a_command_with_a_term_out_of_bounds_is_refused_and_not_remembered(
+    agent: Agent, session: str, term: int
+) -> None:
+    with pytest.raises(InvalidMessage, match="out of bounds"):
+        agent.command(launch(session, 1, "t1"), term)
+    assert agent.state.highest_term == agent.journal.saved.highest_term == TERM
+    agent.command(launch(session, 1, "t1"))
+    assert agent.launched == ["t1"]

@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from broker_mesos.containerizer.process import spawner
 from broker_mesos.containerizer.process.journal import Entry, Journal, load
 from broker_mesos.ports.containerizer import StartFailed, TaskExited, TaskStarted
@@ -459,3 +461,14 @@ def test_the_journal_is_rewritten_when_most_of_it_is_history(tmp_path: Path) -> 
     boot, entries, bad = load(path)
     assert (boot, bad, list(entries)) == ("boot", 0, ["kept"])
     assert entries["kept"].records() == [["started", "kept", 7, 8, 9.0], ["exited", "kept", 0, None, 10.0]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[" * 100_000, '["started","a",1e999,1,1]', '["started","a",99999999999,1,1]', '["intent",7]', '["exited","a"]'],
+)
+def test_an_absurd_line_of_the_task_journal_is_skipped(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "tasks.journal"
+    path.write_text(f'["boot","b"]\n{line}\n["failed","c","why"]\n')
+    boot, entries, bad = load(str(path))
+    assert (boot, list(entries), bad) == ("b", ["c"], 1)

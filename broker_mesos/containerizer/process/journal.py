@@ -26,6 +26,8 @@ from collections.abc import Iterable
 from typing import Any
 
 Record = list[Any]
+MAX_PID = 2**22
+"""Process ids of Linux stay below it."""
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -89,21 +91,27 @@ def encode(records: Iterable[Record]) -> bytes:
 
 def _apply(entries: dict[str, Entry], record: Record) -> None:
     kind, task_id = record[0], record[1]
+    if not isinstance(task_id, str):
+        raise ValueError("a task id is text")
     if kind == "forget":
         entries.pop(task_id, None)
         return
     if kind == "intent":
         entries[task_id] = Entry(task_id)
         return
-    entry = entries.setdefault(task_id, Entry(task_id))
+    entry = entries.get(task_id) or Entry(task_id)
     if kind == "started":
-        entry.pid, entry.ticks, entry.started_at = int(record[2]), int(record[3]), float(record[4])
+        pid, ticks, at = int(record[2]), int(record[3]), float(record[4])
+        if not 0 <= pid < MAX_PID or not 0 <= ticks < 2**64:
+            raise ValueError("no process has this number")
+        entry.pid, entry.ticks, entry.started_at = pid, ticks, at
     elif kind == "exited":
         entry.ended = (record[2], record[3], float(record[4]))
         entry.limit = str(record[5]) if len(record) > 5 else ""
     elif kind == "failed":
         entry.failed = str(record[2])
         entry.machine = len(record) > 3 and bool(record[3])
+    entries[task_id] = entry
 
 
 def load(path: str) -> tuple[str, dict[str, Entry], int]:
@@ -127,7 +135,7 @@ def load(path: str) -> tuple[str, dict[str, Entry], int]:
                 boot = str(record[1])
             else:
                 _apply(entries, record)
-        except (ValueError, TypeError, LookupError, RecursionError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             bad += 1
     return boot, entries, bad
 

@@ -309,7 +309,7 @@ class Spawner:
         for request in batch:
             try:
                 self._handle_one(request, refused)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, OverflowError) as error:
                 log(f"bad request {str(request)[:200]}: {error!r}")
         if self._tasks or intents:
             os.chdir("/")

@@ -127,7 +127,7 @@ class AgentLink:
             request = json.loads(line)
             if not all(isinstance(request[i], kind) for i, kind in ((0, str), (1, (str, int, float)))):
                 raise ValueError("not [name, argument, ...]")
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             self._log(f"unreadable request: {error}")
             return
         requests.append(request)

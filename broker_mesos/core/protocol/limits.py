@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 MISSED_BEATS = 2.5
 """Heartbeats that an agent may miss which has been told to beat less often."""
+MAX_COMMAND_TERM = 2**42
+"""Terms of commands stay below it. Terms are milliseconds since 1970, so that this is the year 2109; it is far below
+MAX_TERM, so that owners can always go above what an agent has seen. (No clock of an agent bounds it more closely: one
+that is years behind until the network is up would refuse every command.)"""
 
 
 class Instant(NamedTuple):
