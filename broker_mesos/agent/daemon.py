@@ -60,6 +60,8 @@ log = get_logger(__name__)
 
 HELLO_TIMEOUT_SECONDS = 5.0
 LEAVE_TIMEOUT_SECONDS = 1.0
+SWEEP_PAUSE_SECONDS = 2.0
+"""Seconds between two parts of the work of deleting old sandboxes."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,11 @@ class AgentOptions:
     machine: Machine | None = None
     """All of it. If it is given, the agent estimates slack, and lends it to who can do with it."""
     disk_percent: Callable[[], float] = lambda: 0.0
-    """How full the disk of the work folder is."""
+    """How full the disk of the work folder is, in bytes or in files."""
     sweep_interval: float = 600.0
     sandbox_keep: float = 7 * 86_400.0
     sandbox_keep_full: float = 86_400.0
-    """Age at which old sandboxes go when the disk is over 90% full."""
+    """Age at which old sandboxes go when the disk is over 90% full; a 24th of it over 95%, a 144th over 97%."""
 
 
 class AgentDaemon:
@@ -320,18 +322,29 @@ class AgentDaemon:
         raise InvalidInput(f"an agent does not answer {request.TYPE}")
 
     async def _sweep(self) -> None:
-        options = self._options
+        """Little at a time, and on at once while there is more: else a busy agent would never catch up."""
+        pause = self._options.sweep_interval
         while True:
-            await self._clock.sleep(options.sweep_interval)
-            full = options.disk_percent() > 90.0
-            keep = options.sandbox_keep_full if full else options.sandbox_keep
+            await self._clock.sleep(pause)
+            pause = self._options.sweep_interval
             try:
-                swept = await self._containerizer.sweep(keep, self._clock.time())
+                swept = await self._containerizer.sweep(self._sandbox_retention(), self._clock.time())
             except OSError as error:
                 log.warning("cannot sweep old sandboxes", error=str(error))
                 continue
             if swept:
                 log.info("old sandboxes are deleted", count=len(swept))
+                pause = min(pause, SWEEP_PAUSE_SECONDS)
+
+    def _sandbox_retention(self) -> float:
+        """Seconds since the last write after which a sandbox goes: fewer, the fuller the disk is."""
+        options = self._options
+        percent = options.disk_percent()
+        if percent > 97.0:
+            return options.sandbox_keep_full / 144
+        if percent > 95.0:
+            return options.sandbox_keep_full / 24
+        return options.sandbox_keep_full if percent > 90.0 else options.sandbox_keep
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, float("inf")

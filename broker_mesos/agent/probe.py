@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from broker_mesos.agent import cgroup_limits
 from broker_mesos.agent.slack import Machine
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Amount, Resources
@@ -22,7 +23,6 @@ RESERVED_DISK = 5120
 PORTS = (31_000, 32_000)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def find_resources(work_dir: Path, text: str = "") -> Resources:
@@ -54,24 +54,12 @@ def names(text: str) -> set[str]:
 
 
 def _cpus() -> float:
-    """Those that this process may use, by affinity and by the container that it may be in."""
-    count = float(len(os.sched_getaffinity(0)))
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-        if quota != "max":
-            count = min(count, int(quota) / int(period))
-    except (OSError, ValueError):
-        pass
-    return count
+    """Those that this process may use, by affinity and by the limits of the cgroups that it is in."""
+    return min(float(len(os.sched_getaffinity(0))), cgroup_limits.cpus())
 
 
 def _mem() -> int:
-    total = psutil.virtual_memory().total
-    try:
-        total = min(total, int((_CGROUP / "memory.max").read_text()))
-    except (OSError, ValueError):
-        pass  # no such file, or "max"
-    total //= MB
+    total = min(psutil.virtual_memory().total, cgroup_limits.memory()) // MB
     return int(total - min(RESERVED_MEM, total // 10))
 
 
@@ -90,9 +78,14 @@ def _existing(path: Path) -> str:
 
 
 def disk_percent(work_dir: Path) -> float:
-    """How full the file system of the work folder is; 0 if it cannot be told."""
+    """How full the file system of the work folder is, in bytes or in files, whichever is more; 0 if it cannot be
+    told."""
     try:
-        return float(psutil.disk_usage(_existing(work_dir)).percent)
+        folder = _existing(work_dir)
+        found = os.statvfs(folder)
+        # Some file systems make files as they are needed, and count none.
+        files = 100.0 * (found.f_files - found.f_ffree) / found.f_files if found.f_files else 0.0
+        return max(float(psutil.disk_usage(folder).percent), files)
     except OSError:
         return 0.0
 

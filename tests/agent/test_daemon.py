@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -289,6 +290,35 @@ async def test_old_sandboxes_are_swept(world: World) -> None:
         percent[0] = 95.0
         while (await swept.get())[0] != 86_400:
             pass
+        percent[0] = 99.0
+        while (await swept.get())[0] != 600:
+            pass
+
+
+async def test_sandboxes_are_deleted_on_and_on_while_there_are_old_ones(world: World) -> None:
+    left = [3]
+    rested = asyncio.Event()
+
+    class Sweeping(FakeContainerizer):
+        async def sweep(self, keep_seconds: float, now: float) -> list[str]:
+            left[0] -= 1
+            if left[0] == 0:
+                rested.set()
+            return ["t1"] if left[0] >= 0 else []
+
+    daemon, _ = world.start(fake(Sweeping(world.clock)), MemoryCheckpoint(), sweep_interval=3600.0)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+        if len(slept) > 5:
+            await asyncio.Event().wait()
+
+    daemon._clock = SimpleNamespace(sleep=sleep, time=world.clock.time, monotonic=world.clock.monotonic)  # type: ignore[assignment]
+    async with asyncio.timeout(TIMEOUT):
+        await rested.wait()
+    assert slept.count(2.0) >= 2
 
 
 async def test_publishing_while_the_bus_is_down_raises_nowhere(world: World, machine: FakeContainerizer) -> None:

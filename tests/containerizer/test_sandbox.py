@@ -138,3 +138,13 @@ def test_old_sandboxes_are_swept_and_used_or_fresh_ones_kept(sandboxes: Sandboxe
 
 def test_sweeping_before_the_first_task_does_nothing(tmp_path: Path) -> None:
     assert Sandboxes(tmp_path / "none").sweep(0.0, 1e12) == []
+
+
+def test_sweeping_goes_on_where_it_ended_until_none_is_left(sandboxes: Sandboxes) -> None:
+    for number in range(25):
+        os.utime(sandboxes.create(f"old{number}"), (0, 0))
+    swept = [sandboxes.sweep(100.0, 1_000.0, in_use={"a"}, limit=10) for _ in range(4)]
+    assert [len(each) for each in swept] == [10, 10, 5, 0]
+    assert len({*swept[0], *swept[1], *swept[2]}) == 25
+    os.utime(sandboxes.create("later"), (0, 0))
+    assert sandboxes.sweep(100.0, 1_000.0, in_use={"a"}) == ["later"]
