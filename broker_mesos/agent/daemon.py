@@ -43,7 +43,7 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
-from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing
+from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing, QueueInUse
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.containerizer import (
     ContainerEvent,
@@ -140,7 +140,7 @@ class AgentDaemon:
         self._stop.set()
 
     async def run(self) -> None:
-        """Serve until ``stop``. Raises Conflict when another agent uses the work folder, InvalidInput when
+        """Serve until ``stop``. Raises Conflict when another agent uses the work folder or the id, InvalidInput when
         that cannot be used, Unavailable when tasks cannot be run here."""
         saved = self._journal.open()
         try:
@@ -255,6 +255,8 @@ class AgentDaemon:
         while True:
             try:
                 consumer = await self._bus.consume(queue)
+            except QueueInUse:
+                raise  # another agent of this id: two would take each other's commands, and no task would end
             except BrokerMesosError as error:
                 log.warning("cannot receive commands, trying again", error=str(error))
                 await self._clock.sleep(self._rng.uniform(0.5, 1.5))

@@ -274,6 +274,21 @@ async def test_a_second_agent_in_a_work_folder_ends_with_a_clear_error(
         await second[1]
 
 
+async def test_a_second_agent_of_one_id_ends_with_a_clear_error_and_takes_nothing_from_the_first(
+    world: World, machine: FakeContainerizer
+) -> None:
+    """As from a copied work folder, on another machine."""
+    world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    _, second = world.start(fake(FakeContainerizer(world.clock)), MemoryCheckpoint(), boot_id="boot-2")
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(Conflict, match="same id"):
+            await second
+    await world.send(launch(world.session, 1, "t1"))
+    await world.status("t1", TaskState.RUNNING)
+    assert machine.running == ["t1"]
+
+
 async def test_old_sandboxes_are_swept(world: World) -> None:
     swept: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
     percent = [50.0]

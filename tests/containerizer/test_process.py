@@ -311,3 +311,21 @@ def test_a_folder_without_room_for_bytes_or_files_is_known_before_something_star
     found = SimpleNamespace(f_blocks=10**8, f_bavail=blocks[0], f_frsize=blocks[1], f_files=files[0], f_favail=files[1])
     monkeypatch.setattr(os, "statvfs", lambda folder: found)
     assert says in disk_is_full("/anywhere") and bool(disk_is_full("/anywhere")) == bool(says)
+
+
+async def test_arguments_with_every_kind_of_quote_arrive_as_they_are(runner: Runner) -> None:
+    odd = [
+        "it's",
+        'say "x"',
+        "a\\b",
+        "$HOME `id` $(id)",
+        "",
+        " two  blanks ",
+        "*",
+        "-n",
+        "ä漢",
+        "tab\there",
+        "#;&|<>!{}~%",
+    ]
+    runner.launch("a", "/usr/bin/printf", "[%s]\\n", *odd)
+    assert await runner.lines("a", len(odd)) == [f"[{each}]" for each in odd]
