@@ -78,7 +78,15 @@ def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         )
 
     columns = ["FRAMEWORK", "NAME", "ROLES", "STATE", "WANTS", ">TASKS", ">OFFERS", "HOLDS", ">SHARE"]
-    _list(call, "frameworks", columns, row, f"no frameworks yet; start one with `bmesos framework {JOBS.name}`", limit, after)
+    _list(
+        call,
+        "frameworks",
+        columns,
+        row,
+        f"no frameworks yet; start one with `bmesos framework {JOBS.name}`",
+        limit,
+        after,
+    )
 
 
 def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", help="Its id.")]) -> None:

@@ -27,8 +27,8 @@ from broker_mesos.runtime.process import first, run_process
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.sqlite import SqliteStoreState
-from broker_mesos.wiring.framework import build_framework
 from broker_mesos.wiring.agent import build_agent, write_limits
+from broker_mesos.wiring.framework import build_framework
 from broker_mesos.wiring.master import build_master
 
 CPUS, MEM = "cpus:4", "mem:4096"
