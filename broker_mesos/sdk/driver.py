@@ -22,10 +22,10 @@ from broker_mesos.errors import BusUnavailable, FrameworkRefused, TimedOut, Unav
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.sdk.callbacks import Callbacks
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.inbound import EVENT_TYPES, OFFER_TYPES, Inbound
 from broker_mesos.sdk.pump import Pump, finish
-from broker_mesos.sdk.scheduler import Scheduler
 from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.sdk.tracking import Bounded
 
@@ -53,7 +53,7 @@ class Driver:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        scheduler: Callbacks,
         framework: FrameworkInfo,
         bus: Bus,
         *,

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, cast
+from typing import Any, Protocol, cast
 
+from broker_mesos.core.model.framework import FrameworkInfo, Shape
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -27,12 +28,10 @@ from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import Unavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.sdk.callbacks import Callbacks
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.gangs import GangAssembler
-from broker_mesos.sdk.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from broker_mesos.sdk.driver import Driver
+from broker_mesos.sdk.settings import DriverSettings
 
 log = get_logger(__name__)
 
@@ -58,16 +57,35 @@ received the new demand."""
 Unhandled = Mapping[int, Exception | None]
 
 
+class Receiver(Protocol):
+    """What the handlers need of the driver that they work for."""
+
+    framework: FrameworkInfo
+    settings: DriverSettings
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]: ...
+    @property
+    def wants_only_gangs(self) -> bool: ...
+    def stopping(self) -> bool: ...
+    def unwanted(self) -> None: ...
+    def outbid(self, version: int) -> None: ...
+    def restate(self, cells: Mapping[int, int]) -> None: ...
+    def speak_up(self) -> None: ...
+    def refused(self, message: str) -> None: ...
+    def decline(self, offers: list[Offer] | tuple[Offer, ...], refuse_seconds: float | None = None) -> Any: ...
+
+
 class Inbound:
     """The handlers of a driver's two queues."""
 
-    def __init__(self, driver: Driver, scheduler: Scheduler, calls: Calls, clock: Clock) -> None:
+    def __init__(self, driver: Receiver, scheduler: Callbacks, calls: Calls, clock: Clock) -> None:
         self._driver = driver
         self._scheduler = scheduler
         self._calls = calls
         self._clock = clock
         self._competing = driver.framework.competing
-        self._at_once = type(scheduler).status_updates is not Scheduler.status_updates
+        self._at_once = scheduler.handles_updates_together
         self._turn = asyncio.Lock() if driver.settings.serial else None
         self._registering = asyncio.Lock()
         self._gangs = GangAssembler()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from inspect import isawaitable
-from typing import TYPE_CHECKING
 
 from broker_mesos.core.model.offer import InverseOffer, Offer
 from broker_mesos.core.model.reservation import OperationStatus
 from broker_mesos.core.model.task import TaskStatus
-
-if TYPE_CHECKING:
-    from broker_mesos.sdk.driver import Driver
-    from broker_mesos.sdk.gangs import Placement
-
-Result = Awaitable[None] | None
-"""A callback is a plain function or an ``async def``."""
+from broker_mesos.sdk.callbacks import Result
+from broker_mesos.sdk.driver import Driver
+from broker_mesos.sdk.gangs import Placement
 
 
 class Scheduler:
@@ -30,6 +25,11 @@ class Scheduler:
     what was being handled is delivered again, two more times; then it goes to the dead letters. An
     ``Unavailable`` (a server of ours does not answer) is waited out instead, without counting.
     """
+
+    @property
+    def handles_updates_together(self) -> bool:
+        """Whether ``status_updates`` is overridden: then one callback handles all statuses, or none of them."""
+        return type(self).status_updates is not Scheduler.status_updates
 
     def registered(self, driver: Driver, framework_id: str) -> Result:
         """The cluster knows the framework, and this process is the one that gets its messages."""
