@@ -25,12 +25,12 @@ Grace = Annotated[
 ]
 
 
-def listing(call: Call) -> None:
+def listing(call: Call, limit: cluster.Limit = cluster.LIMIT, after: cluster.After = "") -> None:
     """List the agents, and what is used of them; drain them, take them back, give them up.
 
     Without a command after it, the list.
     """
-    cluster.agents(call)
+    cluster.agents(call, limit, after)
 
 
 def drain(

@@ -47,6 +47,10 @@ def _read(words: Sequence[str]) -> Found:
     at += 1
     while isinstance(place, Group):
         if place.alone is not None:
+            own = _flags(parameters(place.alone.function()))
+            if any(word.partition("=")[0] in own for word in words[at:]):
+                place = place.alone
+                break
             at = _options(words, at, _flags(COMMON), above)
         if at >= len(words):
             place = place.alone

@@ -12,7 +12,7 @@ import structlog
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.core.quota.ledger import EscrowAsk, ledger_key, read
-from broker_mesos.master.config_store import CONFIG, DIVISION, SPACE, VERSION, ConfigStore
+from broker_mesos.master.config_store import CLUSTER_CONFIG, CONFIG, SPACE, VERSION, ConfigStore
 from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.ports.store import Change, Check, Records
 from broker_mesos.runtime.clock import SystemClock
@@ -74,7 +74,7 @@ async def test_what_the_store_has_lost_is_put_back_by_who_knows_it(records: Reco
 async def test_what_cannot_be_read_changes_nothing_and_can_be_set_anew(records: Records) -> None:
     one = ConfigStore(records, BUILT_IN)
     await one.change(limited)
-    await records.transact([], [Change("hset", CONFIG, DIVISION, "{"), Change("hset", CONFIG, VERSION, "9")])
+    await records.transact([], [Change("hset", CONFIG, CLUSTER_CONFIG, "{"), Change("hset", CONFIG, VERSION, "9")])
     assert (await one.refresh()).version == 1
     assert (await one.change(lambda config: limited(config, 1000))).version == 2
     assert (await ConfigStore(records, BUILT_IN).refresh()).roles["eng/db"].limit == {"cpus": 1000}

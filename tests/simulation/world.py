@@ -23,7 +23,7 @@ from broker_mesos.core.protocol.task_record import read_record
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.frameworks.batch.storage.records import CLAIMS, counts_key, parse_task_id, results_key
-from broker_mesos.master.config_store import CONFIG, DIVISION, SPACE, VERSION
+from broker_mesos.master.config_store import CLUSTER_CONFIG, CONFIG, SPACE, VERSION
 from broker_mesos.ports.containerizer import LaunchSpec
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStoreState
@@ -144,7 +144,7 @@ class World:
 
     def _set_limit(self, most: int) -> None:
         config = ClusterConfig(version=1, roles={"*": RoleSettings(limit={"cpus": most}, since=1)})
-        fields = {DIVISION: config.encode().decode(), VERSION: "1"}
+        fields = {CLUSTER_CONFIG: config.encode().decode(), VERSION: "1"}
         self.state.facts.hashes[keys.records("memory", SPACE) + CONFIG] = fields
 
     def held(self) -> int:
