@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,10 @@ _SAID = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
     open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        # What an encoding lacks is escaped, as names and output of others may have any character.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     # What stands after the first "--" is somebody else's command line, down to its own "--".
     command = None
@@ -47,11 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left; nothing more can be said there, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) or error.filename is not None:
+            return _report(error)
+        _abandon_stdout()
+        return complain(f"the output cannot be written: {error.strerror}")
     except Exception as error:
         return _report(error)
+
+
+def _abandon_stdout() -> None:
+    """Nothing more can be written there, not even what is left in the buffer when the process exits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stream without a descriptor
+        pass
 
 
 def _report(error: Exception) -> int:

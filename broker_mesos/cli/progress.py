@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from broker_mesos.cli import show
 from broker_mesos.client.jobs import JobClient
 
 
@@ -12,8 +13,11 @@ def with_progress(client: JobClient, job_id: str, timeout: float | None) -> Mapp
     """Waits for a job's end, with a bar on stderr if it is an array."""
     last: Mapping[str, Any] = client.call("GET_JOB", {"job_id": job_id, "limit": 0})["summary"]
     total = last["total"]
+    notes = show.WaitingNotes(client)
     if total == 1:
-        return client.end_of(job_id, timeout)
+        for last in client.follow(job_id, timeout, pending_turn=2.0):
+            notes.check(last)
+        return last
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

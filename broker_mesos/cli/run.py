@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Unpack
 
 from broker_mesos.cli import show
 from broker_mesos.cli.options import Call, Shell, given
-from broker_mesos.cli.submit import DETACHED, exit_code, put_command
+from broker_mesos.cli.submit import DETACHED, WAITING_HINT_SECONDS, exit_code, put_command
 from broker_mesos.client.jobs import JobClient, Json, Stream
 from broker_mesos.client.names import new_job_id, user_name
 from broker_mesos.client.options import TaskOptions
 from broker_mesos.client.spec import describe
-from broker_mesos.errors import InvalidInput
+from broker_mesos.errors import BrokerMesosError, InvalidInput
 
-_HINT_AFTER = 2.0
 _DRAIN = 10.0
 
 
@@ -47,29 +47,41 @@ def run(
         summary = _attend(client, job_id)
         for follower in followers:
             follower.join(_DRAIN)
-    for follower in followers:
-        if follower.error is not None:
-            show.note(f"bmesos: the output is not complete: {follower.error}")
+    unwritten = next((each.write_error for each in followers if each.write_error is not None), None)
+    if unwritten is not None:
+        raise unwritten
+    _explain_end(client, summary, followers)
     if summary["counts"].get("killed") and summary.get("exit_code") is None:
         return DETACHED
     return exit_code(summary)
 
 
+def _explain_end(client: JobClient, summary: Json, followers: Sequence[_Follower]) -> None:
+    """Notes what the output itself does not show: why the task has failed, and whether output is missing."""
+    started = True
+    if summary["state"] == "failed":
+        with suppress(BrokerMesosError):
+            task = client.call("GET_TASK", {"task_id": summary["job_id"]})
+            started = task.get("started_at") is not None
+            if task.get("message"):
+                show.note(f"bmesos: {task['message']}")
+    if started:
+        for text in dict.fromkeys(str(each.error) for each in followers if each.error is not None):
+            show.note(f"bmesos: the output is not complete: {text}")
+
+
 def _attend(client: JobClient, job_id: str) -> Json:
     """Waits for a job's end; the first Ctrl-C kills it, the second one leaves."""
-    from broker_mesos.errors import TimedOut
-
-    told = ""
+    notes = show.WaitingNotes(client)
+    stdin = _StdinNote()
     killed = False
     while True:
         try:
-            try:
-                return client.end_of(job_id, _HINT_AFTER if not told and not killed else None)
-            except TimedOut:
-                why = client.call("GET_JOB", {"job_id": job_id, "limit": 0})["summary"].get("waiting")
-                if why:
-                    show.note(f"bmesos: waiting: {why}")
-                told = why or "it runs"
+            last: Json = {}
+            for last in client.follow(job_id, pending_turn=WAITING_HINT_SECONDS):
+                notes.check(last)
+                stdin.check()
+            return last
         except KeyboardInterrupt:
             if killed:
                 show.note(f"bmesos: left; job {job_id} may still be ending: `bmesos status {job_id}`")
@@ -79,12 +91,45 @@ def _attend(client: JobClient, job_id: str) -> Json:
             client.call("KILL_JOB", {"job_id": job_id})
 
 
+class _StdinNote:
+    """Notes once that something waits on stdin, which is not passed on."""
+
+    def __init__(self) -> None:
+        self._noted = False
+
+    def check(self) -> None:
+        """Looks at stdin without reading from it."""
+        if not self._noted and _stdin_has_data():
+            self._noted = True
+            show.note("bmesos: stdin is not passed on to the task: name a file that the agent can read instead")
+
+
+def _stdin_has_data() -> bool:
+    import stat
+
+    try:
+        status = os.fstat(0)
+        if stat.S_ISREG(status.st_mode):
+            return os.lseek(0, 0, os.SEEK_CUR) < status.st_size
+        if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+            return False
+        import fcntl
+        import termios
+
+        waiting = fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4)
+    except OSError:
+        return False
+    return int.from_bytes(waiting, sys.byteorder) > 0
+
+
 class _Follower(threading.Thread):
-    """Copies one stream of a job as it comes."""
+    """Copies one stream of a job as it comes. When a chunk cannot be written, nobody sees what the job does:
+    it is killed."""
 
     def __init__(self, client: JobClient, job_id: str, stream: Stream, sink: Any) -> None:
         super().__init__(name=f"follow-{stream}", daemon=True)
-        self.error: Exception | None = None
+        self.error: BrokerMesosError | None = None
+        self.write_error: OSError | None = None
         self._client = client
         self._job_id = job_id
         self._stream = stream
@@ -94,15 +139,20 @@ class _Follower(threading.Thread):
     def run(self) -> None:
         try:
             for chunk in self._client.read(self._job_id, self._stream, follow=True):
-                self._sink.write(chunk)
-                self._sink.flush()
-        except Exception as error:
+                try:
+                    self._sink.write(chunk)
+                    self._sink.flush()
+                except OSError as error:
+                    self.write_error = error
+                    self._client.call("KILL_JOB", {"job_id": self._job_id})
+                    return
+        except BrokerMesosError as error:
             self.error = error
 
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """SIGTERM acts as Ctrl-C: whoever ends us ends the job, too."""
+    """SIGTERM and SIGHUP act as Ctrl-C: whoever ends us ends the job, too. (Under ``nohup``, SIGHUP does not.)"""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -110,8 +160,10 @@ def _terminated() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    ends = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in ends}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

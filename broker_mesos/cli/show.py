@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from broker_mesos.errors import Unavailable
+
 if TYPE_CHECKING:
+    from broker_mesos.client.jobs import JobClient
     from broker_mesos.core.model.part import Part
     from broker_mesos.core.model.resources import Resources
 
@@ -18,8 +22,9 @@ _BUSY = {"running", "staging", "starting", "warning", "draining", "drained", "de
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    """One JSON value on stdout, with escapes where its encoding lacks characters."""
+    unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=not unicode))
 
 
 def data(part: Part) -> Any:
@@ -28,8 +33,28 @@ def data(part: Part) -> Any:
 
 
 def note(text: str) -> None:
-    """A line on stderr, for people."""
-    print(clean(text), file=sys.stderr, flush=True)
+    """A line on stderr, for people. One that cannot be written is dropped: the work goes on without it."""
+    with suppress(OSError):
+        print(clean(text), file=sys.stderr, flush=True)
+
+
+class WaitingNotes:
+    """Notes on stderr why a job waits: each reason once, until it changes."""
+
+    def __init__(self, client: JobClient) -> None:
+        self._client = client
+        self._last = ""
+
+    def check(self, summary: Mapping[str, Any]) -> None:
+        """Asks why, and prints it, if the job of this summary waits."""
+        if summary["state"] != "pending":
+            return
+        with suppress(Unavailable):
+            found = self._client.call("GET_JOB", {"job_id": summary["job_id"], "limit": 0})["summary"]
+            why = found.get("waiting") or ""
+            if why and why != self._last:
+                note(f"bmesos: job {summary['job_id']} waits: {why}")
+                self._last = why
 
 
 def line(text: str) -> None:

@@ -15,6 +15,8 @@ from broker_mesos.client.options import JobOptions
 from broker_mesos.client.spec import describe
 from broker_mesos.errors import InvalidInput
 
+WAITING_HINT_SECONDS = 2.0
+"""Seconds after which a job that waits is said to, and why."""
 DETACHED = 130
 """Exit code after Ctrl-C."""
 
@@ -91,7 +93,11 @@ def _wait(call: Call, client: JobClient, job_id: str, timeout: float | None) -> 
         from broker_mesos.cli.progress import with_progress
 
         return with_progress(client, job_id, timeout)
-    return client.end_of(job_id, timeout)
+    notes = show.WaitingNotes(client)
+    summary: Mapping[str, Any] = {}
+    for summary in client.follow(job_id, timeout, pending_turn=WAITING_HINT_SECONDS):
+        notes.check(summary)
+    return summary
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:

@@ -71,12 +71,15 @@ class JobClient:
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
-    def follow(self, job_id: str, timeout: float | None = None, *, turn: float = _WAIT_TURN_SECONDS) -> Iterator[Json]:
-        """A job's summary after each ``turn`` of so many seconds, and last once it has ended.
+    def follow(
+        self, job_id: str, timeout: float | None = None, *, pending_turn: float = _WAIT_TURN_SECONDS
+    ) -> Iterator[Json]:
+        """A job's summary every 10 seconds, every ``pending_turn`` seconds as long as none of its tasks runs,
+        and last once it has ended.
 
         Rides out lost connections. Raises TimedOut after ``timeout`` seconds.
         """
-        return self._follow(job_id, timeout, turn, every_change=False)
+        return self._follow(job_id, timeout, pending_turn, every_change=False)
 
     def end_of(self, job_id: str, timeout: float | None = None) -> Json:
         """A job's summary once it has ended; see :meth:`follow`."""
@@ -87,11 +90,12 @@ class JobClient:
         """A job's summary now, after every change, and last once it has ended."""
         return self._follow(job_id, timeout, _WAIT_TURN_SECONDS, every_change=True)
 
-    def _follow(self, job_id: str, timeout: float | None, turn: float, *, every_change: bool) -> Iterator[Json]:
+    def _follow(self, job_id: str, timeout: float | None, pending_turn: float, *, every_change: bool) -> Iterator[Json]:
         deadline = None if timeout is None else time.monotonic() + timeout
         patience = _UnavailableTimer(self)
         # Version -1: the first answer comes at once.
         seen: int | None = -1 if every_change else None
+        turn = pending_turn
         while True:
             left = turn if deadline is None else max(0.0, deadline - time.monotonic())
             seconds = min(turn, left)
@@ -104,6 +108,7 @@ class JobClient:
                 patience.bear(error)
                 continue
             patience.renew()
+            turn = pending_turn if summary["state"] == "pending" else _WAIT_TURN_SECONDS
             if summary["state"] in ENDED:
                 yield summary
                 return

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,91 @@ def test_a_constraint_that_no_agent_meets_is_named_in_the_status(cluster: Cluste
     job = cluster.client().submit("true", constraints="rack==r9")
     assert "rack" in until("it says why it waits", lambda: job.status().waiting, 10)
     job.kill()
+
+
+# -- streams --------------------------------------------------------------------------------------------
+
+MANY_LINES = "yes | head -c 10M; exec sleep 600"
+"""Writes more than any buffer holds, and then lives on."""
+
+
+def _shell(cluster: Cluster, url: str, line: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    bmesos = f"{sys.executable} -m broker_mesos"
+    variables = {**os.environ, "BMESOS_URL": url, "B": bmesos, **more}
+    return subprocess.run(["bash", "-c", line], env=variables, capture_output=True, timeout=60, cwd=cluster.tmp)
+
+
+def _killed(cluster: Cluster, url: str, name: str) -> None:
+    def ended() -> bool:
+        (job,) = (each for each in cluster.client(url).jobs() if each.name == name)
+        return job.state == "killed"
+
+    until(f"job {name} is killed", ended)
+
+
+def test_run_ends_quietly_with_its_task_when_its_reader_has_left(cluster: Cluster, http: str):
+    done = _shell(cluster, http, f"$B run --name unread -- sh -c '{MANY_LINES}' | head -n 1")
+    assert (done.stdout, done.stderr) == (b"y\n", b"")
+    _killed(cluster, http, "unread")
+
+
+def test_run_ends_with_an_error_when_its_output_cannot_be_written(cluster: Cluster, http: str):
+    done = _shell(cluster, http, f"$B run --name full -- sh -c '{MANY_LINES}' >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == b"bmesos: the output cannot be written: No space left on device\n"
+    _killed(cluster, http, "full")
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_run_needs_no_stream_that_its_task_does_not_use(cluster: Cluster, http: str, closed: str):
+    done = _shell(cluster, http, f"$B run -- echo a {closed}")
+    assert (done.returncode, done.stdout) == (0, b"a\n")
+
+
+def test_a_terminal_that_is_closed_ends_run_and_its_task(cluster: Cluster, http: str):
+    command = [sys.executable, "-m", "broker_mesos", "run", "--name", "hup", "--", "sh", "-c", "echo up; sleep 600"]
+    variables = {**os.environ, "BMESOS_URL": http}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=variables) as program:
+        assert first_line(program) == "up"
+        program.send_signal(signal.SIGHUP)
+        assert program.wait(30) != 0
+    _killed(cluster, http, "hup")
+
+
+@pytest.mark.parametrize("command", ["status", "status -o json", "agents", "--help"])
+def test_every_command_prints_in_an_encoding_of_few_characters(cluster: Cluster, http: str, command: str):
+    assert cluster.cli("submit", "--wait", "--name", "ü…", "--", "true", url=http).returncode == 0
+    done = _shell(cluster, http, f"$B {command}", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    if command.endswith("json"):
+        assert "ü…" in [job["name"] for job in json.loads(done.stdout)["jobs"]["jobs"]]
+
+
+@pytest.mark.parametrize("command", ["status", "status -o json", "agents"])
+def test_every_command_fails_in_one_line_when_its_output_cannot_be_written(cluster: Cluster, http: str, command: str):
+    done = _shell(cluster, http, f"$B {command} >/dev/full")
+    assert (done.returncode, done.stderr) == (1, b"bmesos: the output cannot be written: No space left on device\n")
+
+
+def test_stdin_that_is_not_passed_on_is_named(cluster: Cluster, http: str):
+    done = _shell(cluster, http, "echo hi | $B run -- cat")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"stdin is not passed on" in done.stderr
+    assert _shell(cluster, http, "$B run -- cat </dev/null").stderr == b""
+
+
+def test_run_says_why_a_program_cannot_be_started(cluster: Cluster, http: str):
+    done = _shell(cluster, http, "$B run -- no-such-prog")
+    assert done.returncode != 0
+    (line,) = done.stderr.decode().splitlines()
+    assert "no-such-prog" in line and "gone" not in line
+    done = _shell(cluster, http, "$B run -- /etc/passwd")
+    assert done.returncode != 0 and b"/etc/passwd" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "submit --wait"])
+def test_a_job_that_waits_is_said_to_once_and_not_on_stdout(cluster: Cluster, http: str, command: str):
+    line = f"timeout -s INT 9 $B {command} --constraint nowhere==x -- true"
+    done = _shell(cluster, http, line)
+    assert done.stderr.decode().count("waits: ") == 1
+    assert b"waits" not in done.stdout
