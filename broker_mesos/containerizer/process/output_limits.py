@@ -162,13 +162,14 @@ def cut(path: str, limit: int) -> None:
         end = (os.fstat(fd).st_size - limit // 2) // _ALIGN * _ALIGN
         if end <= head:
             return
-        _punch(fd, head, end - head)
+        _punch(fd, head, min(_ALIGN, end - head))  # whether it can be done; the line comes before most of the gap
         marker = b"\n[bmesos: output was cut out here: a file keeps its head and its latest part, %s in all]\n" % (
             _size(limit).encode()
         )
         at = head - len(marker)
         if os.pread(fd, len(marker), at) != marker:
             os.pwrite(fd, marker, at)
+        _punch(fd, head, end - head)
     finally:
         os.close(fd)
 
