@@ -154,7 +154,10 @@ class CellOwner:
             outbox=len(snapshot.outbox),
             recovering=snapshot.recovering,
         )
-        ledger = SharedQuota(self._context, cell=self.number, cells=self._cells, term=cell.term)
+        context = self._context
+        ledger = SharedQuota(
+            context.records, context.clock, context.rng, cell=self.number, cells=self._cells, term=cell.term
+        )
         term = Term(self._context, cell, snapshot, consumer, first, poison=self._poison, ledger=ledger)
         term.max_floor = self._max_floor
         self._owned = term

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
 
 from broker_mesos.core.quota.gang_token import GangToken, TokenAsk, read, turn
 from broker_mesos.core.quota.ledger import EscrowAsk, ledger_key, settle
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.master.config_store import CONFIG, VERSION
-from broker_mesos.master.context import MasterContext
-from broker_mesos.ports.store import Change, Check
+from broker_mesos.ports.clock import Clock
+from broker_mesos.ports.store import Change, Check, Records
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -29,10 +30,10 @@ GANGS, TOKEN = "gangs", "token"
 class SharedQuota:
     """Of all roles, as one cell under one term writes it."""
 
-    def __init__(self, context: MasterContext, *, cell: int, cells: int, term: int) -> None:
-        self._records = context.records
-        self._clock = context.clock
-        self._rng = context.rng
+    def __init__(self, records: Records, clock: Clock, rng: random.Random, *, cell: int, cells: int, term: int) -> None:
+        self._records = records
+        self._clock = clock
+        self._rng = rng
         self._cell = cell
         self._cells = cells
         self._term = term
