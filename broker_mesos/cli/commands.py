@@ -43,7 +43,9 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command("status", "jobs:status"),
     Command("logs", "jobs:logs"),
     Command("wait", "jobs:wait"),
-    Command("kill", "jobs:kill"),
+    Command("kill", "kill:kill"),
+    Command("history", "history:history"),
+    Command("retry", "history:retry"),
     Command("explain", "explain:explain"),
     Command("plan", "explain:plan", takes_command=True),
     Group(

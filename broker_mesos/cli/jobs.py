@@ -1,4 +1,4 @@
-"""``bmesos status``, ``logs``, ``wait`` and ``kill``."""
+"""``bmesos status``, ``logs`` and ``wait``."""
 
 from __future__ import annotations
 
@@ -87,19 +87,6 @@ def wait(
     from broker_mesos.cli.submit import wait_for
 
     return wait_for(call, call.jobs(), job, limit)
-
-
-def kill(call: Call, ident: Annotated[str, Argument(metavar="JOB|TASK", help="A job, or one task.")]) -> None:
-    """End a job or a task."""
-    killed = call.client().kill(ident)
-    if call.json:
-        show.print_json(show.data(killed))
-    elif killed.job is not None and killed.job.ended_at is not None:
-        show.line(f"{killed.kind} {ident}: the job has ended ({killed.job.state})")
-    else:
-        show.line(f"killing {killed.kind} {ident}")
-        if killed.note:
-            show.note(killed.note)
 
 
 # -- the cluster ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,16 +10,15 @@ from broker_mesos.cli import cluster, show
 from broker_mesos.cli.agents import Agents
 from broker_mesos.cli.declare import Option
 from broker_mesos.cli.options import Call
+from broker_mesos.client.durations import seconds_of
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _LAST = 1e11  # what masters take at most, in seconds: imported from there it would slow down --help
 _MAX_SECONDS = 3_660 * 86_400.0
-_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 
 
 def schedule(
@@ -99,11 +97,11 @@ def _window(window: Any) -> tuple[str, str]:
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``1.5h``, ``2d`` in seconds. Raises InvalidInput."""
-    found = _TIME.fullmatch(text.strip())
+    """``90``, ``90s``, ``1.5h``, ``2d``, ``HH:MM:SS`` in seconds. Raises InvalidInput."""
+    found = seconds_of(text)
     if found is None:
-        raise InvalidInput(f"{text!r} is no time; write it as 90s, 10m, 1.5h or 2d")
-    return float(found[1]) * _UNITS[found[2]]
+        raise InvalidInput(f"{text!r} is no time; write it as 90s, 10m, 1.5h, 2d or HH:MM:SS")
+    return found
 
 
 def moment(text: str, now: float) -> float:

@@ -34,10 +34,14 @@ from broker_mesos.core.api.health import GetHealth, HealthView
 from broker_mesos.core.api.jobs import (
     GetJobs,
     JobList,
+    JobState,
     JobSummary,
     KillById,
     Killed,
+    KilledJobs,
     KillJob,
+    KillJobs,
+    RetryJob,
     SubmitJob,
     WaitJob,
 )
@@ -58,7 +62,7 @@ from broker_mesos.core.api.state import FrameworkTotal, GetState, RoleTotal, Sta
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import first_problem
-from broker_mesos.errors import BrokerMesosError
+from broker_mesos.errors import BrokerMesosError, InvalidInput
 
 _SHORT_JOB_SECONDS = 5.0
 """Seconds after which a job that was not short is waited for by requests of its own."""
@@ -128,6 +132,52 @@ class Client(JobClient, ReservationCalls):
     def jobs(self, limit: int = 50, active: bool = False) -> list[JobSummary]:
         """The latest jobs first; with ``active`` only those that have not ended."""
         return list(self.ask(made(GetJobs, limit=limit, active=active), JobList).jobs)
+
+    def history(
+        self,
+        *,
+        states: Iterable[JobState] = (),
+        name: str = "",
+        user: str = "",
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 50,
+        after: int | None = None,
+    ) -> JobList:
+        """Jobs that have ended, the latest submitted first: in these states, with a name that matches a pattern
+        such as ``train-*``, of this user, ended between these times in seconds since the epoch. If it is
+        ``truncated``, its ``after`` is that of the next page."""
+        chosen = {"states": tuple(states), "name": name, "user": user, "since": since, "until": until, "after": after}
+        which = {"kind": "ended", **chosen}
+        return self.ask(made(GetJobs, limit=limit, which=which), JobList)
+
+    def retry(self, job_id: str) -> JobSummary:
+        """Run the failed tasks of an ended job again, under the same ids. Raises NotFound, and Conflict if it has
+        not ended or has no failed task."""
+        return self.ask(made(RetryJob, job_id=job_id), JobSummary)
+
+    def kill_jobs(
+        self,
+        *,
+        states: Iterable[JobState] = (),
+        name: str = "",
+        user: str = "",
+        only_list: bool = False,
+    ) -> list[str]:
+        """End the jobs that match and have not ended, and return their ids; with ``only_list`` nothing is ended.
+        A filter is as that of :meth:`history`; ``name="*"`` is all of them. Raises InvalidInput without any."""
+        states = tuple(states)
+        if not (states or name or user):
+            raise InvalidInput('choose jobs by states, name or user; name="*" is all of them')
+        found: list[str] = []
+        after: int | None = None
+        while True:
+            which = {"states": states, "name": name, "user": user, "after": after}
+            page = self.ask(made(KillJobs, which=which, only_list=only_list), KilledJobs)
+            found += page.job_ids
+            after = page.after
+            if after is None:
+                return found
 
     def kill_job(self, job_id: str, index: int | None = None) -> JobSummary:
         """End a job, or one index of it. Idempotent."""

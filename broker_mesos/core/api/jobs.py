@@ -211,8 +211,9 @@ class KilledJobs(Part):
     """What a kill by filter reached."""
 
     job_ids: tuple[str, ...]
-    more: bool = False
-    """There are more that match: send the request again."""
+    after: int | None = None
+    """There may be more that match: the ``after`` of the filter that goes on there. Jobs that are ending match
+    until they have ended, so the same request sent again may make no progress."""
 
 
 @register

@@ -105,7 +105,7 @@ class BatchApi:
         listing = await self._store.jobs(request.limit, request.which.model_copy(update={"kind": "active"}))
         for summary in () if request.only_list else listing.jobs:
             await self._kill(KillJob(job_id=summary.job_id))
-        return KilledJobs(job_ids=tuple(each.job_id for each in listing.jobs), more=listing.after is not None)
+        return KilledJobs(job_ids=tuple(each.job_id for each in listing.jobs), after=listing.after)
 
     async def _retry(self, request: RetryJob) -> JobSummary:
         summary, demand = await self._store.retry(request.job_id)

@@ -1,0 +1,77 @@
+"""``bmesos history`` and ``bmesos retry``: jobs that have ended."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from broker_mesos.cli import show
+from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.job_filters import Name, States, User, filter_of
+from broker_mesos.cli.options import Call
+from broker_mesos.client.jobs import ENDED
+
+
+def history(
+    call: Call,
+    state: States = None,
+    name: Name = None,
+    user: User = None,
+    since: Annotated[
+        str | None, Option("--since", metavar="TIME", help="Ended at this time or later: 2h (ago), or a date.")
+    ] = None,
+    until: Annotated[str | None, Option("--until", metavar="TIME", help="Ended at this time or earlier.")] = None,
+    limit: Annotated[int, Option("--limit", min=1, max=1_000, metavar="N", help="At most so many.")] = 50,
+    after: Annotated[
+        int | None, Option("--after", metavar="N", help="The next page, as the page before names it.")
+    ] = None,
+) -> None:
+    """List jobs that have ended, the latest submitted first."""
+    chosen = filter_of(state, name, user, since, until, ENDED)
+    found = call.client().history(limit=limit, after=after, **chosen)
+    if call.json:
+        show.print_json(show.data(found))
+        return
+    if not found.jobs:
+        show.line("no ended job matches" if found.total else "no job has ended yet")
+        return
+    show.table(
+        ["JOB", "NAME", "USER", "STATE", ">TASKS", ">EXIT", "ENDED", "TOOK"],
+        [
+            (
+                job.job_id,
+                job.name or "-",
+                job.user or "-",
+                job.state,
+                job.total,
+                "-" if job.exit_code is None else job.exit_code,
+                show.since(job.ended_at or 0),
+                show.duration((job.ended_at or job.submitted_at) - job.submitted_at),
+            )
+            for job in found.jobs
+        ],
+    )
+    if found.truncated:
+        show.note(f"bmesos: there may be more: the same with --after {found.after}, or a higher --limit")
+
+
+def retry(
+    call: Call,
+    job: Annotated[str, Argument(metavar="JOB", help="A job that has ended.")],
+    wait: Annotated[bool, Option("--wait", help="Wait for the end; exit with the job's code.")] = False,
+) -> int:
+    """Run the failed tasks of an ended job again, under the same ids.
+
+    What has succeeded is not run again.
+    """
+    summary = call.client().retry(job)
+    if not (wait and call.json):
+        tasks = summary.counts.get("pending", 0) + summary.counts.get("running", 0)
+        if call.json:
+            show.print_json(show.data(summary))
+        else:
+            show.line(f"job {job} runs {tasks} failed task{'' if tasks == 1 else 's'} again")
+    if not wait:
+        return 0
+    from broker_mesos.cli.submit import wait_for
+
+    return wait_for(call, call.jobs(), job)

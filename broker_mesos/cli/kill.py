@@ -1,0 +1,71 @@
+"""``bmesos kill``: one job or task, or the jobs that match a filter."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from broker_mesos.cli import show
+from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.job_filters import Name, States, User, filter_of
+from broker_mesos.cli.options import Call
+from broker_mesos.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from broker_mesos.client import Client
+
+
+def kill(
+    call: Call,
+    ident: Annotated[str | None, Argument(metavar="[JOB|TASK]", help="A job, or one task.")] = None,
+    state: States = None,
+    name: Name = None,
+    user: User = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+) -> int:
+    """End a job or a task, or all jobs that match --state, --name and --user.
+
+    What waits never runs, what runs is killed.
+    """
+    client = call.client()
+    chosen = filter_of(state, name, user, allowed=("pending", "running"))
+    if any(chosen.values()):
+        if ident is not None:
+            raise InvalidInput(f"give a job or a filter, not both: bmesos kill {ident}")
+        return _kill_matching(call, client, chosen, yes)
+    if ident is None:
+        raise InvalidInput("name a job or a task, or choose jobs by --state, --name or --user; --name '*' is all")
+    killed = client.kill(ident)
+    if call.json:
+        show.print_json(show.data(killed))
+    elif killed.job is not None and killed.job.ended_at is not None:
+        show.line(f"{killed.kind} {ident}: the job has ended ({killed.job.state})")
+    else:
+        show.line(f"killing {killed.kind} {ident}")
+        if killed.note:
+            show.note(killed.note)
+    return 0
+
+
+def _kill_matching(call: Call, client: Client, chosen: dict[str, Any], yes: bool) -> int:
+    if sys.stdin.isatty() and not yes:
+        number = len(client.kill_jobs(**chosen, only_list=True))
+        if number and not _confirmed(f"end {_jobs(number)}? [y/N] "):
+            show.note("bmesos: nothing is killed")
+            return 1
+    ids = client.kill_jobs(**chosen)
+    if call.json:
+        show.print_json({"job_ids": ids})
+    else:
+        show.line(f"killing {_jobs(len(ids))}" if ids else "no job matches")
+    return 0
+
+
+def _confirmed(question: str) -> bool:
+    # On stderr: stdout may go to a file.
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _jobs(number: int) -> str:
+    return f"{number} job{'' if number == 1 else 's'}"
