@@ -1,1 +1,1 @@
-"""Values that everything else is made of: resources, tasks, agents, frameworks, offers, roles."""
+"""The values of the domain: resources, tasks, agents, frameworks, offers, reservations, roles."""

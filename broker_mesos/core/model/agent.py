@@ -12,10 +12,12 @@ from broker_mesos.core.model.task_states import TaskState
 
 
 class Unavailability(Part):
-    """When an agent is planned to be away: seconds since the epoch, and seconds (None: for good)."""
+    """A planned absence of an agent."""
 
     start: float
+    """When it starts, in seconds since the epoch."""
     duration: float | None = Field(default=None, ge=0)
+    """How long it lasts, in seconds; None if the agent is not expected to return."""
 
 
 class AgentInfo(Part):
@@ -28,11 +30,11 @@ class AgentInfo(Part):
     version: str = ""
     pid: int = 0
     reservations: tuple[Reservation, ...] = ()
-    """Static ones: parts of ``resources``."""
+    """Static reservations, each a part of ``resources``; see ``Reservation.static``."""
 
 
 class Usage(Part):
-    """What an agent's machine really uses, for people to see; no decision rests on it."""
+    """The measured usage of an agent's machine. It is shown to people; no decision depends on it."""
 
     cpu_percent: float = 0.0
     mem_mb: float = 0.0
@@ -41,7 +43,7 @@ class Usage(Part):
 
 
 class AgentTask(Part):
-    """A task in an agent's list: enough for a cell that does not know it to adopt it."""
+    """A task in an agent's list, with all that a cell which does not know the task needs to adopt it."""
 
     task_id: TaskId
     framework_id: Ident
@@ -53,21 +55,22 @@ class AgentTask(Part):
     offer_id: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[Ident, ...] = ()
-    """Ids of the persistent volumes that it uses."""
+    """Ids of the persistent volumes that the task uses."""
     revocable: bool = False
     max_completion_time: float | None = None
-    """Seconds that its process may run."""
+    """The longest time that the task's process may run, in seconds; None if it is not limited."""
     line: str = ""
+    """Name of the task queue that the task belongs to; empty if it is not queued."""
     waits: bool = False
-    """It stands in line, and holds nothing yet."""
+    """Whether the task waits in its task queue and occupies no resources yet."""
 
 
 class AgentList(Part):
-    """All that runs on an agent, and every outcome that no cell has acknowledged."""
+    """All tasks on an agent, and every outcome that no cell has acknowledged."""
 
     applied: int = 0
-    """Number of the last command applied in the session."""
+    """Number of the last command that the agent has applied in its session."""
     tasks: tuple[AgentTask, ...] = ()
     outcomes: tuple[TaskStatus, ...] = ()
     reserved_resources: ReservedResources | None = None
-    """As the agent remembers them; None if it remembers none."""
+    """Reservations and volumes as the agent has stored them; None if it has stored none."""

@@ -1,4 +1,4 @@
-"""One amount of resources, and its name, as people write them: what is one, what is not, and why."""
+"""Validation and conversion of one amount of resources and its name, as people write them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from broker_mesos.errors import InvalidResources
 
 THOUSAND: Final = 1000
 MAX_AMOUNT: Final = 10**9
-"""The largest amount of one scalar that may be written, in units: catches memory given in bytes."""
+"""The largest amount of one scalar that may be written, in units. The bound catches memory given in bytes."""
 MAX_BOUND: Final = 2**63 - 1
+"""The largest number that may be in a range."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _RANGE = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
@@ -21,13 +22,13 @@ _MEMBER = re.compile(r"[A-Za-z0-9_./:@+=-]{1,128}")
 
 
 def amount_text(thousandths: int) -> str:
-    """1500 → ``1.5``; no trailing zeros."""
+    """An amount of thousandths as text in units, without trailing zeros: 1500 → ``1.5``."""
     units, rest = divmod(thousandths, THOUSAND)
     return f"{units}.{rest:03d}".rstrip("0") if rest else str(units)
 
 
 def check_name(name: object) -> str:
-    """The name of a resource or attribute, or InvalidResources."""
+    """Return the name of a resource or attribute unchanged. Raises InvalidResources if it is not a valid name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidResources(
             f"{shown(name)} is not a name: use a letter or _, then up to 63 letters, digits, '_', '.' or '-'"
@@ -36,23 +37,23 @@ def check_name(name: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value from outside on one short line, control characters escaped."""
+    """A value from outside as one short line of text, with control characters escaped."""
     return repr(clipped(value)) if isinstance(value, str) else clipped(repr(value))
 
 
 def clipped(text: str, width: int = 120) -> str:
-    """Text of at most so many characters."""
+    """The text, cut to at most ``width`` characters."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def pieces(name: str, value: str) -> list[str]:
-    """What stands between brackets."""
+    """The members of a range or set as text: the parts between the brackets, separated by commas."""
     inside = value[1:-1].strip()
     return inside.split(",") if inside else []
 
 
 def scalar_of(name: str, amount: int | float | Decimal) -> int:
-    """Thousandths of an amount in units."""
+    """The thousandths of an amount in units. Raises InvalidResources if it is not an amount or is out of bounds."""
     # Through the shortest text of a float, so that 0.1 is 100 thousandths and 0.0005 is a true half.
     exact = Decimal(float.__repr__(amount) if isinstance(amount, float) else amount)
     if isinstance(amount, bool) or not exact.is_finite():
@@ -69,7 +70,7 @@ def scalar_of(name: str, amount: int | float | Decimal) -> int:
 
 
 def items_of(name: str, value: object) -> Items:
-    """The ranges or the set that a value of Python means."""
+    """The ranges or the set for a Python list, tuple or set. Raises InvalidResources for any other value."""
     if isinstance(value, Set):
         return frozenset(member_of(name, one) for one in value)
     if isinstance(value, list | tuple):
@@ -80,14 +81,14 @@ def items_of(name: str, value: object) -> Items:
 
 
 def member_of(name: str, member: object) -> str:
-    """A member of a set."""
+    """Return a member of a set unchanged. Raises InvalidResources if it is not a valid member."""
     if not isinstance(member, str) or not _MEMBER.fullmatch(member):
         raise InvalidResources(f"{name}: {shown(member)} cannot be in a set: use letters, digits and _./:@+=- only")
     return member
 
 
 def range_of(name: str, text: str) -> tuple[int, int]:
-    """The bounds of a range, both inclusive, from ``low-high`` or one number."""
+    """The bounds of a range, both inclusive, from the text ``low-high`` or one number. Raises InvalidResources."""
     match = _RANGE.fullmatch(text)
     if match is None:
         raise InvalidResources(f"{name}: {shown(text)} is not a range: write low-high, for instance 31000-32000")
@@ -96,7 +97,7 @@ def range_of(name: str, text: str) -> tuple[int, int]:
 
 
 def bounds_of(name: str, pair: object) -> tuple[int, int]:
-    """The bounds of a range from a pair."""
+    """The bounds of a range, both inclusive, from a pair of whole numbers. Raises InvalidResources."""
     if not isinstance(pair, list | tuple) or len(pair) != 2 or any(type(end) is not int for end in pair):
         raise InvalidResources(f"{name}: {shown(pair)} is not a range: give two whole numbers, low and high")
     low, high = pair

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
 
 Attributes = dict[str, str]
-"""Name to text. All values are text: ``slots:4`` is the text ``4``."""
+"""Values of attributes by name. All values are text: the value of ``slots:4`` is the text ``4``."""
 
 Operator = Literal["==", "!=", "~=", "!~", "exists", "absent"]
 
 HOSTNAME: Final = "hostname"
-"""The attribute that every agent has without being given it."""
+"""Name of the attribute that every agent has without being configured."""
 MAX_VALUE: Final = 256
+"""The longest value of an attribute or constraint, in characters."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _CONSTRAINT = re.compile(r"(!?)\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*(?:(==|!=|~=|!~)\s*(.*))?", re.DOTALL)
@@ -31,7 +32,8 @@ _FORMS: Final = "rack==r1, rack!=r1, rack~=r[0-9]+, rack!~r[0-9]+, rack or !rack
 
 
 def parse_attributes(text: str) -> Attributes:
-    """Read ``rack:r1;zone:eu-1;slots:4``; the first colon ends the name. InvalidInput if wrong."""
+    """Parse text such as ``rack:r1;zone:eu-1;slots:4``; the first colon of each part ends the name.
+    Raises InvalidInput."""
     found: Attributes = {}
     for part in text.split(";"):
         part = part.strip()
@@ -48,7 +50,7 @@ def parse_attributes(text: str) -> Attributes:
 
 
 def check_attributes(attributes: Mapping[str, str]) -> Attributes:
-    """The same as a new dict, or InvalidInput: for attributes that come from a file or a message."""
+    """Check attributes that come from a file or a message, and return a copy. Raises InvalidInput."""
     for name, value in attributes.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidInput(
@@ -65,7 +67,7 @@ def check_attributes(attributes: Mapping[str, str]) -> Attributes:
 
 
 def attributes_text(attributes: Mapping[str, str]) -> str:
-    """The form that :func:`parse_attributes` reads, sorted by name."""
+    """The attributes as text that :func:`parse_attributes` reads, sorted by name."""
     return ";".join(f"{name}:{value}" for name, value in sorted(attributes.items()))
 
 
@@ -73,9 +75,10 @@ def attributes_text(attributes: Mapping[str, str]) -> str:
 class Constraint:
     """One condition on an agent's attributes or its hostname: an immutable value, written as text.
 
-    ``rack==r1``, ``rack!=r1``, ``rack~=r[0-9]+`` and ``rack!~r[0-9]+`` (the whole value has to match, see
-    :mod:`broker_mesos.core.model.bounded_regex`), ``rack`` (is set), ``!rack`` (is not set). ``!=`` and
-    ``!~`` are the plain opposites of ``==`` and ``~=``: they hold for an agent without the attribute.
+    The forms are ``rack==r1``, ``rack!=r1``, ``rack~=r[0-9]+`` and ``rack!~r[0-9]+`` (the pattern has to match
+    the whole value, see :mod:`broker_mesos.core.model.bounded_regex`), ``rack`` (the attribute is set) and
+    ``!rack`` (it is not set). ``!=`` and ``!~`` are the negations of ``==`` and ``~=``, so that an agent
+    without the attribute satisfies them.
     """
 
     __slots__ = ("_name", "_operator", "_value")
@@ -103,7 +106,7 @@ class Constraint:
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
-        """Read one of the six text forms. InvalidInput if it is none, or its pattern is wrong."""
+        """Parse one of the six text forms. Raises InvalidInput if it is none of them, or its pattern is invalid."""
         if not isinstance(text, str):
             raise InvalidInput(f"a constraint is text such as {_FORMS}, not {type(text).__name__}")
         if len(text) > 2 * MAX_VALUE:
@@ -112,21 +115,21 @@ class Constraint:
 
     @property
     def name(self) -> str:
-        """The attribute, or ``hostname``."""
+        """Name of the attribute that is compared, or ``hostname``."""
         return self._name
 
     @property
     def operator(self) -> Operator:
-        """One of ``== != ~= !~ exists absent``."""
+        """The comparison: one of ``== != ~= !~ exists absent``."""
         return self._operator
 
     @property
     def value(self) -> str:
-        """The text or pattern to compare with; empty for ``exists`` and ``absent``."""
+        """The text or pattern that the attribute is compared with; empty for ``exists`` and ``absent``."""
         return self._value
 
     def matches(self, attributes: Mapping[str, str], hostname: str) -> bool:
-        """Whether an agent with these attributes and this hostname will do."""
+        """Whether an agent with these attributes and this hostname satisfies the constraint."""
         actual = hostname if self._name == HOSTNAME else attributes.get(self._name)
         operator = self._operator
         if operator == "==":
@@ -141,7 +144,7 @@ class Constraint:
         return found if operator == "~=" else not found
 
     def explain(self, attributes: Mapping[str, str], hostname: str) -> str | None:
-        """Why it does not match, for instance ``rack is r2, wanted r1``; None when it matches."""
+        """Why an agent does not satisfy the constraint, such as ``rack is r2, wanted r1``; None if it does."""
         if self.matches(attributes, hostname):
             return None
         name, actual = self._name, hostname if self._name == HOSTNAME else attributes.get(self._name)
@@ -172,7 +175,7 @@ class Constraint:
     def __reduce__(self) -> tuple[Any, ...]:
         return Constraint, (self._name, self._operator, self._value)
 
-    # In a pydantic model: text on the wire; text or a value come in.
+    # In a pydantic model it is text on the wire; text and Constraint values are accepted.
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -204,7 +207,7 @@ def _parse(text: str) -> Constraint:
 
 @lru_cache(maxsize=16384)
 def _fullmatch(pattern: str, text: str) -> bool:
-    """Remembered: a cell asks the same of the same agents at every round."""
+    """Match with a cache, since a cell matches the same constraints against the same agents in every round."""
     return compile_pattern(pattern).fullmatch(text)
 
 

@@ -1,12 +1,12 @@
 """Regular expressions whose matching time is bounded, whoever wrote them.
 
 A framework's constraint is matched by the master against every agent. Python's `re` backtracks: a pattern
-such as ``(a+)+b`` would hold a cell for hours. This one walks all alternatives side by side, in time
+such as ``(a+)+b`` would block a cell for hours. This matcher follows all alternatives in parallel, in time
 proportional to the length of the pattern times that of the text. It always matches the whole text.
 
-Known: literals, ``.``, ``[a-z]``, ``\\d \\w \\s`` and their negations, ``|``, ``( )``, ``* + ?``, ``{m,n}``,
-``^`` at the start and ``$`` at the end (they change nothing), ``(?i)`` at the start. Not known, and refused:
-look-around, back-references, ``\\b`` and named groups.
+Supported: literals, ``.``, ``[a-z]``, ``\\d \\w \\s`` and their negations, ``|``, ``( )``, ``* + ?``, ``{m,n}``,
+``^`` at the start and ``$`` at the end (both have no effect), ``(?i)`` at the start. Refused: look-around,
+back-references, ``\\b`` and named groups.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Final
 from broker_mesos.errors import InvalidInput
 
 MAX_PATTERN: Final = 256
-"""Longest pattern, in characters."""
+"""The longest pattern, in characters."""
 MAX_STEPS: Final = 1000
-"""Most steps of a pattern once its ``{m,n}`` are written out."""
+"""The largest number of steps of a pattern after its ``{m,n}`` have been expanded."""
 _MAX_DEPTH: Final = 20
 
 _COUNT = re.compile(r"\{([0-9]{1,4})(?:(,)([0-9]{0,4}))?\}")
@@ -30,7 +30,7 @@ _KNOWN_ESCAPES: Final = "dDwWsS"
 
 
 class Pattern:
-    """A compiled pattern: numbered steps that either eat one character (with a test) or fork (without)."""
+    """A compiled pattern: numbered steps. A step with a test consumes one character, one without a test forks."""
 
     __slots__ = ("_accept", "_forks", "_start", "_tests", "_work", "text")
 
@@ -45,7 +45,7 @@ class Pattern:
         self._start = self._build(_Parser(text).parse(), self._accept)
 
     def fullmatch(self, text: str) -> bool:
-        """Whether the whole of `text` matches."""
+        """Whether the pattern matches the whole of `text`."""
         now = self._closure([self._start])
         for char in text:
             after = [self._forks[step][0] for step in now if (test := self._tests[step]) and test.match(char)]
@@ -75,7 +75,7 @@ class Pattern:
         return InvalidInput(f"the pattern {self.text!r} repeats too much: lower its {{m,n}} counts")
 
     def _build(self, node: Node, following: int) -> int:
-        """The first step of `node`, built from its end to its start."""
+        """Build the steps of `node` from its end to its start, and return the number of its first step."""
         self._work += 1
         if self._work > 4 * MAX_STEPS:  # repeating nothing, as in (a{0}){9999}, makes work but no steps
             raise self._too_much()
@@ -101,14 +101,14 @@ class Pattern:
 
 
 class Either:
-    """One of several branches."""
+    """An alternation: one of several branches matches."""
 
     def __init__(self, branches: list[Node]) -> None:
         self.branches = branches
 
 
 class Repeat:
-    """`what`, at least and at most so often (None: without end)."""
+    """A repetition of `what`, at least `least` times and at most `most` times (None: without limit)."""
 
     def __init__(self, what: Node, least: int, most: int | None) -> None:
         self.what, self.least, self.most = what, least, most
@@ -227,5 +227,5 @@ class _Parser:
 
 @lru_cache(maxsize=1024)
 def compile_pattern(text: str) -> Pattern:
-    """The pattern for `text`, or InvalidInput that says what is wrong with it."""
+    """The compiled pattern for `text`. Raises InvalidInput with the reason if the pattern is invalid."""
     return Pattern(text)

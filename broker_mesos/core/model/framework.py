@@ -1,4 +1,4 @@
-"""What a framework states of itself, and the demand that it publishes."""
+"""The description that a framework gives of itself, and the demand that it publishes."""
 
 from __future__ import annotations
 
@@ -12,73 +12,80 @@ from broker_mesos.core.model.resources import Resources
 
 
 class FrameworkInfo(Part):
-    """A scheduler. Processes with the same ``framework_id`` are one framework."""
+    """The description of a framework. Processes with the same ``framework_id`` are one framework."""
 
     framework_id: Ident
     name: str = ""
     roles: tuple[Short, ...] = Field(default=("*",), max_length=100)
     failover_timeout: float | None = Field(default=0.0, ge=0)
-    """Seconds that its tasks outlive its last process; None: time alone never ends it."""
+    """How long the framework's tasks outlive its last process, in seconds; None if the framework is never torn
+    down because of its absence."""
     capabilities: tuple[str, ...] = ()
     user: str = ""
     hostname: str = ""
     offer_filters: dict[str, tuple[Resources, ...]] = Field(default_factory=dict)
-    """Per role: an offer must hold at least one of these amounts."""
+    """Minimum offers by role: an offer must contain at least one of these amounts."""
     offer_constraints: dict[str, tuple[tuple[Constraint, ...], ...]] = Field(default_factory=dict)
-    """Per role: groups of constraints on agents, all of one group must hold."""
+    """Constraints on agents by role, in groups: an agent must satisfy all constraints of at least one group."""
     packing: Literal["binpack", "spread"] = "binpack"
-    """Which of the agents that fit a stated demand come first: the fullest or the emptiest."""
+    """Which of the agents that fit a stated demand are offered first: the fullest (``binpack``) or the emptiest
+    (``spread``)."""
     competing: bool = False
     """True: all processes with this ``framework_id`` receive offers and events at once, and share the state of
     their tasks through a store of the framework's own. False: one process is active, the others stand by."""
 
 
 REVOCABLE_RESOURCES = "REVOCABLE_RESOURCES"
-"""Capability of a framework that can do with offers of slack."""
+"""Capability of a framework that accepts revocable offers, which are made of slack."""
 
 
 GPU_RESOURCES = "GPU_RESOURCES"
-"""Capability of a framework that is offered agents with gpus."""
+"""Capability of a framework that receives offers of agents with gpus."""
 
 
 class Shape(Part):
-    """Tasks of one kind that a framework wants to launch."""
+    """A demand for tasks that all need the same: how many tasks a framework is ready to launch, and on what."""
 
     resources: Resources
     count: int = Field(default=1, ge=0, le=10_000_000)
-    """Tasks still to be launched when the demand's version was taken."""
+    """Number of tasks that were still to be launched when the version of the demand was assigned."""
     role: Short = "*"
     constraints: tuple[Constraint, ...] = ()
     gang: Short = ""
-    """Shapes with the same name are wanted all at once or not at all."""
+    """Name of the gang that the shape belongs to: all tasks of a gang start together or none does. Empty if the
+    tasks are independent."""
     revocable: bool = False
-    """Slack is wanted, and nothing else is. Not in a gang: what may go one by one is no place for it."""
+    """Whether the tasks run on slack only. It has no effect in a gang, since slack can be revoked task by task."""
 
     @property
     def on_slack(self) -> bool:
-        """Whether slack meets it."""
+        """Whether the shape is met by offers of slack."""
         return self.revocable and not self.gang
 
     @property
     def key(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool]:
-        """What tells shapes apart, whatever their counts."""
+        """The key that distinguishes shapes, independent of their counts."""
         return self.resources, self.role, self.constraints, self.gang, self.revocable
 
 
 MAX_DEMAND_VERSION = 2**48
-"""The largest version of a demand: versions are times in milliseconds, or counted up from one."""
+"""The largest version of a demand. Versions are times in milliseconds since the epoch, or counted up from such a
+time."""
 
 
 class Demand(Part):
-    """What a framework wants, as a level: a cell heeds only a version above the last one it saw."""
+    """The demand of a framework, as a level: a cell applies only a version above the last one that it applied."""
 
     version: int = Field(default=0, ge=-1, le=MAX_DEMAND_VERSION)
     wanted: bool = True
-    """False is Mesos' SUPPRESS; a higher version with True is REVIVE: it clears filters as well."""
+    """Whether the framework receives offers. False is Mesos' SUPPRESS; True with a higher version is REVIVE, which
+    clears filters as well."""
     suppressed: tuple[Short, ...] = ()
-    """Roles that want nothing although others do."""
+    """Roles that receive no offers even while ``wanted`` is True."""
     shapes: tuple[Shape, ...] | None = Field(default=None, max_length=1_000)
-    """What for, if it is stated: then only what fits is offered, and no more than that. None: anything."""
+    """The tasks that the framework is ready to launch: only offers that fit them are made, and no more than they
+    need. None if the demand is not stated: anything may be offered."""
     spare: bool = False
-    """It is for tasks that may come, so that a place is ready for them: nothing is offered for it while
-    anybody else wants something, and with the first offer that is not used it is over."""
+    """Whether the demand is for tasks that may arrive later, so that resources are ready for them. Nothing is
+    offered for it while any other framework demands something, and it ends with the first offer that is not
+    used."""

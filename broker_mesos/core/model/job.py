@@ -1,4 +1,4 @@
-"""What a job of the batch framework is."""
+"""The description of a job of the batch framework."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from broker_mesos.errors import InvalidInput
 
 MAX_GANG = 1_000
 MAX_AFTER = 100
-"""Jobs after which one runs."""
+"""The largest number of jobs that one job may depend on."""
 
 
 class Dependency(Part):
-    """A job after which another one runs."""
+    """A job that must have ended before another job starts."""
 
     job_id: Ident
     any_end: bool = False
-    """Any end of it will do; else it must have succeeded."""
+    """Whether the job may end in any way; if False, it must succeed."""
 
     @classmethod
     def parse(cls, text: str) -> Dependency:
-        """``JOB`` must succeed; of ``any:JOB`` any end will do. Raises InvalidInput."""
+        """Parse ``JOB``, which must succeed, or ``any:JOB``, which may end in any way. Raises InvalidInput."""
         kind, colon, job_id = text.strip().rpartition(":")
         if (colon and kind not in ("any", "ok")) or not re.fullmatch(ID_PATTERN, job_id):
             raise InvalidInput(f"after {text!r}: write JOB, which must succeed, or any:JOB, of which any end will do")
@@ -36,41 +36,44 @@ class Dependency(Part):
 
 
 class JobSpec(Preference):
-    """A job: one command, or an array of them, told apart by ``BMESOS_ARRAY_INDEX``."""
+    """A job: one command, or an array of tasks that run it with different values of ``BMESOS_ARRAY_INDEX``."""
 
     name: str = Field(default="", max_length=200)
     command: CommandInfo
     resources: Resources = Resources.parse("cpus:1;mem:128")
     array: tuple[int, int] | None = None
-    """First and last index, inclusive; None is a single task (index 0, without the variable)."""
+    """First and last index of the array, inclusive; None is a single task (index 0, without the variable)."""
     ranges: tuple[Range, ...] = ()
-    """Ranges with steps that make up the array, in ascending order; empty: every index of it."""
+    """Ranges with steps that make up the array, in ascending order; empty if it has every index from the first to
+    the last."""
     max_running: int = Field(default=0, ge=0, le=1_000_000)
-    """Most tasks of the array that run at a time; 0: any number."""
+    """The largest number of tasks of the array that run at a time; 0 if it is not limited."""
     retries: int = Field(default=0, ge=0, le=1_000)
     retry_on: tuple[int, ...] = Field(default=(), max_length=100)
     """Exit codes (128 + signal for a signal) after which a retry is used; empty: after any failure. A task
     whose agent is lost has no exit code, and is always retried."""
     time_limit: float | None = Field(default=None, gt=0, le=366 * 86_400)
-    """Seconds that one run of a task may take. Its agent ends it then, and it has failed."""
+    """The longest time that one attempt of a task may run, in seconds. Its agent then ends it, and it has
+    failed."""
     priority: int = Field(default=0, ge=-1_000, le=1_000)
-    """Higher goes first."""
+    """Priority among the jobs of the framework: a job with a higher number starts first."""
     constraints: tuple[Constraint, ...] = ()
     after: tuple[Dependency, ...] = Field(default=(), max_length=MAX_AFTER)
-    """Jobs that must have ended before its tasks begin. They must exist when it is submitted, so that no jobs
-    can wait for each other."""
+    """Jobs that must have ended before the tasks of this one start. They must exist when it is submitted, so that
+    no jobs can wait for each other."""
     kill_grace: float = Field(default=3.0, ge=0, le=86_400)
     user: str = ""
     rerun: bool = False
-    """Run an attempt again elsewhere when its agent is lost or unreachable, without using a retry. It may
-    still run over there, so that the task can run twice; otherwise it waits for the agent."""
+    """Whether an attempt is run again elsewhere when its agent is lost or unreachable, without using a retry. The
+    first attempt may still run on that agent, so that the task can run twice. If False, the task waits for the
+    agent."""
     gang: bool = False
-    """The tasks of the array begin all at once or not at all. What has to run again later (retries, a drained
-    agent) begins at once as far as it waits at the same time; nothing else is restarted."""
+    """Whether the tasks of the array start all together or not at all. Tasks that have to run again later (after a
+    failure or a drain) start together with those that wait at the same time; no other task is restarted."""
 
     revocable: bool = False
-    """Run on slack only: what agents lend a second time. A task that is evicted from it runs again without
-    using a retry."""
+    """Whether the tasks run on slack only, which agents lend a second time. A task that is evicted from slack runs
+    again without using a retry."""
 
     @model_validator(mode="after")
     def _together(self) -> JobSpec:
@@ -101,5 +104,5 @@ class JobSpec(Preference):
 
     @property
     def total(self) -> int:
-        """Number of tasks."""
+        """Number of tasks of the job."""
         return 1 if self.array is None else size_of(self.array, self.ranges)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from broker_mesos.errors import InvalidInput
 
 MAX_ARRAY = 10_000_000
-"""Tasks of one job."""
+"""The largest number of tasks of one job."""
 MAX_RANGES = 1_000
-"""Ranges of one array."""
+"""The largest number of ranges of one array."""
 Range = tuple[int, int, int]
-"""First index, last index (inclusive), step."""
+"""A range of indices: first index, last index (inclusive), step."""
 
 _TEXT = re.compile(r"([^%]*)(?:%([0-9]{1,9}))?")
 _RANGE = re.compile(r"\s*([0-9]{1,18})\s*(?:-\s*([0-9]{1,18})\s*(?::\s*([0-9]{1,9})\s*)?)?")
@@ -21,19 +21,19 @@ _EXPECTED = "write a number of tasks (50), FIRST-LAST (0-9), steps and lists (1-
 
 
 class ArrayOptions(NamedTuple):
-    """What the text of an array means."""
+    """The parsed text of an array."""
 
     array: tuple[int, int]
-    """First and last index."""
+    """First and last index, inclusive."""
     ranges: tuple[Range, ...] = ()
-    """Empty: every index from the first to the last."""
+    """The ranges of the array; empty if it has every index from the first to the last."""
     max_running: int = 0
-    """Tasks that run at a time; 0: any number."""
+    """The largest number of tasks that run at a time; 0 if it is not limited."""
 
 
 def parse_array(text: str) -> ArrayOptions:
-    """``50`` is 1 to 50, ``0-9`` is 0 to 9, ``1-10:3,20`` is 1, 4, 7, 10 and 20; ``1-100%5`` runs 5 at a time.
-    Raises InvalidInput."""
+    """Parse the text of an array. ``50`` is 1 to 50, ``0-9`` is 0 to 9, ``1-10:3,20`` is 1, 4, 7, 10 and 20, and
+    ``1-100%5`` runs at most 5 at a time. Raises InvalidInput."""
     match = _TEXT.fullmatch(text.strip())
     parts = [] if match is None else [_RANGE.fullmatch(part) for part in match[1].split(",")]
     if match is None or not all(parts):
@@ -57,7 +57,7 @@ def parse_array(text: str) -> ArrayOptions:
 
 
 def problem_of(array: tuple[int, int] | None, ranges: Sequence[Range]) -> str:
-    """What is wrong with an array, in one line; empty if nothing is."""
+    """The first problem of an array, in one line; empty if it is valid."""
     if array is None:
         return "ranges are given without an array" if ranges else ""
     first, last = array
@@ -80,14 +80,15 @@ def problem_of(array: tuple[int, int] | None, ranges: Sequence[Range]) -> str:
 
 
 def size_of(array: tuple[int, int], ranges: Sequence[Range]) -> int:
-    """Number of indices."""
+    """Number of indices of an array."""
     if not ranges:
         return array[1] - array[0] + 1
     return sum((last - first) // step + 1 for first, last, step in ranges)
 
 
 def index_at(first: int, ranges: Sequence[Range], offset: int) -> int:
-    """The index at an offset from 0 in the array's order, which must be one of the array's."""
+    """The index at an offset in the order of the array, counted from 0. Raises IndexError if the offset is beyond
+    the end of the array."""
     if not ranges:
         return first + offset
     for low, high, step in ranges:
@@ -99,7 +100,7 @@ def index_at(first: int, ranges: Sequence[Range], offset: int) -> int:
 
 
 def offset_of(first: int, total: int, ranges: Sequence[Range], index: int) -> int | None:
-    """The offset of an index; None if it is not one of the array's."""
+    """The offset of an index in the order of the array; None if the array does not have the index."""
     if not ranges:
         return index - first if first <= index < first + total else None
     before = 0

@@ -1,4 +1,4 @@
-"""Which agents a job would rather run on, and how long each wait for one is (delay scheduling)."""
+"""The agents that a job prefers, and how long it waits for one of them (delay scheduling)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_WAIT_SECONDS = 86_400.0
 
 
 class Preference(Part):
-    """A preference for some agents."""
+    """A job's preference for some agents."""
 
     prefer: tuple[Constraint, ...] = Field(default=(), max_length=MAX_PREFERRED)
     """An agent that matches any of these is preferred."""
     locality_wait: float = Field(default=0.0, ge=0, le=MAX_WAIT_SECONDS)
-    """Seconds for which a preferred agent is waited for, from when the tasks began to wait, or from when the
-    last of them was launched on a preferred agent."""
+    """How long the job waits for a preferred agent, in seconds, from the moment when its tasks began to wait or
+    when the last of them was launched on a preferred agent."""
 
     @model_validator(mode="after")
     def _for_something(self) -> Preference:
@@ -35,16 +35,17 @@ class Preference(Part):
 
 
 class Locality(Part):
-    """What came of a preference."""
+    """The effect that a preference has had."""
 
     local: int | None = None
-    """Tasks that ended on a preferred agent; None if none is preferred."""
+    """Number of tasks that have ended on a preferred agent; None if the job prefers none."""
     picky: float | None = None
-    """Seconds for which a job that waits takes preferred agents only; None if it takes any."""
+    """How long a waiting job still accepts preferred agents only, in seconds; None if it accepts any agent."""
 
 
 def alternatives(prefer: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
-    """The same in fewer constraints: several values of one attribute become one pattern, if it is short."""
+    """Equivalent alternatives in fewer constraints: several values of one attribute become one pattern if the
+    pattern is short enough."""
     values: dict[str, list[str]] = {}
     for each in prefer:
         if each.operator == "==":

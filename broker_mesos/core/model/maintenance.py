@@ -1,4 +1,4 @@
-"""What operators plan for an agent: stored with it, applied by its cell (``handlers/maintenance.py``)."""
+"""The maintenance of an agent: stored with the agent, applied by its cell (``handlers/maintenance.py``)."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from broker_mesos.core.model.part import Part
 
 
 class DrainState(StrEnum):
-    """How far a drain is."""
+    """The progress of a drain."""
 
     DRAINING = "draining"
-    """Its tasks are being killed, and nothing of it is offered."""
+    """The agent's tasks are being killed, and nothing of the agent is offered."""
     DRAINED = "drained"
-    """No task is left on it."""
+    """No task is left on the agent."""
 
 
 class Maintenance(Part):
-    """An agent's part in maintenance. It survives owners, and the agent's own restarts."""
+    """The maintenance state of an agent. It survives changes of the cell's owner and restarts of the agent."""
 
     drain: DrainState | None = None
     grace: float | None = Field(default=None, ge=0)
-    """Seconds that a drained task has between SIGTERM and SIGKILL at most; None: as long as it asks for."""
+    """Upper bound of the time between SIGTERM and SIGKILL of a drained task, in seconds; None if each task has
+    its own ``kill_grace``."""
     gone: bool = False
-    """Once no task is left, the agent is marked as gone."""
+    """Whether the agent is marked as gone once no task is left on it."""
     scheduled: bool = False
-    """The schedule began the drain, and ends it."""
+    """Whether the maintenance schedule started the drain; it then ends it, too."""
     deactivated: bool = False
-    """Nothing of it is offered; its tasks live on."""
+    """Whether nothing of the agent is offered while its tasks run on."""
     unavailability: Unavailability | None = None
-    """When it is planned to be away."""
+    """The planned absence of the agent; None if none is planned."""
     answers: dict[str, bool] = Field(default_factory=dict)
-    """What frameworks have answered to the inverse offers: whether they accept."""
+    """Answers to the inverse offers by framework id: True if the framework accepts."""
 
     @property
     def closed(self) -> bool:
@@ -43,5 +44,5 @@ class Maintenance(Part):
 
     @property
     def word(self) -> str:
-        """``draining``, ``drained``, ``deactivated``, or nothing."""
+        """The state as one word: ``draining``, ``drained``, ``deactivated``, or empty."""
         return self.drain.value if self.drain else "deactivated" if self.deactivated else ""

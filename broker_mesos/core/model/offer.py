@@ -11,7 +11,7 @@ from broker_mesos.core.model.resources import Resources
 
 
 class InverseOffer(Part):
-    """An agent is wanted back."""
+    """A request to a framework to give an agent back in time for a planned absence."""
 
     agent_id: Ident
     framework_id: Ident
@@ -28,24 +28,27 @@ class Offer(Part):
     hostname: str = ""
     role: str = "*"
     resources: Resources
-    """All of it, what is reserved included."""
+    """All resources of the offer, including those that are reserved."""
     attributes: dict[str, str] = Field(default_factory=dict)
     reservations: tuple[Reservation, ...] = ()
-    """The part of it that is reserved for the role, or for a role above it."""
+    """The part of the resources that is reserved for the role, or for a role above it."""
     volumes: tuple[Volume, ...] = ()
-    """Volumes that may be used; those that are not shared are in ``resources`` too, as ``volumes:{id}``."""
+    """Volumes that tasks may use; those that are not shared are in ``resources`` too, as ``volumes:{id}``."""
     revocable: bool = False
-    """Slack: tasks on it are the first to go when the machine gets tight."""
+    """Whether the offer is made of slack: tasks on it are the first to be killed when the machine runs short."""
     unavailability: Unavailability | None = None
+    """The planned absence of the agent; None if none is planned."""
     gang: Short = ""
-    """The gang that it is meant for."""
+    """Name of the gang that the offer is meant for; empty if it is for no gang."""
     until: float | None = None
-    """When it ends, in seconds since the epoch: of a gang that gathers. None: at the offer timeout."""
+    """When the offer ends, in seconds since the epoch, if it is for the gang that has the gang token. None if it
+    ends at the offer timeout."""
     spare: bool = False
-    """It was made for a demand that is ``spare``."""
+    """Whether the offer was made for a demand that is ``spare``."""
 
     @property
     def term(self) -> int:
-        """Under which owner of its cell it was made: it ends with it. 0 if the id does not say."""
+        """The term under which the offer was made, which is part of its id; the offer ends with that term. 0 if
+        the id has no term."""
         parts = self.offer_id.split("-")
         return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 0

@@ -1,4 +1,4 @@
-"""Immutable values with a JSON form, and the bounded texts that they are made of."""
+"""The base class of immutable values with a JSON form, and the bounded texts that they are made of."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ID_PATTERN = rf"^{ID_TAIL}127}}$"
 
 
 Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-"""An id of an agent, framework, job or process: at most 128 characters, safe as a file and queue name."""
+"""The id of an agent, framework, job or process: at most 128 characters, safe as a file name and queue name."""
 
 
 _IDENT = re.compile(ID_PATTERN)
 
 
 def is_ident(text: str) -> bool:
-    """Whether something can be an ``Ident``."""
+    """Whether a text is a valid ``Ident``."""
     return _IDENT.fullmatch(text) is not None
 
 
@@ -32,21 +32,21 @@ Short = Annotated[str, StringConstraints(max_length=255)]
 
 
 Prose = Annotated[str, StringConstraints(max_length=16_384)]
-"""Bounded, since a batch of 500 statuses becomes one message."""
+"""Free text. Its length is bounded, since up to 500 statuses are sent in one message."""
 
 
 MAX_TERM = 2**52
-"""Terms stay below it: the store compares them as doubles."""
+"""Every term is below this number, since the store compares terms as doubles."""
 
 
 class Part(BaseModel):
-    """A value inside messages and records: immutable, tolerant of fields it does not know."""
+    """An immutable value inside messages and records. Unknown fields are ignored when it is decoded."""
 
     # Infinity and NaN have no JSON: what is stored with one of them could not be read again.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
     def encode(self) -> bytes:
-        """As JSON; what has its default value is left out."""
+        """The value as JSON; fields with their default values are left out."""
         encoded: bytes = self.__pydantic_serializer__.to_json(self, exclude_defaults=True)
         return encoded
 

@@ -15,7 +15,7 @@ from broker_mesos.errors import InvalidInput
 
 
 class Layer(Part):
-    """What tells one reservation from another of the same resources: everything but the amount."""
+    """The identity of a reservation: everything but the amount."""
 
     role: Short
     labels: dict[str, str] = Field(default_factory=dict)
@@ -23,7 +23,7 @@ class Layer(Part):
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], bool]:
-        """Comparable and hashable."""
+        """The identity in a comparable and hashable form."""
         return self.role, tuple(sorted(self.labels.items())), self.static
 
 
@@ -31,7 +31,7 @@ LayersKey = tuple[tuple[str, tuple[tuple[str, str], ...], bool], ...]
 
 
 def layers_key(layers: tuple[Layer, ...]) -> LayersKey:
-    """What tells a reservation and all that it refines from others."""
+    """The identity of a reservation together with those that it refines, as a hashable key."""
     return tuple(layer.key for layer in layers)
 
 
@@ -42,53 +42,54 @@ class Reservation(Part):
     resources: Resources
     labels: dict[str, str] = Field(default_factory=dict)
     static: bool = False
-    """Given with the agent's own options: it cannot be unreserved."""
+    """Whether the reservation is set by the agent's own options; it then cannot be unreserved."""
     refines: tuple[Layer, ...] = ()
-    """The reservations of roles above that it is a part of, the outermost first: once unreserved, it is
-    reserved as the last of them says."""
+    """The reservations for roles above that this one refines, the outermost first. When this one is unreserved,
+    the resources return to the last of them."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """With those that it refines, the outermost first."""
+        """The layers of this reservation and of those that it refines, the outermost first."""
         return (*self.refines, Layer(role=self.role, labels=self.labels, static=self.static))
 
     @property
     def key(self) -> LayersKey:
-        """What tells reservations apart: parts with the same key are one."""
+        """The key that distinguishes reservations: resources with the same key are one reservation."""
         return layers_key(self.layers)
 
 
 class Volume(Part):
-    """A folder on an agent that outlives tasks, made of reserved disk."""
+    """A persistent volume: a folder on an agent that outlives tasks, made of reserved disk."""
 
     volume_id: Ident
     role: Short
     size: Resources
-    """The disk that it was made of, ``disk:1024``."""
+    """The reserved disk that the volume is made of, such as ``disk:1024`` (MB)."""
     shared: bool = False
-    """Several tasks may use it at once."""
+    """Whether several tasks may use the volume at the same time."""
     labels: dict[str, str] = Field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
-    """The reservation whose disk it is made of; the cell fills it in."""
+    """The layers of the reservation whose disk the volume is made of. The cell sets them."""
 
 
 class ReservedResources(Part):
-    """What an agent keeps for others: dynamic reservations, and the volumes made of them. The amount of a
-    reservation includes what others refine of it, and the disk of its volumes."""
+    """The dynamic reservations of an agent, and its persistent volumes. The amount of a reservation includes the
+    reservations that refine it, and the disk of its volumes."""
 
     version: int = 0
-    """Counts up with each change."""
+    """Version of the value: it is incremented with each change."""
     reservations: tuple[Reservation, ...] = ()
     volumes: tuple[Volume, ...] = ()
     operations: tuple[str, ...] = ()
-    """Ids of the latest operations, each after its framework's id: none of them is carried out again."""
+    """Ids of the latest operations, each preceded by its framework's id, so that none is carried out twice."""
 
 
 class Operation(Part):
     """A change to an offer's resources, by the framework that accepts it (or by an operator).
 
-    ``RESERVE`` (resources, role, labels, refine), ``UNRESERVE`` (resources, role, labels), ``CREATE``
-    (volume) and ``DESTROY`` (volume_id). With an ``operation_id`` its outcome is told.
+    The types and their fields are ``RESERVE`` (resources, role, labels, refine), ``UNRESERVE`` (resources, role,
+    labels), ``CREATE`` (volume) and ``DESTROY`` (volume_id). The outcome is reported to the framework if the
+    operation has an ``operation_id``.
     """
 
     type: Literal["RESERVE", "UNRESERVE", "CREATE", "DESTROY"]
@@ -97,14 +98,14 @@ class Operation(Part):
     resources: Resources = Resources.EMPTY
     labels: dict[str, str] = Field(default_factory=dict)
     refine: Short = ""
-    """A role above: only what is reserved for it is reserved further. By default what nobody has reserved
-    comes first, then what is reserved for roles above, the nearest first."""
+    """A role above ``role``: only resources that are reserved for it are refined. If empty, unreserved resources
+    are taken first, then those that are reserved for roles above, the nearest role first."""
     volume: Volume | None = None
     volume_id: Short = ""
 
 
 class OperationStatus(Part):
-    """How an operation ended."""
+    """The outcome of an operation."""
 
     operation_id: Short
     state: Literal["OPERATION_FINISHED", "OPERATION_ERROR"]
@@ -113,12 +114,12 @@ class OperationStatus(Part):
 
 
 OWN_FILES = ("stdout", "stderr")
-"""Names in a sandbox that are the agent's."""
+"""Names of the files that the agent itself writes in a sandbox."""
 
 
 def static_reservations(given: Mapping[str, str], total: Resources) -> tuple[Reservation, ...]:
-    """What an agent reserves by its own options: resources by role. Raises InvalidInput, in one line, for
-    what is not a part of ``total``."""
+    """The static reservations for the agent's own options, which are resources by role. Raises InvalidInput, in
+    one line, if they are more than ``total``."""
     left = total
     found = []
     for role, text in given.items():
@@ -138,7 +139,7 @@ def static_reservations(given: Mapping[str, str], total: Resources) -> tuple[Res
 
 
 def mount_problem(mounts: Sequence[VolumeMount]) -> str:
-    """Why these volumes cannot appear in one sandbox, in words; empty if they can."""
+    """Why these volumes cannot be mounted in one sandbox, as a phrase; empty if they can."""
     seen: list[tuple[str, ...]] = []
     for mount in mounts:
         parts = tuple(mount.path.split("/"))

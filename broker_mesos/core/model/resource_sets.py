@@ -1,4 +1,4 @@
-"""The members of a range or set resource, and what can be done with them.
+"""Operations on the members of range resources and set resources.
 
 Ranges are sorted, merged, inclusive (low, high) pairs; sets are frozensets of names.
 """
@@ -12,7 +12,8 @@ Items = Ranges | frozenset[str]
 
 
 def merge(name: str, pairs: list[tuple[int, int]], *, disjoint: bool = False) -> Ranges:
-    """Sorted; touching and overlapping pairs as one, or an error for overlapping ones if `disjoint`."""
+    """The pairs in order, with touching and overlapping pairs joined. Raises InvalidResources if pairs overlap and
+    `disjoint` is set."""
     merged: list[tuple[int, int]] = []
     for low, high in sorted(pairs):
         if not merged or low > merged[-1][1] + 1:
@@ -26,7 +27,8 @@ def merge(name: str, pairs: list[tuple[int, int]], *, disjoint: bool = False) ->
 
 
 def union(name: str, parts: list[Items]) -> Items:
-    """All parts of one name together; they must be of one kind and share no member."""
+    """The union of parts with one name. Raises InvalidResources if they are of different kinds or share a
+    member."""
     if len(parts) == 1:
         return parts[0]
     pairs: list[tuple[int, int]] = []
@@ -44,7 +46,7 @@ def union(name: str, parts: list[Items]) -> Items:
 
 
 def minus(some: Items, taken: Items | None) -> Items:
-    """What is left of `some`; something of another kind takes nothing away."""
+    """The members of `some` that are not in `taken`; all of them if `taken` is of another kind."""
     if some is taken:
         return ()
     if isinstance(some, frozenset):
@@ -73,7 +75,7 @@ def minus(some: Items, taken: Items | None) -> Items:
 
 
 def tables_minus(mine: dict[str, Items], theirs: dict[str, Items]) -> dict[str, Items]:
-    """:func:`minus` name by name; what becomes empty is dropped."""
+    """The result of :func:`minus` for each name; names with no members left are dropped."""
     if not mine or not theirs:
         return mine
     left: dict[str, Items] = {}
@@ -84,5 +86,5 @@ def tables_minus(mine: dict[str, Items], theirs: dict[str, Items]) -> dict[str, 
 
 
 def count(some: Items) -> int:
-    """How many numbers or names."""
+    """The number of members: of numbers in ranges, or of names in a set."""
     return len(some) if isinstance(some, frozenset) else sum(high - low + 1 for low, high in some)

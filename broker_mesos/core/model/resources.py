@@ -1,6 +1,6 @@
-"""Resources: what an agent lends and a task takes, as one exact, immutable value.
+"""Resources that an agent lends and a task uses, as one exact, immutable value.
 
-Amounts are integer thousandths (1.5 cpus is 1500), so that adding and taking away never drifts.
+Amounts are integer thousandths (1.5 cpus is 1500), so that sums and differences are exact.
 A value holds scalars (``cpus:1.5``), ranges (``ports:[31000-32000]``) and sets (``kinds:{a,b}``);
 its canonical text is what goes over the wire and into the store.
 """
@@ -50,7 +50,7 @@ _NO_ITEMS: Final[dict[str, Items]] = {}
 class Resources:
     """An immutable, hashable amount of resources; zero amounts and empty ranges or sets are absent.
 
-    One name has one kind (scalar, range or set). Build with :meth:`parse` (text), :meth:`of` (units) or
+    One name has one kind (scalar, range or set). Values are built with :meth:`parse` (text), :meth:`of` (units) or
     :meth:`scalars_of` (thousandths). All errors are :class:`InvalidResources`.
     """
 
@@ -72,7 +72,8 @@ class Resources:
 
     @classmethod
     def parse(cls, text: str) -> Resources:
-        """Read ``cpus:4;mem:4096;ports:[31000-32000,33000-33100];kinds:{a,b}`` (units, inclusive ranges)."""
+        """Parse text such as ``cpus:4;mem:4096;ports:[31000-32000,33000-33100];kinds:{a,b}``. Scalars are in
+        units, ranges are inclusive."""
         if not isinstance(text, str):
             raise InvalidResources(f"resources are text such as 'cpus:1;mem:256', not {type(text).__name__}")
         return _parse_cached(text) if len(text) <= _CACHED_TEXT else _parse(text)
@@ -84,7 +85,7 @@ class Resources:
 
     @classmethod
     def from_mapping(cls, amounts: Mapping[str, Amount]) -> Resources:
-        """Like :meth:`of`; a text value is read as in :meth:`parse`, and so
+        """Build from a mapping like :meth:`of`. A text value is read as in :meth:`parse`, so that
         ``from_mapping(r.as_numbers()) == r``."""
         scalars: dict[str, int] = {}
         items: dict[str, Items] = {}
@@ -100,7 +101,8 @@ class Resources:
 
     @classmethod
     def scalars_of(cls, thousandths: Mapping[str, int]) -> Resources:
-        """From exact thousandths. Unlike text, sums over many agents may pass ``amounts.MAX_AMOUNT`` here."""
+        """Build from exact thousandths. In contrast to text, the amounts may exceed ``amounts.MAX_AMOUNT``, since
+        sums over many agents do."""
         scalars: dict[str, int] = {}
         for name, amount in thousandths.items():
             check_name(name)
@@ -111,7 +113,8 @@ class Resources:
 
     @classmethod
     def sum(cls, many: Iterable[Resources]) -> Resources:
-        """All added up, in one pass. Ranges and sets must not overlap: across agents add :meth:`counted`."""
+        """The sum of many values, computed in one pass. Ranges and sets must not overlap: sum the results of
+        :meth:`counted` across agents."""
         scalars: dict[str, int] = {}
         items: dict[str, list[Items]] = {}
         for one in many:
@@ -128,28 +131,28 @@ class Resources:
 
     @classmethod
     def summed(cls, thousandths: Mapping[str, int]) -> Resources:
-        """Like :meth:`scalars_of`, of sums of what had been checked before: it is not checked again."""
+        """Build like :meth:`scalars_of`, without checks: for sums of amounts that have been checked before."""
         return _make({name: amount for name, amount in thousandths.items() if amount}, _NO_ITEMS)
 
     # -- reading it
 
     @property
     def scalars(self) -> Mapping[str, int]:
-        """Name to thousandths."""
+        """Thousandths of each scalar by name."""
         return MappingProxyType(self._scalars)
 
     @property
     def ranges(self) -> Mapping[str, Ranges]:
-        """Name to sorted, merged, inclusive (low, high) pairs."""
+        """The ranges of each range resource by name, as sorted, merged, inclusive (low, high) pairs."""
         return {name: some for name, some in self._items.items() if isinstance(some, tuple)}
 
     @property
     def sets(self) -> Mapping[str, frozenset[str]]:
-        """Name to members."""
+        """The members of each set resource by name."""
         return {name: some for name, some in self._items.items() if isinstance(some, frozenset)}
 
     def get(self, name: str) -> int:
-        """Thousandths of a scalar; 0 when there is none."""
+        """Thousandths of a scalar; 0 if it is absent."""
         return self._scalars.get(name, 0)
 
     def names(self) -> list[str]:
@@ -157,14 +160,15 @@ class Resources:
         return sorted([*self._scalars, *self._items], key=_order)
 
     def quantities(self) -> dict[str, int]:
-        """Thousandths by name; each number of a range and each member of a set counts 1000."""
+        """Thousandths by name, where each number of a range and each member of a set counts as 1000."""
         found = dict(self._scalars)
         for name, some in self._items.items():
             found[name] = count(some) * THOUSAND
         return found
 
     def counted(self) -> Resources:
-        """Ranges and sets turned into scalars, one a member: what can be added up across agents."""
+        """The value with ranges and sets replaced by scalars that count their members, so that values of several
+        agents can be added."""
         if not self._items:
             return self
         try:
@@ -174,7 +178,7 @@ class Resources:
             return self._counted
 
     def dominant_share(self, total: Resources, exclude: Collection[str] = frozenset()) -> float:
-        """The largest amount/total over the scalars of `total`, less those in `exclude`; 0.0 with none.
+        """The largest amount/total over the scalars of `total` that are not in `exclude`; 0.0 if there is none.
 
         Division of integers is correctly rounded, so equal ratios give equal floats and order is kept.
         """
@@ -190,13 +194,14 @@ class Resources:
         return share
 
     def as_numbers(self) -> dict[str, int | float | str]:
-        """For display as JSON: ``{"cpus": 1.5, "mem": 1024, "ports": "[31000-31005]"}``, canonical order."""
+        """The value for display as JSON, such as ``{"cpus": 1.5, "mem": 1024, "ports": "[31000-31005]"}``, in
+        canonical order."""
         return {name: self._number(name) for name in self.names()}
 
     # -- arithmetic
 
     def __add__(self, other: Resources) -> Resources:
-        """Both together. Raises when a range or set holds the same member on both sides."""
+        """The sum of both. Raises InvalidResources if a range or set has the same member on both sides."""
         if type(other) is not Resources:
             return NotImplemented
         mine, theirs = self._scalars, other._scalars
@@ -212,7 +217,8 @@ class Resources:
         return _make(total, _NO_ITEMS)
 
     def __sub__(self, other: Resources) -> Resources:
-        """What is left after taking `other` out. Raises, naming what is short, unless it is contained."""
+        """The difference of both. Raises InvalidResources, which names what is missing, unless this contains
+        `other`."""
         if type(other) is not Resources:
             return NotImplemented
         if other is self:
@@ -233,7 +239,7 @@ class Resources:
         return _make(left, tables_minus(self._items, other._items))
 
     def contains(self, other: Resources) -> bool:
-        """Whether `other` fits into this; a name of another kind does not."""
+        """Whether `other` fits into this. A resource of another kind under the same name does not fit."""
         mine = self._scalars
         for name, amount in other._scalars.items():
             if mine.get(name, 0) < amount:
@@ -251,11 +257,11 @@ class Resources:
         return other.contains(self) if type(other) is Resources else NotImplemented
 
     def missing(self, other: Resources) -> Resources:
-        """The part of `other` that this has not: empty exactly when this contains it."""
+        """The part of `other` that is not in this; it is empty exactly if this contains `other`."""
         return other.clipped_minus(self)
 
     def clipped_minus(self, other: Resources) -> Resources:
-        """What is left of this after taking out as much of `other` as there is; never raises."""
+        """The difference of both, where the missing part of `other` is ignored; it never raises."""
         if not other._scalars and not other._items:
             return self
         left = self._scalars.copy()
@@ -349,7 +355,7 @@ _new = object.__new__
 
 
 def _make(scalars: dict[str, int], items: dict[str, Items]) -> Resources:
-    """Without checks: takes over both dicts, which hold no zero and nothing empty."""
+    """Build a value without checks. It keeps both dicts, which must have no zero amounts and no empty items."""
     made = _new(Resources)
     made._scalars = scalars
     made._items = items

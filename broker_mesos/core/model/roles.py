@@ -1,5 +1,5 @@
-"""Roles: whom resources are accounted to. ``*`` for everybody, or a path such as ``eng/db``, whose holdings
-count in ``eng`` as well."""
+"""Roles, to which resources are accounted: ``*``, the default role, or a path such as ``eng/db``, whose resources
+count for ``eng`` as well."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Final
 from broker_mesos.errors import InvalidInput
 
 ANYBODY: Final = "*"
-"""The role of those that name none. It is nobody's parent."""
+"""The role of frameworks that name none. It is the parent of no other role."""
 MAX_ROLE: Final = 255
+"""The longest name of a role, in characters."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def check_role(name: object) -> str:
-    """The same name, or InvalidInput in one line: for names that come from a file, a message or a person."""
+    """Check a name that comes from a file, a message or a person, and return it. Raises InvalidInput with a message
+    of one line."""
     if not isinstance(name, str):
         raise InvalidInput(f"a role is text such as eng/db, not {type(name).__name__}")
     if not 0 < len(name) <= MAX_ROLE:
@@ -39,17 +41,17 @@ def lineage(role: str) -> tuple[str, ...]:
 
 
 def ancestors(role: str) -> tuple[str, ...]:
-    """Nearest first, without the role itself: ``a/b/c`` → ``("a/b", "a")``."""
+    """The ancestors of a role, nearest first, without the role itself: ``a/b/c`` → ``("a/b", "a")``."""
     return lineage(role)[1:]
 
 
 def is_within(role: str, ancestor: str) -> bool:
-    """Whether ``role`` is ``ancestor`` or below it."""
+    """Whether ``role`` is ``ancestor`` or a role below it."""
     return role == ancestor or role.startswith(ancestor + "/")
 
 
 def topmost(roles: Iterable[str], below: str | None) -> list[str]:
-    """The roles that have no other one of them between themselves and ``below`` (None: at all above)."""
+    """Those of the roles strictly below ``below`` (None: of all) that have no ancestor among them, in order."""
     within = {each for each in roles if below is None or (each != below and is_within(each, below))}
     return sorted(each for each in within if not any(above in within for above in ancestors(each)))
 

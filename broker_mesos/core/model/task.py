@@ -1,4 +1,4 @@
-"""Tasks as frameworks describe them, and the statuses that are reported of them."""
+"""Descriptions of tasks by frameworks, and the statuses that are reported for tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from broker_mesos.core.model.task_states import Reason, Source, TaskState
 
 
 class CommandInfo(Part):
-    """A command line: ``arguments`` as they are, or with ``shell`` the first one given to ``/bin/sh -c``."""
+    """A command line. ``arguments`` is executed as it is; with ``shell``, its first item is run by
+    ``/bin/sh -c``."""
 
     arguments: tuple[str, ...] = Field(min_length=1)
     shell: bool = False
@@ -18,7 +19,7 @@ class CommandInfo(Part):
 
 
 class VolumeMount(Part):
-    """A persistent volume that a task uses: ``path`` is where it appears in the task's sandbox."""
+    """A persistent volume that a task uses. ``path`` is its path within the task's sandbox."""
 
     volume_id: Ident
     path: str = Field(min_length=1, max_length=255)
@@ -32,26 +33,27 @@ class TaskInfo(Part):
     resources: Resources
     command: CommandInfo
     kill_grace: float = Field(default=3.0, ge=0, le=86_400)
-    """Seconds between SIGTERM and SIGKILL."""
+    """Time between SIGTERM and SIGKILL when the task is killed, in seconds."""
     max_completion_time: float | None = Field(default=None, gt=0)
-    """Seconds after its process has started at which its agent ends it: TASK_FAILED, for
-    REASON_MAX_COMPLETION_TIME_REACHED."""
+    """The longest time that the task's process may run, in seconds. Its agent then ends it, with TASK_FAILED and
+    REASON_MAX_COMPLETION_TIME_REACHED. None if it is not limited."""
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
-    """Persistent volumes of the offer."""
+    """Persistent volumes of the offer that the task uses."""
     line: Short = ""
-    """Short tasks may stand in line: those of one framework, role and line on an agent, all with the same
-    resources, take turns on what those of them hold that were launched when there was room. One that does not
-    fit into its offer waits on the agent, and starts where another of its line has ended: no message passes
-    between the two. One that has waited for seconds is dropped, and may be launched elsewhere. Not for tasks
-    with volumes, ports or other named resources, nor on slack."""
+    """Name of the task queue of a short task; empty if the task is not queued. The tasks of one framework, role
+    and queue on an agent, all with the same resources, share the resources of those that were launched while
+    there was room. A task that does not fit into its offer waits on the agent, and starts when another task of its
+    queue has ended, without a message in between. A task that has waited for several seconds is dropped, and may
+    be launched elsewhere. Tasks with volumes, ports or other named resources, and tasks on slack, cannot be
+    queued."""
     early: bool = False
-    """Its agent says to the framework itself how its process has ended, ahead of its cell: see
+    """Whether the agent itself reports the end of the task's process to the framework, before the cell does; see
     EARLY_STATUSES."""
 
 
 class TaskStatus(Part):
-    """What is known of a task, and who says so. ``uuid`` names the status in acknowledgements."""
+    """The state of a task, and the source that reports it. ``uuid`` identifies the status in acknowledgements."""
 
     task_id: TaskId
     state: TaskState
@@ -64,8 +66,8 @@ class TaskStatus(Part):
     timestamp: float = 0.0
     exit_code: int | None = None
     signal: int | None = None
-    """Number of the signal that ended the process, if one did."""
+    """Number of the signal that ended the process; None if no signal did."""
     started_at: float | None = None
     offer_id: Short = ""
-    """Of a task that has ended, from its agent: the offer that it was launched on. Its id may have been given
-    to another task since."""
+    """Id of the offer on which the task was launched; set by the agent for a task that has ended, since the same
+    task id may have been used again since."""

@@ -1,11 +1,12 @@
-"""Tasks that take turns on an agent, so that nothing has to be asked or said between two of them.
+"""Task queues of an agent: tasks that run one after the other on the same resources, without messages in between.
 
-A short task costs less than the offer, the accept and the launch that bring it. Tasks of one framework, role
-and line, with the same resources, share what those of them hold that were launched while there was room; the
-others wait on the agent. Cell and agent follow the same rule, so that they agree on how many hold, whatever
-is on its way between them: whenever a task of a line ends while others wait, one that waits is a task less,
-and as many hold as before. (HyperQueue's workers and Dask's are sent more tasks than they can run, too;
-there the scheduler has no other claimants.)
+A short task costs less than the offer, the accept and the launch that precede it. Tasks of one framework, role
+and queue, with the same resources, share the resources of those that were launched while there was room; the
+others wait on the agent. Cell and agent follow the same rule, so that they agree on how many tasks occupy
+resources, whatever messages are on their way between them: when a task of a queue ends while others wait, the
+number of waiting tasks falls by one, and the number of tasks that occupy resources stays the same.
+(The workers of HyperQueue and Dask are sent more tasks than they can run, too; there the scheduler serves nobody
+else.)
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from typing import NamedTuple
 from broker_mesos.core.model.resources import Resources
 
 MAX_QUEUED_PER_SLOT = 128
-"""Tasks in a line for each one that holds something."""
+"""The largest number of waiting tasks of a queue for each of its tasks that occupies resources."""
 
 
 class QueueKey(NamedTuple):
-    """What tells lines of one agent apart."""
+    """The key that distinguishes the task queues of one agent."""
 
     framework_id: str
     role: str
     name: str
     resources: Resources
-    """Of each of its tasks: what one of them held is as good for any other."""
+    """The resources of each task of the queue, which are the same, so that any task can follow any other."""
 
 
 def queue_key_of(
     framework_id: str, role: str, name: str, resources: Resources, volumes: Sequence[object], revocable: bool
 ) -> QueueKey | None:
-    """The line that a task stands in, if it names one and can be of it: not one that needs a volume, a port
-    or anything else by its name, nor one on slack, which may go at any time."""
+    """The key of a task's queue; None if the task names no queue or cannot be queued. A task that needs a volume, a
+    port or any other named resource cannot be queued, nor can one on slack, which may be revoked at any time."""
     if not name or volumes or revocable or resources.ranges or resources.sets:
         return None
     return QueueKey(framework_id, role, name, resources)
@@ -48,7 +49,7 @@ class _TaskQueue:
 
 
 class TaskQueues:
-    """Those of one agent, by key. Tasks are known by their ids."""
+    """The task queues of one agent, by key. They contain the ids of tasks."""
 
     __slots__ = ("_lines",)
 
@@ -62,31 +63,32 @@ class TaskQueues:
         return iter(self._lines)
 
     def held(self, key: QueueKey) -> int:
-        """How many tasks of a line hold something."""
+        """Number of tasks of a queue that occupy resources."""
         line = self._lines.get(key)
         return 0 if line is None else line.held
 
     def waiting(self, key: QueueKey) -> tuple[str, ...]:
-        """Those that hold nothing yet, in the order of their turns."""
+        """Ids of the tasks of a queue that still wait, in the order in which they will start."""
         line = self._lines.get(key)
         return () if line is None else tuple(line.waiting)
 
     def open(self, key: QueueKey) -> bool:
-        """Whether one more may wait: somebody holds what it waits for, and not too many wait already."""
+        """Whether one more task may wait in a queue: a task of it occupies resources, and the number of waiting
+        tasks is below its bound."""
         line = self._lines.get(key)
         return line is not None and len(line.waiting) < MAX_QUEUED_PER_SLOT * line.held
 
     @property
     def any_waiting(self) -> bool:
-        """Whether any task waits."""
+        """Whether any task waits in any queue."""
         return any(line.waiting for line in self._lines.values())
 
     def first(self) -> list[str]:
-        """Of each line the one whose turn is next."""
+        """Id of the next task of each queue in which tasks wait."""
         return [next(iter(line.waiting)) for line in self._lines.values() if line.waiting]
 
     def enter(self, key: QueueKey, task_id: str, *, waits: bool) -> None:
-        """A task comes: it holds something, or waits."""
+        """Add a task to a queue. ``waits`` is False if it occupies resources of its own."""
         line = self._lines.setdefault(key, _TaskQueue())
         if waits:
             line.waiting[task_id] = None
@@ -94,7 +96,8 @@ class TaskQueues:
             line.held += 1
 
     def leave(self, key: QueueKey, task_id: str, *, waited: bool) -> str | None:
-        """A task has ended. Returns the one that takes what it held, if another of its line does."""
+        """Remove a task that has ended. Returns the id of the task that takes over its resources; None if none
+        does."""
         line = self._lines.get(key)
         if line is None:
             return None

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class TaskState(StrEnum):
-    """Where a task stands."""
+    """The state of a task."""
 
     STAGING = "TASK_STAGING"
     """Accepted and committed; the launch command is on its way to the agent."""
@@ -14,20 +14,20 @@ class TaskState(StrEnum):
     RUNNING = "TASK_RUNNING"
     KILLING = "TASK_KILLING"
     UNREACHABLE = "TASK_UNREACHABLE"
-    """Its agent is not heard of; the task may still run there."""
+    """No message arrives from the task's agent; the task may still run there."""
     FINISHED = "TASK_FINISHED"
     FAILED = "TASK_FAILED"
     KILLED = "TASK_KILLED"
     ERROR = "TASK_ERROR"
-    """Its description is invalid; it was never launched."""
+    """The task's description is invalid; the task was never launched."""
     DROPPED = "TASK_DROPPED"
-    """It was never launched: the offer had ended, or the agent refused it."""
+    """The task was never launched: the offer had ended, or the agent refused the task."""
     LOST = "TASK_LOST"
-    """It was launched and is gone, with an unknown outcome."""
+    """The task was launched and does not run any more; its outcome is unknown."""
     GONE = "TASK_GONE"
     GONE_BY_OPERATOR = "TASK_GONE_BY_OPERATOR"
     UNKNOWN = "TASK_UNKNOWN"
-    """An answer to a reconciliation only: the cell knows no such task."""
+    """The cell does not know the task. It is used only in answers to a reconciliation or a kill."""
 
     @property
     def terminal(self) -> bool:
@@ -43,10 +43,10 @@ class TaskState(StrEnum):
 S = TaskState
 
 TERMINAL = frozenset({S.FINISHED, S.FAILED, S.KILLED, S.ERROR, S.DROPPED, S.LOST, S.GONE, S.GONE_BY_OPERATOR})
-"""Final states; each frees the task's resources exactly once, on entry."""
+"""The final states. Entering one of them frees the task's resources exactly once."""
 
 NEVER_STORED = frozenset({S.UNKNOWN})
-"""Answers that no task record ever holds."""
+"""States that appear in answers only, and in no task record."""
 
 _ENDS = TERMINAL - {S.ERROR}
 
@@ -58,16 +58,17 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     # An unreachable task may turn out to live on, to have ended, or never to have been launched.
     S.UNREACHABLE: frozenset({S.STARTING, S.RUNNING, S.KILLING}) | _ENDS,
 }
-"""From each state that is not final, where a task may go. A final state is not in the table."""
+"""The states that a task may enter from each state that is not final. Final states are not in the table."""
 
 
 def may_move(old: TaskState, new: TaskState) -> bool:
-    """Whether a task in ``old`` may enter ``new``; never out of a final state, never to itself."""
+    """Whether a task in state ``old`` may enter ``new``. It never leaves a final state, and never enters the state
+    that it is in."""
     return new in TRANSITIONS.get(old, frozenset())
 
 
 class Reason(StrEnum):
-    """Why a status is what it is (names: Mesos v1 ``TaskStatus.Reason`` where it has one)."""
+    """The reason for a status (names: Mesos v1 ``TaskStatus.Reason`` where it has one)."""
 
     COMMAND_EXECUTOR_FAILED = "REASON_COMMAND_EXECUTOR_FAILED"
     TASK_INVALID = "REASON_TASK_INVALID"
@@ -84,16 +85,16 @@ class Reason(StrEnum):
     TASK_KILLED_DURING_LAUNCH = "REASON_TASK_KILLED_DURING_LAUNCH"
     LAUNCH_REFUSED = "REASON_RESOURCES_UNKNOWN"
     AGENT_DRAINING = "REASON_SLAVE_DRAINING"
-    """Killed since its agent is drained, not since anybody wants it to end."""
+    """The task was killed because its agent is drained; neither its framework nor an operator killed it."""
     CONTAINER_PREEMPTED = "REASON_CONTAINER_PREEMPTED"
-    """Killed since it ran on slack, and the machine got tight."""
+    """The task was killed because it ran on slack and the machine ran short of resources."""
     MAX_COMPLETION_TIME_REACHED = "REASON_MAX_COMPLETION_TIME_REACHED"
     DISK_LIMIT = "REASON_CONTAINER_LIMITATION_DISK"
     MEMORY_LIMIT = "REASON_CONTAINER_LIMITATION_MEMORY"
 
 
 class Source(StrEnum):
-    """Who made a status."""
+    """The component that made a status."""
 
     MASTER = "SOURCE_MASTER"
     AGENT = "SOURCE_AGENT"

@@ -1,9 +1,9 @@
-"""Messages, addresses and records: what travels over the bus and what is stored.
+"""The messages and addresses of the bus, and the records of the store.
 
-One JSON body per message; the AMQP ``type`` property is the class's ``TYPE``. Unknown fields are ignored, so
-that an older process reads the message of a newer one. Each class says how its receiver treats a repeat:
-every message is delivered at least once and, after a crash, in any order.
+A message has one JSON body; its AMQP ``type`` property is the class's ``TYPE``. Unknown fields are ignored, so
+that an older process can read the message of a newer one. Every message is delivered at least once and, after a
+crash, in any order; the docstring of each class describes how its receiver handles a repeat.
 
-Times are seconds since the epoch by the sender's clock; they are shown to people and never compared between
-machines. Names of calls, events and states are those of Mesos' v1 API.
+Times are in seconds since the epoch by the sender's clock; they are shown to people and never compared between
+machines. Calls, events and states have the names of Mesos' v1 API.
 """

@@ -1,6 +1,6 @@
-"""Where messages go and where they are read, in the domain's words.
+"""The addresses that messages are published to, and the queues that they are consumed from.
 
-The names of exchanges, routing keys and queues on the broker are minted from these in
+The names of exchanges, routing keys and queues on the broker are derived from these in
 ``broker_mesos.bus.topology`` and nowhere else.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 SCHEMA_VERSION = 1
-"""Version of the bodies' schema, in the header ``bmesos-schema``."""
+"""Version of the schema of message bodies, sent in the header ``bmesos-schema``."""
 
 
 def cell_of(ident: str, cells: int) -> int:
@@ -20,7 +20,7 @@ def cell_of(ident: str, cells: int) -> int:
 
 
 class Exchange(StrEnum):
-    """The exchanges, as the design's table of messages lists them."""
+    """The exchanges of the broker."""
 
     HEARTBEATS = "heartbeats"
     UPDATES = "updates"
@@ -32,78 +32,78 @@ class Exchange(StrEnum):
     FEED = "feed"
     DEAD = "dead"
     REPLY = ""
-    """The default exchange: the key is the reply queue's own name."""
+    """The default exchange; its routing key is the name of the reply queue."""
 
 
 class Address(NamedTuple):
-    """An exchange and the routing key a message is published with."""
+    """The exchange and the routing key that a message is published with."""
 
     exchange: Exchange
     key: str
 
 
 def heartbeats(cell: int | None) -> Address:
-    """To the owner of one cell, or of every cell."""
+    """The address of heartbeats to the owner of one cell, or (None) of every cell."""
     return Address(Exchange.HEARTBEATS, _cell_key(cell))
 
 
 def updates(cell: int) -> Address:
-    """What an agent says, into its cell's inbox."""
+    """The address of an agent's messages to its cell's inbox."""
     return Address(Exchange.UPDATES, _cell_key(cell))
 
 
 def calls(cell: int | None) -> Address:
-    """What a framework calls, into one inbox or all of them."""
+    """The address of a framework's calls to one cell's inbox, or (None) to every inbox."""
     return Address(Exchange.CALLS, _cell_key(cell))
 
 
 def offers(framework_id: str) -> Address:
-    """Offers and rescinds to a framework."""
+    """The address of offers and rescinds to a framework."""
     return Address(Exchange.OFFERS, f"framework.{framework_id}")
 
 
 def events(framework_id: str) -> Address:
-    """Status updates and other events to a framework."""
+    """The address of status updates and other events to a framework."""
     return Address(Exchange.EVENTS, f"framework.{framework_id}")
 
 
 def commands(agent_id: str) -> Address:
-    """Commands to an agent."""
+    """The address of commands to an agent."""
     return Address(Exchange.COMMANDS, f"agent.{agent_id}")
 
 
 def operator_master() -> Address:
-    """An operator request that any master can answer."""
+    """The address of operator requests that any master can answer."""
     return Address(Exchange.OPERATOR, "master")
 
 
 def operator_cell(cell: int) -> Address:
-    """An operator request to the owner of a cell."""
+    """The address of operator requests to the owner of a cell."""
     return Address(Exchange.OPERATOR, _cell_key(cell))
 
 
 def operator_framework(framework_id: str) -> Address:
-    """An operator request to a built-in framework, e.g. ``batch``."""
+    """The address of operator requests to a built-in framework, such as ``batch``."""
     return Address(Exchange.OPERATOR, framework_id)
 
 
 def operator_agent(agent_id: str) -> Address:
-    """An operator request to an agent (its logs)."""
+    """The address of operator requests to an agent, such as those for logs."""
     return Address(Exchange.OPERATOR, f"agent.{agent_id}")
 
 
 def feed(topic: str) -> Address:
-    """What happened, for whoever listens: ``task.finished``, ``job.<id>``."""
+    """The address of notices to all subscribers of a topic, such as ``task.finished`` or ``job.<id>``."""
     return Address(Exchange.FEED, topic)
 
 
 def dead() -> Address:
-    """What could not be handled."""
+    """The address of dead letters: messages that could not be handled."""
     return Address(Exchange.DEAD, "dead-letters")
 
 
 def reply(queue: str) -> Address:
-    """The answer to a request: straight to the queue that it named in ``reply_to``."""
+    """The address of the answer to a request: the queue that the request names in ``reply_to``."""
     return Address(Exchange.REPLY, queue)
 
 
@@ -112,7 +112,8 @@ def _cell_key(cell: int | None) -> str:
 
 
 class QueueKind(StrEnum):
-    """What a queue is for; its arguments and bindings follow from it."""
+    """The purpose of a queue, which determines its arguments and bindings. For each kind: the meaning of the key,
+    the exchanges and routing keys that it is bound to, and its properties."""
 
     CELL_INBOX = "cell-inbox"
     """key = cell: updates ``cell.<n>``, calls ``cell.<n>`` and ``all``; quorum, single active consumer."""
@@ -121,7 +122,7 @@ class QueueKind(StrEnum):
     OPERATOR_CELL = "operator-cell"
     """key = cell: operator ``cell.<n>``; exclusive to the owner."""
     OPERATOR_MASTER = "operator-master"
-    """operator ``master``; shared by all masters."""
+    """no key; operator ``master``; shared by all masters."""
     OPERATOR_FRAMEWORK = "operator-framework"
     """key = framework id: operator ``<id>``; shared by the processes of a built-in framework."""
     OPERATOR_AGENT = "operator-agent"
@@ -136,16 +137,16 @@ class QueueKind(StrEnum):
     """key = agent ids with blanks between: commands ``agent.<id>`` of each; exclusive to a process that
     simulates them."""
     REPLY = "reply"
-    """server-named, exclusive: answers to requests."""
+    """no key; answers to requests; server-named, exclusive."""
     FEED = "feed"
     """key = topic pattern (``job.*``, ``#``): exclusive, at most 10,000 messages, drop-head."""
     DEAD_LETTERS = "dead-letters"
-    """dead ``dead-letters``; shared."""
+    """no key; dead ``dead-letters``; shared by all masters."""
 
 
 class Queue(NamedTuple):
-    """A queue to consume. ``competing`` matters for a framework's two queues: all its processes are
-    active consumers, instead of one at a time."""
+    """A queue to consume. ``competing`` applies to the two queues of a framework: if True, all processes of the
+    framework are active consumers; if False, one at a time is."""
 
     kind: QueueKind
     key: str = ""

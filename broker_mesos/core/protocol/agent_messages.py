@@ -16,23 +16,24 @@ from broker_mesos.core.protocol.wire import Message, register
 
 @register
 class RegisterAgent(Message):
-    """An agent opens a session. A repeat has the same ``attempt`` and is answered with the same session. Of
-    attempts ``<process>.<number>`` of one process a lower one that comes late is passed over: its list is not
-    true any more."""
+    """An agent opens a session. A repeat has the same ``attempt`` and is answered with the same session. Attempts
+    have the form ``<process>.<number>``; a late attempt with a lower number of the same process is ignored, since
+    its list is outdated."""
 
     TYPE = "REGISTER_AGENT"
     agent: AgentInfo
     attempt: str
     boot_id: str = ""
     cells: int
-    """The cell count that the agent believes in; a cell refuses another one."""
+    """The number of cells that the agent knows; a cell refuses the registration if it differs from its own."""
     highest_term: int = Field(default=0, ge=0, lt=MAX_TERM)
     list: AgentList = AgentList()
 
 
 @register
 class AgentListed(Message):
-    """An agent's list within a session, for repair. Idempotent: it is compared, not added."""
+    """An agent sends its list within a session, so that the cell can repair differences. Idempotent: the list is
+    compared with the cell's state."""
 
     TYPE = "AGENT_LISTED"
     agent_id: Ident
@@ -42,8 +43,8 @@ class AgentListed(Message):
 
 @register
 class UpdateStatuses(Message):
-    """Statuses of tasks. Idempotent: a state applies only forward. Terminal ones are sent again until
-    acknowledged."""
+    """An agent reports statuses of tasks. Idempotent: a task's state moves only forward. Terminal statuses are sent
+    again until they are acknowledged."""
 
     TYPE = "UPDATE_STATUSES"
     agent_id: Ident
@@ -53,8 +54,8 @@ class UpdateStatuses(Message):
 
 @register
 class UnregisterAgent(Message):
-    """An agent leaves, for good or for a restart, and ends its session: no command that it had not applied
-    will take effect. What is in its list may run on. Idempotent."""
+    """An agent leaves, for ever or for a restart, and ends its session: no command that it has not applied will
+    take effect. Tasks in its list may run on. Idempotent."""
 
     TYPE = "UNREGISTER_AGENT"
     agent_id: Ident
@@ -64,7 +65,7 @@ class UnregisterAgent(Message):
 
 @register
 class AgentHeartbeat(Message):
-    """An agent lives. Never stored; a lost or repeated one does not matter."""
+    """An agent reports that it is alive. Heartbeats are not stored; a lost or repeated one has no effect."""
 
     TYPE = "AGENT_HEARTBEAT"
     agent_id: Ident
@@ -74,56 +75,59 @@ class AgentHeartbeat(Message):
     highest_term: int = Field(default=0, ge=0, lt=MAX_TERM)
     usage: Usage = Usage()
     interval: float = 0.0
-    """Seconds until the next one; 0: as the cell has said."""
+    """Seconds until the next heartbeat; 0 if it is the interval that the cell has set."""
     slack: Resources | None = None
-    """What is lent and not used, as the agent estimates it: offered as revocable. In every heartbeat, so
-    that a new owner hears of it; None: none is lent."""
+    """Resources that are lent but not used, as the agent estimates them; the cell offers them as revocable. They
+    are in every heartbeat, so that a new owner receives them. None if the agent lends no slack."""
 
 
 class Command(Message):
-    """A command within a session: applied only as number = last + 1, so repeats drop and gaps show."""
+    """A command within a session. An agent applies it only if its number is the last one plus 1, so that repeats
+    are dropped and gaps are detected."""
 
     session: str
     number: int
 
 
 class LaunchItem(Part):
-    """A task to launch, with what the agent reports back about it."""
+    """A task to launch, with the data that the agent reports back about it."""
 
     task: TaskInfo
     framework_id: Ident
     role: str = "*"
     offer_id: str = ""
     revocable: bool = False
-    """It runs on slack, and is the first to go when the machine gets tight."""
+    """Whether the task runs on slack; it is then among the first to be killed when the machine runs short."""
     waits: bool = False
-    """It did not fit any more: its turn comes when another of its line has ended."""
+    """Whether the task waits in its task queue, since there was no room for it; it starts when another task of the
+    queue has ended."""
 
 
 @register
 class LaunchTasks(Command):
-    """Launch tasks; one that does not fit beside what runs is refused with TASK_DROPPED."""
+    """The agent launches tasks. A task that does not fit beside those that run is refused with TASK_DROPPED."""
 
     TYPE = "LAUNCH_TASKS"
     launches: tuple[LaunchItem, ...]
     acknowledged: tuple[str, ...] = ()
-    """As ACKNOWLEDGE_STATUSES; of any session."""
+    """Ids of statuses that are acknowledged as by ACKNOWLEDGE_STATUSES; they may be of any session."""
 
 
 @register
 class KillTasks(Command):
-    """Kill tasks; an id that the agent does not know is answered with TASK_DROPPED."""
+    """The agent kills tasks. An id that the agent does not know is answered with TASK_DROPPED."""
 
     TYPE = "KILL_TASKS"
     task_ids: tuple[TaskId, ...]
     grace: float | None = Field(default=None, ge=0)
-    """Seconds between SIGTERM and SIGKILL at most; None: as long as each task asks for."""
+    """Upper bound of the time between SIGTERM and SIGKILL, in seconds; None if each task has its own
+    ``kill_grace``."""
 
 
 @register
 class SetReservations(Command):
-    """What is reserved on the agent, and which persistent volumes it keeps: a level, never a difference. A
-    volume that is not named any more is deleted with its data."""
+    """All reservations and persistent volumes of the agent: the whole value, never a difference. A volume that is
+    not named any more is deleted with its data."""
 
     TYPE = "SET_HOLDINGS"
     reserved_resources: ReservedResources
@@ -131,7 +135,7 @@ class SetReservations(Command):
 
 @register
 class AgentRegistered(Message):
-    """Opens a session (its commands are numbered from 1). A repeat for the current session is dropped."""
+    """The cell opens a session, whose commands are numbered from 1. A repeat for the current session is dropped."""
 
     TYPE = "AGENT_REGISTERED"
     session: str
@@ -142,7 +146,7 @@ class AgentRegistered(Message):
 
 @register
 class AgentRefused(Message):
-    """This cell is not the agent's; it asks for the cell count again."""
+    """The cell refuses an agent that belongs to another cell. The agent requests the number of cells again."""
 
     TYPE = "AGENT_REFUSED"
     message: str
@@ -151,18 +155,20 @@ class AgentRefused(Message):
 
 @register
 class Reregister(Message):
-    """The cell knows no such session: the agent registers anew. Repeats within a second drop."""
+    """The cell does not know the agent's session, and the agent registers again. Repeats within a second are
+    dropped."""
 
     TYPE = "REREGISTER"
     session: str = ""
     message: str = ""
     recover: bool = False
-    """The store may have lost something: the list shall name acknowledged outcomes too, as far as known."""
+    """Whether the store may have lost something. The agent's list then contains acknowledged outcomes too, as far
+    as the agent still has them."""
 
 
 @register
 class ListTasks(Message):
-    """Asks the agent for its list (``AGENT_LISTED``)."""
+    """The cell requests the agent's list (``AGENT_LISTED``)."""
 
     TYPE = "LIST_TASKS"
     session: str
@@ -170,8 +176,8 @@ class ListTasks(Message):
 
 @register
 class SetHeartbeat(Message):
-    """How often the agent beats from now on: a large cell hears each of its agents less often. The next
-    heartbeat comes at once, and says so. Idempotent."""
+    """The cell sets the interval of the agent's heartbeats, in seconds: in a large cell each agent sends them less
+    often. The agent sends the next heartbeat at once, with the new interval. Idempotent."""
 
     TYPE = "SET_HEARTBEAT"
     session: str
@@ -180,7 +186,7 @@ class SetHeartbeat(Message):
 
 @register
 class AcknowledgeStatuses(Message):
-    """Statuses are committed; the agent stops resending them. Idempotent."""
+    """The cell has committed statuses, and the agent stops sending them again. Idempotent."""
 
     TYPE = "ACKNOWLEDGE_STATUSES"
     uuids: tuple[str, ...]

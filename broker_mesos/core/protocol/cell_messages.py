@@ -1,4 +1,4 @@
-"""What the owner of a cell sends to its own inbox."""
+"""Messages that the owner of a cell sends to its own inbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from broker_mesos.core.protocol.wire import Message, register
 
 @register
 class Ping(Message):
-    """Wakes the consumer of an inbox; says nothing but how long it took, to whoever sent it."""
+    """A message that wakes the consumer of an inbox. It carries no data; its sender measures how long it took."""
 
     TYPE = "PING"
     token: str = ""

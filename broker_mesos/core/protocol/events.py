@@ -1,4 +1,5 @@
-"""What cells send to frameworks: offers and hints by the exchange ``offers``, the rest by ``events``."""
+"""Messages from cells to frameworks: offers and hints through the exchange ``offers``, the rest through
+``events``."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from broker_mesos.core.protocol.wire import Message, register
 
 @register
 class Offers(Message):
-    """New offers. A repeat would name the same ids; an answer to an ended one is harmless."""
+    """A cell makes offers. A repeat has the same ids; an answer to an offer that has ended is harmless."""
 
     TYPE = "OFFERS"
     offers: tuple[Offer, ...]
@@ -19,7 +20,7 @@ class Offers(Message):
 
 @register
 class Rescind(Message):
-    """These offers have ended; a hint, since they may already be answered."""
+    """Offers have ended. It is a hint, since they may have been answered already."""
 
     TYPE = "RESCIND"
     offer_ids: tuple[Ident, ...]
@@ -27,20 +28,20 @@ class Rescind(Message):
 
 @register
 class Subscribed(Message):
-    """A cell knows the framework now."""
+    """A cell has registered the framework."""
 
     TYPE = "SUBSCRIBED"
     framework_id: Ident
     cell: int
     cells: int
     demand: int = 0
-    """The highest demand version that the cell has heard: the next one must be above it."""
+    """The highest demand version that the cell has received; the next one must be above it."""
 
 
 @register
 class InverseOffers(Message):
-    """Agents are wanted back for maintenance; a framework with tasks there should move them in time. Sent
-    again until it is answered. Advisory: what happens then does not depend on the answer."""
+    """Agents are requested back for maintenance, and a framework with tasks there should move them in time. It is
+    sent again until it is answered. It is advisory: the maintenance does not depend on the answer."""
 
     TYPE = "INVERSE_OFFERS"
     cell: int
@@ -49,7 +50,7 @@ class InverseOffers(Message):
 
 @register
 class OperationsUpdated(Message):
-    """How the operations of an accept ended, those that carry an id. A repeat says the same."""
+    """Outcomes of those operations of an accept that have an id. A repeat has the same content."""
 
     TYPE = "UPDATE_OPERATION_STATUS"
     cell: int
@@ -58,8 +59,8 @@ class OperationsUpdated(Message):
 
 @register
 class Update(Message):
-    """Statuses of the framework's tasks. Applies only forward; terminal ones come again until
-    acknowledged."""
+    """Statuses of the framework's tasks. A task's state moves only forward; terminal statuses are sent again until
+    they are acknowledged."""
 
     TYPE = "UPDATE"
     cell: int
@@ -68,9 +69,9 @@ class Update(Message):
 
 @register
 class EarlyStatuses(Message):
-    """How processes of tasks have ended that asked for it (``TaskInfo.early``), as their agent has written it
-    down, and before their cell knows. A hint, which may get lost: the cell's UPDATE with the same ``uuid``
-    follows, and it alone is acknowledged."""
+    """An agent reports the ends of task processes directly to the framework, for tasks with ``TaskInfo.early``,
+    after it has recorded them and before their cell knows. It is a hint, which may get lost: the cell's UPDATE
+    with the same ``uuid`` follows, and it alone is acknowledged."""
 
     TYPE = "EARLY_STATUSES"
     statuses: tuple[TaskStatus, ...]
@@ -87,7 +88,8 @@ class Failure(Message):
 
 @register
 class Error(Message):
-    """The framework did what it may not do (it is torn down, a role is unknown); it should stop."""
+    """The cell refuses a call of the framework, for instance since it was torn down or a role is unknown. The
+    framework should stop."""
 
     TYPE = "ERROR"
     message: str

@@ -1,4 +1,4 @@
-"""Calls and heartbeats of frameworks to cells. The events in return: ``events.py``."""
+"""Calls and heartbeats of frameworks to cells. ``events.py`` has the messages in the other direction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Call(Message):
 
 @register
 class Subscribe(Call):
-    """A process of a framework starts or comes back. Idempotent; unacknowledged updates are sent again."""
+    """A process of a framework starts or reconnects. Idempotent; unacknowledged updates are sent again."""
 
     TYPE = "SUBSCRIBE"
     framework: FrameworkInfo
@@ -30,37 +30,39 @@ class Subscribe(Call):
 
 
 class Acceptance(Part):
-    """The use of offers of one agent for tasks. The offer is the single-use token: of a repeat, tasks known
-    from these offers are passed over and others answered with TASK_DROPPED; operations that were carried out
-    are answered with OPERATION_FINISHED again, others with OPERATION_ERROR."""
+    """The use of offers of one agent for tasks. An offer can be used once. In a repeat, tasks that were launched on
+    these offers are ignored and others are answered with TASK_DROPPED; operations that were carried out are
+    answered with OPERATION_FINISHED again, others with OPERATION_ERROR."""
 
     offer_ids: tuple[Ident, ...]
     operations: tuple[Operation, ...] = ()
-    """Carried out in their order, before the tasks are launched."""
+    """Operations that are carried out in their order, before the tasks are launched."""
     tasks: tuple[TaskInfo, ...] = ()
     refuse_seconds: float | None = None
-    """For the unused part; None is the default filter, 0 none, at most 365 days."""
+    """Duration of the filter for the unused part, in seconds, at most 365 days; 0 sets no filter, and None the
+    default one."""
 
 
 class AcceptingCall(Call):
-    """What any call that accepts takes along."""
+    """The fields that every call with acceptances carries."""
 
     acknowledged: tuple[TaskId, ...] = ()
-    """As ACKNOWLEDGE, whatever becomes of the offers."""
+    """Ids of tasks whose terminal updates are acknowledged as by ACKNOWLEDGE, independent of the offers."""
     demand: Demand | None = None
-    """What is wanted from here on, as in a FRAMEWORK_HEARTBEAT."""
+    """The demand from this call on, as in a FRAMEWORK_HEARTBEAT; None if the call does not change it."""
 
 
 @register
 class Accept(AcceptingCall, Acceptance):
-    """Use offers of one agent for tasks; its repeat is an acceptance's."""
+    """The framework uses offers of one agent for tasks. A repeat is handled as described for an acceptance."""
 
     TYPE = "ACCEPT"
 
 
 @register
 class Accepts(AcceptingCall):
-    """Several accepts at once, of offers of many agents: worked off in their order, each by itself."""
+    """Several acceptances in one call, for offers of many agents. They are handled in their order, each
+    independent of the others."""
 
     TYPE = "ACCEPTS"
     accepts: tuple[Acceptance, ...]
@@ -68,7 +70,7 @@ class Accepts(AcceptingCall):
 
 @register
 class Decline(Call):
-    """Give offers back. Idempotent: an unknown offer is an ended one."""
+    """The framework gives offers back. Idempotent: an unknown offer has ended."""
 
     TYPE = "DECLINE"
     offer_ids: tuple[Ident, ...]
@@ -77,7 +79,7 @@ class Decline(Call):
 
 @register
 class AnswerInverseOffers(Call):
-    """Accept or decline inverse offers. Idempotent; for people to see."""
+    """The framework accepts or declines inverse offers. The answers are shown to operators. Idempotent."""
 
     TYPE = "ANSWER_INVERSE_OFFERS"
     agent_ids: tuple[Ident, ...]
@@ -86,7 +88,7 @@ class AnswerInverseOffers(Call):
 
 @register
 class Revive(Call):
-    """Want offers again, and forget filters, from this demand version on."""
+    """The framework receives offers again from this demand version on, and its filters are cleared."""
 
     TYPE = "REVIVE"
     demand: Demand
@@ -94,7 +96,7 @@ class Revive(Call):
 
 @register
 class Suppress(Call):
-    """Want no offers, from this demand version on."""
+    """The framework receives no offers from this demand version on."""
 
     TYPE = "SUPPRESS"
     demand: Demand
@@ -102,17 +104,18 @@ class Suppress(Call):
 
 @register
 class Kill(Call):
-    """End tasks. Idempotent; an unknown id is answered with TASK_UNKNOWN by the cell it was sent to."""
+    """The framework kills tasks. Idempotent; the cell answers an unknown id with TASK_UNKNOWN."""
 
     TYPE = "KILL"
     task_ids: tuple[TaskId, ...]
     answer_unknown: bool = True
-    """False when it was sent to every cell: the others know nothing of it and keep silent."""
+    """Whether unknown ids are answered. False if the call is sent to every cell, since only one of them can know
+    the task."""
 
 
 @register
 class Acknowledge(Call):
-    """Terminal updates are safe with the framework; their tasks may be forgotten. Idempotent."""
+    """The framework has stored terminal updates, and the cell may remove their tasks. Idempotent."""
 
     TYPE = "ACKNOWLEDGE"
     task_ids: tuple[TaskId, ...]
@@ -120,7 +123,7 @@ class Acknowledge(Call):
 
 @register
 class Reconcile(Call):
-    """Ask for the state of tasks; an empty list asks for all of the framework's tasks in this cell."""
+    """The framework requests the states of tasks; an empty list requests those of all its tasks in this cell."""
 
     TYPE = "RECONCILE"
     task_ids: tuple[TaskId, ...] = ()
@@ -129,8 +132,9 @@ class Reconcile(Call):
 
 @register
 class Settle(Call):
-    """Is this claim a task? In one commit the offer ends if it is open, and the task's state is answered;
-    TASK_DROPPED if the cell knows none. Idempotent."""
+    """The framework asks whether a task that it claimed for an offer was launched. In one commit the offer ends if
+    it is still open, and the cell answers the task's state, or TASK_DROPPED if it does not know the task.
+    Idempotent."""
 
     TYPE = "SETTLE"
     claims: tuple[tuple[TaskId, Ident], ...]
@@ -139,19 +143,20 @@ class Settle(Call):
 
 @register
 class FrameworkAbsent(Call):
-    """A cell tells a framework's home cell that nobody has heard of it for longer than its failover timeout:
-    the home cell may not know it at all (its store went back in time), or the cell may have missed its end.
-    Idempotent; said again now and then."""
+    """A cell reports to a framework's home cell that the framework has been absent for longer than its failover
+    timeout: the home cell may not know the framework (its store lost data), or the reporting cell may have missed
+    its end. Idempotent; it is repeated from time to time."""
 
     TYPE = "FRAMEWORK_ABSENT"
     framework: FrameworkInfo
     seconds: float = Field(default=0.0, ge=0)
-    """For how long."""
+    """How long the framework has been absent, in seconds."""
 
 
 @register
 class Teardown(Call):
-    """The framework ends: its tasks are killed, its offers return, its id is a tombstone. Idempotent."""
+    """The framework ends: its tasks are killed, its offers are rescinded, and its id is refused from then on (see
+    "tombstone" in the glossary). Idempotent."""
 
     TYPE = "TEARDOWN"
     reason: str = ""
@@ -159,7 +164,8 @@ class Teardown(Call):
 
 @register
 class FrameworkHeartbeat(Call):
-    """A process of a framework lives, and wants this. A cell that does not know it subscribes it."""
+    """A process of a framework reports that it is alive, and its demand. A cell that does not know the framework
+    subscribes it."""
 
     TYPE = "FRAMEWORK_HEARTBEAT"
     framework: FrameworkInfo

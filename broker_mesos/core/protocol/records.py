@@ -1,5 +1,5 @@
-"""Everything a cell keeps in the store. A record is one JSON value under its kind and id, that of a task two
-(``task_record.py``)."""
+"""The records of a cell in the store. A record is one JSON value under its kind and id; that of a task is two JSON
+values (``task_record.py``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_MAINTENANCE = Maintenance()
 
 
 class RecordKind(StrEnum):
-    """The kinds of records, each a hash of the cell in the store."""
+    """The kinds of records. The store has one hash for each kind and cell."""
 
     AGENTS = "agents"
     FRAMEWORKS = "frameworks"
@@ -27,13 +27,13 @@ class RecordKind(StrEnum):
 
 
 class AgentStatus(StrEnum):
-    """Whether an agent's resources count."""
+    """The state of an agent; only the resources of a registered one can be offered."""
 
     REGISTERED = "registered"
     UNREACHABLE = "unreachable"
     GONE = "gone"
-    """An operator has said that it never comes back: its tasks have ended. If it does come back, whatever
-    still runs on it is killed."""
+    """An operator has marked the agent as gone for ever, and its tasks have ended. If it returns in spite of that,
+    the tasks that still run on it are killed."""
 
 
 class AgentRecord(Part):
@@ -42,54 +42,56 @@ class AgentRecord(Part):
     info: AgentInfo
     state: AgentStatus = AgentStatus.REGISTERED
     session: str = ""
-    """Empty while it has none."""
+    """Id of the agent's session; empty while it has none."""
     number: int = 0
-    """Number of the last command sent in the session."""
+    """Number of the last command that was sent in the session."""
     attempt: str = ""
-    """The registration that opened the session."""
+    """The registration attempt that opened the session."""
     boot_id: str = ""
     beat: float = 0.0
-    """Seconds between two of its heartbeats; 0 where the limit says it."""
+    """Interval between two heartbeats of the agent, in seconds; 0 if it is ``Limits.agent_beat``."""
     registered_at: float = 0.0
     unreachable_at: float | None = None
-    """Calendar time, to be shown only: the calendars of two owners need not agree."""
+    """Seconds since the epoch at which the agent became unreachable. It is only shown, since the calendars of two
+    owners need not agree."""
     since: float | None = None
-    """Cell time at which it entered its state, in seconds; see ``CellState.seconds``."""
+    """Cell time at which the agent entered its state, in seconds; see ``CellState.seconds``."""
     cell_seconds: float = 0.0
-    """Cell time at which the record was written, in seconds: a new owner counts on from the latest one."""
+    """Cell time at which the record was written, in seconds; a new owner continues from the latest one."""
     listed: bool = True
-    """False in a recovery, until the agent's list has arrived: kept, so that a recovery outlives an owner."""
+    """False in a recovery until the agent's list has arrived. It is stored, so that a recovery outlives an owner."""
     reserved_resources: ReservedResources = Field(default_factory=lambda: NO_RESERVED_RESOURCES)
     maintenance: Maintenance = Field(default_factory=lambda: NO_MAINTENANCE)
 
 
 class FrameworkStatus(StrEnum):
-    """Whether a framework gets offers."""
+    """The state of a framework; only a subscribed one receives offers."""
 
     SUBSCRIBED = "subscribed"
     DISCONNECTED = "disconnected"
     TORN_DOWN = "torn-down"
-    """A tombstone: no later message revives this id."""
+    """The record is a tombstone: no later message revives the framework's id."""
 
 
 class FrameworkRecord(Part):
-    """A framework as its cell knows it."""
+    """A framework in one cell."""
 
     info: FrameworkInfo
     state: FrameworkStatus = FrameworkStatus.SUBSCRIBED
     registered_at: float = 0.0
     disconnected_at: float | None = None
-    """Calendar time, like the next one to be shown only."""
+    """Seconds since the epoch at which the framework was disconnected; only shown."""
     torn_down_at: float | None = None
+    """Seconds since the epoch at which the framework was torn down; only shown."""
     since: float | None = None
-    """Cell time at which it entered its state, in seconds; see ``CellState.seconds``."""
+    """Cell time at which the framework entered its state, in seconds; see ``CellState.seconds``."""
     cell_seconds: float = 0.0
     """Cell time at which the record was written, in seconds."""
 
 
 class Lease(NamedTuple):
-    """Who owns a cell. ``age`` is seconds since the last renewal, by the store's clock; a released or
-    never claimed lease has no owner."""
+    """The lease of a cell. ``age`` is the time since its last renewal by the store's clock, in seconds. ``owner`` is
+    empty if the lease was released or never claimed."""
 
     cell: int
     term: int
@@ -100,7 +102,8 @@ class Lease(NamedTuple):
 
 
 class OutboxEntry(NamedTuple):
-    """A message that is committed and not yet confirmed by the broker. ``number`` orders them."""
+    """A message that is committed and not yet confirmed by the broker. Messages are published in the order of their
+    ``number``."""
 
     number: int
     exchange: str
@@ -111,7 +114,7 @@ class OutboxEntry(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Set (or, with None, delete) one record."""
+    """A change of one record: it is set to ``value``, or deleted if ``value`` is None."""
 
     kind: RecordKind
     ident: str
@@ -119,7 +122,7 @@ class Write(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All that the store holds of a cell when its lease is claimed."""
+    """The whole content of a cell in the store at the moment when its lease is claimed."""
 
     lease: Lease
     agents: dict[str, bytes]
@@ -127,8 +130,9 @@ class Snapshot(NamedTuple):
     tasks: dict[str, bytes]
     outbox: list[OutboxEntry]
     recovering: bool
-    """The store may have lost something: nothing is offered before the agents' lists have arrived."""
+    """Whether the store may have lost something; then nothing of an agent is offered before its list has arrived."""
     recovery_age: float = float("inf")
-    """Seconds since a claim last found that the store may have lost something."""
+    """Time since a claim last found that the store may have lost something, in seconds."""
     recovery_term: int | None = None
-    """The term of that claim: whatever was committed under it or a later one is in the store. None: not known."""
+    """The term of that claim; everything that was committed under it or a later term is in the store. None if it is
+    not known."""

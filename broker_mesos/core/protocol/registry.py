@@ -1,7 +1,7 @@
-"""Decoding: the message in a body, whatever its type.
+"""Decodes message bodies of any registered type.
 
-Importing this module makes all messages of agents, cells and frameworks known; operator requests become known
-with the module of ``core/api`` that defines them.
+Importing this module registers all messages of agents, cells and frameworks; importing a module of ``core/api``
+registers the operator requests that it defines.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ MESSAGE_MODULES = (agent_messages, cell_messages, events, framework_messages)
 
 
 def decode(type_name: str, body: bytes) -> Message:
-    """The message in a body.
+    """Decode the body of a message.
 
-    Raises InvalidMessage, in one line, for an unknown type (then UnknownMessage), an oversized body, or one
-    that does not fit.
+    Raises UnknownMessage for an unknown type, and InvalidMessage for a body that is too large or does not match its
+    type. The text of the error is one line.
     """
     cls = REGISTRY.get(type_name)
     if cls is None:

@@ -1,5 +1,5 @@
-"""A task in the store: two lines of JSON. The first one says what is read of every task when its cell gets
-a new owner; there are so many that the second one, with all the rest, is read only when somebody asks for it.
+"""The record of a task in the store: two lines of JSON. A new owner of a cell reads the first line of every task.
+Since there are very many tasks, the second line, with the other fields, is decoded only when one of them is used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 
 KILL_REQUESTED, REVOCABLE, WAITS = 1, 2, 4
-"""Flags of a head."""
+"""Bits of ``TaskHead.flags``."""
 
 
 class TaskHead(NamedTuple):
-    """The first line, an array. What a later version adds comes last, and is passed over here."""
+    """The first line, an array. A later version may only append fields, which this version ignores."""
 
     task_id: str
     framework_id: str
@@ -42,16 +42,17 @@ class TaskDetails(Part):
     name: str = ""
     offer_id: str = ""
     launch: str | None = None
-    """The launch command's JSON while the agent has not confirmed it, so that it can be sent again."""
+    """The JSON of the launch command while the agent has not confirmed it, so that it can be sent again."""
     created_at: float = 0.0
     # A factory, since a dict that is given as the default is copied deeply for each record.
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     status: TaskStatus | None = None
-    """The latest status; of a terminal task the one that awaits acknowledgement."""
+    """The latest status; for a terminal task, the one that its framework has to acknowledge."""
 
 
 DETAILS = set(TaskDetails.model_fields)
+"""Names of the fields of the second line."""
 
 
 class TaskRecord(TaskDetails):
@@ -65,15 +66,16 @@ class TaskRecord(TaskDetails):
     state: TaskState = TaskState.STAGING
     kill_requested: bool = False
     kill_reason: Reason | None = None
-    """Why the cell itself wants it to end; None if its framework or an operator does."""
+    """The cell's own reason for killing the task; None if its framework or an operator kills it."""
     revocable: bool = False
     line: str = ""
+    """Name of the task queue that the task belongs to; empty if it is not queued."""
     waits: bool = False
-    """It stands in line and holds nothing: see TaskInfo.line."""
+    """Whether the task waits in its task queue and occupies no resources; see TaskInfo.line."""
 
     @property
     def head(self) -> TaskHead:
-        """The first line of it."""
+        """The fields of the first line."""
         return TaskHead(
             self.task_id,
             self.framework_id,
@@ -87,20 +89,20 @@ class TaskRecord(TaskDetails):
         )
 
     def encode(self) -> bytes:
-        """As it is stored; JSON itself has no line feed."""
+        """The record as it is stored. The JSON of each line contains no line feed."""
         details: bytes = self.__pydantic_serializer__.to_json(self, include=DETAILS, exclude_defaults=True)
         return json.dumps(self.head, separators=(",", ":")).encode() + b"\n" + details
 
 
 def parted(stored: bytes) -> tuple[list[Any], bytes]:
-    """The fields of a TaskHead, and the second line."""
+    """Split a stored record into the fields of its TaskHead and the undecoded second line."""
     first, _, rest = stored.partition(b"\n")
     fields: list[Any] = _raw_decode(first.decode())[0]  # a quarter of the time of json.loads: there are many
     return fields if len(fields) == _FIELDS else fields[:_FIELDS], rest
 
 
 def read_record(stored: bytes) -> TaskRecord:
-    """All of it."""
+    """Decode a whole stored record."""
     fields, details = parted(stored)
     head = TaskHead._make(fields)
     return TaskRecord(

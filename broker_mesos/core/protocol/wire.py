@@ -1,4 +1,4 @@
-"""Messages on the wire: the base class, the registry of types, and decoding."""
+"""The base class of messages, and the registry of their types."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from broker_mesos.core.model.part import ID_TAIL, Part
 
 MAX_BODY = 1 << 20
-"""Largest body in bytes; a longer one is refused by senders and dead-lettered by receivers."""
+"""The largest body, in bytes. A larger one is refused by senders and becomes a dead letter at receivers."""
 
 
 class Message(Part):
-    """A whole body on the wire."""
+    """The base class of all message bodies."""
 
     TYPE: ClassVar[str] = ""
 
@@ -27,7 +27,7 @@ REGISTRY: dict[str, type[Message]] = {}
 
 
 def register(cls: type[M]) -> type[M]:
-    """Class decorator: makes a message type known to ``decode``."""
+    """Class decorator that registers a message type, so that ``decode`` finds it."""
     REGISTRY[cls.TYPE] = cls
     return cls
 
@@ -43,14 +43,14 @@ _SAID = {
     "bool_type": "write true or false",
     "string_type": "write text",
 }
-"""Our words for findings of pydantic that people meet."""
+"""Texts that replace the error messages of pydantic which users see, by the type of the error."""
 
 
 _ID_PATTERN = re.compile(re.escape(ID_TAIL) + r"(\d+)\}\$")
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first finding of a pydantic error in one line: ``tasks.0.resources: …``."""
+    """The first problem of a pydantic error in one line, such as ``tasks.0.resources: …``."""
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in finding["loc"])
     what = _SAID.get(finding["type"]) or str(finding["msg"]).removeprefix("Value error, ")
