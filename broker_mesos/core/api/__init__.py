@@ -1,1 +1,1 @@
-"""Operator requests and their answers, one file a subject."""
+"""Operator requests and their answers, with one file for each subject."""

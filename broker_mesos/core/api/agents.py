@@ -14,7 +14,7 @@ from broker_mesos.core.protocol.wire import register
 
 
 class AgentView(Part):
-    """An agent as its cell sees it."""
+    """The state of an agent in its cell."""
 
     agent_id: str
     cell: int
@@ -30,31 +30,31 @@ class AgentView(Part):
     pid: int = 0
     registered_at: float = 0.0
     heard_ago: float | None = None
-    """Seconds since it was last heard of; None if not under this owner."""
+    """Time since the last message of the agent, in seconds; None if this owner has received none."""
     reservations: tuple[ReservationView, ...] = ()
     volumes: tuple[VolumeView, ...] = ()
     maintenance: str = ""
-    """draining, drained, deactivated, or nothing."""
+    """The state of maintenance: ``draining``, ``drained``, ``deactivated``, or empty."""
     slack: Resources = Resources.EMPTY
-    """What it lends a second time, as revocable: an estimate."""
+    """The agent's estimate of the resources that it lends a second time, as revocable."""
     slack_held: Resources = Resources.EMPTY
-    """Of the slack: offered and used."""
+    """The part of the slack that is offered or used."""
     contested: bool = False
-    """Two machines use its id, and replace each other."""
+    """Whether two machines use the id of this agent and replace each other's sessions."""
     unavailability: Unavailability | None = None
-    """When it is planned to be away."""
+    """The planned absence of the agent; None if none is planned."""
 
 
 class AgentGone(Part):
-    """How many tasks of that agent end."""
+    """The answer to MARK_AGENT_GONE: the number of tasks of the agent that end."""
 
     tasks: int = 0
 
 
 @register
 class MarkAgentGone(Request):
-    """An agent never comes back: its tasks end as TASK_GONE_BY_OPERATOR, and may run elsewhere. Should it
-    come back all the same, what still runs on it is killed. Idempotent."""
+    """Mark an agent as gone for ever: its tasks end as TASK_GONE_BY_OPERATOR, and may run elsewhere. If the agent
+    returns in spite of that, the tasks that still run on it are killed. Idempotent."""
 
     TYPE = "MARK_AGENT_GONE"
     ANSWER = AgentGone

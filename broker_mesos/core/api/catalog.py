@@ -35,7 +35,7 @@ REQUEST_MODULES = (
     roles,
     state,
 )
-"""To import a module registers its requests."""
+"""The modules with operator requests. Importing a module registers its requests."""
 
 REQUESTS: dict[str, type[Request]] = {
     name: kind

@@ -20,7 +20,7 @@ from broker_mesos.core.protocol.wire import register
 
 
 class FrameworkView(Part):
-    """A framework as one cell sees it."""
+    """The state of a framework in one cell."""
 
     framework_id: str
     cell: int
@@ -35,11 +35,11 @@ class FrameworkView(Part):
     dominant_share: float
     registered_at: float = 0.0
     shapes: tuple[Shape, ...] | None = None
-    """Its stated demand, as far as this cell has not met it."""
+    """The part of the framework's stated demand that this cell has not met; None if it has stated none."""
 
 
 class TaskView(Part):
-    """A task that a cell holds, or one of its recently completed ones."""
+    """A task of a cell, or one of its recently completed tasks."""
 
     task_id: str
     cell: int
@@ -65,25 +65,26 @@ class OfferView(Part):
 
 
 class CellLoad(Part):
-    """How much a cell's owner has to do. Times are in seconds; None while there was no round."""
+    """The load of a cell's owner. Times are in seconds."""
 
     cell: int
     behind: float
-    """Since when something lies in its inbox that it has not read."""
+    """Time for which the cell's inbox has contained messages that the owner has not read, in seconds."""
     decisions: int
-    """Of this owner, so far."""
+    """Number of decisions that this owner has made."""
     rounds: int
-    """Of allocation, so far."""
+    """Number of rounds of allocation that this owner has computed."""
     round_p50: float | None = None
-    """Of its latest decisions that held a round of allocation."""
+    """Median duration of the latest decisions with a round of allocation, in seconds; None if there was none."""
     round_p99: float | None = None
+    """99th percentile of the same durations, in seconds."""
 
 
 CellPart = Literal["agents", "frameworks", "tasks", "offers", "roles"]
 
 
 class CellView(Part):
-    """What was asked for of one cell."""
+    """The requested parts of one cell."""
 
     cell: int
     term: int
@@ -94,16 +95,16 @@ class CellView(Part):
     offers: tuple[OfferView, ...] = ()
     roles: tuple[RoleView, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
-    """Sizes of all parts, asked for or not."""
+    """Number of entries of every part, whether it was requested or not."""
     load: CellLoad | None = None
     truncated: tuple[CellPart, ...] = ()
-    """Parts of which there is more than what is here."""
+    """Parts that have more entries than this answer contains."""
 
 
 @register
 class GetCell(Request):
-    """Parts of a cell, each in its order (``paging.py``). ``task_id``, ``framework_id`` and ``agent_id``
-    narrow them down."""
+    """Get parts of a cell, each in its order (``paging.py``), filtered by ``task_id``, ``framework_id`` and
+    ``agent_id`` if these are given."""
 
     TYPE = "GET_CELL"
     ANSWER = CellView
@@ -113,22 +114,22 @@ class GetCell(Request):
     framework_id: str = ""
     agent_id: str = ""
     limit: int = Field(default=500, ge=0, le=2_000)
-    """Entries of each part at most, other than roles, which are never cut."""
+    """The largest number of entries of each part, other than roles, which are never cut."""
     after: str = Field(default="", max_length=MAX_CURSOR)
-    """The cursor of the page before, for one part alone."""
+    """The cursor of the previous page. It is allowed only if one part is requested."""
 
 
 class KillTaskAnswer(Part):
-    """Whether this cell knew the task and asked its agent to kill it."""
+    """The answer to KILL_TASK. ``known``: whether this cell knew the task and has sent the kill to its agent."""
 
     known: bool
     unreachable: str = ""
-    """The task's agent, if it is unreachable: it kills the task when it comes back."""
+    """Id of the task's agent if the agent is unreachable; it kills the task when it returns."""
 
 
 @register
 class KillTask(Request):
-    """Kill one task of any framework, by hand."""
+    """Kill one task of any framework."""
 
     TYPE = "KILL_TASK"
     ANSWER = KillTaskAnswer

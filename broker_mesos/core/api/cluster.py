@@ -8,7 +8,7 @@ from broker_mesos.core.protocol.wire import register
 
 
 class HelloAnswer(Part):
-    """What an agent or framework must know before it speaks to a cell."""
+    """The data that an agent or framework needs before it can send messages to a cell."""
 
     cluster: str
     cells: int
@@ -16,7 +16,7 @@ class HelloAnswer(Part):
 
 @register
 class Hello(Request):
-    """Who are you, and how many cells are there?"""
+    """Get the name of the cluster and its number of cells."""
 
     TYPE = "HELLO"
     ANSWER = HelloAnswer
@@ -26,18 +26,19 @@ class Hello(Request):
 
 
 class MasterView(Part):
-    """A living master."""
+    """A master that is alive."""
 
     master_id: str
     hostname: str
     pid: int
     version: str
     age: float
-    """Seconds since its last beat."""
+    """Time since its last heartbeat, in seconds."""
 
 
 class CellOwnership(Part):
-    """A cell's lease. ``owner`` is a master id, empty while nobody owns it."""
+    """The lease of a cell. ``owner`` is a master id, empty while no master owns the cell; ``age`` is the time since
+    the last renewal, in seconds."""
 
     cell: int
     owner: str
@@ -48,7 +49,7 @@ class CellOwnership(Part):
 
 
 class ClusterView(Part):
-    """Masters and cells."""
+    """The masters and cells of the cluster."""
 
     cluster: str
     version: str
@@ -58,7 +59,7 @@ class ClusterView(Part):
 
 @register
 class GetCluster(Request):
-    """Masters, and who owns which cell."""
+    """Get the masters, and the owner of each cell."""
 
     TYPE = "GET_CLUSTER"
     ANSWER = ClusterView

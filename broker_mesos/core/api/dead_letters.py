@@ -1,6 +1,6 @@
 """Operator requests about dead letters, answered by any master.
 
-A letter is named by its own id, or by its message's if only one letter has that.
+A dead letter is named by its own id, or by the id of its message if only one dead letter has that.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
 MAX_SEARCHED = 1_000
-"""Letters, from the oldest on, that are looked through for one of them."""
+"""The largest number of dead letters that are searched for one of them, beginning with the oldest."""
 MAX_BODY_SHOWN = 131_072
-"""Characters of a body that are shown."""
+"""The largest number of characters of a body that are shown."""
 
 
 class DeadLetterView(Part):
@@ -25,30 +25,30 @@ class DeadLetterView(Part):
     type: str = ""
     reason: str = ""
     source: str = ""
-    """The queue that it came from: ``cell-inbox.3``, ``agent-commands.<agent id>``…"""
+    """The queue that it was consumed from, such as ``cell-inbox.3`` or ``agent-commands.<agent id>``."""
     tries: int = 0
-    """How often its handling failed; 0 if it could not be read."""
+    """How often its handling has failed; 0 if it could not be decoded."""
     at: float = 0.0
-    """When it was put there, in seconds since the epoch; 0 if not known."""
+    """When it became a dead letter, in seconds since the epoch; 0 if that is not known."""
     size: int = 0
-    """Bytes of the body."""
+    """Size of the body, in bytes."""
 
 
 class DeadLetterList(Part):
-    """Dead letters, the oldest first. ``total`` counts all there are."""
+    """A page of dead letters, the oldest first. ``total`` is the number of all dead letters."""
 
     letters: tuple[DeadLetterView, ...] = ()
     total: int = 0
     truncated: bool = False
-    """Whether there are more behind these."""
+    """Whether there are more dead letters after these."""
     after: str = ""
-    """Where the next page begins, if there is one: the ``after`` of the next request."""
+    """The ``after`` for the request of the next page; empty if there is none."""
 
 
 @register
 class ListDeadLetters(Request):
-    """The oldest dead letters, or those behind the letter ``after``. Only the oldest 1,000 can be listed:
-    the others can be once these are sent again or dropped."""
+    """List the oldest dead letters, or those that follow the dead letter ``after``. Only the oldest 1,000 can be
+    listed; the others become accessible once these are sent again or dropped."""
 
     TYPE = "LIST_DEAD_LETTERS"
     ANSWER = DeadLetterList
@@ -56,11 +56,11 @@ class ListDeadLetters(Request):
     FOR_USERS = True
     limit: int = Field(default=100, ge=0, le=MAX_SEARCHED)
     after: str = Field(default="", max_length=255)
-    """The id of the last letter of the page before."""
+    """Id of the last dead letter of the previous page."""
 
 
 class DeadLetterDetail(Part):
-    """A dead letter with its body as text, its beginning only if ``cut``."""
+    """A dead letter with its body as text. If ``cut`` is set, ``body`` is only the beginning of it."""
 
     letter: DeadLetterView
     body: str
@@ -70,7 +70,7 @@ class DeadLetterDetail(Part):
 
 @register
 class GetDeadLetter(Request):
-    """One dead letter."""
+    """Get one dead letter with its body."""
 
     TYPE = "GET_DEAD_LETTER"
     ANSWER = DeadLetterDetail
@@ -80,35 +80,35 @@ class GetDeadLetter(Request):
 
 
 class DeadLettersSettled(Part):
-    """How many letters were sent again or dropped, and what became of the others."""
+    """The number of dead letters that were sent again or dropped, and the failures."""
 
     settled: int
     failed: tuple[str, ...] = ()
-    """Why some stay, a line for each of the first ones."""
+    """Why some dead letters could not be handled: one line for each of the first failures."""
     left: int = 0
-    """Letters that are there still."""
+    """Number of dead letters that are left."""
 
 
 @register
 class RetryDeadLetters(Request):
-    """Send a dead letter (or all there are) again to the queue that it came from. It is removed once it is
-    safe there."""
+    """Send a dead letter, or all of them, again to the queue that it was consumed from. It is removed once the
+    broker has confirmed it in that queue."""
 
     TYPE = "RETRY_DEAD_LETTERS"
     ANSWER = DeadLettersSettled
     ROUTE = Route.MASTER
     FOR_USERS = True
     letter_id: str = Field(default="", max_length=255)
-    """Empty: all."""
+    """Id of the dead letter; empty for all."""
 
 
 @register
 class DropDeadLetters(Request):
-    """Remove a dead letter, or all there are, for good."""
+    """Remove a dead letter, or all of them, permanently."""
 
     TYPE = "DROP_DEAD_LETTERS"
     ANSWER = DeadLettersSettled
     ROUTE = Route.MASTER
     FOR_USERS = True
     letter_id: str = Field(default="", max_length=255)
-    """Empty: all."""
+    """Id of the dead letter; empty for all."""

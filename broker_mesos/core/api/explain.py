@@ -1,4 +1,4 @@
-"""Why is it waiting, and would it run? Questions to a cell, and the answers of all cells put together."""
+"""Operator requests that explain why something waits, or whether a job would run, and their answers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,27 @@ Obstacle = Literal[
     "too-small",
     "turn",
 ]
-"""What stands in the way: the agent is not lent now; a constraint; operators took the agent
-out of use; a refusal of the framework itself; the rest of its gang; gpus;
-the smallest offer that it takes; somebody else's offer; quota; a reservation; what is in use; offers that
-the framework let lie; the whole agent is smaller than the task; the turn of others."""
+"""The reason why an agent cannot run a task now.
+
+- ``away``: the agent is not registered, or does not lend resources now.
+- ``constraint``: the agent does not satisfy a constraint.
+- ``drain``: operators have drained or deactivated the agent.
+- ``filter``: the framework itself has refused the agent's resources for a while.
+- ``gang``: there is no room for the other tasks of the gang.
+- ``gpus``: the agent has gpus, and the framework does not accept agents with gpus.
+- ``minimum``: the free resources are less than the smallest offer that the framework accepts.
+- ``offered``: the resources are in an open offer to another framework.
+- ``quota``: a limit or guarantee of a role prevents it.
+- ``reserved``: the resources are reserved for another role.
+- ``resources``: the resources are in use.
+- ``sits``: the resources are in an open offer which the framework itself has not answered.
+- ``too-small``: the whole agent is smaller than the task.
+- ``turn``: other frameworks are served first.
+"""
 
 
 class AgentObstacle(Part):
-    """What stands between a task and one agent. ``missing``: the resources that it is short of."""
+    """Why one agent cannot run a task now. ``missing``: the resources that the agent is short of."""
 
     agent_id: str
     hostname: str = ""
@@ -45,25 +58,25 @@ class AgentObstacle(Part):
     message: str
     missing: Resources = Resources.EMPTY
     seconds: float | None = None
-    """After so many seconds this alone is over."""
+    """Time after which the obstacle ends without any change, in seconds; None if it does not."""
 
     def distance(self, need: Resources) -> float:
-        """How much is missing, as the largest part of what a task needs."""
+        """The largest fraction of the needed amount of any resource that is missing; 0.0 if nothing is."""
         whole = need.quantities()
         return max((amount / whole[name] for name, amount in self.missing.quantities().items()), default=0.0)
 
 
 class Change(Part):
-    """One change that would let it run. ``sure``: it was tried on the cell as it is."""
+    """One change that would let a task run. ``sure``: whether it was verified on a copy of the cell's state."""
 
     message: str
     sure: bool = False
     rank: int = 0
-    """Lower is less of a change."""
+    """Order of the changes by effort: a smaller number is a smaller change."""
 
 
 class Ahead(Part):
-    """Somebody who is served before."""
+    """A framework that is served earlier under a role, and its share."""
 
     role: str
     framework_id: str
@@ -71,37 +84,40 @@ class Ahead(Part):
 
 
 class Placement(Part):
-    """What one cell says of a task. ``would_run``: the next allocation offers it an agent."""
+    """The explanation of one cell for a task. ``would_run``: whether the next allocation offers an agent for it."""
 
     cell: int
     would_run: bool
     agents: tuple[AgentObstacle, ...] = ()
-    """The nearest to fitting come first."""
+    """Obstacles by agent; the agents that are nearest to fitting come first."""
     truncated: bool = False
-    """Whether there are more agents than ``agents`` lists: those that are further from fitting. ``counts``
-    has all of them."""
+    """Whether there are more agents than ``agents`` lists; those left out are further from fitting. ``counts``
+    includes all agents."""
     counts: dict[str, int] = Field(default_factory=dict)
-    """Agents by what stands in their way."""
+    """Number of agents by ``Obstacle``."""
     fits: int = 0
-    """Tasks of the kind that the next allocation has room for."""
+    """Number of tasks of this shape for which the next allocation has room."""
     together: int = 0
-    """Tasks of a gang for which there is room at one moment, if not for all."""
+    """Number of tasks of a gang for which there is room at the same time, if there is not room for all."""
     place: int | None = None
-    """How many are served before, in the fair-share order; None if the framework gets no offers at all."""
+    """Number of frameworks that are served earlier in the order of shares; None if the framework receives no
+    offers at all."""
     ahead: tuple[Ahead, ...] = ()
+    """The frameworks that are served earlier."""
     unwanted: str = ""
-    """Why the framework gets no offers at all."""
+    """Why the framework receives no offers at all; empty if it does."""
     changes: tuple[Change, ...] = ()
     unmatched: tuple[str, ...] = ()
     """Constraints that no agent of this cell satisfies."""
     largest: dict[str, int] = Field(default_factory=dict)
-    """The most that one agent has of each resource that the task needs, in thousandths, among agents that
-    satisfy the constraints."""
+    """The largest amount that one agent has of each resource that the task needs, in thousandths, among the agents
+    that satisfy the constraints."""
 
 
 @register
 class GetPlacement(Request):
-    """Would the next allocation of this cell let a framework run a task of this shape? Changes nothing."""
+    """Explain whether the next allocation of this cell offers a framework an agent for a task of this shape. It
+    changes nothing."""
 
     TYPE = "GET_PLACEMENT"
     ANSWER = Placement
@@ -109,31 +125,32 @@ class GetPlacement(Request):
     framework_id: Ident
     shape: Shape
     ignore_filters: bool = False
-    """As if it asked for this only now: that makes its refusals void, and what it has asked for before."""
+    """Whether the shape is treated as a new demand of the framework, which clears its filters and replaces its
+    earlier demand."""
     limit: int = Field(default=20, ge=0, le=500)
-    """Agents to explain."""
+    """The largest number of agents that are explained."""
 
 
 class Explanation(Part):
-    """Why something waits, of the whole cluster."""
+    """The explanation of the whole cluster why a job, task or framework waits."""
 
     subject: str
-    """What was asked about, in words."""
+    """The subject of the request as text, such as a job with its name."""
     reason: str
-    """In one line."""
+    """The reason, in one line."""
     change: str = ""
-    """The one change that would let it run."""
+    """The one change that would let it run, in one line; empty if it needs none."""
     would_run: bool = False
     shapes: tuple[Shape, ...] = ()
     placements: tuple[tuple[Placement, ...], ...] = ()
-    """For each shape, the cells' answers."""
+    """The answers of the cells, for each of ``shapes``."""
     missing: tuple[int, ...] = ()
     """Cells that did not answer."""
 
 
 @register
 class Explain(Request):
-    """Why does it wait? For a job, a task or a framework, whichever has this id."""
+    """Explain why the job, task or framework with this id waits."""
 
     TYPE = "EXPLAIN"
     ANSWER = Explanation
@@ -145,7 +162,7 @@ class Explain(Request):
 
 @register
 class PlanJob(Request):
-    """Would this job run, if it were submitted now? Submits nothing."""
+    """Explain whether a job would run if it were submitted now. It is not submitted."""
 
     TYPE = "PLAN_JOB"
     ANSWER = Explanation

@@ -1,4 +1,5 @@
-"""Why is this waiting? The cells' answers, put together into one line, and one change that would help."""
+"""Combines the explanations of all cells into the one reason why something waits, and the one change that would
+let it run."""
 
 from __future__ import annotations
 
@@ -25,11 +26,12 @@ OBSTACLE_ORDER: tuple[Obstacle, ...] = (
     "minimum",
     "drain",
 )
-"""What is told of first, where several things stand in the way: what is the nearest to running."""
+"""The order in which obstacles are reported if several agents have different ones: the one that is nearest to being
+overcome comes first."""
 
 
 def shape_of(spec: JobSpec, role: str = "*", job_id: str = "this job") -> Shape:
-    """What a job's tasks ask a cell for."""
+    """The demand of a job's tasks."""
     return Shape(
         resources=spec.resources,
         constraints=spec.constraints,
@@ -41,8 +43,8 @@ def shape_of(spec: JobSpec, role: str = "*", job_id: str = "this job") -> Shape:
 
 
 def reason(shape: Shape, placements: Sequence[Placement]) -> str:
-    """Why a task of the shape does not run, in one line: the first hindrance that no patience overcomes,
-    else the nearest to being overcome."""
+    """Why a task of the shape does not run, in one line: the first obstacle that does not end by waiting, or else
+    the one that is nearest to being overcome."""
     if any(each.would_run for each in placements):
         return HAS_ROOM
     counts: Counter[str] = Counter()
@@ -68,13 +70,13 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
         return unwanted
     together = sum(each.together for each in placements)
     if shape.gang and together >= shape.count:
-        return f"there is room for all {shape.count} tasks, but in several cells: it gathers it at its turn"
+        return f"there is room for all {shape.count} tasks, but in several cells: it waits for the gang token"
     if shape.gang and together:
-        return f"of the {shape.count} tasks, which begin all at once, {together} have room"
+        return f"of the {shape.count} tasks, which start together, {together} have room"
     for what in OBSTACLE_ORDER:
         if counts[what]:
             agents = [each for p in placements for each in p.agents if each.what == what]
-            # Each cell puts its nearest first; which cell has the nearest of all is known here only.
+            # Each cell lists its nearest agent first; only here it is known which cell has the nearest of all.
             agents.sort(key=lambda why: why.distance(shape.resources))
             return _stated(what, counts[what], agents)
     return "all fitting agents are busy"
@@ -104,12 +106,12 @@ def _name(why: AgentObstacle) -> str:
 
 
 def change(shape: Shape, placements: Sequence[Placement]) -> str:
-    """The one change that would let it run: the least one, and of those one that was tried."""
+    """The one change that would let it run: one that was verified if there is any, and of those the smallest."""
     if any(each.would_run for each in placements):
         return ""
     together = sum(each.together for each in placements)
     if shape.gang and together >= shape.count:
-        return "wait: the room is in several cells, which give it together at the turn of the gang"
+        return "wait: the room is in several cells, which offer it together once the gang has the gang token"
     if shape.gang and together:
         return f"begin with {together} tasks at once instead of {shape.count}"
     every = [each for placement in placements for each in placement.changes]
@@ -120,19 +122,19 @@ def change(shape: Shape, placements: Sequence[Placement]) -> str:
 
 
 def why_after(waits_for: Sequence[str]) -> str:
-    """A job that runs after others, of which these have not ended."""
+    """The reason of a job that runs after other jobs, of which those given have not ended."""
     named = ", ".join(waits_for[:3]) + (f" and {len(waits_for) - 3} more" if len(waits_for) > 3 else "")
     return f"it runs after job {named}, which has not ended" if len(waits_for) == 1 else f"it runs after jobs {named}"
 
 
 def why_picky(spec: JobSpec, seconds: float) -> str:
-    """A job that waits for an agent which it prefers."""
+    """The reason of a job that still waits for a preferred agent, for so many seconds."""
     wanted = " or ".join(map(str, spec.prefer))
-    return f"for {seconds:.1f} s yet it waits for an agent with {wanted}; then any will do"
+    return f"it waits for an agent with {wanted} for {seconds:.1f} s more; then it takes any agent"
 
 
 def why_lost(waiting: Mapping[str, int]) -> str:
-    """Tasks by the unreachable agent on which they may still run."""
+    """The reason of a job whose tasks may still run on unreachable agents; ``waiting`` counts them by agent."""
     first, count = next(iter(waiting.items()))
     tasks = "1 task waits" if count == 1 else f"{count} tasks wait"
     more = f" (and {len(waiting) - 1} more agents)" if len(waiting) > 1 else ""
@@ -140,7 +142,7 @@ def why_lost(waiting: Mapping[str, int]) -> str:
 
 
 def _too_big(need: Resources, placements: Sequence[Placement]) -> str:
-    """Names the resource that is short everywhere; of several the one that is shortest."""
+    """The reason of a task that is larger than every agent: it names the resource that is missing the most."""
     worst: tuple[float, str] | None = None
     for name, amount in need.quantities().items():
         largest = max(each.largest.get(name, 0) for each in placements)

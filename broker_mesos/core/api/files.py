@@ -16,13 +16,13 @@ class LogChunk(Part):
     """Part of a task's output; ``data`` is base64."""
 
     task_id: str
-    """The full id, whatever short form was asked for."""
+    """The full task id, even if a short form was requested."""
     agent_id: str = ""
     data: str = ""
     offset: int = 0
     size: int = 0
     ended: bool = False
-    """The task is over and nothing follows."""
+    """Whether the task has ended and there is no more output."""
 
     def bytes(self) -> bytes:
         """The bytes of the chunk."""
@@ -31,15 +31,15 @@ class LogChunk(Part):
 
 @register
 class ReadLog(Request):
-    """Read a task's output: at most 64 KiB. At its end, or before the task runs, the answer waits up to
-    ``wait`` seconds for something to come."""
+    """Read up to 64 KiB of a task's output. At the end of the output, or before the task runs, the answer is
+    delayed for up to ``wait`` seconds until there is more."""
 
     TYPE = "READ_LOG"
     ANSWER = LogChunk
     ROUTE = Route.GATEWAY
     FOR_USERS = True
     task_id: TaskId
-    """A task id, ``JOB.INDEX`` (its latest attempt) or ``JOB``."""
+    """A task id, ``JOB.INDEX`` (for its latest attempt) or ``JOB``."""
     name: Literal["stdout", "stderr"] = "stdout"
     offset: int = Field(default=0, ge=0)
     length: int = Field(default=65_536, ge=1, le=65_536)
@@ -51,7 +51,8 @@ class ReadLog(Request):
 
 
 class FileChunk(Part):
-    """Part of a file of a sandbox; ``data`` is base64. ``ended``: the task is over and nothing follows."""
+    """Part of a file of a sandbox. ``data`` is base64; ``ended`` is set if the task has ended and there is no more
+    data."""
 
     data: str
     offset: int
@@ -60,7 +61,7 @@ class FileChunk(Part):
 
     @classmethod
     def of(cls, data: bytes, offset: int, size: int, ended: bool) -> FileChunk:
-        """Encodes the bytes."""
+        """A chunk with these bytes, which are encoded as base64."""
         return cls(data=base64.b64encode(data).decode(), offset=offset, size=size, ended=ended)
 
     def bytes(self) -> bytes:
@@ -70,8 +71,8 @@ class FileChunk(Part):
 
 @register
 class ReadFile(Request):
-    """Read from a task's sandbox: at most 64 KiB. At the end of the file of a running task the answer
-    waits up to ``wait`` seconds (at most 10) for more."""
+    """Read up to 64 KiB of a file in a task's sandbox. At the end of the file of a running task the answer is
+    delayed for up to ``wait`` seconds (at most 10) until there is more."""
 
     TYPE = "READ_FILE"
     ANSWER = FileChunk

@@ -8,15 +8,15 @@ from broker_mesos.core.protocol.wire import register
 
 
 class FrameworkReadmitted(Part):
-    """Whether this cell refused the framework until now."""
+    """The answer to READMIT_FRAMEWORK. ``known``: whether this cell had a tombstone of the framework."""
 
     known: bool
 
 
 @register
 class ReadmitFramework(Request):
-    """Lift the tombstone of a framework that was torn down, so that its id may be used again. Its tasks have
-    ended, or end. Idempotent."""
+    """Remove the tombstone of a framework that was torn down, so that its id may be used again. Its earlier tasks
+    have ended, or will end. Idempotent."""
 
     TYPE = "READMIT_FRAMEWORK"
     ANSWER = FrameworkReadmitted

@@ -1,4 +1,4 @@
-"""Which function answers which request: a daemon's table, in place of a chain of comparisons."""
+"""A daemon's table of the functions that answer operator requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Handler = Callable[[Any], Awaitable[Part]]
 
 
 class Handlers:
-    """Answers requests, each with the function that was added for its class or for the nearest base class of
-    it. ``daemon`` names who answers, in errors."""
+    """Answers each request with the function that was added for its class or for the nearest base class.
+    ``daemon`` is the name of the daemon in errors."""
 
     def __init__(self, daemon: str) -> None:
         self._daemon = daemon

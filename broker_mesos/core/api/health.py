@@ -1,4 +1,4 @@
-"""How a master finds its servers and the cells' queues: what ``bmesos doctor`` judges."""
+"""Operator requests about the state of RabbitMQ, Redis and the cells' queues, which ``bmesos doctor`` checks."""
 
 from __future__ import annotations
 
@@ -8,53 +8,54 @@ from broker_mesos.core.protocol.wire import register
 
 
 class StoreReport(Part):
-    """The store as one master sees it. None and "" are not known."""
+    """The state of the store as one master finds it. Values that are not known are None or empty."""
 
     error: str = ""
-    """Why nothing else is known."""
+    """Why the other values are not known; empty if they are."""
     server: str = ""
     time: float = 0.0
-    """Its clock, in seconds since the epoch."""
+    """The clock of the server, in seconds since the epoch."""
     round_trip: float = 0.0
-    """Seconds of one question to it."""
+    """Duration of one request to the server, in seconds."""
     role: str = ""
-    """``master`` or ``slave``, in Redis' own words."""
+    """The role of the server as Redis reports it: ``master`` or ``slave``."""
     eviction: str = ""
-    """Its ``maxmemory-policy``."""
+    """The server's ``maxmemory-policy``."""
     append_only: bool | None = None
     fsync: str = ""
-    """When the append-only file is forced to the disk: ``always``, ``everysec``, ``no``."""
+    """When the append-only file is written to the disk (``appendfsync``): ``always``, ``everysec`` or ``no``."""
     saving: bool | None = None
-    """Whether the last attempt to save to the disk succeeded."""
+    """Whether the last attempt to save a snapshot to the disk succeeded."""
     used_memory: int = 0
+    """Memory in use, in bytes."""
     max_memory: int = 0
-    """Bytes; 0 is no limit."""
+    """The limit of memory, in bytes; 0 if there is none."""
     outboxes: tuple[int, ...] = ()
-    """Messages in each cell's outbox."""
+    """Number of messages in the outbox of each cell."""
     in_process: bool = False
-    """The embedded cluster's: in memory, or in the file of its data folder."""
+    """Whether it is the store of the embedded cluster, in memory or in a file of its data folder."""
 
 
 class BusReport(Part):
-    """The broker as one master sees it."""
+    """The state of the broker as one master finds it."""
 
     error: str = ""
     server: str = ""
     connected: bool = False
     blocked: bool = False
-    """The broker takes no messages: it has raised an alarm over memory or disk."""
+    """Whether the broker accepts no messages, since it has raised a memory or disk alarm."""
     round_trip: float = 0.0
-    """Seconds of one question to it."""
+    """Duration of one request to the broker, in seconds."""
     in_process: bool = False
 
 
 class CellReport(Part):
-    """A cell's queues: messages in its inbox and outbox. ``consumers`` is 0 if no master consumes the inbox;
-    RabbitMQ does not count those that only stand by."""
+    """The queues of a cell. ``inbox`` and ``outbox`` are numbers of messages. ``consumers`` is 0 if no master
+    consumes the inbox; RabbitMQ does not count standbys."""
 
     cell: int
     error: str = ""
-    """What is wrong with the inbox."""
+    """The problem of the inbox, in one line; empty if there is none."""
     unrouted: tuple[str, ...] = ()
     """Exchanges from which a message to the cell did not reach its inbox: the binding is lost."""
     inbox: int | None = None
@@ -63,13 +64,13 @@ class CellReport(Part):
 
 
 class MasterReport(Part):
-    """What one master finds."""
+    """The state of the servers and queues as one master finds it."""
 
     master_id: str
     hostname: str = ""
     version: str = ""
     time: float
-    """Its clock, in seconds since the epoch, when it looked at the store's."""
+    """The master's clock at the moment when it read the clock of the store, in seconds since the epoch."""
     store: StoreReport
     bus: BusReport
     cells: tuple[CellReport, ...] = ()
@@ -78,7 +79,7 @@ class MasterReport(Part):
 
 @register
 class GetMasterHealth(Request):
-    """How the master that takes this request finds its servers. Any of them may."""
+    """Get the state of the servers as one master finds it; any master may answer."""
 
     TYPE = "GET_MASTER_HEALTH"
     ANSWER = MasterReport
@@ -86,7 +87,7 @@ class GetMasterHealth(Request):
 
 
 class HealthView(Part):
-    """What the masters find that answered, each once; ``expected`` is how many live, by the store."""
+    """The reports of the masters that answered. ``expected`` is the number of living masters in the store."""
 
     masters: tuple[MasterReport, ...]
     expected: int
@@ -94,7 +95,7 @@ class HealthView(Part):
 
 @register
 class GetHealth(Request):
-    """How the masters find their servers, and the cells' queues."""
+    """Get the state of the servers and of the cells' queues as the masters find it."""
 
     TYPE = "GET_HEALTH"
     ANSWER = HealthView

@@ -1,8 +1,8 @@
-"""Operator requests about maintenance: draining agents, taking them back, planning when they are away.
+"""Operator requests about maintenance: draining agents, activating them again, planning absences.
 
-Each names agents, wherever they are, and is answered with how these stand. A request that changes something
-is answered when that is committed; repeated, it changes nothing. Unknown agents are an error, and nothing is
-changed then.
+Each request names agents of any cells, and is answered with their state. A request that changes something is
+answered when the change is committed; a repeat changes nothing. If an agent is not known, the request fails and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.core.protocol.wire import register
 
 MAX_START = 1e11
-"""Seconds since the epoch: what lies beyond can only be meant in other units."""
+"""The latest start of an absence, in seconds since the epoch. A larger number can only be in another unit."""
 MAX_DURATION_SECONDS = 10 * 366 * 86_400.0
-"""Seconds that an absence may last."""
+"""The longest absence, in seconds."""
 
 
 class AgentMaintenance(Part):
-    """An agent's part in maintenance."""
+    """The maintenance of an agent."""
 
     agent_id: str
     cell: int
     hostname: str = ""
     state: AgentStatus
     maintenance: str = ""
-    """draining, drained, deactivated, or nothing."""
+    """The state of maintenance: ``draining``, ``drained``, ``deactivated``, or empty."""
     scheduled: bool = False
-    """The schedule began the drain, and ends it."""
+    """Whether the maintenance schedule started the drain; it then ends it, too."""
     tasks: int = 0
-    """Those that run there now."""
+    """Number of tasks on the agent."""
     unavailability: Unavailability | None = None
-    """When it is planned to be away."""
+    """The planned absence of the agent; None if none is planned."""
     accepted: tuple[str, ...] = ()
-    """Frameworks that agree to go."""
+    """Ids of frameworks that have accepted the inverse offer."""
     declined: tuple[str, ...] = ()
+    """Ids of frameworks that have declined the inverse offer."""
     unanswered: tuple[str, ...] = ()
-    """Frameworks with tasks there that have not answered."""
+    """Ids of frameworks with tasks on the agent that have not answered the inverse offer."""
 
 
 class MaintenanceView(Part):
-    """Agents and what is planned for them."""
+    """Agents and their maintenance."""
 
     agents: tuple[AgentMaintenance, ...] = ()
     missing: tuple[int, ...] = ()
@@ -62,8 +63,9 @@ class AgentsRequest(Request):
 
 @register
 class DrainAgents(AgentsRequest):
-    """Offer nothing of these agents any more, and kill their tasks: ``grace`` caps, in seconds, the time
-    between SIGTERM and SIGKILL. With ``gone`` they are marked as gone once no task is left."""
+    """Drain agents: nothing of them is offered any more, and their tasks are killed. ``grace`` is an upper bound of
+    the time between SIGTERM and SIGKILL, in seconds. With ``gone``, an agent is marked as gone once no task is left
+    on it."""
 
     TYPE = "DRAIN_AGENTS"
     grace: float | None = Field(default=None, ge=0, le=86_400)
@@ -72,22 +74,23 @@ class DrainAgents(AgentsRequest):
 
 @register
 class ActivateAgents(AgentsRequest):
-    """Offer them again, after a drain or a deactivation."""
+    """Offer agents again after a drain or a deactivation."""
 
     TYPE = "ACTIVATE_AGENTS"
 
 
 @register
 class DeactivateAgents(AgentsRequest):
-    """Offer nothing of them any more; their tasks live on."""
+    """Offer nothing of agents any more, while their tasks run on."""
 
     TYPE = "DEACTIVATE_AGENTS"
 
 
 @register
 class ScheduleMaintenance(AgentsRequest):
-    """Plan when agents are away: from ``start`` (seconds since the epoch) for ``duration`` seconds, or for
-    good. Frameworks with tasks there are told; at the start the agents are drained, at the end activated."""
+    """Plan an absence of agents from ``start`` (seconds since the epoch) for ``duration`` seconds; without a
+    duration they are not expected to return. Frameworks with tasks there receive inverse offers. The agents are
+    drained at the start and activated at the end."""
 
     TYPE = "SCHEDULE_MAINTENANCE"
     start: float = Field(ge=0, le=MAX_START)
@@ -95,20 +98,21 @@ class ScheduleMaintenance(AgentsRequest):
 
     @property
     def window(self) -> Unavailability:
-        """The absence."""
+        """The planned absence."""
         return Unavailability(start=self.start, duration=self.duration)
 
 
 @register
 class CancelMaintenance(AgentsRequest):
-    """Plan nothing any more. A drain that the schedule began ends; one that an operator began does not."""
+    """Remove the planned absence of agents. A drain that the schedule started ends; one that an operator started
+    does not."""
 
     TYPE = "CANCEL_MAINTENANCE"
 
 
 @register
 class GetMaintenance(AgentsRequest):
-    """Agents for which something is planned, or those that are named."""
+    """Get the maintenance of the named agents, or of all agents under maintenance if none are named."""
 
     TYPE = "GET_MAINTENANCE"
     agent_ids: tuple[Ident, ...] = Field(default=(), max_length=1_000)

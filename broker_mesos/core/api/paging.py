@@ -1,8 +1,8 @@
-"""Pages of long lists: the order of each list, and cursors that name a place in it.
+"""Pages of long lists: the order of each list, and cursors that name a position in it.
 
-A cursor holds the sort key of the last entry of a page, so that it stays right when entries come and go. The
-entries of every list have unique keys. Of tasks, the order changes when one of them ends: it moves behind
-those that run, and so may be on two pages, but is on none only if its cell has forgotten it.
+A cursor contains the sort key of the last entry of a page, so that it stays valid when entries are added or removed.
+The entries of every list have unique keys. When a task ends, its position changes: it moves behind those that run, so
+that it may be on two pages; it is on no page only if its cell has removed it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from broker_mesos.errors import InvalidInput
 
 SortKey = tuple[Any, ...]
-"""Agents: (hostname, agent id). Frameworks: (framework id,). Offers: (cell, offer id). Tasks: (whether it has
-ended, -seconds since the epoch when it was created, task id)."""
+"""The sort key of an entry. Agents: (hostname, agent id). Frameworks: (framework id,). Offers: (cell, offer id). Tasks:
+(whether it has ended, -seconds since the epoch when it was created, task id)."""
 
 MAX_CURSOR = 2_048
-"""Characters."""
+"""The longest cursor, in characters."""
 
 _KEYS: dict[str, TypeAdapter[SortKey]] = {
     "agents": TypeAdapter(tuple[str, str]),
@@ -32,13 +32,13 @@ _KEYS: dict[str, TypeAdapter[SortKey]] = {
 
 
 def encode(part: str, key: SortKey) -> str:
-    """The cursor behind an entry of a list."""
+    """The cursor for the page that follows the entry with this key."""
     text = part.encode() + b":" + _KEYS[part].dump_json(key)
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
 def decode(parts: Sequence[str], cursor: str) -> SortKey | None:
-    """The key in a cursor for the one part that is asked for; None if there is no cursor. Raises InvalidInput."""
+    """The sort key in a cursor for the one requested part; None if there is no cursor. Raises InvalidInput."""
     if not cursor:
         return None
     if len(parts) != 1 or parts[0] not in _KEYS:

@@ -1,11 +1,11 @@
-"""Operator requests: the base class with what each request declares, the answer, and errors on the wire.
+"""The base class of operator requests, their answer, and errors on the wire.
 
 A request is a message with ``reply_to``; its answer is one ``ANSWER`` message with the same correlation id:
 either ``data`` (decoded by the request's ``ANSWER`` class) or an ``error``. Requests change nothing when
 repeated, or name the id that makes the repeat harmless.
 
-Whatever must be known of a request stands in its class and nowhere else: the gateway, the HTTP server, the
-daemons, the client and the generated documentation read it from there. ``catalog.py`` lists all requests.
+All properties of a request are declared in its class and nowhere else: the gateway, the HTTP server, the daemons, the
+client and the generated documentation read them from there. ``catalog.py`` lists all requests.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class Route(StrEnum):
     """Which daemon answers a request."""
 
     GATEWAY = "gateway"
-    """The gateway itself: it sends other requests and puts their answers together."""
+    """The gateway itself, which sends other requests and combines their answers."""
     MASTER = "any master"
     CELL = "one cell"
     """The owner of the cell of the agent that ``agent_id`` names."""
     CELLS = "all cells"
-    """The owners of all cells; the gateway puts their answers together."""
+    """The owners of all cells; the gateway combines their answers."""
     FRAMEWORK = "framework"
-    """The processes of a built-in framework, which the registry of those knows."""
+    """The processes of a built-in framework, as listed in the framework registry."""
     AGENT = "agent"
 
 
 class ErrorInfo(Part):
-    """An error on the wire. ``code`` is one of ``errors.BY_CODE``, or that of a newer release."""
+    """An error on the wire. ``code`` is one of ``errors.BY_CODE``, or a code of a newer release."""
 
     code: str = errors.BrokerMesosError.error_code
     message: str
@@ -61,11 +61,12 @@ class Answer(Message):
 
 
 class Request(Message):
-    """An operator request. Its class declares the following."""
+    """The base class of operator requests, with the properties that each request class declares."""
 
     ANSWER: ClassVar[type[Part]] = Part
+    """The class of its answer."""
     ROUTE: ClassVar[Route]
-    """Which daemon answers it."""
+    """The daemon that answers it."""
     FOR_USERS: ClassVar[bool] = False
     """Whether users may send it to the gateway, over HTTP or RabbitMQ. Otherwise only daemons send it."""
     RIGHT: ClassVar[str] = ""
@@ -73,7 +74,7 @@ class Request(Message):
 
     @property
     def wait_seconds(self) -> float:
-        """Seconds for which this request asks its answer to be held back, at most. Time limits are on top."""
+        """The longest time for which this request lets its answer be delayed, in seconds. Timeouts are added to it."""
         return 0.0
 
 

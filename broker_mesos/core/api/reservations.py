@@ -1,7 +1,7 @@
-"""Operator requests about what agents hold for roles: reservations, and volumes made of reserved disk.
+"""Operator requests about reservations on agents, and about volumes made of reserved disk.
 
-Each names an agent and is answered by its cell when the change is committed, with what the agent holds then.
-A repeat with the same ``request_id`` changes nothing and is answered as the first one was.
+Each request names an agent. The agent's cell answers it when the change is committed, with the reservations and
+volumes after the change. A repeat with the same ``request_id`` changes nothing and is answered like the first one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from broker_mesos.core.protocol.wire import register
 
 
 class ReservationView(Part):
-    """What is reserved of an agent, without what others refine of it; its volumes are in it as
+    """A reservation on an agent, without the reservations that refine it. Its volumes are in its resources as
     ``volumes:{id}``."""
 
     reservation: Reservation
     unused: Resources
-    """The part that neither a task nor an open offer holds."""
+    """The part of the reservation that is neither used by a task nor in an open offer."""
 
 
 class VolumeView(Part):
@@ -29,11 +29,11 @@ class VolumeView(Part):
 
     volume: Volume
     tasks: tuple[str, ...] = ()
-    """Ids, at most 100."""
+    """Ids of the tasks that use the volume, at most 100."""
 
 
 class ReservationsView(Part):
-    """What an agent holds for others."""
+    """The reservations and volumes of an agent."""
 
     agent_id: str
     cell: int
@@ -51,14 +51,14 @@ class ReservationRequest(Request):
     request_id: str = Field(default="", max_length=64)
 
     def operation(self) -> Operation:
-        """What the cell shall carry out."""
+        """The operation that the cell carries out."""
         raise NotImplementedError
 
 
 @register
 class ReserveResources(ReservationRequest):
     """Reserve free resources of an agent for a role, or (``refine``) for a role below the one that they are
-    reserved for. Offers that stand in the way are rescinded; refused if tasks do."""
+    reserved for. Offers of these resources are rescinded; the request is refused if tasks use them."""
 
     TYPE = "RESERVE_RESOURCES"
     role: Short
@@ -79,8 +79,8 @@ class ReserveResources(ReservationRequest):
 
 @register
 class UnreserveResources(ReservationRequest):
-    """Give reserved resources back to everybody, or to the role above that they were refined from. Refused
-    for what is in use, for static reservations, and for disk that is a volume."""
+    """Give reserved resources back to all roles, or to the role above that they were refined from. The request is
+    refused for resources in use, for static reservations, and for disk that is a volume."""
 
     TYPE = "UNRESERVE_RESOURCES"
     role: Short
@@ -121,7 +121,8 @@ class CreateVolume(ReservationRequest):
 
 @register
 class DestroyVolume(ReservationRequest):
-    """Delete a volume with its data; its disk stays reserved. Refused while a task uses it."""
+    """Delete a volume with its data; its disk stays reserved. The request is refused while a task uses the
+    volume."""
 
     TYPE = "DESTROY_VOLUME"
     volume_id: Ident

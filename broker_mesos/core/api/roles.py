@@ -1,4 +1,4 @@
-"""Operator requests about how the cluster is divided: policy, weights, quota. Answered by any master."""
+"""Operator requests about the cluster config: policy, weights and quota of roles. Answered by any master."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ Clearable = Literal["weight", "guarantee", "limit", "preempts"]
 
 
 class RoleChange(Part):
-    """What to change of one role; what is None stays, what is in ``clear`` is as if it had never been set."""
+    """A change of the settings of one role. Fields that are None stay as they are; those in ``clear`` are reset."""
 
     weight: float | None = Field(default=None, gt=0, le=1e6)
     guarantee: str | None = Field(default=None, max_length=4_096)
-    """As ``cpus:4;mem:4096``."""
+    """The guarantee, such as ``cpus:4;mem:4096``."""
     limit: str | None = Field(default=None, max_length=4_096)
-    """As ``cpus:8;gpus:0``: what is not named has no limit, 0 is none at all."""
+    """The limit, such as ``cpus:8;gpus:0``. Resources that are not named are not limited; 0 allows none at all."""
     preempts: bool | None = None
     clear: tuple[Clearable, ...] = ()
 
 
 class RoleSet(Part):
-    """What is set for a role."""
+    """The settings of a role."""
 
     weight: float | None = None
-    """None: the masters' default, mostly 1."""
+    """The weight; None if it is the masters' default, which is 1 unless they were started with another one."""
     guarantee: Resources = Resources.EMPTY
     limit: str = ""
-    """Empty: none."""
+    """The limit, such as ``cpus:8;gpus:0``; empty if there is none."""
     preempts: bool = False
 
 
 class ConfigView(Part):
-    """How the cluster is divided. ``version`` counts changes."""
+    """The cluster config. ``version`` is incremented with each change."""
 
     version: int
     policy: str
     exclude: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
-    """Those that the master which answers could use."""
+    """Names of the policies that are available to the master that answers."""
     roles: dict[str, RoleSet] = Field(default_factory=dict)
 
 
 @register
 class GetConfig(Request):
-    """How is the cluster divided?"""
+    """Get the cluster config."""
 
     TYPE = "GET_CONFIG"
     ANSWER = ConfigView
@@ -60,9 +60,9 @@ class GetConfig(Request):
 
 @register
 class SetRoles(Request):
-    """Change several roles at once, all or none. Refused where it is impossible: guarantees beyond the
-    cluster or beyond those above them, a limit below what is held now; unless ``force``. With ``version``
-    only that version of the config is changed. Idempotent."""
+    """Change the settings of several roles, all or none. Without ``force``, the request is refused if the guarantees
+    exceed the cluster or the guarantee of a role above, or if a limit is below what the role holds now. With
+    ``version``, only that version of the config is changed. Idempotent."""
 
     TYPE = "SET_ROLES"
     ANSWER = ConfigView
@@ -75,8 +75,8 @@ class SetRoles(Request):
 
 @register
 class SetPolicy(Request):
-    """Divide by another policy (empty: the same), and leave ``exclude`` out of the shares (None: as before).
-    Refused by a master that does not have the policy. Idempotent."""
+    """Set the policy (empty: unchanged), and the resources that do not count for shares (``exclude``; None:
+    unchanged). A master that does not have the policy refuses the request. Idempotent."""
 
     TYPE = "SET_POLICY"
     ANSWER = ConfigView
@@ -88,7 +88,7 @@ class SetPolicy(Request):
 
 
 class RoleView(Part):
-    """A role's part of one cell. ``dominant_share`` is of the whole cluster, as this cell knows it."""
+    """A role in one cell. ``dominant_share`` is its share of the whole cluster, as far as this cell knows."""
 
     role: str
     cell: int
@@ -97,27 +97,28 @@ class RoleView(Part):
     allocated: Resources
     offered: Resources
     held: Resources = Resources.EMPTY
-    """Both, and those of all roles below it."""
+    """Allocated and offered resources of the role and of all roles below it."""
     dominant_share: float
-    """Of ``held``."""
+    """The dominant share of ``held``."""
     guarantee: Resources = Resources.EMPTY
     limit: str = ""
-    """As ``cpus:8;gpus:0``; empty: none."""
+    """The limit, such as ``cpus:8;gpus:0``; empty if there is none."""
     preempts: bool = False
 
 
 class CellUsage(Part):
-    """What the frameworks of one cell hold. Amounts are in thousandths: sums over many agents may pass what
-    the text form of resources allows."""
+    """Resources that the frameworks of one cell use or are offered. Amounts are in thousandths, since sums over many
+    agents may exceed the bound of the text form of resources."""
 
     total: dict[str, int] = Field(default_factory=dict)
     held: list[tuple[str, str, dict[str, int]]] = Field(default_factory=list)
-    """(role, framework, offered and used)."""
+    """Entries of role, framework id, and used and offered amounts by name."""
 
 
 @register
 class GetCellUsage(Request):
-    """What the frameworks of a cell hold now, by role. Changes of limits are checked against it."""
+    """Get the resources that the frameworks of a cell use or are offered now, by role. Changes of limits are checked
+    against them."""
 
     TYPE = "GET_CELL_USAGE"
     ANSWER = CellUsage

@@ -1,4 +1,4 @@
-"""Operator requests about all cells together: the gateway merges the answers of the cells."""
+"""Operator requests about all cells; the gateway merges the answers of the cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from broker_mesos.core.protocol.wire import register
 
 
 class MissingCell(Part):
-    """A cell whose part of an answer is missing, and why."""
+    """A cell whose part of an answer is missing, and the reason."""
 
     cell: int
     reason: str
@@ -29,7 +29,7 @@ class FrameworkTotal(Part):
     roles: tuple[str, ...]
     state: FrameworkStatus
     wanted: bool
-    """Whether it wants offers from any cell."""
+    """Whether it receives offers from any cell."""
     allocated: Resources
     offered: Resources
     tasks: int
@@ -47,17 +47,17 @@ class RoleTotal(Part):
     allocated: Resources
     offered: Resources
     held: Resources = Resources.EMPTY
-    """Both, and those of all roles below it."""
+    """Allocated and offered resources of the role and of all roles below it."""
     dominant_share: float
-    """Of ``held``."""
+    """The dominant share of ``held``."""
     guarantee: Resources = Resources.EMPTY
     limit: str = ""
-    """As ``cpus:8;gpus:0``; empty: none."""
+    """The limit, such as ``cpus:8;gpus:0``; empty if there is none."""
     preempts: bool = False
 
 
 class StateView(Part):
-    """What was asked for, of all cells together. Not complete while ``missing`` is not empty."""
+    """The requested parts of all cells. The answer is not complete if ``missing`` is not empty."""
 
     agents: tuple[AgentView, ...] = ()
     frameworks: tuple[FrameworkTotal, ...] = ()
@@ -65,20 +65,20 @@ class StateView(Part):
     offers: tuple[OfferView, ...] = ()
     roles: tuple[RoleTotal, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
-    """Sizes of all parts, asked for or not."""
+    """Number of entries of every part, whether it was requested or not."""
     loads: tuple[CellLoad, ...] = ()
-    """Of the cells, ascending."""
+    """The loads of the cells' owners, ordered by cell."""
     missing: tuple[MissingCell, ...] = ()
     truncated: tuple[CellPart, ...] = ()
-    """Parts of which there is more than what is here."""
+    """Parts that have more entries than this answer contains."""
     after: str = ""
-    """Where the next page begins, if one part was asked for and it is cut: the ``after`` of the next request."""
+    """The ``after`` for the request of the next page, if one part was requested and it is cut; else empty."""
 
 
 @register
 class GetState(Request):
-    """Parts of all cells, put together: agents by host, frameworks by id, offers by cell, tasks that run
-    before those that have ended, and the latest first."""
+    """Get parts of all cells. Agents are ordered by host, frameworks by id, offers by cell; running tasks come before
+    those that have ended, the latest first."""
 
     TYPE = "GET_STATE"
     ANSWER = StateView
@@ -89,6 +89,6 @@ class GetState(Request):
     framework_id: str = ""
     agent_id: str = ""
     limit: int = Field(default=500, ge=0, le=2_000)
-    """Entries of each part at most, other than roles, which are never cut."""
+    """The largest number of entries of each part, other than roles, which are never cut."""
     after: str = Field(default="", max_length=MAX_CURSOR)
-    """The cursor of the page before, for one part alone."""
+    """The cursor of the previous page. It is allowed only if one part is requested."""

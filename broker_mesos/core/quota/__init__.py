@@ -1,1 +1,1 @@
-"""What is set for roles and shared by all cells: the cluster config, the ledger of limits, the gang token."""
+"""Records that all cells share: the cluster config, the ledger of limits, the gang token."""

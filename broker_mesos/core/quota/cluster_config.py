@@ -1,7 +1,7 @@
-"""How a cluster is divided, as its operators have set it: policy, weights, quota. Changed at run time.
+"""The cluster config: policy, weights and quota, as the operators have set them. They can be changed at run time.
 
-One record for the whole cluster, with a version; masters read it again and again, and each cell heeds the
-latest one.
+There is one record with a version for the whole cluster. Masters read it periodically, and each cell applies the
+latest version.
 """
 
 from __future__ import annotations
@@ -17,37 +17,38 @@ DEFAULT_POLICY = "drf"
 
 
 class RoleSettings(Part):
-    """What is set for one role. Everything counts for the role and all roles below it together."""
+    """The settings of one role. They apply to the role and all roles below it together."""
 
     weight: float | None = Field(default=None, gt=0, le=1e6)
-    """None: 1."""
+    """The weight of the role; None if it is the masters' default, which is 1 unless they were started with
+    another one."""
     guarantee: Resources = Resources.EMPTY
-    """Scalars that others may not use up, whether the role wants them now or not."""
+    """Scalars that are kept free from other roles, whether the role demands them now or not."""
     limit: dict[Short, int] = Field(default_factory=dict)
-    """Thousandths that the role may hold at most, by name; 0 is none at all."""
+    """The largest amounts that the role may use and be offered, in thousandths by name; 0 allows none at all."""
     since: int = 0
-    """Version of the config with which the limit began to count what it counts; 0 without a limit."""
+    """Version of the config since which the limit has named no other resources than now; 0 without a limit."""
     preempts: bool = False
-    """Whether tasks of others may be killed for its guarantee, or for its rank under a strict policy."""
+    """Whether tasks of other roles may be killed for its guarantee, or for its rank under a strict policy."""
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is set."""
+        """Whether no setting of the role differs from the default."""
         return self == RoleSettings()
 
 
 class ClusterConfig(Part):
-    """All of it. ``version`` counts up with each change; 0 is a cluster where nothing was ever set."""
+    """The whole cluster config. ``version`` is incremented with each change; it is 0 if nothing was ever set."""
 
     version: int = 0
     policy: Short = ""
-    """Empty: the masters' default."""
+    """Name of the policy; empty if it is the masters' default."""
     exclude: tuple[Short, ...] = ()
-    """Resources that do not count in fair shares."""
+    """Names of resources that do not count for shares."""
     roles: dict[str, RoleSettings] = Field(default_factory=dict)
 
     def weights(self, otherwise: Mapping[str, float]) -> dict[str, float]:
-        """Weights by role; ``otherwise`` are those that the masters were started with."""
+        """Weights by role; ``otherwise`` has the weights that the masters were started with."""
         found = dict(otherwise)
         found.update((role, settings.weight) for role, settings in self.roles.items() if settings.weight is not None)
         return found

@@ -1,4 +1,4 @@
-"""Changes to how the cluster is divided, and whether they are possible. Every error is one line."""
+"""Changes of the cluster config, and the checks whether they are possible. Every error is one line."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import Conflict, InvalidInput
 
 MAX_ROLES = 5_000
-"""Every master reads them all, and one message carries them."""
+"""The largest number of roles with settings, since every master reads all of them and one message carries them."""
 
 
 class RoleUsage(NamedTuple):
-    """What the cluster has, and who holds what, as far as its cells have told."""
+    """The resources of the cluster and their usage by role, as far as its cells have reported them."""
 
     total: Resources
     held: Mapping[str, Resources]
-    """Offered and in use by role, without the roles below it."""
+    """Used and offered resources by role, each without the roles below it."""
 
     def held_within(self, role: str) -> Resources:
-        """By a role and all below it."""
+        """Used and offered resources of a role and all roles below it."""
         return Resources.sum(amount for other, amount in self.held.items() if is_within(other, role))
 
 
 def parse_limit(text: str) -> dict[str, int]:
-    """Thousandths by name from ``cpus:8;gpus:0``, where 0 means none at all. Raises InvalidInput."""
+    """Parse a limit such as ``cpus:8;gpus:0`` into thousandths by name; 0 allows none at all. Raises InvalidInput."""
     found: dict[str, int] = {}
     for part in filter(None, (each.strip() for each in text.split(";"))):
         one = Resources.parse(part)
@@ -47,7 +47,7 @@ def parse_limit(text: str) -> dict[str, int]:
 
 
 def parse_guarantee(text: str) -> Resources:
-    """Raises InvalidInput."""
+    """Parse a guarantee such as ``cpus:4;mem:4096``. Raises InvalidInput."""
     found = Resources.parse(text)
     if found.ranges or found.sets:
         raise InvalidInput(f"guarantee {text}: only amounts can be guaranteed, as in 'cpus:4;mem:4096'")
@@ -57,7 +57,7 @@ def parse_guarantee(text: str) -> Resources:
 
 
 def limit_text(limit: Mapping[str, int]) -> str:
-    """As ``parse_limit`` reads it."""
+    """A limit as text that ``parse_limit`` reads."""
     return ";".join(f"{name}:{amount / 1000:.15g}" for name, amount in sorted(limit.items()))
 
 
@@ -69,10 +69,10 @@ def set_roles(
     force: bool = False,
     version: int | None = None,
 ) -> ClusterConfig:
-    """The config with several roles changed; all of it or an error. What is there already is no change.
+    """The config with the settings of several roles changed. If nothing differs, the config is returned as it is.
 
-    Raises InvalidInput for what can never be, Conflict for what ``force`` would allow, or when the config
-    is not of ``version``.
+    Raises InvalidInput for a change that is never possible, and Conflict for one that ``force`` would allow or if
+    the config is not at ``version``.
     """
     roles = dict(config.roles)
     for role, change in changes.items():
@@ -98,8 +98,8 @@ def set_policy(
     *,
     version: int | None = None,
 ) -> ClusterConfig:
-    """The config with another policy; the exclusions stay as they are if they are None. Raises InvalidInput,
-    Conflict."""
+    """The config with another policy and other excluded resources (None: unchanged). Raises InvalidInput for a wrong
+    name, and Conflict if the config is not at ``version``."""
     names = sorted(known)
     if name and name not in names:
         shown = name if len(name) <= 80 else name[:79] + "…"
@@ -147,7 +147,7 @@ def _changed(role: str, before: RoleSettings, change: RoleChange, version: int) 
 def _check(
     before: Mapping[str, RoleSettings], after: Mapping[str, RoleSettings], found: RoleUsage, force: bool
 ) -> None:
-    """Only what this change brings about: what was forced before, or has become so since, may stay."""
+    """Check only what this change causes: a conflict that was forced before, or has come about since, may stay."""
     nothing = RoleSettings()
     changed = [role for role in after if after[role] != before.get(role, nothing)]
     raised = [role for role in changed if not before.get(role, nothing).guarantee.contains(after[role].guarantee)]

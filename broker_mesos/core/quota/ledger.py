@@ -1,12 +1,12 @@
-"""The ledger of limits: of each role's limit, the part that every cell may give away.
+"""The ledger of limits: the part of each role's limit that each cell may allocate.
 
-It is kept where all masters reach it, a hash per role with a field per cell. A cell writes its own field
-only, and raises it only as far as the sum over all fields stays within the limit; since the fields are
-compared when the new one is set, two cells can never raise into the same room. Before a cell gives anything
-away it has raised, and it lowers only after it has released: so what is held never exceeds the limit.
+The ledger is in the store, which all masters reach: one hash for each role, with one field for each cell. A cell
+writes only its own field, and raises it only as far as the sum over all fields stays within the limit. The fields are
+compared when the new one is set, so that two cells can never raise into the same remainder. A cell raises its field
+before it allocates, and lowers it only after it has released, so that the allocated resources never exceed the limit.
 
-Nobody raises until every cell has said what it holds. What was said under an earlier limit (of other
-resources, or before the limit was cleared for a while) does not count as said: ``since`` tells them apart.
+No cell raises its field until every cell has reported what it holds. A report under an earlier limit (of other
+resources, or before the limit was cleared for a while) does not count: ``since`` distinguishes them.
 """
 
 from __future__ import annotations
@@ -20,53 +20,54 @@ from pydantic import Field, ValidationError
 from broker_mesos.core.model.part import Part
 
 Amounts = Mapping[str, int]
-"""Thousandths by name."""
+"""Amounts of resources in thousandths, by name."""
 
 
 class EscrowAsk(NamedTuple):
-    """What a cell asks of the ledger for one role. Amounts are absolute."""
+    """A cell's request to the ledger for one role. Amounts are absolute, not differences."""
 
     role: str
     held: Amounts
-    """A fact: offered and in use in this cell, of what the limit names."""
+    """Amounts of the limited resources that are used and offered in this cell."""
     wanted: Amounts
-    """At least what is held. Less than before gives back."""
+    """The requested part of the limit: at least ``held``. The rest of an earlier, larger part is given back."""
     limit: Amounts
     since: int
     """RoleSettings.since of the limit."""
     version: int
-    """Of the config that the limit is from; under a later one nothing is raised."""
+    """Version of the config that contains the limit; under a later version nothing is raised."""
 
     def without_raise(self) -> EscrowAsk:
-        """The same, but content with what it has."""
+        """The same request without a raise: the cell keeps at most the part that it has."""
         return self._replace(limit={})
 
 
 class Entry(Part):
-    """One cell's field."""
+    """One cell's field of a role's hash."""
 
     term: int = 0
     number: int = 0
-    """Counts up with each write, so that one that was delayed on its way cannot be mistaken for a new one."""
+    """It is incremented with each write, so that a delayed write cannot be mistaken for a new one."""
     since: int = 0
     amounts: dict[str, int] = Field(default_factory=dict)
 
 
 class Settled(NamedTuple):
-    """What the ledger makes of an ask."""
+    """The result of a cell's request to the ledger."""
 
     entry: Entry
     raised: bool
-    """It rests on what the others have."""
+    """Whether the cell's part was raised, so that the result depends on the fields of the other cells."""
 
 
 def ledger_key(role: str) -> str:
-    """Name of a role's hash: no two roles share one, and no character in it means anything elsewhere."""
+    """Name of a role's hash in the store. Different roles have different names, and special characters are
+    quoted."""
     return f"ledger:{quote(role, safe='')}"
 
 
 def settle(ask: EscrowAsk, cell: int, cells: int, term: int, stored: Mapping[str, str]) -> Settled | None:
-    """The cell's new field, given all that are stored; None if a later owner of the cell has written it."""
+    """Compute the cell's new field from all stored fields; None if a later owner of the cell has written the field."""
     own = read(stored.get(str(cell)))
     if own.term > term:
         return None
@@ -86,7 +87,7 @@ def settle(ask: EscrowAsk, cell: int, cells: int, term: int, stored: Mapping[str
 
 
 def read(text: str | None) -> Entry:
-    """A field; one that is absent, or no entry at all, is a cell that has not said anything."""
+    """Decode a field. A field that is absent or invalid counts as that of a cell that has not reported anything."""
     if text is not None:
         try:
             return Entry.model_validate_json(text)

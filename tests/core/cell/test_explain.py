@@ -61,7 +61,7 @@ def test_a_gang_that_does_not_fit_whole_is_told_how_much_of_it_would():
     found = ask(bench, "f1", wanted)
     assert (found.would_run, found.together, found.counts) == (False, 5, {"gang": 2})
     assert found.changes[0].message == "begin with 5 tasks at once instead of 6"
-    assert reason(wanted, [found]) == "of the 6 tasks, which begin all at once, 5 have room"
+    assert reason(wanted, [found]) == "of the 6 tasks, which start together, 5 have room"
     assert "several cells" in reason(wanted, [found, found])
     assert ask(bench, "f1", wanted.model_copy(update={"gang": "h", "count": 5})).would_run
 
