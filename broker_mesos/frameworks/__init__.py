@@ -1,1 +1,1 @@
-"""Frameworks that ship with broker_mesos, built on the SDK like anyone's."""
+"""The frameworks that ship with broker_mesos; they use the SDK like any other framework."""

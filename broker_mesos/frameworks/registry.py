@@ -19,55 +19,55 @@ if TYPE_CHECKING:
 
 
 class Context(NamedTuple):
-    """What a process of a framework is built from."""
+    """The parts from which a process of a framework is built."""
 
     settings: Settings
     bus: Bus
     records: Records
-    """In the framework's own space."""
+    """The records in the framework's own space of the store."""
     clock: Clock
     new_id: NewId
     rng: random.Random
 
 
 class FrameworkProcess(Protocol):
-    """One of any number of processes of a framework."""
+    """A process of a framework, which may have any number of them."""
 
     serving: asyncio.Event
-    """Set once it answers operator requests."""
+    """An event that is set once the process answers operator requests."""
 
     async def run(self) -> None:
-        """Work until ``stop``."""
+        """Serve until ``stop`` is called."""
         ...
 
     def stop(self) -> None:
-        """End ``run``. Tasks go on."""
+        """End ``run``; the framework's tasks run on."""
         ...
 
 
 class BuiltInFramework(NamedTuple):
     """A framework that ships with broker_mesos.
 
-    Classes and functions are named as ``module:name``, so that who only needs the name of a framework does
+    Classes and functions are given as ``module:name``, so that code which only needs the name of a framework does
     not import it.
     """
 
     name: str
-    """Its framework id, the key of its operator queue, and the space of its records in the store."""
+    """The framework id, which is also the key of its operator queue and the space of its records in the store."""
     purpose: str
-    """What it does, in a few words that complete "it"."""
+    """What the framework does, as a phrase that follows its name."""
     requests: str
-    """The base class of the operator requests that it answers."""
+    """The base class of the operator requests that the framework answers, as ``module:name``."""
     builder: str
-    """The function that makes a FrameworkProcess of a Context."""
+    """The function that builds a FrameworkProcess from a Context, as ``module:name``."""
 
     @property
     def space(self) -> str:
-        """The space of its records."""
+        """The space of the framework's records in the store."""
         return self.name
 
     def build(self, context: Context) -> FrameworkProcess:
-        """A process of this framework, which does not run yet."""
+        """A new process of this framework, which is not running yet."""
         build: Callable[[Context], FrameworkProcess] = resolve_name(self.builder)
         return build(context)
 
@@ -78,7 +78,7 @@ JOBS = BuiltInFramework(
     requests="broker_mesos.core.api.jobs:JobRequest",
     builder="broker_mesos.frameworks.batch.build:build",
 )
-"""The framework that has the jobs."""
+"""The framework that runs jobs."""
 
 FRAMEWORKS = {each.name: each for each in (JOBS,)}
 

@@ -1,1 +1,1 @@
-"""The batch framework: jobs and arrays of them, in a shared store, worked on by interchangeable workers."""
+"""The batch framework: jobs and job arrays in a shared store, processed by interchangeable workers."""

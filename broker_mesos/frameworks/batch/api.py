@@ -43,21 +43,21 @@ from broker_mesos.ports.clock import Clock
 from broker_mesos.sdk import Driver
 
 POLL_SECONDS = 1.0
-"""Seconds after which a waiter looks for itself: changed on the feed may be lost."""
+"""Interval at which a waiting request reads the job from the store, in seconds: messages on the feed may be lost."""
 SETTLING_SECONDS = 0.2
-"""Seconds for which progress is collected before a waiter hears of it."""
+"""Time for which progress is collected before a waiting request is answered, in seconds."""
 ASK_TIMEOUT_SECONDS = 1.0
 AGENTS_TTL_SECONDS = 1.0
 MAX_EXPLAINED = 20
-"""Waiting jobs of one listing that are explained."""
+"""Maximum number of waiting jobs in one listing for which the reason is looked up."""
 MAX_ANSWER = 700_000
-"""Bytes of the list in an answer; the rest of the 1 MiB is for a spec, and for escapes."""
+"""Maximum size of the list in an answer, in bytes; the rest of the 1 MiB is for a spec, and for escapes."""
 
 P = TypeVar("P", bound=Part)
 
 
 class BatchApi:
-    """The handler for a Responder."""
+    """Handles the operator requests that a Responder receives for the batch framework."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class BatchApi:
         handlers.add(RetryJob, self._retry)
 
     async def __call__(self, request: Request) -> Part:
-        """Answer a request. Raises the errors of the tree."""
+        """Answer a request. Raises the subclasses of BrokerMesosError that the request's handler raises."""
         return await self.handlers.answer(request)
 
     async def _task(self, request: GetTask) -> JobTask:
@@ -116,7 +116,8 @@ class BatchApi:
         demand = await self._store.submit(request.job_id, request.spec)
         if demand is not None:
             self._demand_publisher.publish(demand)
-            # It goes out first, and in the same write: the job waits for it, and the answer only for a turn.
+            # The demand is sent before the answer, in the same write: the job waits for the demand, while the
+            # answer is delayed by one turn of the loop only.
             await asyncio.sleep(0)
         if request.wait:
             return await self._wait(WaitJob(job_id=request.job_id, seconds=request.wait))
@@ -153,7 +154,7 @@ class BatchApi:
 
     async def _wait(self, request: WaitJob) -> JobSummary:
         started = self._clock.monotonic()
-        # Listening begins before looking, so that no end falls in between.
+        # The watch starts before the store is read, so that no end of the job is missed in between.
         with self._feed.watch(request.job_id) as watch:
             known = self._store.cached(request.job_id) if request.seen is None else None
             summary = known or await self._store.summary(request.job_id)
@@ -179,18 +180,18 @@ class BatchApi:
         if spec.after and (waits_for := await self._waits_for(summary.job_id)):
             text = why_after(waits_for)
             return summary.model_copy(update={"waiting": text, "waits_for": waits_for})
-        picky = await self._picky(summary.job_id, spec)
-        if picky is None:
-            return summary.model_copy(update={"waiting": await self._why(summary.job_id, spec)})
-        return summary.model_copy(update={"waiting": why_picky(spec, picky), "picky": picky})
+        preference_wait = await self._preference_wait(summary.job_id, spec)
+        if preference_wait is None:
+            return summary.model_copy(update={"waiting": await self._placement_reason(summary.job_id, spec)})
+        return summary.model_copy(update={"waiting": why_picky(spec, preference_wait), "picky": preference_wait})
 
     async def _waits_for(self, job_id: str) -> tuple[str, ...]:
-        """The jobs that a job waits for."""
+        """Ids of the jobs that must end before this job may run."""
         _, record = await self._store.read.record(job_id)
         return (await self._store.dependencies.verdict(record)).waits_for
 
-    async def _picky(self, job_id: str, spec: JobSpec) -> float | None:
-        """For how many seconds a job's tasks wait for a preferred agent yet."""
+    async def _preference_wait(self, job_id: str, spec: JobSpec) -> float | None:
+        """Seconds for which a job's tasks still wait for a preferred agent; None if they do not."""
         if not spec.locality_wait:
             return None
         text = (await self._store.read.fields(WORK, [job_id]))[job_id]
@@ -199,7 +200,7 @@ class BatchApi:
         return until - now if until else None
 
     async def _with_lost_agents(self, summary: JobSummary) -> JobSummary:
-        """Says so when tasks wait for an agent that is not heard of."""
+        """The summary, with a reason for waiting where the job has tasks on unreachable agents."""
         if summary.ended_at is not None or summary.waiting or not summary.counts["running"]:
             return summary
         try:
@@ -212,7 +213,7 @@ class BatchApi:
         lost = {agent_id: waiting[agent_id] for agent_id in sorted(away) if waiting[agent_id]}
         return summary.model_copy(update={"waiting": why_lost(lost)}) if lost else summary
 
-    async def _why(self, job_id: str, spec: JobSpec) -> str:
+    async def _placement_reason(self, job_id: str, spec: JobSpec) -> str:
         if not self._driver.cells:
             return "no master has answered yet"
         try:
@@ -222,13 +223,13 @@ class BatchApi:
             return f"unknown: {error}"
 
     async def _placements(self, shape: Shape) -> list[Placement]:
-        """What the cells say of a task, as of a second ago at most."""
+        """Each cell's answer about the placement of a task of this shape, at most a second old."""
         now = self._clock.monotonic()
         asked = self._shapes.get(shape.key)
         if asked is None or (asked[1].done() and now - asked[0] > AGENTS_TTL_SECONDS):
             self._shapes = {kind: each for kind, each in self._shapes.items() if now - each[0] <= AGENTS_TTL_SECONDS}
             task = asyncio.create_task(self._ask_placements(shape), name="batch-placements")
-            # Whoever asked may have left by the time it fails.
+            # The requester may have gone by the time it fails, so that nobody else would retrieve the exception.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             asked = self._shapes[shape.key] = now, task
         return await asyncio.shield(asked[1])
@@ -237,12 +238,12 @@ class BatchApi:
         return await self._ask_each(GetPlacement(framework_id=FRAMEWORK_ID, shape=shape, limit=3), Placement)
 
     async def _agents(self) -> list[AgentView]:
-        """All agents, as they were at most a second ago. Askers that come together ask once."""
+        """All agents, at most a second old. Concurrent callers share one request to the cells."""
         now = self._clock.monotonic()
         if self._asking is None or (self._asking.done() and now - self._asked_at > AGENTS_TTL_SECONDS):
             self._asked_at = now
             self._asking = asyncio.create_task(self._ask_cells(), name="batch-agents")
-            # Whoever asked may have left by the time it fails.
+            # The requester may have gone by the time it fails, so that nobody else would retrieve the exception.
             self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._asking)
 
@@ -251,7 +252,7 @@ class BatchApi:
         return [agent for view in views for agent in view.agents]
 
     async def _ask_each(self, request: Request, kind: type[P]) -> list[P]:
-        """The answers of the cells that gave one; raises when none did."""
+        """The answers of the cells that answered. Raises the error of one of them when none did."""
         answers = await asyncio.gather(
             *(
                 self._requester.request(operator_cell(cell), request, ASK_TIMEOUT_SECONDS)
@@ -271,7 +272,7 @@ def _waits(summary: JobSummary) -> bool:
 
 
 def _bounded(parts: Sequence[P]) -> list[P]:
-    """As many as fit into one answer."""
+    """The first of the rows, as many as fit into MAX_ANSWER bytes."""
     found: list[P] = []
     left = MAX_ANSWER
     for part in parts:

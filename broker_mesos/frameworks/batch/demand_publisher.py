@@ -1,8 +1,9 @@
-"""Telling the cells what is wanted: a version, taken in the step that changed it, and shapes of tasks.
+"""Publishes the framework's demand to the cells: a version and the shapes of the tasks that wait.
 
-Shapes that go with a version were read after it was taken, so they cover all work up to it; what they leave
-out was claimed since. A cell heeds only the first word on a version: whatever makes a shape appear takes a
-new one.
+The version is taken in the transaction that made work appear or run out. The shapes of a version are read after
+it was taken, so they cover all work up to it; work that they leave out was claimed in the meantime. A cell applies
+only the first demand that it receives with a version, so every transaction that makes a shape appear takes a new
+version.
 """
 
 from __future__ import annotations
@@ -21,19 +22,21 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 REPUBLISH_SECONDS = 30.0
-"""Seconds after which the same version is published again, should a cell have counted wrongly what it offered."""
+"""Interval at which demand that still holds is published again under a new version, in seconds, in case a cell has
+miscounted what it offered."""
 LINGER_SECONDS = 0.05
-"""Seconds after which it is told that nothing is wanted any more, where nobody offers anything meanwhile: the
-cells have counted that all was served. More work may come until then, and spare a message to each."""
+"""Delay before the end of demand is published, in seconds, where no offer is to be given back. The cells have
+counted that all demand was served, so they offer nothing meanwhile; if new work comes within the delay, one message
+to each cell is saved."""
 RETRY_PAUSE_SECONDS = 1.0
-"""Seconds before another try when the store does not answer."""
+"""Pause before the next attempt when the store does not answer, in seconds."""
 
 
 class DemandPublisher:
-    """Tells what is wanted, the latest only: what comes while it reads is told together.
+    """Publishes the latest demand only: levels that arrive while shapes are being read are merged.
 
-    ``set_demand`` is called with every new demand. That nothing is wanted is told at once, or when it
-    lingers, at last.
+    ``set_demand`` is called with every demand to publish. The end of demand is published at once, or with
+    ``linger`` after LINGER_SECONDS.
     """
 
     def __init__(self, store: JobStore, clock: Clock, set_demand: Callable[[Demand], None]) -> None:
@@ -46,8 +49,8 @@ class DemandPublisher:
         self._lingering: asyncio.TimerHandle | None = None
 
     def publish(self, demand: Demand, *, linger: bool = False) -> None:
-        """This level of demand holds now, unless a later one is known. ``linger``: there is no hurry to tell
-        that nothing is wanted."""
+        """Publish this level of demand, unless a later version is known. With ``linger`` an end of demand may be
+        published LINGER_SECONDS later."""
         if demand.version <= self._latest.version:
             return
         self._latest = demand
@@ -63,14 +66,15 @@ class DemandPublisher:
             self._set_demand(demand)
 
     def hurry(self) -> None:
-        """Tell now what lingers: something is given back, which would be offered again."""
+        """Publish an end of demand that is delayed now: an offer is about to be given back, and would be offered
+        again."""
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
             self._set_demand(self._latest)
 
     async def stated(self, demand: Demand) -> Demand:
-        """A level of demand, with the shapes that it is for."""
+        """The level of demand with the shapes of the tasks that wait; without shapes if the store does not answer."""
         self._latest = max(demand, self._latest, key=lambda each: each.version)
         if not demand.wanted:
             return demand
@@ -88,7 +92,7 @@ class DemandPublisher:
         return demand.model_copy(update={"shapes": found.shapes})
 
     async def run(self) -> None:
-        """Tell what ``tell`` is called with, and restate it when it is due."""
+        """Publish the demand that ``publish`` is called with, and restate it when it is due. Runs until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(None if self._due == NEVER else self._due - self._clock.time()):
@@ -118,7 +122,7 @@ class DemandPublisher:
             self._due = self._clock.time() + RETRY_PAUSE_SECONDS
 
     async def _end(self, demand: Demand) -> None:
-        """Its work was claimed, or killed, before it was told."""
+        """Store and publish that nothing is wanted: the work was claimed or killed before its demand was published."""
         try:
             found = await self._store.idle()
         except StoreUnavailable as error:
@@ -126,4 +130,4 @@ class DemandPublisher:
             return
         self.publish(found)
         if found.wanted and self._latest is demand:
-            self._due = self._clock.time() + RETRY_PAUSE_SECONDS  # there is some all the same: look again
+            self._due = self._clock.time() + RETRY_PAUSE_SECONDS  # there is work after all: read again

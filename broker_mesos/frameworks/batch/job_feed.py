@@ -1,4 +1,4 @@
-"""News of jobs: to those who wait in this process, and over the feed to those of the other workers."""
+"""Changes of jobs: delivered to the waiting requests of this process, and over the feed to the other workers."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 PROGRESS_INTERVAL = 0.2
-"""Seconds between two messages about the progress of one job; its end is told at once."""
+"""Minimum time between two messages about the progress of one job, in seconds; its end is published at once."""
 MAX_OWN = 10_000
+"""Maximum number of ids of own messages that are remembered."""
 MAX_AT_ONCE = 200
-"""Jobs whose progress is told in one interval."""
+"""Maximum number of jobs whose progress is published in one interval."""
 
 
 class JobWatch:
-    """One waiter's ear."""
+    """One waiting request's subscription to the changes of a job."""
 
     def __init__(self) -> None:
         self._latest: JobSummary | None = None
         self._event = asyncio.Event()
 
-    def tell(self, summary: JobSummary) -> None:
-        """News; an older summary that comes late is passed over."""
+    def update(self, summary: JobSummary) -> None:
+        """Store a summary and wake the waiting request; a summary older than the latest one is ignored."""
         if self._latest is None or _later(summary, self._latest):
             self._latest = summary
             self._event.set()
 
     async def next_change(self, seconds: float) -> JobSummary | None:
-        """The latest summary, as soon as there is a new one; None if none comes in time."""
+        """The latest summary, as soon as there is a new one; None if there is none within ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -53,8 +54,11 @@ def _later(one: JobSummary, other: JobSummary) -> bool:
 
 
 class JobFeed:
-    """Tells and hears. ``told`` is called with what other workers tell; ``on_lost`` when something of it may
-    have been lost."""
+    """Publishes this worker's changes of jobs and receives those of the other workers.
+
+    ``told`` is called with each summary that another worker has published; ``on_lost`` whenever messages of
+    theirs may have been lost.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class JobFeed:
         self._told = told
         self._on_lost = on_lost
         self._own: set[str] = set()
-        """Ids of messages that were told here, and have not come back."""
+        """Ids of messages that this process has published and has not received itself yet."""
         self._watches: dict[str, set[JobWatch]] = {}
         self._moved: dict[str, None] = {}
         self._some_moved = asyncio.Event()
@@ -81,7 +85,7 @@ class JobFeed:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[JobWatch]:
-        """Hear of a job."""
+        """Subscribe to the changes of a job, for as long as the context is open."""
         watch = JobWatch()
         self._watches.setdefault(job_id, set()).add(watch)
         try:
@@ -93,17 +97,17 @@ class JobFeed:
                 del self._watches[job_id]
 
     def changed(self, job_id: str, summary: JobSummary | None) -> None:
-        """A job moved on; with a summary it has ended."""
+        """A job's counts changed. A summary is given only if the job has ended, and is published at once."""
         if summary is None:
             self._moved[job_id] = None
             self._some_moved.set()
         else:
             self._moved.pop(job_id, None)
-            self._tell(summary)
+            self._share(summary)
 
-    def _tell(self, summary: JobSummary) -> None:
-        self._hear(summary)
-        # Whoever waits here is answered first.
+    def _share(self, summary: JobSummary) -> None:
+        self._wake(summary)
+        # The requests that wait in this process are answered before the message is encoded and sent.
         asyncio.get_running_loop().call_soon(self._publish, summary)
 
     def _publish(self, summary: JobSummary) -> None:
@@ -111,14 +115,15 @@ class JobFeed:
         if len(self._own) >= MAX_OWN:
             self._own.clear()
         self._own.add(message.message_id)
-        self._bus.publish(message)  # if it is lost, those who wait look for themselves
+        self._bus.publish(message)  # if it is lost, waiting requests read the store (POLL_SECONDS)
 
-    def _hear(self, summary: JobSummary) -> None:
+    def _wake(self, summary: JobSummary) -> None:
         for watch in self._watches.get(summary.job_id, ()):
-            watch.tell(summary)
+            watch.update(summary)
 
     async def tell_progress(self) -> None:
-        """Serve until cancelled: what moved, now and then. A job that ends at once makes no progress."""
+        """Publish the summaries of changed jobs every PROGRESS_INTERVAL seconds, until cancelled. Of a job that
+        ends within the interval only the end is published."""
         while True:
             await self._some_moved.wait()
             await self._clock.sleep(PROGRESS_INTERVAL)
@@ -129,17 +134,17 @@ class JobFeed:
                 self._some_moved.clear()
             for job_id in moved:
                 try:
-                    self._tell(await self._summary(job_id))
+                    self._share(await self._summary(job_id))
                 except NotFound:
                     pass
                 except StoreUnavailable as error:
-                    log.debug("progress not told", error=str(error))
+                    log.debug("progress not published", error=str(error))
                     break
 
     async def listen(self) -> None:
-        """Serve until cancelled: hear what other workers tell."""
+        """Receive what other workers publish, until cancelled."""
         while True:
-            # A job's id may hold dots, which are several words to the broker.
+            # A job's id may contain dots, and the broker takes each part as a word of the routing key.
             consumer = await self._bus.consume(Queue(QueueKind.FEED, "job.#"))
             self.listening.set()
             self._on_lost()
@@ -157,7 +162,7 @@ class JobFeed:
                             continue
                         if isinstance(message, JobChanged):
                             self._told(message.summary)
-                            self._hear(message.summary)
+                            self._wake(message.summary)
             except ConsumerClosed:
                 pass
             finally:

@@ -1,4 +1,4 @@
-"""What the batch framework tells whoever listens to the feed."""
+"""The messages that the batch framework publishes on the feed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from broker_mesos.core.protocol.wire import Message, register
 
 @register
 class JobChanged(Message):
-    """A job moved on (at most a few times a second) or ended (at once). On the feed as ``job.<id>``; a
-    listener keeps the summary with the highest version, and so neither repeats nor order matter."""
+    """A job's counts changed (sent at most a few times a second) or the job ended (sent at once). On the feed with
+    the routing key ``job.<id>``; a listener keeps the summary with the highest version, so that neither repeats nor
+    order matter."""
 
     TYPE = "JOB_CHANGED"
     summary: JobSummary

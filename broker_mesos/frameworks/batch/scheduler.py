@@ -1,4 +1,4 @@
-"""The batch framework's side of the offer cycle: claim, accept; apply, acknowledge."""
+"""The batch framework's scheduler callbacks: claim and accept for offers, apply and acknowledge for statuses."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from broker_mesos.sdk import Driver, Scheduler
 log = get_logger(__name__)
 
 IDLE_FILTER = 0.0
-"""With nothing to run, demand ends too, and that keeps offers away. A filter could reach the cell after the
-REVIVE of a job that comes meanwhile, and hide the agent from it."""
+"""Filter on declined offers when nothing waits, in seconds. The end of demand keeps offers away then; a filter could
+reach the cell after the REVIVE for a new job, and hide the agent from that job."""
 MISFIT_FILTER = 1.0
-"""Seconds for what no pending task fits into; short, since a job that would fit may just be coming."""
+"""Filter on offers that no pending task fits into, in seconds; short, since a job that fits may be submitted soon."""
 FEW_OFFERS = 4
-"""Tasks launched at once whose ends their agent tells us itself: somebody waits for each. Of many the ends
-travel together, and what comes twice would cost more than it saves."""
+"""Maximum number of tasks launched at once for which the agent sends early statuses. A client probably waits for each
+of so few tasks. The statuses of many tasks travel together, and sending them twice would cost more than it saves."""
 
 
 class BatchScheduler(Scheduler):
-    """The callbacks; all state is in the store, so that every worker's are alike."""
+    """The scheduler callbacks of a worker. All state is in the store, so that any worker can handle any event."""
 
     def __init__(self, store: JobStore, demand_publisher: DemandPublisher, spare: Spare) -> None:
         self._store = store
         self._demand_publisher = demand_publisher
         self._spare = spare
-        self._pace = RuntimeEstimates()
+        self._estimates = RuntimeEstimates()
         self._early: dict[str, asyncio.Future[None]] = {}
-        """By uuid: ends that agents told, and that are being applied."""
+        """By status uuid: early statuses that are being applied."""
 
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
-        """Claim first, accept then: a crash in between leaves a claim, which is settled after the offer
-        timeout, never a task that nobody knows."""
+        """Claim tasks in the store, then accept the offers. A crash in between leaves a claim, which is settled
+        after the offer timeout, and never a task that no worker knows."""
         if self._store.nothing_pending:
             for offer in offers:
                 if offer.spare:
@@ -53,10 +53,10 @@ class BatchScheduler(Scheduler):
                 return
         failpoints.hit("batch.before-claim")
         try:
-            claimed = await self._store.claim(offers, self._pace.depth)
+            claimed = await self._store.claim(offers, self._estimates.depth)
         except StoreUnavailable as error:
-            # Kept until the store answers, the offers would have ended. If the claim was stored after all,
-            # it is settled like that of a crash.
+            # The offers would have ended before the store answers again. If the claim was stored after all, it is
+            # settled like the claim of a worker that crashed.
             log.warning("offers declined, the store does not answer", error=str(error))
             driver.decline(offers, MISFIT_FILTER)
             return
@@ -74,7 +74,7 @@ class BatchScheduler(Scheduler):
                 if offer.spare:
                     self._spare.keep(offer)
             unused = [offer for offer in unused if not offer.spare]
-        # Said first: what is given back below would else be offered again at once.
+        # Published first: otherwise the offers that are declined below would be offered again at once.
         if demand is not None:
             self._demand_publisher.publish(demand, linger=not unused)
         if unused:
@@ -83,7 +83,7 @@ class BatchScheduler(Scheduler):
         all_of_them = [launch for launches in claimed.launches.values() for launch in launches]
         early = len(all_of_them) <= FEW_OFFERS
         spare = spare_demand(demand, all_of_them)
-        # Another worker may answer these.
+        # Any worker may answer the kept offers later.
         driver.keep(claimed.kept)
         for offer in answered:
             if launches := claimed.launches.get(offer.offer_id):
@@ -92,7 +92,7 @@ class BatchScheduler(Scheduler):
             driver.decline(unused, refuse)
 
     def launch(self, driver: Driver, offer: Offer, launches: Sequence[Launch], demand: Demand, refuse: float) -> None:
-        """Launch what was claimed on an offer that was kept; with the level of demand after that."""
+        """Launch tasks that were claimed on a kept offer; ``demand`` is the level of demand after that claim."""
         spare = spare_demand(demand, launches)
         self._accept(driver, offer, launches, refuse, early=True, demand=spare)
         if spare is None:
@@ -113,7 +113,7 @@ class BatchScheduler(Scheduler):
         accepted.add_done_callback(lambda _: failpoints.hit("batch.after-accept"))
 
     async def offer_rescinded(self, driver: Driver, offer_id: str) -> None:
-        """A hint: what is claimed on it all the same is dropped by its cell."""
+        """Forget an offer. Only a hint: if tasks are claimed on the offer nevertheless, its cell drops them."""
         self._spare.drop(offer_id)
         try:
             await self._store.rescinded(offer_id)
@@ -121,29 +121,30 @@ class BatchScheduler(Scheduler):
             log.warning("the end of an offer was not stored", error=str(error))
 
     async def early_statuses(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
-        """What an agent has written down will be what its cell says, unless that has given the task up; and
-        then it ran all the same. So whoever waits need not wait for the cell."""
+        """Apply terminal statuses that come directly from an agent, so that a waiting client need not wait for the
+        cell. The cell will send the same status, since the agent has written it to its journal, unless the cell has
+        given the task up; the task has run in that case too."""
         fresh = {each.uuid: each for each in statuses if each.uuid not in self._early}
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._early.update(dict.fromkeys(fresh, done))
         try:
             await self._apply(driver, tuple(fresh.values()))
         except StoreUnavailable as error:
-            # The cell says it again, and that is waited out.
-            log.warning("an early word was not stored", error=str(error))
+            # The cell sends the status again, and that one is retried until it is stored.
+            log.warning("an early status was not stored", error=str(error))
         finally:
             done.set_result(None)
             for uuid in fresh:
                 del self._early[uuid]
 
     async def status_updates(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:
-        """Once this returns, the cluster may forget the tasks that have ended. StoreUnavailable is waited
-        out by the driver."""
+        """Apply statuses. After this returns, the cluster may forget the tasks that have ended. The driver retries
+        the call when it raises StoreUnavailable."""
         for each in statuses:
             if under_way := self._early.get(each.uuid):
-                await under_way  # both would change the same at once
-        # What is applied already is found so in the store; unless that has gone back in time since.
-        self._pace.learn(statuses)
+                await under_way  # otherwise both would change the same records at once
+        # Early statuses are applied again: the store finds no claim for them, unless it has gone back in time.
+        self._estimates.learn(statuses)
         await self._apply(driver, statuses)
 
     async def _apply(self, driver: Driver, statuses: Sequence[TaskStatus]) -> None:

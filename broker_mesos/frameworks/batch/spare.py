@@ -1,5 +1,5 @@
-"""The place that is kept ready for the next task that is like the last one: whoever submits one task after
-the other need not wait for an offer each time."""
+"""Keeps one offer ready for the next task that is like the last one, so that a client that submits one task after the
+other need not wait for an offer each time."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from broker_mesos.frameworks.batch.planning.claims import Launch
 from broker_mesos.frameworks.batch.planning.shapes import job_shape_of
 
 SPARE_SECONDS = 1.0
-"""Seconds for which an offer is kept. Its cell takes it back at once when anybody else wants something."""
+"""Time for which an offer is kept, in seconds. Its cell rescinds it earlier when anybody else has demand."""
 
 
 class Use(Protocol):
-    """Accepts an offer for what was claimed on it; with the level of demand after that."""
+    """Accepts an offer for the tasks claimed on it; ``demand`` is the level of demand after the claim."""
 
     def __call__(self, offer: Offer, launches: Sequence[Launch], demand: Demand) -> None: ...
 
 
 def is_lone(spec: JobSpec) -> bool:
-    """Whether a job is a single task that may run on the first place that it fits."""
+    """Whether a job is a single task that may run on the first offer that it fits."""
     return spec.total == 1 and not (spec.gang or spec.prefer or spec.revocable)
 
 
 def spare_demand(demand: Demand | None, launches: Sequence[Launch]) -> Demand | None:
-    """What is wanted after these were claimed and nothing is left: a place for one more like it. None where
-    that is not to be expected."""
+    """The demand for a spare offer: one more task like the one that was claimed, after which nothing is left.
+
+    None where no similar task is expected: unless exactly one lone task was claimed and nothing waits.
+    """
     if demand is None or demand.wanted or len(launches) != 1 or not is_lone(launches[0].spec):
         return None
     kind = job_shape_of("", launches[0].spec, False)
@@ -38,7 +40,7 @@ def spare_demand(demand: Demand | None, launches: Sequence[Launch]) -> Demand | 
 
 
 class Spare:
-    """At most one offer. What is not used in time is given back."""
+    """Holds at most one offer, and gives it back when it is not used within SPARE_SECONDS."""
 
     def __init__(self, use: Use, give_back: Callable[[Offer], None]) -> None:
         self.use = use
@@ -48,17 +50,17 @@ class Spare:
 
     @property
     def ready(self) -> bool:
-        """Whether a place is kept."""
+        """Whether an offer is kept."""
         return self._offer is not None
 
     def keep(self, offer: Offer) -> None:
-        """An offer that nothing waits for. The latest one: an older one may have ended."""
+        """Keep an offer that no task waits for, in place of an older one, which may have ended."""
         self.give_back()
         self._offer = offer
         self._timer = asyncio.get_running_loop().call_later(SPARE_SECONDS, self.give_back)
 
     def take(self, spec: JobSpec) -> Offer | None:
-        """The offer, if there is one that such a job fits onto. It is the caller's then."""
+        """Remove and return the offer if this job fits onto it; else None. The caller must answer it."""
         offer = self._offer
         if offer is None or not is_lone(spec) or not offer.resources.contains(spec.resources):
             return None
@@ -68,18 +70,18 @@ class Spare:
         return offer
 
     def drop(self, offer_id: str) -> None:
-        """An offer has ended, perhaps this one."""
+        """Forget the offer if it has this id: it has ended."""
         if self._offer is not None and self._offer.offer_id == offer_id:
             self._clear()
 
     def give_back(self) -> None:
-        """Keep nothing."""
+        """Decline the offer, if there is one."""
         if (offer := self._offer) is not None:
             self._clear()
             self.refuse(offer)
 
     def close(self) -> None:
-        """The driver gives back what it holds."""
+        """Forget the offer without declining it: at its end the driver declines every unanswered offer."""
         self._clear()
 
     def _clear(self) -> None:

@@ -1,4 +1,4 @@
-"""What people see of jobs, from what was read. Pure."""
+"""Pure functions that turn records of jobs into the summaries and tasks that users see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from broker_mesos.frameworks.batch.storage.records import (
 
 
 def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = "") -> JobSummary:
-    """Where a job stands."""
+    """The summary of a job, from its record and counts."""
     if record.counts is not None:
         counts = Counts(*record.counts)
     return JobSummary(
@@ -48,7 +48,7 @@ def _state(record: JobRecord, counts: Counts) -> JobState:
 
 
 def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, result_text: str | None) -> JobTask:
-    """Where one index stands, from its claim or result."""
+    """The current state of one index, from its claim or result, else as pending."""
     if result_text is not None:
         result = ResultRecord.model_validate_json(result_text)
         name = TaskName(job_id, index, result.launch)

@@ -1,4 +1,4 @@
-"""A worker of the batch framework: any number of them, all alike, each may die at any time."""
+"""A worker of the batch framework. Any number of workers run at the same time; each may die at any time."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """Times in seconds."""
+    """Settings of a worker; times are in seconds."""
 
     offer_timeout: float = 10.0
-    """The cluster's: a claim without a status after it is asked about."""
+    """The cluster's offer timeout; the cell is asked about a claim that has no status after this time."""
     sweep_interval: float = 5.0
     demand_interval: float = 2.0
-    """How often the level of demand is read, in case the worker that took it died before it told."""
+    """Interval at which the level of demand is read from the store, in case the worker that took it died before it
+    published it."""
     keep_ended: int = 1_000
-    """Ended jobs that can still be asked about."""
+    """Number of ended jobs that are kept; older ones are deleted."""
     registration_timeout: float | None = None
     stop_timeout: float = 10.0
 
 
 class BatchWorker:
-    """One worker. The bus and the records must be open; whoever opened them closes them."""
+    """One worker. The bus and the records must be open; the caller that opened them closes them."""
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class BatchWorker:
         if self._stopping.is_set():
             driver.stop(failover=True)
         try:
-            # None of them ends by itself, but the driver; a crash of one must not leave a worker half alive.
+            # Only the driver's task ends by itself; if another one ends or fails, the worker must end as a whole.
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             driver.stop(failover=True)
             if running[0] not in done:
@@ -171,7 +172,7 @@ class BatchWorker:
             task.result()
 
     def stop(self) -> None:
-        """End ``run``: unanswered offers go back, what is claimed lives on under the other workers."""
+        """End ``run``: unanswered offers are declined; claimed tasks run on, and the other workers handle them."""
         self._stopping.set()
         if self._driver is not None:
             self._driver.stop(failover=True)
@@ -181,7 +182,7 @@ class BatchWorker:
         self.serving.set()
         await asyncio.Event().wait()
 
-    # -- the place that is kept ready
+    # -- the spare offer
 
     def _use_spare(self, offer: Offer, launches: Sequence[Launch], demand: Demand) -> None:
         assert self._driver is not None and self._scheduler is not None
@@ -195,8 +196,9 @@ class BatchWorker:
 
     async def _first_demand(self) -> Demand:
         await self._store_clock.sync(self._records)
-        # Times as versions: above all that a store which since went back in time has ever given out. The
-        # store's time: versions by the clock of a worker that is ahead would not be reached by the others.
+        # A version is at least the time in milliseconds: so it is above all versions that a store which has gone
+        # back in time has ever given out. It is the store's time, since the other workers would not reach a version
+        # from the clock of a worker that is ahead.
         await self.store.demand(int(self._store_clock.time() * 1000))
         return await self.store.idle()
 
@@ -213,19 +215,19 @@ class BatchWorker:
         assert self._driver is not None
         self._driver.set_demand(demand)
 
-    # -- upkeep
+    # -- housekeeping
 
     async def _sweep(self) -> None:
         assert self._driver is not None
         await self._store_clock.sync(self._records)
-        # What was asked about is due again later, so this ends.
+        # Each claim that was asked about is due again only later, so this loop ends.
         while overdue := await self._housekeeping.overdue():
             by_cell: dict[int, list[tuple[str, str]]] = {}
             for claim in overdue:
                 by_cell.setdefault(claim.cell, []).append((claim.task_id, claim.offer_id))
             for cell, claims in by_cell.items():
                 message = Settle(framework_id=FRAMEWORK_ID, claims=tuple(claims))
-                # Unconfirmed or returned: the same claims come up again after the offer timeout.
+                # If the message is not confirmed or is returned, the same claims are due again after the offer timeout.
                 self._bus.publish(outgoing(calls(cell), message, self._new_id(), mandatory=True))
             if len(overdue) < MAX_OVERDUE:
                 break
@@ -240,7 +242,7 @@ class BatchWorker:
             try:
                 await work()
             except Unavailable as error:
-                log.warning("put off", what=work.__name__, error=str(error))
+                log.warning("periodic work failed and is repeated later", what=work.__name__, error=str(error))
 
     async def _until_stored(self, work: Callable[[], Awaitable[T]]) -> T | None:
         while not self._stopping.is_set():

@@ -1,1 +1,1 @@
-"""Decisions of the batch framework as transactions. Pure."""
+"""Pure functions that turn the batch framework's decisions into transactions on the store."""

@@ -1,4 +1,4 @@
-"""Jobs that run after others: what they wait for, and what becomes of them. Pure."""
+"""Pure rules for jobs that run after other jobs: which jobs they wait for, and when they may run or must fail."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from broker_mesos.frameworks.batch.storage.records import (
 
 
 class Verdict(NamedTuple):
-    """What a job that runs after others is to do."""
+    """Whether a job that runs after others may run, must wait, or can never run."""
 
     waits_for: tuple[str, ...] = ()
-    """Ids of the jobs that have not ended."""
+    """Ids of the jobs that it runs after and that have not ended."""
     failed: str = ""
-    """Why it can never run, in one line; empty if it can."""
+    """Why the job can never run, in one line; empty if it can."""
 
 
 def judge(after: Sequence[Dependency], records: Mapping[str, JobRecord | None]) -> Verdict:
-    """Where a job stands whose dependencies have these records (None: it is not known any more)."""
+    """The verdict on a job whose dependencies have these records (None: the dependency was forgotten)."""
     waits_for: list[str] = []
     for each in after:
         record = records[each.job_id]
@@ -45,8 +45,8 @@ def judge(after: Sequence[Dependency], records: Mapping[str, JobRecord | None]) 
 def plan_follow(
     plan: Plan, job_id: str, after: Sequence[Dependency], texts: Mapping[str, str | None], followed: set[str]
 ) -> None:
-    """Complete the plan of a new job: whoever ends one of its dependencies finds it. ``followed``: jobs that
-    the plan has marked already."""
+    """Add to the plan of a new job that its dependencies are marked, so that the worker that ends one of them finds
+    the new job. ``followed`` holds the jobs that the plan has marked already."""
     for each in after:
         text = texts[each.job_id]
         if text is None:
@@ -57,14 +57,14 @@ def plan_follow(
         plan.set(dependents_key(each.job_id), job_id, "1")
         if each.job_id not in followed:
             followed.add(each.job_id)
-            # An end that was planned without knowing of it is refused.
+            # A concurrent plan that ends the dependency without seeing the new job is then refused.
             plan.expect(JOBS, each.job_id, text)
             if not record.followed:
                 plan.set(JOBS, each.job_id, text_of(record.model_copy(update={"followed": True})))
 
 
 def plan_release(job_id: str, record: JobRecord, work_text: str) -> Plan:
-    """Nothing stands in its way any more: its tasks can be claimed."""
+    """The transaction after which a job no longer waits for others, and its tasks can be claimed."""
     plan = Plan()
     plan.expect(WORK, job_id, work_text)
     plan.set(WORK, job_id, Work.parse(work_text).unblocked().text)

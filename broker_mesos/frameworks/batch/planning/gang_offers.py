@@ -1,5 +1,7 @@
-"""Offers of gangs that are not complete yet, kept for all workers: each gets a part of them, and whoever gets
-the last part claims the whole gang."""
+"""Offers of gangs that are not complete yet, kept in the store for all workers.
+
+Each worker receives a part of a gang's offers; the one that receives the last part claims the whole gang.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +15,29 @@ from broker_mesos.frameworks.batch.storage.records import GANG_OFFERS, META, tex
 from broker_mesos.ports.store import Records
 
 ACCEPT_MARGIN_SECONDS = 0.5
-"""Seconds before an offer's end at which it counts as ended: accepting takes time."""
+"""Time before an offer's end at which it counts as ended already, in seconds, since accepting takes time."""
 MAX_GANG_OFFER_SECONDS = 600.0
-"""Longest time for which an offer of a gang stays open, in seconds."""
+"""Maximum time for which an offer of a gang stays open, in seconds."""
 ROUND = "gathered"
-"""Field of ``meta`` that counts up with each change: no two workers each miss what the other keeps."""
+"""Field of ``meta`` that is incremented with each change of the kept offers and compared by each plan, so that two
+workers cannot both miss the offers that the other one keeps."""
 
 
 @dataclass(slots=True)
 class GangOffers:
-    """What is kept, as it was read. Pure."""
+    """The kept offers, as they were read from the store."""
 
     round: str | None
     texts: dict[str, str]
     offers: list[Offer] = field(default_factory=list)
-    """Those that may be used, of the gangs that offers have come for."""
+    """Kept offers that may be used, of the gangs for which new offers have arrived."""
     over: list[str] = field(default_factory=list)
-    """Ids of those that have ended."""
+    """Ids of kept offers that have ended."""
 
 
 def sift(round_: str | None, texts: dict[str, str], come: Sequence[Offer], now: float) -> GangOffers:
-    """What of the kept offers goes with those that have come."""
+    """Sort the kept offers (``texts``): those that may be used with the new offers ``come``, and those that have
+    ended. ``round_`` is the value of ROUND that was read with them."""
     found = GangOffers(round_, texts)
     kept = [Offer.model_validate_json(text) for text in texts.values()]
     latest: dict[int, int] = {}
@@ -65,12 +69,14 @@ def plan_store(
     now: float,
     until: float,
 ) -> tuple[set[str], list[Offer]]:
-    """Complete a plan of claims, which uses the offers ``used``: keep what has come for gangs that wait.
-    ``until``: when an offer ends that does not say so. Returns the ids that are kept, and the offers that
-    were kept and are to be answered now."""
+    """Add to a plan of claims, which uses the offers ``used``, that new offers for gangs that still wait are kept.
+
+    ``until`` is the end of an offer that has none of its own. Returns the ids of the offers that are kept from now
+    on, and the offers that were kept and must be answered now.
+    """
     keep = {offer.offer_id: offer for offer in come if offer.gang in waiting and offer.offer_id not in used}
     for ident, offer in keep.items():
-        # What a cell states is by its owner's clock: if that cannot be meant, the offer timeout holds.
+        # A cell states the end by its owner's clock: if that is out of bounds, the offer timeout applies.
         ends = until if offer.until is None or not now < offer.until <= now + MAX_GANG_OFFER_SECONDS else offer.until
         plan.set(GANG_OFFERS, ident, text_of(offer.model_copy(update={"until": ends})))
     ready = []
@@ -88,7 +94,7 @@ def plan_store(
 
 
 async def read_gang_offers(records: Records, come: Sequence[Offer], now: float) -> GangOffers:
-    """What is kept for the gangs that offers have come for."""
+    """Read the kept offers, and sort them for the new offers ``come``. Raises StoreUnavailable."""
     if not any(offer.gang for offer in come):
         return GangOffers(None, {})
     (round_,), texts = await asyncio.gather(records.get(META, [ROUND]), records.get_all(GANG_OFFERS))
@@ -96,7 +102,7 @@ async def read_gang_offers(records: Records, come: Sequence[Offer], now: float) 
 
 
 async def drop_gang_offers(records: Records, offer_id: str) -> None:
-    """An offer has ended, as its cell says."""
+    """Remove a kept offer that its cell has rescinded. Raises StoreUnavailable."""
     (text,) = await records.get(GANG_OFFERS, [offer_id])
     if text is not None:
         plan = Plan()

@@ -1,7 +1,8 @@
-"""Pure steps on jobs: from values that were read to a transaction.
+"""Pure functions that turn values read from the store into a transaction that changes jobs.
 
-Every value is compared with what was read (its exact text) when it is written, so that any number of
-workers can plan at once: of two plans that touch the same thing one applies, the other reads again.
+When a transaction is applied, every value that it depends on is compared with the exact text that was read, so that
+any number of workers can plan at once: of two plans that touch the same value one applies, and the worker of the
+other one reads again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from broker_mesos.ports.store import Change, Check
 
 
 class Plan:
-    """A transaction being put together."""
+    """A transaction that is being built: comparisons first, then changes."""
 
     def __init__(self) -> None:
         self.checks: list[Check] = []
@@ -42,11 +43,11 @@ class Plan:
         self._increments: list[tuple[str, str]] = []
 
     def expect(self, key: str, field: str, value: str | None) -> None:
-        """Apply only if the field still has this value."""
+        """Apply the transaction only if the field still has this value (None: if it does not exist)."""
         self.checks.append(Check("hash", key, field, value))
 
     def expect_size(self, key: str, size: int) -> None:
-        """Apply only if the sorted set has this many members."""
+        """Apply the transaction only if the sorted set has this many members."""
         self.checks.append(Check("zcard", key, value=size))
 
     def set(self, key: str, field: str, value: str) -> None:
@@ -62,7 +63,7 @@ class Plan:
         self.changes.append(Change("zadd", key, member, score))
 
     def add_after(self, key: str, member: str, seconds: float) -> None:
-        """Add or move a member of a sorted set of times, to that many seconds after the store's time."""
+        """Add or move a member of a sorted set of times: its score becomes the store's time plus ``seconds``."""
         self.changes.append(Change("zadd_after", key, member, seconds))
 
     def drop(self, key: str, member: str) -> None:
@@ -74,34 +75,37 @@ class Plan:
         self.changes.append(Change("del", key))
 
     def increment(self, key: str, field: str, by: int) -> None:
-        """Add to a number; its new value is in ``totals`` afterwards."""
+        """Add to a number; ``totals`` returns its new value after the transaction."""
         self.changes.append(Change("hincrby", key, field, by))
         self._increments.append((key, field))
 
     def count(self, job_id: str, **by: int) -> None:
-        """Change a job's counts; all of them are in ``totals`` afterwards. Once a job and plan."""
+        """Change a job's counts; ``totals`` returns all of them after the transaction. May be called once for each
+        job in a plan."""
         for field in COUNTS:
             self.increment(counts_key(job_id), field, by.get(field, 0))
 
     def demand(self, wanted: bool) -> None:
-        """A new level of demand. Its version is taken here, in the step that saw work appear or run out."""
+        """Set the level of demand under a new version, which is taken in the transaction that makes work appear or
+        run out."""
         self.increment(META, "demand_version", 1)
         self.set(META, "wanted", "1" if wanted else "0")
 
     def join(self, other: Plan, key: str, field: str) -> None:
-        """Another plan comes in the same step, after this one. What this one stores in ``field`` cannot be
-        compared there."""
+        """Append another plan to this one. The other plan must not compare the value that this one stores in
+        ``field``."""
         self.checks += [each for each in other.checks if (each.key, each.field) != (key, field)]
         self.changes += other.changes
         self._increments += other._increments
 
     def totals(self, values: Sequence[int]) -> dict[tuple[str, str], int]:
-        """The new values of what was incremented, by key and field."""
+        """The new values of the incremented numbers, by key and field; ``values`` come from the applied
+        transaction."""
         return dict(zip(self._increments, values, strict=True))
 
 
 def counts_in(totals: Mapping[tuple[str, str], int], job_id: str) -> Counts:
-    """A job's counts after a plan with ``count``."""
+    """A job's counts after a plan that called ``count``, from its totals."""
     key = counts_key(job_id)
     return Counts(*(totals[key, field] for field in COUNTS))
 
@@ -117,11 +121,11 @@ def plan_submit(
     version: int = 0,
     follow: Callable[[Plan, str, JobSpec], None] = lambda plan, job_id, spec: None,
 ) -> Plan:
-    """Store new jobs, in this order. The number of the latest job was read as ``seq_text``; ``follow`` adds to
-    the plan what a job needs that runs after others.
+    """The transaction that stores new jobs, in this order. ``seq_text`` is the number of the latest job, as it was
+    read; ``follow`` adds to the plan what a job that runs after others needs.
 
-    With ``claim``, a claim of all of a single one: that is never pending. Nothing else may be either, as of
-    that ``version`` of demand.
+    With ``claim`` there is one job, and that plan claims all of its tasks in the same transaction, so that the job
+    is never pending. No other job may be pending either, as of that ``version`` of demand.
     """
     plan = Plan()
     seq = int(seq_text or 0)
@@ -152,7 +156,8 @@ def plan_submit(
 
 
 def plan_kill(job_id: str, record_text: str, work_text: str | None, reason: str = "") -> Plan:
-    """What waits never runs, and nothing comes back. What is claimed is the caller's to kill."""
+    """The transaction that kills a job: its waiting tasks never run, and no task is run again. The caller must kill
+    the tasks that are claimed."""
     record = JobRecord.model_validate_json(record_text)
     plan = Plan()
     plan.expect(JOBS, job_id, record_text)
@@ -166,12 +171,12 @@ def plan_kill(job_id: str, record_text: str, work_text: str | None, reason: str 
     plan.drop(PENDING, job_id)
     plan.count(job_id, killed=waiting, version=waiting)
     if waiting:
-        plan.demand(True)  # of other jobs, if there are any: its own tasks need no offers any more
+        plan.demand(True)  # a new version for the other jobs, if any wait: this job's tasks need no offers any more
     return plan
 
 
 def plan_kill_pending(job_id: str, index: int, record: JobRecord, work_text: str | None, now: float) -> Plan | None:
-    """One index that waits never runs; None if it does not wait."""
+    """The transaction that kills one waiting index, so that it never runs; None if the index does not wait."""
     found = (
         None if work_text is None else Work.parse(work_text).without(index, record.first, record.total, record.ranges)
     )
@@ -198,7 +203,7 @@ def plan_kill_pending(job_id: str, index: int, record: JobRecord, work_text: str
 
 
 class Ending(NamedTuple):
-    """A job whose tasks have all ended."""
+    """A job whose tasks have all ended, and its final values."""
 
     job_id: str
     record_text: str
@@ -212,7 +217,7 @@ class Ending(NamedTuple):
 
 
 def plan_end(endings: Sequence[Ending], now: float, plan: Plan | None = None) -> Plan:
-    """Close jobs; together with what else ``plan`` does."""
+    """The transaction that closes jobs, added to ``plan`` if there is one."""
     plan = plan or Plan()
     for ending in endings:
         job_id = ending.job_id

@@ -1,4 +1,4 @@
-"""Running the failed tasks of an ended job again. Pure."""
+"""The pure function behind ``bmesos retry``: it runs the failed tasks of an ended job again."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ from broker_mesos.frameworks.batch.storage.records import (
 def plan_retry(
     job_id: str, record_text: str, results: Mapping[str, str], now: float, locality_wait: bool
 ) -> tuple[Plan, JobRecord, int]:
-    """The job goes on: each task that failed or was lost has one more attempt, and keeps its index. ``results``
-    are those of its failures, by index. Returns the plan, the job's new record and the number of tasks."""
+    """The transaction that reopens a job: each task that failed or was lost gets one more attempt under its index.
+
+    ``results`` are the texts of its failures' results, by index. Returns the plan, the job's new record and the
+    number of tasks that run again.
+    """
     record = JobRecord.model_validate_json(record_text)
     slots: list[Slot] = []
     plan = Plan()

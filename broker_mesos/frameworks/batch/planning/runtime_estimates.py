@@ -1,4 +1,5 @@
-"""How long the tasks of a job take, as this worker sees it: which of them may stand in line. Pure."""
+"""Estimates of how long the tasks of a job run, from the statuses that this worker sees. They decide how many tasks
+may be queued on an agent. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +10,25 @@ from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.frameworks.batch.storage.records import parse_task_id
 
 QUEUED_WORK_SECONDS = 0.25
-"""Seconds of work that are sent at once for one place: some times as long as the way of a launch, and not
-long for whoever else waits for that place."""
+"""Work that is queued for one slot at most, in seconds: several times the latency of a launch, and short enough for
+others that wait for the slot."""
 MAX_QUEUED_PER_SLOT = 64
-"""Tasks in line for each that fits."""
+"""Maximum number of queued tasks for each task that fits on the offer."""
 MIN_ENDED_TASKS = 4
-"""Tasks of a job that must have ended before others stand in line."""
+"""Number of tasks of a job that must have ended before other tasks of it may be queued."""
 _SMOOTHING = 0.8
 _MAX_JOBS = 1_000
 
 
 class RuntimeEstimates:
-    """What is known of the running times of jobs. A long one counts at once, and is forgotten slowly."""
+    """The estimated run time of the tasks of each job. A long run raises it at once; short runs lower it slowly."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, tuple[int, float]] = {}
-        """Tasks seen, and seconds that one takes."""
+        """By job id: the number of ended tasks that were seen, and the estimated run time of one, in seconds."""
 
     def learn(self, statuses: Iterable[TaskStatus]) -> None:
-        """Take in what has ended, and what was dropped since it stood in line for too long."""
+        """Update the estimates from tasks that have ended, and from tasks dropped after too long in the queue."""
         for status in statuses:
             if not status.state.terminal:
                 continue
@@ -40,7 +41,7 @@ class RuntimeEstimates:
             name = parse_task_id(status.task_id)
             if name is not None:
                 seen, before = self._jobs.pop(name.job_id, (0, seconds))
-                # Taken out and put in again: the one that was not heard of for longest goes first.
+                # Removed and inserted again, so that the job without a status for the longest time is evicted first.
                 self._jobs[name.job_id] = (
                     seen + 1,
                     max(seconds, _SMOOTHING * before + (1 - _SMOOTHING) * seconds),
@@ -49,7 +50,7 @@ class RuntimeEstimates:
             del self._jobs[next(iter(self._jobs))]
 
     def depth(self, job_id: str) -> int:
-        """How many tasks of a job may stand in line for each that fits."""
+        """How many tasks of a job may be queued for each task that fits on the offer."""
         seen, seconds = self._jobs.get(job_id, (0, 0.0))
         if seen < MIN_ENDED_TASKS:
             return 0

@@ -1,7 +1,7 @@
-"""Applying statuses: what they make of claims, as one transaction. Pure.
+"""Pure functions that turn task statuses into one transaction on claims, results and counts.
 
-A status applies only to the claim of its own task id, and only forward. A final one writes the result (or
-gives the index back), and removes the claim, in one step; so that a repeat finds no claim and does nothing.
+A status applies only to the claim of its own task id, and only forward. A final status writes the result (or gives
+the index back) and removes the claim in one transaction, so that a repeated status finds no claim and changes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from broker_mesos.frameworks.batch.storage.records import (
 )
 
 ASK_NOW_SCORE = 0.0
-"""Score among the unsettled tasks of one that its cell does not know: it is asked about at once."""
+"""Score in ``unsettled`` of a task that its cell does not know, so that a worker asks the cell about it at once."""
 
 _LOST = {TaskState.LOST, TaskState.GONE, TaskState.GONE_BY_OPERATOR}
 _MOVED = {Reason.AGENT_DRAINING, Reason.CONTAINER_PREEMPTED}
@@ -43,30 +43,30 @@ _STARTED = {TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING}
 
 @dataclass(slots=True)
 class StatusPlan:
-    """What the statuses change."""
+    """The changes that follow from some statuses."""
 
     plan: Plan
     job_ids: list[str] = field(default_factory=list)
     """Jobs whose counts change."""
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By how much."""
+    """By job id: by how much each count changes."""
     exit_codes: dict[str, int] = field(default_factory=dict)
-    """Of jobs' last results here."""
+    """By job id: the exit code of the job's last result among these statuses."""
     kills: list[tuple[str, str]] = field(default_factory=list)
-    """Task id and agent id of tasks that should be gone, and live."""
+    """Task id and agent id of the tasks that must be killed, since they run and should not."""
     need_work: set[str] = field(default_factory=set)
-    """Jobs whose ``work`` must be read before this plan is right."""
+    """Ids of jobs whose ``work`` must be read before the plan is complete."""
 
 
 class _Claims:
-    """The claims as the statuses leave them, one after the other."""
+    """The claims, each as the statuses applied so far leave it."""
 
     def __init__(self, texts: Mapping[str, str | None]) -> None:
         self.texts = texts
         self.now: dict[str, ClaimRecord | None] = {}
 
     def get(self, name: TaskName) -> ClaimRecord | None:
-        """The claim of this very task id."""
+        """The claim of exactly this task id; None if there is none, or one of another launch."""
         if name.claim not in self.now:
             text = self.texts.get(name.claim)
             self.now[name.claim] = None if text is None else ClaimRecord.model_validate_json(text)
@@ -81,9 +81,9 @@ def plan_statuses(
     works: Mapping[str, str | None],
     now: float,
 ) -> StatusPlan:
-    """Apply statuses in their order to the claims (by field) and job records that were read.
+    """Apply statuses, in their order, to the claims (by field) and job records that were read.
 
-    ``works`` may lack jobs at first; ``need_work`` then names those that are needed.
+    ``works`` may lack jobs on the first call; ``need_work`` of the result then names those to read.
     """
     plan = Plan()
     found = StatusPlan(plan)
@@ -100,15 +100,15 @@ def plan_statuses(
             continue
         record = records.get(name.job_id)
         if claim is None:
-            # It was replaced, or has its result: whatever comes back to life under this id must go. A task
-            # of an unknown job is let be: the store may have been wiped.
+            # The claim was replaced, or the task has its result: a task that is alive under this id must be
+            # killed. A task of an unknown job is left alone: the store may have been wiped.
             if record is not None and status.state in _ALIVE:
                 kills[name.task_id] = status.agent_id
             continue
         is_killed = record is None or record.killed or claim.kill
         if status.reason is Reason.TASK_ID_IN_USE:
-            # Ids are given out once, unless the store went back in time: then what ran under this one is what
-            # was claimed, and its cell says how it stands.
+            # A task id is used once, unless the store went back in time: then the task that ran under this id
+            # is the one that was claimed, and its cell knows its state.
             plan.add(UNSETTLED, name.task_id, ASK_NOW_SCORE)
             continue
         if not status.state.terminal:
@@ -116,8 +116,8 @@ def plan_statuses(
                 plan.add(UNSETTLED, name.task_id, ASK_NOW_SCORE)
                 continue
             if status.agent_id and status.agent_id != claim.agent_id:
-                # Old news, of before the store went back in time, or this id lives there since: its end
-                # will count. Whether what was claimed runs is still to be asked.
+                # A status from before the store went back in time, or of a task that has run there under this id
+                # since then: its end will count. Whether the claimed task runs must still be asked.
                 if is_killed:
                     kills[name.task_id] = status.agent_id
                 continue
@@ -209,12 +209,12 @@ def _again(
     found: StatusPlan,
     works: Mapping[str, str | None],
 ) -> Slot | None:
-    """The slot in which the index runs again; None if this is its end."""
+    """The slot in which the index runs again; None if the status is the end of the index."""
     if is_killed:
         return None
     never_began = status.state is TaskState.DROPPED and not _began(claim)
-    # Its cell took the place from under it, or what was killed is an earlier launch under an id that a store
-    # gave out twice: no fault of the task, so no retry is used.
+    # The cell took the resources away from the task, or the killed task is an earlier launch under an id that the
+    # store gave out twice: not the task's fault, so no retry is used.
     earlier = status.offer_id not in ("", claim.offer_id)
     moved = status.state is TaskState.KILLED and (earlier or status.reason in _MOVED)
     if never_began or moved or (record.rerun and status.state in _LOST | {TaskState.DROPPED}):
@@ -229,7 +229,7 @@ def _again(
 
 
 def _retries_on(record: JobRecord, status: TaskStatus) -> bool:
-    """Whether a failure is one of those after which a retry is used."""
+    """Whether the job is retried after a failure with this exit code or signal."""
     if not record.retry_on or status.state is not TaskState.FAILED:
         return True
     code = 128 + status.signal if status.signal else status.exit_code
@@ -237,7 +237,7 @@ def _retries_on(record: JobRecord, status: TaskStatus) -> bool:
 
 
 def _began(claim: ClaimRecord) -> bool:
-    """Whether its task was seen alive: an agent can also become unreachable before a launch reaches it."""
+    """Whether the claim's task was seen alive: an agent can also become unreachable before it gets the launch."""
     return claim.state in _STARTED or claim.started_at is not None
 
 
@@ -246,7 +246,7 @@ def _slot(slot: Slot, name: TaskName, found: StatusPlan, works: Mapping[str, str
         found.need_work.add(name.job_id)
         return slot
     text = works[name.job_id]
-    # Killed since the record was read: nothing comes back.
+    # If the job was killed after the record was read, no index runs again.
     return None if text is None or Work.parse(text).killed else slot
 
 

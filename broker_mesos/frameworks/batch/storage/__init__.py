@@ -1,1 +1,1 @@
-"""Jobs in the store: records, reading, changing, housekeeping."""
+"""The jobs of the batch framework in the store: records, reading, changes, housekeeping."""

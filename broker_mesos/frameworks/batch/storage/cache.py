@@ -1,7 +1,7 @@
-"""What a worker has stored itself, so that it need not read it again.
+"""A write-through cache of the records that a worker has stored itself.
 
-Another worker may have changed it since. So whatever is planned with it compares it in the store, and of a
-transaction that is refused nothing is believed any more; then everything is read, for a while.
+Another worker may have changed a record since. So every plan that uses a cached value compares it in the store, and
+when a transaction is refused the whole cache is dropped; everything is read from the store then, for a while.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from broker_mesos.frameworks.batch.storage.records import CLAIMS, COUNTS, JOBS, 
 from broker_mesos.ports.clock import Clock
 
 DISTRUST_SECONDS = 1.0
-"""Seconds for which everything is read after a transaction was refused: several workers are at it."""
+"""Time for which the cache is not used after a transaction was refused, in seconds: several workers change the same
+jobs."""
 MAX_BYTES = 32 << 20
-"""Of texts that are remembered."""
+"""Maximum size of the cached texts, in bytes."""
 MAX_JOBS = 5_000
-"""Jobs whose counts are remembered."""
+"""Maximum number of jobs whose counts are cached."""
 MAX_PENDING = 50
-"""Pending jobs that are remembered; more of them are read."""
+"""Maximum number of cached pending jobs; if there are more, they are read from the store."""
 _OVERHEAD = 250
 
 _KEPT = frozenset({JOBS, WORK, CLAIMS})
@@ -30,7 +31,7 @@ _COUNTS = "counts:"
 
 
 class Cache:
-    """Texts of jobs, work and claims; counts; the pending jobs as of one version of demand."""
+    """Caches texts of jobs, work and claims, counts, and the pending jobs as of one version of demand."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -45,11 +46,11 @@ class Cache:
 
     @property
     def trusted(self) -> bool:
-        """Whether it is believed at all."""
+        """Whether the cache may be used; False for DISTRUST_SECONDS after ``forget``."""
         return self._clock.monotonic() >= self._not_before
 
     def forget(self) -> None:
-        """Something is not as it was thought to be."""
+        """Drop everything, since a cached value was found to be out of date."""
         self._texts.clear()
         self._bytes = 0
         self._counts.clear()
@@ -57,7 +58,7 @@ class Cache:
         self._not_before = self._clock.monotonic() + DISTRUST_SECONDS
 
     def forget_job(self, job_id: str, version: int) -> None:
-        """Another worker tells that the job has got so far."""
+        """Drop a job if its cached counts are older than ``version``, which another worker has published."""
         counts = self._counts.get(job_id)
         if counts is None or counts.version < version:
             self._counts.pop(job_id, None)
@@ -65,38 +66,40 @@ class Cache:
             self._drop((WORK, job_id))
 
     def text(self, key: str, field: str) -> str | None:
-        """A field's value; None if it is not known."""
+        """A field's value; None if it is not cached."""
         return self._texts.get((key, field)) if self.trusted else None
 
     def counts(self, job_id: str) -> Counts | None:
-        """A job's counts; None if they are not known."""
+        """A job's counts; None if they are not cached."""
         return self._counts.get(job_id) if self.trusted else None
 
     def pending(self) -> tuple[int, list[tuple[str, float]]] | None:
-        """A version of demand, and all jobs that were pending when it was taken less those that are not any
-        more, in their order. Whatever makes work appear takes a new version."""
+        """A version of demand, and the jobs that were pending when it was taken, without those that no longer are,
+        in the order in which they are served; None if they are not cached. Every transaction that makes work appear
+        takes a new version."""
         if self._pending is None or len(self._pending) > MAX_PENDING or not self.trusted:
             return None
         return self._version, sorted(self._pending.items(), key=lambda each: (each[1], each[0].encode()))
 
     def begin(self, plan: Plan) -> bool:
-        """A plan is being applied. Whether it changes which jobs are pending: if so, ``end`` follows."""
+        """Note that a plan is being applied. Returns whether it changes which jobs are pending; if so, the caller
+        must call ``end`` afterwards."""
         if not any(change.key == PENDING for change in plan.changes):
             return False
         self._under_way += 1
-        # Which of two comes first is not known to whoever hears of both.
+        # Of two transactions under way at once the order in the store is not known here.
         self._overlap = self._overlap or self._under_way > 1
         return True
 
     def end(self) -> None:
-        """It was applied, or not."""
+        """Note that a plan for which ``begin`` returned True was applied or refused."""
         if self._overlap:
             self._pending = None
         self._under_way -= 1
         self._overlap = self._overlap and self._under_way > 0
 
     def applied(self, plan: Plan, totals: Mapping[tuple[str, str], int]) -> None:
-        """A plan was applied."""
+        """Cache what an applied plan has stored."""
         if not self.trusted:
             return
         added: dict[str, float] = {}
@@ -121,11 +124,12 @@ class Cache:
     def _follow(self, plan: Plan, added: Mapping[str, float], dropped: Sequence[str], version: int | None) -> None:
         if version is None:
             if added:
-                self._pending = None  # never so: what makes work appear takes a version
+                self._pending = None  # cannot happen: every plan that makes work appear takes a version
         elif self._pending is not None and version == self._version + 1:
             self._version = version
         else:
-            # Not known, or others have taken versions. An exact size that is used up says all the same.
+            # The pending jobs are not cached, or other workers have taken versions. They are known nevertheless if
+            # the plan compared their exact number and removed as many.
             sizes = [check.value for check in plan.checks if check.op == "zcard" and check.key == PENDING]
             self._pending = {} if sizes == [len(dropped)] else None
             self._version = version

@@ -1,4 +1,4 @@
-"""Read, plan, write if nothing has moved meanwhile, else again."""
+"""Optimistic changes of records: read, plan, and apply the plan if nothing was changed meanwhile, else repeat."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ T = TypeVar("T")
 
 
 class Changes:
-    """How a store changes its records. What it stored last it remembers: see ``memo``."""
+    """Applies plans to the records of a store, and caches what it has stored (see ``storage/cache.py``)."""
 
     def __init__(self, records: Records, clock: Clock, rng: random.Random) -> None:
         self.read = JobReader(records)
         self.cache = Cache(clock)
         self.known_version = 0
-        """The highest version of demand that was ever seen."""
+        """The highest version of demand that this worker has seen."""
         self.clock = clock
         self._records = records
         self._rng = rng
 
     async def until_applied(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
-        """Repeat an attempt that returns None when somebody else was faster. Each such loss is another's
-        progress, so this ends; the pause keeps many workers from running in step."""
+        """Repeat an attempt until its result is not None; it returns None when another worker was faster. Another
+        worker has made progress each time, so this ends; the random pause keeps many workers from retrying in step.
+        Raises StoreUnavailable after MAX_TRIES attempts."""
         for tries in range(MAX_TRIES):
             result = await attempt()
             if result is not None:
@@ -46,7 +47,7 @@ class Changes:
         raise StoreUnavailable("too many workers change the same job at once; try again")
 
     async def apply(self, plan: Plan) -> dict[tuple[str, str], int] | None:
-        """Carry out a plan; its totals, or None if something has moved."""
+        """Apply a plan. Returns its totals, or None if a compared value has changed."""
         pending = self.cache.begin(plan)
         try:
             values = await self._records.transact(plan.checks, plan.changes)
@@ -64,16 +65,16 @@ class Changes:
         return None
 
     def level(self, version: int, wanted: bool) -> Demand:
-        """A level of demand that was read or taken."""
+        """The demand of a version that was read or taken, which is remembered if it is the highest."""
         self.known_version = max(self.known_version, version)
         return Demand(version=version, wanted=wanted)
 
     def stored_level(self, meta: Mapping[str, str | None]) -> Demand:
-        """The level in ``meta`` as it was read."""
+        """The level of demand in the fields of ``meta`` that were read."""
         return self.level(int(meta["demand_version"] or 0), meta["wanted"] == "1")
 
     async def fields(self, key: str, fields: Collection[str]) -> tuple[dict[str, str | None], list[str]]:
-        """Values of fields, and which of them were remembered: a plan has to compare those."""
+        """The values of fields, and the names of those that come from the cache: a plan must compare those."""
         found: dict[str, str | None] = {}
         recalled: list[str] = []
         for field in fields:
@@ -87,14 +88,14 @@ class Changes:
     async def both(
         self, one: tuple[str, Collection[str]], other: tuple[str, Collection[str]]
     ) -> tuple[tuple[dict[str, str | None], list[str]], tuple[dict[str, str | None], list[str]]]:
-        """``fields`` of two keys, at once where they have to be read."""
+        """``fields`` of two keys, read at the same time where they are not cached."""
         if all(self.cache.text(key, field) is not None for key, fields in (one, other) for field in fields):
             return await self.fields(*one), await self.fields(*other)
         return await asyncio.gather(self.fields(*one), self.fields(*other))
 
     async def candidates(self, pending: Sequence[tuple[str, float]]) -> list[Candidate]:
-        """Pending jobs, given with their scores, and what is left of them to claim; remembered or read."""
-        # Mostly both are remembered; then this takes no turn of the loop.
+        """The candidates for pending jobs (id and score), from the cache or the store."""
+        # Mostly works and specs are both cached; then this takes no turn of the loop.
         works, _ = await self.fields(WORK, [job_id for job_id, _ in pending])
         specs = await self.read.specs(pending)
         return [

@@ -1,4 +1,4 @@
-"""Releasing jobs that run after others, or ending them."""
+"""Releases jobs that run after others when their dependencies have ended, or fails them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = get_logger(__name__)
 
 
 class Dependencies:
-    """The jobs that run after others. ``fail`` ends a job for a reason; ``wanted`` gets the new demand.
+    """Handles the jobs that run after others. ``fail`` ends a job for a reason; ``wanted`` gets the new demand.
 
-    Whoever ends a job releases those that run after it. Should it die first, a worker does so that looks at
-    the jobs which have not ended: see Housekeeping.
+    The worker that ends a job releases those that run after it. If it dies first, another worker does so when it
+    looks at the jobs that have not ended: see Housekeeping.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Dependencies:
         self._releasing = False
 
     async def followers(self, job_id: str) -> None:
-        """A job has ended: release, or end, those that run after it. Their ends come here in turn, so that a
-        long chain of jobs is no deep recursion."""
+        """Release or fail the jobs that run after a job that has ended. Jobs that fail are added to a queue, so that
+        a long chain of jobs causes no deep recursion."""
         self._ended.append(job_id)
         if self._releasing:
             return
@@ -63,7 +63,7 @@ class Dependencies:
                 return
 
     async def settle(self, job_id: str) -> None:
-        """Release a job, end it, or let it wait, whichever its dependencies call for."""
+        """Release a job, fail it, or let it wait, according to its dependencies."""
 
         async def attempt() -> bool | None:
             try:
@@ -88,7 +88,7 @@ class Dependencies:
         await self._do.until_applied(attempt)
 
     async def verdict(self, record: JobRecord) -> Verdict:
-        """Where a job's dependencies stand."""
+        """The verdict on a job from the current records of its dependencies. Raises StoreUnavailable."""
         ids = list(dict.fromkeys(each.job_id for each in record.after))
         known = await self._do.read.records(ids)
         return judge(record.after, {each: known.get(each) for each in ids})

@@ -1,4 +1,4 @@
-"""What is looked at now and then: claims without news, jobs that nobody closed, jobs to forget."""
+"""Periodic work on the store: claims without a status, jobs that no worker has closed, old jobs to delete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_LOOKED_AT = 50
 
 
 class Overdue(NamedTuple):
-    """A claim without a status in time."""
+    """A claim for which no status has come in time."""
 
     cell: int
     task_id: str
@@ -42,7 +42,7 @@ class Overdue(NamedTuple):
 
 
 class Housekeeping:
-    """Any worker does it, and two at once do no harm."""
+    """Periodic work that any worker does; two workers may do it at the same time."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Housekeeping:
         self._keep_ended = keep_ended
 
     async def overdue(self) -> list[Overdue]:
-        """Claims whose first status should have come by now, and those of which nothing was heard for long
-        (their cell may have lost them); each comes up again if asking brings no news."""
+        """Claims whose first status should have come by now, and claims without a status for ASK_AGAIN seconds
+        (their cell may have lost them). Each is returned again later if its cell sends no status."""
         horizon = max(ASK_AGAIN, self._offer_timeout) + MAX_SKEW_SECONDS
         due = dict(await self._records.due(UNSETTLED, limit=MAX_OVERDUE, horizon=horizon))
         names = {task_id: name for task_id in due if (name := parse_task_id(task_id))}
@@ -74,7 +74,8 @@ class Housekeeping:
                 plan.drop(UNSETTLED, task_id)
                 continue
             begun = claim.state is not None and score != ASK_NOW_SCORE
-            # Only if the claim is still there: else the mark would outlive it. If not, all are due again.
+            # Only if the claim still exists: otherwise the entry would outlive it. If one does not, the plan is
+            # refused and all of them are due again.
             plan.expect(CLAIMS, name.claim, text)
             plan.add_after(UNSETTLED, task_id, ASK_AGAIN if begun else self._offer_timeout)
             found.append(Overdue(claim.cell, task_id, claim.offer_id))
@@ -83,7 +84,8 @@ class Housekeeping:
         return found
 
     async def tidy(self) -> Kills:
-        """Close jobs whose end nobody saw through; returns what should have been killed and still lives."""
+        """Close jobs that have ended and that no worker has closed. Returns the tasks that should have been killed
+        and may still run."""
         kills: Kills = []
         horizon = LOOK_AGAIN + MAX_SKEW_SECONDS
         for job_id, _ in await self._records.due(ACTIVE, limit=MAX_LOOKED_AT, horizon=horizon):
@@ -108,8 +110,8 @@ class Housekeeping:
         return kills
 
     async def prune(self) -> bool:
-        """Forget the oldest of too many ended jobs, one bounded step at a time. Returns whether there is
-        more to do. The spec goes last: until then the id is in use, and old results show in no new job."""
+        """Delete the oldest of too many ended jobs, one bounded step for each call. Returns whether there is more to
+        do. The spec is deleted last: until then the id is in use, so that no new job shows old results."""
         excess = await self._records.size(ENDED) - self._keep_ended
         if excess <= 0:
             return False

@@ -1,4 +1,4 @@
-"""Listing jobs: all, those that have not ended, or the history, narrowed by filters."""
+"""Lists jobs: all of them, those that have not ended, or those that have ended, narrowed by filters."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from broker_mesos.frameworks.batch.storage.records import ACTIVE, ENDED, ORDER, 
 from broker_mesos.ports.store import Records
 
 MAX_LISTED = 100_000
-"""Jobs whose order is looked at for one listing."""
+"""Maximum number of jobs that are read, in their order, for one listing."""
 
 
 class Listing(NamedTuple):
-    """Jobs, the latest submitted first."""
+    """A page of jobs, the latest submitted first."""
 
     jobs: list[JobSummary]
     total: int
-    """Jobs of that kind, before the filters."""
+    """Number of jobs of that kind, before the filters."""
     after: int | None
-    """Number of the last job that was looked at, if there may be more: where the next page begins."""
+    """Number (``seq``) of the last job that was read, after which the next page begins; None on the last page."""
 
 
 class JobLister:
-    """``current`` makes a summary of a record and its counts."""
+    """Lists jobs from the store. ``current`` returns the summary of a job from its record and counts."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class JobLister:
         self._current = current
 
     async def list(self, limit: int, which: JobFilter) -> Listing:
-        """Up to ``limit`` jobs that match."""
+        """Up to ``limit`` jobs that match the filter. Raises StoreUnavailable."""
         key = {"all": ORDER, "active": ACTIVE, "ended": ENDED}[which.kind]
         total = await self._records.size(key)
         if key == ORDER:
-            # Scores are the jobs' numbers, negated: what follows a job has higher ones.
+            # Scores are the jobs' numbers, negated: the jobs that follow one in the listing have higher scores.
             plain = which.is_plain
             page = await self._records.range(ORDER, limit=limit + 1 if plain else MAX_LISTED)
             ids = [ident for ident, score in page if which.after is None or -score < which.after]
@@ -74,7 +74,7 @@ class JobLister:
 
 
 def _may_match(record: JobRecord, which: JobFilter) -> bool:
-    """Whether the parts of a filter match that the record alone decides."""
+    """Whether a job matches those parts of a filter for which its record is enough."""
     if which.name and not fnmatchcase(record.name, which.name):
         return False
     if which.user and record.user != which.user:

@@ -1,4 +1,4 @@
-"""Reading jobs out of the store: specs (cached, they never change), records, counts, tasks."""
+"""Reads jobs from the store: specs (cached, since they never change), records, counts, tasks."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from broker_mesos.frameworks.batch.views import task_of
 from broker_mesos.ports.store import Records
 
 CACHE_BYTES = 64 << 20
-"""Bytes of specs' JSON that a worker remembers; decoded they take several times as much."""
+"""Maximum size of the cached specs' JSON, in bytes; decoded they take several times as much."""
 CHUNK = 1_000
-"""Fields read or removed at once."""
+"""Maximum number of fields that are read or removed by one request to the store."""
 MAX_LOOKED_AT = 20_000
-"""Tasks looked at for one page of a listing that is narrowed to some states."""
+"""Maximum number of tasks that are read for one page of a listing that is narrowed to some states."""
 
 
 Kills = list[tuple[str, str]]
@@ -46,7 +46,7 @@ Kills = list[tuple[str, str]]
 
 
 class Loaded(NamedTuple):
-    """A job's spec, the size of its JSON in bytes, and its place among the pending jobs."""
+    """A job's spec, the size of its JSON in bytes, and its score among the pending jobs."""
 
     spec: JobSpec
     size: int
@@ -61,7 +61,7 @@ class Page(NamedTuple):
 
 
 class JobReader:
-    """What is known of jobs. Every method raises StoreUnavailable."""
+    """Reads jobs. Every method raises StoreUnavailable."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
@@ -69,15 +69,15 @@ class JobReader:
         self._size = 0
 
     async def fields(self, key: str, fields: Collection[str]) -> dict[str, str | None]:
-        """Values of fields of a hash."""
+        """The values of fields of a hash; None for a field that does not exist."""
         if not fields:
             return {}
         names = list(fields)
         return dict(zip(names, await self._records.get(key, names), strict=True))
 
     async def specs(self, pending: Sequence[tuple[str, float]]) -> dict[str, Loaded]:
-        """Specs of pending jobs, given with their scores: those tell a job from an earlier one that had its
-        id, and was forgotten since."""
+        """Specs of pending jobs (id and score), by job id. The score distinguishes a job from an earlier one with the
+        same id, which was deleted since and may be cached."""
         found: dict[str, Loaded] = {}
         for job_id, score in pending:
             cached = self._specs.get(job_id)
@@ -92,7 +92,7 @@ class JobReader:
         return found
 
     async def candidates(self, pending: Sequence[tuple[str, float]]) -> list[Candidate]:
-        """Pending jobs, given with their scores, and what is left of them to claim."""
+        """The candidates for pending jobs (id and score): their specs, and what is left to claim."""
         ids = [job_id for job_id, _ in pending]
         works, specs = await asyncio.gather(self.fields(WORK, ids), self.specs(pending))
         return [
@@ -109,7 +109,7 @@ class JobReader:
         return JobSpec.model_validate_json(text)
 
     def remember(self, job_id: str, spec: JobSpec, score: float) -> None:
-        """A job was just stored: its spec need not be read."""
+        """Cache the spec of a job that was just stored."""
         self._remember(job_id, Loaded(spec, len(text_of(spec).encode()), score))
 
     def _remember(self, job_id: str, loaded: Loaded) -> None:
@@ -125,18 +125,18 @@ class JobReader:
             self._size -= old.size
 
     async def record(self, job_id: str) -> tuple[str, JobRecord]:
-        """A job's record, as text and decoded. Raises NotFound."""
+        """A job's record, as the stored text and decoded. Raises NotFound."""
         text = (await self._records.get(JOBS, [job_id]))[0]
         if text is None:
             raise no_job(job_id)
         return text, JobRecord.model_validate_json(text)
 
     async def counts(self, job_id: str) -> Counts:
-        """A job's counts; all zero for a new one, or none."""
+        """A job's counts; all zero for a new job, and for one that does not exist."""
         return Counts.read(await self._records.get(counts_key(job_id), list(COUNTS)))
 
     async def exit_code(self, job_id: str, counts: Counts) -> int:
-        """What a job exits with whose tasks have all ended."""
+        """The exit code of a job whose tasks have all ended: that of its first failure, or 0."""
         if counts.finished == counts.ended:
             return 0
         failures = await self._records.range(failures_key(job_id), limit=1)
@@ -147,7 +147,7 @@ class JobReader:
         return KILLED_CODE if counts.killed else LOST_CODE
 
     async def claims_of(self, job_id: str) -> Kills:
-        """Everything claimed of a job."""
+        """Task id and agent id of every claim of a job."""
         found: dict[str, str] = {}
         cursor = "0"
         while True:
@@ -161,16 +161,16 @@ class JobReader:
                 return list(found.items())
 
     async def tasks(self, job_id: str, record: JobRecord, indices: Sequence[int]) -> list[JobTask]:
-        """Where those indices stand."""
-        # Results are read last: an index that ends in between shows up twice rather than not at all.
+        """The current state of these indices of a job."""
+        # Results are read last: an index that ends in between has a claim and a result rather than neither.
         claims = await self.fields(CLAIMS, [f"{job_id}.{index}" for index in indices])
         results = await self.fields(results_key(job_id), [str(index) for index in indices])
         return [task_of(job_id, index, record, claims[f"{job_id}.{index}"], results[str(index)]) for index in indices]
 
     async def page(self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]) -> Page:
-        """Up to ``limit`` tasks from an offset in the array on, narrowed to ``states`` if there are any.
+        """Up to ``limit`` tasks, beginning at an offset in the array; only those in ``states`` unless that is empty.
 
-        A narrowed page may be short, or empty, and still be followed by more.
+        A page narrowed to states may be short or empty although more pages follow.
         """
         if states and set(states) <= {"failed", "lost"}:
             return await self._failures(job_id, record, offset, limit, states)
@@ -187,7 +187,7 @@ class JobReader:
         return Page(found, offset if offset < record.total else None)
 
     async def _failures(self, job_id: str, record: JobRecord, offset: int, limit: int, states: Collection[str]) -> Page:
-        """Failures have an index of their own: three of a million are found at once."""
+        """A page of failed tasks, from the index of failures: three of a million are found by one request."""
         failed = await self._records.range(failures_key(job_id), limit=MAX_LOOKED_AT)
         offsets = {int(member): record.offset_of(int(member)) or 0 for member, _ in failed}
         indices = [index for index, at in offsets.items() if at >= offset]
@@ -204,7 +204,7 @@ class JobReader:
         return Page(found, following if indices and following < record.total else None)
 
     async def task(self, task_id: str) -> JobTask:
-        """A task by its id; ``JOB.INDEX`` and, of a single task, ``JOB`` mean the latest attempt.
+        """A task by its id. ``JOB.INDEX`` means the latest attempt of an index, and ``JOB`` that of a job's only task.
 
         Raises NotFound.
         """
@@ -216,7 +216,7 @@ class JobReader:
                 readings.append((full[0], full[1], full[2]))
         known = await self.fields(JOBS, [job_id for job_id, _, _ in readings])
         replaced: NotFound | None = None
-        # A job's id may hold dots: the reading as a whole task id, the commonest, wins.
+        # A job's id may contain dots: of several readings the one as a full task id, the commonest, is preferred.
         for job_id, index_text, launch in reversed(readings):
             text = known[job_id]
             if text is None:
@@ -233,7 +233,7 @@ class JobReader:
         raise replaced or NotFound(f"no task {task_id}; `bmesos status JOB` lists a job's tasks")
 
     async def records(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
-        """Records of those jobs that there are, in that order."""
+        """Records by job id, of those jobs that exist, in the given order."""
         found: dict[str, JobRecord] = {}
         for at in range(0, len(job_ids), CHUNK):
             for job_id, text in (await self.fields(JOBS, job_ids[at : at + CHUNK])).items():
@@ -242,7 +242,7 @@ class JobReader:
         return found
 
     async def counts_of(self, job_ids: Sequence[str]) -> dict[str, Counts]:
-        """Counts of several jobs."""
+        """Counts of several jobs, by job id."""
         found: dict[str, Counts] = {}
         for at in range(0, len(job_ids), 50):
             part = job_ids[at : at + 50]
@@ -251,5 +251,5 @@ class JobReader:
 
 
 def no_job(job_id: str) -> NotFound:
-    """The error about an id that no job has."""
+    """The error for a job id that does not exist."""
     return NotFound(f"no job {job_id}; `bmesos status` lists the jobs")

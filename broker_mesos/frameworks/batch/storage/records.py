@@ -1,13 +1,13 @@
-"""What is kept of jobs.
+"""The records of jobs in the store, and the keys that they are stored under.
 
 ======================  ====  ==========================================================================
 key                     type  holds
 ======================  ====  ==========================================================================
 ``specs``               hash  job id → JobSpec, never changed
 ``jobs``                hash  job id → JobRecord
-``work``                hash  job id → Work: what is still to be claimed
+``work``                hash  job id → Work: the tasks that are still to be claimed
 ``pending``             zset  jobs with something to claim, in the order in which they are served
-``claims``              hash  ``<job>.<index>`` → ClaimRecord: claimed, and not ended
+``claims``              hash  ``<job>.<index>`` → ClaimRecord: claimed tasks that have not ended
 ``unsettled``           zset  task id by the time at which its cell is asked about it
 ``gathered``            hash  offer id → Offer: of gangs that are not complete yet
 ``results:<job>``       hash  index → ResultRecord
@@ -19,8 +19,8 @@ key                     type  holds
 ``meta``                hash  seq (of the latest job), demand_version, wanted
 ======================  ====  ==========================================================================
 
-A task id is ``<job>.<index>.<launch>``. ``launch`` counts claims, so that an index that was given back goes
-out under a new id; ``attempt`` counts runs, and is what retries are compared with.
+A task id is ``<job>.<index>.<launch>``. ``launch`` counts claims, so that an index that was given back is launched
+under a new id; ``attempt`` counts runs, and the limit of retries applies to it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ GANG_OFFERS = "gathered"
 ACTIVE, ORDER, ENDED, META = "active", "order", "ended", "meta"
 
 PRIORITY_STEP = 2.0**40
-"""Jobs of one priority that can be told apart by their number; 1,000 steps still fit a float exactly."""
+"""Distance between the scores of two neighbouring priorities, and so the number of jobs that can be ordered within
+one; 1,000 steps are still represented exactly by a float."""
 MAX_MESSAGE = 300
-"""Characters kept of a status' message, so that a page of a thousand tasks fits into one answer."""
+"""Maximum length of a stored status message, in characters, so that a page of 1,000 tasks fits into one answer."""
 ASK_AGAIN = 600.0
-"""Seconds without news after which the cell is asked whether a task that runs still exists."""
+"""Time without a status after which the cell is asked whether a running task still exists, in seconds."""
 LOOK_AGAIN = 30.0
-"""Seconds after which a worker looks at an active job that nobody may have ended."""
+"""Interval at which a worker looks at each active job, in seconds, in case no worker has closed it."""
 KILLED_CODE = 128 + 15
 LOST_CODE = 1
 MAX_SKEW_SECONDS = 60.0
@@ -58,22 +59,22 @@ that hangs. A stored time that lies further ahead was taken before the store's c
 
 
 def results_key(job_id: str) -> str:
-    """Key of a job's results."""
+    """The key of the hash with a job's results."""
     return f"results:{job_id}"
 
 
 def failures_key(job_id: str) -> str:
-    """Key of a job's failed indices."""
+    """The key of the sorted set with a job's failed indices."""
     return f"failures:{job_id}"
 
 
 def dependents_key(job_id: str) -> str:
-    """Key of the jobs that run after one."""
+    """The key of the hash with the jobs that run after this job."""
     return f"dependents:{job_id}"
 
 
 def counts_key(job_id: str) -> str:
-    """Key of a job's counts."""
+    """The key of the hash with a job's counts."""
     return f"counts:{job_id}"
 
 
@@ -90,17 +91,17 @@ class TaskName:
 
     @property
     def task_id(self) -> str:
-        """The id on the wire."""
+        """The task id as the cluster uses it."""
         return f"{self.job_id}.{self.index}.{self.launch}"
 
     @property
     def claim(self) -> str:
-        """Field of its claim."""
+        """The field of the task's claim in ``claims``."""
         return f"{self.job_id}.{self.index}"
 
 
 def parse_task_id(task_id: str) -> TaskName | None:
-    """The parts of a task id; None if it was not made here."""
+    """The parts of a task id; None if it is not a task id of this framework."""
     parts = task_id.rsplit(".", 2)
     if len(parts) != 3 or not (_number(parts[1]) and _number(parts[2])):
         return None
@@ -108,7 +109,7 @@ def parse_task_id(task_id: str) -> TaskName | None:
 
 
 def parse_claim_field(field: str) -> tuple[str, int]:
-    """Job id and index of a field of ``claims``."""
+    """The job id and the index in a field of ``claims``."""
     job_id, _, index = field.rpartition(".")
     return job_id, int(index)
 
@@ -121,7 +122,7 @@ def _number(text: str) -> bool:
 
 
 class JobRecord(Part):
-    """A job. Changed when it is killed and when it ends; its counts move in once it has ended."""
+    """A job. The record changes when the job is killed and when it ends; the counts are copied into it at the end."""
 
     name: str = ""
     user: str = ""
@@ -130,7 +131,7 @@ class JobRecord(Part):
     total: int
     array: bool = False
     first: int = 0
-    """The first index."""
+    """The first index of the array."""
     ranges: tuple[Range, ...] = ()
     max_running: int = 0
     retries: int = 0
@@ -143,9 +144,9 @@ class JobRecord(Part):
     prefers: bool = False
     after: tuple[Dependency, ...] = ()
     followed: bool = False
-    """Some job runs after it."""
+    """Whether other jobs run after this job."""
     reason: str = ""
-    """Why the framework itself ended it, in one line."""
+    """Why the framework itself ended the job, in one line; else empty."""
     counts: tuple[int, ...] | None = None
 
     @classmethod
@@ -171,15 +172,15 @@ class JobRecord(Part):
 
     @property
     def score(self) -> float:
-        """Its place among the pending jobs: higher priority first, then first come, first served."""
+        """The job's score in ``pending``: higher priorities first, then in the order of submission."""
         return -self.priority * PRIORITY_STEP + self.seq
 
     def has(self, index: int) -> bool:
-        """Whether the index is one of the job's."""
+        """Whether the job has this index."""
         return self.offset_of(index) is not None
 
     def offset_of(self, index: int) -> int | None:
-        """The offset of an index in the array; None if it is not one of the job's."""
+        """The offset of an index in the array; None if the job does not have this index."""
         return offset_of(self.first, self.total, self.ranges, index)
 
     def index_at(self, offset: int) -> int:
@@ -198,23 +199,23 @@ class ClaimRecord(Part):
     hostname: str = ""
     claimed_at: float
     state: TaskState | None = None
-    """None until the first status."""
+    """The task's last state; None until the first status."""
     started_at: float | None = None
     message: str = ""
     kill: bool = False
-    """A kill of this one index was asked for."""
+    """Whether this one index is to be killed."""
     local: bool = False
-    """Its agent is preferred."""
+    """Whether the task's agent is one that the job prefers."""
 
 
 class ResultRecord(Part):
-    """How an index ended."""
+    """The result of an index that has ended."""
 
     state: str
-    """finished, failed, lost, killed"""
+    """One of finished, failed, lost, killed."""
     attempt: int = 1
     launch: int = 0
-    """0: it never ran."""
+    """The number of the index's last launch; 0 if it was never launched."""
     exit_code: int | None = None
     signal: int | None = None
     agent_id: str = ""
@@ -225,7 +226,7 @@ class ResultRecord(Part):
 
     @property
     def job_exit_code(self) -> int:
-        """What the job exits with, if this is its first failure."""
+        """The exit code of the job if this is its first failure."""
         if self.signal:
             return 128 + self.signal
         if self.exit_code:
@@ -234,34 +235,34 @@ class ResultRecord(Part):
 
 
 def text_of(record: Part) -> str:
-    """A record as it is stored."""
+    """The text of a record as it is stored: JSON without default values."""
     return record.__pydantic_serializer__.to_json(record, exclude_defaults=True).decode()
 
 
 class Counts(NamedTuple):
-    """Tasks of a job per state; those that are in none of them are pending."""
+    """Numbers of tasks of a job by state; the tasks that no state counts are pending."""
 
     claimed: int = 0
     finished: int = 0
     failed: int = 0
     killed: int = 0
     version: int = 0
-    """Rises by one with every claim, return and end of a task."""
+    """A version that rises by one with every claim, return and end of a task."""
     local: int = 0
-    """Tasks with a result that ran on a preferred agent."""
+    """Number of tasks with a result that ran on a preferred agent."""
 
     @property
     def ended(self) -> int:
-        """Tasks with a result."""
+        """Number of tasks with a result."""
         return self.finished + self.failed + self.killed
 
     def plus(self, by: Mapping[str, int]) -> Counts:
-        """With some of them changed."""
+        """New counts, with some of them changed by an amount."""
         return Counts(*(value + by.get(name, 0) for name, value in zip(COUNTS, self, strict=True)))
 
     @classmethod
     def read(cls, values: Sequence[str | None]) -> Counts:
-        """From the stored fields, in the order of ``COUNTS``."""
+        """Counts from the stored fields, which are in the order of ``COUNTS``."""
         return cls(*(int(value or 0) for value in values))
 
 
@@ -273,7 +274,7 @@ COUNTS = Counts._fields
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One index to run: as its ``attempt``-th attempt, under its ``launch``-th id."""
+    """One index to run: the number of its attempt and of its launch."""
 
     index: int
     attempt: int
@@ -282,24 +283,24 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is still to be claimed of a job: the array from ``cursor`` (an offset, not an index) on, less
-    ``skipped`` offsets, and before them the indices that came back."""
+    """The tasks of a job that are still to be claimed: first the indices that came back, then the array from
+    ``cursor`` (an offset, not an index) on, without the ``skipped`` offsets."""
 
     cursor: int = 0
     returned: tuple[Slot, ...] = ()
     skipped: tuple[int, ...] = ()
     killed: bool = False
-    """Nothing comes back any more."""
+    """Whether the job was killed, so that no index is run again."""
     since: float | None = None
-    """When the wait for a preferred agent began; None where there is none."""
+    """Time of the store at which the wait for a preferred agent began; None if the job does not wait for one."""
     running: int = 0
-    """Tasks that are claimed and have not ended, of a job that limits their number; else 0."""
+    """Number of claimed tasks that have not ended, if the job limits it (``max_running``); else 0."""
     blocked: bool = False
-    """It runs after jobs that have not ended: nothing can be claimed."""
+    """Whether the job runs after jobs that have not ended, so that nothing can be claimed."""
 
     @property
     def text(self) -> str:
-        """As it is stored."""
+        """The work as it is stored: JSON."""
         value: dict[str, object] = {"c": self.cursor}
         if self.returned:
             value["r"] = [(slot.index, slot.attempt, slot.launch) for slot in self.returned]
@@ -317,7 +318,7 @@ class Work:
 
     @classmethod
     def parse(cls, text: str) -> Work:
-        """From what is stored."""
+        """The work from its stored text."""
         value = json.loads(text)
         return cls(
             cursor=value["c"],
@@ -331,38 +332,39 @@ class Work:
 
     @classmethod
     def of(cls, spec: JobSpec, now: float) -> Work:
-        """Of a new job."""
+        """The work of a new job: all of its indices."""
         return cls(since=now if spec.locality_wait else None, blocked=bool(spec.after))
 
     def unblocked(self) -> Work:
-        """With nothing left that it has to wait for."""
+        """The same work, no longer blocked by other jobs."""
         return replace(self, blocked=False)
 
     def waits_until(self, spec: JobSpec, now: float) -> float:
-        """Until when only preferred agents will do; 0 if any will."""
+        """Time until which only preferred agents are used; 0 if any agent may be used."""
         if self.since is None:
             return 0.0
         if self.since > now + MAX_SKEW_SECONDS:
-            return 0.0  # the store's clock was set back since: how long the wait has lasted is not known
-        # By a clock that is a little ahead of this one it began at this moment.
+            return 0.0  # the store's clock was set back since then: how long the wait has lasted is not known
+        # A start of the wait in the future comes from a clock that is a little ahead; it counts as now.
         until = min(self.since, now) + spec.locality_wait
         return until if now < until else 0.0
 
     def waits_anew(self, now: float) -> Work:
-        """A task found a preferred agent, or the first one begins to wait."""
+        """The same work with the wait for a preferred agent begun at ``now``: a task got a preferred agent, or the
+        first task begins to wait."""
         return self if self.since is None else replace(self, since=now)
 
     def pending(self, total: int) -> int:
-        """How many can be claimed."""
+        """Number of tasks that are still to be claimed, of ``total``."""
         return len(self.returned) + total - self.cursor - len(self.skipped)
 
     def claimable(self, total: int, max_running: int) -> int:
-        """How many can be claimed now, when at most ``max_running`` run at a time (0: any number)."""
+        """Number of tasks that can be claimed now, when at most ``max_running`` run at a time (0: any number)."""
         waiting = self.pending(total)
         return min(waiting, max(max_running - self.running, 0)) if max_running else waiting
 
     def take(self, first: int, total: int, most: int, ranges: Sequence[Range] = ()) -> tuple[list[Slot], Work]:
-        """Up to ``most`` slots, those that came back first; and what is left."""
+        """Take up to ``most`` slots, beginning with those that came back. Returns them and the work that is left."""
         slots = list(self.returned[:most])
         cursor = self.cursor
         skipped = set(self.skipped)
@@ -372,7 +374,7 @@ class Work:
             else:
                 slots.append(Slot(index_at(first, ranges, cursor), 1, 1))
             cursor += 1
-        # Offsets to skip right behind the last one taken are passed too, or an empty rest would look full.
+        # Skipped offsets right after the last one taken are passed too, since an empty rest would not look empty.
         while cursor in skipped:
             skipped.discard(cursor)
             cursor += 1
@@ -380,15 +382,15 @@ class Work:
         return slots, rest
 
     def give_back(self, slots: Sequence[Slot]) -> Work:
-        """With more indices to run again."""
+        """The same work with these indices to run again."""
         return replace(self, returned=(*self.returned, *slots))
 
     def ran(self, tasks: int) -> Work:
-        """With that many more tasks (or fewer, if negative) that run, of a job that limits their number."""
+        """The same work with ``tasks`` more running tasks (fewer, if negative), for a job that limits their number."""
         return replace(self, running=max(self.running + tasks, 0))
 
     def without(self, index: int, first: int, total: int, ranges: Sequence[Range] = ()) -> tuple[Slot, Work] | None:
-        """Without one index, and the slot it had; None if it is not to be claimed (any more)."""
+        """Remove one index. Returns its slot and the work that is left; None if the index is not waiting."""
         for at, slot in enumerate(self.returned):
             if slot.index == index:
                 return slot, replace(self, returned=self.returned[:at] + self.returned[at + 1 :])
@@ -398,10 +400,10 @@ class Work:
         return Slot(index, 1, 1), replace(self, skipped=tuple(sorted((*self.skipped, offset))))
 
     def emptied(self, total: int) -> Work:
-        """Of a killed job."""
+        """The work after the job was killed: nothing to claim, and no index is run again."""
         return Work(cursor=total, killed=True)
 
 
 def clip(text: str) -> str:
-    """A status' message, short enough to keep."""
+    """A status message, cut to MAX_MESSAGE characters."""
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -1,4 +1,4 @@
-"""Running the failed tasks of an ended job again."""
+"""Runs the failed tasks of an ended job again, in the store."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from broker_mesos.frameworks.batch.views import summary_of
 from broker_mesos.ports.store import Records
 
 MAX_RETRIED = 20_000
-"""Failed tasks of one job that are run again in one transaction."""
+"""Maximum number of failed tasks of one job that can be run again by one retry, in one transaction."""
 
 
 async def retry(changes: Changes, records: Records, job_id: str) -> tuple[JobSummary, Demand]:
-    """See JobStore."""
+    """Run the failed tasks of an ended job again; see ``JobStore.retry``."""
     read = changes.read
 
     async def attempt() -> tuple[JobSummary, Demand] | None:

@@ -1,4 +1,4 @@
-"""Changing jobs in the store: claims, statuses, ends, kills."""
+"""Changes of jobs in the store: claims, statuses, ends, kills."""
 
 from __future__ import annotations
 
@@ -56,36 +56,36 @@ from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Records
 
 PAGES = (50, 500, 10_000)
-"""Pending jobs looked at for offers: more only if the first ones leave room in them."""
+"""Numbers of pending jobs that are read for offers: a larger one only if the jobs before leave room in the offers."""
 MAX_STATUSES = 2_000
-"""Statuses applied in one transaction."""
+"""Maximum number of statuses that are applied in one transaction."""
 
 
 class Claimed(NamedTuple):
-    """What was claimed, by offer id; ``pending`` is False when no job had anything to claim."""
+    """The tasks that were claimed, by offer id; ``pending`` is False when no job had a task to claim."""
 
     launches: dict[str, list[Launch]]
     demand: Demand | None
     pending: bool
     gang_offers: Sequence[Offer] = ()
-    """Offers that were kept for a gang: now they are used, or not needed any more."""
+    """Offers that were kept for a gang, and that are used or not needed any more: they must be answered now."""
     kept: Collection[str] = ()
-    """Ids of offers that are kept until their gang is complete."""
+    """Ids of offers that are kept until their gang is complete, and must not be answered yet."""
 
 
 class Applied(NamedTuple):
-    """What statuses led to."""
+    """The result of applying statuses: tasks to kill, and the new demand if there is one."""
 
     kills: Kills
     demand: Demand | None
 
 
 class JobStore:
-    """All changes of jobs. Any number of stores work on the same records at once.
+    """Makes all changes of jobs. Any number of JobStores work on the same records at the same time.
 
-    ``changed`` is called with a job's id when its counts moved, and at once with its summary when all its
-    tasks have ended; ``wanted`` with the demand of jobs that have waited for others. Every method raises
-    StoreUnavailable; it may have been applied then, and is safe to repeat.
+    ``changed`` is called with a job's id when its counts have changed, and with its summary as well as soon as all
+    of its tasks have ended; ``wanted`` with the demand of jobs that have waited for others. Every method raises
+    StoreUnavailable; the change may have been applied nevertheless, and the call is safe to repeat.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class JobStore:
         self._lister = JobLister(records, self.read, self._current)
 
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
-        """Store a job, once: with the same spec again nothing happens. Returns the demand to publish, if it
-        is new. Submits that come together share a transaction. Raises Conflict, InvalidInput."""
+        """Store a job. A repeated call with the same id and spec changes nothing. Returns the demand to publish, if
+        there is a new one. Concurrent submits share a transaction. Raises Conflict, InvalidInput."""
         demand = await self._submits.submit(job_id, spec)
         if spec.after:
             await self.dependencies.settle(job_id)
@@ -120,8 +120,8 @@ class JobStore:
     # -- claim
 
     async def claim(self, offers: Sequence[Offer], depth: Callable[[str], int] = lambda job_id: 0) -> Claimed:
-        """Claim tasks for offers, as many as fit; and of each job ``depth`` for each of them, to stand in
-        line."""
+        """Claim tasks for offers: as many as fit, and for each of those up to ``depth(job_id)`` more, which are
+        queued on the agent."""
 
         async def attempt() -> Claimed | None:
             gang_offers = GangOffers(None, {})
@@ -157,8 +157,8 @@ class JobStore:
         return await self._do.until_applied(attempt)
 
     async def _plan_remembered(self, offers: Sequence[Offer], depth: Callable[[str], int]) -> ClaimPlan | None:
-        """A plan from memory, where all pending jobs are known and it claims something. It holds only if no
-        work has appeared since."""
+        """A plan from cached values; None unless all pending jobs are cached and something can be claimed. It is
+        refused if work has appeared since the values were cached."""
         known = self._do.cache.pending()
         if known is None or not known[1] or any(offer.gang for offer in offers):
             return None
@@ -183,18 +183,19 @@ class JobStore:
 
     @property
     def nothing_pending(self) -> bool:
-        """Whether it is known here that nothing waits to be claimed."""
+        """Whether the cache shows that no job waits to be claimed."""
         return (self._do.cache.pending() or (0, None))[1] == []
 
     async def rescinded(self, offer_id: str) -> None:
-        """An offer has ended, perhaps one that is kept for a gang."""
+        """Forget an offer that has ended, in case it is kept for a gang."""
         await drop_gang_offers(self._records, offer_id)
 
     # -- demand
 
     async def demand(self, floor: int = 0) -> Demand:
-        """The level as it is stored. A version below ``floor``, or one known here, which some cell may have
-        heard, means that the store went back in time: then the level is taken again, above it."""
+        """The stored level of demand. If its version is below ``floor``, or below one that this worker has seen, the
+        store went back in time and some cell may have applied the higher one; then a new version above that is
+        taken."""
         floor = max(floor, self._do.known_version)
 
         async def attempt() -> Demand | None:
@@ -202,7 +203,7 @@ class JobStore:
             found = self._do.stored_level(meta)
             if found.version >= floor:
                 return found
-            # What is taken now seems to follow what was taken here last, and does not.
+            # The version taken now seems to be the successor of the last one that was cached here, and is not.
             self._do.cache.forget()
             pending = await self._records.size(PENDING)
             plan = Plan()
@@ -217,8 +218,8 @@ class JobStore:
         return await self._do.until_applied(attempt)
 
     async def restate(self, version: int) -> Demand | None:
-        """A new version, for what is wanted has changed by time alone; None if ``version`` is over, or
-        nothing is wanted."""
+        """Take a new version of demand, since the wanted shapes have changed by time alone. None if ``version`` is
+        not the latest one any more, or nothing is wanted."""
         plan = Plan()
         plan.expect(META, "demand_version", str(version))
         plan.expect(META, "wanted", "1")
@@ -227,9 +228,9 @@ class JobStore:
         return None if totals is None else self._do.level(totals[META, "demand_version"], True)
 
     async def pending(self, limit: int, version: int | None = None) -> list[Candidate] | None:
-        """All jobs with something to claim, in the order in which they are served; None if there are more
-        than ``limit``, or one of them cannot be read. With ``version`` those that appeared up to that
-        version of demand will do."""
+        """All jobs with tasks to claim, in the order in which they are served; None if there are more than ``limit``,
+        or one of them cannot be read. With ``version``, jobs that appeared after that version of demand may be
+        missing."""
         known = None if version is None else self._do.cache.pending()
         if known is not None and known[0] == version:
             found = await self._do.candidates(known[1])
@@ -242,14 +243,15 @@ class JobStore:
         return found if len(found) == len(page) else None
 
     async def idle(self) -> Demand:
-        """Nothing was pending: want no offers, unless work has appeared. Returns the level that holds."""
+        """Store that nothing is wanted, after no pending job was found, unless work has appeared since. Returns the
+        level of demand that holds."""
 
         async def attempt() -> Demand | None:
             meta = await self.read.fields(META, ["demand_version", "wanted"])
             if meta["wanted"] == "0":
                 return self._do.stored_level(meta)
             if await self._records.size(PENDING):
-                self._do.cache.forget()  # it may have said so, and the store has gone back in time since
+                self._do.cache.forget()  # it may have shown no work, and the store has gone back in time since
                 return self._do.stored_level(meta)
             plan = Plan()
             plan.expect(META, "wanted", meta["wanted"])
@@ -265,7 +267,7 @@ class JobStore:
     # -- statuses
 
     async def apply(self, statuses: Sequence[TaskStatus]) -> Applied:
-        """Apply statuses, in their order; those that came before change nothing."""
+        """Apply statuses, in their order; a repeated status changes nothing."""
         kills: dict[str, str] = {}
         demand: Demand | None = None
         for at in range(0, len(statuses), MAX_STATUSES):
@@ -287,7 +289,7 @@ class JobStore:
         now = self._clock.time()
         works: dict[str, str | None] = {}
         found = plan_statuses(statuses, claims, records, works, now)
-        # A status that changes nothing may be of a claim that another worker has made since.
+        # A status that changes nothing may belong to a claim that another worker has made since.
         compared = {check.field for check in found.plan.checks if check.key == CLAIMS}
         if doubtful := [field for field in believed if field not in compared]:
             claims.update(await self.read.fields(CLAIMS, doubtful))
@@ -328,8 +330,8 @@ class JobStore:
         texts: Mapping[str, str | None],
         now: float,
     ) -> dict[str, JobRecord]:
-        """Let the statuses of a job's last tasks end it in the same step, where its counts are remembered
-        and its exit code is plain. Returns the last records."""
+        """Extend the plan so that the statuses of a job's last tasks end the job in the same transaction, where its
+        counts are cached and its exit code needs no further read. Returns the final records."""
         ended: dict[str, JobRecord] = {}
         for job_id, by in found.counts.items():
             record, text, known = records[job_id], texts[job_id], self._do.cache.counts(job_id)
@@ -342,7 +344,7 @@ class JobStore:
             if record.total == 1:
                 exit_code = found.exit_codes[job_id]
             if exit_code is None:
-                continue  # the first failure's, which has to be looked for
+                continue  # the exit code is that of the first failure, which must be read
             ending = Ending(job_id, text, counts, exit_code)
             found.plan.expect(counts_key(job_id), "version", str(known.version))
             plan_end([ending], now, found.plan)
@@ -354,7 +356,7 @@ class JobStore:
     async def _end(
         self, complete: Mapping[str, Counts], texts: Mapping[str, str | None] | None = None
     ) -> dict[str, JobRecord]:
-        """Close jobs whose tasks have all ended. Returns their records."""
+        """Close jobs whose tasks have all ended. Returns their records, by job id."""
         done: dict[str, JobRecord] = {}
         known = dict(texts or {})
 
@@ -376,7 +378,7 @@ class JobStore:
                 counts = complete[job_id]
                 ending = Ending(job_id, text, counts, await self.read.exit_code(job_id, counts))
                 endings.append(ending)
-                # Whoever waits need not wait for the bookkeeping: the results are stored.
+                # The results are stored, so waiting requests are answered before the job's record is written.
                 self._changed(job_id, summary_of(job_id, ending.record(now), counts))
             known = {}
             if not endings:
@@ -399,8 +401,8 @@ class JobStore:
         await self.kill(job_id, reason=reason)
 
     async def kill(self, job_id: str, index: int | None = None, *, reason: str = "") -> tuple[JobSummary, Kills]:
-        """End a job, or one index of it. What is claimed is returned, to be killed where it runs. Raises
-        NotFound."""
+        """Kill a job, or one index of it. Returns its summary and the claimed tasks, which the caller must kill on
+        their agents. Raises NotFound."""
         if index is not None:
             return await self._kill_index(job_id, index)
 
@@ -413,7 +415,7 @@ class JobStore:
             return None if totals is None else counts_in(totals, job_id)
 
         counts = await self._do.until_applied(attempt)
-        # Nothing of this job can be claimed any more, so this meets every claim that there is.
+        # No task of this job can be claimed any more, so this finds every claim.
         kills = await self.read.claims_of(job_id) if counts.claimed else []
         self._changed(job_id, None)
         return await self.summary(job_id), kills
@@ -440,18 +442,17 @@ class JobStore:
                         return None
                 return [(TaskName(job_id, index, claim.launch).task_id, claim.agent_id)]
             ended = (await self.read.fields(results_key(job_id), [str(index)]))[str(index)] is not None
-            # Neither waiting nor claimed nor ended: it moved while we looked.
+            # The index neither waits nor is claimed nor has ended: it changed between the reads, so they are repeated.
             return [] if ended or record.killed or record.ended_at is not None else None
 
         kills = await self._do.until_applied(attempt)
         self._changed(job_id, None)
         return await self.summary(job_id), kills
 
-    # -- where jobs stand
+    # -- summaries of jobs
 
     def cached(self, job_id: str) -> JobSummary | None:
-        """Where a job stands that has not ended, as far as this worker has stored or heard; None if that is
-        nothing."""
+        """The summary of a job that has not ended, from cached values; None if they are not cached."""
         text = self._do.cache.text(JOBS, job_id)
         record = None if text is None else JobRecord.model_validate_json(text)
         if record is None or record.ended_at is not None:
@@ -460,15 +461,15 @@ class JobStore:
         return None if counts.ended >= record.total else summary_of(job_id, record, counts)
 
     def notified(self, summary: JobSummary) -> None:
-        """A worker has told how a job stands."""
+        """Drop cached values of a job that are older than this summary, which another worker has published."""
         self._do.cache.forget_job(summary.job_id, summary.version)
 
     def feed_lost(self) -> None:
-        """What the others tell was not heard for a while."""
+        """Drop the cache, since messages of other workers on the feed may have been lost."""
         self._do.cache.forget()
 
     async def summary(self, job_id: str) -> JobSummary:
-        """Where a job stands. Raises NotFound."""
+        """The current summary of a job. Raises NotFound."""
         _, record = await self.read.record(job_id)
         if record.ended_at is not None:
             return summary_of(job_id, record, Counts())
@@ -476,19 +477,19 @@ class JobStore:
 
     async def _current(self, job_id: str, record: JobRecord, counts: Counts) -> JobSummary:
         if record.ended_at is None and counts.ended >= record.total:
-            # Whoever applied the last status died before closing the job, or is at it.
+            # The worker that applied the last status died before it closed the job, or is just closing it.
             record = (await self._end({job_id: counts})).get(job_id, record)
         return summary_of(job_id, record, counts)
 
     async def jobs(self, limit: int, which: JobFilter | None = None) -> Listing:
-        """The latest jobs that match."""
+        """The latest jobs that match the filter, up to ``limit``."""
         return await self._lister.list(limit, which or JobFilter())
 
-    # -- again
+    # -- retry
 
     async def retry(self, job_id: str) -> tuple[JobSummary, Demand]:
-        """Run the failed tasks of an ended job again, each with one more attempt. Returns the demand to
-        publish. Raises NotFound, Conflict, InvalidInput."""
+        """Run the failed tasks of an ended job again, each with one more attempt. Returns the job's summary and the
+        demand to publish. Raises NotFound, Conflict, InvalidInput."""
         summary, demand = await retry(self._do, self._records, job_id)
         self._changed(job_id, None)
         return summary, demand

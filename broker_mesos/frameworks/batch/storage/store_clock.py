@@ -1,4 +1,4 @@
-"""The store's time, the only one that workers may store and compare."""
+"""The store's time, the only wall clock whose times workers may store and compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storing new jobs: those that come together share a transaction."""
+"""Stores new jobs; concurrent submits share a transaction."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from broker_mesos.frameworks.batch.storage.records import JOBS, META, PENDING, S
 from broker_mesos.runtime import failpoints
 
 MAX_SUBMITS = 100
-"""Jobs stored in one transaction, as long as their specs have fewer than ``MAX_SUBMIT_BYTES`` in all."""
+"""Maximum number of jobs that are stored in one transaction."""
 MAX_SUBMIT_BYTES = 4 << 20
+"""Maximum size of the specs that are stored in one transaction, in bytes of JSON, unless there is only one spec."""
 
 
 class _Submit(NamedTuple):
@@ -31,7 +32,7 @@ class _Submit(NamedTuple):
 
 
 class Submits:
-    """The submits of one worker."""
+    """Collects the concurrent submits of one worker and stores them in batches."""
 
     def __init__(self, changes: Changes, spare: Spare | None, offer_timeout: float) -> None:
         self._do = changes
@@ -41,7 +42,7 @@ class Submits:
         self._storing: asyncio.Task[None] | None = None
 
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
-        """See JobStore."""
+        """Store a job; see ``JobStore.submit``."""
         size = len(text_of(spec).encode())
         check_spec(spec, size)
         if spec.after:
@@ -53,7 +54,7 @@ class Submits:
         return await future
 
     async def _check_dependencies(self, job_id: str, spec: JobSpec) -> None:
-        """Refuse a new job after one that does not exist; so no jobs can wait for each other."""
+        """Raise NotFound if a new job runs after a job that does not exist; so jobs cannot wait for each other."""
         if (await self._do.read.fields(SPECS, [job_id]))[job_id] is None:
             for each in spec.after:
                 await self._do.read.record(each.job_id)
@@ -84,11 +85,13 @@ class Submits:
                     future.set_result(demand)
 
     async def _try(self, batch: Sequence[_Submit]) -> tuple[Demand | None, dict[str, JobSpec]] | None:
-        """The new demand, and the spec of every job of the batch as it is stored."""
+        """Store a batch. Returns the new demand, and the stored spec of every job of the batch; None if the
+        transaction was refused."""
         ids = list(dict.fromkeys(each.job_id for each in batch))
         stored: dict[str, JobSpec] = {}
         seq = self._do.cache.text(META, "seq")
-        # Whoever remembers the latest number has stored it last; then ids are new, or it is refused.
+        # If the latest number is cached, this worker was the last to store a job: the ids are new, or the
+        # transaction is refused.
         if seq is None:
             read = self._do.read
             known, meta = await asyncio.gather(read.fields(SPECS, ids), read.fields(META, ["seq"]))
@@ -124,8 +127,8 @@ class Submits:
         return None if version is None else self._do.level(version, True), {**stored, **new}
 
     async def _begin_at_once(self, job_id: str, spec: JobSpec, seq: str | None) -> bool:
-        """Store a job and claim its task in one step, where a place is ready for it and nothing else waits.
-        Whether that was done; if not, nothing was."""
+        """Store a job and claim its task in one transaction, if a spare offer fits it and no other job waits.
+        Returns whether that was done; if not, nothing was changed."""
         pending = self._do.cache.pending()
         if self._spare is None or pending is None or pending[1]:
             return False
@@ -145,7 +148,7 @@ class Submits:
         try:
             totals = await self._do.apply(plan)
         except BaseException:
-            # If it was stored after all, the claim is settled like that of a worker that died.
+            # If the transaction was applied after all, the claim is settled like that of a worker that died.
             self._spare.refuse(offer)
             raise
         if totals is None:
