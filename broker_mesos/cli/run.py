@@ -63,7 +63,8 @@ def _explain_end(client: JobClient, summary: Json, followers: Sequence[_Follower
         with suppress(BrokerMesosError):
             task = client.call("GET_TASK", {"task_id": summary["job_id"]})
             started = task.get("started_at") is not None
-            if task.get("message"):
+            # A program's own exit code is our exit code, and needs no words.
+            if task.get("message") and not (started and task.get("exit_code")):
                 show.note(f"bmesos: {task['message']}")
     if started:
         for text in dict.fromkeys(str(each.error) for each in followers if each.error is not None):

@@ -29,8 +29,8 @@ class Stop(asyncio.Event):
 
 
 def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code: 128 and the signal's
-    number (Ctrl-C: 130) if that came before ``main`` waited for the event."""
+    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code: 0, or 130 if Ctrl-C
+    came before ``main`` waited for the event. SIGTERM is how a supervisor ends a daemon: that is no failure."""
     configure(settings.log_level, settings.log_format, daemon=True)
 
     async def shell() -> int:
@@ -45,7 +45,7 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
             # What an error says of a server that was being looked for is of no interest any more.
             if not stop.signal or stop.awaited:
                 raise
-            return 128 + stop.signal
+            return _starting_exit_code(stop.signal)
         return 0
 
     # What is imported stays; and a daemon makes few cycles, so that looking for them often is only a pause.
@@ -55,9 +55,14 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
     return asyncio.run(shell())
 
 
+def _starting_exit_code(number: int) -> int:
+    """The exit code of a daemon that a signal ended while it looked for its servers."""
+    return 0 if number == signal.SIGTERM else 128 + number
+
+
 def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
     if stop.is_set():  # the second signal: whoever sends it does not want to wait
-        os._exit(128 + number if not stop.awaited else 1)
+        os._exit(1 if stop.awaited else _starting_exit_code(number))
     stop.signal = number
     stop.set()
     if not stop.awaited:

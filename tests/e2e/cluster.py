@@ -370,7 +370,8 @@ class Cluster:
         return program
 
     def _cli_env(self, url: str | None, env: Mapping[str, str] | None) -> dict[str, str]:
-        return {**self.env, **({} if url is None else {"BMESOS_URL": url}), **(env or {})}
+        # As a person reads it: daemons of the cluster log JSON.
+        return {**self.env, "BMESOS_LOG_FORMAT": "text", **({} if url is None else {"BMESOS_URL": url}), **(env or {})}
 
     # -- the broker -----------------------------------------------------------------------------------
 

@@ -322,7 +322,13 @@ def test_run_needs_no_stream_that_its_task_does_not_use(cluster: Cluster, http: 
 def test_a_terminal_that_is_closed_ends_run_and_its_task(cluster: Cluster, http: str):
     command = [sys.executable, "-m", "broker_mesos", "run", "--name", "hup", "--", "sh", "-c", "echo up; sleep 600"]
     variables = {**os.environ, "BMESOS_URL": http}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=variables) as program:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=variables,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    ) as program:
         assert first_line(program) == "up"
         program.send_signal(signal.SIGHUP)
         assert program.wait(30) != 0
