@@ -301,8 +301,17 @@ def _describe(view: JobView) -> None:
             show.since(summary.submitted_at) + ended + (f", by {summary.user}" if summary.user else ""),
         ),
     ]
+    if summary.reason:
+        pairs.append(("Ended", summary.reason))
+    if spec.max_running:
+        pairs.append(("At a time", str(spec.max_running)))
+    if spec.time_limit is not None:
+        pairs.append(("Time limit", show.duration(spec.time_limit)))
+    if spec.after:
+        pairs.append(("After", ", ".join(("any:" if each.any_end else "") + each.job_id for each in spec.after)))
     if spec.retries:
-        pairs.append(("Retries", str(spec.retries)))
+        codes = f", after exit codes {', '.join(map(str, spec.retry_on))}" if spec.retry_on else ""
+        pairs.append(("Retries", f"{spec.retries}{codes}"))
     if spec.constraints:
         pairs.append(("Constraints", ", ".join(str(each) for each in spec.constraints)))
     if spec.prefer:

@@ -46,6 +46,26 @@ class TaskOptions(TypedDict, total=False):
         JobOption("--env", "K=V", "An environment variable; repeatable.", list[str], (dict,)),
     ]
     retries: Annotated[int, JobOption("--retries", "N", "Attempts after a failed one (0).", int, (int,))]
+    retry_on: Annotated[
+        str | int | Iterable[int] | None,
+        JobOption(
+            "--retry-on",
+            "CODES",
+            "Use a retry after these exit codes only, as 75,137 (128+N: signal N).",
+            str,
+            (str, int, list),
+        ),
+    ]
+    time_limit: Annotated[
+        Number | None,
+        JobOption(
+            "--time-limit",
+            "TIME",
+            "How long one run of a task may take: 30s, 5m, 2h, 1d or HH:MM:SS; a number is seconds.",
+            str,
+            (int, float, str),
+        ),
+    ]
     rerun: Annotated[
         bool,
         JobOption(
@@ -92,7 +112,23 @@ class JobOptions(TaskOptions, total=False):
 
     array: Annotated[
         ArrayLike | None,
-        JobOption("--array", "1-1000|50", "Many tasks; see BMESOS_ARRAY_INDEX.", str, (int, str)),
+        JobOption(
+            "--array",
+            "50|0-9|1-10:3,20",
+            "Many tasks, each with its BMESOS_ARRAY_INDEX; 1-100%5: 5 of them at a time.",
+            str,
+            (int, str),
+        ),
+    ]
+    after: Annotated[
+        str | Iterable[str],
+        JobOption(
+            "--after",
+            "JOB,JOB",
+            "Begin when these jobs have succeeded; any:JOB: when it has ended in any way.",
+            str,
+            (str, list),
+        ),
     ]
     gang: Annotated[
         bool,

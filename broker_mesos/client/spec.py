@@ -10,19 +10,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
+from broker_mesos.client.durations import seconds_of
 from broker_mesos.client.names import name_of
 from broker_mesos.client.options import ArrayLike, JobOptions, Number
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from broker_mesos.core.model.job import JobSpec
+    from broker_mesos.core.model.job_array import ArrayOptions
 
 # Compiled when they are used: most jobs need none of them.
 _SIZE = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*"
 _UNITS = {"": 0, "K": -1, "M": 0, "G": 1, "T": 2}
 """Powers of 1,024."""
-_ARRAY = r"\s*([0-9]{1,18})\s*(?:-\s*([0-9]{1,18})\s*)?"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+MAX_TIME_LIMIT_SECONDS = 366 * 86_400
 _AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 
 
@@ -50,11 +52,20 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
     }
     array = options.get("array")
     if array is not None:
-        spec["array"] = parse_array(array)
+        _put_array(spec, array)
     for name in _AS_THEY_ARE:
         if name in options:
             spec[name] = options[name]  # type: ignore[literal-required]
     _put_constraints(spec, options)
+    if (limit := options.get("time_limit")) is not None:
+        spec["time_limit"] = time_limit(limit)
+    if (codes := options.get("retry_on")) is not None:
+        spec["retry_on"] = exit_codes(codes)
+    if after := options.get("after"):
+        from broker_mesos.core.model.job import Dependency
+
+        texts = after.split(",") if isinstance(after, str) else after
+        spec["after"] = [Dependency.parse(text).model_dump() for text in texts]
     return spec
 
 
@@ -98,18 +109,35 @@ def amount(name: str, value: Number) -> str:
     return f"{number:f}"
 
 
-def parse_array(array: ArrayLike) -> tuple[int, int]:
-    """First and last index: ``50`` is 1 to 50, ``"0-9"`` and ``(0, 9)`` are 0 to 9."""
-    if not isinstance(array, int | str) and len(array) == 2:
-        return array[0], array[1]
-    match = re.fullmatch(_ARRAY, str(array))
-    if match is None:  # True and lists of any other length end here as well
-        raise InvalidInput(f"array {array!r}: write a number of tasks, as in 50, or FIRST-LAST, as in 0-9")
-    if match[2] is not None:
-        return int(match[1]), int(match[2])
-    if int(match[1]) == 0:
-        raise InvalidInput("array 0: an array has at least one task")
-    return 1, int(match[1])
+def parse_array(array: ArrayLike) -> ArrayOptions:
+    """``50`` is 1 to 50, ``"0-9"`` and ``(0, 9)`` are 0 to 9; text may have steps, lists and a number of tasks
+    at a time, as ``1-10:3,20%2``. Raises InvalidInput."""
+    from broker_mesos.core.model import job_array
+
+    if isinstance(array, int | str):
+        return job_array.parse_array(str(array))
+    if len(array) != 2:
+        raise InvalidInput(f"array {array!r}: write a number of tasks, FIRST and LAST, or text such as 1-10:3,20")
+    return job_array.ArrayOptions((array[0], array[1]))
+
+
+def time_limit(value: Number) -> float:
+    """Seconds: of a number of them, or of text such as ``30s``, ``5m``, ``2h`` or ``HH:MM:SS``. Raises
+    InvalidInput."""
+    seconds = seconds_of(value)
+    if seconds is None or not 0 < seconds <= MAX_TIME_LIMIT_SECONDS:
+        days = MAX_TIME_LIMIT_SECONDS // 86_400
+        raise InvalidInput(f"time limit {value!r}: write up to {days} days, as in 30s, 5m, 2h, 1d or HH:MM:SS")
+    return seconds
+
+
+def exit_codes(codes: str | int | Iterable[int | str]) -> list[int]:
+    """Exit codes from 1 to 255: of one, of several, or of text such as ``75,137``. Raises InvalidInput."""
+    parts = codes.split(",") if isinstance(codes, str) else [codes] if isinstance(codes, int) else list(codes)
+    texts = [str(part).strip() for part in parts]
+    if not texts or not all(text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= 255 for text in texts):
+        raise InvalidInput(f"exit codes {codes!r}: write codes from 1 to 255, as in 75,137")
+    return [int(text) for text in texts]
 
 
 def environment(env: Mapping[str, object]) -> dict[str, str]:
@@ -122,6 +150,15 @@ def environment(env: Mapping[str, object]) -> dict[str, str]:
             raise InvalidInput(f"env {name}: {value!r} is not text; put it in quotes")
         found[name] = _passable(f"env {name}", str(value))
     return found
+
+
+def _put_array(spec: dict[str, Any], text: ArrayLike) -> None:
+    array, ranges, max_running = parse_array(text)
+    spec["array"] = array
+    if ranges:
+        spec["ranges"] = ranges
+    if max_running:
+        spec["max_running"] = max_running
 
 
 def _resources(options: JobOptions) -> str:

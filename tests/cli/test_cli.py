@@ -15,6 +15,7 @@ from broker_mesos.cli import main
 from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.jobs import SubmitJob
 from broker_mesos.core.api.state import MissingCell
+from broker_mesos.core.model.job import Dependency
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
 from tests.operator.fakes import FakeCluster, Stage, serving
 
@@ -88,6 +89,61 @@ def test_every_flag_reaches_the_job(url: str, cluster: FakeCluster) -> None:
     assert [str(each) for each in spec.constraints] == ["rack==r1", "!old"]
     assert [str(each) for each in spec.prefer] == ["zone==z1", "hostname==h1", "hostname==h2"]
     assert spec.locality_wait == 0.5
+
+
+@pytest.mark.parametrize(
+    ("flags", "fields"),
+    [
+        ("--array 1-10:3,20", {"array": (1, 20), "ranges": ((1, 10, 3), (20, 20, 1)), "max_running": 0}),
+        ("--array 100%5", {"array": (1, 100), "ranges": (), "max_running": 5}),
+        ("--time-limit 30s", {"time_limit": 30.0}),
+        ("--time-limit 5m", {"time_limit": 300.0}),
+        ("--time-limit 2h", {"time_limit": 7_200.0}),
+        ("--time-limit 01:30:05", {"time_limit": 5_405.0}),
+        ("--time-limit 45", {"time_limit": 45.0}),
+        ("--after a,any:b", {"after": (Dependency(job_id="a"), Dependency(job_id="b", any_end=True))}),
+        ("--retries 2 --retry-on 75,137", {"retries": 2, "retry_on": (75, 137)}),
+    ],
+)
+def test_a_flag_means_what_users_of_other_batch_systems_expect(
+    flags: str, fields: dict[str, object], url: str, cluster: FakeCluster
+) -> None:
+    assert main(["submit", *flags.split(), "--", "true"]) == 0
+    (spec,) = cluster.specs.values()
+    assert {name: getattr(spec, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--array 1-10:0", "STEP >= 1"),
+        ("--array 5%0", "at least one task runs at a time"),
+        ("--time-limit soon", "time limit 'soon': write up to 366 days, as in 30s"),
+        ("--time-limit 0", "time limit '0'"),
+        ("--time-limit 9999d", "time limit '9999d'"),
+        ("--after never:j", "any:JOB"),
+        ("--after a,,b", "any:JOB"),
+        ("--retries 1 --retry-on 0", "exit codes '0': write codes from 1 to 255"),
+        ("--retries 1 --retry-on x", "exit codes 'x'"),
+    ],
+)
+def test_a_flag_that_means_nothing_is_refused_in_one_line(
+    flags: str, message: str, url: str, cluster: FakeCluster, capsys: Captured
+) -> None:
+    assert main(["submit", *flags.split(), "--", "true"]) == 2
+    assert message in one_line(capsys.readouterr().err) and not cluster.specs
+
+
+def test_a_job_file_has_time_limits_dependencies_and_exit_codes(
+    url: str, cluster: FakeCluster, empty_place: Path
+) -> None:
+    (empty_place / "a.yaml").write_text(
+        "command: ['true']\narray: 1-9:2%2\ntime_limit: 00:01:30\nafter: [a, 'any:b']\nretries: 1\nretry_on: 75,137\n"
+    )
+    assert main(["submit", "a.yaml"]) == 0
+    (spec,) = cluster.specs.values()
+    assert (spec.total, spec.max_running, spec.time_limit, spec.retry_on) == (5, 2, 90.0, (75, 137))
+    assert [(each.job_id, each.any_end) for each in spec.after] == [("a", False), ("b", True)]
 
 
 def test_a_locality_wait_for_nothing_is_refused_in_one_line(url: str, capsys: Captured) -> None:

@@ -158,7 +158,7 @@ def test_an_unknown_broker_is_unavailable_without_its_password() -> None:
     [(50, (1, 50)), ("50", (1, 50)), ("0-9", (0, 9)), (" 3 - 5 ", (3, 5)), ((0, 4), (0, 4))],
 )
 def test_an_array_is_a_number_or_a_range(text: int | str, indices: tuple[int, int]) -> None:
-    assert parse_array(text) == indices
+    assert parse_array(text) == (indices, (), 0)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from broker_mesos.client import Job
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import NewCluster
 
@@ -152,3 +154,90 @@ def test_a_higher_priority_goes_first(new_cluster: NewCluster):
     assert first.wait(20).state == "finished"
     assert {job.wait(20).state for job in jobs} == {"finished"}
     assert order.read_text().split() == ["9", "5", "5", "0", "-5"]
+
+
+def submitted(cluster: Cluster, *words: str) -> Job:
+    """The job that a command line submits."""
+    done = cluster.cli("submit", "-o", "json", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    return cluster.client().job(json.loads(done.stdout)["job_id"])
+
+
+def test_a_time_limit_ends_a_task_which_has_failed_then(cluster: Cluster):
+    job = submitted(cluster, "--time-limit", "0.5", "--", "sleep", "600")
+    summary = job.wait(30)
+    assert (summary.state, summary.exit_code) == ("failed", 143)
+    (task,) = job.tasks()
+    assert "time limit" in task.message
+    assert "Time limit:  0.5 s" in cluster.cli("status", job.id).stdout
+
+
+def test_an_array_that_says_so_never_runs_more_than_n_tasks_at_once(cluster: Cluster):
+    log = cluster.tmp / "at-once"
+    script = f"echo + $BMESOS_ARRAY_INDEX >> {log}; sleep 0.2; echo - >> {log}"
+    job = submitted(cluster, "--cpus", "0.1", "--array", "1-10:3,20-22%2", "--shell", script)
+    assert job.wait(60).state == "finished"
+    lines = log.read_text().splitlines()
+    assert sorted(int(line[2:]) for line in lines if line[0] == "+") == [1, 4, 7, 10, 20, 21, 22]
+    at_once = list(itertools.accumulate(1 if line[0] == "+" else -1 for line in lines))
+    assert max(at_once) <= 2
+
+
+def test_a_dependent_job_begins_when_those_before_it_have_ended(cluster: Cluster):
+    order, gate = cluster.tmp / "after-order", cluster.tmp / "after-gate"
+    os.mkfifo(gate)
+    first = submitted(cluster, "--shell", f"cat {gate}; echo first >> {order}")
+    with gate.open("w"):  # opens once it runs, and ends it at the end of the block
+        failing = submitted(cluster, "--after", first.id, "--shell", f"echo second >> {order}; exit 3")
+        anyhow = submitted(cluster, "--after", f"{first.id},any:{failing.id}", "--shell", f"echo third >> {order}")
+        never = submitted(cluster, "--after", failing.id, "--", "true")
+        assert failing.status().waits_for == (first.id,)
+        assert first.id in failing.status().waiting
+    assert anyhow.wait(30).state == "finished"
+    assert order.read_text().split() == ["first", "second", "third"]
+    assert never.wait(30).state == "killed"
+    done = cluster.cli("wait", never.id)
+    assert done.returncode != 0 and f"job {failing.id}, after which it runs, ended with exit code 3" in done.stderr
+    assert failing.id in cluster.cli("status", never.id).stdout
+    done = cluster.cli("submit", "--after", "nowhere", "--", "true")
+    assert done.returncode == 3 and "nowhere" in done.stderr
+
+
+def test_a_retry_is_used_after_the_exit_codes_that_are_named_alone(cluster: Cluster):
+    words = ["--retries", "3", "--retry-on", "75", "--shell", "exit $((BMESOS_ATTEMPT + 73))"]
+    job = submitted(cluster, *words)
+    summary = job.wait(30)
+    assert (summary.state, summary.exit_code) == ("failed", 74)
+    (task,) = job.tasks()
+    assert task.attempt == 1
+    job = submitted(cluster, *words[:-1], "exit $((BMESOS_ATTEMPT + 74))")
+    assert job.wait(30).exit_code == 76
+    (task,) = job.tasks()
+    assert task.attempt == 2
+
+
+def test_failed_indices_alone_run_again_under_the_same_job(cluster: Cluster):
+    seen, mended = cluster.tmp / "retried", cluster.tmp / "mended"
+    script = f"echo $BMESOS_ARRAY_INDEX >> {seen}; test $((BMESOS_ARRAY_INDEX % 2)) = 0 || test -e {mended}"
+    job = submitted(cluster, "--cpus", "0.1", "--array", "4", "--shell", script)
+    assert job.wait(30).counts["failed"] == 2
+    assert job.id in cluster.cli("history", "--state", "failed", "--since", "1h").stdout
+    mended.touch()
+    done = cluster.cli("retry", "--wait", job.id)
+    assert (done.returncode, done.stdout) == (0, f"job {job.id} runs 2 failed tasks again\n")
+    assert sorted(seen.read_text().split()) == ["1", "1", "2", "3", "3", "4"]
+    assert [task.attempt for task in job.tasks()] == [2, 1, 2, 1]
+
+
+def test_jobs_are_killed_by_a_filter(cluster: Cluster):
+    waiting = [submitted(cluster, "--name", f"sweep-{n}", "--cpus", "900", "--", "true") for n in range(3)]
+    gate = cluster.tmp / "sweep-gate"
+    os.mkfifo(gate)
+    running = submitted(cluster, "--name", "sweep-runs", "--", "cat", str(gate))
+    with gate.open("w"):  # opens once it runs
+        done = cluster.cli("kill", "--name", "sweep-*", "--state", "pending", "--user", "me")
+        assert (done.returncode, done.stdout) == (0, "killing 3 jobs\n")
+        assert {job.wait(30).state for job in waiting} == {"killed"}
+        assert running.status().state == "running"
+        assert cluster.cli("kill", "--name", "sweep-*").stdout == "killing 1 job\n"
+        assert running.wait(30).state == "killed"
