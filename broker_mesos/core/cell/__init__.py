@@ -1,1 +1,2 @@
-"""A cell: a fixed share of the agents, decided by one owner at a time. Pure: messages in, decision out."""
+"""A cell: a fixed share of the agents, for which one owner at a time decides. The code is pure: messages in, a
+decision out."""

@@ -1,8 +1,9 @@
-"""The cell's decision: (messages, now) → Decision. Nothing here waits, reads a clock, or mints by chance.
+"""The decision function of a cell: (messages, now) → Decision. Nothing here waits, reads a clock, or uses random
+numbers.
 
-A batch of messages is worked off in order, then the time limits are looked at, then what is free is
-offered. The daemon commits the decision before anything of it is published; if the commit is refused, the
-whole state is dropped, since somebody else owns the cell."""
+A batch of messages is handled in order, then the time limits are checked, then the free resources are offered. The
+daemon commits the decision before it publishes anything of it; if the commit is refused, the daemon drops the whole
+state, since another master owns the cell."""
 
 from __future__ import annotations
 
@@ -67,34 +68,35 @@ class Cell:
         self.state.configure(config or ClusterConfig())
         self._policies = policies
         self._next_number = 1 + max((entry.number for entry in snapshot.outbox), default=0)
-        # Numbers must also pass those that earlier terms' receivers may have seen; the term is in the id.
+        # Numbers need not exceed those of messages that receivers have seen in earlier terms: the id has the term.
         self._last_batch = now.mono
         self._acknowledged_at = now.mono
         self._next_round = now.mono
-        """Monotonic time before which what has become free gathers."""
+        """Monotonic time before which there is no new round, so that freed resources are offered together."""
 
     @property
     def policy(self) -> Policy:
-        """The one that is set; the default one where this process does not have it."""
+        """The policy of the cluster config; the default policy if this process does not have that one."""
         return self._policies.get(self.state.config.policy or DEFAULT_POLICY, BUILT_IN[DEFAULT_POLICY])
 
     @property
     def pause(self) -> float:
-        """Seconds between two rounds of allocation at least."""
+        """The shortest pause between two rounds of allocation, in seconds."""
         return self.state.limits.pause_of(len(self.state.agents))
 
     @property
     def number(self) -> int:
-        """Which cell it is."""
+        """The number of the cell."""
         return self.state.cell
 
     @property
     def term(self) -> int:
-        """The owner's term."""
+        """The term of the owner."""
         return self.state.term
 
     def is_urgent(self, beat: AgentHeartbeat | FrameworkHeartbeat) -> bool:
-        """Whether it says more than that somebody lives: somebody may wait for what comes of it."""
+        """Whether a heartbeat reports more than that its sender is alive, so that somebody may wait for its
+        effect."""
         if isinstance(beat, AgentHeartbeat):
             agent = self.state.agents.get(beat.agent_id)
             return agent is None or agent.session != beat.session or not agent.listed or self.term < beat.highest_term
@@ -102,8 +104,8 @@ class Cell:
         return framework is None or framework.muted or framework.demand.version < beat.demand.version
 
     def begin(self) -> Decision:
-        """The first decision of a term: frameworks are told, so that they say at once what they want; in a
-        recovery, every agent is asked for its list."""
+        """The first decision of a term: frameworks are notified, so that they send their demand at once; in a
+        recovery, every agent is requested to send its list."""
         out = self._outlet()
         frameworks.announce_owner(self.state, out)
         agents.ask_for_lists(self.state, out)
@@ -111,8 +113,8 @@ class Cell:
         return self._close(out)
 
     def decide(self, inputs: Sequence[Input], now: Instant, *, behind: bool = False, full: bool = False) -> Decision:
-        """Work off a batch of inputs (possibly none: only time has passed). ``behind``: more of them wait,
-        answers to open offers perhaps. ``full``: so many that nothing new is offered."""
+        """Handle a batch of inputs, which is empty if only time has passed. ``behind``: more inputs are waiting,
+        perhaps answers to open offers. ``full``: so many inputs are waiting that no new offers are made."""
         self.state.tick(now.mono)
         out = self._outlet()
         self.state.overloaded = full
@@ -140,7 +142,7 @@ class Cell:
         return self._close(out)
 
     def wake_at(self, now: Instant) -> float:
-        """Monotonic time at which ``decide`` wants to be called even if nothing arrives."""
+        """Monotonic time at which ``decide`` has to be called even if no input arrives."""
         batch = self._last_batch + self.state.limits.allocation
         if (self.state.reconsider or self.state.changed) and not self.state.overloaded:
             batch = min(batch, max(self._next_round, now.mono))

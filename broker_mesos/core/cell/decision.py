@@ -1,4 +1,4 @@
-"""What a cell has decided: the writes and messages of one commit, and hints that need none."""
+"""The decision of a cell: the writes and messages of one commit, and hints that need no commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from broker_mesos.errors import BrokerMesosError
 
 
 class Hint(NamedTuple):
-    """A message that is published after the commit and not stored: losing it costs time, never facts."""
+    """A message that is published after the commit and not stored. Its loss causes a delay, but never an
+    inconsistency."""
 
     to: Address
     message: Message
@@ -24,25 +25,25 @@ class Hint(NamedTuple):
 
 @dataclass(slots=True)
 class Decision:
-    """What one batch of messages leads to. Nothing of it is published unless the commit succeeded."""
+    """The result of one batch of messages. Nothing of it is published unless the commit has succeeded."""
 
     writes: list[Write] = field(default_factory=list)
     outbox: list[OutboxEntry] = field(default_factory=list)
     hints: list[Hint] = field(default_factory=list)
     count_consumers: list[str] = field(default_factory=list)
-    """Frameworks whose offers' queue is to be looked at; the answer is an input."""
+    """Ids of frameworks whose consumers of offers are to be counted; the result is an input (ConsumersCounted)."""
     delete_queues: list[str] = field(default_factory=list)
-    """Frameworks whose queues are to be deleted."""
+    """Ids of frameworks whose queues are to be deleted."""
     escrow: dict[str, EscrowAsk] = field(default_factory=dict)
-    """What to ask of the ledger, by role, once this is committed; its answer is an input."""
+    """Requests to the ledger by role, to be sent after the commit; each answer is an input (EscrowSet)."""
     token: TokenAsk | None = None
-    """What to ask of the gang token; who has it is an input."""
+    """Request for the gang token; the answer is an input (TokenSet)."""
     refusals: list[tuple[object, BrokerMesosError]] = field(default_factory=list)
-    """Inputs of operators that were not carried out, and why not."""
+    """Inputs of operators that were refused, with the errors."""
     warnings: list[str] = field(default_factory=list)
-    """What the operators of the cluster should know; the daemon logs it."""
+    """Warnings for the operators of the cluster, one line each; the daemon logs them."""
     reclaim: int | None = None
-    """The lease must be claimed again, with at least this term."""
+    """The lowest term with which the lease must be claimed again; None if it need not be."""
 
     @property
     def commits(self) -> bool:

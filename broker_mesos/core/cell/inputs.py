@@ -1,4 +1,4 @@
-"""What a cell decides on: messages, and what its daemon, its operators and the store report."""
+"""The inputs of a cell: messages, and reports of its daemon, its operators and the store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from broker_mesos.core.quota.gang_token import GangToken
 
 @dataclass(frozen=True, slots=True)
 class ConsumersCounted:
-    """An input of the daemon's own: how many processes read a framework's offers; None: no such queue."""
+    """The daemon has counted the consumers of a framework's offers. ``count`` is None if there is no such queue."""
 
     framework_id: str
     count: int | None
@@ -38,40 +38,41 @@ class OffersReturned:
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The owner was blind until now: silence counts from here."""
+    """The owner has connected to the broker again. It received no messages before, so that silence is counted from
+    now."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorKill:
-    """An operator wants a task to end."""
+    """An operator kills a task."""
 
     task_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorMarkGone:
-    """An operator says that an agent never comes back."""
+    """An operator marks an agent as gone for ever."""
 
     agent_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorReadmit:
-    """An operator lifts the tombstone of a framework: its id may be used again."""
+    """An operator removes the tombstone of a framework, so that its id may be used again."""
 
     framework_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorMaintain:
-    """An operator drains agents, takes them back, or plans when they are away."""
+    """An operator drains agents, activates them again, or plans absences."""
 
     request: AgentsRequest
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorOperate:
-    """An operator reserves, or makes a volume. What hinders it is in ``Decision.refusals``."""
+    """An operator changes reservations or volumes of an agent. Errors are in ``Decision.refusals``."""
 
     agent_id: str
     operation: Operation
@@ -79,24 +80,24 @@ class OperatorOperate:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What the operators have set for the cluster, as it is now."""
+    """The daemon has read the current cluster config."""
 
     config: ClusterConfig
 
 
 @dataclass(frozen=True, slots=True)
 class EscrowSet:
-    """The ledger's answer: what this cell holds of a role's limit now, in thousandths by name."""
+    """The ledger's answer: the part of a role's limit that this cell has now, in thousandths by name."""
 
     role: str
     amounts: Mapping[str, int]
     since: int = 0
-    """RoleSettings.since of the limit that was asked about."""
+    """RoleSettings.since of the limit in the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
-    """Who has the gang token, as the store says."""
+    """The gang that has the gang token according to the store; None if the token is free."""
 
     token: GangToken | None
 
@@ -111,7 +112,7 @@ CELL_MESSAGES = (
     UnregisterAgent,
     Ping,
 )
-"""The messages that a cell knows what to do with; any other one does not belong into its inbox."""
+"""The messages that a cell handles; any other message does not belong in its inbox."""
 
 
 Input = (

@@ -1,8 +1,8 @@
-"""Where the handlers put what shall happen. One outlet serves one batch of messages; its ``decision`` is
-what the daemon commits and then publishes.
+"""Collects the effects of the handlers. One outlet serves one batch of messages; the daemon commits its ``decision``
+and then publishes it.
 
-Statuses, launches, kills and acknowledgements of a whole batch are gathered, so that each framework and
-each agent gets one message, and each record is encoded once, however many messages touched it."""
+Statuses, launches, kills and acknowledgements of a whole batch are collected, so that each framework and each agent
+receives one message, and each record is encoded once, independent of the number of messages that changed it."""
 
 from __future__ import annotations
 
@@ -27,24 +27,28 @@ from broker_mesos.core.protocol.records import OutboxEntry, RecordKind, Write
 from broker_mesos.core.protocol.wire import Message
 
 MAX_CHUNK_BYTES = 512 * 1024
-"""A message is split before it grows past this; a single item is at most 1 MiB."""
+"""The size at which a message is split, in bytes; a single item may be larger, but at most 1 MiB."""
 
 
 MAX_CHUNK_STATUSES = 500
+"""The largest number of statuses in one message."""
 
 
 MAX_CHUNK_IDS = 500
+"""The largest number of ids in one message."""
 
 
 MAX_PIGGYBACKED_IDS = 200
+"""The largest number of acknowledgements in a launch command."""
 
 
 MAX_PIGGYBACKED_BYTES = 16 * 1024
-"""Of acknowledgements that a launch takes along: a message too long could never be sent."""
+"""The largest size of the acknowledgements in a launch command, in bytes: a message that is too long could never be
+sent."""
 
 
 class Outlet:
-    """Gathers the effects of one batch."""
+    """Collects the effects of one batch of messages."""
 
     def __init__(self, state: CellState, next_number: int, term: int) -> None:
         self._state = state
@@ -57,40 +61,41 @@ class Outlet:
         self._kills: dict[str, dict[str, float | None]] = {}
         self.decision = Decision()
 
-    # -- what handlers say ------------------------------------------------------------------------------
+    # -- called by the handlers -------------------------------------------------------------------------
 
     def touch(self, kind: RecordKind, ident: str) -> None:
-        """This record changed, or is gone."""
+        """Write a record that has changed, or delete it if it does not exist any more."""
         self._touched[kind, ident] = None
 
     def update(self, framework_id: str, status: TaskStatus) -> None:
-        """Tell a framework. Several states of one task in a batch become the last one of them."""
+        """Send a status to a framework. Of several statuses of one task in a batch, only the last one is sent."""
         self._updates.setdefault(framework_id, {})[status.task_id] = status
 
     def hold(self, agent: Agent) -> None:
-        """Its holdings have changed, or it does not know them: send them, before the batch's launches."""
+        """Send an agent its reservations and volumes, before the launches of the batch, since they have changed or
+        the agent does not have them."""
         self.touch(RecordKind.AGENTS, agent.ident)
         self._holdings[agent.ident] = None
 
     def launch(self, agent: Agent, task_id: str, launch: str) -> None:
-        """Send a launch; twice in a batch is once."""
-        self._state.tasks[task_id].number = agent.number + 1  # a list that comes first has not seen it
+        """Send a launch to an agent; a repeat within a batch has no effect."""
+        self._state.tasks[task_id].number = agent.number + 1  # a list that arrives before cannot contain it
         self._launches.setdefault(agent.ident, {})[task_id] = launch
 
     def kill(self, agent: Agent, task_id: str, grace: float | None = None) -> None:
-        """Send a kill; of several, the shortest ``grace`` (in seconds) holds."""
+        """Send a kill to an agent; of several in a batch, the shortest ``grace`` (in seconds) applies."""
         kills = self._kills.setdefault(agent.ident, {})
         before = kills.get(task_id)
         kills[task_id] = before if grace is None else grace if before is None else min(before, grace)
 
     def acknowledge(self, agent_id: str, uuid: str) -> None:
-        """An agent's terminal status is about to be committed. Nobody waits to hear of that: it is said along
-        with the next launch, which at full load soon follows, or by the second ``tell_acknowledged``."""
+        """Acknowledge a terminal status of an agent, which is about to be committed. Nothing waits for it, so that it
+        is sent with the next launch, which soon follows under full load, or by the second ``tell_acknowledged``."""
         if uuid:
             self._state.acknowledged.setdefault(agent_id, {})[uuid] = None
 
     def tell_acknowledged(self) -> None:
-        """Tell those agents that could have been told at the last call already."""
+        """Send the acknowledgements that were already waiting at the last call."""
         state = self._state
         for agent_id in state.acknowledged_before:
             uuids = state.acknowledged.pop(agent_id, None)
@@ -100,11 +105,11 @@ class Outlet:
         state.acknowledged_before = list(state.acknowledged)
 
     def send(self, to: Address, message: Message) -> None:
-        """A message that must not be lost: it goes through the outbox."""
+        """Send a message that must not be lost, through the outbox."""
         self._post(to, message.TYPE, message.encode())
 
     def hint(self, to: Address, message: Message, *, expiration: float | None = None, mandatory: bool = False) -> None:
-        """A message that may be lost."""
+        """Send a message that may be lost."""
         self.decision.hints.append(Hint(to, message, expiration, mandatory))
 
     # -- the end of the batch ---------------------------------------------------------------------------
@@ -115,8 +120,8 @@ class Outlet:
         return self._next
 
     def close(self) -> Decision:
-        """Turn what was gathered into messages and writes. Holdings go before the launches that use them, and
-        launches before kills: a kill in the same batch is always the later word."""
+        """Turn the collected effects into messages and writes. Reservations and volumes are sent before the launches
+        that use them, and launches before kills: a kill in the same batch always applies to the launch."""
         for agent_id in self._holdings:
             agent = self._state.agents.get(agent_id)
             if agent is not None and agent.session:
@@ -160,7 +165,7 @@ class Outlet:
             self._post(addresses.commands(agent.ident), LaunchTasks.TYPE, body.encode())
 
     def _acknowledged(self, agent: Agent) -> str:
-        """Of what is to be acknowledged as much as is sure to fit beside the largest launch."""
+        """The waiting acknowledgements of an agent as JSON, as many as certainly fit beside the largest launch."""
         waiting = self._state.acknowledged.get(agent.ident)
         if not waiting:
             return ""
@@ -194,13 +199,13 @@ class Outlet:
 
 
 def batched(ids: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """As many ids at once as surely fit into a message."""
+    """Groups of ids that certainly fit into one message each."""
     return (ids[at : at + MAX_CHUNK_IDS] for at in range(0, len(ids), MAX_CHUNK_IDS))
 
 
 def in_messages(statuses: Iterable[TaskStatus]) -> Iterator[tuple[TaskStatus, ...]]:
-    """As many statuses at once as surely fit into a message: one that does not could never be sent, and
-    what is committed before it would wait for ever."""
+    """Groups of statuses that certainly fit into one message each. A message that is too large could never be sent,
+    and would block the outbox for ever."""
     part: list[TaskStatus] = []
     size = 0
     for status in statuses:

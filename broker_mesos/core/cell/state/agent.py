@@ -1,4 +1,4 @@
-"""An agent as its cell knows it."""
+"""The state of an agent in its cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_USAGE = Usage()
 
 
 class Agent:
-    """An agent, its session, and what of it is promised or in use."""
+    """An agent, its session, and its offered and used resources."""
 
     __slots__ = (
         "applied",
@@ -69,27 +69,28 @@ class Agent:
         self.attempt = ""
         self.boot_id = ""
         self.beat = 0.0
-        """Seconds between its heartbeats, or what it was told to make of them if that is more."""
+        """The interval of its heartbeats in seconds, or the interval that it was sent if that is longer."""
         self.registered_at = 0.0
         self.unreachable_at: float | None = None
         self.since = 0.0
-        """Cell time at which it became unreachable or was marked as gone, in seconds."""
+        """Cell time at which the agent became unreachable or was marked as gone, in seconds."""
         self.reserved_resources = reserved_resources
         """Dynamic reservations and persistent volumes."""
         self.maintenance = NO_MAINTENANCE
         # -- in memory only
         self.total = info.resources
-        """Where disk has become volumes."""
+        """All resources of the agent, with the disk of each volume replaced by the volume."""
         self.reservations: tuple[Reservation, ...] = ()
-        """Static and dynamic ones side by side, where disk has become volumes."""
+        """Static and dynamic reservations that do not overlap, with the disk of each volume replaced by the
+        volume."""
         self.slack = EMPTY
-        """What it estimates to be lent and not used."""
+        """The agent's estimate of the resources that are lent but not used."""
         self.slack_held = EMPTY
-        """Of the slack: offered and used."""
+        """The part of the slack that is offered or used."""
         self.used = EMPTY
         self.has_conflict = False
-        """Two of its tasks hold the same port, as one knows them: a store went back in time. ``used`` is
-        added up anew then, whenever a task comes or goes."""
+        """Whether two of its tasks use the same port according to the cell, since the store lost data. Then ``used``
+        is computed from all tasks whenever a task is added or ends."""
         self.offered = EMPTY
         self.free = info.resources
         self.tasks: dict[str, Task] = {}
@@ -98,32 +99,32 @@ class Agent:
         self.last_heartbeat_at: float | None = None
         self.hinted = float("-inf")
         self.processes: tuple[str, ...] = ()
-        """The processes that registered it of late, the latest one last."""
+        """The latest processes that have registered the agent, the most recent one last."""
         self.contested_until = float("-inf")
-        """Monotonic time until which two machines are taken to use its id."""
+        """Monotonic time until which two machines are assumed to use the agent's id."""
         self.hidden_until = 0.0
-        """Monotonic time before which filters hide what is free from everybody who was asked last; void
-        when what is free or who wants it has changed."""
+        """Monotonic time until which filters hide the agent's free resources from every framework of the last
+        round. It does not apply after a change of the free resources or of a demand."""
         self.usage = NO_USAGE
         self.applied = 0
-        """The command number that its latest heartbeat named."""
+        """The number of the last applied command in its latest heartbeat."""
         self.behind = 0
-        """Heartbeats in a row that were behind or miscounted."""
+        """Number of consecutive heartbeats that disagreed with the cell about commands or tasks."""
         self.inverse_offers_sent: dict[str, Resend] = {}
-        """When frameworks are sent their inverse offer again."""
+        """When each framework is sent its inverse offer again, by framework id."""
         self.listed = True
-        """False in a recovery, until its list has arrived under this term."""
+        """False in a recovery, until the agent's list has arrived under this term."""
         self.set_reserved(reserved_resources)
 
     @property
     def allocatable(self) -> bool:
-        """Whether its free resources may be offered."""
+        """Whether the free resources of the agent may be offered."""
         return (
             self.state is AgentStatus.REGISTERED and self.listed and bool(self.session) and not self.maintenance.closed
         )
 
     def set_reserved(self, reserved_resources: ReservedResources) -> None:
-        """What is reserved has changed, or what the agent has."""
+        """Set the reservations and volumes, and compute what depends on them and on the agent's resources."""
         self.reserved_resources = reserved_resources
         static = (each.model_copy(update={"static": True}) for each in self.info.reservations)
         self.total, self.reservations = laid_out(
@@ -132,7 +133,7 @@ class Agent:
         self.recompute_free()
 
     def use(self, task: Task) -> None:
-        """A task of it that is in ``tasks`` begins to use its resources."""
+        """Charge the resources of a task that is already in ``tasks``."""
         if task.revocable:
             self.slack_held += task.resources
             return
@@ -144,7 +145,7 @@ class Agent:
         self._settle()
 
     def release(self, task: Task) -> None:
-        """A task in a final state uses nothing any more."""
+        """Release the resources of a task in a final state."""
         if task.revocable:
             self.slack_held -= task.resources
             return
@@ -153,7 +154,7 @@ class Agent:
         self._settle()
 
     def use_all(self) -> None:
-        """All of ``tasks`` have come at once."""
+        """Charge the resources of all ``tasks`` together."""
         living = [task for task in self.tasks.values() if not (task.waits or task.state.terminal)]
         self.slack_held = Resources.sum([task.resources for task in living if task.revocable])
         self._add_up([task.resources for task in living if not task.revocable])
@@ -173,19 +174,19 @@ class Agent:
             self.has_conflict = True
 
     def recompute_free(self) -> None:
-        """Recompute what is free; used when the total changes. An agent that shrank below its use has
-        nothing free until enough has ended."""
+        """Compute the free resources from the total. An agent that shrank below its used resources has nothing free
+        until enough tasks have ended."""
         self.free = self.total.clipped_minus(self.used).clipped_minus(self.offered)
 
     def promise(self, resources: Resources) -> None:
-        """Free resources are offered."""
+        """Move free resources to the offered ones."""
         self.offered += resources
         if resources is not self.free:
             return self.recompute_free()
-        self.free = EMPTY  # nothing is short, so that nothing more has to be reckoned
+        self.free = EMPTY  # all of it is offered, so that nothing has to be computed
 
     def record(self, cell_seconds: float) -> AgentRecord:
-        """As it is stored at a cell time."""
+        """The record of the agent for the store at a cell time in seconds."""
         return AgentRecord(
             info=self.info,
             state=self.state,

@@ -1,4 +1,4 @@
-"""What a cell knows: agents, frameworks, tasks and offers, with the sums that keep invariant I1.
+"""The whole state of a cell: agents, frameworks, tasks and offers, with the sums that maintain invariant I1.
 
 Agents, frameworks and tasks mirror records in the store; offers, liveness, demand and filters live only in
 the owner's memory and end with its term.
@@ -29,14 +29,16 @@ from broker_mesos.core.quota.gang_token import GangKey, GangToken, TokenRecord
 from broker_mesos.core.quota.ledger import EscrowAsk
 
 MAX_TICK_SECONDS = 10.0
-"""Seconds of cell time that pass between two decisions, at most."""
+"""The longest time between two decisions that counts as cell time, in seconds."""
 
 
 MAX_TERM_DIGITS = 16
+"""The largest number of digits of a term in an offer id."""
 
 
 class Grant(NamedTuple):
-    """What a round of allocation gives away: it becomes an offer. ``shape_counts``: see OpenOffer."""
+    """Resources that a round of allocation gives to a framework; they become an offer. For ``shape_counts`` see
+    OfferDetails."""
 
     framework: Framework
     agent: Agent
@@ -46,11 +48,11 @@ class Grant(NamedTuple):
     revocable: bool = False
     gang: str = ""
     until: float | None = None
-    """See OpenOffer."""
+    """Monotonic time at which the offer ends, in seconds; see OfferDetails."""
 
 
 class CellState:
-    """All of it, and the only place where resources change hands."""
+    """The state of a cell. Only its methods allocate and release resources."""
 
     def __init__(self, cell: int, cells: int, term: int, limits: Limits) -> None:
         self.cell = cell
@@ -58,107 +60,109 @@ class CellState:
         self.term = term
         self.limits = limits
         self.default_weights: dict[str, float] = {}
-        """Those that this master was started with; ``config`` comes before them."""
+        """Weights by role that this master was started with; weights in ``config`` take precedence."""
         self.config = ClusterConfig()
         self.weights: dict[str, float] = {}
         self.exclude: frozenset[str] = frozenset({VOLUMES})
         self.escrow: dict[str, dict[str, int]] = {}
-        """Of each role's limit the part that this cell may give away, in thousandths by name. With one cell
-        it is the limit."""
+        """The part of each role's limit that this cell may allocate, in thousandths by name. With one cell it is the
+        limit."""
         self.escrow_asked: dict[str, EscrowAsk] = {}
-        """What the ledger was asked, and has not answered yet."""
+        """Requests to the ledger that it has not answered yet, by role."""
         self.escrow_refused: set[str] = set()
-        """Roles for which it had less than was asked for, since the last batch."""
+        """Roles for which the ledger has granted less than was requested, since the last batch interval."""
         self.escrow_still: set[str] = set()
-        """Roles for which nothing more is asked until it is this cell's turn."""
+        """Roles for which no raise is requested until it is this cell's turn."""
         self.token: GangToken | None = None
-        """The gang that gathers room, as this cell knows it."""
+        """The gang that has the gang token, as far as this cell knows."""
         self.token_until = 0.0
-        """Monotonic time until which that gang has the token, as far as this cell is concerned: it counts from
-        the moment at which the cell came to know of it."""
+        """Monotonic time until which that gang has the token in this cell. It is counted from the moment at which
+        the cell learned of it."""
         self.token_ended: GangToken | None = None
-        """The gang whose turn is over, until the store knows that, too."""
+        """The gang whose time with the token is over, until the store has recorded that, too."""
         self.token_record = TokenRecord()
-        """The token itself, where there is one cell."""
+        """The record of the token itself, if there is one cell only."""
         self.gangs_wait: dict[GangKey, float] = {}
-        """Since which monotonic time gangs were seen waiting."""
+        """Monotonic time since which each gang has been waiting."""
         self.gang_offers: dict[str, OpenOffer] = {}
-        """Open offers to a gang that gathers, or did."""
+        """Open offers to gangs that have the token, or had it."""
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
         self.spare: set[str] = set()
-        """Frameworks whose demand is for what may come, or was, and an offer for it may be open."""
+        """Ids of frameworks with a spare demand, or with an offer that may still be open for one."""
         self.wanting: dict[str, Framework] = {}
-        """Those that may be sent offers: of many frameworks few, mostly, and a round is about these alone."""
+        """The frameworks that may be sent offers. They are mostly few of many, and a round considers only these."""
         self.tasks: dict[str, Task] = {}
         self.offers: dict[str, OpenOffer] = {}
         self.expired_offers: dict[str, None] = {}
-        """Offers that timed out, the latest of them: an answer to one came too late."""
+        """Ids of the latest offers that timed out: an answer to one of them came too late."""
         self.blind_until = 0.0
-        """Monotonic time before which this owner was blind: silence counts from here at the earliest."""
+        """Monotonic time until which this owner received no messages: silence is counted from here at the
+        earliest."""
         self.seconds = 0.0
-        """Cell time: for how many seconds the cell has had an owner, under all of its owners together. It
-        measures what outlasts an owner. The calendar would not do, since it steps when a clock is set right,
-        and since those of two masters need not agree. Time without an owner does not count: nobody could be
-        heard in it."""
+        """Cell time in seconds: the time for which the cell has had an owner, under all of its owners together. It
+        measures durations that outlast an owner. Calendar time is not suitable, since it steps when a clock is set,
+        and since the clocks of two masters need not agree. Time without an owner does not count, since no message
+        could be received in it."""
         self.ticked_at = 0.0
         """Monotonic time up to which ``seconds`` counts."""
         self.time_stored = float("-inf")
-        """Cell time that the store surely knows of."""
+        """The latest cell time that is certainly in the store, in seconds."""
         self.time_carrier: tuple[RecordKind, str] | None = None
-        """The record that carries it."""
+        """Kind and id of the record that contains it."""
         self.total = EMPTY
-        """Of all registered agents of this cell."""
+        """Resources of all registered agents of this cell."""
         self.foreign_total = EMPTY
-        """Of the other cells, as they published it."""
+        """Resources of the other cells, as these have published them."""
         self._foreign_held: dict[tuple[str, str], Resources] = {}
         self.foreign_roles: dict[str, Resources] = {}
-        """Per role, without those below it: used and offered in the other cells."""
+        """Used and offered resources in the other cells by role, each without the roles below it."""
         self.held_by_role: dict[str, dict[str, int]] = {}
-        """Per role, without those below it, in thousandths by name: used and offered in this cell."""
+        """Used and offered resources in this cell by role, each without the roles below it, in thousandths by
+        name."""
         self.oversubscribed: dict[str, None] = {}
-        """Agents with slack."""
+        """Ids of agents with slack."""
         self.maintained: dict[str, None] = {}
-        """Agents that are drained, or planned to be away."""
+        """Ids of agents that are drained or have a planned absence."""
         self.changed: dict[str, None] = {}
-        """Agents with something free that no allocation has looked at, in the order of the changes."""
+        """Ids of agents with free resources that no round has considered, in the order of the changes."""
         self.reconsider = True
-        """Look at all agents in the next allocation."""
+        """Whether the next round of allocation considers all agents."""
         self.overloaded = False
-        """Whether nothing new is offered: too much has come that its owner has not read."""
+        """Whether no new offers are made, since too many messages in the inbox have not been read."""
         self.rotation = 0
         self.rounds = 0
         self.unlisted = False
-        """Whether an agent's list may be missing."""
+        """Whether the list of an agent may be missing."""
         self.unsure_until = 0.0
-        """Monotonic time until which a task that this cell does not know may all the same exist: in a
-        recovery, while agents may still be silent."""
+        """Monotonic time until which a task that this cell does not know may exist in spite of that: in a recovery,
+        while agents may not have sent their lists."""
         self.recovery_term: int | None = None
         """The term since which the store has lost nothing; None if that is not known."""
         self.lost_at: deque[float] = deque()
-        """When agents were declared unreachable, of late."""
+        """Monotonic times at which agents were declared unreachable, within the last ``agent_beat``."""
         self.hinted: dict[str, float] = {}
-        """When agents without a session were last asked to register."""
+        """Monotonic time at which each agent without a session was last requested to register."""
         self.acknowledged: dict[str, dict[str, None]] = {}
-        """Terminal statuses that are committed, by agent; it does not know that yet."""
+        """Ids of committed terminal statuses by agent id, of which the agent has not been informed."""
         self.acknowledged_before: list[str] = []
-        """The agents that had some when it was last time to tell."""
+        """Ids of agents that were in ``acknowledged`` at the last call of ``Outlet.tell_acknowledged``."""
         self._minted = 0
 
     def tick(self, mono: float) -> None:
-        """Let cell time pass until a monotonic time. An owner decides every second: in a longer gap it was
-        stopped, and heard nobody."""
+        """Advance cell time to a monotonic time. An owner decides every second: in a longer gap its process was
+        stopped and received no messages."""
         self.seconds += min(max(0.0, mono - self.ticked_at), MAX_TICK_SECONDS)
         self.ticked_at = max(mono, self.ticked_at)
 
     def configure(self, config: ClusterConfig) -> None:
-        """Heed what the operators have set."""
+        """Apply the cluster config if it is not older than the current one."""
         if config.version >= self.config.version:
             since = {role: each.since for role, each in self.config.roles.items() if each.limit}
             for role in list(self.escrow):
                 now = config.roles.get(role)
                 if now is None or not now.limit or now.since != since.get(role):
-                    del self.escrow[role]  # of another limit; the ledger will say what it is of this one
+                    del self.escrow[role]  # it was part of another limit; the ledger answers the part of this one
             self.config = config
             self.weights = config.weights(self.default_weights)
             self.exclude = frozenset({VOLUMES, *config.exclude})
@@ -166,7 +170,7 @@ class CellState:
 
     @property
     def foreign_held(self) -> dict[tuple[str, str], Resources]:
-        """Per (role, framework): used and offered in the other cells."""
+        """Used and offered resources in the other cells by role and framework id."""
         return self._foreign_held
 
     @foreign_held.setter
@@ -180,22 +184,22 @@ class CellState:
     # -- where things are -------------------------------------------------------------------------------
 
     def is_home_of(self, framework_id: str) -> bool:
-        """Whether this cell alone decides the framework's disconnection and teardown."""
+        """Whether this cell alone decides that the framework is disconnected or torn down."""
         return cell_of(framework_id, self.cells) == self.cell
 
     def mint(self, prefix: str) -> str:
-        """An id that carries the term: unique, and known to have ended when another term has begun."""
+        """A new unique id that contains the term, so that it is known to be outdated under another term."""
         self._minted += 1
         return f"{prefix}{self.cell}-{self.term}-{self._minted}"
 
     def add_agent(self, agent: Agent) -> None:
-        """A new agent, without tasks or offers."""
+        """Add a new agent without tasks and offers."""
         self.agents[agent.ident] = agent
         if agent.state is AgentStatus.REGISTERED:
             self.total += agent.info.resources.counted()
 
     def set_agent(self, agent: Agent, info: AgentInfo, state: AgentStatus) -> None:
-        """Change what an agent has, or whether it counts."""
+        """Change the description of an agent, and its state, which decides whether its resources count."""
         if agent.state is AgentStatus.REGISTERED:
             self.total -= agent.info.resources.counted()
         agent.info = info
@@ -206,7 +210,7 @@ class CellState:
         self.changed[agent.ident] = None
 
     def remove_agent(self, agent: Agent) -> None:
-        """An agent without offers and running tasks leaves the cell."""
+        """Remove an agent without offers and running tasks from the cell."""
         assert not agent.offers and not agent.used
         if agent.state is AgentStatus.REGISTERED:
             self.total -= agent.info.resources.counted()
@@ -216,20 +220,21 @@ class CellState:
             framework.filters.pop(agent.ident, None)
 
     def offers_last(self, framework: Framework) -> float:
-        """Seconds for which offers to it stay open, and for which what is said of them waits in its queue."""
+        """Time for which offers to a framework stay open, and for which messages about them stay in its queue, in
+        seconds."""
         return self.limits.offer_timeout * framework.offer_timeouts
 
     def is_sure(self, now: float) -> bool:
-        """Whether a task that this cell does not know surely does not exist."""
-        if self.unlisted:  # only in a recovery: this is asked for every claim
+        """Whether a task that this cell does not know certainly does not exist."""
+        if self.unlisted:  # only in a recovery, since this is called for every claim
             self.unlisted = not all(
                 agent.listed for agent in self.agents.values() if agent.state is AgentStatus.REGISTERED
             )
         return now >= self.unsure_until and not self.unlisted
 
     def is_certain(self, offer_ids: Iterable[str], now: float) -> bool:
-        """Whether a task that this cell does not know was surely not launched on these offers: the store has
-        every launch on an offer of a term since the recovery, even while agents' lists are missing."""
+        """Whether a task that this cell does not know was certainly not launched on these offers. The store has
+        every launch on an offer of a term since the recovery, even while lists of agents are missing."""
         return self.is_sure(now) or all(map(self._is_since_recovery, offer_ids))
 
     def _is_since_recovery(self, offer_id: str) -> bool:
@@ -240,7 +245,7 @@ class CellState:
         return len(term) <= MAX_TERM_DIGITS and self.recovery_term <= int(term) <= self.term
 
     def add_framework(self, info: FrameworkInfo) -> Framework:
-        """A new framework."""
+        """Add a new framework."""
         framework = Framework(info, len(self.frameworks), self.limits.completed)
         framework.wanting = self.wanting
         framework.update_wanting()
@@ -250,10 +255,10 @@ class CellState:
                 self._join(framework, task)
         return framework
 
-    # -- resources change hands -------------------------------------------------------------------------
+    # -- resources are allocated and released -----------------------------------------------------------
 
     def add_task(self, task: Task) -> None:
-        """A task begins to use its resources (unless it has ended already)."""
+        """Add a task, and charge its resources unless it has ended already."""
         self.tasks[task.task_id] = task
         framework = self.frameworks.get(task.framework_id)
         if framework is not None:
@@ -284,8 +289,8 @@ class CellState:
             framework.unacknowledged[task.task_id] = Resend(0.0, self.limits.resend_first)
 
     def end_task(self, task: Task, state: TaskState) -> Task | None:
-        """A task enters a terminal state: its resources are free again, exactly once (I5); or they are now
-        those of another one of its line, which is returned."""
+        """Move a task to a terminal state and release its resources exactly once (I5). If another task of its task
+        queue takes them over, that task is returned."""
         assert state.terminal and not task.state.terminal
         task.state = state
         agent = self.agents.get(task.agent_id)
@@ -308,7 +313,7 @@ class CellState:
         return None
 
     def forget_task(self, task: Task) -> None:
-        """A task that has ended leaves the cell; its framework's history keeps it for a while."""
+        """Remove a task that has ended; it stays in the list of completed tasks of its framework for a while."""
         assert task.state.terminal
         del self.tasks[task.task_id]
         agent = self.agents.get(task.agent_id)
@@ -321,7 +326,7 @@ class CellState:
             framework.completed.append(task)
 
     def add_offer(self, grant: Grant, now: float) -> OpenOffer:
-        """Promise what a round of allocation has granted."""
+        """Make an offer of the resources that a round of allocation has granted."""
         framework, agent, role = grant.framework, grant.agent, grant.role
         offer = OpenOffer(
             self.mint("o"),
@@ -352,7 +357,7 @@ class CellState:
         return offer
 
     def end_offer(self, offer: OpenOffer) -> None:
-        """An offer is answered, rescinded or timed out: what it promised is free again."""
+        """End an offer that is answered, rescinded or timed out, and free its resources."""
         del self.offers[offer.offer_id]
         self.gang_offers.pop(offer.offer_id, None)
         agent, framework = offer.agent, offer.framework
@@ -370,11 +375,11 @@ class CellState:
         self.changed[agent.ident] = None
 
     def _charge(self, framework: Framework, what: Task | OpenOffer) -> None:
-        if not what.revocable:  # slack is in nobody's share
+        if not what.revocable:  # slack does not count for any share
             self.charge_amount(framework, what.role, what.resources.counted())
 
     def charge_amount(self, framework: Framework, role: str, amount: Resources) -> None:
-        """That much more, ranges and sets counted, is in a framework's share."""
+        """Add an amount, with ranges and sets counted, to the share of a framework."""
         framework.held[role] = framework.held.get(role, EMPTY) + amount
         sums = self.held_by_role.setdefault(role, {})
         for name, some in amount.scalars.items():
@@ -397,7 +402,7 @@ class CellState:
     # -- for tests and assertions -----------------------------------------------------------------------
 
     def breaches(self) -> Iterator[str]:
-        """What contradicts the invariants, in words; nothing, one hopes."""
+        """The violations of the invariants, each as one line of text; none if the state is consistent."""
         for agent in self.agents.values():
             running = [t.resources for t in agent.tasks.values() if t.holds]
             used = overlaid(running) if agent.has_conflict else Resources.sum(running)
@@ -406,7 +411,7 @@ class CellState:
                 yield f"{agent.ident}: used {agent.used}, its tasks sum up to {used}"
             if offered != agent.offered:
                 yield f"{agent.ident}: offered {agent.offered}, its offers sum up to {offered}"
-            # An agent that shrank may use more than it has; nothing that is short may be promised then.
+            # An agent that shrank may use more than it has; nothing that is missing may be offered then.
             if not agent.total.clipped_minus(used).contains(offered):
                 yield f"I1: {agent.ident} has {agent.total}, promised {offered}, used {used}"
             slack = [t.resources for t in agent.tasks.values() if not t.state.terminal and t.revocable]
@@ -420,9 +425,9 @@ class CellState:
                 waiting = {t.task_id for t in mine if t.waits}
                 holding = agent.queues.held(key)
                 if waiting != set(agent.queues.waiting(key)) or holding != len(mine) - len(waiting):
-                    yield f"{agent.ident}: line {key} holds {holding} of {len(mine)}, {len(waiting)} wait"
+                    yield f"{agent.ident}: queue {key} holds {holding} of {len(mine)}, {len(waiting)} wait"
                 if waiting and not holding:
-                    yield f"{agent.ident}: {len(waiting)} wait in line {key} for nothing"
+                    yield f"{agent.ident}: {len(waiting)} wait in queue {key} for nothing"
             if agent.offers and not agent.allocatable:
                 yield f"I6: {agent.ident} is {agent.state} and has open offers"
         for framework in self.frameworks.values():
@@ -433,7 +438,7 @@ class CellState:
             if framework.offers and framework.state is FrameworkStatus.TORN_DOWN:
                 yield f"I6: {framework.ident} is torn down and has open offers"
             if framework.wants is not (framework.ident in self.wanting):
-                yield f"{framework.ident} wants something: {framework.wants}, listed otherwise"
+                yield f"{framework.ident}: wants is {framework.wants}, which `wanting` contradicts"
         roles: dict[str, list[Resources]] = {}
         for framework in self.frameworks.values():
             for role, amount in framework.held.items():

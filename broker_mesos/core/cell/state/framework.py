@@ -1,4 +1,4 @@
-"""A framework as a cell knows it."""
+"""The state of a framework in a cell."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from broker_mesos.core.protocol.records import (
 
 
 class Filter(NamedTuple):
-    """Hides any offer of an agent that is contained in the refused resources."""
+    """A filter that hides every offer of an agent which is contained in the refused resources."""
 
     resources: Resources
     role: str
     until: float
     revocable: bool = False
-    """It hides slack, and nothing else."""
+    """Whether it hides slack only; if False, it hides everything but slack."""
 
 
 class Framework:
-    """A framework as this cell knows it."""
+    """A framework with its demand, filters, tasks and offers in this cell."""
 
     __slots__ = (
         "_demand",
@@ -65,41 +65,42 @@ class Framework:
         self.info = info
         self.ident = info.framework_id
         self.wanting: dict[str, Framework] = {}
-        """Where it stands, by its id, for as long as it may be sent offers."""
+        """The dictionary of the cell that contains this framework, by its id, while it may be sent offers."""
         self._state = FrameworkStatus.SUBSCRIBED
         self._muted = False
         self.gangs: tuple[str, ...] = ()
-        """Names of the gangs of its demand, in their order."""
+        """Names of the gangs of its demand, in the order of the demand."""
         self.registered_at = 0.0
         self.disconnected_at: float | None = None
         self.torn_down_at: float | None = None
         self.since = 0.0
         """Cell time at which it entered its state, in seconds."""
         self.order = order
-        """Counts up with each framework; ties in the fair share go by it, rotated by cell."""
+        """Number of the framework in the order of registration. Equal shares are ordered by it, rotated by cell."""
         self._demand = Demand(version=-1)
         self.accepted: Counter[ShapeKey] = Counter()
-        """Tasks launched on offers that were made for this version of the demand, by kind of shape."""
+        """Number of tasks launched on offers that were made for this version of the demand, by shape."""
         self.promised: Counter[ShapeKey] = Counter()
-        """Tasks that open offers are meant for, by kind of shape."""
+        """Number of tasks for which open offers were made, by shape."""
         self.started_gangs: set[str] = set()
-        """Gangs of which tasks were launched since the demand's version was heard."""
+        """Names of gangs of which tasks were launched since the current version of the demand was received."""
         self.unanswered_rounds = 0
-        """Rounds of offers in a row that it let time out."""
+        """Number of consecutive checks in which offers to the framework timed out."""
         self.offer_timeouts = 1
-        """Offer timeouts after which its offers end: more than one once it has answered too late."""
+        """Time until its offers end, as a multiple of the offer timeout. It is raised when the framework answers too
+        late."""
         self.offer_timeouts_raised_at = float("-inf")
-        """When it was last given more time."""
+        """Monotonic time at which ``offer_timeouts`` was last changed."""
         self.last_heartbeat_at: float | None = None
         self.stale_heartbeats = 0
-        """Heartbeats in a row whose demand was older than the one that is known."""
+        """Number of consecutive heartbeats whose demand was older than the known one."""
         self.consumers_checked_at = float("-inf")
-        """When its consumers were last counted."""
+        """Monotonic time at which the consumers of its queue were last counted."""
         self.filters: dict[str, list[Filter]] = {}
         self.tasks: dict[str, Task] = {}
         self.offers: dict[str, OfferDetails] = {}
         self.held: dict[str, Resources] = {}
-        """Per role: used and offered, of this cell."""
+        """Used and offered resources in this cell by role."""
         self.used = EMPTY
         self.offered = EMPTY
         self.unacknowledged: dict[str, Resend] = {}
@@ -107,12 +108,12 @@ class Framework:
 
     @property
     def wants(self) -> bool:
-        """Whether it may be sent offers."""
+        """Whether the framework may be sent offers."""
         return self._state is FrameworkStatus.SUBSCRIBED and self._demand.wanted and not self._muted
 
     @property
     def state(self) -> FrameworkStatus:
-        """Whether it gets offers."""
+        """The state of the subscription."""
         return self._state
 
     @state.setter
@@ -122,7 +123,7 @@ class Framework:
 
     @property
     def demand(self) -> Demand:
-        """What it wants."""
+        """The latest demand."""
         return self._demand
 
     @demand.setter
@@ -133,7 +134,7 @@ class Framework:
 
     @property
     def muted(self) -> bool:
-        """Its offers' queue has no consumer; the next heartbeat ends that."""
+        """Whether its queue of offers has no consumer; the next heartbeat resets it."""
         return self._muted
 
     @muted.setter
@@ -142,28 +143,29 @@ class Framework:
         self.update_wanting()
 
     def update_wanting(self) -> None:
-        """It may be sent offers from now on, or no more."""
+        """Add the framework to ``wanting`` or remove it, as ``wants`` requires."""
         if self.wants:
             self.wanting[self.ident] = self
         else:
             self.wanting.pop(self.ident, None)
 
     def wants_in(self, role: str) -> bool:
-        """Whether it may be sent offers under one of its roles."""
+        """Whether the framework may be sent offers under one of its roles."""
         if role in self.demand.suppressed:
             return False
         shapes = self.demand.shapes
         return shapes is None or any(each.role == role and self.missing(each) for each in shapes)
 
     def missing(self, shape: Shape) -> int:
-        """How many tasks of a shape of its demand are not offered anything yet."""
+        """Number of tasks of a shape of the demand for which nothing is offered yet."""
         kind = shape.key
         return max(0, shape.count - self.accepted.get(kind, 0) - self.promised.get(kind, 0))
 
     def refuses_until(
         self, agent_id: str, role: str, resources: Resources, now: float, *, revocable: bool = False
     ) -> float:
-        """Until when a filter hides this offer, at least; 0 if none does. Forgets what has run out."""
+        """Monotonic time until which a filter hides this offer at least; 0 if none does. Filters that have all
+        expired are removed."""
         filters = self.filters.get(agent_id)
         if filters is None:
             return 0.0
@@ -178,7 +180,7 @@ class Framework:
         return 0.0
 
     def record(self, cell_seconds: float) -> FrameworkRecord:
-        """As it is stored at a cell time."""
+        """The record of the framework for the store at a cell time in seconds."""
         return FrameworkRecord(
             info=self.info,
             state=self.state,

@@ -1,4 +1,4 @@
-"""An offer as its cell knows it."""
+"""The state of an open offer in its cell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker_mesos.core.model.resources import Resources
 
 
 class OpenOffer(OfferDetails):
-    """An offer that nobody has answered yet, with its agent and its framework."""
+    """An offer that has not been answered, with its agent and its framework."""
 
     __slots__ = ("agent", "framework")
 

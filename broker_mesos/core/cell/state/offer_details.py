@@ -1,4 +1,4 @@
-"""What an offer says of itself; the agent and the framework that it is about belong to ``OpenOffer``."""
+"""The data of an open offer without references to its agent and its framework, which ``OpenOffer`` adds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 
 ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool]
-"""What tells shapes of a demand apart: ``Shape.key``."""
+"""The key that distinguishes the shapes of a demand: ``Shape.key``."""
 
 
 class OfferDetails:
-    """An offer that nobody has answered yet, as its agent and its framework know it."""
+    """An offer that has not been answered, as its agent and its framework refer to it."""
 
     __slots__ = (
         "created_at",
@@ -34,15 +34,15 @@ class OfferDetails:
     role: str
     resources: Resources
     created_at: float
-    """Monotonic time, in seconds."""
+    """Monotonic time at which it was made, in seconds."""
     shape_counts: Mapping[ShapeKey, int]
-    """How many tasks of which shapes it is meant for; empty where no demand was stated."""
+    """Number of tasks of each shape that the offer is made for; empty if the framework has stated no demand."""
     demand: int
-    """The version that it was made for."""
+    """Version of the demand that it was made for."""
     spare: bool
-    """Whether it is for tasks that may come."""
+    """Whether it was made for a spare demand; see ``Demand.spare``."""
     reservations: tuple[Reservation, ...]
     revocable: bool
     gang: str
     until: float | None
-    """Monotonic time at which it ends, in seconds; None: at the offer timeout."""
+    """Monotonic time at which it ends, in seconds; None if it ends at the offer timeout."""

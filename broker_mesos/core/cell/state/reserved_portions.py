@@ -1,8 +1,8 @@
-"""Which part of an agent a role may use: everything free, but what is reserved for others.
+"""The part of an agent that a role may use: all free resources but those that are reserved for other roles.
 
-Which of a role's tasks use its reservation is not written down: what is in use by a role fills up its own
-reservations first, the most refined one before those above it. So a task that was launched before its
-resources were reserved counts as well as one after, and nothing is stranded.
+It is not recorded which tasks of a role use its reservation. The resources that a role uses are charged to its own
+reservations first, to the most refined one before those above it. Therefore a task that was launched before its
+resources were reserved counts like one that was launched after, and no reserved resources become unusable.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from broker_mesos.errors import InvalidResources
 
 EMPTY = Resources()
 VOLUMES = "volumes"
-"""The set by which volumes that are not shared are offered and used, like any other resource."""
+"""Name of the set resource that contains the volumes which are not shared."""
 
 
 class ReservedAgent(Protocol):
-    """What of an agent matters here."""
+    """The attributes of an agent that this module uses."""
 
     @property
     def reservations(self) -> tuple[Reservation, ...]:
-        """Static and dynamic ones."""
+        """Its static and dynamic reservations."""
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -40,12 +40,12 @@ class ReservedAgent(Protocol):
 
     @property
     def has_conflict(self) -> bool:
-        """Whether two of its tasks hold the same part of a range or set."""
+        """Whether two of its tasks use the same member of a range or set."""
 
 
 def overlaid(many: list[Resources]) -> Resources:
-    """All added up, where ranges and sets may share members; of a name that is used as
-    different kinds of resources, the first kind counts."""
+    """The sum of values whose ranges and sets may share members. If a name is used for different kinds of resources,
+    the first kind counts."""
     whole = EMPTY
     for one in many:
         scalars = [Resources.scalars_of({name: amount}) for name, amount in one.scalars.items()]
@@ -57,18 +57,18 @@ def overlaid(many: list[Resources]) -> Resources:
 
 
 def common(one: Resources, other: Resources) -> Resources:
-    """What both have."""
+    """The resources that both values contain."""
     return one.clipped_minus(one.clipped_minus(other))
 
 
 def laid_out(
     total: Resources, reservations: Iterable[Reservation], volumes: Iterable[Volume]
 ) -> tuple[Resources, tuple[Reservation, ...]]:
-    """A total in which disk has become volumes, and its reservations side by side: each without what others
-    refine of it, and with the volumes that are made of it.
+    """The total with the disk of volumes replaced by the volumes, and reservations that do not overlap: each without
+    the reservations that refine it, and with the volumes that are made of it.
 
-    Where an agent has less than was reserved (it shrank), the earlier reservations come first, and what is
-    refined has at most what it is a part of.
+    If an agent has less than is reserved (it shrank), earlier reservations take precedence, and a refined reservation
+    has at most the resources of the one that it refines.
     """
     found: dict[LayersKey, Reservation] = {}
     # No agent lends a resource of this name: its options refuse it.
@@ -87,7 +87,7 @@ def laid_out(
         total = total.clipped_minus(volume.size) + made
         source = found.get(layers_key(volume.layers))
         if source is None:
-            # The agent does not reserve it any more: what is in the volume still belongs to its role.
+            # The reservation does not exist any more: the content of the volume still belongs to its role.
             source = Reservation(role=volume.role, resources=EMPTY)
             source = found.get(source.key, source)
         found[source.key] = _sized(source, source.resources.clipped_minus(volume.size) + made)
@@ -95,7 +95,7 @@ def laid_out(
 
 
 def _named(resources: Resources, name: str) -> Resources:
-    """The part with that name."""
+    """The resource with that name; empty if there is none."""
     if name not in resources.names():
         return EMPTY
     return Resources.from_mapping({name: str(resources.as_numbers()[name])})
@@ -106,7 +106,7 @@ def _sized(reservation: Reservation, resources: Resources) -> Reservation:
 
 
 def unused(reservations: Iterable[Reservation], uses: Mapping[str, Resources]) -> list[tuple[Reservation, Resources]]:
-    """What is left of each reservation when ``uses``, by role, have filled them up."""
+    """The unused part of each reservation after the used resources (``uses``, by role) have been charged to them."""
     left = dict(uses)
     found = []
     # The most refined first; of one role in the order in which they were made.
@@ -122,7 +122,7 @@ def unused(reservations: Iterable[Reservation], uses: Mapping[str, Resources]) -
 
 
 def uses_by_role(agent: ReservedAgent, *, offered: bool = True) -> dict[str, Resources]:
-    """What each role uses or (unless told otherwise) is offered of an agent, slack aside."""
+    """Resources of an agent that each role uses or, if ``offered`` is set, is offered; without slack."""
     found: dict[str, list[Resources]] = {}
     for task in agent.tasks.values():
         if task.holds:
@@ -140,8 +140,9 @@ def kept_from(
     given: Mapping[str, Resources],
     uses: Mapping[str, Resources] | None = None,
 ) -> Resources:
-    """What of an agent's free resources is reserved for others than ``role``. ``given``: what else is about
-    to be in use, by role. ``uses`` spares adding up what is in use already, for who asks often."""
+    """The part of an agent's free resources that is reserved for other roles than ``role``. ``given`` has resources
+    by role that are about to be used as well. ``uses`` can be the result of ``uses_by_role``, which saves computing
+    it again for each call."""
     if not agent.reservations:
         return EMPTY
     uses = uses_by_role(agent) if uses is None else dict(uses)
@@ -153,7 +154,7 @@ def kept_from(
 
 
 def reserved_in(agent: ReservedAgent, role: str, resources: Resources) -> tuple[Reservation, ...]:
-    """Which part of an offer to ``role`` of these resources is reserved for it, before it is made."""
+    """The reserved part of these resources for an offer to ``role`` that has not been made yet."""
     if not agent.reservations:
         return ()
     found = []

@@ -1,4 +1,4 @@
-"""A cell as the store holds it, for its new owner: read while nobody decides for the cell."""
+"""Restores the state of a cell from the store for its new owner, while no owner decides for the cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Sna
 
 
 def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellState:
-    """A cell as the store holds it, for its new owner at monotonic time ``now``."""
+    """The state of a cell from its snapshot in the store, for its new owner at monotonic time ``now``."""
     state = CellState(snapshot.lease.cell, cells, snapshot.lease.term, limits)
     state.blind_until = state.ticked_at = now
     agents = [AgentRecord.model_validate_json(body) for body in snapshot.agents.values()]
@@ -38,13 +38,13 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
             state.maintained[agent.ident] = None
         state.unlisted = state.unlisted or not agent.listed
         state.add_agent(agent)
-    # Agents that the store has forgotten are heard of within this time; an owner who follows in it waits
-    # for the rest of it.
+    # Agents that the store has lost send a message within this time; an owner that follows within it waits for
+    # the rest of it.
     patience = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
     since = 0.0 if snapshot.recovering else snapshot.recovery_age
     state.recovery_term = snapshot.lease.term if snapshot.recovering else snapshot.recovery_term
     state.unsure_until = now + max(0.0, patience - since)
-    # A hash has no order; ties in the fair share go by age, under every owner.
+    # A hash has no order; equal shares are ordered by age, under every owner.
     for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
         framework = state.add_framework(record.info)
         framework.state = record.state
@@ -57,11 +57,12 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
 
 
 def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
-    """As ``CellState.add_task`` does for one after the other, with each sum made once."""
+    """Add all tasks with the same result as ``CellState.add_task`` for each of them, but compute each sum only
+    once."""
     names: dict[str, str] = {}
-    """One text for all tasks that say the same."""
+    """Texts by themselves, so that all tasks with equal ids and roles share one text."""
     held: Counter[tuple[str, str, bool, Resources]] = Counter()
-    """Tasks by framework, role, whether they are revocable, and what they use."""
+    """Number of tasks by framework, role, whether they are revocable, and resources."""
     for body in snapshot.tasks.values():
         task = Task.stored(body, names)
         state.tasks[task.task_id] = task
@@ -72,7 +73,7 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
             owner.tasks[task.task_id] = task
         if task.state.terminal:
             if owner is not None:
-                # The previous owner may have ended before it told the framework.
+                # The previous owner may have ended before it sent the update to the framework.
                 owner.unacknowledged[task.task_id] = Resend(now, state.limits.resend_first)
             continue
         key = task.queue_key

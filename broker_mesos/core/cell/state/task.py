@@ -1,4 +1,4 @@
-"""A task as its cell knows it."""
+"""The state of a task in its cell."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ _STATES = {state.value: state for state in TaskState}
 
 
 class Resend(NamedTuple):
-    """When a terminal update without acknowledgement is sent again."""
+    """When a message that needs an answer is sent again."""
 
     at: float
+    """Monotonic time of the next repeat, in seconds."""
     delay: float
+    """Time between the last transmission and the next repeat, in seconds."""
 
 
 class Task:
-    """A task between its accepted launch and the acknowledgement of its end."""
+    """A task from its accepted launch until the acknowledgement of its end."""
 
     __slots__ = (
         "_details_json",
@@ -59,7 +61,7 @@ class Task:
     name: str
     offer_id: str
     status: TaskStatus | None
-    """The latest one."""
+    """The latest status."""
     volumes: tuple[str, ...]
 
     def __init__(self, record: TaskRecord) -> None:
@@ -83,14 +85,14 @@ class Task:
         self.waits = record.waits
         # -- in memory only
         self.number: int | None = None
-        """Number of the command that launches it (at least this, before it is sent), 0 if an earlier session
-        did; None if an earlier owner sent it."""
+        """Number of the command that launches the task (a lower bound of it before it is sent); 0 if it was launched
+        in an earlier session, and None if an earlier owner sent the command."""
         self._details_json = b""
 
     @classmethod
     def stored(cls, record: bytes, names: dict[str, str]) -> Task:
-        """One that the store holds. Its details are read when somebody asks for one of them. ``names``: one
-        text for all tasks that say the same."""
+        """A task from its record in the store. Its details are decoded when one of them is first used. ``names`` has
+        texts by themselves, so that tasks with equal ids and roles share one text."""
         task = cls.__new__(cls)
         fields, task._details_json = parted(record)
         task.task_id, framework_id, agent_id, role, resources, state, flags, task.line, reason = fields
@@ -109,7 +111,8 @@ class Task:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Of a stored task: a detail that nobody has asked for before. What was set since is newer."""
+            """Decode the details of a stored task when one is first used. Attributes that were set since are newer
+            and are kept."""
             if name not in DETAILS:
                 raise AttributeError(name)
             details = TaskDetails.model_validate_json(self._details_json)
@@ -123,16 +126,16 @@ class Task:
 
     @property
     def holds(self) -> bool:
-        """Whether it uses its agent's resources, slack aside."""
+        """Whether it uses resources of its agent other than slack."""
         return not (self.state.terminal or self.waits or self.revocable)
 
     @property
     def queue_key(self) -> QueueKey | None:
-        """The line that it stands in, if it does."""
+        """The key of its task queue; None if it is not queued."""
         return QueueKey(self.framework_id, self.role, self.line, self.resources) if self.line else None
 
     def record(self) -> TaskRecord:
-        """As it is stored."""
+        """The record of the task for the store."""
         return TaskRecord(
             task_id=self.task_id,
             framework_id=self.framework_id,
