@@ -117,7 +117,7 @@ def describe_end(summary: Mapping[str, Any]) -> str:
         counts = [f"{number} {state}" for state, number in summary["counts"].items() if number]
         text += f": {', '.join(counts)} of {summary['total']} tasks"
     if summary.get("reason"):
-        text += f": {summary['reason']}"
+        text += f" ({summary['reason']})"
     if summary.get("exit_code"):
         text += f", exit code {summary['exit_code']}; see `bmesos status {job_id}`"
     return text

@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from broker_mesos.core.api.cluster import Hello
-from broker_mesos.core.api.jobs import GetJob, GetJobs, GetTask, JobSummary, KillJob, SubmitJob, WaitJob
+from broker_mesos.core.api.jobs import GetJob, GetJobs, GetTask, JobFilter, JobSummary, KillJob, SubmitJob, WaitJob
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import events, offers
@@ -108,6 +108,24 @@ async def test_a_lost_accept_is_settled_and_the_task_runs_after_all(cluster: Clu
     assert cluster.cell.of(Settle)[0].claims == (("j1.0.1", "o1"),)
     task = cluster.cell.launched[-1]
     assert task.task_id != "j1.0.1" and task.command.environment["BMESOS_ATTEMPT"] == "1"
+
+
+async def test_a_job_whose_tasks_have_not_started_is_staging_until_one_has(cluster: Cluster) -> None:
+    cluster.cell.loses_accepts = True
+    await cluster.worker()
+    await cluster.ask(SubmitJob(job_id="j1", spec=job(array=(1, 2))))
+    await cluster.cell.until(lambda: cluster.cell.of(Accept))
+    assert (await cluster.ask(GetJob(job_id="j1"))).summary.state == "staging"
+    (listed,) = (await cluster.ask(GetJobs())).jobs
+    assert (listed.state, listed.counts["running"]) == ("staging", 2)
+    (listed,) = (await cluster.ask(GetJobs(which=JobFilter(states=("running",))))).jobs
+    assert listed.state == "staging"
+    cluster.cell.say(status("j1.2.1", TaskState.RUNNING))
+    while (await cluster.ask(GetJob(job_id="j1"))).tasks[1].state != "running":
+        await asyncio.sleep(0)
+    assert (await cluster.ask(GetJob(job_id="j1"))).summary.state == "running"
+    (listed,) = (await cluster.ask(GetJobs())).jobs
+    assert listed.state == "running"
 
 
 async def test_demand_that_its_worker_did_not_live_to_tell_is_told_by_another(cluster: Cluster) -> None:

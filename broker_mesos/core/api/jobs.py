@@ -39,13 +39,18 @@ class KillById(Request):
 JobState = Literal["pending", "running", "finished", "failed", "killed"]
 
 
+ShownState = Literal["pending", "staging", "running", "finished", "failed", "killed"]
+"""States of a job as people see them. ``staging``: agents have tasks of it, and none has started yet; filters
+count it as running. Of ``GetJob``, and of the first few jobs of ``GetJobs``."""
+
+
 class JobSummary(Locality):
     """Where a job stands. ``version`` rises with every change."""
 
     job_id: str
     name: str
     user: str = ""
-    state: JobState
+    state: ShownState
     total: int
     counts: dict[str, int]
     """Tasks per state: pending, running (claimed ones included), finished, failed, killed."""

@@ -37,7 +37,7 @@ from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.job_feed import JobFeed
-from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, Work, text_of
+from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, JobRecord, Work, text_of
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
 from broker_mesos.sdk import Driver
@@ -138,6 +138,12 @@ class BatchApi:
             except NotFound:
                 continue
             found[at] = await self._explained(found[at], spec)
+        begun = [at for at, summary in enumerate(found) if _may_be_staging(summary)][:MAX_EXPLAINED]
+        if begun:
+            records = await self._store.read.records([found[at].job_id for at in begun])
+            for at in begun:
+                if (record := records.get(found[at].job_id)) is not None:
+                    found[at] = await self._with_staging(found[at], record)
         return JobList(jobs=tuple(found), total=listing.total, truncated=after is not None, after=after)
 
     async def _job(self, request: GetJob) -> JobView:
@@ -145,7 +151,7 @@ class BatchApi:
         _, record = await self._store.read.record(request.job_id)
         page = await self._store.read.page(request.job_id, record, request.offset, request.limit, request.states)
         summary = await self._explained(await self._store.summary(request.job_id), spec)
-        summary = await self._with_lost_agents(summary)
+        summary = await self._with_lost_agents(await self._with_staging(summary, record))
         tasks = _bounded(page.tasks)
         more = page.more
         if len(tasks) < len(page.tasks):
@@ -198,6 +204,12 @@ class BatchApi:
         now = self._clock.time()
         until = Work.parse(text).waits_until(spec, now) if text is not None else 0.0
         return until - now if until else None
+
+    async def _with_staging(self, summary: JobSummary, record: JobRecord) -> JobSummary:
+        """Shows a job as staging when none of its tasks has started."""
+        if _may_be_staging(summary) and await self._store.read.none_has_started(summary.job_id, record):
+            return summary.model_copy(update={"state": "staging"})
+        return summary
 
     async def _with_lost_agents(self, summary: JobSummary) -> JobSummary:
         """The summary, with a reason for waiting where the job has tasks on unreachable agents."""
@@ -269,6 +281,11 @@ class BatchApi:
 
 def _waits(summary: JobSummary) -> bool:
     return summary.ended_at is None and summary.counts["pending"] > 0 and summary.counts["running"] == 0
+
+
+def _may_be_staging(summary: JobSummary) -> bool:
+    counts = summary.counts
+    return counts["running"] > 0 and not (counts["finished"] or counts["failed"] or counts["killed"])
 
 
 def _bounded(parts: Sequence[P]) -> list[P]:

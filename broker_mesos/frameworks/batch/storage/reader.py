@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from broker_mesos.core.api.jobs import JobTask
 from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import NotFound
 from broker_mesos.frameworks.batch.planning.claims import Candidate
 from broker_mesos.frameworks.batch.storage.records import (
@@ -37,6 +38,9 @@ CACHE_BYTES = 64 << 20
 """Maximum size of the cached specs' JSON, in bytes; decoded they take several times as much."""
 CHUNK = 1_000
 """Maximum number of fields that are read or removed by one request to the store."""
+MAX_STAGING_LOOK = 100
+"""Maximum number of indices whose claims are read to see whether a task of a job has started."""
+_NOT_STARTED = (None, TaskState.STAGING, TaskState.STARTING)
 MAX_LOOKED_AT = 20_000
 """Maximum number of tasks that are read for one page of a listing that is narrowed to some states."""
 
@@ -159,6 +163,13 @@ class JobReader:
                     found[TaskName(job_id, index, claim.launch).task_id] = claim.agent_id
             if cursor == "0":
                 return list(found.items())
+
+    async def none_has_started(self, job_id: str, record: JobRecord) -> bool:
+        """Whether tasks of a job of which none has ended are claimed, and none of the first of them has started."""
+        indices = map(record.index_at, range(min(record.total, MAX_STAGING_LOOK)))
+        texts = await self.fields(CLAIMS, [f"{job_id}.{index}" for index in indices])
+        claims = [ClaimRecord.model_validate_json(text) for text in texts.values() if text is not None]
+        return bool(claims) and all(claim.started_at is None and claim.state in _NOT_STARTED for claim in claims)
 
     async def tasks(self, job_id: str, record: JobRecord, indices: Sequence[int]) -> list[JobTask]:
         """The current state of these indices of a job."""
