@@ -55,6 +55,11 @@ def read(path: Path) -> dict[str, Any]:
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(KEYS)}"
             raise InvalidInput(f"{path}: unknown key {key!r}; {hint}")
         _check(path, key, value)
+    if path.suffix.lower() == ".toml":
+        for name, value in content.get("env", {}).items():
+            # Read as numbers, 3.10 and 0x1F would arrive as 3.1 and 31.
+            if not isinstance(value, str):
+                raise InvalidInput(f"{path}: env {name}: {value!r} is not text; put it in quotes")
     return content
 
 
@@ -65,8 +70,12 @@ def _parse(path: Path, raw: bytes) -> Any:
             return tomllib.loads(text)
         import yaml
 
+        from broker_mesos.cli.yaml_reader import read_yaml
+
         try:
-            return yaml.safe_load(text)
+            return read_yaml(text)
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}: {error}") from None
         except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             place = f" line {mark.line + 1}," if mark else ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SIZE = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*"
 _UNITS = {"": 0, "K": -1, "M": 0, "G": 1, "T": 2}
 """Powers of 1,024."""
-_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_.-]*"
 MAX_TIME_LIMIT_SECONDS = 366 * 86_400
 _AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 
@@ -141,11 +141,13 @@ def exit_codes(codes: str | int | Iterable[int | str]) -> list[int]:
 
 
 def environment(env: Mapping[str, object]) -> dict[str, str]:
-    """Environment variables as text. Refuses names that no shell could use, and values that are not plain."""
+    """Environment variables as text. Refuses names that programs do not use, and values that are not plain."""
     found: dict[str, str] = {}
     for name, value in env.items():
         if not isinstance(name, str) or not re.fullmatch(_VARIABLE, name):
-            raise InvalidInput(f"env {name!r}: a variable's name has letters, digits and _, as in LEVEL")
+            raise InvalidInput(
+                f"env {name!r}: a variable's name has letters, digits, '_', '.' and '-', a letter or '_' first"
+            )
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidInput(f"env {name}: {value!r} is not text; put it in quotes")
         found[name] = _passable(f"env {name}", str(value))
