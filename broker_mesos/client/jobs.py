@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
-from broker_mesos.client.transport import Transport, Unreachable, connect
+from broker_mesos.client.connect import connect
+from broker_mesos.client.transport import Transport, Unreachable
 from broker_mesos.errors import InvalidInput, TimedOut, Unavailable
 
 UNAVAILABLE_AFTER_SECONDS = 60.0

@@ -1,8 +1,7 @@
-"""How a client reaches the cluster: over HTTP, or over RabbitMQ with a gateway of its own."""
+"""What the ways to the cluster, over HTTP and over RabbitMQ, have in common."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -16,9 +15,6 @@ REQUEST_MAX_BYTES = 1 << 20
 ANSWER_MARGIN_SECONDS = 1.0
 """Seconds that the far end gets to answer that time is up, before we give up on it."""
 NEXT_STEP = "start a cluster with `bmesos local`, or name one with --url or BMESOS_URL"
-
-_DEFAULT_URL = "http://127.0.0.1:5050"
-_VARIABLES = ("BMESOS_URL", "BMESOS_CLUSTER", "BMESOS_URL_FILE")
 
 
 class Unreachable(Unavailable):
@@ -37,66 +33,3 @@ class Transport(Protocol):
     def close(self) -> None:
         """Close all connections. Idempotent."""
         ...
-
-
-def connect(url: str | None, cluster: str | None) -> Transport:
-    """The transport for flags (None: not given), variables, ``bmesos.toml`` and defaults, in this order.
-
-    Raises InvalidInput. Nothing is connected yet.
-    """
-    given = {name: value for name, value in os.environ.items() if name.upper() in _VARIABLES}
-    plain_url = url if url is not None else given.get("BMESOS_URL") or _DEFAULT_URL
-    plain_cluster = cluster if cluster is not None else given.get("BMESOS_CLUSTER") or "default"
-    place = _plain_place(plain_url)
-    # Anything but plain words is left to the settings, which know files, odd spellings, and what is wrong.
-    if (
-        place is not None
-        and _is_word(plain_cluster, "-_")
-        and len(plain_cluster) <= 40
-        and given.keys() <= {"BMESOS_URL", "BMESOS_CLUSTER"}
-        and not os.path.lexists("bmesos.toml")
-    ):
-        from broker_mesos.client.http import HttpTransport
-
-        return HttpTransport(*place)
-    from broker_mesos.runtime.settings import load
-
-    settings = load(url=url, cluster=cluster)
-    return _connect_checked(settings.url.get_secret_value(), settings.cluster)
-
-
-def _plain_place(url: str) -> tuple[str, int, str] | None:
-    """Host, port and path of an ``http://`` URL in which nothing needs a parser. (Compiling a pattern for it
-    takes longer than the command has.)"""
-    if not url.startswith("http://"):
-        return None
-    host_and_port, _, path = url.removeprefix("http://").partition("/")
-    host, colon, port = host_and_port.partition(":")
-    if not _is_word(host, ".-") or (path and not _is_word(path, "._-/")):
-        return None
-    if not colon:
-        return host, 80, path
-    number = int(port) if port.isascii() and port.isdecimal() else 0
-    return (host, number, path) if 0 < number < 65_536 else None
-
-
-def _is_word(text: str, more: str = "") -> bool:
-    """Whether text has ASCII letters, digits and ``more`` only, and at least one letter or digit."""
-    for each in more:
-        text = text.replace(each, "")
-    return text.isascii() and text.isalnum()
-
-
-def _connect_checked(url: str, cluster: str) -> Transport:
-    if url.startswith(("amqp://", "amqps://")):
-        # Only here: the event loop, the gateway and the adapters take long to import.
-        from broker_mesos.client.bus import BusTransport
-
-        return BusTransport(url, cluster)
-    from urllib.parse import urlsplit
-
-    from broker_mesos.client.http import HttpTransport
-
-    parts = urlsplit(url)
-    tls = parts.scheme == "https"
-    return HttpTransport(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), parts.path, tls=tls)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from broker_mesos.client.connect import connect
 from broker_mesos.client.http import HttpTransport
 from broker_mesos.client.jobs import JobClient
 from broker_mesos.client.names import new_job_id, user_name
 from broker_mesos.client.spec import build_spec, describe
-from broker_mesos.client.transport import REQUEST_MAX_BYTES, connect
+from broker_mesos.client.transport import REQUEST_MAX_BYTES
 from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import InvalidInput, Unavailable
 from tests.operator.fakes import FakeCluster, serving
