@@ -306,9 +306,11 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        from broker_mesos.core.protocol.wire import wording
+
+        finding = error.errors(include_url=False, include_input=False)[0]
         name = str(finding["loc"][0]) if finding["loc"] else ""
-        what = str(finding["msg"]).removeprefix("Value error, ")
+        what = wording(finding["type"], finding.get("ctx", {}), str(finding["msg"]))
         if name == "cluster":
             what = "use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'"
         raise InvalidInput(f"{_source(name, given, stored, path)}: {what}") from None

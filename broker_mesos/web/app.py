@@ -22,7 +22,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import ConfigView, GetConfig
 from broker_mesos.core.api.state import GetState, StateView
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.wire import REGISTRY, first_problem
+from broker_mesos.core.protocol.wire import REGISTRY, first_problem, wording
 from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
 from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, Asks
@@ -75,7 +75,7 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: HttpRequest, error: RequestValidationError) -> JSONResponse:
         finding = error.errors()[0]
-        return failure(400, "invalid", f"{finding['loc'][-1]}: {finding['msg']}")
+        return failure(400, "invalid", f"{finding['loc'][-1]}: {wording(finding['type'], finding.get('ctx') or {})}")
 
     @app.exception_handler(404)
     async def absent(request: HttpRequest, _: HTTPException) -> JSONResponse:
