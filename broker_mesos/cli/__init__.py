@@ -101,10 +101,11 @@ def _report(error: Exception) -> int:
 
 def complain(message: str, code: int = 1) -> int:
     """One line on stderr; returns the exit code."""
+    from broker_mesos.cli.show import clean
     from broker_mesos.runtime.logs import error_line
 
     try:
-        print(error_line(" ".join(message.split()), code), file=sys.stderr, flush=True)
+        print(error_line(clean(" ".join(message.split())), code), file=sys.stderr, flush=True)
     except OSError:
         pass
     return code

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from broker_mesos.errors import InvalidInput
+
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # without i, l, o and u: read aloud, copied by hand
 _ID_LENGTH = 10  # 50 bits
 
@@ -17,7 +19,22 @@ def new_job_id() -> str:
 def name_of(first: str, shell: bool) -> str:
     """A job's name after the first word of its command, or after the first line for the shell."""
     name = first.strip().splitlines()[0] if shell and first.strip() else os.path.basename(first)
+    name = "".join(each if each.isprintable() else "?" for each in name).strip()
     return name if len(name) <= 40 else name[:39] + "…"
+
+
+def check_name(name: str) -> str:
+    """A name that somebody gave to a job. Raises InvalidInput if it is blank or has control characters."""
+    if not name.strip():
+        raise InvalidInput("name is blank; write a word, or leave it out to use the command's")
+    if not name.isprintable():
+        from unicodedata import category
+
+        # What joins letters of a script (Cf) and other blanks (Zs) are fine in a name.
+        for each in name:
+            if category(each) in ("Cc", "Zl", "Zp"):
+                raise InvalidInput(f"name {name[:64]!r}: {each!r} is a control character; write the name in one line")
+    return name
 
 
 def user_name() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from broker_mesos.client.durations import seconds_of
-from broker_mesos.client.names import name_of
+from broker_mesos.client.names import check_name, name_of
 from broker_mesos.client.options import ArrayLike, JobOptions, Number
 from broker_mesos.errors import InvalidInput
 
@@ -41,7 +41,7 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
     for each in arguments:
         _passable("command", each)
     spec: dict[str, Any] = {
-        "name": _passable("name", options.get("name") or name_of(arguments[0], shell)),
+        "name": check_name(_passable("name", name)) if (name := options.get("name")) else name_of(arguments[0], shell),
         "command": {
             "arguments": arguments,
             "shell": shell,

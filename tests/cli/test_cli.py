@@ -480,3 +480,11 @@ def test_completion_offers_the_commands() -> None:
     }
     done = subprocess.run(bmesos(), capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert done.stdout.split() == ["status"]
+
+
+def test_control_characters_in_an_error_are_not_passed_on(url: str, cluster: FakeCluster, capsys: Captured) -> None:
+    cluster.failing["GET_CLUSTER"] = Unavailable("host \x1b[31mred\x07 is away")
+    assert main(["status"]) == 4
+    assert "\x1b" not in one_line(capsys.readouterr().err)
+    assert main(["submit", "--name", "a\nb", "--", "true"]) == 2
+    assert "is a control character" in one_line(capsys.readouterr().err)
