@@ -47,7 +47,8 @@ def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         "ATTRIBUTES",
         "HEARD",
     ]
-    _list(call, "agents", columns, row, "no agents yet; start one with `bmesos agent`", limit, after)
+    drop = ["CELL", "RESERVED FOR", "HEARD", "ATTRIBUTES", "HOST", "MEM", "CPUS", "TASKS"]
+    _list(call, "agents", columns, drop, row, "no agents yet; start one with `bmesos agent`", limit, after)
 
 
 def state_of(agent: Any) -> str:
@@ -82,6 +83,7 @@ def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         call,
         "frameworks",
         columns,
+        ["OFFERS", "WANTS", "SHARE", "ROLES", "NAME", "HOLDS", "TASKS"],
         row,
         f"no frameworks yet; start one with `bmesos framework {JOBS.name}`",
         limit,
@@ -119,7 +121,8 @@ def tasks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         )
 
     columns = ["TASK", "NAME", "FRAMEWORK", "STATE", "AGENT", "RESOURCES", "CREATED"]
-    _list(call, "tasks", columns, row, "no tasks; try: bmesos submit -- echo hello", limit, after)
+    drop = ["CREATED", "FRAMEWORK", "RESOURCES", "NAME", "AGENT"]
+    _list(call, "tasks", columns, drop, row, "no tasks; try: bmesos submit -- echo hello", limit, after)
 
 
 def offers(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
@@ -135,7 +138,8 @@ def offers(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         )
 
     columns = ["OFFER", "FRAMEWORK", "AGENT", "RESOURCES", "AGE"]
-    _list(call, "offers", columns, row, "no open offers: nobody wants resources, or all are in use", limit, after)
+    drop = ["AGE", "FRAMEWORK", "RESOURCES", "AGENT"]
+    _list(call, "offers", columns, drop, row, "no open offers: nobody wants resources, or all are in use", limit, after)
 
 
 def version(call: Call) -> None:
@@ -154,6 +158,7 @@ def _list(
     call: Call,
     name: CellPart,
     columns: list[str],
+    drop: list[str],
     row: Callable[[Any], Sequence[object]],
     none: str,
     limit: int,
@@ -164,7 +169,7 @@ def _list(
     if call.json:
         show.print_json([show.data(each) for each in entries])
     elif entries:
-        show.table(columns, [row(each) for each in entries])
+        show.table(columns, [row(each) for each in entries], drop=drop)
     else:
         show.line("nothing follows" if after else none)
     show.warn_missing(state.missing)

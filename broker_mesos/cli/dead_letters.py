@@ -45,6 +45,7 @@ def listing(
             )
             for each in found.letters
         ],
+        drop=["BYTES", "TRIES", "PUT", "FROM", "TYPE"],
     )
     if found.after:
         more = str(found.total - len(found.letters)) if not after else "some"

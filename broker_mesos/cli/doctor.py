@@ -54,6 +54,7 @@ def doctor(call: Call) -> int:
         show.table(
             ["STATE", "WHAT", "FOUND", "WHAT TO DO"],
             [(each.level, each.subject, each.found, each.advice or "-") for each in findings],
+            drop=(),
         )
     if unreachable is not None:
         return UNREACHABLE

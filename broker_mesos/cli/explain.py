@@ -76,7 +76,9 @@ def _print(call: Call, found: Explanation, every: bool) -> None:
             for why in (whys if every else whys[:_SHOWN])
         ]
         if rows:
-            show.table(["AGENT", "HOST", "WHY", "WHAT STANDS IN THE WAY", "SHORT OF", "FOR"], rows)
+            show.table(
+                ["AGENT", "HOST", "WHY", "WHAT STANDS IN THE WAY", "SHORT OF", "FOR"], rows, drop=["HOST", "FOR"]
+            )
         total = sum(sum(each.counts.values()) for each in placements)
         if total > len(rows):
             show.line(f"{len(rows)} of {total} agents; see all with --all")

@@ -146,6 +146,7 @@ def _masters(view: ClusterView, loads: dict[int, CellLoad]) -> None:
             for each in view.masters
         ],
         "Masters",
+        drop=["VERSION", "PID", "HOST"],
     )
     print()
     show.table(
@@ -163,6 +164,7 @@ def _masters(view: ClusterView, loads: dict[int, CellLoad]) -> None:
             for each in view.cells
         ],
         "Cells",
+        drop=["PID", "ROUND", "TERM", "HOST", "BEHIND", "RENEWED"],
     )
     print()
 
@@ -246,6 +248,7 @@ def _jobs(jobs: JobList) -> None:
             for job in jobs.jobs
         ],
         "Jobs",
+        drop=["TOOK", "SUBMITTED", "EXIT", "NAME", "WAITING"],
     )
     if jobs.total > len(jobs.jobs):
         show.line(f"{len(jobs.jobs)} of {jobs.total} jobs; see more with --all")
@@ -343,6 +346,7 @@ def _tasks(tasks: list[JobTask]) -> None:
             )
             for task in tasks
         ],
+        drop=["ATTEMPT", "HOST", "TOOK", "AGENT", "MESSAGE"],
     )
 
 

@@ -81,7 +81,7 @@ def _said(call: Call, found: Iterable[Any]) -> None:
         for each in found
     ]
     if rows:
-        show.table(columns, rows)
+        show.table(columns, rows, drop=["HOST", "DECLINED", "ACCEPTED", "UNANSWERED", "TASKS", "FOR"])
     else:
         show.line("nothing is planned: every agent is offered")
 

@@ -20,6 +20,9 @@ class Output(StrEnum):
     """How results are printed."""
 
     table = "table"
+    """On a terminal the columns that fit, elsewhere all of them."""
+    wide = "wide"
+    """All columns, wherever it is printed."""
     json = "json"
 
 
@@ -28,7 +31,12 @@ Url = Annotated[
     Option("--url", metavar="URL", help="The cluster: http://… or amqp://… (BMESOS_URL; http://127.0.0.1:5050)."),
 ]
 Cluster = Annotated[str | None, Option("--cluster", metavar="NAME", help="Its name, on servers that several share.")]
-Format = Annotated[Output | None, Option("--output", "-o", help="How to print results.")]
+Format = Annotated[
+    Output | None,
+    Option(
+        "--output", "-o", help="How to print results: a terminal's table leaves out columns that do not fit, wide none."
+    ),
+]
 Timeout = Annotated[
     float | None,
     Option("--timeout", min=0.1, max=60, metavar="SECONDS", help="Time limit of one answer (5)."),
@@ -120,6 +128,9 @@ class Call:
             values = self.common(values)
         if self.command is not None and not command.takes_command:
             raise InvalidInput(f"{command.name} takes nothing after --")
+        from broker_mesos.cli import show
+
+        show.all_columns = self.output is Output.wide
         try:
             return function(self, **values)
         finally:

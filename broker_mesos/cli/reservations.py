@@ -28,13 +28,15 @@ Labels = Annotated[
 def reservations(call: Call) -> None:
     """List what is reserved of agents, for whom, and how much of it is unused."""
     columns = ["AGENT", "ROLE", "RESOURCES", "UNUSED", "KIND", "LABELS"]
-    _list(call, "reservations", columns, _reservation, "nothing is reserved; see `bmesos reserve --help`")
+    drop = ["LABELS", "KIND", "UNUSED"]
+    _list(call, "reservations", columns, drop, _reservation, "nothing is reserved; see `bmesos reserve --help`")
 
 
 def volumes(call: Call) -> None:
     """List the persistent volumes, and the tasks that use them."""
     columns = ["AGENT", "VOLUME", "ROLE", ">MB", "SHARED", "TASKS"]
-    _list(call, "volumes", columns, _volume, "no volumes; see `bmesos volume create --help`")
+    drop = ["SHARED", "TASKS", "ROLE", "MB"]
+    _list(call, "volumes", columns, drop, _volume, "no volumes; see `bmesos volume create --help`")
 
 
 def reserve(
@@ -135,7 +137,7 @@ def _volume(agent: Any, each: Any) -> Sequence[object]:
     )
 
 
-def _list(call: Call, what: str, columns: list[str], row: Any, empty: str) -> None:
+def _list(call: Call, what: str, columns: list[str], drop: list[str], row: Any, empty: str) -> None:
     client = call.client()
     state = client.state("agents", limit=_LIMIT)
     agents, missing = list(state.agents), state.missing
@@ -146,7 +148,7 @@ def _list(call: Call, what: str, columns: list[str], row: Any, empty: str) -> No
     if call.json:
         show.print_json([{"agent_id": agent.agent_id, **show.data(each)} for agent, each in found])
     elif found:
-        show.table(columns, [row(agent, each) for agent, each in found])
+        show.table(columns, [row(agent, each) for agent, each in found], drop=drop)
     else:
         show.line(empty)
     show.warn_missing(missing)

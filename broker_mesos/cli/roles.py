@@ -43,7 +43,7 @@ def roles(call: Call) -> None:
             )
             for each in state.roles
         ]
-        show.table(columns, rows)
+        show.table(columns, rows, drop=["FRAMEWORKS", "PREEMPTS", "SHARE", "WEIGHT", "GUARANTEE"])
     else:
         show.line("no roles yet: they come with frameworks, or with `bmesos role`")
     show.warn_missing(state.missing)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from broker_mesos.core.model.part import Part
     from broker_mesos.core.model.resources import Resources
 
+all_columns = False
+"""Whether a terminal's tables have all columns: with ``-o wide``."""
+
 _GOOD = {"finished", "registered", "subscribed", "ok"}
 _BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}
 _BUSY = {"running", "staging", "starting", "warning", "draining", "drained", "deactivated"}
@@ -62,51 +65,69 @@ def line(text: str) -> None:
     print(clean(text))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", drop: Sequence[str] | None = None
+) -> None:
     """Rows under headings; a heading that starts with ``>`` is a column of numbers.
 
-    On a terminal the table fits its width; elsewhere the columns are as wide as they must be.
+    On a terminal the table fits its width: columns are left out in the order of ``drop`` (None: from the right, down
+    to the first one) until the rest has room. Elsewhere, and with ``-o wide``, all of them are there, as wide as
+    they must be.
     """
     names = [name.removeprefix(">") for name in columns]
     right = [name.startswith(">") for name in columns]
     cells = [[clean(str(value)) for value in row] for row in rows]
     if sys.stdout.isatty():
-        _rich(names, right, cells, title)
+        import shutil
+
+        from broker_mesos.cli.fitting import fit
+
+        # Rich's own guess falls back to 80 columns in some terminals.
+        widths = fit(names, cells, drop, None if all_columns else shutil.get_terminal_size().columns)
+        _rich(names, right, cells, title, widths)
         return
     if title:
         print(title)
-    widths = [max(len(row[at]) for row in [names, *cells]) for at in range(len(names))]
+    plain = [max(len(row[at]) for row in [names, *cells]) for at in range(len(names))]
     for row in [names, *cells]:
         padded = [
             text.rjust(width) if number else text.ljust(width)
-            for text, width, number in zip(row, widths, right, strict=True)
+            for text, width, number in zip(row, plain, right, strict=True)
         ]
         print("  ".join(padded).rstrip())
 
 
-def _rich(names: list[str], right: list[bool], cells: list[list[str]], title: str) -> None:
-    import shutil
-
+def _rich(names: list[str], right: list[bool], cells: list[list[str]], title: str, widths: Mapping[int, int]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # Rich's own guess falls back to 80 columns in some terminals.
-    console = Console(width=shutil.get_terminal_size().columns, highlight=False)
-    made = Table(box=SIMPLE_HEAD, title=Text(title, "bold") if title else None, title_justify="left", pad_edge=False)
-    for name, number in zip(names, right, strict=True):
+    from broker_mesos.cli.fitting import GAP, shortened
+
+    # With a height, too: without one rich takes 80 columns for a terminal that it knows nothing of.
+    width = max(sum(widths.values()) + GAP * len(widths), len(title), 1)
+    console = Console(width=width, height=25, highlight=False)
+    made = Table(
+        box=SIMPLE_HEAD,
+        title=Text(title, "bold") if title else None,
+        title_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, GAP - 1, 0, 0),
+    )
+    for at, width in widths.items():
         # Ids fold rather than lose their ends: they are there to be copied.
-        label = name in ("NAME", "ATTRIBUTES")
         made.add_column(
-            Text(name, "bold"),
-            justify="right" if number else "left",
-            overflow="ellipsis" if label else "fold",
-            no_wrap=label,
+            Text(names[at], "bold"),
+            justify="right" if right[at] else "left",
+            overflow="ellipsis" if shortened(names[at]) else "fold",
+            no_wrap=shortened(names[at]),
+            width=width,
         )
     for row in cells:
         # Text, so that square brackets in a name are not taken for markup.
-        made.add_row(*(Text(cell, _style(name, cell)) for name, cell in zip(names, row, strict=True)))
+        made.add_row(*(Text(row[at], _style(names[at], row[at])) for at in widths))
     console.print(made)
 
 
