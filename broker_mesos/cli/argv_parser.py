@@ -88,7 +88,7 @@ def _flags(taken: Sequence[Parameter]) -> dict[str, tuple[Parameter, bool]]:
 
 def _options(words: Sequence[str], at: int, flags: Mapping[str, tuple[Parameter, bool]], values: dict[str, Any]) -> int:
     """Read options from ``at`` on, into ``values``; returns where the first other word is."""
-    while at < len(words) and words[at].startswith("-"):
+    while at < len(words) and words[at].startswith("-") and words[at] != "-":
         flag, equals, text = words[at].partition("=")
         if flag not in flags or (equals and not flag.startswith("--")):
             raise _Doubt

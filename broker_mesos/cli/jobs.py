@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
-from broker_mesos.errors import InvalidInput
+from broker_mesos.errors import InvalidInput, NotFound, Unavailable
 from broker_mesos.frameworks.registry import JOBS
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client
+    from broker_mesos.client.jobs import JobClient
     from broker_mesos.core.api.cells import CellLoad
     from broker_mesos.core.api.cluster import ClusterView
     from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobView
@@ -33,8 +35,6 @@ def status(
     if job is None:
         _cluster_status(call, client, every)
         return
-    from broker_mesos.errors import NotFound
-
     try:
         _job_status(call, client, job, every)
     except NotFound as error:
@@ -62,19 +62,31 @@ def logs(
     if call.json and follow:
         raise InvalidInput("-f passes the output on as it comes: leave out -o json")
     stream: Any = "stderr" if stderr else "stdout"
-    chunks = call.jobs().read(task, stream, follow)
+    client = call.jobs()
+    _note_array(client, task)
+    chunks = client.read(task, stream, follow)
     if call.json:
         text = b"".join(chunks).decode(errors="replace")
-        show.print_json({"task": task, "stream": stream, "text": text})
+        show.print_json({"task_id": task, "stream": stream, "text": text})
         return
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
 
 
+def _note_array(client: JobClient, ident: str) -> None:
+    """Notes which task is shown where the id of an array is given."""
+    with suppress(NotFound, Unavailable, InvalidInput):  # a task's id, or what reading it will find itself
+        view = client.call("GET_JOB", {"job_id": ident, "limit": 1})
+        total = view["summary"]["total"]
+        if total > 1 and view.get("tasks"):
+            index = view["tasks"][0]["index"]
+            show.note(f"bmesos: index {index}, the first of {total} tasks; for others: bmesos logs {ident}.INDEX")
+
+
 def wait(
     call: Call,
-    job: Annotated[str, Argument(metavar="JOB", help="A job.")],
+    job: Annotated[str, Argument(metavar="JOB", help="A job, or JOB.INDEX for one task of it.")],
     limit: Annotated[
         float | None,
         Option("--for", min=0, metavar="SECONDS", help="Give up after so long (exit code 4)."),
@@ -84,9 +96,15 @@ def wait(
 
     For an array that is 0 if all tasks succeeded, else the first failing one's.
     """
-    from broker_mesos.cli.submit import wait_for
+    from broker_mesos.cli.submit import wait_for, wait_for_task
 
-    return wait_for(call, call.jobs(), job, limit)
+    client = call.jobs()
+    try:
+        return wait_for(call, client, job, limit)
+    except NotFound:
+        if "." not in job:
+            raise
+        return wait_for_task(call, client, job, limit)
 
 
 # -- the cluster ----------------------------------------------------------------------------------------
@@ -94,7 +112,6 @@ def wait(
 
 def _cluster_status(call: Call, client: Client, every: bool) -> None:
     from broker_mesos.core.api.jobs import GetJobs, JobList
-    from broker_mesos.errors import Unavailable
 
     view = client.cluster()
     state: StateView | None = None
@@ -116,9 +133,12 @@ def _cluster_status(call: Call, client: Client, every: bool) -> None:
                 "counts": state.counts if state else None,
                 "loads": [show.data(each) for each in state.loads] if state else None,
                 "resources": _totals(state) if state else None,
-                "jobs": show.data(jobs) if jobs else None,
+                "jobs": [show.data(each) for each in jobs.jobs] if jobs else None,
                 "missing": [show.data(each) for each in state.missing] if state else None,
-                "truncated": list(state.truncated) if state else None,
+                "truncated": [
+                    *(state.truncated if state else ()),
+                    *(["jobs"] if jobs and jobs.total > len(jobs.jobs) else []),
+                ],
             }
         )
     else:

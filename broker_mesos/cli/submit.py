@@ -25,7 +25,7 @@ def submit(
     call: Call,
     file: Annotated[
         str | None,
-        Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml; flags go before it."),
+        Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml, or - for a script on stdin."),
     ] = None,
     shell: Shell = None,
     job_id: Annotated[
@@ -39,10 +39,16 @@ def submit(
 ) -> int:
     """Submit a job, and print its id.
 
-    bmesos submit [FLAGS] -- CMD ARG…, or a job file that says the same.
+    bmesos submit [FLAGS] -- CMD ARG…, a job file that says the same, or - for a script on stdin.
     """
     words: dict[str, Any] = {}
-    if file is not None:
+    if file == "-":
+        from broker_mesos.cli.script import read_script
+
+        if shell is not None or call.command is not None:
+            raise InvalidInput("a command is given twice, on stdin and as words: keep one")
+        words = {"name": "script", "command": read_script()}
+    elif file is not None:
         from pathlib import Path
 
         from broker_mesos.cli import jobfile
@@ -98,6 +104,22 @@ def _wait(call: Call, client: JobClient, job_id: str, timeout: float | None) -> 
     for summary in client.follow(job_id, timeout, pending_turn=WAITING_HINT_SECONDS):
         notes.check(summary)
     return summary
+
+
+def wait_for_task(call: Call, client: JobClient, task_id: str, timeout: float | None = None) -> int:
+    """Wait for one task of a job and return its exit code; with ``-o json`` the task goes to stdout."""
+    task = client.end_of_task(task_id, timeout)
+    code: int | None = task.get("exit_code")
+    if code is None:
+        code = 128 + task["signal"] if task.get("signal") else int(task["state"] != "finished")
+    if call.json:
+        from broker_mesos.core.api.jobs import JobTask
+
+        show.print_json(show.data(JobTask.model_validate(task)))
+    else:
+        text = f"task {task['task_id']} {task['state']}" + (f", exit code {code}" if code else "")
+        show.note(f"{text}: {task['message']}" if task.get("message") else text)
+    return code
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:

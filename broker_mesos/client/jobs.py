@@ -20,6 +20,8 @@ UNAVAILABLE_AFTER_SECONDS = 60.0
 
 ENDED = ("finished", "failed", "killed")
 """States of a job that has ended."""
+TASK_ENDED = (*ENDED, "lost")
+"""States of a task of a job that is not run again."""
 _WAIT_TURN_SECONDS = 10.0
 """Seconds that one request of a longer wait may take."""
 
@@ -86,6 +88,36 @@ class JobClient:
         """A job's summary once it has ended; see :meth:`follow`."""
         *_, last = self.follow(job_id, timeout)
         return last
+
+    def end_of_task(self, task_id: str, timeout: float | None = None) -> Json:
+        """One task of a job, given as ``JOB.INDEX``, once it has ended and is not run again.
+
+        Rides out lost connections. Raises NotFound, and TimedOut after ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        patience = _UnavailableTimer(self)
+        seen = -1
+        while True:
+            try:
+                task = self.call("GET_TASK", {"task_id": task_id})
+                if task["state"] in TASK_ENDED:
+                    return task
+                left = _WAIT_TURN_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+                seconds = min(_WAIT_TURN_SECONDS, left)
+                job_id = task["task_id"].rsplit(".", 2)[0]
+                summary = self.call("WAIT_JOB", {"job_id": job_id, "seconds": seconds, "seen": seen}, held=seconds)
+                patience.renew()
+                seen = summary.get("version", 0)
+                if summary["state"] in ENDED:
+                    return self.call("GET_TASK", {"task_id": task_id})
+            except Unavailable as error:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+                patience.bear(error)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOut(
+                    f"task {task_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {task_id}`"
+                )
 
     def changes(self, job_id: str, timeout: float | None = None) -> Iterator[Json]:
         """A job's summary now, after every change, and last once it has ended."""

@@ -274,7 +274,7 @@ def test_status_shows_the_cluster(url: str, cluster: FakeCluster, capsys: Captur
     assert shown["cluster"]["masters"][0]["master_id"] == "m1"
     assert shown["loads"][0]["rounds"] == 4
     assert shown["resources"]["total"] == {"cpus": 4, "mem": 4096, "ports": 10}
-    assert shown["jobs"]["jobs"][0]["job_id"] == job_id
+    assert shown["jobs"][0]["job_id"] == job_id
 
 
 def test_status_shows_what_it_can_when_a_part_is_away(url: str, cluster: FakeCluster, capsys: Captured) -> None:

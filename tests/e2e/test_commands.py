@@ -195,7 +195,7 @@ def test_status_shows_masters_cells_resources_and_jobs(cluster: Cluster, url: st
     assert {each["pid"] for each in cells} == {master.pid for master in cluster.of("master")}
     assert all(each["term"] > 0 for each in cells)
     assert state["resources"]["total"] == {"cpus": 8, "mem": 8192}
-    assert job.id in [each["job_id"] for each in state["jobs"]["jobs"]]
+    assert job.id in [each["job_id"] for each in state["jobs"]]
 
 
 def test_status_of_a_job_counts_and_lists_its_tasks(cluster: Cluster, http: str):
@@ -341,7 +341,7 @@ def test_every_command_prints_in_an_encoding_of_few_characters(cluster: Cluster,
     done = _shell(cluster, http, f"$B {command}", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     if command.endswith("json"):
-        assert "ü…" in [job["name"] for job in json.loads(done.stdout)["jobs"]["jobs"]]
+        assert "ü…" in [job["name"] for job in json.loads(done.stdout)["jobs"]]
 
 
 @pytest.mark.parametrize("command", ["status", "status -o json", "agents"])
