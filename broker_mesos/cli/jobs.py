@@ -29,9 +29,23 @@ def status(
     call: Call,
     job: Annotated[str | None, Argument(metavar="[JOB]", help="A job, or one task of it.")] = None,
     every: Annotated[bool, Option("--all", help="All tasks of the job, all jobs.")] = False,
+    watch: Annotated[
+        bool, Option("--watch", help="Show it again whenever it has changed, until the job ends or Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show the cluster, or one job with its tasks."""
     client = call.client()
+    if not watch:
+        _status(call, client, job, every)
+        return
+    if call.json:
+        raise InvalidInput("--watch is for people: leave out -o json")
+    from broker_mesos.cli import watch as watching
+
+    watching.watch(client, job, lambda: _status(call, client, job, every))
+
+
+def _status(call: Call, client: Client, job: str | None, every: bool) -> None:
     if job is None:
         _cluster_status(call, client, every)
         return
