@@ -59,6 +59,9 @@ class AgentObstacle(Part):
     missing: Resources = Resources.EMPTY
     seconds: float | None = None
     """Time after which the obstacle ends without any change, in seconds; None if it does not."""
+    kept: str = ""
+    """The gang for which the resources that become free on the agent are kept, and for how long at most; empty if
+    they are kept for none."""
 
     def distance(self, need: Resources) -> float:
         """The largest fraction of the needed amount of any resource that is missing; 0.0 if nothing is."""

@@ -94,7 +94,8 @@ def _stated(what: Obstacle, count: int, whys: Sequence[AgentObstacle]) -> str:
     if what == "resources":
         if nearest is None or not nearest.missing:
             return "all fitting agents are busy"
-        return f"all fitting agents are busy; {_name(nearest)} is the nearest, short of {nearest.missing}"
+        kept = f"; {nearest.kept}" if nearest.kept else ""
+        return f"all fitting agents are busy; {_name(nearest)} is the nearest, short of {nearest.missing}{kept}"
     where = f" ({_name(nearest)})" if nearest is not None else ""
     text = nearest.message if nearest is not None else what
     agents = "1 agent" if count == 1 else f"{count} agents"

@@ -28,7 +28,9 @@ def is_ident(text: str) -> bool:
 TaskId = Annotated[str, StringConstraints(pattern=rf"^{ID_TAIL}254}}$")]
 
 
-Short = Annotated[str, StringConstraints(max_length=255)]
+MAX_SHORT = 255
+"""Characters of a name in a message."""
+Short = Annotated[str, StringConstraints(max_length=MAX_SHORT)]
 
 
 Prose = Annotated[str, StringConstraints(max_length=16_384)]

@@ -430,3 +430,72 @@ def test_explain_names_the_gang_that_has_the_token():
     bench.framework("f3", Demand(version=1, shapes=(shape,)))
     found = placement(bench.state, bench.cell.policy, GetPlacement(framework_id="f3", shape=shape), bench.now)
     assert any("gang g of framework f2 has the gang token" in why.message for why in found.agents), found.agents
+
+
+# -- tasks that need more of an agent than becomes free at a time -------------------------------------------
+
+
+def crowded(bench: Bench, agents: int) -> None:
+    """Agents of two CPUs that are full of one-cpu tasks of f1, which would take any CPU that becomes free."""
+    for n in range(agents):
+        bench.agent(f"a{n}", "cpus:2;mem:2000")
+    names = count()
+    for offer in offers_in(bench.framework("f1")):
+        bench.accept(offer, *(task(f"small{next(names)}", "cpus:1;mem:1000") for _ in range(2)))
+
+
+def end_one(bench: Bench, name: str, heir: str) -> list[Offer]:
+    """A small task ends; f1 puts another one where it is offered room. Returns the offers to others."""
+    offers = offers_in(bench.report(bench.state.tasks[name].agent_id, name, TaskState.FINISHED))
+    for offer in offers:
+        if offer.framework_id == "f1":
+            bench.accept(offer, task(heir, "cpus:1;mem:1000"))
+    return [offer for offer in offers if offer.framework_id != "f1"]
+
+
+@pytest.mark.parametrize("wanted", [1, 2])
+def test_what_becomes_free_in_parts_is_kept_for_a_task_that_needs_a_whole_agent(wanted):
+    bench = Bench(limits=LIMITS)
+    crowded(bench, wanted)
+    bench.framework("f2", gang("g", ("cpus:2;mem:2000", wanted)))
+    assert end_one(bench, "small0", "before") == []
+    assert "before" in bench.state.tasks  # it has not waited for long
+    bench.wait(4, agents=True)
+    waiting = [name for name in bench.state.tasks if name.startswith(("small", "before"))]
+    given = [offer for name in waiting for offer in end_one(bench, name, f"after-{name}")]
+    assert not [name for name in bench.state.tasks if name.startswith("after")]
+    assert [offer.resources.get("cpus") for offer in given] == [2000] * wanted
+
+
+def test_agents_that_a_gang_does_not_need_stay_for_the_others():
+    bench = Bench(limits=LIMITS)
+    crowded(bench, 2)
+    bench.framework("f2", gang("g", ("cpus:2;mem:2000", 1)))
+    bench.wait(4, agents=True)
+    (kept,) = bench.state.token_agents
+    for name in [each.task_id for each in bench.state.tasks.values() if each.agent_id != kept]:
+        assert end_one(bench, name, f"after-{name}") == []
+        assert f"after-{name}" in bench.state.tasks
+
+
+def test_agents_are_kept_for_a_gang_no_longer_than_its_turn():
+    bench = Bench(limits=LIMITS)
+    crowded(bench, 1)
+    bench.framework("f2", gang("g", ("cpus:2;mem:2000", 1)))
+    bench.wait(4, agents=True)
+    assert end_one(bench, "small0", "after") == []
+    assert "after" not in bench.state.tasks
+    bench.framework("f2", gang("h", ("cpus:1;mem:1000", 9), version=2))  # it has other wishes now
+    bench.wait(2, agents=True)
+    assert bench.state.token_agents == {}
+    assert [offer.framework.ident for offer in bench.state.offers.values()] == ["f1"]
+
+
+def test_explain_tells_for_whom_an_agent_is_kept():
+    bench = Bench(limits=LIMITS)
+    crowded(bench, 1)
+    shape = Shape(resources=Resources.parse("cpus:2;mem:2000"), gang="g")
+    bench.framework("f2", Demand(version=1, shapes=(shape,)))
+    bench.wait(4, agents=True)
+    found = placement(bench.state, bench.cell.policy, GetPlacement(framework_id="f2", shape=shape), bench.now)
+    assert found.agents[0].kept.startswith("what becomes free of it is kept for g of framework f2, ")

@@ -36,6 +36,7 @@ class WaitingGang(NamedTuple):
 def tick(state: CellState, out: Outlet, now: Instant) -> None:
     """Once a batch interval: ask for the token, or for whom it is."""
     waiting = _waiting(state, now)
+    _choose_agents(state)
     token = state.token
     if token is not None and now.mono >= state.token_until:
         _apply(state, None, now)
@@ -73,6 +74,7 @@ def _apply(state: CellState, token: GangToken | None, now: Instant) -> None:
     state.token = token
     if token is not None:
         state.token_until = now.mono + state.limits.gang_hold
+    _choose_agents(state)
     state.reconsider = True
     # The framework may have accepted these at this very moment; elsewhere that is how the token has ended.
     for offer in state.gang_offers.values():
@@ -105,6 +107,40 @@ def _done(state: CellState, token: GangToken) -> bool:
     return gone or gangs.has_started(framework, token.gang)
 
 
+# -- which agents are kept free -----------------------------------------------------------------------------
+
+
+def _choose_agents(state: CellState) -> None:
+    """Agents that are to have room for what the gang with the token still wants: those that lack the least of
+    it now. What becomes free of them in parts, each too small for a task of the gang, is kept as well: small
+    tasks would take every part before there are enough."""
+    token, before = state.token, state.token_agents
+    state.token_agents = {}
+    framework = None if token is None else state.frameworks.get(token.framework_id)
+    if token is None or framework is None or not framework.wants:
+        return
+    left: dict[str, Resources] = {}
+    for shape, wanted in _largest_first(state, gangs.missing(framework, token.gang)):
+        # An agent that is kept gains what ends there: it stays among the first, unless another has more by now.
+        lacking = {
+            agent.ident: shape.resources.clipped_minus(agent.free).dominant_share(state.total)
+            for agent in _suiting(state, framework, shape)
+        }
+        for ident in sorted(lacking, key=lambda each: (lacking[each], each not in before, each)):
+            if not wanted:
+                break
+            agent = state.agents[ident]
+            room = left.get(ident, agent.total).clipped_minus(_kept(agent, shape.role))
+            if count := min(wanted, fits(shape.resources, room)):
+                left[ident] = left.get(ident, agent.total) - times(shape.resources, count)
+                state.token_agents[ident] = (*state.token_agents.get(ident, ()), (shape, count))
+                wanted -= count
+
+
+def _largest_first(state: CellState, members: list[gangs.Member]) -> list[gangs.Member]:
+    return sorted(members, key=lambda each: -each.shape.resources.dominant_share(state.total))
+
+
 # -- whether it is worth the wait ---------------------------------------------------------------------------
 
 
@@ -132,7 +168,7 @@ def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
 
 def _packs(state: CellState, framework: Framework, members: list[gangs.Member]) -> bool:
     left = {agent.ident: agent.total for agent in state.agents.values()}
-    for shape, wanted in sorted(members, key=lambda each: -each.shape.resources.dominant_share(state.total)):
+    for shape, wanted in _largest_first(state, members):
         for agent in _suiting(state, framework, shape):
             if not wanted:
                 break

@@ -12,9 +12,11 @@ from typing import NamedTuple, Protocol
 
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Shares
 from broker_mesos.core.cell.allocation.round_quota import Quota
+from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer_details import ShapeKey
+from broker_mesos.core.cell.state.reserved_portions import kept_from
 from broker_mesos.core.model.amounts import MAX_BOUND
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.resources import Resources
@@ -26,6 +28,8 @@ class RoundBooks(Protocol):
     state: CellState
     quota: Quota
     shares: Shares
+    agents: Sequence[Agent]
+    free: dict[str, Resources]
     satisfied: bool
 
     @property
@@ -38,6 +42,9 @@ class RoundBooks(Protocol):
 
     def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
         """Take room for tasks of a shape."""
+
+    def take(self, role: str, at: int, resources: Resources) -> None:
+        """Take resources of the agent at a place."""
 
     def count_places(self, framework: Framework, shape: Shape) -> int:
         """Count the agents that have room for a task of a shape."""
@@ -111,8 +118,12 @@ def waits(framework: Framework, gang: str) -> bool:
 
 
 def any_waits(framework: Framework) -> bool:
-    """Whether a framework wants a gang of which nothing is offered."""
-    return framework.wants and any(waits(framework, gang) for gang in gangs_of(framework))
+    """Whether a framework wants a gang of several tasks of which nothing is offered. A single task needs one
+    agent, and so it can be looked at when that changes."""
+    return framework.wants and any(
+        waits(framework, gang) and sum(each.tasks for each in missing(framework, gang)) > 1
+        for gang in gangs_of(framework)
+    )
 
 
 class Gangs:
@@ -163,6 +174,7 @@ class Gangs:
             return
         if placings is None:
             placings = fill(round_, framework, members)
+            keep_agents(round_, members, placings)
         if round_.state.cells > 1:
             self._grant(framework, token.gang, placings, round_.state.token_until)
 
@@ -215,6 +227,34 @@ def fill(round_: RoundBooks, framework: Framework, members: Sequence[Member]) ->
         for shape, wanted in members
         for at, count in round_.take_for(framework, shape, wanted)
     ]
+
+
+def keep_agents(round_: RoundBooks, members: Sequence[Member], placings: Sequence[Placing]) -> None:
+    """Take off the round's books what is free of the agents that are kept for the gang with the token, up to
+    what its tasks need that have no place yet. It is given to nobody."""
+    chosen = round_.state.token_agents
+    if not chosen:
+        return
+    short = {each.shape.key: each.tasks for each in members}
+    placed: dict[tuple[str, ShapeKey], int] = {}
+    for at, shape, tasks in placings:
+        short[shape.key] -= tasks
+        place_key = round_.agents[at].ident, shape.key
+        placed[place_key] = placed.get(place_key, 0) + tasks
+    places = {agent.ident: at for at, agent in enumerate(round_.agents) if agent.ident in chosen}
+    for ident, planned in chosen.items():
+        for shape, tasks in planned:
+            count = min(tasks - placed.get((ident, shape.key), 0), short.get(shape.key, 0))
+            if count <= 0:
+                continue
+            short[shape.key] -= count
+            need = _times(shape.resources, count)
+            # Of an agent that is not in the round nothing is given to anybody.
+            if ident in places and round_.quota.allows(shape.role, need) == need:
+                agent = round_.agents[places[ident]]
+                free = round_.free.get(ident, agent.free).clipped_minus(kept_from(agent, shape.role, {}))
+                part = {name: min(amount, free.get(name)) for name, amount in need.scalars.items()}
+                round_.take(shape.role, places[ident], Resources.scalars_of(part))
 
 
 def _largest(round_: RoundBooks, members: Sequence[Member]) -> list[Member]:

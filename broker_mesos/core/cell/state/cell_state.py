@@ -18,7 +18,7 @@ from broker_mesos.core.cell.state.offer_details import ShapeKey as ShapeKind
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, overlaid, reserved_in
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo
-from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.framework import FrameworkInfo, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import cell_of
@@ -84,6 +84,9 @@ class CellState:
         """The record of the token itself, if there is one cell only."""
         self.gangs_wait: dict[GangKey, float] = {}
         """Monotonic time since which each gang has been waiting."""
+        self.token_agents: dict[str, tuple[tuple[Shape, int], ...]] = {}
+        """Agents of which whatever becomes free is kept for the gang with the token, and for how many tasks
+        of which of its shapes."""
         self.gang_offers: dict[str, OpenOffer] = {}
         """Open offers to gangs that have the token, or had it."""
         self.agents: dict[str, Agent] = {}

@@ -257,7 +257,17 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
         message=found.message,
         missing=missing,
         seconds=seconds,
+        kept=_kept_free(round_, agent) if found.what == "resources" else "",
     )
+
+
+def _kept_free(round_: Round, agent: Agent) -> str:
+    """For whom what becomes free of an agent is kept, and for how long at most."""
+    token = round_.state.token
+    if token is None or agent.ident not in round_.state.token_agents:
+        return ""
+    left = max(0.0, round_.state.token_until - round_.now.mono)
+    return f"what becomes free of it is kept for {token.gang} of framework {token.framework_id}, {left:.0f} s at most"
 
 
 def _other_holder(round_: Round, framework: Framework, shape: Shape) -> str:
