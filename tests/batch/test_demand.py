@@ -55,9 +55,9 @@ class Told:
 def test_jobs_of_one_kind_are_one_shape_in_the_order_of_the_first() -> None:
     assert stated(
         ({"array": (0, 9)}, Work(cursor=3)),
-        ({"resources": "cpus:2"}, Work()),
+        ({"resources": "cpus:2;mem:10"}, Work()),
         ({"array": (1, 5)}, Work(returned=(Slot(9, 2, 2),))),
-    ) == [("cpus:1;mem:10", 7 + 6), ("cpus:2", 1)]
+    ) == [("cpus:1;mem:10", 7 + 6), ("cpus:2;mem:10", 1)]
 
 
 def test_constraints_tell_shapes_apart() -> None:

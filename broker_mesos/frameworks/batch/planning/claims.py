@@ -13,7 +13,7 @@ from broker_mesos.core.model.task import CommandInfo, TaskInfo
 from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.planning.jobs import Plan
-from broker_mesos.frameworks.batch.planning.shapes import JobShape, job_shape_of
+from broker_mesos.frameworks.batch.planning.shapes import JobShape, alone, job_shape_of
 from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
     PENDING,
@@ -144,6 +144,8 @@ def plan_claim(
     left: set[JobShape] = set()
     used: dict[JobShape, list[Offer]] = {}
     ended: set[JobShape] = set()
+    served_alone = False  # a gang is offered once for each version of the demand: the next one takes a new one
+    for_gangs = any(offer.gang for offer in offers)
     exhausted = 0
     wait_anew = False
     for job_id, spec, work_text, size in candidates:
@@ -156,7 +158,7 @@ def plan_claim(
         total, first = spec.total, spec.array[0] if spec.array else 0
         claimed = 0
         there = found_there = False
-        mine = [one for one in opened if one.offer.gang in ("", kind.gang)]
+        mine = [one for one in opened if one.offer.gang in ("", kind.gang or alone(kind))] if for_gangs else opened
         if spec.gang and not _holds_all(mine, kind, size, work.pending(total)):
             left.add(kind)
             found.gangs.add(job_id)
@@ -182,6 +184,7 @@ def plan_claim(
             launches = _claim(plan, job_id, spec, slots, one.offer, now, settle_after, there, job_id if lined else "")
             one.take(spec.resources, most, size, launches)
             used.setdefault(kind, []).append(one.offer)
+            served_alone = served_alone or bool(one.offer.gang and not spec.gang)
             claimed += len(slots)
         if work.claimable(total, spec.max_running):
             if found_there:
@@ -208,7 +211,7 @@ def plan_claim(
     if all_seen and exhausted and exhausted == len(candidates):
         plan.expect_size(PENDING, exhausted)
         found.wanted = False
-    elif wait_anew or (all_seen and any(kind not in left for kind in ended)) or _confused(left, used):
+    elif wait_anew or served_alone or (all_seen and any(kind not in left for kind in ended)) or _confused(left, used):
         found.wanted = True
     if found.wanted is not None:
         plan.demand(found.wanted)

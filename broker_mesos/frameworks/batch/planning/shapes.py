@@ -10,6 +10,7 @@ from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import alternatives
 from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.part import MAX_SHORT
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.frameworks.batch.storage.records import Work
 
@@ -70,6 +71,38 @@ def job_shape_of(job_id: str, spec: JobSpec, waits: bool) -> JobShape:
     return JobShape(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
 
 
+def alone(kind: JobShape) -> str:
+    """Name of the gang of one task as which the first task of a kind is stated where smaller ones wait, too;
+    empty if it is none. It is the same for all jobs of the kind, so that any of them may use its offers."""
+    if kind.gang or kind.prefer or kind.revocable:
+        return ""
+    return " ".join(["one task of", str(kind.resources), *map(str, kind.constraints)])
+
+
+def _alone(kinds: Iterable[JobShape]) -> dict[JobShape, str]:
+    """The kinds that need more of something than another one, by which they might be starved: every part of
+    an agent that becomes free is enough for that one first."""
+    kinds = list(kinds)
+    least = {
+        name: min(kind.resources.get(name) for kind in kinds)
+        for name in {name for kind in kinds for name in kind.resources.scalars}
+    }
+    return {
+        kind: name
+        for kind in kinds
+        if any(amount > least[resource] for resource, amount in kind.resources.scalars.items())
+        and 0 < len(name := alone(kind)) <= MAX_SHORT
+    }
+
+
+def _shapes(kind: JobShape, count: int, name: str | None) -> list[Shape]:
+    """``name``: of the gang as which one task of it is stated. That comes last: while others of its kind are
+    served, it need not gather room."""
+    if name is None:
+        return kind.shapes(count)
+    return [*(kind.shapes(count - 1) if count > 1 else ()), *kind._replace(gang=name).shapes(1)]
+
+
 def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
     """What jobs ask for, in the order in which they are served. Too much is harmless: it is offered, and
     declined. Too little would starve."""
@@ -82,5 +115,8 @@ def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
             due = min(due, until or NEVER)
             kind = job_shape_of(job_id, spec, bool(until))
             counts[kind] = counts.get(kind, 0) + waiting
-    shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
+    names = _alone(counts)
+    shapes = tuple(shape for kind, count in counts.items() for shape in _shapes(kind, count, names.get(kind)))
+    if len(shapes) > MAX_SHAPES:
+        shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
     return Stated(shapes, due) if len(shapes) <= MAX_SHAPES else Stated(None)
