@@ -81,7 +81,7 @@ async def test_absence_that_is_computed_from_a_calendar_is_found() -> None:
         "--profile",
         "clocks",
         "--start",
-        "22",
+        "44",
         "--seeds",
         "4",
         "--mutant",
