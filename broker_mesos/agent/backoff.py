@@ -1,12 +1,12 @@
-"""When a machine cannot start anything, it lends nothing for a while."""
+"""The back-off of an agent whose machine cannot start tasks: it lends nothing for a while."""
 
 from __future__ import annotations
 
 
 class BackOff:
-    """A machine that can start nothing (a full disk) would end tasks faster than any other one, and so be
-    offered, and swallow, all there are. It lends nothing for a while, longer each time, until something
-    starts again."""
+    """Decides whether the machine lends its resources. A machine that cannot start anything (a full disk) would end
+    tasks faster than any other machine, and so would be offered, and would fail, all tasks. It lends nothing for a
+    while, longer after each failure, until a task starts again."""
 
     FIRST = 1.0
     AT_MOST = 30.0
@@ -18,28 +18,28 @@ class BackOff:
         self._complaint = ""
 
     def failed(self, why: str, now: float) -> None:
-        """A start has failed because of the machine."""
+        """Note that a start has failed because of the machine; ``now`` is in monotonic seconds."""
         if now >= self.until:
             self._delay = min(max(self.FIRST, 2 * self._delay), self.AT_MOST)
             self.until = now + self._delay
             self._complaint = why
 
     def suspend(self, why: str) -> None:
-        """Nothing can be started until ``resume``."""
+        """Lend nothing until ``resume``, since no task can be started."""
         if self.until != float("inf"):
             self.until, self._complaint = float("inf"), why
 
     def resume(self, now: float) -> None:
-        """What ``suspend`` was told of is over."""
+        """End what ``suspend`` began, at the monotonic time ``now``."""
         if self.until == float("inf"):
             self.until, self._delay = now, 0.0
 
     def started(self, now: float) -> None:
-        """A task has started: there is room."""
+        """Note that a task has started, so that the next failure begins with the shortest delay again."""
         if now >= self.until:
             self._delay = 0.0
 
     def take_complaint(self) -> str:
-        """Why it lends nothing; empty if that was said already."""
+        """The reason for lending nothing, once: empty if it was returned already."""
         complaint, self._complaint = self._complaint, ""
         return complaint

@@ -1,5 +1,5 @@
-"""The limits of CPU and memory of the control groups that this process is in (such as CPUQuota and MemoryMax of its
-systemd unit, or those of a container): an agent cannot lend more."""
+"""Reads the CPU and memory limits of the control groups that this process is in (such as CPUQuota and MemoryMax of its
+systemd unit, or the limits of a container); an agent cannot lend more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_LIMIT = float("inf")
 
 
 def cpus(proc: Path = PROC, root: Path = Path("/")) -> float:
-    """CPUs by the least quota of its groups, v1 and v2; infinity without one."""
+    """The number of CPUs by the lowest quota of the process' groups, v1 and v2; infinity if there is none."""
     limit = NO_LIMIT
     for folder in _folders("cpu", proc, root):
         text = _read(folder / "cpu.max")
@@ -26,7 +26,7 @@ def cpus(proc: Path = PROC, root: Path = Path("/")) -> float:
 
 
 def memory(proc: Path = PROC, root: Path = Path("/")) -> float:
-    """Bytes by the least limit of its groups, v1 and v2; infinity without one."""
+    """The memory in bytes by the lowest limit of the process' groups, v1 and v2; infinity if there is none."""
     limit = NO_LIMIT
     for folder in _folders("memory", proc, root):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -40,8 +40,8 @@ def memory(proc: Path = PROC, root: Path = Path("/")) -> float:
 
 
 def _folders(controller: str, proc: Path, root: Path) -> Iterator[Path]:
-    """The folders of its group and of those above it, as far as they are mounted here, in each hierarchy that may
-    have the controller."""
+    """The folders of the process' group and of the groups above it, as far as they are mounted here, in each hierarchy
+    that may have the controller."""
     for line in _read(proc / "mountinfo").splitlines():
         fields = line.split()
         if "-" not in fields[6:]:
@@ -55,14 +55,14 @@ def _folders(controller: str, proc: Path, root: Path) -> Iterator[Path]:
             continue
         top, mounted = fields[3], root / fields[4].lstrip("/")
         path = Path(_path_of(controllers, proc))
-        # In a container its group may be the top of what is mounted, or named as the machine sees it.
+        # In a container the process' group may be the top of the mounted tree, or may have its path on the host.
         below = path.relative_to(top) if path.is_relative_to(top) else Path()
         for part in (below, *below.parents):
             yield mounted / part
 
 
 def _path_of(controllers: str, proc: Path) -> str:
-    """The path of its group in the hierarchy that has a controller; of v2 that is the one without any."""
+    """The path of the process' group in the hierarchy with this controller; "" means the hierarchy of v2."""
     for line in _read(proc / "cgroup").splitlines():
         _, names, path = line.split(":", 2)
         if (controllers in names.split(",")) if controllers else not names:

@@ -1,15 +1,15 @@
-"""What an agent must still know after it was killed: who it is, the highest term, its tasks and outcomes.
+"""The facts that an agent keeps on disk: its id, the highest term, its tasks and their outcomes.
 
 In ``<work_dir>/meta/``::
 
-    agent.lock      flock: one agent a work folder
+    agent.lock      flock: one agent for each work folder
     agent.json      id, highest term, boot id; replaced by rename, flushed to the device
     reserved_resources.json   reservations and volumes, as the cell last sent them, and which volumes are to be deleted
     agent.journal   one record a line, a word and its JSON:
-                      task {AgentTask, kill_grace}   known; written before the process is started
-                      kill "task id"                 a kill was asked for
-                      end {TaskStatus}               its outcome; written before it is sent
-                      ack "task id"                  the outcome is committed; the task may be forgotten
+                      task {AgentTask, kill_grace}   a task; written before its process is started
+                      kill "task id"                 a kill was requested
+                      end {TaskStatus}               the outcome; written before it is sent
+                      ack "task id"                  the outcome is committed; the task may be deleted
 
 The journal is not flushed to the device: the page cache survives the death of any process, and a crash of
 the machine ends the tasks anyway. A torn last line is normal, and skipped.
@@ -38,27 +38,27 @@ log = get_logger(__name__)
 
 
 class Known(NamedTuple):
-    """A task that is about to be started."""
+    """A journal record: a task that is about to be started."""
 
     task: AgentTask
     kill_grace: float
 
 
 class KillRequested(NamedTuple):
-    """Somebody wants the task to end; ``evicted``: the agent itself, of a task on slack."""
+    """A journal record: a kill was requested; ``evicted`` if the agent itself ends a task that runs on slack."""
 
     task_id: str
     evicted: bool = False
 
 
 class Ended(NamedTuple):
-    """A task's outcome."""
+    """A journal record: the outcome of a task."""
 
     status: TaskStatus
 
 
 class Acknowledged(NamedTuple):
-    """A cell has committed the outcome."""
+    """A journal record: a cell has committed the outcome."""
 
     task_id: str
 
@@ -68,7 +68,7 @@ Entry = Known | KillRequested | Ended | Acknowledged
 
 @dataclass
 class Saved:
-    """What an earlier agent process left. ``tasks`` are those without an outcome."""
+    """The facts that an earlier agent process has stored. ``tasks`` are those without an outcome."""
 
     agent_id: str = ""
     highest_term: int = 0
@@ -78,12 +78,12 @@ class Saved:
     outcomes: dict[str, TaskStatus] = field(default_factory=dict)
     reserved_resources: ReservedResources | None = None
     dropped_volumes: tuple[str, ...] = ()
-    """Volumes that are not held any more; their folders go once no task uses them."""
+    """Ids of volumes that no longer exist for the cell; their folders are deleted once no task uses them."""
     evicted: set[str] = field(default_factory=set)
-    """Of the kills those that were evictions."""
+    """Ids of the killed tasks whose kill was an eviction."""
 
     def apply(self, entry: Entry) -> None:
-        """Follow one record."""
+        """Apply one record."""
         match entry:
             case Known(task):
                 self.tasks[task.task_id] = entry
@@ -100,34 +100,34 @@ class Saved:
 
 
 class Journal(Protocol):
-    """Where an agent keeps its memory."""
+    """The place where an agent stores its facts."""
 
     def open(self) -> Saved:
-        """Read it, and keep others out. Raises Conflict when another agent uses it, InvalidInput when the
-        place is unusable."""
+        """Lock the place and read it. Raises Conflict when another agent uses it, InvalidInput when it is
+        unusable."""
         ...
 
     def save(self, agent_id: str, highest_term: int, boot_id: str) -> None:
-        """Replace the agent's own facts; durable when this returns. Raises InvalidInput when that is
-        not possible."""
-        ...
-
-    def save_reserved_resources(self, reserved_resources: ReservedResources, dropped_volumes: tuple[str, ...]) -> None:
-        """Replace what is held for others; durable when this returns. Raises InvalidInput when that is not
+        """Replace the agent's own facts; they are durable when this returns. Raises InvalidInput when that is not
         possible."""
         ...
 
+    def save_reserved_resources(self, reserved_resources: ReservedResources, dropped_volumes: tuple[str, ...]) -> None:
+        """Replace the reservations and volumes; they are durable when this returns. Raises InvalidInput when that is
+        not possible."""
+        ...
+
     def append(self, entries: Sequence[Entry]) -> None:
-        """Write all of them, or raise OSError and leave things as they were."""
+        """Append all records. Raises OSError, and then none of them is written."""
         ...
 
     def close(self) -> None:
-        """Let others in. Idempotent."""
+        """Release the lock, so that another agent may use the place. May be called more than once."""
         ...
 
 
 class MemoryCheckpoint:
-    """A journal that outlives the agent object and nothing else, for tests and simulations."""
+    """A journal in memory that outlives the agent object but not the process, for tests and simulations."""
 
     def __init__(self) -> None:
         self.saved = Saved()
@@ -165,7 +165,7 @@ class MemoryCheckpoint:
 
 
 class FileCheckpoint:
-    """A journal in a work folder; see the module."""
+    """A journal in a work folder; the module's docstring lists its files."""
 
     def __init__(self, work_dir: Path) -> None:
         self._meta = Path(work_dir).absolute() / "meta"
@@ -173,7 +173,7 @@ class FileCheckpoint:
         self._fd = -1
         self._size = 0
         self._lines = 0
-        # The lines worth keeping, by task: what a compaction writes.
+        # The lines that are still needed, by task: a compaction writes these only.
         self._live: dict[str, list[bytes]] = {}
 
     def open(self) -> Saved:
@@ -248,7 +248,7 @@ class FileCheckpoint:
             if os.write(self._fd, data) != len(data):
                 raise OSError(28, "No space left on device")
         except OSError:
-            # A torn line would swallow the next good one.
+            # Without this, a torn line and the next good one would become one unreadable line.
             os.ftruncate(self._fd, self._size)
             raise
         self._size += len(data)
@@ -259,7 +259,7 @@ class FileCheckpoint:
             try:
                 self._compact()
             except OSError as error:
-                # What had to be written is written; the old, longer file serves as well.
+                # The records are written; the longer, old file is still valid.
                 log.warning("cannot shorten the agent's journal", error=str(error))
 
     def close(self) -> None:
@@ -302,8 +302,8 @@ class FileCheckpoint:
         except FileNotFoundError:
             pass
         except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-            # The cell knows it too, and deletes nothing that it names.
-            log.warning("cannot read what this agent holds for others; its cell will tell", path=str(path))
+            # The cell knows the reservations too and sends them again; no volume that it names is deleted.
+            log.warning("cannot read the reservations of this agent; its cell will send them", path=str(path))
         try:
             lines = (self._meta / "agent.journal").read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -323,7 +323,7 @@ class FileCheckpoint:
         return saved
 
     def _reuse(self) -> None:
-        """Go on with the file as it is, without the torn last line that it may have."""
+        """Append to the file as it is, after removing a torn last line."""
         path = self._meta / "agent.journal"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         data = path.read_bytes()
@@ -331,7 +331,7 @@ class FileCheckpoint:
         os.ftruncate(fd, self._size)
 
     def _compact(self) -> None:
-        """Rewrite the file with only what is still worth knowing. Raises OSError; the old file stays."""
+        """Rewrite the file with the lines that are still needed. Raises OSError, and then the old file stays."""
         new = self._meta / "agent.journal.new"
         lines = [line for lines in self._live.values() for line in lines]
         data = b"".join(lines)
@@ -349,10 +349,10 @@ class FileCheckpoint:
 
 
 def _plausible_term(term: int) -> int:
-    """The term, or 0 for one that no owner of a cell can have had: with it the agent would refuse every command."""
+    """The term, or 0 if it is so high that no owner of a cell can have had it: the agent would refuse every command."""
     if 0 <= term < MAX_COMMAND_TERM:
         return term
-    log.warning("the highest term of the agent's memory is out of bounds, and is dropped", term=str(term)[:40])
+    log.warning("the stored highest term is out of bounds, and is dropped", term=str(term)[:40])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The agent's asyncio shell: hands ``AgentMachine`` what happens, carries out its effects in their order.
+"""The agent's asyncio shell: passes events to ``AgentMachine``, and carries out its effects in their order.
 
 Effects are plain synchronous calls (a journal write, a request to the containerizer, a publish that is
 confirmed later), so that a decision and its effects are one step of the event loop.
@@ -61,38 +61,37 @@ log = get_logger(__name__)
 HELLO_TIMEOUT_SECONDS = 5.0
 LEAVE_TIMEOUT_SECONDS = 1.0
 SWEEP_PAUSE_SECONDS = 2.0
-"""Seconds between two parts of the work of deleting old sandboxes."""
+"""Pause between two steps of deleting old sandboxes, in seconds."""
 
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """What an agent is told about itself. Seconds throughout."""
+    """The options of an agent; times are in seconds."""
 
     resources: Resources
     hostname: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     reservations: Sequence[Reservation] = ()
-    """Static ones, parts of ``resources``."""
+    """Static reservations, which are parts of ``resources``."""
     agent_id: str = ""
-    """For a new work folder; by default one is minted. An old work folder keeps its id."""
+    """The id of the agent in a new work folder; by default a new one. An existing work folder keeps its id."""
     version: str = ""
     pid: int = 0
     boot_id: str = ""
     usage: Callable[[], Usage] = Usage
-    """Measures the machine, for heartbeats."""
+    """Measures how busy the machine is, for heartbeats."""
     machine: Machine | None = None
-    """All of it. If it is given, the agent estimates slack, and lends it to who can do with it."""
+    """The whole machine. If it is given, the agent estimates its slack and lends that for revocable tasks."""
     disk_percent: Callable[[], float] = lambda: 0.0
-    """How full the disk of the work folder is, in bytes or in files."""
+    """How full the disk of the work folder is, in per cent of its bytes or files, whichever is more."""
     sweep_interval: float = 600.0
     sandbox_keep: float = 7 * 86_400.0
     sandbox_keep_full: float = 86_400.0
-    """Age at which old sandboxes go when the disk is over 90% full; a 24th of it over 95%, a 144th over 97%."""
+    """Age at which old sandboxes are deleted on a disk over 90% full; a 24th of it over 95%, a 144th over 97%."""
 
 
 class AgentDaemon:
-    """One agent. The bus is opened and closed by the caller; the containerizer is made, started and stopped
-    here."""
+    """One agent. The caller opens and closes the bus; the containerizer is created, started and stopped here."""
 
     def __init__(
         self,
@@ -129,13 +128,13 @@ class AgentDaemon:
 
     @property
     def state(self) -> AgentMachine:
-        """The decision part; only after ``run`` has begun to serve."""
+        """The state machine of the agent; it exists only after ``run`` has begun to serve."""
         assert self._state is not None
         return self._state
 
     def stop(self, *, kill_tasks: bool = False) -> None:
-        """Let ``run`` end. The tasks live on, for the next agent in this work folder, unless
-        ``kill_tasks``."""
+        """End ``run``. With ``kill_tasks`` the tasks are killed; otherwise they run on, and the next agent in this
+        work folder takes them over."""
         self._kill_tasks = self._kill_tasks or kill_tasks
         self._stop.set()
 
@@ -156,7 +155,7 @@ class AgentDaemon:
                 pid=options.pid,
             )
             recovered = await self._containerizer.start()
-            # It tells of what never started in the next turn.
+            # The containerizer reports tasks that never started in the next turn of the loop.
             await asyncio.sleep(0)
             try:
                 if (saved.agent_id, saved.boot_id) != (agent_id, options.boot_id):
@@ -208,7 +207,7 @@ class AgentDaemon:
                 self._perform(self.state.kill_all(self._now()))
 
     async def _leave(self) -> None:
-        """After the containerizer's end: the last statuses, and the good-bye."""
+        """Send the last statuses and the agent's departure, after the containerizer has stopped."""
         if self._state is None:
             return
         self._perform(self._state.statuses() + self._state.leave())
@@ -216,10 +215,10 @@ class AgentDaemon:
         if self._publishes:
             await asyncio.wait(set(self._publishes), timeout=LEAVE_TIMEOUT_SECONDS)
 
-    # -- what happens -------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------
 
     async def _forever(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run something again and again that a refusal of the bus may end."""
+        """Run ``run`` again after each refusal of the bus that ends it."""
         while True:
             try:
                 await run()
@@ -256,7 +255,7 @@ class AgentDaemon:
             try:
                 consumer = await self._bus.consume(queue)
             except QueueInUse:
-                raise  # another agent of this id: two would take each other's commands, and no task would end
+                raise  # another agent has this id: each would take commands of the other, and no task would end
             except BrokerMesosError as error:
                 log.warning("cannot receive commands, trying again", error=str(error))
                 await self._clock.sleep(self._rng.uniform(0.5, 1.5))
@@ -277,7 +276,7 @@ class AgentDaemon:
                 await consumer.close()
 
     def _on_delivery(self, delivery: Delivery) -> str:
-        """Why a command could not be handled; empty if it was."""
+        """Handle a command. Returns why it could not be handled; empty if it was."""
         if delivery.problem:
             return delivery.problem
         try:
@@ -288,12 +287,13 @@ class AgentDaemon:
             return str(error)
         except Exception as error:
             log.exception("a command failed", type=delivery.type, message_id=delivery.message_id)
-            return f"the agent failed at it: {error!r}"
+            return f"the agent failed to handle it: {error!r}"
         self._turn(effects)
         return ""
 
     async def _bury(self, delivery: Delivery, reason: str) -> None:
-        """Not tried again: a repeat would meet another state than the one that its sender knew."""
+        """Move a command to the dead letters. It is not tried again, since the state that its sender knew will have
+        changed."""
         log.warning("a command goes to the dead letters", type=delivery.type, reason=reason)
         queue = Queue(QueueKind.AGENT_COMMANDS, self.state.info.agent_id)
         now = self._clock.time()
@@ -302,7 +302,7 @@ class AgentDaemon:
             try:
                 return await park(self._bus, dead)
             except BusUnavailable as error:
-                log.warning("cannot put it there, trying again", error=str(error))
+                log.warning("cannot write to the dead letters, trying again", error=str(error))
                 await self._clock.sleep(self._rng.uniform(0.5, 1.5))
 
     def _on_container_events(self, events: Sequence[ContainerEvent]) -> None:
@@ -324,7 +324,8 @@ class AgentDaemon:
         raise InvalidInput(f"an agent does not answer {request.TYPE}")
 
     async def _sweep(self) -> None:
-        """Little at a time, and on at once while there is more: else a busy agent would never catch up."""
+        """Delete old sandboxes in small steps, without the long pause while there are more: otherwise a busy agent
+        would never catch up."""
         pause = self._options.sweep_interval
         while True:
             await self._clock.sleep(pause)
@@ -339,7 +340,7 @@ class AgentDaemon:
                 pause = min(pause, SWEEP_PAUSE_SECONDS)
 
     def _sandbox_retention(self) -> float:
-        """Seconds since the last write after which a sandbox goes: fewer, the fuller the disk is."""
+        """Time since the last write after which a sandbox is deleted, in seconds; less, the fuller the disk is."""
         options = self._options
         percent = options.disk_percent()
         if percent > 97.0:
@@ -358,7 +359,7 @@ class AgentDaemon:
         return Instant(self._clock.time(), self._clock.monotonic())
 
     def _turn(self, effects: Iterable[Effect]) -> None:
-        """Carry out effects, then what the time asks for, then arrange for the statuses and the next time."""
+        """Carry out effects, then those that are due by time, then schedule the statuses and the next timer."""
         self._perform(effects)
         state = self.state
         now = self._now()
@@ -370,7 +371,7 @@ class AgentDaemon:
                 state.usage = self._options.usage()
             self._perform(state.due(now))
         if complaint := state.table.backoff.take_complaint():
-            log.warning("no task can be started here; lends nothing", error=complaint)
+            log.warning("no task can be started here; the agent lends nothing", error=complaint)
         if state.session:
             self.registered.set()
         else:
@@ -390,8 +391,8 @@ class AgentDaemon:
             self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _flush_soon(self) -> None:
-        """Statuses travel together that come together; while a message of them is unconfirmed the next ones
-        gather, so that messages grow with the load."""
+        """Send statuses of one turn of the loop together. While a message with statuses is unconfirmed the next ones
+        are collected, so that messages grow with the load."""
         if self._unconfirmed or not self.state.table.pending:
             return
         at = self.state.table.send_at(self._clock.monotonic())
@@ -444,14 +445,14 @@ class AgentDaemon:
                     try:
                         self._journal.save(self.state.info.agent_id, term, self._options.boot_id)
                     except InvalidInput as error:
-                        # This process remembers it; for the next one the session is a fence as well.
+                        # This process keeps the term in memory; for the next process the session is a fence, too.
                         log.error("cannot save the highest term", error=str(error))
                 case SaveReservations(reserved_resources, dropped_volumes):
                     try:
                         self._journal.save_reserved_resources(reserved_resources, dropped_volumes)
                     except InvalidInput as error:
-                        # Its cell tells the next process; deleting comes again then.
-                        log.error("cannot save what is held for others", error=str(error))
+                        # The cell sends the reservations to the next process, which deletes the volumes then.
+                        log.error("cannot save the reservations", error=str(error))
                         unsaved = True
                 case DropVolumes(volume_ids):
                     if not unsaved:

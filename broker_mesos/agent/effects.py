@@ -1,4 +1,4 @@
-"""What the agent's decisions ask its shell to do, in order: each is carried out before the next."""
+"""The effects that the agent's decisions return. The shell carries them out in order, each before the next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from broker_mesos.ports.containerizer import LaunchSpec
 
 
 class Publish(NamedTuple):
-    """Send a message. ``expiration`` in seconds."""
+    """Send a message; ``expiration`` is its time to live, in seconds."""
 
     to: Address
     message: Message
@@ -22,7 +22,7 @@ class Publish(NamedTuple):
     expiration: float | None = None
 
     def outgoing(self, message_id: str) -> Outgoing:
-        """The message, encoded."""
+        """The encoded message, with its address and properties."""
         return outgoing(
             self.to,
             self.message,
@@ -34,26 +34,26 @@ class Publish(NamedTuple):
 
 
 class SaveTerm(NamedTuple):
-    """Remember the highest term for good, before anything said under it is done."""
+    """Store the highest term durably, before any command under it is applied."""
 
     term: int
 
 
 class Checkpoint(NamedTuple):
-    """Write to the journal."""
+    """Append records to the journal."""
 
     entries: tuple[Entry, ...]
 
 
 class SaveReservations(NamedTuple):
-    """Remember for good what is held for others, before anything uses it."""
+    """Store the reservations and volumes durably, before anything uses them."""
 
     reserved_resources: ReservedResources
     dropped_volumes: tuple[str, ...]
 
 
 class DropVolumes(NamedTuple):
-    """Delete the folders of volumes, unless what is held could not be saved."""
+    """Delete the folders of volumes, unless the reservations could not be saved."""
 
     volume_ids: tuple[str, ...]
 
@@ -72,13 +72,13 @@ class KillProcess(NamedTuple):
 
 
 class WithdrawProcess(NamedTuple):
-    """Do not start a task that waits in its line, unless it has had its turn."""
+    """Withdraw a queued task from the containerizer, unless it has been started."""
 
     task_id: str
 
 
 class Forget(NamedTuple):
-    """The containerizer need not keep this outcome."""
+    """Let the containerizer delete the outcome of a task."""
 
     task_id: str
 

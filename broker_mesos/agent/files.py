@@ -1,4 +1,5 @@
-"""Files of sandboxes for operators: bounded chunks, and waiting at the end of a file that still grows."""
+"""Reads files of sandboxes for operators, in bounded chunks; a request can wait at the end of a file that still
+grows."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import Chunk, Containerizer
 
 POLL_SECONDS = 0.1
-"""Seconds between two looks at a file that somebody follows. One look serves all its followers."""
+"""Interval at which a followed file is checked, in seconds. One check serves all followers of the file."""
 
 
 class _Watch:
-    """The followers of one file, each at an offset, and the task that looks for them."""
+    """The followers of one file, each at an offset, and the asyncio task that checks the file for them."""
 
     def __init__(self) -> None:
         self.waiting: dict[asyncio.Future[None], int] = {}
@@ -23,7 +24,7 @@ class _Watch:
 
 
 class FileServer:
-    """Answers READ_FILE."""
+    """Answers READ_FILE requests."""
 
     def __init__(self, containerizer: Containerizer, clock: Clock, is_running: Callable[[str], bool]) -> None:
         self._containerizer = containerizer
@@ -32,10 +33,11 @@ class FileServer:
         self._watches: dict[tuple[str, str], _Watch] = {}
 
     async def read(self, request: ReadFile) -> FileChunk:
-        """Raises NotFound for an unknown task or file, InvalidInput for a name that leads elsewhere."""
+        """Read a chunk of a file, or wait for it. Raises NotFound for an unknown task or file, InvalidInput for a name
+        that leads out of the sandbox."""
         deadline = self._clock.monotonic() + request.wait
         while True:
-            # Asked before reading: what the task wrote at its end must not be missed.
+            # Checked before the read, so that the last output of a task that ends meanwhile is not missed.
             running = self._is_running(request.task_id)
             chunk = await self._chunk(request, running)
             reached = chunk.offset + len(chunk.data)
@@ -44,13 +46,13 @@ class FileServer:
             await self._growth(request, deadline)
 
     def task_ended(self, task_id: str) -> None:
-        """Its followers wait for nothing more."""
+        """Wake the followers of the task's files, which no longer grow."""
         for key, watch in self._watches.items():
             if key[0] == task_id:
                 self._wake(watch, None)
 
     def close(self) -> None:
-        """End all waiting."""
+        """Wake all followers and stop checking files."""
         for watch in list(self._watches.values()):
             if watch.poller is not None:
                 watch.poller.cancel()
@@ -66,7 +68,7 @@ class FileServer:
             raise
 
     async def _growth(self, request: ReadFile, deadline: float) -> None:
-        """Until the file has grown beyond the offset, the task has ended, or the deadline has come."""
+        """Wait until the file has grown beyond the offset, the task has ended, or the monotonic deadline has come."""
         key = (request.task_id, request.name)
         watch = self._watches.setdefault(key, _Watch())
         grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,7 +96,7 @@ class FileServer:
                     size = 0
                 self._wake(watch, size if self._is_running(task_id) else None)
         finally:
-            # The last follower may have gone, or all of them must see what went wrong for themselves.
+            # The last follower may have gone; after an error each follower must get it from a read of its own.
             self._wake(watch, None)
             watch.poller = None
             self._watches.pop(key, None)

@@ -1,4 +1,4 @@
-"""Outcomes that an agent must not forget: sent again until a cell has committed them, then kept a while."""
+"""The outcomes of tasks: they are sent again until a cell has committed them, and then kept for a while."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Iterable
 from broker_mesos.core.model.task import TaskStatus
 
 FIRST_RESEND_SECONDS = 30.0
-"""Seconds; a cell takes up to ten to say that it has committed an outcome, and one that is behind
-some more: to hear it again would put it further behind. What the broker has confirmed hardly gets lost."""
+"""Delay before an outcome is sent for the second time, in seconds. A cell acknowledges a committed outcome within up to
+10 s, and later if it is behind, when a repeat would only add to its load. A message that the broker has confirmed is
+rarely lost."""
 MAX_RESEND_SECONDS = 120.0
 RESEND_UNSENT_SECONDS = 2.0
-"""After a message that the broker did not take."""
+"""Delay before an outcome is sent again after the broker did not confirm its message, in seconds."""
 OUTCOME_RETENTION_SECONDS = 600.0
-"""Seconds that an acknowledged outcome is still known, so that a repeated command meets it."""
+"""Time for which an acknowledged outcome is kept, in seconds, so that a repeated command finds it."""
 MAX_ACKNOWLEDGED = 10_000
-"""Acknowledged outcomes in memory; those not acknowledged are bounded by what a cell launches."""
+"""Maximum number of acknowledged outcomes in memory; the number of the others is bounded by what a cell launches."""
 
 
 class _Outcome:
@@ -31,7 +32,7 @@ class _Outcome:
 
 
 class Outcomes:
-    """Terminal statuses by task. Times are monotonic seconds."""
+    """The terminal statuses by task. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._by_task: dict[str, _Outcome] = {}
@@ -44,35 +45,35 @@ class Outcomes:
         return task_id in self._by_task
 
     def add(self, status: TaskStatus, now: float) -> None:
-        """A new outcome, which is being sent now."""
+        """Add an outcome, which is being sent now."""
         outcome = self._by_task[status.task_id] = _Outcome(status, now)
         self._by_uuid[status.uuid] = status.task_id
         heapq.heappush(self._queue, (outcome.resend_at, status.task_id))
 
     def get(self, task_id: str) -> TaskStatus | None:
-        """A task's outcome, acknowledged or not."""
+        """A task's outcome, acknowledged or not; None if there is none."""
         outcome = self._by_task.get(task_id)
         return None if outcome is None else outcome.status
 
     def unacknowledged(self) -> list[TaskStatus]:
-        """All that no cell has committed."""
+        """The outcomes that no cell has acknowledged."""
         return [outcome.status for outcome in self._by_task.values() if not outcome.acknowledged]
 
     def kept(self) -> list[TaskStatus]:
-        """The acknowledged ones that are not forgotten yet, the latest last."""
+        """The acknowledged outcomes that are still kept, the latest last."""
         return [outcome.status for outcome in self._by_task.values() if outcome.acknowledged]
 
     def is_of(self, task_id: str, offer_id: str) -> bool:
-        """Whether a task's outcome, if there is one, is that of a launch on this offer. One whose offer is not
-        known is taken for it until it is acknowledged: only then its id is free."""
+        """Whether the task has an outcome of a launch on this offer. An outcome whose offer is not known counts as
+        such until it is acknowledged: only then the task id may be used again."""
         outcome = self._by_task.get(task_id)
         if outcome is None:
             return False
         return outcome.status.offer_id == offer_id or not (outcome.status.offer_id or outcome.acknowledged)
 
     def replace(self, task_id: str) -> bool:
-        """Forget a task's outcome, since its cell launches another task of the same id. The cell would not if
-        it had not committed the outcome, so this counts as the acknowledgement; whether it is the first one."""
+        """Remove a task's outcome, since its cell launches another task with the same id. The cell does so only after
+        it has committed the outcome, so this is also an acknowledgement. Returns whether it is the first one."""
         outcome = self._by_task.pop(task_id, None)
         if outcome is None or outcome.acknowledged:
             return False
@@ -80,7 +81,7 @@ class Outcomes:
         return True
 
     def acknowledge(self, uuids: Iterable[str], now: float) -> list[str]:
-        """These are committed; returns the tasks of those that were not acknowledged before."""
+        """Note that these statuses are committed. Returns the ids of the tasks that were not acknowledged before."""
         tasks = []
         for uuid in uuids:
             task_id = self._by_uuid.pop(uuid, None)
@@ -93,7 +94,7 @@ class Outcomes:
         return tasks
 
     def restart(self, now: float) -> None:
-        """All of them have just been sent, to whoever listens now: begin the delays anew."""
+        """Begin the delays again, since all outcomes have just been sent with a registration."""
         self._queue = []
         for task_id, outcome in self._by_task.items():
             if not outcome.acknowledged:
@@ -103,7 +104,7 @@ class Outcomes:
         heapq.heapify(self._queue)
 
     def unsent(self, task_ids: Iterable[str], now: float) -> None:
-        """Sending these has failed: try soon."""
+        """Make the outcomes of these tasks due soon, since sending them has failed."""
         for task_id in task_ids:
             outcome = self._by_task.get(task_id)
             if outcome is not None and not outcome.acknowledged:
@@ -113,10 +114,11 @@ class Outcomes:
                     heapq.heappush(self._queue, (outcome.resend_at, task_id))
 
     def due(self, now: float) -> list[TaskStatus]:
-        """Those to be sent again now; their delays double. Forgets what was kept long enough."""
+        """The outcomes to send again now, whose delays are doubled. Also deletes those that were kept for long
+        enough."""
         while self._kept and (self._kept[0][0] <= now or len(self._kept) > MAX_ACKNOWLEDGED):
             _, kept = self._kept.popleft()
-            if self._by_task.get(kept.status.task_id) is kept:  # else another task has had its id since
+            if self._by_task.get(kept.status.task_id) is kept:  # otherwise another task has had the id since
                 del self._by_task[kept.status.task_id]
         statuses = []
         while self._queue and self._queue[0][0] <= now:
@@ -131,6 +133,6 @@ class Outcomes:
         return statuses
 
     def next_due(self) -> float:
-        """When ``due`` has something to do; infinity for never."""
+        """Monotonic time at which ``due`` must be called next; infinity if never."""
         at = self._queue[0][0] if self._queue else float("inf")
         return min(at, self._kept[0][0]) if self._kept else at

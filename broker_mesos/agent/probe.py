@@ -1,4 +1,4 @@
-"""What this machine has to lend, and how busy it is."""
+"""Finds the resources that this machine can lend, and measures how busy it is."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from broker_mesos.errors import InvalidResources
 
 MB = 1 << 20
 RESERVED_MEM = 1024
-"""MB of memory left to the machine itself, or a tenth of it if that is less."""
+"""Memory that is left to the machine itself, in MB; a tenth of the memory if that is less."""
 RESERVED_DISK = 5120
-"""MB of free disk left alone, or half of it if that is less."""
+"""Free disk space that is not lent, in MB; half of the free space if that is less."""
 PORTS = (31_000, 32_000)
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def find_resources(work_dir: Path, text: str = "") -> Resources:
-    """All resources of this machine: those that ``text`` names as given (``disk:0`` lends none), cpus, mem,
-    disk and ports that it does not name as found. Other names are custom resources. Raises InvalidResources.
+    """All resources of this machine: those that ``text`` names are as given (``disk:0`` lends none), and cpus, mem, disk
+    and ports that it does not name are as found. Other names are custom resources. Raises InvalidResources.
     """
     given = Resources.parse(text)
     for name in ("cpus", "mem", "disk", "gpus"):
@@ -49,12 +49,12 @@ def find_resources(work_dir: Path, text: str = "") -> Resources:
 
 
 def names(text: str) -> set[str]:
-    """The names of the resources in ``text``, with those of which it gives none (``disk:0``)."""
+    """The names of the resources in ``text``, including those with the amount 0 (``disk:0``)."""
     return {part.partition(":")[0].strip() for part in text.split(";")}
 
 
 def _cpus() -> float:
-    """Those that this process may use, by affinity and by the limits of the cgroups that it is in."""
+    """The number of CPUs that this process may use, by its affinity and the limits of its cgroups."""
     return min(float(len(os.sched_getaffinity(0))), cgroup_limits.cpus())
 
 
@@ -78,12 +78,12 @@ def _existing(path: Path) -> str:
 
 
 def disk_percent(work_dir: Path) -> float:
-    """How full the file system of the work folder is, in bytes or in files, whichever is more; 0 if it cannot be
-    told."""
+    """How full the file system of the work folder is, in per cent of its bytes or files, whichever is more; 0 if that
+    is not known."""
     try:
         folder = _existing(work_dir)
         found = os.statvfs(folder)
-        # Some file systems make files as they are needed, and count none.
+        # Some file systems have no fixed number of files, and report 0.
         files = 100.0 * (found.f_files - found.f_ffree) / found.f_files if found.f_files else 0.0
         return max(float(psutil.disk_usage(folder).percent), files)
     except OSError:
@@ -91,7 +91,7 @@ def disk_percent(work_dir: Path) -> float:
 
 
 def measure(work_dir: Path) -> Usage:
-    """How busy the machine is; the share of CPU is since the last call (0 at the first)."""
+    """How busy the machine is. The share of CPU is that since the last call (0 at the first call)."""
     memory = psutil.virtual_memory()
     try:
         disk = psutil.disk_usage(_existing(work_dir)).used / MB
@@ -106,18 +106,18 @@ def measure(work_dir: Path) -> Usage:
 
 
 def machine() -> Machine:
-    """All of this machine, as ``measure`` sees it. Begins to measure its CPU."""
+    """The size of the whole machine, as ``measure`` counts it. Also begins the measurement of its CPU."""
     psutil.cpu_percent(None)
     return Machine(float(psutil.cpu_count() or 1), psutil.virtual_memory().total / MB)
 
 
 def hostname() -> str:
-    """The machine's name."""
+    """The machine's host name."""
     return socket.gethostname()
 
 
 def boot_id() -> str:
-    """Differs after every start of the machine; empty where the kernel does not tell."""
+    """The kernel's boot id, which differs after every start of the machine; empty if the kernel has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -12,7 +12,7 @@ from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 
 
 class RunningTask:
-    """It holds resources, or stands in line for them."""
+    """A task that occupies resources, or is queued for them."""
 
     __slots__ = (
         "early",
@@ -32,35 +32,35 @@ class RunningTask:
     def __init__(self, info: AgentTask, kill_grace: float) -> None:
         self.info = info
         self.spec: LaunchSpec | None = None
-        """How it is started, while it waits in its line."""
+        """The launch request, while the task is queued."""
         self.handed = False
-        """The containerizer starts it when its turn has come."""
+        """Whether the containerizer has the task, and starts it at its turn."""
         self.early = False
-        """Its framework wants to hear of its end from here. An agent process that finds it again leaves that
-        to its cell."""
+        """Whether the agent sends the task's end directly to its framework as well. An agent process that has taken the
+        task over leaves that to the cell."""
         self.late = False
-        """It has waited for too long; the containerizer was told not to start it any more."""
+        """Whether the task was queued for too long, and has been withdrawn from the containerizer."""
         self.since = 0.0
-        """Monotonic time at which it was launched."""
+        """Monotonic time at which the task was launched."""
         self.kill_grace = kill_grace
         self.kill_asked = False
         self.evicted = False
-        """Killed by the agent itself, since it runs on slack and the machine got tight."""
+        """Whether the agent itself killed the task, since it runs on slack and the machine needs its resources."""
         self.timed_out = False
-        """Its agent ends it, since it has run for as long as it may."""
+        """Whether the agent ends the task, since it has reached its time limit."""
         self.started_at: float | None = None
-        """None until its process runs."""
+        """Wall-clock time at which the task's process was started; None before that."""
         self.reported = False
-        """Whether its cell knows from a list that it is on its way up."""
+        """Whether a list has reported to the cell that the task is being started."""
 
     @property
     def waits(self) -> bool:
-        """Whether it stands in line, and holds nothing yet."""
+        """Whether the task is queued, and occupies no resources yet."""
         return self.spec is not None
 
     @property
     def queue_key(self) -> QueueKey | None:
-        """The line that it stands in, if it does."""
+        """The key of the queue that the task belongs to; None if it belongs to none."""
         info = self.info
         if not info.line:
             return None
@@ -68,19 +68,19 @@ class RunningTask:
 
     @property
     def state(self) -> TaskState:
-        """As the agent reports it."""
+        """The state of the task that the agent reports."""
         if self.waits:
             return TaskState.STAGING
         return TaskState.STARTING if self.started_at is None else TaskState.RUNNING
 
     def listed(self) -> AgentTask:
-        """As it stands in a list, which is being sent."""
+        """The task's entry in a list that is being sent."""
         self.reported = not self.waits
         known = {"state": self.state, "started_at": self.started_at, "waits": self.waits}
         return self.info.model_copy(update=known)
 
     def outcome_of(self, event: TaskExited) -> tuple[TaskState, Reason | None, str]:
-        """What the end of its process means, and why."""
+        """The terminal state, reason and message that follow from the end of the task's process."""
         state, message = TaskState.FAILED, ""
         reason: Reason | None = None
         if event.signal is not None:
@@ -90,7 +90,7 @@ class RunningTask:
         if self.kill_asked:
             state = TaskState.KILLED
             if self.evicted:
-                reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine got tight"
+                reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine needed the resources"
         elif self.timed_out:
             reason = Reason.MAX_COMPLETION_TIME_REACHED
             message = f"its time limit of {self.info.max_completion_time or 0:g} s was reached"
@@ -100,13 +100,13 @@ class RunningTask:
             state = TaskState.FINISHED
         elif event.exit_code is None and event.signal is None:
             state, reason = TaskState.LOST, Reason.AGENT_RESTARTED
-            message = "it is gone, and nobody saw how it ended"
+            message = "its process is gone, and its exit status is not known"
         return state, reason, message
 
 
 def spec_of(launch: LaunchItem, agent_id: str, line: QueueKey | None, width: int) -> LaunchSpec:
-    """How a task is started; in which line the containerizer puts it, and how many of that run at once
-    (0: any number)."""
+    """The request to the containerizer to start a task. ``line`` is its queue (None: it is not queued), and ``width``
+    the number of tasks of that queue that may run at a time (0: any number)."""
     task = launch.task
     command = task.command
     env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
@@ -116,7 +116,7 @@ def spec_of(launch: LaunchItem, agent_id: str, line: QueueKey | None, width: int
 
 
 def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9."""
+    """The name of a signal, such as ``SIGKILL`` for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,7 +1,7 @@
-"""What is lent and not used: an estimate, for tasks that may be taken away again at any moment. Pure.
+"""Estimates the slack of an agent: resources that are lent and not used, for revocable tasks. Pure.
 
-Slack is what tasks hold of CPU and memory, less what the machine really uses without the revocable tasks,
-less a margin. Use counts as risen at once and as fallen only slowly, so that an idle moment is not lent.
+Slack is the CPU and memory that tasks occupy, minus what the machine really uses without the revocable tasks, minus a
+margin. A rise of the use counts at once and a fall only slowly, so that a short idle moment is not lent.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 
 INTERVAL_SECONDS = 5.0
-"""Seconds between two looks at the machine."""
+"""Interval between two samples of the machine's use, in seconds."""
 MIN_UNLENT_SHARE = 0.1
-"""Of what the agent lends: never part of the slack. Also the least change that is told."""
+"""The share of the lent resources that is never part of the slack; also the least change that is reported."""
 RISING_WEIGHT = 0.6
 FALLING_WEIGHT = 0.15
-"""Weights of a new sample above or below the average of the earlier ones."""
+"""Weights of a new sample that is above, and below, the average of the earlier ones."""
 WARM_SAMPLES = 3
-"""Samples before anything is lent, or taken back: those before are a guess."""
+"""Number of samples before slack is lent or taken back; earlier estimates are not reliable."""
 BUSY_PERCENT = 95.0
-"""Per cent of CPU or memory in use from which the machine is tight."""
+"""Use of CPU or memory, in per cent, from which the machine is tight, that is, needs resources back."""
 BUSY_SAMPLES = 3
-"""Samples in a row for which the CPU must be busy. Memory does not wait."""
+"""Number of consecutive samples for which the CPU must be busy before the machine is tight; memory needs one only."""
 CALM_SAMPLES = 6
-"""Samples in a row, after something had to be taken back, before more is lent: else the same task would come
-and go for ever."""
+"""Number of consecutive calm samples after a task was evicted before slack is lent again; otherwise the same task would
+be launched and evicted again and again."""
 STEPS = {"cpus": 100, "mem": 32_000}
-"""Thousandths: slack is told in steps."""
+"""Step sizes in which slack is reported, in thousandths of a CPU and of a MB."""
 MB = 1 << 20
 
 
 class Machine(NamedTuple):
-    """All of the machine, whatever of it is lent."""
+    """The size of the whole machine, of which the agent may lend a part."""
 
     cpus: float
     mem_mb: float
 
 
 class TaskUse(NamedTuple):
-    """A running task: what it holds, and, where that is known, CPU seconds so far and bytes of memory."""
+    """A running task: the resources it occupies and, where known, its CPU seconds so far and its memory in bytes."""
 
     task_id: str
     resources: Resources
@@ -50,7 +50,7 @@ class TaskUse(NamedTuple):
 
 
 class Slack:
-    """The estimate. ``now`` is monotonic time throughout."""
+    """The estimate of the slack. ``now`` is monotonic time throughout."""
 
     def __init__(self, machine: Machine, lent: Resources) -> None:
         self._machine = machine
@@ -66,26 +66,26 @@ class Slack:
 
     @property
     def resources(self) -> Resources | None:
-        """What may be held of it; None before that can be told."""
+        """The slack that revocable tasks may occupy; None before the estimate is reliable."""
         return Resources.scalars_of(self._reported) if self._samples >= WARM_SAMPLES else None
 
     @property
     def offered(self) -> Resources | None:
-        """What is lent to others: of a machine that is busy, or was tight just now, nothing."""
+        """The slack that is lent; nothing while the machine is busy, and for a while after it was tight."""
         busy = self._busy or self._full or self._calm < CALM_SAMPLES
         return Resources.EMPTY if busy and self._samples >= WARM_SAMPLES else self.resources
 
     @property
     def tight(self) -> bool:
-        """Whether the machine needs something back now."""
+        """Whether the machine needs resources back now."""
         return self._samples >= WARM_SAMPLES and (self._full or self._busy >= BUSY_SAMPLES)
 
     def eased(self) -> None:
-        """Something was taken back: see what that does before more is, and before anything is lent."""
+        """Note that a task was evicted: wait for its effect before another one is evicted or slack is lent."""
         self._busy = self._calm = 0
 
     def sample(self, usage: Usage, tasks: Iterable[TaskUse], now: float) -> None:
-        """Take in how busy the machine is, and what runs on it."""
+        """Update the estimate from the use of the machine and its running tasks."""
         tasks = list(tasks)
         cpus = usage.cpu_percent / 100 * self._machine.cpus
         revocable_cpus, revocable_mb = self._revocable_use(tasks, now)
@@ -103,12 +103,12 @@ class Slack:
             self._own[name] = before + weight * (own[name] - before)
             held = sum(each.resources.get(name) for each in tasks if not each.revocable)
             found = max(0, int(held - self._own[name] - MIN_UNLENT_SHARE * self._lent[name])) // step * step
-            told = self._reported.get(name, 0)
-            if not found or abs(found - told) >= MIN_UNLENT_SHARE * self._lent[name]:
+            reported = self._reported.get(name, 0)
+            if not found or abs(found - reported) >= MIN_UNLENT_SHARE * self._lent[name]:
                 self._reported[name] = found
 
     def _revocable_use(self, tasks: list[TaskUse], now: float) -> tuple[float, float]:
-        """CPUs and MB that the revocable tasks use; what is not known of one counts as the machine's own."""
+        """The CPUs and MB that the revocable tasks use; unknown use of a task counts as use by the machine itself."""
         seconds = {each.task_id: each.use[0] for each in tasks if each.revocable and each.use is not None}
         passed = 0.0 if self._sampled_at is None else now - self._sampled_at
         cpus = 0.0

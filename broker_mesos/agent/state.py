@@ -1,4 +1,4 @@
-"""What an agent decides: (what arrived, now) → effects. No clock, no I/O, no event loop.
+"""The decisions of an agent, as pure functions from (event, now) to effects: no clock, no I/O, no event loop.
 
 The agent has the last word on its own machine: it applies only commands of its own session, in their order,
 under no lower term than it has seen, and launches nothing that does not fit beside what runs. While a
@@ -56,17 +56,17 @@ from broker_mesos.ports.containerizer import ContainerEvent, Recovered, Supervis
 
 FIRST_REPEAT_SECONDS = 2.0
 MAX_REPEAT_SECONDS = 15.0
-"""Seconds between two repeats of a registration. They wait in the inbox, so that a longer pause costs no
-time when a master appears, while a flood of them would."""
+"""Maximum interval between two repeats of a registration, in seconds. They wait in the inbox, so that a long interval
+costs no time when a master appears, while a flood of them would."""
 DEBOUNCE_SECONDS = 1.0
-"""Seconds between two registrations at least."""
+"""Minimum interval between two registrations, in seconds."""
 NEVER = float("inf")
 MAX_RECOVERED = 2_000
-"""Acknowledged outcomes that a registration names in a recovery, the latest ones."""
+"""Maximum number of acknowledged outcomes that a registration lists during a recovery: the latest ones."""
 EARLY_STATUSES_TTL_SECONDS = 2.0
-"""Seconds after which an early word is not early any more."""
+"""TTL of an EARLY_STATUSES message, in seconds; after that the cell's update has arrived."""
 MAX_LIST_BYTES = MAX_BODY - 64 * 1024
-"""Bytes of statuses or of a list in one message."""
+"""Maximum size of the statuses or of the list in one message, in bytes."""
 
 
 class AgentMachine:
@@ -86,15 +86,15 @@ class AgentMachine:
         self.highest_term = highest_term
         self.table = TaskTable(info.agent_id, info.resources, new_id)
         self.reserved_resources = ReservedResources()
-        """What is held for others, as its cell last sent it."""
+        """The reservations and volumes, as the cell last sent them."""
         self._dropped_volumes: set[str] = set()
-        """Volumes that are not held any more, and may still be in use."""
+        """Ids of volumes that the cell has dropped, and that tasks may still use."""
         self.session = ""
-        """Empty while it has none."""
+        """The id of the agent's session; empty while it has none."""
         self.applied = 0
         self.cells = 0
         self.usage = Usage()
-        """What the next heartbeats say; set by the shell."""
+        """The use of the machine that the next heartbeats report; set by the shell."""
         self._slack = slack
         self._measure_at = NEVER if slack is None else -NEVER
         self._boot_id = boot_id
@@ -106,33 +106,33 @@ class AgentMachine:
         self._attempt = ""
         self._attempted_at = -NEVER
         self._recover = False
-        """The next registration goes to a cell whose store may have lost something."""
+        """Whether the next registration is for a cell whose store may have lost facts."""
         self._register_at = NEVER
         self._repeat_at = NEVER
         self._repeat_delay = FIRST_REPEAT_SECONDS
         self._beat_at = NEVER
         self._reopen_at = NEVER
-        """When it lends its resources again; until then only what its tasks hold counts as its own."""
+        """Monotonic time at which the agent lends its resources again; until then it reports only those in use."""
         self._interval = 5.0
         self._suspended = False
-        """No task can be started until the containerizer says otherwise: nothing is lent."""
+        """Whether nothing is lent, since no task can be started until the containerizer reports otherwise."""
 
     @property
     def tasks(self) -> dict[str, RunningTask]:
-        """What holds resources, by task id."""
+        """The tasks that have not ended, by id."""
         return self.table.running
 
     @property
     def outcomes(self) -> Outcomes:
-        """What has ended and is not forgotten."""
+        """The outcomes of tasks that have ended and are still kept."""
         return self.table.outcomes
 
     @property
     def cell(self) -> int:
-        """The agent's cell; only while ``cells`` is known."""
+        """The number of the agent's cell; valid only while ``cells`` is known."""
         return addresses.cell_of(self.info.agent_id, self.cells)
 
-    # -- coming and going ---------------------------------------------------------------------------------
+    # -- registration -------------------------------------------------------------------------------------
 
     def recover(
         self,
@@ -141,8 +141,8 @@ class AgentMachine:
         early: Sequence[ContainerEvent],
         now: Instant,
     ) -> list[Effect]:
-        """Put together what the journal and the containerizer remember. ``early``: what the containerizer
-        has reported since it began; it is passed to ``on_container_events`` afterwards."""
+        """Merge the facts of the journal and of the containerizer. ``early`` are the events that the containerizer has
+        reported since it began; they are passed to ``on_container_events`` afterwards."""
         rebooted = bool(saved.boot_id) and saved.boot_id != self._boot_id
         if saved.reserved_resources is not None:
             self.reserved_resources = saved.reserved_resources
@@ -170,22 +170,22 @@ class AgentMachine:
         return [DropVolumes(tuple(sorted(unused)))]
 
     def on_hello(self, cells: int, now: Instant) -> list[Effect]:
-        """A master has told the number of cells."""
+        """Handle a master's answer with the number of cells."""
         self.cells = cells
         return self._register(now)
 
     def on_listening(self, now: Instant) -> list[Effect]:
-        """Commands are received from now on: whatever was missed before, a new session settles it."""
+        """Note that commands are received from now on; a new session repairs what was missed before."""
         self._listening = True
         return self._register(now)
 
     def on_commands_lost(self) -> None:
-        """Commands are not received any more."""
+        """Note that commands are not received any more."""
         self._listening = False
         self._drop_session()
 
     def leave(self) -> list[Effect]:
-        """The agent goes, and says what runs on without it."""
+        """Report that the agent leaves, with the list of the tasks that run on without it."""
         if not self.session:
             return []
         message = UnregisterAgent(agent_id=self.info.agent_id, session=self.session, list=self.task_list())
@@ -198,7 +198,7 @@ class AgentMachine:
         self._register_at = self._repeat_at = self._beat_at = NEVER
 
     def _register_soon(self, now: Instant) -> list[Effect]:
-        """Because something does not fit together; not more often than once in a while."""
+        """Register again because of a contradiction, at most once in DEBOUNCE_SECONDS."""
         self._drop_session()
         at = self._attempted_at + DEBOUNCE_SECONDS
         if now.mono >= at:
@@ -214,7 +214,7 @@ class AgentMachine:
         self._attempt = f"{self._process}.{self._attempts}"
         self._attempted_at = now.mono
         self._repeat_delay = FIRST_REPEAT_SECONDS
-        self.table.take_pending()  # all of it is in the list
+        self.table.take_pending()  # the list contains all of them
         return self._send_registration(now)
 
     def _send_registration(self, now: Instant) -> list[Effect]:
@@ -235,11 +235,12 @@ class AgentMachine:
         return self.info.model_copy(update={"resources": self.table.used, "reservations": ()})
 
     def task_list(self, *, everything: bool = False) -> AgentList:
-        """All that runs and every unacknowledged outcome; without ornaments if it would not fit.
+        """The list of all tasks that have not ended and of every unacknowledged outcome; without optional fields if it
+        would not fit.
 
-        ``everything``: acknowledged outcomes too, for a cell whose store may have lost them.
+        With ``everything`` it has acknowledged outcomes too, for a cell whose store may have lost them.
         """
-        # Those that wait in line come last: by then those that hold something for them are known.
+        # Queued tasks come last: the cell then knows the tasks whose resources they will use.
         tasks = [task.listed() for task in sorted(self.tasks.values(), key=lambda each: each.waits)]
         outcomes = self.outcomes.unacknowledged()
         if everything:
@@ -258,16 +259,16 @@ class AgentMachine:
             reserved_resources=reserved_resources,
         )
 
-    # -- what a cell says ---------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------------------------------
 
     def on_command(self, message: Message, term: int, now: Instant) -> list[Effect]:
-        """A message from the cell's owner under its ``term``. Raises InvalidMessage for a term that no owner has:
-        remembered, it would make the agent refuse all commands for good."""
+        """Handle a message from the cell's owner under its ``term``. Raises InvalidMessage for a term that no owner
+        can have: once stored, it would make the agent refuse all commands for good."""
         if not 0 <= term < MAX_COMMAND_TERM:
             raise InvalidMessage(f"term {term} is out of bounds")
         if term < self.highest_term:
-            # An owner that was replaced, or one that does not know how high the terms are: a heartbeat (or
-            # the repeated registration) tells it.
+            # An owner that was replaced, or one that does not know the highest term: a heartbeat (or the repeated
+            # registration) reports it.
             self._beat_at = now.mono if self.session else NEVER
             return []
         effects: list[Effect] = []
@@ -299,7 +300,7 @@ class AgentMachine:
                     self._beat_at = now.mono
             case ListTasks():
                 if self.session and message.session == self.session:
-                    # What waits to be sent is in the list as well; sending it first keeps the order of facts.
+                    # Unsent statuses are in the list as well; sending them first keeps the order of events.
                     effects += self.statuses()
                     listed = AgentListed(agent_id=self.info.agent_id, session=self.session, list=self.task_list())
                     effects.append(Publish(addresses.updates(self.cell), listed))
@@ -333,10 +334,10 @@ class AgentMachine:
             return self.table.kill(command.task_ids, now, command.grace)
         return self.table.launch(command.launches, now)
 
-    # -- what the containerizer says ----------------------------------------------------------------------
+    # -- events of the containerizer ----------------------------------------------------------------------
 
     def on_container_events(self, events: Iterable[ContainerEvent], now: Instant) -> list[Effect]:
-        """Processes have started or ended, or cannot be started for now."""
+        """Handle events: processes have started or ended, or cannot be started for now."""
         effects: list[Effect] = []
         of_tasks: list[TaskEvent] = []
         for event in events:
@@ -354,18 +355,18 @@ class AgentMachine:
         effects += self.table.on_events(of_tasks, now) + self._early_statuses() + self._drop_unused()
         if self._suspended:
             return effects
-        # A list must not name what may be dropped in the next moment.
+        # The registration's list must not name tasks that may be dropped in the next moment.
         if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
             self._reopen_at = self.table.backoff.until
             effects += self._register(now)
         return effects
 
     def _early_statuses(self) -> list[Effect]:
-        """Ends that were just written down, to frameworks that wait for them. Without a session the cell may
-        have given them up for lost; then it alone says what holds."""
-        told, self.table.early = self.table.early, []
+        """Messages to frameworks with terminal statuses that were just written to the journal. None without a session:
+        the cell may have declared the tasks lost, and then only its updates are right."""
+        early, self.table.early = self.table.early, []
         by_framework: dict[str, list[TaskStatus]] = {}
-        for status in told if self.session else ():
+        for status in early if self.session else ():
             by_framework.setdefault(status.framework_id, []).append(status)
         return [
             Publish(
@@ -378,14 +379,14 @@ class AgentMachine:
         ]
 
     def kill_all(self, now: Instant) -> list[Effect]:
-        """From now on whatever ends was killed: the agent itself ends its tasks."""
+        """Mark all tasks as killed, since the agent itself ends them now."""
         return self.table.kill_all(now)
 
     # -- statuses -----------------------------------------------------------------------------------------
 
     def statuses(self) -> list[Effect]:
-        """Everything that waits to be sent, in as few messages as possible. Nothing without a session: the
-        list of the registration says it."""
+        """All unsent statuses, in as few messages as possible. None without a session: the list of the registration
+        reports them."""
         if not self.session or not self.table.pending:
             return []
         effects: list[Effect] = []
@@ -406,8 +407,8 @@ class AgentMachine:
         return Publish(addresses.updates(self.cell), update, mandatory=True)
 
     def on_unsent(self, message: Message, now: Instant) -> None:
-        """A message could not be published, or no queue took it. Outcomes are tried again soon; the rest is
-        repaired by a list."""
+        """Handle that a message could not be published or routed. Outcomes are sent again soon; a list repairs the
+        rest."""
         if isinstance(message, UpdateStatuses):
             ended = [status.task_id for status in message.statuses if status.state.terminal]
             self.outcomes.unsent(ended, now.mono)
@@ -418,12 +419,12 @@ class AgentMachine:
     # -- slack --------------------------------------------------------------------------------------------
 
     def measure_due(self, now: Instant) -> bool:
-        """Whether it is time for ``measured``: only of an agent that lends slack."""
+        """Whether ``measured`` is due; only for an agent that lends slack."""
         return now.mono >= self._measure_at
 
     def measured(self, usage: Usage, tasks: Mapping[str, tuple[float, int]], now: Instant) -> list[Effect]:
-        """How busy the machine is, and what its tasks use (CPU seconds so far, bytes of memory): what slack
-        there is, and which tasks on it have to go."""
+        """Update the slack from the use of the machine and of its tasks (CPU seconds so far, bytes of memory), and
+        evict revocable tasks where needed."""
         self.usage = usage
         slack = self._slack
         if slack is None:
@@ -436,7 +437,7 @@ class AgentMachine:
         ]
         slack.sample(usage, running, now.mono)
         if slack.resources is None:
-            return []  # what is left of an earlier agent process runs on until one can tell
+            return []  # tasks of an earlier agent process run on until the estimate is reliable
         self.table.slack = slack.resources
         effects = self.table.evict(tight=slack.tight)
         if effects:
@@ -446,10 +447,12 @@ class AgentMachine:
     # -- time ---------------------------------------------------------------------------------------------
 
     def due(self, now: Instant) -> list[Effect]:
-        """What the time asks for: registration, heartbeat, outcomes to send again."""
+        """The effects that are due by time: registration, heartbeat, outcomes to send again."""
         effects: list[Effect] = []
         if self.measure_due(now):
-            self._measure_at = now.mono + INTERVAL_SECONDS  # a shell that does not measure is not asked at once again
+            self._measure_at = (
+                now.mono + INTERVAL_SECONDS
+            )  # so that a shell that does not measure is asked again only later
         if now.mono >= self._reopen_at:
             self._reopen_at = NEVER
             effects += self._register(now)
@@ -481,11 +484,11 @@ class AgentMachine:
         return effects
 
     def _lent_twice(self, now: Instant) -> Resources | None:
-        out_of_order = self.table.backoff.until > now.mono  # what it cannot start, it does not lend
+        out_of_order = self.table.backoff.until > now.mono  # it lends nothing while it cannot start tasks
         return None if self._slack is None or out_of_order else self._slack.offered
 
     def beat_due(self, now: Instant) -> bool:
-        """Whether the next ``due`` sends a heartbeat: time to set ``usage``."""
+        """Whether the next ``due`` sends a heartbeat, so that ``usage`` must be set before."""
         return bool(self.session) and now.mono >= self._beat_at
 
     def next_due(self) -> float:

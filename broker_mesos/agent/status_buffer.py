@@ -1,4 +1,4 @@
-"""What an agent has to say of its tasks, and for how long that may gather."""
+"""Buffers the status updates of an agent, so that they are sent together, and decides how long they may wait."""
 
 from __future__ import annotations
 
@@ -8,53 +8,54 @@ from collections.abc import Callable, Container
 from broker_mesos.core.model.task import TaskStatus
 
 RUNNING_DELAY_SECONDS = 0.015
-"""Seconds that a TASK_RUNNING waits to be overtaken: of a very short task only the end is sent."""
+"""Time that a TASK_RUNNING waits before it is sent, in seconds; of a shorter task only the end is sent."""
 COMPANION_AGE_SECONDS = 0.05
 END_DELAY_SECONDS = 0.02
-"""Seconds that an end waits for those of the tasks launched in the last ``COMPANION_AGE_SECONDS`` seconds: short
-ones that start together end together, and one message costs as much as eight. An end that has no such company is sent
-at once."""
+"""Time that a terminal status waits for those of the tasks launched in the last ``COMPANION_AGE_SECONDS`` seconds, in
+seconds: short tasks that start together end together, and eight statuses in one message cost as much as one. If there
+is no such task, the status is sent at once."""
 QUEUE_DELAY_SECONDS = 0.08
-"""Seconds that an end waits for others while tasks stand in line: what it has left is in use already."""
+"""Time that a terminal status waits for others while tasks are queued, in seconds: its resources are in use again
+already."""
 
 
 class StatusBuffer:
-    """The latest status of each task, to be sent; a terminal one takes the place of the one before."""
+    """The unsent status of each task; a terminal status replaces an earlier one."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, TaskStatus | None] = {}
-        """None: that it runs, which a very short task has no need to say."""
+        """By task id; None stands for TASK_RUNNING, which is built only when it is sent."""
         self._young: deque[tuple[float, str]] = deque()
-        self._begun_at: float | None = None
+        self._running_since: float | None = None
         self._ended_at: float | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether there is an unsent status."""
         return bool(self._statuses)
 
     def launched(self, task_id: str, now: float) -> None:
-        """A task is being started, and may end soon."""
+        """Note that a task is being started, and may end soon."""
         self._young.append((now, task_id))
 
     def started(self, task_id: str, now: float) -> None:
-        """A task runs."""
-        if self._begun_at is None:
-            self._begun_at = now
+        """Add TASK_RUNNING of a task."""
+        if self._running_since is None:
+            self._running_since = now
         self._statuses[task_id] = None
 
     def ended(self, status: TaskStatus, now: float) -> None:
-        """A task has ended."""
+        """Add a terminal status."""
         self._statuses[status.task_id] = status
         if self._ended_at is None:
             self._ended_at = now
 
     def drop(self, task_id: str) -> None:
-        """What is known of a task is not to be sent: its id is another task's from now on."""
+        """Remove the status of a task, since its id belongs to another task from now on."""
         self._statuses.pop(task_id, None)
 
     def again(self, status: TaskStatus, *, asked: bool) -> None:
-        """An end that was told before, and is to be told at once; if it was ``asked`` for, in the place of
-        what there is."""
+        """Add a terminal status that was sent before, and is to be sent again at once. If it was ``asked`` for, it
+        replaces an unsent status of the task."""
         if asked:
             self._statuses[status.task_id] = status
         else:
@@ -62,8 +63,8 @@ class StatusBuffer:
         self._ended_at = -COMPANION_AGE_SECONDS
 
     def send_at(self, now: float, running: Container[str], *, queued: bool) -> float:
-        """Monotonic time until which it may gather. ``queued``: whether any task stands in line."""
-        at = now if self._begun_at is None else self._begun_at + RUNNING_DELAY_SECONDS
+        """Monotonic time at which the statuses are to be sent. ``queued``: whether any task is queued."""
+        at = now if self._running_since is None else self._running_since + RUNNING_DELAY_SECONDS
         if self._ended_at is None:
             return at
         if queued and self._ended_at > 0:
@@ -73,9 +74,8 @@ class StatusBuffer:
         return self._ended_at + END_DELAY_SECONDS if self._young else now
 
     def take(self, running_status: Callable[[str], TaskStatus | None]) -> list[TaskStatus]:
-        """All of it, which is then news no more. ``running_status`` describes a task that runs, if it still
-        does."""
+        """Remove and return all statuses. ``running_status`` returns the status of a task if it still runs."""
         found = [status or running_status(task_id) for task_id, status in self._statuses.items()]
         self._statuses.clear()
-        self._begun_at = self._ended_at = None
+        self._running_since = self._ended_at = None
         return [status for status in found if status is not None]

@@ -1,4 +1,4 @@
-"""The tasks of an agent: what runs, what has ended, and what of it is still to be said."""
+"""The tasks of an agent: those that run, those that have ended, and the statuses that are still to be sent."""
 
 from __future__ import annotations
 
@@ -35,26 +35,27 @@ from broker_mesos.ports.containerizer import (
 NEVER = float("inf")
 MAX_MESSAGE_CHARS = 500
 QUEUE_TIMEOUT_SECONDS = 2.0
-"""Seconds that a task waits in line at most. Then those before it are not as short as its framework thought,
-and it may run elsewhere."""
+"""Maximum time for which a task is queued, in seconds. After that the tasks before it are not as short as its framework
+estimated, and it may run elsewhere."""
 CANNOT_START_CODE: int | None = 127
-"""Exit code of a command that could not be started, as shells have it."""
+"""Exit code of a command that could not be started, as shells report it."""
 
 
 class TaskTable:
-    """Launches nothing that does not fit beside what runs. ``running`` and ``outcomes`` are for reading."""
+    """The tasks of an agent. It launches no task that does not fit beside those that run. ``running`` and ``outcomes``
+    are for reading only."""
 
     def __init__(self, agent_id: str, total: Resources, new_id: NewId) -> None:
         self.running: dict[str, RunningTask] = {}
-        """Those in line, too."""
+        """By task id, including queued tasks."""
         self._lines = TaskQueues()
         self.hands_over = False
-        """Whether the containerizer takes those in line, and starts each in its turn."""
+        """Whether the containerizer takes queued tasks, and starts each at its turn."""
         self.outcomes = Outcomes()
         self.pending = StatusBuffer()
-        """What is to be sent."""
+        """The statuses that are to be sent to the cell."""
         self.early: list[TaskStatus] = []
-        """Ends that are also to be told to frameworks at once."""
+        """Terminal statuses that are also to be sent to frameworks at once."""
         self.backoff = BackOff()
         self._agent_id = agent_id
         self._total = total
@@ -62,12 +63,12 @@ class TaskTable:
         self._used = Resources.EMPTY
         self._volumes: frozenset[str] = frozenset()
         self.slack = Resources.EMPTY
-        """What revocable tasks may hold, beside the total."""
+        """The resources that revocable tasks may occupy in addition to the total."""
         self._revocable = Resources.EMPTY
-        """What they do hold."""
+        """The resources that revocable tasks occupy."""
         self.time_limits = TimeLimits()
         self._turns: list[Effect] = []
-        """Starts of those whose turn has come, after what is being written down."""
+        """Starts of queued tasks whose turn has come; they follow the journal records of the same step."""
 
     def recover(
         self,
@@ -77,8 +78,8 @@ class TaskTable:
         rebooted: bool,
         now: Instant,
     ) -> list[Effect]:
-        """Put together what the journal and the containerizer remember. ``early``: what the containerizer
-        has reported since it began."""
+        """Merge the facts of the journal and of the containerizer. ``early`` are the events that the containerizer has
+        reported since it began."""
         effects: list[Effect] = []
         found = {one.task_id: one for one in recovered}
         failed = {event.task_id for event in early if isinstance(event, StartFailed)}
@@ -87,7 +88,7 @@ class TaskTable:
         exits: list[TaskExited] = []
         for known in saved.tasks.values():
             task_id = known.task.task_id
-            # Whoever still stood in line has no process, and is dropped below.
+            # A task that was still queued has no process, and is dropped below.
             task = self._add(known.task, known.kill_grace)
             task.kill_asked = task_id in saved.kills
             task.evicted = task_id in saved.evicted
@@ -104,7 +105,8 @@ class TaskTable:
             elif task_id not in failed:
                 state, why = TaskState.LOST, "its machine was restarted"
                 if one is None and not rebooted:
-                    # The containerizer knows a task before its process exists; unless a reboot cost it that.
+                    # The containerizer stores a task before its process exists, so this one was never started,
+                    # unless a reboot made the containerizer lose it.
                     state, why = TaskState.DROPPED, "its agent was restarted before it began"
                 entry = self._end(task, state, now, reason=Reason.AGENT_RESTARTED, message=why)
                 effects.append(Checkpoint((entry,)))
@@ -114,49 +116,49 @@ class TaskTable:
         for task_id, one in found.items():
             if task_id in self.running or task_id in self.outcomes:
                 continue
-            # Nobody counts its resources, and nobody waits for it.
+            # The agent does not know the task: its resources are not counted, and no cell waits for it.
             effects.append(KillProcess(task_id, 0.0) if one.running else Forget(task_id))
         return effects
 
     @property
     def used(self) -> Resources:
-        """What runs, or is being started, holds."""
+        """The resources of the tasks that run or are being started."""
         return self._used
 
     @property
     def starting(self) -> bool:
-        """Whether it is open for some task if it can be started."""
+        """Whether some task is being started, and it is not known yet whether that succeeds."""
         return any(task.started_at is None and not task.waits for task in self.running.values())
 
-    # -- what is to be sent -------------------------------------------------------------------------------
+    # -- statuses to send ---------------------------------------------------------------------------------
 
     def send_at(self, now: float) -> float:
-        """Monotonic time until which what is pending may gather."""
+        """Monotonic time at which the pending statuses are to be sent."""
         return self.pending.send_at(now, self.running, queued=self._lines.any_waiting)
 
     def take_pending(self) -> list[TaskStatus]:
-        """What is to be sent, which is then pending no more."""
+        """Remove and return the pending statuses."""
         return self.pending.take(self._running_status)
 
     def send_again(self, statuses: Iterable[TaskStatus]) -> None:
-        """Outcomes that were sent, and not acknowledged in time."""
+        """Send outcomes again that were not acknowledged in time."""
         for status in statuses:
             self.pending.again(status, asked=False)
 
-    # -- what a cell says ---------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------------------------------
 
     def hold(self, info: AgentInfo, reserved_resources: ReservedResources) -> None:
-        """What the agent has, when disk has become volumes."""
+        """Set the agent's resources, in which volumes take the place of disk."""
         self._total, _ = laid_out(info.resources, (), reserved_resources.volumes)
         self._volumes = frozenset(each.volume_id for each in reserved_resources.volumes)
 
     @property
     def volumes_used(self) -> set[str]:
-        """Ids of the volumes that tasks use."""
+        """The ids of the volumes that tasks use."""
         return {each for task in self.running.values() for each in task.info.volumes}
 
     def _misfit(self, launch: LaunchItem, free: Resources) -> str:
-        """Why a task cannot run beside the others, in words."""
+        """Why a task cannot run beside the others, in one line; empty if it can."""
         if not free.contains(launch.task.resources):
             missing = free.missing(launch.task.resources)
             where = "into the slack of" if launch.revocable else "beside what runs on"
@@ -167,7 +169,7 @@ class TaskTable:
         return mount_problem(launch.task.volumes)
 
     def launch(self, launches: Iterable[LaunchItem], now: Instant) -> list[Effect]:
-        """Start what is new and fits; refuse what does not fit; say again what is known."""
+        """Start new tasks that fit, refuse those that do not fit, and send the statuses of known ones again."""
         entries: list[Entry] = []
         starts: list[Effect] = []
         total, slack = self._total.clipped_minus(self._used), self.slack.clipped_minus(self._revocable)
@@ -177,7 +179,7 @@ class TaskTable:
             if task_id in self.running or self.outcomes.is_of(task_id, launch.offer_id):
                 self.resend_all(task_id, now)
                 continue
-            # An outcome from another offer is of an earlier task that had the same id.
+            # An outcome of another offer belongs to an earlier task with the same id.
             self.pending.drop(task_id)
             if self.outcomes.replace(task_id):
                 entries.append(Acknowledged(task_id))
@@ -185,7 +187,7 @@ class TaskTable:
             wanted, role = launch.task.resources, launch.role
             mounts, revocable = launch.task.volumes, launch.revocable
             line = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
-            # Those that held what it is to have may have ended since the cell has decided.
+            # The tasks whose resources it is to use may have ended since the cell decided.
             waits = launch.waits and line is not None and self._lines.held(line) > 0
             if not waits and (why := self._misfit(launch, free)):
                 entries.append(
@@ -237,8 +239,8 @@ class TaskTable:
         return [Checkpoint(tuple(entries)), *starts] if entries else []
 
     def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
-        """End what runs, with ``grace`` seconds at most; say again what has ended; TASK_DROPPED for what is
-        not known."""
+        """Kill running tasks, with at most ``grace`` seconds; send the outcomes of ended tasks again; report
+        TASK_DROPPED for unknown tasks."""
         entries: list[Entry] = []
         kills: list[Effect] = []
         for task_id in task_ids:
@@ -259,8 +261,8 @@ class TaskTable:
         return [Checkpoint(tuple(entries)), *kills] if entries else kills
 
     def evict(self, *, tight: bool) -> list[Effect]:
-        """End tasks on slack, the youngest first: as many as are too many for the slack, and one if the
-        machine is ``tight`` and none is ending yet."""
+        """Kill revocable tasks, the youngest first: as many as exceed the slack, and one if the machine is ``tight``
+        and none is ending yet."""
         revocable = [task for task in self.running.values() if task.info.revocable]
         staying = [task for task in revocable if not task.kill_asked]
         held = Resources.sum(task.info.resources for task in staying)
@@ -291,15 +293,15 @@ class TaskTable:
         reason = Reason.TASK_KILLED_DURING_LAUNCH
         return self._end(task, TaskState.KILLED, now, reason=reason, message="killed before its turn came")
 
-    # -- lines --------------------------------------------------------------------------------------------
+    # -- queued tasks -------------------------------------------------------------------------------------
 
     def queue_due(self) -> float:
-        """Monotonic time at which the first of those in line has waited for too long."""
+        """Monotonic time at which the first queued task has waited for too long."""
         first = self._lines.first()
         return min((self.running[task_id].since for task_id in first), default=NEVER) + QUEUE_TIMEOUT_SECONDS
 
     def drop_queued(self, now: Instant) -> list[Effect]:
-        """Drop those that have waited for too long."""
+        """Drop queued tasks that have waited for too long."""
         late = [task for task in self.running.values() if task.waits and task.since + QUEUE_TIMEOUT_SECONDS <= now.mono]
         entries: list[Entry] = []
         withdrawn: list[Effect] = []
@@ -309,17 +311,17 @@ class TaskTable:
                 continue
             withdrawn.append(WithdrawProcess(task.info.task_id))
             task.late = True
-            task.since = now.mono  # should that get lost, it is said again
+            task.since = now.mono  # so that the withdrawal is repeated if it gets lost
         return [Checkpoint(tuple(entries)), *withdrawn] if entries else withdrawn
 
     def _drop_late(self, task: RunningTask, now: Instant) -> Entry:
-        why = f"it stood in line for {QUEUE_TIMEOUT_SECONDS:g} s"
+        why = f"it was queued for {QUEUE_TIMEOUT_SECONDS:g} s"
         return self._end(task, TaskState.DROPPED, now, reason=Reason.LAUNCH_REFUSED, message=why)
 
-    # -- what the containerizer says ----------------------------------------------------------------------
+    # -- events of the containerizer ----------------------------------------------------------------------
 
     def on_events(self, events: Iterable[TaskEvent], now: Instant) -> list[Effect]:
-        """Processes have started or ended."""
+        """Handle events: processes have started, have ended, or could not be started."""
         entries: list[Entry] = []
         after: list[Effect] = []
         for event in events:
@@ -349,7 +351,7 @@ class TaskTable:
             return self._end(task, TaskState.KILLED, now, reason=reason, message=why)
         if event.machine:
             self.backoff.failed(why, now.mono)
-            # What a list has told to be on its way up cannot be dropped any more.
+            # A task that a list has reported as being started cannot be dropped any more.
             if not task.reported:
                 reason = Reason.LAUNCH_REFUSED
                 return self._end(task, TaskState.DROPPED, now, reason=reason, message=why)
@@ -374,7 +376,7 @@ class TaskTable:
             signal_number=event.signal,
             at=event.at,
         )
-        # What else may come of a task, its cell judges.
+        # Other outcomes may change in the cell, so only the cell sends them.
         if task.early and state in (TaskState.FINISHED, TaskState.FAILED):
             self.early.append(entry.status)
         return entry
@@ -382,7 +384,7 @@ class TaskTable:
     # -- tasks and statuses -------------------------------------------------------------------------------
 
     def _add(self, info: AgentTask, kill_grace: float, spec: LaunchSpec | None = None) -> RunningTask:
-        """``spec``: of a task that is to wait in its line."""
+        """Add a task; ``spec`` is its launch request if it is queued."""
         task = self.running[info.task_id] = RunningTask(info, kill_grace)
         task.spec = spec
         key = task.queue_key
@@ -396,7 +398,7 @@ class TaskTable:
         try:
             self._used = self._used + info.resources
         except InvalidResources:
-            # Only a damaged journal can bring two tasks on one port; counting it twice is not possible.
+            # Two tasks on one port can only come from a damaged journal; a port cannot be counted twice.
             self._used = self._used + info.resources.clipped_minus(self._used)
         return task
 
@@ -478,7 +480,7 @@ class TaskTable:
         return Ended(status)
 
     def resend_all(self, task_id: str, now: Instant) -> None:
-        """Queue what is known of a task; nothing while its process has not started."""
+        """Send the status of a task again; nothing while its process has not started."""
         task = self.running.get(task_id)
         if task is None:
             status = self.outcomes.get(task_id)

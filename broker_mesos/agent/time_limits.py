@@ -1,4 +1,4 @@
-"""How long the processes of tasks may run."""
+"""The time limits of tasks' processes."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ NEVER = float("inf")
 
 
 class TimeLimits:
-    """The tasks with a time limit whose processes run."""
+    """The running tasks that have a time limit."""
 
     def __init__(self) -> None:
         self._ends: dict[str, float] = {}
-        """By task id: monotonic time at which its process has run for as long as it may."""
+        """By task id: the monotonic time at which the task reaches its limit."""
 
     def started(self, task: RunningTask, now: Instant) -> None:
-        """Its process has just started."""
+        """Begin the limit of a task whose process has just started."""
         if task.info.max_completion_time is not None:
             self._ends[task.info.task_id] = now.mono + task.info.max_completion_time
 
     def found(self, task: RunningTask, now: Instant) -> None:
-        """Its process was started by an earlier agent process. Only the wall clock knows how long ago, and it
-        may have been set since; so what it says is bounded by the limit."""
+        """Continue the limit of a task whose process was started by an earlier agent process. Its age is known by the
+        wall clock only, which may have been set since; so the age is bounded by the limit."""
         limit = task.info.max_completion_time
         if limit is not None:
             ran = min(max(now.wall - (task.started_at or now.wall), 0.0), limit)
             self._ends[task.info.task_id] = now.mono + limit - ran
 
     def ended(self, task_id: str) -> None:
-        """Its process has ended."""
+        """Remove a task whose process has ended."""
         self._ends.pop(task_id, None)
 
     def due(self) -> float:
-        """Monotonic time at which the first one is to be ended."""
+        """Monotonic time at which the first task reaches its limit."""
         return min(self._ends.values(), default=NEVER)
 
     def end_overdue(self, running: Mapping[str, RunningTask], now: Instant) -> list[Effect]:
-        """End the tasks that have run for as long as they may."""
+        """Kill the tasks that have reached their limit."""
         overdue = [task_id for task_id, at in self._ends.items() if at <= now.mono]
         for task_id in overdue:
             del self._ends[task_id]

@@ -1,4 +1,4 @@
-"""What a framework is written with: a Scheduler's callbacks and a driver's verbs."""
+"""The SDK for frameworks: the callbacks of a Scheduler, and the calls of a driver."""
 
 from __future__ import annotations
 

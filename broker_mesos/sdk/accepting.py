@@ -1,5 +1,5 @@
-"""Accepts of one turn of the loop, which travel together: a framework that is offered room on many agents
-answers in one message for each cell."""
+"""Collects the accepts of one turn of the event loop, so that a framework that has offers of many agents answers with
+one message for each cell."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import InvalidInput
 
 MAX_ACCEPT_BYTES = MAX_BODY - 256
-"""Of acceptances in one message, with the demand that goes along."""
+"""Maximum size of the acceptances in one message with their demand, in bytes of JSON."""
 
 
 class AcceptBatch(NamedTuple):
-    """An acceptance that is to be sent."""
+    """An acceptance that is to be sent, and the future of the caller."""
 
     acceptance: Acceptance
     size: int
     demand: Demand | None
     sent: asyncio.Future[bool]
-    """Becomes what the publish of its message becomes."""
+    """Gets the result of publishing the message with this acceptance."""
 
 
 class Accepting:
-    """Those that are to be sent, by cell."""
+    """The acceptances that are to be sent, by cell."""
 
     def __init__(self) -> None:
         self._by_cell: defaultdict[int, list[AcceptBatch]] = defaultdict(list)
 
     def add(self, cell: int, acceptance: Acceptance, demand: Demand | None) -> asyncio.Future[bool]:
-        """One more; ``demand``: what is wanted after it. Raises InvalidInput for one that is too long."""
+        """Add an acceptance; ``demand`` is the framework's demand after it. Raises InvalidInput if it is too long."""
         size = len(acceptance.encode()) + (0 if demand is None else len(demand.encode()))
         if size > MAX_ACCEPT_BYTES:
             raise InvalidInput(
@@ -46,7 +46,7 @@ class Accepting:
         return sent
 
     def take(self) -> Iterator[tuple[int, list[AcceptBatch]]]:
-        """All of them, as many at once as fit into a message; none are left."""
+        """Remove and return all acceptances: cell and acceptances, as many at once as fit into one message."""
         by_cell, self._by_cell = self._by_cell, defaultdict(list)
         for cell, waiting in by_cell.items():
             part: list[AcceptBatch] = []
@@ -61,7 +61,7 @@ class Accepting:
 
 
 def call_of(framework_id: str, some: Sequence[AcceptBatch], acknowledged: tuple[str, ...]) -> Accept | Accepts:
-    """The message that says some acceptances, with what is wanted after the last of them."""
+    """The message with some acceptances, the demand after the last of them, and acknowledged task ids."""
     demand = None
     for each in some:
         if each.demand is not None and (demand is None or each.demand.version > demand.version):

@@ -1,5 +1,8 @@
-"""What a driver needs of a scheduler. ``Scheduler`` is the class to derive from; this keeps the driver from
-importing it, since its callbacks name the driver."""
+"""The protocol of the scheduler callbacks that a driver calls.
+
+Authors of frameworks derive from ``Scheduler``. The driver uses this protocol instead of importing that class, since
+the callbacks of ``Scheduler`` name the driver.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.sdk.gangs import Placement
 
 Result = Awaitable[None] | None
-"""A callback is a plain function or an ``async def``."""
+"""The result of a callback, which is a plain function or an ``async def``."""
 
 
 class Callbacks(Protocol):
@@ -20,7 +23,7 @@ class Callbacks(Protocol):
 
     @property
     def handles_updates_together(self) -> bool:
-        """Whether ``status_updates`` handles all statuses or none; else ``status_update`` gets one at a time."""
+        """Whether ``status_updates`` handles all statuses or none; if False, ``status_update`` gets one at a time."""
         ...
 
     def registered(self, driver: Any, framework_id: str) -> Result: ...

@@ -1,4 +1,4 @@
-"""What a driver says to the cells: answers to offers, kills, questions, acknowledgements."""
+"""The calls that a driver sends to the cells: answers to offers, kills, reconciliation, acknowledgements."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_TASK_IDS = 1_000
-"""Task ids in one message: far below the limit of a body."""
+"""Maximum number of task ids in one message; their size is far below the limit of a message body."""
 ACKNOWLEDGE_AFTER_SECONDS = 4.0
-"""Seconds for which acknowledgements are gathered, or until an accept takes them along: nobody waits for
-them."""
+"""Maximum time for which acknowledgements are collected, in seconds, unless an accept carries them earlier: no client
+waits for them."""
 ACKNOWLEDGE_AT_COUNT = 500
-"""Acknowledgements that are sent at once."""
+"""Number of collected acknowledgements at which they are sent at once."""
 
 
 class Calls:
-    """Builds and sends the calls of one framework process, and remembers what is unanswered."""
+    """Builds and sends the calls of one framework process, and keeps those that are unanswered."""
 
     def __init__(
         self, framework: FrameworkInfo, bus: Bus, clock: Clock, new_id: NewId, settings: DriverSettings
@@ -61,7 +61,7 @@ class Calls:
         self.offers = OfferBook(settings.remember)
         self.questions = QuestionBook(settings.remember)
         self.ended: Bounded[str, None] = Bounded(settings.remember)
-        """Tasks whose terminal status was handled."""
+        """Ids of tasks whose terminal status was handled."""
         self.on_local: Callable[[Sequence[TaskStatus]], None] = lambda statuses: None
         self._framework = framework
         self._bus = bus
@@ -70,13 +70,13 @@ class Calls:
         self._settings = settings
         self._claims = ClaimBook(settings.remember)
         self._doubtful: Bounded[str, None] = Bounded(settings.remember)
-        """Tasks that were launched, and not heard of, when this process stood by."""
+        """Ids of tasks that had been launched and had no status yet when this process became a standby."""
         self._agents: Bounded[str, str] = Bounded(settings.remember)
         self._accepting = Accepting()
         self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
         self._kills: dict[str, int | None] = {}
         self._handled: list[tuple[int, str]] = []
-        """Tasks with a terminal status that is safe, and whose delivery is not settled yet; by cell."""
+        """Cell and id of tasks whose terminal status was handled, while its delivery is not acknowledged yet."""
         self._acknowledgements: defaultdict[int, dict[str, None]] = defaultdict(dict)
         self._flushing = False
         self._acknowledging: asyncio.TimerHandle | None = None
@@ -92,7 +92,7 @@ class Calls:
         operations: Sequence[Operation] = (),
         demand: Demand | None = None,
     ) -> asyncio.Future[bool]:
-        """See Driver.accept."""
+        """Accept offers; see ``Driver.accept``."""
         _check_filter(refuse_seconds)
         if not tasks and not operations:
             return self.decline(offers, refuse_seconds)
@@ -102,7 +102,7 @@ class Calls:
         if len(set(task_ids)) != len(task_ids):
             raise InvalidInput("two of these tasks have the same id; each task needs an id of its own")
         if self._settings.settle and (living := next(filter(self._agents.__contains__, task_ids), None)):
-            # The cell would answer TASK_ERROR, which could not be told from the end of the living one.
+            # The cell would answer TASK_ERROR, which would look like the end of the task that is still alive.
             raise InvalidInput(f"task {living} has not ended; each task needs an id of its own")
         if len({offer.agent_id for offer in held}) > 1:
             raise InvalidInput("these offers are of several agents; accept those of one agent at a time")
@@ -131,7 +131,7 @@ class Calls:
         return sent
 
     def decline(self, offers: Sequence[Offer | str], refuse_seconds: float | None) -> asyncio.Future[bool]:
-        """See Driver.decline. Everything of one turn of the loop travels together."""
+        """Decline offers; see ``Driver.decline``. The declines of one turn of the event loop are sent together."""
         _check_filter(refuse_seconds)
         by_cell: defaultdict[int, list[str]] = defaultdict(list)
         for offer in offers:
@@ -149,7 +149,7 @@ class Calls:
         return _all(futures)
 
     def return_offers(self) -> None:
-        """Decline all that is in hand, without a filter: somebody else may use it at once."""
+        """Decline all unanswered offers, without a filter, so that other frameworks can use them at once."""
         for ids in self.offers.all_by_cell().values():
             self.decline(ids, 0.0)
 
@@ -189,16 +189,16 @@ class Calls:
     # -- other calls ----------------------------------------------------------------------------------
 
     def kill(self, task_id: str, agent_id: str | None) -> None:
-        """See Driver.kill."""
+        """Kill a task; see ``Driver.kill``."""
         _check_task_ids([task_id])
         agent_id = agent_id or self._agents.get(task_id)
         self._kills[task_id] = cell_of(agent_id, self.cells) if agent_id and self.cells else None
         self._flush_soon()
         if self._kills[task_id] is None:
-            self.reconcile([task_id])  # so that a kill of what nobody knows has an answer, too
+            self.reconcile([task_id])  # so that the kill of an unknown task gets an answer, too
 
     def reconcile(self, tasks: Sequence[TaskStatus | str]) -> None:
-        """See Driver.reconcile."""
+        """Ask for the states of tasks; see ``Driver.reconcile``."""
         if not tasks:
             self._send(None, Reconcile(framework_id=self._framework.framework_id))
             return
@@ -210,7 +210,7 @@ class Calls:
         _check_task_ids([task_id for task_ids in by_cell.values() for task_id in task_ids])
         for cell, task_ids in by_cell.items():
             if cell is None and self._framework.competing:
-                # The cells' answers would come to different processes, and nobody could count them.
+                # The cells' answers would go to different processes, so that no process could count them.
                 for chunk in _chunks(task_ids):
                     self._send(
                         None,
@@ -227,7 +227,7 @@ class Calls:
         self._flush_soon()
 
     def answer_inverse_offers(self, agent_ids: Iterable[str], accept: bool) -> None:
-        """See Driver.answer_inverse_offers."""
+        """Answer inverse offers; see ``Driver.answer_inverse_offers``."""
         by_cell: defaultdict[int | None, list[str]] = defaultdict(list)
         for agent_id in dict.fromkeys(agent_ids):
             by_cell[cell_of(agent_id, self.cells) if self.cells else None].append(agent_id)
@@ -242,16 +242,18 @@ class Calls:
                 self._send(cell, call)
 
     def acknowledge(self, cell: int, task_id: str) -> None:
-        """A terminal status is safe; said when its delivery is settled: ``flush_acknowledgements``."""
+        """Note that a terminal status was handled. Its acknowledgement is sent after its delivery is acknowledged to
+        the broker: see ``flush_acknowledgements``."""
         self._handled.append((cell, task_id))
 
-    def heard(self, status: TaskStatus) -> TaskStatus:
-        """Learn from a status; returns it as it is to be told."""
+    def received(self, status: TaskStatus) -> TaskStatus:
+        """Update what is kept of a task from a status. Returns the status for the scheduler, whose state may be
+        changed."""
         if status.state is TaskState.UNKNOWN:
-            return status  # one cell's ignorance settles no claim
-        self._claims.heard(status.task_id)
+            return status  # a claim is not settled because one cell does not know the task
+        self._claims.settled(status.task_id)
         if status.task_id in self._doubtful and status.reason is Reason.INVALID_OFFERS:
-            # Another process may have heard of its end meanwhile, and the cell has forgotten it since.
+            # Another process may have received the task's end meanwhile, and the cell has deleted the task since.
             message = "the cluster does not know it (any more); another process was active meanwhile"
             return status.model_copy(update={"state": TaskState.UNKNOWN, "message": message})
         if status.state.terminal:
@@ -262,14 +264,15 @@ class Calls:
         return status
 
     def stand_by(self) -> None:
-        """Another process may be active, and hear what becomes of this one's launches."""
+        """Note that another process may be active, and may receive the statuses of this process' launches."""
         for task_id in self._claims.task_ids():
             self._doubtful[task_id] = None
 
     # -- sending --------------------------------------------------------------------------------------
 
     def flush_acknowledgements(self) -> None:
-        """What was settled with the broker may be acknowledged to the cells: soon, together."""
+        """Acknowledge handled statuses to the cells, now that their deliveries are acknowledged to the broker: within
+        ACKNOWLEDGE_AFTER_SECONDS, together."""
         for cell, task_id in self._handled:
             self._acknowledgements[cell][task_id] = None
         self._handled.clear()
@@ -279,8 +282,8 @@ class Calls:
             self._acknowledging = asyncio.get_running_loop().call_later(ACKNOWLEDGE_AFTER_SECONDS, self._acknowledge)
 
     def tick(self, *, active: bool) -> None:
-        """Once a second: ask again what stays unanswered, forget what has ended. Answers come to the active
-        process: the others do not ask."""
+        """Repeat what is unanswered and drop what has ended; called once a second. Answers go to the active process,
+        so a process that is not active does not ask."""
         now = self._clock.monotonic()
         self.offers.expire(now - 2 * self._settings.offer_timeout)
         framework_id = self._framework.framework_id
@@ -295,11 +298,11 @@ class Calls:
             self._flush_soon()
 
     def reconnected(self) -> None:
-        """The queues were lost: answers may have gone to nobody."""
+        """Repeat all questions soon, after the queues were lost: answers may have been lost with them."""
         self.questions.hasten(self._clock.monotonic())
 
     async def drain(self, timeout: float) -> None:
-        """Send what is collected, and wait for the broker to have it."""
+        """Send what is collected, and wait up to ``timeout`` seconds for the broker's confirms."""
         self._flush()
         self._acknowledge()
         if self._under_way:
@@ -334,7 +337,7 @@ class Calls:
             call = call_of(self._framework.framework_id, some, acknowledged)
             out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
             if acknowledged and len(out.body) > MAX_BODY:
-                # What rides along must not be what makes it too long.
+                # Acknowledgements that are added must not make the message too long.
                 acknowledged = ()
                 call = call_of(self._framework.framework_id, some, ())
                 out = outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True)
@@ -369,7 +372,7 @@ class Calls:
 
     def _killed(self, task_ids: Sequence[str], cell: int | None, future: asyncio.Future[bool]) -> None:
         if future.cancelled() or future.exception() is not None or not future.result():
-            for task_id in task_ids:  # the next tick says it again
+            for task_id in task_ids:  # the next tick sends it again
                 self._kills.setdefault(task_id, cell)
 
     def _ask(self) -> None:
@@ -379,7 +382,7 @@ class Calls:
                 self._send(cell, Reconcile(framework_id=self._framework.framework_id, task_ids=tuple(chunk)))
 
     def _send(self, cell: int | None, call: Call) -> asyncio.Future[bool]:
-        self._flush_accepts()  # they were said before
+        self._flush_accepts()  # accepts that were called before must be sent first
         return self._publish(outgoing(addresses.calls(cell), call, self._new_id(), mandatory=True))
 
     def _publish(self, out: Outgoing) -> asyncio.Future[bool]:
@@ -397,7 +400,7 @@ _TASK_IDS = TypeAdapter(list[TaskId])
 
 
 def _check_task_ids(task_ids: Sequence[str]) -> None:
-    """Refuse them now, since messages are made later, together with others'."""
+    """Raise InvalidInput for bad task ids now, since messages are built later, from several calls."""
     try:
         _TASK_IDS.validate_python(task_ids)
     except ValidationError as error:
@@ -415,7 +418,8 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _all(futures: Sequence[asyncio.Future[bool]], *, result: bool = True) -> asyncio.Future[bool]:
-    """True when all are; the first error, if there is one. Nobody needs to await it."""
+    """A future that is True when all futures are True, and gets the first error if there is one. It need not be
+    awaited."""
     whole: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     left = len(futures)
     if not left:

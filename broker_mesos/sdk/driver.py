@@ -1,4 +1,4 @@
-"""The driver: connects one process of a framework to the cluster, and speaks for it."""
+"""The driver, which connects one process of a framework to the cluster and sends its calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from broker_mesos.sdk.tracking import Bounded
 log = get_logger(__name__)
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
-"""Seconds by which the clocks of competing processes may differ before a version of one of them is suspicious."""
+"""Maximum difference between the clocks of competing processes, in seconds; a demand version that is further ahead was
+not taken by one of them just now."""
 
 T = TypeVar("T")
 
@@ -40,15 +41,16 @@ T = TypeVar("T")
 class Driver:
     """One process of a framework, in one event loop.
 
-    The bus must be open; whoever opened it closes it. ``run`` works until ``stop``. Processes with the same
-    ``framework_id`` share its offers and events: one active at a time, or all with ``competing``.
+    The bus must be open; the caller that opened it closes it. ``run`` works until ``stop``. Processes with the same
+    ``framework_id`` share its offers and events: one process is active at a time, or all of them if
+    ``FrameworkInfo.competing`` is set.
 
-    The verbs may be called from the loop's thread, before ``run`` only ``suppress``, ``revive``,
-    ``set_demand`` and ``stop``; and from any other thread while ``run`` works. What they return there is a
+    The calls may be made from the loop's thread (before ``run`` only ``suppress``, ``revive``, ``set_demand`` and
+    ``stop``), and from any other thread while ``run`` works. In another thread they return a
     ``concurrent.futures.Future``: wait with ``.result(timeout)``.
 
-    ``demand``: given by a framework that mints its versions itself (``set_demand``); otherwise the driver
-    does.
+    ``demand`` is the first demand of a framework that sets versions itself (``set_demand``); without it the driver
+    sets them.
     """
 
     def __init__(
@@ -67,9 +69,9 @@ class Driver:
         self.settings = settings or DriverSettings()
         self.process_id = new_id()
         self.failure: str | None = None
-        """The cluster's reason, after it refused the framework."""
+        """The cluster's reason, once it has refused the framework."""
         self.cells = 0
-        """The cluster's cell count, once known."""
+        """The cluster's number of cells; 0 until a master has answered."""
         self._scheduler = scheduler
         self._bus = bus
         self._clock = clock
@@ -89,7 +91,7 @@ class Driver:
         self._calls = Calls(framework, bus, clock, new_id, self.settings)
         self._inbound = Inbound(self, scheduler, self._calls, clock)
 
-    # -- verbs ----------------------------------------------------------------------------------------
+    # -- calls ----------------------------------------------------------------------------------------
 
     def accept(
         self,
@@ -99,19 +101,21 @@ class Driver:
         operations: Iterable[Operation] = (),
         demand: Demand | None = None,
     ) -> asyncio.Future[bool]:
-        """Launch tasks on offers (or their ids) of one agent; what is left of them is offered again.
+        """Launch tasks on offers (or their ids) of one agent; the unused resources are offered again.
 
-        ``operations`` come first, in their order: they reserve resources of the offers and make volumes,
-        which the tasks may use. Those with an ``operation_id`` are answered through
-        ``Scheduler.operation_updates``. Without tasks, and with ``refuse_seconds`` None, what they have
-        changed is not hidden.
+        ``operations`` are applied first, in their order: they reserve resources of the offers and create volumes,
+        which the tasks may use. The results of those with an ``operation_id`` arrive through
+        ``Scheduler.operation_updates``. Without tasks, and with ``refuse_seconds`` None, resources that an operation
+        has changed are not filtered.
 
-        ``refuse_seconds`` hides the unused part from this framework for so long: None is the default
-        filter, 0 none. ``demand``: what is wanted of that cell from here on, from a framework that mints
-        versions itself. Each task is answered with statuses, whatever happens; the result may be ignored. It
-        is True when the broker has the call, False when nobody would receive it, BusUnavailable when that
-        is not known. Raises InvalidInput for offers of several agents, a task id twice, or more than fits
-        a message.
+        ``refuse_seconds`` is the time for which the unused part is not offered to this framework: None means the
+        default filter, 0 no filter. ``demand`` is the demand for that cell after this call, from a framework that
+        sets versions itself.
+
+        Every task gets statuses, whatever happens, so the result may be ignored. It is True when the broker has
+        confirmed the call, False when the broker could not route it, and BusUnavailable when that is not known.
+        Raises InvalidInput for offers of several agents, for a task id that is used twice, and for a call that does
+        not fit into a message.
         """
         return self._here(
             lambda: self._calls.accept(_listed(offers), list(tasks), refuse_seconds, list(operations), demand)
@@ -120,51 +124,52 @@ class Driver:
     def decline(
         self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None
     ) -> asyncio.Future[bool]:
-        """Give offers (or their ids) back, and hide the like for ``refuse_seconds``: None is the default
-        filter, 0 none. Ended offers are passed over."""
+        """Decline offers (or their ids), and filter similar ones for ``refuse_seconds``: None means the default
+        filter, 0 no filter. Offers that have ended are ignored."""
         return self._here(lambda: self._calls.decline(_listed(offers), refuse_seconds))
 
     def keep(self, offer_ids: Iterable[str]) -> None:
-        """Another process may answer these offers: they are not given back when this one ends."""
+        """Leave offers (by id) to be answered by any process of the framework: they are not declined when this
+        process ends."""
         self._here(lambda: self._calls.offers.remove(offer_ids))
 
     def revive(self) -> None:
-        """Want offers, all of them: filters are forgotten."""
+        """Ask for all offers, and remove the framework's filters."""
         self._here(lambda: self._mint(wanted=True))
 
     def suppress(self) -> None:
-        """Want no offers until ``revive``."""
+        """Ask for no offers until ``revive`` or ``want``."""
         self._here(lambda: self._mint(wanted=False))
 
     def want(self, shapes: Iterable[Shape] | None) -> None:
-        """Want offers for tasks of these shapes, and no others; of none: no offers. None: of anything, as
-        ``revive``. Counts are tasks yet to be launched: say so anew after each change."""
+        """Ask for offers for tasks of these shapes only. An empty list asks for no offers; None asks for all offers,
+        as ``revive`` does. The counts are tasks that are still to be launched: call this again after each change."""
         stated = None if shapes is None else tuple(shapes)
         self._here(lambda: self._mint(wanted=stated is None or bool(stated), shapes=stated))
 
     def set_demand(self, demand: Demand) -> None:
-        """For frameworks that mint versions themselves. A version that is not higher is passed over."""
+        """Set the demand of a framework that sets versions itself. A version that is not higher is ignored."""
         self._here(lambda: self._set_demand(demand))
 
     def kill(self, task_id: str, agent_id: str | None = None) -> None:
-        """End a task; its status tells when it has ended, or that nobody knows it (TASK_UNKNOWN)."""
+        """Kill a task. A status update follows when it has ended, or TASK_UNKNOWN if no cell knows it."""
         self._here(lambda: self._calls.kill(task_id, agent_id))
 
     def reconcile(self, tasks: Iterable[TaskStatus | str] = ()) -> None:
-        """Ask for the state of tasks, or with none given, of all tasks of the framework. Answers are status
-        updates: TASK_UNKNOWN when no cell knows the task."""
+        """Ask for the states of tasks; without arguments, of all tasks of the framework. The answers are status
+        updates, with TASK_UNKNOWN when no cell knows the task."""
         self._here(lambda: self._calls.reconcile(list(tasks)))
 
     def answer_inverse_offers(self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True) -> None:
-        """Say whether the framework agrees that agents (or their ids) are away as planned. For operators to
-        see: the absence does not depend on it."""
+        """Accept or decline the planned absence of agents (inverse offers or agent ids). Operators see the answer;
+        the absence does not depend on it."""
         ids = [each if isinstance(each, str) else each.agent_id for each in inverse_offers]
         self._here(lambda: self._calls.answer_inverse_offers(ids, accept))
 
     def stop(self, failover: bool = False) -> None:
-        """End ``run``. With ``failover`` only this process leaves: its unanswered offers go back, tasks live
-        on for the framework's failover timeout. Without, the whole framework is torn down: its tasks are
-        killed, its other processes get an error, its id cannot be used again for a while."""
+        """End ``run``. With ``failover`` only this process leaves: its unanswered offers are declined, and the tasks
+        run on for the framework's failover timeout. Without it the whole framework is torn down: its tasks are
+        killed, its other processes get an error, and its id cannot be used again for 8 days."""
 
         def stop() -> None:
             if not self._stopping.is_set():
@@ -199,7 +204,7 @@ class Driver:
         version = max(self._demand.version + 1, self._outbid + 1, int(self._clock.time() * 1000))
         self._set_demand(Demand(version=version, wanted=wanted, shapes=shapes))
 
-    def _mint_again(self) -> None:
+    def _renew_demand(self) -> None:
         self._mint(wanted=self._demand.wanted, shapes=self._demand.shapes)
 
     def _set_demand(self, demand: Demand) -> None:
@@ -208,42 +213,45 @@ class Driver:
             self._send_beat()
 
     def outbid(self, version: int) -> None:
-        """A cell knows that demand version, of an earlier process perhaps, whose clock may be ahead. Of competing
-        processes another one may just have minted it, unless it lies in the future."""
+        """Take a higher demand version if a cell has one above ours. It may come from an earlier process whose clock
+        was ahead. With competing processes another process may have taken it just now, unless it lies in the
+        future; then ours is not renewed."""
         self._outbid = max(self._outbid, min(version, MAX_DEMAND_VERSION - 1))
         ahead = version - self._clock.time() * 1000 > MAX_CLOCK_DIFFERENCE_SECONDS * 1000
         if self._mints and version > self._demand.version and (ahead or not self.framework.competing):
-            self._mint_again()
+            self._renew_demand()
 
     @property
     def demand_floor(self) -> int:
-        """The highest demand version that a cell has reported: only one above it counts."""
+        """The highest demand version that a cell has reported; cells apply only higher ones."""
         return self._outbid
 
     def restate(self, cells: Mapping[int, int]) -> None:
-        """Cells know of demand up to these versions; new owners of none. Say ours where it is newer."""
+        """Send the demand to cells whose version, which a cell has reported, is lower than ours. The new owner of a
+        cell has no version."""
         for cell, version in cells.items():
             if version < self._demand.version:
                 self._send_beat(cell)
 
     def speak_up(self) -> None:
-        """This process has become the active one: its word on demand is the newest."""
+        """Take a new demand version, since this process has become the active one, and its demand is the newest."""
         if self._mints:
-            self._mint_again()
+            self._renew_demand()
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """What is wanted now, as far as it is stated."""
+        """The shapes that are wanted now; empty if nothing is wanted, or anything."""
         return (self._demand.shapes or ()) if self._demand.wanted else ()
 
     @property
     def wants_only_gangs(self) -> bool:
-        """Whether every shape that is wanted now belongs to a gang: other offers answer an earlier demand."""
+        """Whether every shape that is wanted now belongs to a gang; any other offer was made for an earlier demand."""
         shapes = self.shapes
         return bool(shapes) and all(shape.gang for shape in shapes)
 
     def unwanted(self) -> None:
-        """Offers came although none are wanted; perhaps an earlier process wanted them after we did not."""
+        """Take a new demand version after offers came although none are wanted: an earlier process may have asked for
+        them under a higher version."""
         now = self._clock.monotonic()
         if not self._mints or self._demand.wanted or self.framework.competing:
             return
@@ -252,17 +260,17 @@ class Driver:
             self._mint(wanted=False)
 
     def bind(self) -> None:
-        """From now on verbs called in other threads are handed to the running loop. ``run`` does this."""
+        """From now on, run calls from other threads in the running event loop. ``run`` does this."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
-    # -- life -----------------------------------------------------------------------------------------
+    # -- run ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Register, then serve the scheduler until ``stop``.
 
-        Raises FrameworkRefused when the cluster refuses the framework (the reason is in ``failure``, too),
-        and TimedOut when no master answers within the registration timeout. A cancelled run leaves as with
+        Raises FrameworkRefused when the cluster refuses the framework (the reason is also in ``failure``), and
+        TimedOut when no master answers within the registration timeout. A cancelled ``run`` ends as with
         ``stop(failover=True)``, within one second.
         """
         if self._ran:
@@ -334,7 +342,7 @@ class Driver:
             subscribing = self._spawn(self._subscribe(events, offers))
             stopping = self._spawn(self._wait_for_stop())
             try:
-                # A crash of a background task must end the run, not leave a driver that is half alive.
+                # A crash of a background task must end the run, since the driver would work only in part.
                 done, _ = await asyncio.wait(
                     [*pumps, *background, subscribing, stopping], return_when=asyncio.FIRST_COMPLETED
                 )
@@ -361,8 +369,9 @@ class Driver:
                 await self._clock.sleep(self._jitter(0.1))
 
     async def _subscribe(self, events: Pump, offers: Pump) -> None:
-        """Say so until the cluster answers, and at least once: what has come already may be an answer to an
-        earlier process. A standby gets no answer: it goes on, rarely, so that it hears of its turn."""
+        """Send SUBSCRIBE until the cluster answers, and at least once: a message that has come already may answer an
+        earlier process. A standby gets no answer, and goes on at a lower rate, so that it gets one when it becomes
+        active."""
         await events.consuming.wait()
         await offers.consuming.wait()
         self._queues_exist.set()
@@ -373,8 +382,9 @@ class Driver:
             await self._clock.sleep(self._jitter(interval if sent <= 5 else 15 * interval))
 
     async def _is_active(self) -> bool:
-        """Both queues must have the same active process, or launches and their statuses would part ways:
-        offers are taken where the events arrive. Asked for, an event comes at once."""
+        """Whether this process receives the framework's events; SUBSCRIBE makes the cluster send one at once. Both
+        queues must have the same active process, since otherwise one process would launch tasks and another one get
+        their statuses; so offers are handled by the process that receives the events."""
         active = self._inbound.active
         if not active.is_set():
             self._subscribe_now()
@@ -387,7 +397,7 @@ class Driver:
         return True
 
     def _subscribe_now(self) -> None:
-        """Send SUBSCRIBE to every cell; a lost one is repeated by somebody."""
+        """Send SUBSCRIBE to every cell. A lost message is harmless, since ``_subscribe`` and heartbeats repeat it."""
         message = Subscribe(
             framework_id=self.framework.framework_id,
             framework=self.framework,
@@ -456,10 +466,10 @@ class Driver:
                 seconds=self.framework.failover_timeout,
             )
 
-    # -- small things ---------------------------------------------------------------------------------
+    # -- helpers --------------------------------------------------------------------------------------
 
     def refused(self, message: str) -> None:
-        """The cluster does not want this framework: stop, without a teardown."""
+        """Stop without a teardown, since the cluster refuses this framework."""
         self.failure = message
         self.stop(failover=True)
 
@@ -480,7 +490,7 @@ class Driver:
         await self._stopping.wait()
 
     async def _until_stop(self, work: Coroutine[object, object, T]) -> T | None:
-        """The work's result, or None when ``stop`` came first."""
+        """The result of ``work``, or None when ``stop`` was called first."""
         task = asyncio.get_running_loop().create_task(work)
         stop = self._spawn(self._wait_for_stop())
         try:

@@ -1,4 +1,4 @@
-"""Putting a gang together: offers of one or several cells, held until all its tasks have a place. Pure."""
+"""Assembles gangs: offers of one or several cells are held until all tasks of a gang have a place. Pure."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from broker_mesos.core.model.resources import Resources
 
 
 class GangPart(NamedTuple):
-    """What of a gang goes onto one agent: accept these offers, together, with tasks of these shapes."""
+    """The part of a gang for one agent: accept these offers together, with tasks of these shapes."""
 
     offers: tuple[Offer, ...]
     tasks: tuple[tuple[Shape, int], ...]
-    """Shapes, and how many tasks of each."""
+    """Pairs of a shape and the number of its tasks."""
 
 
 class Placement(NamedTuple):
-    """Where a whole gang goes."""
+    """The agents and offers for all tasks of a gang."""
 
     gang: str
     parts: tuple[GangPart, ...]
     excess: tuple[Offer, ...] = ()
-    """Offers that are not needed."""
+    """Offers that the gang does not need."""
 
 
 @dataclass(slots=True)
 class _Place:
-    """One agent in one role, being filled."""
+    """The offers of one agent to one role, and the resources that are left while tasks are placed."""
 
     offers: list[Offer]
     left: Resources
@@ -41,7 +41,7 @@ class _Place:
         return self.offers[0]
 
     def holds(self, shape: Shape, most: int) -> int:
-        """How many tasks of a shape it takes, at most ``most``."""
+        """How many tasks of a shape fit, at most ``most``."""
         offer, need = self.head, shape.resources
         if offer.role != shape.role or not all(
             each.matches(offer.attributes, offer.hostname) for each in shape.constraints
@@ -52,7 +52,7 @@ class _Place:
         return min((self.left.get(name) // amount for name, amount in need.scalars.items()), default=0)
 
     def take(self, shape: Shape, count: int) -> None:
-        """Fill in tasks that it holds."""
+        """Place tasks that fit."""
         for _ in range(count if shape.resources.ranges or shape.resources.sets else 1):
             times = 1 if shape.resources.ranges or shape.resources.sets else count
             amounts = {name: amount * times for name, amount in shape.resources.scalars.items()}
@@ -61,7 +61,8 @@ class _Place:
 
 
 def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Placement | None:
-    """A place for every task of a gang on these offers; None if they do not suffice. Fewest agents first."""
+    """A placement of every task of a gang on these offers, on as few agents as possible; None if they do not
+    suffice."""
     places: dict[tuple[int, str, str, bool], _Place] = {}
     for offer in offers:
         key = offer.cell, offer.agent_id, offer.role, offer.revocable
@@ -97,13 +98,13 @@ def _fill(places: Sequence[_Place], shape: Shape) -> bool:
 
 
 class GangAssembler:
-    """Offers of gangs in hand, by gang."""
+    """Holds unanswered offers of gangs, by gang."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[str, Offer]] = {}
 
     def add(self, offers: Iterable[Offer]) -> None:
-        """Offers have come. Those of an earlier owner of the same cell have ended with it."""
+        """Hold new offers, and drop those of an earlier owner of the same cell, which have ended with its term."""
         for offer in offers:
             held = self._held.setdefault(offer.gang, {})
             for other in list(held.values()):
@@ -112,23 +113,23 @@ class GangAssembler:
             held[offer.offer_id] = offer
 
     def remove(self, offer_ids: Iterable[str]) -> None:
-        """Offers have ended."""
+        """Drop offers (by id) that have ended."""
         for offer_id in offer_ids:
             for held in self._held.values():
                 held.pop(offer_id, None)
 
     def clear(self) -> None:
-        """All of them have ended, as far as one knows."""
+        """Drop all offers, since any of them may have ended."""
         self._held.clear()
 
     def take_unwanted(self, shapes: Sequence[Shape]) -> list[Offer]:
-        """Offers of gangs that nobody wants (any more): no longer held."""
+        """Remove and return the offers of gangs that are not, or no longer, among the wanted shapes."""
         wanted = {shape.gang for shape in shapes if shape.count}
         late = [gang for gang in self._held if gang not in wanted]
         return [offer for gang in late for offer in self._held.pop(gang).values()]
 
     def take_complete(self, shapes: Sequence[Shape]) -> list[Placement]:
-        """Gangs that have a place for all of their tasks: no longer held."""
+        """Remove and return the gangs that have a place for all of their tasks."""
         found = []
         for gang, held in list(self._held.items()):
             mine = [shape for shape in shapes if shape.gang == gang]

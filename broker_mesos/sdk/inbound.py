@@ -1,4 +1,4 @@
-"""What comes to a framework, turned into its scheduler's callbacks."""
+"""Turns the messages that a framework receives into callbacks of its scheduler."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ EVENT_TYPES: tuple[type[Message], ...] = (
 OFFER_TYPES: tuple[type[Message], ...] = (Offers, Rescind, EarlyStatuses)
 
 LATE_FILTER_SECONDS = 2.0
-"""Seconds for which what came for a gang that needs no more is not offered again: by then its cell knows."""
+"""Refuse timeout, in seconds, of an offer for a gang that needs no more offers. After this time its cell has received
+the new demand."""
 
 STALE_FILTER_SECONDS = 0.25
 """Refuse timeout, in seconds, of an offer that was made before the framework wanted nothing but gangs. Short,
@@ -58,7 +59,7 @@ Unhandled = Mapping[int, Exception | None]
 
 
 class Receiver(Protocol):
-    """What the handlers need of the driver that they work for."""
+    """The part of the driver that the handlers of its messages use."""
 
     framework: FrameworkInfo
     settings: DriverSettings
@@ -92,33 +93,33 @@ class Inbound:
         self._was_registered = False
         self._side: set[asyncio.Task[None]] = set()
         self.registered = False
-        """Whether the scheduler was told that it is registered, and not since then that it is not."""
+        """Whether ``registered`` or ``reregistered`` was called, and ``disconnected`` not since then."""
         self.active = asyncio.Event()
-        """Set when the framework's messages come to this process, so far as is known."""
+        """Set while this process probably is the one that receives the framework's messages."""
         calls.on_local = self._deliver_local
 
     def begin(self) -> None:
-        """The queues are about to be consumed (again)."""
+        """Prepare for the queues to be consumed, or consumed again."""
         self.active = asyncio.Event()
         if self._competing:
             self.active.set()
 
     async def lost(self) -> None:
-        """The queues are consumed no more."""
+        """Call ``disconnected``, since the queues are no longer consumed."""
         self._gangs.clear()
         if self.registered:
             self.registered = False
             await self._notify("disconnected")
 
     def close(self) -> None:
-        """The run has ended."""
+        """Cancel what still runs in the background, at the end of the run."""
         for task in self._side:
             task.cancel()
 
     # -- offers ---------------------------------------------------------------------------------------
 
     async def on_offers(self, messages: Sequence[Message]) -> Unhandled:
-        """OFFERS, RESCINDs, and other hints."""
+        """Handle messages of the offers queue: OFFERS, RESCIND and EARLY_STATUSES. The last two are hints."""
         await self._ensure_registered()
         if self._driver.stopping():
             return dict.fromkeys(range(len(messages)))
@@ -164,7 +165,8 @@ class Inbound:
     # -- events ---------------------------------------------------------------------------------------
 
     async def on_events(self, messages: Sequence[Message]) -> Unhandled:
-        """SUBSCRIBED, UPDATE, UPDATE_OPERATION_STATUS, INVERSE_OFFERS, FAILURE and ERROR; all of one type."""
+        """Handle messages of the events queue, all of one type: SUBSCRIBED, UPDATE, UPDATE_OPERATION_STATUS,
+        INVERSE_OFFERS, FAILURE or ERROR."""
         self.active.set()
         if isinstance(messages[0], Error):
             return await self._on_errors(cast(Sequence[Error], messages))
@@ -179,7 +181,7 @@ class Inbound:
             updates = cast(Sequence[Update], messages)
             return await (self._updates_at_once(updates) if self._at_once else self._updates(updates))
         if isinstance(messages[0], InverseOffers):
-            # Of several for one agent the last one says how it stands.
+            # Of several inverse offers for one agent the last one is current.
             asked = {
                 each.agent_id: each
                 for message in cast(Sequence[InverseOffers], messages)
@@ -188,9 +190,9 @@ class Inbound:
             if asked:
                 await self._call(lambda: self._scheduler.inverse_offers(self._driver, list(asked.values())))
         if isinstance(messages[0], OperationsUpdated):
-            told = [each for message in cast(Sequence[OperationsUpdated], messages) for each in message.statuses]
-            if told:
-                await self._call(lambda: self._scheduler.operation_updates(self._driver, told))
+            operations = [each for message in cast(Sequence[OperationsUpdated], messages) for each in message.statuses]
+            if operations:
+                await self._call(lambda: self._scheduler.operation_updates(self._driver, operations))
         if isinstance(messages[0], Failure):
             for message in cast(Sequence[Failure], messages):
                 await self._call(partial(self._scheduler.agent_lost, self._driver, message.agent_id))
@@ -242,19 +244,19 @@ class Inbound:
         return unhandled
 
     def _take_in(self, cell: int, status: TaskStatus) -> TaskStatus | None:
-        """Learns from a status; returns what of it is for the scheduler."""
+        """Update what is kept of a task from a status. Returns the status for the scheduler; None if there is none."""
         task_id = status.task_id
-        told = self._calls.heard(status)
+        for_scheduler = self._calls.received(status)
         if status.state is TaskState.UNKNOWN:
-            return told if self._calls.questions.unknown(task_id, cell) else None
+            return for_scheduler if self._calls.questions.unknown(task_id, cell) else None
         self._calls.questions.answered(task_id)
         if task_id in self._calls.ended:
             if not status.state.terminal:
-                return None  # late, an answer too: the next owner of a cell repeats those of the last one
+                return None  # late; also an answer can be: the next owner of a cell repeats those of the last one
             if status.reason is not Reason.RECONCILIATION:
                 self._calls.acknowledge(cell, task_id)
                 return None
-        return told
+        return for_scheduler
 
     def _handled(self, cell: int, status: TaskStatus) -> None:
         if status.state.terminal:
@@ -263,7 +265,7 @@ class Inbound:
             self._calls.acknowledge(cell, status.task_id)
 
     def _deliver_local(self, statuses: Sequence[TaskStatus]) -> None:
-        """Statuses that the driver knows by itself: nobody sends them again."""
+        """Deliver statuses that the driver itself has made; no cell will send them again."""
 
         async def deliver() -> None:
             try:
@@ -291,7 +293,7 @@ class Inbound:
             self.registered = True
 
     async def _notify(self, name: str, *arguments: str) -> None:
-        """A callback that is not about a message: what it raises is logged, and it is not called again."""
+        """Call a callback that belongs to no message: an exception is logged, and the call is not repeated."""
         try:
             await self._call(lambda: getattr(self._scheduler, name)(self._driver, *arguments))
         except Exception:

@@ -1,4 +1,4 @@
-"""Takes messages out of one queue, hands them to a handler, and settles them by how it went."""
+"""Takes messages from one queue, passes them to a handler, and acknowledges or returns them by its result."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from broker_mesos.sdk.tracking import Bounded
 log = get_logger(__name__)
 
 RETRY_DELAYS = (0.1, 1.0)
-"""Seconds before a message whose handling failed is given back: after the first and the second try. The
-third failure parks it among the dead letters."""
+"""Delays before a message whose handling failed is returned to its queue, in seconds: after the first and the second
+try. After the third failure it goes to the dead letters."""
 SET_ASIDE_SECONDS = 1.0
-"""Seconds before the queue is consumed again, after its messages were left to another process."""
+"""Pause before the queue is consumed again, in seconds, after its messages were left to another process."""
 MAX_WAIT_SECONDS = 2.0
-"""Longest pause, in seconds, between tries while a server that the handler needs does not answer."""
+"""Maximum pause between tries while a server that the handler needs does not answer, in seconds."""
 
 Handler = Callable[[Sequence[Message]], Awaitable[Mapping[int, Exception | None]]]
-"""Handles messages of one type. Returns what was not handled, by index: with the error, which counts as a
-try; or None, then it stays unsettled and goes back when the consumer closes. An exception is for all."""
+"""Handles messages of one type. Returns the messages that were not handled, by index: with the error, which counts as
+a try, or with None for a message that stays unacknowledged and is returned when the consumer closes. An exception
+counts for all messages."""
 
 
 class Pump:
-    """One queue's consumer, from ``run`` to its end.
+    """The consumer of one queue, from ``run`` to its end.
 
-    ``tries`` counts what failed, and outlives the pump. ``gate`` says, before messages are handled, whether
-    they are for this process at all: if not, they go back, and the queue is consumed again after a pause.
-    ``settled`` is called after deliveries were acknowledged to the broker.
+    ``tries`` counts failed tries by message, and outlives the pump. ``gate`` returns, before messages are handled,
+    whether this process is to handle them: if not, they are returned to the queue, and the queue is consumed again
+    after a pause. ``settled`` is called after deliveries were acknowledged to the broker.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Pump:
         return self._ending
 
     def end(self) -> None:
-        """End after what is being handled; what was not begun goes back to the queue."""
+        """End after the messages that are being handled; the others are returned to the queue."""
         self._ending = True
         if self._waiting and self._task is not None:
             self._task.cancel()
@@ -188,7 +189,8 @@ def _name(delivery: Delivery) -> str:
 
 
 def _groups(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
-    """Neighbours of one type together; what was delivered before alone, since it may be what fails."""
+    """Groups of consecutive messages of one type; a message that was delivered before is alone in its group, since it
+    may be the one that fails."""
     group: list[Delivery] = []
     for delivery in deliveries:
         if group and (delivery.redelivered or group[-1].redelivered or delivery.type != group[-1].type):
@@ -200,7 +202,7 @@ def _groups(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
 
 
 async def finish(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
-    """Wait for tasks that were told to end; cancel those that have not within ``timeout`` seconds."""
+    """Wait for tasks that were asked to end; cancel those that have not ended within ``timeout`` seconds."""
     if tasks:
         try:
             _, late = await asyncio.wait(tasks, timeout=timeout)
@@ -212,5 +214,5 @@ async def finish(tasks: Sequence[asyncio.Task[None]], timeout: float) -> None:
             log.warning("a callback of the scheduler did not return in time", seconds=timeout)
             task.cancel()
         if late:
-            # Not awaited themselves: that would take the caller's own cancellation for theirs.
+            # The tasks are not awaited directly: the caller's own cancellation would look like theirs.
             await asyncio.wait(late)

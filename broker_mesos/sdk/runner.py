@@ -1,4 +1,4 @@
-"""A driver for programs without an event loop of their own: it blocks, or works in a thread."""
+"""A driver for programs without an event loop: it blocks the caller, or works in a thread."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from broker_mesos.sdk.settings import DriverSettings
 
 
 class SchedulerDriver:
-    """Runs a Scheduler: ``run()`` blocks; or ``start()``, ``stop()``, ``join()`` with a thread.
+    """Runs a Scheduler: ``run()`` blocks the caller; ``start()``, ``stop()`` and ``join()`` use a thread.
 
-    ``connect`` makes a bus; it is called in the event loop, and the bus is opened and closed here. Callbacks
-    get the ``Driver``. The verbs here may be called from any thread, between ``registered`` and the end.
+    ``connect`` makes a bus; it is called in the event loop, and the bus is opened and closed here. Callbacks get the
+    ``Driver``. The calls of this class may be made from any thread, between ``registered`` and the end.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class SchedulerDriver:
         self._lock = threading.Lock()
         self._driver: Driver | None = None
         self._stop: bool | None = None
-        """The argument of a ``stop`` that came before there was a driver."""
+        """The argument of a ``stop`` that was called before there was a driver; else None."""
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._started = False
 
     def run(self) -> None:
-        """Work in the calling thread until ``stop``.
+        """Run the framework in the calling thread until ``stop``.
 
         Raises FrameworkRefused when the cluster refuses the framework, for example because its id was torn
         down; Unavailable when the broker, or with a registration timeout a master, does not answer. Ctrl-C
@@ -77,14 +77,14 @@ class SchedulerDriver:
         return 0
 
     def start(self) -> None:
-        """Work in a thread of its own."""
+        """Run the framework in a new thread."""
         self._begin()
         self._thread = threading.Thread(target=self._in_thread, name="broker_mesos driver", daemon=True)
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end of what ``start`` began; False if it works on after ``timeout`` seconds. Raises
-        what ``run`` would have raised."""
+        """Wait for the thread of ``start`` to end; False if it still works after ``timeout`` seconds. Raises the
+        errors of ``run``."""
         if self._thread is None:
             raise RuntimeError("start() comes before join()")
         self._thread.join(timeout)
@@ -95,7 +95,7 @@ class SchedulerDriver:
         return True
 
     def stop(self, failover: bool = False) -> None:
-        """See Driver.stop. Returns at once; ``join`` waits."""
+        """End the run; see ``Driver.stop``. Returns at once; ``join`` waits for the end."""
         with self._lock:
             if self._driver is None:
                 self._stop = failover if self._stop is None else self._stop
@@ -107,7 +107,7 @@ class SchedulerDriver:
 
     @property
     def failure(self) -> str | None:
-        """The cluster's reason, after it refused the framework."""
+        """The cluster's reason, once it has refused the framework; else None."""
         return self._driver.failure if self._driver is not None else None
 
     def accept(
@@ -117,39 +117,39 @@ class SchedulerDriver:
         refuse_seconds: float | None = None,
         operations: Iterable[Operation] = (),
     ) -> Future[bool]:
-        """See Driver.accept."""
+        """Launch tasks on offers; see ``Driver.accept``."""
         return cast("Future[bool]", self._running().accept(offers, tasks, refuse_seconds, operations))
 
     def decline(self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None) -> Future[bool]:
-        """See Driver.decline."""
+        """Decline offers; see ``Driver.decline``."""
         return cast("Future[bool]", self._running().decline(offers, refuse_seconds))
 
     def revive(self) -> None:
-        """See Driver.revive."""
+        """Ask for all offers; see ``Driver.revive``."""
         self._running().revive()
 
     def suppress(self) -> None:
-        """See Driver.suppress."""
+        """Ask for no offers; see ``Driver.suppress``."""
         self._running().suppress()
 
     def want(self, shapes: Iterable[Shape] | None) -> None:
-        """See Driver.want."""
+        """Ask for offers for tasks of some shapes; see ``Driver.want``."""
         self._running().want(shapes)
 
     def set_demand(self, demand: Demand) -> None:
-        """See Driver.set_demand."""
+        """Set the demand with its version; see ``Driver.set_demand``."""
         self._running().set_demand(demand)
 
     def kill(self, task_id: str, agent_id: str | None = None) -> None:
-        """See Driver.kill."""
+        """Kill a task; see ``Driver.kill``."""
         self._running().kill(task_id, agent_id)
 
     def reconcile(self, tasks: Iterable[TaskStatus | str] = ()) -> None:
-        """See Driver.reconcile."""
+        """Ask for the states of tasks; see ``Driver.reconcile``."""
         self._running().reconcile(tasks)
 
     def answer_inverse_offers(self, inverse_offers: Iterable[InverseOffer | str], accept: bool = True) -> None:
-        """See Driver.answer_inverse_offers."""
+        """Accept or decline planned absences; see ``Driver.answer_inverse_offers``."""
         self._running().answer_inverse_offers(inverse_offers, accept)
 
     def _begin(self) -> None:
@@ -161,7 +161,7 @@ class SchedulerDriver:
     def _running(self) -> Driver:
         driver = self._driver
         if driver is None or driver.stopping():
-            raise InvalidInput("the driver does not run; use its verbs between registered() and the end")
+            raise InvalidInput("the driver does not run; call it between registered() and the end")
         return driver
 
     def _in_thread(self) -> None:

@@ -1,4 +1,4 @@
-"""How a driver behaves."""
+"""The settings of a driver."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DriverSettings:
-    """How a driver behaves; times in seconds."""
+    """The settings of a driver; times are in seconds."""
 
     heartbeat_interval: float = 2.0
     subscribe_interval: float = 1.0
-    """Between the first SUBSCRIBEs that stay without an answer; later ones come more rarely."""
+    """Interval between the first SUBSCRIBE calls without an answer; later intervals are longer."""
     registration_timeout: float | None = None
-    """How long masters may be away at the start; then ``run`` raises TimedOut. None: for ever."""
+    """Time without an answer of a master at the start after which ``run`` raises TimedOut; None: no limit."""
     stop_timeout: float = 10.0
-    """How long a callback under way may hold the end up; and after it, the last messages and the teardown."""
+    """Maximum time at the end of a run to wait for a callback that still runs, and again for the last messages and the
+    teardown."""
     offer_timeout: float = 10.0
-    """The cluster's; after 1.5 times that a launch without news is asked about."""
+    """The cluster's offer timeout; after 1.5 times this, the cell is asked about a launch without a status."""
     settle: bool = True
-    """Ask about launches without news. False: the framework keeps its own claims, and settles them."""
+    """Whether the driver asks cells about launches without a status. False: the framework keeps claims of its own, and
+    settles them."""
     gather: bool = True
-    """Put offers of gangs together and tell when a gang has them all. False: the framework does so itself,
-    they come like any other."""
+    """Whether the driver assembles gangs and calls ``gang_offers`` for complete ones. False: offers of gangs are passed
+    to ``resource_offers`` like any others, and the framework assembles them."""
     serial: bool = True
-    """Never run two callbacks at once. False: offers and events are handled side by side."""
+    """Whether only one callback runs at a time. False: offers and events are handled concurrently."""
     prefetch: int = 500
-    """Messages taken from a queue and not yet handled; those go to another process when this one ends."""
+    """Maximum number of messages that are taken from a queue and not handled yet; they are returned when this process
+    ends."""
     remember: int = 100_000
-    """Tasks remembered, of each kind: where they run, that they have ended."""
+    """Maximum number of entries of each kind that a driver keeps: offers, tasks and their agents, ended tasks."""

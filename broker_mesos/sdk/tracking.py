@@ -1,4 +1,4 @@
-"""What a driver remembers, all of it bounded: offers in hand, tasks without news, questions, ends."""
+"""What a driver keeps in memory, with limits: unanswered offers, tasks without a status, questions, ended tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ V = TypeVar("V")
 
 
 class Bounded(OrderedDict[K, V], Generic[K, V]):
-    """A dict that forgets its oldest entry when it is full; setting an entry makes it the newest."""
+    """A dict with at most ``limit`` entries that drops its oldest one when it is full; setting an entry makes it the
+    newest."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class Bounded(OrderedDict[K, V], Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class HeldOffer:
-    """An offer that this process has not answered."""
+    """An offer that this process has not answered yet."""
 
     cell: int
     agent_id: str
@@ -37,33 +38,33 @@ class HeldOffer:
 
 
 class OfferBook:
-    """The offers in hand, so that an id is enough to answer one."""
+    """The unanswered offers by id, so that an id is enough to answer one."""
 
     def __init__(self, limit: int) -> None:
         self._held: Bounded[str, HeldOffer] = Bounded(limit)
 
     def add(self, offers: Iterable[Offer], now: float) -> None:
-        """Offers have come."""
+        """Add offers that were received at ``now``, in monotonic seconds."""
         for offer in offers:
             self._held[offer.offer_id] = HeldOffer(offer.cell, offer.agent_id, now)
 
     def get(self, offer_id: str) -> HeldOffer | None:
-        """An offer in hand, if it is one."""
+        """An unanswered offer; None if there is none with this id."""
         return self._held.get(offer_id)
 
     def remove(self, offer_ids: Iterable[str]) -> None:
-        """Offers are answered, or have ended."""
+        """Remove offers that were answered or have ended."""
         for offer_id in offer_ids:
             self._held.pop(offer_id, None)
 
     def expire(self, before: float) -> None:
-        """Forget what came before that time: its cell has taken it back long ago."""
+        """Remove offers that were received before that monotonic time: their offer timeout is over."""
         for offer_id, held in list(self._held.items()):
             if held.received_at < before:
                 del self._held[offer_id]
 
     def all_by_cell(self) -> dict[int, list[str]]:
-        """Everything in hand."""
+        """The ids of all unanswered offers, by cell."""
         found: defaultdict[int, list[str]] = defaultdict(list)
         for offer_id, held in self._held.items():
             found[held.cell].append(offer_id)
@@ -72,7 +73,7 @@ class OfferBook:
 
 @dataclass(slots=True)
 class Claim:
-    """A task launched on an offer, of which nothing was heard yet. ``due``: when to ask (monotonic)."""
+    """A task launched on an offer and without a status yet. ``due`` is the monotonic time at which to ask its cell."""
 
     offer_id: str
     cell: int
@@ -80,26 +81,26 @@ class Claim:
 
 
 class ClaimBook:
-    """The tasks launched and not heard of."""
+    """The launched tasks that have no status yet."""
 
     def __init__(self, limit: int) -> None:
         self._claims: Bounded[str, Claim] = Bounded(limit)
 
     def add(self, task_ids: Iterable[str], offer_id: str, cell: int, due: float) -> None:
-        """Tasks were launched."""
+        """Add tasks that were launched on an offer."""
         for task_id in task_ids:
             self._claims[task_id] = Claim(offer_id, cell, due)
 
-    def heard(self, task_id: str) -> None:
-        """A status came."""
+    def settled(self, task_id: str) -> None:
+        """Remove a task that got a status."""
         self._claims.pop(task_id, None)
 
     def task_ids(self) -> list[str]:
-        """All of them."""
+        """The ids of all these tasks."""
         return list(self._claims)
 
     def hasten(self, task_ids: Iterable[str], due: float) -> None:
-        """Ask about these earlier than planned."""
+        """Make these tasks due at ``due`` if that is earlier."""
         for task_id in task_ids:
             claim = self._claims.get(task_id)
             if claim is not None:
@@ -117,29 +118,29 @@ class ClaimBook:
 
 @dataclass(slots=True)
 class Question:
-    """A task whose state was asked for: the cells that have not answered, and when to ask them again."""
+    """A task whose state was asked for: the cells that have not answered, and the monotonic time to ask them again."""
 
     cells: set[int]
     due: float
 
 
 class QuestionBook:
-    """Explicit reconciliation. Where the task's cell is not known, all are asked, and it is unknown when
-    every one of them has said so."""
+    """The tasks of explicit reconciliation. If a task's cell is not known, all cells are asked, and the task is unknown
+    when every one of them has answered so."""
 
     def __init__(self, limit: int) -> None:
         self._questions: Bounded[str, Question] = Bounded(limit)
 
     def ask(self, task_id: str, cells: set[int], due: float) -> None:
-        """A question begins."""
+        """Add a task whose state is asked for from these cells."""
         self._questions[task_id] = Question(cells, due)
 
     def answered(self, task_id: str) -> None:
-        """Some cell knows the task."""
+        """Remove a task that a cell knows."""
         self._questions.pop(task_id, None)
 
     def unknown(self, task_id: str, cell: int) -> bool:
-        """One cell does not know the task; whether that is now the whole answer."""
+        """Note that one cell does not know the task. Returns whether the task is now known to be unknown."""
         question = self._questions.get(task_id)
         if question is None:
             return True
@@ -160,6 +161,6 @@ class QuestionBook:
         return found
 
     def hasten(self, due: float) -> None:
-        """Ask everything again soon: answers may have been lost."""
+        """Make all questions due at ``due``, since answers may have been lost."""
         for question in self._questions.values():
             question.due = min(question.due, due)

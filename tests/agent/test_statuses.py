@@ -68,7 +68,7 @@ def test_an_end_without_young_company_is_sent_at_once(agent: Agent, session: str
         (None, 9, False, TaskState.FAILED, "terminated by SIGKILL"),
         (None, 15, True, TaskState.KILLED, "terminated by SIGTERM"),
         (0, None, True, TaskState.KILLED, ""),
-        (None, None, False, TaskState.LOST, "it is gone, and nobody saw how it ended"),
+        (None, None, False, TaskState.LOST, "its process is gone, and its exit status is not known"),
     ],
 )
 def test_an_exit_becomes_the_right_status(
