@@ -26,8 +26,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def find_resources(work_dir: Path, text: str = "") -> Resources:
-    """All resources of this machine: those that ``text`` names are as given (``disk:0`` lends none), and cpus, mem, disk
-    and ports that it does not name are as found. Other names are custom resources. Raises InvalidResources.
+    """All resources of this machine: those that ``text`` names are as given (``disk:0`` lends none); cpus, mem,
+    disk and ports that it does not name are as found. Other names are custom resources. Raises InvalidResources.
     """
     given = Resources.parse(text)
     for name in ("cpus", "mem", "disk", "gpus"):

@@ -1,1 +1,1 @@
-"""Running tasks: as processes of this machine (``process/``), or simulated ones (``memory.py``)."""
+"""Containerizers, which run tasks: as processes of this machine (``process/``), or simulated (``memory.py``)."""

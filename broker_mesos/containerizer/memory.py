@@ -22,14 +22,14 @@ from broker_mesos.ports.containerizer import (
 
 
 class Ending(NamedTuple):
-    """How a task ends by itself: ``after`` seconds of the event loop's time."""
+    """How a task ends by itself: ``after`` that many seconds of the event loop's time, with an exit code."""
 
     after: float
     exit_code: int = 0
 
 
 Plan = Callable[[LaunchSpec], Ending | str | None]
-"""What becomes of a task: an Ending, a reason why it cannot start, or None: it runs until told."""
+"""Returns what becomes of a task: an Ending, the reason why it cannot start, or None if it runs until ``end``."""
 
 
 class _Task:
@@ -43,10 +43,10 @@ class _Task:
 
 
 class FakeContainerizer:
-    """Tasks that end when told, or as planned. It stands for the machine: it outlives agents, each of which
-    connects with ``for_agent``.
+    """A containerizer whose tasks end by ``end``, or as planned. It stands for the machine: it outlives agents, each of
+    which connects with ``for_agent``.
 
-    ``on_launch`` sees every launch that starts a task.
+    ``on_launch`` is called with every launch that starts a task.
     """
 
     def __init__(
@@ -62,26 +62,26 @@ class FakeContainerizer:
         self._on_events: OnContainerEvents | None = None
         self._tasks: dict[str, _Task] = {}
         self.volumes: set[str] = set()
-        """Those that tasks have used and nobody has dropped."""
+        """Ids of volumes that tasks have used and no agent has dropped."""
         self._files: dict[tuple[str, str], bytearray] = {}
         self._events: list[ContainerEvent] = []
         self._pid = 0
         self.stubborn = False
-        """Tasks survive SIGTERM, and end after the grace."""
+        """Whether tasks survive SIGTERM, and end only after the grace period."""
 
     def for_agent(self, on_events: OnContainerEvents) -> FakeContainerizer:
-        """A new agent process takes over; the one before hears nothing more."""
+        """Deliver events to a new agent process from now on, and no longer to the one before."""
         self._on_events = on_events
         self._events.clear()
         return self
 
     @property
     def running(self) -> list[str]:
-        """Ids of the tasks that run."""
+        """The ids of the running tasks."""
         return [task_id for task_id, task in self._tasks.items() if task.exited is None and not task.failed]
 
     def end(self, task_id: str, exit_code: int | None = 0, signal_number: int | None = None) -> None:
-        """A task's process ends now; ignored if it does not run."""
+        """End a task's process now; ignored if the task does not run."""
         task = self._tasks.get(task_id)
         if task is None or task.exited is not None or task.failed:
             return
@@ -89,14 +89,14 @@ class FakeContainerizer:
             task.timer.cancel()
             task.timer = None
         task.exited = TaskExited(task_id, exit_code, signal_number, self._clock.time())
-        self._tell(task.exited)
+        self._emit(task.exited)
 
     def write(self, task_id: str, data: bytes, name: str = "stdout") -> None:
-        """A task writes to a file in its sandbox."""
+        """Append data to a file in a task's sandbox, as the task would."""
         self._files.setdefault((task_id, name), bytearray()).extend(data)
 
     def reboot(self) -> None:
-        """As a machine that restarts: everything that ran is gone, nobody saw how."""
+        """End all tasks without an exit status, as a restart of the machine does."""
         self._on_events = None
         for task_id in self.running:
             self.end(task_id, None, None)
@@ -108,13 +108,13 @@ class FakeContainerizer:
         return False
 
     def withdraw(self, task_id: str) -> None:
-        """Nobody waits here."""
+        """Do nothing: this containerizer queues no tasks."""
 
     async def start(self) -> list[Recovered]:
         recovered = []
         for task_id, task in self._tasks.items():
             if task.failed:
-                self._tell(StartFailed(task_id, task.failed))
+                self._emit(StartFailed(task_id, task.failed))
             else:
                 recovered.append(Recovered(task_id, task.exited is None, task.started_at, task.exited))
         return recovered
@@ -126,13 +126,13 @@ class FakeContainerizer:
         plan = self._plan(spec)
         if isinstance(plan, str):
             task.failed = plan
-            self._tell(StartFailed(spec.task_id, plan))
+            self._emit(StartFailed(spec.task_id, plan))
             return
         self.volumes.update(volume_id for _, volume_id in spec.volumes)
         self._on_launch(spec)
         self._pid += 1
         task.started_at = self._clock.time()
-        self._tell(TaskStarted(spec.task_id, self._pid, task.started_at))
+        self._emit(TaskStarted(spec.task_id, self._pid, task.started_at))
         if plan is not None:
             loop = asyncio.get_running_loop()
             task.timer = loop.call_later(plan.after, self.end, spec.task_id, plan.exit_code)
@@ -176,8 +176,8 @@ class FakeContainerizer:
             self._deliver()
         self._on_events = None
 
-    def _tell(self, event: ContainerEvent) -> None:
-        """Events of one turn of the event loop come together, in the next one."""
+    def _emit(self, event: ContainerEvent) -> None:
+        """Deliver an event. Events of one turn of the event loop are delivered together, in the next turn."""
         if self._on_events is None:
             return
         if not self._events:

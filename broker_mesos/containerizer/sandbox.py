@@ -1,6 +1,6 @@
-"""Sandboxes: ``<work_dir>/sandboxes/<task_id>/``, one folder a task, with ``stdout`` and ``stderr``.
+"""Sandboxes: ``<work_dir>/sandboxes/<task_id>/``, one folder for each task, with ``stdout`` and ``stderr``.
 
-What a task leaves there is untrusted: symbolic links, pipes and devices are refused, not followed.
+The files that a task creates there are not trusted: symbolic links, pipes and devices are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from broker_mesos.errors import InvalidInput, NotFound
 from broker_mesos.ports.containerizer import Chunk
 
 MAX_CHUNK = 65536
-"""Bytes of one read at most."""
+"""Maximum size of one read, in bytes."""
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,7 +26,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def check_task_id(task_id: str) -> str:
-    """The id, if it can name a sandbox. Raises InvalidInput."""
+    """The task id, if it is valid as the name of a sandbox. Raises InvalidInput."""
     if not _TASK_ID.fullmatch(task_id):
         raise InvalidInput(
             f"task id {task_id[:80]!r} is not usable: letters, digits, '.', '_' and '-', beginning with "
@@ -36,25 +36,25 @@ def check_task_id(task_id: str) -> str:
 
 
 class Sandboxes:
-    """The sandboxes below one folder. All methods block on the disk."""
+    """The sandboxes in one folder. All methods block while they use the disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._scan: Iterator[os.DirEntry[str]] | None = None
 
     def path(self, task_id: str) -> Path:
-        """Where a task's sandbox is, or would be. Raises InvalidInput."""
+        """The path of a task's sandbox, which need not exist. Raises InvalidInput."""
         return self._folder / check_task_id(task_id)
 
     def create(self, task_id: str) -> Path:
-        """Make a sandbox, if there is none yet. (The spawner does so by itself at a launch.)"""
+        """Create a sandbox, if there is none yet. (The spawner also does so at a launch.)"""
         path = self.path(task_id)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
-        """Up to ``length`` (at most MAX_CHUNK) bytes of a plain file. An output file may have been cut: a chunk
-        that begins in the gap has the bytes behind it, and their offset.
+        """Read up to ``length`` (at most MAX_CHUNK) bytes of a plain file. If an output file was cut, a chunk that
+        begins in the gap has the bytes after the gap, and their offset.
 
         ``name`` is relative to the sandbox, such as ``stdout`` or ``results/part-1``. Raises InvalidInput
         for a name that leads out of the sandbox or to something else than a plain file, NotFound.
@@ -80,7 +80,8 @@ class Sandboxes:
             os.close(fd)
 
     def _open(self, task_id: str, parts: list[str]) -> int:
-        """Open step by step, never following a link: renames between two steps cannot lead out either."""
+        """Open a file step by step, never following a link, so that renames between two steps cannot lead out of the
+        sandbox either."""
         name = "/".join(parts)
         try:
             folder = os.open(self._folder / task_id, _FOLDER)
@@ -100,13 +101,13 @@ class Sandboxes:
             os.close(folder)
 
     def sweep(self, keep_seconds: float, now: float, in_use: Container[str] = (), limit: int = 1000) -> list[str]:
-        """Delete sandboxes that nothing was written to for ``keep_seconds``; returns their task ids.
+        """Delete sandboxes to which nothing was written for ``keep_seconds``. Returns their task ids.
 
-        ``now`` is seconds since the epoch, as file times are. ``in_use`` names tasks to leave alone: one that
-        runs may be silent for long. At most ``limit`` are deleted, and the next call goes on where this one has
-        ended: little and often, since ext4 searches long (measured: 0.8 ms instead of 0.1 ms for a new file) where
-        many were deleted minutes ago. None are returned when all have been looked at; what cannot be deleted is
-        left for the next time.
+        ``now`` is seconds since the epoch, as file times are. The sandboxes of the tasks in ``in_use`` are kept, since
+        a running task may write nothing for long. At most ``limit`` are deleted, and the next call continues where
+        this one ended: small steps, since ext4 searches long (measured: 0.8 ms instead of 0.1 ms for a new file) where
+        many files were deleted minutes ago. The result is empty when all sandboxes have been checked; those that
+        cannot be deleted are tried again in the next pass.
         """
         removed: list[str] = []
         if self._scan is None:
@@ -139,8 +140,8 @@ class Sandboxes:
 
 
 def _read_around_holes(fd: int, offset: int, length: int, size: int) -> tuple[bytes, int]:
-    """Bytes from the first offset on that is not in a hole, and that offset. What is read is never of a hole that
-    is being made meanwhile."""
+    """Read bytes from the first offset that is not in a hole. Returns them and that offset. The bytes never come from a
+    hole that is being made at the same time."""
     while length and offset < size:
         try:
             offset = os.lseek(fd, offset, os.SEEK_DATA)

@@ -1,7 +1,7 @@
-"""Persistent volumes: ``<work_dir>/volumes/<id>/``, a folder each, made when a task first uses it.
+"""Persistent volumes: ``<work_dir>/volumes/<id>/``, one folder for each, created when a task first uses it.
 
 A task sees a volume as a symbolic link in its sandbox. A volume that is dropped is renamed at once, so that
-its id is free for a new one, and deleted in its own time.
+its id is free for a new one, and is deleted in the background.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ _DROPPED = ".dropped-"
 
 
 class Volumes:
-    """The volumes below one folder. All methods block on the disk."""
+    """The volumes in one folder. All methods block while they use the disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def mount(self, sandbox: Path, mounts: Iterable[tuple[str, str]]) -> None:
-        """Make volumes, by id, appear at their paths in a sandbox, which is made. Raises OSError."""
+        """Link volumes, given as (path, id), at their paths in a sandbox; both are created if needed. Raises
+        OSError."""
         for path, volume_id in mounts:
             volume = self._folder / volume_id
             volume.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -34,12 +35,13 @@ class Volumes:
             try:
                 link.symlink_to(volume)
             except FileExistsError:
-                # A launch that is repeated; never through a link that leads elsewhere.
+                # The launch is a repeat; a link that leads elsewhere is never used.
                 if not link.is_symlink() or os.readlink(link) != str(volume):
                     raise
 
     def drop(self, volume_ids: Iterable[str]) -> Sequence[Path]:
-        """Take volumes away; returns what is left to be deleted, from earlier as well."""
+        """Rename volumes so that their ids are free. Returns the folders to delete, including those of earlier
+        calls."""
         for volume_id in volume_ids:
             for number in range(1_000):
                 try:
@@ -47,7 +49,7 @@ class Volumes:
                 except FileNotFoundError:
                     break
                 except OSError:
-                    continue  # one of that name is still being deleted
+                    continue  # a volume of that name is still being deleted
                 break
         try:
             return [each for each in self._folder.iterdir() if each.name.startswith(_DROPPED)]
@@ -56,7 +58,7 @@ class Volumes:
 
     @staticmethod
     def sweep(dropped: Iterable[Path]) -> None:
-        """Delete them; what cannot be deleted is left for the next time."""
+        """Delete dropped volumes; those that cannot be deleted are tried again in the next call."""
         for path in dropped:
             shutil.rmtree(path, ignore_errors=True)
             if path.exists():

@@ -1,6 +1,7 @@
-"""Processes that an earlier spawner started: no children of this one, so nothing can wait for them.
+"""Watches processes that an earlier spawner has started: they are not children of this one, so that it cannot wait for
+them.
 
-They are watched by pidfds, and those for which no descriptor is left by a look at /proc. Standard library only.
+They are watched by pidfds, and by reading /proc if no file descriptor is left. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.journal import Entry
 
 SPARE_FILES = 64
-"""Descriptors that are not used to watch processes."""
+"""Number of file descriptors that are never used to watch processes."""
 
 
 class AdoptedTasks:
-    """Those that run. True while there are any."""
+    """The adopted processes that still run. True while there are any."""
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
@@ -33,7 +34,7 @@ class AdoptedTasks:
         return fd in self._by_pidfd
 
     def adopt(self, entry: Entry) -> bool:
-        """Watch a process; False if it is gone."""
+        """Watch a process. Returns False if it is gone."""
         fd = -1
         try:
             fd = os.pidfd_open(entry.pid)
@@ -41,7 +42,7 @@ class AdoptedTasks:
             return False
         except OSError:
             pass  # too many open files, or the like: the process may well live
-        # The pidfd first: what it names can no longer be replaced between the check and the watch.
+        # The pidfd is opened first: the process that it refers to cannot be replaced between the check and the watch.
         there = proctree.is_there(entry.pid, entry.ticks)
         if fd >= 0 and (not there or fd >= self._max_fd):
             os.close(fd)
@@ -57,7 +58,8 @@ class AdoptedTasks:
         return True
 
     def ended_on(self, fd: int) -> tuple[Entry, int | None]:
-        """A pidfd is readable: whose process has ended, and its status as waitpid gives it, if that is known."""
+        """The task of a readable pidfd, whose process has ended, and its status as waitpid returns it; None if that is
+        not known."""
         entry = self._by_pidfd.pop(fd)
         status = proctree.exit_status(entry.pid, entry.ticks, fd)
         self._epoll.unregister(fd)
@@ -65,7 +67,7 @@ class AdoptedTasks:
         return entry, status
 
     def ended(self) -> Iterator[tuple[Entry, int | None]]:
-        """Of those without a pidfd, who has ended, likewise."""
+        """The tasks without a pidfd whose processes have ended, with their statuses as in ``ended_on``."""
         for entry in list(self._polled.values()):
             process = proctree.look(entry.pid)
             status = None

@@ -1,9 +1,9 @@
 """The agent's side of the spawner: launches, kills and events as plain calls on the event loop.
 
 Nothing here blocks the loop: requests are written to a socket, many in one write, and files are read in a
-thread. The tasks belong to the spawner, so they live on when this process dies. When the spawner dies, a new
-one is started, which finds the tasks again; its greeting is compared with what we know, and every task still
-gets exactly one TaskStarted and one TaskExited (or one StartFailed).
+thread. The tasks belong to the spawner, so they run on when this process dies. When the spawner dies, a new
+one is started, which finds the tasks again; its greeting is compared with the tasks known here, and every task
+still gets exactly one TaskStarted and one TaskExited (or one StartFailed).
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ from broker_mesos.ports.containerizer import (
 )
 
 VERSION = 2
-"""Of the spawner's protocol. It only grows: an upgraded agent has to speak to the spawner of the old one."""
+"""Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
+release."""
 
 START_TIMEOUT_SECONDS = 15.0
-"""Seconds until a spawner must have answered."""
+"""Time within which a spawner must have answered, in seconds."""
 
 END_GRACE_SECONDS = 3.0
-"""Seconds between SIGTERM and SIGKILL when the agent ends its tasks with itself."""
+"""Time between SIGTERM and SIGKILL when the agent kills its tasks at its end, in seconds."""
 
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _MAIN = str(Path(__file__).with_name("spawner_main.py"))
@@ -56,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 
 class Usage(NamedTuple):
-    """What a task's processes use: CPU seconds so far, resident bytes now."""
+    """The use of a task's processes: CPU seconds so far, and resident memory now, in bytes."""
 
     cpu_seconds: float
     rss_bytes: int
@@ -64,7 +65,7 @@ class Usage(NamedTuple):
 
 @dataclass(slots=True)
 class _Live:
-    """A task without an outcome. ``spec`` is kept until it has started: the request may need a repeat."""
+    """A task without an outcome. ``spec`` is kept until the task has started, since the request may be repeated."""
 
     spec: LaunchSpec | None
     kill_grace: float | None = None
@@ -74,8 +75,8 @@ class _Live:
 class ProcessContainerizer:
     """Runs tasks as processes of this machine. Implements the port Containerizer.
 
-    ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that pretend
-    that the machine was restarted; ``limits`` are those of what tasks write.
+    ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that simulate a
+    restart of the machine; ``limits`` are the limits on what tasks write.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class ProcessContainerizer:
         self.sandboxes = Sandboxes(self._work_dir / "sandboxes")
         self._volumes = Volumes(self._work_dir / "volumes")
         self._live: dict[str, _Live] = {}
-        self._ended: set[str] = set()  # told to the agent, which has not yet said that it may be forgotten
+        self._ended: set[str] = set()  # ids whose outcome was reported to the agent, until it calls `forget`
         self._usage: dict[str, Usage] = {}
         self._connection: Connection | None = None
         self._requests: list[list[Any]] = []
@@ -105,37 +106,37 @@ class ProcessContainerizer:
 
     @property
     def queues_tasks(self) -> bool:
-        """Whether tasks that stand in line can be handed over: an old spawner would start them at once."""
+        """Whether queued tasks can be passed to the spawner: one of an old release would start them at once."""
         return self._version >= 2
 
     async def start(self) -> list[Recovered]:
         """Connect to the spawner, or start one. Raises Unavailable.
 
-        Returns the tasks of an earlier agent process that run, or that ended without `forget`. Of those that
-        could not even be started the callback gets a StartFailed right after.
+        Returns the tasks of an earlier agent process that run, or that ended without `forget`. For tasks that could
+        not be started the callback gets a StartFailed right after.
         """
         greeting = await self._connect()
         recovered, failed = [], []
-        for told in _tasks(greeting).values():
-            if isinstance(told, StartFailed):
-                failed.append(told)
-                self._ended.add(told.task_id)
+        for task in _tasks(greeting).values():
+            if isinstance(task, StartFailed):
+                failed.append(task)
+                self._ended.add(task.task_id)
                 continue
-            recovered.append(told)
-            if told.running:
-                self._live[told.task_id] = _Live(None)
+            recovered.append(task)
+            if task.running:
+                self._live[task.task_id] = _Live(None)
             else:
-                self._ended.add(told.task_id)
+                self._ended.add(task.task_id)
         if failed:
-            asyncio.get_running_loop().call_soon(self._tell, failed)
-        self.drop_volumes(())  # what an earlier process did not get to the end of
+            asyncio.get_running_loop().call_soon(self._emit, failed)
+        self.drop_volumes(())  # continue the deletions that an earlier process did not finish
         self._keeper = asyncio.create_task(self._keep_connected(), name="spawner-keeper")
         return recovered
 
     def launch(self, spec: LaunchSpec) -> None:
         """Start a task; TaskStarted or StartFailed follows, then TaskExited.
 
-        An id that lives is not started twice; one whose outcome is not forgotten neither: that is told again.
+        A task that runs is not started again. For one whose outcome is still kept the outcome is reported again.
         """
         if spec.task_id in self._live:
             return
@@ -147,13 +148,13 @@ class ProcessContainerizer:
                 raise InvalidInput("a NUL character in the command or its environment")
         except InvalidInput as error:
             failed = StartFailed(spec.task_id, str(error))
-            asyncio.get_running_loop().call_soon(self._tell, [failed])
+            asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
         try:
             self._volumes.mount(self.sandboxes.path(spec.task_id), spec.volumes)
         except OSError as error:
             failed = StartFailed(spec.task_id, f"its volumes: {error.strerror}: {error.filename}")
-            asyncio.get_running_loop().call_soon(self._tell, [failed])
+            asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
         self._live[spec.task_id] = _Live(spec, line=spec.line)
         self._ended.discard(spec.task_id)
@@ -169,37 +170,37 @@ class ProcessContainerizer:
         self._request(["kill", task_id, grace])
 
     def withdraw(self, task_id: str) -> None:
-        """Do not start a task that waits in its line: StartFailed follows. Ignored if it has its turn."""
+        """Withdraw a queued task: StartFailed follows. Ignored if the task has been started."""
         if task_id in self._live:
             self._request(["withdraw", task_id])
 
     def forget(self, task_id: str) -> None:
-        """The outcome (of an exit or of a failed start) is stored elsewhere; it need not be recovered."""
+        """Delete an outcome (an exit or a failed start), since the agent has stored it elsewhere."""
         if task_id in self._ended:
             self._ended.discard(task_id)
             self._request(["forget", task_id])
 
     def usage(self) -> Mapping[str, Usage]:
-        """What the running tasks used when this was last called (the first time: nothing); the spawner is
-        asked for the next time, so that nobody has to wait while it looks at all processes."""
+        """The use of the running tasks at the time of the last call (empty at the first call). Each call asks the
+        spawner for the next one, so that no caller waits while the spawner reads /proc for all processes."""
         self._request(["usage", 0])
         return self._usage
 
     def drop_volumes(self, volume_ids: Iterable[str]) -> None:
-        """Delete volumes with their data, which may take a while."""
+        """Delete volumes with their data, in the background."""
         asyncio.get_running_loop().run_in_executor(None, self._volumes.sweep, self._volumes.drop(volume_ids))
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
-        """Part of a file of the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""
+        """Read a part of a file in the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""
         return await asyncio.to_thread(self.sandboxes.read, task_id, name, offset, length)
 
     async def sweep(self, keep_seconds: float, now: float, limit: int = 1000) -> list[str]:
-        """Delete old sandboxes of tasks that have ended and are forgotten; see `Sandboxes.sweep`."""
+        """Delete old sandboxes of tasks that have ended and whose outcomes are deleted; see `Sandboxes.sweep`."""
         in_use = {*self._live, *self._ended}
         return await asyncio.to_thread(self.sandboxes.sweep, keep_seconds, now, in_use, limit)
 
     async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE_SECONDS) -> None:
-        """Disconnect; the tasks live on. With ``kill_tasks`` they are ended first, and the spawner too."""
+        """Disconnect; the tasks run on. With ``kill_tasks`` the tasks and the spawner are ended first."""
         self._stopping = True
         if self._keeper is not None:
             self._keeper.cancel()
@@ -239,12 +240,12 @@ class ProcessContainerizer:
     def _launch_request(self, spec: LaunchSpec) -> list[Any]:
         argv = ["/bin/sh", "-c", *spec.argv] if spec.shell else list(spec.argv)
         env = {**self._base_env, "BMESOS_TASK_ID": spec.task_id, **spec.env}
-        # By this the spawner finds processes that left the task's session and lost their parents.
+        # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = str(self.sandboxes.path(spec.task_id))
         return ["launch", spec.task_id, argv, env, *((spec.line, spec.width) if spec.line else ())]
 
     def _request(self, request: list[Any]) -> None:
-        """Written at the end of this turn of the loop, together with what else comes up in it."""
+        """Write a request at the end of this turn of the loop, together with the others of this turn."""
         self._requests.append(request)
         if not self._flushing:
             self._flushing = True
@@ -254,7 +255,7 @@ class ProcessContainerizer:
         self._flushing = False
         requests, self._requests = self._requests, []
         connection = self._connection
-        # Without a connection they are dropped: when there is one, `_reconcile` says anew what still matters.
+        # Without a connection the requests are dropped: after a new connection `_reconcile` sends those still needed.
         if requests and connection is not None and not connection.lost.done() and connection.transport:
             connection.transport.write(b"".join([json.dumps(r).encode() + b"\n" for r in requests]))
 
@@ -277,14 +278,14 @@ class ProcessContainerizer:
                     events.append(_failed(record))
             elif kind == "usage":
                 self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
-        self._tell(events)
+        self._emit(events)
 
-    def _tell(self, events: Sequence[ContainerEvent]) -> None:
+    def _emit(self, events: Sequence[ContainerEvent]) -> None:
         if events:
             try:
                 self._on_events(events)
             except Exception:
-                # Not to be taken for a broken connection, which it would be inside of asyncio.
+                # Caught here, since asyncio would treat the exception as a broken connection.
                 logger.exception("the handler of task events failed")
 
     def _on_exit(self, exited: TaskExited, events: list[ContainerEvent]) -> None:
@@ -297,33 +298,34 @@ class ProcessContainerizer:
         events.append(exited)
 
     def _reconcile(self, greeting: Sequence[list[Any]]) -> None:
-        """After a break: hear what we missed, say again what may not have arrived."""
-        told = _tasks(greeting)
+        """Compare the tasks with a new spawner's greeting: handle missed events, and repeat requests that may not have
+        arrived."""
+        reported = _tasks(greeting)
         self._requests.clear()
         self._on_records(greeting)
         lost: list[ContainerEvent] = []
         for task_id, live in self._live.items():
-            if live.line and task_id in told:  # whoever waits in its line waits for it
+            if live.line and task_id in reported:  # the queued tasks wait for this one
                 self._request(["hold", task_id, live.line])
         for task_id, live in list(self._live.items()):
-            if task_id in told:
+            if task_id in reported:
                 if live.kill_grace is not None:
                     self._request(["kill", task_id, live.kill_grace])
             elif live.spec is not None:
-                # The journal names a task before its process exists: this one never began.
+                # The spawner's journal has each task before its process exists, so this one was never started.
                 self._request(self._launch_request(live.spec))
                 if live.kill_grace is not None:
                     self._request(["kill", task_id, live.kill_grace])
             else:
-                at = max((t.exited.at for t in told.values() if isinstance(t, Recovered) and t.exited), default=0.0)
+                at = max((t.exited.at for t in reported.values() if isinstance(t, Recovered) and t.exited), default=0.0)
                 self._on_exit(TaskExited(task_id, None, None, at), lost)
-        for task_id, state in told.items():
+        for task_id, state in reported.items():
             if task_id not in self._live and task_id not in self._ended:
                 if isinstance(state, Recovered) and state.running:
                     logger.warning("the spawner runs task %s, which is not known", task_id)
                 else:
                     self._request(["forget", task_id])
-        self._tell(lost)
+        self._emit(lost)
 
     # -- the connection ----------------------------------------------------------------------------------
 
@@ -340,14 +342,14 @@ class ProcessContainerizer:
                     break
                 except Unavailable as error:
                     logger.error("%s", error)
-                    self._tell([SupervisorLost(str(error))])
+                    self._emit([SupervisorLost(str(error))])
                     lost = True
                     await asyncio.sleep(delay)
                     delay = min(2 * delay, 5.0)
             delay = 0.05
             self._reconcile(greeting)
             if lost:
-                self._tell([SupervisorBack()])
+                self._emit([SupervisorBack()])
 
     async def _connect(self) -> list[list[Any]]:
         """Connect, starting a spawner if there is none. Returns its greeting. Raises Unavailable."""
@@ -357,7 +359,7 @@ class ProcessContainerizer:
         while loop.time() < deadline:
             sock = self._dial()
             if sock is not None:
-                # Later events may come right behind the greeting; they wait until that has been dealt with.
+                # Later events may arrive right after the greeting; they are kept until it has been handled.
                 early: list[list[Any]] = []
                 connection = Connection(early.extend)
                 await loop.create_unix_connection(lambda made=connection: made, sock=sock)  # type: ignore[misc]
@@ -371,7 +373,7 @@ class ProcessContainerizer:
                     continue
                 return self._connected(connection, greeting, early)
             word = await asyncio.to_thread(self._start_spawner)
-            if word == "locked":  # it is ending, or somebody else has just started one
+            if word == "locked":  # a spawner is ending, or another process has just started one
                 await asyncio.sleep(0.02)
             elif word != "ready":
                 break
@@ -386,7 +388,7 @@ class ProcessContainerizer:
             assert connection.transport is not None
             connection.transport.abort()
             raise Unavailable(
-                f"process {pid} runs the tasks here and speaks version {version} of the protocol, not "
+                f"process {pid} runs the tasks here and has version {version} of the protocol, not "
                 f"{VERSION}: use the former release until its tasks have ended"
             )
         self.spawner_pid, self._version = pid, version
@@ -410,7 +412,7 @@ class ProcessContainerizer:
         return sock
 
     def _start_spawner(self) -> str:
-        """Blocks for some 50 ms. Returns the spawner's word: "ready", "locked" or what went wrong."""
+        """Start a spawner, which blocks for some 50 ms. Returns "ready", "locked" or the error."""
         env = dict(self._base_env)
         if "BMESOS_SANDBOX" in os.environ:
             # This agent is itself a task of another one, and so is our spawner.
@@ -435,12 +437,12 @@ class ProcessContainerizer:
         process.stdout.close()
         if not word:
             process.kill()
-        process.wait()  # only the first half: it has forked the spawner and ended
-        return word.decode(errors="replace").strip() or "it ended without a word"
+        process.wait()  # the process that was started here, which has forked the spawner and ended
+        return word.decode(errors="replace").strip() or "it ended without a message"
 
 
 def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
-    """The tasks that the spawner knows, from its records in order."""
+    """The tasks that the spawner knows, by id, from its records in their order."""
     told: dict[str, Recovered | StartFailed] = {}
     for record in greeting:
         if record[0] == "started":
@@ -455,7 +457,7 @@ def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
 
 
 def _failed(record: list[Any]) -> StartFailed:
-    # A spawner of an earlier release does not say who is to blame.
+    # A spawner of an earlier release does not report whether the machine caused the failure.
     return StartFailed(record[1], record[2], len(record) > 3 and bool(record[3]))
 
 

@@ -1,4 +1,4 @@
-"""What the spawner writes down and what it tells its agent, in this order. Standard library only."""
+"""Writes the spawner's records to its journal, and then sends its events to the agent. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.spawner_link import AgentLink
 
-GATHER_SECONDS = 0.005
-"""Seconds that events wait for others while tasks stand in line: nobody else is kept waiting."""
+COALESCE_SECONDS = 0.005
+"""Time that events wait for others while tasks are queued, in seconds; nothing else waits for them then."""
 
 
 class EventLog:
-    """Records gather in a round of the spawner's loop, and are written and sent together at its end."""
+    """Collects the records of a round of the spawner's loop; they are written and sent together at its end."""
 
     def __init__(self, journal: Journal, link: AgentLink, log: Callable[[str], None]) -> None:
         self._journal = journal
@@ -25,35 +25,35 @@ class EventLog:
         self._fails = False
 
     def __bool__(self) -> bool:
-        """Whether the agent is still to be told something."""
+        """Whether events are still to be sent to the agent."""
         return bool(self._events)
 
     @property
     def due(self) -> float:
-        """Monotonic time at which to ``flush`` what gathers."""
-        return self._since + GATHER_SECONDS
+        """Monotonic time at which to ``flush`` events that are held back."""
+        return self._since + COALESCE_SECONDS
 
     def record_and_send(self, record: Record) -> None:
-        """To the journal, and then to the agent."""
+        """Add a record that is written to the journal and then sent to the agent."""
         self._records.append(record)
         self._events.append(record)
 
     def record(self, record: Record) -> None:
-        """To the journal."""
+        """Add a record that is only written to the journal."""
         self._records.append(record)
 
     def send(self, *records: Record) -> None:
-        """To the agent."""
+        """Add records that are only sent to the agent."""
         self._events.extend(records)
 
     def write_ahead(self, records: Sequence[Record]) -> None:
-        """Write something down, and all that waits for it, now. Raises OSError."""
+        """Write the collected records and these to the journal now. Raises OSError."""
         self._journal.append([*self._records, *records])
         self._records.clear()
 
-    def flush(self, entries: Iterable[Entry], known: int, *, gathering: bool) -> None:
-        """Write down and send; with ``gathering``, send only what has waited for long enough. ``entries``:
-        all ``known`` tasks, should the journal have to be rewritten."""
+    def flush(self, entries: Iterable[Entry], known: int, *, coalesce: bool) -> None:
+        """Write and send what was collected; with ``coalesce``, send events only after COALESCE_SECONDS. ``entries``
+        are all ``known`` tasks, for the case that the journal must be rewritten."""
         if self._records:
             try:
                 self.write_ahead(())
@@ -61,11 +61,12 @@ class EventLog:
                     self._journal.compact(entries)
                 self._fails = False
             except OSError as error:
-                # Disk full: they are kept for the next round. Telling the agent is the better half.
+                # The disk is full: the records are kept for the next round. The events are sent nevertheless, since
+                # the agent stores outcomes, too.
                 if not self._fails:
                     self._log(f"journal: {error}")
                 self._fails = True
-        if self._events and gathering:
+        if self._events and coalesce:
             now = time.monotonic()
             self._since = self._since or now
             if now < self.due:

@@ -1,17 +1,17 @@
-"""The spawner's memory on disk: ``<work_dir>/meta/tasks.journal``.
+"""The spawner's journal on disk: ``<work_dir>/meta/tasks.journal``.
 
-One JSON array a line::
+It has one JSON array on each line::
 
-    ["boot", boot_id]                         first line: what follows happened under this boot
+    ["boot", boot_id]                         first line: the boot of the machine for the lines that follow
     ["intent", task_id]                       about to be started; written before the process exists
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
-                                              0 at first, and told in a second record of one that goes on
-    ["exited", task_id, code, signal, at]     both null: the process is gone, nobody knows how
-    [... at, limit]                           the spawner ended it, for a limit that it had passed, in words
-    ["failed", task_id, message, machine]     could not be started; machine: which is to blame, not the task
+                                              0 at first, and in a second record if the process runs on
+    ["exited", task_id, code, signal, at]     both null: the process is gone, its status is not known
+    [... at, limit]                           the spawner ended it; limit: the exceeded limit, in words
+    ["failed", task_id, message, machine]     could not be started; machine: because of the machine
     ["forget", task_id]                       the agent has stored the outcome elsewhere
 
-(pid, ticks, boot id) names a process for good; a pid alone is used again. The sandbox is always
+(pid, ticks, boot id) identifies a process uniquely; a pid alone is used again. The sandbox is always
 ``<work_dir>/sandboxes/<task_id>`` and so is not written.
 
 Nothing is flushed to the device: the page cache survives the death of any process, and after a crash of
@@ -27,13 +27,13 @@ from typing import Any
 
 Record = list[Any]
 MAX_PID = 2**22
-"""Process ids of Linux stay below it."""
+"""The upper bound of process ids on Linux, exclusive."""
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Entry:
-    """What is known of one task. ``ended`` is (exit code, signal, seconds since the epoch)."""
+    """One task of the spawner. ``ended`` is (exit code, signal, seconds since the epoch)."""
 
     __slots__ = (
         "ended",
@@ -60,15 +60,15 @@ class Entry:
         self.failed: str | None = None
         self.machine = False
         self.limit = ""
-        # Of the running spawner only, never written:
+        # Used by the running spawner only, and never written to the journal:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
         self.pidfd = -1  # only for a process that an earlier spawner started
         self.line = ""
-        self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: nobody wants to kill it
+        self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: no kill was requested
         self.term = False  # the SIGTERM is still to be sent
 
     def records(self) -> list[Record]:
-        """The shortest history that leads here."""
+        """The shortest list of records that leads to this state."""
         if self.failed is not None:
             return [["failed", self.task_id, self.failed, self.machine]]
         if not self.pid and self.ended is None:
@@ -79,13 +79,13 @@ class Entry:
         return history
 
     def exit_record(self) -> Record:
-        """How it has ended."""
+        """The record of the task's end."""
         assert self.ended is not None
         return ["exited", self.task_id, *self.ended, *((self.limit,) if self.limit else ())]
 
 
 def encode(records: Iterable[Record]) -> bytes:
-    """Records as lines."""
+    """Records encoded as lines of the journal."""
     return "".join([_dumps(record) + "\n" for record in records]).encode("ascii")
 
 
@@ -115,10 +115,10 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
 
 
 def load(path: str) -> tuple[str, dict[str, Entry], int]:
-    """Read a journal: (boot id, tasks not forgotten, number of lines that made no sense).
+    """Read a journal: (boot id, tasks that were not deleted by "forget", number of unreadable lines).
 
     A torn last line is normal (the writer was killed, or the disk was full), and is skipped like any other
-    line that cannot be read: every whole line stands for itself.
+    line that cannot be read: every complete line is independent of the others.
     """
     boot, entries, bad = "", dict[str, Entry](), 0
     try:
@@ -141,7 +141,7 @@ def load(path: str) -> tuple[str, dict[str, Entry], int]:
 
 
 class Journal:
-    """Appends, and rewrites the file when most of it is history."""
+    """Appends records to the file; the file is rewritten when most of its records are out of date."""
 
     def __init__(self, path: str, boot: str) -> None:
         self._path = path
@@ -151,21 +151,21 @@ class Journal:
         self._lines = 0
 
     def append(self, records: list[Record]) -> None:
-        """Write all of them, or raise OSError and leave the file as it was."""
+        """Append all records. Raises OSError, and then none of them is written."""
         data = encode(records)
         try:
             written = os.write(self._fd, data)
             if written != len(data):
                 raise OSError(28, "No space left on device")
         except OSError:
-            # A torn line would swallow the next good one.
+            # Without this, a torn line and the next good one would become one unreadable line.
             os.ftruncate(self._fd, self._size)
             raise
         self._size += len(data)
         self._lines += len(records)
 
     def compact(self, entries: Iterable[Entry]) -> None:
-        """Rewrite the file with only what is still worth knowing. Raises OSError; the old file stays."""
+        """Rewrite the file with the records that are still needed. Raises OSError, and then the old file stays."""
         records: list[Record] = [["boot", self._boot]]
         for entry in entries:
             records.extend(entry.records())
@@ -183,5 +183,5 @@ class Journal:
         self._fd, self._size, self._lines = fd, len(data), 0
 
     def is_long(self, live: int) -> bool:
-        """Whether rewriting would pay: ``live`` tasks are known."""
+        """Whether the file is so long that it should be rewritten, when ``live`` tasks are known."""
         return self._lines > 4096 + 4 * live

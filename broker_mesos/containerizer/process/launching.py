@@ -1,4 +1,4 @@
-"""How the spawner starts one process. Standard library only."""
+"""Starts a process for the spawner. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FILES = [
     (os.POSIX_SPAWN_OPEN, 1, "stdout", _OUTPUT, 0o644),
     (os.POSIX_SPAWN_OPEN, 2, "stderr", _OUTPUT, 0o644),
 ]
-# Ignored signals stay ignored over an exec: Python ignores some, the spawner others, and whoever started the
-# agent in the background yet others.
+# Signals that are reset to their defaults in a task. Ignored signals stay ignored over an exec: Python ignores some,
+# the spawner others, and a shell that started the agent in the background ignores yet others.
 _DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-# What a machine lacks, whatever it is to start.
+# Error numbers that mean that the machine lacks something, whatever program is to be started.
 _LACKS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -30,16 +30,17 @@ _LACKS = {
 }
 _MIN_FREE_BYTES = 64 * 1024
 _MIN_FREE_FILES = 8
-"""Bytes and files that must be free before a task is started. With less it starts, can write nothing, and
-fails as if that were its own fault."""
+"""Number of files that must be free, besides MIN_FREE_BYTES, before a task is started. With less the task would start,
+could write nothing, and would fail as if that were its own fault."""
 
 
 _limits_of_tasks: tuple[int, int] | None = None
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as it may: it needs a descriptor for each task that an earlier spawner has
-    started. Tasks keep the soft limit that this process began with: programs that use select() rely on it."""
+    """Raise this process' soft limit of open files to the hard limit: it needs a descriptor for each task that an
+    earlier spawner has started. Tasks keep the soft limit that this process began with: programs that use select()
+    rely on it."""
     global _limits_of_tasks
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
@@ -52,17 +53,17 @@ def raise_file_limit() -> None:
 
 
 class NoSandbox(OSError):
-    """The sandbox of a task cannot be made or entered."""
+    """The sandbox of a task cannot be created or entered."""
 
 
 def disk_is_full(folder: str, min_free: int = MIN_FREE_BYTES) -> str:
-    """Why nothing is to be written in a folder: less than ``min_free`` bytes are free (or than a share of the file
-    system, if that is less); empty if it may, or if nobody knows."""
+    """Why nothing may be written in a folder: less than ``min_free`` bytes are free (or than a share of the file
+    system, if that is less). Empty if writing is allowed, or if the free space is not known."""
     try:
         found = os.statvfs(folder)
     except OSError:
         return ""
-    if found.f_files and found.f_favail < _MIN_FREE_FILES:  # some file systems count no files
+    if found.f_files and found.f_favail < _MIN_FREE_FILES:  # some file systems report 0 files
         return f"{os.strerror(errno.ENOSPC)} in the agent's work folder: it takes no more files"
     free, floor = found.f_bavail * found.f_frsize, floor_of(found, min_free)
     if free < max(floor, _MIN_FREE_BYTES):
@@ -72,15 +73,15 @@ def disk_is_full(folder: str, min_free: int = MIN_FREE_BYTES) -> str:
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Whether a start failed because of the machine, and not because of what was to be started."""
+    """Whether a start failed because of the machine, and not because of the command."""
     return isinstance(error, NoSandbox) or (isinstance(error, OSError) and error.errno in _LACKS)
 
 
 def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
-    """Start a program in a session of its own, in its sandbox (made if need be); returns its pid.
+    """Start a program in a new session, in its sandbox (created if needed); returns its pid.
 
     The caller's working folder is the sandbox afterwards. stdin is inherited: the spawner's is /dev/null.
-    Raises OSError (the reason in ``strerror``), ValueError or TypeError for what can be no command at all.
+    Raises OSError (the reason in ``strerror``), and ValueError or TypeError for an invalid command.
     """
     try:
         try:
@@ -102,7 +103,8 @@ def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
 
 
 def find_program(name: str, path: str) -> str:
-    """As execvp does, but with the PATH of the task. Raises FileNotFoundError, PermissionError."""
+    """The path of a program, searched as execvp does, but in the PATH of the task. Raises FileNotFoundError,
+    PermissionError."""
     if "/" in name:
         return name
     denied = False

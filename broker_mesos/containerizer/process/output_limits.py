@@ -1,11 +1,11 @@
-"""Bounds on what tasks write: on each output file, and on the free disk of the agent. Standard library only.
+"""Limits on what tasks write: the size of each output file, and the free disk of the agent. Standard library only.
 
-A task writes straight into ``stdout`` and ``stderr`` of its sandbox; nothing stands between. The spawner looks
-at their sizes while tasks run. What an output file has beyond its limit is cut out of the middle by releasing
-the file's blocks (a hole): the head and the latest output stay, offsets stay as they are, and a reader that
-follows goes on. One line at the end of the head says what has been done.
+A task writes directly into ``stdout`` and ``stderr`` of its sandbox. The spawner checks their sizes while tasks run.
+If an output file exceeds its limit, its middle is removed by releasing the file's blocks (a hole): the head and the
+latest output stay, offsets do not change, and a reader that follows the file can go on. A line at the end of the head
+reports the cut.
 
-Below the floor of free disk, those tasks are ended that write the most.
+Below the floor of free disk, the tasks that write the most are ended.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.proctree import Process
 
 LOOK_SECONDS = 0.25
-"""Seconds between two looks at the outputs of all running tasks, at least."""
+"""Minimum interval between two checks of the outputs of all running tasks, in seconds."""
 LOOK_PAUSE_FACTOR = 50
-"""A look that took t seconds is not repeated for 50 t: looking costs at most 2% of a core."""
+"""A check that took t seconds is not repeated for 50 t, so that checks use at most 2% of a core."""
 MAX_OUTPUT_BYTES = 1 << 30
 MIN_OUTPUT_BYTES = 1 << 20
 MIN_FREE_BYTES = 1 << 30
 MIN_FREE_SHARE = 20
 """The floor of free disk is MIN_FREE_BYTES, or a 20th of the file system if that is less."""
 MIN_RATE_BYTES = 1 << 16
-"""Bytes per second from which a task counts as a writer."""
+"""Output rate from which a task counts as a writer, in bytes per second."""
 _ALIGN = 1 << 16
 _KEEP_SIZE_AND_PUNCH = 1 | 2
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -39,38 +39,38 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Limits(NamedTuple):
-    """Bytes of one output file on the disk at most, and bytes of free disk at least."""
+    """The maximum size of one output file on the disk, and the minimum free disk, in bytes."""
 
     output: int = MAX_OUTPUT_BYTES
     free: int = MIN_FREE_BYTES
 
 
 class Stop(NamedTuple):
-    """A task to be ended, and why."""
+    """A task to be ended, and the reason."""
 
     entry: Entry
     why: str
 
 
 def floor_of(found: os.statvfs_result, free: int) -> int:
-    """Bytes that are to stay free on a file system."""
+    """The floor of free disk on a file system, in bytes."""
     return min(free, found.f_blocks * found.f_frsize // MIN_FREE_SHARE)
 
 
 class OutputWatch:
-    """Looks at the output files of tasks and at the free disk."""
+    """Checks the output files of tasks and the free disk."""
 
     def __init__(self, sandboxes: str, log: Callable[[str], None]) -> None:
         self._sandboxes = sandboxes
         self._log = log
         self.limits = Limits()
         self.due = 0.0
-        """Monotonic time of the next look."""
+        """Monotonic time of the next check."""
         self._written: dict[str, int] = {}
         self._measured_at = 0.0
 
     def _output_bytes(self, task_id: str) -> int:
-        """The sizes of a task's output files."""
+        """The sum of the sizes of a task's output files, in bytes."""
         total = 0
         for name in ("stdout", "stderr"):
             try:
@@ -80,11 +80,11 @@ class OutputWatch:
         return total
 
     def looked(self, began: float, now: float) -> None:
-        """A look has taken from ``began`` to ``now``, in monotonic seconds."""
+        """Set the time of the next check, after one that took from ``began`` to ``now``, in monotonic seconds."""
         self.due = now + max(LOOK_SECONDS, LOOK_PAUSE_FACTOR * (now - began))
 
     def cut(self, entries: Iterable[Entry]) -> list[Stop]:
-        """Cut what is too long. Returns the tasks whose output cannot be cut on this file system."""
+        """Cut output files that exceed the limit. Returns the tasks whose output this file system cannot cut."""
         stops = []
         for entry in entries:
             for name in ("stdout", "stderr"):
@@ -117,8 +117,8 @@ class OutputWatch:
         return short
 
     def fastest(self, entries: Mapping[str, Entry], groups: Mapping[str, Iterable[Process]], now: float) -> list[Stop]:
-        """While the disk is short: the one of these tasks that has written most since the last look, with its
-        processes in ``groups``. None at the first look, and while nobody writes much."""
+        """While free disk is below the floor: the one of these tasks that has written most since the last check;
+        ``groups`` are their processes. Empty at the first check, and while no task writes much."""
         written = {
             task_id: max(sum(bytes_written(each.pid) for each in groups.get(task_id, ())), self._output_bytes(task_id))
             for task_id in entries
@@ -126,7 +126,7 @@ class OutputWatch:
         return self.fastest_of(entries, written, now)
 
     def fastest_of(self, entries: Mapping[str, Entry], written: Mapping[str, int], now: float) -> list[Stop]:
-        """The same, by the bytes that each task has written so far."""
+        """The same as ``fastest``, from the bytes that each task has written so far."""
         before, self._written = self._written, dict(written)
         seconds, self._measured_at = now - self._measured_at, now
         rates = {each: (total - before[each]) / seconds for each, total in written.items() if each in before}
@@ -141,8 +141,8 @@ class OutputWatch:
 
 
 def bytes_written(pid: int) -> int:
-    """Bytes that a process, and those children of it that have ended, have written to disks so far (a file system in
-    memory counts none); 0 if it has gone."""
+    """Bytes that a process and its ended children have written to disks so far (a file system in memory counts none); 0
+    if the process is gone."""
     try:
         with open(f"/proc/{pid}/io", "rb") as file:
             for line in file:
@@ -155,7 +155,7 @@ def bytes_written(pid: int) -> int:
 
 def cut(path: str, limit: int) -> None:
     """Release the middle of a file that has more than ``limit`` bytes on the disk, so that about half of them
-    remain: a head, which ends with a line that says so, and the latest bytes. Raises OSError."""
+    remain: a head, which ends with a line about the cut, and the latest bytes. Raises OSError."""
     head = max(_ALIGN, limit // 16 // _ALIGN * _ALIGN)
     fd = os.open(path, _OPEN)
     try:

@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: who belongs to which task, and signals that cannot hit the wrong one.
+"""Processes as /proc shows them: which task each belongs to, and signals that cannot reach a wrong process.
 
 The spawner imports this file: standard library only.
 """
@@ -21,7 +21,7 @@ _PIDFD_INFO_EXIT = 8
 
 
 class Process(NamedTuple):
-    """One line of /proc/PID/stat. ``ticks`` is the start time; with the pid it names the process."""
+    """The contents of /proc/PID/stat. ``ticks`` is the start time; with the pid it identifies the process."""
 
     pid: int
     state: str
@@ -30,11 +30,11 @@ class Process(NamedTuple):
     session: int
     ticks: int
     cpu: float
-    """Seconds, with the children it has waited for."""
+    """CPU time in seconds, including that of the children it has waited for."""
     rss: int
-    """Bytes."""
+    """Resident memory in bytes."""
     exit_status: int
-    """As waitpid gives it; only meaningful for a zombie."""
+    """The status as waitpid returns it; valid only for a zombie."""
 
     @property
     def alive(self) -> bool:
@@ -50,7 +50,7 @@ def _read(path: str, size: int) -> bytes:
 
 
 def start_ticks(pid: int) -> int:
-    """The kernel's start time of a process; 0 if there is none. The cheap subset of `look`."""
+    """The kernel's start time of a process, in clock ticks; 0 if there is no such process. Cheaper than `look`."""
     try:
         stat = _read(f"/proc/{pid}/stat", 1024)
     except OSError:
@@ -59,8 +59,8 @@ def start_ticks(pid: int) -> int:
 
 
 def is_there(pid: int, ticks: int) -> bool:
-    """Whether a process that began at ``ticks`` is there, if only as a zombie. It is as long as nobody can tell: a
-    lack of descriptors is no end."""
+    """Whether a process that began at ``ticks`` exists, even as a zombie. True if that cannot be found out, since a
+    lack of descriptors does not mean that the process has ended."""
     try:
         stat = _read(f"/proc/{pid}/stat", 1024)
     except (FileNotFoundError, ProcessLookupError):
@@ -92,7 +92,7 @@ def look(pid: int) -> Process | None:
 
 
 def scan() -> dict[int, Process]:
-    """All processes. Some 20 to 40 µs each."""
+    """All processes by pid. It takes some 20 to 40 µs for each process."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -103,7 +103,7 @@ def scan() -> dict[int, Process]:
 
 
 def children(pid: int) -> list[int] | None:
-    """Direct children, or None where the kernel does not list them."""
+    """The pids of the direct children; None if the kernel does not list them."""
     try:
         fd = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -118,7 +118,7 @@ def children(pid: int) -> list[int] | None:
 
 
 def marker(pid: int, prefix: bytes) -> str | None:
-    """What follows ``prefix`` in the environment that the process was started with, up to its end."""
+    """The rest of the variable that begins with ``prefix`` in the environment that the process was started with."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environ = b"\0" + file.read()
@@ -139,16 +139,17 @@ def owners(
     reaper: int,
     everywhere: bool,
 ) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
-    """Whose task is each living process? Returns (of the tasks in ``mains``, of other tasks), by task id.
+    """Assign each living process to its task. Returns (those of the tasks in ``mains``, those of other tasks), by
+    task id.
 
-    A process belongs to a task if it is the task's main process, in its session or group, a descendant of
-    such a one, or (having left both) carries the task's sandbox in its environment. A child of ``reaper``
-    that tells nothing about itself is listed under "". Environments cost a read each, so they are only
-    looked at for orphans, which ``reaper`` has inherited; with ``everywhere``, for all processes.
+    A process belongs to a task if it is the task's main process, is in its session or group, descends from such a
+    process, or (having left both) has the task's sandbox in its environment. A child of ``reaper`` that cannot be
+    assigned is listed under "". Each environment costs a read, so environments are read only for orphans, which
+    ``reaper`` has inherited; with ``everywhere``, for all processes.
     """
     known: dict[int, str | None] = {reaper: None, 0: None}
     for process in processes.values():
-        chain: list[Process] = []  # up to the first ancestor whose task is clear; a loop, as a task may nest deep
+        chain: list[Process] = []  # up to the first ancestor whose task is known; a loop, since a task may nest deeply
         task: str | None = None
         step: Process | None = process
         while step is not None:
@@ -179,7 +180,7 @@ def owners(
 
 
 def send(process: Process, number: int) -> None:
-    """Signal this process and no later one with the same pid. It may be gone; no error."""
+    """Signal this process and no later one with the same pid. No error is raised if it is gone."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:
@@ -194,10 +195,10 @@ def send(process: Process, number: int) -> None:
 
 
 def exit_status(pid: int, ticks: int, pidfd: int) -> int | None:
-    """How a process that was not our child ended, as waitpid would say; None if nobody can tell.
+    """The status of an ended process that was not our child, as waitpid would return it; None if it is not available.
 
-    Its parent, usually init, gets the status. We can read it while the zombie waits for that, or later from
-    the pidfd, on Linux 6.15 and newer.
+    The parent, usually init, gets the status. It can be read here while the process is a zombie, or later from the
+    pidfd, on Linux 6.15 and newer.
     """
     process = look(pid)
     if process is not None and process.ticks == ticks and not process.alive:
@@ -215,6 +216,6 @@ def exit_status(pid: int, ticks: int, pidfd: int) -> int | None:
 
 
 def become_subreaper() -> None:
-    """Orphaned descendants become children of this process instead of init's."""
+    """Make orphaned descendants children of this process instead of init."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")

@@ -1,13 +1,13 @@
 """The spawner: the one process of an agent that starts its tasks, waits for them, and outlives it.
 
-It listens on ``<work_dir>/meta/spawner.sock`` for one agent at a time. Both sides write JSON arrays, one a
+It listens on ``<work_dir>/meta/spawner.sock`` for one agent at a time. Both sides write JSON arrays, one on each
 line, many at once::
 
     ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
                                          and later ["exited", task_id, code, signal, at]
-    [... env, line, width]             the same; while so many of its line run (0: any number), it waits
-    ["hold", task_id, line]            this task, which runs, is one of that line
-    ["withdraw", task_id]              → ["failed", task_id, message], if it still waits in its line
+    [... env, line, width]             the same; queued while ``width`` tasks of that queue run (0: any number)
+    ["hold", task_id, line]            this running task belongs to that queue
+    ["withdraw", task_id]              → ["failed", task_id, message], if it is still queued
     ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
     ["forget", task_id]                the outcome is stored elsewhere
     ["limits", output, free]           bytes of one output file at most, bytes of free disk at least
@@ -16,11 +16,11 @@ line, many at once::
 
 A connection begins with ``["hello", version, pid, boot id]`` and the records of all tasks that run or whose
 outcome was not forgotten, then ``["ready"]``. A new connection replaces the old one, whose requests are
-worked off first; what waits in line has to be asked for anew. Without an agent and without a process the
+handled first; the new one must send its queued launches again. Without an agent and without a process the
 spawner ends; the journal keeps the outcomes.
 
-What it cannot find: a process that left its task's session, lost its parent and started with an emptied
-environment. Such a one is killed when no task runs that is as old as it is.
+It cannot assign a process that left its task's session, lost its parent and started with an emptied
+environment. Such a process is killed when no running task is as old as it is.
 
 No threads, one epoll loop, standard library only.
 """
@@ -50,10 +50,10 @@ from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import HeldTasks
 
 VERSION = 2
-REQUESTS_PER_TURN = 4  # requests between two looks at the children and two writes of events
+REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
-SWEEP_PAUSE_FACTOR = 10  # a look at all processes that took t seconds is not repeated for 10 t
-RECHECK_SECONDS = 0.1  # seconds between two looks at trees that are being ended
+SWEEP_PAUSE_FACTOR = 10  # a scan of all processes that took t seconds is not repeated for 10 t
+RECHECK_SECONDS = 0.1  # seconds between two checks of process trees that are being ended
 
 
 class Locked(Exception):
@@ -61,7 +61,7 @@ class Locked(Exception):
 
 
 def log(text: str) -> None:
-    """To the log file of the spawner, which is its stderr."""
+    """Write a line to the log file of the spawner, which is its stderr."""
     try:
         print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, file=sys.stderr, flush=True)
     except OSError:
@@ -69,7 +69,7 @@ def log(text: str) -> None:
 
 
 class Spawner:
-    """See the module."""
+    """The spawner process; the module's docstring describes its protocol."""
 
     def __init__(self, work_dir: str, boot: str) -> None:
         self._work_dir = os.path.abspath(work_dir)
@@ -98,7 +98,7 @@ class Spawner:
         """Take the folder's lock, find what runs, listen. Raises Locked, OSError."""
         os.makedirs(self._meta, mode=0o700, exist_ok=True)
         os.makedirs(self._sandboxes, mode=0o700, exist_ok=True)
-        # By its descriptor: the folder may be replaced, and then what has its name is another spawner's.
+        # Used by its descriptor: the folder may be replaced, and its path then belongs to another spawner.
         folder = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._meta = f"/proc/self/fd/{folder}"
         self._lock = os.open(os.path.join(self._meta, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -137,7 +137,7 @@ class Spawner:
                 entry.ended = (None, None, time.time())
         self._journal = Journal(path, self._boot)
         self._journal.compact(self._tasks.values())
-        # What is left of tasks that have ended, or that nobody knows, uses resources that nobody counts.
+        # Processes left by ended or unknown tasks use resources that are not counted.
         mains = {pid: entry.task_id for pid, entry in self._running.items()}
         _, others = proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=True)
         for task_id, left in others.items():
@@ -146,7 +146,7 @@ class Spawner:
                 proctree.send(process, signal.SIGKILL)
 
     def _find_intended(self, entry: Entry, processes: Mapping[int, Process]) -> None:
-        """The last spawner was killed between starting a process and writing that down."""
+        """Find the process of a task if the last spawner was killed between its start and the journal record."""
         for process in sorted(processes.values(), key=lambda p: p.ticks):
             leads = process.alive and process.session == process.pid
             if leads and proctree.marker(process.pid, self._prefix) == entry.task_id:
@@ -154,7 +154,7 @@ class Spawner:
                 return
 
     def _adopt(self, entry: Entry) -> bool:
-        """Watch a process that an earlier spawner started; False if it is gone."""
+        """Watch a process that an earlier spawner started. Returns False if it is gone."""
         if not self._adopted.adopt(entry):
             return False
         self._everywhere = True
@@ -164,7 +164,7 @@ class Spawner:
     # -- the loop ----------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until there is nobody left to serve."""
+        """Serve until there is neither an agent nor a running task."""
         while not self._finished():
             for fd, _ in self._epoll.poll(self._timeout()):
                 if fd == self._woken:
@@ -179,7 +179,7 @@ class Spawner:
         self._close()
 
     def _work(self) -> None:
-        """One round: some requests, then whoever ended, then tell."""
+        """One round of the loop: handle some requests, then ended processes, then write and send records."""
         if self._requests:
             self._handle(REQUESTS_PER_TURN)
         self._reap()
@@ -191,7 +191,7 @@ class Spawner:
         self._flush()
 
     def _timeout(self) -> float | None:
-        """Seconds until something has to be done unasked."""
+        """Seconds until the next timer is due; None if there is none."""
         if self._requests:
             return 0.0
         now = time.monotonic()
@@ -225,7 +225,7 @@ class Spawner:
         return not self._link.unsent
 
     def _close(self) -> None:
-        """Nothing runs; end the last orphans, leave a short journal."""
+        """Kill the last orphans and compact the journal, when no task runs."""
         for _ in range(50):
             processes = proctree.scan()
             _, left = proctree.owners(processes, {}, self._prefix, reaper=self._pid, everywhere=True)
@@ -252,14 +252,14 @@ class Spawner:
     # -- the agent ---------------------------------------------------------------------------------------
 
     def _greet(self) -> None:
-        """A new agent calls, or the same one again: tell it everything."""
+        """Accept a connection of an agent, new or the same again, and send it all tasks."""
         caller = self._link.answer()
         if caller is None:
             return
         if self._end_grace is not None:
-            caller.close()  # it calls again, and reaches the next spawner
+            caller.close()  # the agent connects again, and reaches the next spawner
             return
-        self._receive()  # the last words of the one before count
+        self._receive()  # the last requests of the previous connection are handled
         self._link.drop()
         while self._requests:
             self._work()
@@ -278,7 +278,7 @@ class Spawner:
             self._give_up = time.monotonic()
 
     def _flush(self) -> None:
-        self._event_log.flush(self._tasks.values(), len(self._tasks), gathering=bool(self._held))
+        self._event_log.flush(self._tasks.values(), len(self._tasks), coalesce=bool(self._held))
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -286,7 +286,7 @@ class Spawner:
         batch: list[list[Any]] = []
         while self._requests and limit > 0:
             request = self._requests.popleft()
-            if request[0] == "hold":  # what comes after it may be of that line
+            if request[0] == "hold":  # later requests may be for the same queue
                 self._hold(str(request[1]), str(request[-1]))
                 continue
             new = request[0] == "launch" and request[1] not in self._tasks
@@ -301,7 +301,7 @@ class Spawner:
         elif intents and (full := disk_is_full(self._sandboxes, self._output.limits.free)):
             refused = full
         elif intents:
-            # A process must not exist before the journal says that it may.
+            # A process must not exist before the journal has a record of it.
             try:
                 self._event_log.write_ahead(intents)
             except OSError as error:
@@ -346,7 +346,7 @@ class Spawner:
     def _launch(self, task_id: str, argv: list[str], env: dict[str, str], line: str, refused: str) -> None:
         known = self._tasks.get(task_id)
         if known is not None:
-            # A repeat: once is enough. The sender learns how it stands.
+            # A repeated launch is not executed again. The sender gets the current state.
             self._event_log.send(*(known.records() if known.reported else known.records()[:1]))
             return
         entry = self._tasks[task_id] = Entry(task_id)
@@ -394,7 +394,7 @@ class Spawner:
         self._event_log.send(["usage", usage])
 
     def _look_at_tasks(self) -> None:
-        """What cannot be waited for: how much tasks write, and the ends of those without a descriptor."""
+        """Check what has no event: the output of tasks, and the end of tasks without a descriptor."""
         began = time.monotonic()
         for entry, status in self._adopted.ended():
             self._adopted_ended(entry, status)
@@ -426,7 +426,7 @@ class Spawner:
                 self._sweep_due = self._sweep_due or bool(self._ending)
                 continue
             if not entry.kill_at:
-                # Its end ends its process group. The zombie keeps the number from being used again.
+                # When the main process ends, its group is killed. The zombie keeps the pid from being used again.
                 try:
                     os.killpg(child.si_pid, signal.SIGKILL)
                 except OSError:
@@ -451,7 +451,7 @@ class Spawner:
         self._sweep_due = True
         record = entry.exit_record()
         if entry.kill_at:
-            # The others of its tree have the rest of the grace; the task ends with the last of them.
+            # The other processes of the tree have the rest of the grace; the task ends with the last of them.
             self._killing -= 1
             entry.reported = False
             self._ending[entry.task_id] = entry
@@ -467,7 +467,7 @@ class Spawner:
             self._held.hold(line)
 
     def _next_turn(self, entry: Entry) -> None:
-        """Another of its line may begin: before all that was asked for since."""
+        """Start the next task of the entry's queue, before later requests."""
         if entry.line and (request := self._held.leave(entry.line)) is not None:
             self._requests.appendleft(request)
 
@@ -475,12 +475,12 @@ class Spawner:
         mains = {pid: entry.task_id for pid, entry in self._running.items()}
         for entry in self._ending.values():
             other = processes.get(entry.pid)
-            if other is None or other.ticks == entry.ticks:  # else the number is another process' by now
+            if other is None or other.ticks == entry.ticks:  # otherwise the pid belongs to another process by now
                 mains.setdefault(entry.pid, entry.task_id)
         return proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=self._everywhere)
 
     def _sweep(self) -> None:
-        """Signal trees that are to end, and whatever outlived its task's main process."""
+        """Signal process trees that are to end, and processes that outlived their task's main process."""
         began = time.monotonic()
         self._sweep_due = False
         if not self._killing and not self._ending and not self._everywhere:
@@ -499,10 +499,10 @@ class Spawner:
                 for process in group:
                     proctree.send(process, signal.SIGKILL if late else signal.SIGTERM)
                     if not late:
-                        proctree.send(process, signal.SIGCONT)  # a stopped one could not hear it
+                        proctree.send(process, signal.SIGCONT)  # a stopped process could not handle SIGTERM
                 entry.term = False
             if late and group:
-                entry.kill_at = began + RECHECK_SECONDS  # somebody may have been born meanwhile
+                entry.kill_at = began + RECHECK_SECONDS  # a process may have been forked meanwhile
             if entry.ended is not None and not group:
                 del self._ending[entry.task_id]
                 entry.reported = True
@@ -511,7 +511,7 @@ class Spawner:
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
             for process in group:
-                # One that tells nothing about itself may belong to any task that is older than it.
+                # A process that cannot be assigned may belong to any task that is older than it.
                 if task_id or oldest is None or process.ticks < oldest:
                     proctree.send(process, signal.SIGKILL)
                     self._sweep_due = True

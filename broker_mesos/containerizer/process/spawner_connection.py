@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Connection(asyncio.Protocol):
-    """Splits what the spawner says into records; the greeting comes as one batch."""
+    """Splits the spawner's output into records; the records of the greeting are delivered as one batch."""
 
     def __init__(self, on_records: Callable[[list[list[Any]]], None]) -> None:
         self.transport: asyncio.WriteTransport | None = None
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.greeting.done():
-            self.greeting.set_exception(ConnectionResetError("the spawner hung up"))
-            self.greeting.exception()  # it may be that nobody waits for it
+            self.greeting.set_exception(ConnectionResetError("the spawner closed the connection"))
+            self.greeting.exception()  # retrieved: no warning if no caller awaits it
         if not self.lost.done():
             self.lost.set_result(None)

@@ -1,4 +1,4 @@
-"""The spawner's end of the socket: one agent at a time, JSON arrays a line, never blocking.
+"""The spawner's end of the socket: one agent at a time, one JSON array on each line, never blocking.
 
 The spawner imports this file: standard library only.
 """
@@ -17,16 +17,17 @@ from broker_mesos.containerizer.process.journal import Record, encode
 
 SOCKET = "spawner.sock"
 MAX_BUFFER = 64 * 1024 * 1024
-"""Bytes of one request, or of events that the agent does not read, before it is cut off."""
+"""Maximum size of one request, or of events that the agent has not read, in bytes; then the connection is closed."""
 
 
 def address(folder_fd: int) -> str:
-    """The socket's address by a descriptor of its folder: a path may be longer than the 108 bytes of one."""
+    """The socket's address by a descriptor of its folder, since a path may be longer than the 108 bytes of an
+    address."""
     return f"/proc/self/fd/{folder_fd}/{SOCKET}"
 
 
 class AgentLink:
-    """Listens, reads requests, writes events. At most one agent is connected."""
+    """Listens for the agent, reads its requests and writes events. At most one agent is connected."""
 
     def __init__(self, folder: str, epoll: select.epoll, log: Callable[[str], None]) -> None:
         self._epoll = epoll
@@ -51,12 +52,12 @@ class AgentLink:
 
     @property
     def connected(self) -> bool:
-        """Whether an agent is there, as far as we know."""
+        """Whether an agent is connected."""
         return self._agent is not None
 
     @property
     def unsent(self) -> bool:
-        """Whether events wait for the agent to read."""
+        """Whether there are events that the agent has not read yet."""
         return bool(self._output)
 
     def listens_on(self, fd: int) -> bool:
@@ -64,11 +65,11 @@ class AgentLink:
         return fd == self._listener.fileno()
 
     def speaks_on(self, fd: int) -> bool:
-        """Whether this descriptor is the agent's."""
+        """Whether this descriptor is that of the agent's connection."""
         return self._agent is not None and fd == self._agent.fileno()
 
     def answer(self) -> socket.socket | None:
-        """The next agent that calls; None if it hung up, or is somebody else's."""
+        """Accept the next connection; None if it was closed already, or belongs to another user."""
         try:
             agent, _ = self._listener.accept()
         except OSError:
@@ -80,14 +81,14 @@ class AgentLink:
         return agent
 
     def connect(self, agent: socket.socket) -> None:
-        """From now on this is the agent."""
+        """Use this connection as the agent's from now on."""
         self.drop()
         agent.setblocking(False)
         self._agent = agent
         self._epoll.register(agent, select.EPOLLIN)
 
     def drop(self) -> None:
-        """Hang up. What was not sent is told to the next agent by the greeting."""
+        """Close the connection. The greeting of the next connection contains what was not sent."""
         if self._agent is not None:
             self._epoll.unregister(self._agent)
             self._agent.close()
@@ -98,7 +99,7 @@ class AgentLink:
         self._waits_to_write = False
 
     def receive(self) -> list[list[Any]]:
-        """All requests that are there, in order, also the last ones of an agent that has gone."""
+        """All received requests in order, including the last ones of an agent that has closed its connection."""
         requests: list[list[Any]] = []
         while self._agent is not None:
             try:
@@ -118,7 +119,7 @@ class AgentLink:
             self._input.append(rest)
             self._buffered += len(rest)
             if self._buffered > MAX_BUFFER:
-                self._log("a request is too long; hanging up")
+                self._log("a request is too long; closing the connection")
                 self.drop()
         return requests
 
@@ -144,11 +145,11 @@ class AgentLink:
                 del self._output[:sent]
         except BlockingIOError:
             if len(self._output) > MAX_BUFFER:
-                self._log("the agent does not read; hanging up")
+                self._log("the agent does not read; closing the connection")
                 self.drop()
                 return
         except OSError:
-            # It has gone; its last requests may still be unread.
+            # The agent has gone; its last requests may still be unread.
             self._output.clear()
         if bool(self._output) != self._waits_to_write:
             self._waits_to_write = bool(self._output)

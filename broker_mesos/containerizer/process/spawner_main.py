@@ -1,10 +1,10 @@
 """Entry point of the spawner process: ``python -I -S spawner_main.py WORK_DIR [BOOT_ID]``.
 
-Run by path, with a bare stand-in for the package ``broker_mesos``, so that its ``__init__`` (and with it
-pydantic, asyncio and the rest) is not imported: the spawner starts in some 50 ms and stays small.
+It is run by path, with an empty module in place of the package ``broker_mesos``, so that the package's ``__init__``
+(and with it pydantic and asyncio) is not imported: the spawner starts in some 50 ms and stays small.
 
-Forks, so that the agent is not the parent who would have to wait for it. Then writes one word to stdout,
-"ready", "locked" or the error, and closes it.
+It forks, so that the agent is not its parent and need not wait for it. Then it writes "ready", "locked" or the error
+to stdout, and closes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _main(work_dir: str, boot: str) -> None:
         os._exit(0)
     os.chdir("/")
     raise_file_limit()
-    # A hang-up of the terminal or a Ctrl-C is the agent's business.
+    # Only the agent handles a hang-up of the terminal and Ctrl-C.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not boot:

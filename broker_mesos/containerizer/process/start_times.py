@@ -1,7 +1,7 @@
-"""The start times of processes, by which a later spawner knows them.
+"""The start times of processes, by which a later spawner identifies them.
 
-Reading one costs as much as a fifth of a start; one that ends at once needs none, and one whose spawner dies
-at once is found by its sandbox.
+Reading a start time costs a fifth of starting a process. A process that ends at once needs none, and if the spawner
+dies at once, the next one finds the process by its sandbox.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry
 
 READ_AFTER_SECONDS = 0.05
-"""Seconds after which the start time of a process is read."""
+"""Age at which the start time of a process is read, in seconds."""
 
 
 class StartTimes:
-    """Those that are not read yet, oldest first; true while there are any. ``running`` is by pid."""
+    """The start times that are not read yet, oldest first; true while there are any. ``running`` is by pid."""
 
-    def __init__(self, running: Mapping[int, Entry], telling: EventLog) -> None:
+    def __init__(self, running: Mapping[int, Entry], event_log: EventLog) -> None:
         self._running = running
-        self._event_log = telling
+        self._event_log = event_log
         self._fresh: deque[tuple[float, Entry]] = deque()
 
     def __bool__(self) -> bool:
@@ -31,20 +31,20 @@ class StartTimes:
 
     @property
     def due(self) -> float:
-        """When the next one is to be read, as the monotonic clock counts. Only while there is one."""
+        """Monotonic time at which the next one is to be read; valid only while there is one."""
         return self._fresh[0][0] + READ_AFTER_SECONDS
 
     def want(self, entry: Entry) -> None:
-        """Of a process that has just been started."""
+        """Add a process that has just been started."""
         self._fresh.append((time.monotonic(), entry))
 
     def read_due(self) -> None:
-        """Read those of processes that have run for a while."""
+        """Read the start times of processes that have run for READ_AFTER_SECONDS."""
         if self._fresh:
             self._read(time.monotonic() - READ_AFTER_SECONDS)
 
     def read_all(self) -> None:
-        """Read them all."""
+        """Read all start times now."""
         self._read(float("inf"))
 
     def _read(self, before: float) -> None:

@@ -1,4 +1,5 @@
-"""Tasks that the spawner keeps until others of their line have ended. Standard library only."""
+"""The queues of tasks in the spawner: launches that wait until others of their queue have ended. Standard library
+only."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 Request = list[Any]
-"""``["launch", task_id, argv, env, line, width]``."""
+"""A launch request: ``["launch", task_id, argv, env, line, width]``."""
 
 
 class HeldTasks:
-    """Lines by name: how many of each run, and the launches that wait. They are in memory only: a task in
-    line has not begun, and its agent asks for it again when it meets another spawner."""
+    """The queues by name (``line``): how many tasks of each run, and the launches that wait. They are in memory only: a
+    queued task has not been started, and the agent sends it again to another spawner."""
 
     def __init__(self) -> None:
         self._running: dict[str, int] = {}
@@ -20,14 +21,14 @@ class HeldTasks:
         self._lines: dict[str, str] = {}
 
     def __bool__(self) -> bool:
-        """Whether anybody waits."""
+        """Whether any launch waits."""
         return bool(self._lines)
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self._lines
 
     def enter(self, request: Request) -> bool:
-        """A launch has come: whether it may go on. If not it is kept until its turn."""
+        """Handle a launch. Returns whether it may start now; if not, it is queued until its turn."""
         if len(request) < 6 or not request[4]:
             return True
         task_id, line, width = request[1], request[4], request[5]
@@ -40,11 +41,12 @@ class HeldTasks:
         return True
 
     def hold(self, line: str) -> None:
-        """One more of a line runs."""
+        """Count one more running task of a queue."""
         self._running[line] = self._running.get(line, 0) + 1
 
     def leave(self, line: str) -> Request | None:
-        """One of a line runs no more: the launch whose turn it is, if any; it is to ``enter`` anew."""
+        """Count one running task less. Returns the launch whose turn it is, if any; the caller must ``enter`` it
+        again."""
         left = self._running.get(line, 0) - 1
         if left > 0:
             self._running[line] = left
@@ -60,7 +62,7 @@ class HeldTasks:
         return [*request[:5], 0]
 
     def withdraw(self, task_id: str) -> bool:
-        """Whether a task waited; it does not any more."""
+        """Remove a queued task. Returns whether it was queued."""
         line = self._lines.pop(task_id, None)
         if line is None:
             return False
@@ -73,7 +75,7 @@ class HeldTasks:
         return True
 
     def clear(self) -> Iterator[str]:
-        """Nobody waits any more; returns who did."""
+        """Remove all queued tasks, and return their ids."""
         waited = tuple(self._lines)
         self._lines.clear()
         self._waiting.clear()
