@@ -83,7 +83,7 @@ def test_the_status_of_a_preempted_task_says_why():
     bench.framework("high", want(1), roles=("prod",))
     (status,) = updates_in(end(bench, killed(bench.wait(2, agents=True))))
     assert (status.state, status.reason) == (TaskState.KILLED, Reason.CONTAINER_PREEMPTED)
-    assert "made room" in status.message
+    assert "preempted by a role" in status.message
 
 
 def test_a_role_below_its_guarantee_takes_what_is_missing_of_it_and_no_more():

@@ -138,14 +138,14 @@ def test_a_shared_volume_is_used_by_several_tasks_and_destroyed_after_the_last()
         (reserve("eng/-x", "cpus:1"), "is not a role"),
         (
             reserve("eng", "cpus:9"),
-            "short of cpus:1: cpus:9 is asked for, and less than that of the offer is free",
+            "short of cpus:1: cpus:9 is requested, and less than that of the offer is free",
         ),
         (
             reserve("eng", "cpus:7"),
-            "short of cpus:1: cpus:7 is asked for, and less than that of the offer can be",
+            "short of cpus:1: cpus:7 is requested, and less than that of the offer can be",
         ),
         (reserve("eng", ""), "RESERVE names no resources"),
-        (reserve("eng", "volumes:{v1}"), "destroy it, and unreserve its disk"),
+        (reserve("eng", "volumes:{v1}"), "destroy it, then unreserve its disk"),
         (reserve("eng/db", "cpus:1", refine="eng/db"), "only a role above eng/db can be refined"),
         (reserve("eng/db", "cpus:3", refine="eng"), "less than that of the offer is reserved for eng"),
         (unreserve("eng", "cpus:3"), "less than that of the offer is reserved for eng without labels"),
@@ -153,7 +153,7 @@ def test_a_shared_volume_is_used_by_several_tasks_and_destroyed_after_the_last()
         (unreserve("ops", "cpus:1"), "less than that of the offer is reserved for ops"),
         (
             create("eng", "v2", 300),
-            "short of disk:200: disk:300 is asked for, and less than that of the offer is",
+            "short of disk:200: disk:300 is requested, and less than that of the offer is",
         ),
         (create("eng", "v1", 10), "agent a1 has a volume v1 already"),
         (create("ops", "v2", 10), "the offer is for role eng, not for ops"),
@@ -212,7 +212,7 @@ def test_reserving_for_a_role_below_gives_it_away():
     said = bench.accept_with("f1", [reserve("eng/db", "cpus:3;mem:3000", "r")], task("t1", "cpus:2;mem:100"))
     assert outcomes(said) == {"r": "OPERATION_FINISHED"}
     (error,) = updates_in(said)
-    assert "of the offer cpus:1;mem:1000 is left" in error.message
+    assert "the offer has cpus:1;mem:1000 left" in error.message
     assert bench.offered("f1") == R("cpus:1;mem:1000")
 
 
@@ -334,7 +334,7 @@ def test_an_operator_is_refused_without_a_rescind_when_that_would_not_help():
     bench.framework("f1", **only("ops"))
     bench.accept_with("f1", [], task("t1", "cpus:2;mem:2000"))
     before = set(bench.state.offers)
-    with pytest.raises(Conflict, match="short of cpus:1: cpus:3 is asked for, and less than that of agent a1 is free"):
+    with pytest.raises(Conflict, match="short of cpus:1: cpus:3 is requested, and less than that of agent a1 is free"):
         bench.by_hand(reserve("eng", "cpus:3"))
     assert set(bench.state.offers) == before
 

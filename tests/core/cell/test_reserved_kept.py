@@ -81,7 +81,7 @@ def test_a_store_that_went_back_in_time_adopts_what_the_agent_remembers():
     bench.by_hand(reserve("ops", "cpus:1"))
     bench.take_over(term=9, recovering=True)
     bench.decide(OperatorOperate("a1", reserve("ops", "cpus:1")))
-    assert "not at hand" in str(bench.decisions[-1].refusals[0][1])
+    assert "cannot be changed now" in str(bench.decisions[-1].refusals[0][1])
     bench.agent("a1", BIG, attempt="2", listing=AgentList(reserved_resources=HELD))
     assert bench.a1.reserved_resources == HELD
 

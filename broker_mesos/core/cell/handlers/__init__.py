@@ -1,1 +1,1 @@
-"""Handlers: what each input changes in the state of a cell, one file a subject."""
+"""The handlers of inputs, which change the state of a cell, with one file for each subject."""

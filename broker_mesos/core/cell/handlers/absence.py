@@ -1,7 +1,7 @@
-"""Absence: frameworks whose processes are silent, and agents that do not come back.
+"""Absence: frameworks whose processes send no heartbeats, and agents that do not return.
 
-How long somebody is absent is measured in cell time (``CellState.seconds``), so that an absence outlasts its
-owner and no step of a calendar counts as time."""
+The duration of an absence is measured in cell time (``CellState.seconds``), so that it is counted across changes of
+owners, and no step of a clock counts as time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus, RecordKind
 
 CHECKPOINT_SECONDS = 10.0
-"""Seconds between two writes of the cell time while anybody is absent: what a change of owners may lose."""
+"""Interval between two writes of the cell time while an agent or framework is absent, in seconds. A change of owners
+may lose this much of it."""
 
 
 def check(state: CellState, out: Outlet, now: Instant) -> None:
-    """Once a batch interval: disconnect silent frameworks, end and forget what is absent for too long, and
-    store the cell time while anything is."""
+    """Once per batch interval: disconnect silent frameworks, tear down and remove what has been absent for too long,
+    and store the cell time while anything is absent."""
     absent: tuple[RecordKind, str] | None = None
     for framework in list(state.frameworks.values()):
         if framework.state is FrameworkStatus.SUBSCRIBED:
@@ -36,7 +37,7 @@ def check(state: CellState, out: Outlet, now: Instant) -> None:
             continue
         if framework.state is not FrameworkStatus.SUBSCRIBED:
             absent = RecordKind.FRAMEWORKS, framework.ident
-        # To one that does not listen it would only pile up in its queue; it receives all of it when it is back.
+        # Updates to a disconnected framework would only fill its queue; it receives all of them when it returns.
         elif framework.unacknowledged:
             tasks.resend(state, framework, out, now, everything=False)
     for agent in list(state.agents.values()):
@@ -51,8 +52,8 @@ def check(state: CellState, out: Outlet, now: Instant) -> None:
 
 
 def _checkpoint(state: CellState, absent: tuple[RecordKind, str] | None, out: Outlet) -> None:
-    """Any record carries the cell time; one of those that make it matter is written, and if that one is
-    deleted, another one at once."""
+    """Store the cell time, which every record contains, by writing one record of an absent agent or framework. If
+    that record was deleted, another one is written at once."""
     before = state.time_carrier
     if absent is None:
         return
@@ -71,7 +72,8 @@ def _check_silence(state: CellState, framework: Framework, out: Outlet, now: Ins
 
 
 def _check_failover(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
-    """The home cell alone tears a framework down, and tells the others, which remind it if it does not."""
+    """Tear down a framework whose failover timeout has passed. Only the home cell does so, and notifies the other
+    cells; if it does not, the others report the framework to it."""
     timeout = framework.info.failover_timeout
     if timeout is None:
         return
@@ -83,10 +85,10 @@ def _check_failover(state: CellState, framework: Framework, out: Outlet, now: In
             call = FrameworkAbsent(framework_id=framework.ident, framework=framework.info, seconds=absent)
             out.hint(addresses.calls(cell_of(framework.ident, state.cells)), call)
         return
-    # Nobody could be heard while there was no owner: its processes get the time to send a heartbeat.
+    # No message could be received while there was no owner: the processes get the time to send a heartbeat.
     could_beat = now.mono - _could_be_heard_since(state, framework) > _patience(state)
     if could_beat and absent >= timeout:
-        reason = f"no process of it was heard of for {timeout:g} s"
+        reason = f"no process of it has sent a heartbeat for {timeout:g} s"
         frameworks.teardown(state, framework.ident, out, now)
         out.send(addresses.calls(None), Teardown(framework_id=framework.ident, reason=reason))
 
@@ -101,8 +103,9 @@ def _patience(state: CellState) -> float:
 
 
 def _is_forgotten(state: CellState, agent: Agent) -> bool:
-    """Agents that were marked as gone leave the books when nothing of them can come back any more; others
-    when they have no tasks, and no operator has planned anything for them, for longer than anybody waits."""
+    """Whether an absent agent is removed. An agent that was marked as gone is removed when none of its tasks can
+    return any more; another one after ``Limits.forget_agent``, if it has no tasks and is not drained or
+    deactivated."""
     absent = state.seconds - agent.since
     if agent.state is AgentStatus.GONE:
         return absent >= state.limits.tombstone

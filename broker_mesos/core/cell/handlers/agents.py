@@ -1,4 +1,4 @@
-"""Agents: registration, lists, heartbeats, and the silence that makes one unreachable."""
+"""Agents: registration, lists, heartbeats, and the detection of unreachable agents."""
 
 from __future__ import annotations
 
@@ -31,29 +31,30 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus, RecordKind
 
 MAX_INFO_BYTES = 256 * 1024
-"""Bytes that an agent may need to describe itself: each of its offers says most of it again."""
+"""The largest description of an agent, in bytes: each of its offers contains most of it."""
 RUNNING_STATES = (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
-"""What a task in an agent's list may be."""
+"""The states that a started task in an agent's list may have."""
 HINT_INTERVAL_SECONDS = 1.0
-"""Seconds between two hints to the same agent: an agent that is told twice registers once."""
+"""Shortest interval between two hints to the same agent, in seconds, so that the agent registers only once."""
 MISMATCHED_HEARTBEATS = 2
-"""Heartbeats in a row that must disagree with the cell before it asks for the list."""
+"""Number of consecutive heartbeats that must disagree with the cell before it requests the list."""
 HEARTBEAT_TOLERANCE = 1.5
-"""So much too often or too seldom an agent may beat before it is told."""
+"""Factor by which the interval of an agent's heartbeats may differ from the right one before it is corrected."""
 CONTEST_SECONDS = 120.0
-"""Seconds after a process of an agent came back that had been replaced, for which its tasks are not declared lost."""
+"""Time for which tasks of an agent are not declared lost after a replaced process of it has registered again, in
+seconds."""
 MAX_PROCESSES = 8
-"""Processes that are remembered of an agent."""
+"""The largest number of processes of an agent that are kept."""
 UNSEEN_AGENTS = 10_000
-"""How many unknown agents' hints are remembered at once."""
+"""The largest number of unknown agents for which the time of the last hint is kept."""
 
 
 def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant) -> None:
-    """Open a session: the earlier one's commands, wherever they still wait, are void from here on."""
+    """Open a session. Commands of the earlier session that still wait in a queue are void from now on."""
     ident = call.agent.agent_id
     to = addresses.commands(ident)
     if call.cells != state.cells or cell_of(ident, state.cells) != state.cell:
-        message = f"cell {state.cell} of {state.cells} is not this agent's; ask for the number of cells again"
+        message = f"the agent does not belong to cell {state.cell} of {state.cells}; request the number of cells again"
         out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     if call.highest_term > state.term:
@@ -66,14 +67,14 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         return
     agent = state.agents.get(ident)
     if agent is not None and _is_older(call.attempt, agent.attempt):
-        return  # the agent has given it up
+        return  # the agent has replaced this attempt by a later one
     if agent is not None and call.attempt and agent.attempt == call.attempt:
         if agent.session:
             out.hint(to, _registered(state, agent))
         else:
-            # A repeat, of before the session that the first one opened had ended. Since then the agent may
-            # have applied what was sent in it, so that this list is not true any more.
-            message = "the session of this registration has ended; register anew"
+            # A late repeat of an attempt whose session has ended since. The agent may have applied commands of
+            # that session, so that this list is outdated.
+            message = "the session of this registration has ended; register again"
             out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
     if agent is not None:
@@ -85,7 +86,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         state.add_agent(agent)
     else:
         offers.end_all(state, list(agent.offers.values()), out)
-        slack.apply(state, agent, None, out)  # its heartbeats will say
+        slack.apply(state, agent, None, out)  # its heartbeats report the slack
         state.set_agent(agent, call.agent, AgentStatus.REGISTERED)
     agent.session = state.mint("x")
     agent.number = agent.applied = agent.behind = 0
@@ -103,15 +104,15 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=True)
     _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
     if now.mono < agent.contested_until:
-        return  # the other machine may run what this one does not know
+        return  # the other machine may run tasks that this one does not know
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
 
 
 def _check_rivals(agent: Agent, attempt: str, out: Outlet, now: Instant) -> None:
-    """A process that registers again after another one had replaced it is alive, as the other one is: two
-    machines use one id, as when a machine was cloned with its work folder. They would go on to replace each
-    other, and each would have the tasks of the other declared lost."""
+    """Detect two machines with one agent id, for instance a machine that was cloned with its work folder: a process
+    registers again after another one has replaced it, so that both are alive. They would continue to replace each
+    other, and each would cause the tasks of the other to be declared lost."""
     process = attempt.rpartition(".")[0]
     if not process or process == (agent.processes[-1] if agent.processes else agent.attempt.rpartition(".")[0]):
         return
@@ -127,7 +128,7 @@ def _check_rivals(agent: Agent, attempt: str, out: Outlet, now: Instant) -> None
 
 
 def _is_older(attempt: str, than: str) -> bool:
-    """Whether an attempt to register came before another one of the same process."""
+    """Whether a registration attempt is older than another one of the same process."""
     process, _, number = attempt.rpartition(".")
     other, _, last = than.rpartition(".")
     known = process and process == other and number.isdecimal() and last.isdecimal()
@@ -144,8 +145,8 @@ def _registered(state: CellState, agent: Agent) -> AgentRegistered:
 
 
 def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) -> None:
-    """Compare an agent's list with what the cell holds of it. Within a session, a task that the cell does
-    not know is one whose end it has forgotten: it dies; unless the store went back in time."""
+    """Compare an agent's list with the state of the cell. Within a session, a task that the cell does not know has
+    ended for the cell, and is killed, unless the store has lost data."""
     agent = _in_session(state, call.agent_id, call.session, out, now)
     if agent is None:
         return
@@ -162,7 +163,7 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
         return
     for task in _missing(agent, call.list):
         if (agent.number if task.number is None else task.number) <= call.list.applied:
-            message = "its agent applied the launch and does not know it any more"
+            message = "its agent applied the launch and does not know the task any more"
             tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
 
 
@@ -176,9 +177,10 @@ def _reconcile(
     adopting: bool = True,
     gone: bool = False,
 ) -> None:
-    """Take in what an agent says of the tasks in its list. What is not in it, the caller judges. Tasks that
-    the cell does not know are adopted or, if they must have ended for it, killed. ``gone``: all that this
-    agent had was ended for everybody; what is not known any more is not reported again."""
+    """Apply the tasks and outcomes of an agent's list; the caller handles tasks that are missing in it. Tasks that the
+    cell does not know are adopted, or killed if they must have ended before. ``gone``: the agent was marked as gone
+    and its tasks were ended, so that outcomes of tasks which the cell does not know any more are not reported
+    again."""
     for status in listing.outcomes:
         if gone and status.task_id not in state.tasks:
             out.acknowledge(agent.ident, status.uuid)
@@ -223,14 +225,14 @@ def _reconcile(
 
 
 def _missing(agent: Agent, listing: AgentList) -> list[Task]:
-    """The tasks that have not ended for the cell, and of which the agent says nothing."""
+    """The tasks of the agent that have not ended for the cell and are not in the list."""
     told = {task.task_id for task in listing.tasks} | {status.task_id for status in listing.outcomes}
     return [task for task in agent.tasks.values() if not task.state.terminal and task.task_id not in told]
 
 
 def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Outlet, now: Instant) -> None:
     if task.launch is None:
-        message = "its agent registered again and does not know it any more"
+        message = "its agent registered again and does not know the task any more"
         tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
     elif task.kill_requested:
         tasks.end(state, task, TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH, "", out, now)
@@ -242,15 +244,15 @@ def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Out
 
 
 def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instant) -> None:
-    """Statuses are facts about tasks, whatever session they come from; the session decides whether the
-    agent must register anew."""
+    """Apply statuses of tasks. They are valid in any session; only if the session is not the current one, the agent
+    must register again."""
     agent = state.agents.get(call.agent_id)
     if agent is None:
         _ask_to_register(state, call.agent_id, call.session, out, now)
         return
     for status in call.statuses:
-        # Of an agent that was given up, only ends are news: whether the rest still runs, its list will say.
-        # If it dies before it sends one, nobody would ever end what was taken to be running again.
+        # Of an agent that is unreachable or gone, only terminal statuses apply: its list shows which tasks still
+        # run. If it stops before it sends one, a task that was set to running again would never end.
         away = agent.state is not AgentStatus.REGISTERED and not status.state.terminal
         forgotten = agent.state is AgentStatus.GONE and status.task_id not in state.tasks
         if not away and not forgotten:
@@ -262,7 +264,8 @@ def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instan
 
 
 def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Instant) -> None:
-    """An agent lives. What it says only raises suspicion: the list repairs."""
+    """Handle a heartbeat of an agent. Differences between it and the cell only cause a request for the agent's list,
+    which is then used for the repair."""
     if beat.highest_term > state.term:
         out.decision.reclaim = max(out.decision.reclaim or 0, beat.highest_term)
         return
@@ -279,7 +282,7 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
             _recover(agent, out)
         return
     running = sum(1 for task in agent.tasks.values() if not task.state.terminal)
-    # Commands and statuses on their way make both sides differ for a moment; a lasting gap is a loss.
+    # Commands and statuses on their way make both sides differ for a moment; a lasting difference is a loss.
     late = beat.applied < agent.number and beat.applied <= agent.applied
     differs = late or (beat.running != running and beat.applied == agent.number)
     agent.behind = agent.behind + 1 if differs else 0
@@ -295,8 +298,9 @@ def on_heartbeat(state: CellState, beat: AgentHeartbeat, out: Outlet, now: Insta
 
 
 def _set_heartbeat(state: CellState, agent: Agent, interval: float, out: Outlet) -> None:
-    """An agent beats so often. Where that is much too often or too seldom for so many agents, tell it; what
-    is longer counts from then on: a slow agent that is alive must not seem dead."""
+    """Compare the interval of an agent's heartbeats with the right one for the number of agents, and send it the right
+    one if they differ much. The longer of the two applies from then on, so that a slow agent which is alive is not
+    declared unreachable."""
     if not interval:
         return
     wanted = state.limits.beat_of(len(state.agents))
@@ -309,8 +313,8 @@ def _set_heartbeat(state: CellState, agent: Agent, interval: float, out: Outlet)
 
 
 def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Instant) -> None:
-    """An agent leaves and says what runs on without it. Launches that it had not applied never start, and
-    go elsewhere at once; the rest waits for its return, as long as for any agent that is silent."""
+    """Handle an agent that leaves, with the list of tasks that run on without it. Launches that it has not applied
+    never start, and can be made elsewhere at once. The other tasks wait for its return, as for any silent agent."""
     agent = state.agents.get(call.agent_id)
     if agent is None or not agent.session or agent.session != call.session:
         return
@@ -322,9 +326,11 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
     for task in _missing(agent, call.list):
         never = task.launch is not None and (task.number is None or task.number > call.list.applied)
         to = TaskState.DROPPED if never else TaskState.LOST
-        message = "its agent left before it was launched" if never else "its agent left without it"
+        message = (
+            "its agent left before the task was launched" if never else "its agent left, and its list has no such task"
+        )
         tasks.end(state, task, to, Reason.AGENT_DISCONNECTED, message, out, now)
-    planned = agent.maintenance != Maintenance()  # it stays so when it is back
+    planned = agent.maintenance != Maintenance()  # it must apply when the agent returns
     if not planned and all(task.state.terminal for task in agent.tasks.values()):
         state.remove_agent(agent)
 
@@ -344,13 +350,13 @@ def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet,
     if len(hinted) >= UNSEEN_AGENTS:
         hinted.clear()
     hinted[agent_id] = now.mono
-    message = Reregister(session=session, message="the cell knows no such session")
+    message = Reregister(session=session, message="the cell does not know this session")
     out.hint(addresses.commands(agent_id), message)
 
 
 def ask_for_lists(state: CellState, out: Outlet) -> None:
-    """In a recovery: every agent is asked to register again, with all that it remembers. Its resources are
-    offered again once it has."""
+    """In a recovery, request every agent to register again with everything that it has stored. Its resources are
+    offered again once it has done so."""
     for agent in state.agents.values():
         if agent.listed:
             continue
@@ -360,13 +366,13 @@ def ask_for_lists(state: CellState, out: Outlet) -> None:
 
 
 def _recover(agent: Agent, out: Outlet) -> None:
-    message = Reregister(message="the cell recovers what its store may have lost", recover=True)
+    message = Reregister(message="the cell recovers data that its store may have lost", recover=True)
     out.hint(addresses.commands(agent.ident), message)
 
 
 def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
-    """Declare the agents unreachable that have missed their beats. Silence counts from the moment at which
-    this owner could hear at all, and not all of them vanish at once."""
+    """Declare agents unreachable that have missed their heartbeats. Silence is counted from the moment at which this
+    owner could receive messages, and only a part of the agents is declared unreachable at once."""
     limits = state.limits
     while state.lost_at and state.lost_at[0] <= now.mono - limits.agent_beat:
         state.lost_at.popleft()
@@ -383,11 +389,11 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
                 return
             allowed -= 1
             state.lost_at.append(now.mono)
-            unreachable(state, agent, f"its agent was not heard of for {patience:g} s", out, now)
+            unreachable(state, agent, f"its agent has sent no message for {patience:g} s", out, now)
 
 
 def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
-    """An operator says that an agent never comes back: its tasks have ended, for everybody."""
+    """Mark an agent as gone for ever, as an operator has requested, and end its tasks."""
     agent = state.agents.get(agent_id)
     if agent is None or agent.state is AgentStatus.GONE:
         return
@@ -405,7 +411,8 @@ def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
 
 
 def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Instant) -> None:
-    """End an agent's session: a launch that still waits in its queue can never start late."""
+    """Declare an agent unreachable and end its session, so that a launch which still waits in its queue can never
+    start late."""
     offers.end_all(state, list(agent.offers.values()), out)
     state.set_agent(agent, agent.info, AgentStatus.UNREACHABLE)
     agent.session = ""

@@ -1,4 +1,4 @@
-"""Frameworks: subscription, liveness, demand, their other calls, and their end."""
+"""Frameworks: subscription, liveness, demand, other calls, and teardown."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 
 MAX_STALE_HEARTBEATS = 5
-"""Heartbeats in a row with a demand older than the cell knows, after which the framework is sent the version that
-it has to exceed: one message that named a high version must not silence it for good."""
+"""Number of consecutive heartbeats with an outdated demand after which the framework is sent the version that it has
+to exceed: a single message with a high version must not exclude it from offers for ever."""
 
 
 def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -> None:
-    """A process starts or comes back: everything unacknowledged is sent again."""
+    """Handle a process that starts or reconnects: all unacknowledged updates are sent again."""
     framework = _on_contact(state, call.framework, call.demand, out, now)
     if framework is None:
         return
@@ -48,7 +48,7 @@ def on_subscribe(state: CellState, call: Subscribe, out: Outlet, now: Instant) -
 
 
 def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: Instant) -> None:
-    """A process lives, and wants this. A cell that missed its SUBSCRIBE subscribes it now."""
+    """Handle the heartbeat of a process, with its demand. A cell that has missed its SUBSCRIBE subscribes it now."""
     known = beat.framework_id in state.frameworks
     framework = _on_contact(state, beat.framework, beat.demand, out, now)
     if framework is None:
@@ -56,11 +56,11 @@ def on_heartbeat(state: CellState, beat: FrameworkHeartbeat, out: Outlet, now: I
     stale = beat.demand.version < framework.demand.version
     framework.stale_heartbeats = framework.stale_heartbeats + 1 if stale else 0
     if not known or (stale and framework.stale_heartbeats % MAX_STALE_HEARTBEATS == 0):
-        _send_subscribed(state, framework, out)  # it names the version above which a demand counts
+        _send_subscribed(state, framework, out)  # it contains the version that a demand must exceed
 
 
 def announce_owner(state: CellState, out: Outlet) -> None:
-    """Tell all that are subscribed who owns their cell now; it has not heard yet what they want."""
+    """Notify all subscribed frameworks of the new owner, which has not received their demands yet."""
     for framework in state.frameworks.values():
         if framework.state is FrameworkStatus.SUBSCRIBED:
             _send_subscribed(state, framework, out)
@@ -106,11 +106,11 @@ def _on_contact(state: CellState, info: FrameworkInfo, demand: Demand, out: Outl
 
 
 def apply_demand(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
-    """Take a demand in, if it is newer than the last one. To want again is to forget filters."""
+    """Apply a demand if it is newer than the last one. A new demand for offers clears the filters."""
     if not _is_newer(demand, framework.demand):
         return
     if demand.wanted and not demand.spare:
-        offers.end_spare(state, framework, out)  # what is wanted comes before what may be
+        offers.end_spare(state, framework, out)  # a demand for existing tasks replaces a spare one
         framework.filters.clear()
         state.reconsider = True
     if demand.wanted and demand.spare:
@@ -121,16 +121,16 @@ def apply_demand(state: CellState, framework: Framework, demand: Demand, out: Ou
 
 
 def _is_newer(demand: Demand, known: Demand) -> bool:
-    """A place to be kept may be asked for together with the word that nothing else is wanted, and a heartbeat
-    may bring that word alone sooner."""
+    """Whether a demand replaces the known one. A spare demand may have the same version as one that wants nothing,
+    which a heartbeat may have delivered earlier."""
     if demand.version == known.version:
         return demand.wanted and demand.spare and not known.wanted
     return demand.version > known.version
 
 
 def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
-    """Any call but SUBSCRIBE. A framework that the cell does not know (yet) is answered where somebody
-    waits for it: its accepted tasks are dropped, its claims are settled."""
+    """Handle any call but SUBSCRIBE. Calls of a framework that the cell does not know (yet) are answered if the
+    framework waits for the answer: accepted tasks are dropped, and claims are settled."""
     framework = state.frameworks.get(call.framework_id)
     if isinstance(call, Teardown):
         teardown(state, call.framework_id, out, now)
@@ -207,12 +207,12 @@ def _unknown(state: CellState, framework: Framework, task_id: str, now: Instant)
         now,
         framework_id=framework.ident,
         reason=Reason.RECONCILIATION,
-        message="this cell knows no such task",
+        message="this cell does not know the task",
     )
 
 
 def mute(state: CellState, framework_id: str, out: Outlet) -> None:
-    """Nobody reads its offers: they come back at once, and no more are sent until it is heard of."""
+    """End all offers of a framework whose queue has no consumer, and send no more until its next heartbeat."""
     framework = state.frameworks.get(framework_id)
     if framework is not None:
         framework.muted = True
@@ -220,7 +220,7 @@ def mute(state: CellState, framework_id: str, out: Outlet) -> None:
 
 
 def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
-    """End a framework for good: tasks are killed, offers return, the id stays refused."""
+    """Tear a framework down: its tasks are killed, its offers end, and its id is refused from then on."""
     framework = state.frameworks.get(framework_id)
     if framework is None:
         framework = state.add_framework(FrameworkInfo(framework_id=framework_id))
@@ -244,8 +244,8 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
 
 
 def readmit(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
-    """Lift the tombstone of a framework. Tasks that are still being killed end as those of a disconnected
-    framework, whose processes get the time to send a heartbeat."""
+    """Remove the tombstone of a framework. If tasks of it are still being killed, it becomes a disconnected framework,
+    whose processes get the time to send a heartbeat."""
     framework = state.frameworks.get(framework_id)
     if framework is None or framework.state is not FrameworkStatus.TORN_DOWN:
         return
@@ -259,8 +259,8 @@ def readmit(state: CellState, framework_id: str, out: Outlet, now: Instant) -> N
 
 
 def _on_absent(state: CellState, call: FrameworkAbsent, out: Outlet, now: Instant) -> None:
-    """Another cell has a framework that is gone. The home cell ends it once its processes had the time to send
-    a heartbeat, or reports again that it has ended."""
+    """Handle the report of another cell that a framework is absent. The home cell tears the framework down once its
+    processes had the time to send a heartbeat, or reports the teardown again."""
     framework = state.frameworks.get(call.framework_id)
     if not state.is_home_of(call.framework_id):
         return
@@ -268,7 +268,7 @@ def _on_absent(state: CellState, call: FrameworkAbsent, out: Outlet, now: Instan
         framework = state.add_framework(call.framework)
         framework.registered_at = framework.disconnected_at = now.wall
         framework.state = FrameworkStatus.DISCONNECTED
-        # What the other cell counted is a number in a message: the framework may still be heard of here first.
+        # The other cell's duration is a number in a message: this cell first waits for a heartbeat itself.
         framework.since = state.seconds - min(call.seconds, call.framework.failover_timeout or 0.0)
         framework.last_heartbeat_at = now.mono
         out.touch(RecordKind.FRAMEWORKS, framework.ident)

@@ -1,8 +1,8 @@
-"""Maintenance: agents that are drained, deactivated or planned to be away.
+"""Maintenance: agents that are drained, deactivated or have a planned absence.
 
-Nothing here relies on the moment of a request: what an operator wants is in the agent's record, and every
-batch brings the agent nearer to it. So a new owner goes on where the earlier one was, and an agent that was
-away when it was drained loses its tasks when it is back.
+Nothing here depends on the moment of a request: the requested state is in the agent's record, and every batch moves
+the agent towards it. Therefore a new owner continues where the earlier one was, and the tasks of an agent that was
+absent when it was drained are killed when it returns.
 """
 
 from __future__ import annotations
@@ -37,14 +37,13 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
 
 MAX_INVERSE_OFFERS = 500
-"""Inverse offers in one message."""
+"""The largest number of inverse offers in one message."""
 
-# -- what operators say -----------------------------------------------------------------------------------
+# -- requests of operators --------------------------------------------------------------------------------
 
 
 def on_request(state: CellState, request: AgentsRequest, out: Outlet, now: Instant) -> None:
-    """Do with the agents of this cell what an operator wants. Idempotent; agents that it does not have are
-    passed over."""
+    """Apply an operator's request to those of the agents that this cell has; the others are ignored. Idempotent."""
     for ident in dict.fromkeys(request.agent_ids):
         agent = state.agents.get(ident)
         if agent is None:
@@ -72,8 +71,8 @@ def drain(
     gone: bool = False,
     scheduled: bool = False,
 ) -> None:
-    """Offer nothing of an agent any more, and kill its tasks, each with its own grace but at most
-    ``grace``. What happens next is ``tick``'s."""
+    """Offer nothing of an agent any more, and kill its tasks, each with its own ``kill_grace`` but at most ``grace``
+    seconds. ``tick`` continues the drain."""
     before = agent.maintenance
     _set(
         state,
@@ -85,7 +84,7 @@ def drain(
         scheduled=scheduled,
     )
     offers.end_all(state, list(agent.offers.values()), out)
-    # A repeat changes nothing; a shorter time holds for what is being killed already, too.
+    # A repeat changes nothing; a shorter time applies to tasks that are already being killed, too.
     if before.drain is None or before.grace != grace:
         for task in list(agent.tasks.values()):
             tasks.kill(state, task, out, Reason.AGENT_DRAINING)
@@ -93,8 +92,8 @@ def drain(
 
 
 def _activate(state: CellState, agent: Agent, out: Outlet, now: Instant) -> None:
-    """Offer what is free again. During a planned absence it is the operator's word that counts: the absence
-    is over."""
+    """Offer the free resources of an agent again. During a planned absence the operator's request takes precedence
+    and ends the absence."""
     window = agent.maintenance.unavailability
     begun = window is not None and window.start <= now.wall
     _set(
@@ -116,7 +115,7 @@ def _schedule(state: CellState, agent: Agent, window: Unavailability, out: Outle
     if agent.maintenance.unavailability == window:
         return
     _reopen(state, agent, out, unavailability=window, answers={})
-    # What is offered now says nothing of the absence yet.
+    # The offers that are open now do not contain the absence.
     offers.end_all(state, list(agent.offers.values()), out)
 
 
@@ -126,7 +125,7 @@ def _cancel(state: CellState, agent: Agent, out: Outlet) -> None:
 
 
 def _reopen(state: CellState, agent: Agent, out: Outlet, **changes: Any) -> None:
-    """Change the plan; what the earlier one did to the agent is undone, what an operator did is not."""
+    """Change the planned absence. A drain that the earlier plan started is undone, one by an operator is not."""
     if agent.maintenance.scheduled:
         changes.update(drain=None, grace=None, gone=False, scheduled=False)
         state.changed[agent.ident] = None
@@ -143,18 +142,19 @@ def _set(state: CellState, agent: Agent, out: Outlet, **changes: Any) -> None:
 
 
 def watch(state: CellState, agent: Agent) -> None:
-    """Have ``tick`` look at the agents that need it."""
+    """Add an agent to those that ``tick`` handles, or remove it, as its maintenance requires."""
     if agent.maintenance.drain is not None or agent.maintenance.unavailability is not None:
         state.maintained[agent.ident] = None
     else:
         state.maintained.pop(agent.ident, None)
 
 
-# -- what time and the ends of tasks bring ----------------------------------------------------------------
+# -- progress with time and with the ends of tasks --------------------------------------------------------
 
 
 def tick(state: CellState, out: Outlet, now: Instant, *, everything: bool) -> None:
-    """Bring agents nearer to what was planned for them; all of them, or those that changed."""
+    """Move agents towards the planned state: all agents under maintenance (``everything``), or those that have
+    changed."""
     asks: dict[str, list[InverseOffer]] = {}
     for ident in list(state.maintained):
         agent = state.agents.get(ident)
@@ -190,13 +190,13 @@ def _keep_to_plan(
 def _drain_on(state: CellState, agent: Agent, out: Outlet, now: Instant) -> None:
     living = [task for task in agent.tasks.values() if not task.state.terminal]
     for task in living:
-        if not task.kill_requested:  # it came to light after the drain had begun
+        if not task.kill_requested:  # the cell learned of it after the drain had started
             tasks.kill(state, task, out, Reason.AGENT_DRAINING)
     if not agent.listed and not living:
-        return  # in a recovery: what runs there is not known yet
+        return  # in a recovery, the tasks on the agent are not known yet
     _set(state, agent, out, drain=DrainState.DRAINING if living else DrainState.DRAINED)
     if not living and agent.maintenance.gone:
-        # Once: should it come back all the same, it stays drained until an operator says otherwise.
+        # Only once: if the agent returns in spite of that, it stays drained until an operator activates it.
         _set(state, agent, out, gone=False)
         agents.gone(state, agent.ident, out, now)
 
@@ -205,8 +205,8 @@ def _drain_on(state: CellState, agent: Agent, out: Outlet, now: Instant) -> None
 
 
 def _asked_back(state: CellState, agent: Agent, window: Unavailability, now: Instant) -> Iterator[InverseOffer]:
-    """Frameworks with tasks on an agent are told that it is wanted back; again, ever more rarely, until they
-    answer."""
+    """The inverse offers for an agent that are due, one for each framework with tasks on it. They are repeated with
+    growing intervals until the framework answers."""
     for framework_id in {task.framework_id for task in agent.tasks.values() if not task.state.terminal}:
         framework = state.frameworks.get(framework_id)
         if framework is None or framework.state is not FrameworkStatus.SUBSCRIBED:
@@ -221,7 +221,7 @@ def _asked_back(state: CellState, agent: Agent, window: Unavailability, now: Ins
 
 
 def on_answer(state: CellState, framework: Framework, call: AnswerInverseOffers, out: Outlet) -> None:
-    """Remember what a framework says, for operators to see."""
+    """Record a framework's answer to inverse offers, which is shown to operators."""
     for ident in call.agent_ids:
         agent = state.agents.get(ident)
         if agent is not None and agent.maintenance.unavailability is not None:
@@ -229,11 +229,11 @@ def on_answer(state: CellState, framework: Framework, call: AnswerInverseOffers,
             _set(state, agent, out, answers=answers)
 
 
-# -- how it stands ----------------------------------------------------------------------------------------
+# -- the current state ------------------------------------------------------------------------------------
 
 
 def view(state: CellState, request: AgentsRequest) -> MaintenanceView:
-    """The agents that are named; where none are, all for which something is planned."""
+    """The maintenance of the named agents, or of all agents under maintenance if none are named."""
     named = dict.fromkeys(request.agent_ids)
     if named:
         chosen = [agent for ident in named if (agent := state.agents.get(ident)) is not None]

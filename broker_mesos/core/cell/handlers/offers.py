@@ -1,4 +1,5 @@
-"""Offers: how each of them ends. Every offer ends exactly once; an unknown offer is an ended one."""
+"""The ends of offers: accept, decline, rescind and timeout. Every offer ends exactly once; an unknown offer has
+ended."""
 
 from __future__ import annotations
 
@@ -30,32 +31,33 @@ from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import BrokerMesosError
 
 MAX_LAUNCH_BYTES = MAX_BODY - 64 * 1024
-"""Bytes of a launch: it has to fit into one message, with what is said around it."""
+"""The largest launch of a task, in bytes: it has to fit into one message together with the other fields."""
 OVERLOAD_TIMEOUTS = 6
-"""Offer timeouts after which an offer ends although the owner is behind with its inbox, or its framework has
-answered too late so often."""
+"""Longest time until an offer ends while the owner is behind with its inbox, or after its framework has answered too
+late, as a multiple of the offer timeout."""
 MAX_EXPIRED_OFFERS = 50_000
-"""Offers that timed out and are remembered."""
+"""The largest number of timed out offers whose ids are kept."""
 EXPIRED_OFFER_ROUNDS = 5
-"""Pauses between rounds of allocation for which an offer may be unanswered before anybody wonders."""
+"""Time for which an offer may be unanswered before the consumers of its framework are counted, as a multiple of the
+pause between two rounds of allocation."""
 MAX_FILTERS = 64
-"""Of one framework for one agent; the oldest go first."""
+"""The largest number of filters of one framework for one agent; the oldest are removed first."""
 
 
 def end_all(state: CellState, ending: Iterable[OfferDetails], out: Outlet) -> None:
-    """Rescind offers: they end, and their frameworks are told (a hint: they may be answered already)."""
+    """Rescind offers: they end, and their frameworks are sent a hint, since they may be answered already."""
     ended: dict[Framework, list[str]] = {}
     for offer in _with_gangs(state, [state.offers[each.offer_id] for each in ending]):
         _take_back(state, offer)
         ended.setdefault(offer.framework, []).append(offer.offer_id)
     for framework, ids in ended.items():
-        # Not before the offers themselves: whoever finds those in its queue has to find this, too.
+        # It must not expire before the offers themselves: a framework that reads these must read this, too.
         lasts = state.offers_last(framework)
         out.hint(addresses.offers(framework.ident), Rescind(offer_ids=tuple(ids)), expiration=lasts)
 
 
 def make_way(state: CellState, out: Outlet) -> None:
-    """Whoever wants something comes before those for whom a place is kept, should they want it."""
+    """End the offers for spare demands if any framework has another demand."""
     wanted = any(not framework.demand.spare for framework in state.wanting.values())
     for ident in list(state.spare):
         framework = state.frameworks.get(ident)
@@ -66,7 +68,7 @@ def make_way(state: CellState, out: Outlet) -> None:
 
 
 def end_spare(state: CellState, framework: Framework, out: Outlet) -> None:
-    """Nothing more is kept ready for a framework."""
+    """End the spare demand of a framework and the offers for it."""
     end_all(state, list(_spares(framework)), out)
     _want_no_spare(framework)
 
@@ -81,7 +83,7 @@ def _want_no_spare(framework: Framework) -> None:
 
 
 def _take_back(state: CellState, offer: OpenOffer) -> None:
-    """An offer ends, and nothing was launched on it."""
+    """End an offer on which nothing was launched."""
     state.end_offer(offer)
     if offer.spare:
         if offer.demand == offer.framework.demand.version:
@@ -91,7 +93,8 @@ def _take_back(state: CellState, offer: OpenOffer) -> None:
 
 
 def _with_gangs(state: CellState, ending: list[OpenOffer]) -> list[OpenOffer]:
-    """With the rest of their gangs, unless those have begun: a part of a gang is of no use."""
+    """The offers together with the other offers of their gangs, unless these have started: a part of a gang is of no
+    use."""
     found = {offer.offer_id: offer for offer in ending}
     for offer in ending:
         if offer.gang and offer.until is None and not gangs.has_started(offer.framework, offer.gang):
@@ -101,15 +104,15 @@ def _with_gangs(state: CellState, ending: list[OpenOffer]) -> list[OpenOffer]:
 
 
 def learn_answer_time(state: CellState, framework: Framework, offer_ids: Iterable[str], now: Instant) -> None:
-    """From an answer to offers: did it come in time? Where everything is slow, answers to offers that have
-    timed out are all that there is, and the same offers are made again, for ever (as packets are that are
-    sent again too soon; TCP, too, waits twice as long each time)."""
+    """Adapt the offer timeout of a framework to the time of its answers: double it after an answer that came too late,
+    and halve it after a quick one. If everything is slow, all answers would refer to offers that have timed out, and
+    the same offers would be made again for ever. (TCP doubles its timeout for the same reason.)"""
     timeout = state.limits.offer_timeout
     for offer_id in offer_ids:
         offer = state.offers.get(offer_id)
         if offer_id in state.expired_offers:
             del state.expired_offers[offer_id]
-            # Once for those that were made together.
+            # Offers that were made together raise it only once.
             if now.mono - framework.offer_timeouts_raised_at >= timeout * framework.offer_timeouts:
                 framework.offer_timeouts_raised_at = now.mono
                 framework.offer_timeouts = min(OVERLOAD_TIMEOUTS, 2 * framework.offer_timeouts)
@@ -125,8 +128,8 @@ def learn_answer_time(state: CellState, framework: Framework, offer_ids: Iterabl
 
 
 def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Outlet, now: Instant) -> None:
-    """Carry out operations on offers, then turn what is left into tasks. All of the offers must be open,
-    this framework's, of one agent, and in one role."""
+    """Carry out operations on offers, then launch tasks on the remaining resources. All of the offers must be open,
+    belong to this framework, and be of one agent and one role."""
     opened = [
         offer
         for offer_id in dict.fromkeys(call.offer_ids)
@@ -215,7 +218,7 @@ def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Out
         out.touch(RecordKind.TASKS, task.task_id)
         out.launch(agent, task.task_id, wire)
     _account(state, framework, opened, launched, queued)
-    # Whoever changes an offer without launching anything on it wants it back, as it is now.
+    # A framework that changes an offer without launching tasks on it is offered the changed resources again.
     seconds = 0.0 if changed and not call.tasks and call.refuse_seconds is None else call.refuse_seconds
     _refuse(state, framework, agent.ident, role, left, seconds, now, revocable=revocable)
 
@@ -227,12 +230,13 @@ def _account(
     launched: Sequence[Resources],
     queued: Counter[Resources],
 ) -> None:
-    """Of a stated demand, that much is met; what the offers were meant for beyond it is wanted still.
+    """Count the launched tasks against the stated demand; tasks that the offers were made for but that were not
+    launched are still demanded.
 
-    A demand's counts may leave out what was chosen for offers before it was stated, and is accepted only
-    now: so only offers that were made for this very version count. Nor does an offer that was used for tasks
-    of another stated shape meet its own. To count too little is to offer too much, which is declined; to
-    count too much would starve.
+    The counts of a demand may already exclude tasks that the framework chose for earlier offers and accepts only now:
+    therefore only offers that were made for the current version count. An offer that was used for tasks of another
+    stated shape does not meet its own shape. If too little is counted, too much is offered, which the framework
+    declines; if too much were counted, it would wait for ever.
     """
     if not any(offer.shape_counts for offer in opened):
         return
@@ -247,7 +251,7 @@ def _account(
             exact[kind[0]] -= same
             others -= other
             if current:
-                # Those in line come on top of what the offer was meant for.
+                # Tasks that wait in a queue are launched in addition to those that the offer was made for.
                 framework.accepted[kind] += same + other + queued.pop(kind[0], 0)
             if not current or same + other < count:
                 state.reconsider = True
@@ -257,9 +261,9 @@ def _problem(state: CellState, info: TaskInfo, left: Resources, size: int) -> st
     if info.task_id in state.tasks:
         return f"a task with the id {info.task_id} exists; give each task an id of its own"
     if not info.resources:
-        return "it asks for no resources; a task needs some"
+        return "it requests no resources; a task needs some"
     if not left.contains(info.resources):
-        return f"it asks for {_clip(info.resources)}, of the offer {_clip(left) or 'nothing'} is left"
+        return f"it requests {_clip(info.resources)}, and the offer has {_clip(left) or 'nothing'} left"
     if size > MAX_LAUNCH_BYTES:
         return f"its description takes {size} bytes; at most {MAX_LAUNCH_BYTES} are allowed"
     return ""
@@ -278,9 +282,9 @@ def _drop(
     out: Outlet,
     now: Instant,
 ) -> None:
-    """An accept of ended offers. Of a repeat, the tasks that the first one launched are passed over."""
+    """Handle an accept of ended offers. In a repeat, tasks that the first accept has launched are ignored."""
     if not state.is_certain(call.offer_ids, now.mono):
-        return  # it may have been launched before the store lost it; SETTLE will tell when the lists are in
+        return  # it may have been launched before the store lost it; SETTLE is answered once the lists have arrived
     reservations.answer_ended(state, framework, call, out)
     for info in call.tasks:
         if _came_from(state, framework, info.task_id, call.offer_ids):
@@ -300,12 +304,12 @@ def _drop(
 def _came_from(state: CellState, framework: Framework, task_id: str, offer_ids: Sequence[str]) -> bool:
     task = state.tasks.get(task_id)
     if task is not None:
-        return True  # known, from these offers or (an id used twice) from others: it must not seem dropped
+        return True  # it is known from these offers or, if an id is used twice, from others: it is not dropped
     return any(done.task_id == task_id and done.offer_id in offer_ids for done in framework.completed)
 
 
 def on_decline(state: CellState, framework: Framework, call: Decline, now: Instant) -> None:
-    """Give offers back, and hide the like for a while."""
+    """End declined offers, and set filters for their resources."""
     for offer_id in dict.fromkeys(call.offer_ids):
         offer = state.offers.get(offer_id)
         if offer is not None and offer.framework is framework:
@@ -314,14 +318,15 @@ def on_decline(state: CellState, framework: Framework, call: Decline, now: Insta
 
 
 def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet, now: Instant) -> None:
-    """Is this claim a task? From here on it cannot become one if it is not: its offer has ended."""
+    """Answer whether claims have become tasks. A claim that has not cannot become a task any more, since its offer is
+    ended."""
     for task_id, offer_id in call.claims:
         offer = state.offers.get(offer_id)
         if offer is not None and offer.framework is framework:
             _take_back(state, offer)
         status = _known_status(state, framework, task_id, now)
         if status is None and not state.is_certain((offer_id,), now.mono):
-            continue  # asked again later, when all lists are in
+            continue  # the framework asks again later, when all lists have arrived
         if status is None:
             status = tasks.made_status(
                 state,
@@ -345,7 +350,7 @@ def _known_status(state: CellState, framework: Framework, task_id: str, now: Ins
 
 
 def current_status(state: CellState, task: Task, now: Instant) -> TaskStatus:
-    """The latest status of a task, as an answer."""
+    """The latest status of a task, for an answer to its framework."""
     if task.status is not None and task.status.state is task.state:
         return task.status
     return tasks.made_status(
@@ -391,24 +396,24 @@ def _refuse_offer(state: CellState, offer: OpenOffer, seconds: float | None, now
 
 
 def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: bool = False) -> None:
-    """Time out the offers that were open for too long; look whether anybody reads the younger ones.
+    """End offers that were open for too long, and have the consumers of frameworks with younger offers counted.
 
-    An owner that is behind with its inbox may find the answer there: to end the offer would undo the work
-    that waits, make the same offer again, and so fall further behind. Not for ever, since every offer ends
-    (I6).
+    If the owner is behind with its inbox, the answer may already be there: ending the offer would make the waiting
+    answer useless, cause the same offer again, and put the owner further behind. Therefore offers stay open longer
+    then, but not for ever, since every offer ends (I6).
     """
     limits = state.limits
     least = limits.offer_timeout * (OVERLOAD_TIMEOUTS if behind else 1)
-    # Offers stand in the order in which they were made; most of them are young, and not looked at.
+    # Offers are in the order in which they were made; most of them are young and need not be checked.
     old = takewhile(lambda each: now.mono - each.created_at >= least, state.offers.values())
     overdue = [
         each
         for each in old
         if each.until is None and now.mono - each.created_at >= max(least, state.offers_last(each.framework))
     ]
-    # Nobody sits on these: it was not in their framework's power to have them complete.
+    # The framework is not to blame for these: it could not complete the gang by itself.
     ended = [each for each in state.gang_offers.values() if each.until is None or each.until <= now.mono]
-    # In a large cell an answer waits with much else before it is heard.
+    # In a large cell an answer waits behind many other messages before it is read.
     quick = max(limits.consumer_check, EXPIRED_OFFER_ROUNDS * limits.pause_of(len(state.agents)))
     waiting = takewhile(lambda each: now.mono - each.created_at >= quick, state.offers.values())
     for framework in {offer.framework.ident: offer.framework for offer in waiting}.values():
@@ -422,6 +427,6 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     while len(state.expired_offers) > MAX_EXPIRED_OFFERS:
         del state.expired_offers[next(iter(state.expired_offers))]
     for offer in overdue:
-        # A framework that let it lie does not get the same again at once.
+        # A framework that did not answer an offer is not sent the same one again at once.
         _refuse_offer(state, offer, None, now)
     end_all(state, overdue + ended, out)

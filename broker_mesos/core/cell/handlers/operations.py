@@ -1,8 +1,8 @@
-"""The four operations: what each of them needs, and what it makes of an agent's reserved_resources.
+"""The four operations on the reservations and volumes of an agent: RESERVE, UNRESERVE, CREATE and DESTROY.
 
-An operation of a framework works on the offers that it accepts, one of an operator on what is free of an
-agent. It takes effect as a whole or not at all. Scalars have no names: a role that has enough of a resource
-free may unreserve what it has reserved, whichever of its tasks one would say uses it.
+An operation of a framework changes the offers that it accepts, one of an operator the free resources of an agent. It
+is carried out completely or not at all. Scalars have no identity: a role with enough unused resources may unreserve
+its reservation, independent of which of its tasks would be considered to use it.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ from broker_mesos.core.model.roles import ANYBODY, check_role, is_within
 from broker_mesos.errors import Conflict, InvalidInput, NotFound
 
 MAX_OPERATION_IDS = 64
-"""Ids of operations that an agent's holdings remember."""
+"""The largest number of ids of operations that are stored with an agent's reservations."""
 MAX_RESERVED_BYTES = 128 * 1024
-"""Bytes of an agent's reserved_resources: each of its offers says them again."""
+"""The largest size of an agent's reservations and volumes, in bytes: each of its offers contains them."""
 
 
 @dataclass(slots=True)
 class Ground:
-    """What operations work on. ``pool`` is what may be changed (and, in an accept, then be used), ``named``
-    the part of it that its offers called reserved; ``role`` is None for an operator, who may change all."""
+    """The resources that operations can change. ``pool`` has all of them; in an accept, tasks use the remaining ones.
+    ``named`` is the part that is reserved according to the offers. ``role`` is the role of the offers; it is None for
+    an operator, who may change the resources of all roles."""
 
     agent: Agent
     role: str | None
     pool: Resources
     named: Resources = EMPTY
     offered: bool = True
-    """False for a trial: as if nothing of the agent were offered."""
+    """Whether open offers count as used. It is False for a trial as if nothing of the agent were offered."""
 
     def may_use(self, role: str) -> bool:
-        """Whether what is reserved for a role is within reach."""
+        """Whether resources that are reserved for a role may be changed."""
         return self.role is None or is_within(self.role, role)
 
 
 class Changed:
-    """What an operation leads to."""
+    """The result of an operation."""
 
     __slots__ = ("named", "pool", "reserved_resources")
 
@@ -60,7 +61,7 @@ class Changed:
 
 
 def apply(ground: Ground, operation: Operation, name: str) -> None:
-    """Carry out an operation, unless one of that name was; ``name`` may be empty. Raises InvalidInput,
+    """Carry out an operation, unless one with the same non-empty ``name`` was carried out before. Raises InvalidInput,
     Conflict or NotFound, and then nothing has changed."""
     agent = ground.agent
     if name and name in agent.reserved_resources.operations:
@@ -74,14 +75,14 @@ def apply(ground: Ground, operation: Operation, name: str) -> None:
         }
     )
     if len(reserved_resources.encode()) > MAX_RESERVED_BYTES:
-        raise Conflict(f"agent {agent.ident} holds too many reservations and volumes; free some of them first")
+        raise Conflict(f"agent {agent.ident} has too many reservations and volumes; remove some of them first")
     agent.set_reserved(reserved_resources)
-    # Of an agent that shrank, less may come back than was once put in.
+    # If the agent shrank, fewer resources may become free than were once reserved.
     ground.pool, ground.named = common(changed.pool, agent.free), changed.named
 
 
 def change(ground: Ground, operation: Operation) -> Changed:
-    """What an operation would lead to; changes nothing. Raises as ``apply`` does."""
+    """Compute the result of an operation without changing anything. Raises the same errors as ``apply``."""
     match operation.type:
         case "RESERVE":
             return _reserve(ground, operation)
@@ -129,13 +130,13 @@ def _reserve(ground: Ground, operation: Operation) -> Changed:
     if ground.role == role:
         named += fresh
     elif ground.role is not None:
-        # Whoever reserves for a role below gives it away.
+        # Resources that are reserved for a role below are not available to the offer's role any more.
         pool, named = pool - wanted, named.clipped_minus(wanted - fresh)
     return Changed(agent.reserved_resources.model_copy(update={"reservations": tuple(kept)}), pool, named)
 
 
 def _unreserved(ground: Ground) -> Resources:
-    """What of the pool is reserved for nobody: neither as its offers said, nor as it is by now."""
+    """The unreserved part of the pool: neither reserved according to the offers, nor reserved since."""
     agent = ground.agent
     uses = uses_by_role(agent, offered=ground.offered)
     kept = Resources.sum(rest for _, rest in unused(agent.reservations, uses))
@@ -149,16 +150,15 @@ def _available(
     taken: Resources = EMPTY,
     spent: Mapping[LayersKey, Resources] = MappingProxyType({}),
 ) -> Resources:
-    """What of the pool may become something else at the cost of a reservation: what is in it for other
-    reservations stays theirs. ``taken`` is gone from the pool already, ``spent`` says at the cost of which
-    reservation."""
+    """The part of the pool that may be taken out of a reservation, without the parts of other reservations. ``taken``
+    was already taken out of the pool, and ``spent`` has its parts by reservation."""
     agent = ground.agent
     others = Resources.sum(
         rest.clipped_minus(spent.get(each.key, EMPTY))
         for each, rest in unused(agent.reservations, uses_by_role(agent, offered=ground.offered))
         if each.key != reservation.key and ground.may_use(each.role)
     )
-    # An operator's pool is all that is free; beside that of a framework, something may be free for the others.
+    # An operator's pool has all free resources; beside a framework's pool, others may be free for other reservations.
     elsewhere = EMPTY if ground.role is None else agent.free.clipped_minus(ground.pool)
     return (ground.pool - taken).clipped_minus(others.clipped_minus(elsewhere))
 
@@ -176,7 +176,7 @@ def _unreserve(ground: Ground, operation: Operation) -> Changed:
         _take(kept, each, part)
         if not each.refines:
             named = named.clipped_minus(part)
-    # What the agent has not even got any more is in nobody's use.
+    # Resources that the agent does not have any more are not in use.
     lost = EMPTY
     for each in [each for each in kept if each.key[-1] == asked]:
         part = common(left, each.resources.clipped_minus(agent.info.resources))
@@ -242,7 +242,7 @@ def _destroy(ground: Ground, operation: Operation) -> Changed:
     if users:
         raise Conflict(f"task {users[0]} uses volume {volume.volume_id}; wait for its end, or kill it")
     if not ground.pool.contains(used):
-        raise Conflict(f"volume {volume.volume_id} is offered to somebody else, or in use")
+        raise Conflict(f"volume {volume.volume_id} is in another offer, or in use")
     rest = tuple(each for each in agent.reserved_resources.volumes if each is not volume)
     reserved_resources = agent.reserved_resources.model_copy(update={"volumes": rest})
     named = ground.named.clipped_minus(used) + volume.size
@@ -258,13 +258,13 @@ def _amount(operation: Operation) -> Resources:
     if not wanted:
         raise InvalidInput(f"{operation.type} names no resources; write them as in cpus:2;mem:1024")
     if VOLUMES in wanted.names():
-        raise InvalidInput("a volume is reserved for ever; destroy it, and unreserve its disk")
+        raise InvalidInput("a volume cannot be reserved or unreserved; destroy it, then unreserve its disk")
     return wanted
 
 
 def _check_owner(role: str) -> None:
     if check_role(role) == ANYBODY:
-        raise InvalidInput("nothing can be reserved for the role *, which is everybody's; name another role")
+        raise InvalidInput("nothing can be reserved for the role *, the default role; name another role")
 
 
 def _add(kept: list[Reservation], more: Reservation) -> None:
@@ -286,7 +286,7 @@ def _take(kept: list[Reservation], where: Reservation, part: Resources) -> None:
 def _short(ground: Ground, wanted: Resources, there: Resources, what: str) -> Conflict:
     missing = there.missing(wanted)
     where = f"of agent {ground.agent.ident}" if ground.role is None else "of the offer"
-    return Conflict(f"short of {_clip(missing)}: {_clip(wanted)} is asked for, and less than that {where} {what}")
+    return Conflict(f"short of {_clip(missing)}: {_clip(wanted)} is requested, and less than that {where} {what}")
 
 
 def _clip(resources: Resources) -> str:

@@ -1,4 +1,4 @@
-"""What an agent holds for others, as operators change it and as the agent itself remembers it."""
+"""Reservations and volumes of an agent: changes by operators, and the comparison with the agent's own record."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from broker_mesos.errors import Conflict, NotFound
 
 
 def operate(state: CellState, agent_id: str, operation: Operation, out: Outlet) -> None:
-    """Carry out an operator's operation on what is free of an agent. If only open offers stand in the way,
-    they are rescinded. Raises NotFound, Conflict or InvalidInput, and then nothing has changed."""
+    """Carry out an operator's operation on the free resources of an agent. If only open offers prevent it, they are
+    rescinded. Raises NotFound, Conflict or InvalidInput, and then nothing has changed."""
     agent = state.agents.get(agent_id)
     if agent is None:
         raise NotFound(f"no agent {agent_id}; `bmesos agents` lists them")
-    # One that is drained or deactivated can be changed all the same.
+    # An agent that is drained or deactivated can be changed, too.
     if agent.state is not AgentStatus.REGISTERED or not agent.listed or not agent.session:
-        raise Conflict(f"agent {agent_id} is {agent.state} and not at hand; try again when it is registered")
+        raise Conflict(f"agent {agent_id} is {agent.state} and cannot be changed now; try again when it is back")
     before = agent.reserved_resources
     name = f":{operation.operation_id}" if operation.operation_id else ""
     ground = Ground(agent, None, agent.free)
@@ -30,7 +30,7 @@ def operate(state: CellState, agent_id: str, operation: Operation, out: Outlet) 
         if not agent.offers:
             raise
         ground = Ground(agent, None, agent.total.clipped_minus(agent.used), offered=False)
-        change(ground, operation)  # it raises if that would not help
+        change(ground, operation)  # it raises if rescinding the offers would not help
         offers.end_all(state, list(agent.offers.values()), out)
         apply(Ground(agent, None, agent.free), operation, name)
     if agent.reserved_resources is not before:
@@ -40,9 +40,9 @@ def operate(state: CellState, agent_id: str, operation: Operation, out: Outlet) 
 
 
 def settle(state: CellState, agent: Agent, theirs: ReservedResources | None, out: Outlet, *, current: bool) -> None:
-    """Compare an agent's holdings with what the cell knows. A higher version is one that the store has lost:
-    it is adopted, with the volumes and their data. A lower one is sent anew (unless, not ``current``, it
-    may be on its way)."""
+    """Compare an agent's reservations and volumes with those of the cell. A higher version of the agent is one that the
+    store has lost: it is adopted, with the volumes and their data. If the agent has a lower version, the cell's
+    version is sent again, unless it may still be on its way (``current`` is False)."""
     mine = agent.reserved_resources
     if theirs is not None and theirs.version > mine.version:
         offers.end_all(state, list(agent.offers.values()), out)

@@ -1,12 +1,12 @@
 """Operations of frameworks: those of an accept, and the volumes that its tasks use.
 
-They are carried out in their order, before the tasks, and each sees what the ones before have made. What has
-changed is a level, the agent's reserved_resources, that is committed with the decision and sent to the agent before
-anything is launched that uses it.
+Operations are carried out in their order, before the tasks, and each one sees the results of those before it. The
+result is the whole value of the agent's reservations and volumes, which is committed with the decision and sent to
+the agent before any task is launched that uses it.
 
-How a repeat is met: ids of operations are remembered with the reserved_resources, so that one which was carried out is
-answered as such again, even if its offer has ended or another owner decides. An operation without an id can
-come only once, since the offer that it needs ends with the first accept.
+Repeats: ids of operations are stored with the reservations and volumes, so that an operation which was carried out is
+answered as such again, even if its offer has ended or another owner decides. An operation without an id cannot be
+repeated, since the offer that it needs ends with the first accept.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def carry_out(
     *,
     revocable: bool = False,
 ) -> bool:
-    """Carry out the operations of an accept whose offers have just ended; ``ground`` is afterwards what is
-    left for its tasks. Returns whether anything has changed."""
+    """Carry out the operations of an accept whose offers have just ended. Afterwards ``ground`` has the resources that
+    are left for its tasks. Returns whether anything has changed."""
     agent = ground.agent
     before = agent.reserved_resources
     statuses = []
@@ -56,13 +56,13 @@ def carry_out(
     if agent.reserved_resources is before:
         return False
     state.changed[agent.ident] = None
-    state.reconsider = True  # filters of before say nothing about what is offered now
+    state.reconsider = True  # earlier filters do not apply to the changed resources
     out.hold(agent)
     return True
 
 
 def answer_ended(state: CellState, framework: Framework, call: Acceptance, out: Outlet) -> None:
-    """Operations of an accept whose offers have ended: done, or too late."""
+    """Answer the operations of an accept whose offers have ended: they were carried out before, or are refused."""
     done = {
         name.partition(":")[2]: agent.ident
         for agent in (state.agents.values() if any(each.operation_id for each in call.operations) else ())
@@ -95,12 +95,12 @@ def _send_status(state: CellState, framework: Framework, statuses: Iterable[Oper
 
 
 def with_volumes(agent: Agent, role: str, info: TaskInfo, *, revocable: bool = False) -> TaskInfo:
-    """A task as it is accounted for: volumes that are not shared are among its resources, so that nobody else
-    gets them meanwhile. Raises InvalidInput or NotFound for volumes that it cannot have."""
+    """The task with its volumes that are not shared among its resources, so that no other task uses them at the same
+    time. Raises InvalidInput or NotFound for volumes that it cannot use."""
     if not info.volumes:
         return info
     if revocable:
-        raise InvalidInput("it uses a volume, and runs on slack, which may be taken away at any moment")
+        raise InvalidInput("it uses a volume, and runs on slack, which may be revoked at any time")
     if problem := mount_problem(info.volumes):
         raise InvalidInput(problem)
     known = {each.volume_id: each for each in agent.reserved_resources.volumes}

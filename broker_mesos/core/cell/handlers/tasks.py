@@ -1,4 +1,4 @@
-"""Tasks: how a status applies, how a task is launched, killed, lost, and forgotten."""
+"""Tasks: applying statuses, adopting, killing, acknowledging and removing tasks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from broker_mesos.core.protocol.task_record import TaskRecord
 
 REASON_TEXTS = {
     Reason.AGENT_DRAINING: "its agent is drained",
-    Reason.CONTAINER_PREEMPTED: "it made room for a role that comes before, or is short of its guarantee",
+    Reason.CONTAINER_PREEMPTED: "it was preempted by a role that has precedence, or is short of its guarantee",
 }
-"""What the status of a task says that the cell itself has killed."""
+"""Messages in the statuses of tasks that the cell itself has killed, by reason."""
 
 
 def made_status(
@@ -36,7 +36,7 @@ def made_status(
     reason: Reason | None = None,
     message: str = "",
 ) -> TaskStatus:
-    """A status that the master itself makes."""
+    """A new status whose source is the master."""
     return TaskStatus(
         task_id=task_id,
         state=to,
@@ -51,7 +51,8 @@ def made_status(
 
 
 def on_status(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, now: Instant) -> None:
-    """A status from an agent. It applies to a known task and only forward; a repeat is acknowledged again."""
+    """Apply a status from an agent. It applies only to a known task and only forward; a repeat is acknowledged
+    again."""
     task = state.tasks.get(status.task_id)
     if task is None:
         _on_unknown(state, agent_id, status, out, now)
@@ -65,7 +66,8 @@ def on_status(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, 
 
 
 def _has_completed(state: CellState, status: TaskStatus) -> bool:
-    """Whether the task that was launched on this status' offer has ended and its framework knows that."""
+    """Whether the task that was launched on the offer of this status has ended and its framework has acknowledged
+    that."""
     framework = state.frameworks.get(status.framework_id)
     completed = () if framework is None else framework.completed
     return any(done.task_id == status.task_id and done.offer_id == status.offer_id for done in completed)
@@ -73,14 +75,14 @@ def _has_completed(state: CellState, status: TaskStatus) -> bool:
 
 def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, now: Instant) -> None:
     if not status.state.terminal:
-        return  # a running task that nobody knows is adopted from the agent's list, not from a status
+        return  # a running task that the cell does not know is adopted from the agent's list, not from a status
     out.acknowledge(agent_id, status.uuid)
     framework = state.frameworks.get(status.framework_id)
     if framework is None or framework.state is FrameworkStatus.TORN_DOWN:
         return
     if any(done.task_id == status.task_id for done in framework.completed):
         return
-    # The store may have lost the task; its framework must hear of the end all the same (I3).
+    # The store may have lost the task; its framework must receive its terminal update in spite of that (I3).
     task = Task(
         TaskRecord(
             task_id=status.task_id,
@@ -97,12 +99,13 @@ def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet
 
 
 def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
-    """Move a task along the table of transitions and tell its framework."""
+    """Move a task to the state of a status, and send the status to its framework. The caller has checked the table of
+    transitions."""
     if task.kill_reason is not None and status.state in (TaskState.KILLING, TaskState.KILLED):
         why = {"reason": task.kill_reason, "message": REASON_TEXTS.get(task.kill_reason, status.message)}
         status = status.model_copy(update=why)
     elif task.kill_requested and status.reason is Reason.CONTAINER_PREEMPTED:
-        # Somebody wanted it to end for its own sake; that the agent did so too is not the news.
+        # Its framework or an operator killed it; that the agent evicted it as well is not its reason.
         status = status.model_copy(update={"reason": None})
     if status.state.terminal:
         heir = state.end_task(task, status.state)
@@ -130,7 +133,8 @@ def _report(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: 
 
 
 def end(state: CellState, task: Task, to: TaskState, reason: Reason, message: str, out: Outlet, now: Instant) -> None:
-    """The master itself moves a task (lost, dropped, unreachable)."""
+    """Move a task to a state that the master itself decides (such as lost, dropped or unreachable), if the transition
+    is allowed."""
     status = made_status(
         state,
         task.task_id,
@@ -146,8 +150,8 @@ def end(state: CellState, task: Task, to: TaskState, reason: Reason, message: st
 
 
 def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: Instant) -> None:
-    """A task runs that this cell does not know (the store lost it): it counts from now on. Of a line, those
-    who hold something are listed first: if there are none, one that waits counts as if it did."""
+    """Add a task that runs on an agent but is not known to the cell, since the store lost it. The tasks of a task queue
+    that occupy resources come first in the list: if there are none, a waiting task is charged as if it did."""
     volumes, revocable = listed.volumes, listed.revocable
     key = queue_key_of(listed.framework_id, listed.role, listed.line, listed.resources, volumes, revocable)
     waits = listed.waits and key is not None and agent.queues.held(key) > 0
@@ -186,10 +190,10 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
 
 
 def kill(state: CellState, task: Task, out: Outlet, reason: Reason | None = None) -> None:
-    """Ask the agent to end a task; remembered, so that an agent which is away hears of it on its return.
+    """Have the agent end a task. The kill is stored, so that an absent agent receives it when it returns.
 
-    ``reason``: the cell itself wants it; its end will say so. Whoever wants the task to end for its own sake
-    has the last word on that, whoever asked first.
+    ``reason`` is set if the cell itself kills the task; its terminal status then has this reason. A kill by the
+    framework or an operator replaces that reason, independent of the order of the two.
     """
     if task.state.terminal:
         return
@@ -202,7 +206,7 @@ def kill(state: CellState, task: Task, out: Outlet, reason: Reason | None = None
 
 
 def send_kill(state: CellState, task: Task, out: Outlet) -> None:
-    """Tell the agent (again) that a task shall end."""
+    """Send the kill of a task to its agent, possibly again."""
     agent = state.agents.get(task.agent_id)
     if agent is not None and agent.session:
         grace = None if agent.maintenance.drain is None else agent.maintenance.grace
@@ -210,7 +214,7 @@ def send_kill(state: CellState, task: Task, out: Outlet) -> None:
 
 
 def acknowledge(state: CellState, framework: Framework, task_id: str, out: Outlet) -> None:
-    """The framework has a terminal update: the task may be forgotten."""
+    """Remove a task whose terminal update the framework has acknowledged."""
     task = state.tasks.get(task_id)
     if task is not None and task.state.terminal and task.framework_id == framework.ident:
         state.forget_task(task)
@@ -218,7 +222,7 @@ def acknowledge(state: CellState, framework: Framework, task_id: str, out: Outle
 
 
 def resend(state: CellState, framework: Framework, out: Outlet, now: Instant, *, everything: bool) -> None:
-    """Send unacknowledged terminal updates again: those that are due, or all of them."""
+    """Send unacknowledged terminal updates again: those that are due, or all of them (``everything``)."""
     due: list[TaskStatus] = []
     for task_id, mark in list(framework.unacknowledged.items()):
         if not everything and mark.at > now.mono:
