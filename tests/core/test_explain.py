@@ -98,7 +98,7 @@ def test_refusal_says_for_how_long() -> None:
     offer = offers_in(bench.said)[-1]
     bench.framework("f1", demand=Demand(version=3, wanted=False))
     bench.decide(Decline(framework_id="f1", offer_ids=(offer.offer_id,), refuse_seconds=60))
-    assert cluster.why("cpus:4") == "1 agent would do, but the framework refused it, for 60.0 s yet (h1)"
+    assert cluster.why("cpus:4") == "1 agent would do, but the framework refused it, for 60.0 s more (h1)"
     assert change(*cluster.ask("cpus:4")) == "wait 60 s: the framework refused h1 for so long"
 
 

@@ -60,7 +60,7 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
         if all(str(constraint) in each.unmatched for each in placements):
             return f"no agent satisfies the constraint {constraint}"
     if counts["constraint"] == lent:
-        wanted = " and ".join(map(str, shape.constraints)) or "what the framework takes"
+        wanted = " and ".join(map(str, shape.constraints)) or "what the framework accepts"
         return f"no agent satisfies {wanted} together"
     if counts["too-small"] + counts["constraint"] == lent:
         who = "of the agents that the constraints allow: " if counts["constraint"] else ""

@@ -1,1 +1,1 @@
-"""Allocation: which free resources are offered to whom."""
+"""Allocation: which free resources are offered to which frameworks."""

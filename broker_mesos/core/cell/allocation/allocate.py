@@ -1,5 +1,5 @@
-"""One allocation round of a cell: what is free, who wants it, in the policy's order, minus what stands in
-the way (``round.py``)."""
+"""One allocation of a cell: it selects agents with free resources and frameworks with demand, runs a round
+(``round.py``), and makes the offers."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from broker_mesos.core.protocol.events import Offers
 from broker_mesos.core.protocol.limits import Instant
 
 OFFERS_A_MESSAGE = 100
+"""The largest number of offers in one message, unless a gang needs more."""
 
 
 def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, everything: bool) -> None:
-    """Offer what is free. On an event only the agents that changed are looked at; every batch interval
-    (or when somebody began to want) all of them, since filters run out by themselves."""
-    # A gang needs what was free before and what has just become so, together.
+    """Offer the free resources. After an event only agents that have changed are considered; once per batch interval,
+    or after a new demand, all agents are, since filters expire with time."""
+    # A gang needs resources that were free before together with those that have just become free.
     gang = state.token is not None or any(
         framework.gangs and gangs.any_waits(framework) for framework in state.wanting.values()
     )
     if everything or gang or state.reconsider:
-        # Nobody is first for ever: each full round begins at another agent.
+        # Each full round begins at another agent, so that no agent is always the first.
         candidates = candidates_of(state)
         state.rotation += 1
     else:
         changed = (state.agents.get(ident) for ident in state.changed)
         candidates = [agent for agent in changed if agent is not None and _lends(agent)]
     if not state.reconsider:
-        # All agents times all frameworks are too many to look at every second, where nothing can be new.
+        # All agents times all frameworks are too many to check every second if nothing can have changed.
         candidates = [each for each in candidates if each.hidden_until <= now.mono or each.ident in state.changed]
     slack_of = slack.candidates(state, everything or state.reconsider)
     state.changed.clear()
@@ -53,7 +54,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         for grant in round_.run():
             made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
         for agent in candidates:
-            # Whoever has had enough has not looked at all of them.
+            # A framework whose demand was met has not considered all agents.
             agent.hidden_until = 0.0 if round_.satisfied else round_.until.get(agent.ident, 0.0)
         asked = round_.quota.asked
     if slack_of and (takers := slack.takers(state)):
@@ -69,7 +70,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
 
 
 def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:
-    """Offers of one gang travel together, as far as they fit into a message."""
+    """Groups of offers for one message each. Offers for one gang are in one message if they fit into it."""
     bundles: dict[str, list[OpenOffer]] = {}
     for offer in offers:
         bundles.setdefault(f"gang {offer.gang}" if offer.gang else offer.offer_id, []).append(offer)
@@ -98,7 +99,7 @@ def _length(offer: OpenOffer) -> int:
 
 
 def candidates_of(state: CellState) -> list[Agent]:
-    """All agents of which something may be offered, in the order in which the next full round goes."""
+    """All agents with resources to offer, in the order of the next full round."""
     agents = list(state.agents.values())
     first = state.rotation % max(1, len(agents))
     return [agent for agent in agents[first:] + agents[:first] if _lends(agent)]

@@ -1,8 +1,8 @@
-"""The cell's part of every limit: what it asks of the ledger, and what the ledger has answered.
+"""The cell's part of every limit: its requests to the ledger, and the ledger's answers.
 
-One ask a role is under way at a time. What is asked back is given up here at once and in the ledger after;
-what is asked for more counts from the answer on: so that what the cell takes for its own is never more than
-what the ledger says.
+There is one open request for each role at a time. A part that is given back is removed from the cell at once, and
+from the ledger afterwards; a larger part applies only after the ledger's answer. Therefore the cell never uses more
+than the ledger has recorded for it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.quota.ledger import EscrowAsk
 
 TURN_ROUNDS = 1.5
-"""Batch intervals for which one of several cells is the one that asks for more of a limit, while those that
-have a part of it which is too little for them keep still."""
+"""Number of batch intervals for which it is one cell's turn to request more of a limit, while other cells whose part is
+too small for any offer request nothing."""
 
 
 def settle(
     state: CellState, asked: Mapping[str, Amounts], *, everything: bool, now: Instant | None = None
 ) -> dict[str, EscrowAsk]:
-    """What to ask of the ledger now. ``asked``: what could be given away if it could be had, absolute.
+    """The requests to the ledger that are due now. ``asked``: by role, the part that this cell could use if it had it,
+    as an absolute amount.
 
-    Once a batch interval (``everything``) what is not needed is given back, and who was refused asks again.
-    Of whoever got something, but too little to give anything away, that is given back as well: if each cell
-    kept such a part, none would ever have enough. It asks again when it is its turn.
+    Once per batch interval (``everything``) the cell gives back what it does not need, and repeats requests that were
+    refused. If it received a part that is too small for any offer, it gives that back as well: if each cell kept such
+    a part, none would ever have enough. It requests more again when it is its turn.
     """
     if state.cells == 1:
         return {}
@@ -64,7 +65,7 @@ def _turn(state: CellState, now: Instant) -> int:
 
 
 def on_set(state: CellState, role: str, since: int, amounts: Mapping[str, int]) -> None:
-    """The ledger's answer."""
+    """Apply the ledger's answer for one role."""
     ask = state.escrow_asked.pop(role, None)
     settings = state.config.roles.get(role)
     if settings is None or not settings.limit or settings.since != since:

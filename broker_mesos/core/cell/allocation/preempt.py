@@ -1,9 +1,9 @@
-"""Preemption: tasks of others are killed for a role that may preempt, where nothing else helps it.
+"""Preemption: tasks of other roles are killed for a role that may preempt, if it cannot be served otherwise.
 
-A role takes from roles that the policy puts after it, and, while it holds less than it is guaranteed, from
-any role but those that the policy puts before it; from nobody so much that less than a guarantee is left.
-The lowest role goes first, within it the youngest; open offers go before tasks. What tasks that are ending
-will free counts as free, so the same shortage kills once.
+A role preempts roles over which the policy gives it precedence and, while it has less than its guarantee, all roles
+but those that the policy puts before it; no role is reduced below its own guarantee. Tasks of the lowest role are
+killed first, and of those the youngest; open offers are rescinded before any task is killed. Resources of tasks that
+are ending count as free, so that the same shortage does not kill twice.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from broker_mesos.core.model.task_states import Reason
 from broker_mesos.core.protocol.limits import Instant
 
 TURN_SECONDS = 10.0
-"""Seconds for which one of several cells may preempt, before it is the next one's turn: they all see the same
-shortage, and shall not all end it."""
+"""Time for which it is one cell's turn to preempt, in seconds: all cells see the same shortage, and only one of them
+may end it."""
 MAX_VICTIMS = 500
-"""Tasks killed in one batch interval."""
+"""The largest number of tasks that are killed in one batch interval."""
 
 Held = Task | OfferDetails
 
 
 def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None:
-    """Once a batch interval, after the round: what it could not serve."""
+    """Once per batch interval, after the round, preempt tasks for demands that the round could not serve."""
     takers = {role for role, each in state.config.roles.items() if each.preempts}
     if not takers or not any(takers.intersection(lineage(each.role)) for each in claimants_of(state)):
         return
@@ -50,7 +50,7 @@ def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None
     offers.end_all(state, [each for each in victims if isinstance(each, OfferDetails)], out)
     for each in victims:
         if isinstance(each, Task):
-            # Whoever waits in its line would take its place.
+            # A task that waits in its task queue would take its place.
             key = each.queue_key
             waiting = state.agents[each.agent_id].queues.waiting(key) if key is not None else ()
             for task_id in (*waiting, each.task_id):
@@ -58,7 +58,7 @@ def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None
 
 
 class Victims(NamedTuple):
-    """What would have to end on one agent. In the order of the cost."""
+    """Offers and tasks that would have to end on one agent. Victims are ordered by their cost."""
 
     cost: tuple[int, int, float]
     at: int
@@ -66,7 +66,7 @@ class Victims(NamedTuple):
 
 
 class Preemption:
-    """Thinks through whom to preempt. Changes nothing but its own books."""
+    """Computes which offers and tasks to end. It changes only its own state."""
 
     def __init__(self, state: CellState, policy: Policy, now: Instant) -> None:
         self._state = state
@@ -75,7 +75,7 @@ class Preemption:
         self._agents = [each for each in state.agents.values() if each.allocatable and not each.has_conflict]
         self._round = Round(state, policy, self._agents, now, claimants_of(state))
         self._chosen: dict[int, Held] = {}
-        """By id(): what ends already, and what is to end."""
+        """Offers and tasks that are ending or have been chosen, by id()."""
         self._found: list[Held] = []
         held = self._round.shares.held
         self._spare = {
@@ -92,7 +92,7 @@ class Preemption:
                     self._vacate(agent, task)
 
     def run(self) -> list[Held]:
-        """Offers and tasks that are to end."""
+        """The offers and tasks that have to end."""
         for claimant in list(self._round.ranking.order()):
             own = next((r for r in lineage(claimant.role) if r in self._roles and self._roles[r].preempts), None)
             if own is None or len(self._found) >= MAX_VICTIMS:
@@ -122,7 +122,7 @@ class Preemption:
                 self._round.restore(saved)
 
     def _for_shape(self, framework: Framework, own: str, shape: Shape, wanted: int) -> bool:
-        """Make room for tasks of a shape; whether there is room for all."""
+        """Make room for tasks of a shape. Returns whether there is room for all of them."""
         for _, count in self._round.take_for(framework, shape, wanted):
             wanted -= count
         queue = self._options(framework, own, shape) if wanted > 0 else []
@@ -147,7 +147,8 @@ class Preemption:
         return wanted <= 0
 
     def _for_anything(self, claimant: Claimant, framework: Framework, own: str) -> None:
-        """Who has not said what for is made room on one agent at a time, and only once it has answered."""
+        """Make room for a framework without a stated demand: on one agent at a time, and only after it has answered
+        its offers."""
         role = claimant.role
         if framework.offers or self._dying or self._found:
             return
@@ -179,7 +180,7 @@ class Preemption:
         return queue
 
     def _option(self, at: int, framework: Framework, own: str, shape: Shape) -> Victims | None:
-        """The least that has to end on an agent for one more task of a shape."""
+        """The cheapest offers and tasks that have to end on an agent for one more task of a shape."""
         agent, need = self._agents[at], shape.resources
         if not agent.total.contains(need) or not all(
             each.matches(agent.info.attributes, agent.info.hostname) for each in shape.constraints
@@ -197,7 +198,7 @@ class Preemption:
             room += each.resources
         if not room.contains(need):
             return None
-        for each in reversed(tuple(chosen)):  # the dearest first: perhaps the cheaper ones suffice
+        for each in reversed(tuple(chosen)):  # spare the most expensive first, if the cheaper ones suffice
             if (room - each.resources).contains(need):
                 chosen.remove(each)
                 room -= each.resources
@@ -206,7 +207,8 @@ class Preemption:
         return Victims((dearest, len(chosen), -oldest), at, tuple(chosen))
 
     def _takeable(self, agent: Agent, framework: Framework, own: str, role: str, short: Resources) -> Iterator[Held]:
-        """What may end on an agent for a role, the cheapest first. ``short``: of its guarantee."""
+        """Offers and tasks on an agent that may end for a role, the cheapest first. ``short``: the unmet part of the
+        role's guarantee."""
         running = (task for task in agent.tasks.values() if not task.waits)
         both: list[Held] = [*agent.offers.values(), *running]
         held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
@@ -227,7 +229,7 @@ class Preemption:
         return self._policy.precedes(role, other, weights) or (short and not is_within(other, own))
 
     def _leaves_enough(self, each: Held, spare: dict[str, Resources]) -> bool:
-        """Whether every role above it that is guaranteed something keeps that much."""
+        """Whether every guarantee of its role and the roles above it is still met without it."""
         amount = each.resources.counted()
         above = [role for role in lineage(each.role) if role in spare]
         for role in above:
@@ -240,7 +242,7 @@ class Preemption:
         return True
 
     def _dear(self, each: Held) -> int:
-        """How high its role stands; offers cost nothing."""
+        """The cost of ending it: the number of roles with tasks that its role precedes; -1 for offers."""
         if isinstance(each, OfferDetails):
             return -1
         found = self._dearness.get(each.role)
@@ -261,8 +263,8 @@ class Preemption:
         agent: Agent,
         victims: Sequence[Held],
     ) -> Resources | None:
-        """What the framework may have of the agent once they have ended; None if something else than room
-        stands in its way: then they stay."""
+        """The resources of the agent that the framework may be offered once the victims have ended. None if another
+        obstacle than room remains; then the victims are not ended."""
         before = self._round.save(), dict(self._chosen), list(self._found), dict(self._spare)
         for each in victims:
             self._choose(agent, each)

@@ -1,10 +1,10 @@
-"""One round of allocation, thought through before anything of it is done.
+"""One round of allocation, computed before anything of it takes effect.
 
-A round goes by claimants: whoever the policy says is next takes something, is charged for it, and the policy
-is asked again, until nobody can be given anything more. Who stated what for is given what fits, best fit
-first, a few tasks at a time; who did not is given all that is free on the next agent. Every reason why an
-agent is not given to somebody is a ``Infeasible``: the same ones, from the same place, explain why something
-waits.
+A round serves claimants: the one that the policy puts first is given resources and charged for them, and the policy
+is queried again, until no claimant can be given anything more. A framework with a stated demand is given resources
+that fit, on the best fitting agents first, for a few tasks at a time; one without is given all free resources of the
+next agent. Every reason why an agent is not given to a claimant is an ``Infeasible``; the explanation why something
+waits uses the same ones.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
 
 MIN_CPUS = 10
-"""Thousandths; an agent with less than this and less than LEAST_MEM free is not offered (as in Mesos)."""
+"""Thousandths of cpus. An agent with less than this and less than MIN_MEM free is not offered (as in Mesos)."""
 MIN_MEM = 32_000
+"""Thousandths of mem, which is in MB; see MIN_CPUS."""
 NEVER = float("inf")
 COMPETING_SHARES = 8
-"""Where several compete for a few agents, one of them is given at most this part of the tasks that fit an
-agent at a time."""
+"""If several claimants compete for a few agents, a claimant is given at most 1 / COMPETING_SHARES of the tasks that fit
+on an agent at a time, but at least one."""
 MANY_AGENTS_PER_CLAIMANT = 4
-"""Agents a claimant from which on they are given whole: shares come out even all the same."""
+"""Number of agents per claimant from which on agents are given whole: the shares become equal in spite of that."""
 
 
 SHARE_STEPS = 16
-"""Who is served takes up to this part of an even share at once: to that degree shares are even, and offers of
-many agents travel in few messages."""
+"""A claimant takes up to 1 / SHARE_STEPS of an equal share at once. Shares are equal with this precision, and offers of
+many agents can be sent in few messages."""
 
 
 class Infeasible(NamedTuple):
-    """Why an agent is not given to a claimant. ``until``: monotonic time before which time, or what happens
-    elsewhere, does not overcome it."""
+    """Why an agent is not given to a claimant. ``until``: monotonic time before which the reason does not end by the
+    passing of time or by changes of other agents."""
 
     what: Obstacle
     message: str
@@ -56,16 +57,16 @@ class Infeasible(NamedTuple):
 TOO_LITTLE_FREE = Infeasible("resources", "")
 NO_SHAPE_KEYS: Mapping[ShapeKey, int] = MappingProxyType({})
 ALL_AGENTS = ""
-"""No agent's id."""
+"""Key for the sum over all agents, which is no agent's id."""
 WAITS_FOR_GANG = Infeasible("turn", "", 0.0)
-"""An agent with room for a part of a gang: what happens elsewhere may make it room for all."""
+"""An agent has room for a part of a gang: changes of other agents may make room for the whole gang."""
 
 
 class Round:
-    """The books of one round. It changes nothing but its own."""
+    """The state of one round. It changes only itself."""
 
     revocable = False
-    """Whether it gives away slack (``slack.py``)."""
+    """Whether the round allocates slack (``slack.py``)."""
 
     def __init__(
         self,
@@ -80,18 +81,18 @@ class Round:
         explain: bool = False,
     ) -> None:
         self.demand_overrides = shapes
-        """Demands to go by instead of what frameworks have stated, by framework id."""
+        """Demands that replace those of frameworks, by framework id."""
         self._ignore_filters_of = ignore_filters_of
-        """A framework whose refusals are void."""
+        """Id of a framework whose filters are ignored; empty if there is none."""
         self._explain = explain
-        """Say in words what stands in the way: that takes longer than to find it."""
+        """Whether obstacles are described in text, which takes longer than to find them."""
         self.state = state
         self.now = now
         self.agents = agents
         self.claimants = claimants
         self.claimant = {(each.role, each.framework_id): each for each in claimants}
         self._roles = Counter(each.role for each in claimants)
-        """How many in each role may still be given something."""
+        """Number of claimants of each role that may still be given something."""
         self._whole = len(agents) >= MANY_AGENTS_PER_CLAIMANT * len(claimants)
         total, roles = cluster_total(state), held_by_role(state)
         held = HeldInCluster(state)
@@ -102,30 +103,31 @@ class Round:
         self._little = 1 / (SHARE_STEPS * max(1, len(claimants)))
         self._given_share = self._last_share = 0.0
         self.free: dict[str, Resources] = {}
-        """What is left of agents that something was given from."""
+        """Resources that are left of agents from which something was given, by agent id."""
         self._given: dict[str, dict[str, Resources]] = {}
         self._uses: dict[str, dict[str, Resources]] = {}
-        """Of agents with reservations, what each role had in use before the round."""
+        """Resources that each role used before the round, by the ids of agents with reservations."""
         self._open: Counter[str] = Counter()
-        """Agents given to frameworks that are held short."""
+        """Number of grants to frameworks that are sent one offer at a time, by framework id."""
         self._met: dict[str, Counter[ShapeKey]] = {}
         self.gangs = gangs.Gangs(self)
         self._grants: dict[tuple[str, str, str, str], Grant] = {}
         self._next = list(range(len(agents) + 1))
-        """From each place in ``agents`` on, a step towards the first one with something left."""
+        """For each index in ``agents``, a step towards the first following agent with free resources."""
         self._at: dict[tuple[Claimant, ShapeKey | None], int] = {}
         self._withheld: dict[tuple[str, ShapeKey], Counter[str]] = {}
-        """Tasks by agent that could be offered if this cell held more of a limit."""
+        """Number of tasks by agent for which resources could be offered if this cell had more of a limit."""
         self._sorted: dict[tuple[ShapeKey, str], tuple[list[int], list[int]]] = {}
         self.until: dict[str, float] = {}
-        """Before when time alone makes no difference to an agent that was looked at, for anybody."""
+        """For each agent that was considered, the monotonic time before which the passing of time changes nothing for
+        any claimant."""
         self.satisfied = False
-        """Whether somebody stopped because it had enough: it has not looked at every agent."""
+        """Whether the demand of any claimant was met, so that it has not considered every agent."""
 
     # -- the round --------------------------------------------------------------------------------------
 
     def run(self) -> list[Grant]:
-        """Give away what can be given."""
+        """Compute the grants of the round."""
         if not self.revocable:
             self.gangs.serve_holder()
         waiting = dict.fromkeys(self.claimants)
@@ -143,7 +145,7 @@ class Round:
             else:
                 break
             if self._done is not None:
-                for claimant in over:  # not before: it would change the order while it is read
+                for claimant in over:  # not earlier, since it changes the order that is iterated
                     self._done(claimant)
         return list(self._grants.values())
 
@@ -164,8 +166,7 @@ class Round:
         yield from late
 
     def _serve_some(self, claimant: Claimant, *, whole: bool) -> bool:
-        """Serve it once; and again, without asking whose turn it is, as long as that makes little difference
-        to its share."""
+        """Serve a claimant once, and then again without querying the policy while its share changes only a little."""
         self._given_share = 0.0
         if not self._serve(claimant, whole=whole):
             return False
@@ -180,7 +181,7 @@ class Round:
     def _serve(self, claimant: Claimant, *, whole: bool) -> bool:
         framework = self.state.frameworks[claimant.framework_id]
         shapes = self.demand_overrides.get(framework.ident, framework.demand.shapes)
-        sits = self.sits(framework)  # asked here as well: there may be as many agents as there are pairs
+        sits = self.sits(framework)  # checked here as well, since it is cheaper than a check for each agent
         if sits:
             self.satisfied = True
         if shapes is None:
@@ -227,7 +228,7 @@ class Round:
             if isinstance(found, Infeasible):
                 self._remember(agent, found)
                 if found is TOO_LITTLE_FREE and not self.free.get(agent.ident, agent.free).contains(shape.resources):
-                    following[at] = at + 1  # for anybody: in a round what is free only gets less
+                    following[at] = at + 1  # for all claimants, since free resources only decrease in a round
                 at = _first(following, at + 1)
                 continue
             most = fits(shape.resources, found)
@@ -239,8 +240,8 @@ class Round:
         return False
 
     def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
-        """Take room for tasks of a shape, as far as there is some, without granting it: places in ``agents``
-        and how many tasks there."""
+        """Take room for tasks of a shape, as far as there is any, without granting it. Yields indices in ``agents``
+        with the number of tasks on each."""
         for at in self._places(shape.key, framework)[0]:
             if wanted <= 0:
                 return
@@ -256,19 +257,19 @@ class Round:
             yield at, count
 
     def count_places(self, framework: Framework, shape: Shape) -> int:
-        """How many agents have room for a task of a shape."""
+        """Number of agents that have room for a task of a shape."""
         return sum(
             not isinstance(self.feasible(framework, shape.role, self.agents[at], shape), Infeasible)
             for at in self._places(shape.key, framework)[0]
         )
 
     def save(self) -> object:
-        """What ``take_for`` changes, to be restored."""
+        """A copy of the state that ``take_for`` changes, for ``restore``."""
         given = {agent_id: dict(roles) for agent_id, roles in self._given.items()}
         return dict(self.free), given, dict(self._uses), self.quota.save()
 
     def vacate(self, agent: Agent, role: str, resources: Resources) -> None:
-        """Reckon as if a role gave back that much of an agent."""
+        """Compute from now on as if a role gave back resources of an agent."""
         self.free[agent.ident] = self.free.get(agent.ident, agent.free) + resources
         if agent.reservations:
             uses = self._uses.get(agent.ident) or uses_by_role(agent)
@@ -276,14 +277,14 @@ class Round:
         self.quota.vacate(role, resources)
 
     def restore(self, saved: object) -> None:
-        """Forget what was taken since, and not granted."""
+        """Undo what was taken, and not granted, since ``save``."""
         assert isinstance(saved, tuple)
         self.free, self._given, self._uses, quota = saved
         self.quota.restore(quota)
 
     def _places(self, kind: ShapeKey, framework: Framework) -> tuple[list[int], list[int]]:
-        """Agents in the order of fit for a kind of task: the fullest first, or the emptiest; and from each
-        place in that order on a step towards the first one that may still have room."""
+        """Indices of agents in the order in which a shape is placed, the fullest or the emptiest first; and for each
+        position in that order, a step towards the first following agent that may still have room."""
         packing = framework.info.packing
         found = self._sorted.get((kind, packing))
         if found is None:
@@ -319,10 +320,10 @@ class Round:
         self.grant(claimant, framework, at, resources, kind, count)
 
     def take(self, role: str, at: int, resources: Resources) -> None:
-        """A role is to have that much of the agent at this place."""
+        """Take resources of the agent at an index for a role."""
         agent = self.agents[at]
         self.free[agent.ident] = self.free.get(agent.ident, agent.free) - resources
-        if agent.reservations:  # nobody else's are asked about
+        if agent.reservations:  # needed only for agents with reservations
             given = self._given.setdefault(agent.ident, {})
             given[role] = given.get(role, EMPTY) + resources
         self.quota.take(role, resources)
@@ -338,7 +339,7 @@ class Round:
         gang: str = "",
         until: float | None = None,
     ) -> None:
-        """What was taken becomes an offer."""
+        """Grant resources that were taken, so that they become an offer."""
         agent, role = self.agents[at], claimant.role
         if not worth_offering(self.free[agent.ident]):
             self._next[at] = at + 1
@@ -365,17 +366,17 @@ class Round:
     def _remember(self, agent: Agent, found: Infeasible) -> None:
         self.until[agent.ident] = min(found.until, self.until.get(agent.ident, NEVER))
 
-    # -- what stands in the way -------------------------------------------------------------------------
+    # -- obstacles --------------------------------------------------------------------------------------
 
     def feasible(
         self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
     ) -> Resources | Infeasible:
-        """What of an agent a claimant may be given now, for ``wanted`` tasks of a shape or for anything, or
-        why nothing."""
+        """The resources of an agent that a claimant may be given now, for ``wanted`` tasks of a shape or for anything,
+        or the reason why it may be given none."""
         if (found := unfit(framework, role, agent, shape)) is not None:
             return found
         if agent.total.get("gpus") and GPU_RESOURCES not in framework.info.capabilities:
-            return Infeasible("gpus", "it has gpus, and the framework has not the capability GPU_RESOURCES")
+            return Infeasible("gpus", "it has gpus, and the framework does not have the capability GPU_RESOURCES")
         free = whole = self.free.get(agent.ident, agent.free)
         if agent.reservations:
             uses = self._uses.get(agent.ident)
@@ -389,7 +390,7 @@ class Round:
             return self._short(agent, free, whole, need)
         gathers = shape is not None and self.gangs.gathers(framework, shape.gang)
         if not gathers and self.sits(framework):
-            message = "the framework let its last offers time out: it is sent one at a time"
+            message = "the framework did not answer its last offers in time: it is sent one at a time"
             return Infeasible("sits", message, 0.0)
         if self.quota.any:
             allowed = self.quota.allows(role, free)
@@ -407,22 +408,23 @@ class Round:
                 free = allowed
         least = framework.info.offer_filters.get(role)
         if least and need is None and not any(free.contains(each) for each in least):
-            message = f"{free} is less than the smallest offer that the framework takes" if self._explain else ""
+            message = f"{free} is less than the smallest offer that the framework accepts" if self._explain else ""
             return Infeasible("minimum", message)
         offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
         if framework.ident == self._ignore_filters_of:
             return free
         until = framework.refuses_until(agent.ident, role, offered, self.now.mono)
         if until > self.now.mono:
-            return Infeasible("filter", f"the framework refused it, for {until - self.now.mono:.1f} s yet", until)
+            return Infeasible("filter", f"the framework refused it, for {until - self.now.mono:.1f} s more", until)
         return free
 
     def sits(self, framework: Framework) -> bool:
-        """Whether a framework that let its last offers time out has one to answer already."""
+        """Whether a framework that did not answer its last offers in time has an open offer already."""
         return bool(framework.unanswered_rounds) and len(framework.offers) + self._open[framework.ident] >= 1
 
     def _want_escrow(self, role: str, agent: Agent, free: Resources, given: Resources) -> None:
-        """What quota withholds may be withheld for want of escrow only: say what could be given."""
+        """Record which resources could be given if the cell had more of a limit, since quota may withhold them only
+        because the cell's part of the limit is too small."""
         room = self.quota.room(role, free)
         if not cut(free, room):
             self.quota.want(role, (agent.ident,), room.clipped_minus(given))
@@ -436,7 +438,7 @@ class Round:
         given: Resources,
         wanted: int,
     ) -> None:
-        """The same for tasks of a shape: of all agents together not more than are wanted."""
+        """Do the same for tasks of a shape, over all agents for no more tasks than are demanded."""
         need, role = shape.resources, shape.role
         withheld = self._withheld.setdefault((framework.ident, shape.key), Counter())
         most = wanted - withheld[ALL_AGENTS] + withheld[agent.ident]
@@ -450,7 +452,7 @@ class Round:
         if need is None:
             if free != whole and worth_offering(whole):
                 return Infeasible("reserved", f"what is free is reserved: {whole.clipped_minus(free)}")
-            return Infeasible("resources", "nothing of it is free")
+            return Infeasible("resources", "it has no free resources")
         missing = free.missing(need)
         if whole.contains(need):
             return Infeasible("reserved", f"{missing} is reserved for other roles")
@@ -458,19 +460,19 @@ class Round:
         with_offers = left + agent.offered
         if with_offers.contains(need) and agent.offered:
             whose = ", ".join(sorted({offer.framework_id for offer in agent.offers.values()}))
-            return Infeasible("offered", f"short of {missing}, which is offered to {whose} just now")
+            return Infeasible("offered", f"short of {missing}, which is offered to {whose} now")
         if agent.total.contains(need):
             return Infeasible("resources", f"short of {missing}: in use")
         return Infeasible("resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing")
 
 
 def unfit(framework: Framework, role: str, agent: Agent, shape: Shape | None) -> Infeasible | None:
-    """Why the agent as such is not for a claimant, whatever is free there."""
+    """Why an agent cannot be given to a claimant, independent of its free resources; None if it can."""
     info = agent.info
     if agent.maintenance.closed:
         return Infeasible("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
-    if shape is not None and not shape.resources:  # any number of them would fit, for ever
-        return Infeasible("minimum", "it asks for no resources; a task needs some")
+    if shape is not None and not shape.resources:  # any number of tasks would fit, so that the round would not end
+        return Infeasible("minimum", "it requests no resources; a task needs some")
     for constraint in shape.constraints if shape is not None else ():
         if not constraint.matches(info.attributes, info.hostname):
             return Infeasible("constraint", constraint.explain(info.attributes, info.hostname) or "")
@@ -491,21 +493,22 @@ def worth_offering(free: Resources) -> bool:
 
 
 def fits(need: Resources, free: Resources) -> int:
-    """How many tasks of that need fit. Ranges and sets name their members: of those one task at most."""
+    """Number of tasks with this need that fit; at most one if the need contains ranges or sets, since these name
+    their members."""
     if need.ranges or need.sets:
         return 1 if free.contains(need) else 0
     return min((free.get(name) // amount for name, amount in need.scalars.items()), default=0)
 
 
 def times(need: Resources, count: int) -> Resources:
-    """So many times that need (of ranges and sets once)."""
+    """The need of ``count`` tasks. A need with ranges or sets can only be taken once."""
     if count == 1:
         return need
     return Resources.scalars_of({name: amount * count for name, amount in need.scalars.items()})
 
 
 def _first(following: list[int], at: int) -> int:
-    """Where the steps from a place on end; the way there gets shorter."""
+    """The position where the steps from ``at`` end. The path is shortened for later calls."""
     while following[at] != at:
         following[at] = following[following[at]]
         at = following[at]

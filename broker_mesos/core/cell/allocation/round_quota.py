@@ -1,9 +1,8 @@
-"""Quota in one round of allocation: how much a role may still be given, below its limits, and beside what is
-guaranteed to others.
+"""Quota in one round of allocation: how much a role may still be given within its limits, and without the resources
+that are kept for guarantees of other roles.
 
-Limits are exact: a cell gives away only what it holds in escrow of them (with one cell that is the limit
-itself), and the escrows of all cells never exceed it (``escrow.py``). Guarantees rest on what the cells tell
-each other, as shares do.
+Limits are exact: a cell allocates only its part of a limit (with one cell that is the limit itself), and the parts of
+all cells never exceed the limit (``escrow.py``). Guarantees, like shares, depend on the usage that the cells publish.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Amounts = dict[str, int]
 
 
 class Quota:
-    """The books of one round."""
+    """The state of quota in one round."""
 
     def __init__(
         self,
@@ -29,8 +28,8 @@ class Quota:
         *,
         hopeful: bool = False,
     ) -> None:
-        """``held``: in the cluster, by role. ``hopeful``: as if the cell had already got what the others
-        leave of each limit."""
+        """``held``: used and offered resources in the cluster by role. ``hopeful``: compute as if the cell already had
+        the part of each limit that the other cells do not use."""
         roles = state.config.roles
         self.limits = {role: each.limit for role, each in roles.items() if each.limit}
         self._escrow: Mapping[str, Mapping[str, int]] = state.escrow if state.cells > 1 else self.limits
@@ -39,7 +38,7 @@ class Quota:
         if hopeful and state.cells > 1:
             self._escrow = {role: self._left(role, state.escrow.get(role, {})) for role in self.limits}
         self._wanting: dict[str, dict[tuple[str, ...], Resources]] = {}
-        """Per role with a limit: what was held back for want of escrow."""
+        """Resources that were withheld since the cell's part of a limit is too small, for each role with a limit."""
         guarantees = {role: each.guarantee for role, each in roles.items() if each.guarantee}
         self._unmet: dict[str, Resources] = {}
         self._available = EMPTY
@@ -63,11 +62,11 @@ class Quota:
         return bool(self._unmet)
 
     def lift(self) -> None:
-        """Heed no quota in this round."""
+        """Ignore all quota in this round."""
         self.limits, self._unmet = {}, {}
 
     def short(self, role: str) -> bool:
-        """Whether the role, or one above it, has less than it is guaranteed: it goes before the others."""
+        """Whether the role, or one above it, has less than its guarantee, so that it is served before the others."""
         return any(self._unmet.get(each) for each in lineage(role))
 
     # -- how much -----------------------------------------------------------------------------------------
@@ -99,7 +98,8 @@ class Quota:
         return wanted.clipped_minus(Resources.scalars_of(over)) if over else wanted
 
     def _kept_from(self, role: str) -> tuple[Amounts, Amounts]:
-        """What guarantees of others need, and what those of the role itself, and above it, leave for it."""
+        """Resources that the guarantees of other roles need, and those that the guarantees of the role itself and of
+        the roles above it leave for it."""
         found = self._kept.get(role)
         if found is None:
             kept: Amounts = {}
@@ -124,7 +124,8 @@ class Quota:
         return found
 
     def _needed(self, role: str) -> Amounts:
-        """Of a role and those below it: unmet guarantees within an unmet one above them count once."""
+        """The unmet guarantees of a role and the roles below it; one that lies within the unmet guarantee of a role
+        above counts once."""
         inner: Amounts = {}
         for each in self._children[role]:
             _add(inner, self._needed(each))
@@ -133,7 +134,7 @@ class Quota:
         return inner
 
     def why(self, role: str, wanted: Resources) -> str:
-        """Which limit or guarantee keeps an amount from a role, in words; empty if none does."""
+        """Which limit or guarantee prevents that a role is given an amount, as text; empty if none does."""
         for each in lineage(role):
             limit = self.limits.get(each)
             if limit is not None and (less := self._below(each, limit, wanted)) != wanted:
@@ -150,10 +151,10 @@ class Quota:
         others = self._elsewhere.get(role, EMPTY)
         return {name: max(most - others.get(name), escrow.get(name, 0)) for name, most in self.limits[role].items()}
 
-    # -- what changes it ----------------------------------------------------------------------------------
+    # -- changes ------------------------------------------------------------------------------------------
 
     def take(self, role: str, resources: Resources) -> None:
-        """A role was given that much."""
+        """Charge resources that a role was given."""
         if not self.any:
             return
         amount = resources.counted()
@@ -167,7 +168,7 @@ class Quota:
             self._kept.clear()
 
     def vacate(self, role: str, resources: Resources) -> None:
-        """A role would give back that much. It is not asked whether its guarantee would be met still."""
+        """Compute from now on as if a role gave back resources. Its own guarantee is not checked."""
         amount = resources.counted()
         for each in lineage(role):
             if each in self._here:
@@ -177,22 +178,22 @@ class Quota:
             self._kept.clear()
 
     def unmet(self, role: str) -> Resources:
-        """What a role has less than it is guaranteed."""
+        """The unmet part of a role's guarantee."""
         return self._unmet.get(role, EMPTY)
 
     def save(self) -> object:
-        """The books as they are now, but for ``asked``."""
+        """A copy of the state, without ``asked``, for ``restore``."""
         return dict(self._here), dict(self._unmet), self._available
 
     def restore(self, saved: object) -> None:
-        """The books as they were."""
+        """Restore a state that ``save`` has returned."""
         assert isinstance(saved, tuple)
         self._here, self._unmet, self._available = saved
         self._kept.clear()
 
     def room(self, role: str, wanted: Resources) -> Resources:
-        """The part of an amount that the limits would leave a role if this cell held all in escrow that the
-        other cells do not use."""
+        """The part of an amount that a role could be given if this cell had all of each limit that the other cells do
+        not use."""
         for each in lineage(role):
             limit = self.limits.get(each)
             if limit is not None:
@@ -207,7 +208,8 @@ class Quota:
         return wanted
 
     def want(self, role: str, key: tuple[str, ...], resources: Resources) -> None:
-        """That much is not given to a role, perhaps for want of escrow only. The same ``key`` counts once."""
+        """Record resources that are not given to a role, perhaps only since the cell's part of a limit is too small.
+        Of several records with the same ``key`` only the last one counts."""
         if self._escrow is self.limits or not resources:
             return
         for each in lineage(role):
@@ -216,7 +218,7 @@ class Quota:
 
     @property
     def asked(self) -> dict[str, Amounts]:
-        """Per role with a limit what this cell would hold of it, if it could: absolute."""
+        """The part that this cell could use of the limit of each role, in absolute amounts."""
         found = {}
         for role, many in self._wanting.items():
             whole = self._here[role] + Resources.sum(each.counted() for each in many.values())
@@ -225,12 +227,12 @@ class Quota:
 
 
 def cut(free: Resources, allowed: Resources) -> bool:
-    """Whether quota has left nothing of something without which an offer is of little use."""
+    """Whether quota leaves no cpus or no mem of an amount that has some: an offer without them is of little use."""
     return any(free.get(name) and not allowed.get(name) for name in ("cpus", "mem"))
 
 
 def held_here(state: CellState, roles: Iterable[str]) -> dict[str, Resources]:
-    """Offered and used in this cell by each of these roles and all below it."""
+    """Used and offered resources in this cell by each of these roles, each with all roles below it."""
     found = dict.fromkeys(roles, EMPTY)
     if found:
         here = {role: Resources.summed(amounts) for role, amounts in state.held_by_role.items()}
@@ -239,7 +241,7 @@ def held_here(state: CellState, roles: Iterable[str]) -> dict[str, Resources]:
 
 
 def _by_role(held: Mapping[str, Resources], roles: Mapping[str, object]) -> dict[str, Resources]:
-    """What each of the roles holds with all that is below it."""
+    """Used and offered resources of each of the roles with all roles below it."""
     found: dict[str, list[Resources]] = {}
     if roles:
         for role, amount in held.items():

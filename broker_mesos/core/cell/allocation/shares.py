@@ -1,4 +1,5 @@
-"""Who competes in a cell, and what everybody holds of the cluster: what a round of allocation begins with."""
+"""The input of a round of allocation: the claimants of a cell, and the resources that all frameworks of the cluster use
+or are offered."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from broker_mesos.core.protocol.records import FrameworkStatus
 
 
 def claimants_of(state: CellState) -> list[Claimant]:
-    """Everybody who may be sent offers, a claimant for each role of each framework."""
+    """The claimants of a cell: one for each role of each framework that may be sent offers."""
     count = max(1, len(state.frameworks))
     return [
         Claimant(role, framework.ident, (framework.order + state.cell) % count)
@@ -27,12 +28,13 @@ def _order_of(framework: Framework) -> int:
 
 
 def cluster_total(state: CellState) -> Resources:
-    """Of all registered agents of the cluster, as far as this cell has heard."""
+    """Resources of all registered agents of the cluster, as far as this cell knows."""
     return state.total + state.foreign_total
 
 
 def held_by_role(state: CellState) -> dict[str, Resources]:
-    """Offered and used per role, without those below it, as far as this cell has heard."""
+    """Used and offered resources in the cluster by role, each without the roles below it, as far as this cell
+    knows."""
     held = {role: Resources.summed(amounts) for role, amounts in state.held_by_role.items()}
     for role, resources in state.foreign_roles.items():
         held[role] = held[role] + resources if role in held else resources
@@ -40,8 +42,8 @@ def held_by_role(state: CellState) -> dict[str, Resources]:
 
 
 class HeldInCluster(Mapping[tuple[str, str], Resources]):
-    """Offered and used per (role, framework), as far as this cell has heard: added up for those who are asked
-    about, since a round may be about one of very many."""
+    """Used and offered resources in the cluster by role and framework id, as far as this cell knows. Each sum is
+    computed when it is read, since a round may need only one of very many."""
 
     __slots__ = ("_state",)
 
@@ -71,5 +73,5 @@ class HeldInCluster(Mapping[tuple[str, str], Resources]):
 
 
 def held_in_cluster(state: CellState) -> dict[tuple[str, str], Resources]:
-    """Offered and used per (role, framework), as far as this cell has heard."""
+    """Used and offered resources in the cluster by role and framework id, as far as this cell knows."""
     return dict(HeldInCluster(state))

@@ -1,7 +1,7 @@
-"""Oversubscription: what agents lend and nobody uses is offered once more, as revocable.
+"""Oversubscription: resources that are lent but not used are offered a second time, as revocable.
 
-Slack has books of its own: it is no part of an agent's total (I1 speaks of that), of nobody's quota and of
-nobody's share. Among those who take it the policy divides it, as if it were all there is.
+Slack is accounted separately: it is not part of an agent's total (to which invariant I1 applies), and counts for no
+quota and no share. The policy divides it among the frameworks that accept it, as if it were the whole cluster.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from broker_mesos.core.protocol.limits import Instant
 
 
 def apply(state: CellState, agent: Agent, slack: Resources | None, out: Outlet) -> None:
-    """An agent says what it lends a second time; None: nothing. Where that has become less than is held of
-    it, open offers go first; of its tasks the agent itself ends those that are too many."""
+    """Apply the slack that an agent reports; None if it lends none. If the slack is less than what is offered and used
+    of it, the open offers of slack are rescinded; the agent itself ends tasks that exceed it."""
     said = EMPTY if slack is None else Resources.scalars_of({**slack.scalars})
     if said == agent.slack:
         return
@@ -52,7 +52,7 @@ def left_of(agent: Agent) -> Resources:
 
 
 def candidates(state: CellState, everything: bool) -> list[Agent]:
-    """Agents with slack to offer: all, or those that changed."""
+    """Agents with slack to offer: all of them, or those that have changed."""
     if not state.oversubscribed:
         return []
     agents = (state.agents.get(ident) for ident in state.oversubscribed if everything or ident in state.changed)
@@ -60,7 +60,7 @@ def candidates(state: CellState, everything: bool) -> list[Agent]:
 
 
 def takers(state: CellState) -> list[Claimant]:
-    """Everybody who wants something and can do with slack."""
+    """The claimants whose frameworks accept slack."""
     return [
         claimant
         for claimant in claimants_of(state)
@@ -69,7 +69,7 @@ def takers(state: CellState) -> list[Claimant]:
 
 
 class SlackRound(Round):
-    """A round of allocation over what is left of the slack."""
+    """A round of allocation over the slack that is left."""
 
     revocable = True
 
@@ -89,13 +89,13 @@ class SlackRound(Round):
         self.quota.lift()
 
     def run(self) -> list[Grant]:
-        """Give away what can be given, as revocable."""
+        """Compute the grants of the round, which are revocable."""
         return [grant._replace(revocable=True) for grant in super().run()]
 
     def feasible(
         self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
     ) -> Resources | Infeasible:
-        """As of a whole round; but reservations, quota and gpus say nothing about slack."""
+        """Check as ``Round.feasible`` does, but without reservations, quota and gpus, which do not apply to slack."""
         if (found := unfit(framework, role, agent, shape)) is not None:
             return found
         free = self.free.get(agent.ident, EMPTY)
@@ -113,7 +113,7 @@ class SlackRound(Round):
 
 
 def _held(state: CellState) -> dict[tuple[str, str], Resources]:
-    """Slack that is offered and used, by role and framework."""
+    """Slack that is used and offered, by role and framework id."""
     held: dict[tuple[str, str], Resources] = {}
     for ident in state.oversubscribed:
         agent = state.agents[ident]

@@ -1,1 +1,1 @@
-"""A cell as operators and other cells see it. Reading changes nothing."""
+"""Views of a cell for operators and other cells. They change nothing."""

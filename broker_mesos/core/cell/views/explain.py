@@ -1,4 +1,4 @@
-"""Why a task waits, and what would let it run: from the very round that would be carried out next."""
+"""Explains why a task waits and what would let it run, by computing the next round of allocation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 
 MAX_AHEAD = 5
+"""The largest number of frameworks in ``Placement.ahead``."""
 MAX_TRIALS = 300_000
-"""Agents times claimants up to which the round is gone through: a cell must not stand still for an answer.
-Above it, an agent that has room counts as having it."""
+"""Product of agents and claimants up to which the whole round is computed: an answer must not block the cell. Above it,
+every agent with room for a task is taken as granted."""
 MIN_STALE_HEARTBEATS = 3
-"""Heartbeats in a row with an outdated demand that are no coincidence."""
+"""Number of consecutive heartbeats with an outdated demand from which on they are not considered a coincidence."""
 OVERLOADED = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
 EASE_OF_CHANGE = {
     "turn": 0,
@@ -43,11 +44,11 @@ EASE_OF_CHANGE = {
     "too-small": 12,
     "away": 13,
 }
-"""How near to running a hindrance leaves a task: what time overcomes comes first."""
+"""Order of obstacles by the effort to overcome them; those that end with time come first."""
 
 
 def placement(state: CellState, policy: Policy, request: GetPlacement, now: Instant) -> Placement:
-    """Whether the next allocation would let a task of the shape run, agent by agent."""
+    """Explain for each agent whether the next allocation would let a task of the shape run."""
     shape = request.shape
     framework = state.frameworks.get(request.framework_id)
     if framework is None or shape.role not in framework.info.roles:
@@ -64,7 +65,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     key = shape.role, framework.ident
     mine = next((each for each in claimants if (each.role, each.framework_id) == key), None)
     if mine is None:
-        # It wants nothing now; if it asked, it would come in here.
+        # The framework has no demand now; with the demand it would be at this position.
         count = max(1, len(state.frameworks))
         mine = Claimant(shape.role, framework.ident, (framework.order + state.cell) % count)
         claimants = [*claimants, mine]
@@ -126,7 +127,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
 
 
 def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: str, limit: int) -> Placement:
-    """Whether there is slack for it; of the order in which slack is divided nothing is said."""
+    """Explain whether there is slack for a task of the shape; the order in which slack is divided is not explained."""
     whys: list[AgentObstacle] = []
     room = 0
     for agent in state.agents.values():
@@ -149,7 +150,7 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
         )
     whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.resources), why.agent_id))
     if REVOCABLE_RESOURCES not in framework.info.capabilities:
-        unwanted = unwanted or "it wants slack, and the framework has not the capability REVOCABLE_RESOURCES"
+        unwanted = unwanted or "it needs slack, and the framework does not have the capability REVOCABLE_RESOURCES"
     elif not room:
         unwanted = unwanted or "it runs on slack only, and no agent has enough of it now"
     return Placement(
@@ -202,7 +203,7 @@ def _unwanted(framework: Framework) -> str:
     if framework.state is FrameworkStatus.DISCONNECTED:
         return "no process of the framework is connected"
     if framework.muted:
-        return "nobody reads the framework's offers just now"
+        return "no process reads the framework's offers now"
     if framework.stale_heartbeats >= MIN_STALE_HEARTBEATS:
         known = framework.demand.version
         return f"the demand that the framework states is older than version {known}, which the cell knows"
@@ -225,7 +226,7 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
     if not isinstance(found, Infeasible) and shape.gang:
         found = Infeasible(
             "gang",
-            f"it has room, but not for all {shape.count} that begin at once{_other_holder(round_, framework, shape)}",
+            f"it has room, but not for all {shape.count} that start together{_other_holder(round_, framework, shape)}",
         )
     if not isinstance(found, Infeasible):
         served = "1 other is" if place == 1 else f"{place} others are"
@@ -235,7 +236,7 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
         if not agent.total.contains(shape.resources):
             missing = agent.total.missing(shape.resources)
             found = Infeasible("too-small", found.message)
-    elif found.what == "drain":  # unless taking it back would not help
+    elif found.what == "drain":  # unless activating the agent would not help
         told = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
         missing = agent.total.missing(shape.resources)
         if any(told):
@@ -271,12 +272,12 @@ def _kept_free(round_: Round, agent: Agent) -> str:
 
 
 def _other_holder(round_: Round, framework: Framework, shape: Shape) -> str:
-    """Which other gang has the gang token, if one has."""
+    """Text that names the other gang with the gang token; empty if there is none."""
     token = round_.state.token
     if token is None or token.key == (framework.ident, shape.gang):
         return ""
     left = max(0.0, round_.state.token_until - round_.now.mono)
-    return f"; gang {token.gang} of framework {token.framework_id} has the gang token, for {left:.0f} s yet"
+    return f"; gang {token.gang} of framework {token.framework_id} has the gang token, for {left:.0f} s more"
 
 
 def _away(agent: Agent) -> Infeasible | None:
@@ -296,8 +297,8 @@ def _away(agent: Agent) -> Infeasible | None:
 def _changes(
     round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentObstacle], together: int
 ) -> Iterator[Change]:
-    """Single changes that would let it run, tried where they can be. ``together``: of a gang's tasks so many
-    have room."""
+    """Single changes that would let the task run, verified as far as that is possible. ``together``: number of a gang's
+    tasks that have room."""
     if together:
         yield Change(message=f"begin with {together} tasks at once instead of {shape.count}", sure=True)
         return
@@ -348,7 +349,8 @@ def _changes(
 
 
 def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources | None:
-    """The largest part of the need that some agent which suits has, where no name is missing altogether."""
+    """The largest part of the need that any agent which satisfies the constraints has, with some of every needed
+    resource; None if there is none."""
     best: tuple[float, Resources] | None = None
     need = shape.resources
     for agent, has in lent:

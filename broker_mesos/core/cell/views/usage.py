@@ -1,5 +1,5 @@
-"""What a cell tells the others of itself, so that shares are of the whole cluster. Advisory: each cell
-overshoots by at most one round while this travels."""
+"""The usage of a cell, which is published to the other cells so that shares are computed of the whole cluster. It is
+advisory: each cell exceeds the right shares by at most one round while the usage is on its way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker_mesos.core.quota.config_changes import RoleUsage
 
 
 def report_usage(state: CellState) -> CellUsage:
-    """What this cell holds, now."""
+    """The current usage of this cell."""
     held = [
         (role, framework.ident, resources.quantities())
         for framework in state.frameworks.values()
@@ -25,13 +25,13 @@ def report_usage(state: CellState) -> CellUsage:
 
 
 def usage_of(state: CellState) -> bytes:
-    """What this cell publishes."""
+    """The usage of this cell as JSON, for publication."""
     return report_usage(state).model_dump_json().encode()
 
 
 @lru_cache(maxsize=256)
 def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
-    """Cached, since every cell of a master reads the same."""
+    """Decode the usage of a cell. The result is cached, since every cell of a master decodes the same usage."""
     usage = CellUsage.model_validate_json(body)
     holders: dict[tuple[str, str], Resources] = {}
     for role, framework_id, amounts in usage.held:
@@ -40,7 +40,7 @@ def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
 
 
 def found_in(published: Mapping[int, bytes]) -> RoleUsage:
-    """What all cells together have told."""
+    """The usage of the cluster from what all cells have published."""
     total = EMPTY
     held: dict[str, list[Resources]] = {}
     for body in published.values():
@@ -55,7 +55,7 @@ def found_in(published: Mapping[int, bytes]) -> RoleUsage:
 
 
 def take_in(state: CellState, published: dict[int, bytes]) -> None:
-    """Take in what the cells have published; this cell's own word is not needed."""
+    """Apply the usage that the other cells have published; the usage of this cell itself is ignored."""
     total = EMPTY
     held: dict[tuple[str, str], Resources] = {}
     for cell, body in published.items():
@@ -64,7 +64,7 @@ def take_in(state: CellState, published: dict[int, bytes]) -> None:
         try:
             theirs, holders = _read(body)
         except ValueError:
-            continue  # advice that cannot be read, such as sums past all bounds, is none
+            continue  # usage that cannot be decoded, such as sums beyond the bounds, is ignored
         total += theirs
         for key, amounts in holders.items():
             held[key] = held.get(key, EMPTY) + amounts

@@ -1,4 +1,4 @@
-"""A cell as operators see it. Reading changes nothing, and takes only what was asked for."""
+"""Views of a cell for operators. They change nothing, and contain only the requested parts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ T = TypeVar("T")
 NOTHING_SET = RoleSettings()
 
 MAX_SHAPES = 100
-"""Of one framework's demand in a view."""
+"""The largest number of shapes of a framework's demand in a view."""
 
 
 def view(state: CellState, owner: str, request: GetCell, now: Instant, load: CellLoad | None = None) -> CellView:
-    """The parts that were asked for, each in its order and at most ``request.limit`` long. Raises InvalidInput
-    for a cursor that is none."""
+    """The requested parts of a cell, each in its order and with at most ``request.limit`` entries. Raises InvalidInput
+    for an invalid cursor."""
     parts = request.parts
     after = decode(parts, request.after)
     truncated: list[CellPart] = []
@@ -109,7 +109,7 @@ def _agent_view(state: CellState, agent: Agent, now: Instant) -> AgentView:
 
 
 def reserved_resources(state: CellState, agent: Agent) -> ReservationsView:
-    """What one agent holds for roles."""
+    """The reservations and volumes of one agent."""
     return ReservationsView(
         agent_id=agent.ident,
         cell=state.cell,

@@ -1,1 +1,1 @@
-"""Who is offered what next. One file a policy; ``policy.py`` is what they have in common."""
+"""Allocation policies, with one file for each policy; ``policy.py`` has their common interface."""

@@ -19,11 +19,11 @@ from broker_mesos.core.model.roles import lineage
 
 EMPTY = Resources()
 Keyed = tuple[float, int, Claimant]
-"""(dominant share, tie, who)."""
+"""Sort key of a claimant: (dominant share, tie, claimant)."""
 KeyedNode = tuple[float, int, str]
-"""(weighted dominant share, tie of the first claimant in it, name)."""
+"""Sort key of a node: (weighted dominant share, tie of the first claimant in it, name)."""
 VIRTUAL = "/."
-"""Added to a role's name for its virtual leaf; no role is called so."""
+"""Suffix of a role's name for its virtual leaf; no role has such a name."""
 
 
 class Drf:
@@ -34,14 +34,15 @@ class Drf:
         return DrfRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
-        """See Policy: nobody is served whole before others."""
+        """See Policy: no role is served completely before others."""
         return False
 
 
 class Node:
     """A role with claimants in or below it: it has children, or it is a leaf and has members.
 
-    Nodes know each other by name: rounds are many, and cycles would leave them to the garbage collector.
+    Nodes refer to each other by name: there are many rounds, and reference cycles would have to be collected by the
+    garbage collector.
     """
 
     __slots__ = ("children", "held", "key", "members", "weight")
@@ -49,11 +50,11 @@ class Node:
     def __init__(self, weight: float) -> None:
         self.weight = weight
         self.held: dict[str, int] = {}
-        """Thousandths by name, by all in the subtree."""
+        """Used and offered resources of the whole subtree, in thousandths by name."""
         self.children: list[KeyedNode] = []
         self.members: list[Keyed] = []
         self.key: KeyedNode
-        """Where it stands among its parent's children."""
+        """The sort key among its parent's children."""
 
 
 class DrfRanking:
@@ -64,10 +65,10 @@ class DrfRanking:
         total = _without(shares.total, shares.exclude)
         self._total = tuple(total.scalars.items())
         self._held: dict[Claimant, dict[str, int]] = {}
-        """Of those who were charged something."""
+        """Resources of the claimants that were charged in this round, in thousandths by name."""
         self._before: dict[Claimant, Resources] = {}
         self._keyed: dict[Claimant, Keyed] = {}
-        """Where each stands among the members of its role; without those that are done."""
+        """Sort keys of the claimants among the members of their roles, without those that are done."""
         members: dict[str, list[Keyed]] = {}
         for claimant in claimants:
             resources = held.get((claimant.role, claimant.framework_id), EMPTY)
@@ -83,7 +84,7 @@ class DrfRanking:
         self._sort(members, inner)
 
     def _count(self, shares: Shares, inner: set[str]) -> None:
-        """Make all nodes. What a role holds counts in full, also through frameworks that want nothing now."""
+        """Make all nodes. All resources of a role count, including those of frameworks without demand."""
         nodes = self._nodes
         for name in (*inner, *self._leaves.values()):
             nodes[name] = Node(shares.weights.get(name, 1.0))
@@ -116,7 +117,7 @@ class DrfRanking:
         (self._nodes[parent] if parent else self._root).children.append(node.key)
 
     def _rekey(self, name: str, node: Node) -> None:
-        """After what it holds, or who is first in it, has changed."""
+        """Compute the sort key of a node after its resources or its first claimant have changed."""
         node.key = (self._share(node.held) / node.weight, self._tie(node), name)
 
     @staticmethod
@@ -125,7 +126,7 @@ class DrfRanking:
         return node.members[0][1] if node.members else node.children[0][1]
 
     def _share(self, amounts: Mapping[str, int]) -> float:
-        """The dominant share."""
+        """The dominant share of amounts in thousandths by name."""
         share = 0.0
         for name, whole in self._total:
             mine = amounts.get(name)
@@ -136,7 +137,7 @@ class DrfRanking:
         return share
 
     def order(self) -> Iterable[Claimant]:
-        """Lowest share first, at every level of the tree."""
+        """The claimants with the lowest share first, at every level of the tree."""
         nodes = self._nodes
         levels = [iter(self._root.children)]
         while levels:
@@ -151,7 +152,7 @@ class DrfRanking:
                 levels.pop()
 
     def charge(self, claimant: Claimant, resources: Resources) -> None:
-        """Move the claimant and its roles to where their grown shares put them."""
+        """Move the claimant and its roles to the positions of their increased shares."""
         held = self._held.get(claimant)
         if held is None:
             held = self._held[claimant] = dict(self._before[claimant].scalars)
@@ -167,19 +168,19 @@ class DrfRanking:
         for name, node, parent in zip(path, nodes, (*nodes[1:], self._root), strict=True):
             siblings = parent.children
             if len(siblings) == 1 and siblings[0] is node.key:
-                # Whatever it holds, it is the first, and will be; but its parent's tie is that of its first claimant.
+                # An only child stays first with any share; but the tie of its parent is that of its first claimant.
                 if (tie := self._tie(node)) != node.key[1]:
                     node.key = siblings[0] = (node.key[0], tie, name)
                 continue
             _add(node.held, resources)
             if not node.members and not node.children:
-                continue  # all in it are done
+                continue  # all claimants in it are done
             del siblings[bisect_left(siblings, node.key)]
             self._rekey(name, node)
             insort(siblings, node.key)
 
     def done(self, claimant: Claimant) -> None:
-        """Nothing more can be given to it in this round: the order leaves it out. What it holds counts."""
+        """Remove a claimant that can be given nothing more in this round from the order; its resources still count."""
         before = self._keyed.pop(claimant, None)
         if before is None:
             return
@@ -194,7 +195,7 @@ class DrfRanking:
                 before_key = node.key
                 self._rekey(name, node)
                 if node.key == before_key:
-                    return  # nobody above sees a difference
+                    return  # nothing changes for the nodes above
                 del siblings[place]
                 insort(siblings, node.key)
             else:
@@ -207,12 +208,12 @@ def _add(amounts: dict[str, int], more: Resources) -> None:
 
 
 def _parent(role: str) -> str:
-    """The nearest ancestor; empty for a role of the first level."""
+    """The nearest ancestor of a role; empty for a role of the first level."""
     return role.rpartition("/")[0]
 
 
 def _without(total: Resources, exclude: frozenset[str]) -> Resources:
-    """The total in which shares are measured: what it does not name counts in none."""
+    """The total without excluded resources, of which shares are computed."""
     if not exclude:
         return total
     return Resources.scalars_of({name: some for name, some in total.scalars.items() if name not in exclude})

@@ -1,4 +1,4 @@
-"""The interface of allocation policies: given who competes and what they hold, in which order to offer.
+"""The interface of allocation policies, which order claimants by the resources that they use and are offered.
 
 A cluster chooses one policy by name. Those of this package are in ``BUILT_IN`` of ``builtin.py``; others are
 installed as Python entry points of the group ``broker_mesos.policies``, each an object that is a Policy.
@@ -23,24 +23,25 @@ class Claimant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What a policy may weigh: of the whole cluster, as far as this cell has heard."""
+    """The input of a policy: the resources of the whole cluster and their usage, as far as this cell knows."""
 
     total: Resources
-    """Of all registered agents (ranges and sets counted)."""
+    """Resources of all registered agents, with ranges and sets counted."""
     held: Mapping[tuple[str, str], Resources]
-    """Offered and used per (role, framework), of all frameworks, whether they want more or not."""
+    """Used and offered resources by role and framework id, of all frameworks with or without demand."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Per role; 1 where there is none."""
+    """Weights by role; a role that is not named has the weight 1."""
     exclude: frozenset[str] = frozenset()
     """Names of resources that do not count in shares."""
     round: int = 0
-    """Counts up with each round, so that chance can be drawn without a generator."""
+    """Number of the round, from which a policy can derive random numbers without a generator."""
     roles: Mapping[str, Resources] | None = None
-    """What each role holds, without the roles below it, where that is known: see ``held_by_role``."""
+    """Used and offered resources by role, each without the roles below it; None if they have to be computed from
+    ``held``. See ``held_by_role``."""
 
     def held_by_role(self) -> Mapping[str, Resources]:
-        """What each role holds, without the roles below it. Where a sum is at hand ``held`` is not walked: it
-        names every framework, and a round may be about one of them."""
+        """Used and offered resources by role, each without the roles below it. If ``roles`` is set, ``held`` is not
+        iterated, since it has every framework while a round may concern only one of them."""
         if self.roles is not None:
             return self.roles
         found: dict[str, list[Resources]] = {}
@@ -50,29 +51,29 @@ class Shares:
 
 
 class Ranking(Protocol):
-    """The order of one allocation round; it changes with every allocation."""
+    """The order of claimants in one round of allocation; it changes with every charge."""
 
     def order(self) -> Iterable[Claimant]:
-        """The claimants, whom to serve first. Valid until the next ``charge``."""
+        """The claimants in the order in which they are served, valid until the next ``charge``."""
         ...
 
     def charge(self, claimant: Claimant, resources: Resources) -> None:
-        """A claimant was offered these resources (ranges and sets counted)."""
+        """Charge a claimant for resources that it was granted, with ranges and sets counted."""
         ...
 
-    # It may have ``done(claimant)`` as well: nothing more can be given to it in this round, so that ``order``
-    # need not name it any more. It may be charged all the same, as a member of a gang.
+    # A ranking may also have ``done(claimant)``: the claimant can be given nothing more in this round, so that
+    # ``order`` need not contain it any more. It may still be charged, as a member of a gang.
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """How the resources of a cluster are divided."""
+    """A policy that decides how the resources of a cluster are divided."""
 
     def rank(self, claimants: Sequence[Claimant], shares: Shares) -> Ranking:
-        """Begin a round."""
+        """Return the ranking for a new round."""
         ...
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
-        """Whether ``role`` is to be served whole before ``other`` gets anything: a role that may preempt
-        takes from those that it precedes. False for policies that share."""
+        """Whether ``role`` is served completely before ``other`` is given anything; a role that may preempt preempts
+        roles that it precedes. Policies that divide resources by shares return False."""
         ...

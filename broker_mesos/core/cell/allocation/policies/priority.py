@@ -1,4 +1,5 @@
-"""Strict priority: a role of higher weight is served whole before a lower one gets anything."""
+"""Strict priority: a role with a higher weight is served completely before one with a lower weight is given
+anything."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from broker_mesos.core.model.roles import lineage
 
 
 def priority_of(role: str, weights: Mapping[str, float]) -> float:
-    """The role's own weight, else that of the nearest ancestor with one, else 1."""
+    """The role's own weight, or that of the nearest ancestor with a weight, or 1."""
     for name in lineage(role):
         if name in weights:
             return weights[name]
@@ -27,13 +28,13 @@ class Priority:
         return PriorityRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
-        """See Policy: of strictly higher weight."""
+        """See Policy: ``role`` has a strictly higher weight than ``other``."""
         return priority_of(role, weights) > priority_of(other, weights)
 
 
 class PriorityRanking:
-    """One fair ranking for each weight. What roles of other weights hold does not count in it: a lower role
-    that has filled the idle cluster is no reason to put its higher sibling last."""
+    """One DRF ranking for each weight. Resources of roles with other weights do not count in it: otherwise a role with
+    a lower weight that has filled the idle cluster would put its sibling with a higher weight last."""
 
     def __init__(self, claimants: Sequence[Claimant], shares: Shares) -> None:
         weights = shares.weights
@@ -58,12 +59,12 @@ class PriorityRanking:
         return found
 
     def order(self) -> Iterable[Claimant]:
-        """Highest weight first; lowest share first among equals."""
+        """The claimants with the highest weight first, and among equal weights those with the lowest share."""
         for ranking in self._classes.values():
             yield from ranking.order()
 
     def charge(self, claimant: Claimant, resources: Resources) -> None:
-        """Moves the claimant among its equals only."""
+        """Charge the claimant in the ranking of its weight."""
         self._classes[self._priorities[claimant.role]].charge(claimant, resources)
 
     def done(self, claimant: Claimant) -> None:

@@ -1,8 +1,8 @@
-"""By chance: whoever is drawn. At every level of the role tree a node's chance to be first goes by its
-weight; within a role every framework's is the same.
+"""Random order of claimants. At every level of the role tree, the probability of a node to be first is proportional to
+its weight; within a role all frameworks have the same probability.
 
-As with Mesos' random sorter, lots are drawn anew for every allocation. They follow from the round and the
-number of allocations in it, so that the same standing always gives the same order.
+As with Mesos' random sorter, the order is drawn again for every allocation. It is derived from the number of the round
+and the number of allocations in it, so that the same state always gives the same order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 
 VIRTUAL = "/."
-"""Added to a role's name: its own frameworks together, beside its child roles."""
+"""Suffix of a role's name for the node of its own frameworks, beside its child roles."""
 Item = TypeVar("Item")
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -32,16 +32,16 @@ class Shuffled:
         return ShuffledRanking(claimants, shares)
 
     def precedes(self, role: str, other: str, weights: Mapping[str, float]) -> bool:
-        """See Policy: nobody is served whole before others."""
+        """See Policy: no role is served completely before others."""
         return False
 
 
 class ShuffledRanking:
-    """A tree of roles, walked in an order that changes with every charge. Lots are drawn as far as the order
-    is read: mostly one."""
+    """A tree of roles that is traversed in an order which changes with every charge. Only as much of the order is drawn
+    as is read, which is mostly one claimant."""
 
     def __init__(self, claimants: Sequence[Claimant], shares: Shares) -> None:
-        # The tie differs from cell to cell, and so do their lots in the same round.
+        # The tie differs between cells, and with it the order that they draw in the same round.
         self._seed = _mixed(shares.round) ^ (claimants[0].tie if claimants else 0)
         self._charges = 0
         self._members: dict[str, list[Claimant]] = {}
@@ -61,11 +61,11 @@ class ShuffledRanking:
         }
 
     def order(self) -> Iterable[Claimant]:
-        """As the lots fall. The same until the next charge."""
+        """The claimants in random order, which is the same until the next charge."""
         return self._walk("", _lots(_mixed(self._seed) + self._charges))
 
     def charge(self, claimant: Claimant, resources: Resources) -> None:
-        """Chance has no memory: all that changes is that the lots are drawn anew."""
+        """Draw another order from now on; the charged resources have no effect on it."""
         self._charges += 1
 
     def _walk(self, name: str, lots: Iterator[float]) -> Iterator[Claimant]:
@@ -89,16 +89,16 @@ def _drawn(items: Sequence[Item], lots: Iterator[float]) -> Iterator[Item]:
 def _weighed(
     items: Sequence[tuple[str, float]], sums: Sequence[float], lots: Iterator[float]
 ) -> Iterator[tuple[str, float]]:
-    """Each next one is drawn from the rest with a chance that goes by weight."""
+    """Draw items without replacement, each with a probability proportional to its weight."""
     first = bisect(sums, next(lots) * sums[-1])
     yield items[first]
-    # All others at once, to the same effect (Efraimidis, Spirakis 2006); seldom is anybody asked for them.
+    # All others are drawn together, with the same effect (Efraimidis, Spirakis 2006); they are seldom read.
     rest = (item for at, item in enumerate(items) if at != first)
     yield from (item for _, item in sorted((-log(1.0 - next(lots)) / item[1], item) for item in rest))
 
 
 def _lots(seed: int) -> Iterator[float]:
-    """Numbers in [0, 1) (splitmix64)."""
+    """Pseudo-random numbers in [0, 1) (splitmix64)."""
     state = _mixed(seed)
     while True:
         state = (state + _GOLDEN) & _MASK
@@ -106,7 +106,7 @@ def _lots(seed: int) -> Iterator[float]:
 
 
 def _mixed(number: int) -> int:
-    """A bijection of 64 bits whose outcomes look unrelated."""
+    """The mixing function of splitmix64: a bijection of 64 bits."""
     number = (number + _GOLDEN) & _MASK
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
