@@ -1,4 +1,4 @@
-"""Operator requests about jobs. Answered by the framework that has the jobs."""
+"""Operator requests about jobs. They are answered by the framework that runs the jobs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from broker_mesos.core.protocol.wire import register
 
 
 class Killed(Part):
-    """What a kill reached."""
+    """The answer to KILL_BY_ID: the job or task that is killed."""
 
     kind: Literal["job", "task"]
     job: JobSummary | None = None
-    """The job, or the job of the task, if it is one of the batch framework's."""
+    """The job, or the job of the task, if it is a job of the batch framework; else None."""
     unreachable: tuple[str, ...] = ()
-    """Agents that are unreachable and have tasks of it, at most 100."""
+    """Ids of unreachable agents with tasks that are killed, at most 100."""
     note: str = ""
-    """What keeps the kill from having its effect now, in one line; empty if nothing does."""
+    """Why the kill has no effect yet, in one line; empty if it has."""
 
 
 @register
 class KillById(Request):
-    """End a job or a task, whichever has this id. Idempotent."""
+    """Kill the job or task with this id. Idempotent."""
 
     TYPE = "KILL_BY_ID"
     ANSWER = Killed
@@ -45,7 +45,7 @@ count it as running. Of ``GetJob``, and of the first few jobs of ``GetJobs``."""
 
 
 class JobSummary(Locality):
-    """Where a job stands. ``version`` rises with every change."""
+    """The state of a job. ``version`` is incremented with every change."""
 
     job_id: str
     name: str
@@ -53,18 +53,19 @@ class JobSummary(Locality):
     state: ShownState
     total: int
     counts: dict[str, int]
-    """Tasks per state: pending, running (claimed ones included), finished, failed, killed."""
+    """Number of tasks by state: pending, running (including claimed ones), finished, failed, killed."""
     exit_code: int | None = None
-    """Once ended: 0 if all succeeded, else the first failing index's code (128 + signal for a signal)."""
+    """Exit code of an ended job: 0 if all tasks succeeded, else that of the first failed index (128 + signal for a
+    signal). None if the job has not ended."""
     submitted_at: float
     ended_at: float | None = None
     version: int = 0
     waiting: str = ""
-    """Why it does not run (yet), in one line."""
+    """Why the job does not run (yet), in one line; empty if it does."""
     waits_for: tuple[str, ...] = ()
-    """Ids of the jobs after which it runs, and which have not ended. Of a single job that is asked about."""
+    """Ids of the jobs that this one depends on and that have not ended. It is set only in answers about one job."""
     reason: str = ""
-    """Why the framework itself ended it, in one line."""
+    """Why the framework itself ended the job, in one line; empty if it did not."""
 
 
 class JobTask(Part):
@@ -74,7 +75,7 @@ class JobTask(Part):
     index: int
     attempt: int
     state: str
-    """pending, staging, running, finished, failed, killed, lost, unreachable."""
+    """One of pending, staging, running, finished, failed, killed, lost, unreachable."""
     exit_code: int | None = None
     signal: int | None = None
     agent_id: str = ""
@@ -91,23 +92,23 @@ class JobView(Part):
     spec: JobSpec
     tasks: tuple[JobTask, ...] = ()
     more: int | None = None
-    """The ``offset`` of the next page of tasks."""
+    """The ``offset`` of the next page of tasks; None if there is none."""
 
 
 class JobList(Part):
-    """Jobs, the latest first."""
+    """A page of jobs, the latest first."""
 
     jobs: tuple[JobSummary, ...]
     total: int
-    """Jobs of that kind, before the filters."""
+    """Number of jobs of the requested kind, without the other filters."""
     truncated: bool = False
-    """There may be more that match."""
+    """Whether there may be more jobs that match."""
     after: int | None = None
-    """Where the next page begins: the ``after`` of the next request."""
+    """The ``after`` for the request of the next page; None if there is none."""
 
 
 class JobRequest(Request):
-    """A request to the framework that has the jobs."""
+    """The base class of requests to the framework that runs the jobs."""
 
     ROUTE = Route.FRAMEWORK
     FOR_USERS = True
@@ -115,15 +116,15 @@ class JobRequest(Request):
 
 @register
 class SubmitJob(JobRequest):
-    """Accept a job. The client mints the id, so that sending it twice makes one job; an id in use for a
-    different job is a conflict. Answered once the job is stored."""
+    """Submit a job. The client chooses the id, so that a repeat makes only one job; an id in use for a different job
+    is a conflict. The request is answered once the job is stored."""
 
     TYPE = "SUBMIT_JOB"
     ANSWER = JobSummary
     job_id: Ident
     spec: JobSpec
     wait: float = Field(default=0.0, ge=0, le=30)
-    """Seconds for which the answer may wait for the job's end."""
+    """The longest time for which the answer is delayed until the job has ended, in seconds."""
 
     @property
     def wait_seconds(self) -> float:
@@ -131,31 +132,32 @@ class SubmitJob(JobRequest):
 
 
 class JobFilter(Part):
-    """Which jobs."""
+    """A filter of jobs. A job must satisfy all fields that are set."""
 
     kind: Literal["all", "active", "ended"] = "all"
-    """``active``: those that have not ended."""
+    """``active`` selects jobs that have not ended, ``ended`` those that have."""
     states: tuple[JobState, ...] = ()
-    """Only in these states; empty: any."""
+    """States of the jobs; empty for any state."""
     name: str = Field(default="", max_length=200)
-    """A pattern such as ``train-*`` (``*``, ``?``, ``[abc]``); empty: any."""
+    """Pattern of the name, such as ``train-*`` (``*``, ``?``, ``[abc]``); empty for any name."""
     user: str = Field(default="", max_length=200)
+    """Name of the user who submitted the job; empty for any user."""
     since: float | None = None
-    """Ended (or, if it has not ended, submitted) at this time or later, in seconds since the epoch."""
+    """Earliest end of the job (or submission, if it has not ended), in seconds since the epoch."""
     until: float | None = None
-    """Likewise, at this time or earlier."""
+    """Latest end of the job (or submission, if it has not ended), in seconds since the epoch."""
     after: int | None = None
-    """From an earlier answer: continue there."""
+    """The ``after`` of an earlier answer, behind which the list continues."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether it lets every job pass."""
+        """Whether the filter excludes no job of its kind."""
         return not (self.states or self.name or self.user or self.since or self.until or self.after)
 
 
 @register
 class GetJobs(JobRequest):
-    """Jobs, the latest first. ``active``: only those that have not ended, as the filter's kind."""
+    """List jobs, the latest first. ``active`` selects jobs that have not ended, like the ``kind`` of the filter."""
 
     TYPE = "GET_JOBS"
     ANSWER = JobList
@@ -166,7 +168,8 @@ class GetJobs(JobRequest):
 
 @register
 class GetJob(JobRequest):
-    """One job. Tasks by position in the array from ``offset`` on, narrowed to ``states`` if given."""
+    """Get one job with its tasks in the order of the array, beginning at the position ``offset``; only tasks in
+    ``states`` if these are given."""
 
     TYPE = "GET_JOB"
     ANSWER = JobView
@@ -178,15 +181,15 @@ class GetJob(JobRequest):
 
 @register
 class WaitJob(JobRequest):
-    """Answered when the job has ended, when its version is above ``seen`` (and at least 0.2 s went by), or
-    after ``seconds``, whatever comes first."""
+    """Wait for a change of a job. The request is answered when the job has ended, when its version is above ``seen``
+    (and at least 0.2 s have passed), or after ``seconds``, whichever comes first."""
 
     TYPE = "WAIT_JOB"
     ANSWER = JobSummary
     job_id: Ident
     seconds: float = Field(default=10.0, ge=0, le=30)
     seen: int | None = None
-    """None: only the end counts."""
+    """The version that the client knows; None if it waits for the end of the job only."""
 
     @property
     def wait_seconds(self) -> float:
@@ -195,7 +198,7 @@ class WaitJob(JobRequest):
 
 @register
 class GetTask(JobRequest):
-    """One task of a job, by its task id, or (``JOB``, ``JOB.INDEX``) its latest attempt."""
+    """Get one task of a job by its task id, or its latest attempt by ``JOB`` or ``JOB.INDEX``."""
 
     TYPE = "GET_TASK"
     ANSWER = JobTask
@@ -204,7 +207,8 @@ class GetTask(JobRequest):
 
 @register
 class KillJob(JobRequest):
-    """End a job: what waits never runs, what runs is killed. With an index, only that one. Idempotent."""
+    """Kill a job: waiting tasks never run, and running tasks are killed. With an index, only that task is killed.
+    Idempotent."""
 
     TYPE = "KILL_JOB"
     ANSWER = JobSummary
@@ -213,30 +217,30 @@ class KillJob(JobRequest):
 
 
 class KilledJobs(Part):
-    """What a kill by filter reached."""
+    """The answer to KILL_JOBS: ids of the jobs that are killed."""
 
     job_ids: tuple[str, ...]
     after: int | None = None
-    """There may be more that match: the ``after`` of the filter that goes on there. Jobs that are ending match
-    until they have ended, so the same request sent again may make no progress."""
+    """The ``after`` of the filter with which the request continues if there may be more jobs that match; else None.
+    Jobs that are ending match until they have ended, so that the same request sent again may make no progress."""
 
 
 @register
 class KillJobs(JobRequest):
-    """End the jobs that match and have not ended, at most ``limit``. Idempotent."""
+    """Kill at most ``limit`` jobs that match the filter and have not ended. Idempotent."""
 
     TYPE = "KILL_JOBS"
     ANSWER = KilledJobs
     which: JobFilter
     limit: int = Field(default=100, ge=1, le=1_000)
     only_list: bool = False
-    """Change nothing: only answer which would be ended."""
+    """Whether the request changes nothing, and the answer only has the jobs that would be killed."""
 
 
 @register
 class RetryJob(JobRequest):
-    """Run the failed tasks of an ended job again, under the same job and indices, each with one more attempt. A
-    conflict if the job has not ended, or has no failed task: so a repeat does no harm."""
+    """Run the failed tasks of an ended job again, under the same job and indices, each with one more attempt. It is a
+    conflict if the job has not ended or has no failed task, so that a repeat does no harm."""
 
     TYPE = "RETRY_JOB"
     ANSWER = JobSummary

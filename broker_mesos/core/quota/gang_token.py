@@ -1,11 +1,11 @@
-"""The gang token: the one gang of the cluster that gathers room at a time.
+"""The gang token: the right of one gang in the cluster to have free resources collected for it.
 
-A gang that finds no room at one moment, since others take every part of it that becomes free, gets the token
-for a while. Meanwhile every cell keeps for it what fits it. Since only one gang gathers, no two can each hold
-what the other one lacks; since the token ends, the next one has its turn.
+A gang that never finds room for all its tasks at the same time, since others take the resources that become free, gets
+the token for a limited time. Meanwhile every cell keeps free resources that fit it. Since only one gang has the token,
+no two gangs can each hold resources that the other one lacks; since the token expires, the next gang gets it.
 
-The record is kept where all masters reach it, and changed by compare-and-set. With a single cell it lives in
-the cell's memory: a new owner begins with a free token.
+The record is in the store, which all masters reach, and is changed by compare-and-set. With a single cell it is in the
+memory of the cell: a new owner starts with a free token.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from pydantic import ValidationError
 from broker_mesos.core.model.part import Part
 
 MAX_SERVED = 200
-"""Gangs that are remembered for having had the token."""
+"""The largest number of gangs that are recorded as having had the token."""
 
 GangKey = tuple[str, str]
-"""Framework id and name of the gang."""
+"""Identity of a gang: framework id and name of the gang."""
 
 
 class GangToken(Part):
-    """The gang that gathers room. It has no time in it: each cell measures by its own monotonic clock for how
-    long it has known of it, since the calendars of two owners need not agree."""
+    """The gang that has the token. It contains no time: each cell measures with its own monotonic clock for how long it
+    has known of the token, since the calendars of two owners need not agree."""
 
     framework_id: str
     gang: str
     number: int = 0
-    """Counts the gangs that have had the token, so that two turns of one gang differ."""
+    """Number of times that the token was given, so that two turns of one gang differ."""
     version: int = 0
-    """Of the demand that wanted the gang when the token was given."""
+    """Version of the demand that contained the gang when the token was given."""
 
     @property
     def key(self) -> GangKey:
-        """Which gang it is."""
+        """The identity of the gang."""
         return self.framework_id, self.gang
 
 
 class TokenRecord(Part):
-    """As it is stored."""
+    """The record of the gang token in the store."""
 
     holder: GangToken | None = None
     number: int = 0
-    """That of the latest holder."""
+    """``GangToken.number`` of the latest holder."""
     served: tuple[GangKey, ...] = ()
-    """Who has had it, the latest last."""
+    """Gangs that have had the token, the latest one last."""
 
 
 class GangWish(NamedTuple):
@@ -58,17 +58,17 @@ class GangWish(NamedTuple):
 
 
 class TokenAsk(NamedTuple):
-    """What a cell wants of the token."""
+    """The request of a cell for the gang token."""
 
     wishes: tuple[GangWish, ...]
-    """Gangs that it sees waiting, the one that has waited longest first."""
+    """Gangs that wait in this cell, the one that has waited longest first."""
     done: GangToken | None
-    """The holder, as this cell knows it, needs it no more, or has had it for as long as one gang may."""
+    """The holder as this cell knows it, if it does not need the token any more or its time is over; else None."""
 
 
 def turn(record: TokenRecord, ask: TokenAsk) -> TokenRecord:
-    """The record after a cell has asked: whoever has the token keeps it until a cell reports that it is done;
-    then it goes to the gang that has never had it, or not for the longest time."""
+    """The record after a cell's request. The holder keeps the token until a cell reports that it is done; then the gang
+    gets it that has never had it, or whose turn was the longest time ago."""
     holder = record.holder
     if holder is not None and holder != ask.done:
         return record
@@ -84,7 +84,7 @@ def turn(record: TokenRecord, ask: TokenAsk) -> TokenRecord:
 
 
 def read(text: str | None) -> TokenRecord:
-    """A record; one that is absent or cannot be read is a free token."""
+    """Decode a record. A record that is absent or cannot be decoded is a free token."""
     if text is not None:
         try:
             return TokenRecord.model_validate_json(text)

@@ -1,8 +1,8 @@
-"""The cell's part of the gang token: which gangs want it, and what is done while one of them has it.
+"""The gang token in a cell: which gangs request it, and what the cell does while one of them has it.
 
-While a gang gathers, each round keeps for it what fits it, before anybody else is served. A cell alone keeps
-it back until it is enough for all. Of several cells none may ever have enough: each sends what it has as
-offers of the gang, which stay open until the token ends; whoever receives them puts them together.
+While a gang has the token, each round keeps free resources that fit it, before any other framework is served. A single
+cell keeps them until they are enough for the whole gang. Of several cells, none may ever have enough: each sends its
+resources as offers for the gang, which stay open until the token ends, and the framework combines them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class WaitingGang(NamedTuple):
 
 
 def tick(state: CellState, out: Outlet, now: Instant) -> None:
-    """Once a batch interval: ask for the token, or for whom it is."""
+    """Once per batch interval: request the token for waiting gangs, and report a holder that is done."""
     waiting = _waiting(state, now)
     _choose_agents(state)
     token = state.token
@@ -60,9 +60,9 @@ def tick(state: CellState, out: Outlet, now: Instant) -> None:
 
 
 def on_set(state: CellState, token: GangToken | None, now: Instant) -> None:
-    """Who has the token, according to the store."""
+    """Apply the holder of the token according to the store."""
     if token is not None and token == state.token_ended and now.mono >= state.token_until:
-        return  # its time is up here, and the store has not been told yet
+        return  # its time is over in this cell, which the store has not recorded yet
     if token != state.token_ended:
         state.token_ended = None
     _apply(state, token, now)
@@ -76,13 +76,13 @@ def _apply(state: CellState, token: GangToken | None, now: Instant) -> None:
         state.token_until = now.mono + state.limits.gang_hold
     _choose_agents(state)
     state.reconsider = True
-    # The framework may have accepted these at this very moment; elsewhere that is how the token has ended.
+    # The framework may just have accepted these; in another cell, that may have been the end of the token.
     for offer in state.gang_offers.values():
         offer.until = min(offer.until or now.mono, now.mono + state.limits.offer_timeout)
 
 
 def _waiting(state: CellState, now: Instant) -> list[WaitingGang]:
-    """Gangs that are not offered whole, and since when each of them was seen so."""
+    """Gangs that are not offered completely, with the time since which each of them has been waiting."""
     since: dict[GangKey, float] = {}
     found = []
     for framework in state.frameworks.values():
@@ -99,10 +99,10 @@ def _waiting(state: CellState, now: Instant) -> list[WaitingGang]:
 
 
 def _done(state: CellState, token: GangToken) -> bool:
-    """Whether the holder has what it wanted, or wants it no more."""
+    """Whether the holder has started, or is not demanded any more."""
     framework = state.frameworks.get(token.framework_id)
     if framework is None or framework.demand.version < token.version:
-        return False  # this cell may not have heard of it yet
+        return False  # this cell may not have received the demand yet
     gone = not framework.wants or token.gang not in gangs.gangs_of(framework)
     return gone or gangs.has_started(framework, token.gang)
 
@@ -141,16 +141,16 @@ def _largest_first(state: CellState, members: list[gangs.Member]) -> list[gangs.
     return sorted(members, key=lambda each: -each.shape.resources.dominant_share(state.total))
 
 
-# -- whether it is worth the wait ---------------------------------------------------------------------------
+# -- whether a gang could ever fit --------------------------------------------------------------------------
 
 
 def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
-    """Whether a gang would fit if nothing else ran: one that never does would keep others out for nothing.
-    Of several cells' agents only the sums are known."""
+    """Whether a gang would fit if nothing else ran: one that never fits would block others to no purpose. With several
+    cells only the sums over their agents are known."""
     members = gangs.missing(framework, gang)
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
-        # What passes all bounds is more than there is, too.
+        # Amounts above the bound are capped: they exceed the resources of any cluster in any case.
         amounts = {name: min(amount * count, MAX_BOUND) for name, amount in shape.resources.counted().scalars.items()}
         needs.setdefault(shape.role, []).append(Resources.scalars_of(amounts))
     for role, each in needs.items():

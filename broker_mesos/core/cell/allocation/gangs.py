@@ -1,8 +1,8 @@
-"""Gangs: shapes of a demand that are wanted all at once or not at all.
+"""Gangs: shapes of a demand whose tasks start together or not at all.
 
-A gang is given to its framework when all that is missing of it fits the free agents of the cell at one
-moment. A framework that accepted a part of it says in its next demand what it still wants; until then nothing
-more of that gang is offered.
+A gang is offered to its framework when all its missing tasks fit the free resources of the cell at the same time. A
+framework that has accepted a part of it states the rest in its next demand; until then nothing more of that gang is
+offered.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from broker_mesos.core.model.resources import Resources
 
 
 class RoundBooks(Protocol):
-    """What of a round of allocation gangs make use of; see ``Round``."""
+    """The part of a round of allocation that gangs use; see ``Round``."""
 
     state: CellState
     quota: Quota
@@ -34,7 +34,7 @@ class RoundBooks(Protocol):
 
     @property
     def demand_overrides(self) -> Mapping[str, tuple[Shape, ...]]:
-        """Demands to go by instead of what frameworks have stated, by framework id."""
+        """Demands that replace those of frameworks, by framework id."""
 
     @property
     def claimant(self) -> Mapping[tuple[str, str], Claimant]:
@@ -50,10 +50,10 @@ class RoundBooks(Protocol):
         """Count the agents that have room for a task of a shape."""
 
     def save(self) -> object:
-        """Copy the books."""
+        """Copy the state of the round."""
 
     def restore(self, saved: object) -> None:
-        """Forget what was taken since."""
+        """Undo what was taken since ``save``."""
 
     def grant(
         self,
@@ -66,18 +66,18 @@ class RoundBooks(Protocol):
         gang: str = "",
         until: float | None = None,
     ) -> None:
-        """Give what was taken."""
+        """Grant resources that were taken."""
 
 
 class Member(NamedTuple):
-    """So many tasks of a shape that a gang wants."""
+    """A shape of a gang, with the number of tasks that are missing."""
 
     shape: Shape
     tasks: int
 
 
 class Placing(NamedTuple):
-    """So many tasks of a shape on the agent at a place of the round."""
+    """A number of tasks of a shape on the agent with the index ``at`` in the round."""
 
     at: int
     shape: Shape
@@ -85,22 +85,22 @@ class Placing(NamedTuple):
 
 
 def gangs_of(framework: Framework) -> Iterator[str]:
-    """Names of the gangs that a framework wants, in its order."""
+    """Names of the gangs that a framework demands, in the order of the demand."""
     return iter(framework.gangs)
 
 
 def shapes_of(shapes: Sequence[Shape], gang: str) -> list[Shape]:
-    """A gang's shapes."""
+    """The shapes that belong to a gang."""
     return [shape for shape in shapes if shape.gang == gang]
 
 
 def has_started(framework: Framework, gang: str) -> bool:
-    """Whether the framework has launched some of a gang and has not said since what it still wants."""
+    """Whether the framework has launched tasks of a gang and has sent no new demand since."""
     return gang in framework.started_gangs
 
 
 def missing(framework: Framework, gang: str) -> list[Member]:
-    """What of a gang is not offered; empty when all of it is, and when the framework has begun it."""
+    """The tasks of a gang that are not offered; empty if all of them are, or if the framework has started the gang."""
     if has_started(framework, gang):
         return []
     return [
@@ -111,7 +111,7 @@ def missing(framework: Framework, gang: str) -> list[Member]:
 
 
 def waits(framework: Framework, gang: str) -> bool:
-    """Whether nothing of a gang is offered, and all of it wanted."""
+    """Whether nothing of a gang is offered, and tasks of it are missing."""
     if any(framework.promised[shape.key] for shape in shapes_of(framework.demand.shapes or (), gang)):
         return False
     return bool(missing(framework, gang))
@@ -132,10 +132,11 @@ class Gangs:
     def __init__(self, round_: RoundBooks) -> None:
         self._round = round_
         self._tried: set[tuple[str, str]] = set()
-        """Those that were given room, or have found none."""
+        """Gangs that were served in this round, or have found no room."""
 
     def serve(self, framework: Framework, shapes: Sequence[Shape], gang: str) -> bool:
-        """All of it at once or nothing. What is free only gets less in a round: it is tried once."""
+        """Grant room for the whole gang, or nothing. It is tried once per round, since free resources only decrease
+        in it."""
         round_ = self._round
         if (framework.ident, gang) in self._tried:
             return False
@@ -156,8 +157,9 @@ class Gangs:
         return True
 
     def serve_holder(self) -> None:
-        """The gang with the token goes first. What does not suffice for it is kept for it all the same: in
-        the only cell by giving it to nobody, in one of several by offering it to be put together."""
+        """Serve the gang with the token before all others. Resources that do not suffice for it are kept for it: a
+        single cell offers them to no framework, one of several cells offers them to the gang, whose framework combines
+        the offers."""
         round_ = self._round
         token = round_.state.token
         framework = None if token is None else round_.state.frameworks.get(token.framework_id)
@@ -179,7 +181,7 @@ class Gangs:
             self._grant(framework, token.gang, placings, round_.state.token_until)
 
     def gathers(self, framework: Framework, gang: str) -> bool:
-        """Whether this one has the token."""
+        """Whether this gang has the token."""
         token = self._round.state.token
         return token is not None and token.key == (framework.ident, gang)
 
@@ -196,14 +198,14 @@ class Gangs:
 
 
 def place(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -> list[Placing] | None:
-    """Room for all of them, taken on the round's books; None, and the books as they were, if there is not
-    room for all."""
+    """Take room for all members in the round. Returns None, and leaves the round unchanged, if there is not room for
+    all."""
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
         needs.setdefault(shape.role, []).append(_times(shape.resources.counted(), count))
     for role, whole in _wholes(needs):
         if round_.quota.allows(role, whole) != whole:
-            # What is held in escrow of a limit grows in one step, and not member by member.
+            # The cell's part of a limit must be raised in one step, and not for each member.
             if round_.quota.room(role, whole) == whole:
                 round_.quota.want(role, (framework.ident, members[0].shape.gang), whole)
             return None
@@ -221,7 +223,7 @@ def place(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -
 
 
 def fill(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -> list[Placing]:
-    """As many of them as there is room for, in this order, taken on the round's books."""
+    """Take room in the round for as many tasks of the members as possible, in this order."""
     return [
         Placing(at, shape, count)
         for shape, wanted in members
@@ -263,14 +265,15 @@ def _largest(round_: RoundBooks, members: Sequence[Member]) -> list[Member]:
 
 
 def _scarcest(round_: RoundBooks, framework: Framework, members: Sequence[Member]) -> list[Member]:
-    """Those that fit the fewest agents first: a constraint may leave a small task fewer than a large one."""
+    """Members that fit the fewest agents first: a constraint may leave fewer agents to a small task than a large one
+    has."""
     if len(members) == 1:
         return list(members)
     return sorted(_largest(round_, members), key=lambda each: round_.count_places(framework, each.shape))
 
 
 def _times(need: Resources, count: int) -> Resources:
-    """Capped: what passes all bounds fits nowhere, and must not pass for an error of the cell."""
+    """The need of ``count`` tasks, capped at the bound: an amount above it fits nowhere, and must raise no error."""
     if count == 1:
         return need
     return Resources.scalars_of({k: min(v * count, MAX_BOUND) for k, v in need.scalars.items()})
