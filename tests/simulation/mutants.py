@@ -406,10 +406,10 @@ def status_acknowledged_before_stored(patch: Any) -> None:
 @mutant
 def acknowledged_before_handled(patch: Any) -> None:
     """A framework tells the cell that it has a status before its callback has returned."""
-    heard = Calls.heard
+    received = Calls.received
 
     def hasty(self: Any, status: Any) -> Any:
-        found = heard(self, status)
+        found = received(self, status)
         if status.state.terminal and status.agent_id and self.cells:
             from broker_mesos.core.protocol.addresses import cell_of
 
@@ -417,4 +417,4 @@ def acknowledged_before_handled(patch: Any) -> None:
             self.flush_acknowledgements()
         return found
 
-    patch(Calls, "heard", hasty)
+    patch(Calls, "received", hasty)
