@@ -7,7 +7,8 @@ import pytest
 
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.errors import InvalidInput
-from broker_mesos.runtime.settings import Settings, endpoint, load, redact
+from broker_mesos.runtime.settings import Settings, load
+from broker_mesos.runtime.urls import endpoint, redact
 
 
 @pytest.fixture(autouse=True)

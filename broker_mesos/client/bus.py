@@ -25,7 +25,7 @@ from broker_mesos.errors import BrokerMesosError, InvalidMessage, TimedOut, Unav
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
-from broker_mesos.runtime.settings import redact
+from broker_mesos.runtime.urls import redact
 
 # What the bus and pika log, a client raises: without a handler Python would print it to stderr as well.
 for _name in ("broker_mesos", "pika"):

@@ -18,18 +18,21 @@ def connect(url: str | None, cluster: str | None) -> Transport:
     given = {name: value for name, value in os.environ.items() if name.upper() in _VARIABLES}
     plain_url = url if url is not None else given.get("BMESOS_URL") or _DEFAULT_URL
     plain_cluster = cluster if cluster is not None else given.get("BMESOS_CLUSTER") or "default"
-    place = _plain_place(plain_url)
-    # Anything but plain words is left to the settings, which know files, odd spellings, and what is wrong.
+    # Anything but plain words is left to the settings, which know files, odd spellings, and what is wrong. They take
+    # longer to import than a command over HTTP has, and a third of the time of one over RabbitMQ.
     if (
-        place is not None
-        and _is_word(plain_cluster, "-_")
+        _is_word(plain_cluster, "-_")
         and len(plain_cluster) <= 40
         and given.keys() <= {"BMESOS_URL", "BMESOS_CLUSTER"}
         and not os.path.lexists("bmesos.toml")
     ):
-        from broker_mesos.client.http import HttpTransport
+        place = _plain_place(plain_url)
+        if place is not None:
+            from broker_mesos.client.http import HttpTransport
 
-        return HttpTransport(*place)
+            return HttpTransport(*place)
+        if _is_plain_amqp(plain_url):
+            return _connect_checked(plain_url, plain_cluster)
     from broker_mesos.runtime.settings import load
 
     settings = load(url=url, cluster=cluster)
@@ -49,6 +52,18 @@ def _plain_place(url: str) -> tuple[str, int, str] | None:
         return host, 80, path
     number = int(port) if port.isascii() and port.isdecimal() else 0
     return (host, number, path) if 0 < number < 65_536 else None
+
+
+def _is_plain_amqp(url: str) -> bool:
+    """Whether this is a URL of RabbitMQ that is right as it stands."""
+    if not url.startswith(("amqp://", "amqps://")):
+        return False
+    from broker_mesos.runtime.urls import check_url
+
+    try:
+        return check_url(url, ("amqp", "amqps"), "") == url
+    except ValueError:
+        return False
 
 
 def _is_word(text: str, more: str = "") -> bool:

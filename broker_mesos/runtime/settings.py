@@ -1,26 +1,25 @@
 """Settings: flag > ``BMESOS_*`` variable > ``./bmesos.toml`` > default.
 
 Secrets may come from files: ``BMESOS_BROKER_URL_FILE`` names a file with the broker's URL, and so for
-``BMESOS_STORE_URL_FILE`` and ``BMESOS_URL_FILE``. URLs are held as ``SecretStr``, and :func:`redact` takes
-the password out of whatever is shown to people.
+``BMESOS_STORE_URL_FILE`` and ``BMESOS_URL_FILE``. URLs are held as ``SecretStr``, and :func:`urls.redact`
+takes the password out of whatever is shown to people.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker_mesos.errors import InvalidInput
+from broker_mesos.runtime.urls import check_url
 
 PREFIX = "BMESOS_"
 CONFIG_FILE = Path("bmesos.toml")
@@ -29,69 +28,6 @@ DEFAULT_CELLS = 4
 """Number of cells of a new cluster for which none is given."""
 
 _SECRETS = ("url", "broker_url", "store_url")
-_USER_AND_PASSWORD = re.compile(r"://(.*)@", re.DOTALL)
-_PLAIN_USER = re.compile(r"[^:@/?#\[\]\s]*")
-_QUERY_PASSWORD = re.compile(r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
-_DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "http": 80, "https": 443}
-
-
-def redact(url: str) -> str:
-    """The URL without its password, for logs and errors. Safe on text that is not a URL."""
-    return _QUERY_PASSWORD.sub(r"\1***", _USER_AND_PASSWORD.sub(_hidden, url))
-
-
-def _hidden(found: re.Match[str]) -> str:
-    user, separator, _ = found[1].partition(":")
-    # With other letters in it, it may be a piece of a password that is not percent-encoded.
-    if not _PLAIN_USER.fullmatch(user):
-        return "://***@"
-    return f"://{user}:***@" if separator else f"://{user}@"
-
-
-def endpoint(url: str) -> str:
-    """``host:port`` of a URL, for errors; IPv6 hosts in brackets."""
-    parts = urlsplit(url)
-    host = parts.hostname or "127.0.0.1"
-    port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-PERCENT_ENCODE = "in a user name or password write # as %23, / as %2F, ? as %3F, @ as %40, [ as %5B and % as %25"
-
-
-def check_url(url: str, schemes: tuple[str, ...], example: str) -> str:
-    """The URL, without blanks around it and with its scheme in small letters; or ValueError in one line, without
-    any piece of its password, if it cannot be one of ``schemes``."""
-    url = url.strip()
-    scheme, separator, rest = url.partition("://")
-    url = scheme.lower() + separator + rest
-    problem = _url_problem(url, schemes)
-    if problem:
-        # Not even redacted: what is not a URL may have its password anywhere.
-        raise ValueError(f"{problem}: write it as {example}")
-    return url
-
-
-def _url_problem(url: str, schemes: tuple[str, ...]) -> str:
-    """Why a URL cannot be one of ``schemes``; empty if it can."""
-    scheme, separator, rest = url.partition("://")
-    if scheme not in schemes or not separator:
-        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
-        return f"not a {wanted} URL"
-    if re.search(r"\s", url):
-        return "a URL with a blank in it (as %20)"
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in rest and ("@" not in authority or "[" in authority.rpartition("@")[0]):
-        return f"a URL whose parts cannot be told from each other ({PERCENT_ENCODE})"
-    try:
-        parts = urlsplit(url)
-        if not parts.hostname:
-            return "a URL without a host"
-        if parts.port == 0:
-            raise ValueError("port 0")
-    except ValueError:  # brackets that do not close, or a port that is no number: or a piece of a password
-        return f"a URL whose port is no number from 1 to 65535, or whose host is none ({PERCENT_ENCODE})"
-    return ""
 
 
 def _url(*schemes: str, example: str) -> AfterValidator:

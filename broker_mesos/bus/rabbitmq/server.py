@@ -11,7 +11,7 @@ import pika
 from pika.exceptions import ChannelClosed
 
 from broker_mesos.errors import BusUnavailable, InvalidInput
-from broker_mesos.runtime.settings import check_url
+from broker_mesos.runtime.urls import check_url
 
 
 class Timeouts(NamedTuple):
