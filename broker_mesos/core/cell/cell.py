@@ -133,8 +133,8 @@ class Cell:
         maintenance.tick(self.state, out, now, everything=batch)
         if self.state.spare:
             offers.make_way(self.state, out)
-        news = self.state.reconsider or self.state.changed
-        if not full and (batch or (news and now.mono >= self._next_round)):
+        anything_changed = self.state.reconsider or self.state.changed
+        if not full and (batch or (anything_changed and now.mono >= self._next_round)):
             self._next_round = now.mono + self.pause
             allocate(self.state, self.policy, out, now, everything=batch)
         if batch and not full:

@@ -56,7 +56,7 @@ class Outlet:
         self._term = term
         self._touched: dict[tuple[RecordKind, str], None] = {}
         self._updates: dict[str, dict[str, TaskStatus]] = {}
-        self._holdings: dict[str, None] = {}
+        self._reservations: dict[str, None] = {}
         self._launches: dict[str, dict[str, str]] = {}
         self._kills: dict[str, dict[str, float | None]] = {}
         self.decision = Decision()
@@ -75,7 +75,7 @@ class Outlet:
         """Send an agent its reservations and volumes, before the launches of the batch, since they have changed or
         the agent does not have them."""
         self.touch(RecordKind.AGENTS, agent.ident)
-        self._holdings[agent.ident] = None
+        self._reservations[agent.ident] = None
 
     def launch(self, agent: Agent, task_id: str, launch: str) -> None:
         """Send a launch to an agent; a repeat within a batch has no effect."""
@@ -122,7 +122,7 @@ class Outlet:
     def close(self) -> Decision:
         """Turn the collected effects into messages and writes. Reservations and volumes are sent before the launches
         that use them, and launches before kills: a kill in the same batch always applies to the launch."""
-        for agent_id in self._holdings:
+        for agent_id in self._reservations:
             agent = self._state.agents.get(agent_id)
             if agent is not None and agent.session:
                 number = self._number(agent)

@@ -101,14 +101,14 @@ class TaskQueues:
         line = self._lines.get(key)
         if line is None:
             return None
-        heir = None
+        successor = None
         if waited:
             line.waiting.pop(task_id, None)
         elif line.waiting:
-            heir = next(iter(line.waiting))
-            del line.waiting[heir]
+            successor = next(iter(line.waiting))
+            del line.waiting[successor]
         else:
             line.held -= 1
         if not line.held and not line.waiting:
             del self._lines[key]
-        return heir
+        return successor

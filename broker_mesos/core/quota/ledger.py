@@ -73,12 +73,12 @@ def settle(ask: EscrowAsk, cell: int, cells: int, term: int, stored: Mapping[str
         return None
     before: Amounts = own.amounts if (own.term, own.since) == (term, ask.since) else {}
     others = [read(stored.get(str(other))) for other in range(cells) if other != cell]
-    told = all(each.since == ask.since for each in others)
+    all_reported = all(each.since == ask.since for each in others)
     raised = False
     amounts = {}
     for name, wanted in ask.wanted.items():
         least = max(ask.held.get(name, 0), min(wanted, before.get(name, 0)))
-        rest = ask.limit.get(name, 0) - sum(each.amounts.get(name, 0) for each in others) if told else 0
+        rest = ask.limit.get(name, 0) - sum(each.amounts.get(name, 0) for each in others) if all_reported else 0
         amounts[name] = max(least, min(wanted, rest))
         raised = raised or amounts[name] > least
     unchanged = own.amounts == amounts and (own.term, own.since) == (term, ask.since)

@@ -83,7 +83,7 @@ class Preemption:
             for role, each in self._roles.items()
             if each.guarantee
         }
-        self._dearness: dict[str, int] = {}
+        self._costs: dict[str, int] = {}
         self._dying = False
         for agent in self._agents:
             for task in agent.tasks.values():
@@ -202,9 +202,9 @@ class Preemption:
             if (room - each.resources).contains(need):
                 chosen.remove(each)
                 room -= each.resources
-        dearest = max((self._dear(each) for each in chosen), default=-1)
+        highest = max((self._cost(each) for each in chosen), default=-1)
         oldest = min((each.created_at for each in chosen), default=0.0)
-        return Victims((dearest, len(chosen), -oldest), at, tuple(chosen))
+        return Victims((highest, len(chosen), -oldest), at, tuple(chosen))
 
     def _takeable(self, agent: Agent, framework: Framework, own: str, role: str, short: Resources) -> Iterator[Held]:
         """Offers and tasks on an agent that may end for a role, the cheapest first. ``short``: the unmet part of the
@@ -213,7 +213,7 @@ class Preemption:
         both: list[Held] = [*agent.offers.values(), *running]
         held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
         spare = dict(self._spare)
-        for each in sorted(held, key=lambda each: (self._dear(each), -each.created_at)):
+        for each in sorted(held, key=lambda each: (self._cost(each), -each.created_at)):
             theirs = each.framework_id
             if (
                 theirs != framework.ident
@@ -241,16 +241,16 @@ class Preemption:
             spare[role] = spare[role].clipped_minus(amount)
         return True
 
-    def _dear(self, each: Held) -> int:
+    def _cost(self, each: Held) -> int:
         """The cost of ending it: the number of roles with tasks that its role precedes; -1 for offers."""
         if isinstance(each, OfferDetails):
             return -1
-        found = self._dearness.get(each.role)
+        found = self._costs.get(each.role)
         if found is None:
             roles = {task.role for task in self._state.tasks.values()}
             weights = self._state.weights
             found = sum(self._policy.precedes(each.role, other, weights) for other in roles)
-            self._dearness[each.role] = found
+            self._costs[each.role] = found
         return found
 
     # -- the books --------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _checkpoint(state: CellState, absent: tuple[RecordKind, str] | None, out: Ou
 
 
 def _check_silence(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
-    if now.mono - _could_be_heard_since(state, framework) > _patience(state):
+    if now.mono - _silent_since(state, framework) > _heartbeat_timeout(state):
         offers.end_all(state, list(framework.offers.values()), out)
         framework.state = FrameworkStatus.DISCONNECTED
         framework.disconnected_at, framework.since = now.wall, state.seconds
@@ -86,19 +86,19 @@ def _check_failover(state: CellState, framework: Framework, out: Outlet, now: In
             out.hint(addresses.calls(cell_of(framework.ident, state.cells)), call)
         return
     # No message could be received while there was no owner: the processes get the time to send a heartbeat.
-    could_beat = now.mono - _could_be_heard_since(state, framework) > _patience(state)
+    could_beat = now.mono - _silent_since(state, framework) > _heartbeat_timeout(state)
     if could_beat and absent >= timeout:
         reason = f"no process of it has sent a heartbeat for {timeout:g} s"
         frameworks.teardown(state, framework.ident, out, now)
         out.send(addresses.calls(None), Teardown(framework_id=framework.ident, reason=reason))
 
 
-def _could_be_heard_since(state: CellState, framework: Framework) -> float:
+def _silent_since(state: CellState, framework: Framework) -> float:
     last = framework.last_heartbeat_at
     return state.blind_until if last is None else max(last, state.blind_until)
 
 
-def _patience(state: CellState) -> float:
+def _heartbeat_timeout(state: CellState) -> float:
     return state.limits.framework_beat * state.limits.framework_missed
 
 

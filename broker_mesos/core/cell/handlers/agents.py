@@ -226,8 +226,8 @@ def _reconcile(
 
 def _missing(agent: Agent, listing: AgentList) -> list[Task]:
     """The tasks of the agent that have not ended for the cell and are not in the list."""
-    told = {task.task_id for task in listing.tasks} | {status.task_id for status in listing.outcomes}
-    return [task for task in agent.tasks.values() if not task.state.terminal and task.task_id not in told]
+    reported = {task.task_id for task in listing.tasks} | {status.task_id for status in listing.outcomes}
+    return [task for task in agent.tasks.values() if not task.state.terminal and task.task_id not in reported]
 
 
 def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Outlet, now: Instant) -> None:
@@ -383,13 +383,13 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
         since = (
             state.blind_until if agent.last_heartbeat_at is None else max(agent.last_heartbeat_at, state.blind_until)
         )
-        patience = limits.silence(agent.beat)
-        if now.mono - since > patience:
+        timeout = limits.silence(agent.beat)
+        if now.mono - since > timeout:
             if allowed <= 0:
                 return
             allowed -= 1
             state.lost_at.append(now.mono)
-            unreachable(state, agent, f"its agent has sent no message for {patience:g} s", out, now)
+            unreachable(state, agent, f"its agent has sent no message for {timeout:g} s", out, now)
 
 
 def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:

@@ -152,8 +152,8 @@ def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Out
     revocable = opened[0].revocable
     changed = False
     if call.operations:
-        told = Resources.sum(each.resources for offer in opened for each in offer.reservations)
-        ground = Ground(agent, role, left, told)
+        named = Resources.sum(each.resources for offer in opened for each in offer.reservations)
+        ground = Ground(agent, role, left, named)
         changed = reservations.carry_out(state, framework, ground, call.operations, out, revocable=revocable)
         left = ground.pool
     for info in call.tasks:

@@ -108,9 +108,9 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
         # Its framework or an operator killed it; that the agent evicted it as well is not its reason.
         status = status.model_copy(update={"reason": None})
     if status.state.terminal:
-        heir = state.end_task(task, status.state)
-        if heir is not None:
-            out.touch(RecordKind.TASKS, heir.task_id)
+        successor = state.end_task(task, status.state)
+        if successor is not None:
+            out.touch(RecordKind.TASKS, successor.task_id)
     else:
         task.state = status.state
     task.status = status

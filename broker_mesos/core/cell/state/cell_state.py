@@ -187,7 +187,7 @@ class CellState:
     # -- where things are -------------------------------------------------------------------------------
 
     def is_home_of(self, framework_id: str) -> bool:
-        """Whether this cell alone decides that the framework is disconnected or torn down."""
+        """Whether this cell alone decides that the framework is torn down."""
         return cell_of(framework_id, self.cells) == self.cell
 
     def mint(self, prefix: str) -> str:
@@ -298,12 +298,12 @@ class CellState:
         task.state = state
         agent = self.agents.get(task.agent_id)
         key = task.queue_key
-        heir = None
+        successor = None
         if agent is not None and key is not None:
-            heir = agent.queues.leave(key, task.task_id, waited=task.waits)
-        if heir is not None:
-            self.tasks[heir].waits = False
-            return self.tasks[heir]
+            successor = agent.queues.leave(key, task.task_id, waited=task.waits)
+        if successor is not None:
+            self.tasks[successor].waits = False
+            return self.tasks[successor]
         if task.waits:
             return None
         if agent is not None:

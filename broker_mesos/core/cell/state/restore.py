@@ -40,10 +40,10 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
         state.add_agent(agent)
     # Agents that the store has lost send a message within this time; an owner that follows within it waits for
     # the rest of it.
-    patience = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
+    silence = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
     since = 0.0 if snapshot.recovering else snapshot.recovery_age
     state.recovery_term = snapshot.lease.term if snapshot.recovering else snapshot.recovery_term
-    state.unsure_until = now + max(0.0, patience - since)
+    state.unsure_until = now + max(0.0, silence - since)
     # A hash has no order; equal shares are ordered by age, under every owner.
     for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
         framework = state.add_framework(record.info)

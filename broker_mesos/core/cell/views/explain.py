@@ -237,10 +237,10 @@ def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place:
             missing = agent.total.missing(shape.resources)
             found = Infeasible("too-small", found.message)
     elif found.what == "drain":  # unless activating the agent would not help
-        told = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
+        mismatches = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
         missing = agent.total.missing(shape.resources)
-        if any(told):
-            found, missing = Infeasible("constraint", next(filter(None, told), "")), Resources.EMPTY
+        if any(mismatches):
+            found, missing = Infeasible("constraint", next(filter(None, mismatches), "")), Resources.EMPTY
         elif missing:
             found = Infeasible("too-small", f"too small: it has {agent.total}, {missing} is missing")
     elif found.what in ("offered", "reserved"):
