@@ -28,6 +28,7 @@ def test_a_task_that_needs_a_whole_agent_begins_before_the_small_ones_are_over(
     cluster.batch()
     client = cluster.ready().client()
     env = {"STARTED": str(cluster.tmp / "started"), "SEEN": str(cluster.tmp / "seen")}
+    (cluster.tmp / "started").touch()  # the large task may be the first one
     small = client.submit("echo >> $STARTED; sleep 0.3", array=SMALL_TASKS, cpus=1, mem=16, env=env)
     large = client.submit("wc -l < $STARTED >> $SEEN", cpus=4, mem=16, env=env, **wanted)
     assert large.wait(120).state == "finished"
