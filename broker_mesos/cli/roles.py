@@ -184,6 +184,7 @@ def _read(file: Path) -> dict[str, dict[str, object]]:
 
 def _change(call: Call, changes: Mapping[str, Mapping[str, object]], force: bool = False) -> None:
     found = call.client().set_roles(changes, force=force)
+    _warn_unconfirmed(found)
     _show(call, found, list(changes), ("weight", "guarantee", "limit", "preempts"))
 
 
@@ -211,6 +212,14 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value or "-")
 
 
+def _warn_unconfirmed(found: ConfigView) -> None:
+    if found.unconfirmed:
+        cells = ", ".join(map(str, found.unconfirmed))
+        show.note(
+            f"bmesos: set, but not confirmed by the owner of cell {cells}: it takes effect there as soon as it answers"
+        )
+
+
 # -- policy ---------------------------------------------------------------------------------------------
 
 
@@ -234,7 +243,9 @@ def set_policy(
     if exclude and include_all:
         raise InvalidInput("--exclude and --exclude-none contradict each other")
     excluded = () if include_all else exclude or None
-    _policy(call, call.client().set_policy(name or "", exclude=excluded))
+    found = call.client().set_policy(name or "", exclude=excluded)
+    _warn_unconfirmed(found)
+    _policy(call, found)
 
 
 def _policy(call: Call, found: ConfigView) -> None:

@@ -11,10 +11,11 @@ from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramewo
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
 from broker_mesos.core.api.reservations import ReservationRequest, ReservationsView
-from broker_mesos.core.api.roles import CellUsage, GetCellUsage
+from broker_mesos.core.api.roles import ApplyConfig, CellUsage, ConfigApplied, GetCellUsage
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import (
+    Configured,
     Input,
     OperatorKill,
     OperatorMaintain,
@@ -27,6 +28,7 @@ from broker_mesos.core.cell.views.usage import report_usage
 from broker_mesos.core.cell.views.views import reserved_resources, view
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.errors import NotFound
 
 MAX_ANSWER = 900_000
@@ -38,7 +40,7 @@ MIN_MEASURED = 100
 class CellApi:
     """Answers for one cell under one term. ``commit`` decides on an input and returns when that is committed,
     since an answer is a promise, or raises why it was refused. ``load`` reports how busy the owner is at a
-    moment of the monotonic clock."""
+    moment of the monotonic clock. ``read_config`` reads the cluster config from the store."""
 
     def __init__(
         self,
@@ -48,16 +50,19 @@ class CellApi:
         commit: Callable[[Input], Awaitable[None]],
         now: Callable[[], Instant],
         load: Callable[[float], CellLoad],
+        read_config: Callable[[], Awaitable[ClusterConfig]],
     ) -> None:
         self._cell = cell
         self._owner = owner
         self._commit = commit
         self._now = now
         self._load = load
+        self._read_config = read_config
         self.handlers = handlers = Handlers("a cell")
         handlers.add(GetCell, self._view)
         handlers.add(GetPlacement, self._placement)
         handlers.add(GetCellUsage, self._usage)
+        handlers.add(ApplyConfig, self._apply_config)
         handlers.add(KillTask, self._kill)
         handlers.add(MarkAgentGone, self._mark_gone)
         handlers.add(ReadmitFramework, self._readmit)
@@ -80,6 +85,10 @@ class CellApi:
 
     async def _usage(self, request: GetCellUsage) -> CellUsage:
         return report_usage(self._cell.state)
+
+    async def _apply_config(self, request: ApplyConfig) -> ConfigApplied:
+        await self._commit(Configured(await self._read_config()))
+        return ConfigApplied(version=self._cell.state.config.version)
 
     async def _kill(self, request: KillTask) -> KillTaskAnswer:
         task = self._cell.state.tasks.get(request.task_id)

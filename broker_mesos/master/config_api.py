@@ -7,39 +7,56 @@ from collections.abc import Callable, Iterable
 
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.handlers import Handlers
-from broker_mesos.core.api.roles import CellUsage, ConfigView, GetCellUsage, GetConfig, RoleSet, SetPolicy, SetRoles
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.roles import (
+    CONFIRM_TIMEOUT_SECONDS,
+    USAGE_TIMEOUT_SECONDS,
+    ApplyConfig,
+    CellUsage,
+    ConfigApplied,
+    ConfigView,
+    GetCellUsage,
+    GetConfig,
+    RoleSet,
+    SetPolicy,
+    SetRoles,
+)
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import found_in, usage_of
+from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import operator_cell
 from broker_mesos.core.quota.cluster_config import DEFAULT_POLICY, ClusterConfig
 from broker_mesos.core.quota.config_changes import RoleUsage, limit_text, set_policy, set_roles
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.master.config_store import ConfigStore
+from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Store
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-USAGE_TIMEOUT_SECONDS = 1.0
-"""Seconds within which a cell of another master reports what it holds."""
+RETRY_SECONDS = 0.1
+"""Seconds between two requests to a cell that has no owner at this moment."""
 
 
 class ConfigApi:
     """Answers them. ``cells`` are those that this master owns now; ``changed`` is called after a change.
-    ``requester`` reaches the cells of other masters."""
+    ``requester`` reaches the owners of cells."""
 
     def __init__(
         self,
         config_store: ConfigStore,
         store: Store,
         requester: Requester,
+        clock: Clock,
         cells: Callable[[], Iterable[CellState]],
         changed: Callable[[], None],
     ) -> None:
         self._config_store = config_store
         self._store = store
         self._requester = requester
+        self._clock = clock
         self._cells = cells
         self._changed = changed
 
@@ -50,26 +67,37 @@ class ConfigApi:
         handlers.add(SetPolicy, self._set_policy)
 
     async def _get(self, request: GetConfig) -> ConfigView:
-        await self._config_store.refresh()
-        return self._stored()
+        config = await self._config_store.refresh()
+        self._changed()
+        return self._view(config)
 
     async def _set_roles(self, request: SetRoles) -> ConfigView:
         found = await self._usage() if _needs_usage(request) else RoleUsage(Resources.EMPTY, {})
         await self._config_store.change(
             lambda config: set_roles(config, request.roles, found, force=request.force, version=request.version)
         )
-        return self._stored()
+        return await self._confirmed()
 
     async def _set_policy(self, request: SetPolicy) -> ConfigView:
         policies = self._config_store.policies
         await self._config_store.change(
             lambda config: set_policy(config, request.policy, request.exclude, policies, version=request.version)
         )
-        return self._stored()
+        return await self._confirmed()
 
-    def _stored(self) -> ConfigView:
+    async def _confirmed(self) -> ConfigView:
+        """Wait until the stored config is in effect in all cells. A limit that only some cells know would be exceeded
+        by the others, although its operator has been told that it is set."""
+        config = self._config_store.config
         self._changed()
-        return self._view(self._config_store.config)
+        cells = range(await self._cell_count())
+        answers = await asyncio.gather(*map(self._apply, cells))
+        unconfirmed = tuple(
+            cell
+            for cell, answer in zip(cells, answers, strict=True)
+            if not (isinstance(answer, ConfigApplied) and answer.version >= config.version)
+        )
+        return self._view(config).model_copy(update={"unconfirmed": unconfirmed})
 
     async def _usage(self) -> RoleUsage:
         """What all cells hold at this moment, which is what `bmesos roles` shows. What they publish in the
@@ -79,19 +107,31 @@ class ConfigApi:
             published[state.cell] = usage_of(state)
         own = {state.cell for state in self._cells()}
         others = [cell for cell in range(await self._cell_count()) if cell not in own]
-        for cell, usage in zip(others, await asyncio.gather(*map(self._ask_cell, others)), strict=True):
-            if usage is not None:
+        answers = await asyncio.gather(
+            *(self._ask_cell(cell, GetCellUsage(), USAGE_TIMEOUT_SECONDS) for cell in others)
+        )
+        for cell, usage in zip(others, answers, strict=True):
+            if isinstance(usage, CellUsage):
                 published[cell] = usage.model_dump_json().encode()
         return found_in(published)
 
-    async def _ask_cell(self, cell: int) -> CellUsage | None:
+    async def _apply(self, cell: int) -> Part | None:
+        """Have the owner of a cell apply the config. A cell that changes its owner at this moment gets it from the next
+        one."""
+        end = self._clock.monotonic() + CONFIRM_TIMEOUT_SECONDS
+        while (left := end - self._clock.monotonic()) > 0:
+            if (answer := await self._ask_cell(cell, ApplyConfig(), left)) is not None:
+                return answer
+            await self._clock.sleep(RETRY_SECONDS)
+        return None
+
+    async def _ask_cell(self, cell: int, request: Request, timeout: float) -> Part | None:
+        """The answer of the owner of a cell within ``timeout`` seconds, or None."""
         try:
-            answer = await self._requester.request(operator_cell(cell), GetCellUsage(), USAGE_TIMEOUT_SECONDS)
+            return await self._requester.request(operator_cell(cell), request, timeout)
         except BrokerMesosError as error:
-            log.warning("a cell does not report its usage", cell=cell, error=str(error))
+            log.warning("a cell does not answer", request=request.TYPE, cell=cell, error=str(error))
             return None
-        assert isinstance(answer, CellUsage)
-        return answer
 
     async def _cell_count(self) -> int:
         return await self._store.cell_count(None) or 0

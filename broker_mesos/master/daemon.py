@@ -67,7 +67,9 @@ class Master:
         self._me = MasterInfo(context.master_id, context.hostname, context.pid, context.version, 0.0)
         self.config_store = ConfigStore(context.records, context.policies)
         self._requester = Requester(context.bus, context.clock, context.new_id)
-        self._settings = ConfigApi(self.config_store, context.store, self._requester, self._cells, self._spread_config)
+        self._settings = ConfigApi(
+            self.config_store, context.store, self._requester, context.clock, self._cells, self._spread_config
+        )
         self._dead_letters = DeadLetters(context.bus, context.clock, context.rng)
         self.handlers = self._handlers()
         self._stop = asyncio.Event()

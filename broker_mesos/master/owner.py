@@ -158,7 +158,16 @@ class CellOwner:
         ledger = SharedQuota(
             context.records, context.clock, context.rng, cell=self.number, cells=self._cells, term=cell.term
         )
-        term = Term(self._context, cell, snapshot, consumer, first, poison=self._poison, ledger=ledger)
+        term = Term(
+            self._context,
+            cell,
+            snapshot,
+            consumer,
+            first,
+            poison=self._poison,
+            ledger=ledger,
+            read_config=self._config_store.refresh,
+        )
         term.max_floor = self._max_floor
         self._owned = term
         try:

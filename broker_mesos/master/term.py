@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from broker_mesos.bus.requests import Responder
 from broker_mesos.core.cell.cell import Cell
@@ -21,6 +21,7 @@ from broker_mesos.core.cell.inputs import (
 from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.records import Snapshot
+from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import TokenAsk
 from broker_mesos.core.quota.ledger import EscrowAsk
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
@@ -73,6 +74,7 @@ class Term:
         *,
         poison: PoisonDetector,
         ledger: SharedQuota,
+        read_config: Callable[[], Awaitable[ClusterConfig]],
     ) -> None:
         self.cell = cell
         self._consumer = consumer
@@ -113,6 +115,7 @@ class Term:
             commit=self._committed,
             now=self._now,
             load=lambda mono: self._load.report(self._lag.at(mono)),
+            read_config=read_config,
         )
         self._undecodable = Undecodable(context, cell.number, consumer)
 

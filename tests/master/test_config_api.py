@@ -10,7 +10,15 @@ import pytest
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.handlers import Handlers
-from broker_mesos.core.api.roles import CellUsage, ConfigView, GetCellUsage, RoleChange, SetRoles
+from broker_mesos.core.api.roles import (
+    ApplyConfig,
+    CellUsage,
+    ConfigApplied,
+    ConfigView,
+    GetCellUsage,
+    RoleChange,
+    SetRoles,
+)
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.errors import Conflict
@@ -35,14 +43,18 @@ class World:
         self.store = MemoryStore(state, clock)
         await self.store.cell_count(1)
         self.requester = Requester(self.bus, clock, new_id)
-        config_store = ConfigStore(MemoryRecords(state, space=SPACE), BUILT_IN)
-        self.api = ConfigApi(config_store, self.store, self.requester, lambda: [], lambda: None)
+        self.config_store = config_store = ConfigStore(MemoryRecords(state, space=SPACE), BUILT_IN)
+        self.api = ConfigApi(config_store, self.store, self.requester, clock, lambda: [], lambda: None)
         self.handlers = Handlers("a master")
         self.api.add_to(self.handlers)
         self.now = EMPTY
-        self.asked = 0
+        self.usages = 0
+        self.applies = 1
+        """The version that the cell finds in the store."""
+        self.applied = 0
         handlers = Handlers("a cell")
         handlers.add(GetCellUsage, self._usage)
+        handlers.add(ApplyConfig, self._apply)
         queue = Queue(QueueKind.OPERATOR_CELL, "0")
         self.responder = Responder(self.cell_bus, queue, handlers.answer, clock, new_id)
         self._serving: asyncio.Task[None] | None = None
@@ -52,8 +64,12 @@ class World:
         await self.responder.consuming.wait()
 
     async def _usage(self, request: GetCellUsage) -> CellUsage:
-        self.asked += 1
+        self.usages += 1
         return self.now
+
+    async def _apply(self, request: ApplyConfig) -> ConfigApplied:
+        self.applied = self.applies
+        return ConfigApplied(version=self.applied)
 
     async def publish(self, usage: CellUsage) -> None:
         await self.store.publish_usage(0, usage.model_dump_json().encode())
@@ -63,6 +79,10 @@ class World:
         answer = await self.handlers.answer(request)
         assert isinstance(answer, ConfigView)
         return answer
+
+    async def store_has_a_change(self) -> None:
+        while not self.config_store.config.version:
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         await self.requester.close()
@@ -107,4 +127,35 @@ async def test_of_a_cell_that_does_not_answer_what_it_has_published_counts(
 async def test_a_weight_is_set_without_asking_any_cell(world: World) -> None:
     await world.serve()
     assert (await world.set(weight=2)).roles["eng"].weight == 2
-    assert world.asked == 0
+    assert world.usages == 0
+
+
+async def test_a_change_is_answered_once_it_is_in_effect_in_the_cells_of_other_masters(world: World) -> None:
+    await world.serve()
+    answer = await world.set(limit="cpus:2")
+    assert world.applied == answer.version
+    assert answer.unconfirmed == ()
+
+
+async def test_a_cell_that_is_without_an_owner_at_the_moment_of_a_change_confirms_it_with_its_next_owner(
+    world: World,
+) -> None:
+    change = asyncio.create_task(world.set(weight=2))
+    await world.store_has_a_change()
+    await world.serve()
+    assert (await change).unconfirmed == ()
+
+
+async def test_a_cell_that_does_not_confirm_a_change_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_api, "CONFIRM_TIMEOUT_SECONDS", 0.05)
+    answer = await world.set(weight=2)
+    assert (answer.roles["eng"].weight, answer.unconfirmed) == (2, (0,))
+
+
+async def test_a_cell_that_still_decides_by_an_older_config_has_not_confirmed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_api, "CONFIRM_TIMEOUT_SECONDS", 0.05)
+    world.applies = 0
+    await world.serve()
+    assert (await world.set(weight=2)).unconfirmed == (0,)

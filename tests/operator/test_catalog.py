@@ -61,7 +61,7 @@ def test_every_request_declares_its_route_and_its_answer(kind: type[Request]) ->
 
 def test_somebody_answers_every_request_where_its_class_says() -> None:
     gateway = Gateway(ANY).handlers(1.0)
-    cell = CellApi(ANY, "m", commit=ANY, now=ANY, load=ANY).handlers
+    cell = CellApi(ANY, "m", commit=ANY, now=ANY, load=ANY, read_config=ANY).handlers
     assert unanswered(gateway, of(Route.GATEWAY)) == []
     assert unanswered(gateway, [kind for kind in of(Route.CELLS) if kind.FOR_USERS]) == []
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []

@@ -11,6 +11,11 @@ from broker_mesos.core.model.part import Part, Short
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.wire import register
 
+USAGE_TIMEOUT_SECONDS = 1.0
+"""Seconds within which a cell of another master reports its usage."""
+CONFIRM_TIMEOUT_SECONDS = 2.0
+"""Seconds within which the cells confirm a change of the cluster config. The answer names those that do not."""
+
 Clearable = Literal["weight", "guarantee", "limit", "preempts"]
 
 
@@ -46,6 +51,9 @@ class ConfigView(Part):
     policies: tuple[str, ...] = ()
     """Names of the policies that are available to the master that answers."""
     roles: dict[str, RoleSet] = Field(default_factory=dict)
+    unconfirmed: tuple[int, ...] = ()
+    """The cells that have not confirmed a change that was just made: it takes effect there later, usually within a
+    second. Empty if the change is in effect in all cells."""
 
 
 @register
@@ -72,6 +80,11 @@ class SetRoles(Request):
     force: bool = False
     version: int | None = None
 
+    @property
+    def wait_seconds(self) -> float:
+        """The cells report their usage before the change, and confirm it afterwards."""
+        return USAGE_TIMEOUT_SECONDS + CONFIRM_TIMEOUT_SECONDS
+
 
 @register
 class SetPolicy(Request):
@@ -85,6 +98,11 @@ class SetPolicy(Request):
     policy: Short = ""
     exclude: tuple[Short, ...] | None = Field(default=None, max_length=100)
     version: int | None = None
+
+    @property
+    def wait_seconds(self) -> float:
+        """The cells confirm the change."""
+        return CONFIRM_TIMEOUT_SECONDS
 
 
 class RoleView(Part):
@@ -122,4 +140,20 @@ class GetCellUsage(Request):
 
     TYPE = "GET_CELL_USAGE"
     ANSWER = CellUsage
+    ROUTE = Route.CELLS
+
+
+class ConfigApplied(Part):
+    """The version of the cluster config that a cell divides its resources by."""
+
+    version: int
+
+
+@register
+class ApplyConfig(Request):
+    """Read the cluster config from the store and apply it to a cell. The answer comes once the cell decides by it, or
+    by a later version. Idempotent."""
+
+    TYPE = "APPLY_CONFIG"
+    ANSWER = ConfigApplied
     ROUTE = Route.CELLS
