@@ -37,7 +37,7 @@ from broker_mesos.core.protocol.records import Lease, Snapshot
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
-from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, demand_shapes
 from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, MISFIT_FILTER
 from broker_mesos.frameworks.batch.storage.records import Work
 
@@ -206,7 +206,7 @@ class Scanner:
                 prefer=tuple(Constraint("hostname", "==", f"n{host}") for host in hosts),
                 locality_wait=world.case.wait,
             )
-        self._wait_anew()
+        self._restart_wait()
         self._tell()
 
     def on_offers(self, offers: Sequence[Offer]) -> None:
@@ -225,7 +225,7 @@ class Scanner:
             there = [each for each in launches if self.is_local(each.name.task_id, offer.hostname)]
             self.local += len(there)
             if there:
-                self._wait_anew()
+                self._restart_wait()
             if found.wanted is not None:
                 self._tell()
             if launches:
@@ -254,7 +254,7 @@ class Scanner:
     def _work(self) -> Work:
         return Work(since=self.since if self.world.case.wait else None)
 
-    def _wait_anew(self) -> None:
+    def _restart_wait(self) -> None:
         self.since = self.world.now.wall
         if self.world.case.wait:
             began = self.since
@@ -267,7 +267,7 @@ class Scanner:
     def _tell(self) -> None:
         self.version += 1
         pending = [(name, spec, self._work()) for name, spec in self.specs.items()]
-        shapes = state(pending, self.world.now.wall).shapes if len(pending) <= MAX_JOBS else None
+        shapes = demand_shapes(pending, self.world.now.wall).shapes if len(pending) <= MAX_JOBS else None
         own = ((Constraint("part", "==", str(self.number)),),)
         info = FrameworkInfo(
             framework_id=self.ident, offer_constraints={"*": own} if self.world.case.partitioned else {}

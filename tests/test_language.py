@@ -55,8 +55,6 @@ ALLOWED = {
     "_pace",
     "_standing_by",  # a standby stands by
     "standing_by",
-    "wait_anew",
-    "waits_anew",
 }
 """Names where a retired word is the right one, or is still to be replaced."""
 

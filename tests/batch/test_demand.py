@@ -13,13 +13,13 @@ from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, plan_claim
-from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, Stated, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, DemandShapes, demand_shapes
 from broker_mesos.frameworks.batch.storage.records import Slot, Work, text_of
 from tests.batch.world import StillClock, World, job, offer, status
 
 
 def stated(*jobs: tuple[dict[str, Any], Work]) -> list[tuple[str, int]]:
-    found = state([(f"j{n}", job(**fields), work) for n, (fields, work) in enumerate(jobs)], 1.0)
+    found = demand_shapes([(f"j{n}", job(**fields), work) for n, (fields, work) in enumerate(jobs)], 1.0)
     assert found.shapes is not None
     return [(" ".join([str(each.resources), *map(str, each.constraints)]), each.count) for each in found.shapes]
 
@@ -76,7 +76,7 @@ def test_a_shape_counts_no_more_than_a_message_may_say() -> None:
 
 def test_too_many_kinds_are_a_demand_for_anything() -> None:
     jobs = [(f"j{number}", job(resources=f"cpus:{number}"), Work()) for number in range(1, 52)]
-    assert state(jobs[:50], 1.0).shapes is not None and state(jobs, 1.0) == Stated(None)
+    assert demand_shapes(jobs[:50], 1.0).shapes is not None and demand_shapes(jobs, 1.0) == DemandShapes(None)
 
 
 # -- versions
@@ -223,7 +223,7 @@ def placed(candidate: Candidate, now: float, *offers: Any) -> dict[str, int]:
 def test_while_a_job_waits_its_shapes_are_those_of_preferred_agents() -> None:
     jobs = [({"array": (0, 9), **R1}, Work(since=100.0))]
     specs = [("j", job(**fields), work) for fields, work in jobs]
-    waiting, over = state(specs, 104.9), state(specs, 105.0)
+    waiting, over = demand_shapes(specs, 104.9), demand_shapes(specs, 105.0)
     assert waiting.shapes is not None and over.shapes is not None
     assert [str(each.constraints[0]) for each in waiting.shapes] == ["rack==r1"] and waiting.due == 105.0
     assert [each.constraints for each in over.shapes] == [()] and over.due == float("inf")
@@ -232,7 +232,7 @@ def test_while_a_job_waits_its_shapes_are_those_of_preferred_agents() -> None:
 def test_several_preferred_hosts_are_one_shape_and_several_attributes_several() -> None:
     hosts = ("hostname==h1", "hostname==h2.example", "rack==r1")
     fields = {"prefer": hosts, "locality_wait": 5.0, "constraints": ("ssd",)}
-    found = state([("j", job(**fields), Work(since=1.0))], 1.0).shapes
+    found = demand_shapes([("j", job(**fields), Work(since=1.0))], 1.0).shapes
     assert found is not None
     assert sorted(" ".join(map(str, each.constraints)) for each in found) == [
         "ssd hostname~=h1|h2\\.example",
@@ -253,7 +253,7 @@ def test_a_clock_that_is_behind_does_not_make_a_wait_longer() -> None:
     assert Work(since=100.0).waits_until(job(**R1), 90.0) == 95.0
 
 
-def test_a_job_that_was_served_where_it_prefers_waits_anew() -> None:
+def test_a_job_that_was_served_where_it_prefers_waits_again() -> None:
     elsewhere, there = offer("o1", attributes=ELSEWHERE), offer("o2", attributes=THERE)
     candidate = of_job(100.0)
     assert placed(candidate, 200.0, elsewhere, there) == {"o2": 4}
@@ -284,7 +284,7 @@ def test_others_run_where_a_job_does_not_want_to() -> None:
     assert [each.name.job_id for each in found.launches["o1"]] == ["k"] * 4
 
 
-async def test_a_task_that_comes_back_alone_waits_anew() -> None:
+async def test_a_task_that_comes_back_alone_waits_again() -> None:
     world = World()
     await world.store.submit("j", job(retries=1, **R1))
     [task] = await world.claim(offer(attributes=THERE))

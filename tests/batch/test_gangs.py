@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.planning.claims import plan_claim, task_info
-from broker_mesos.frameworks.batch.planning.shapes import state
+from broker_mesos.frameworks.batch.planning.shapes import demand_shapes
 from broker_mesos.frameworks.batch.storage.records import GANG_OFFERS, Slot, Work
 from tests.batch.test_planning import candidate, claimed
 from tests.batch.world import TRUE, World, job, offer
@@ -64,7 +64,7 @@ def test_what_comes_back_of_a_gang_is_claimed_alone() -> None:
 
 def test_demand_names_the_gang() -> None:
     jobs = [("g", job(array=(1, 3), gang=True), Work()), ("h", job(array=(1, 2), gang=True), Work())]
-    shapes = state([*jobs, ("j", job(), Work())], 1.0).shapes
+    shapes = demand_shapes([*jobs, ("j", job(), Work())], 1.0).shapes
     assert [(each.gang, each.count) for each in shapes] == [("g", 3), ("h", 2), ("", 1)]
 
 

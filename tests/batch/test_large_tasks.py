@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from broker_mesos.frameworks.batch.planning.claims import ClaimPlan, plan_claim
-from broker_mesos.frameworks.batch.planning.shapes import MAX_SHAPES, alone, job_shape_of, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_SHAPES, demand_shapes, job_shape_of, single_task_gang
 from broker_mesos.frameworks.batch.storage.records import Work
 from tests.batch.test_planning import candidate, claimed
 from tests.batch.world import job, offer
 
 LARGE = "cpus:4;mem:10"
 SMALL = "cpus:1;mem:10"
-NAME = alone(job_shape_of("large", job(resources=LARGE), False))
+NAME = single_task_gang(job_shape_of("large", job(resources=LARGE), False))
 
 
 def stated(*jobs) -> list[tuple[str, int, str]]:
-    shapes = state([(f"j{n}", spec, Work()) for n, spec in enumerate(jobs)], 1.0).shapes
+    shapes = demand_shapes([(f"j{n}", spec, Work()) for n, spec in enumerate(jobs)], 1.0).shapes
     assert shapes is not None
     return [(str(shape.resources), shape.count, shape.gang) for shape in shapes]
 

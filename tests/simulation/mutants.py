@@ -327,12 +327,12 @@ def claims_not_checked(patch: Any) -> None:
 @mutant
 def dropped_loses_the_index(patch: Any) -> None:
     """A launch that was dropped never goes out again."""
-    again = statuses._again
+    slot_after = statuses._slot_after
 
     def lossy(status: Any, *more: Any) -> Any:
-        return None if status.state is TaskState.DROPPED else again(status, *more)
+        return None if status.state is TaskState.DROPPED else slot_after(status, *more)
 
-    patch(statuses, "_again", lossy)
+    patch(statuses, "_slot_after", lossy)
 
 
 @mutant

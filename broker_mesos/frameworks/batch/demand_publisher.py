@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, NEVER, Stated, state
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, NEVER, DemandShapes, demand_shapes
 from broker_mesos.frameworks.batch.storage.records import Work
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
@@ -84,9 +84,9 @@ class DemandPublisher:
             log.warning("demand is for anything, the store does not answer", error=str(error))
             pending = None
         now = self._clock.time()
-        found = Stated(None)
+        found = DemandShapes(None)
         if pending is not None:
-            found = state([(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending], now)
+            found = demand_shapes([(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending], now)
         if demand is self._latest:
             self._due = min(found.due, now + REPUBLISH_SECONDS)
         return demand.model_copy(update={"shapes": found.shapes})

@@ -64,7 +64,7 @@ class Spare:
         offer = self._offer
         if offer is None or not is_lone(spec) or not offer.resources.contains(spec.resources):
             return None
-        if not job_shape_of("", spec, False).welcomes(offer):
+        if not job_shape_of("", spec, False).matches(offer):
             return None
         self._clear()
         return offer

@@ -1,4 +1,4 @@
-"""What pending jobs ask of the cells: tasks of which shapes, and how many. Pure."""
+"""Pure functions that compute the demand of the batch framework: shapes of tasks of pending jobs, and their number."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.frameworks.batch.storage.records import Work
 
 MAX_JOBS = 50
-"""Pending jobs whose shapes are stated; with more of them demand is for anything."""
+"""Maximum number of pending jobs for which the demand lists shapes; with more of them it is for any offer."""
 MAX_SHAPES = 50
+"""Maximum number of shapes in the demand; with more of them it is for any offer."""
 MAX_TASKS = 10_000_000
-"""Of one shape."""
+"""Maximum number of tasks of one shape in the demand."""
 NEVER = float("inf")
 
 
 class JobShape(NamedTuple):
-    """What tells the tasks of jobs apart for a cell."""
+    """The properties by which a cell distinguishes the tasks of jobs."""
 
     resources: Resources
     constraints: tuple[Constraint, ...]
     prefer: tuple[Constraint, ...] = ()
-    """Where they wait for one: agents that match any of these."""
+    """The preferred agents that the tasks wait for: those that match any of these; empty if they do not wait."""
     revocable: bool = False
-    """They run on slack, and nowhere else."""
+    """Whether the tasks run on slack, and nowhere else."""
     gang: str = ""
-    """Id of the job whose tasks begin all at once."""
+    """Id of the job whose tasks must all start together; empty if the job is no gang."""
 
-    def welcomes(self, offer: Offer) -> bool:
-        """Whether an offer will do, if it is large enough."""
+    def matches(self, offer: Offer) -> bool:
+        """Whether tasks of this shape may use an offer, if it is large enough."""
         attributes, hostname = offer.attributes, offer.hostname
         if self.revocable is not offer.revocable:
             return False
@@ -44,7 +45,8 @@ class JobShape(NamedTuple):
         return not self.prefer or any(each.matches(attributes, hostname) for each in self.prefer)
 
     def shapes(self, count: int) -> list[Shape]:
-        """As shapes of a demand: several, if there are several ways to be preferred."""
+        """The shapes of a demand for ``count`` tasks: one for each kind of preferred agent, since an agent is
+        preferred if it matches any of them."""
         ways = [(each,) for each in alternatives(self.prefer)] if self.prefer else [()]
         return [
             Shape(
@@ -58,65 +60,65 @@ class JobShape(NamedTuple):
         ]
 
 
-class Stated(NamedTuple):
-    """Shapes of a demand, None for anything; and when they will be others by time alone."""
+class DemandShapes(NamedTuple):
+    """The shapes of the demand (None: any offer), and the time at which they change without any event."""
 
     shapes: tuple[Shape, ...] | None
     due: float = NEVER
 
 
 def job_shape_of(job_id: str, spec: JobSpec, waits: bool) -> JobShape:
-    """The kind of a job's tasks, while they wait for a preferred agent or not."""
+    """The shape of a job's tasks; ``waits`` states whether they wait for a preferred agent."""
     gang = job_id if spec.gang else ""
     return JobShape(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
 
 
-def alone(kind: JobShape) -> str:
-    """Name of the gang of one task as which the first task of a kind is stated where smaller ones wait, too;
-    empty if it is none. It is the same for all jobs of the kind, so that any of them may use its offers."""
-    if kind.gang or kind.prefer or kind.revocable:
+def single_task_gang(shape: JobShape) -> str:
+    """The name of the gang of one task as which the demand lists the first large task of a shape; empty if the shape
+    has no such gang. The name is the same for all jobs of the shape, so that each of them may use its offers."""
+    if shape.gang or shape.prefer or shape.revocable:
         return ""
-    return " ".join(["one task of", str(kind.resources), *map(str, kind.constraints)])
+    return " ".join(["one task of", str(shape.resources), *map(str, shape.constraints)])
 
 
-def _alone(kinds: Iterable[JobShape]) -> dict[JobShape, str]:
-    """The kinds that need more of something than another one, by which they might be starved: every part of
-    an agent that becomes free is enough for that one first."""
-    kinds = list(kinds)
+def _single_task_gangs(shapes: Iterable[JobShape]) -> dict[JobShape, str]:
+    """The names of the gangs for shapes that need more of a resource than another shape. Without a gang they could
+    starve, since each part of an agent that becomes free is enough for the smaller shape first."""
+    shapes = list(shapes)
     least = {
-        name: min(kind.resources.get(name) for kind in kinds)
-        for name in {name for kind in kinds for name in kind.resources.scalars}
+        name: min(shape.resources.get(name) for shape in shapes)
+        for name in {name for shape in shapes for name in shape.resources.scalars}
     }
     return {
-        kind: name
-        for kind in kinds
-        if any(amount > least[resource] for resource, amount in kind.resources.scalars.items())
-        and 0 < len(name := alone(kind)) <= MAX_SHORT
+        shape: name
+        for shape in shapes
+        if any(amount > least[resource] for resource, amount in shape.resources.scalars.items())
+        and 0 < len(name := single_task_gang(shape)) <= MAX_SHORT
     }
 
 
-def _shapes(kind: JobShape, count: int, name: str | None) -> list[Shape]:
-    """``name``: of the gang as which one task of it is stated. That comes last: while others of its kind are
-    served, it need not gather room."""
-    if name is None:
-        return kind.shapes(count)
-    return [*(kind.shapes(count - 1) if count > 1 else ()), *kind._replace(gang=name).shapes(1)]
+def _shapes(shape: JobShape, count: int, gang: str | None) -> list[Shape]:
+    """The shapes of a demand for ``count`` tasks, one of them as a gang of this name if there is one. The gang is the
+    last of them: while other tasks of its shape are served, no resources need be collected for it."""
+    if gang is None:
+        return shape.shapes(count)
+    return [*(shape.shapes(count - 1) if count > 1 else ()), *shape._replace(gang=gang).shapes(1)]
 
 
-def state(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> Stated:
-    """What jobs ask for, in the order in which they are served. Too much is harmless: it is offered, and
-    declined. Too little would starve."""
+def demand_shapes(jobs: Iterable[tuple[str, JobSpec, Work]], now: float) -> DemandShapes:
+    """The shapes of the tasks that jobs have to claim, in the order in which the jobs are served. A demand that is too
+    large is harmless, since its offers are declined; under a demand that is too small, tasks would starve."""
     counts: dict[JobShape, int] = {}
     due = NEVER
     for job_id, spec, work in jobs:
-        waiting = work.claimable(spec.total, spec.max_running)
-        if waiting:
+        claimable = work.claimable(spec.total, spec.max_running)
+        if claimable:
             until = work.waits_until(spec, now)
             due = min(due, until or NEVER)
-            kind = job_shape_of(job_id, spec, bool(until))
-            counts[kind] = counts.get(kind, 0) + waiting
-    names = _alone(counts)
-    shapes = tuple(shape for kind, count in counts.items() for shape in _shapes(kind, count, names.get(kind)))
+            shape = job_shape_of(job_id, spec, bool(until))
+            counts[shape] = counts.get(shape, 0) + claimable
+    gangs = _single_task_gangs(counts)
+    shapes = tuple(each for shape, count in counts.items() for each in _shapes(shape, count, gangs.get(shape)))
     if len(shapes) > MAX_SHAPES:
-        shapes = tuple(shape for kind, count in counts.items() for shape in kind.shapes(count))
-    return Stated(shapes, due) if len(shapes) <= MAX_SHAPES else Stated(None)
+        shapes = tuple(each for shape, count in counts.items() for each in shape.shapes(count))
+    return DemandShapes(shapes, due) if len(shapes) <= MAX_SHAPES else DemandShapes(None)

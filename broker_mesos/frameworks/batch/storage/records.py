@@ -349,7 +349,7 @@ class Work:
         until = min(self.since, now) + spec.locality_wait
         return until if now < until else 0.0
 
-    def waits_anew(self, now: float) -> Work:
+    def wait_restarted(self, now: float) -> Work:
         """The same work with the wait for a preferred agent begun at ``now``: a task got a preferred agent, or the
         first task begins to wait."""
         return self if self.since is None else replace(self, since=now)
