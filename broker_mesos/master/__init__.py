@@ -1,1 +1,1 @@
-"""The master daemon: any number of processes, which own the cells between them."""
+"""The master daemon: any number of processes, each of which owns some of the cells."""

@@ -32,15 +32,17 @@ from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.errors import NotFound
 
 MAX_ANSWER = 900_000
-"""Bytes of a view; a message has 1 MiB, some of which is for escapes."""
+"""Maximum size of a view, in bytes. A message may have 1 MiB; the rest is for characters that must be escaped."""
 MIN_MEASURED = 100
-"""Entries of one part above which a view is measured: fewer hardly come to so many bytes."""
+"""Number of entries in one part of a view from which on its size is measured: fewer entries seldom reach the maximum.
+"""
 
 
 class CellApi:
-    """Answers for one cell under one term. ``commit`` decides on an input and returns when that is committed,
-    since an answer is a promise, or raises why it was refused. ``load`` reports how busy the owner is at a
-    moment of the monotonic clock. ``read_config`` reads the cluster config from the store."""
+    """Answers the operator requests for one cell under one term. ``commit`` decides on an input and returns when the
+    decision is committed, since an answer is a promise; it raises the error if the input is refused. ``load`` returns
+    the owner's load at a time of the monotonic clock, in seconds. ``read_config`` reads the cluster config from the
+    store."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class CellApi:
             size = len(answer.model_dump_json()) if longest > MIN_MEASURED else 0
             if size <= MAX_ANSWER:
                 return answer
-            # One message carries it: the page is as long as fits, and says that it is cut.
+            # The answer must fit into one message: the page is made as long as fits, and is marked as truncated.
             request = request.model_copy(update={"limit": int(0.9 * longest * MAX_ANSWER / size)})
 
     async def _placement(self, request: GetPlacement) -> Placement:

@@ -37,12 +37,12 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 RETRY_SECONDS = 0.1
-"""Seconds between two requests to a cell that has no owner at this moment."""
+"""Interval between two requests to a cell that has no owner at the moment, in seconds."""
 
 
 class ConfigApi:
-    """Answers them. ``cells`` are those that this master owns now; ``changed`` is called after a change.
-    ``requester`` reaches the owners of cells."""
+    """Answers the requests about the configuration. ``cells`` returns the cells that this master owns now; ``changed``
+    is called after a change; ``requester`` sends requests to the owners of cells."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ConfigApi:
         self._changed = changed
 
     def add_to(self, handlers: Handlers) -> None:
-        """Answer the requests about the configuration, each once its change is stored."""
+        """Register the handlers; each answers once its change is stored and all cells apply it."""
         handlers.add(GetConfig, self._get)
         handlers.add(SetRoles, self._set_roles)
         handlers.add(SetPolicy, self._set_policy)
@@ -86,8 +86,8 @@ class ConfigApi:
         return await self._confirmed()
 
     async def _confirmed(self) -> ConfigView:
-        """Wait until the stored config is in effect in all cells. A limit that only some cells know would be exceeded
-        by the others, although its operator has been told that it is set."""
+        """Wait until all cells apply the stored config. A limit that only some cells know would be exceeded by the
+        others, although its operator has received the answer that it is set."""
         config = self._config_store.config
         self._changed()
         cells = range(await self._cell_count())
@@ -100,33 +100,31 @@ class ConfigApi:
         return self._view(config).model_copy(update={"unconfirmed": unconfirmed})
 
     async def _usage(self) -> RoleUsage:
-        """What all cells hold at this moment, which is what `bmesos roles` shows. What they publish in the
-        store is up to a beat old: of that, only the cells that do not answer are judged by."""
+        """The current usage of all cells, which is what `bmesos roles` shows. The usage that a cell publishes in the
+        store is up to one heartbeat old, so it is used only for cells that do not answer."""
         published = await self._store.usage()
         for state in self._cells():
             published[state.cell] = usage_of(state)
         own = {state.cell for state in self._cells()}
         others = [cell for cell in range(await self._cell_count()) if cell not in own]
-        answers = await asyncio.gather(
-            *(self._ask_cell(cell, GetCellUsage(), USAGE_TIMEOUT_SECONDS) for cell in others)
-        )
+        answers = await asyncio.gather(*(self._request(cell, GetCellUsage(), USAGE_TIMEOUT_SECONDS) for cell in others))
         for cell, usage in zip(others, answers, strict=True):
             if isinstance(usage, CellUsage):
                 published[cell] = usage.model_dump_json().encode()
         return found_in(published)
 
     async def _apply(self, cell: int) -> Part | None:
-        """Have the owner of a cell apply the config. A cell that changes its owner at this moment gets it from the next
-        one."""
+        """Request the owner of a cell to apply the config. If the cell is changing its owner, the next owner receives
+        the request."""
         end = self._clock.monotonic() + CONFIRM_TIMEOUT_SECONDS
         while (left := end - self._clock.monotonic()) > 0:
-            if (answer := await self._ask_cell(cell, ApplyConfig(), left)) is not None:
+            if (answer := await self._request(cell, ApplyConfig(), left)) is not None:
                 return answer
             await self._clock.sleep(RETRY_SECONDS)
         return None
 
-    async def _ask_cell(self, cell: int, request: Request, timeout: float) -> Part | None:
-        """The answer of the owner of a cell within ``timeout`` seconds, or None."""
+    async def _request(self, cell: int, request: Request, timeout: float) -> Part | None:
+        """The answer of the owner of a cell; None if there is none within ``timeout`` seconds."""
         try:
             return await self._requester.request(operator_cell(cell), request, timeout)
         except BrokerMesosError as error:
@@ -155,5 +153,5 @@ class ConfigApi:
 
 
 def _needs_usage(request: SetRoles) -> bool:
-    """Whether the change may be refused for what is held or for what the cluster has."""
+    """Whether the change may be refused because of what is used or of what resources the cluster has."""
     return any(each.limit is not None or each.guarantee is not None for each in request.roles.values())

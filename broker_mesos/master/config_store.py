@@ -1,7 +1,7 @@
-"""How the cluster is divided, as its operators have set it: kept in the store, known to every master.
+"""The cluster config, as operators have set it: it is stored under one key and cached by every master.
 
-One hash holds it: ``division`` is the ClusterConfig as JSON, ``version`` its version alone, so that looking
-for news is cheap. It is changed by compare-and-set, by any master.
+One hash contains it: ``division`` is the ClusterConfig as JSON, ``version`` its version alone, so that a check for
+changes is cheap. Any master may change it, by compare-and-set.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 SPACE = "cluster"
-"""The Records space of what a cluster's masters share."""
+"""The Records space that the masters of a cluster share."""
 CONFIG, CLUSTER_CONFIG, VERSION = "config", "division", "version"
-"""Names in the store, which older releases have written: they stay as they are."""
+"""Names in the store. They are those of older releases, which must be able to read them."""
 MAX_TRIES = 20
-"""Changes of other masters that may come in between before a change is given up."""
+"""Maximum number of attempts to store a change while other masters change the config at the same time."""
 
 
 class ConfigStore:
-    """The latest config that this master has read, and the way to change it."""
+    """The latest cluster config that this master has read, and the way to change it."""
 
     def __init__(self, records: Records, policies: Mapping[str, Policy]) -> None:
         self.records = records
@@ -38,17 +38,18 @@ class ConfigStore:
         self._unreadable = ""
 
     async def refresh(self) -> ClusterConfig:
-        """Look for news. Raises StoreUnavailable."""
+        """Read the config if its version has changed. Raises StoreUnavailable."""
         (version,) = await self.records.get(CONFIG, [VERSION])
         if version != _version_of(self.config):
             await self._read()
         return self.config
 
     async def change(self, make: Callable[[ClusterConfig], ClusterConfig]) -> ClusterConfig:
-        """Change what is set. ``make`` gets what is set now, and returns what shall be, or raises why not;
-        it may be asked several times. The same as before is no change, and gets no new version.
+        """Change the config. ``make`` receives the stored config and returns the new one, or raises an error to
+        refuse the change; it may be called several times. A config that is equal to the old one is not stored and
+        gets no new version.
 
-        Raises StoreUnavailable; the change may have been made all the same, and asking again is harmless.
+        Raises StoreUnavailable; the change may have been stored nevertheless, and the call is safe to repeat.
         """
         for _ in range(MAX_TRIES):
             text = await self._read()
@@ -63,21 +64,21 @@ class ConfigStore:
                 if each.limit and not (role in after.roles and after.roles[role].limit)
             ]
             if await self._put(text, after, unlimited):
-                log.info("the cluster's config_store was changed", version=after.version)
+                log.info("the cluster config was changed", version=after.version)
                 return self.config
-        raise Unavailable("others keep changing the cluster's settings at the same time; try again")
+        raise Unavailable("other masters keep changing the cluster config at the same time; try again")
 
     async def _read(self) -> str | None:
-        """Take in what is stored; returns it as it stands there."""
+        """Read the stored config, and apply it if it is newer. Returns its text as it is stored."""
         text, version = await self.records.get(CONFIG, [CLUSTER_CONFIG, VERSION])
         stored = self._parsed(text)
         if stored is None:
-            # Nobody can divide by what cannot be read; the next change by hand writes it anew.
+            # A config that cannot be read cannot be applied; the next change by an operator replaces it.
             return text
         if stored.version >= self.config.version and version == _version_of(stored):
             self._apply(stored)
         elif stored.version < self.config.version and await self._put(text, self.config):
-            log.warning("the store had lost what was set for the cluster: put back", version=stored.version)
+            log.warning("the store has lost the cluster config: stored again", version=stored.version)
             return self.config.encode().decode()
         return text
 
@@ -89,7 +90,7 @@ class ConfigStore:
         except ValidationError:
             if self._unreadable != text:
                 self._unreadable = text
-                log.error("what is set for the cluster cannot be read", text=text[:200])
+                log.error("the stored cluster config cannot be read", text=text[:200])
             return None
 
     async def _put(self, text: str | None, config: ClusterConfig, more: list[Change] | None = None) -> bool:
@@ -113,11 +114,11 @@ class ConfigStore:
             log.error(
                 "the cluster's policy is not installed here: this master's cells use the default one",
                 policy=policy,
-                instead=DEFAULT_POLICY,
+                used=DEFAULT_POLICY,
             )
         self._warned_policy = policy
 
 
 def _version_of(config: ClusterConfig) -> str | None:
-    """As it is stored; nothing is, where nothing was ever set."""
+    """The version of a config as it is stored; None for the config of a new cluster, which is not stored."""
     return str(config.version) if config.version else None

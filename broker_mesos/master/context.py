@@ -1,4 +1,4 @@
-"""What all parts of one master share."""
+"""The context that all parts of one master share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker_mesos.ports.store import Records, Store
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MasterContext:
-    """Who this master is, and the adapters, settings and sources of chance that it works with."""
+    """The identity of a master, and the adapters, settings and source of randomness that its parts use."""
 
     master_id: str
     cluster: str
@@ -32,11 +32,11 @@ class MasterContext:
     pid: int = 0
     version: str = ""
     weights: Mapping[str, float] | None = None
-    """Weights of roles for which operators have set none. None: 1 for all."""
+    """Weights of roles whose weight operators have not set; None means a weight of 1 for every role."""
     policies: Mapping[str, Policy] = field(default_factory=lambda: BUILT_IN)
     """Allocation policies by name."""
     middleware: tuple[Middleware, ...] = ()
 
     def now(self) -> Instant:
-        """This moment by both clocks."""
+        """The current time of both clocks."""
         return Instant(self.clock.time(), self.clock.monotonic())

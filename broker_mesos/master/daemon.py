@@ -1,5 +1,5 @@
-"""A master process: stands by for every cell, shares them evenly with the other masters, and wakes cells
-whose lease looks stale."""
+"""A master process: it is a standby for every cell, rebalances the cells among the masters, and wakes the owners of
+cells whose lease is stale."""
 
 from __future__ import annotations
 
@@ -40,14 +40,16 @@ log = get_logger(__name__)
 
 BEAT_SECONDS = 1.0
 BEAT_TTL_SECONDS = 3.5
-"""Seconds after which a silent master does not count any more when cells are shared out."""
+"""Time without a heartbeat after which a master no longer counts when cells are rebalanced, in seconds."""
 WATCH_SECONDS = 0.5
 MIN_JITTER = 0.8
-"""Of each of these at least, and as much more at most: masters shall not move in step."""
+"""Lower bound of the factor by which each interval is multiplied; the upper bound is 2 minus this. Without the jitter
+all masters would work at the same moments."""
 STALE_LEASE_SECONDS = 1.0
-"""A lease not renewed for this long: its cell is woken, in case its new owner does not know yet."""
+"""Age of a lease, in seconds, from which on its cell is woken, in case its new owner does not know yet that it is the
+active consumer."""
 STALE_LEASE_MARGIN_SECONDS = 0.3
-"""Renewals come each second; this much later they are late."""
+"""Delay of a renewal, in seconds, beyond the interval of 1 s from which on the lease counts as stale."""
 
 
 class Master:
@@ -75,23 +77,23 @@ class Master:
         self._stop = asyncio.Event()
         self._rebalancing = Rebalancing()
         self._others: set[str] = set()
-        """Masters that live beside this one, as of the last beat."""
+        """Ids of the other living masters, as of the last heartbeat."""
         self.owners: list[CellOwner] = []
         self.ready = asyncio.Event()
-        """Set once every inbox is consumed and requests are answered."""
+        """An event that is set once every inbox is consumed and requests are answered."""
 
     def stop(self) -> None:
         """Hand all cells over and end ``run``."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Work until ``stop``. The bus and the store must be open.
+        """Serve until ``stop`` is called. The bus and the store must be open.
 
-        Raises Conflict if the cluster has another number of cells than the one asked for.
+        Raises Conflict if the cluster has another number of cells than the requested one.
         """
         cells = await self._store.cell_count(self._wanted_cells)
         self.owners = [CellOwner(self._context, cell, cells, self.config_store) for cell in range(cells)]
-        # Before anybody can have something to put there.
+        # The queue must exist before any process can have a message for it.
         await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
         responder = Responder(
@@ -109,7 +111,7 @@ class Master:
         try:
             done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for each in done:
-                each.result()  # a task of a master never ends by itself; if it did, it says why
+                each.result()  # a task of a master never ends without an error; this raises it
             await asyncio.gather(*(owner.stop() for owner in self.owners))
         finally:
             for each in [*tasks, stopping, getting_ready]:
@@ -138,7 +140,7 @@ class Master:
                 beating = now - beaten >= MIN_JITTER * BEAT_SECONDS
                 if beating:
                     beaten = now
-                    # One without its broker can take no cell, so it must not count when cells are shared out.
+                    # A master without its broker can own no cell, so it must not count when cells are rebalanced.
                     if self._bus.connected:
                         pulse = await self._store.beat(self._me, BEAT_TTL_SECONDS)
                         self._others = {each.master_id for each in pulse.masters} - {self.master_id}
@@ -149,19 +151,19 @@ class Master:
                 self._spread_config()
                 alone = not self._others and all(owner.term is not None for owner in self.owners)
                 if alone:
-                    # All leases are its own: nobody to share with, and none to find stale.
+                    # This master owns all leases: there is no master to share with, and no lease that could be stale.
                     leases = []
                 else:
                     leases = await self._store.leases()
                     if beating and self._bus.connected:
-                        await self._share_cells(leases)
+                        await self._rebalance(leases)
                 for lease in leases:
                     stale = not lease.owner or lease.age > STALE_LEASE_SECONDS + STALE_LEASE_MARGIN_SECONDS
                     if stale and now - pinged.get(lease.cell, -STALE_LEASE_SECONDS) >= STALE_LEASE_SECONDS:
                         pinged[lease.cell] = now
                         self._ping(lease)
             except Unavailable as error:
-                log.warning("cannot watch the leases", error=str(error))
+                log.warning("the leases cannot be read", error=str(error))
             await self._clock.sleep(
                 (BEAT_SECONDS if alone else WATCH_SECONDS) * self._rng.uniform(MIN_JITTER, 2.0 - MIN_JITTER)
             )
@@ -184,8 +186,8 @@ class Master:
                 term.give(Configured(config))
 
     async def _exchange_usage(self, published: dict[int, bytes]) -> None:
-        """Tell the other cells what this master's hold, and take in what they hold: shares are of the
-        whole cluster."""
+        """Publish the usage of this master's cells to the other cells, and apply the usage of the others: shares are
+        computed over the whole cluster."""
         for owner in self.owners:
             if (term := owner.term) is not None:
                 usage = usage_of(term.cell.state)
@@ -196,16 +198,16 @@ class Master:
             take_in(state, published)
 
     def _cells(self) -> list[CellState]:
-        """Those that this master owns now."""
+        """The cells that this master owns now."""
         return [owner.term.cell.state for owner in self.owners if owner.term is not None]
 
-    async def _share_cells(self, leases: list[Lease]) -> None:
-        """Step down from one cell if another master owns two less; one at a time."""
+    async def _rebalance(self, leases: list[Lease]) -> None:
+        """Step down from one cell if another master owns at least two fewer; only one cell at a time."""
         masters = {self.master_id, *self._others}
         mine = [owner.number for owner in self.owners if owner.term is not None]
         chosen = self._rebalancing.choose(self.master_id, masters, leases, mine, self._clock.monotonic())
         if chosen is not None:
-            log.info("steps down to share the cells", cell=chosen, owned=len(mine), masters=len(masters))
+            log.info("stepping down to rebalance the cells", cell=chosen, owned=len(mine), masters=len(masters))
             await self.owners[chosen].step_down()
 
     # -- answering --------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Lists, sends again and drops dead letters, for any operator who asks this master.
+"""Lists, retries and drops dead letters for operators.
 
-They stay in their queue: each request takes what it needs through a consumer of its own, and gives back, by
-closing it, whatever it does not settle. As the letters are then away for others, a master waits its turn.
+The letters stay in their queue: each request takes the letters that it needs through its own consumer, and closes the
+consumer, which gives the letters back that it did not settle. In the meantime other masters cannot see the letters,
+so a request waits until no other one reads them.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from broker_mesos.ports.bus import Bus, Consumer, Delivery
 from broker_mesos.ports.clock import Clock
 
 LOCK_TIMEOUT_SECONDS = 3.0
-"""Seconds that a request waits for letters which another master holds."""
+"""Maximum time that a request waits while another master reads the letters, in seconds."""
 ARRIVAL_SECONDS = 1.0
-"""Seconds without another letter after which the rest counts as gone."""
+"""Time without a further letter after which no more letters are expected, in seconds."""
 MAX_FAILURES_REPORTED = 20
 
 
@@ -46,7 +47,7 @@ class DeadLetters:
         self._turn = asyncio.Lock()
 
     def add_to(self, handlers: Handlers) -> None:
-        """Answer the requests about dead letters. They raise NotFound, Conflict, Unavailable."""
+        """Register the handlers. They raise NotFound, Conflict, Unavailable."""
         handlers.add(ListDeadLetters, self._list)
         handlers.add(GetDeadLetter, self._show)
         handlers.add(RetryDeadLetters, lambda request: self._settle(request.letter_id, again=True))
@@ -56,28 +57,28 @@ class DeadLetters:
         return await (self._settle_one(ident, again=again) if ident else self._settle_all(again=again))
 
     async def _list(self, request: ListDeadLetters) -> DeadLetterList:
-        async with self._held(MAX_SEARCHED if request.after else request.limit or 1) as held:
+        async with self._locked(MAX_SEARCHED if request.after else request.limit or 1) as locked:
             skipped = 0
             if request.after:
-                searched = await held.take(MAX_SEARCHED)
+                searched = await locked.take(MAX_SEARCHED)
                 ids = [letter_id(each) for each in searched]
                 if request.after not in ids:
                     raise NotFound(f"no dead letter {request.after} any more: list them from the first")
                 skipped = ids.index(request.after) + 1
                 found = searched[skipped : skipped + request.limit]
             else:
-                found = await held.take(request.limit)
-            truncated = bool(found) and held.total > skipped + len(found)
+                found = await locked.take(request.limit)
+            truncated = bool(found) and locked.total > skipped + len(found)
             return DeadLetterList(
                 letters=tuple(_view(each, 200) for each in found),
-                total=held.total,
+                total=locked.total,
                 truncated=truncated,
                 after=letter_id(found[-1]) if truncated else "",
             )
 
     async def _show(self, request: GetDeadLetter) -> DeadLetterDetail:
-        async with self._held(MAX_SEARCHED) as held:
-            found = await held.find(request.letter_id)
+        async with self._locked(MAX_SEARCHED) as locked:
+            found = await locked.find(request.letter_id)
             text = found.body.decode(errors="replace")
             return DeadLetterDetail(
                 letter=_view(found, 1_000),
@@ -87,20 +88,20 @@ class DeadLetters:
             )
 
     async def _settle_one(self, ident: str, *, again: bool) -> DeadLettersSettled:
-        async with self._held(MAX_SEARCHED) as held:
-            found = await held.find(ident)
+        async with self._locked(MAX_SEARCHED) as locked:
+            found = await locked.find(ident)
             if again:
                 await self._send(found)
-            held.acknowledge([found])
-            return DeadLettersSettled(settled=1, left=held.total - 1)
+            locked.acknowledge([found])
+            return DeadLettersSettled(settled=1, left=locked.total - 1)
 
     async def _settle_all(self, *, again: bool) -> DeadLettersSettled:
-        """As many as are there now: what is sent again may come back, and be new."""
+        """Settle as many letters as there are now: a letter that is sent again may come back as a new one."""
         settled, failures = 0, []
-        async with self._held(MAX_SEARCHED) as held:
+        async with self._locked(MAX_SEARCHED) as locked:
             seen = 0
-            while seen < held.total:
-                batch = await held.take(min(MAX_SEARCHED, held.total - seen))
+            while seen < locked.total:
+                batch = await locked.take(min(MAX_SEARCHED, locked.total - seen))
                 if not batch:
                     break
                 seen += len(batch)
@@ -113,58 +114,58 @@ class DeadLetters:
                         failures.append(str(result))
                     elif result is not None:
                         raise result
-                held.acknowledge(good)
+                locked.acknowledge(good)
                 settled += len(good)
             return DeadLettersSettled(
-                settled=settled, failed=tuple(failures[:MAX_FAILURES_REPORTED]), left=held.total - settled
+                settled=settled, failed=tuple(failures[:MAX_FAILURES_REPORTED]), left=locked.total - settled
             )
 
     async def _send(self, letter: Delivery) -> None:
-        """Back to the queue that it came from; safe there once this returns."""
+        """Send a letter back to the queue that it came from. After this returns, the message is safe there."""
         if not await self._bus.publish(original(letter)):
             raise Conflict(
-                f"{letter_id(letter)}: its queue, {letter.headers.get('from')}, is gone, and so is who read "
-                "it: it can only be dropped"
+                f"{letter_id(letter)}: its queue, {letter.headers.get('from')}, is gone, and so is its "
+                "consumer: it can only be dropped"
             )
 
     @contextlib.asynccontextmanager
-    async def _held(self, prefetch: int) -> AsyncIterator[_HeldLetters]:
+    async def _locked(self, prefetch: int) -> AsyncIterator[_LockedLetters]:
         async with self._turn:
-            held = await self._take_hold(prefetch)
+            locked = await self._lock(prefetch)
             try:
-                yield held
+                yield locked
             finally:
-                if held.consumer is not None:
-                    await held.consumer.close()
+                if locked.consumer is not None:
+                    await locked.consumer.close()
 
-    async def _take_hold(self, prefetch: int) -> _HeldLetters:
+    async def _lock(self, prefetch: int) -> _LockedLetters:
         await self._bus.declare(DEAD_LETTERS)
         end = self._clock.monotonic() + LOCK_TIMEOUT_SECONDS
         while True:
             before = await self._bus.inspect(DEAD_LETTERS)
             if before is not None and before.consumers == 0:
                 if before.messages == 0:
-                    return _HeldLetters(None, 0)
+                    return _LockedLetters(None, 0)
                 consumer = await self._bus.consume(DEAD_LETTERS, prefetch=prefetch)
                 now = await self._bus.inspect(DEAD_LETTERS)
                 if now is not None and now.consumers == 1:
-                    return _HeldLetters(consumer, before.messages)
-                # Two began at once, and share the letters: neither sees them all.
+                    return _LockedLetters(consumer, before.messages)
+                # Two consumers have begun at the same time and share the letters: neither receives them all.
                 await consumer.close()
             if self._clock.monotonic() >= end:
-                raise Unavailable("somebody else holds the dead letters; try again in a moment")
+                raise Unavailable("another process is reading the dead letters; try again in a moment")
             await self._clock.sleep(self._rng.uniform(0.02, 0.2))
 
 
-class _HeldLetters:
-    """The letters, while nobody else has them. ``total``: how many there are."""
+class _LockedLetters:
+    """The letters, while no other consumer receives any. ``total`` is their number."""
 
     def __init__(self, consumer: Consumer | None, total: int) -> None:
         self.consumer = consumer
         self.total = total
 
     async def take(self, count: int) -> list[Delivery]:
-        """The next ones in order; fewer if no more come."""
+        """The next letters in order; fewer if no more arrive."""
         found: list[Delivery] = []
         count = min(count, self.total)
         with contextlib.suppress(TimeoutError):
@@ -174,7 +175,7 @@ class _HeldLetters:
         return found
 
     async def find(self, ident: str) -> Delivery:
-        """The one letter of that id. Raises NotFound, Conflict."""
+        """The letter with this id. Raises NotFound, Conflict."""
         letters = await self.take(MAX_SEARCHED)
         found = [each for each in letters if letter_id(each) == ident]
         found = found or [each for each in letters if each.message_id == ident]
@@ -187,7 +188,7 @@ class _HeldLetters:
         raise NotFound(f"no dead letter {ident}{where}; `bmesos dead-letters list` lists them")
 
     def acknowledge(self, letters: list[Delivery]) -> None:
-        """Remove letters."""
+        """Remove letters from the queue."""
         if self.consumer is not None:
             self.consumer.acknowledge(letters)
 
@@ -207,7 +208,7 @@ def _view(letter: Delivery, reason: int) -> DeadLetterView:
 
 
 def _number(text: str) -> float:
-    """A header's number; 0 for what somebody else may have put there."""
+    """The number in a header; 0 if it is not a number, since other programs may have written it."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a master finds when it looks at its servers and at the cells' queues."""
+"""A master's report on its servers and on the queues of the cells."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import MasterInfo, Store
 
 TRIP_SECONDS = 1.0
-"""Seconds within which the broker says whether a message reached a queue."""
+"""Timeout for the broker to report whether a message reached a queue, in seconds."""
 
 
 async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, new_id: NewId, cells: int) -> MasterReport:
-    """Everything, each part with its own error where it cannot be had."""
+    """Check the store, the broker and the cells' queues. A part that cannot be checked has its error in the report."""
     before = clock.time()
     try:
         stored = await store.health()
     except BrokerMesosError as error:
         stored = StoreReport(error=str(error))
-    # The store looked at its clock somewhere in between; it is asked for that first of all.
+    # The store reads its clock at some time within the call, since that is the first thing that is requested from it.
     time = before + stored.round_trip / 2
     try:
         carried = await bus.health()
@@ -59,8 +59,8 @@ async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, new_id: 
 
 
 async def _unrouted(bus: Bus, new_id: NewId, cell: int) -> tuple[str, ...]:
-    """Sends a message to the cell over each exchange that leads to its inbox; the exchanges it was lost from.
-    Before anything is declared: that would bind the inbox again."""
+    """Send a message to the cell over each exchange that leads to its inbox. Returns the exchanges over which it did
+    not arrive. This must run before any queue is declared, which would bind the inbox again."""
 
     async def lost(to: Address) -> bool:
         ping = outgoing(to, Ping(), new_id(), mandatory=True, persistent=False, expiration=TRIP_SECONDS)
@@ -68,7 +68,7 @@ async def _unrouted(bus: Bus, new_id: NewId, cell: int) -> tuple[str, ...]:
             async with asyncio.timeout(TRIP_SECONDS):
                 return not await bus.publish(ping)
         except (TimeoutError, BrokerMesosError):
-            return False  # not known
+            return False  # no answer: it is not known
 
     routes = (addresses.updates(cell), addresses.calls(cell))
     found = await asyncio.gather(*map(lost, routes))
@@ -78,7 +78,7 @@ async def _unrouted(bus: Bus, new_id: NewId, cell: int) -> tuple[str, ...]:
 async def _cell(bus: Bus, cell: int, outbox: int | None) -> CellReport:
     queue = Queue(QueueKind.CELL_INBOX, str(cell))
     try:
-        # Refused, if the queue has other arguments than ours, such as a small delivery limit.
+        # The broker refuses this if the queue has other arguments than ours, such as a small delivery limit.
         await bus.declare(queue)
         found = await bus.inspect(queue)
     except BrokerMesosError as error:

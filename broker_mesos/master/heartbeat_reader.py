@@ -1,4 +1,4 @@
-"""Reading heartbeats: most of a framework's say what its last one said."""
+"""Decodes heartbeats. Most heartbeats of a framework are equal to its previous one, so they are cached."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from broker_mesos.master.undecodable import read
 from broker_mesos.ports.bus import Delivery
 
-MAX_REMEMBERED = 2_000
-"""Heartbeats of frameworks that are remembered; one process of each framework needs one."""
-MAX_REMEMBERED_BYTES = 4_096
-"""Bytes of one that is."""
+MAX_CACHED = 2_000
+"""Maximum number of cached heartbeats of frameworks; each process of a framework needs one."""
+MAX_CACHED_BYTES = 4_096
+"""Maximum size of a cached heartbeat, in bytes."""
 
 
 class HeartbeatReader:
-    """Reads them, and decodes once what comes again and again."""
+    """Decodes heartbeats, and decodes equal ones only once."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, FrameworkHeartbeat] = {}
 
     def read(self, delivery: Delivery) -> AgentHeartbeat | FrameworkHeartbeat:
-        """The heartbeat of a delivery. Raises InvalidMessage."""
+        """The heartbeat in a delivery. Raises InvalidMessage."""
         if delivery.type == FrameworkHeartbeat.TYPE and (known := self._known.get(delivery.body)) is not None:
             return known
         beat = read(delivery, (AgentHeartbeat, FrameworkHeartbeat))
         assert isinstance(beat, AgentHeartbeat | FrameworkHeartbeat)
-        if isinstance(beat, FrameworkHeartbeat) and len(delivery.body) <= MAX_REMEMBERED_BYTES:
-            if len(self._known) >= MAX_REMEMBERED:
+        if isinstance(beat, FrameworkHeartbeat) and len(delivery.body) <= MAX_CACHED_BYTES:
+            if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[delivery.body] = beat
         return beat

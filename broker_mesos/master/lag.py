@@ -1,5 +1,5 @@
-"""How far an owner is behind with its inbox: what it sends there itself comes back when all that was there
-before has been read."""
+"""Measures how far an owner is behind with its inbox: a message that it sends to its own inbox comes back when all
+earlier messages have been read."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.ports.clock import NewId
 
 PING_INTERVAL_SECONDS = 1.0
-"""Seconds between two of them."""
+"""Interval between two pings, in seconds."""
 OVERLOADED_SECONDS = 2.0
-"""Seconds from which on nothing new is offered: an offer makes more work, and its answer would come late."""
+"""Lag, in seconds, from which on nothing new is offered: an offer makes more work, and its answer would be handled
+late."""
 PING_AFTER_MESSAGES = 50
-"""Messages read since the last one, from which on another is worth its way: whoever is behind reads many at a
-time. On a quiet cell it would stand in the way of what somebody waits for."""
+"""Number of messages read since the last ping from which on another ping is worth its cost: an owner that is behind
+reads many messages at a time. On a quiet cell the ping would delay other messages."""
 PING_TIMEOUT_SECONDS = 30.0
-"""Seconds after which one that has not come back is taken for lost."""
+"""Time after which a ping that has not come back counts as lost, in seconds."""
 
 
 class Lag:
-    """Times are monotonic, in seconds."""
+    """The lag of one owner. All times are monotonic, in seconds."""
 
     def __init__(self, cell: int, bus: Bus, new_id: NewId) -> None:
         self._cell = cell
@@ -34,18 +35,19 @@ class Lag:
         self._read = 0
 
     def record(self, inputs: Iterable[object], read: int) -> None:
-        """What is decided on now, its own among it perhaps; so many of it are from the inbox."""
+        """Record the inputs of a decision, which may contain the ping, and the number of messages read from the
+        inbox."""
         self._read += read
         for each in inputs:
             if isinstance(each, Ping) and each.token and each.token == self._token:
                 self._token = ""
 
     def at(self, now: float) -> float:
-        """Seconds for which what was sent has been under way; 0 while nothing is."""
+        """The time for which a ping has been under way, in seconds; 0 if none is."""
         return now - self._sent if self._token else 0.0
 
-    def ask(self, now: float) -> None:
-        """Send one, if it is time."""
+    def ping(self, now: float) -> None:
+        """Send a ping if it is time for one."""
         if now - self._sent < (PING_TIMEOUT_SECONDS if self._token else PING_INTERVAL_SECONDS):
             return
         if not self._token and self._read < PING_AFTER_MESSAGES:

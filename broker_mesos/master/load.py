@@ -1,4 +1,4 @@
-"""How much an owner has to do: how long its decisions take in which free resources are offered."""
+"""Measures the load of an owner: the duration of decisions that contain a round of allocation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 from broker_mesos.core.api.cells import CellLoad
 
 MAX_SAMPLES = 500
-"""Of the latest rounds of allocation, whose times are told."""
+"""Number of the latest rounds of allocation whose durations are reported."""
 
 
 class Load:
-    """Times are in seconds."""
+    """The load of one owner. All times are in seconds."""
 
     def __init__(self, cell: int) -> None:
         self._cell = cell
@@ -20,14 +20,15 @@ class Load:
         self._latest: deque[float] = deque(maxlen=MAX_SAMPLES)
 
     def decided(self, took: float, rounds: int) -> None:
-        """A decision, by which so many rounds of allocation have been made under this owner."""
+        """Record a decision that took this time; ``rounds`` is the number of rounds of allocation under this owner so
+        far."""
         self._decisions += 1
         if rounds > self._rounds:
             self._rounds = rounds
             self._latest.append(took)
 
     def report(self, behind: float) -> CellLoad:
-        """What there is to tell."""
+        """The load, for operators."""
         times = sorted(self._latest)
         return CellLoad(
             cell=self._cell,

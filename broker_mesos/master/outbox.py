@@ -1,4 +1,4 @@
-"""Publishes what is committed, in order, and remembers what the broker has confirmed."""
+"""Publishes committed messages in order, and records which of them the broker has confirmed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from broker_mesos.ports.bus import Bus, Outgoing
 from broker_mesos.runtime import failpoints
 
 MAX_UNPUBLISHED = 10_000
-"""Unconfirmed entries past which the owner stops to consume."""
+"""Number of unconfirmed entries from which on the owner makes no more decisions."""
 
 
 class Outbox:
-    """The outbox of one term. A failed publish ends the term: the next owner publishes all of it again, in
-    order, and the receivers drop what they have seen."""
+    """The outbox of one term. A failed publish ends the term: the next owner publishes all of it again in order, and
+    the receivers drop what they have received before."""
 
     def __init__(self, bus: Bus, term: int, on_failure: Callable[[], None]) -> None:
         self._bus = bus
@@ -29,7 +29,7 @@ class Outbox:
         self.failed = False
 
     def publish(self, entries: Sequence[OutboxEntry]) -> None:
-        """Publish entries; what the broker confirms, or returns as unroutable, is settled."""
+        """Publish entries. An entry is settled once the broker has confirmed it or returned it as unroutable."""
         for entry in entries:
             message = Outgoing(
                 to=Address(Exchange(entry.exchange), entry.key),
@@ -37,7 +37,8 @@ class Outbox:
                 body=entry.body,
                 message_id=entry.message_id,
                 mandatory=True,
-                # Stamped now, not when it was decided: agents refuse terms lower than they have seen.
+                # The term is that of the publish and not of the decision: agents refuse terms lower than they have
+                # seen.
                 term=self._term,
             )
             self.unconfirmed += 1
@@ -55,21 +56,21 @@ class Outbox:
         self._changed.set()
 
     def take_confirmed(self) -> list[int]:
-        """The entries settled since the last call, for the next commit to trim."""
+        """The entries settled since the last call, which the next commit can trim."""
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
 
     def give_back(self, numbers: Sequence[int]) -> None:
-        """These were not trimmed after all."""
+        """Take back entries that were not trimmed after all."""
         self._confirmed.extend(numbers)
 
     @property
     def has_confirmed(self) -> bool:
-        """Whether there is something to trim."""
+        """Whether there are entries to trim."""
         return bool(self._confirmed)
 
     async def drained(self, at_most: int = 0) -> None:
-        """Wait until at most so many entries are unconfirmed, or publishing has failed."""
+        """Wait until at most this number of entries is unconfirmed, or publishing has failed."""
         while self.unconfirmed > at_most and not self.failed:
             self._changed.clear()
             await self._changed.wait()

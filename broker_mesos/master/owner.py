@@ -1,7 +1,7 @@
-"""One cell at one master: waiting as a standby, owning it, and stepping down.
+"""One cell at one master: waiting as a standby, owning the cell, and stepping down.
 
-The broker elects (single active consumer), the store fences (lease), the core decides; this shell only
-moves messages between them, in the one order that loses nothing: decide, commit, acknowledge, publish.
+The broker elects (single active consumer), the store fences (lease), the core decides; this shell only moves messages
+between them, in the one order that loses nothing: decide, commit, acknowledge, publish.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 
 
 class CellOwner:
-    """Stands by for one cell, and owns it while the broker has made its consumer the active one."""
+    """A standby for one cell, which owns the cell while the broker has made its consumer the active one."""
 
     def __init__(self, context: MasterContext, cell: int, cells: int, config_store: ConfigStore) -> None:
         self.number = cell
@@ -39,7 +39,7 @@ class CellOwner:
         self._config_store = config_store
         self._floor = 0
         self._max_floor = MAX_TERM
-        """The lowest floor that the store has refused: whoever reports a term as high as that is ignored."""
+        """The lowest floor that the store has refused. Reported terms that are at least as high are ignored."""
         self._poison = PoisonDetector(context.store, cell)
         self._standing_by = asyncio.Event()
         self._owned: Term | None = None
@@ -47,7 +47,7 @@ class CellOwner:
 
     @property
     def term(self) -> Term | None:
-        """The term under which this master owns the cell now, if it does."""
+        """The term under which this master owns the cell now; None if it does not."""
         return self._owned
 
     async def standing_by(self) -> None:
@@ -55,7 +55,7 @@ class CellOwner:
         await self._standing_by.wait()
 
     async def run(self) -> None:
-        """Stand by and own, again and again, until cancelled or told to stop."""
+        """Be a standby and own the cell, repeatedly, until cancelled or ``stop`` is called."""
         failures = 0
         while not self._stopping:
             began = self._clock.monotonic()
@@ -72,7 +72,7 @@ class CellOwner:
                 log.info("claiming again above an agent's term", cell=self.number, floor=error.floor)
             except FloorRefused as error:
                 log.error(
-                    "an agent reports a term that nobody gave out: ignored; end it, and remove its agent.journal",
+                    "an agent reports a term that no master had: ignored; stop that agent and remove its agent.journal",
                     cell=self.number,
                     error=str(error),
                 )
@@ -81,28 +81,29 @@ class CellOwner:
                 log.info("consumer closed", cell=self.number)
             except HandlerFailed as error:
                 log.warning("the term ended", cell=self.number, error=str(error))
-                # Each time it is found out more about which message it was; the others wait for that.
+                # Each attempt shows more about which message is poison, and the other messages wait for that.
                 failures = min(failures, 2)
             except Unavailable as error:
                 log.warning("the term ended", cell=self.number, error=str(error))
-                # A server that is away is soon back, and nobody works until then: under a second.
+                # A server that is away is usually back soon, and the cell has no owner until then: retry within a
+                # second.
                 failures = min(failures, 3)
             except Fenced as error:
                 log.warning("the term ended", cell=self.number, error=str(error))
             if self._clock.monotonic() - began > 10:
                 failures = 0
-            # Never in a tight loop: whoever lost a lease or a server waits, longer each time, with jitter.
+            # Never in a tight loop: after a lost lease or server the pause grows with each failure, with jitter.
             failures = min(failures + 1, 6)
             await self._clock.sleep(self._context.rng.uniform(0.5, 1.0) * 0.05 * 2**failures)
 
     async def stop(self) -> None:
-        """Hand the cell over in order, and consume it no more."""
+        """Hand the cell over in order, and stop consuming its inbox."""
         self._stopping = True
         if self._owned is not None:
             await self._owned.step_down()
 
     async def step_down(self) -> None:
-        """Hand the cell over, and stand by again, last in the queue."""
+        """Hand the cell over, and become a standby again, as the last one in the broker's order."""
         if self._owned is not None:
             await self._owned.step_down()
 
@@ -116,7 +117,8 @@ class CellOwner:
             if not self._stopping:
                 await self._own(consumer, first)
         finally:
-            # Closing the channel, and never a cancel: what is unacknowledged goes back in its order.
+            # The channel is closed and the consumer never cancelled, so that unacknowledged messages go back in their
+            # order.
             await consumer.close()
 
     async def _own(self, consumer: Consumer, first: list[Delivery]) -> None:
@@ -125,7 +127,7 @@ class CellOwner:
         snapshot = await self._store.claim(
             self.number, owner=self._context.master_id, nonce=self._context.new_id(), floor=self._floor, seen=seen
         )
-        # All that is made here stays: to look for garbage among it again and again takes half of the time.
+        # All objects that are made here stay: searching for garbage among them repeatedly takes half of the time.
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -139,14 +141,14 @@ class CellOwner:
                 config=config,
             )
         except Exception as error:
-            # The other cells of this master, and of all others, go on without it.
-            log.error("what is stored of the cell cannot be read", cell=self.number, exc_info=error)
-            raise HandlerFailed(f"what is stored of the cell cannot be read: {error}") from error
+            # The other cells of this master, and of all other masters, go on without this cell.
+            log.error("the stored state of the cell cannot be read", cell=self.number, exc_info=error)
+            raise HandlerFailed(f"the stored state of the cell cannot be read: {error}") from error
         finally:
             if collecting:
                 gc.enable()
         log.info(
-            "owns the cell",
+            "cell owned",
             cell=self.number,
             term=cell.term,
             agents=len(snapshot.agents),

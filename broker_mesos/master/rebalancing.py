@@ -1,4 +1,4 @@
-"""Which cell a master gives away, so that all of them own about the same number. Pure."""
+"""Pure computation of which cell a master gives away, so that all masters own about the same number."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Collection, Sequence
 from broker_mesos.core.protocol.records import Lease
 
 STEP_DOWN_AFTER = 2
-"""Looks, a second apart, that must find the same imbalance: a hand-over in progress is none."""
+"""Number of consecutive checks, a second apart, that must find the imbalance: a hand-over that is under way is none."""
 PAUSE_SECONDS = 6.0
-"""Seconds without a step-down after one in vain: as long as a master counts whose broker has lost it."""
+"""Pause after a step-down that had no effect, in seconds: until a master that has lost its broker no longer counts."""
 MAX_PAUSE_SECONDS = 300.0
-"""A cell that has come back again and again is not given away for so long."""
+"""Maximum time for which a cell that has come back repeatedly is not given away, in seconds."""
 
 
 class Rebalancing:
-    """The memory of one master between two looks at the leases.
+    """The state that one master keeps between two checks of the leases.
 
-    A cell that comes straight back was given to nobody: the master that seemed to own too few cannot take
-    any (it is paused, or its connection to the broker leads nowhere). Each such step-down is a gap for
-    nothing, so that the same cell is held for longer and longer.
+    If a cell comes straight back, no other master took it: the master that seemed to own too few cannot own any (it
+    is paused, or its connection to the broker leads nowhere). Each such step-down interrupts the cell for nothing, so
+    the time until the next one for the same cell grows.
     """
 
     def __init__(self) -> None:
         self._overloaded = 0
         self._given: set[int] = set()
-        self._held: dict[int, tuple[float, float]] = {}
-        """By cell: how long it was held last, and until when it is."""
+        self._pauses: dict[int, tuple[float, float]] = {}
+        """By cell: the length of its last pause, and the end of that pause, in seconds."""
         self._not_before = float("-inf")
 
     def choose(
         self, me: str, masters: Collection[str], leases: Sequence[Lease], mine: Sequence[int], now: float
     ) -> int | None:
-        """The cell to step down from now, if any. ``masters`` live; ``mine`` are the cells that this one
-        owns, ``now`` monotonic seconds. To be called each second."""
+        """The cell to step down from now; None if there is none. ``masters`` are the living masters, ``mine`` the
+        cells that this master owns, and ``now`` is monotonic seconds. Must be called once a second."""
         owned = dict.fromkeys((*masters, me), 0)
         for lease in leases:
             if lease.owner in owned:
@@ -46,7 +46,7 @@ class Rebalancing:
         self._overloaded += 1
         if self._overloaded < STEP_DOWN_AFTER:
             return None
-        free = [cell for cell in mine if now >= self._held.get(cell, (0.0, now))[1]]
+        free = [cell for cell in mine if now >= self._pauses.get(cell, (0.0, now))[1]]
         if not free:
             return None
         self._overloaded = 0
@@ -57,9 +57,9 @@ class Rebalancing:
         for lease in leases:
             if lease.owner not in ("", me):
                 self._given.discard(lease.cell)
-                self._held.pop(lease.cell, None)
+                self._pauses.pop(lease.cell, None)
         for cell in self._given.intersection(mine):
             self._given.discard(cell)
-            pause = min(2 * self._held.get(cell, (PAUSE_SECONDS / 2, 0.0))[0], MAX_PAUSE_SECONDS)
-            self._held[cell] = (pause, now + pause)
+            pause = min(2 * self._pauses.get(cell, (PAUSE_SECONDS / 2, 0.0))[0], MAX_PAUSE_SECONDS)
+            self._pauses[cell] = (pause, now + pause)
             self._not_before = now + PAUSE_SECONDS

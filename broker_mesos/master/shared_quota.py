@@ -1,4 +1,4 @@
-"""What the cells share in the store, as one cell reaches it: the ledger of limits
+"""The records that the cells share in the store, as one cell accesses them: the ledger of limits
 (``core/quota/ledger.py``) and the gang token (``core/quota/gang_token.py``)."""
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 ASK_INTERVAL_SECONDS = 0.2
-"""Seconds between two questions of a cell about the same role."""
+"""Minimum time between two requests of a cell about the same role, in seconds."""
 MAX_TRIES = 8
-"""Raises that may fail since other cells were faster; then the cell keeps what it has, and asks again
-later."""
+"""Maximum number of attempts to raise a part while other cells are faster; then the cell keeps its part and asks
+again later."""
 
 
 GANGS, TOKEN = "gangs", "token"
 
 
 class SharedQuota:
-    """Of all roles, as one cell under one term writes it."""
+    """The ledger of all roles and the gang token, as one cell accesses them under one term."""
 
     def __init__(self, records: Records, clock: Clock, rng: random.Random, *, cell: int, cells: int, term: int) -> None:
         self._records = records
@@ -37,26 +37,27 @@ class SharedQuota:
         self._cell = cell
         self._cells = cells
         self._term = term
-        self._asked: dict[str, float] = {}
-        """When last, by role."""
+        self._requested_at: dict[str, float] = {}
+        """By role: the monotonic time of the last request, in seconds."""
 
     async def settle_in_time(self, ask: EscrowAsk, ended: asyncio.Event) -> Mapping[str, int] | None:
-        """Ask, not too often, and again and again while the store is away; None if the term has ended."""
-        wait = self._asked.get(ask.role, -ASK_INTERVAL_SECONDS) + ASK_INTERVAL_SECONDS - self._clock.monotonic()
+        """Change the cell's part of a limit, at most once per ASK_INTERVAL_SECONDS, and repeatedly while the store is
+        away. Returns None if the term has ended."""
+        wait = self._requested_at.get(ask.role, -ASK_INTERVAL_SECONDS) + ASK_INTERVAL_SECONDS - self._clock.monotonic()
         while not ended.is_set():
             if wait > 0:
                 await self._clock.sleep(wait)
-            self._asked[ask.role] = self._clock.monotonic()
+            self._requested_at[ask.role] = self._clock.monotonic()
             try:
                 return await self.settle(ask)
             except StoreUnavailable as error:
-                log.warning("the ledger of limits is away", cell=self._cell, error=str(error))
+                log.warning("the ledger of limits cannot be reached", cell=self._cell, error=str(error))
                 wait = 1.0
         return None
 
     async def settle(self, ask: EscrowAsk) -> Mapping[str, int] | None:
-        """Ask; returns what the cell has from now on, or None if the cell has a later owner. To repeat an
-        ask whose answer was lost is harmless, as long as no other was made since.
+        """Change the cell's part of a limit. Returns the part that the cell has from now on, or None if the cell has
+        a later owner. A request whose answer was lost may be repeated, as long as no other one was made since.
 
         Raises StoreUnavailable.
         """
@@ -82,7 +83,7 @@ class SharedQuota:
             await self._pause(tries)
 
     async def token(self, ask: TokenAsk) -> GangToken | None:
-        """Ask for the gang token; returns who has it from now on. Raises StoreUnavailable."""
+        """Request the gang token. Returns who has it from now on. Raises StoreUnavailable."""
         for tries in range(1, MAX_TRIES + 1):
             (text,) = await self._records.get(GANGS, [TOKEN])
             before = read(text)

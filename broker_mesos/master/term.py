@@ -45,20 +45,21 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 RENEW_INTERVAL_SECONDS = 1.0
-"""Seconds between renewals of a lease that no commit renews."""
+"""Interval between renewals of a lease that no commit renews, in seconds."""
 MAX_BATCH = 500
-"""Messages decided at once."""
+"""Maximum number of messages in one decision."""
 MAX_BATCH_BYTES = 256 * 1024
-"""Of their bodies, which may hold many launches: an owner that decides hears neither broker nor store."""
+"""Maximum size of the bodies of these messages, in bytes. They may contain many launches, and while an owner decides
+it serves neither the broker nor the store."""
 BEHIND_SECONDS = 1.0
-"""Seconds for which an owner counts as behind that could not take all of its inbox at once; and of lag from
-which on it is."""
+"""Time for which an owner that could not take all of its inbox at once counts as behind, in seconds; also the lag
+from which on it counts as behind."""
 STEP_DOWN_SECONDS = 2.0
-"""Seconds that a step-down waits for the outbox to be confirmed."""
+"""Maximum time that a step-down waits until the outbox is confirmed, in seconds."""
 STEP_DOWN_TIMEOUT_SECONDS = 3.0
-"""Seconds after which it ends, whatever the term waits for: a broker that blocks, for instance."""
+"""Time after which a step-down ends in any case, in seconds, for instance when the broker blocks."""
 MAX_HEARTBEATS = 40_000
-"""Heartbeats that wait to be decided on; more are dropped, as they are by their queue."""
+"""Maximum number of heartbeats that wait for a decision. Further ones are dropped, as their queue drops them too."""
 
 
 class Term:
@@ -80,8 +81,8 @@ class Term:
         self._consumer = consumer
         self._inbox: deque[Delivery] = deque(first)
         self._inputs: list[Input] = []
-        self._asked: list[tuple[Input, asyncio.Future[None]]] = []
-        """Whoever waits for the commit of what is in the inputs."""
+        self._uncommitted: list[tuple[Input, asyncio.Future[None]]] = []
+        """Operators' inputs that are not committed yet, each with the future of its commit."""
         self._nonce = snapshot.lease.nonce
         self._commit = snapshot.lease.commit
         self._inherited = snapshot.outbox
@@ -98,16 +99,16 @@ class Term:
         self._heartbeat_reader = HeartbeatReader()
         self._room = asyncio.Event()
         self._renewed = clock.monotonic()
-        self._pace = DecisionBatching()
+        self._batching = DecisionBatching()
         self._lag = Lag(cell.number, bus, new_id)
         self._load = Load(cell.number)
         self._behind_until = float("-inf")
         self._leaving = False
         self._left = asyncio.Event()
-        self._errands: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         self.max_floor = MAX_TERM
-        """Reported terms from this one on are ignored: the store has refused such a floor."""
+        """Reported terms that are at least this high are ignored, since the store has refused such a floor."""
         self.outbox = Outbox(bus, cell.term, self._wake.set)
         self._api = CellApi(
             cell,
@@ -120,13 +121,13 @@ class Term:
         self._undecodable = Undecodable(context, cell.number, consumer)
 
     async def run(self) -> None:
-        """Decide until the term ends; raises why it ended."""
+        """Decide until the term ends. Raises the reason for its end."""
         queue = Queue(QueueKind.OPERATOR_CELL, str(self.cell.number))
         responder = Responder(self._bus, queue, self._api.handlers.answer, self._clock, self._new_id, self._middleware)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())
-                group.create_task(self._hear())
+                group.create_task(self._receive_heartbeats())
                 group.create_task(responder.run())
                 group.create_task(self._renew())
                 group.create_task(self._undecodable.run())
@@ -136,7 +137,7 @@ class Term:
             raise term_errors.first(several) from None
 
     async def step_down(self) -> None:
-        """Finish the batch, have the outbox confirmed, release the lease."""
+        """Finish the batch, wait until the outbox is confirmed, and release the lease."""
         self._leaving = True
         self._left.set()
         self._wake.set()
@@ -152,62 +153,63 @@ class Term:
             self._inbox.extend(await self._consumer.receive(MAX_BATCH))
             self._wake.set()
 
-    async def _hear(self) -> None:
-        """Heartbeats: acknowledged as they come, since a lost one does not matter. There are many, and most
-        say nothing new: these wait until something else is to be decided, or the time comes for it."""
+    async def _receive_heartbeats(self) -> None:
+        """Receive heartbeats. They are acknowledged at once, since a lost one does not matter. There are many, and
+        most contain nothing new: these wait until another decision is due."""
         while True:
             consumer = await self._bus.consume(Queue(QueueKind.CELL_HEARTBEATS, str(self.cell.number)), prefetch=2_000)
             try:
                 while True:
                     deliveries = await consumer.receive(2_000)
                     consumer.acknowledge(deliveries)
-                    news = [self._take_beat(delivery) for delivery in deliveries]
-                    if any(news):
+                    urgent = [self._take_heartbeat(delivery) for delivery in deliveries]
+                    if any(urgent):
                         self._wake.set()
             except ConsumerClosed:
                 pass
             finally:
                 await consumer.close()
 
-    def _take_beat(self, delivery: Delivery) -> bool:
-        """Whether somebody may wait for what it says."""
+    def _take_heartbeat(self, delivery: Delivery) -> bool:
+        """Add a heartbeat to the inputs. Returns whether a client may wait for its effect."""
         if len(self._inputs) >= MAX_HEARTBEATS:
             return False
         try:
             beat = self._heartbeat_reader.read(delivery)
         except InvalidMessage as error:
-            log.warning("bad heartbeat dropped", cell=self.cell.number, error=str(error))
+            log.warning("invalid heartbeat dropped", cell=self.cell.number, error=str(error))
             return False
         self._inputs.append(beat)
         return self.cell.is_urgent(beat)
 
     async def _committed(self, given: Input) -> None:
-        """Decide on an operator's input and wait for the commit: an answer is a promise."""
+        """Decide on an operator's input and wait for the commit, since the answer is a promise."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._inputs.append(given)
-        self._asked.append((given, done))
+        self._uncommitted.append((given, done))
         self._wake.set()
         await done
 
     def give(self, given: Input) -> None:
-        """An input of the daemon's own, to be decided on soon."""
+        """Add an input of the daemon itself, which is decided on soon."""
         self._inputs.append(given)
         self._wake.set()
 
     async def _renew(self) -> None:
         while True:
-            # To the moment: each idle cell would otherwise wake its master several times a second.
+            # Exactly when it is due: otherwise each idle cell would wake its master several times a second.
             await self._clock.sleep(max(0.01, self._renewed + RENEW_INTERVAL_SECONDS - self._clock.monotonic()))
             if self._clock.monotonic() - self._renewed >= RENEW_INTERVAL_SECONDS:
                 self._renewed = self._clock.monotonic()
-                # One that is on its way may have been applied; but none of those before can be missing.
+                # A commit that is under way may have been applied already; but none of the earlier ones can be
+                # missing.
                 await self._store.renew(self.cell.number, term=self.cell.term, nonce=self._nonce, commit=self._commit)
 
     # -- the loop ---------------------------------------------------------------------------------------
 
     async def _decide(self) -> None:
         connected_since = self._bus.connected_since
-        # What earlier owners committed goes out before anything new is decided.
+        # Messages that earlier owners have committed are published before anything new is decided.
         for at in range(0, len(self._inherited), MAX_BATCH):
             await self._bus.writable()
             self.outbox.publish(self._inherited[at : at + MAX_BATCH])
@@ -221,7 +223,7 @@ class Term:
             await self._bus.writable()
             await self.outbox.drained(MAX_UNPUBLISHED)
             inputs, self._inputs = self._inputs, []
-            asked, self._asked = self._asked, []
+            waiting, self._uncommitted = self._uncommitted, []
             if self._bus.connected_since != connected_since:
                 connected_since = self._bus.connected_since
                 inputs.insert(0, Reconnected())
@@ -232,19 +234,19 @@ class Term:
                 self._behind_until = self._clock.monotonic() + BEHIND_SECONDS
             self._room.set()
             if not (deliveries and deliveries[0].redelivered):
-                _resolve(asked, await self._step(inputs, deliveries))
+                _resolve(waiting, await self._step(inputs, deliveries))
                 continue
-            # First whatever else there is: a message is blamed only for what it did by itself.
-            _resolve(asked, await self._step(inputs, []))
-            if condemned := self._poison.verdict(deliveries[0]):
-                await self._undecodable.park(deliveries[0], condemned, self._poison.tries(deliveries[0]))
+            # Other inputs are decided on first, so that a message is blamed only for a failure that it caused alone.
+            _resolve(waiting, await self._step(inputs, []))
+            if reason := self._poison.verdict(deliveries[0]):
+                await self._undecodable.park(deliveries[0], reason, self._poison.tries(deliveries[0]))
             else:
                 await self._poison.trying(deliveries)
                 await self._step([], deliveries)
             await self._poison.settled(deliveries, self._inbox)
 
     async def _step(self, inputs: list[Input], deliveries: list[Delivery]) -> Decision:
-        """Decide on inputs and messages, and carry it out; returns the decision."""
+        """Decide on inputs and messages, and carry the decision out. Returns it."""
         good = []
         for delivery in deliveries:
             try:
@@ -266,9 +268,9 @@ class Term:
             log.error("a decision failed", cell=self.cell.number, messages=ids[:5], exc_info=error)
             raise HandlerFailed(f"a decision failed on {len(good)} messages: {error}") from error
         if self.cell.state.offers or lag > OVERLOADED_SECONDS:
-            self._lag.ask(now.mono)
+            self._lag.ping(now.mono)
         self._load.decided(self._clock.monotonic() - now.mono, self.cell.state.rounds)
-        self._pace.decided(now.mono, len(decision.writes))
+        self._batching.decided(now.mono, len(decision.writes))
         await self._carry_out(decision, good)
         for each in reversed(self._middleware):
             each.after_decision(self.cell.number, good, self._clock.monotonic() - now.mono)
@@ -282,7 +284,7 @@ class Term:
                 await self._wake.wait()
             finally:
                 timer.cancel()
-        pause = self._pace.pause(self._clock.monotonic(), self.cell.pause)
+        pause = self._batching.pause(self._clock.monotonic(), self.cell.pause)
         if pause and not self._leaving:
             await self._clock.sleep(pause)
         self._wake.clear()
@@ -292,7 +294,7 @@ class Term:
             log.warning(warning, cell=self.cell.number)
         if decision.reclaim is not None and decision.reclaim < self.max_floor:
             raise Superseded(decision.reclaim)
-        # Confirmed entries ride along with the next commit; on an idle cell, with the next renewal's.
+        # Confirmed entries are trimmed with the next commit; on an idle cell, shortly before the next renewal.
         idle_trim = self.outbox.has_confirmed and self._clock.monotonic() - self._renewed >= RENEW_INTERVAL_SECONDS / 2
         if decision.commits or idle_trim:
             failpoints.hit("term.before-commit")
@@ -303,7 +305,7 @@ class Term:
             failpoints.hit("term.after-acknowledge")
         if decision.outbox:
             failpoints.hit("term.before-publish")
-        # Not more at once than there is room for: a message too many would end the term.
+        # Only as many at once as there is room for: one message more would end the term.
         for at in range(0, len(decision.outbox), MAX_BATCH):
             if at:
                 await self._bus.writable()
@@ -362,12 +364,12 @@ class Term:
             self._inputs.append(OffersReturned(framework_id))
             self._wake.set()
 
-    # -- small errands ----------------------------------------------------------------------------------
+    # -- tasks in the background----------------------------------------------------------------------------
 
-    def _spawn(self, errand: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _count_consumers(self, framework_id: str) -> None:
         with contextlib.suppress(BusUnavailable):
@@ -376,7 +378,7 @@ class Term:
             self._wake.set()
 
     async def _settle(self, ask: EscrowAsk) -> None:
-        """The cell asks nothing more of this role until it is answered."""
+        """Request the cell's part of a limit. The cell sends no further request for the role before the answer."""
         amounts = await self._ledger.settle_in_time(ask, self.ended)
         if amounts is not None:
             self.give(EscrowSet(ask.role, amounts, ask.since))
@@ -396,7 +398,7 @@ class Term:
         raise SteppingDown
 
     async def _leave(self) -> None:
-        """The orderly end of a term. Whatever fails here only makes the hand-over slower."""
+        """End the term in order. If a step of this fails, the hand-over only takes longer."""
         with contextlib.suppress(TimeoutError, Unavailable, Fenced):
             async with asyncio.timeout(STEP_DOWN_SECONDS):
                 await self.outbox.drained()

@@ -1,4 +1,4 @@
-"""Why an owner's term ends."""
+"""The reasons for which the term of an owner ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from broker_mesos.ports.bus import ConsumerClosed
 
 
 class Superseded(Exception):
-    """An agent has seen a higher term than this owner's: claim again, above it."""
+    """An agent has seen a higher term than this owner's: the cell must be claimed again, above that term."""
 
     def __init__(self, floor: int) -> None:
         super().__init__(f"an agent reported term {floor}")
@@ -19,11 +19,11 @@ class SteppingDown(Exception):
 
 
 class HandlerFailed(Exception):
-    """The decision on a batch raised an error: the state in memory is not to be trusted any more."""
+    """The decision on a batch has raised an error: the state in memory can no longer be trusted."""
 
 
 def first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error of a group that says most: tasks that fail together fail for one reason."""
+    """The most specific error of a group: tasks that fail together fail for the same reason."""
     flat: list[BaseException] = []
     waiting: list[BaseException] = [group]
     while waiting:

@@ -1,8 +1,8 @@
-"""What the owner of a cell cannot handle: messages for the dead letters, and those of a newer release.
+"""Messages that the owner of a cell cannot handle: those that become dead letters, and those of a newer release.
 
-While masters are being replaced by newer ones, agents and frameworks may speak of what only the newer ones
-know. Such a message is kept, neither acknowledged nor given back (it would come again at once, for ever), and
-so returns to the inbox with the end of the term, for the next owner.
+While masters are being upgraded, agents and frameworks may send message types that only newer masters know. Such a
+message is kept: it is neither acknowledged nor given back (it would be delivered again at once, endlessly), so it
+returns to the inbox when the term ends, for the next owner.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-MAX_PUT_ASIDE = 100
-"""Each counts against the prefetch, so that too many would stall the cell."""
-PUT_ASIDE_SECONDS = 600.0
-"""Seconds: well below the time after which RabbitMQ closes a channel that does not acknowledge (30 min)."""
+MAX_KEPT_MESSAGES = 100
+"""Maximum number of kept messages. Each counts against the prefetch, so that too many would block the cell."""
+KEPT_MESSAGE_SECONDS = 600.0
+"""Time for which a message is kept, in seconds: well below the time after which RabbitMQ closes a channel that does
+not acknowledge (30 min)."""
 
 
 def read(delivery: Delivery, taken: tuple[type[Message], ...] = CELL_MESSAGES) -> Message:
-    """The message of a delivery. Raises InvalidMessage, as UnknownMessage for a type that is not known."""
+    """The message in a delivery. Raises InvalidMessage, as UnknownMessage for an unknown type."""
     if delivery.problem:
         raise InvalidMessage(f"{delivery.type}: {delivery.problem}")
     try:
         message = decode(delivery.type, delivery.body)
     except InvalidMessage:
         raise
-    except Exception as error:  # a decoder that fails is as bad as a body that does not fit
+    except Exception as error:  # a decoder that fails is treated like a body that does not fit
         raise InvalidMessage(f"{delivery.type}: cannot be read: {error!r}") from error
     if not isinstance(message, taken):
         raise InvalidMessage(f"{delivery.type} is not for this queue of a cell")
@@ -44,7 +45,7 @@ def read(delivery: Delivery, taken: tuple[type[Message], ...] = CELL_MESSAGES) -
 
 
 class Undecodable:
-    """What the owner of one cell cannot handle under one term."""
+    """The messages that the owner of one cell cannot handle under one term."""
 
     def __init__(self, context: MasterContext, cell: int, consumer: Consumer) -> None:
         self._cell = cell
@@ -56,7 +57,7 @@ class Undecodable:
         self._some = asyncio.Event()
 
     async def run(self) -> None:
-        """Park what was kept for too long. Raises BusUnavailable."""
+        """Move messages that were kept for too long to the dead letters. Raises BusUnavailable."""
         while True:
             await self._some.wait()
             until, delivery, reason = self._kept[0]
@@ -67,17 +68,18 @@ class Undecodable:
                 self._some.clear()
 
     async def keep_or_park(self, delivery: Delivery, error: InvalidMessage) -> None:
-        """Keep it, if a newer master may know its type. Raises StoreUnavailable, BusUnavailable."""
-        unknown = isinstance(error, UnknownMessage) and len(self._kept) < MAX_PUT_ASIDE
+        """Keep a message if a newer master may know its type, else move it to the dead letters. Raises
+        StoreUnavailable, BusUnavailable."""
+        unknown = isinstance(error, UnknownMessage) and len(self._kept) < MAX_KEPT_MESSAGES
         if unknown and await self._newer_master():
             log.warning("kept for a newer master", cell=self._cell, type=delivery.type, reason=str(error))
-            self._kept.append((self._clock.monotonic() + PUT_ASIDE_SECONDS, delivery, str(error)))
+            self._kept.append((self._clock.monotonic() + KEPT_MESSAGE_SECONDS, delivery, str(error)))
             self._some.set()
         else:
             await self.park(delivery, str(error))
 
     async def park(self, delivery: Delivery, reason: str, tries: int = 0) -> None:
-        """Put a message among the dead letters; acknowledged only once it is safe there."""
+        """Move a message to the dead letters. It is acknowledged only once it is safe there."""
         log.warning("dead-lettered", cell=self._cell, type=delivery.type, reason=reason)
         inbox = Queue(QueueKind.CELL_INBOX, str(self._cell))
         now = self._clock.time()
@@ -92,5 +94,5 @@ class Undecodable:
 
 
 def version(text: str) -> tuple[int, ...]:
-    """``1.10.2`` as numbers that compare; what is no number counts as 0."""
+    """A version such as ``1.10.2`` as a tuple that can be compared; a part that is not a number counts as 0."""
     return tuple(int(part) if part.isdecimal() else 0 for part in text.split("."))

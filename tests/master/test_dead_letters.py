@@ -176,7 +176,7 @@ async def test_letters_that_somebody_else_holds_are_waited_for_in_bounded_time(l
     await letters.put("l1")
     consumer = await letters.bus.consume(DEAD_LETTERS)
     await consumer.receive()
-    with pytest.raises(Unavailable, match="somebody else holds"):
+    with pytest.raises(Unavailable, match="another process is reading"):
         await letters.gateway.handle(ListDeadLetters(), 10)
     asking = asyncio.create_task(letters.ids())
     await consumer.close()

@@ -33,12 +33,12 @@ def test_a_frameworks_heartbeat_is_decoded_once_until_it_says_something_else() -
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat_reader, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(heartbeat_reader, "MAX_CACHED", 3)
     heard = HeartbeatReader()
     for number in range(10):
         heard.read(delivery(beat(f"f{number}")))
         assert len(heard._known) <= 3
-    monkeypatch.setattr(heartbeat_reader, "MAX_REMEMBERED_BYTES", 10)
+    monkeypatch.setattr(heartbeat_reader, "MAX_CACHED_BYTES", 10)
     before = dict(heard._known)
     heard.read(delivery(beat("long")))
     assert heard._known == before

@@ -42,37 +42,37 @@ def lag(line: Line) -> Lag:
 
 async def test_lag_is_the_age_of_what_has_not_come_back(line: Line, lag: Lag) -> None:
     assert lag.at(100.0) == 0
-    lag.ask(100.0)
+    lag.ping(100.0)
     assert lag.at(103.0) == 3
     lag.record([Ping(), Ping(token="another owner's"), *line.sent], 3)
     assert lag.at(103.0) == 0
 
 
 async def test_one_is_under_way_at_a_time_and_one_a_second_at_most(line: Line, lag: Lag) -> None:
-    lag.ask(100.0)
-    lag.ask(100.0 + 2 * PING_INTERVAL_SECONDS)
+    lag.ping(100.0)
+    lag.ping(100.0 + 2 * PING_INTERVAL_SECONDS)
     assert len(line.sent) == 1
     lag.record(line.sent, PING_AFTER_MESSAGES)
-    lag.ask(100.0 + PING_INTERVAL_SECONDS / 2)
+    lag.ping(100.0 + PING_INTERVAL_SECONDS / 2)
     assert len(line.sent) == 1
-    lag.ask(100.0 + PING_INTERVAL_SECONDS)
+    lag.ping(100.0 + PING_INTERVAL_SECONDS)
     assert len(line.sent) == 2
 
 
 async def test_an_owner_that_has_read_little_cannot_be_far_behind_and_asks_nothing(line: Line, lag: Lag) -> None:
-    lag.ask(100.0)
+    lag.ping(100.0)
     lag.record(line.sent, 1)
     lag.record([], PING_AFTER_MESSAGES - 2)
-    lag.ask(100.0 + 60)
+    lag.ping(100.0 + 60)
     assert len(line.sent) == 1
     lag.record([], 1)
-    lag.ask(100.0 + 60)
+    lag.ping(100.0 + 60)
     assert len(line.sent) == 2
 
 
 @pytest.mark.parametrize("result", [False, RuntimeError("the connection was lost")])
 async def test_what_was_not_taken_says_nothing(line: Line, lag: Lag, result: Any) -> None:
-    lag.ask(100.0)
+    lag.ping(100.0)
     (future,) = line.futures
     if result is False:
         future.set_result(False)
@@ -83,6 +83,6 @@ async def test_what_was_not_taken_says_nothing(line: Line, lag: Lag, result: Any
 
 
 async def test_one_that_never_comes_back_is_sent_again(line: Line, lag: Lag) -> None:
-    lag.ask(100.0)
-    lag.ask(100.0 + PING_TIMEOUT_SECONDS)
+    lag.ping(100.0)
+    lag.ping(100.0 + PING_TIMEOUT_SECONDS)
     assert len(line.sent) == 2 and lag.at(100.0 + PING_TIMEOUT_SECONDS) == 0

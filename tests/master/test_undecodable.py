@@ -56,7 +56,7 @@ async def test_an_unknown_type_is_kept_for_the_next_owner_while_a_newer_master_l
 
 
 async def test_what_no_newer_owner_has_taken_in_time_is_parked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undecodable, "PUT_ASIDE_SECONDS", 0.0)
+    monkeypatch.setattr(undecodable, "KEPT_MESSAGE_SECONDS", 0.0)
     await place.master("m1")
     await (await place.store()).beat(NEWER, 600)
     await say(place, "one")
@@ -65,7 +65,7 @@ async def test_what_no_newer_owner_has_taken_in_time_is_parked(place: Place, mon
 
 
 async def test_no_more_is_kept_than_the_cell_can_do_without(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undecodable, "MAX_PUT_ASIDE", 1)
+    monkeypatch.setattr(undecodable, "MAX_KEPT_MESSAGES", 1)
     await place.master("m1")
     await (await place.store()).beat(NEWER, 600)
     await say(place, "one")
