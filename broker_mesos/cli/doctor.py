@@ -85,7 +85,7 @@ def _try_servers(settings: Settings) -> list[Finding]:
     import asyncio
     import logging
 
-    from broker_mesos.operator.doctor import judge_bus, judge_store
+    from broker_mesos.operator.doctor import check_bus, check_store
     from broker_mesos.wiring.trial import try_broker, try_store
 
     # What the adapters log, the findings say.
@@ -97,9 +97,9 @@ def _try_servers(settings: Settings) -> list[Finding]:
         broker = asyncio.create_task(try_broker(settings)) if settings.broker_url is not None else None
         store = asyncio.create_task(try_store(settings)) if settings.store_url is not None else None
         if broker is not None:
-            findings += judge_bus(await broker, "broker, from here")
+            findings += check_bus(await broker, "broker, from here")
         if store is not None:
-            findings += judge_store(await store, "store, from here")
+            findings += check_store(await store, "store, from here")
         return findings
 
     return asyncio.run(both())

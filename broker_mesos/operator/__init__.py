@@ -1,1 +1,1 @@
-"""The operator API: what a user asks of a cluster, and who in it answers."""
+"""The operator API: it sends each request of a user to the daemons that can answer it, and combines their answers."""

@@ -1,4 +1,4 @@
-"""Judges what the cluster says about itself: one finding a line, with what to do about it."""
+"""Diagnoses a cluster from the reports of its daemons: each finding is one line, with advice."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ OLDEST_RABBITMQ = (3, 10)
 OLDEST_REDIS = (6, 2)
 SKEW_WARNING = 1.0
 SKEW_ERROR = 30.0
-"""Seconds that two clocks may differ by."""
+"""Maximum difference of two clocks, in seconds."""
 SLOW_SECONDS = 0.1
-"""Seconds of one question to a server from which on every decision is slow."""
+"""Round trip to a server, in seconds, from which on every decision is slow."""
 LEASE_WARNING = 1.5
 LEASE_ERROR = 4.0
-"""Seconds since a lease was renewed; that happens each second."""
+"""Age of a lease, in seconds. Owners renew their leases every second."""
 INBOX_WARNING = 10_000
 OUTBOX_WARNING = 1_000
 OUTBOX_ERROR = 10_000
-"""Messages; at the last one a cell stops deciding."""
+"""Number of messages; at the last one a cell stops deciding."""
 MAX_NAMES = 5
-"""Ids that one finding names."""
+"""Maximum number of ids that one finding lists."""
 
 
 class Finding(Part):
-    """One line of the doctor's."""
+    """One line of the report."""
 
     level: Level
     subject: str
     found: str
     advice: str = ""
-    """What to do; empty if that is nothing."""
+    """What the operator should do; empty if nothing is to be done."""
 
 
 def worst(findings: Iterable[Finding]) -> Level:
@@ -49,16 +49,17 @@ def worst(findings: Iterable[Finding]) -> Level:
 
 
 def find_problems(
-    health: HealthView, cluster: ClusterView | None, state: StateView | None, asked: tuple[float, float]
+    health: HealthView, cluster: ClusterView | None, state: StateView | None, clock: tuple[float, float]
 ) -> list[Finding]:
-    """Everything that the masters know. ``asked``: our clock before and after they were."""
+    """All findings from the reports of the masters. ``clock`` is the time of this process before and after the
+    masters were asked, in seconds since the epoch."""
     found: list[Finding] = []
     for report in health.masters:
-        # One master's word is enough, where all have the same servers and nothing is wrong.
-        store = list(judge_store(report.store, f"store, by {report.master_id}"))
-        bus = list(judge_bus(report.bus, f"broker, by {report.master_id}"))
+        # The report of one master is enough where all have the same servers and no problem.
+        store = list(check_store(report.store, f"store, by {report.master_id}"))
+        bus = list(check_bus(report.bus, f"broker, by {report.master_id}"))
         found += [each for each in (*bus, *store) if each not in found and not _is_reported(found, each)]
-    found += _clocks(health.masters, asked)
+    found += _clocks(health.masters, clock)
     found += _masters(health, cluster)
     if cluster is not None:
         found += _cells(health, cluster)
@@ -78,53 +79,55 @@ def _is_reported(found: Sequence[Finding], new: Finding) -> bool:
 # -- servers --------------------------------------------------------------------------------------------
 
 
-def judge_store(store: StoreReport, subject: str) -> Iterator[Finding]:
-    """A Redis, as one process finds it."""
+def check_store(store: StoreReport, subject: str) -> Iterator[Finding]:
+    """The findings about a store, as one process reports it."""
 
-    def say(level: Level, found: str, advice: str = "") -> Finding:
+    def finding(level: Level, found: str, advice: str = "") -> Finding:
         return Finding(level=level, subject=subject, found=found, advice=advice)
 
     if store.error:
-        yield say("error", store.error, "mend that first: without it nothing is decided")
+        yield finding("error", store.error, "solve this first: without it nothing is decided")
         return
     if store.in_process and store.server != "memory":
-        yield say("ok", f"{store.server} in the data folder of `bmesos local`")
+        yield finding("ok", f"{store.server} in the data folder of `bmesos local`")
         return
     if store.in_process:
-        yield say("ok", "in the memory of this process: nothing is kept, as `bmesos local` says")
+        yield finding("ok", "in the memory of this process: nothing is kept, as `bmesos local` prints at its start")
         return
     if _version(store.server) < OLDEST_REDIS:
-        yield say("warning", f"{store.server} is older than what was tested", "use Redis 6.2 or later")
+        yield finding("warning", f"{store.server} is older than the tested versions", "use Redis 6.2 or later")
     else:
-        yield say("ok", f"{store.server} answers")
+        yield finding("ok", f"{store.server} answers")
     if store.round_trip >= SLOW_SECONDS:
-        yield say(
+        yield finding(
             "warning",
-            f"slow: {store.round_trip * 1000:.0f} ms for one question",
-            "see what else this server or its network does; every decision waits for it",
+            f"slow: {store.round_trip * 1000:.0f} ms for one request",
+            "check the load of this server and of its network; every decision waits for it",
         )
     if store.role not in ("", "master"):
-        yield say("error", f"it is a {store.role}", "name the primary in BMESOS_STORE_URL")
+        yield finding("error", f"it is a {store.role}", "name the primary in BMESOS_STORE_URL")
     if store.eviction == "":
-        yield say(
+        yield finding(
             "warning",
             "its eviction policy cannot be seen",
             "make sure that maxmemory-policy is noeviction, or allow INFO and CONFIG GET",
         )
     elif store.eviction != "noeviction":
-        yield say(
+        yield finding(
             "error",
-            f"maxmemory-policy is {store.eviction}: it may throw facts away",
+            f"maxmemory-policy is {store.eviction}: it may delete records",
             "CONFIG SET maxmemory-policy noeviction, and write it into redis.conf",
         )
     else:
-        yield say("ok", "evicts nothing")
+        yield finding("ok", "never evicts a key")
     yield _persistence(store, subject)
     if store.saving is False:
-        yield say("error", "its last attempt to save to the disk failed", "free disk space, and see Redis' own log")
+        yield finding(
+            "error", "its last attempt to save to the disk failed", "free disk space, and see the log of Redis"
+        )
     if store.max_memory and store.used_memory >= 0.75 * store.max_memory:
         full = store.used_memory / store.max_memory
-        yield say(
+        yield finding(
             "error" if full >= 0.95 else "warning",
             f"{full:.0%} of its maxmemory are used; when it is full nothing can be decided",
             "raise maxmemory",
@@ -153,35 +156,35 @@ def _persistence(store: StoreReport, subject: str) -> Finding:
     return Finding(level=level, subject=subject, found=found, advice=advice)
 
 
-def judge_bus(bus: BusReport, subject: str) -> Iterator[Finding]:
-    """A RabbitMQ, as one process finds it."""
+def check_bus(bus: BusReport, subject: str) -> Iterator[Finding]:
+    """The findings about a broker, as one process reports it."""
 
-    def say(level: Level, found: str, advice: str = "") -> Finding:
+    def finding(level: Level, found: str, advice: str = "") -> Finding:
         return Finding(level=level, subject=subject, found=found, advice=advice)
 
     if bus.error:
-        yield say("error", bus.error, "mend that first: without it nobody hears of anything")
+        yield finding("error", bus.error, "solve this first: without it no message is delivered")
         return
     if bus.in_process:
-        yield say("ok", "in the memory of this process")
+        yield finding("ok", "in the memory of this process")
         return
     if _version(bus.server) < OLDEST_RABBITMQ:
-        yield say("error", f"{bus.server} is too old", "use RabbitMQ 3.10 or later")
+        yield finding("error", f"{bus.server} is too old", "use RabbitMQ 3.10 or later")
     else:
-        yield say("ok", f"{bus.server} answers")
+        yield finding("ok", f"{bus.server} answers")
     if bus.blocked:
-        yield say(
+        yield finding(
             "error",
-            "it takes no messages: an alarm over memory or disk",
-            "rabbitmq-diagnostics alarms says which; free that, work goes on by itself",
+            "it accepts no messages: a memory or disk alarm is active",
+            "`rabbitmq-diagnostics alarms` shows which; once it is cleared, work continues",
         )
     elif not bus.connected:
-        yield say("error", "the connection for publishing is down", "see the master's log")
+        yield finding("error", "the connection for publishing is down", "see the master's log")
     if bus.round_trip >= SLOW_SECONDS:
-        yield say(
+        yield finding(
             "warning",
-            f"slow: {bus.round_trip * 1000:.0f} ms for one question",
-            "see what else this server or its network does",
+            f"slow: {bus.round_trip * 1000:.0f} ms for one request",
+            "check the load of this server and of its network",
         )
 
 
@@ -193,8 +196,8 @@ def _version(server: str) -> tuple[int, ...]:
 # -- masters and cells ----------------------------------------------------------------------------------
 
 
-def _clocks(masters: Sequence[MasterReport], asked: tuple[float, float]) -> Iterator[Finding]:
-    before, after = asked
+def _clocks(masters: Sequence[MasterReport], clock: tuple[float, float]) -> Iterator[Finding]:
+    before, after = clock
     wrong = False
     for report in masters:
         here = max(before - report.time, report.time - after, 0.0)
@@ -216,27 +219,29 @@ def _clocks(masters: Sequence[MasterReport], asked: tuple[float, float]) -> Iter
 
 
 def _masters(health: HealthView, cluster: ClusterView | None) -> Iterator[Finding]:
-    def say(level: Level, found: str, advice: str = "") -> Finding:
+    def finding(level: Level, found: str, advice: str = "") -> Finding:
         return Finding(level=level, subject="masters", found=found, advice=advice)
 
     if cluster is None:
-        yield say("error", "no master can say who owns which cell", "see the masters' logs")
+        yield finding("error", "no master reports which master owns which cell", "see the masters' logs")
         return
-    heard = {report.master_id for report in health.masters}
-    if silent := [each for each in cluster.masters if each.master_id not in heard]:
-        yield say(
+    answered = {report.master_id for report in health.masters}
+    if silent := [each for each in cluster.masters if each.master_id not in answered]:
+        yield finding(
             "warning",
             f"{_names(f'{each.master_id} on {each.hostname}' for each in silent)} did not answer",
-            "see whether it hangs; within 3.5 s a dead one is not listed any more",
+            "check whether it hangs; a dead one is removed from the list within 3.5 s",
         )
     versions = sorted({each.version for each in cluster.masters})
     if len(versions) > 1:
-        yield say("warning", f"of different versions: {', '.join(versions)}", "finish the upgrade")
+        yield finding("warning", f"of different versions: {', '.join(versions)}", "finish the upgrade")
     in_process = any(report.store.in_process for report in health.masters)
     if len(cluster.masters) == 1 and not in_process:
-        yield say("warning", "there is only one: nobody takes over from it", "start another `bmesos master`")
+        yield finding(
+            "warning", "there is only one: no other master can take over from it", "start another `bmesos master`"
+        )
     elif not silent and len(versions) <= 1:
-        yield say("ok", f"{len(cluster.masters)} of version {', '.join(versions)}")
+        yield finding("ok", f"{len(cluster.masters)} of version {', '.join(versions)}")
 
 
 def _cells(health: HealthView, cluster: ClusterView) -> Iterator[Finding]:
@@ -251,8 +256,8 @@ def _cells(health: HealthView, cluster: ClusterView) -> Iterator[Finding]:
                 Finding(
                     level="error",
                     subject=subject,
-                    found="has no owner: nothing of it is decided",
-                    advice="if that stays so, see the masters' logs",
+                    found="has no owner: nothing is decided in it",
+                    advice="if this lasts, see the masters' logs",
                 )
             )
         elif cell.age >= LEASE_WARNING:
@@ -261,7 +266,7 @@ def _cells(health: HealthView, cluster: ClusterView) -> Iterator[Finding]:
                     level="error" if cell.age >= LEASE_ERROR else "warning",
                     subject=subject,
                     found=f"{cell.owner} has not renewed its lease for {cell.age:.1f} s",
-                    advice="see whether that master and Redis keep up; another one takes over by itself",
+                    advice="check whether that master and Redis keep up; another master takes over automatically",
                 )
             )
         found += _queues(subject, reports.get(cell.cell))
@@ -273,36 +278,36 @@ def _cells(health: HealthView, cluster: ClusterView) -> Iterator[Finding]:
 
 
 def _queues(subject: str, cell: CellReport | None) -> Iterator[Finding]:
-    def say(level: Level, found: str, advice: str) -> Finding:
+    def finding(level: Level, found: str, advice: str) -> Finding:
         return Finding(level=level, subject=subject, found=found, advice=advice)
 
     if cell is None:
         return
     if cell.error:
-        yield say(
+        yield finding(
             "error",
             cell.error,
             "its arguments (delivery limit, single active consumer) must be the ones that masters declare",
         )
     for exchange in cell.unrouted:
-        yield say(
+        yield finding(
             "error",
             f"a message over the exchange {exchange!r} did not reach its inbox: the binding was lost",
-            "masters bind it again within 30 s; if it stays so, restart the master that owns the cell",
+            "masters bind it again within 30 s; if this lasts, restart the master that owns the cell",
         )
     if cell.consumers == 0:
-        yield say("error", "no master consumes its inbox", "see the masters' logs")
+        yield finding("error", "no master consumes its inbox", "see the masters' logs")
     if cell.inbox is not None and cell.inbox >= INBOX_WARNING:
-        yield say(
+        yield finding(
             "warning",
             f"{cell.inbox} messages wait in its inbox",
-            "its owner does not keep up: see its CPU and Redis' latency",
+            "its owner does not keep up: check its CPU and the latency of Redis",
         )
     if cell.outbox is not None and cell.outbox >= OUTBOX_WARNING:
-        yield say(
+        yield finding(
             "error" if cell.outbox >= OUTBOX_ERROR else "warning",
             f"{cell.outbox} messages wait in its outbox",
-            "RabbitMQ does not confirm what is published: see rabbitmq-diagnostics alarms",
+            "RabbitMQ does not confirm what is published: see `rabbitmq-diagnostics alarms`",
         )
 
 
@@ -313,7 +318,7 @@ def _dead_letters(masters: Sequence[MasterReport]) -> Iterator[Finding]:
             level="warning",
             subject="dead letters",
             found=f"{count} messages could not be handled",
-            advice="`bmesos dead-letters list` says why; retry or drop them",
+            advice="`bmesos dead-letters list` shows the reasons; retry or drop them",
         )
     elif count == 0:
         yield Finding(level="ok", subject="dead letters", found="none")
@@ -345,7 +350,7 @@ def _members(state: StateView) -> Iterator[Finding]:
         yield Finding(
             level="ok",
             subject="agents",
-            found=f"only the first {len(state.agents)} of {count} are looked at",
+            found=f"only the first {len(state.agents)} of {count} are checked",
             advice="`bmesos agents --after CURSOR` lists the others",
         )
     if away:
@@ -354,18 +359,18 @@ def _members(state: StateView) -> Iterator[Finding]:
             subject="agents",
             found=f"{len(away)} unreachable: "
             + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in away),
-            advice="see to the machine; if it never comes back: `bmesos agents gone ID`",
+            advice="check the machine; if it never comes back: `bmesos agents gone ID`",
         )
     elif not count and not state.missing:
         yield Finding(level="warning", subject="agents", found="there are none", advice="start one with `bmesos agent`")
     else:
-        yield Finding(level="ok", subject="agents", found=f"{count}, all heard of")
+        yield Finding(level="ok", subject="agents", found=f"{count}, all reachable")
     without_consumers = [each for each in state.frameworks if each.state is FrameworkStatus.DISCONNECTED]
     if without_consumers:
         yield Finding(
             level="warning",
             subject="frameworks",
-            found="nobody consumes the queues of " + _names(each.framework_id for each in without_consumers),
+            found="no process consumes the queues of " + _names(each.framework_id for each in without_consumers),
             advice="start it again before its failover timeout ends its tasks",
         )
     else:

@@ -1,4 +1,5 @@
-"""Answers to "why is it waiting?" and "would it run?": the job or framework first, then every cell."""
+"""Explains why a job, task or framework waits, and whether a job would run: from the framework first, then from all
+cells."""
 
 from __future__ import annotations
 
@@ -17,24 +18,24 @@ from broker_mesos.frameworks.registry import JOBS
 from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls
 
 MAX_SHAPES = 10
-"""Shapes of a framework's demand that are explained at once."""
+"""Maximum number of shapes of a framework's demand that one answer explains."""
 
 
 class Explainer:
-    """Asks on behalf of a gateway."""
+    """Sends the requests of an explanation, on behalf of a gateway."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def plan(self, request: PlanJob, timeout: float) -> Explanation:
-        """Whether a job would run. Raises Unavailable when nobody answers."""
+        """Explain whether a job would run. Raises Unavailable when no cell answers."""
         subject = f"a job of {request.spec.total} x {request.spec.resources}"
         shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
         plan = await self._explanation(subject, JOBS.name, (shape,), request.limit, timeout, ignore_filters=True)
         return _whole(plan, request.spec.total)
 
     async def explain(self, request: Explain, timeout: float) -> Explanation:
-        """Why something waits. Raises NotFound for an id that nothing has, Unavailable when nobody answers."""
+        """Explain why something waits. Raises NotFound for an unknown id, Unavailable when no daemon answers."""
         away: Unavailable | None = None
         try:
             return await self._of_job_or_task(request, timeout)
@@ -54,17 +55,17 @@ class Explainer:
     async def _of_job_or_task(self, request: Explain, timeout: float) -> Explanation:
         if len(request.id) <= 128:
             try:
-                view = await self._calls.ask(JOBS_FRAMEWORK, GetJob(job_id=request.id, limit=0), JobView, timeout)
+                view = await self._calls.request(JOBS_FRAMEWORK, GetJob(job_id=request.id, limit=0), JobView, timeout)
                 return await self._of_view(view, request.limit, timeout)
             except NotFound:
                 pass
-        task = await self._calls.ask(JOBS_FRAMEWORK, GetTask(task_id=request.id), JobTask, timeout)
+        task = await self._calls.request(JOBS_FRAMEWORK, GetTask(task_id=request.id), JobTask, timeout)
         subject = f"task {task.task_id}"
         if task.state != "pending":
             where = f" on {task.hostname or task.agent_id}" if task.agent_id else ""
             return Explanation(subject=subject, reason=f"it does not wait: it is {task.state}{where}")
         job_id = task.task_id.rsplit(".", 2)[0]
-        view = await self._calls.ask(JOBS_FRAMEWORK, GetJob(job_id=job_id, limit=0), JobView, timeout)
+        view = await self._calls.request(JOBS_FRAMEWORK, GetJob(job_id=job_id, limit=0), JobView, timeout)
         return await self._of_job(subject, job_id, view.spec, request.limit, timeout)
 
     async def _of_view(self, view: JobView, limit: int, timeout: float) -> Explanation:
@@ -73,17 +74,17 @@ class Explainer:
         if summary.ended_at is not None:
             return Explanation(subject=subject, reason=f"it does not wait: it is {summary.state}")
         if not summary.counts["pending"]:
-            why = summary.waiting or f"{summary.counts['running']} of its tasks run, none waits"
-            return Explanation(subject=subject, reason=why)
+            text = summary.waiting or f"{summary.counts['running']} of its tasks run, none waits"
+            return Explanation(subject=subject, reason=text)
         if summary.waits_for:
             return Explanation(subject=subject, reason=summary.waiting)
         if view.spec.max_running and summary.counts["running"] >= view.spec.max_running:
-            why = f"{summary.counts['running']} of its tasks run, as many as its array lets run at a time"
-            return Explanation(subject=subject, reason=why)
+            text = f"{summary.counts['running']} of its tasks run, as many as its array lets run at a time"
+            return Explanation(subject=subject, reason=text)
         found = await self._of_job(subject, summary.job_id, view.spec, limit, timeout)
         if summary.picky is None:
             return found
-        # What the cells say is of any agent: that is what it waits for last.
+        # The cells report on agents of every kind, which is what the job waits for after its preferred ones.
         return found.model_copy(update={"reason": summary.waiting, "change": "", "would_run": False})
 
     async def _of_job(self, subject: str, job_id: str, spec: JobSpec, limit: int, timeout: float) -> Explanation:
@@ -107,12 +108,12 @@ class Explainer:
             found, silent = await self._calls.all_cells(ask, Placement, timeout)
             placements.append(tuple(_marked(each) for each in found))
             missing.update(each.cell for each in silent)
-        # Of several, the first that cannot run is what is asked about.
-        told = next((at for at, each in enumerate(placements) if not any(p.would_run for p in each)), 0)
+        # Of several shapes the first one that cannot run is explained.
+        chosen = next((at for at, each in enumerate(placements) if not any(p.would_run for p in each)), 0)
         return Explanation(
             subject=subject,
-            reason=reason(shapes[told], placements[told]),
-            change=change(shapes[told], placements[told]),
+            reason=reason(shapes[chosen], placements[chosen]),
+            change=change(shapes[chosen], placements[chosen]),
             would_run=all(any(each.would_run for each in some) for some in placements),
             shapes=tuple(shapes),
             placements=tuple(placements),
@@ -140,13 +141,14 @@ class Explainer:
 
 
 def _marked(placement: Placement) -> Placement:
-    """With ``truncated`` as it is: a cell that lists only the nearest agents counts all of them."""
+    """The placement, marked as truncated if its cell lists only the nearest agents, which counts all of them
+    nevertheless."""
     cut = sum(placement.counts.values()) > len(placement.agents)
     return placement.model_copy(update={"truncated": True}) if cut else placement
 
 
 def _whole(found: Explanation, total: int) -> Explanation:
-    """A job runs when all of its tasks do."""
+    """The explanation for a whole job, which runs only when all of its tasks fit."""
     fits = sum(each.fits for some in found.placements for each in some)
     if not found.would_run or fits >= total:
         return found
@@ -155,5 +157,6 @@ def _whole(found: Explanation, total: int) -> Explanation:
 
 
 def _least(framework: FrameworkView) -> tuple[Shape, ...]:
-    """Of a framework that has not said what it wants: whether it would be offered anything."""
+    """The smallest shapes, one for each role, for a framework whose demand has no shapes: they show whether it would
+    receive any offer."""
     return tuple(Shape(resources=Resources.parse("cpus:0.01"), role=role) for role in framework.roles)

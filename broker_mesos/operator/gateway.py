@@ -1,4 +1,4 @@
-"""The gateway: one request of a user in, the right requests over the bus out, one answer back."""
+"""The gateway: it receives one request of a user, sends the needed requests over the bus, and returns one answer."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ from broker_mesos.operator.task_logs import TaskLogs
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-"""Seconds for an answer, on top of what the request itself asks to wait for."""
+"""Timeout for an answer, in seconds, beyond the time that the request itself allows to wait."""
 
 
-class Asks(Protocol):
-    """What the gateway is to its users, in this process or behind HTTP."""
+class OperatorApi(Protocol):
+    """The interface of the gateway, in this process or behind HTTP."""
 
     async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
-        """The answer to a request. Raises the errors of ``broker_mesos.errors``."""
+        """Answer a request. Raises the errors of ``broker_mesos.errors``."""
         ...
 
 
 class Gateway:
-    """Answers users' requests over a bus. ``sleep`` is the clock's.
+    """Answers the requests of users over a bus. ``sleep`` is that of the clock.
 
-    A request goes where its class says. Those whose answer the gateway itself puts together, from the answers
-    to other requests, have a handler here.
+    A request is sent to the destination that its class declares. Requests whose answer is combined from the answers
+    to other requests have a handler here.
     """
 
     def __init__(self, requester: Requester, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
@@ -67,7 +67,8 @@ class Gateway:
         self._explainer = Explainer(calls)
 
     def handlers(self, timeout: float) -> Handlers:
-        """The requests that the gateway puts an answer together for. ``timeout`` is in seconds, for each."""
+        """The handlers of requests whose answer the gateway combines. ``timeout`` applies to each request, in
+        seconds."""
         found = Handlers("the gateway")
         found.add(GetHealth, lambda request: self._health(timeout))
         found.add(GetState, lambda request: self._state(request, timeout))
@@ -81,10 +82,11 @@ class Gateway:
         return found
 
     async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
-        """The answer to a request, an instance of its ``ANSWER``.
+        """Answer a request with an instance of its ``ANSWER``.
 
-        Raises the error that was answered; TimedOut after ``timeout`` seconds beyond what the request asks
-        to wait for; Unavailable when nobody listens; InvalidInput for a request that is not a user's.
+        Raises the error that a daemon answers with; TimedOut after ``timeout`` seconds beyond the time that the
+        request allows to wait; Unavailable when no daemon consumes the destination; InvalidInput for a request that
+        is not for users.
         """
         if not request.FOR_USERS:
             raise InvalidInput(f"{request.TYPE} is sent within the cluster only; for parts of cells send GET_STATE")
@@ -104,29 +106,30 @@ class Gateway:
                 to = operator_framework(framework_for(type(request)).name)
                 return await self._requester.request(to, request, timeout + request.wait_seconds)
             case Route.CELL:
-                agent_id: str = request.agent_id  # type: ignore[attr-defined]  # a test holds that it has one
+                agent_id: str = request.agent_id  # type: ignore[attr-defined]  # a test checks that it has one
                 return await self._calls.cell_of_agent(agent_id, request, timeout)
         return await self.handlers(timeout).answer(request)
 
     # -- all masters ----------------------------------------------------------------------------------
 
     async def _health(self, timeout: float) -> HealthView:
-        """Masters take requests in turn: ask until each has answered, or should have."""
+        """The reports of all masters. The masters take requests in turn, so requests are sent until each has answered
+        or should have."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + 0.8 * timeout
         cluster: ClusterView | None = None
         reports: dict[str, MasterReport] = {}
         try:
-            cluster = await self._calls.ask(operator_master(), GetCluster(), ClusterView, timeout / 2)
+            cluster = await self._calls.request(operator_master(), GetCluster(), ClusterView, timeout / 2)
         except Unavailable as error:
-            log.info("no view of the cluster: %s", error)  # the store may be away: a master can say that
+            log.info("no view of the cluster: %s", error)  # the store may be away, which a master can report
         expected = len(cluster.masters) if cluster else 1
         for _ in range(2 * expected):
             left = deadline - loop.time()
             if len(reports) >= expected or (reports and left <= 0):
                 break
             try:
-                report = await self._calls.ask(operator_master(), GetMasterHealth(), MasterReport, max(0.5, left))
+                report = await self._calls.request(operator_master(), GetMasterHealth(), MasterReport, max(0.5, left))
             except TimedOut:
                 if not reports:
                     raise TimedOut(f"no master answers within {timeout:g} s") from None
@@ -139,7 +142,7 @@ class Gateway:
     # -- all cells ------------------------------------------------------------------------------------
 
     async def _state(self, request: GetState, timeout: float) -> Part:
-        decode(request.parts, request.after)  # a cursor that is none is refused here, once
+        decode(request.parts, request.after)  # an invalid cursor is refused here, once
         ask = GetCell(
             parts=request.parts,
             task_id=request.task_id,
@@ -154,7 +157,7 @@ class Gateway:
     async def _readmit(self, request: ReadmitFramework, timeout: float) -> FrameworkReadmitted:
         answers, missing = await self._calls.all_cells(request, FrameworkReadmitted, timeout)
         if missing:
-            # A cell that still refuses it would have it end everywhere again.
+            # A cell that still refuses the framework would cause all cells to refuse it again.
             cells = ", ".join(str(each.cell) for each in missing)
             raise Unavailable(f"cells {cells} do not answer; give the command again when they do")
         if not any(answer.known for answer in answers):
@@ -162,7 +165,7 @@ class Gateway:
         return FrameworkReadmitted(known=True)
 
     async def _maintain(self, request: AgentsRequest, timeout: float) -> MaintenanceView:
-        """All of the agents or none: first it is seen whether there are such agents."""
+        """Schedule or end maintenance of all these agents, or of none: first it is checked that all of them exist."""
         if isinstance(request, ScheduleMaintenance):
             _check_not_over(request, time.time())
         if request.agent_ids and not isinstance(request, GetMaintenance):

@@ -1,4 +1,4 @@
-"""Kills by an id that may be a job's, a task's of a job, or a task's of any other."""
+"""Kills by an id, which may be that of a job, of a task of a job, or of any other task."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from broker_mesos.errors import BrokerMesosError, NotFound, Unavailable
 from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls, not_all_cells
 
 MAX_UNREACHABLE = 100
-"""Tasks that are looked at for agents that are unreachable."""
+"""Maximum number of tasks of which the unreachable agents are reported."""
 UNREACHABLE_TIMEOUT_SECONDS = 1.0
-"""Seconds that an answer to a kill waits for the agents that are unreachable."""
+"""Maximum time that the answer to a kill waits for the list of unreachable agents, in seconds."""
 
 
 class Killer:
-    """Kills on behalf of a gateway."""
+    """Sends kills on behalf of a gateway."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def by_id(self, request: KillById, timeout: float) -> Killed:
-        """Asks the framework of the jobs first, then the cells. Raises NotFound for an id that nothing has."""
+        """Kill by id: send the request to the framework of the jobs first, then to the cells. Raises NotFound for an
+        unknown id."""
         jobs_away: Unavailable | None = None
         try:
             return await self._with_unreachable(await self._job(request.id, timeout), timeout)
@@ -42,35 +43,35 @@ class Killer:
         raise NotFound(f"no job or task {request.id}; `bmesos status` and `bmesos tasks` list them")
 
     async def task(self, request: KillTask, timeout: float) -> KillTaskAnswer:
-        """Raises Unavailable if no cell knows the task while some do not answer."""
+        """Kill a task. Raises Unavailable if no cell knows the task while some cells do not answer."""
         found, missing = await self._in_cells(request, timeout)
         if found is None and missing:
             raise not_all_cells(f"task {request.task_id}", missing)
         return found or KillTaskAnswer(known=False)
 
     async def _job(self, ident: str, timeout: float) -> Killed:
-        if len(ident) <= 128:  # as long as a job's id may be
+        if len(ident) <= 128:  # the maximum length of a job's id
             try:
-                job = await self._calls.ask(JOBS_FRAMEWORK, KillJob(job_id=ident), JobSummary, timeout)
+                job = await self._calls.request(JOBS_FRAMEWORK, KillJob(job_id=ident), JobSummary, timeout)
                 return Killed(kind="job", job=job)
             except NotFound:
                 pass
-        task = await self._calls.ask(JOBS_FRAMEWORK, GetTask(task_id=ident), JobTask, timeout)
+        task = await self._calls.request(JOBS_FRAMEWORK, GetTask(task_id=ident), JobTask, timeout)
         if task.task_id != ident and not task.task_id.startswith(f"{ident}."):
             raise NotFound(f"task {ident} has ended; the latest attempt is {task.task_id}")
         for job_id, index in _split(ident):
             if index == task.index:
                 kill = KillJob(job_id=job_id, index=index)
-                return Killed(kind="task", job=await self._calls.ask(JOBS_FRAMEWORK, kill, JobSummary, timeout))
+                return Killed(kind="task", job=await self._calls.request(JOBS_FRAMEWORK, kill, JobSummary, timeout))
         raise NotFound(f"no job or task {ident}")
 
     async def _with_unreachable(self, killed: Killed, timeout: float) -> Killed:
-        """With the agents that cannot kill their tasks now. The kill itself is stored, whatever fails here."""
+        """Add the agents that cannot kill their tasks now. The kill itself is stored, even if this fails."""
         if killed.job is None or killed.job.ended_at is not None:
             return killed
         ask = GetJob(job_id=killed.job.job_id, states=("unreachable",), limit=MAX_UNREACHABLE)
         try:
-            view = await self._calls.ask(JOBS_FRAMEWORK, ask, JobView, min(timeout, UNREACHABLE_TIMEOUT_SECONDS))
+            view = await self._calls.request(JOBS_FRAMEWORK, ask, JobView, min(timeout, UNREACHABLE_TIMEOUT_SECONDS))
         except BrokerMesosError:
             return killed
         away = tuple(sorted({task.agent_id for task in view.tasks if task.agent_id}))
@@ -82,7 +83,7 @@ class Killer:
 
 
 def _note(agents: Sequence[str]) -> str:
-    """Why a kill has no effect yet."""
+    """The reason why a kill has no effect yet."""
     if not agents:
         return ""
     which = f"agent {agents[0]} is" if len(agents) == 1 else f"agents {', '.join(agents[:5])} are"
@@ -93,7 +94,7 @@ def _note(agents: Sequence[str]) -> str:
 
 
 def _split(task_id: str) -> list[tuple[str, int]]:
-    """Job id and index that a task id may be made of: ``JOB.INDEX.LAUNCH`` or ``JOB.INDEX``."""
+    """The pairs of job id and index that a task id may consist of: ``JOB.INDEX.LAUNCH`` or ``JOB.INDEX``."""
     parts = task_id.split(".")
     return [
         (".".join(parts[:-count]), int(parts[-count]))

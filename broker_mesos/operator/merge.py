@@ -1,4 +1,4 @@
-"""Views of cells, put together into one of the cluster."""
+"""Combines the views of cells into one view of the cluster."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from broker_mesos.core.protocol.records import FrameworkStatus
 
 E = TypeVar("E")
 
-# A framework is in the best state that any cell has it in: a cell may not have met it yet.
+# A framework's state is the best one that any cell reports, since a cell may not have received a message of it yet.
 _STATES = (FrameworkStatus.SUBSCRIBED, FrameworkStatus.DISCONNECTED, FrameworkStatus.TORN_DOWN)
 
 
 def merge(views: Sequence[CellView], missing: Iterable[MissingCell], request: GetState) -> StateView:
-    """One view of all cells that answered: of each part the first ``request.limit`` entries in its order."""
+    """Combine the views of all cells that answered: of each part the first ``request.limit`` entries in its order."""
     counts: dict[str, int] = {}
     for view in views:
         for name, size in view.counts.items():
-            # Every cell knows every framework; of the rest each has its own.
+            # Every cell knows every framework; all other entries belong to one cell.
             counts[name] = max(counts.get(name, 0), size) if name == "frameworks" else counts.get(name, 0) + size
     truncated: list[CellPart] = []
     ends: list[str] = []
 
     def page(part: CellPart, entries: Callable[[CellView], Sequence[E]], key: Callable[[E], SortKey]) -> list[E]:
-        """The entries that are certain: of a cell whose list was cut, nothing is known behind its last entry."""
+        """The entries that are certain: if the list of a cell was truncated, nothing is known of it behind its last
+        entry."""
         cut = [key(entries(view)[-1]) for view in views if part in view.truncated and entries(view)]
         horizon = min(cut, default=None)
         found = sorted((each for view in views for each in entries(view)), key=key)
@@ -61,7 +62,7 @@ def merge(views: Sequence[CellView], missing: Iterable[MissingCell], request: Ge
 
 
 def _first(entries: Sequence[E], limit: int, key: Callable[[E], SortKey]) -> list[E]:
-    """The entries of the first ``limit`` keys: of a framework, every cell has an entry under one key."""
+    """The entries of the first ``limit`` keys. Every cell has an entry for a framework, all of them under one key."""
     shown: list[E] = []
     for _, same in islice(groupby(entries, key), limit):
         shown += same
@@ -101,5 +102,5 @@ def _role(views: Sequence[RoleView]) -> RoleTotal:
 
 
 def _total(amounts: Iterable[Resources]) -> Resources:
-    # Two agents may both have port 31000: ranges and sets add up only as numbers.
+    # Two agents may both have port 31000: ranges and sets can only be added as numbers.
     return Resources.sum(each.counted() for each in amounts)

@@ -1,4 +1,4 @@
-"""Output of tasks: finds the agent that has it, and reads it there."""
+"""Reads the output of tasks: finds the agent that has it, and reads it there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from broker_mesos.core.protocol.addresses import operator_agent
 from broker_mesos.errors import NotFound, TimedOut, Unavailable
 from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls, not_all_cells
 
-MAX_LOCATED = 4_096
-"""Tasks whose agent is remembered; the one that was read the longest ago is forgotten first."""
+MAX_CACHED_TASKS = 4_096
+"""Maximum number of tasks whose agent is cached; the least recently used one is dropped first."""
 _ENDED = frozenset(state.short for state in TaskState if state.terminal)
 
 
 class TaskPlace(NamedTuple):
-    """Where a task is. Without an agent it is nowhere yet, or, if it has ended, was never anywhere."""
+    """The agent that a task runs on. It is empty if the task was not launched yet, or has ended without a launch."""
 
     task_id: str
     agent_id: str
@@ -28,17 +28,16 @@ class TaskPlace(NamedTuple):
 
 
 class TaskLogs:
-    """Reads on behalf of a gateway."""
+    """Reads the output of tasks on behalf of a gateway."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._located: OrderedDict[str, str] = OrderedDict()
-        """Agents by task id, of tasks that were launched."""
+        """By task id: the agent, for tasks that were launched."""
 
     async def read(self, request: ReadLog, timeout: float) -> LogChunk:
-        """The next part of the output, held back for up to ``request.wait`` seconds while there is none.
-        Raises NotFound for an unknown task and for output that is gone, Unavailable and TimedOut for an agent
-        that does not answer."""
+        """The next part of the output; if there is none, wait for up to ``request.wait`` seconds. Raises NotFound for
+        an unknown task and for output that is gone, Unavailable and TimedOut for an agent that does not answer."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + request.wait
         pause = 0.02
@@ -57,19 +56,21 @@ class TaskLogs:
             pause = min(2 * pause, 0.25)
 
     async def _read_file(self, place: TaskPlace, request: ReadLog, wait: float, timeout: float) -> LogChunk | None:
-        """None: the agent does not know the task yet."""
+        """The next part of a file; None if the agent does not know the task yet."""
         read = ReadFile(
             task_id=place.task_id, name=request.name, offset=request.offset, length=request.length, wait=wait
         )
         try:
-            chunk = await self._calls.ask(operator_agent(place.agent_id), read, FileChunk, wait + timeout)
+            chunk = await self._calls.request(operator_agent(place.agent_id), read, FileChunk, wait + timeout)
         except NotFound as error:
             self._located.pop(place.task_id, None)
             if place.ended:
                 raise NotFound(f"the output of {place.task_id} is gone: {error}") from None
             return None
         except TimedOut:
-            raise TimedOut(f"agent {place.agent_id}, which has the output of {place.task_id}, is silent") from None
+            raise TimedOut(
+                f"agent {place.agent_id}, which has the output of {place.task_id}, does not answer"
+            ) from None
         except Unavailable as error:
             self._located.pop(place.task_id, None)
             raise Unavailable(f"the output of {place.task_id} is on agent {place.agent_id}: {error}") from None
@@ -89,7 +90,7 @@ class TaskLogs:
             return TaskPlace(task_id, agent_id, ended=False)
         jobs_away: Unavailable | None = None
         try:
-            task = await self._calls.ask(JOBS_FRAMEWORK, GetTask(task_id=task_id), JobTask, timeout)
+            task = await self._calls.request(JOBS_FRAMEWORK, GetTask(task_id=task_id), JobTask, timeout)
         except NotFound:
             pass
         except Unavailable as error:
@@ -108,9 +109,10 @@ class TaskLogs:
         raise NotFound(f"no task {task_id}; `bmesos tasks` lists them")
 
     def _remember(self, place: TaskPlace) -> TaskPlace:
-        # Not what has ended: once forgotten by its agent, the error should say that it is over.
+        # Ended tasks are not cached: once their agent has forgotten them, the error should state that they have
+        # ended.
         if place.agent_id and not place.ended:
             self._located[place.task_id] = place.agent_id
-            if len(self._located) > MAX_LOCATED:
+            if len(self._located) > MAX_CACHED_TASKS:
                 self._located.popitem(last=False)
         return place

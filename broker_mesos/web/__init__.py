@@ -1,4 +1,4 @@
-"""The HTTP face of the operator API."""
+"""The operator API over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP application: ``POST /api/v1`` takes every request; some have a GET of their own."""
+"""The HTTP application: ``POST /api/v1`` takes every request; some requests also have their own GET."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import REGISTRY, first_problem, wording
 from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
 from broker_mesos.operator.doctor import LEASE_ERROR
-from broker_mesos.operator.gateway import TIMEOUT_SECONDS, Asks
+from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
 from broker_mesos.web.describe import describe
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 
 MAX_TIMEOUT = 60.0
-"""Seconds that a client may give its request at most."""
+"""Maximum timeout that a client may set for its request, in seconds."""
 
 
 def error_response(error: BrokerMesosError) -> JSONResponse:
-    """An error of the tree as HTTP."""
+    """The HTTP response for an error of ``broker_mesos.errors``."""
     return failure(error.http_status, error.error_code, str(error))
 
 
 def failure(status: int, code: str, message: str) -> JSONResponse:
-    """An error as HTTP."""
+    """The HTTP response for an error."""
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
 def build_app(
-    gateway: Asks,
+    gateway: OperatorApi,
     *,
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]"),
     body_timeout: float = BODY_TIMEOUT_SECONDS,
 ) -> FastAPI:
-    """The application. ``hosts`` are the names that a browser may know this server by; ``body_timeout`` is in
+    """The application. ``hosts`` are the names under which a browser may address this server; ``body_timeout`` is in
     seconds."""
     app = FastAPI(
         title="broker_mesos operator API",
         version=__version__,
-        # Their pages load scripts from elsewhere: /docs is a plain page of our own.
+        # FastAPI's own pages load scripts from other servers: /docs is a plain page of this package.
         docs_url=None,
         redoc_url=None,
     )
@@ -86,16 +86,17 @@ def _errors(app: FastAPI) -> None:
         return failure(405, "invalid", f"{request.method} is not for {request.url.path}; see /openapi.json")
 
 
-def _api(app: FastAPI, gateway: Asks) -> None:
+def _api(app: FastAPI, gateway: OperatorApi) -> None:
     @app.post("/api/v1", summary="Any request of the operator API")
     async def ask(http: HttpRequest) -> Response:
         content_type = http.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json":
-            # Also what keeps other sites' pages out: a browser asks us before it sends JSON across.
+            # This also protects from pages of other sites: a browser sends JSON across origins only after this server
+            # agrees.
             return failure(415, "invalid", "send the body as content-type application/json")
         request = parse_request(await http.body())
         part = await gateway.handle(request, _timeout(http))
-        # One pass from model to bytes: this is the way of every CLI command and every wait.
+        # The model is written as bytes directly: every CLI command and every wait uses this path.
         return Response(
             b'{"type":"ANSWER","data":' + part.model_dump_json().encode() + b"}",
             media_type="application/json",
@@ -103,7 +104,7 @@ def _api(app: FastAPI, gateway: Asks) -> None:
 
 
 def parse_request(body: bytes) -> Request:
-    """The request in a body. Raises InvalidInput in one line."""
+    """The request in a body. Raises InvalidInput with a message of one line."""
     try:
         content: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -132,7 +133,7 @@ def _timeout(http: HttpRequest) -> float:
     return seconds
 
 
-def _views(app: FastAPI, gateway: Asks) -> None:
+def _views(app: FastAPI, gateway: OperatorApi) -> None:
     @app.get("/api/v1/cluster", response_model=ClusterView, summary="Masters, and who owns which cell")
     async def cluster() -> Part:
         return await gateway.handle(GetCluster())
@@ -141,7 +142,7 @@ def _views(app: FastAPI, gateway: Asks) -> None:
         @app.get(f"/api/v1/{name}", response_model=StateView, summary=summary, operation_id=name)
         async def view(
             limit: Annotated[int, Query(ge=0, le=2_000)] = 500,
-            after: Annotated[str, Query(max_length=MAX_CURSOR, description="the `after` of the page before")] = "",
+            after: Annotated[str, Query(max_length=MAX_CURSOR, description="the `after` of the previous page")] = "",
         ) -> Part:
             return await gateway.handle(GetState(parts=(name,), limit=limit, after=after))
 
@@ -151,7 +152,7 @@ def _views(app: FastAPI, gateway: Asks) -> None:
 
     part("agents", "Agents with their resources")
     part("frameworks", "Frameworks over all cells")
-    part("tasks", "Tasks that run, and those that ended lately")
+    part("tasks", "Running tasks, and those that ended lately")
     part("offers", "Open offers")
     part("roles", "Roles over all cells")
 
@@ -171,7 +172,7 @@ def _views(app: FastAPI, gateway: Asks) -> None:
             raise InvalidInput(first_problem(error)) from None
         return await gateway.handle(request)
 
-    @app.get("/api/v1/explain/{ident}", response_model=Explanation, summary="Why something waits")
+    @app.get("/api/v1/explain/{ident}", response_model=Explanation, summary="The reason why something waits")
     async def explain(ident: str, limit: Annotated[int, Query(ge=0, le=500)] = 20) -> Part:
         try:
             request = Explain(id=ident, limit=limit)
@@ -180,14 +181,14 @@ def _views(app: FastAPI, gateway: Asks) -> None:
         return await gateway.handle(request)
 
 
-def _health(app: FastAPI, gateway: Asks) -> None:
-    @app.get("/healthz", summary="This server lives")
+def _health(app: FastAPI, gateway: OperatorApi) -> None:
+    @app.get("/healthz", summary="This server answers")
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
     @app.get("/readyz", summary="Masters answer and own every cell: 503 until then")
     async def readyz() -> JSONResponse:
-        # A master has to answer, which it does while it consumes; and each cell to have an owner.
+        # A master must answer, which it does while it consumes; and each cell must have an owner.
         try:
             cluster = await gateway.handle(GetCluster(), 2.0)
         except BrokerMesosError as error:

@@ -1,4 +1,4 @@
-"""Limits of HTTP connections: how many there are, and how long one may take to send a request's head."""
+"""Limits of HTTP connections: their number, and the time in which the head of a request must arrive."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 MAX_CONNECTIONS = 1_000
-"""Connections at once, where there are descriptors enough."""
+"""Maximum number of connections at once, if there are enough file descriptors."""
 SPARE_DESCRIPTORS = 64
-"""Descriptors that stay free for what else this process opens."""
+"""Number of file descriptors that stay free for other uses of this process."""
 HEAD_TIMEOUT_SECONDS = 10.0
-"""Seconds from the first byte of a request, or the connection's begin, to the end of its head."""
+"""Time from the first byte of a request, or from the begin of its connection, to the end of its head, in seconds."""
 LOG_INTERVAL_SECONDS = 10.0
-"""Seconds between two lines of the log about connections that were refused."""
+"""Minimum time between two log lines about refused connections, in seconds."""
 
 
 def max_connections() -> int:
-    """How many connections this process may have with its limit of descriptors. Each takes one."""
+    """The maximum number of connections of this process, from its limit of file descriptors. Each connection takes
+    one."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft < 0 else max(1, min(MAX_CONNECTIONS, (soft - SPARE_DESCRIPTORS) // 2))
 
 
 class RateLimitedLog:
-    """Writes a line at most once in an interval, with the number of events since the one before."""
+    """Writes a line at most once in an interval, with the number of events since the previous line."""
 
     def __init__(self) -> None:
         self._events = 0
         self._next = 0.0
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Count an event, and write a line if it is time for one."""
+        """Count an event, and write a line if the interval is over."""
         self._events += 1
         now = time.monotonic()
         if now >= self._next:
@@ -52,8 +53,8 @@ NO_DESCRIPTORS = RateLimitedLog()
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's protocol of a connection, with limits that it does not have: its limit of concurrency counts
-    after a request was read, and a request that is never sent to its end stays for ever."""
+    """uvicorn's protocol of a connection, with limits that it lacks: its limit of concurrency counts requests only
+    after they are read, and a request that is never completed stays for ever."""
 
     limit: int = MAX_CONNECTIONS
     head_timeout: float = HEAD_TIMEOUT_SECONDS
@@ -104,9 +105,9 @@ class BoundedProtocol(H11Protocol):
         self.transport.close()
 
 
-def quiet_about_descriptors(loop: asyncio.AbstractEventLoop) -> None:
-    """Write one line, now and then, when there is no descriptor for a new connection: asyncio would write a
-    traceback for each attempt, thousands a second."""
+def limit_descriptor_errors(loop: asyncio.AbstractEventLoop) -> None:
+    """Log a lack of file descriptors as one line per interval: asyncio would log a traceback for each attempt to
+    accept a connection, thousands per second."""
     before = loop.get_exception_handler()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the operator API takes and answers: /openapi.json in full, and /docs as one plain page."""
+"""Describes the requests and answers of the operator API: /openapi.json in full, and /docs as one plain page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CURL = """curl -s http://127.0.0.1:5050/api/v1 \\
 
 
 def describe(app: FastAPI) -> None:
-    """Adds what ``POST /api/v1`` takes and answers to /openapi.json, and the page /docs."""
+    """Add the requests and answers of ``POST /api/v1`` to /openapi.json, and the page /docs."""
     made = app.openapi
 
     def described() -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     refused = {"description": "Refused or failed", "content": _json({"$ref": "#/components/schemas/OperatorError"})}
     post["responses"] = {
         "200": {
-            "description": "`data` is what the `x-answer` of the request's schema names",
+            "description": "`data` has the schema that the `x-answer` of the request's schema names",
             "content": _json(_object(type={"const": "ANSWER"}, data=data)),
         },
         **{str(status): refused for status in sorted({kind.http_status for kind in BY_CODE.values()})},
@@ -84,7 +84,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 def page() -> str:
-    """All requests on one page that needs nothing from elsewhere."""
+    """One page with all requests, which loads nothing from other servers."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>broker_mesos operator API</title>",
         f"<style>{_STYLE}</style><h1>broker_mesos operator API</h1>",

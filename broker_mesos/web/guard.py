@@ -1,4 +1,4 @@
-"""What every HTTP request must pass before anything reads it."""
+"""Checks that every HTTP request must pass before any other code reads it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BODY_TIMEOUT_SECONDS = 30.0
-"""Seconds within which the body of a request must come."""
+"""Timeout for the body of a request, in seconds."""
 
 
 class Guard:
-    """Refuses bodies over 1 MiB or that come too slowly, and names in ``Host`` that are not this server's.
+    """Refuses bodies over 1 MiB, bodies that arrive too slowly, and ``Host`` names that are not this server's.
 
-    The latter keeps out a web page that makes its own name resolve to the loopback address: without tokens,
-    being on this machine is all that a caller has to show. Answers for what fails unexpectedly, too.
+    The last check keeps out a web page whose own name resolves to the loopback address: without tokens, a caller
+    needs no right except to be on this machine. The guard also answers when a request fails unexpectedly.
     """
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...], body_timeout: float = BODY_TIMEOUT_SECONDS) -> None:
@@ -44,7 +44,7 @@ class Guard:
         if length.isdecimal() and int(length) > MAX_BODY:
             await _refuse(send, 413, too_long)
             return
-        # Read here, whole: a body without a stated length is counted before anybody parses it.
+        # The whole body is read here, so that a body without a stated length is counted before it is parsed.
         body, more = bytearray(), True
         try:
             async with asyncio.timeout(self._body_timeout):
@@ -83,7 +83,7 @@ class Guard:
             log.exception("request failed", path=scope["path"])
             if started:
                 raise
-            await _refuse(send, 500, "the request failed; the log of this server says why", "failed")
+            await _refuse(send, 500, "the request failed; see the log of this server", "failed")
 
 
 def _name(host: str) -> str:
@@ -95,7 +95,7 @@ def _name(host: str) -> str:
 async def _refuse(send: Send, status: int, message: str, code: str = "invalid") -> None:
     body = json.dumps({"error": {"code": code, "message": message}}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    # What was not read of the body would be taken for the next request.
+    # A rest of the body that was not read would be taken for the next request.
     headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

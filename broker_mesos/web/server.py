@@ -1,4 +1,4 @@
-"""Serves the application from the event loop that is there already."""
+"""Serves the application in the running event loop."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from collections.abc import Generator
 import uvicorn
 
 from broker_mesos.errors import BrokerMesosError, InvalidInput
-from broker_mesos.operator.gateway import Asks
+from broker_mesos.operator.gateway import OperatorApi
 from broker_mesos.web.app import build_app
 from broker_mesos.web.connections import (
     HEAD_TIMEOUT_SECONDS,
     BoundedProtocol,
+    limit_descriptor_errors,
     max_connections,
-    quiet_about_descriptors,
 )
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS
 
 BACKLOG = 128
-"""Connections that wait to be accepted."""
+"""Maximum number of connections that wait to be accepted."""
 _GRACE = 1
-"""Seconds that requests under way may take after the end has begun."""
+"""Time in which requests under way may end after the server was stopped, in seconds."""
 
 
 class WebServer:
-    """HTTP on a loopback address: without tokens nobody else may ask. Port 0 takes a free one."""
+    """An HTTP server on a loopback address: since there are no tokens, no other machine may send requests. Port 0
+    takes a free port."""
 
     def __init__(
         self,
-        gateway: Asks,
+        gateway: OperatorApi,
         host: str = "127.0.0.1",
         port: int = 5050,
         *,
@@ -41,24 +42,24 @@ class WebServer:
         head_timeout: float = HEAD_TIMEOUT_SECONDS,
         body_timeout: float = BODY_TIMEOUT_SECONDS,
     ) -> None:
-        """``limit`` is the number of connections at once; None: what the limit of descriptors allows. The
-        times are in seconds, for the head and the body of a request."""
+        """``limit`` is the maximum number of connections; None derives it from the limit of file descriptors. The
+        timeouts for the head and the body of a request are in seconds."""
         self._limit = max_connections() if limit is None else limit
         self._head_timeout = head_timeout
         self._body_timeout = body_timeout
         self.host = loopback(host)
         self.port = port
-        """The real port, once ``ready`` is set."""
+        """The actual port, once ``ready`` is set."""
         self.ready = asyncio.Event()
         self._gateway = gateway
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"http://{bracketed(self.host)}:{self.port}"
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises BrokerMesosError, in one line, when the port is taken."""
+        """Serve until cancelled. Raises BrokerMesosError, with one line, when the port is in use."""
         listener = self._bind()
         try:
             self.port = listener.getsockname()[1]
@@ -75,13 +76,13 @@ class WebServer:
                     server_header=False,
                     ws="none",
                     http=_bounded(self._limit, self._head_timeout),
-                    # asyncio accepts so many at once, and as often reports that it cannot.
+                    # asyncio accepts this number of connections at once, and reports a failure to accept as often.
                     backlog=BACKLOG,
                     timeout_graceful_shutdown=_GRACE,
                 ),
                 self.ready,
             )
-            quiet_about_descriptors(asyncio.get_running_loop())
+            limit_descriptor_errors(asyncio.get_running_loop())
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
             try:
                 await asyncio.shield(serving)
@@ -97,7 +98,8 @@ class WebServer:
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # Named TCP: asyncio switches Nagle off for such sockets only, and else answers wait 40 ms.
+        # IPPROTO_TCP is set since asyncio disables Nagle's algorithm for such sockets only; otherwise answers take 40
+        # ms longer.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,7 +109,7 @@ class WebServer:
             listener.close()
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                 raise BrokerMesosError(
-                    f"port {self.port} on {self.host} is in use: stop what has it, or give another --port"
+                    f"port {self.port} on {self.host} is in use: stop the program that uses it, or give another --port"
                 ) from None
             raise BrokerMesosError(f"cannot listen at {self.host}:{self.port}: {error}") from None
         listener.setblocking(False)
@@ -119,7 +121,7 @@ def _bounded(limit: int, head_timeout: float) -> type[BoundedProtocol]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the daemon that it runs in, and sets ``ready`` when it answers."""
+    """A server that leaves signals to the daemon that it runs in, and sets ``ready`` when it answers."""
 
     def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
         super().__init__(config)
@@ -135,12 +137,12 @@ class _Server(uvicorn.Server):
 
 
 def bracketed(host: str) -> str:
-    """An address as URLs and Host headers have it."""
+    """The form of an address in URLs and Host headers."""
     return f"[{host}]" if ":" in host else host
 
 
 def loopback(host: str) -> str:
-    """A loopback address, or InvalidInput: everybody who reaches this server may do everything."""
+    """A loopback address. Raises InvalidInput for any other, since every client of this server may do everything."""
     if host == "localhost":
         return "127.0.0.1"
     try:
@@ -149,7 +151,7 @@ def loopback(host: str) -> str:
         address = None
     if address is None or not address.is_loopback:
         raise InvalidInput(
-            f"host {host}: only a loopback address may be served, such as 127.0.0.1, because callers are not "
-            "asked who they are; from elsewhere, come through an ssh tunnel"
+            f"host {host}: only a loopback address may be served, such as 127.0.0.1, because there is no "
+            "authentication; from other machines, use an ssh tunnel"
         )
     return str(address)

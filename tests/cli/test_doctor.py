@@ -36,7 +36,7 @@ def test_a_healthy_cluster_has_exit_code_0(capsys: Captured) -> None:
         cluster.cluster._state.available = False
         assert main(["--url", cluster.url, "doctor"]) == 1
         out = capsys.readouterr().out
-        assert "switched off" in out and "mend that first" in out
+        assert "switched off" in out and "solve this first" in out
         cluster.cluster._state.available = True
 
 

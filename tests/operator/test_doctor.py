@@ -110,7 +110,7 @@ def test_a_healthy_cluster_has_nothing_but_ok() -> None:
         ({"server": "Redis 5.0.1"}, "warning", "older"),
         ({"round_trip": 0.3}, "warning", "300 ms"),
         ({"role": "slave"}, "error", "slave"),
-        ({"eviction": "allkeys-lru"}, "error", "may throw facts away"),
+        ({"eviction": "allkeys-lru"}, "error", "may delete records"),
         ({"eviction": ""}, "warning", "cannot be seen"),
         ({"append_only": False, "fsync": "everysec"}, "warning", "no append-only file"),
         ({"append_only": None}, "warning", "cannot be seen"),
@@ -196,9 +196,9 @@ def test_agents_and_frameworks_that_are_away_are_named() -> None:
     away = STATE.agents[0].model_copy(update={"state": AgentStatus.UNREACHABLE})
     found = only(diagnose(state=STATE.model_copy(update={"agents": (away,) * 7})))
     assert found.found.startswith("7 unreachable: a1 (h), ") and found.found.endswith(" and 2 more")
-    deaf = STATE.frameworks[0].model_copy(update={"state": FrameworkStatus.DISCONNECTED})
-    found = only(diagnose(state=STATE.model_copy(update={"frameworks": (deaf,)})))
-    assert found.found == "nobody consumes the queues of batch"
+    unconsumed = STATE.frameworks[0].model_copy(update={"state": FrameworkStatus.DISCONNECTED})
+    found = only(diagnose(state=STATE.model_copy(update={"frameworks": (unconsumed,)})))
+    assert found.found == "no process consumes the queues of batch"
     found = only(diagnose(state=StateView(frameworks=STATE.frameworks)))
     assert found.found == "there are none"
     missing = (MissingCell(cell=0, reason="silent"),)
@@ -208,4 +208,4 @@ def test_agents_and_frameworks_that_are_away_are_named() -> None:
 
 def test_what_cannot_be_asked_is_an_error_too() -> None:
     found = find_problems(HealthView(masters=(master(),), expected=1), None, None, (999.9, 1000.1))
-    assert only(found).found.startswith("no master can say")
+    assert only(found).found.startswith("no master reports")

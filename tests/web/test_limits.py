@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker_mesos.web import connections
-from broker_mesos.web.connections import RateLimitedLog, quiet_about_descriptors
+from broker_mesos.web.connections import RateLimitedLog, limit_descriptor_errors
 from broker_mesos.web.server import WebServer
 from tests.operator.fakes import FakeCluster
 
@@ -125,7 +125,7 @@ async def test_a_flood_of_failures_to_accept_is_one_line(monkeypatch: pytest.Mon
     before = loop.get_exception_handler()
     try:
         loop.set_exception_handler(lambda _, context: others.append(context["message"]))
-        quiet_about_descriptors(loop)
+        limit_descriptor_errors(loop)
         for _ in range(1_000):
             loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": OSError()})
         loop.call_exception_handler({"message": "something else"})
