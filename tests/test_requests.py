@@ -83,7 +83,7 @@ async def test_answer_that_is_too_large_is_an_error_and_not_a_silence() -> None:
         return HelloAnswer(cluster="c" * (2 << 20), cells=4)
 
     async with asking(large) as (requester, _):
-        with pytest.raises(InvalidInput, match="ask for less"):
+        with pytest.raises(InvalidInput, match="request less"):
             await requester.request(operator_master(), Hello(), 5)
 
 

@@ -1,10 +1,10 @@
-"""Dead letters: what could not be handled, with all that is needed to see why and to send it again.
+"""Dead letters: messages that could not be handled, with all that is needed to find out why and to send them again.
 
-A letter has the body, type and id of the message it was, and these headers besides the message's own:
-``letter`` (the letter's id: one message may be parked in several places), ``reason`` (one line), ``from``
-(its queue, as ``cell-inbox.3`` or ``agent-commands.<id>``), ``tries`` (how often its handling failed; 0 if it
-could not be read), ``at`` (seconds since the epoch) and, if the body was cut short, ``size`` (of the whole
-one, in bytes).
+A letter has the body, type and id of the original message, and these headers besides the message's own: ``letter``
+(the letter's id, since one message may have several letters), ``reason`` (one line), ``from`` (its queue, as
+``cell-inbox.3`` or ``agent-commands.<id>``), ``tries`` (the number of failed attempts to handle it; 0 if it could not
+be decoded), ``at`` (seconds since the epoch) and, if the body was truncated, ``size`` (that of the whole body, in
+bytes).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from broker_mesos.ports.bus import Bus, Delivery, Outgoing
 DEAD_LETTERS = Queue(QueueKind.DEAD_LETTERS)
 _HEADERS = ("letter", "reason", "from", "tries", "at", "size")
 _KEPT_OF_OVERSIZED = 65_536
-"""Bytes kept of a body that is larger than a message may be: the beginning shows where it came from."""
+"""Number of bytes that are kept of a body larger than a message may be: the beginning shows where it came from."""
 
 
 def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_id: str, now: float) -> Outgoing:
-    """The dead letter of a message out of ``queue``. ``now`` is seconds since the epoch."""
+    """The dead letter for a message from ``queue``. ``now`` is seconds since the epoch."""
     size = len(delivery.body)
     headers = {name: value for name, value in delivery.headers.items() if name not in _HEADERS}
     headers |= {
@@ -46,27 +46,27 @@ def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_
 
 
 async def park(bus: Bus, message: Outgoing) -> None:
-    """Publishes a letter, and returns once the broker has confirmed it. Raises BusUnavailable; the message must not
-    be acknowledged then."""
+    """Publish a letter, and return once the broker has confirmed it. Raises BusUnavailable; then the message must not
+    be acknowledged."""
     try:
         await bus.declare(DEAD_LETTERS)
     except Conflict as error:
         raise BusUnavailable(str(error)) from None
     if not await bus.publish(message):
-        raise BusUnavailable("there is no queue of dead letters, though it was just declared; trying again")
+        raise BusUnavailable("the queue of dead letters is missing, although it was just declared; trying again")
 
 
 def letter_id(delivery: Delivery) -> str:
-    """A letter's id. A message that another program has put into the queue has none: its message id is used."""
+    """A letter's id. A message that another program has put into the queue has none; then its message id is used."""
     return delivery.headers.get("letter") or delivery.message_id
 
 
 def original(delivery: Delivery) -> Outgoing:
-    """The message that a letter was, addressed to the queue it came from. Raises Conflict, if that or its
-    body is not known."""
+    """The original message of a letter, addressed to the queue that it came from. Raises Conflict if the queue or the
+    whole body is not known."""
     if "size" in delivery.headers:
         raise Conflict(
-            f"{letter_id(delivery)} was too large ({delivery.headers['size']} bytes), and its body was cut: "
+            f"{letter_id(delivery)} was too large ({delivery.headers['size']} bytes), and its body was truncated: "
             "it can only be dropped"
         )
     return Outgoing(
@@ -91,4 +91,4 @@ def _way_back(delivery: Delivery) -> Address:
             return addresses.events(key)
         case QueueKind.FRAMEWORK_OFFERS if key:
             return addresses.offers(key)
-    raise Conflict(f"{letter_id(delivery)} does not say where it came from: it can only be dropped")
+    raise Conflict(f"{letter_id(delivery)} has no header with its queue: it can only be dropped")

@@ -1,4 +1,4 @@
-"""The deliveries that a consumer has received and has not settled yet; the consumers of both buses use it."""
+"""The deliveries that a consumer has received and not settled yet, for the consumers of both buses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from broker_mesos.ports.bus import ConsumerClosed, Delivery
 
 
 class Inbox:
-    """Deliveries wait here until received, and are known until settled."""
+    """Keeps deliveries until they are received, and their tags until they are settled."""
 
     def __init__(self) -> None:
         self._waiting: deque[Delivery] = deque()
@@ -20,16 +20,16 @@ class Inbox:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended: it takes and hands out nothing any more."""
+        """Whether the inbox has ended: it neither takes nor hands out deliveries any more."""
         return self._ended is not None
 
     @property
     def unsettled(self) -> int:
-        """How many deliveries count against the prefetch."""
+        """Number of deliveries that count against the prefetch."""
         return len(self._unsettled)
 
     def put(self, delivery: Delivery) -> None:
-        """A delivery has arrived; tags must rise."""
+        """Add a delivery that has arrived. Tags must rise."""
         if self._ended is not None:
             return
         self._waiting.append(delivery)
@@ -37,7 +37,7 @@ class Inbox:
         self._wake()
 
     async def receive(self, limit: int) -> list[Delivery]:
-        """As ``Consumer.receive``."""
+        """See ``Consumer.receive``."""
         while True:
             if self._ended is not None:
                 raise ConsumerClosed(self._ended)
@@ -51,9 +51,9 @@ class Inbox:
             await self._waiter
 
     def settle(self, deliveries: Sequence[Delivery]) -> tuple[int, list[int]]:
-        """Forget deliveries: (highest tag up to which everything unsettled is among them, or 0; the other
-        tags). What is not this consumer's, or settled already, is left out: an unknown tag would make the
-        broker close the channel."""
+        """Forget deliveries. Returns the highest tag up to which everything unsettled is among them (0 if there is
+        none), and the other tags. Deliveries that belong to another consumer or are settled already are left out,
+        since an unknown tag would make the broker close the channel."""
         tags = sorted({each.tag for each in deliveries if self._unsettled.get(each.tag) is each})
         prefix = 0
         for tag, oldest in zip(tags, self._unsettled, strict=False):
@@ -67,7 +67,7 @@ class Inbox:
         return 0, tags
 
     def end(self, reason: str) -> None:
-        """Hand out nothing any more: the deliveries that wait here have gone back to the queue."""
+        """Hand out no more deliveries: those that wait here have gone back to the queue."""
         if self._ended is None:
             self._ended = reason
             self._waiting.clear()

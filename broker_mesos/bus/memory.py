@@ -1,14 +1,12 @@
 """A broker inside the process, for ``bmesos local``, tests and simulations.
 
-It behaves as RabbitMQ does where that can be seen through the Bus protocol, from the same Topology: single
-active and competing consumers, prefetch, redelivery at the original position, expiry at the queue's head,
-drop-head, exclusive queues that end with their connection, returns, and confirms that come later. Queues
-do not expire for want of consumers. It is deterministic: no randomness, no timers of its own.
-
-Lost exchanges and bindings come back as they do there: at the publish that meets them, and from time to time.
-
-Faults, for tests: ``MemoryBus.disconnect`` and ``reconnect``, ``MemoryBroker.stop``, ``start``, ``wipe``,
-``delete_exchange``, ``unbind``.
+It behaves as RabbitMQ does as far as that is visible through the Bus protocol, from the same Topology: single active
+and competing consumers, prefetch, redelivery at the original position, expiry at the queue's head, drop-head,
+exclusive queues that end with their connection, returns, and confirms that come later. Queues without consumers do
+not expire. It is deterministic: it has no randomness and no timers of its own. Lost exchanges and bindings are
+restored as with RabbitMQ: at the publish that needs them, and from time to time. Faults, for tests:
+``MemoryBus.disconnect`` and ``reconnect``, ``MemoryBroker.stop``, ``start``, ``wipe``, ``delete_exchange``,
+``unbind``.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, bad_term, exp
 from broker_mesos.ports.clock import Clock
 
 BIND_AGAIN_SECONDS = 20.0
-"""Seconds after which everything that is consumed or was declared is bound again."""
+"""Interval at which every queue that is consumed or was declared is bound again, in seconds."""
 
 
 class MemoryBroker:
@@ -47,7 +45,7 @@ class MemoryBroker:
     # -- faults ---------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Stops the broker: every connection ends. Durable queues keep their persistent messages."""
+        """Stop the broker: every connection ends. Durable queues keep their persistent messages."""
         self.running = False
         for bus in list(self._buses):
             bus._drop("the broker has stopped")
@@ -56,44 +54,44 @@ class MemoryBroker:
                 queue.ready = deque(message for message in queue.ready if message.persistent)
 
     def start(self) -> None:
-        """After ``stop``: the buses connect again by themselves, in the next turn of the event loop."""
+        """Start the broker after ``stop``. The buses connect again in the next turn of the event loop."""
         self.running = True
         for bus in self._buses:
             asyncio.get_running_loop().call_soon(bus._connect)
 
     def wipe(self) -> None:
-        """Restarts the broker without its disk: queues, messages and exchanges are gone."""
+        """Restart the broker without its disk: queues, messages and exchanges are gone."""
         self.stop()
         self._queues.clear()
         self._table.clear()
         self.start()
 
     def delete_exchange(self, name: str) -> None:
-        """Deletes an exchange and its bindings, as an operator can: no process is notified."""
+        """Delete an exchange and its bindings, as an operator can. No process is notified."""
         self._table.delete(name)
 
     def unbind(self, queue: str, exchange: str, key: str) -> None:
-        """Deletes one binding, as an operator can: no process is notified."""
+        """Delete one binding, as an operator can. No process is notified."""
         self._table.unbind(queue, [(exchange, key)])
 
-    # -- what a connection asks for -------------------------------------------------------------------
+    # -- calls of a connection ------------------------------------------------------------------------
 
     def attach(self, bus: MemoryBus) -> None:
-        """A bus has been opened; it is notified when the broker starts and stops."""
+        """Register a bus that was opened; it is notified when the broker starts and stops."""
         if bus not in self._buses:
             self._buses.append(bus)
 
     def detach(self, bus: MemoryBus) -> None:
-        """A bus has been closed."""
+        """Remove a bus that was closed."""
         if bus in self._buses:
             self._buses.remove(bus)
 
     def declare_exchanges(self, topology: Topology) -> None:
-        """Declares a cluster's exchanges."""
+        """Declare a cluster's exchanges."""
         self._table.declare(topology)
 
     def declare_queue(self, spec: QueueSpec) -> MemoryQueue:
-        """Declares and binds a queue. Raises Conflict if it exists with other arguments."""
+        """Declare and bind a queue. Raises Conflict if it exists with other arguments."""
         name = spec.name
         if not name:
             self._names += 1
@@ -111,23 +109,23 @@ class MemoryBroker:
         return self._table.has(name)
 
     def restore(self, topology: Topology, routes: Iterable[tuple[str, str]]) -> None:
-        """Declares a cluster's exchanges, and binds all queues with a consumer, and those that messages to these
-        routes (exchange, routing key) are for."""
+        """Declare a cluster's exchanges, and bind all queues with a consumer, and those that messages to these routes
+        (exchange, routing key) are for."""
         self.declare_exchanges(topology)
         self.bind_again()
         for route in routes:
             self.bind_route(topology, *route)
 
     def bind_route(self, topology: Topology, exchange: str, key: str) -> None:
-        """Binds the queue that messages with this exchange and routing key are for, if it exists."""
+        """Bind the queue that messages with this exchange and routing key are for, if it exists."""
         spec = topology.destination(exchange, key)
         queue = None if spec is None else self._queues.get(spec.name)
         if queue is not None:
             self._table.bind(queue.name, queue.spec.bindings)
 
     def bind_again(self) -> None:
-        """Binds all queues with a consumer, and those that a connected bus has declared, as their processes do
-        with RabbitMQ."""
+        """Bind all queues with a consumer, and those that a connected bus has declared, as processes do with
+        RabbitMQ."""
         self._bind_again_at = self.clock.monotonic() + self.bind_again_seconds
         declared = {spec.name: spec for bus in self._buses if bus.connected for spec in bus.declared.values()}
         for spec in declared.values():
@@ -139,7 +137,7 @@ class MemoryBroker:
                 self._table.bind(queue.name, queue.spec.bindings)
 
     def delete_queue(self, name: str) -> None:
-        """Deletes a queue with what is in it, and ends its consumers. No error if there is none."""
+        """Delete a queue with its messages, and end its consumers. No error if it does not exist."""
         queue = self._queues.pop(name, None)
         if queue is None:
             return
@@ -148,12 +146,12 @@ class MemoryBroker:
             consumer.end("its queue was deleted", requeue=False)
 
     def consumer_count(self, name: str) -> int | None:
-        """How many consumers a queue has, None if there is no such queue."""
+        """The number of consumers of a queue; None if there is no such queue."""
         queue = self._queues.get(name)
         return None if queue is None else len(queue.consumers)
 
     def queue_facts(self, name: str) -> QueueFacts | None:
-        """A queue's length and consumers, None if there is no such queue."""
+        """A queue's length and number of consumers; None if there is no such queue."""
         queue = self._queues.get(name)
         if queue is None:
             return None
@@ -161,7 +159,7 @@ class MemoryBroker:
         return QueueFacts(len(queue.ready), len(queue.consumers))
 
     def route(self, exchange: str, key: str, message: Outgoing) -> bool:
-        """Puts a message into every queue bound to its key; whether there was one."""
+        """Put a message into every queue bound to its key. Returns whether there was one."""
         if self.clock.monotonic() >= self._bind_again_at:
             self.bind_again()
         names = self._matching(exchange, key)
@@ -188,7 +186,7 @@ class MemoryBroker:
         return True
 
     def remove_consumer(self, consumer: MemoryConsumer) -> None:
-        """A consumer has ended: the next one takes over, or its own queue goes with it."""
+        """Remove a consumer that has ended: the next one becomes active, or an exclusive queue is deleted with it."""
         queue = consumer.queue
         if self._queues.get(queue.name) is not queue:
             return
@@ -204,7 +202,7 @@ class MemoryBroker:
 
 
 class MemoryBus:
-    """One party's connection to a MemoryBroker; a Bus."""
+    """One party's connection to a MemoryBroker. It implements Bus."""
 
     def __init__(self, broker: MemoryBroker, cluster: str = "default", name: str = "", *, window: int = 10_000) -> None:
         self.name = name
@@ -224,13 +222,13 @@ class MemoryBus:
     # -- faults ---------------------------------------------------------------------------------------
 
     def disconnect(self) -> None:
-        """As a killed process or a cut line: consumers end, what they had goes back, pending publishes
-        fail. It stays so until ``reconnect``."""
+        """Disconnect as a killed process or a broken network does: consumers end, their unsettled messages go back,
+        pending publishes fail. The bus stays disconnected until ``reconnect``."""
         self._held = True
         self._drop("the connection was lost")
 
     def reconnect(self) -> None:
-        """After ``disconnect``: connect again."""
+        """Connect again after ``disconnect``."""
         self._held = False
         self._connect()
 

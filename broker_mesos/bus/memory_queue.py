@@ -13,7 +13,7 @@ from broker_mesos.ports.clock import Clock
 
 
 class _Message:
-    """A message in one queue. ``position`` is its place there, which it keeps when it comes back."""
+    """A message in one queue. ``position`` is its place in the queue, which it keeps when it comes back."""
 
     __slots__ = ("delivery", "expires_at", "persistent", "position")
 
@@ -25,7 +25,7 @@ class _Message:
 
 
 class MemoryQueue:
-    """One queue. Its consumers stand in the order of registration (single active) or of turn."""
+    """One queue. Its consumers are ordered by registration (single active consumer) or by whose turn is next."""
 
     def __init__(self, spec: QueueSpec, name: str, clock: Clock, running: Callable[[], bool]) -> None:
         self.spec = spec
@@ -40,22 +40,23 @@ class MemoryQueue:
 
     @property
     def quorum(self) -> bool:
-        """Whether everything in it survives a restart, persistent or not."""
+        """Whether it is a quorum queue, of which all messages survive a restart, persistent or not."""
         return self.spec.arguments["x-queue-type"] == "quorum"
 
     def put(self, delivery: Delivery, expires_at: float | None, persistent: bool) -> None:
-        """Takes a message, hands it out at once if somebody has room for it."""
+        """Add a message, and deliver it at once if a consumer has room for it."""
         self.drop_expired()
         self._positions += 1
         self.ready.append(_Message(delivery, self._positions, expires_at, persistent))
         self._hand_out()
-        # Expiry comes after handing out, so that a message with no time to live reaches a waiting consumer.
+        # Messages expire only after delivery was tried, so that one with a time to live of 0 reaches a waiting
+        # consumer.
         self.drop_expired()
         while self._max_length and len(self.ready) > self._max_length:
             self.ready.popleft()
 
     def take_back(self, messages: Iterable[_Message]) -> None:
-        """Messages that were handed out return to their places."""
+        """Put messages that were delivered back at their places."""
         back = list(messages)
         for message in back:
             if not message.delivery.redelivered:
@@ -64,12 +65,12 @@ class MemoryQueue:
             self.ready = deque(sorted([*back, *self.ready], key=lambda each: each.position))
 
     def serve(self) -> None:
-        """A consumer may have room: hand out what has not expired."""
+        """Deliver the messages that have not expired to the consumers that have room."""
         self.drop_expired()
         self._hand_out()
 
     def drop_expired(self) -> None:
-        """Expiry acts at the head only, as in RabbitMQ."""
+        """Remove expired messages from the head only, as RabbitMQ does."""
         now = self._clock.monotonic()
         while self.ready:
             expires_at = self.ready[0].expires_at
@@ -112,11 +113,11 @@ class MemoryConsumer:
 
     @property
     def has_room(self) -> bool:
-        """Whether the broker may hand it one more (prefetch 0: always)."""
+        """Whether the broker may deliver one more message (always, with prefetch 0)."""
         return not self._prefetch or len(self._unacknowledged) < self._prefetch
 
     def take(self, message: _Message) -> None:
-        """The broker hands out a message."""
+        """Receive a message from the broker."""
         self._last_tag += 1
         self._unacknowledged[self._last_tag] = message
         self._inbox.put(replace(message.delivery, tag=self._last_tag))
@@ -139,7 +140,7 @@ class MemoryConsumer:
         self.end("it was closed")
 
     def end(self, reason: str, *, requeue: bool = True) -> None:
-        """Everything unsettled goes back, then the next consumer is served. Idempotent."""
+        """Return everything unsettled to the queue, and serve the next consumer. Idempotent."""
         if self._inbox.ended:
             return
         self._inbox.end(f"the consumer of {self.queue.name} has ended: {reason}")

@@ -1,4 +1,4 @@
-"""Exchanges and bindings of the broker inside the process."""
+"""The exchanges and bindings of the broker inside the process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from broker_mesos.bus.topology import Topology
 
 
 class RoutingTable:
-    """Which queues, by name, a message of an exchange and a routing key goes to."""
+    """The queues, by name, that a message with an exchange and a routing key goes to."""
 
     def __init__(self) -> None:
         self._direct: dict[str, dict[str, list[str]]] = {}
@@ -16,7 +16,7 @@ class RoutingTable:
         self._topic_names: set[str] = set()
 
     def declare(self, topology: Topology) -> None:
-        """Declares a cluster's exchanges; one that exists keeps its bindings."""
+        """Declare a cluster's exchanges. An exchange that exists keeps its bindings."""
         for name, kind in topology.exchanges().items():
             if kind == "topic":
                 self._topic_names.add(name)
@@ -25,21 +25,21 @@ class RoutingTable:
                 self._direct.setdefault(name, {})
 
     def delete(self, exchange: str) -> None:
-        """Deletes an exchange with its bindings. No error if there is none."""
+        """Delete an exchange with its bindings. No error if it does not exist."""
         self._direct.pop(exchange, None)
         self._topic.pop(exchange, None)
 
     def clear(self) -> None:
-        """Deletes all exchanges."""
+        """Delete all exchanges."""
         self._direct.clear()
         self._topic.clear()
 
     def has(self, exchange: str) -> bool:
-        """Whether an exchange exists; the default one always does."""
+        """Whether an exchange exists; the default exchange always does."""
         return not exchange or exchange in self._direct or exchange in self._topic
 
     def bind(self, queue: str, bindings: Iterable[tuple[str, str]]) -> None:
-        """Binds a queue to each (exchange, routing key), and makes exchanges that are missing."""
+        """Bind a queue to each (exchange, routing key), and create missing exchanges."""
         for exchange, key in bindings:
             if exchange in self._topic_names:
                 binding = (key.split("."), queue)
@@ -50,7 +50,7 @@ class RoutingTable:
                 names.append(queue)
 
     def unbind(self, queue: str, bindings: Iterable[tuple[str, str]]) -> None:
-        """Deletes bindings. No error for one that does not exist."""
+        """Delete bindings. No error for one that does not exist."""
         for exchange, key in bindings:
             if exchange in self._topic:
                 self._topic[exchange] = [each for each in self._topic[exchange] if each != (key.split("."), queue)]

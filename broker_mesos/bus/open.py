@@ -1,4 +1,4 @@
-"""Opens the bus that a URL names. Clients use it as well, so it is not in the wiring, which imports the daemons."""
+"""Opens the bus that a URL names. Clients use it too, so it is not in the wiring, which imports the daemons."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from broker_mesos.bus.rabbitmq import RabbitBus
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock
 
-if TYPE_CHECKING:  # clients have no need of it
+if TYPE_CHECKING:  # clients do not need it
     from broker_mesos.runtime.settings import Settings
 
-# Tests pretend that a machine's calendar is wrong.
+# Tests simulate a wrong system clock of a machine.
 CLOCK = SystemClock(float(os.environ.get("BMESOS_CLOCK_OFFSET") or 0))
 
 
 def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0) -> Bus:
-    """A bus over RabbitMQ, not yet opened."""
+    """A bus over RabbitMQ, which is not opened yet."""
     return RabbitBus(
         url, clock=CLOCK, rng=random.Random(), cluster=cluster, name=name, heartbeat=max(1, round(heartbeat))
     )
 
 
 def daemon_bus(settings: Settings, kind: str, heartbeat: float | None = None) -> Bus:
-    """The bus of a daemon of this kind, not yet opened; with an agent's heartbeat unless another is given."""
+    """The bus of a daemon of this kind, which is not opened yet; ``heartbeat`` is AMQP's, in seconds."""
     return open_bus(
         settings.need_broker(),
         name=f"bmesos {kind} {os.getpid()}",

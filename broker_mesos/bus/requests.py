@@ -1,4 +1,4 @@
-"""Request and answer over the bus: one side asks with ``reply_to``, the other answers once."""
+"""Requests and answers over the bus: one side sends a request with ``reply_to``, the other sends one answer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from broker_mesos.runtime.logs import get_logger
 log = get_logger(__name__)
 
 MAX_CONCURRENT = 10_000
-"""Requests that one responder works on at once; more wait in the queue. Most of them only wait themselves,
-for a job's end or for more of a log."""
+"""Maximum number of requests that one responder handles at once; more wait in the queue. Most of them only wait for
+the end of a job or for more of a log."""
 
 
 class Requester:
-    """Sends requests and hands each its answer. One reply queue serves all of them."""
+    """Sends requests and returns their answers. All requests share one reply queue."""
 
     def __init__(self, bus: Bus, clock: Clock, new_id: NewId) -> None:
         self._bus = bus
@@ -40,25 +40,25 @@ class Requester:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to consume answers; again, if that has failed. Idempotent."""
+        """Start to consume answers, or start again after that has failed. Idempotent."""
         if self._task is None or self._task.done():
             self._ready.clear()
             self._task = asyncio.create_task(self._receive(), name="requester")
 
     async def close(self) -> None:
-        """Stop; requests under way end with Unavailable."""
+        """Stop. Requests under way end with Unavailable."""
         if self._task is not None:
             self._task.cancel()
-            # Not awaited itself: that would take the caller's own cancellation for the task's.
+            # The task is not awaited directly, since a cancellation of the caller would be mistaken for the task's.
             await asyncio.wait([self._task])
             self._task = None
         self._fail_all("this client was closed")
 
     async def request(self, to: Address, request: Request, timeout: float) -> Part:
-        """The answer to a request, an instance of its ``ANSWER``.
+        """Send a request, and return its answer, an instance of its ``ANSWER``.
 
-        Raises the error that was answered, TimedOut after ``timeout`` seconds, or Unavailable when nobody
-        listens at that address or the bus is down.
+        Raises the error that the daemon answers with, TimedOut after ``timeout`` seconds, or Unavailable when no
+        daemon consumes that address or the bus is down.
         """
         await self.start()
         correlation = self._new_id()
@@ -82,7 +82,7 @@ class Requester:
             raise InvalidMessage(f"answer to {request.TYPE}: {first_problem(error)}") from None
 
     def late(self, what: str) -> Unavailable:
-        """The error for an answer that did not come in time: the reason if the broker took no request, else
+        """The error for an answer that did not arrive in time: the reason if the broker accepts no messages, else
         TimedOut with this text."""
         held_back = self._bus.held_back
         return Unavailable(held_back) if held_back else TimedOut(what)
@@ -100,7 +100,7 @@ class Requester:
             correlation_id=correlation,
         )
         if not await self._bus.publish(message):
-            raise Unavailable(f"nobody answers {request.TYPE} at {to.key}; is that daemon running?")
+            raise Unavailable(f"no daemon answers {request.TYPE} at {to.key}; check that it runs")
 
     async def _receive(self) -> None:
         try:
@@ -124,7 +124,7 @@ class Requester:
                         self._on_answer(delivery)
             except ConsumerClosed:
                 self._ready.clear()
-                # The reply queue is gone with the connection, and so are the answers on their way.
+                # The reply queue ends with the connection, and so do the answers that are under way.
                 self._fail_all("the connection to RabbitMQ was lost; try again")
             finally:
                 await self._consumer.close()
@@ -141,10 +141,10 @@ class Requester:
         if isinstance(answer, Answer):
             future.set_result(answer)
 
-    def _fail_all(self, why: str) -> None:
+    def _fail_all(self, reason: str) -> None:
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(BusUnavailable(why))
+                future.set_exception(BusUnavailable(reason))
                 future.exception()
 
 
@@ -152,7 +152,8 @@ Handler = Callable[[Request], Awaitable[Part]]
 
 
 def with_middleware(handler: Handler, middleware: Sequence[Middleware], clock: Clock) -> Handler:
-    """The handler with the hooks of every middleware around it; those after it run in the reverse order."""
+    """A handler that calls the hooks of every middleware around the given one; the hooks after it run in the reverse
+    order."""
 
     async def handle(request: Request) -> Part:
         started = clock.monotonic()
@@ -192,7 +193,7 @@ class Responder:
         self._new_id = new_id
         self._tasks: set[asyncio.Task[None]] = set()
         self.consuming = asyncio.Event()
-        """Set while requests are received."""
+        """An event that is set while requests are received."""
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -228,10 +229,10 @@ class Responder:
                 correlation_id=delivery.correlation_id,
             )
             if len(message.body) > MAX_BODY:
-                large = f"the answer to {delivery.type} has {len(message.body)} bytes; ask for less at once"
+                large = f"the answer to {delivery.type} has {len(message.body)} bytes; request less at once"
                 answer = Answer(error=ErrorInfo(code="invalid", message=large))
                 message = replace(message, body=answer.encode())
-            # An asker that has left gets no answer; it will ask again.
+            # A requester that has left gets no answer; it will send the request again.
             with contextlib.suppress(BusUnavailable):
                 await self._bus.publish(message)
         consumer.acknowledge([delivery])
@@ -246,5 +247,5 @@ class Responder:
             answer = Answer(error=ErrorInfo.of(error))
         except Exception:
             log.exception("request failed", type=delivery.type)
-            answer = Answer(error=ErrorInfo(message=f"{delivery.type} failed; the daemon's log says why"))
+            answer = Answer(error=ErrorInfo(message=f"{delivery.type} failed; see the daemon's log"))
         return answer

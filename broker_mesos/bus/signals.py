@@ -1,4 +1,4 @@
-"""Waiting for "something has changed"."""
+"""Waiting for a condition that other code may change at any time."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 
 
 class Signal:
-    """Whoever waits looks again at what it waits for each time this fires."""
+    """An event for many waiters: each of them checks its condition again whenever the signal fires."""
 
     def __init__(self) -> None:
         self._waiters: list[asyncio.Future[None]] = []
 
     def fire(self) -> None:
-        """Wake all that wait now."""
+        """Wake all waiters now."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Wait for the next fire."""
+        """Wait until the signal fires."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter

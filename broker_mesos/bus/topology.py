@@ -1,8 +1,8 @@
-"""The names and arguments of everything on the broker, minted here and nowhere else.
+"""The names and arguments of all exchanges and queues on the broker. No other code makes them.
 
-A cluster named ``default`` owns the prefix ``bmesos``, any other one ``bmesos-<cluster>``: two clusters on
-one broker and vhost share nothing. A queue's arguments are fixed when it is first declared, so a change
-here is a change of format: existing queues answer it with Conflict until they are deleted.
+A cluster named ``default`` has the prefix ``bmesos``, any other one ``bmesos-<cluster>``: two clusters on one broker
+and vhost share nothing. A queue's arguments are fixed when it is first declared, so a change here is a change of
+format: existing queues then cause a Conflict until they are deleted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from broker_mesos.ports.bus import QueueInUse
 CLUSTER_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 _DAY_MS = 86_400_000
-# -1 makes 3.10 drop every redelivered message, 4.x defaults to 20, and a small limit condemns innocent
-# messages after a few crashes: poison is counted by the cells instead.
+# -1 makes 3.10 drop every redelivered message, 4.x defaults to 20, and a small limit drops harmless messages after a
+# few crashes: the cells count the tries of poison messages instead.
 _DELIVERY_LIMIT = 1_000_000
 
 Argument = str | int | bool
 
 
 class QueueSpec(NamedTuple):
-    """What to declare. An empty ``name`` means that the broker invents one; ``bindings`` are (exchange,
-    routing key), besides the default exchange's own by the queue's name."""
+    """The arguments of a declaration. An empty ``name`` lets the broker choose one; ``bindings`` are pairs of
+    exchange and routing key, besides the default exchange's binding by the queue's name."""
 
     name: str
     durable: bool
@@ -42,8 +42,8 @@ _INEQUIVALENT = re.compile(r"inequivalent arg '([^']*)' for .*: received (.*) bu
 
 
 def conflict(name: str, reply: str = "") -> Conflict:
-    """The error for a queue or exchange that exists with other arguments. ``reply`` is the broker's text, which
-    names the argument. To delete it is no advice: messages would go with it."""
+    """The error for a queue or exchange that exists with other arguments. ``reply`` is the broker's text, which names
+    the argument. The error does not advise to delete it, since its messages would be lost."""
     found = _INEQUIVALENT.search(reply)
     what = f"with {found[1]} {_value(found[3])} instead of {_value(found[2])}" if found else "with other arguments"
     return Conflict(
@@ -53,13 +53,13 @@ def conflict(name: str, reply: str = "") -> Conflict:
 
 
 def _value(text: str) -> str:
-    """``the value '10' of type 'signedint'`` as ``10``."""
+    """The part ``10`` of ``the value '10' of type 'signedint'``."""
     found = re.search(r"'(.*?)'", text)
     return found[1] if found else text.strip()
 
 
 def queue_in_use(name: str) -> QueueInUse:
-    """The error for a second consumer of a queue that takes only one."""
+    """The error for a second consumer of a queue that allows only one."""
     return QueueInUse(
         f"another process consumes {name}: for an agent, one with the same id runs already, here or elsewhere "
         "(a copied work folder?); give each agent a work folder and an id of its own"
@@ -67,7 +67,7 @@ def queue_in_use(name: str) -> QueueInUse:
 
 
 def difference(wanted: QueueSpec, found: QueueSpec) -> str:
-    """What RabbitMQ would reply to the declaration of a queue that exists with other arguments."""
+    """RabbitMQ's reply to the declaration of a queue that exists with other arguments."""
     for name in sorted(wanted.arguments.keys() | found.arguments.keys()):
         mine, other = (str(each.arguments.get(name, "none")).lower() for each in (wanted, found))
         if mine != other:
@@ -95,11 +95,11 @@ class Topology:
         self._exchanges_by_name = {name: exchange for exchange, name in self._exchange_names.items()}
 
     def exchange(self, exchange: Exchange) -> str:
-        """An exchange's name on the broker; replies use the default exchange, which has none."""
+        """The name of an exchange on the broker; replies use the default exchange, whose name is empty."""
         return self._exchange_names[exchange]
 
     def exchanges(self) -> dict[str, str]:
-        """Name → type of the (durable) exchanges to declare."""
+        """The durable exchanges to declare: type by name."""
         return {
             name: "topic" if exchange is Exchange.FEED else "direct"
             for exchange, name in self._exchange_names.items()
@@ -107,11 +107,11 @@ class Topology:
         }
 
     def route(self, address: Address) -> tuple[str, str]:
-        """The exchange's name and the routing key to publish with."""
+        """The name of the exchange and the routing key to publish with."""
         return self._exchange_names[address.exchange], address.key
 
     def queue_spec(self, queue: Queue) -> QueueSpec:
-        """How to declare a queue."""
+        """The arguments with which a queue is declared."""
         kind, key = queue.kind, queue.key
         match kind:
             case QueueKind.CELL_INBOX:
@@ -151,7 +151,7 @@ class Topology:
                 )
             case QueueKind.AGENT_COMMANDS:
                 shared = self._shared(queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1))
-                # Two agents with one id would each get half of the commands, and both refuse what they get.
+                # Two agents with one id would each receive half of the commands, and both would refuse them.
                 return shared._replace(one_consumer=True)
             case QueueKind.FLEET_COMMANDS:
                 agents = ((Exchange.COMMANDS, f"agent.{ident}") for ident in key.split())
@@ -164,9 +164,9 @@ class Topology:
                 return self._shared(queue, (Exchange.DEAD, "dead-letters"), arguments=_classic() | _drop_head(100_000))
 
     def destination(self, exchange: str, key: str) -> QueueSpec | None:
-        """The queue with a name that messages with this exchange and routing key are for; None if that is not one
-        queue, or one whose name the broker has invented. Whether it is competing is not known from the route, so
-        it can be bound by this and not declared."""
+        """The queue with a fixed name that messages with this exchange and routing key are for; None if there is not
+        exactly one, or the broker chooses its name. The route does not show whether its consumers compete, so this
+        can be used to bind the queue and not to declare it."""
         head, _, ident = key.partition(".")
         match self._exchanges_by_name.get(exchange), head:
             case ((Exchange.UPDATES | Exchange.CALLS), "cell"):
@@ -188,8 +188,8 @@ class Topology:
         return self.queue_spec(queue)
 
     def shared_spec(self, queue: Queue) -> QueueSpec:
-        """How to declare a queue whose name is not invented by the broker. Raises InvalidInput for the others: those
-        exist only through their consumer."""
+        """The arguments of a queue with a fixed name. Raises InvalidInput for other queues, which exist only through
+        their consumer."""
         spec = self.queue_spec(queue)
         if not spec.name:
             raise InvalidInput(f"a {queue.kind} queue belongs to its consumer: it can only be consumed")

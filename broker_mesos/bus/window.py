@@ -1,4 +1,4 @@
-"""The bounded window of messages that the broker has not confirmed yet; both buses publish through one."""
+"""The bounded window of messages that the broker has not confirmed yet. Both buses publish through one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker_mesos.errors import BusUnavailable, InvalidInput
 from broker_mesos.ports.bus import Outgoing
 
 Returned = tuple[str, str, str]
-"""The exchange, routing key and message id by which a returned message is recognised."""
+"""The exchange, routing key and message id that identify a returned message."""
 
 
 class _Pending(NamedTuple):
@@ -22,7 +22,7 @@ class _Pending(NamedTuple):
 
 
 def failed(error: Exception) -> asyncio.Future[bool]:
-    """A future that has failed already, and whose error nobody needs to fetch."""
+    """A future that has failed already, and whose error need not be retrieved."""
     future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     _fail(future, error)
     return future
@@ -31,7 +31,7 @@ def failed(error: Exception) -> asyncio.Future[bool]:
 def _fail(future: asyncio.Future[bool], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # marks it as retrieved: no complaint at its collection
+        future.exception()  # marks it as retrieved, so that asyncio does not log it
 
 
 def too_large(message: Outgoing) -> InvalidInput | None:
@@ -44,10 +44,12 @@ def too_large(message: Outgoing) -> InvalidInput | None:
 
 
 class Window:
-    """Numbers messages from 1 in the order of publishing, as a broker's confirms do, and ends their
-    futures. Full at ``limit`` messages or ``limit_bytes`` of bodies. Writers are asked to wait from
-    four fifths on, so that one that looks between its batches is not refused, until it has fallen to half,
-    so that they wake seldom and then have something to do."""
+    """Numbers messages from 1 in the order of publishing, as the confirms of a broker do, and ends their futures.
+
+    The window is full at ``limit`` messages or ``limit_bytes`` of bodies. It is throttled from four fifths of that
+    until it has fallen to half: a writer that checks between its batches is not refused, and wakes seldom with much
+    to do.
+    """
 
     def __init__(self, limit: int, limit_bytes: int = 64 << 20) -> None:
         self._limit = limit
@@ -60,30 +62,30 @@ class Window:
         self._oldest = 1
         self._throttled = False
         self.changed = Signal()
-        """Fires when there is room again, and when everything pending has failed."""
+        """A signal that fires when there is room again, and when everything pending has failed."""
 
     def __len__(self) -> int:
         return len(self._pending)
 
     @property
     def full(self) -> bool:
-        """Whether one more must be refused."""
+        """Whether one more message must be refused."""
         return len(self._pending) >= self._limit or self._bytes >= self._limit_bytes
 
     @property
     def throttled(self) -> bool:
-        """Whether writers should wait: it was nearly full, and has not fallen to half since."""
+        """Whether writers should wait: the window was nearly full, and has not fallen to half since."""
         return self._throttled
 
     @property
     def oldest_since(self) -> float | None:
-        """When the oldest unconfirmed message was published (by the caller's clock)."""
+        """The time at which the oldest unconfirmed message was published, by the caller's clock."""
         for pending in self._pending.values():
             return pending.since
         return None
 
     def add(self, message: Outgoing, key: Returned, now: float) -> tuple[int, asyncio.Future[bool]]:
-        """The number and the future of a message that is being sent."""
+        """Add a message that is being sent. Returns its number and its future."""
         self._last += 1
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         size = len(message.body)
@@ -96,7 +98,7 @@ class Window:
         return self._last, future
 
     def returned(self, key: Returned) -> None:
-        """The oldest message with this key was returned as unroutable; its confirm follows."""
+        """Record that the oldest message with this key was returned as unroutable; its confirm follows."""
         for number in self._by_key.get(key, ()):
             if number not in self._unroutable:
                 self._unroutable.add(number)
@@ -107,8 +109,8 @@ class Window:
         return {(exchange, key) for exchange, key, _ in self._by_key}
 
     def settle(self, number: int, *, multiple: bool = False, error: Exception | None = None) -> None:
-        """The broker has confirmed one message, or every one up to it; with ``error`` it refused them."""
-        # `_oldest` only moves on: over a channel's life every number is passed over once.
+        """Record that the broker has confirmed one message, or all up to it; with ``error``, that it refused them."""
+        # `_oldest` only rises: over the life of a channel every number is passed once.
         if multiple:
             for each in range(self._oldest, number + 1):
                 self._settle_one(each, error)
@@ -120,7 +122,7 @@ class Window:
             self.changed.fire()
 
     def fail(self, reason: str) -> None:
-        """Ends all pending futures with BusUnavailable. Numbers go on; late confirms are ignored."""
+        """End all pending futures with BusUnavailable. The numbers go on; later confirms are ignored."""
         pending, self._pending = self._pending, {}
         self._by_key.clear()
         self._unroutable.clear()
@@ -131,7 +133,7 @@ class Window:
         self.changed.fire()
 
     def restart(self) -> None:
-        """Number from 1 again, for a new channel; nothing may be pending."""
+        """Number from 1 again, for a new channel. Nothing may be pending."""
         self._last = 0
         self._oldest = 1
 

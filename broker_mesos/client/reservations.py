@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -20,13 +21,13 @@ from broker_mesos.core.model.part import Part
 P = TypeVar("P", bound=Part)
 
 
-class ReservationCalls:
+class ReservationCalls(ABC):
     """Reserves resources of agents, and makes volumes. Every call answers when the change is committed, with
     all that the agent holds then; it raises NotFound, InvalidInput, or Conflict for what is not free."""
 
+    @abstractmethod
     def ask(self, request: Request, kind: type[P], timeout: float | None = None) -> P:
         """Any request of the operator API."""
-        raise NotImplementedError
 
     def reserve(
         self,

@@ -80,7 +80,7 @@ async def test_giving_up_makes_no_noise_at_whatever_moment(parties: RabbitPartie
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        (("amqp://", "amqps://"), "does not speak TLS at this port"),
+        (("amqp://", "amqps://"), "does not use TLS at this port"),
         (("amqp://", " AMQP://"), ""),
         (("@", "@"), ""),
     ],

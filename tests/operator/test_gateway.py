@@ -70,7 +70,7 @@ async def test_a_cell_without_owner_or_answer_is_reported_and_the_others_are_sho
     assert isinstance(state, StateView)
     assert [agent.cell for agent in state.agents] == [0]
     assert [each.cell for each in state.missing] == [1, 2]
-    assert "in time" in state.missing[0].reason and "nobody answers" in state.missing[1].reason
+    assert "in time" in state.missing[0].reason and "no daemon answers" in state.missing[1].reason
 
 
 async def test_a_cell_that_gets_an_owner_in_time_is_not_missing(daemons: Daemons) -> None:
@@ -85,7 +85,7 @@ async def test_a_cell_that_gets_an_owner_in_time_is_not_missing(daemons: Daemons
 
 
 async def test_no_cell_at_all_is_unavailable(daemons: Daemons) -> None:
-    with pytest.raises(Unavailable, match="no cell answers: nobody answers"):
+    with pytest.raises(Unavailable, match="no cell answers: no daemon answers"):
         await daemons.gateway.handle(GetState(parts=("agents",)), timeout=0.2)
 
 

@@ -1,8 +1,8 @@
-"""The Bus over RabbitMQ: two connections of pika's in one asyncio loop, which come back by themselves.
+"""The Bus over RabbitMQ: two pika connections in one asyncio loop, which reconnect by themselves.
 
-One connection publishes, the other consumes and declares, since an alarm on the broker stops reading a
-publishing connection, acknowledgements included. Every consumer has a channel of its own, because closing
-the channel is the one way of giving messages back in their order. No other package knows pika.
+One connection publishes, the other consumes and declares, since an alarm on the broker stops reading a publishing
+connection, acknowledgements included. Every consumer has its own channel, because closing the channel is the only way
+to give messages back in their order. No other package knows pika.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["RabbitBus", "Timeouts"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is used: a part of this package can be had without asyncio and all messages.
+    # Imported when it is used: a part of this package can be used without asyncio and all messages.
     if name == "RabbitBus":
         from broker_mesos.bus.rabbitmq.bus import RabbitBus
 

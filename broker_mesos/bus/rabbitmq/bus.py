@@ -26,12 +26,13 @@ log = logging.getLogger(__name__)
 
 
 MAX_REFUSED_DELAY_SECONDS = 5.0
-"""Seconds between two attempts, at most, to consume a queue that the broker refuses: each makes a line in its log."""
+"""Maximum time between two attempts to consume a queue that the broker refuses, in seconds; each attempt makes a line
+in the broker's log."""
 
 
 class RabbitBus:
-    """A Bus over RabbitMQ. ``heartbeat`` is AMQP's, in seconds; ``name`` is what the broker shows for its
-    connections. Raises InvalidInput for a URL or cluster name that cannot be right."""
+    """A Bus over RabbitMQ. ``heartbeat`` is AMQP's, in seconds; ``name`` is what the broker lists for its
+    connections. Raises InvalidInput for an invalid URL or cluster name."""
 
     def __init__(
         self,
@@ -93,8 +94,8 @@ class RabbitBus:
         spec = self._topology.queue_spec(queue)
         retry = _Retry(queue, self._clock, self._rng, self._in_use_seconds, again=queue in self._consumed)
         while True:
-            # Who receives wants to answer: a message that the other connection cannot send yet waits long for
-            # its repeat.
+            # A receiver usually wants to answer: a message that the other connection cannot send yet would wait long
+            # for its repeat.
             await self.wait_connected()
             try:
                 consumer = await RabbitConsumer.start(await self._consuming.open_channel(), spec, prefetch)
@@ -186,10 +187,8 @@ class RabbitBus:
 
 
 class _Retry:
-    """When to consume a queue again that was refused, and for which errors not to.
-
-    ``again``: it was consumed before, so that no refusal but of a queue in use is final.
-    """
+    """The pauses between attempts to consume a queue that was refused, and the errors that are final. ``again``
+    states that the queue was consumed before, so that no refusal is final except that of a queue in use."""
 
     def __init__(self, queue: Queue, clock: Clock, rng: random.Random, in_use_seconds: float, *, again: bool) -> None:
         self._queue = queue
@@ -202,10 +201,10 @@ class _Retry:
         self._logged = ""
 
     async def after(self, error: BusUnavailable | Conflict) -> None:
-        """Wait before the next attempt, longer each time. Raises the error if there is no use in one."""
+        """Wait before the next attempt, longer each time. Raises the error if it is final."""
         longest = MAX_DELAY_SECONDS
         if isinstance(error, QueueInUse):
-            # Perhaps a connection of this very process, which the broker does not know yet to be dead.
+            # The consumer may be a connection of this very process, which the broker does not know yet to be dead.
             now = self._clock.monotonic()
             self._in_use_since = now if self._in_use_since is None else self._in_use_since
             if now - self._in_use_since >= self._in_use_seconds:

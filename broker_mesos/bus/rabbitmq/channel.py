@@ -1,4 +1,4 @@
-"""A channel whose calls are awaited."""
+"""A channel whose calls can be awaited."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from broker_mesos.errors import BusUnavailable
 from broker_mesos.runtime.timeouts import time_limit
 
 BINDINGS = 200
-"""Bindings of a queue that are sent before the broker's answer is waited for."""
+"""Number of bindings of a queue that are sent before the broker's answer is awaited."""
 
 
 class Channel:
-    """A channel whose calls are awaited, and end with an error when it closes instead of never."""
+    """A channel whose calls can be awaited, and end with an error instead of never when it closes."""
 
     def __init__(self, server: Server, timeouts: Timeouts) -> None:
-        self.raw: Any = None  # a pika.channel.Channel; the stubs forbid what is done to it
+        self.raw: Any = None  # a pika.channel.Channel; the stubs forbid what is done with it
         self.on_closed: Callable[[BusUnavailable], None] = lambda error: None
         self.closed: asyncio.Future[BusUnavailable] = asyncio.get_running_loop().create_future()
         self._server = server
@@ -30,14 +30,14 @@ class Channel:
 
     @classmethod
     async def open(cls, connection: Any, server: Server, timeouts: Timeouts) -> Channel:
-        """A new channel of a connection. Raises BusUnavailable."""
+        """Open a new channel of a connection. Raises BusUnavailable."""
         channel = cls(server, timeouts)
 
         def start(callback: Callable[[object], None]) -> None:
             channel.raw = connection.channel(on_open_callback=callback)
             channel.raw.add_on_close_callback(channel._closed)
-            # pika cancels consumers before it closes a channel. The broker would then give the queue to the
-            # next consumer before what we hold is back, which puts it out of order.
+            # pika cancels consumers before it closes a channel. The broker would then make the next consumer active
+            # before the unacknowledged messages of this one are back, which changes their order.
             channel.raw.basic_cancel = lambda *args, **kwargs: None
 
         try:
@@ -49,14 +49,12 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        """Whether something can be sent."""
+        """Whether messages can be sent."""
         return not self.closed.done() and self.raw.is_open
 
     async def call(self, method: str, **arguments: Any) -> Any:
-        """A method of pika's channel with its ``callback``; returns the broker's reply.
-
-        Raises BusUnavailable, as Refused when the broker closed the channel over it.
-        """
+        """Call a method of pika's channel with its ``callback``, and return the broker's reply. Raises
+        BusUnavailable, as Refused when the broker closed the channel because of the call."""
 
         def start(callback: Callable[[object], None]) -> None:
             getattr(self.raw, method)(callback=callback, **arguments)
@@ -64,7 +62,7 @@ class Channel:
         return await self._await_reply(method, start)
 
     async def declare(self, spec: QueueSpec) -> str:
-        """Declare and bind a queue; returns its name. Raises Conflict if it exists otherwise."""
+        """Declare and bind a queue. Returns its name. Raises Conflict if it exists with other arguments."""
         try:
             reply = await self.call(
                 "queue_declare",
@@ -84,14 +82,15 @@ class Channel:
         """Bind a queue to each (exchange, routing key); a binding that exists stays as it is. Raises Refused with
         code 404 if the queue or an exchange does not exist."""
         for at, (exchange, key) in enumerate(bindings, start=1):
-            # The broker handles them in their order, so that an answer to one is an answer to those before.
+            # The broker handles calls in their order, so that an answer to one means that those before it were
+            # handled.
             if at % BINDINGS and at < len(bindings):
                 self._bind_without_answer(queue, exchange, key)
             else:
                 await self.call("queue_bind", queue=queue, exchange=exchange, routing_key=key)
 
     def _bind_without_answer(self, queue: str, exchange: str, key: str) -> None:
-        """Without waiting for the answer: a refusal closes the channel."""
+        """Send a binding without waiting for the answer: a refusal closes the channel."""
         try:
             self.raw.queue_bind(queue, exchange, key)
         except AMQPError as error:
@@ -106,13 +105,14 @@ class Channel:
                 raise conflict(name, str(error)) if error.code == 406 else error from None
 
     def discard(self) -> None:
-        """Close it without waiting. Idempotent."""
+        """Close the channel without waiting. Idempotent."""
         raw = self.raw
         if raw is not None and not (raw.is_closing or raw.is_closed):
             raw.close()
 
     async def close(self) -> None:
-        """Close it, and wait until the broker has. Never raises, never takes long."""
+        """Close the channel, and wait until the broker has closed it. Never raises, and ends within the timeout for
+        closing."""
         self.discard()
         await asyncio.wait([self.closed], timeout=self._timeouts.close)
 

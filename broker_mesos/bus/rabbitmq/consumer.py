@@ -1,4 +1,4 @@
-"""A consumer, and what RabbitMQ delivers to it in the port's words."""
+"""A consumer, and the conversion of RabbitMQ's deliveries into those of the Bus port."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from broker_mesos.bus.topology import QueueSpec, queue_in_use
 from broker_mesos.ports.bus import Delivery, bad_term
 
 ACKNOWLEDGE_AFTER_SECONDS = 0.05
-"""Seconds for which acknowledgements are collected before they are sent: nobody waits for them, and one costs a
-quorum queue as much as a message does. A message that was handled within them is delivered again if this process
-dies, which a receiver must expect anyhow."""
+"""Time for which acknowledgements are collected before they are sent, in seconds: no process waits for them, and one
+costs a quorum queue as much as a message does. If this process ends within that time, a handled message is delivered
+again, which a receiver must expect anyhow."""
 
 
 class RabbitConsumer:
-    """A consumer on a channel of its own."""
+    """A consumer on its own channel."""
 
     def __init__(self, channel: Channel, queue_name: str, spec: QueueSpec, prefetch: int) -> None:
         self._channel = channel
@@ -29,16 +29,19 @@ class RabbitConsumer:
         self.bindings = spec.bindings
         self._inbox = Inbox()
         self._handled = self._acknowledged = 0
-        """The delivery tags up to which everything is handled, and is acknowledged to the broker."""
+        """The delivery tags up to which everything is handled, and up to which it is acknowledged to the broker."""
         self._acknowledge_timer: asyncio.TimerHandle | None = None
         channel.on_closed = lambda error: self._end(str(error))
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled())
 
     @classmethod
     async def start(cls, channel: Channel, spec: QueueSpec, prefetch: int) -> RabbitConsumer:
-        """Declare the queue and consume it on a fresh channel. An exclusive one ends with its connection, and
-        what is in it: nothing of it would be delivered again, so nothing is acknowledged to the broker. Raises
-        Refused, Conflict if the queue exists with other arguments, QueueInUse if its only consumer is another."""
+        """Declare the queue and consume it on a new channel.
+
+        An exclusive queue ends with its connection, together with its messages: none of them would be delivered
+        again, so nothing is acknowledged to the broker. Raises Refused, Conflict if the queue exists with other
+        arguments, QueueInUse if it has its only consumer already.
+        """
         try:
             prefetch = min(prefetch, 65_535)
             consumer = cls(channel, await channel.declare(spec), spec, prefetch)
@@ -118,7 +121,8 @@ class RabbitConsumer:
 
 
 def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
-    """A delivery, whoever published it: a header that does not fit is left out, and a term is a problem."""
+    """The delivery for a message of any publisher: an invalid header is left out, and an invalid term is stated as
+    its problem."""
     headers = {}
     term = 0
     problem = ""

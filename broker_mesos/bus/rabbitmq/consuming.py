@@ -20,18 +20,18 @@ from broker_mesos.errors import BusUnavailable, Conflict
 log = logging.getLogger(__name__)
 
 ROUTE_REPAIR_SECONDS = 10.0
-"""Seconds between two attempts to bind the queue of one route: most returned messages were for somebody who has
-left, and then each attempt costs a channel."""
+"""Minimum time between two attempts to bind the queue of one route, in seconds: most returned messages were for a
+process that has left, and each attempt costs a channel."""
 MAX_ROUTES = 1_000
-"""Routes that are remembered as attempted lately."""
+"""Maximum number of routes for which the last attempt is recorded."""
 
 
 class ConsumeLink(Link):
     """The connection that consumes and declares.
 
-    The broker notifies nobody when an exchange or a binding is deleted, and an exchange that is declared again has no
-    bindings. So a process that declares exchanges binds its queues too, and all queues are bound again from time to
-    time (``Timeouts.bindings``).
+    The broker does not notify processes when an exchange or a binding is deleted, and an exchange that is declared
+    again has no bindings. So a process that declares exchanges also binds its queues, and all queues are bound again
+    from time to time (``Timeouts.bindings``).
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -68,16 +68,16 @@ class ConsumeLink(Link):
 
     @property
     def product(self) -> str:
-        """The server's name and version; not known before the first connection."""
+        """The name and version of the server, which is not known before the first connection."""
         properties = self.connection.server_properties or {}
         return f"{properties.get('product', 'RabbitMQ')} {properties.get('version', '')}".strip()
 
     async def open_channel(self) -> Channel:
-        """A fresh channel."""
+        """Open a new channel."""
         return await Channel.open(self.connection, self.server, self.timeouts)
 
     async def administer(self, action: Callable[[Channel], Awaitable[Any]]) -> Any:
-        """Do something on the channel for declarations, which a refusal closes; one call at a time."""
+        """Run a call on the channel for declarations, which a refusal closes; one call at a time."""
         self.ensure_up()
         async with self._one_at_a_time:
             self.ensure_up()
@@ -95,7 +95,7 @@ class ConsumeLink(Link):
             await self._bind_route(route)
 
     async def bind_again(self) -> None:
-        """Bind every queue that this bus consumes or has declared, once more. What is refused is logged, and
+        """Bind every queue that this bus consumes or has declared once more. A refusal is logged, and the binding is
         attempted again the next time."""
         for spec in list(self.declared.values()):
             await self._repeat(spec.name, partial(Channel.declare, spec=spec))
@@ -105,7 +105,7 @@ class ConsumeLink(Link):
                 await self._repeat(consumer.queue_name, again)
 
     def bind_route(self, exchange: str, key: str) -> None:
-        """A message came back as unroutable: bind the queue that it is for, in the background, if that exists."""
+        """Bind, in the background, the queue for a message that came back as unroutable, if that queue exists."""
         now = self.setting.clock.monotonic()
         route = exchange, key
         if now < self._attempted.get(route, now):
@@ -139,7 +139,7 @@ class ConsumeLink(Link):
                 log.error("%s", error)
                 return
             except Refused as error:
-                # A queue without its exchange; a queue that is gone ends its consumer, which declares it.
+                # The queue has lost its exchange. A queue that is gone ends its consumer, which declares it again.
                 if last or error.code != 404:
                     log.warning("cannot bind %s again: %s", name, error)
                     return

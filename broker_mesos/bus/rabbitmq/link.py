@@ -1,10 +1,11 @@
-"""A connection that comes back by itself."""
+"""A connection that reconnects by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.clock import Clock
 
 log = logging.getLogger(__name__)
-# pika reports with tracebacks what is translated here into one line.
+# pika logs tracebacks for errors that this package reports as one line.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 FIRST_DELAY_SECONDS = 0.05
@@ -28,7 +29,7 @@ for up to this time longer than it takes."""
 
 
 class Setting(NamedTuple):
-    """What all parts of one bus share."""
+    """The settings and objects that all parts of one bus share."""
 
     server: Server
     topology: Topology
@@ -38,11 +39,11 @@ class Setting(NamedTuple):
     heartbeat: int
     timeouts: Timeouts
     arrived: Signal
-    """Fires when a connection of this bus was made: its other connection then tries again at once."""
+    """A signal that fires when a connection of this bus was made: its other connection then tries again at once."""
 
 
-class Link:
-    """A connection that comes back by itself, with jittered back-off, until stopped."""
+class Link(ABC):
+    """A connection that reconnects by itself, with jittered back-off, until it is stopped."""
 
     def __init__(self, setting: Setting, role: str) -> None:
         self.setting = setting
@@ -58,24 +59,25 @@ class Link:
         self._role = role
         self._task: asyncio.Task[None] | None = None
 
+    @abstractmethod
     async def set_up(self) -> None:
-        """Opens the channels of a new connection, before the link counts as up."""
-        raise NotImplementedError
+        """Open the channels of a new connection, before the link counts as up."""
 
-    def went_down(self, reason: str) -> None:
-        """Called when the connection is lost, or could not be set up."""
+    def went_down(self, reason: str) -> None:  # noqa: B027 - a hook that a derived class may leave out
+        """Handle the loss of the connection, or the failure to set it up."""
 
+    @abstractmethod
     def check(self) -> None:
-        """Called every few seconds while the link is up."""
+        """Check the link; called every few seconds while it is up."""
 
     def start(self) -> None:
         """Start to connect, and to reconnect whenever the connection ends."""
         if self._task is None:
-            self.error = self.server.no_answer  # until something is known
+            self.error = self.server.no_answer  # until a reason is known
             self._task = asyncio.create_task(self._run(), name=f"{self.setting.name} {self._role} connection")
 
     async def stop(self) -> None:
-        """Disconnect in order, within the time for it."""
+        """Disconnect in order, within the timeout for that."""
         self.stopped = True
         if self._task is not None:
             self._task.cancel()
@@ -93,7 +95,7 @@ class Link:
             await self.changed.wait()
 
     def ensure_up(self) -> None:
-        """Raises BusUnavailable, with the last reason, when down."""
+        """Raise BusUnavailable, with the last reason, if the link is down."""
         if not self.up:
             raise BusUnavailable(str(self.error))
 
@@ -115,7 +117,7 @@ class Link:
             except asyncio.CancelledError:
                 self._mark_down(BusUnavailable(f"{self.server.where}: the bus was closed"))
                 raise
-            except Exception as error:  # whatever pika trips over: the link must not die of it
+            except Exception as error:  # any error of pika: the link must survive it
                 log.exception("%s: unexpected", self._role)
                 self._mark_down(self.server.error(error))
             await self._pause(delay)
@@ -127,14 +129,15 @@ class Link:
         pause = asyncio.ensure_future(self.setting.clock.sleep(seconds * self.setting.rng.uniform(0.5, 1.0)))
         arrived = asyncio.ensure_future(self.setting.arrived.wait())
         try:
-            # After an error of the server itself, another connection that was made is no sign of its recovery.
+            # After an error of the server itself, another connection that was made does not show that it has
+            # recovered.
             await asyncio.wait([pause, arrived] if refused else [pause], return_when=asyncio.FIRST_COMPLETED)
         finally:
             pause.cancel()
             arrived.cancel()
 
     async def _connect(self) -> asyncio.Future[BusUnavailable]:
-        """Open a connection; returns the future of its end."""
+        """Open a connection. Returns the future of its end."""
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         closed: asyncio.Future[BusUnavailable] = loop.create_future()
@@ -157,7 +160,7 @@ class Link:
             custom_ioloop=loop,
         )
         try:
-            # pika has the same limit and ends with an error by itself; ours is for what it overlooks.
+            # pika has the same limit and ends with an error by itself; this one is for cases that pika misses.
             async with asyncio.timeout(self.timeouts.handshake + 1):
                 await opened
         except TimeoutError:
@@ -171,7 +174,7 @@ class Link:
         return closed
 
     async def _watch(self, closed: asyncio.Future[BusUnavailable]) -> None:
-        """Until the connection ends. pika itself takes heartbeat + 5 s to notice that nothing comes."""
+        """Wait until the connection ends. pika itself needs heartbeat + 5 s to notice that nothing is received."""
         limits = (self.timeouts.blocked / 4, self.timeouts.confirm / 4, self.timeouts.bindings / 2)
         interval = min(self.setting.heartbeat, *limits)
         last_received_at, received = self.setting.clock.monotonic(), -1

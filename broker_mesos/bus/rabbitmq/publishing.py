@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 class PublishLink(Link):
-    """The publishing connection: one channel with confirms. Whatever closes that channel (an exchange that
-    is gone) ends the connection too; before the next one is up, ``restore`` has declared the exchanges again and
-    bound what their messages are for."""
+    """The publishing connection: one channel with confirms. Any error that closes the channel (an exchange that is
+    gone) ends the connection too; before the next one is up, ``restore`` has declared the exchanges again and bound
+    the queues that their messages are for."""
 
     def __init__(self, setting: Setting, window: int) -> None:
         super().__init__(setting, "publish")
@@ -34,9 +34,10 @@ class PublishLink(Link):
         self._alarm = ""
         self.on_confirm = self._confirmed
         self.on_returned: Callable[[str, str], None] = lambda exchange, key: None
-        """Called with the exchange and routing key of a message that came back as unroutable."""
+        """A function that is called with the exchange and routing key of a message that came back as unroutable."""
         self.restore: Callable[[Iterable[tuple[str, str]]], Awaitable[None]]
-        """Declares exchanges with bindings; given the routes of the mandatory messages that were under way."""
+        """A function that declares the exchanges with their bindings; it gets the routes of the mandatory messages
+        that were under way."""
         self._lost_routes: set[tuple[str, str]] = set()
         self._channel: Channel
 
@@ -70,7 +71,7 @@ class PublishLink(Link):
             raise BusUnavailable(f"{self.server.where}: no confirm within {self.timeouts.confirm:g} s")
 
     def publish(self, message: Outgoing) -> asyncio.Future[bool]:
-        """As ``Bus.publish``."""
+        """See ``Bus.publish``."""
         refusal = too_large(message)
         if refusal is not None:
             return failed(refusal)
@@ -89,11 +90,11 @@ class PublishLink(Link):
             return failed(InvalidInput(f"{message.type}: a key or id of over 255 bytes ({error})"))
         except AMQPError as error:
             return failed(self.server.error(error))
-        # Only now, since the broker counts what it was sent.
+        # Only now, since the broker counts the messages that it was sent.
         return self.window.add(message, (exchange, key, message.message_id), self.setting.clock.monotonic())[1]
 
     async def writable(self) -> None:
-        """As ``Bus.writable``."""
+        """See ``Bus.writable``."""
         while True:
             self.ensure_up()
             if self.blocked_since is None and not self.window.throttled:
@@ -104,7 +105,7 @@ class PublishLink(Link):
         method = frame.method
         error = None
         if method.NAME != "Basic.Ack":
-            error = BusUnavailable(f"{self.server.where} could not take the message: send it again")
+            error = BusUnavailable(f"{self.server.where} could not accept the message: send it again")
         self.window.settle(method.delivery_tag, multiple=method.multiple, error=error)
 
     def _returned(self, channel: object, method: Any, properties: Any, body: bytes) -> None:
@@ -131,19 +132,20 @@ class PublishLink(Link):
         self.blocked_since = None
         self.refusing = False
         self.up_since = self.setting.clock.monotonic()
-        log.info("%s takes messages again", self.server.where)
+        log.info("%s accepts messages again", self.server.where)
         self.window.changed.fire()
 
     @property
     def held_back(self) -> str:
-        """As ``Bus.held_back``."""
+        """See ``Bus.held_back``."""
         if self.blocked_since is None:
             return ""
         return f"{self.server.where} holds publishers back: {self._alarm} alarm (rabbitmq-diagnostics alarms)"
 
 
 def alarm(reason: str) -> str:
-    """``disk`` or ``memory`` for RabbitMQ's reason, as "low on disk"; both if it names neither."""
+    """The RabbitMQ alarm in a reason such as "low on disk": ``disk`` or ``memory``; both if the reason contains
+    neither."""
     found = [each for each in ("memory", "disk") if each in reason.lower()]
     return " and ".join(found) or "memory or disk"
 

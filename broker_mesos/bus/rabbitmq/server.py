@@ -1,4 +1,4 @@
-"""Where the broker is, how long to wait for it, and what its errors mean to a user."""
+"""The address of the broker, the timeouts for it, and error texts for users."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from broker_mesos.runtime.urls import check_url
 
 
 class Timeouts(NamedTuple):
-    """Seconds that the bus waits for the broker."""
+    """Timeouts of the bus for the broker, in seconds."""
 
     handshake: float = 5.0
-    """From the TCP connect to an open connection: a paused broker accepts a connection and then sends nothing."""
+    """Timeout from the TCP connect to an open connection: a paused broker accepts a connection and then sends
+    nothing."""
     call: float = 10.0
-    """The answer to one method on a channel, such as a declaration."""
+    """Timeout for the answer to one method on a channel, such as a declaration."""
     blocked: float = 15.0
-    """How long an alarm of the broker may last before pending messages fail, and every new one until its end."""
+    """Time that an alarm of the broker may last before pending messages fail, and every new one until its end."""
     confirm: float = 30.0
-    """The confirm of the oldest message; the publishing connection is closed after it (a quorum queue may have lost
-    its quorum)."""
+    """Timeout for the confirm of the oldest message, after which the publishing connection is closed (a quorum queue
+    may have lost its quorum)."""
     close: float = 2.0
-    """Closing a channel or a connection in order; it is dropped after that."""
+    """Timeout for closing a channel or a connection in order; after it the connection is dropped."""
     in_use: float | None = None
-    """A queue that takes one consumer only, while another process consumes it; None: longer than the broker needs
-    to notice that a connection is dead (three AMQP heartbeats and 5 s more)."""
+    """Time for which another process may consume a queue that allows only one consumer; None means longer than the
+    broker needs to notice that a connection is dead (three AMQP heartbeats and 5 s more)."""
     bindings: float = 10.0
-    """Shortest pause, and half of the longest one, after which queues that are consumed or were declared are bound
-    again: nobody is notified when an exchange or a binding is deleted."""
+    """Minimum pause, and half of the maximum one, after which queues that are consumed or were declared are bound
+    again: the broker does not notify processes when an exchange or a binding is deleted."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()
 
 
 class Refused(BusUnavailable):
-    """The broker closed the channel because of what was asked, with this AMQP code."""
+    """The broker has closed the channel because of a call, with this AMQP code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -48,15 +49,15 @@ class Refused(BusUnavailable):
 
 
 class Unreachable(BusUnavailable):
-    """No connection could be made at all: nobody listens there, or the network is down."""
+    """No connection could be made at all: no process listens there, or the network is down."""
 
 
 class Denied(BusUnavailable):
-    """Credentials or the vhost are wrong: trying again is of no use to a caller that waits."""
+    """Credentials or the vhost are wrong: a further attempt is of no use to a caller that waits."""
 
 
 class Server:
-    """Where the broker is, and errors about it in our words: never with a password."""
+    """The address of the broker, and the texts of errors about it, which never contain a password."""
 
     def __init__(self, url: str) -> None:
         url = _checked(url)
@@ -66,15 +67,15 @@ class Server:
             self.port = int(parameters.port)
             self.vhost = str(parameters.virtual_host)
             self.user = str(getattr(parameters.credentials, "username", ""))
-        except Exception:  # its text may hold the URL
+        except Exception:  # its text may contain the URL
             raise InvalidInput(
-                f"an AMQP URL with an option that RabbitMQ's client does not know, or a wrong value: write {_EXAMPLE}"
+                f"an AMQP URL with an option that RabbitMQ's client does not have, or a wrong value: write {_EXAMPLE}"
             ) from None
         self._url = url
         self.where = f"RabbitMQ at {self.host}:{self.port}, vhost {self.vhost!r}"
 
     def parameters(self, name: str, heartbeat: int, timeouts: Timeouts) -> pika.URLParameters:
-        """pika's parameters for one connection attempt, whose repetition is ours."""
+        """pika's parameters for one connection attempt, which pika must not repeat."""
         parameters = pika.URLParameters(self._url)
         parameters.heartbeat = heartbeat
         parameters.blocked_connection_timeout = None
@@ -86,13 +87,13 @@ class Server:
 
     def _tls_error(self, error: ssl.SSLError) -> BusUnavailable:
         if isinstance(error, ssl.SSLCertVerificationError):
-            why = getattr(error, "verify_message", "") or "it cannot be verified"
+            reason = getattr(error, "verify_message", "") or "it cannot be verified"
             return Unreachable(
-                f"{self.where}: the server's certificate is not trusted ({why}): have it signed by an authority that "
-                "this machine trusts (SSL_CERT_FILE names a file of them)"
+                f"{self.where}: the server's certificate is not trusted ({reason}): have it signed by an authority "
+                "that this machine trusts (SSL_CERT_FILE names a file of them)"
             )
         return Unreachable(
-            f"{self.where} does not speak TLS at this port ({error.reason or 'handshake failed'}): "
+            f"{self.where} does not use TLS at this port ({error.reason or 'handshake failed'}): "
             "write amqp:// for this port, or name the port for TLS (5671)"
         )
 
@@ -108,13 +109,13 @@ class Server:
     def no_answer(self) -> BusUnavailable:
         """The error for a server that neither refuses a connection nor answers."""
         return BusUnavailable(
-            f"{self.where} does not answer: is it paused, overloaded or cut off, or is another server at that port? "
-            "(rabbitmq-diagnostics ping)"
+            f"{self.where} does not answer: check whether it is paused, overloaded or cut off, or that port is of "
+            "another server (rabbitmq-diagnostics ping)"
         )
 
     def error(self, error: BaseException, *, connecting: bool = False) -> BusUnavailable:
-        """What to tell a user about an exception of pika's or of the system's; ``connecting``: it ended an attempt
-        to connect."""
+        """The error for users that corresponds to an exception of pika's or of the system's; ``connecting`` states
+        that it ended an attempt to connect."""
         for cause in _causes(error):
             if isinstance(cause, ChannelClosed):
                 return Refused(f"{self.where}: {cause.reply_text}{self._advice(cause.reply_code)}", cause.reply_code)
@@ -124,12 +125,13 @@ class Server:
                 return Unreachable(
                     f"{self.where} cannot be reached ({cause.strerror or cause}): check that it runs, and the AMQP URL"
                 )
-        # pika wraps the broker's error during the handshake into the text of another exception. Without a
-        # code, the same exceptions only mean that the broker went away during the attempt.
+        # pika wraps the broker's error during the handshake into the text of another exception. Without a code, the
+        # same exceptions only mean that the connection to the broker was lost during the attempt.
         text = repr(error)
         if "IncompatibleProtocolError" in text:
             return BusUnavailable(
-                f"{self.where} does not speak AMQP: is that another server's port, or a port for TLS (amqps://)?"
+                f"{self.where} does not use AMQP: check that the port is RabbitMQ's, and whether it is the port "
+                "for TLS (amqps://)"
             )
         if "ConnectionClosedByBroker: (403)" in text:
             return Denied(f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL")
@@ -142,8 +144,8 @@ class Server:
             return self.no_answer
         if connecting:
             return BusUnavailable(
-                f"{self.where} ended the connection before it was open ({_short(error)}): is that the port for TLS "
-                "(amqps://), or another server's?"
+                f"{self.where} ended the connection before it was open ({_short(error)}): check whether that is "
+                "the port for TLS (amqps://), or another server's"
             )
         return BusUnavailable(f"{self.where}: the connection was lost ({_short(error)})")
 
@@ -152,7 +154,7 @@ _EXAMPLE = "amqp://user:password@host:5672/vhost, or amqps:// for TLS"
 
 
 def _checked(url: str) -> str:
-    """The URL as pika reads it. Raises InvalidInput, without any piece of a password."""
+    """The URL with defaults filled in, as pika reads it. Raises InvalidInput, without any part of a password."""
     try:
         url = check_url(url, ("amqp", "amqps"), _EXAMPLE)
     except ValueError as error:
@@ -160,7 +162,7 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.username is not None and parts.password is None:
         raise InvalidInput(f"an AMQP URL with a user and no password: write {_EXAMPLE}")
-    if parts.path == "//":  # as Celery writes the vhost /
+    if parts.path == "//":  # the form in which Celery writes the vhost /
         url = parts._replace(path="/%2F").geturl()
     elif "/" in parts.path.removeprefix("/"):
         raise InvalidInput(f"a vhost with / in it: write it as %2F in the AMQP URL, as in {_EXAMPLE}")
