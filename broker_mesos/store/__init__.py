@@ -1,1 +1,1 @@
-"""Adapters of the Store and Records ports: Redis, and memory for one process and for simulations."""
+"""Adapters of the Store and Records ports: Redis, SQLite, and memory for one process and for simulations."""

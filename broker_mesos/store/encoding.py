@@ -1,4 +1,4 @@
-"""The arguments of the scripts, and the meaning of Redis' replies. Needs no Redis."""
+"""Encodes the arguments of the Redis scripts, and decodes the replies of Redis. Needs no Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADVICE = (
     (r"\bMASTERDOWN\b|MasterDown", "is a replica without its primary: give the primary's address"),
     (r"\bBUSY\b", "is busy with a script: wait, or SCRIPT KILL it"),
     (r"\bMOVED\b|\bASK\b|Moved|Ask|CROSSSLOT", "is part of a Redis Cluster: give a single server's address"),
-    (r"WRONGTYPE", "holds a key of another type under our name: delete it, or use another --cluster"),
+    (r"WRONGTYPE", "has a key of another type under a name of this cluster: delete it, or use another --cluster"),
     (r"max number of clients", "has too many clients: raise its maxclients"),
     (r"\[SSL\b.*WRONG_VERSION_NUMBER", "does not use TLS at this port: write redis://, or give its port for TLS"),
     (r"\[SSL\b.*certificate verify failed", "has a certificate that is not trusted here: see ssl_ca_certs in the URL"),
@@ -31,7 +31,8 @@ _ADVICE = (
 
 
 def advice(kind: str, text: str) -> str | None:
-    """What is wrong and what to do, for the class name and text of an error; None if that is not known."""
+    """A description of an error and what to do about it, by the class name and text of the error; None if it is
+    unknown."""
     return next((advice for pattern, advice in _ADVICE if re.search(pattern, f"{kind} {text}")), None)
 
 
@@ -53,13 +54,14 @@ def _hash_arguments(arguments: list[str | bytes], deletes: Sequence[str], sets: 
 
 
 def encode_entry(entry: OutboxEntry) -> bytes:
-    """The entry as it is stored: a head in JSON, which has no line feed, then a line feed and the body as it is."""
+    """The stored form of an outbox entry: a head in JSON, which contains no line feed, then a line feed and the
+    unchanged body."""
     head = json.dumps([entry.exchange, entry.key, entry.type, entry.message_id], separators=(",", ":"))
     return head.encode() + b"\n" + entry.body
 
 
 def decode_entry(number: int, stored: bytes) -> OutboxEntry:
-    """The entry of ``encode_entry``."""
+    """The entry that ``encode_entry`` has encoded."""
     head, _, body = stored.partition(b"\n")
     exchange, key, type_, message_id = json.loads(head)
     return OutboxEntry(number, exchange, key, type_, body, message_id)
@@ -81,24 +83,24 @@ def transaction_arguments(checks: Sequence[Check], changes: Sequence[Change]) ->
 
 
 def milliseconds(time: Sequence[Any]) -> int:
-    """The reply to TIME, which redis-py may have parsed already."""
+    """The time in a reply to TIME, in milliseconds; redis-py may have parsed the reply already."""
     return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
 def pairs(reply: Any) -> dict[bytes, bytes]:
-    """The reply to HGETALL, parsed already or not."""
+    """The pairs in a reply to HGETALL, which may be parsed already."""
     if isinstance(reply, dict):
         return reply
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def text(value: bytes | None) -> str:
-    """The text of a value that may be missing: "" then."""
+    """The text of a value that may be missing; then it is empty."""
     return value.decode() if value else ""
 
 
 def option(found: Mapping[Any, Any], name: str) -> str:
-    """A value out of CONFIG GET or INFO, whose names and values are text or bytes; "" if it is missing."""
+    """A value out of CONFIG GET or INFO, whose names and values are text or bytes; empty if it is missing."""
     value = found.get(name) or found.get(name.encode()) or ""
     return value.decode() if isinstance(value, bytes) else str(value)
 

@@ -1,4 +1,4 @@
-"""What a store in this process holds, and the journal of what has changed in it."""
+"""The data of a store in this process, and the journal of its changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from broker_mesos.core.protocol.records import Lease, OutboxEntry, RecordKind
 from broker_mesos.ports.store import MasterInfo
 
 Row = tuple[str, *tuple[str | int, ...]]
-"""The name of a durable fact: its table, then the columns of its primary key."""
+"""The name of a durable value: its table, then the columns of its primary key."""
 
 
 @dataclass
@@ -30,33 +30,31 @@ class CellFacts:
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
 
     def lease(self, number: int, now: float) -> Lease:
-        """The lease as callers see it."""
-        # A lease that was never renewed is as old as the epoch, as in Redis: finite, so that JSON holds it.
+        """The lease in the form that the Store port returns."""
+        # A lease that was never renewed is as old as the epoch, as in Redis: finite, so that it can be encoded as
+        # JSON.
         age = max(0.0, now - self.renewed_at) if math.isfinite(self.renewed_at) else 1e9
         return Lease(number, self.term, self.nonce, self.owner, self.commit, age)
 
 
 @dataclass
 class Facts:
-    """Everything that a store holds.
-
-    Durable facts (the number of cells, leases, records, outboxes, hashes and sorted sets) are named in
-    ``journal`` when they change; what concerns running processes only (masters, usage, tries, the age of a
-    lease) is not.
-    """
+    """All data of a store. Changes of durable data (the number of cells, leases, records, outboxes, hashes and sorted
+    sets) are recorded in ``journal``; data about running processes only (masters, usage, tries, the age of a lease)
+    is not durable."""
 
     cell_count: int = 0
     cells: dict[int, CellFacts] = field(default_factory=dict)
     masters: dict[str, tuple[MasterInfo, float, float]] = field(default_factory=dict)
     usage: dict[int, bytes] = field(default_factory=dict)
     tries: dict[int, tuple[float, dict[str, int]]] = field(default_factory=dict)
-    """By cell: until when, and how often each message."""
+    """By cell: the time at which the counts expire, and the number of tries by message id."""
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     zsets: dict[str, dict[str, float]] = field(default_factory=dict)
     journal: set[Row] | None = None
-    """Durable facts that have changed since the journal was last taken; None keeps none."""
+    """Names of durable values that have changed since the journal was last taken; None records nothing."""
 
     def changed(self, *row: *Row) -> None:
-        """A durable fact has got another value, or was deleted."""
+        """Record that a durable value was changed or deleted."""
         if self.journal is not None:
             self.journal.add(row)

@@ -1,4 +1,4 @@
-"""Every key name in Redis is minted here.
+"""The names of all keys in Redis. No other code makes them.
 
 One hash tag per cell, so that cells spread over a Redis Cluster while each script stays on one node; one
 for what is global. ``<cluster>`` keeps clusters on one server apart.
@@ -43,11 +43,11 @@ class CellKeys(NamedTuple):
 
 
 RECORD_KINDS = (RecordKind.AGENTS, RecordKind.FRAMEWORKS, RecordKind.TASKS)
-"""The kinds of records in the order of their keys in CellKeys."""
+"""The kinds of records, in the order of their keys in CellKeys."""
 
 
 def check_cluster(cluster: str) -> str:
-    """The name, if it can be part of a key; raises InvalidInput."""
+    """Returns the name if it can be part of a key. Raises InvalidInput."""
     if not _CLUSTER.fullmatch(cluster):
         raise InvalidInput(f"cluster name {cluster!r}: use 1 to 40 letters, digits, '_' and '-'")
     return cluster
@@ -62,27 +62,27 @@ def cell(cluster: str, number: int) -> CellKeys:
 
 
 def trying(cluster: str, number: int) -> str:
-    """Key of how often a cell has tried messages that came back. Raises InvalidInput."""
+    """The key with the number of tries of messages that came back to a cell. Raises InvalidInput."""
     return cell(cluster, number).lease.removesuffix("lease") + "trying"
 
 
 def cells(cluster: str) -> str:
-    """Key of the number of cells."""
+    """The key with the number of cells."""
     return f"bmesos:{{{check_cluster(cluster)}}}:cells"
 
 
 def masters(cluster: str) -> str:
-    """Key of the living masters."""
+    """The key with the living masters."""
     return f"bmesos:{{{check_cluster(cluster)}}}:masters"
 
 
 def usage(cluster: str) -> str:
-    """Key of what the roles use, per cell."""
+    """The key with the usage of roles, by cell."""
     return f"bmesos:{{{check_cluster(cluster)}}}:usage"
 
 
 def records(cluster: str, space: str) -> str:
-    """Prefix of a built-in framework's own keys. Raises InvalidInput."""
+    """The prefix of a built-in framework's own keys. Raises InvalidInput."""
     if not _SPACE.fullmatch(space):
         raise InvalidInput(f"record space {space!r}: use 1 to 40 lower-case letters, digits and '-'")
     return f"bmesos:{{{check_cluster(cluster)}}}:{space}:"

@@ -1,8 +1,8 @@
-"""Store and Records in the memory of one process: the embedded default, and the simulations' store.
+"""Store and Records in the memory of one process, for embedded clusters and simulations.
 
-``MemoryStoreState`` is the server; each master and each framework process gets its own adapter on it. On a
-``SqliteStoreState`` (``sqlite.py``) the same adapters keep their facts in a file. Hooks for tests and
-simulations: ``available``, ``lost_replies``, ``snapshot()``, ``restore()``, ``wipe()``.
+``MemoryStoreState`` is the server; each master and each framework process has its own adapter on it. With a
+``SqliteStoreState`` (``sqlite.py``) the same adapters keep their data in a file. Hooks for tests and simulations:
+``available``, ``lost_replies``, ``snapshot()``, ``restore()``, ``wipe()``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MemoryStoreState:
     """
 
     server = "memory"
-    """Name for health reports."""
+    """The name in health reports."""
     unavailable_text = "the store in memory is switched off: switch it on again"
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -50,10 +50,10 @@ class MemoryStoreState:
         self.facts = Facts()
 
     async def durable(self) -> None:
-        """Return once everything that the caller may have changed or seen is as durable as it gets."""
+        """Return once everything that the caller may have changed or read is as durable as this store can make it."""
 
     def snapshot(self) -> object:
-        """A copy of everything, for ``restore``."""
+        """A copy of all data, for ``restore``."""
         return copy.deepcopy(self.facts)
 
     def restore(self, old: object) -> None:
@@ -63,12 +63,12 @@ class MemoryStoreState:
         self.run_id += 1
 
     def wipe(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         self.facts = Facts()
 
 
 class _Adapter:
-    """One client of the state."""
+    """A client of a MemoryStoreState."""
 
     def __init__(self, state: MemoryStoreState) -> None:
         self._state = state
@@ -79,16 +79,16 @@ class _Adapter:
         return self._state.facts
 
     async def open(self, timeout: float) -> None:
-        """Always at once; StoreUnavailable while the state is not available."""
+        """Connect, without waiting. Raises StoreUnavailable while the state is not available."""
         self._closed = False
         await self._call(lambda: None)
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Disconnect. Idempotent."""
         self._closed = True
 
     async def _call(self, do: Callable[[], T]) -> T:
-        await asyncio.sleep(0)  # others may run in between, as on a network
+        await asyncio.sleep(0)  # other tasks may run in between, as with a network
         if self._closed:
             raise StoreUnavailable("the store is closed: open it first")
         if not self._state.available:
@@ -309,7 +309,7 @@ class MemoryStore(_Adapter):
 
 
 def _rows(commit: Commit, net: rules.Coalesced) -> Iterator[Row]:
-    """The durable facts that a commit changes."""
+    """The names of the durable values that a commit changes."""
     cell = commit.cell
     yield "lease", cell
     for number in (*commit.trim, *(entry.number for entry in commit.outbox)):
@@ -320,7 +320,7 @@ def _rows(commit: Commit, net: rules.Coalesced) -> Iterator[Row]:
 
 
 class MemoryRecords(_Adapter):
-    """The Records port on a MemoryStoreState; ``space`` keeps frameworks apart."""
+    """The Records port on a MemoryStoreState; ``space`` separates the records of frameworks."""
 
     def __init__(self, state: MemoryStoreState, *, space: str = "records") -> None:
         super().__init__(state)
@@ -385,7 +385,8 @@ class MemoryRecords(_Adapter):
         """See Records."""
 
         def do() -> tuple[str, dict[str, str]]:
-            # The cursor is the last field seen, so that what stays is met whatever else comes and goes.
+            # The cursor is the last field that was returned, so that fields that stay are found whatever else comes
+            # and goes.
             stored, last = self._hash(key), cursor[1:] if cursor != "0" else None
             page = heapq.nsmallest(limit, (name for name in stored if last is None or name > last))
             following = f"={page[-1]}" if len(page) == limit > 0 else "0"
@@ -408,7 +409,7 @@ class MemoryRecords(_Adapter):
         return self._facts.zsets.get(self._prefix + key, {})
 
     def _refuse_wrong_types(self, changes: Sequence[Change]) -> None:
-        """Walks the changes as they would be applied, so that nothing fails half-way."""
+        """Check the changes in the order in which they would be applied, so that none of them fails half-way."""
         types: dict[str, str] = {}
         for change in changes:
             found = types.get(change.key) or self._type(change.key)

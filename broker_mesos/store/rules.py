@@ -1,4 +1,4 @@
-"""What all adapters have in common: which arguments are refused, and the texts of errors."""
+"""The rules that all adapters share: which arguments are refused, and the texts of errors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from broker_mesos.errors import Fenced, InvalidInput, StoreLostData, StoreUnavai
 from broker_mesos.ports.store import Change, Check, Commit, FloorRefused
 
 MAX_TERM = 2**52
-"""Terms are doubles inside the scripts; half of the exact range leaves room above any floor."""
+"""Upper bound of terms: they are doubles inside the scripts, and half of the exact range leaves room above any floor.
+"""
 MAX_FLOOR_AHEAD_MS = 86_400_000
-"""Milliseconds by which a floor may be above the store's clock, of which terms are made: that clock may be set back."""
+"""Maximum difference of a floor above the store's clock, in milliseconds. Terms are made from that clock, which may
+be set back."""
 MAX_INCREMENT = 10**15
-"""Counters, too, are compared as doubles inside the scripts."""
+"""Maximum absolute value of a counter: counters, too, are compared as doubles inside the scripts."""
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
-"""What a counter's stored text must look like."""
+"""The form of a counter's stored text."""
 TRIES_TTL_SECONDS = 86_400
-"""Seconds for which a cell's counts of tries are kept after the last try."""
+"""Time for which a cell's counts of tries are kept after the last try, in seconds."""
 MAX_DELAY_SECONDS = 10**9
 """Largest distance of a ``zadd_after`` from the store's time, in seconds."""
 MAX_CHANGES = 100_000
@@ -28,7 +30,7 @@ MAX_CHANGES = 100_000
 
 
 class Coalesced(NamedTuple):
-    """The writes of a commit by kind, the last one of each record only."""
+    """The writes of a commit by kind; of each record only the last one."""
 
     sets: dict[RecordKind, dict[str, bytes]]
     deletes: dict[RecordKind, list[str]]
@@ -50,20 +52,20 @@ def coalesce(commit: Commit) -> Coalesced:
 
 
 def check_claim(nonce: str, floor: int) -> None:
-    """Raises InvalidInput for a nonce like a released lease's, or a floor that would use up the terms."""
+    """Raise InvalidInput for a nonce that equals that of a released lease, or a floor that would use up the terms."""
     if not nonce:
-        raise InvalidInput("a claim needs a nonce: mint a fresh one for each claim")
+        raise InvalidInput("a claim needs a nonce: make a new one for each claim")
     if not 0 <= floor < MAX_TERM:
         raise InvalidInput(f"term floor {floor}: must be between 0 and 2**52")
 
 
 def floor_refused(floor: int) -> FloorRefused:
-    """The error for a floor that no owner can have given out."""
+    """The error for a floor that no owner can have had."""
     return FloorRefused(f"term floor {floor} is more than a day above the store's clock: no owner ever had that term")
 
 
 def check_wanted(wanted: int | None) -> None:
-    """Raises InvalidInput for an impossible number of cells."""
+    """Raise InvalidInput for an impossible number of cells."""
     if wanted is not None and not 1 <= wanted <= 4096:
         raise InvalidInput(f"number of cells {wanted}: must be between 1 and 4096")
 
@@ -74,32 +76,32 @@ def conflict_text(wanted: int, found: int) -> str:
 
 
 def fenced(cell: int, term: int, stored_term: int, owner: str) -> Fenced:
-    """The error of a caller whose (term, nonce) is not the stored one."""
+    """The error for a caller whose (term, nonce) is not the stored one."""
     if stored_term < term:
         return StoreLostData(
-            f"cell {cell}: the store knows term {stored_term} only, not {term}: it lost data; claim anew"
+            f"cell {cell}: the store knows term {stored_term} only, not {term}: it lost data; claim the cell again"
         )
     holder = f"owned by {owner}" if owner else "without an owner"
-    return Fenced(f"cell {cell} is {holder} under term {stored_term}, not {term}: drop the cache, consume anew")
+    return Fenced(f"cell {cell} is {holder} under term {stored_term}, not {term}: drop the cache and consume again")
 
 
 def lost(cell: int, number: int, stored: int) -> StoreLostData:
-    """The error of a commit that does not follow the stored one."""
+    """The error for a commit that does not follow the stored one."""
     return StoreLostData(
-        f"cell {cell}: commit {number} does not follow the stored commit {stored}: data was lost; claim anew"
+        f"cell {cell}: commit {number} does not follow the stored commit {stored}: data was lost; claim the cell again"
     )
 
 
 def wrong_type(key: str, found: str, needed: str) -> StoreUnavailable:
-    """The error about a key that holds something else; nothing was written."""
+    """The error about a key with a value of another type; nothing was written."""
     return StoreUnavailable(
-        f"key {key} holds a {found} where a {needed} belongs: another program uses this name; "
+        f"key {key} has the type {found} and should have the type {needed}: another program uses this name; "
         "delete the key, or use another --cluster"
     )
 
 
 def not_integer(key: str, field: str) -> StoreUnavailable:
-    """The error about a counter that holds no integer; nothing was written."""
+    """The error about a counter that is no integer; nothing was written."""
     return StoreUnavailable(f"field {field!r} of key {key} is no integer below 10^15: repair or delete it")
 
 
@@ -109,7 +111,7 @@ def as_text(value: str | int | float | None) -> str:
 
 
 def check_transaction(checks: Sequence[Check], changes: Sequence[Change]) -> None:
-    """Raises InvalidInput for a transaction that could never be applied."""
+    """Raise InvalidInput for a transaction that could never be applied."""
     if len(checks) + len(changes) > MAX_CHANGES:
         raise InvalidInput(f"a transaction of {len(checks) + len(changes)} steps: at most {MAX_CHANGES}")
     for check in checks:

@@ -1,13 +1,13 @@
-"""Store and Records in a file of one process: what an embedded cluster with a data folder keeps.
+"""Store and Records in a file of one process, for an embedded cluster with a data folder.
 
-``SqliteStoreState`` holds the facts in memory, where the adapters of ``memory.py`` read and change them, and
-writes what has changed to SQLite. A call returns once everything that it changed or has seen is on the disk:
-a thread writes the changes of all calls that wait as one transaction, so that neither the event loop nor
-anybody's place in a queue depends on how long the disk takes. If a write fails, those calls raise
-StoreUnavailable and the facts are read again from the file, as if the calls had never come.
+``SqliteStoreState`` keeps the data in memory, where the adapters of ``memory.py`` read and change it, and writes
+changes to SQLite. A call returns once everything that it has changed or read is on the disk: a thread writes the
+changes of all calls that wait as one transaction, so that neither the event loop nor the order of the calls depends
+on how long the disk takes. If a write fails, those calls raise StoreUnavailable and the data is read again from the
+file, as if the calls had never been made.
 
-The journal mode is WAL with ``synchronous=FULL``: a transaction survives the loss of power once it is
-committed. Masters, usage, tries and the ages of leases concern running processes only, and are not kept.
+The journal mode is WAL with ``synchronous=FULL``: a committed transaction survives the loss of power. Masters, usage,
+tries and the ages of leases concern running processes only, and are not written.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from broker_mesos.store.facts import CellFacts, Facts, Row
 from broker_mesos.store.memory import MemoryStoreState
 
 SCHEMA = 1
-"""``user_version`` of the file: raised with each change of the tables."""
+"""``user_version`` of the file; it is raised with each change of the tables."""
 APPLICATION_ID = 0x626D6573
 """``application_id`` of the file: "bmes"."""
 FILE = "store.sqlite"
 LOCK = "store.lock"
 CLOSE_TIMEOUT_SECONDS = 5.0
-"""Seconds that ``close`` waits for the last write."""
+"""Maximum time that ``close`` waits for the last write, in seconds."""
 RELOAD_PAUSE_SECONDS = 1.0
-"""Pause between two attempts to read the facts again after a failed write, in seconds."""
+"""Pause between two attempts to read the data again after a failed write, in seconds."""
 
 _TABLES = """
 CREATE TABLE cluster (name BLOB PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -58,7 +58,7 @@ _KEYS = {
     "hash": ("key", "field"),
     "zset": ("key", "member"),
 }
-"""Each table's primary key, in the order of a ``Row``."""
+"""The columns of each table's primary key, in the order of a ``Row``."""
 _COLUMNS = {"cluster": 2, "lease": 6, "record": 4, "outbox": 7, "hash": 3, "zset": 3}
 """The number of each table's columns."""
 _SET = {table: f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * count)})" for table, count in _COLUMNS.items()}
@@ -74,12 +74,10 @@ log = get_logger(__name__)
 
 
 class SqliteStoreState(MemoryStoreState):
-    """What the server would hold, kept in a folder that one process uses at a time.
+    """The data of a store, in a folder that one process uses at a time. Call ``open()`` before the first adapter is
+    made, and ``close()`` after the last one."""
 
-    ``open()`` before the first adapter, ``close()`` after the last one.
-    """
-
-    unavailable_text = "the data folder does not take writes: see the log, and whether its disk is full"
+    unavailable_text = "the data folder cannot be written: see the log, and check whether its disk is full"
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         super().__init__(clock)
@@ -90,13 +88,13 @@ class SqliteStoreState(MemoryStoreState):
         self._lock: int | None = None
         self._writer: asyncio.Task[None] | None = None
         self._written: asyncio.Future[None] | None = None
-        """Of the transaction under way."""
+        """The result of the transaction under way."""
         self._next: asyncio.Future[None] | None = None
-        """Of the transaction after it, which takes all that has changed by then."""
+        """The result of the next transaction, which writes everything that has changed by then."""
 
     async def open(self) -> None:
-        """Lock the folder, made if it does not exist, and read the facts. Raises Conflict when another process
-        uses it, InvalidInput when it cannot be used."""
+        """Lock the folder, which is made if it does not exist, and read the data. Raises Conflict when another
+        process uses the folder, InvalidInput when it cannot be used."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self._folder / LOCK)
@@ -110,9 +108,9 @@ class SqliteStoreState(MemoryStoreState):
             raise
 
     async def close(self) -> None:
-        """Write what has changed, and let other processes use the folder. Idempotent."""
+        """Write the last changes, and let other processes use the folder. Idempotent."""
         if self._writer is not None and not self._writer.done():
-            # Without end if the file can be neither written nor read.
+            # The wait would never end if the file can be neither written nor read.
             await asyncio.wait([self._writer], timeout=CLOSE_TIMEOUT_SECONDS)
             self._writer.cancel()
         if self._connection is not None:
@@ -124,8 +122,8 @@ class SqliteStoreState(MemoryStoreState):
         self._thread.shutdown()
 
     async def durable(self) -> None:
-        """Wait until everything that the caller may have changed or seen is on the disk. Raises
-        StoreUnavailable if it was not written: then none of it holds."""
+        """Wait until everything that the caller may have changed or read is on the disk. Raises StoreUnavailable if
+        it was not written; then none of it is valid."""
         if self.facts.journal:
             if self._next is None:
                 self._next = asyncio.get_running_loop().create_future()
@@ -145,26 +143,26 @@ class SqliteStoreState(MemoryStoreState):
             try:
                 statements = _statements(taken, self.facts)
                 await self._in_thread(partial(self._write, statements))
-            except Exception as error:  # whatever it is, the file has not followed
+            except Exception as error:  # after any error the file does not have the changes
                 await self._go_back(error)
                 return
             _resolve(self._written)
             self._written = None
 
     async def _go_back(self, error: Exception) -> None:
-        """A write has failed: the facts become those of the file again."""
+        """Read the data from the file again, after a write has failed."""
         self.available = False
-        why = _explain(error, self._folder)
-        log.error("facts were not written", why=why)
+        reason = _explain(error, self._folder)
+        log.error("changes were not written", reason=reason)
         for future in (self._written, self._next):
-            _resolve(future, StoreUnavailable(why))
+            _resolve(future, StoreUnavailable(reason))
         self._written = self._next = None
         while True:
             try:
                 stored = await self._in_thread(self._load)
                 break
             except (sqlite3.Error, ValueError) as again:
-                log.error("facts cannot be read", why=_explain(again, self._folder))
+                log.error("the data cannot be read", why=_explain(again, self._folder))
                 await asyncio.sleep(RELOAD_PAUSE_SECONDS)
         last = self.facts
         for number, cell in stored.cells.items():
@@ -205,7 +203,7 @@ def _resolve(future: asyncio.Future[None] | None, error: Exception | None = None
         future.set_result(None)
     else:
         future.set_exception(error)
-        future.exception()  # whoever waited may have given up
+        future.exception()  # the waiting caller may have been cancelled
 
 
 def _locked(path: Path) -> int:
@@ -214,7 +212,7 @@ def _locked(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise Conflict(f"{path.parent} is in use by another bmesos: end that one, or choose another folder") from None
+        raise Conflict(f"{path.parent} is in use by another bmesos: stop that one, or choose another folder") from None
     except BaseException:
         os.close(lock)
         raise
@@ -222,7 +220,8 @@ def _locked(path: Path) -> int:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Raises InvalidInput for a file of another program or a newer schema, sqlite3.Error for a damaged one."""
+    """Open the file. Raises InvalidInput for a file of another program or a newer schema, sqlite3.Error for a damaged
+    one."""
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -233,7 +232,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise InvalidInput(f"{path} belongs to another program: choose another folder")
         if version > SCHEMA:
             raise InvalidInput(
-                f"{path} was written by a newer bmesos (schema {version}, this one knows {SCHEMA}): "
+                f"{path} was written by a newer bmesos (schema {version}, this one has {SCHEMA}): "
                 "start that version, or choose another folder"
             )
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -245,7 +244,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.executescript(
                 f"BEGIN; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA}; {_TABLES} COMMIT;"
             )
-        # A read-only file is noticed now, and not at the first job.
+        # A read-only file is noticed now, and not with the first job.
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT OR REPLACE INTO cluster VALUES (?, ?)", (b"schema", SCHEMA))
         connection.execute("COMMIT")
@@ -276,7 +275,7 @@ def _load(connection: sqlite3.Connection) -> Facts:
 
 
 def _statements(journal: Iterable[Row], facts: Facts) -> list[tuple[str, list[tuple[Value, ...]]]]:
-    """The statements that bring the file to what the facts are now, each with its rows of values."""
+    """The statements that bring the file up to date, each with its rows of values."""
     sets: dict[str, list[tuple[Value, ...]]] = {}
     deletes: dict[str, list[tuple[Value, ...]]] = {}
     for table, *key in journal:
@@ -289,7 +288,7 @@ def _statements(journal: Iterable[Row], facts: Facts) -> list[tuple[str, list[tu
 
 
 def _values(facts: Facts, table: str, *key: object) -> tuple[Value, ...] | None:
-    """The columns after the key; None if there is no such fact any more."""
+    """The columns after the key; None if the value was deleted."""
     match table, *key:
         case "cluster", _:
             return (facts.cell_count,)
@@ -312,7 +311,7 @@ def _values(facts: Facts, table: str, *key: object) -> tuple[Value, ...] | None:
 
 
 def _stored(value: object) -> Value:
-    """Texts are stored as bytes, since they may hold what SQLite takes for the end of a text, or no text at all."""
+    """A text as bytes: SQLite would cut a text at a zero byte, and does not accept every text."""
     assert isinstance(value, str | bytes | int | float)
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
@@ -322,7 +321,7 @@ def _text(stored: bytes) -> str:
 
 
 def _explain(error: Exception, folder: Path) -> str:
-    """One line: what is wrong with the folder, and what to do."""
+    """One line that describes what is wrong with the folder, and what to do."""
     text = " ".join(str(error).split())[:200]
     if isinstance(error, OSError):
         return f"the data folder {folder} cannot be used ({error.strerror or text}): choose another one"
@@ -330,4 +329,4 @@ def _explain(error: Exception, folder: Path) -> str:
         return f"the disk of the data folder {folder} is full ({text}): free some space"
     if isinstance(error, sqlite3.OperationalError) and "no such" not in text:
         return f"the data folder {folder} cannot be written ({text}): see its rights and its disk"
-    return f"{folder / FILE} is damaged ({text}): restore a copy, or move the folder away to begin with nothing"
+    return f"{folder / FILE} is damaged ({text}): restore a copy, or move the folder away to start empty"

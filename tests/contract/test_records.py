@@ -125,7 +125,7 @@ async def test_nothing_applies_when_a_key_holds_the_wrong_thing(records: Records
     jobs = {"j1": "text", "spaced": " 1", "padded": "007"}
     setup = [Change("hset", "jobs", name, value) for name, value in jobs.items()]
     await records.transact([], [*setup, Change("zadd", "queue", "j1", 5)])
-    with pytest.raises(StoreUnavailable, match=r"(holds a|no integer)"):
+    with pytest.raises(StoreUnavailable, match=r"(has the type|no integer)"):
         await records.transact([], [Change("hset", "jobs", "before", "x"), *wrong])
     assert await records.get_all("jobs") == jobs
     assert await records.range("queue", limit=9) == [("j1", 5.0)]

@@ -47,11 +47,11 @@ async def test_commit_with_one_key_of_a_wrong_type_writes_nothing(
         raw.rpush(names[index], "foreign")
         writes = [Write(kind, "x", b"{}") for kind in RecordKind]
         before = raw.hgetall(names.lease)
-        with pytest.raises(StoreUnavailable, match="holds a list where a hash belongs"):
+        with pytest.raises(StoreUnavailable, match="has the type list and should have the type hash"):
             await store.commit(Commit(0, lease.term, "n", 1, "c1", writes, [], [1]))
         assert raw.hgetall(names.lease) == before
         assert [raw.exists(name) for name in names] == [int(at in (0, index)) for at in range(5)]
-        with pytest.raises(StoreUnavailable, match="holds a list"):
+        with pytest.raises(StoreUnavailable, match="has the type list"):
             await store.claim(0, owner="me", nonce="n2", floor=0, seen=lease)
         assert raw.hgetall(names.lease) == before
         raw.delete(names[index])
@@ -156,7 +156,7 @@ def test_url_names_its_database(url: str, database: int) -> None:
 
 async def test_url_with_tls_for_a_server_without_it_is_an_error_that_says_so(redis_url: str) -> None:
     store = make(redis_url.replace("redis://", "rediss://"), timeout=0.5)
-    with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.\d+ s.*port for TLS") as raised:
+    with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.\d+ s.*port is for TLS") as raised:
         await store.open(0.7)
     assert "\n" not in str(raised.value)
     await store.close()

@@ -1,1 +1,1 @@
-"""Store and Records on Redis. The only package that imports redis."""
+"""Store and Records on Redis. No other package imports redis."""

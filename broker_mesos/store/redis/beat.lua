@@ -1,4 +1,4 @@
--- A master lives for another while; masters whose time is up are removed.
+-- Renews a master for its time to live, and removes masters that have expired.
 --
 -- KEYS  1 masters  hash  master id -> "<beat ms> <expiry ms> <json>"
 --       2 cells    hash  count

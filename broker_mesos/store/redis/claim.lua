@@ -2,7 +2,7 @@
 --
 -- KEYS  1 lease (hash; see commit.lua), 2 agents, 3 frameworks, 4 tasks, 5 outbox (all hashes)
 -- ARGV  seen term, seen nonce, owner, fresh nonce, floor
--- A floor more than a day above the server's time is refused: terms are its milliseconds, and nobody gave that one out.
+-- A floor more than a day above the server's time is refused: terms are its milliseconds, and no owner ever had that one.
 -- Returns {"FLOOR"};
 --         {"OK", term, owner, commit, recovering, ms since a recovery began, its term}; {"FENCED", term, owner}; {"TYPE", key, type}.
 -- A repeat (the stored nonce is ours: the first reply was lost) changes nothing and returns the same.

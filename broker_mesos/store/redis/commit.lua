@@ -21,7 +21,7 @@ end
 if stored ~= number - 1 then
   return {'LOST', lease[3] or '0'}
 end
--- A script that fails half-way is not rolled back: whatever can fail is looked at before the first write.
+-- A script that fails half-way is not rolled back: whatever can fail is checked before the first write.
 for i = 2, 5 do
   local kind = redis.call('TYPE', KEYS[i]).ok
   if kind ~= 'hash' and kind ~= 'none' then

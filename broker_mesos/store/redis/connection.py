@@ -1,4 +1,4 @@
-"""One client of Redis: its connections, scripts, time limits, and the translation of its errors."""
+"""A client of Redis: its connections, scripts, timeouts, and the translation of its errors."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _DATABASE = re.compile(r"[0-9]{1,9}")
 """The number of a database in a URL."""
 
 Client = Any
-"""A redis.asyncio.Redis; Any, because its return types are not the same in all its versions."""
+"""A redis.asyncio.Redis; Any, because its return types differ between its versions."""
 
 
 class _Refused(StoreUnavailable):
-    """Waiting will not help: credentials, rights or database number."""
+    """An error that waiting does not remove: credentials, rights or database number."""
 
 
 class _Script:
-    """A script, called by its digest, and sent whole when the server does not know it."""
+    """A script that is called by its digest, and sent whole when the server does not know it."""
 
     def __init__(self, name: str) -> None:
         self._text = Path(__file__).with_name(name).read_text()
@@ -59,12 +59,12 @@ class _Script:
 
 
 class _Connection:
-    """One client of Redis: a pipeline for frequent commands, and a pool of connections for the rest. Every call
-    ends within ``timeout`` seconds."""
+    """One client of Redis: a pipeline for frequent commands, and a pool of connections for the rest. Every call ends
+    within ``timeout`` seconds."""
 
     def __init__(self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos") -> None:
-        """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``,
-        and may carry redis-py's ``ssl_*`` options. ``name`` shows in CLIENT LIST. Raises InvalidInput."""
+        """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``, and may
+        contain redis-py's ``ssl_*`` options. ``name`` is listed by CLIENT LIST. Raises InvalidInput."""
         self._cluster = keys.check_cluster(cluster)
         self._clock = clock
         self._timeout = timeout
@@ -75,9 +75,9 @@ class _Connection:
         self._pipeline = Pipeline(make_connection, RedisConnectionError, ResponseError)
 
     async def open(self, timeout: float) -> None:
-        """Connect; keeps trying for ``timeout`` seconds, unless the server refuses us for good
-        (StoreUnavailable). Raises InvalidInput for a server that evicts; a client that may not read the policy
-        assumes that it does not."""
+        """Connect. Attempts are repeated for ``timeout`` seconds, unless the server refuses this client for good
+        (StoreUnavailable). Raises InvalidInput for a server that evicts keys; if this client may not read the policy,
+        it assumes that the server does not."""
         self._closed = False
         end = self._clock.monotonic() + timeout
         pause = 0.05
@@ -95,7 +95,7 @@ class _Connection:
             pause = min(2 * pause, 1.0)
         if policy not in ("", "noeviction"):
             raise InvalidInput(
-                f"Redis at {self._where} may evict facts (maxmemory-policy is {policy}): set "
+                f"Redis at {self._where} may evict data (maxmemory-policy is {policy}): set "
                 "maxmemory-policy to noeviction in redis.conf and, for now, with CONFIG SET"
             )
 
@@ -114,7 +114,7 @@ class _Connection:
         try:
             found = await client.config_get("maxmemory-policy")
         except ResponseError:
-            # Managed servers and ACLs forbid CONFIG; INFO mostly remains.
+            # Managed servers and ACLs forbid CONFIG; INFO is mostly allowed.
             try:
                 found = await client.info("memory")
             except ResponseError:
@@ -124,10 +124,8 @@ class _Connection:
     async def _call(
         self, do: Callable[[Client], Awaitable[T]], *, repeat: bool = True, limit: float | None = None
     ) -> T:
-        """Run ``do`` within the time limit, with the errors of redis and the system translated.
-
-        ``repeat``: once more on a new connection if the old one breaks.
-        """
+        """Run ``do`` within the timeout, and translate the errors of redis and of the system. With ``repeat`` it is
+        run once more on a new connection if the old one breaks."""
         if self._closed:
             raise StoreUnavailable("the store is closed: open it first")
         seconds = self._timeout if limit is None else limit
@@ -141,17 +139,18 @@ class _Connection:
                 return await do(self._client)
         except TimeoutError as error:
             self._pipeline.drop()
-            # A server without TLS waits for the end of a line that the handshake does not have.
-            doubt = ", and whether that is its port for TLS" if self._tls else ""
+            # A server without TLS waits for the end of a line that the handshake does not contain.
+            doubt = ", and whether that port is for TLS" if self._tls else ""
             raise StoreUnavailable(
-                f"Redis at {self._where} did not answer within {seconds:.3g} s: see whether it runs and keeps up{doubt}"
+                f"Redis at {self._where} did not answer within {seconds:.3g} s: "
+                f"check whether it runs and keeps up{doubt}"
             ) from error
         except (RedisError, OSError, EOFError, UnicodeError) as error:
             raise _translate(error, self._where) from error
 
 
 async def _read_together(client: Client, *commands: Sequence[str], atomic: bool = False) -> list[Any]:
-    """Several reads in one round trip."""
+    """Run several reads in one round trip."""
     async with client.pipeline(transaction=atomic) as pipe:
         for command in commands:
             pipe.execute_command(*command)
@@ -166,7 +165,7 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
         foreign = [option for option in options if not option.startswith("ssl_")]
         foreign = sorted(set(foreign) - {"username", "password", "host", "port", "path", "db", "connection_class"})
     except ValueError:
-        # The parser's own message may quote a part of the password.
+        # The parser's own message may contain a part of the password.
         raise InvalidInput(
             "the store's URL cannot be read: write redis://user:password@host:port/db, "
             "with special characters percent-encoded"
@@ -179,9 +178,9 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
         host = str(options.get("host", "localhost"))
         where = f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
     options |= {
-        "protocol": 2,  # every server knows it, and it has no messages out of turn
-        # Ours is the limit. Behind redis-py's is asyncio's wait_for, which before Python 3.12 forgets that it
-        # was cancelled if the command has just been sent: a daemon that is being ended would go on.
+        "protocol": 2,  # every server has it, and it has no messages out of order
+        # This timeout is handled here. redis-py uses asyncio's wait_for, which before Python 3.12 forgets that it was
+        # cancelled if the command has just been sent: a daemon that is being stopped would go on.
         "socket_timeout": None,
         "socket_connect_timeout": timeout + 1,
         "retry": Retry(NoBackoff(), 0),
@@ -192,8 +191,8 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
 
 
 def _check_database(url: str) -> None:
-    """Raises InvalidInput for a URL whose database redis-py would guess: it drops slashes and reads what is no
-    number as 0."""
+    """Raise InvalidInput for a URL whose database redis-py would guess: it drops slashes and reads what is no number
+    as 0."""
     parts = urlsplit(url)
     asked = parse_qs(parts.query).get("db", [])
     if parts.scheme != "unix" and parts.path.strip("/"):
@@ -207,7 +206,7 @@ def _check_database(url: str) -> None:
 
 
 def _translate(error: Exception, where: str) -> StoreUnavailable:
-    """Our error, in one line, with what to do next."""
+    """An error of this package for an error of redis or of the system, in one line, with what to do next."""
     text = " ".join(str(error).split())[:200]
     if isinstance(error, (AuthenticationError, AuthorizationError)):
         return _Refused(f"Redis at {where} refused the user or password: see the store's URL")
@@ -220,4 +219,6 @@ def _translate(error: Exception, where: str) -> StoreUnavailable:
         return StoreUnavailable(f"Redis at {where} {advice}")
     if isinstance(error, ResponseError):
         return StoreUnavailable(f"Redis at {where} answered with an error: {text}")
-    return StoreUnavailable(f"Redis at {where} cannot be reached: see whether it runs ({text or type(error).__name__})")
+    return StoreUnavailable(
+        f"Redis at {where} cannot be reached: check whether it runs ({text or type(error).__name__})"
+    )

@@ -1,7 +1,7 @@
 -- The members of a sorted set of times that are due by the server's clock, and those that are impossibly late.
 --
 -- KEYS  1 a sorted set  member -> time (s)
--- ARGV  most members to return; seconds after now beyond which a time counts as due, since nobody sets such a one
+-- ARGV  maximum number of members to return; seconds after now beyond which a time counts as due, since no caller sets such a time
 -- Returns member, score, member, score, ...; the lowest first, those beyond the horizon last.
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6

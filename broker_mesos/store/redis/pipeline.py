@@ -1,11 +1,11 @@
 """One connection to Redis that many callers share: the commands of one turn of the event loop are one write, and
-answers are handed out in the order of the commands.
+answers are returned in the order of the commands.
 
-The only module that uses private parts of redis-py (``Connection._writer``), whose version is pinned to the minor
-for that. Against redis-py's pool of connections, on Redis 7.0 with ``appendfsync always`` and redis-py 8.1, it
-saves 27% of the CPU of a transaction (173 for 206 µs, which takes as long), 65% where 16 callers write at once (47
-for 134 µs, in less than half the time), and 76% of their reads (``benchmarks/redis_pipeline.py``, medians of 9 paired
-rounds). The contract suites run with it and without.
+This is the only module that uses private parts of redis-py (``Connection._writer``), whose version is pinned to the
+minor because of it. Compared with redis-py's pool of connections, on Redis 7.0 with ``appendfsync always`` and
+redis-py 8.1, it saves 27% of the CPU of a transaction (173 for 206 µs, which takes as long), 65% where 16 callers
+write at once (47 for 134 µs, in less than half the time), and 76% of their reads (``benchmarks/redis_pipeline.py``,
+medians of 9 paired rounds). The contract suites run with it and without.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ Word = str | bytes | int | float
 
 
 class Pipeline:
-    """Connects at its first use, and again at the next use after the connection broke; commands that were under
-    way then fail with ``broken``. A caller that gives up keeps its place in the order of answers."""
+    """A connection that is made at its first use, and again at the next use after it broke. Commands that were under
+    way then fail with ``broken``. The answer to a caller that was cancelled keeps its place in the order of answers."""
 
     def __init__(self, connect: Callable[[], Any], broken: type[Exception], refusal: type[Exception]) -> None:
-        """``connect`` makes a redis-py connection; ``refusal`` is an error that is an answer."""
+        """``connect`` makes a redis-py connection; ``refusal`` is the class of the errors that the server answers
+        with."""
         self._connect = connect
         self._broken = broken
         self._refusal = refusal
@@ -35,7 +36,7 @@ class Pipeline:
         self._unanswered: deque[asyncio.Future[Any]] = deque()
 
     async def execute_command(self, *words: Word) -> Any:
-        """The raw answer, with bytes for texts. Raises redis-py's errors."""
+        """Send a command. Returns the raw answer, with bytes for texts. Raises redis-py's errors."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._unsent.append((words, future))
         if self._keeper is None or self._keeper.done():
@@ -46,7 +47,7 @@ class Pipeline:
         return await future
 
     def drop(self) -> None:
-        """Give up the connection: it has not answered in time."""
+        """Drop the connection, since it has not answered in time."""
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
@@ -73,7 +74,7 @@ class Pipeline:
                     answer = error
                 future = self._unanswered.popleft()
                 if future.done():
-                    continue  # its caller has given up
+                    continue  # its caller was cancelled
                 if isinstance(answer, Exception):
                     future.set_exception(answer)
                 else:
@@ -87,8 +88,8 @@ class Pipeline:
                 await connection.disconnect(nowait=True)
 
     def _send(self, connection: Any) -> None:
-        """Everything that waits, as one write; what the system does not take at once, the transport keeps:
-        there is never more of it than there are callers."""
+        """Send all waiting commands as one write. The transport keeps what the system does not accept at once; there
+        are never more commands than callers."""
         if connection is not self._connection:
             return
         self._sending = False
@@ -105,11 +106,11 @@ class Pipeline:
         for future in failed:
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # its caller may have given up
+                future.exception()  # its caller may have been cancelled
 
 
 def pack(words: Sequence[Word]) -> bytes:
-    """A command as Redis reads it."""
+    """A command in the protocol of Redis."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
         data = word if isinstance(word, bytes) else str(word).encode()

@@ -14,7 +14,7 @@ _DUE = _Script("due.lua")
 
 
 class RedisRecords(_Connection):
-    """The Records port on Redis; ``space`` keeps frameworks apart."""
+    """The Records port on Redis; ``space`` separates the records of frameworks."""
 
     def __init__(
         self,

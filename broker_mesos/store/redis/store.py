@@ -31,7 +31,7 @@ _BEAT = _Script("beat.lua")
 
 
 def _living(stored: Any, now: int) -> list[MasterInfo]:
-    """The masters of a hash whose time (in ms) is not up, by id."""
+    """The masters of a hash that have not expired, by id. Times are in milliseconds."""
     living = []
     for master_id, value in sorted(encoding.pairs(stored).items()):
         beat, expiry, text = value.split(b" ", 2)
@@ -84,7 +84,7 @@ class RedisStore(_Connection):
 
         reply, (held, *kinds, outbox) = await self._call(do)
         term, number, recovering = int(reply[1]), int(reply[3]), reply[4] == b"1"
-        # Nobody but us can have committed in between, unless the lease has changed.
+        # No other process can have committed in between, unless the lease has changed.
         if (int(held[0] or 0), encoding.text(held[1])) != (term, nonce):
             raise rules.fenced(cell, term, int(held[0] or 0), encoding.text(held[2]))
         agents, frameworks, tasks = ({k.decode(): v for k, v in encoding.pairs(kind).items()} for kind in kinds)
@@ -207,7 +207,7 @@ class RedisStore(_Connection):
         before = [("HDEL", key, *tried)] if tried else []
         commands = [("HINCRBY", key, ident, "1") for ident in message_ids]
         expiry = ("EXPIRE", key, str(rules.TRIES_TTL_SECONDS))
-        # Not repeated by itself: one try would count twice.
+        # This call is not repeated on a new connection, since one try would count twice.
         reply = await self._call(
             lambda client: _read_together(client, *before, *commands, expiry, atomic=True), repeat=False
         )
