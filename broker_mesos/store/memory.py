@@ -163,7 +163,7 @@ class MemoryStore(_Adapter):
         """See Store."""
 
         def do() -> None:
-            stored = self._held(cell, term, nonce)
+            stored = self._owned(cell, term, nonce)
             if stored.commit < commit:
                 raise rules.lost(cell, commit + 1, stored.commit)
             stored.renewed_at = self._clock.monotonic()
@@ -175,7 +175,7 @@ class MemoryStore(_Adapter):
 
         def do() -> None:
             try:
-                stored = self._held(cell, term, nonce)
+                stored = self._owned(cell, term, nonce)
             except Fenced:
                 return
             stored.nonce = stored.owner = ""
@@ -188,7 +188,7 @@ class MemoryStore(_Adapter):
         net = rules.coalesce(commit)
 
         def do() -> None:
-            stored = self._held(commit.cell, commit.term, commit.nonce)
+            stored = self._owned(commit.cell, commit.term, commit.nonce)
             if stored.commit == commit.number and stored.commit_id == commit.commit_id:
                 return
             if stored.commit != commit.number - 1:
@@ -301,7 +301,7 @@ class MemoryStore(_Adapter):
     def _cell(self, cell: int) -> CellFacts:
         return self._facts.cells.get(cell) or CellFacts()
 
-    def _held(self, cell: int, term: int, nonce: str) -> CellFacts:
+    def _owned(self, cell: int, term: int, nonce: str) -> CellFacts:
         stored = self._cell(cell)
         if (stored.term, stored.nonce) != (term, nonce):
             raise rules.fenced(cell, term, stored.term, stored.owner)

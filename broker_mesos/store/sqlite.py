@@ -162,7 +162,7 @@ class SqliteStoreState(MemoryStoreState):
                 stored = await self._in_thread(self._load)
                 break
             except (sqlite3.Error, ValueError) as again:
-                log.error("the data cannot be read", why=_explain(again, self._folder))
+                log.error("the data cannot be read", reason=_explain(again, self._folder))
                 await asyncio.sleep(RELOAD_PAUSE_SECONDS)
         last = self.facts
         for number, cell in stored.cells.items():

@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from broker_mesos.store.redis.connection import _Connection
-from broker_mesos.store.redis.pipeline import Word
+from broker_mesos.store.redis.pipeline import Argument
 
 
 class Pooled:
@@ -17,7 +17,7 @@ class Pooled:
         self._client: Any = Redis(connection_pool=adapter._client.connection_pool)
         self._client.response_callbacks.clear()
 
-    async def execute_command(self, *words: Word) -> Any:
+    async def execute_command(self, *words: Argument) -> Any:
         return await self._client.execute_command(*words)
 
     def drop(self) -> None:

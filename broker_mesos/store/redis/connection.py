@@ -194,10 +194,10 @@ def _check_database(url: str) -> None:
     """Raise InvalidInput for a URL whose database redis-py would guess: it drops slashes and reads what is no number
     as 0."""
     parts = urlsplit(url)
-    asked = parse_qs(parts.query).get("db", [])
+    databases = parse_qs(parts.query).get("db", [])
     if parts.scheme != "unix" and parts.path.strip("/"):
-        asked.append(parts.path.removeprefix("/"))
-    if len(asked) > 1 or parts.fragment or any(not _DATABASE.fullmatch(each) for each in asked):
+        databases.append(parts.path.removeprefix("/"))
+    if len(databases) > 1 or parts.fragment or any(not _DATABASE.fullmatch(each) for each in databases):
         # Not quoted: what looks like a path may be the rest of a password.
         raise InvalidInput(
             "the store's URL does not name a database: end it with one number, as in redis://host:6379/0 "

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Word = str | bytes | int | float
+Argument = str | bytes | int | float
 
 
 class Pipeline:
@@ -32,13 +32,13 @@ class Pipeline:
         self._connection: Any = None
         self._keeper: asyncio.Task[None] | None = None
         self._sending = False
-        self._unsent: list[tuple[tuple[Word, ...], asyncio.Future[Any]]] = []
+        self._unsent: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]] = []
         self._unanswered: deque[asyncio.Future[Any]] = deque()
 
-    async def execute_command(self, *words: Word) -> Any:
+    async def execute_command(self, *arguments: Argument) -> Any:
         """Send a command. Returns the raw answer, with bytes for texts. Raises redis-py's errors."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._unsent.append((words, future))
+        self._unsent.append((arguments, future))
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self._serve(), name="redis pipeline")
         elif self._connection is not None and not self._sending:
@@ -95,7 +95,7 @@ class Pipeline:
         self._sending = False
         batch, self._unsent = self._unsent, []
         self._unanswered.extend(future for _, future in batch)
-        connection._writer.write(b"".join(pack(words) for words, _ in batch))
+        connection._writer.write(b"".join(pack(arguments) for arguments, _ in batch))
 
     def _end(self, error: Exception) -> None:
         failed = [*self._unanswered, *(future for _, future in self._unsent)]
@@ -109,10 +109,10 @@ class Pipeline:
                 future.exception()  # its caller may have been cancelled
 
 
-def pack(words: Sequence[Word]) -> bytes:
+def pack(arguments: Sequence[Argument]) -> bytes:
     """A command in the protocol of Redis."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        data = word if isinstance(word, bytes) else str(word).encode()
+    parts = [b"*%d\r\n" % len(arguments)]
+    for argument in arguments:
+        data = argument if isinstance(argument, bytes) else str(argument).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)

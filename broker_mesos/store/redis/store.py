@@ -79,14 +79,14 @@ class RedisStore(_Connection):
                 raise rules.floor_refused(floor)
             self._expect(reply, cell, seen.term)
             loads = (("HGETALL", name) for name in names[1:])
-            held = ("HMGET", names.lease, "term", "nonce", "owner")
-            return reply, await _read_together(client, held, *loads, atomic=True)
+            stored = ("HMGET", names.lease, "term", "nonce", "owner")
+            return reply, await _read_together(client, stored, *loads, atomic=True)
 
-        reply, (held, *kinds, outbox) = await self._call(do)
+        reply, (stored, *kinds, outbox) = await self._call(do)
         term, number, recovering = int(reply[1]), int(reply[3]), reply[4] == b"1"
         # No other process can have committed in between, unless the lease has changed.
-        if (int(held[0] or 0), encoding.text(held[1])) != (term, nonce):
-            raise rules.fenced(cell, term, int(held[0] or 0), encoding.text(held[2]))
+        if (int(stored[0] or 0), encoding.text(stored[1])) != (term, nonce):
+            raise rules.fenced(cell, term, int(stored[0] or 0), encoding.text(stored[2]))
         agents, frameworks, tasks = ({k.decode(): v for k, v in encoding.pairs(kind).items()} for kind in kinds)
         entries = sorted((int(entry), body) for entry, body in encoding.pairs(outbox).items())
         return Snapshot(
