@@ -212,7 +212,7 @@ class MemoryBus:
         self._consumers: list[MemoryConsumer] = []
         self.declared: dict[str, QueueSpec] = {}
         self._up = False
-        self._held = False
+        self._cut_off = False
         self._closed = False
         self._reason = "the bus is not open"
         self._connected_since = 0.0
@@ -224,12 +224,12 @@ class MemoryBus:
     def disconnect(self) -> None:
         """Disconnect as a killed process or a broken network does: consumers end, their unsettled messages go back,
         pending publishes fail. The bus stays disconnected until ``reconnect``."""
-        self._held = True
+        self._cut_off = True
         self._drop("the connection was lost")
 
     def reconnect(self) -> None:
         """Connect again after ``disconnect``."""
-        self._held = False
+        self._cut_off = False
         self._connect()
 
     # -- Bus ------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ class MemoryBus:
         return self._up
 
     @property
-    def held_back(self) -> str:
+    def blocked_reason(self) -> str:
         return ""
 
     @property
@@ -353,7 +353,7 @@ class MemoryBus:
             await self._window.changed.wait()
 
     def _connect(self) -> None:
-        if self._up or self._held or self._closed or not self._broker.running:
+        if self._up or self._cut_off or self._closed or not self._broker.running:
             return
         self._broker.declare_exchanges(self._topology)
         for spec in self.declared.values():

@@ -84,8 +84,8 @@ class Requester:
     def late(self, what: str) -> Unavailable:
         """The error for an answer that did not arrive in time: the reason if the broker accepts no messages, else
         TimedOut with this text."""
-        held_back = self._bus.held_back
-        return Unavailable(held_back) if held_back else TimedOut(what)
+        blocked_reason = self._bus.blocked_reason
+        return Unavailable(blocked_reason) if blocked_reason else TimedOut(what)
 
     async def _send(self, to: Address, request: Request, timeout: float, correlation: str) -> None:
         assert self._consumer is not None

@@ -206,8 +206,8 @@ class Bus(Protocol):
         ...
 
     @property
-    def held_back(self) -> str:
-        """Why the broker holds publishers back at the moment, in one line; empty if it does not."""
+    def blocked_reason(self) -> str:
+        """The reason why the broker blocks publishers at the moment, in one line; empty if it does not."""
         ...
 
     @property

@@ -274,11 +274,11 @@ async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturb
         with pytest.raises(BusUnavailable, match="alarm"):
             await bus.publish(message(to, 1))
     assert not bus.connected
-    assert "holds publishers back: memory alarm" in bus.held_back
+    assert "blocks publishers: memory alarm" in bus.blocked_reason
     with pytest.raises(BusUnavailable, match="alarm"):
         await bus.publish(message(to, 2))
     requester = Requester(bus, SystemClock(), lambda: "r1")
-    with pytest.raises(Unavailable, match="holds publishers back: memory alarm"):
+    with pytest.raises(Unavailable, match="blocks publishers: memory alarm"):
         await requester.request(addresses.operator_master(), Hello(), 0.2)
     await requester.close()
     writable = asyncio.create_task(bus.writable())
@@ -288,7 +288,7 @@ async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturb
     await asyncio.to_thread(disturbed.server.ctl, "set_vm_memory_high_watermark", "0.9")
     async with asyncio.timeout(PATIENCE):
         await writable
-        assert bus.connected and bus.connected_since > since and not bus.held_back
+        assert bus.connected and bus.connected_since > since and not bus.blocked_reason
         assert await bus.publish(message(to, 3))
 
 

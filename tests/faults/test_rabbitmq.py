@@ -59,8 +59,8 @@ def test_an_alarm_of_rabbitmq_holds_work_up_and_says_so_until_it_is_over(
             lambda: any(each.text().count("alarm") > said[each.name] for each in victim.of("master")),
         )
         # What asks meanwhile gets an error in its time, no hang.
-        held_back = pytest.raises(Unavailable, match=f"holds publishers back: {what} alarm")
-        with Client(victim.amqp_url, cluster=victim.name, timeout=2) as client, held_back:
+        refused = pytest.raises(Unavailable, match=f"blocks publishers: {what} alarm")
+        with Client(victim.amqp_url, cluster=victim.name, timeout=2) as client, refused:
             client.agents()
     finally:
         rabbitmq.ctl(*end)

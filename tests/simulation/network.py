@@ -442,7 +442,7 @@ class SimBus:
         return self.publishing.up and self.consuming.up
 
     @property
-    def held_back(self) -> str:
+    def blocked_reason(self) -> str:
         return ""
 
     @property

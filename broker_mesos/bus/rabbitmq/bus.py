@@ -136,9 +136,9 @@ class RabbitBus:
         return QueueFacts(int(reply.method.message_count), int(reply.method.consumer_count))
 
     async def health(self) -> BusReport:
-        asked = self._clock.monotonic()
+        started = self._clock.monotonic()
         missing = await self._missing_exchange()
-        round_trip = (self._clock.monotonic() - asked) / len(self._topology.exchanges())
+        round_trip = (self._clock.monotonic() - started) / len(self._topology.exchanges())
         if missing:
             await self._restore()
         return BusReport(
@@ -169,8 +169,8 @@ class RabbitBus:
                 log.warning("exchanges and bindings are not declared again: %s", error)
 
     @property
-    def held_back(self) -> str:
-        return self._publishing.held_back
+    def blocked_reason(self) -> str:
+        return self._publishing.blocked_reason
 
     async def delete(self, queue: Queue) -> None:
         name = self._topology.shared_spec(queue).name

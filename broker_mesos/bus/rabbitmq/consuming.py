@@ -43,7 +43,7 @@ class ConsumeLink(Link):
         self._bind_again_at = 0.0
         self._attempted: dict[tuple[str, str], float] = {}
         self._routes: dict[tuple[str, str], None] = {}
-        self._errands: dict[str, asyncio.Task[None]] = {}
+        self._background: dict[str, asyncio.Task[None]] = {}
 
     async def set_up(self) -> None:
         channel = self._admin = await self.open_channel()
@@ -57,8 +57,8 @@ class ConsumeLink(Link):
         self._schedule()
 
     async def stop(self) -> None:
-        for errand in self._errands.values():
-            errand.cancel()
+        for task in self._background.values():
+            task.cancel()
         await super().stop()
 
     def check(self) -> None:
@@ -121,14 +121,14 @@ class ConsumeLink(Link):
         pause = self.timeouts.bindings * self.setting.rng.uniform(1.0, 2.0)
         self._bind_again_at = self.setting.clock.monotonic() + pause
 
-    def _start(self, name: str, errand: Callable[[], Awaitable[None]]) -> None:
-        running = self._errands.get(name)
+    def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        running = self._background.get(name)
         if running is None or running.done():
-            self._errands[name] = asyncio.create_task(self._errand(errand), name=f"{self.setting.name}: {name}")
+            self._background[name] = asyncio.create_task(self._guarded(work), name=f"{self.setting.name}: {name}")
 
-    async def _errand(self, errand: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         with contextlib.suppress(BusUnavailable):  # after the next connect everything is declared again
-            await errand()
+            await work()
 
     async def _repeat(self, name: str, action: Callable[[Channel], Awaitable[Any]]) -> None:
         for last in (False, True):

@@ -64,7 +64,7 @@ class PublishLink(Link):
         if self.blocked_since is not None:
             if now - self.blocked_since >= self.timeouts.blocked and not self.refusing:
                 self.refusing = True
-                self.window.fail(self.held_back)
+                self.window.fail(self.blocked_reason)
             return
         since = self.window.oldest_since
         if since is not None and now - since > self.timeouts.confirm:
@@ -78,7 +78,7 @@ class PublishLink(Link):
         if not self.up:
             return failed(BusUnavailable(str(self.error)))
         if self.refusing:
-            return failed(BusUnavailable(self.held_back))
+            return failed(BusUnavailable(self.blocked_reason))
         if self.window.full:
             return failed(BusUnavailable(f"{len(self.window)} messages are unconfirmed: wait until writable"))
         exchange, key = self.setting.topology.route(message.to)
@@ -126,7 +126,7 @@ class PublishLink(Link):
         self._alarm = alarm(str(frame.method.reason))
         if self.blocked_since is None:
             self.blocked_since = self.setting.clock.monotonic()
-            log.warning("%s", self.held_back)
+            log.warning("%s", self.blocked_reason)
 
     def _unblocked(self) -> None:
         self.blocked_since = None
@@ -136,11 +136,11 @@ class PublishLink(Link):
         self.window.changed.fire()
 
     @property
-    def held_back(self) -> str:
-        """See ``Bus.held_back``."""
+    def blocked_reason(self) -> str:
+        """See ``Bus.blocked_reason``."""
         if self.blocked_since is None:
             return ""
-        return f"{self.server.where} holds publishers back: {self._alarm} alarm (rabbitmq-diagnostics alarms)"
+        return f"{self.server.where} blocks publishers: {self._alarm} alarm (rabbitmq-diagnostics alarms)"
 
 
 def alarm(reason: str) -> str:
