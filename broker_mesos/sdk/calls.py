@@ -35,7 +35,7 @@ from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus, Outgoing, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.sdk.accepting import Accepting, call_of
-from broker_mesos.sdk.tracking import Bounded, ClaimBook, HeldOffer, OfferBook, QuestionBook
+from broker_mesos.sdk.tracking import Bounded, ClaimBook, OfferBook, OpenOffer, QuestionBook
 
 if TYPE_CHECKING:
     from broker_mesos.sdk.settings import DriverSettings
@@ -97,18 +97,18 @@ class Calls:
         if not tasks and not operations:
             return self.decline(offers, refuse_seconds)
         ids = list(dict.fromkeys(_offer_id(offer) for offer in offers))
-        held = self._held(offers)
+        found = self._open_offers(offers)
         task_ids = [task.task_id for task in tasks]
         if len(set(task_ids)) != len(task_ids):
             raise InvalidInput("two of these tasks have the same id; each task needs an id of its own")
-        if self._settings.settle and (living := next(filter(self._agents.__contains__, task_ids), None)):
+        if self._settings.settle and (running := next(filter(self._agents.__contains__, task_ids), None)):
             # The cell would answer TASK_ERROR, which would look like the end of the task that is still alive.
-            raise InvalidInput(f"task {living} has not ended; each task needs an id of its own")
-        if len({offer.agent_id for offer in held}) > 1:
+            raise InvalidInput(f"task {running} has not ended; each task needs an id of its own")
+        if len({offer.agent_id for offer in found}) > 1:
             raise InvalidInput("these offers are of several agents; accept those of one agent at a time")
-        if not held:
+        if not found:
             return self._accept_of_nothing(task_ids)
-        cell, agent_id = held[0].cell, held[0].agent_id
+        cell, agent_id = found[0].cell, found[0].agent_id
         try:
             acceptance = Acceptance(
                 offer_ids=tuple(ids),
@@ -135,8 +135,8 @@ class Calls:
         _check_filter(refuse_seconds)
         by_cell: defaultdict[int, list[str]] = defaultdict(list)
         for offer in offers:
-            for held in self._held([offer]):
-                by_cell[held.cell].append(_offer_id(offer))
+            for each in self._open_offers([offer]):
+                by_cell[each.cell].append(_offer_id(offer))
         futures = []
         for cell, ids in by_cell.items():
             self.offers.remove(ids)
@@ -177,13 +177,13 @@ class Calls:
             )
         return _all([], result=False)
 
-    def _held(self, offers: Iterable[Offer | str]) -> list[HeldOffer]:
+    def _open_offers(self, offers: Iterable[Offer | str]) -> list[OpenOffer]:
         found = []
         for offer in offers:
             if isinstance(offer, Offer):
-                found.append(HeldOffer(offer.cell, offer.agent_id, 0.0))
-            elif (held := self.offers.get(offer)) is not None:
-                found.append(held)
+                found.append(OpenOffer(offer.cell, offer.agent_id, 0.0))
+            elif (known := self.offers.get(offer)) is not None:
+                found.append(known)
         return found
 
     # -- other calls ----------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Calls:
                 continue
             now = self._clock.monotonic()
             for task_id in task_ids:
-                self.questions.ask(task_id, set(range(self.cells)) if cell is None else {cell}, now)
+                self.questions.add(task_id, set(range(self.cells)) if cell is None else {cell}, now)
         self._flush_soon()
 
     def answer_inverse_offers(self, agent_ids: Iterable[str], accept: bool) -> None:

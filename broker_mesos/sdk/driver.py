@@ -210,7 +210,7 @@ class Driver:
     def _set_demand(self, demand: Demand) -> None:
         if demand.version > self._demand.version:
             self._demand = demand
-            self._send_beat()
+            self._send_heartbeat()
 
     def outbid(self, version: int) -> None:
         """Take a higher demand version if a cell has one above ours. It may come from an earlier process whose clock
@@ -231,9 +231,9 @@ class Driver:
         cell has no version."""
         for cell, version in cells.items():
             if version < self._demand.version:
-                self._send_beat(cell)
+                self._send_heartbeat(cell)
 
-    def speak_up(self) -> None:
+    def confirm_demand(self) -> None:
         """Take a new demand version, since this process has become the active one, and its demand is the newest."""
         if self._mints:
             self._renew_demand()
@@ -282,7 +282,7 @@ class Driver:
         try:
             self.cells = self._calls.cells = await self._until_stop(self._hello(requester)) or 0
             if self.cells:
-                background = [self._spawn(self._beat()), self._spawn(self._tick())]
+                background = [self._spawn(self._send_heartbeats()), self._spawn(self._tick())]
                 await self._serve(background)
             await self._leave(self.settings.stop_timeout)
             if self.failure is not None:
@@ -406,13 +406,13 @@ class Driver:
         )
         self._bus.publish(outgoing(calls(None), message, self._new_id(), mandatory=True))
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         await self._queues_exist.wait()
         while True:
-            self._send_beat()
+            self._send_heartbeat()
             await self._clock.sleep(self.settings.heartbeat_interval)
 
-    def _send_beat(self, cell: int | None = None) -> None:
+    def _send_heartbeat(self, cell: int | None = None) -> None:
         if not self._queues_exist.is_set() or self._stopping.is_set():
             return
         message = FrameworkHeartbeat(

@@ -40,8 +40,8 @@ class _Place:
     def head(self) -> Offer:
         return self.offers[0]
 
-    def holds(self, shape: Shape, most: int) -> int:
-        """How many tasks of a shape fit, at most ``most``."""
+    def capacity(self, shape: Shape, most: int) -> int:
+        """Number of tasks of a shape that fit, at most ``most``."""
         offer, need = self.head, shape.resources
         if offer.role != shape.role or not all(
             each.matches(offer.attributes, offer.hostname) for each in shape.constraints
@@ -75,7 +75,7 @@ def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Plac
     wanted = [shape for shape in shapes if shape.count]
     total = Resources.sum(place.left.counted() for place in places.values())
     largest = sorted(wanted, key=lambda each: -each.resources.dominant_share(total))
-    scarcest = sorted(largest, key=lambda each: sum(place.holds(each, each.count) > 0 for place in places.values()))
+    scarcest = sorted(largest, key=lambda each: sum(place.capacity(each, each.count) > 0 for place in places.values()))
     for order in (largest, scarcest):
         filled = [_Place(place.offers, place.left) for place in places.values()]
         if all(_fill(filled, shape) for shape in order):
@@ -87,8 +87,8 @@ def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Plac
 
 def _fill(places: Sequence[_Place], shape: Shape) -> bool:
     left = shape.count
-    for place in sorted(places, key=lambda each: (not each.tasks, -each.holds(shape, left))):
-        count = min(left, place.holds(shape, left))
+    for place in sorted(places, key=lambda each: (not each.tasks, -each.capacity(shape, left))):
+        count = min(left, place.capacity(shape, left))
         if count > 0:
             place.take(shape, count)
             left -= count
@@ -98,43 +98,43 @@ def _fill(places: Sequence[_Place], shape: Shape) -> bool:
 
 
 class GangAssembler:
-    """Holds unanswered offers of gangs, by gang."""
+    """Collects unanswered offers of gangs, by gang."""
 
     def __init__(self) -> None:
-        self._held: dict[str, dict[str, Offer]] = {}
+        self._offers: dict[str, dict[str, Offer]] = {}
 
     def add(self, offers: Iterable[Offer]) -> None:
-        """Hold new offers, and drop those of an earlier owner of the same cell, which have ended with its term."""
+        """Add new offers, and drop those of an earlier owner of the same cell, which have ended with its term."""
         for offer in offers:
-            held = self._held.setdefault(offer.gang, {})
-            for other in list(held.values()):
+            offers_of_gang = self._offers.setdefault(offer.gang, {})
+            for other in list(offers_of_gang.values()):
                 if other.cell == offer.cell and other.term < offer.term:
-                    del held[other.offer_id]
-            held[offer.offer_id] = offer
+                    del offers_of_gang[other.offer_id]
+            offers_of_gang[offer.offer_id] = offer
 
     def remove(self, offer_ids: Iterable[str]) -> None:
         """Drop offers (by id) that have ended."""
         for offer_id in offer_ids:
-            for held in self._held.values():
-                held.pop(offer_id, None)
+            for offers_of_gang in self._offers.values():
+                offers_of_gang.pop(offer_id, None)
 
     def clear(self) -> None:
         """Drop all offers, since any of them may have ended."""
-        self._held.clear()
+        self._offers.clear()
 
     def take_unwanted(self, shapes: Sequence[Shape]) -> list[Offer]:
         """Remove and return the offers of gangs that are not, or no longer, among the wanted shapes."""
         wanted = {shape.gang for shape in shapes if shape.count}
-        late = [gang for gang in self._held if gang not in wanted]
-        return [offer for gang in late for offer in self._held.pop(gang).values()]
+        late = [gang for gang in self._offers if gang not in wanted]
+        return [offer for gang in late for offer in self._offers.pop(gang).values()]
 
     def take_complete(self, shapes: Sequence[Shape]) -> list[Placement]:
         """Remove and return the gangs that have a place for all of their tasks."""
         found = []
-        for gang, held in list(self._held.items()):
-            mine = [shape for shape in shapes if shape.gang == gang]
-            placement = arrange(gang, mine, held.values()) if mine else None
+        for gang, offers in list(self._offers.items()):
+            wanted = [shape for shape in shapes if shape.gang == gang]
+            placement = arrange(gang, wanted, offers.values()) if wanted else None
             if placement is not None:
                 found.append(placement)
-                del self._held[gang]
+                del self._offers[gang]
         return found

@@ -72,7 +72,7 @@ class Receiver(Protocol):
     def unwanted(self) -> None: ...
     def outbid(self, version: int) -> None: ...
     def restate(self, cells: Mapping[int, int]) -> None: ...
-    def speak_up(self) -> None: ...
+    def confirm_demand(self) -> None: ...
     def refused(self, message: str) -> None: ...
     def decline(self, offers: list[Offer] | tuple[Offer, ...], refuse_seconds: float | None = None) -> Any: ...
 
@@ -182,13 +182,13 @@ class Inbound:
             return await (self._updates_at_once(updates) if self._at_once else self._updates(updates))
         if isinstance(messages[0], InverseOffers):
             # Of several inverse offers for one agent the last one is current.
-            asked = {
+            current = {
                 each.agent_id: each
                 for message in cast(Sequence[InverseOffers], messages)
                 for each in message.inverse_offers
             }
-            if asked:
-                await self._call(lambda: self._scheduler.inverse_offers(self._driver, list(asked.values())))
+            if current:
+                await self._call(lambda: self._scheduler.inverse_offers(self._driver, list(current.values())))
         if isinstance(messages[0], OperationsUpdated):
             operations = [each for message in cast(Sequence[OperationsUpdated], messages) for each in message.statuses]
             if operations:
@@ -285,7 +285,7 @@ class Inbound:
                 return
             again, self._was_registered = self._was_registered, True
             if not (again and self._competing):
-                self._driver.speak_up()
+                self._driver.confirm_demand()
             if again:
                 await self._notify("reregistered")
             else:

@@ -29,7 +29,7 @@ class Bounded(OrderedDict[K, V], Generic[K, V]):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOffer:
+class OpenOffer:
     """An offer that this process has not answered yet."""
 
     cell: int
@@ -41,33 +41,33 @@ class OfferBook:
     """The unanswered offers by id, so that an id is enough to answer one."""
 
     def __init__(self, limit: int) -> None:
-        self._held: Bounded[str, HeldOffer] = Bounded(limit)
+        self._offers: Bounded[str, OpenOffer] = Bounded(limit)
 
     def add(self, offers: Iterable[Offer], now: float) -> None:
         """Add offers that were received at ``now``, in monotonic seconds."""
         for offer in offers:
-            self._held[offer.offer_id] = HeldOffer(offer.cell, offer.agent_id, now)
+            self._offers[offer.offer_id] = OpenOffer(offer.cell, offer.agent_id, now)
 
-    def get(self, offer_id: str) -> HeldOffer | None:
+    def get(self, offer_id: str) -> OpenOffer | None:
         """An unanswered offer; None if there is none with this id."""
-        return self._held.get(offer_id)
+        return self._offers.get(offer_id)
 
     def remove(self, offer_ids: Iterable[str]) -> None:
         """Remove offers that were answered or have ended."""
         for offer_id in offer_ids:
-            self._held.pop(offer_id, None)
+            self._offers.pop(offer_id, None)
 
     def expire(self, before: float) -> None:
         """Remove offers that were received before that monotonic time: their offer timeout is over."""
-        for offer_id, held in list(self._held.items()):
-            if held.received_at < before:
-                del self._held[offer_id]
+        for offer_id, offer in list(self._offers.items()):
+            if offer.received_at < before:
+                del self._offers[offer_id]
 
     def all_by_cell(self) -> dict[int, list[str]]:
         """The ids of all unanswered offers, by cell."""
         found: defaultdict[int, list[str]] = defaultdict(list)
-        for offer_id, held in self._held.items():
-            found[held.cell].append(offer_id)
+        for offer_id, offer in self._offers.items():
+            found[offer.cell].append(offer_id)
         return found
 
 
@@ -131,7 +131,7 @@ class QuestionBook:
     def __init__(self, limit: int) -> None:
         self._questions: Bounded[str, Question] = Bounded(limit)
 
-    def ask(self, task_id: str, cells: set[int], due: float) -> None:
+    def add(self, task_id: str, cells: set[int], due: float) -> None:
         """Add a task whose state is asked for from these cells."""
         self._questions[task_id] = Question(cells, due)
 
