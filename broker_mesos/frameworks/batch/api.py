@@ -46,7 +46,7 @@ POLL_SECONDS = 1.0
 """Interval at which a waiting request reads the job from the store, in seconds: messages on the feed may be lost."""
 SETTLING_SECONDS = 0.2
 """Time for which progress is collected before a waiting request is answered, in seconds."""
-ASK_TIMEOUT_SECONDS = 1.0
+CELL_TIMEOUT_SECONDS = 1.0
 AGENTS_TTL_SECONDS = 1.0
 MAX_EXPLAINED = 20
 """Maximum number of waiting jobs in one listing for which the reason is looked up."""
@@ -74,8 +74,8 @@ class BatchApi:
         self._demand_publisher = demand_publisher
         self._requester = requester
         self._clock = clock
-        self._asking: asyncio.Task[list[AgentView]] | None = None
-        self._asked_at = 0.0
+        self._agents_request: asyncio.Task[list[AgentView]] | None = None
+        self._agents_requested_at = 0.0
         self._shapes: dict[object, tuple[float, asyncio.Task[list[Placement]]]] = {}
 
         self.handlers = handlers = Handlers("the batch framework")
@@ -138,10 +138,10 @@ class BatchApi:
             except NotFound:
                 continue
             found[at] = await self._explained(found[at], spec)
-        begun = [at for at, summary in enumerate(found) if _may_be_staging(summary)][:MAX_EXPLAINED]
-        if begun:
-            records = await self._store.read.records([found[at].job_id for at in begun])
-            for at in begun:
+        candidates = [at for at, summary in enumerate(found) if _may_be_staging(summary)][:MAX_EXPLAINED]
+        if candidates:
+            records = await self._store.read.records([found[at].job_id for at in candidates])
+            for at in candidates:
                 if (record := records.get(found[at].job_id)) is not None:
                     found[at] = await self._with_staging(found[at], record)
         return JobList(jobs=tuple(found), total=listing.total, truncated=after is not None, after=after)
@@ -237,37 +237,39 @@ class BatchApi:
     async def _placements(self, shape: Shape) -> list[Placement]:
         """Each cell's answer about the placement of a task of this shape, at most a second old."""
         now = self._clock.monotonic()
-        asked = self._shapes.get(shape.key)
-        if asked is None or (asked[1].done() and now - asked[0] > AGENTS_TTL_SECONDS):
+        cached = self._shapes.get(shape.key)
+        if cached is None or (cached[1].done() and now - cached[0] > AGENTS_TTL_SECONDS):
             self._shapes = {kind: each for kind, each in self._shapes.items() if now - each[0] <= AGENTS_TTL_SECONDS}
-            task = asyncio.create_task(self._ask_placements(shape), name="batch-placements")
+            task = asyncio.create_task(self._request_placements(shape), name="batch-placements")
             # The requester may have gone by the time it fails, so that nobody else would retrieve the exception.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            asked = self._shapes[shape.key] = now, task
-        return await asyncio.shield(asked[1])
+            cached = self._shapes[shape.key] = now, task
+        return await asyncio.shield(cached[1])
 
-    async def _ask_placements(self, shape: Shape) -> list[Placement]:
-        return await self._ask_each(GetPlacement(framework_id=FRAMEWORK_ID, shape=shape, limit=3), Placement)
+    async def _request_placements(self, shape: Shape) -> list[Placement]:
+        return await self._request_each(GetPlacement(framework_id=FRAMEWORK_ID, shape=shape, limit=3), Placement)
 
     async def _agents(self) -> list[AgentView]:
         """All agents, at most a second old. Concurrent callers share one request to the cells."""
         now = self._clock.monotonic()
-        if self._asking is None or (self._asking.done() and now - self._asked_at > AGENTS_TTL_SECONDS):
-            self._asked_at = now
-            self._asking = asyncio.create_task(self._ask_cells(), name="batch-agents")
+        if self._agents_request is None or (
+            self._agents_request.done() and now - self._agents_requested_at > AGENTS_TTL_SECONDS
+        ):
+            self._agents_requested_at = now
+            self._agents_request = asyncio.create_task(self._request_agents(), name="batch-agents")
             # The requester may have gone by the time it fails, so that nobody else would retrieve the exception.
-            self._asking.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._asking)
+            self._agents_request.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._agents_request)
 
-    async def _ask_cells(self) -> list[AgentView]:
-        views = await self._ask_each(GetCell(parts=("agents",), limit=2_000), CellView)
+    async def _request_agents(self) -> list[AgentView]:
+        views = await self._request_each(GetCell(parts=("agents",), limit=2_000), CellView)
         return [agent for view in views for agent in view.agents]
 
-    async def _ask_each(self, request: Request, kind: type[P]) -> list[P]:
+    async def _request_each(self, request: Request, kind: type[P]) -> list[P]:
         """The answers of the cells that answered. Raises the error of one of them when none did."""
         answers = await asyncio.gather(
             *(
-                self._requester.request(operator_cell(cell), request, ASK_TIMEOUT_SECONDS)
+                self._requester.request(operator_cell(cell), request, CELL_TIMEOUT_SECONDS)
                 for cell in range(self._driver.cells)
             ),
             return_exceptions=True,

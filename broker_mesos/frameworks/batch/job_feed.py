@@ -56,7 +56,7 @@ def _later(one: JobSummary, other: JobSummary) -> bool:
 class JobFeed:
     """Publishes this worker's changes of jobs and receives those of the other workers.
 
-    ``told`` is called with each summary that another worker has published; ``on_lost`` whenever messages of
+    ``on_change`` is called with each summary that another worker has published; ``on_lost`` whenever messages of
     theirs may have been lost.
     """
 
@@ -66,20 +66,20 @@ class JobFeed:
         clock: Clock,
         new_id: NewId,
         summary: Callable[[str], Awaitable[JobSummary]],
-        told: Callable[[JobSummary], None] = lambda summary: None,
+        on_change: Callable[[JobSummary], None] = lambda summary: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._new_id = new_id
         self._summary = summary
-        self._told = told
+        self._on_change = on_change
         self._on_lost = on_lost
         self._own: set[str] = set()
         """Ids of messages that this process has published and has not received itself yet."""
         self._watches: dict[str, set[JobWatch]] = {}
-        self._moved: dict[str, None] = {}
-        self._some_moved = asyncio.Event()
+        self._progressed: dict[str, None] = {}
+        self._some_progressed = asyncio.Event()
         self.listening = asyncio.Event()
         """Set while the feed is consumed."""
 
@@ -99,10 +99,10 @@ class JobFeed:
     def changed(self, job_id: str, summary: JobSummary | None) -> None:
         """A job's counts changed. A summary is given only if the job has ended, and is published at once."""
         if summary is None:
-            self._moved[job_id] = None
-            self._some_moved.set()
+            self._progressed[job_id] = None
+            self._some_progressed.set()
         else:
-            self._moved.pop(job_id, None)
+            self._progressed.pop(job_id, None)
             self._share(summary)
 
     def _share(self, summary: JobSummary) -> None:
@@ -121,18 +121,18 @@ class JobFeed:
         for watch in self._watches.get(summary.job_id, ()):
             watch.update(summary)
 
-    async def tell_progress(self) -> None:
+    async def publish_progress(self) -> None:
         """Publish the summaries of changed jobs every PROGRESS_INTERVAL seconds, until cancelled. Of a job that
         ends within the interval only the end is published."""
         while True:
-            await self._some_moved.wait()
+            await self._some_progressed.wait()
             await self._clock.sleep(PROGRESS_INTERVAL)
-            moved = list(self._moved)[:MAX_AT_ONCE]
-            for job_id in moved:
-                self._moved.pop(job_id, None)
-            if not self._moved:
-                self._some_moved.clear()
-            for job_id in moved:
+            progressed = list(self._progressed)[:MAX_AT_ONCE]
+            for job_id in progressed:
+                self._progressed.pop(job_id, None)
+            if not self._progressed:
+                self._some_progressed.clear()
+            for job_id in progressed:
                 try:
                     self._share(await self._summary(job_id))
                 except NotFound:
@@ -161,7 +161,7 @@ class JobFeed:
                         except InvalidMessage:
                             continue
                         if isinstance(message, JobChanged):
-                            self._told(message.summary)
+                            self._on_change(message.summary)
                             self._wake(message.summary)
             except ConsumerClosed:
                 pass

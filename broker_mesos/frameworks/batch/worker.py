@@ -146,7 +146,7 @@ class BatchWorker:
                 ("driver", driver.run()),
                 ("api", responder.run()),
                 ("listen", self._feed.listen()),
-                ("progress", self._feed.tell_progress()),
+                ("progress", self._feed.publish_progress()),
                 ("demand", self._every(self.settings.demand_interval, self._follow_demand)),
                 ("demand_publisher", demand_publisher.run()),
                 ("sweep", self._every(self.settings.sweep_interval, self._sweep)),

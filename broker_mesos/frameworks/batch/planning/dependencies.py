@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
     """Why the job can never run, in one line; empty if it can."""
 
 
-def judge(after: Sequence[Dependency], records: Mapping[str, JobRecord | None]) -> Verdict:
+def verdict_on(after: Sequence[Dependency], records: Mapping[str, JobRecord | None]) -> Verdict:
     """The verdict on a job whose dependencies have these records (None: the dependency was forgotten)."""
     waits_for: list[str] = []
     for each in after:

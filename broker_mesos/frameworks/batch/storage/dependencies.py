@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.errors import NotFound, StoreUnavailable
-from broker_mesos.frameworks.batch.planning.dependencies import Verdict, judge, plan_release
+from broker_mesos.frameworks.batch.planning.dependencies import Verdict, plan_release, verdict_on
 from broker_mesos.frameworks.batch.storage.changes import Changes
 from broker_mesos.frameworks.batch.storage.reader import CHUNK
 from broker_mesos.frameworks.batch.storage.records import META, WORK, JobRecord, Work, dependents_key
@@ -91,4 +91,4 @@ class Dependencies:
         """The verdict on a job from the current records of its dependencies. Raises StoreUnavailable."""
         ids = list(dict.fromkeys(each.job_id for each in record.after))
         known = await self._do.read.records(ids)
-        return judge(record.after, {each: known.get(each) for each in ids})
+        return verdict_on(record.after, {each: known.get(each) for each in ids})

@@ -73,11 +73,11 @@ class Housekeeping:
             if claim is None or name is None or claim.launch != name.launch:
                 plan.drop(UNSETTLED, task_id)
                 continue
-            begun = claim.state is not None and score != ASK_NOW_SCORE
+            has_status = claim.state is not None and score != ASK_NOW_SCORE
             # Only if the claim still exists: otherwise the entry would outlive it. If one does not, the plan is
             # refused and all of them are due again.
             plan.expect(CLAIMS, name.claim, text)
-            plan.add_after(UNSETTLED, task_id, ASK_AGAIN if begun else self._offer_timeout)
+            plan.add_after(UNSETTLED, task_id, ASK_AGAIN if has_status else self._offer_timeout)
             found.append(Overdue(claim.cell, task_id, claim.offer_id))
         if plan.changes:
             await self._records.transact(plan.checks, plan.changes)
