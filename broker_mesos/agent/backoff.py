@@ -17,17 +17,17 @@ class BackOff:
         self._delay = 0.0
         self._complaint = ""
 
-    def failed(self, why: str, now: float) -> None:
+    def failed(self, reason: str, now: float) -> None:
         """Note that a start has failed because of the machine; ``now`` is in monotonic seconds."""
         if now >= self.until:
             self._delay = min(max(self.FIRST, 2 * self._delay), self.AT_MOST)
             self.until = now + self._delay
-            self._complaint = why
+            self._complaint = reason
 
-    def suspend(self, why: str) -> None:
+    def suspend(self, reason: str) -> None:
         """Lend nothing until ``resume``, since no task can be started."""
         if self.until != float("inf"):
-            self.until, self._complaint = float("inf"), why
+            self.until, self._complaint = float("inf"), reason
 
     def resume(self, now: float) -> None:
         """End what ``suspend`` began, at the monotonic time ``now``."""

@@ -39,7 +39,7 @@ class Outcomes:
         self._by_uuid: dict[str, str] = {}
         self._queue: list[tuple[float, str]] = []
         self._kept: deque[tuple[float, _Outcome]] = deque()
-        self.kept_for = OUTCOME_RETENTION_SECONDS
+        self.retention_seconds = OUTCOME_RETENTION_SECONDS
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self._by_task
@@ -89,7 +89,7 @@ class Outcomes:
                 continue
             outcome = self._by_task[task_id]
             outcome.acknowledged = True
-            self._kept.append((now + self.kept_for, outcome))
+            self._kept.append((now + self.retention_seconds, outcome))
             tasks.append(task_id)
         return tasks
 

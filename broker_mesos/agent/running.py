@@ -19,8 +19,8 @@ class RunningTask:
         "evicted",
         "handed",
         "info",
-        "kill_asked",
         "kill_grace",
+        "kill_requested",
         "late",
         "reported",
         "since",
@@ -43,7 +43,7 @@ class RunningTask:
         self.since = 0.0
         """Monotonic time at which the task was launched."""
         self.kill_grace = kill_grace
-        self.kill_asked = False
+        self.kill_requested = False
         self.evicted = False
         """Whether the agent itself killed the task, since it runs on slack and the machine needs its resources."""
         self.timed_out = False
@@ -87,7 +87,7 @@ class RunningTask:
             message = f"terminated by {signal_name(event.signal)}"
         elif event.exit_code:
             message = f"exited with code {event.exit_code}"
-        if self.kill_asked:
+        if self.kill_requested:
             state = TaskState.KILLED
             if self.evicted:
                 reason, message = Reason.CONTAINER_PREEMPTED, "it ran on slack, and the machine needed the resources"
@@ -104,14 +104,14 @@ class RunningTask:
         return state, reason, message
 
 
-def spec_of(launch: LaunchItem, agent_id: str, line: QueueKey | None, width: int) -> LaunchSpec:
-    """The request to the containerizer to start a task. ``line`` is its queue (None: it is not queued), and ``width``
+def spec_of(launch: LaunchItem, agent_id: str, queue: QueueKey | None, width: int) -> LaunchSpec:
+    """The request to the containerizer to start a task. ``queue`` is its queue (None: it is not queued), and ``width``
     the number of tasks of that queue that may run at a time (0: any number)."""
     task = launch.task
     command = task.command
     env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
     mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
-    name = "" if line is None else f"{line.framework_id} {line.role} {line.name} {line.resources}"
+    name = "" if queue is None else f"{queue.framework_id} {queue.role} {queue.name} {queue.resources}"
     return LaunchSpec(task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts, name, width)
 
 

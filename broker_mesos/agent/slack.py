@@ -101,8 +101,8 @@ class Slack:
             before = self._own.get(name, own[name])
             weight = RISING_WEIGHT if own[name] > before else FALLING_WEIGHT
             self._own[name] = before + weight * (own[name] - before)
-            held = sum(each.resources.get(name) for each in tasks if not each.revocable)
-            found = max(0, int(held - self._own[name] - MIN_UNLENT_SHARE * self._lent[name])) // step * step
+            occupied = sum(each.resources.get(name) for each in tasks if not each.revocable)
+            found = max(0, int(occupied - self._own[name] - MIN_UNLENT_SHARE * self._lent[name])) // step * step
             reported = self._reported.get(name, 0)
             if not found or abs(found - reported) >= MIN_UNLENT_SHARE * self._lent[name]:
                 self._reported[name] = found

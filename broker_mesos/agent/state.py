@@ -147,10 +147,10 @@ class AgentMachine:
         if saved.reserved_resources is not None:
             self.reserved_resources = saved.reserved_resources
             self._dropped_volumes = set(saved.dropped_volumes)
-            self.table.hold(self.info, self.reserved_resources)
+            self.table.set_resources(self.info, self.reserved_resources)
         return self.table.recover(saved, recovered, early, rebooted, now) + self._drop_unused()
 
-    def _hold(self, reserved_resources: ReservedResources, now: Instant) -> list[Effect]:
+    def _set_reservations(self, reserved_resources: ReservedResources, now: Instant) -> list[Effect]:
         if reserved_resources.version < self.reserved_resources.version:
             return self._register_soon(now)  # the list tells the cell what it has forgotten
         if reserved_resources.version == self.reserved_resources.version:
@@ -159,7 +159,7 @@ class AgentMachine:
         self._dropped_volumes |= {each.volume_id for each in self.reserved_resources.volumes}
         self._dropped_volumes -= named
         self.reserved_resources = reserved_resources
-        self.table.hold(self.info, reserved_resources)
+        self.table.set_resources(self.info, reserved_resources)
         return [SaveReservations(reserved_resources, tuple(sorted(self._dropped_volumes))), *self._drop_unused()]
 
     def _drop_unused(self) -> list[Effect]:
@@ -329,7 +329,7 @@ class AgentMachine:
             return self._register_soon(now)
         self.applied = command.number
         if isinstance(command, SetReservations):
-            return self._hold(command.reserved_resources, now)
+            return self._set_reservations(command.reserved_resources, now)
         if isinstance(command, KillTasks):
             return self.table.kill(command.task_ids, now, command.grace)
         return self.table.launch(command.launches, now)

@@ -53,10 +53,10 @@ class StatusBuffer:
         """Remove the status of a task, since its id belongs to another task from now on."""
         self._statuses.pop(task_id, None)
 
-    def again(self, status: TaskStatus, *, asked: bool) -> None:
-        """Add a terminal status that was sent before, and is to be sent again at once. If it was ``asked`` for, it
+    def resend(self, status: TaskStatus, *, replace: bool) -> None:
+        """Add a terminal status that was sent before, and is to be sent again at once. With ``replace`` it
         replaces an unsent status of the task."""
-        if asked:
+        if replace:
             self._statuses[status.task_id] = status
         else:
             self._statuses.setdefault(status.task_id, status)

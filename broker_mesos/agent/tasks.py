@@ -48,7 +48,7 @@ class TaskTable:
     def __init__(self, agent_id: str, total: Resources, new_id: NewId) -> None:
         self.running: dict[str, RunningTask] = {}
         """By task id, including queued tasks."""
-        self._lines = TaskQueues()
+        self._queues = TaskQueues()
         self.hands_over = False
         """Whether the containerizer takes queued tasks, and starts each at its turn."""
         self.outcomes = Outcomes()
@@ -90,7 +90,7 @@ class TaskTable:
             task_id = known.task.task_id
             # A task that was still queued has no process, and is dropped below.
             task = self._add(known.task, known.kill_grace)
-            task.kill_asked = task_id in saved.kills
+            task.kill_requested = task_id in saved.kills
             task.evicted = task_id in saved.evicted
             one = found.get(task_id)
             unseen = one is None or one.exited is None or one.exited[1:3] == (None, None)
@@ -100,15 +100,15 @@ class TaskTable:
             elif one is not None and one.running and not rebooted:
                 task.started_at = one.started_at
                 self.time_limits.found(task, now)
-                if task.kill_asked:
+                if task.kill_requested:
                     effects.append(KillProcess(task_id, task.kill_grace))
             elif task_id not in failed:
-                state, why = TaskState.LOST, "its machine was restarted"
+                state, text = TaskState.LOST, "its machine was restarted"
                 if one is None and not rebooted:
                     # The containerizer stores a task before its process exists, so this one was never started,
                     # unless a reboot made the containerizer lose it.
-                    state, why = TaskState.DROPPED, "its agent was restarted before it began"
-                entry = self._end(task, state, now, reason=Reason.AGENT_RESTARTED, message=why)
+                    state, text = TaskState.DROPPED, "its agent was restarted before it began"
+                entry = self._end(task, state, now, reason=Reason.AGENT_RESTARTED, message=text)
                 effects.append(Checkpoint((entry,)))
                 if one is not None and one.running:
                     effects.append(KillProcess(task_id, 0.0))
@@ -134,7 +134,7 @@ class TaskTable:
 
     def send_at(self, now: float) -> float:
         """Monotonic time at which the pending statuses are to be sent."""
-        return self.pending.send_at(now, self.running, queued=self._lines.any_waiting)
+        return self.pending.send_at(now, self.running, queued=self._queues.any_waiting)
 
     def take_pending(self) -> list[TaskStatus]:
         """Remove and return the pending statuses."""
@@ -143,11 +143,11 @@ class TaskTable:
     def send_again(self, statuses: Iterable[TaskStatus]) -> None:
         """Send outcomes again that were not acknowledged in time."""
         for status in statuses:
-            self.pending.again(status, asked=False)
+            self.pending.resend(status, replace=False)
 
     # -- commands -----------------------------------------------------------------------------------------
 
-    def hold(self, info: AgentInfo, reserved_resources: ReservedResources) -> None:
+    def set_resources(self, info: AgentInfo, reserved_resources: ReservedResources) -> None:
         """Set the agent's resources, in which volumes take the place of disk."""
         self._total, _ = laid_out(info.resources, (), reserved_resources.volumes)
         self._volumes = frozenset(each.volume_id for each in reserved_resources.volumes)
@@ -186,10 +186,10 @@ class TaskTable:
                 starts.append(Forget(task_id))
             wanted, role = launch.task.resources, launch.role
             mounts, revocable = launch.task.volumes, launch.revocable
-            line = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
+            queue = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
             # The tasks whose resources it is to use may have ended since the cell decided.
-            waits = launch.waits and line is not None and self._lines.held(line) > 0
-            if not waits and (why := self._misfit(launch, free)):
+            waits = launch.waits and queue is not None and self._queues.held(queue) > 0
+            if not waits and (text := self._misfit(launch, free)):
                 entries.append(
                     self._outcome(
                         task_id,
@@ -197,7 +197,7 @@ class TaskTable:
                         TaskState.DROPPED,
                         now,
                         reason=Reason.LAUNCH_REFUSED,
-                        message=why,
+                        message=text,
                         offer_id=launch.offer_id,
                     )
                 )
@@ -218,11 +218,11 @@ class TaskTable:
                 max_completion_time=launch.task.max_completion_time,
                 volumes=tuple(mount.volume_id for mount in mounts),
                 revocable=revocable,
-                line="" if line is None else line.name,
+                line="" if queue is None else queue.name,
             )
-            queue = line if self.hands_over else None
-            width = self._lines.held(queue) if waits and queue is not None else 0
-            spec = spec_of(launch, self._agent_id, queue, width)
+            handed_queue = queue if self.hands_over else None
+            width = self._queues.held(handed_queue) if waits and handed_queue is not None else 0
+            spec = spec_of(launch, self._agent_id, handed_queue, width)
             entries.append(Known(info, launch.task.kill_grace))
             if waits:
                 task = self._add(info, launch.task.kill_grace, spec)
@@ -248,33 +248,33 @@ class TaskTable:
             if task is not None and task.waits and not task.handed:
                 entries.append(self._end_queued(task, now))
             elif task is not None:
-                if not task.kill_asked or task.evicted:
-                    task.kill_asked, task.evicted = True, False
+                if not task.kill_requested or task.evicted:
+                    task.kill_requested, task.evicted = True, False
                     entries.append(KillRequested(task_id))
-                given = task.kill_grace if grace is None else min(grace, task.kill_grace)
-                kills.append(KillProcess(task_id, given))
+                allowed = task.kill_grace if grace is None else min(grace, task.kill_grace)
+                kills.append(KillProcess(task_id, allowed))
             elif task_id in self.outcomes:
                 self.resend_all(task_id, now)
             else:
-                why = "this agent does not know the task"
-                entries.append(self._outcome(task_id, "", TaskState.DROPPED, now, message=why))
+                text = "this agent does not know the task"
+                entries.append(self._outcome(task_id, "", TaskState.DROPPED, now, message=text))
         return [Checkpoint(tuple(entries)), *kills] if entries else kills
 
     def evict(self, *, tight: bool) -> list[Effect]:
         """Kill revocable tasks, the youngest first: as many as exceed the slack, and one if the machine is ``tight``
         and none is ending yet."""
         revocable = [task for task in self.running.values() if task.info.revocable]
-        staying = [task for task in revocable if not task.kill_asked]
-        held = Resources.sum(task.info.resources for task in staying)
+        staying = [task for task in revocable if not task.kill_requested]
+        occupied = Resources.sum(task.info.resources for task in staying)
         wanted = tight and len(staying) == len(revocable)
         entries: list[Entry] = []
         kills: list[Effect] = []
         for task in reversed(staying):
-            if not wanted and self.slack.contains(held):
+            if not wanted and self.slack.contains(occupied):
                 break
             wanted = False
-            held -= task.info.resources
-            task.kill_asked = task.evicted = True
+            occupied -= task.info.resources
+            task.kill_requested = task.evicted = True
             entries.append(KillRequested(task.info.task_id, evicted=True))
             kills.append(KillProcess(task.info.task_id, task.kill_grace))
         return [Checkpoint(tuple(entries)), *kills] if entries else []
@@ -286,7 +286,7 @@ class TaskTable:
             if task.waits:
                 entries.append(self._end_queued(task, now))
             else:
-                task.kill_asked = True
+                task.kill_requested = True
         return [Checkpoint(tuple(entries))] if entries else []
 
     def _end_queued(self, task: RunningTask, now: Instant) -> Entry:
@@ -297,7 +297,7 @@ class TaskTable:
 
     def queue_due(self) -> float:
         """Monotonic time at which the first queued task has waited for too long."""
-        first = self._lines.first()
+        first = self._queues.first()
         return min((self.running[task_id].since for task_id in first), default=NEVER) + QUEUE_TIMEOUT_SECONDS
 
     def drop_queued(self, now: Instant) -> list[Effect]:
@@ -315,8 +315,8 @@ class TaskTable:
         return [Checkpoint(tuple(entries)), *withdrawn] if entries else withdrawn
 
     def _drop_late(self, task: RunningTask, now: Instant) -> Entry:
-        why = f"it was queued for {QUEUE_TIMEOUT_SECONDS:g} s"
-        return self._end(task, TaskState.DROPPED, now, reason=Reason.LAUNCH_REFUSED, message=why)
+        text = f"it was queued for {QUEUE_TIMEOUT_SECONDS:g} s"
+        return self._end(task, TaskState.DROPPED, now, reason=Reason.LAUNCH_REFUSED, message=text)
 
     # -- events of the containerizer ----------------------------------------------------------------------
 
@@ -343,24 +343,24 @@ class TaskTable:
         return [Checkpoint(tuple(entries)), *after] if entries else after
 
     def _not_started(self, task: RunningTask, event: StartFailed, now: Instant) -> Entry:
-        why = event.message
-        if task.late and not task.kill_asked and task.waits and not event.machine:
+        text = event.message
+        if task.late and not task.kill_requested and task.waits and not event.machine:
             return self._drop_late(task, now)
-        if task.kill_asked:
+        if task.kill_requested:
             reason = Reason.CONTAINER_PREEMPTED if task.evicted else Reason.TASK_KILLED_DURING_LAUNCH
-            return self._end(task, TaskState.KILLED, now, reason=reason, message=why)
+            return self._end(task, TaskState.KILLED, now, reason=reason, message=text)
         if event.machine:
-            self.backoff.failed(why, now.mono)
+            self.backoff.failed(text, now.mono)
             # A task that a list has reported as being started cannot be dropped any more.
             if not task.reported:
                 reason = Reason.LAUNCH_REFUSED
-                return self._end(task, TaskState.DROPPED, now, reason=reason, message=why)
+                return self._end(task, TaskState.DROPPED, now, reason=reason, message=text)
         return self._end(
             task,
             TaskState.FAILED,
             now,
             reason=Reason.COMMAND_EXECUTOR_FAILED,
-            message=why,
+            message=text,
             exit_code=CANNOT_START_CODE,
         )
 
@@ -389,7 +389,7 @@ class TaskTable:
         task.spec = spec
         key = task.queue_key
         if key is not None:
-            self._lines.enter(key, info.task_id, waits=task.waits)
+            self._queues.enter(key, info.task_id, waits=task.waits)
         if task.waits:
             return task
         if info.revocable:
@@ -418,9 +418,9 @@ class TaskTable:
         del self.running[info.task_id]
         self.time_limits.ended(info.task_id)
         key = task.queue_key
-        heir = None if key is None else self._lines.leave(key, info.task_id, waited=task.waits)
-        if heir is not None:
-            follower = self.running[heir]
+        next_id = None if key is None else self._queues.leave(key, info.task_id, waited=task.waits)
+        if next_id is not None:
+            follower = self.running[next_id]
             assert follower.spec is not None
             if not follower.handed:
                 self._turns.append(LaunchProcess(follower.spec))
@@ -485,7 +485,7 @@ class TaskTable:
         if task is None:
             status = self.outcomes.get(task_id)
             if status is not None:
-                self.pending.again(status, asked=True)
+                self.pending.resend(status, replace=True)
         elif task.started_at is not None:
             self.pending.started(task_id, now.mono)
 

@@ -1,4 +1,4 @@
-"""The Containerizer port: starting, watching and ending the tasks of an agent."""
+"""The Containerizer port: starts, observes and ends the tasks of an agent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """A process to start. ``shell`` gives the first argument to ``/bin/sh -c``."""
+    """A process to start; ``kill_grace`` is in seconds. With ``shell`` the first argument is run by ``/bin/sh -c``."""
 
     task_id: str
     argv: tuple[str, ...]
@@ -18,14 +18,14 @@ class LaunchSpec:
     kill_grace: float
     volumes: tuple[tuple[str, str], ...] = ()
     """Pairs of a path in the sandbox and the id of the volume that appears there."""
-    line: str = ""
-    """Name of the line that it is of, if any; only for a containerizer that ``queues_tasks``."""
+    queue: str = ""
+    """Name of the task's queue, if it has one; only for a containerizer that ``queues_tasks``."""
     width: int = 0
-    """Of one that waits in its line: it starts when fewer than so many of them run."""
+    """For a queued task: it starts when fewer than this number of tasks of its queue run; 0 if it is not queued."""
 
 
 class TaskStarted(NamedTuple):
-    """The process runs."""
+    """A task's process has started; ``started_at`` is in seconds since the epoch."""
 
     task_id: str
     pid: int
@@ -33,33 +33,33 @@ class TaskStarted(NamedTuple):
 
 
 class TaskExited(NamedTuple):
-    """The process ended, by itself or by a signal; neither is known if its supervisor was lost."""
+    """A task's process has ended, with an exit code or by a signal; neither is known if its supervisor was lost."""
 
     task_id: str
     exit_code: int | None
     signal: int | None
     at: float
     limit: str = ""
-    """The limit for whose sake it was ended, in words: it wrote too much to the disk."""
+    """The limit because of which the task was ended, as a text; empty if it was not ended for a limit."""
 
 
 class StartFailed(NamedTuple):
-    """The process could not be started, for a reason in one line."""
+    """A task's process could not be started, for a reason in one line."""
 
     task_id: str
     message: str
     machine: bool = False
-    """The machine is to blame (a full disk), and not the task: elsewhere it may well start."""
+    """Whether the machine is the cause (such as a full disk) and not the task, which may start elsewhere."""
 
 
 class SupervisorLost(NamedTuple):
-    """No task can be started for now, for a reason in one line."""
+    """The supervisor of the tasks is lost, for a reason in one line; no task can be started until it is back."""
 
     message: str
 
 
 class SupervisorBack(NamedTuple):
-    """Tasks can be started again."""
+    """The supervisor of the tasks is back; tasks can be started again."""
 
 
 ContainerEvent = TaskStarted | TaskExited | StartFailed | SupervisorLost | SupervisorBack
@@ -67,7 +67,7 @@ TaskEvent = TaskStarted | TaskExited | StartFailed
 
 
 class Recovered(NamedTuple):
-    """A task that an earlier agent process had started: it still runs, or it ended unreported."""
+    """A task that an earlier agent process has started; it still runs, or its end was not reported yet."""
 
     task_id: str
     running: bool
@@ -88,29 +88,28 @@ class Containerizer(Protocol):
 
     @property
     def queues_tasks(self) -> bool:
-        """Whether it can be given tasks that wait in a line (LaunchSpec.line), and starts each in its turn,
-        first come, first served. Else whoever launches keeps them, and ``withdraw`` is not called."""
+        """Whether the containerizer accepts queued tasks (LaunchSpec.queue) and starts them in their order. Otherwise
+        the caller keeps them until their turn, and does not call ``withdraw``."""
         ...
 
     async def start(self) -> list[Recovered]:
-        """Begin; returns what an earlier agent process left."""
+        """Start to serve. Returns the tasks that an earlier agent process has left."""
         ...
 
     def launch(self, spec: LaunchSpec) -> None:
-        """Start a task; a TaskStarted or StartFailed event follows, then a TaskExited."""
+        """Start a task. A TaskStarted or StartFailed event follows, and a TaskExited after the TaskStarted."""
         ...
 
     def kill(self, task_id: str, grace: float) -> None:
-        """SIGTERM to the whole process tree, SIGKILL after ``grace`` seconds. Unknown ids are ignored."""
+        """Send SIGTERM to the process tree of a task, and SIGKILL after ``grace`` seconds. Unknown ids are ignored."""
         ...
 
     def withdraw(self, task_id: str) -> None:
-        """Forget a task that waits in its line: a StartFailed follows. Of one that has had its turn, and
-        unknown ids, nothing."""
+        """Remove a queued task; a StartFailed follows. A task whose turn has come and unknown ids are ignored."""
         ...
 
     def forget(self, task_id: str) -> None:
-        """The outcome is safe elsewhere; it need not be recovered."""
+        """Forget a task's outcome, which is stored elsewhere and need not be recovered."""
         ...
 
     def drop_volumes(self, volume_ids: Iterable[str]) -> None:
@@ -118,21 +117,21 @@ class Containerizer(Protocol):
         ...
 
     def usage(self) -> Mapping[str, tuple[float, int]]:
-        """CPU seconds so far and bytes of memory of running tasks, as far as known; it may be a little
-        old."""
+        """The CPU time so far (in seconds) and the memory (in bytes) of running tasks, as far as they are known; the
+        values may be a few seconds old."""
         ...
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
-        """Part of a file of the task's sandbox. Raises NotFound, InvalidInput."""
+        """Read a part of a file in the task's sandbox. Raises NotFound, InvalidInput."""
         ...
 
     async def sweep(self, keep_seconds: float, now: float) -> list[str]:
-        """Delete sandboxes of forgotten tasks that nothing was written to for ``keep_seconds``; ``now`` is
-        seconds since the epoch. Returns their task ids."""
+        """Delete the sandboxes of forgotten tasks to which nothing was written for ``keep_seconds``; ``now`` is in
+        seconds since the epoch. Returns the ids of these tasks."""
         ...
 
     async def stop(self, *, kill_tasks: bool) -> None:
-        """End; tasks live on unless ``kill_tasks``."""
+        """Stop. The tasks run on, unless ``kill_tasks`` is set."""
         ...
 
 

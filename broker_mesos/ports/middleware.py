@@ -9,7 +9,7 @@ from broker_mesos.ports.bus import Delivery
 
 
 class Middleware:
-    """Every hook does nothing; a derived class overrides those that it needs. Hooks run on the event loop and
+    """Hooks that do nothing; a derived class overrides those that it needs. Hooks run on the event loop and
     must not block. Without any middleware nothing is called and no clock is read."""
 
     def before_request(self, request: Request) -> None:

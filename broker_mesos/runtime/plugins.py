@@ -31,7 +31,7 @@ def load_policies() -> dict[str, Policy]:
     try:
         installed = sorted(entry_points(group=GROUP), key=lambda each: (each.name, each.value))
     except Exception as error:  # one broken package must not keep a master from starting
-        log.warning("installed policies cannot be listed", why=_line(error))
+        log.warning("installed policies cannot be listed", reason=_line(error))
         return found
     for entry in installed:
         if entry.name in found:
@@ -69,8 +69,8 @@ def _loaded(entry: EntryPoint) -> Policy | None:
     return None
 
 
-def _skipped(entry: EntryPoint, why: str) -> None:
-    log.warning("installed policy is left out", policy=entry.name, entry_point=entry.value, why=why)
+def _skipped(entry: EntryPoint, reason: str) -> None:
+    log.warning("installed policy is left out", policy=entry.name, entry_point=entry.value, reason=reason)
 
 
 def _line(error: BaseException) -> str:

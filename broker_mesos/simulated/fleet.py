@@ -42,7 +42,7 @@ LEAVE_TIMEOUT_SECONDS = 10.0
 MAX_REGISTERING = 500
 """Agents that may be on their way to their first registration at once."""
 TICK_SECONDS = 0.02
-"""Seconds between two looks at what is due, at least: what falls due in between is said together."""
+"""Seconds between two looks at what is due, at least: what falls due in between is reported together."""
 MAX_PUBLISHING = 200
 OUTCOME_RETENTION_SECONDS = 60.0
 """Seconds that an acknowledged outcome is known: shorter than a real agent's, of which a machine has one."""
@@ -116,7 +116,7 @@ class Fleet:
                 version=options.version,
             )
             state = AgentMachine(info, boot_id=options.boot_id, new_id=new_id, rng=rng)
-            state.outcomes.kept_for = OUTCOME_RETENTION_SECONDS
+            state.outcomes.retention_seconds = OUTCOME_RETENTION_SECONDS
             self._agents[ident] = _Agent(state)
         self._due: list[tuple[float, str]] = []
         self._ends: list[tuple[float, str, str]] = []
@@ -191,7 +191,7 @@ class Fleet:
                 if self._sending:
                     await asyncio.wait(set(self._sending))
         except TimeoutError:
-            log.warning("not everything could be said at the end", messages=len(self._outbox))
+            log.warning("not everything could be sent at the end", messages=len(self._outbox))
 
     # -- what happens -------------------------------------------------------------------------------------
 

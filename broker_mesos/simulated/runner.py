@@ -37,8 +37,8 @@ class FleetPlan:
     steady: float | None = None
 
 
-def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]], None]) -> int:
-    """Simulate agents until SIGTERM or Ctrl-C. ``say`` gets each report, and one at the end."""
+def run_fleet(settings: Settings, plan: FleetPlan, report: Callable[[dict[str, Any]], None]) -> int:
+    """Simulate agents until SIGTERM or Ctrl-C. ``report`` gets each report, and one at the end."""
     rng = random.Random()
     seconds, steady = durations(plan.duration, rng), plan.steady
     options = FleetOptions(
@@ -57,7 +57,7 @@ def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
             fleet = Fleet(bus, CLOCK, new_id, rng, ids, options)
-            reporting = asyncio.create_task(_report(fleet, plan, say))
+            reporting = asyncio.create_task(_report(fleet, plan, report))
             try:
                 await serve(fleet.run(), stop, fleet.stop)
             finally:
@@ -67,7 +67,7 @@ def run_fleet(settings: Settings, plan: FleetPlan, say: Callable[[dict[str, Any]
     return run_process(settings, main)
 
 
-async def _report(fleet: Fleet, plan: FleetPlan, say: Callable[[dict[str, Any]], None]) -> None:
+async def _report(fleet: Fleet, plan: FleetPlan, report: Callable[[dict[str, Any]], None]) -> None:
     began = at = time.monotonic()
     before = fleet.counts()
     cpu = time.process_time()
@@ -76,22 +76,22 @@ async def _report(fleet: Fleet, plan: FleetPlan, say: Callable[[dict[str, Any]],
             await asyncio.sleep(plan.report)
             now, used = time.monotonic(), time.process_time()
             refills, counts = fleet.refills(), fleet.counts()
-            said = _said(now - began, now - at, before, counts, refills, (used - cpu) / (now - at))
-            say(said | {"refills": [round(each, 4) for each in refills]} if plan.samples else said)
+            summary = _summary(now - began, now - at, before, counts, refills, (used - cpu) / (now - at))
+            report(summary | {"refills": [round(each, 4) for each in refills]} if plan.samples else summary)
             at, before, cpu = now, counts, used
     finally:
         now = time.monotonic()
         refills, counts = fleet.refills(), fleet.counts()
         share = (time.process_time() - cpu) / max(0.001, now - at)
-        say(_said(now - began, max(0.001, now - at), before, counts, refills, share))
+        report(_summary(now - began, max(0.001, now - at), before, counts, refills, share))
 
 
-def _said(
+def _summary(
     seconds: float, interval: float, before: Counts, now: Counts, refills: Sequence[float], cpu: float
 ) -> dict[str, Any]:
     """``refill`` is from the end of a task to the start of the next one in its place; rates are per second
     since the report before."""
-    said: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "seconds": round(seconds, 1),
         "agents": now.agents,
         "registered": now.registered,
@@ -107,6 +107,6 @@ def _said(
     if refills:
         ordered = sorted(refills)
         for name, share in (("p50", 0.5), ("p99", 0.99)):
-            said[f"refill_{name}"] = round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 4)
-        said["refill_max"] = round(ordered[-1], 4)
-    return said
+            summary[f"refill_{name}"] = round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 4)
+        summary["refill_max"] = round(ordered[-1], 4)
+    return summary

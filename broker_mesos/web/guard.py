@@ -61,24 +61,24 @@ class Guard:
             late = f"the body of the request did not come within {self._body_timeout:g} s"
             await _refuse(send, 408, late, TimedOut.error_code)
             return
-        given = False
+        delivered = False
 
         async def once() -> Message:
-            nonlocal given
-            if given:
+            nonlocal delivered
+            if delivered:
                 return await receive()
-            given = True
+            delivered = True
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         started = False
 
-        async def noting(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._app(scope, once, noting)
+            await self._app(scope, once, send_and_record)
         except Exception:
             log.exception("request failed", path=scope["path"])
             if started:

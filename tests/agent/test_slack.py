@@ -234,7 +234,7 @@ def test_a_tight_machine_evicts_one_after_the_other_and_never_a_plain_task(agent
     revocable(agent, 2, task("r1", "cpus:0.1;mem:10"), task("r2", "cpus:0.1;mem:10"))
     agent.started("r1", "r2")
     full = Usage(cpu_percent=5.0, mem_mb=4_900.0)
-    agent.state._slack._told = {"cpus": 4_000, "mem": 4_096_000}  # not for want of slack
+    agent.state._slack._reported = {"cpus": 4_000, "mem": 4_096_000}  # not for want of slack
     agent.state._slack._own = {}
     agent.measures(full)
     assert agent.killed[0] == "r2"

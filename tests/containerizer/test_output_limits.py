@@ -94,7 +94,7 @@ def test_a_task_is_ended_whose_output_cannot_be_cut(output: Path, monkeypatch: p
     watch = OutputWatch(f"{output.parent.parent}/", print)
     watch.limits = Limits(LIMIT)
     [stop] = watch.cut([Entry("t1")])
-    assert stop.why == "its stdout grew beyond 2 MB, and cannot be cut on this file system"
+    assert stop.reason == "its stdout grew beyond 2 MB, and cannot be cut on this file system"
 
 
 def test_on_a_short_disk_the_fastest_writer_is_ended_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_on_a_short_disk_the_fastest_writer_is_ended_and_no_other(monkeypatch: p
     assert watch.is_short()
     assert watch.fastest_of(entries, {"fast": 0, "slow": 90 * MB, "silent": 5}, 10.0) == []
     [stop] = watch.fastest_of(entries, {"fast": 8 * MB, "slow": 92 * MB, "silent": 5}, 12.0)
-    assert stop.entry.task_id == "fast" and "it wrote 4 MB a second" in stop.why
+    assert stop.entry.task_id == "fast" and "it wrote 4 MB a second" in stop.reason
     assert watch.fastest_of(entries, {"slow": 92 * MB, "silent": 6}, 14.0) == []
     free[0] = 600
     assert not watch.is_short()

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from broker_mesos.containerizer.process.task_queues import HeldTasks
+from broker_mesos.containerizer.process.task_queues import QueuedTasks
 from broker_mesos.ports.containerizer import LaunchSpec, StartFailed, TaskExited, TaskStarted
 from tests.containerizer.conftest import MakeRunner, Runner, gone, processes_of
 from tests.containerizer.test_recovery import release, waits
@@ -29,7 +29,7 @@ def request(task_id: str, width: int, line: str = "l") -> list:
 
 
 def test_a_line_lets_so_many_go_on_and_keeps_the_rest() -> None:
-    turns = HeldTasks()
+    turns = QueuedTasks()
     assert turns.enter(request("t1", 0)) and turns.enter(request("t2", 0))
     assert not turns.enter(request("t3", 2)) and not turns.enter(request("t4", 2))
     assert "t3" in turns and turns.leave("l") == request("t3", 0)
@@ -39,7 +39,7 @@ def test_a_line_lets_so_many_go_on_and_keeps_the_rest() -> None:
 
 
 def test_one_that_comes_after_an_end_it_was_to_wait_for_goes_on() -> None:
-    turns = HeldTasks()
+    turns = QueuedTasks()
     turns.enter(request("t1", 0))
     turns.enter(request("t2", 0))
     assert turns.leave("l") is None
@@ -48,7 +48,7 @@ def test_one_that_comes_after_an_end_it_was_to_wait_for_goes_on() -> None:
 
 
 def test_a_launch_of_an_old_agent_is_of_no_line() -> None:
-    assert HeldTasks().enter(["launch", "t1", ["true"], {}])
+    assert QueuedTasks().enter(["launch", "t1", ["true"], {}])
 
 
 async def test_one_at_a_time_and_in_their_order(runner: Runner) -> None:

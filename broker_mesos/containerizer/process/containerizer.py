@@ -69,7 +69,7 @@ class _Live:
 
     spec: LaunchSpec | None
     kill_grace: float | None = None
-    line: str = ""
+    queue: str = ""
 
 
 class ProcessContainerizer:
@@ -156,7 +156,7 @@ class ProcessContainerizer:
             failed = StartFailed(spec.task_id, f"its volumes: {error.strerror}: {error.filename}")
             asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
-        self._live[spec.task_id] = _Live(spec, line=spec.line)
+        self._live[spec.task_id] = _Live(spec, queue=spec.queue)
         self._ended.discard(spec.task_id)
         self._request(self._launch_request(spec))
 
@@ -242,7 +242,7 @@ class ProcessContainerizer:
         env = {**self._base_env, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = str(self.sandboxes.path(spec.task_id))
-        return ["launch", spec.task_id, argv, env, *((spec.line, spec.width) if spec.line else ())]
+        return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]
 
     def _request(self, request: list[Any]) -> None:
         """Write a request at the end of this turn of the loop, together with the others of this turn."""
@@ -305,8 +305,8 @@ class ProcessContainerizer:
         self._on_records(greeting)
         lost: list[ContainerEvent] = []
         for task_id, live in self._live.items():
-            if live.line and task_id in reported:  # the queued tasks wait for this one
-                self._request(["hold", task_id, live.line])
+            if live.queue and task_id in reported:  # the queued tasks wait for this one
+                self._request(["hold", task_id, live.queue])
         for task_id, live in list(self._live.items()):
             if task_id in reported:
                 if live.kill_grace is not None:
@@ -443,17 +443,17 @@ class ProcessContainerizer:
 
 def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
     """The tasks that the spawner knows, by id, from its records in their order."""
-    told: dict[str, Recovered | StartFailed] = {}
+    tasks: dict[str, Recovered | StartFailed] = {}
     for record in greeting:
         if record[0] == "started":
-            told[record[1]] = Recovered(record[1], True, record[4], None)
+            tasks[record[1]] = Recovered(record[1], True, record[4], None)
         elif record[0] == "exited":
-            before = told.get(record[1])
+            before = tasks.get(record[1])
             began = before.started_at if isinstance(before, Recovered) else record[4]
-            told[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:6]))
+            tasks[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:6]))
         elif record[0] == "failed":
-            told[record[1]] = _failed(record)
-    return told
+            tasks[record[1]] = _failed(record)
+    return tasks
 
 
 def _failed(record: list[Any]) -> StartFailed:

@@ -40,10 +40,10 @@ class Entry:
         "failed",
         "kill_at",
         "limit",
-        "line",
         "machine",
         "pid",
         "pidfd",
+        "queue",
         "reported",
         "started_at",
         "task_id",
@@ -63,7 +63,7 @@ class Entry:
         # Used by the running spawner only, and never written to the journal:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
         self.pidfd = -1  # only for a process that an earlier spawner started
-        self.line = ""
+        self.queue = ""
         self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: no kill was requested
         self.term = False  # the SIGTERM is still to be sent
 

@@ -49,7 +49,7 @@ class Stop(NamedTuple):
     """A task to be ended, and the reason."""
 
     entry: Entry
-    why: str
+    reason: str
 
 
 def floor_of(found: os.statvfs_result, free: int) -> int:
@@ -136,8 +136,8 @@ class OutputWatch:
         if rates[task_id] < MIN_RATE_BYTES:
             return []
         rate = _size(int(rates[task_id]))
-        why = f"the disk of its agent was nearly full, and it wrote {rate} a second, more than any other task"
-        return [Stop(entries[task_id], why)]
+        reason = f"the disk of its agent was nearly full, and it wrote {rate} a second, more than any other task"
+        return [Stop(entries[task_id], reason)]
 
 
 def bytes_written(pid: int) -> int:

@@ -47,7 +47,7 @@ from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, L
 from broker_mesos.containerizer.process.proctree import Process
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
-from broker_mesos.containerizer.process.task_queues import HeldTasks
+from broker_mesos.containerizer.process.task_queues import QueuedTasks
 
 VERSION = 2
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
@@ -82,15 +82,15 @@ class Spawner:
         self._running: dict[int, Entry] = {}  # by pid of the main process
         self._ending: dict[str, Entry] = {}  # the main process ended during a kill, the tree not yet
         self._requests: deque[list[Any]] = deque()
-        self._held = HeldTasks()
+        self._queued = QueuedTasks()
         self._output = OutputWatch(self._sandboxes, log)
-        self._give_up = time.monotonic() + FIRST_AGENT_SECONDS
+        self._agent_deadline = time.monotonic() + FIRST_AGENT_SECONDS
         self._killing = 0  # running tasks with a kill_at
         self._sweep_due = False
         self._sweep_not_before = 0.0
         self._everywhere = False  # there may be orphans that are not our children
         self._end_grace: float | None = None
-        self._said_bye = False
+        self._bye_sent = False
 
     # -- beginning ---------------------------------------------------------------------------------------
 
@@ -211,16 +211,16 @@ class Spawner:
         if self._sweep_due:
             until.append(self._sweep_not_before)
         if not self._link.connected and not self._running and not self._ending:
-            until.append(self._give_up)
+            until.append(self._agent_deadline)
         return max(0.0, min(until) - now) if until else None
 
     def _finished(self) -> bool:
         if self._requests or self._running or self._ending or self._event_log or self._link.unsent:
             return False
         if self._end_grace is None:
-            return not self._link.connected and time.monotonic() >= self._give_up
-        if not self._said_bye:
-            self._said_bye = True
+            return not self._link.connected and time.monotonic() >= self._agent_deadline
+        if not self._bye_sent:
+            self._bye_sent = True
             self._link.send([["bye"]])
         return not self._link.unsent
 
@@ -264,7 +264,7 @@ class Spawner:
         while self._requests:
             self._work()
         self._flush()
-        self._held.clear()
+        self._queued.clear()
         self._link.connect(caller)
         greeting: list[Record] = [["hello", VERSION, self._pid, self._boot]]
         for entry in self._tasks.values():
@@ -275,10 +275,10 @@ class Spawner:
     def _receive(self) -> None:
         self._requests.extend(self._link.receive())
         if not self._link.connected:
-            self._give_up = time.monotonic()
+            self._agent_deadline = time.monotonic()
 
     def _flush(self) -> None:
-        self._event_log.flush(self._tasks.values(), len(self._tasks), coalesce=bool(self._held))
+        self._event_log.flush(self._tasks.values(), len(self._tasks), coalesce=bool(self._queued))
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -287,10 +287,10 @@ class Spawner:
         while self._requests and limit > 0:
             request = self._requests.popleft()
             if request[0] == "hold":  # later requests may be for the same queue
-                self._hold(str(request[1]), str(request[-1]))
+                self._set_queue(str(request[1]), str(request[-1]))
                 continue
             new = request[0] == "launch" and request[1] not in self._tasks
-            if new and all(request[1] != each[1] for each in batch) and not self._held.enter(request):
+            if new and all(request[1] != each[1] for each in batch) and not self._queued.enter(request):
                 continue
             batch.append(request)
             limit -= request[0] == "launch"  # all the others are cheap, and many kills share one sweep
@@ -317,16 +317,16 @@ class Spawner:
     def _handle_one(self, request: list[Any], refused: str) -> None:
         kind = request[0]
         if kind == "launch":
-            line = request[4] if len(request) > 4 else ""
-            self._launch(request[1], request[2], request[3], line, refused)
+            queue = request[4] if len(request) > 4 else ""
+            self._launch(request[1], request[2], request[3], queue, refused)
         elif kind == "kill":
             entry = self._tasks.get(request[1])
             if entry is not None:
                 self._kill(entry, float(request[2]))
-            elif self._held.withdraw(request[1]):
+            elif self._queued.withdraw(request[1]):
                 self._event_log.send(["failed", request[1], "killed before its turn came", False])
         elif kind == "withdraw":
-            if self._held.withdraw(request[1]):
+            if self._queued.withdraw(request[1]):
                 self._event_log.send(["failed", request[1], "withdrawn before its turn came", False])
         elif kind == "forget":
             entry = self._tasks.get(request[1])
@@ -339,18 +339,18 @@ class Spawner:
             self._output.limits = Limits(max(MIN_OUTPUT_BYTES, int(request[1])), max(0, int(request[2])))
         elif kind == "end":
             self._end_grace = float(request[1])
-            self._held.clear()
+            self._queued.clear()
             for entry in list(self._running.values()):
                 self._kill(entry, self._end_grace)
 
-    def _launch(self, task_id: str, argv: list[str], env: dict[str, str], line: str, refused: str) -> None:
+    def _launch(self, task_id: str, argv: list[str], env: dict[str, str], queue: str, refused: str) -> None:
         known = self._tasks.get(task_id)
         if known is not None:
             # A repeated launch is not executed again. The sender gets the current state.
             self._event_log.send(*(known.records() if known.reported else known.records()[:1]))
             return
         entry = self._tasks[task_id] = Entry(task_id)
-        entry.line = line
+        entry.queue = queue
         try:
             if refused:
                 raise OSError(errno.EIO, refused)
@@ -403,10 +403,10 @@ class Spawner:
             groups, _ = self._owners(proctree.scan())
             entries = {entry.task_id: entry for entry in self._running.values() if not entry.kill_at}
             stops += self._output.fastest(entries, groups, began)
-        for entry, why in stops:
+        for entry, reason in stops:
             if not entry.limit:
-                log(f"ending task {entry.task_id}: {why}")
-                entry.limit = why
+                log(f"ending task {entry.task_id}: {reason}")
+                entry.limit = reason
                 self._kill(entry, 0.0)
         self._output.looked(began, time.monotonic())
 
@@ -460,15 +460,15 @@ class Spawner:
             self._event_log.record_and_send(record)
             self._next_turn(entry)
 
-    def _hold(self, task_id: str, line: str) -> None:
+    def _set_queue(self, task_id: str, queue: str) -> None:
         entry = self._tasks.get(task_id)
-        if entry is not None and entry.pid in self._running and not entry.line:
-            entry.line = line
-            self._held.hold(line)
+        if entry is not None and entry.pid in self._running and not entry.queue:
+            entry.queue = queue
+            self._queued.add_running(queue)
 
     def _next_turn(self, entry: Entry) -> None:
         """Start the next task of the entry's queue, before later requests."""
-        if entry.line and (request := self._held.leave(entry.line)) is not None:
+        if entry.queue and (request := self._queued.leave(entry.queue)) is not None:
             self._requests.appendleft(request)
 
     def _owners(self, processes: dict[int, Process]) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
