@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import math
 import random
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TypeVar, cast
 
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
-from broker_mesos.core.model.framework import MAX_DEMAND_VERSION, Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.offer import InverseOffer, Offer
 from broker_mesos.core.model.reservation import Operation
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
@@ -24,16 +23,13 @@ from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk.callbacks import Callbacks
 from broker_mesos.sdk.calls import Calls
+from broker_mesos.sdk.demand import DriverDemand
 from broker_mesos.sdk.inbound import EVENT_TYPES, OFFER_TYPES, Inbound
 from broker_mesos.sdk.pump import Pump, finish
 from broker_mesos.sdk.settings import DriverSettings
 from broker_mesos.sdk.tracking import Bounded
 
 log = get_logger(__name__)
-
-MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
-"""Maximum difference between the clocks of competing processes, in seconds; a demand version that is further ahead was
-not taken by one of them just now."""
 
 T = TypeVar("T")
 
@@ -77,10 +73,13 @@ class Driver:
         self._clock = clock
         self._new_id = new_id
         self._rng = rng or random.Random(self.process_id)
-        self._mints = demand is None
-        self._demand = demand or Demand()
-        self._outbid = 0
-        self._contradicted = -math.inf
+        self.demand = DriverDemand(
+            clock,
+            self._send_heartbeat,
+            first=demand,
+            competing=framework.competing,
+            interval=self.settings.heartbeat_interval,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: int | None = None
         self._ran = False
@@ -135,21 +134,21 @@ class Driver:
 
     def revive(self) -> None:
         """Ask for all offers, and remove the framework's filters."""
-        self._here(lambda: self._mint(wanted=True))
+        self._here(lambda: self.demand.state(wanted=True))
 
     def suppress(self) -> None:
         """Ask for no offers until ``revive`` or ``want``."""
-        self._here(lambda: self._mint(wanted=False))
+        self._here(lambda: self.demand.state(wanted=False))
 
     def want(self, shapes: Iterable[Shape] | None) -> None:
         """Ask for offers for tasks of these shapes only. An empty list asks for no offers; None asks for all offers,
         as ``revive`` does. The counts are tasks that are still to be launched: call this again after each change."""
         stated = None if shapes is None else tuple(shapes)
-        self._here(lambda: self._mint(wanted=stated is None or bool(stated), shapes=stated))
+        self._here(lambda: self.demand.state(wanted=stated is None or bool(stated), shapes=stated))
 
     def set_demand(self, demand: Demand) -> None:
         """Set the demand of a framework that sets versions itself. A version that is not higher is ignored."""
-        self._here(lambda: self._set_demand(demand))
+        self._here(lambda: self.demand.set(demand))
 
     def kill(self, task_id: str, agent_id: str | None = None) -> None:
         """Kill a task. A status update follows when it has ended, or TASK_UNKNOWN if no cell knows it."""
@@ -198,66 +197,10 @@ class Driver:
         self._loop.call_soon_threadsafe(run)
         return cast(T, handoff)
 
-    # -- demand ---------------------------------------------------------------------------------------
-
-    def _mint(self, *, wanted: bool, shapes: tuple[Shape, ...] | None = None) -> None:
-        version = max(self._demand.version + 1, self._outbid + 1, int(self._clock.time() * 1000))
-        self._set_demand(Demand(version=version, wanted=wanted, shapes=shapes))
-
-    def _renew_demand(self) -> None:
-        self._mint(wanted=self._demand.wanted, shapes=self._demand.shapes)
-
-    def _set_demand(self, demand: Demand) -> None:
-        if demand.version > self._demand.version:
-            self._demand = demand
-            self._send_heartbeat()
-
-    def outbid(self, version: int) -> None:
-        """Take a higher demand version if a cell has one above ours. It may come from an earlier process whose clock
-        was ahead. With competing processes another process may have taken it just now, unless it lies in the
-        future; then ours is not renewed."""
-        self._outbid = max(self._outbid, min(version, MAX_DEMAND_VERSION - 1))
-        ahead = version - self._clock.time() * 1000 > MAX_CLOCK_DIFFERENCE_SECONDS * 1000
-        if self._mints and version > self._demand.version and (ahead or not self.framework.competing):
-            self._renew_demand()
-
     @property
     def demand_floor(self) -> int:
         """The highest demand version that a cell has reported; cells apply only higher ones."""
-        return self._outbid
-
-    def restate(self, cells: Mapping[int, int]) -> None:
-        """Send the demand to cells whose version, which a cell has reported, is lower than ours. The new owner of a
-        cell has no version."""
-        for cell, version in cells.items():
-            if version < self._demand.version:
-                self._send_heartbeat(cell)
-
-    def confirm_demand(self) -> None:
-        """Take a new demand version, since this process has become the active one, and its demand is the newest."""
-        if self._mints:
-            self._renew_demand()
-
-    @property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The shapes that are wanted now; empty if nothing is wanted, or anything."""
-        return (self._demand.shapes or ()) if self._demand.wanted else ()
-
-    @property
-    def wants_only_gangs(self) -> bool:
-        """Whether every shape that is wanted now belongs to a gang; any other offer was made for an earlier demand."""
-        shapes = self.shapes
-        return bool(shapes) and all(shape.gang for shape in shapes)
-
-    def unwanted(self) -> None:
-        """Take a new demand version after offers came although none are wanted: an earlier process may have asked for
-        them under a higher version."""
-        now = self._clock.monotonic()
-        if not self._mints or self._demand.wanted or self.framework.competing:
-            return
-        if now - self._contradicted > self.settings.heartbeat_interval:
-            self._contradicted = now
-            self._mint(wanted=False)
+        return self.demand.floor
 
     def bind(self) -> None:
         """From now on, run calls from other threads in the running event loop. ``run`` does this."""
@@ -402,7 +345,7 @@ class Driver:
             framework_id=self.framework.framework_id,
             framework=self.framework,
             process_id=self.process_id,
-            demand=self._demand,
+            demand=self.demand.current,
         )
         self._bus.publish(outgoing(calls(None), message, self._new_id(), mandatory=True))
 
@@ -419,7 +362,7 @@ class Driver:
             framework_id=self.framework.framework_id,
             framework=self.framework,
             process_id=self.process_id,
-            demand=self._demand,
+            demand=self.demand.current,
         )
         self._bus.publish(
             outgoing(

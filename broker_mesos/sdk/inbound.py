@@ -9,7 +9,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol, cast
 
-from broker_mesos.core.model.framework import FrameworkInfo, Shape
+from broker_mesos.core.model.framework import FrameworkInfo
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -30,6 +30,7 @@ from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.sdk.callbacks import Callbacks
 from broker_mesos.sdk.calls import Calls
+from broker_mesos.sdk.demand import DriverDemand
 from broker_mesos.sdk.gangs import GangAssembler
 from broker_mesos.sdk.settings import DriverSettings
 
@@ -63,16 +64,9 @@ class Receiver(Protocol):
 
     framework: FrameworkInfo
     settings: DriverSettings
+    demand: DriverDemand
 
-    @property
-    def shapes(self) -> tuple[Shape, ...]: ...
-    @property
-    def wants_only_gangs(self) -> bool: ...
     def stopping(self) -> bool: ...
-    def unwanted(self) -> None: ...
-    def outbid(self, version: int) -> None: ...
-    def restate(self, cells: Mapping[int, int]) -> None: ...
-    def confirm_demand(self) -> None: ...
     def refused(self, message: str) -> None: ...
     def decline(self, offers: list[Offer] | tuple[Offer, ...], refuse_seconds: float | None = None) -> Any: ...
 
@@ -128,12 +122,12 @@ class Inbound:
             for message in cast(Sequence[Offers], messages):
                 found.update((offer.offer_id, offer) for offer in message.offers)
             self._calls.offers.add(found.values(), self._clock.monotonic())
-            self._driver.unwanted()
+            self._driver.demand.contradict()
             plain = list(found.values())
             if self._driver.settings.gather:
                 plain = [offer for offer in plain if not offer.gang]
                 await self._on_gang_offers([offer for offer in found.values() if offer.gang])
-                if plain and self._driver.wants_only_gangs:
+                if plain and self._driver.demand.wants_only_gangs:
                     self._driver.decline(plain, STALE_FILTER_SECONDS)
                     plain = []
             if plain:
@@ -153,12 +147,12 @@ class Inbound:
         if not offers:
             return
         self._gangs.add(offers)
-        complete = self._gangs.take_complete(self._driver.shapes)
+        complete = self._gangs.take_complete(self._driver.demand.shapes)
         for placement in complete:
             if placement.excess:
                 self._driver.decline(placement.excess, LATE_FILTER_SECONDS)
             await self._call(partial(self._scheduler.gang_offers, self._driver, placement.gang, placement))
-        late = self._gangs.take_unwanted(self._driver.shapes)
+        late = self._gangs.take_unwanted(self._driver.demand.shapes)
         if late:
             self._driver.decline(late, LATE_FILTER_SECONDS)
 
@@ -172,8 +166,8 @@ class Inbound:
             return await self._on_errors(cast(Sequence[Error], messages))
         if isinstance(messages[0], Subscribed):
             subscribed = cast(Sequence[Subscribed], messages)
-            self._driver.outbid(max(message.demand for message in subscribed))
-            self._driver.restate({message.cell: message.demand for message in subscribed})
+            self._driver.demand.outbid(max(message.demand for message in subscribed))
+            self._driver.demand.restate({message.cell: message.demand for message in subscribed})
         await self._ensure_registered()
         if self._driver.stopping():
             return dict.fromkeys(range(len(messages)))
@@ -285,7 +279,7 @@ class Inbound:
                 return
             again, self._was_registered = self._was_registered, True
             if not (again and self._competing):
-                self._driver.confirm_demand()
+                self._driver.demand.renew()  # this process has become the active one, so its demand is the newest
             if again:
                 await self._notify("reregistered")
             else:
