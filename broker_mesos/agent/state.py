@@ -147,7 +147,7 @@ class AgentMachine:
         if saved.reserved_resources is not None:
             self.reserved_resources = saved.reserved_resources
             self._dropped_volumes = set(saved.dropped_volumes)
-            self.table.set_resources(self.info, self.reserved_resources)
+            self.table.resources.set_total(self.info, self.reserved_resources)
         return self.table.recover(saved, recovered, early, rebooted, now) + self._drop_unused()
 
     def _set_reservations(self, reserved_resources: ReservedResources, now: Instant) -> list[Effect]:
@@ -159,7 +159,7 @@ class AgentMachine:
         self._dropped_volumes |= {each.volume_id for each in self.reserved_resources.volumes}
         self._dropped_volumes -= named
         self.reserved_resources = reserved_resources
-        self.table.set_resources(self.info, reserved_resources)
+        self.table.resources.set_total(self.info, reserved_resources)
         return [SaveReservations(reserved_resources, tuple(sorted(self._dropped_volumes))), *self._drop_unused()]
 
     def _drop_unused(self) -> list[Effect]:
@@ -438,7 +438,7 @@ class AgentMachine:
         slack.sample(usage, running, now.mono)
         if slack.resources is None:
             return []  # tasks of an earlier agent process run on until the estimate is reliable
-        self.table.slack = slack.resources
+        self.table.resources.slack = slack.resources
         effects = self.table.evict(tight=slack.tight)
         if effects:
             slack.eased()

@@ -10,17 +10,15 @@ from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, 
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask, spec_of
 from broker_mesos.agent.status_buffer import StatusBuffer
+from broker_mesos.agent.task_resources import TaskResources
 from broker_mesos.agent.time_limits import TimeLimits
-from broker_mesos.core.cell.state.reserved_portions import laid_out
-from broker_mesos.core.model.agent import AgentInfo, AgentTask
-from broker_mesos.core.model.reservation import ReservedResources, mount_problem
+from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_queues import TaskQueues, queue_key_of
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.errors import InvalidResources
 from broker_mesos.ports.clock import NewId
 from broker_mesos.ports.containerizer import (
     ContainerEvent,
@@ -58,14 +56,8 @@ class TaskTable:
         """Terminal statuses that are also to be sent to frameworks at once."""
         self.backoff = BackOff()
         self._agent_id = agent_id
-        self._total = total
         self._new_id = new_id
-        self._used = Resources.EMPTY
-        self._volumes: frozenset[str] = frozenset()
-        self.slack = Resources.EMPTY
-        """The resources that revocable tasks may occupy in addition to the total."""
-        self._revocable = Resources.EMPTY
-        """The resources that revocable tasks occupy."""
+        self.resources = TaskResources(total)
         self.time_limits = TimeLimits()
         self._turns: list[Effect] = []
         """Starts of queued tasks whose turn has come; they follow the journal records of the same step."""
@@ -123,7 +115,7 @@ class TaskTable:
     @property
     def used(self) -> Resources:
         """The resources of the tasks that run or are being started."""
-        return self._used
+        return self.resources.used
 
     @property
     def starting(self) -> bool:
@@ -147,32 +139,16 @@ class TaskTable:
 
     # -- commands -----------------------------------------------------------------------------------------
 
-    def set_resources(self, info: AgentInfo, reserved_resources: ReservedResources) -> None:
-        """Set the agent's resources, in which volumes take the place of disk."""
-        self._total, _ = laid_out(info.resources, (), reserved_resources.volumes)
-        self._volumes = frozenset(each.volume_id for each in reserved_resources.volumes)
-
     @property
     def volumes_used(self) -> set[str]:
         """The ids of the volumes that tasks use."""
         return {each for task in self.running.values() for each in task.info.volumes}
 
-    def _misfit(self, launch: LaunchItem, free: Resources) -> str:
-        """Why a task cannot run beside the others, in one line; empty if it can."""
-        if not free.contains(launch.task.resources):
-            missing = free.missing(launch.task.resources)
-            where = "into the slack of" if launch.revocable else "beside what runs on"
-            return f"it does not fit {where} this agent: short of {missing}"
-        for mount in launch.task.volumes:
-            if mount.volume_id not in self._volumes:
-                return f"this agent has no volume {mount.volume_id}"
-        return mount_problem(launch.task.volumes)
-
     def launch(self, launches: Iterable[LaunchItem], now: Instant) -> list[Effect]:
         """Start new tasks that fit, refuse those that do not fit, and send the statuses of known ones again."""
         entries: list[Entry] = []
         starts: list[Effect] = []
-        total, slack = self._total.clipped_minus(self._used), self.slack.clipped_minus(self._revocable)
+        total, slack = self.resources.free(revocable=False), self.resources.free(revocable=True)
         for launch in launches:
             free = slack if launch.revocable else total
             task_id = launch.task.task_id
@@ -189,7 +165,7 @@ class TaskTable:
             queue = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
             # The tasks whose resources it is to use may have ended since the cell decided.
             waits = launch.waits and queue is not None and self._queues.held(queue) > 0
-            if not waits and (text := self._misfit(launch, free)):
+            if not waits and (text := self.resources.misfit(launch, free)):
                 entries.append(
                     self._outcome(
                         task_id,
@@ -270,7 +246,7 @@ class TaskTable:
         entries: list[Entry] = []
         kills: list[Effect] = []
         for task in reversed(staying):
-            if not wanted and self.slack.contains(occupied):
+            if not wanted and self.resources.slack.contains(occupied):
                 break
             wanted = False
             occupied -= task.info.resources
@@ -390,16 +366,8 @@ class TaskTable:
         key = task.queue_key
         if key is not None:
             self._queues.enter(key, info.task_id, waits=task.waits)
-        if task.waits:
-            return task
-        if info.revocable:
-            self._revocable += info.resources
-            return task
-        try:
-            self._used = self._used + info.resources
-        except InvalidResources:
-            # Two tasks on one port can only come from a damaged journal; a port cannot be counted twice.
-            self._used = self._used + info.resources.clipped_minus(self._used)
+        if not task.waits:
+            self.resources.add(info)
         return task
 
     def _end(
@@ -425,12 +393,8 @@ class TaskTable:
             if not follower.handed:
                 self._turns.append(LaunchProcess(follower.spec))
             follower.spec = None
-        elif task.waits:
-            pass
-        elif info.revocable:
-            self._revocable -= info.resources
-        else:
-            self._used = self._used.clipped_minus(info.resources)
+        elif not task.waits:
+            self.resources.remove(info)
         return self._outcome(
             info.task_id,
             info.framework_id,
