@@ -19,9 +19,6 @@ outcome was not forgotten, then ``["ready"]``. A new connection replaces the old
 handled first; the new one must send its queued launches again. Without an agent and without a process the
 spawner ends; the journal keeps the outcomes.
 
-It cannot assign a process that left its task's session, lost its parent and started with an emptied
-environment. Such a process is killed when no running task is as old as it is.
-
 No threads, one epoll loop, standard library only.
 """
 
@@ -42,6 +39,7 @@ from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
+from broker_mesos.containerizer.process.kills import Kills
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, spawn
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits, OutputWatch
 from broker_mesos.containerizer.process.proctree import Process
@@ -52,8 +50,6 @@ from broker_mesos.containerizer.process.task_queues import QueuedTasks
 VERSION = 2
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
-SWEEP_PAUSE_FACTOR = 10  # a scan of all processes that took t seconds is not repeated for 10 t
-RECHECK_SECONDS = 0.1  # seconds between two checks of process trees that are being ended
 
 
 class Locked(Exception):
@@ -80,15 +76,10 @@ class Spawner:
         self._pid = os.getpid()
         self._tasks: dict[str, Entry] = {}
         self._running: dict[int, Entry] = {}  # by pid of the main process
-        self._ending: dict[str, Entry] = {}  # the main process ended during a kill, the tree not yet
         self._requests: deque[list[Any]] = deque()
         self._queued = QueuedTasks()
         self._output = OutputWatch(self._sandboxes, log)
         self._agent_deadline = time.monotonic() + FIRST_AGENT_SECONDS
-        self._killing = 0  # running tasks with a kill_at
-        self._sweep_due = False
-        self._sweep_not_before = 0.0
-        self._everywhere = False  # there may be orphans that are not our children
         self._end_grace: float | None = None
         self._bye_sent = False
 
@@ -117,6 +108,7 @@ class Spawner:
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
         self._start_times = StartTimes(self._running, self._event_log)
+        self._kills = Kills(self._running, self._adopted, self._start_times, self._prefix, self._tree_ended)
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
@@ -157,7 +149,6 @@ class Spawner:
         """Watch a process that an earlier spawner started. Returns False if it is gone."""
         if not self._adopted.adopt(entry):
             return False
-        self._everywhere = True
         self._running[entry.pid] = entry
         return True
 
@@ -183,8 +174,7 @@ class Spawner:
         if self._requests:
             self._handle(REQUESTS_PER_TURN)
         self._reap()
-        if self._sweep_due and time.monotonic() >= self._sweep_not_before:
-            self._sweep()
+        self._kills.sweep_if_due()
         self._start_times.read_due()
         if self._running and time.monotonic() >= self._output.due:
             self._look_at_tasks()
@@ -202,20 +192,14 @@ class Spawner:
             until.append(self._event_log.due)
         if self._running:
             until.append(self._output.due)
-        if self._killing or self._ending:
-            strike = min(e.kill_at for e in [*self._running.values(), *self._ending.values()] if e.kill_at)
-            if strike <= now:
-                self._sweep_due = True
-            else:
-                until.append(strike)
-        if self._sweep_due:
-            until.append(self._sweep_not_before)
-        if not self._link.connected and not self._running and not self._ending:
+        if (sweep_due := self._kills.due(now)) is not None:
+            until.append(sweep_due)
+        if not self._link.connected and not self._running and not self._kills:
             until.append(self._agent_deadline)
         return max(0.0, min(until) - now) if until else None
 
     def _finished(self) -> bool:
-        if self._requests or self._running or self._ending or self._event_log or self._link.unsent:
+        if self._requests or self._running or self._kills or self._event_log or self._link.unsent:
             return False
         if self._end_grace is None:
             return not self._link.connected and time.monotonic() >= self._agent_deadline
@@ -322,7 +306,7 @@ class Spawner:
         elif kind == "kill":
             entry = self._tasks.get(request[1])
             if entry is not None:
-                self._kill(entry, float(request[2]))
+                self._kills.kill(entry, float(request[2]))
             elif self._queued.withdraw(request[1]):
                 self._event_log.send(["failed", request[1], "killed before its turn came", False])
         elif kind == "withdraw":
@@ -341,7 +325,7 @@ class Spawner:
             self._end_grace = float(request[1])
             self._queued.clear()
             for entry in list(self._running.values()):
-                self._kill(entry, self._end_grace)
+                self._kills.kill(entry, self._end_grace)
 
     def _launch(self, task_id: str, argv: list[str], env: dict[str, str], queue: str, refused: str) -> None:
         known = self._tasks.get(task_id)
@@ -370,24 +354,8 @@ class Spawner:
         self._running[entry.pid] = entry
         self._event_log.record_and_send(["started", task_id, entry.pid, entry.ticks, entry.started_at])
 
-    def _kill(self, entry: Entry, grace: float) -> None:
-        if entry.ended is not None and entry.reported:
-            return
-        self._start_times.read_all()
-        at = time.monotonic() + max(0.0, grace)
-        if not entry.kill_at:
-            self._killing += 1
-            entry.kill_at = at
-        elif at < entry.kill_at:
-            entry.kill_at = at
-        else:
-            return
-        entry.term = grace > 0
-        self._sweep_due = True
-        self._sweep_not_before = 0.0
-
     def _usage(self) -> None:
-        ours, _ = self._owners(proctree.scan())
+        ours, _ = self._kills.owners(proctree.scan())
         usage = {
             task_id: [round(sum(p.cpu for p in group), 2), sum(p.rss for p in group)] for task_id, group in ours.items()
         }
@@ -400,14 +368,14 @@ class Spawner:
             self._adopted_ended(entry, status)
         stops = self._output.cut(self._running.values())
         if self._output.is_short():
-            groups, _ = self._owners(proctree.scan())
+            groups, _ = self._kills.owners(proctree.scan())
             entries = {entry.task_id: entry for entry in self._running.values() if not entry.kill_at}
             stops += self._output.fastest(entries, groups, began)
         for entry, reason in stops:
             if not entry.limit:
                 log(f"ending task {entry.task_id}: {reason}")
                 entry.limit = reason
-                self._kill(entry, 0.0)
+                self._kills.kill(entry, 0.0)
         self._output.looked(began, time.monotonic())
 
     # -- ends --------------------------------------------------------------------------------------------
@@ -423,7 +391,7 @@ class Spawner:
             entry = self._running.get(child.si_pid)
             if entry is None:
                 os.waitpid(child.si_pid, 0)  # an orphan that we inherited
-                self._sweep_due = self._sweep_due or bool(self._ending)
+                self._kills.orphan_ended()
                 continue
             if not entry.kill_at:
                 # When the main process ends, its group is killed. The zombie keeps the pid from being used again.
@@ -448,17 +416,16 @@ class Spawner:
     def _main_ended(self, entry: Entry, code: int | None, number: int | None) -> None:
         entry.ended = (code, number, time.time())
         del self._running[entry.pid]
-        self._sweep_due = True
         record = entry.exit_record()
-        if entry.kill_at:
-            # The other processes of the tree have the rest of the grace; the task ends with the last of them.
-            self._killing -= 1
-            entry.reported = False
-            self._ending[entry.task_id] = entry
+        if self._kills.main_ended(entry):
             self._event_log.record(record)
         else:
             self._event_log.record_and_send(record)
             self._next_turn(entry)
+
+    def _tree_ended(self, entry: Entry) -> None:
+        self._event_log.send(entry.exit_record())
+        self._next_turn(entry)
 
     def _set_queue(self, task_id: str, queue: str) -> None:
         entry = self._tasks.get(task_id)
@@ -470,52 +437,3 @@ class Spawner:
         """Start the next task of the entry's queue, before later requests."""
         if entry.queue and (request := self._queued.leave(entry.queue)) is not None:
             self._requests.appendleft(request)
-
-    def _owners(self, processes: dict[int, Process]) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
-        mains = {pid: entry.task_id for pid, entry in self._running.items()}
-        for entry in self._ending.values():
-            other = processes.get(entry.pid)
-            if other is None or other.ticks == entry.ticks:  # otherwise the pid belongs to another process by now
-                mains.setdefault(entry.pid, entry.task_id)
-        return proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=self._everywhere)
-
-    def _sweep(self) -> None:
-        """Signal process trees that are to end, and processes that outlived their task's main process."""
-        began = time.monotonic()
-        self._sweep_due = False
-        if not self._killing and not self._ending and not self._everywhere:
-            children = proctree.children(self._pid)
-            if children is not None and all(pid in self._running for pid in children):
-                self._sweep_not_before = began + SWEEP_PAUSE_FACTOR * (time.monotonic() - began)
-                return
-        self._start_times.read_all()
-        ours, others = self._owners(proctree.scan())
-        for entry in [*self._running.values(), *self._ending.values()]:
-            if not entry.kill_at:
-                continue
-            group = ours.get(entry.task_id, ())
-            late = began >= entry.kill_at
-            if late or entry.term:
-                for process in group:
-                    proctree.send(process, signal.SIGKILL if late else signal.SIGTERM)
-                    if not late:
-                        proctree.send(process, signal.SIGCONT)  # a stopped process could not handle SIGTERM
-                entry.term = False
-            if late and group:
-                entry.kill_at = began + RECHECK_SECONDS  # a process may have been forked meanwhile
-            if entry.ended is not None and not group:
-                del self._ending[entry.task_id]
-                entry.reported = True
-                self._event_log.send(entry.exit_record())
-                self._next_turn(entry)
-        oldest = min((entry.ticks for entry in self._running.values()), default=None)
-        for task_id, group in others.items():
-            for process in group:
-                # A process that cannot be assigned may belong to any task that is older than it.
-                if task_id or oldest is None or process.ticks < oldest:
-                    proctree.send(process, signal.SIGKILL)
-                    self._sweep_due = True
-        self._sweep_due = self._sweep_due or bool(self._ending)
-        self._everywhere = self._everywhere and bool(self._adopted or self._sweep_due)
-        now = time.monotonic()
-        self._sweep_not_before = now + max(SWEEP_PAUSE_FACTOR * (now - began), RECHECK_SECONDS / 2)
