@@ -1,4 +1,4 @@
-"""The facts that an agent keeps on disk: its id, the highest term, its tasks and their outcomes.
+"""The data that an agent keeps on disk: its id, the highest term, its tasks and their outcomes.
 
 In ``<work_dir>/meta/``::
 

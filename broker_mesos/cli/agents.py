@@ -1,4 +1,4 @@
-"""``bmesos agents``: list them, drain them, take them back, give them up."""
+"""``bmesos agents``: lists, drains and activates agents, and marks them as gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as typer knows them: for help, for what is wrong with a command line, for completion."""
+"""The commands as a typer application, for help, errors of a command line, and completion."""
 
 from __future__ import annotations
 

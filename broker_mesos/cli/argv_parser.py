@@ -1,4 +1,4 @@
-"""Reads a command line that is plainly right; typer reads all others, and says what is wrong with them.
+"""Parses a command line that is plainly valid; typer parses all others, and reports their errors.
 
 What is read here is read as typer reads it. Wherever that is in doubt the answer is None: an unknown or
 missing word, a number that is out of bounds or written in an odd way, a call for help.

@@ -1,4 +1,4 @@
-"""How a command says what it takes: ``name: Annotated[str | None, Option("--name", help="…")] = None``.
+"""Declarations of a command's parameters: ``name: Annotated[str | None, Option("--name", help="…")] = None``.
 
 Typer reads the same from declarations of its own, and is half of what a short command would take to start:
 these are turned into those (in ``app``) only where typer is needed.

@@ -1,4 +1,4 @@
-"""``bmesos doctor``: what is wrong, and what to do about it."""
+"""``bmesos doctor``: reports the problems of a cluster, with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which columns of a table a terminal has room for, and how wide they are."""
+"""Chooses the columns of a table that fit into a terminal, and their widths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Job files: the words of ``bmesos submit``'s flags, in YAML or TOML."""
+"""Reads job files: the flags of ``bmesos submit`` as keys, in YAML or TOML."""
 
 from __future__ import annotations
 

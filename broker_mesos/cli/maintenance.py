@@ -1,4 +1,4 @@
-"""``bmesos maintenance``: when agents are planned to be away."""
+"""``bmesos maintenance``: lists and schedules planned absences of agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they come to."""
+"""The options that several commands share, and the values that follow from them."""
 
 from __future__ import annotations
 

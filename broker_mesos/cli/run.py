@@ -1,4 +1,4 @@
-"""``bmesos run``."""
+"""``bmesos run``: runs one command as a job, with its output on this terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results look: tables on a terminal, plain columns in a pipe, one JSON value with ``-o json``."""
+"""Prints results: tables on a terminal, plain columns in a pipe, one JSON value with ``-o json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bmesos status --watch``: the same again whenever it has changed."""
+"""``bmesos status --watch``: prints the status again whenever it has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML as people mean it: numbers in decimal, a key once, and environment variables as they are written."""
+"""Reads YAML strictly: numbers are decimal, a key occurs once, and values of environment variables stay as written."""
 
 from __future__ import annotations
 

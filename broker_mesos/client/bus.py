@@ -1,4 +1,4 @@
-"""The way to the cluster over RabbitMQ, with a gateway of its own."""
+"""The client's transport over RabbitMQ, with its own gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses how a client reaches the cluster: over HTTP, or over RabbitMQ with a gateway of its own."""
+"""Chooses a client's transport: HTTP, or RabbitMQ with its own gateway."""
 
 from __future__ import annotations
 

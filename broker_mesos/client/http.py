@@ -1,4 +1,4 @@
-"""The way to the cluster over HTTP.
+"""The client's transport over HTTP.
 
 ``http.client`` takes longer to import than a submitted job takes to run, most of it for the parsers of
 electronic mail. The few lines of HTTP/1.1 that a JSON API needs stand here instead.

@@ -1,4 +1,4 @@
-"""A submitted job, as its submitter holds it."""
+"""The handle of a submitted job."""
 
 from __future__ import annotations
 

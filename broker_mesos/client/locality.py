@@ -1,4 +1,4 @@
-"""Preferred agents, in the words of ``submit``."""
+"""Parses the preferred agents of a job, as the options of ``submit`` give them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job is called, where nobody says: its id, its name, its user."""
+"""The default id, name and user of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of the operator API from what a caller gave."""
+"""Builds requests of the operator API from a caller's arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's part about reservations and volumes."""
+"""The client's calls for reservations and volumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the options of a job, as people write them, to its description on the wire.
+"""Converts the options of a job, as people write them, into its description on the wire.
 
 Imports no models: :func:`describe` makes JSON, which whoever receives it validates. What is rare, or has a
 grammar of its own, is left to the models' own parsers.

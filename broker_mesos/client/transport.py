@@ -1,4 +1,4 @@
-"""What the ways to the cluster, over HTTP and over RabbitMQ, have in common."""
+"""The interface that the transports over HTTP and over RabbitMQ share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every process needs besides its work: settings, logs, clock, signals, time limits, plugins."""
+"""The parts that every process needs besides its work: settings, logs, clock, signals, timeouts, plugins."""

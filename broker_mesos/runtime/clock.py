@@ -1,4 +1,4 @@
-"""The real clock, and ids minted by chance: what daemons run on outside a simulation."""
+"""The system clock, and random ids, which daemons use outside of simulations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 
 
 class SystemClock:
-    """The machine's clocks (see ``broker_mesos.ports.Clock``). ``offset``: seconds that its calendar is
-    wrong by, for tests of just that."""
+    """The machine's clocks (see ``broker_mesos.ports.Clock``). ``offset`` is the error of the wall clock in seconds,
+    for tests of a wrong clock."""
 
     def __init__(self, offset: float = 0.0) -> None:
         self._offset = offset
@@ -19,14 +19,14 @@ class SystemClock:
         return time.time() + self._offset
 
     def monotonic(self) -> float:
-        """The same scale as the event loop's ``time()``."""
+        """Monotonic seconds, on the scale of the event loop's ``time()``."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for this number of seconds."""
         await asyncio.sleep(seconds)
 
 
 def new_id() -> str:
-    """12 hex digits by chance."""
+    """A random id of 12 hex digits."""
     return os.urandom(6).hex()

@@ -1,14 +1,10 @@
-"""Places at which a test makes this process die or freeze, chosen by environment variables.
+"""Failpoints: places at which a test kills or stops this process, chosen by environment variables.
 
-``BMESOS_FAILPOINTS='term.before-commit=kill@5'`` sends this process SIGKILL when it comes to that place for
-the fifth time; ``=stop@5`` sends SIGSTOP, so that it goes on from there after a SIGCONT. Commas separate
-several.
-
-``BMESOS_FAILPOINTS_DIR`` names a folder in which a running test asks for the same: a file there that has a
-point's name and holds ``kill@5`` counts from when it appears. Of the processes that look into the folder the
-first to come that far renames it to ``NAME.PID``, and is struck.
-
-With neither variable set, a place costs one look into an empty dict.
+``BMESOS_FAILPOINTS='term.before-commit=kill@5'`` sends this process SIGKILL when it reaches that point for the fifth
+time; ``=stop@5`` sends SIGSTOP, so that it continues after a SIGCONT. Several are separated by commas.
+``BMESOS_FAILPOINTS_DIR`` names a folder in which a running test sets failpoints: a file there with the name of a
+point and the content ``kill@5`` counts from when it appears. The first process to reach the point that often renames
+the file to ``NAME.PID``, and gets the signal. If neither variable is set, a point costs one lookup in an empty dict.
 """
 
 from __future__ import annotations
@@ -40,7 +36,7 @@ POINTS = frozenset(
         "agent.after-launch",
     }
 )
-"""All of them: a misspelt one would make a test pass that tests nothing."""
+"""The names of all points: a misspelt name would make a test pass that tests nothing."""
 
 _ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -66,7 +62,7 @@ def arm(text: str, folder: str = "") -> None:
 
 
 def hit(name: str) -> None:
-    """Mark that this process has come to the point ``name``."""
+    """Record that this process has reached the point ``name``."""
     if name in _armed:
         _count(name)
 

@@ -1,4 +1,4 @@
-"""Where log lines go that nobody may be taking: on a full disk, or into a broken pipe."""
+"""A stream for log lines that may not be writable: on a full disk, or into a broken pipe."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable
 
 
 class LogStream(io.TextIOBase):
-    """Lines to a file descriptor. A line that cannot be written is counted and dropped, and the number of
+    """Writes lines to a file descriptor. A line that cannot be written is counted and dropped, and the number of
     dropped lines is written before the next line that can be."""
 
     def __init__(self, descriptor: int, note: Callable[[int], str]) -> None:
-        """``note`` words the line about so many dropped ones."""
+        """``note`` returns the line about a number of dropped lines."""
         self._descriptor = descriptor
         self._note = note
         self._lock = threading.Lock()
         self._unfinished = ""
         self._torn = False
-        """The last line was written in part."""
+        """Whether the last line was written only in part."""
         self.dropped = 0
 
     def write(self, text: str) -> int:
@@ -32,21 +32,21 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is there of a line whose end has not come. Never raises."""
+        """Write the part of a line whose end has not arrived. Never raises."""
         with self._lock:
             if self._unfinished and not self.dropped and self._written(self._unfinished, end=""):
                 self._unfinished = ""
 
     def writable(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """The file descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether a terminal shows the lines."""
+        """Whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def _write_line(self, line: str) -> None:

@@ -1,7 +1,7 @@
-"""Logging: where lines go, and loggers that cost nothing until their first line (importing structlog takes a
-tenth of a second, which a short command should not have to wait for).
+"""Logging: the destination of log lines, and loggers that cost nothing until their first line.
 
-A line that cannot be written ends no process: see ``LogStream``.
+The import of structlog takes a tenth of a second, for which a short command should not have to wait. A line that
+cannot be written ends no process: see ``LogStream``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _errors_in_json = False
 
 
 class Log:
-    """Stands in for ``structlog.get_logger(name)`` until it is first used."""
+    """A proxy of ``structlog.get_logger(name)``, which is created at the first use."""
 
     __slots__ = ("_logger", "_name")
 
@@ -42,8 +42,8 @@ def get_logger(name: str) -> Any:
 
 
 def configure(log_level: str, log_format: str, *, daemon: bool = False) -> None:
-    """Log lines go to stderr, as text or JSON, from a level such as ``info`` on; none of them raises. In a
-    ``daemon`` nothing that is written to ``sys.stderr`` does."""
+    """Send log lines to stderr, as text or JSON, from a level such as ``info`` on. None of the calls of a logger
+    raises, and in a ``daemon`` no write to ``sys.stderr`` does."""
     structlog = _structlog()
     open_standard_streams()
     stream: Any = sys.stderr
@@ -55,7 +55,7 @@ def configure(log_level: str, log_format: str, *, daemon: bool = False) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else logging.Formatter("%(name)s: %(message)s"))
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
-    # pika reports every broken connection at length; the bus says the same in one line.
+    # pika logs every broken connection at length; the bus logs the same in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     last: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"))
     if log_format == "json":
@@ -80,24 +80,24 @@ def notice(text: str) -> None:
 
 
 def choose_error_format(log_format: str | None) -> None:
-    """``error_line`` follows this format from now on."""
+    """Set the format that ``error_line`` uses from now on."""
     global _errors_in_json
     _errors_in_json = log_format == "json"
 
 
 def error_line(message: str, code: int) -> str:
-    """The line that names the error by which a command ends, in the format of its log."""
+    """The line about the error by which a command ends, in the format of its log."""
     return json_line("error", message, exit_code=code) if _errors_in_json else f"bmesos: {message}"
 
 
 def json_line(level: str, event: str, **fields: object) -> str:
-    """A log line as log_format=json has it, for what must be written without a logger."""
+    """A log line in the format log_format=json, for code that writes it without a logger."""
     line = {**fields, "event": event, "level": level, "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
     return json.dumps(line)
 
 
 class _JsonFormatter(logging.Formatter):
-    """Lines of libraries that log by the standard module, as our own ones look."""
+    """Formats lines of libraries that use the standard logging module like those of this package."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
@@ -112,7 +112,7 @@ def _dropped(count: int, log_format: str) -> str:
 
 
 def _descriptor(stream: Any) -> int:
-    """The stream's file descriptor; -1 if it has none, as when a test captures it."""
+    """The stream's file descriptor; -1 if it has none, for instance when a test captures it."""
     try:
         return int(stream.fileno())
     except (OSError, ValueError, AttributeError):
@@ -120,8 +120,8 @@ def _descriptor(stream: Any) -> int:
 
 
 def _structlog() -> Any:
-    """structlog without rich, which it would import to draw tracebacks (ours are plain): a tenth of the
-    CPU that a daemon takes to start."""
+    """structlog without rich, which it would import to format tracebacks (ours are plain): a tenth of the CPU time
+    that a daemon needs to start."""
     hidden = "rich" not in sys.modules
     if hidden:
         sys.modules["rich"] = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What a daemon's process does beside its work: the event loop, signals, the end."""
+"""The process of a daemon: its event loop, its signals and its end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from broker_mesos.runtime.settings import Settings
 
 
 class Stop(asyncio.Event):
-    """Set by SIGTERM and Ctrl-C. Until somebody waits for it, the daemon is still starting: it looks for its
-    servers, has nothing to end in order, and is cancelled."""
+    """An event that SIGTERM and Ctrl-C set. Until a task waits for it, the daemon is still starting: it connects to
+    its servers, has nothing to end in order, and is cancelled."""
 
     def __init__(self) -> None:
         super().__init__()
         self.signal = 0
-        """The number of the signal, once there was one."""
+        """The number of the signal; 0 before there is one."""
         self.awaited = False
 
     async def wait(self) -> Literal[True]:
@@ -29,8 +29,8 @@ class Stop(asyncio.Event):
 
 
 def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set; returns the exit code: 0, or 130 if Ctrl-C
-    came before ``main`` waited for the event. SIGTERM is how a supervisor ends a daemon: that is no failure."""
+    """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set. Returns the exit code: 0, or 130 if Ctrl-C
+    came before ``main`` waited for the event. SIGTERM is how a supervisor stops a daemon, which is no failure."""
     configure(settings.log_level, settings.log_format, daemon=True)
 
     async def shell() -> int:
@@ -42,13 +42,13 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
         try:
             await work
         except (asyncio.CancelledError, Exception):
-            # What an error says of a server that was being looked for is of no interest any more.
+            # Errors about a server that the daemon was connecting to are of no interest any more.
             if not stop.signal or stop.awaited:
                 raise
             return _starting_exit_code(stop.signal)
         return 0
 
-    # What is imported stays; and a daemon makes few cycles, so that looking for them often is only a pause.
+    # Imported objects stay; and a daemon makes few cycles, so that searching for them often would only be a pause.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
@@ -56,12 +56,12 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
 
 
 def _starting_exit_code(number: int) -> int:
-    """The exit code of a daemon that a signal ended while it looked for its servers."""
+    """The exit code of a daemon that a signal ended while it connected to its servers."""
     return 0 if number == signal.SIGTERM else 128 + number
 
 
 def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
-    if stop.is_set():  # the second signal: whoever sends it does not want to wait
+    if stop.is_set():  # the second signal: its sender does not want to wait
         os._exit(1 if stop.awaited else _starting_exit_code(number))
     stop.signal = number
     stop.set()
@@ -70,7 +70,7 @@ def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
 
 
 async def serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Callable[[], object]) -> None:
-    """Run a daemon until it ends, or until ``stop``: then ``end`` it and wait for it."""
+    """Run a daemon until it ends, or until ``stop`` is set: then call ``end`` and wait for the daemon."""
     task = asyncio.ensure_future(work)
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -83,14 +83,14 @@ async def serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Calla
 
 
 async def outcome(task: asyncio.Task[None]) -> None:
-    """Wait for a task; to have been cancelled is no error. Who waits may be cancelled, the task goes on."""
+    """Wait for a task; its cancellation is no error. If the waiting caller is cancelled, the task goes on."""
     await asyncio.wait([task])
     if not task.cancelled():
         task.result()
 
 
 async def first(*works: Coroutine[Any, Any, object]) -> None:
-    """Until the first of these ends; raises its error."""
+    """Wait until the first of these ends. Raises its error."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Settings: flag > ``BMESOS_*`` variable > ``./bmesos.toml`` > default.
+"""The settings of daemons and clients. A flag precedes a ``BMESOS_*`` variable, ``./bmesos.toml`` and the default.
 
 Secrets may come from files: ``BMESOS_BROKER_URL_FILE`` names a file with the broker's URL, and so for
 ``BMESOS_STORE_URL_FILE`` and ``BMESOS_URL_FILE``. URLs are held as ``SecretStr``, and :func:`urls.redact`
@@ -25,7 +25,7 @@ PREFIX = "BMESOS_"
 CONFIG_FILE = Path("bmesos.toml")
 DEFAULT_URL = "http://127.0.0.1:5050"
 DEFAULT_CELLS = 4
-"""Number of cells of a new cluster for which none is given."""
+"""The number of cells of a new cluster for which none is given."""
 
 _SECRETS = ("url", "broker_url", "store_url")
 
@@ -83,76 +83,82 @@ Reserve = Annotated[dict[str, str], NoDecode, BeforeValidator(_reserve)]
 
 
 class Settings(BaseSettings):
-    """All settings of daemons and clients; build them with :func:`load`. Times are seconds."""
+    """All settings of daemons and clients; :func:`load` builds them. Times are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, validate_default=False
     )
 
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "default"
-    """The name that keeps clusters on the same servers apart."""
+    """The name of the cluster, which separates clusters on the same servers."""
     url: ClientUrl = SecretStr(DEFAULT_URL)
-    """Where a client finds the cluster: ``http://`` (``bmesos local`` or ``bmesos web``), or ``amqp://``."""
+    """The URL under which a client reaches the cluster: ``http://`` (``bmesos local`` or ``bmesos web``), or
+    ``amqp://``."""
     broker_url: BrokerUrl | None = None
-    """RabbitMQ, for daemons and frameworks: ``amqp://user:password@host:5672/``, or ``amqps://``."""
+    """The URL of RabbitMQ, for daemons and frameworks: ``amqp://user:password@host:5672/``, or ``amqps://``."""
     store_url: StoreUrl | None = None
-    """Redis, for masters and built-in frameworks: ``redis://:password@host:6379/0``, or ``rediss://``."""
+    """The URL of Redis, for masters and built-in frameworks: ``redis://:password@host:6379/0``, or ``rediss://``."""
     cells: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Number of cells; by default what the cluster has, and 4 for a new one."""
+    """The number of cells; by default the number that the cluster has, and 4 for a new cluster."""
     weights: Weights = Field(default_factory=dict)
-    """Weights of roles in the fair share, as ``prod:2;dev:0.5``; a role without one has 1."""
+    """Weights of roles in the fair share, as ``prod:2;dev:0.5``; a role without one has weight 1."""
     reserve: Reserve = Field(default_factory=dict)
-    """What an agent keeps for roles, as ``eng=cpus:2;mem:1024 ops=cpus:1``."""
+    """Resources that an agent reserves for roles, as ``eng=cpus:2;mem:1024 ops=cpus:1``."""
     oversubscribe: bool = False
-    """Whether an agent lends a second time, as revocable, what its tasks hold and do not use."""
+    """Whether an agent lends resources that its tasks occupy and do not use a second time, as revocable."""
     max_output: Count = 1024
-    """MB that each of a task's output files may take on an agent's disk; its head and its latest part are kept."""
+    """Maximum size of each output file of a task on an agent's disk, in MB; the head and the latest part of the
+    output are kept."""
     min_free_disk: Count = 1024
-    """MB of an agent's disk that stay free, or a 20th of it if that is less: below it starts no task, and ends those
-    that write the most."""
+    """Part of an agent's disk that stays free, in MB, or a 20th of the disk if that is less: below it the agent
+    starts no task, and ends the tasks that write the most."""
     connect_timeout: Seconds = 10.0
-    """Seconds for which a daemon tries to reach its servers when it starts."""
+    """Time for which a daemon tries to reach its servers when it starts, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged: ``debug``, ``info``, ``warning`` or ``error``. Log lines go to stderr."""
     log_format: Literal["text", "json"] = "text"
-    """``text``, or ``json`` for one JSON object a line."""
+    """The format of log lines: ``text``, or ``json`` for one JSON object on each line."""
 
     # The time limits of the design, section 6. The first block is `core.limits.Limits`, name by name.
     agent_beat: Seconds = 5.0
-    """Seconds between two heartbeats of an agent; more in a cell of over 50 times as many agents."""
+    """Interval between two heartbeats of an agent, in seconds; longer in a cell with more than 50 times as many
+    agents."""
     agent_missed: Count = 5
-    """Heartbeats in a row that an agent may miss before it is unreachable."""
+    """Number of consecutive heartbeats that an agent may miss before it is unreachable."""
     framework_beat: Seconds = 2.0
-    """Seconds between two heartbeats that the cells expect of a framework's process."""
+    """Interval at which the cells expect heartbeats of a framework's process, in seconds."""
     framework_missed: Count = 5
-    """Heartbeats in a row that a framework may miss before it is disconnected."""
+    """Number of consecutive heartbeats that a framework may miss before it is disconnected."""
     offer_timeout: Seconds = 10.0
-    """Seconds after which an unanswered offer ends."""
+    """Time after which an unanswered offer ends, in seconds."""
     consumer_check: Seconds = 0.3
-    """Seconds after which a cell checks that the queue of an unanswered offer has a consumer."""
+    """Time after which a cell checks that the queue of an unanswered offer has a consumer, in seconds."""
     refuse: Seconds = 5.0
-    """Seconds for which a declined offer is hidden from a framework that names no time."""
+    """Time for which a declined offer is hidden from a framework that states no time, in seconds."""
     allocation: Seconds = 1.0
-    """Seconds between two rounds of allocation over all agents; what changes in between is allocated at once."""
+    """Interval between two rounds of allocation over all agents, in seconds; changes in between are allocated at
+    once."""
     gang_patience: Seconds = 3.0
-    """Seconds that a gang waits for room like others, before free room may be kept for it."""
+    """Time for which a gang waits for free resources like other demand, before free resources may be collected for
+    it, in seconds."""
     gang_hold: Seconds = 30.0
-    """Seconds for which free room is kept for one gang, before it is the next one's turn."""
+    """Maximum time for which free resources are collected for one gang before the next gang has its turn, in
+    seconds."""
     completed: Count = 1_000
-    """Ended tasks of each framework that a cell's owner remembers."""
+    """Number of ended tasks of each framework that the owner of a cell keeps in memory."""
     forget_agent: Seconds = 14 * 86_400.0
-    """Seconds after which an unreachable agent without tasks is forgotten."""
+    """Time after which an unreachable agent without tasks is removed, in seconds."""
 
     store_silence: Seconds = 3.0
-    """Seconds without an answer from Redis after which a cell's owner stops deciding."""
+    """Time without an answer from Redis after which the owner of a cell stops deciding, in seconds."""
     master_heartbeat: Seconds = 2.0
-    """Seconds of the AMQP heartbeat of masters, which decides how soon a frozen one is found."""
+    """Interval of the AMQP heartbeat of masters, in seconds, which decides how soon a frozen master is detected."""
     agent_heartbeat: Seconds = 10.0
-    """Seconds of the AMQP heartbeat of agents, frameworks and clients."""
+    """Interval of the AMQP heartbeat of agents, frameworks and clients, in seconds."""
     kill_grace: Seconds = 3.0
-    """Seconds between SIGTERM and SIGKILL of a task that names no grace."""
+    """Time between SIGTERM and SIGKILL for a task that states no grace, in seconds."""
     outcomes_kept: Seconds = 600.0
-    """Seconds for which an agent remembers an outcome after it was acknowledged."""
+    """Time for which an agent keeps an outcome after it was acknowledged, in seconds."""
 
     @classmethod
     def settings_customise_sources(
@@ -163,7 +169,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, variables, files that variables name, then (below) the file's values and defaults."""
+        """The sources by precedence: flags, variables, and files that variables name; the settings file's values and
+        the defaults are below them."""
         return init_settings, env_settings, _SecretFiles(settings_cls)
 
     def limits(self) -> dict[str, Any]:
@@ -185,7 +192,7 @@ class Settings(BaseSettings):
         return {name: getattr(self, name) for name in names}
 
     def need_broker(self) -> str:
-        """The broker's URL, or InvalidInput that says how to give one."""
+        """The broker's URL. Raises InvalidInput with the ways to give one."""
         if self.broker_url is None:
             raise InvalidInput(
                 "no broker is named: set BMESOS_BROKER_URL (amqp://user:password@host:5672/) or give "
@@ -194,7 +201,7 @@ class Settings(BaseSettings):
         return self.broker_url.get_secret_value()
 
     def need_store(self) -> str:
-        """The store's URL, or InvalidInput that says how to give one."""
+        """The store's URL. Raises InvalidInput with the ways to give one."""
         if self.store_url is None:
             raise InvalidInput(
                 "no store is named: set BMESOS_STORE_URL (redis://host:6379/0) or give --store-url; "
@@ -204,7 +211,8 @@ class Settings(BaseSettings):
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
-    """``BMESOS_BROKER_URL_FILE=/run/secrets/broker``: the value is the file's text, stripped."""
+    """The source of settings from files: for ``BMESOS_BROKER_URL_FILE=/run/secrets/broker`` the value is the file's
+    text without blanks around it."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         return None, field_name, False
@@ -226,11 +234,9 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
 
 def load(config: Path | None = None, **flags: Any) -> Settings:
-    """The settings of this process. Flags that are None count as not given.
-
-    ``config`` is a TOML file that must exist; None is ``./bmesos.toml`` if there is one. Raises InvalidInput,
-    in one line that names the flag, variable or file the bad value came from.
-    """
+    """The settings of this process. Flags that are None count as not given. ``config`` is a TOML file that must
+    exist; with None it is ``./bmesos.toml`` if that exists. Raises InvalidInput, with one line that names the flag,
+    variable or file of the invalid value."""
     given = {name: value for name, value in flags.items() if value is not None}
     path = config if config is not None else CONFIG_FILE
     stored = _read(path, required=config is not None)

@@ -7,8 +7,8 @@ import sys
 
 
 def open_standard_streams() -> None:
-    """Open those of the descriptors 0, 1 and 2 that are closed, before any other file takes their numbers:
-    stdin is empty then, and what is written to stdout or stderr is an error as on a full disk."""
+    """Open those of the descriptors 0, 1 and 2 that are closed, before any other file takes their numbers. stdin is
+    then empty, and a write to stdout or stderr is an error as on a full disk."""
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),
         (1, "/dev/full", os.O_WRONLY),
@@ -22,7 +22,7 @@ def open_standard_streams() -> None:
                 os.dup2(opened, descriptor)
                 os.close(opened)
             os.set_inheritable(descriptor, True)
-    # Python has none for a descriptor that was closed when it started.
+    # Python has no stream for a descriptor that was closed when it started.
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if sys.stdout is None:

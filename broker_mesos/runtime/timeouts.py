@@ -1,4 +1,4 @@
-"""A time limit on answers from outside."""
+"""A timeout for answers of servers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 LATE_LOOP_SECONDS = 0.05
-"""Seconds after its due time from which on a timer shows that the event loop was busy."""
+"""Delay of a timer, in seconds, from which on it shows that the event loop was busy."""
 GRACE_SECONDS = 0.25
-"""Seconds that a busy event loop gets to receive what has come meanwhile."""
+"""Time that a busy event loop gets to receive the answers that have arrived meanwhile, in seconds."""
 
 
 @asynccontextmanager
 async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """Like ``asyncio.timeout``, for answers of a server: raises TimeoutError when none came within
-    ``seconds``. An event loop that was busy when the time was over has not received yet what came meanwhile,
-    which is not the server's fault: it receives that first."""
+    """A variant of ``asyncio.timeout`` for answers of a server: raises TimeoutError when none has arrived within
+    ``seconds``. If the event loop was busy when the time was over, it first receives the answers that have arrived
+    meanwhile, since that delay is not the server's fault."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle | None = None
     async with asyncio.timeout(None) as limit:

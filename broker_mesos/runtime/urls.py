@@ -1,4 +1,4 @@
-"""URLs of servers: checking them, and showing them without their passwords. Imports nothing that takes long."""
+"""URLs of servers: checks, and texts without their passwords. This module imports nothing that takes long."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "h
 
 
 def redact(url: str) -> str:
-    """The URL without its password, for logs and errors. Safe on text that is not a URL."""
+    """A URL without its password, for logs and errors. Safe for text that is not a URL."""
     return _QUERY_PASSWORD.sub(r"\1***", _USER_AND_PASSWORD.sub(_hidden, url))
 
 
 def _hidden(found: re.Match[str]) -> str:
     user, separator, _ = found[1].partition(":")
-    # With other letters in it, it may be a piece of a password that is not percent-encoded.
+    # A scheme with other characters may be a part of a password that is not percent-encoded.
     if not _PLAIN_USER.fullmatch(user):
         return "://***@"
     return f"://{user}:***@" if separator else f"://{user}@"
 
 
 def endpoint(url: str) -> str:
-    """``host:port`` of a URL, for errors; IPv6 hosts in brackets."""
+    """``host:port`` of a URL, for errors; IPv6 hosts are in brackets."""
     parts = urlsplit(url)
     host = parts.hostname or "127.0.0.1"
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
@@ -36,20 +36,20 @@ PERCENT_ENCODE = "in a user name or password write # as %23, / as %2F, ? as %3F,
 
 
 def check_url(url: str, schemes: tuple[str, ...], example: str) -> str:
-    """The URL, without blanks around it and with its scheme in small letters; or ValueError in one line, without
-    any piece of its password, if it cannot be one of ``schemes``."""
+    """The URL, without blanks around it and with its scheme in small letters. Raises ValueError, with one line
+    without any part of the password, if the URL cannot be one of ``schemes``."""
     url = url.strip()
     scheme, separator, rest = url.partition("://")
     url = scheme.lower() + separator + rest
     problem = _url_problem(url, schemes)
     if problem:
-        # Not even redacted: what is not a URL may have its password anywhere.
+        # Not even redacted: a text that is not a URL may contain its password anywhere.
         raise ValueError(f"{problem}: write it as {example}")
     return url
 
 
 def _url_problem(url: str, schemes: tuple[str, ...]) -> str:
-    """Why a URL cannot be one of ``schemes``; empty if it can."""
+    """The reason why a URL cannot be one of ``schemes``; empty if it can."""
     scheme, separator, rest = url.partition("://")
     if scheme not in schemes or not separator:
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)
@@ -58,7 +58,7 @@ def _url_problem(url: str, schemes: tuple[str, ...]) -> str:
         return "a URL with a blank in it (as %20)"
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in rest and ("@" not in authority or "[" in authority.rpartition("@")[0]):
-        return f"a URL whose parts cannot be told from each other ({PERCENT_ENCODE})"
+        return f"a URL whose parts cannot be distinguished ({PERCENT_ENCODE})"
     try:
         parts = urlsplit(url)
         if not parts.hostname:

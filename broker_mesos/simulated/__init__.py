@@ -1,1 +1,1 @@
-"""Many agents with simulated tasks in one process, for clusters of a size that nobody has machines for."""
+"""Many agents with simulated tasks in one process, for clusters of a size for which there are no machines."""

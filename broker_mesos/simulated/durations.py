@@ -1,4 +1,4 @@
-"""How long pretended tasks run: ``30s``, ``exp:30s`` (exponential, this mean), ``uniform:10s..50s``."""
+"""The run times of simulated tasks: ``30s``, ``exp:30s`` (exponential, this mean), ``uniform:10s..50s``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from broker_mesos.errors import InvalidInput
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 SAMPLES = 16
-"""Tasks of which the one is chosen that is met."""
+"""Number of tasks from which one is chosen for a task that is met on its way."""
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
 def durations(text: str, rng: random.Random) -> Callable[[], float]:
-    """What tells the seconds of one task after another. Raises InvalidInput."""
+    """A function that returns the run time of one task after the other, in seconds. Raises InvalidInput."""
     kind, colon, rest = text.strip().partition(":")
     low, dots, high = rest.partition("..")
     if not colon:
@@ -32,9 +32,9 @@ def durations(text: str, rng: random.Random) -> Callable[[], float]:
 
 
 def remaining(seconds: Callable[[], float], rng: random.Random) -> float:
-    """What is left of a task that is met on its way: a long one is met more often, and anywhere between its
-    start and its end (renewal theory; Feller: An Introduction to Probability Theory and Its Applications II,
-    XI.4)."""
+    """The remaining run time of a task that is met on its way, in seconds: a long task is met more often, and at any
+    time between its start and its end (renewal theory; Feller: An Introduction to Probability Theory and Its
+    Applications II, XI.4)."""
     lengths = [seconds() for _ in range(SAMPLES)]
     return rng.choices(lengths, lengths)[0] * rng.random() if any(lengths) else 0.0
 

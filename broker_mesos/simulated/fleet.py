@@ -1,10 +1,9 @@
-"""Many agents in one process, whose tasks are pretended: to see how a cluster does at a size for which there
-are no machines.
+"""Many agents with simulated tasks in one process, to measure a cluster of a size for which there are no machines.
 
-Each agent is the real one's ``AgentMachine``, and says and hears on the broker what a real one does: sessions,
-command numbers, terms, lists, heartbeats, outcomes sent again until they are acknowledged. What they share is
-the shell around it: one connection, one queue bound to the commands of all of them, one timer. There is no
-work folder, since no task outlives the process; and nobody answers requests for a task's files.
+Each agent is an ``AgentMachine`` as in a real agent, and sends and receives what a real one does: sessions, command
+numbers, terms, lists, heartbeats, outcomes that are sent again until they are acknowledged. The agents share the
+shell around it: one connection, one queue that is bound to the commands of all of them, one timer. There is no work
+folder, since no task outlives the process, and requests for a task's files are not answered.
 """
 
 from __future__ import annotations
@@ -40,20 +39,22 @@ log = get_logger(__name__)
 HELLO_TIMEOUT_SECONDS = 5.0
 LEAVE_TIMEOUT_SECONDS = 10.0
 MAX_REGISTERING = 500
-"""Agents that may be on their way to their first registration at once."""
+"""Maximum number of agents that wait for their first registration at the same time."""
 TICK_SECONDS = 0.02
-"""Seconds between two looks at what is due, at least: what falls due in between is reported together."""
+"""Minimum time between two checks for due timers, in seconds; timers that become due in between are handled together.
+"""
 MAX_PUBLISHING = 200
 OUTCOME_RETENTION_SECONDS = 60.0
-"""Seconds that an acknowledged outcome is known: shorter than a real agent's, of which a machine has one."""
+"""Time for which an acknowledged outcome is kept, in seconds: shorter than in a real agent, of which a machine has
+one."""
 MAX_SAMPLES = 100_000
 COMMANDS_PREFIX = "agent."
 
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """What the agents are. ``seconds`` tells how long the next task runs, ``first`` how long one does that
-    takes no other's place (None: as any)."""
+    """The properties of the agents. ``seconds`` returns the run time of the next task, ``first`` that of a task that
+    takes the place of no other one (None: like any task)."""
 
     resources: Resources
     seconds: Callable[[], float]
@@ -64,7 +65,7 @@ class FleetOptions:
 
 
 class Counts(NamedTuple):
-    """What there is, and what there has been so far."""
+    """The current numbers of agents and tasks, and the numbers of events so far."""
 
     agents: int
     registered: int
@@ -72,10 +73,10 @@ class Counts(NamedTuple):
     launched: int
     ended: int
     registrations: int
-    """Registrations sent, repeats included."""
+    """Number of registrations sent, including repeats."""
     sent: int
     received: int
-    """Messages."""
+    """Number of messages received."""
 
 
 class _Agent:
@@ -87,11 +88,11 @@ class _Agent:
         self.unconfirmed = False
         self.registered = False
         self.free_since: deque[float] = deque()
-        """When tasks ended in whose place none has started yet."""
+        """The times at which tasks have ended in whose place none has started yet."""
 
 
 class Fleet:
-    """The agents. The bus is opened and closed by the caller."""
+    """The simulated agents. The caller opens and closes the bus."""
 
     def __init__(
         self,
@@ -134,11 +135,11 @@ class Fleet:
         self._refills: list[float] = []
 
     def stop(self) -> None:
-        """Let ``run`` end; the tasks end with it."""
+        """End ``run``; the tasks end with it."""
         self._stop.set()
 
     def counts(self) -> Counts:
-        """Up to now."""
+        """The counts up to now."""
         return Counts(
             agents=len(self._agents),
             registered=len(self._agents) - self._unregistered,
@@ -151,12 +152,13 @@ class Fleet:
         )
 
     def refills(self) -> list[float]:
-        """Seconds from the end of a task to the start of the next one in its place, since the last call."""
+        """The times from the end of a task to the start of the next one in its place, in seconds, since the last
+        call."""
         refills, self._refills = self._refills, []
         return refills
 
     async def run(self) -> None:
-        """Serve until ``stop``. Raises what the bus raises when it can never serve."""
+        """Serve until ``stop``. Raises the error of the bus if it can never serve."""
         parts = [
             asyncio.create_task(self._hello(), name="fleet hello"),
             asyncio.create_task(self._commands(), name="fleet commands"),
@@ -196,7 +198,7 @@ class Fleet:
     # -- what happens -------------------------------------------------------------------------------------
 
     async def _hello(self) -> None:
-        """Tell agents the number of cells: all of them in the beginning, a wave at a time."""
+        """Send agents the number of cells: at the start all of them, a wave at a time."""
         self._greeted = dict.fromkeys(self._agents)
         self._hello_wanted.set()
         while True:
@@ -295,7 +297,7 @@ class Fleet:
         return Instant(self._clock.time(), self._clock.monotonic())
 
     def _turn(self, agent: _Agent, effects: Iterable[Effect]) -> None:
-        """Carry out effects, then what the time asks for, then arrange for the next time."""
+        """Carry out effects, handle the timers that are due, and set the next timer."""
         if self._stop.is_set():
             return
         state = agent.state
@@ -378,7 +380,7 @@ class Fleet:
         self._to_send.set()
 
     async def _publishing(self) -> None:
-        """In the order of the decisions, as fast as the broker confirms."""
+        """Publish in the order of the decisions, as fast as the broker confirms."""
         while True:
             await self._to_send.wait()
             self._to_send.clear()
@@ -386,7 +388,7 @@ class Fleet:
                 try:
                     await self._bus.writable()
                 except BusUnavailable:
-                    pass  # what is published now fails, and each agent does about it what it must
+                    pass  # what is published now fails, and each agent handles that as usual
                 for _ in range(min(len(self._outbox), MAX_PUBLISHING)):
                     self._publish_now(*self._outbox.popleft())
                 await asyncio.sleep(0)

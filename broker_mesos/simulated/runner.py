@@ -1,4 +1,4 @@
-"""``bmesos simulate agents``: a fleet on a cluster's broker, and what it has to tell."""
+"""Runs simulated agents on a cluster's broker for ``bmesos simulate agents``, and reports about them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from broker_mesos.simulated.fleet import Counts, Fleet, FleetOptions
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """Which agents, and what becomes of their tasks. ``report`` is seconds between two reports, ``samples``
-    whether they tell each time that a freed slot stood empty. ``steady``: from so many seconds on, the first
-    tasks end as if tasks had come and gone for long; else all that started together end together, and so do
-    those after them, for some time."""
+    """The number and kind of agents, and what their tasks do. ``report`` is the interval of reports in seconds; with
+    ``samples`` each report contains the times for which freed slots stood empty. ``steady`` is the time in seconds
+    after which the first tasks end as if tasks had come and gone for long; without it all tasks that started together
+    end together, and so do those after them, for some time."""
 
     count: int
     resources: Resources
@@ -38,7 +38,7 @@ class FleetPlan:
 
 
 def run_fleet(settings: Settings, plan: FleetPlan, report: Callable[[dict[str, Any]], None]) -> int:
-    """Simulate agents until SIGTERM or Ctrl-C. ``report`` gets each report, and one at the end."""
+    """Simulate agents until SIGTERM or Ctrl-C. ``report`` is called with each report, and with one at the end."""
     rng = random.Random()
     seconds, steady = durations(plan.duration, rng), plan.steady
     options = FleetOptions(
@@ -89,8 +89,8 @@ async def _report(fleet: Fleet, plan: FleetPlan, report: Callable[[dict[str, Any
 def _summary(
     seconds: float, interval: float, before: Counts, now: Counts, refills: Sequence[float], cpu: float
 ) -> dict[str, Any]:
-    """``refill`` is from the end of a task to the start of the next one in its place; rates are per second
-    since the report before."""
+    """A report. ``refill`` is the time from the end of a task to the start of the next one in its place; rates are
+    per second since the previous report."""
     summary: dict[str, Any] = {
         "seconds": round(seconds, 1),
         "agents": now.agents,

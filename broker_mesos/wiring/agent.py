@@ -1,4 +1,4 @@
-"""An agent, on RabbitMQ."""
+"""Builds and runs an agent on RabbitMQ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.process import run_process, serve
 from broker_mesos.runtime.settings import Settings
 
-# Tests pretend that a machine was started anew.
+# Tests simulate a reboot of the machine.
 BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
 
 
@@ -67,15 +67,13 @@ def build_agent(
 
 
 def write_limits(settings: Settings) -> Limits:
-    """What tasks may write."""
+    """The limits on what tasks may write."""
     return Limits(settings.max_output << 20, settings.min_free_disk << 20)
 
 
 def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
-    """``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them.
-
-    ``resources`` stays text, since ``disk:0`` has a meaning there: lend none, rather than what is found.
-    """
+    """Run ``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them. ``resources``
+    stays a text, since ``disk:0`` means to lend no disk, instead of the disk that is found."""
 
     async def main(stop: asyncio.Event) -> None:
         found = probe.find_resources(work_dir, resources)

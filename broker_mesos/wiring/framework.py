@@ -1,4 +1,4 @@
-"""A process of a built-in framework, on RabbitMQ and Redis."""
+"""Builds and runs a process of a built-in framework on RabbitMQ and Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build_framework(framework: BuiltInFramework, settings: Settings, bus: Bus, r
 
 
 def run_framework(framework: BuiltInFramework, settings: Settings) -> int:
-    """``bmesos framework NAME``."""
+    """Run ``bmesos framework NAME``."""
 
     async def main(stop: asyncio.Event) -> None:
         records = RedisRecords(

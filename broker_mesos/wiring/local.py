@@ -1,4 +1,4 @@
-"""A whole cluster in one process, on the memory adapters, and a file if it is asked to keep its jobs."""
+"""Builds and runs a whole cluster in one process, on the memory adapters, or on a file that keeps its jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from broker_mesos.wiring.framework import build_framework
 from broker_mesos.wiring.master import build_master
 
 CPUS, MEM = "cpus:4", "mem:4096"
-"""What each agent lends when nothing else is asked for."""
+"""The resources of each agent when none are given."""
 
 
 class LocalCluster:
@@ -72,14 +72,14 @@ class LocalCluster:
         self.master: Master
         self.agents: list[AgentDaemon] = []
         self.lent: list[Resources] = []
-        """What each agent lends."""
+        """The resources that each agent lends."""
         self.frameworks: dict[str, FrameworkProcess] = {}
         """A process of each built-in framework, by name."""
         self.url = ""
-        """Where the HTTP face listens, if a port was given."""
+        """The URL of the HTTP server, if a port was given."""
 
     def bus(self, name: str) -> MemoryBus:
-        """A connection to the cluster's broker, not yet opened: for frameworks in this process."""
+        """A connection to the cluster's broker for frameworks in this process, which is not opened yet."""
         return MemoryBus(self._broker, self._settings.cluster, name)
 
     async def gateway(self) -> Gateway:
@@ -115,7 +115,7 @@ class LocalCluster:
         await self._stack.aclose()
 
     async def wait(self) -> None:
-        """Until a part of it ends, which none does by itself; raises why."""
+        """Wait until a part of the cluster ends, which none does without an error; raises that error."""
         done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -166,7 +166,7 @@ class LocalCluster:
         return bus
 
     async def _until(self, work: Coroutine[Any, Any, None], name: str, ready: Coroutine[Any, Any, object]) -> None:
-        """Start a part, and wait until it is ready; raises at once if it ends before that."""
+        """Start a part, and wait until it is ready. Raises its error if it ends before that."""
         task = asyncio.create_task(work, name=name)
         self._running[task] = name
         waiting = asyncio.ensure_future(ready)
@@ -182,7 +182,7 @@ class LocalCluster:
 
 
 def lent_resources(resources: Resources | str, work_dir: Path, agents: int) -> list[Resources]:
-    """What each of ``agents`` lends. Raises InvalidInput."""
+    """The resources that each of ``agents`` lends. Raises InvalidInput."""
     if isinstance(resources, Resources):
         return [resources] * agents
     first, last = probe.PORTS
@@ -201,7 +201,7 @@ def lent_resources(resources: Resources | str, work_dir: Path, agents: int) -> l
 
 
 def _spread_id(number: int, cells: int) -> str:
-    """An id for a local agent, such that one follows another through the cells."""
+    """An id for a local agent, such that consecutive agents are in consecutive cells."""
     suffix = 0
     while True:
         ident = f"agent-{number}" if not suffix else f"agent-{number}-{suffix}"
@@ -219,7 +219,7 @@ def run_local(
     work_dir: Path | None = None,
     data: Path | None = None,
 ) -> int:
-    """``bmesos local``."""
+    """Run ``bmesos local``."""
 
     async def main(stop: asyncio.Event) -> None:
         cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir, data=data)

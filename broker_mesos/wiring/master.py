@@ -1,4 +1,4 @@
-"""A master, on RabbitMQ and Redis."""
+"""Builds and runs a master on RabbitMQ and Redis."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, records: Records, c
 
 
 def run_master(settings: Settings) -> int:
-    """``bmesos master``."""
+    """Run ``bmesos master``."""
 
     async def main(stop: asyncio.Event) -> None:
         store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence)

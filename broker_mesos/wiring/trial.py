@@ -17,11 +17,11 @@ from broker_mesos.runtime.settings import Settings
 from broker_mesos.store.redis.store import RedisStore
 
 TRIAL_SECONDS = 2.0
-"""Seconds that one attempt at a server may take."""
+"""Timeout for one attempt at a server, in seconds."""
 
 
 async def try_broker(settings: Settings) -> BusReport:
-    """Connect to RabbitMQ, and send a message around: whatever is wrong is in the report."""
+    """Connect to RabbitMQ, and send a message to this process. Every problem is in the report."""
     try:
         bus = open_bus(settings.need_broker(), name=f"bmesos doctor {os.getpid()}", cluster=settings.cluster)
         async with contextlib.AsyncExitStack() as stack:
@@ -33,7 +33,7 @@ async def try_broker(settings: Settings) -> BusReport:
                     await bus.publish(outgoing(reply(consumer.queue_name), Ping(), new_id(), mandatory=True))
                     await consumer.receive()
             except TimeoutError:
-                # Under an alarm the broker takes no message: the report names that.
+                # Under an alarm the broker accepts no message: the report states that.
                 async with asyncio.timeout(TRIAL_SECONDS):
                     found = await bus.health()
                 if not found.blocked:
@@ -42,18 +42,18 @@ async def try_broker(settings: Settings) -> BusReport:
             async with asyncio.timeout(TRIAL_SECONDS):
                 return await bus.health()
     except (BrokerMesosError, ConsumerClosed, TimeoutError) as error:
-        return BusReport(error=str(error) or "a message that was sent did not come")
+        return BusReport(error=str(error) or "a message that was sent did not arrive")
 
 
 async def try_store(settings: Settings) -> StoreReport:
-    """Connect to Redis, write, and run a script: whatever is wrong is in the report."""
+    """Connect to Redis, write, and run a script. Every problem is in the report."""
     try:
         store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
             await store.open(min(settings.connect_timeout, TRIAL_SECONDS))
             await store.tried(0, ["doctor"])
-            with contextlib.suppress(Fenced):  # the script has run, and found that nobody has this lease
+            with contextlib.suppress(Fenced):  # the script has run, and found that there is no such lease
                 await store.renew(0, term=0, nonce="doctor")
             return await store.health()
     except BrokerMesosError as error:

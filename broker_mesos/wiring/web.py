@@ -1,4 +1,4 @@
-"""The HTTP face, on RabbitMQ."""
+"""Builds and runs the HTTP server of the operator API on RabbitMQ."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 
 def run_web(settings: Settings, host: str, port: int) -> int:
-    """``bmesos web``."""
+    """Run ``bmesos web``."""
 
     async def main(stop: asyncio.Event) -> None:
         bus = daemon_bus(settings, "web")
