@@ -6,6 +6,7 @@ fails when one of them is not what the code says.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import re
@@ -43,9 +44,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def said(thing: Any) -> str:
+def one_line(text: str) -> str:
+    """A text of a docstring in one line of Markdown."""
+    return " ".join(text.replace("``", "`").split())
+
+
+def docstring(thing: Any) -> str:
     """A docstring in one line of Markdown."""
-    return " ".join((inspect.getdoc(thing) or "").replace("``", "`").split())
+    return one_line(inspect.getdoc(thing) or "")
 
 
 def code(texts: Iterable[str]) -> str:
@@ -87,7 +93,7 @@ def _kinds() -> list[type[Message]]:
 def message_table() -> str:
     """What agents, cells and frameworks send to each other."""
     kinds = [kind for kind in _kinds() if kind.__module__.startswith(_PROTOCOL)]
-    return table(["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in kinds])
+    return table(["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", docstring(kind), _fields(kind)] for kind in kinds])
 
 
 def request_table() -> str:
@@ -99,7 +105,7 @@ def request_table() -> str:
             if kind.ROUTE is Route.FRAMEWORK:
                 route = f"framework `{framework_for(kind).name}`"
             users = "yes" if kind.FOR_USERS else "no"
-            rows.append([f"`{kind.TYPE}`", said(kind), _fields(kind), route, users, f"`{kind.ANSWER.__name__}`"])
+            rows.append([f"`{kind.TYPE}`", docstring(kind), _fields(kind), route, users, f"`{kind.ANSWER.__name__}`"])
     return table(["Type", "Request", "Fields", "Answered by", "For users", "Answer"], rows)
 
 
@@ -107,7 +113,7 @@ def other_table() -> str:
     """Answers, and what is published on the feed."""
     kinds = [kind for kind in _kinds() if kind.__module__.startswith((_API, JobChanged.__module__))]
     rest = [kind for kind in kinds if not issubclass(kind, Request)]
-    return table(["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", said(kind), _fields(kind)] for kind in rest])
+    return table(["Type", "Meaning", "Fields"], [[f"`{kind.TYPE}`", docstring(kind), _fields(kind)] for kind in rest])
 
 
 # -- queues ---------------------------------------------------------------------------------------------
@@ -159,11 +165,45 @@ def queue_table() -> str:
     return table(["Kind", "Name", "Type", "Bound to", "Arguments"], rows)
 
 
+# -- modules --------------------------------------------------------------------------------------------
+
+_PACKAGE = DOCS.parent / "broker_mesos"
+_SENTENCE = re.compile(r".*?[.?!](?= [A-Z`]|$)")
+
+
+def purpose(path: Path) -> str:
+    """The first sentence of a file: of a module's docstring, or of a script's comment. Raises ValueError if there is
+    none."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".lua":
+        head = " ".join(re.findall(r"^-- ?(.*)", text.split("\n--\n")[0], re.MULTILINE))
+    else:
+        head = ast.get_docstring(ast.parse(text)) or ""
+    found = _SENTENCE.match(one_line(head.split("\n\n")[0]))
+    if found is None:
+        raise ValueError(f"{path}: begin its docstring with a sentence about the module")
+    return found[0]
+
+
+def module_tables() -> str:
+    """Every file of the package, by folder, with the first sentence of its docstring."""
+    parts = []
+    for folder in sorted({path.parent for path in _PACKAGE.rglob("*.py")}):
+        files = sorted([*folder.glob("*.py"), *folder.glob("*.lua")])
+        name = folder.relative_to(_PACKAGE)
+        title = "broker_mesos/" if folder == _PACKAGE else f"{name}/"
+        rows = [[f"`{path.name}`", purpose(path)] for path in files if path.name != "__init__.py"]
+        parts.append(f"## `{title}`\n\n{purpose(folder / '__init__.py')}")
+        if rows:
+            parts.append(table(["File", "Purpose"], rows))
+    return "\n\n".join(parts)
+
+
 # -- settings and commands ------------------------------------------------------------------------------
 
 
 def settings_table() -> str:
-    """All settings, with what their docstrings in ``settings.py`` say."""
+    """All settings, with their docstrings in ``settings.py``."""
     source = inspect.getsource(Settings)
     rows = []
     for name, field in Settings.model_fields.items():
@@ -218,6 +258,7 @@ def _options(params: Iterable[Any]) -> str:
 
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "state-machine.md": {"transitions": transitions, "final": final_states},
+    "modules.md": {"modules": module_tables},
     "reference/messages.md": {"messages": message_table, "requests": request_table, "others": other_table},
     "reference/queues.md": {"exchanges": exchange_table, "queues": queue_table},
     "reference/settings.md": {"settings": settings_table},

@@ -104,6 +104,38 @@ def test_the_readme_shows_both_commands_on_its_first_screen():
     assert "make demo" in first and "make test" in first and "architecture.svg" in first
 
 
+def test_every_module_is_listed_and_no_other_one():
+    package = ROOT / "broker_mesos"
+    listed, folder = set(), ""
+    for line in page("modules.md").splitlines():
+        if found := re.match(r"## `(?:broker_mesos/)?([a-z_/]*)`", line):
+            folder = found[1]
+        elif found := re.match(r"\| `([a-z_]+\.(?:py|lua))` \| \S", line):
+            listed.add(folder + found[1])
+    files = [*package.rglob("*.py"), *package.rglob("*.lua")]
+    assert listed == {str(each.relative_to(package)) for each in files if each.name != "__init__.py"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('"""Reads jobs. Also names them."""', "Reads jobs."),
+        ('"""Sandboxes: ``<dir>/x/``,\none folder each.\n\nMore.\n"""', "Sandboxes: `<dir>/x/`, one folder each."),
+        ('"""Parses ``a.b.c``, e.g. names."""', "Parses `a.b.c`, e.g. names."),
+    ],
+)
+def test_the_purpose_of_a_module_is_the_first_sentence_of_its_docstring(tmp_path: Path, text: str, sentence: str):
+    (tmp_path / "module.py").write_text(text, encoding="utf-8")
+    assert GENERATOR.purpose(tmp_path / "module.py") == sentence
+
+
+@pytest.mark.parametrize("text", ["", '"""no end"""', "x = 1"])
+def test_a_module_whose_docstring_has_no_sentence_is_refused(tmp_path: Path, text: str):
+    (tmp_path / "module.py").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="begin its docstring with a sentence"):
+        GENERATOR.purpose(tmp_path / "module.py")
+
+
 def named_paths() -> set[str]:
     """Folders and files that the page of the architecture names, relative to the package."""
     text = page("architecture.md")
