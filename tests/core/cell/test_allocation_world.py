@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,7 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from broker_mesos.core.api.explain import GetPlacement
 from broker_mesos.core.api.maintenance import ActivateAgents, DeactivateAgents, DrainAgents
-from broker_mesos.core.cell.allocation.round import worth_offering
+from broker_mesos.core.cell.allocation.allocate import candidates_of
+from broker_mesos.core.cell.allocation.feasibility import (
+    AGENT_CHECKERS,
+    ROOM_CHECKERS,
+    AgentChecker,
+    RoomChecker,
+    worth_offering,
+)
+from broker_mesos.core.cell.allocation.policies.drf import Drf
+from broker_mesos.core.cell.allocation.round import Round
+from broker_mesos.core.cell.allocation.shares import claimants_of
+from broker_mesos.core.cell.allocation.slack import SlackRound, candidates
 from broker_mesos.core.cell.inputs import Configured, OperatorMaintain, OperatorOperate
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
@@ -244,10 +256,10 @@ class World(RuleBasedStateMachine):
         self.refused.clear()
         self.tell(*(self.beat_of(each) for each in FRAMEWORKS))
 
-    @rule(framework=frameworks, shape=shapes, ignore_filters_of=st.booleans())
-    def somebody_asks_why(self, framework, shape, ignore_filters_of):
+    @rule(framework=frameworks, shape=shapes, ignore_filters=st.booleans())
+    def somebody_asks_why(self, framework, shape, ignore_filters):
         before = self.picture()
-        request = GetPlacement(framework_id=framework, shape=shape, ignore_filters_of=ignore_filters_of)
+        request = GetPlacement(framework_id=framework, shape=shape, ignore_filters=ignore_filters)
         found = placement(self.state, self.bench.cell.policy, request, self.bench.now)
         assert not found.would_run or found.fits
         assert self.picture() == before
@@ -356,6 +368,24 @@ class World(RuleBasedStateMachine):
             assert sum(framework.promised.values()) == sum(
                 sum(offer.shape_counts.values()) for offer in framework.offers.values()
             )
+
+    @invariant()
+    def the_checkers_of_a_request_refuse_what_the_whole_list_refuses(self):
+        claimants = claimants_of(self.state)
+        lent = candidates_of(self.state)
+        slack = candidates(self.state, everything=True)
+        arguments = self.bench.now, claimants
+        rounds = (Round(self.state, Drf(), lent, *arguments), SlackRound(self.state, Drf(), slack, *arguments))
+        for round_, framework in product(rounds, self.state.frameworks.values()):
+            feasibility = round_.feasibility
+            for role, shape in product(framework.info.roles, (None, *(framework.demand.shapes or ()))):
+                some, every = (feasibility.request(framework, role, shape, 2) for _ in range(2))
+                applies = [each for each in (*AGENT_CHECKERS, *ROOM_CHECKERS) if each.on_slack or round_ is rounds[0]]
+                every.agent_checks = [each.check for each in applies if isinstance(each, AgentChecker)]
+                every.room_checks = [each.check for each in applies if isinstance(each, RoomChecker)]
+                assert len(some.agent_checks) + len(some.room_checks) < len(applies)
+                for agent in round_.books.agents:
+                    assert feasibility.check(some, agent) == feasibility.check(every, agent)
 
     def teardown(self):
         """Nobody makes trouble any more: then everybody gets what can be had."""

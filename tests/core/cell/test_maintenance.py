@@ -13,7 +13,8 @@ from broker_mesos.core.api.maintenance import (
     GetMaintenance,
     ScheduleMaintenance,
 )
-from broker_mesos.core.cell.allocation.round import Infeasible, Round
+from broker_mesos.core.cell.allocation.feasibility import Infeasible
+from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import OperatorKill, OperatorMaintain, OperatorMarkGone
@@ -277,22 +278,22 @@ def test_a_deactivated_agent_keeps_its_tasks_and_gets_no_offers(bench):
     assert offers_in(activate(bench) + bench.wait(2, agents=True))
 
 
-def test_the_judge_says_why_an_agent_is_not_offered(bench):
-    def judged() -> object:
+def test_the_checkers_name_the_drain_of_an_agent(bench):
+    def checked() -> object:
         framework, agent = bench.state.frameworks["f1"], bench.state.agents["a1"]
         claimants = claimants_of(bench.state)
-        round_ = Round(bench.state, bench.cell.policy, [agent], bench.now, claimants)
-        return round_.feasible(framework, "*", agent)
+        round_ = Round(bench.state, bench.cell.policy, [agent], bench.now, claimants, explain=True)
+        return round_.feasibility.check(round_.feasibility.request(framework, "*"), agent)
 
     for request, what in (
         (DeactivateAgents(agent_ids=("a1",)), "deactivated"),
         (DrainAgents(agent_ids=("a1",)), "draining"),
     ):
         bench.decide(OperatorMaintain(request))
-        found = judged()
+        found = checked()
         assert isinstance(found, Infeasible) and found.what == "drain" and what in found.message
     activate(bench)
-    assert not isinstance(judged(), Infeasible) or judged().what != "drain"
+    assert not isinstance(checked(), Infeasible) or checked().what != "drain"
 
 
 # -- schedules ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_mesos.core.api.maintenance import DeactivateAgents
+from broker_mesos.core.cell.allocation.feasibility import Feasibility
 from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.inputs import Configured, OperatorMaintain
 from broker_mesos.core.model.agent import AgentInfo
@@ -218,7 +219,7 @@ def test_who_answers_again_is_offered_all_again():
     assert len(offers_in(said)) == 4
 
 
-def test_whoever_sits_on_an_offer_is_not_looked_at_agent_by_agent(monkeypatch: pytest.MonkeyPatch):
+def test_no_agent_is_checked_for_a_framework_that_has_to_answer_first(monkeypatch: pytest.MonkeyPatch):
     bench = Bench()
     for at in range(20):
         put(bench, f"a{at}", "cpus:1;mem:1024")
@@ -226,14 +227,14 @@ def test_whoever_sits_on_an_offer_is_not_looked_at_agent_by_agent(monkeypatch: p
     bench.wait(20)
     assert len(bench.state.frameworks["f1"].offers) == 1, "it let all of them time out"
     looked = 0
-    feasible = Round.feasible
+    check = Feasibility.check
 
-    def counted(self: Round, *arguments, **more):
+    def counted(self: Feasibility, *arguments):
         nonlocal looked
         looked += 1
-        return feasible(self, *arguments, **more)
+        return check(self, *arguments)
 
-    monkeypatch.setattr(Round, "feasible", counted)
+    monkeypatch.setattr(Feasibility, "check", counted)
     bench.wait(3)
     assert looked == 0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from broker_mesos.core.cell.allocation import escrow, gangs, slack
+from broker_mesos.core.cell.allocation import escrow, gang_demand, slack
+from broker_mesos.core.cell.allocation.feasibility import worth_offering
 from broker_mesos.core.cell.allocation.policies.policy import Policy
-from broker_mesos.core.cell.allocation.round import Round, worth_offering
+from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.outlet import MAX_CHUNK_BYTES, Outlet
 from broker_mesos.core.cell.state.agent import Agent
@@ -30,7 +31,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     or after a new demand, all agents are, since filters expire with time."""
     # A gang needs resources that were free before together with those that have just become free.
     gang = state.token is not None or any(
-        framework.gangs and gangs.any_waits(framework) for framework in state.wanting.values()
+        framework.gangs and gang_demand.any_waits(framework) for framework in state.wanting.values()
     )
     if everything or gang or state.reconsider:
         # Each full round begins at another agent, so that no agent is always the first.
@@ -55,7 +56,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
             made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
         for agent in candidates:
             # A framework whose demand was met has not considered all agents.
-            agent.hidden_until = 0.0 if round_.satisfied else round_.until.get(agent.ident, 0.0)
+            agent.hidden_until = 0.0 if round_.grants.satisfied else round_.places.until.get(agent.ident, 0.0)
         asked = round_.quota.asked
     if slack_of and (takers := slack.takers(state)):
         for grant in slack.SlackRound(state, policy, slack_of, now, takers).run():

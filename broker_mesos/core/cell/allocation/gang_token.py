@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from broker_mesos.core.cell.allocation import gangs
-from broker_mesos.core.cell.allocation.round import fits, times
+from broker_mesos.core.cell.allocation import gang_demand
+from broker_mesos.core.cell.allocation.feasibility import Request, unfit
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
-from broker_mesos.core.cell.state.reserved_portions import EMPTY
-from broker_mesos.core.model.amounts import MAX_BOUND
-from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
+from broker_mesos.core.cell.state.reserved_portions import kept_from
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.roles import is_within, lineage
+from broker_mesos.core.model.roles import lineage
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.quota.gang_token import GangKey, GangToken, GangWish, TokenAsk, turn
 
@@ -88,8 +88,8 @@ def _waiting(state: CellState, now: Instant) -> list[WaitingGang]:
     for framework in state.frameworks.values():
         if not framework.wants or not framework.demand.shapes:
             continue
-        for gang in gangs.gangs_of(framework):
-            if not gangs.missing(framework, gang):
+        for gang in gang_demand.gangs_of(framework):
+            if not gang_demand.missing(framework, gang):
                 continue
             key = framework.ident, gang
             since[key] = state.gangs_wait.get(key, now.mono)
@@ -103,8 +103,8 @@ def _done(state: CellState, token: GangToken) -> bool:
     framework = state.frameworks.get(token.framework_id)
     if framework is None or framework.demand.version < token.version:
         return False  # this cell may not have received the demand yet
-    gone = not framework.wants or token.gang not in gangs.gangs_of(framework)
-    return gone or gangs.has_started(framework, token.gang)
+    gone = not framework.wants or token.gang not in gang_demand.gangs_of(framework)
+    return gone or gang_demand.has_started(framework, token.gang)
 
 
 # -- which agents are kept free -----------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def _choose_agents(state: CellState) -> None:
     if token is None or framework is None or not framework.wants:
         return
     left: dict[str, Resources] = {}
-    for shape, wanted in _largest_first(state, gangs.missing(framework, token.gang)):
+    for shape, wanted in _largest_first(state, gang_demand.missing(framework, token.gang)):
         # An agent that is kept gains what ends there: it stays among the first, unless another has more by now.
         lacking = {
             agent.ident: shape.resources.clipped_minus(agent.free).dominant_share(state.total)
@@ -130,14 +130,14 @@ def _choose_agents(state: CellState) -> None:
             if not wanted:
                 break
             agent = state.agents[ident]
-            room = left.get(ident, agent.total).clipped_minus(_kept(agent, shape.role))
+            room = _unreserved(agent, shape.role, left.get(ident, agent.total))
             if count := min(wanted, fits(shape.resources, room)):
                 left[ident] = left.get(ident, agent.total) - times(shape.resources, count)
                 state.token_agents[ident] = (*state.token_agents.get(ident, ()), (shape, count))
                 wanted -= count
 
 
-def _largest_first(state: CellState, members: list[gangs.Member]) -> list[gangs.Member]:
+def _largest_first(state: CellState, members: list[gang_demand.Member]) -> list[gang_demand.Member]:
     return sorted(members, key=lambda each: -each.shape.resources.dominant_share(state.total))
 
 
@@ -147,12 +147,10 @@ def _largest_first(state: CellState, members: list[gangs.Member]) -> list[gangs.
 def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
     """Whether a gang would fit if nothing else ran: one that never fits would block others to no purpose. With several
     cells only the sums over their agents are known."""
-    members = gangs.missing(framework, gang)
+    members = gang_demand.missing(framework, gang)
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
-        # Amounts above the bound are capped: they exceed the resources of any cluster in any case.
-        amounts = {name: min(amount * count, MAX_BOUND) for name, amount in shape.resources.counted().scalars.items()}
-        needs.setdefault(shape.role, []).append(Resources.scalars_of(amounts))
+        needs.setdefault(shape.role, []).append(times(shape.resources.counted(), count))
     for role, each in needs.items():
         whole = Resources.sum(each)
         for above in lineage(role):
@@ -166,13 +164,13 @@ def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
     return _packs(state, framework, members)
 
 
-def _packs(state: CellState, framework: Framework, members: list[gangs.Member]) -> bool:
+def _packs(state: CellState, framework: Framework, members: list[gang_demand.Member]) -> bool:
     left = {agent.ident: agent.total for agent in state.agents.values()}
     for shape, wanted in _largest_first(state, members):
         for agent in _suiting(state, framework, shape):
             if not wanted:
                 break
-            room = left[agent.ident].clipped_minus(_kept(agent, shape.role))
+            room = _unreserved(agent, shape.role, left[agent.ident])
             count = min(wanted, fits(shape.resources, room))
             if count:
                 left[agent.ident] -= times(shape.resources, count)
@@ -183,21 +181,11 @@ def _packs(state: CellState, framework: Framework, members: list[gangs.Member]) 
 
 
 def _suiting(state: CellState, framework: Framework, shape: Shape) -> Iterator[Agent]:
-    groups = framework.info.offer_constraints.get(shape.role)
-    for agent in state.agents.values():
-        info = agent.info
-        if (
-            agent.allocatable
-            and all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
-            and (
-                not groups or any(all(each.matches(info.attributes, info.hostname) for each in some) for some in groups)
-            )
-            and (not agent.total.get("gpus") or GPU_RESOURCES in framework.info.capabilities)
-        ):
-            yield agent
+    """Agents that may be offered for the shape once enough of them is free."""
+    request = Request(framework, shape.role, shape)
+    return (agent for agent in state.agents.values() if unfit(request, agent) is None)
 
 
-def _kept(agent: Agent, role: str) -> Resources:
-    if not agent.reservations:
-        return EMPTY
-    return Resources.sum(each.resources for each in agent.reservations if not is_within(role, each.role))
+def _unreserved(agent: Agent, role: str, room: Resources) -> Resources:
+    """The room without all that is reserved for other roles, whether it is used or not."""
+    return room.clipped_minus(kept_from(agent, role, {}, {})) if agent.reservations else room

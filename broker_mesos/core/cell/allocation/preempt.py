@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from broker_mesos.core.cell.allocation import gangs
+from broker_mesos.core.cell.allocation import gang_demand
+from broker_mesos.core.cell.allocation.feasibility import Infeasible, Request, unfit
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
-from broker_mesos.core.cell.allocation.round import Infeasible, Round, fits, times
+from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.handlers import offers, tasks
 from broker_mesos.core.cell.outlet import Outlet
@@ -25,6 +26,7 @@ from broker_mesos.core.cell.state.offer_details import OfferDetails
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import is_within, lineage
 from broker_mesos.core.model.task_states import Reason
@@ -37,6 +39,7 @@ MAX_VICTIMS = 500
 """The largest number of tasks that are killed in one batch interval."""
 
 Held = Task | OfferDetails
+Saved = tuple[object, dict[int, Held], list[Held], dict[str, Resources]]
 
 
 def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None:
@@ -112,36 +115,36 @@ class Preemption:
         for shape in shapes:
             if shape.role == claimant.role and not shape.revocable and not shape.gang:
                 self._for_shape(framework, own, shape, framework.missing(shape))
-        for gang in gangs.gangs_of(framework):
-            members = gangs.missing(framework, gang)
+        for gang in gang_demand.gangs_of(framework):
+            members = gang_demand.missing(framework, gang)
             if not members or members[0].shape.role != claimant.role:
                 continue
-            before = self._round.save(), dict(self._chosen), list(self._found), dict(self._spare)
+            before = self._save()
             if not all(self._for_shape(framework, own, *member) for member in members):
-                saved, self._chosen, self._found, self._spare = before
-                self._round.restore(saved)
+                self._restore(before)
 
     def _for_shape(self, framework: Framework, own: str, shape: Shape, wanted: int) -> bool:
         """Make room for tasks of a shape. Returns whether there is room for all of them."""
-        for _, count in self._round.take_for(framework, shape, wanted):
+        for _, count in self._round.places.take_for(framework, shape, wanted):
             wanted -= count
-        queue = self._options(framework, own, shape) if wanted > 0 else []
+        request = self._round.feasibility.request(framework, shape.role, shape)
+        queue = self._options(request, own, shape.resources) if wanted > 0 else []
         while wanted > 0 and queue and len(self._found) < MAX_VICTIMS:
             best = heappop(queue)
             agent = self._agents[best.at]
-            again = self._option(best.at, framework, own, shape)
+            again = self._option(best.at, request, own, shape.resources)
             if again is None:
                 continue
             if again != best:
                 heappush(queue, again)
                 continue
-            room = self._room(framework, shape.role, shape, agent, again.held)
+            room = self._room(request, agent, again.held)
             if room is None:
                 continue
             count = min(wanted, fits(shape.resources, room))
-            self._round.take(shape.role, best.at, times(shape.resources, count))
+            self._round.books.take(shape.role, best.at, times(shape.resources, count))
             wanted -= count
-            following = self._option(best.at, framework, own, shape)
+            following = self._option(best.at, request, own, shape.resources)
             if following is not None:
                 heappush(queue, following)
         return wanted <= 0
@@ -152,7 +155,9 @@ class Preemption:
         role = claimant.role
         if framework.offers or self._dying or self._found:
             return
-        if any(not isinstance(self._round.feasible(framework, role, each), Infeasible) for each in self._agents):
+        feasibility = self._round.feasibility
+        request = feasibility.request(framework, role)
+        if any(not isinstance(feasibility.check(request, each), Infeasible) for each in self._agents):
             return
         short = self._round.quota.unmet(own)
         options: list[tuple[float, int, list[Held]]] = []
@@ -168,30 +173,28 @@ class Preemption:
             if held:
                 options.append((-size, at, held))
         for _, at, held in sorted(options, key=lambda option: option[:2]):
-            if self._room(framework, role, None, self._agents[at], held) is not None:
+            if self._room(request, self._agents[at], held) is not None:
                 return
 
     # -- whom -------------------------------------------------------------------------------------------
 
-    def _options(self, framework: Framework, own: str, shape: Shape) -> list[Victims]:
-        found = (self._option(at, framework, own, shape) for at in range(len(self._agents)))
+    def _options(self, request: Request, own: str, need: Resources) -> list[Victims]:
+        found = (self._option(at, request, own, need) for at in range(len(self._agents)))
         queue = [each for each in found if each is not None]
         heapify(queue)
         return queue
 
-    def _option(self, at: int, framework: Framework, own: str, shape: Shape) -> Victims | None:
-        """The cheapest offers and tasks that have to end on an agent for one more task of a shape."""
-        agent, need = self._agents[at], shape.resources
-        if not agent.total.contains(need) or not all(
-            each.matches(agent.info.attributes, agent.info.hostname) for each in shape.constraints
-        ):
+    def _option(self, at: int, request: Request, own: str, need: Resources) -> Victims | None:
+        """The cheapest offers and tasks that have to end on an agent for one more task with this need."""
+        agent = self._agents[at]
+        if not agent.total.contains(need) or unfit(request, agent) is not None:
             return None
         short = self._round.quota.unmet(own)
         if not any(short.get(name) for name in need.names()):
             short = EMPTY
-        room = self._round.free.get(agent.ident, agent.free)
+        room = self._round.books.left_of(agent)
         chosen: list[Held] = []
-        for each in self._takeable(agent, framework, own, shape.role, short):
+        for each in self._takeable(agent, request.framework, own, request.role, short):
             if room.contains(need):
                 break
             chosen.append(each)
@@ -255,25 +258,24 @@ class Preemption:
 
     # -- the books --------------------------------------------------------------------------------------
 
-    def _room(
-        self,
-        framework: Framework,
-        role: str,
-        shape: Shape | None,
-        agent: Agent,
-        victims: Sequence[Held],
-    ) -> Resources | None:
+    def _room(self, request: Request, agent: Agent, victims: Sequence[Held]) -> Resources | None:
         """The resources of the agent that the framework may be offered once the victims have ended. None if another
         obstacle than room remains; then the victims are not ended."""
-        before = self._round.save(), dict(self._chosen), list(self._found), dict(self._spare)
+        before = self._save()
         for each in victims:
             self._choose(agent, each)
-        room = self._round.feasible(framework, role, agent, shape)
+        room = self._round.feasibility.check(request, agent)
         if not isinstance(room, Infeasible):
             return room
-        saved, self._chosen, self._found, self._spare = before
-        self._round.restore(saved)
+        self._restore(before)
         return None
+
+    def _save(self) -> Saved:
+        return self._round.books.save(), dict(self._chosen), list(self._found), dict(self._spare)
+
+    def _restore(self, saved: Saved) -> None:
+        books, self._chosen, self._found, self._spare = saved
+        self._round.books.restore(books)
 
     def _choose(self, agent: Agent, each: Held) -> None:
         self._found.append(each)
@@ -281,7 +283,7 @@ class Preemption:
 
     def _vacate(self, agent: Agent, each: Held) -> None:
         self._chosen[id(each)] = each
-        self._round.vacate(agent, each.role, each.resources)
+        self._round.books.vacate(agent, each.role, each.resources)
         for role in lineage(each.role):
             if role in self._spare:
                 self._spare[role] = self._spare[role].clipped_minus(each.resources.counted())

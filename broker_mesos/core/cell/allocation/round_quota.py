@@ -7,14 +7,19 @@ all cells never exceed the limit (``escrow.py``). Guarantees, like shares, depen
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import is_within, lineage, topmost
 
 Amounts = dict[str, int]
+ALL_AGENTS = ""
+"""Key for the sum over all agents, which is no agent's id."""
 
 
 class Quota:
@@ -39,6 +44,9 @@ class Quota:
             self._escrow = {role: self._left(role, state.escrow.get(role, {})) for role in self.limits}
         self._wanting: dict[str, dict[tuple[str, ...], Resources]] = {}
         """Resources that were withheld since the cell's part of a limit is too small, for each role with a limit."""
+        self._withheld: dict[tuple[str, object], Counter[str]] = {}
+        """Number of tasks by agent for which resources could be offered if this cell had more of a limit, by framework
+        and shape."""
         guarantees = {role: each.guarantee for role, each in roles.items() if each.guarantee}
         self._unmet: dict[str, Resources] = {}
         self._available = EMPTY
@@ -215,6 +223,26 @@ class Quota:
         for each in lineage(role):
             if each in self.limits:
                 self._wanting.setdefault(each, {})[key] = resources
+
+    def want_room(self, role: str, agent_id: str, free: Resources, given: Resources) -> None:
+        """Record which resources of an agent a role could be given if the cell had more of a limit, since they may be
+        withheld only because the cell's part of it is too small. ``given``: the part that the role is given."""
+        room = self.room(role, free)
+        if not cut(free, room):
+            self.want(role, (agent_id,), room.clipped_minus(given))
+
+    def want_tasks(
+        self, framework_id: str, shape: Shape, agent_id: str, free: Resources, given: Resources, wanted: int
+    ) -> None:
+        """Do the same for tasks of a shape, over all agents for no more than the ``wanted`` tasks."""
+        need, role = shape.resources, shape.role
+        withheld = self._withheld.setdefault((framework_id, shape.key), Counter())
+        most = wanted - withheld[ALL_AGENTS] + withheld[agent_id]
+        count = min(most, fits(need, self.room(role, free))) - min(wanted, fits(need, given))
+        if count > 0:
+            withheld[ALL_AGENTS] += count - withheld[agent_id]
+            withheld[agent_id] = count
+            self.want(role, (framework_id, str(need), agent_id), times(need, count))
 
     @property
     def asked(self) -> dict[str, Amounts]:

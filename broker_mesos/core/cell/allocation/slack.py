@@ -8,24 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from broker_mesos.core.cell.allocation.feasibility import worth_offering
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy, Shares
-from broker_mesos.core.cell.allocation.round import (
-    TOO_LITTLE_FREE,
-    Infeasible,
-    Round,
-    fits,
-    times,
-    unfit,
-    worth_offering,
-)
+from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.handlers import offers
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState, Grant
-from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
-from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.framework import REVOCABLE_RESOURCES
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
 
@@ -33,15 +25,15 @@ from broker_mesos.core.protocol.limits import Instant
 def apply(state: CellState, agent: Agent, slack: Resources | None, out: Outlet) -> None:
     """Apply the slack that an agent reports; None if it lends none. If the slack is less than what is offered and used
     of it, the open offers of slack are rescinded; the agent itself ends tasks that exceed it."""
-    said = EMPTY if slack is None else Resources.scalars_of({**slack.scalars})
-    if said == agent.slack:
+    reported = EMPTY if slack is None else Resources.scalars_of({**slack.scalars})
+    if reported == agent.slack:
         return
-    agent.slack = said
-    if said:
+    agent.slack = reported
+    if reported:
         state.oversubscribed[agent.ident] = None
     else:
         state.oversubscribed.pop(agent.ident, None)
-    if not said.contains(agent.slack_held):
+    if not reported.contains(agent.slack_held):
         offers.end_all(state, [each for each in agent.offers.values() if each.revocable], out)
     state.changed[agent.ident] = None
 
@@ -82,34 +74,17 @@ class SlackRound(Round):
         claimants: Sequence[Claimant],
     ) -> None:
         super().__init__(state, policy, agents, now, claimants)
-        self.free = {agent.ident: left_of(agent) for agent in agents}
-        total = Resources.sum(state.agents[ident].slack for ident in state.oversubscribed)
-        self.shares = Shares(total, _held(state), state.weights, state.exclude, state.rounds)
-        self.ranking = policy.rank(claimants, self.shares)
         self.quota.lift()
+        self.books.free = {agent.ident: left_of(agent) for agent in agents}
+
+    @staticmethod
+    def _shares_of(state: CellState) -> Shares:
+        total = Resources.sum(state.agents[ident].slack for ident in state.oversubscribed)
+        return Shares(total, _held(state), state.weights, state.exclude, state.rounds)
 
     def run(self) -> list[Grant]:
         """Compute the grants of the round, which are revocable."""
         return [grant._replace(revocable=True) for grant in super().run()]
-
-    def feasible(
-        self, framework: Framework, role: str, agent: Agent, shape: Shape | None = None, wanted: int = 1
-    ) -> Resources | Infeasible:
-        """Check as ``Round.feasible`` does, but without reservations, quota and gpus, which do not apply to slack."""
-        if (found := unfit(framework, role, agent, shape)) is not None:
-            return found
-        free = self.free.get(agent.ident, EMPTY)
-        need = None if shape is None else shape.resources
-        if not (worth_offering(free) if need is None else free.contains(need)):
-            return TOO_LITTLE_FREE
-        if self.sits(framework):
-            return Infeasible("sits", "", 0.0)
-        least = framework.info.offer_filters.get(role)
-        if least and need is None and not any(free.contains(each) for each in least):
-            return Infeasible("minimum", "")
-        offered = free if need is None else times(need, max(1, min(wanted, fits(need, free))))
-        until = framework.refuses_until(agent.ident, role, offered, self.now.mono, revocable=True)
-        return Infeasible("filter", "", until) if until > self.now.mono else free
 
 
 def _held(state: CellState) -> dict[tuple[str, str], Resources]:

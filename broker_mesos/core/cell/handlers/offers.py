@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
-from broker_mesos.core.cell.allocation import gangs
+from broker_mesos.core.cell.allocation.gang_demand import has_started
 from broker_mesos.core.cell.handlers import reservations, tasks
 from broker_mesos.core.cell.handlers.operations import Ground
 from broker_mesos.core.cell.outlet import Outlet
@@ -97,7 +97,7 @@ def _with_gangs(state: CellState, ending: list[OpenOffer]) -> list[OpenOffer]:
     use."""
     found = {offer.offer_id: offer for offer in ending}
     for offer in ending:
-        if offer.gang and offer.until is None and not gangs.has_started(offer.framework, offer.gang):
+        if offer.gang and offer.until is None and not has_started(offer.framework, offer.gang):
             rest = (each.offer_id for each in offer.framework.offers.values() if each.gang == offer.gang)
             found.update((offer_id, state.offers[offer_id]) for offer_id in rest)
     return list(found.values())

@@ -222,6 +222,10 @@ class CellState:
         for framework in self.frameworks.values():
             framework.filters.pop(agent.ident, None)
 
+    def has_token(self, framework: Framework, gang: str) -> bool:
+        """Whether a gang has the gang token."""
+        return self.token is not None and self.token.key == (framework.ident, gang)
+
     def offers_last(self, framework: Framework) -> float:
         """Time for which offers to a framework stay open, and for which messages about them stay in its queue, in
         seconds."""

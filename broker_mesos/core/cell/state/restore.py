@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from broker_mesos.core.cell.allocation.round import times
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.task import Resend, Task
+from broker_mesos.core.model.multiples import times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Snapshot

@@ -8,17 +8,20 @@ from collections.abc import Iterator, Sequence
 from broker_mesos.core.api.explain import AgentObstacle, Ahead, Change, GetPlacement, Placement
 from broker_mesos.core.cell.allocation import gangs
 from broker_mesos.core.cell.allocation.allocate import candidates_of
+from broker_mesos.core.cell.allocation.feasibility import Infeasible, Request, away, matches, unfit
+from broker_mesos.core.cell.allocation.gang_demand import Member
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
-from broker_mesos.core.cell.allocation.round import Infeasible, Round, fits, unfit
+from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
 from broker_mesos.core.cell.allocation.slack import left_of
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.multiples import fits
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.core.protocol.records import FrameworkStatus
 
 MAX_AHEAD = 5
 """The largest number of frameworks in ``Placement.ahead``."""
@@ -81,9 +84,10 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         for each in order[max(0, place - MAX_AHEAD) : place]
     )
     granted: dict[str, int] = {}
+    wanted = before.feasibility.request(framework, shape.role, shape)
     if len(candidates) * len(claimants) > MAX_TRIALS:
         for agent in candidates:
-            found = before.feasible(framework, shape.role, agent, shape)
+            found = before.feasibility.check(wanted, agent)
             if not isinstance(found, Infeasible):
                 granted[agent.ident] = fits(shape.resources, found)
     else:
@@ -100,12 +104,12 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         why
         for agent in state.agents.values()
         if agent.ident not in granted
-        for why in (_why(before, framework, shape, agent, place, now),)
+        for why in (_why(before, wanted, shape, agent, place, now),)
     ]
     whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.resources), why.agent_id))
     would = room > 0 and not unwanted
     together = 0 if would or not shape.gang else _together(before, framework, shape)
-    infos = [agent.info for agent in state.agents.values() if _away(agent) is None]
+    infos = [agent.info for agent in state.agents.values() if away(agent) is None]
     return Placement(
         cell=state.cell,
         would_run=would,
@@ -129,10 +133,11 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
 def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: str, limit: int) -> Placement:
     """Explain whether there is slack for a task of the shape; the order in which slack is divided is not explained."""
     whys: list[AgentObstacle] = []
+    request = Request(framework, shape.role, shape, on_slack=True)
     room = 0
     for agent in state.agents.values():
         left = left_of(agent)
-        found = _away(agent) or unfit(framework, shape.role, agent, shape)
+        found = unfit(request, agent)
         if found is None and left.contains(shape.resources):
             room += fits(shape.resources, left)
             continue
@@ -166,22 +171,17 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
 def _largest(state: CellState, shape: Shape) -> dict[str, int]:
     found = dict.fromkeys(shape.resources.names(), 0)
     for agent in state.agents.values():
-        if _away(agent) is None and _welcomes(shape, agent):
+        if away(agent) is None and matches(shape.constraints, agent):
             total = agent.total.quantities()
             for name in found:
                 found[name] = max(found[name], total.get(name, 0))
     return found
 
 
-def _welcomes(shape: Shape, agent: Agent) -> bool:
-    info = agent.info
-    return all(each.matches(info.attributes, info.hostname) for each in shape.constraints)
-
-
 def _together(round_: Round, framework: Framework, shape: Shape) -> int:
-    books = round_.save()
-    placings = gangs.fill(round_, framework, [gangs.Member(shape, shape.count)])
-    round_.restore(books)
+    before = round_.books.save()
+    placings = gangs.fill(round_.places, framework, [Member(shape, shape.count)])
+    round_.books.restore(before)
     return sum(each.tasks for each in placings)
 
 
@@ -194,7 +194,7 @@ def _promised(framework: Framework, shape: Shape) -> bool:
 
 
 def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
-    return resources.contains(shape.resources) and _welcomes(shape, agent)
+    return resources.contains(shape.resources) and matches(shape.constraints, agent)
 
 
 def _unwanted(framework: Framework) -> str:
@@ -216,8 +216,9 @@ def _share(round_: Round, claimant: Claimant) -> float:
     return held.dominant_share(shares.total, shares.exclude)
 
 
-def _why(round_: Round, framework: Framework, shape: Shape, agent: Agent, place: int, now: Instant) -> AgentObstacle:
-    found = _away(agent) or round_.feasible(framework, shape.role, agent, shape)
+def _why(round_: Round, wanted: Request, shape: Shape, agent: Agent, place: int, now: Instant) -> AgentObstacle:
+    found = round_.feasibility.check(wanted, agent)
+    framework = wanted.framework
     info = agent.info
     missing = Resources.EMPTY
     seconds = None
@@ -280,20 +281,6 @@ def _other_holder(round_: Round, framework: Framework, shape: Shape) -> str:
     return f"; gang {token.gang} of framework {token.framework_id} has the gang token, for {left:.0f} s more"
 
 
-def _away(agent: Agent) -> Infeasible | None:
-    if agent.state is AgentStatus.UNREACHABLE:
-        return Infeasible("away", "it is unreachable")
-    if agent.state is AgentStatus.GONE:
-        return Infeasible("away", "it was marked as gone")
-    if not agent.session:
-        return Infeasible("away", "it has left")
-    if not agent.listed:
-        return Infeasible("away", "the cell recovers, and waits for its list of tasks")
-    if agent.allocatable or agent.maintenance.closed:
-        return None
-    return Infeasible("away", "it is not lent now")
-
-
 def _changes(
     round_: Round, framework: Framework, shape: Shape, whys: Sequence[AgentObstacle], together: int
 ) -> Iterator[Change]:
@@ -310,9 +297,8 @@ def _changes(
     ]
 
     def runs(changed: Shape) -> bool:
-        return any(
-            not isinstance(round_.feasible(framework, changed.role, agent, changed), Infeasible) for agent in lent
-        )
+        request = round_.feasibility.request(framework, changed.role, changed)
+        return any(not isinstance(round_.feasibility.check(request, agent), Infeasible) for agent in lent)
 
     first = {why.what: why for why in reversed(whys)}
     if why := first.get("filter"):
@@ -354,7 +340,7 @@ def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources
     best: tuple[float, Resources] | None = None
     need = shape.resources
     for agent, has in lent:
-        if not _welcomes(shape, agent):
+        if not matches(shape.constraints, agent):
             continue
         part = need.clipped_minus(has.missing(need))
         if set(part.names()) != set(need.names()) or part == need:

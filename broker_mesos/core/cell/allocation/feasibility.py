@@ -1,0 +1,353 @@
+"""Why an agent cannot be offered to a claimant: one ordered list of named checkers.
+
+The checkers of an agent come first: they do not depend on what is free. The checkers of its room follow: each of them
+either refuses the agent or returns the room that the claimant may still have of it. The first refusal is the reason.
+A round of allocation, one over slack, the gang token, preemption and the explanation all use this list (as the
+scheduler of Nomad uses its feasibility checkers); for one request they use the checkers of it that can refuse it
+anything, so that a round does not pay for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from broker_mesos.core.api.explain import Obstacle
+from broker_mesos.core.cell.allocation.books import Books
+from broker_mesos.core.cell.allocation.round_quota import cut
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
+from broker_mesos.core.model.multiples import fits, times
+from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.protocol.records import AgentStatus
+
+MIN_CPUS = 10
+"""Thousandths of cpus. An agent with less than this and less than MIN_MEM free is not offered (as in Mesos)."""
+MIN_MEM = 32_000
+"""Thousandths of mem, which is in MB; see MIN_CPUS."""
+NEVER = float("inf")
+
+
+class Infeasible(NamedTuple):
+    """Why an agent is not given to a claimant. ``until``: monotonic time before which the reason does not end by the
+    passing of time or by changes of other agents."""
+
+    what: Obstacle
+    message: str
+    until: float = NEVER
+
+
+TOO_LITTLE_FREE = Infeasible("resources", "")
+
+
+class Request:
+    """What a claimant wants of an agent: room for ``wanted`` tasks of a shape, or anything if it has stated none."""
+
+    __slots__ = ("agent_checks", "framework", "need", "role", "room_checks", "shape", "wanted")
+
+    def __init__(
+        self,
+        framework: Framework,
+        role: str,
+        shape: Shape | None,
+        wanted: int = 1,
+        *,
+        on_slack: bool = False,
+        lent: bool = False,
+    ) -> None:
+        """``on_slack``: whether slack is requested. ``lent``: whether only agents that lend resources are checked."""
+        self.framework = framework
+        self.role = role
+        self.shape = shape
+        self.need = None if shape is None else shape.resources
+        self.wanted = wanted
+        self.agent_checks = [check for check, applies in _agent_checks(on_slack, lent) if applies(self)]
+        self.room_checks: list[RoomCheck] = []
+
+
+class AgentChecker(NamedTuple):
+    """A checker of an agent, independent of what is free. ``check`` returns the reason against it, or None."""
+
+    name: str
+    check: Callable[[Request, Agent], Infeasible | None]
+    applies: Callable[[Request], bool]
+    """Whether it can refuse anything to the request."""
+    on_slack: bool = True
+    """Whether it applies to slack."""
+
+
+class RoomChecker(NamedTuple):
+    """A checker of the room of an agent. ``check`` returns the room that is left, or the reason against the agent."""
+
+    name: str
+    check: RoomCheck
+    applies: Callable[[Feasibility, Request], bool]
+    """Whether it can refuse anything to the request in the round."""
+    on_slack: bool = True
+    """Whether it applies to slack."""
+
+
+class Feasibility:
+    """The checkers in one round."""
+
+    def __init__(
+        self,
+        books: Books,
+        now: float,
+        *,
+        revocable: bool = False,
+        explain: bool = False,
+        ignore_filters_of: str = "",
+    ) -> None:
+        """``now``: monotonic time in seconds. ``revocable``: whether the round is over slack. ``explain``: whether
+        reasons are described in text, which takes longer than to find them, and agents that no round considers are
+        checked as well. ``ignore_filters_of``: id of a framework whose filters are ignored; empty if there is none."""
+        self.books = books
+        self.now = now
+        self.revocable = revocable
+        self.explain = explain
+        self.ignore_filters_of = ignore_filters_of
+        self.any_reservations = explain or any(agent.reservations for agent in books.agents)
+
+    def request(self, framework: Framework, role: str, shape: Shape | None = None, wanted: int = 1) -> Request:
+        """A request with the checkers that can refuse it anything in this round."""
+        # A round considers only agents that lend resources.
+        made = Request(framework, role, shape, wanted, on_slack=self.revocable, lent=not self.explain)
+        made.room_checks = [check for check, applies in _room_checks(self.revocable) if applies(self, made)]
+        return made
+
+    def check(self, request: Request, agent: Agent) -> Resources | Infeasible:
+        """The resources of an agent that a claimant may be given now, or the reason why it may be given none."""
+        for agent_check in request.agent_checks:
+            refusal = agent_check(request, agent)
+            if refusal is not None:
+                return refusal
+        room = self.books.free.get(agent.ident, agent.free)
+        for room_check in request.room_checks:
+            found = room_check(self, request, agent, room)
+            if isinstance(found, Infeasible):
+                return found
+            room = found
+        return room
+
+    def must_answer_first(self, framework: Framework) -> bool:
+        """Whether a framework that did not answer its last offers in time has an open offer already."""
+        return bool(framework.unanswered_rounds) and len(framework.offers) + self.books.new_offers[framework.ident] >= 1
+
+
+RoomCheck = Callable[[Feasibility, Request, Agent, Resources], Resources | Infeasible]
+
+
+def unfit(request: Request, agent: Agent) -> Infeasible | None:
+    """Why an agent cannot be given to a claimant, whatever is free of it; None if it can."""
+    return next((found for check in request.agent_checks if (found := check(request, agent)) is not None), None)
+
+
+# -- of an agent --------------------------------------------------------------------------------------------
+
+
+def away(agent: Agent) -> Infeasible | None:
+    """Why an agent lends nothing, other than that operators have closed it; None if it lends its resources."""
+    if agent.allocatable:
+        return None
+    if agent.state is AgentStatus.UNREACHABLE:
+        return Infeasible("away", "it is unreachable")
+    if agent.state is AgentStatus.GONE:
+        return Infeasible("away", "it was marked as gone")
+    if not agent.session:
+        return Infeasible("away", "it has left")
+    if not agent.listed:
+        return Infeasible("away", "the cell recovers, and waits for its list of tasks")
+    return None if agent.maintenance.closed else Infeasible("away", "it is not lent now")
+
+
+def _drain(request: Request, agent: Agent) -> Infeasible | None:
+    if agent.maintenance.closed:
+        return Infeasible("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
+    return None
+
+
+def _need(request: Request, agent: Agent) -> Infeasible | None:
+    if request.need is not None and not request.need:  # any number of tasks would fit, so that the round would not end
+        return Infeasible("minimum", "it requests no resources; a task needs some")
+    return None
+
+
+def _constraints(request: Request, agent: Agent) -> Infeasible | None:
+    info = agent.info
+    for constraint in request.shape.constraints if request.shape is not None else ():
+        if not constraint.matches(info.attributes, info.hostname):
+            return Infeasible("constraint", constraint.explain(info.attributes, info.hostname) or "")
+    return None
+
+
+def _offer_constraints(request: Request, agent: Agent) -> Infeasible | None:
+    groups = request.framework.info.offer_constraints.get(request.role)
+    if not groups or any(matches(group, agent) for group in groups):
+        return None
+    why = groups[0][0].explain(agent.info.attributes, agent.info.hostname) if groups[0] else ""
+    return Infeasible("constraint", f"the framework's offer constraints: {why}")
+
+
+def _gpus(request: Request, agent: Agent) -> Infeasible | None:
+    if agent.total.get("gpus") and GPU_RESOURCES not in request.framework.info.capabilities:
+        return Infeasible("gpus", "it has gpus, and the framework does not have the capability GPU_RESOURCES")
+    return None
+
+
+def _always(request: Request) -> bool:
+    return True
+
+
+AWAY = AgentChecker("away", lambda request, agent: away(agent), _always)
+DRAIN = AgentChecker("drain", _drain, _always)
+CONSTRAINTS = AgentChecker(
+    "constraints", _constraints, lambda request: request.shape is not None and bool(request.shape.constraints)
+)
+AGENT_CHECKERS: tuple[AgentChecker, ...] = (
+    AWAY,
+    DRAIN,
+    AgentChecker("need", _need, lambda request: request.need is not None and not request.need),
+    CONSTRAINTS,
+    AgentChecker(
+        "offer constraints",
+        _offer_constraints,
+        lambda request: bool(request.framework.info.offer_constraints.get(request.role)),
+    ),
+    AgentChecker(
+        "gpus", _gpus, lambda request: GPU_RESOURCES not in request.framework.info.capabilities, on_slack=False
+    ),
+)
+"""The checkers of an agent, in their order."""
+LENT_CHECKERS = (AWAY, DRAIN)
+"""The checkers that refuse no agent with ``Agent.allocatable``."""
+
+
+# -- of its room --------------------------------------------------------------------------------------------
+
+
+def _reservations(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
+    if not agent.reservations:
+        return room
+    return room.clipped_minus(feasibility.books.reserved_for_others(agent, request.role))
+
+
+def _room(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
+    need = request.need
+    if worth_offering(room) if need is None else bool(room) and room.contains(need):
+        return room
+    return _explain_room(feasibility.books, request, agent, room) if feasibility.explain else TOO_LITTLE_FREE
+
+
+def _explain_room(books: Books, request: Request, agent: Agent, room: Resources) -> Infeasible:
+    need, left = request.need, books.left_of(agent)
+    if need is None:
+        if room != left and worth_offering(left):
+            return Infeasible("reserved", f"what is free is reserved: {left.clipped_minus(room)}")
+        return Infeasible("resources", "it has no free resources")
+    missing = room.missing(need)
+    if left.contains(need):
+        return Infeasible("reserved", f"{missing} is reserved for other roles")
+    with_offers = left + agent.offered
+    if with_offers.contains(need) and agent.offered:
+        whose = ", ".join(sorted({offer.framework_id for offer in agent.offers.values()}))
+        return Infeasible("offered", f"short of {missing}, which is offered to {whose} now")
+    if agent.total.contains(need):
+        return Infeasible("resources", f"short of {missing}: in use")
+    return Infeasible("resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing")
+
+
+def _answers(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
+    if not feasibility.must_answer_first(request.framework):
+        return room
+    if request.shape is not None and feasibility.books.state.has_token(request.framework, request.shape.gang):
+        return room
+    message = "the framework did not answer its last offers in time: it is sent one at a time"
+    return Infeasible("sits", message, 0.0)
+
+
+def _quota(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
+    quota, role, need = feasibility.books.quota, request.role, request.need
+    allowed = quota.allows(role, room)
+    if allowed == room:
+        return room
+    small = not worth_offering(allowed) or cut(room, allowed)
+    refused = small if need is None else not allowed.contains(need)
+    given = EMPTY if refused else allowed
+    if request.shape is None:
+        quota.want_room(role, agent.ident, room, given)
+    else:
+        quota.want_tasks(request.framework.ident, request.shape, agent.ident, room, given, request.wanted)
+    if not refused:
+        return allowed
+    return Infeasible("quota", quota.why(role, need or room) if feasibility.explain else "", 0.0)
+
+
+def _smallest_offer(
+    feasibility: Feasibility, request: Request, agent: Agent, room: Resources
+) -> Resources | Infeasible:
+    least = request.framework.info.offer_filters.get(request.role)
+    if not least or request.need is not None or any(room.contains(each) for each in least):
+        return room
+    text = f"{room} is less than the smallest offer that the framework accepts" if feasibility.explain else ""
+    return Infeasible("minimum", text)
+
+
+def _filters(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
+    framework, need = request.framework, request.need
+    if framework.ident == feasibility.ignore_filters_of:
+        return room
+    offered = room if need is None else times(need, max(1, min(request.wanted, fits(need, room))))
+    until = framework.refuses_until(
+        agent.ident, request.role, offered, feasibility.now, revocable=feasibility.revocable
+    )
+    if until <= feasibility.now:
+        return room
+    return Infeasible("filter", f"the framework refused it, for {until - feasibility.now:.1f} s more", until)
+
+
+ROOM_CHECKERS: tuple[RoomChecker, ...] = (
+    RoomChecker(
+        "reservations", _reservations, lambda feasibility, request: feasibility.any_reservations, on_slack=False
+    ),
+    RoomChecker("room", _room, lambda feasibility, request: True),
+    RoomChecker("unanswered offers", _answers, lambda feasibility, request: bool(request.framework.unanswered_rounds)),
+    RoomChecker("quota", _quota, lambda feasibility, request: feasibility.books.quota.any, on_slack=False),
+    RoomChecker(
+        "smallest offer",
+        _smallest_offer,
+        lambda feasibility, request: (
+            request.need is None and bool(request.framework.info.offer_filters.get(request.role))
+        ),
+    ),
+    RoomChecker("filters", _filters, lambda feasibility, request: bool(request.framework.filters)),
+)
+"""The checkers of an agent's room, in their order."""
+
+
+@cache
+def _agent_checks(
+    on_slack: bool, lent: bool
+) -> tuple[tuple[Callable[[Request, Agent], Infeasible | None], Callable[[Request], bool]], ...]:
+    chosen = (each for each in AGENT_CHECKERS if not (lent and each in LENT_CHECKERS))
+    return tuple((each.check, each.applies) for each in chosen if each.on_slack or not on_slack)
+
+
+@cache
+def _room_checks(on_slack: bool) -> tuple[tuple[RoomCheck, Callable[[Feasibility, Request], bool]], ...]:
+    return tuple((each.check, each.applies) for each in ROOM_CHECKERS if each.on_slack or not on_slack)
+
+
+def matches(constraints: Sequence[Constraint], agent: Agent) -> bool:
+    """Whether an agent satisfies all of these constraints."""
+    info = agent.info
+    return all(each.matches(info.attributes, info.hostname) for each in constraints)
+
+
+def worth_offering(free: Resources) -> bool:
+    """Whether these resources are enough for any task."""
+    return free.get("cpus") >= MIN_CPUS or free.get("mem") >= MIN_MEM
