@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.core.cell.inputs import OperatorOperate
+from broker_mesos.core.cell.state.reserved_portions import laid_out
 from broker_mesos.core.model.agent import AgentList, AgentTask
-from broker_mesos.core.model.reservation import Reservation, ReservedResources, Volume
+from broker_mesos.core.model.reservation import Layer, Reservation, ReservedResources, Volume
 from broker_mesos.core.protocol.agent_messages import AgentListed, SetReservations
 from broker_mesos.errors import BrokerMesosError
 from tests.core.cell.harness import Bench, of
@@ -114,6 +115,45 @@ def test_an_agent_that_shrinks_keeps_the_earlier_reservations():
         "a1", "cpus:8;mem:800;gpus:1", attempt="4", listing=AgentList(reserved_resources=bench.a1.reserved_resources)
     )
     assert bench.reserved() == {"eng": "cpus:1;mem:100", "eng/db": "cpus:3", "ops": "cpus:4"}
+
+
+def test_the_volumes_of_an_agent_that_shrinks_come_before_its_other_reservations():
+    bench = Yard("cpus:8;mem:8192;disk:40")
+    for operation in (reserve("ops", "disk:10"), reserve("eng", "disk:20"), create("eng", "v1", 10)):
+        bench.by_hand(operation)
+    shrink(bench, "cpus:8;mem:8192;disk:10")
+    assert bench.reserved() == {"eng": "volumes:{v1}"}
+    assert bench.a1.total == R("cpus:8;mem:8192;volumes:{v1}")
+    shrink(bench, "cpus:8;mem:8192;disk:25")
+    assert bench.reserved() == {"ops": "disk:10", "eng": "disk:5;volumes:{v1}"}
+    shrink(bench, "cpus:8;mem:8192;disk:40")
+    assert bench.reserved() == {"ops": "disk:10", "eng": "disk:10;volumes:{v1}"}
+
+
+def test_the_volume_of_a_reservation_that_was_refined_takes_no_disk_of_others_on_an_agent_that_shrinks():
+    bench = Yard("cpus:8;mem:8192;disk:40")
+    inner = reserve("eng/web", "disk:20", refine="eng")
+    for operation in (reserve("eng", "disk:30"), inner, create("eng", "v1", 10)):
+        bench.by_hand(operation)
+    shrink(bench, "cpus:8;mem:8192;disk:10")
+    assert bench.reserved() == {"eng": "volumes:{v1}"}
+
+
+def test_a_volume_whose_reservation_is_gone_takes_the_disk_of_the_reservation_above():
+    volume = Volume(
+        volume_id="v1",
+        role="eng/web",
+        size=R("disk:20"),
+        layers=(Layer(role="eng"), Layer(role="eng/web")),
+    )
+    total, reserved = laid_out(R("disk:20"), (Reservation(role="eng", resources=R("disk:20")),), (volume,))
+    assert total == R("volumes:{v1}")
+    assert [(each.role, each.resources) for each in reserved] == [("eng/web", R("volumes:{v1}"))]
+
+
+def shrink(bench: Yard, resources: str) -> None:
+    listing = AgentList(reserved_resources=bench.a1.reserved_resources)
+    bench.agent("a1", resources, attempt=resources, listing=listing)
 
 
 def test_holdings_have_a_bound():

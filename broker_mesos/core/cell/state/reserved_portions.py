@@ -67,31 +67,46 @@ def laid_out(
     """The total with the disk of volumes replaced by the volumes, and reservations that do not overlap: each without
     the reservations that refine it, and with the volumes that are made of it.
 
-    If an agent has less than is reserved (it shrank), earlier reservations take precedence, and a refined reservation
-    has at most the resources of the one that it refines.
+    If an agent has less than is reserved (it shrank), its volumes come first, then earlier reservations take
+    precedence, and a refined reservation has at most the resources of the one that it refines.
     """
     found: dict[LayersKey, Reservation] = {}
+    known = {each.volume_id: each for each in volumes}.values()
     # No agent lends a resource of this name: its options refuse it.
-    total = left = total.clipped_minus(_named(total, VOLUMES))
-    for each in sorted(reservations, key=lambda each: len(each.refines)):
+    total = total.clipped_minus(_named(total, VOLUMES))
+    # The content of volumes is on the disk already: whatever the agent has lost, it was not that.
+    total = left = total.clipped_minus(Resources.sum(each.size for each in known))
+    merged: dict[LayersKey, Reservation] = {}
+    for each in reservations:
+        before = merged.get(each.key)
+        merged[each.key] = each if before is None else _sized(each, before.resources + each.resources)
+    for each in sorted(merged.values(), key=lambda each: len(each.refines)):
         outer = found.get(layers_key(each.refines))
-        part = common(each.resources, left if outer is None else outer.resources)
+        wanted = each.resources.clipped_minus(
+            Resources.sum(volume.size for volume in known if _is_made_of(volume, each))
+        )
+        part = common(wanted, left if outer is None else outer.resources)
         if outer is None:
             left -= part
         else:
             found[outer.key] = _sized(outer, outer.resources - part)
-        before = found.get(each.key)
-        found[each.key] = _sized(each, part if before is None else before.resources + part)
-    for volume in {each.volume_id: each for each in volumes}.values():
+        found[each.key] = _sized(each, part)
+    for volume in known:
         made = EMPTY if volume.shared else Resources.of(**{VOLUMES: {volume.volume_id}})
-        total = total.clipped_minus(volume.size) + made
+        total += made
         source = found.get(layers_key(volume.layers))
         if source is None:
             # The reservation does not exist any more: the content of the volume still belongs to its role.
             source = Reservation(role=volume.role, resources=EMPTY)
             source = found.get(source.key, source)
-        found[source.key] = _sized(source, source.resources.clipped_minus(volume.size) + made)
+        found[source.key] = _sized(source, source.resources + made)
     return total, tuple(each for each in found.values() if each.resources)
+
+
+def _is_made_of(volume: Volume, reservation: Reservation) -> bool:
+    """Whether the disk of a volume is part of a reservation, or of one that refines it."""
+    layers = layers_key(volume.layers)
+    return layers[: len(reservation.key)] == reservation.key
 
 
 def _named(resources: Resources, name: str) -> Resources:
