@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broker_mesos.core.cell.handlers import maintenance, offers, tasks
+from broker_mesos.core.cell.handlers.accept import on_accept
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
@@ -154,7 +155,7 @@ def on_call(state: CellState, call: Call, out: Outlet, now: Instant) -> None:
             for task_id in call.acknowledged:
                 tasks.acknowledge(state, framework, task_id, out)
             for each in call.accepts if isinstance(call, Accepts) else (call,):
-                offers.on_accept(state, framework, each, out, now)
+                on_accept(state, framework, each, out, now)
             if call.demand is not None and framework.state is FrameworkStatus.SUBSCRIBED:
                 apply_demand(state, framework, call.demand, out)
         case Decline():
