@@ -60,8 +60,9 @@ def test_every_key_is_listed():
     text = page("reference/redis-keys.md")
     cell = [f"bmesos:{{<cluster>.<cell>}}:{name}" for name in keys.CellKeys._fields]
     whole = [make("x").replace("{x}", "{<cluster>}") for make in (keys.cells, keys.masters, keys.usage)]
-    batch = ["specs", "jobs", "work", "pending", "claims", "unsettled", "active", "order", "ended", "meta"]
+    batch = ["specs", "jobs", "work", "pending", "roles", "claims", "unsettled", "active", "order", "ended", "meta"]
     batch += [make("<job>") for make in (records.results_key, records.failures_key, records.counts_key)]
+    batch.append(records.pending_key("<role>"))
     assert [name for name in [*cell, *whole, *batch] if f"`{name}`" not in text] == []
 
 

@@ -34,13 +34,15 @@ def history(
     if not found.jobs:
         show.line("no ended job matches" if found.total else "no job has ended yet")
         return
+    roles = show.has_roles(found.jobs)
     show.table(
-        ["JOB", "NAME", "USER", "STATE", ">TASKS", ">EXIT", "ENDED", "TOOK"],
+        ["JOB", "NAME", "USER", *(["ROLE"] if roles else []), "STATE", ">TASKS", ">EXIT", "ENDED", "TOOK"],
         [
             (
                 job.job_id,
                 job.name or "-",
                 job.user or "-",
+                *([job.role] if roles else []),
                 job.state,
                 job.total,
                 "-" if job.exit_code is None else job.exit_code,

@@ -256,9 +256,11 @@ def _jobs(jobs: JobList) -> None:
         show.line("no jobs yet; try: bmesos submit -- echo hello")
         return
     waiting = any(job.waiting for job in jobs.jobs)
+    roles = show.has_roles(jobs.jobs)
     columns = [
         "JOB",
         "NAME",
+        *(["ROLE"] if roles else []),
         "STATE",
         ">DONE",
         ">EXIT",
@@ -272,6 +274,7 @@ def _jobs(jobs: JobList) -> None:
             (
                 job.job_id,
                 job.name or "-",
+                *([job.role] if roles else []),
                 job.state,
                 f"{_done(job)}/{job.total}",
                 "-" if job.exit_code is None else job.exit_code,
@@ -282,7 +285,7 @@ def _jobs(jobs: JobList) -> None:
             for job in jobs.jobs
         ],
         "Jobs",
-        drop=["TOOK", "SUBMITTED", "EXIT", "NAME", "WAITING"],
+        drop=["TOOK", "SUBMITTED", "EXIT", "NAME", "ROLE", "WAITING"],
     )
     if jobs.total > len(jobs.jobs):
         show.line(f"{len(jobs.jobs)} of {jobs.total} jobs; see more with --all")
@@ -324,6 +327,8 @@ def _describe(view: JobView) -> None:
     words = spec.command.arguments
     import shlex
 
+    from broker_mesos.core.model.roles import ANYBODY
+
     command = f"sh -c {shlex.quote(words[0])}" if spec.command.shell else shlex.join(words)
     counts = ", ".join(f"{number} {state}" for state, number in summary.counts.items() if number)
     ended = f", took {show.duration(summary.ended_at - summary.submitted_at)}" if summary.ended_at else ""
@@ -332,7 +337,7 @@ def _describe(view: JobView) -> None:
         ("Command", command if len(command) <= 500 else command[:499] + "…"),
         ("State", summary.state + ("" if summary.exit_code is None else f", exit code {summary.exit_code}")),
         ("Tasks", f"{summary.total}: {counts}"),
-        ("Each needs", show.resources(spec.resources)),
+        ("Each needs", show.resources(spec.resources) + ("" if spec.role == ANYBODY else f", in role {spec.role}")),
         (
             "Submitted",
             show.since(summary.submitted_at) + ended + (f", by {summary.user}" if summary.user else ""),

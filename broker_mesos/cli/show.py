@@ -13,6 +13,7 @@ from broker_mesos.errors import Unavailable
 
 if TYPE_CHECKING:
     from broker_mesos.client.jobs import JobClient
+    from broker_mesos.core.api.jobs import JobSummary
     from broker_mesos.core.model.part import Part
     from broker_mesos.core.model.resources import Resources
 
@@ -154,6 +155,13 @@ def duration(seconds: float | None) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {name}" if rest else "")
     return f"{whole} s"
+
+
+def has_roles(jobs: Iterable[JobSummary]) -> bool:
+    """Whether any of the jobs is in a role of its own, so that a column of roles tells something."""
+    from broker_mesos.core.model.roles import ANYBODY
+
+    return any(job.role != ANYBODY for job in jobs)
 
 
 def since(at: float) -> str:

@@ -87,6 +87,10 @@ class TaskOptions(TypedDict, total=False):
         ),
     ]
     priority: Annotated[int, JobOption("--priority", "N", "Higher goes first (0).", int, (int,))]
+    role: Annotated[
+        str | None,
+        JobOption("--role", "ROLE", "The role that its resources count for, as eng/db (*).", str, (str,)),
+    ]
     constraints: Annotated[
         "str | Constraint | Iterable[str | Constraint]",
         JobOption("--constraint", "TEXT", "Which agents, as 'rack==r1'; repeatable.", list[str], (str, list)),

@@ -57,6 +57,10 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         if name in options:
             spec[name] = options[name]  # type: ignore[literal-required]
     _put_constraints(spec, options)
+    if (role := options.get("role")) is not None:
+        from broker_mesos.core.model.roles import check_role
+
+        spec["role"] = check_role(role)
     if (limit := options.get("time_limit")) is not None:
         spec["time_limit"] = time_limit(limit)
     if (codes := options.get("retry_on")) is not None:

@@ -12,6 +12,7 @@ from broker_mesos.core.api.jobs import GetJob, GetTask, JobTask, JobView
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import NotFound, Unavailable
 from broker_mesos.frameworks.registry import JOBS
@@ -30,6 +31,8 @@ class Explainer:
     async def plan(self, request: PlanJob, timeout: float) -> Explanation:
         """Explain whether a job would run. Raises Unavailable when no cell answers."""
         subject = f"a job of {request.spec.total} x {request.spec.resources}"
+        if request.spec.role != ANYBODY:
+            subject += f" in role {request.spec.role}"
         shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
         plan = await self._explanation(subject, JOBS.name, (shape,), request.limit, timeout, ignore_filters=True)
         return _whole(plan, request.spec.total)

@@ -74,7 +74,7 @@ def _framework(views: Sequence[FrameworkView]) -> FrameworkTotal:
     return FrameworkTotal(
         framework_id=first.framework_id,
         name=first.name,
-        roles=first.roles,
+        roles=tuple(dict.fromkeys(role for view in views for role in view.roles)),
         state=min((view.state for view in views), key=_STATES.index),
         wanted=any(view.wanted for view in views),
         allocated=_total(view.allocated for view in views),

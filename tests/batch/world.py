@@ -142,5 +142,5 @@ class World:
 
     async def leftovers(self) -> dict[str, int]:
         """What must be empty when all jobs have ended."""
-        keys = ("claims", "unsettled", "pending", "work", "active")
+        keys = ("claims", "unsettled", "pending", "pending:*", "pending:eng", "work", "active")
         return {key: size for key in keys if (size := await self.records.size(key))}

@@ -30,12 +30,12 @@ OBSTACLE_ORDER: tuple[Obstacle, ...] = (
 overcome comes first."""
 
 
-def shape_of(spec: JobSpec, role: str = "*", job_id: str = "this job") -> Shape:
+def shape_of(spec: JobSpec, job_id: str = "this job") -> Shape:
     """The demand of a job's tasks."""
     return Shape(
         resources=spec.resources,
         constraints=spec.constraints,
-        role=role,
+        role=spec.role,
         revocable=spec.revocable,
         count=spec.total if spec.gang else 1,
         gang=job_id if spec.gang else "",

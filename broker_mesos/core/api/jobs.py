@@ -10,6 +10,7 @@ from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import Locality
 from broker_mesos.core.model.part import Ident, Part, TaskId
+from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.core.protocol.wire import register
 
 
@@ -50,6 +51,8 @@ class JobSummary(Locality):
     job_id: str
     name: str
     user: str = ""
+    role: str = ANYBODY
+    """The role to which its tasks are accounted."""
     state: ShownState
     total: int
     counts: dict[str, int]

@@ -43,6 +43,10 @@ GPU_RESOURCES = "GPU_RESOURCES"
 """Capability of a framework that receives offers of agents with gpus."""
 
 
+DEMAND_ROLES = "DEMAND_ROLES"
+"""Capability of a framework whose demand names the roles that it is for; see ``Demand.roles``."""
+
+
 class Shape(Part):
     """A demand for tasks that all need the same: how many tasks a framework is ready to launch, and on what."""
 
@@ -73,6 +77,10 @@ MAX_DEMAND_VERSION = 2**48
 time."""
 
 
+MAX_DEMAND_ROLES = 1_000
+"""The largest number of roles that one demand names."""
+
+
 class Demand(Part):
     """The demand of a framework, as a level: a cell applies only a version above the last one that it applied."""
 
@@ -80,6 +88,10 @@ class Demand(Part):
     wanted: bool = True
     """Whether the framework receives offers. False is Mesos' SUPPRESS; True with a higher version is REVIVE, which
     clears filters as well."""
+    roles: tuple[Short, ...] = Field(default=(), max_length=MAX_DEMAND_ROLES)
+    """Roles under which a framework with the capability DEMAND_ROLES receives offers for this demand, in place of the
+    roles of its FrameworkInfo; empty for those. Of several processes that share their work each knows other roles of
+    it: the version keeps an older list from replacing a newer one."""
     suppressed: tuple[Short, ...] = ()
     """Roles that receive no offers even while ``wanted`` is True."""
     shapes: tuple[Shape, ...] | None = Field(default=None, max_length=1_000)

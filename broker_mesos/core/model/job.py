@@ -11,6 +11,7 @@ from broker_mesos.core.model.job_array import Range, problem_of, size_of
 from broker_mesos.core.model.locality import Preference
 from broker_mesos.core.model.part import ID_PATTERN, Ident, Part
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import ANYBODY, check_role
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.errors import InvalidInput
 
@@ -63,6 +64,8 @@ class JobSpec(Preference):
     no jobs can wait for each other."""
     kill_grace: float = Field(default=3.0, ge=0, le=86_400)
     user: str = ""
+    role: str = ANYBODY
+    """The role to which the resources of the job's tasks are accounted."""
     rerun: bool = False
     """Whether an attempt is run again elsewhere when its agent is lost or unreachable, without using a retry. The
     first attempt may still run on that agent, so that the task can run twice. If False, the task waits for the
@@ -101,6 +104,11 @@ class JobSpec(Preference):
         if not resources:
             raise ValueError("a task needs some resources, e.g. cpus:1;mem:128")
         return resources
+
+    @field_validator("role")
+    @classmethod
+    def _role(cls, role: str) -> str:
+        return check_role(role)
 
     @property
     def total(self) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.errors import StoreUnavailable
-from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, NEVER, DemandShapes, demand_shapes
+from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, NEVER, DemandShapes, demand_roles, demand_shapes
 from broker_mesos.frameworks.batch.storage.records import Work
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
@@ -45,6 +45,8 @@ class DemandPublisher:
         self._set_demand = set_demand
         self._latest = Demand(version=-1)
         self._due = NEVER
+        self._roles: tuple[str, ...] = ()
+        """The roles of the demand that was published last."""
         self._changed = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -78,18 +80,19 @@ class DemandPublisher:
         self._latest = max(demand, self._latest, key=lambda each: each.version)
         if not demand.wanted:
             return demand
+        found, roles = DemandShapes(None), self._roles
         try:
             pending = await self._store.pending(MAX_JOBS, demand.version)
+            if pending is not None:
+                jobs = [(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending]
+                found = demand_shapes(jobs, self._clock.time())
+            roles = found.roles if found.shapes is not None else demand_roles(await self._store.pending_jobs.roles())
         except StoreUnavailable as error:
             log.warning("demand is for anything, the store does not answer", error=str(error))
-            pending = None
-        now = self._clock.time()
-        found = DemandShapes(None)
-        if pending is not None:
-            found = demand_shapes([(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending], now)
+        self._roles = roles
         if demand is self._latest:
-            self._due = min(found.due, now + REPUBLISH_SECONDS)
-        return demand.model_copy(update={"shapes": found.shapes})
+            self._due = min(found.due, self._clock.time() + REPUBLISH_SECONDS)
+        return demand.model_copy(update={"shapes": found.shapes, "roles": roles})
 
     async def run(self) -> None:
         """Publish the demand that ``publish`` is called with, and restate it when it is due. Runs until cancelled."""

@@ -11,7 +11,7 @@ from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.frameworks.batch.planning.claims import Launch
-from broker_mesos.frameworks.batch.planning.shapes import job_shape_of
+from broker_mesos.frameworks.batch.planning.shapes import DemandShapes, job_shape_of
 
 SPARE_SECONDS = 1.0
 """Time for which an offer is kept, in seconds. Its cell rescinds it earlier when anybody else has demand."""
@@ -36,7 +36,8 @@ def spare_demand(demand: Demand | None, launches: Sequence[Launch]) -> Demand | 
     if demand is None or demand.wanted or len(launches) != 1 or not is_lone(launches[0].spec):
         return None
     kind = job_shape_of("", launches[0].spec, False)
-    return Demand(version=demand.version, shapes=tuple(kind.shapes(1)), spare=True)
+    stated = DemandShapes(tuple(kind.shapes(1)))
+    return Demand(version=demand.version, shapes=stated.shapes, roles=stated.roles, spare=True)
 
 
 class Spare:

@@ -20,6 +20,7 @@ def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = ""
         job_id=job_id,
         name=record.name,
         user=record.user,
+        role=record.role,
         state=_state(record, counts),
         total=record.total,
         counts={

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from broker_mesos.bus.requests import Requester, Responder
-from broker_mesos.core.model.framework import GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
+from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls
 from broker_mesos.core.protocol.framework_messages import Settle
@@ -72,7 +72,7 @@ class BatchWorker:
             roles=("*",),
             failover_timeout=None,
             competing=True,
-            capabilities=(GPU_RESOURCES, REVOCABLE_RESOURCES),
+            capabilities=(DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES),
             hostname=hostname,
         )
         self._bus = bus

@@ -29,7 +29,7 @@ from broker_mesos.core.cell.inputs import Configured, OperatorMaintain, Operator
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.framework import GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
+from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import is_within
@@ -151,7 +151,7 @@ class World(RuleBasedStateMachine):
 
     @rule(framework=frameworks, demand=demands)
     def demand_changes(self, framework, demand):
-        own = self.infos[framework].roles
+        own = roles_of(self.infos[framework], demand["roles"])
         if demand["shapes"]:  # mostly in roles that it has
             demand = {
                 **demand,
@@ -323,7 +323,7 @@ class World(RuleBasedStateMachine):
     def may_be_offered(self, offer) -> None:
         framework, agent, role = offer.framework, offer.agent, offer.role
         info, demand = framework.info, framework.demand
-        assert role in info.roles and demand.wanted and role not in demand.suppressed
+        assert role in roles_of(info, demand.roles) and demand.wanted and role not in demand.suppressed
         assert not agent.maintenance.closed and agent.allocatable
         if info.offer_constraints.get(role):
             assert any(all(matches(each, agent) for each in g) for g in info.offer_constraints[role])
@@ -420,7 +420,7 @@ class World(RuleBasedStateMachine):
             return  # what is kept free for them is nobody's
         for framework in self.state.frameworks.values():
             demand, info = framework.demand, framework.info
-            for role in info.roles if demand.wanted else ():
+            for role in roles_of(info, demand.roles) if demand.wanted else ():
                 if role in demand.suppressed:
                     continue
                 if demand.shapes is None:
@@ -460,6 +460,11 @@ class World(RuleBasedStateMachine):
         if least and not any(free.contains(each) for each in least):
             return False
         return worth_offering(free)
+
+
+def roles_of(info: FrameworkInfo, stated: tuple[str, ...]) -> tuple[str, ...]:
+    """The roles of a framework whose demand states these."""
+    return stated if stated and DEMAND_ROLES in info.capabilities else info.roles
 
 
 def matches(constraint: Constraint, agent) -> bool:

@@ -14,7 +14,7 @@ from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.inputs import Configured, OperatorMaintain
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.framework import DEMAND_ROLES, Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.agent_messages import LaunchTasks, RegisterAgent
@@ -132,6 +132,32 @@ def test_role_that_is_suppressed_gets_nothing_while_another_does():
     bench.agent("a1", "cpus:4;mem:4096")
     bench.agent("a2", "cpus:4;mem:4096")
     assert {offer.role for offer in bench.state.offers.values()} == {"b"}
+
+
+def test_demand_with_roles_is_served_in_those_instead_of_the_frameworks_own():
+    bench = Bench()
+    anything = Demand(version=1, roles=("a", "b"))
+    bench.framework("f1", demand=anything, capabilities=(DEMAND_ROLES,))
+    for at in range(4):
+        bench.agent(f"a{at}", "cpus:4;mem:4096")
+    assert {offer.role for offer in bench.state.offers.values()} == {"a", "b"}
+
+
+def test_stated_tasks_of_two_roles_of_one_framework_share_an_agent_fairly():
+    bench = Bench()
+    eng, ops = (shape("cpus:1;mem:64", 100, role=role) for role in ("eng", "ops"))
+    demand = Demand(version=1, shapes=(eng, ops), roles=("eng", "ops"))
+    bench.framework("f1", demand=demand, capabilities=(DEMAND_ROLES,))
+    bench.agent("a1", "cpus:8;mem:4096")
+    held = {offer.role: str(offer.resources) for offer in bench.state.offers.values()}
+    assert held == {"eng": "cpus:4;mem:256", "ops": "cpus:4;mem:256"}
+
+
+def test_roles_of_a_demand_count_only_with_the_capability_for_them():
+    bench = Bench()
+    bench.framework("f1", roles=("a",), demand=Demand(version=1, roles=("b",)))
+    bench.agent("a1", "cpus:4;mem:4096")
+    assert {offer.role for offer in bench.state.offers.values()} == {"a"}
 
 
 def test_smallest_offer_that_a_framework_takes_is_respected():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.framework import GPU_RESOURCES, REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.model.reservation import Operation, Volume
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.quota.cluster_config import RoleSettings
@@ -52,7 +52,7 @@ shapes = st.builds(
 infos = st.fixed_dictionaries(
     {
         "roles": st.sampled_from(ROLE_SETS),
-        "capabilities": st.sampled_from(((), (GPU_RESOURCES,), (REVOCABLE_RESOURCES, GPU_RESOURCES))),
+        "capabilities": st.sampled_from(((), (GPU_RESOURCES,), (REVOCABLE_RESOURCES, GPU_RESOURCES), (DEMAND_ROLES,))),
         "offer_filters": st.sampled_from(({}, {}, {"eng": (R("cpus:2;mem:64"), R("mem:3000"))})),
         "offer_constraints": st.sampled_from(({}, {}, {"eng": ((Constraint.parse("rack==r1"),),)})),
         "packing": st.sampled_from(("binpack", "spread")),
@@ -62,6 +62,7 @@ demands = st.fixed_dictionaries(
     {
         "wanted": st.sampled_from((True, True, True, False)),
         "suppressed": st.sampled_from(((), (), ("eng",), ("*", "ops"))),
+        "roles": st.sampled_from(((), (), ("eng/db",), ("*", "ops"))),
         "shapes": st.none() | st.lists(shapes, min_size=1, max_size=3).map(tuple),
     }
 )

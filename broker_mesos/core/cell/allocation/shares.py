@@ -18,7 +18,7 @@ def claimants_of(state: CellState) -> list[Claimant]:
     return [
         Claimant(role, framework.ident, (framework.order + state.cell) % count)
         for framework in sorted(state.wanting.values(), key=_order_of)
-        for role in framework.info.roles
+        for role in framework.roles
         if framework.wants_in(role)
     ]
 

@@ -395,7 +395,10 @@ class CellState:
     def _credit(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:
             amount = what.resources.counted()
-            framework.held[what.role] = framework.held[what.role] - amount
+            if rest := framework.held.get(what.role, EMPTY) - amount:
+                framework.held[what.role] = rest
+            else:  # over time the tasks of one framework may be in any number of roles
+                framework.held.pop(what.role, None)
             sums = self.held_by_role[what.role]
             for name, some in amount.scalars.items():
                 left = sums[name] - some

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from broker_mesos.core.cell.state.offer_details import OfferDetails, ShapeKey
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Resend, Task
-from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
+from broker_mesos.core.model.framework import DEMAND_ROLES, Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import (
     FrameworkRecord,
@@ -141,6 +141,13 @@ class Framework:
     def muted(self, muted: bool) -> None:
         self._muted = muted
         self.update_wanting()
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles under which the framework may be sent offers: those of its FrameworkInfo, unless its demand names
+        others."""
+        stated = self._demand.roles
+        return stated if stated and DEMAND_ROLES in self.info.capabilities else self.info.roles
 
     def update_wanting(self) -> None:
         """Add the framework to ``wanting`` or remove it, as ``wants`` requires."""

@@ -17,7 +17,7 @@ from broker_mesos.core.cell.allocation.slack import left_of
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
-from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Shape
+from broker_mesos.core.model.framework import DEMAND_ROLES, REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.model.multiples import fits
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.limits import Instant
@@ -54,9 +54,10 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
     """Explain for each agent whether the next allocation would let a task of the shape run."""
     shape = request.shape
     framework = state.frameworks.get(request.framework_id)
-    if framework is None or shape.role not in framework.info.roles:
-        why = "the framework is not registered" if framework is None else f"it is not in role {shape.role}"
-        return Placement(cell=state.cell, would_run=False, unwanted=why)
+    if framework is None:
+        return Placement(cell=state.cell, would_run=False, unwanted="the framework is not registered")
+    if shape.role not in framework.roles and DEMAND_ROLES not in framework.info.capabilities:
+        return Placement(cell=state.cell, would_run=False, unwanted=f"it is not in role {shape.role}")
     unwanted = _unwanted(framework) or (OVERLOADED if state.overloaded else "")
     if shape.on_slack:
         return _on_slack(state, framework, shape, unwanted, request.limit)

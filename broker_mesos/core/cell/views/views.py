@@ -146,7 +146,7 @@ def _framework_views(state: CellState, frameworks: Sequence[Framework]) -> Itera
             framework_id=framework.ident,
             cell=state.cell,
             name=framework.info.name,
-            roles=framework.info.roles,
+            roles=tuple(dict.fromkeys((*framework.roles, *framework.held))),
             state=framework.state,
             wanted=framework.wants,
             allocated=framework.used,
@@ -225,9 +225,11 @@ def _roles(state: CellState) -> Iterator[RoleView]:
     settings = state.config.roles
     names = {*state.weights, *settings}
     for framework in state.frameworks.values():
-        names.update(framework.info.roles)
+        # It is a member of the roles of its tasks, too, when nothing of it waits there any more.
+        own = {*framework.roles, *framework.held}
+        names.update(own)
         if framework.state is not FrameworkStatus.TORN_DOWN:
-            members.update(set(framework.info.roles))
+            members.update(own)
         for role, amount in framework.held.items():
             mine[role].append(amount)
             for each in lineage(role):

@@ -310,7 +310,7 @@ class _Planner:
             # the number of pending jobs would be the same.
             if job.was_claimable:
                 self._exhausted.append(job.shape)
-            self._plan.drop(PENDING, job.job_id)
+            self._plan.drop_pending(job.job_id, job.spec.role)
         if job.claimed:
             self._found.job_ids.append(job.job_id)
             self._plan.count(job.job_id, claimed=job.claimed, version=job.claimed)
@@ -357,6 +357,14 @@ class _Planner:
             for shape in self._left
             for other, offers in self._used.items()
         )
+
+
+def restate_demand(found: ClaimPlan, offers: Sequence[Offer], candidates: Sequence[Candidate]) -> None:
+    """Have the demand stated again if an offer came for a role in which no job is pending any more. It is for where
+    the demand does not count the tasks of each role: it would go on to request offers for that one."""
+    if found.wanted is None and not {offer.role for offer in offers} <= {each.spec.role for each in candidates}:
+        found.wanted = True
+        found.plan.demand(True)
 
 
 def _fits_whole(offers: Sequence[_OpenOffer], job: _JobClaim) -> bool:

@@ -9,7 +9,6 @@ from broker_mesos.core.model.job import Dependency
 from broker_mesos.frameworks.batch.planning.jobs import Plan
 from broker_mesos.frameworks.batch.storage.records import (
     JOBS,
-    PENDING,
     WORK,
     JobRecord,
     Work,
@@ -68,6 +67,6 @@ def plan_release(job_id: str, record: JobRecord, work_text: str) -> Plan:
     plan = Plan()
     plan.expect(WORK, job_id, work_text)
     plan.set(WORK, job_id, Work.parse(work_text).unblocked().text)
-    plan.add(PENDING, job_id, record.score)
+    plan.add_pending(job_id, record.role, record.score)
     plan.demand(True)
     return plan

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.frameworks.batch.storage.records import (
     ACTIVE,
     COUNTS,
@@ -20,6 +21,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     META,
     ORDER,
     PENDING,
+    ROLES,
     SPECS,
     WORK,
     Counts,
@@ -28,6 +30,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     Work,
     counts_key,
     failures_key,
+    pending_key,
     results_key,
     text_of,
 )
@@ -69,6 +72,22 @@ class Plan:
     def drop(self, key: str, member: str) -> None:
         """Remove a member of a sorted set."""
         self.changes.append(Change("zrem", key, member))
+
+    def add_pending(self, job_id: str, role: str, score: float) -> None:
+        """Note that a job of a role has something to claim."""
+        self.add(PENDING, job_id, score)
+        self.add(pending_key(role), job_id, score)
+        if role != ANYBODY:
+            self.set(ROLES, role, "1")
+
+    def drop_pending(self, job_id: str, role: str) -> None:
+        """Note that a job of a role has nothing to claim."""
+        self.drop(PENDING, job_id)
+        self.drop(pending_key(role), job_id)
+
+    def forget_pending(self) -> None:
+        """Remove all changes of which jobs are pending from the plan."""
+        self.changes = [each for each in self.changes if each.key.partition(":")[0] != PENDING]
 
     def delete(self, key: str) -> None:
         """Remove a whole key."""
@@ -141,9 +160,9 @@ def plan_submit(
             if spec.after:
                 follow(plan, job_id, spec)
             else:
-                plan.add(PENDING, job_id, record.score)
+                plan.add_pending(job_id, record.role, record.score)
         else:
-            claim.changes = [each for each in claim.changes if each.key != PENDING]
+            claim.forget_pending()
             plan.join(claim, WORK, job_id)
         plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
         plan.add(ORDER, job_id, -seq)
@@ -168,7 +187,7 @@ def plan_kill(job_id: str, record_text: str, work_text: str | None, reason: str 
         work = Work.parse(work_text)
         waiting = work.pending(record.total)
         plan.set(WORK, job_id, work.emptied(record.total).text)
-    plan.drop(PENDING, job_id)
+    plan.drop_pending(job_id, record.role)
     plan.count(job_id, killed=waiting, version=waiting)
     if waiting:
         plan.demand(True)  # a new version for the other jobs, if any wait: this job's tasks need no offers any more
@@ -194,7 +213,7 @@ def plan_kill_pending(job_id: str, index: int, record: JobRecord, work_text: str
     plan.expect(WORK, job_id, work_text)
     plan.set(WORK, job_id, rest.text)
     if not rest.claimable(record.total, record.max_running):
-        plan.drop(PENDING, job_id)
+        plan.drop_pending(job_id, record.role)
         plan.demand(True)
     plan.set(results_key(job_id), str(index), text_of(result))
     plan.add(failures_key(job_id), str(index), index)
@@ -220,11 +239,11 @@ def plan_end(endings: Sequence[Ending], now: float, plan: Plan | None = None) ->
     """The transaction that closes jobs, added to ``plan`` if there is one."""
     plan = plan or Plan()
     for ending in endings:
-        job_id = ending.job_id
+        job_id, record = ending.job_id, ending.record(now)
         plan.expect(JOBS, job_id, ending.record_text)
-        plan.set(JOBS, job_id, text_of(ending.record(now)))
+        plan.set(JOBS, job_id, text_of(record))
         plan.unset(WORK, job_id)
-        plan.drop(PENDING, job_id)
+        plan.drop_pending(job_id, record.role)
         plan.drop(ACTIVE, job_id)
         plan.add(ENDED, job_id, now)
     return plan

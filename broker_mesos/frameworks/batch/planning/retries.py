@@ -10,7 +10,6 @@ from broker_mesos.frameworks.batch.storage.records import (
     ENDED,
     JOBS,
     LOOK_AGAIN,
-    PENDING,
     WORK,
     JobRecord,
     ResultRecord,
@@ -44,7 +43,7 @@ def plan_retry(
     work = Work(cursor=record.total, returned=tuple(slots), since=now if locality_wait else None)
     plan.set(JOBS, job_id, text_of(fresh))
     plan.set(WORK, job_id, work.text)
-    plan.add(PENDING, job_id, record.score)
+    plan.add_pending(job_id, record.role, record.score)
     plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
     plan.drop(ENDED, job_id)
     # The counts in the store are those that the record took over at its end.

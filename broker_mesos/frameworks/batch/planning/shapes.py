@@ -12,6 +12,7 @@ from broker_mesos.core.model.locality import alternatives
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.part import MAX_SHORT
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.frameworks.batch.storage.records import Work
 
 MAX_JOBS = 50
@@ -34,11 +35,13 @@ class JobShape(NamedTuple):
     """Whether the tasks run on slack, and nowhere else."""
     gang: str = ""
     """Id of the job whose tasks must all start together; empty if the job is no gang."""
+    role: str = ANYBODY
+    """The role of the offers that the tasks may use."""
 
     def matches(self, offer: Offer) -> bool:
         """Whether tasks of this shape may use an offer, if it is large enough."""
         attributes, hostname = offer.attributes, offer.hostname
-        if self.revocable is not offer.revocable:
+        if self.revocable is not offer.revocable or self.role != offer.role:
             return False
         if not all(each.matches(attributes, hostname) for each in self.constraints):
             return False
@@ -55,6 +58,7 @@ class JobShape(NamedTuple):
                 count=min(count, MAX_TASKS),
                 gang=self.gang,
                 revocable=self.revocable,
+                role=self.role,
             )
             for way in ways
         ]
@@ -66,11 +70,22 @@ class DemandShapes(NamedTuple):
     shapes: tuple[Shape, ...] | None
     due: float = NEVER
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the shapes, as a demand names them."""
+        return demand_roles(each.role for each in self.shapes or ())
+
+
+def demand_roles(roles: Iterable[str]) -> tuple[str, ...]:
+    """The roles of a demand, as it names them: none if they are the framework's own."""
+    found = tuple(dict.fromkeys(roles))
+    return () if found == (ANYBODY,) else found
+
 
 def job_shape_of(job_id: str, spec: JobSpec, waits: bool) -> JobShape:
     """The shape of a job's tasks; ``waits`` states whether they wait for a preferred agent."""
     gang = job_id if spec.gang else ""
-    return JobShape(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang)
+    return JobShape(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang, spec.role)
 
 
 def single_task_gang(shape: JobShape) -> str:
@@ -78,7 +93,8 @@ def single_task_gang(shape: JobShape) -> str:
     has no such gang. The name is the same for all jobs of the shape, so that each of them may use its offers."""
     if shape.gang or shape.prefer or shape.revocable:
         return ""
-    return " ".join(["one task of", str(shape.resources), *map(str, shape.constraints)])
+    role = () if shape.role == ANYBODY else (f"in role {shape.role}",)
+    return " ".join(["one task of", str(shape.resources), *map(str, shape.constraints), *role])
 
 
 def _single_task_gangs(shapes: Iterable[JobShape]) -> dict[JobShape, str]:

@@ -16,7 +16,6 @@ from broker_mesos.frameworks.batch.planning.jobs import Plan
 from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
     CLAIMS,
-    PENDING,
     UNSETTLED,
     WORK,
     ClaimRecord,
@@ -249,7 +248,7 @@ class _Planner:
         self._plan.set(WORK, job_id, work.text)
         if not work.claimable(record.total, record.max_running):
             return False
-        self._plan.add(PENDING, job_id, record.score)
+        self._plan.add_pending(job_id, record.role, record.score)
         return True
 
 

@@ -7,6 +7,8 @@ key                     type  holds
 ``jobs``                hash  job id → JobRecord
 ``work``                hash  job id → Work: the tasks that are still to be claimed
 ``pending``             zset  jobs with something to claim, in the order in which they are served
+``pending:<role>``      zset  those of them that are in this role, in the same order
+``roles``               hash  role → "1": roles but ``*`` in which jobs may be pending
 ``claims``              hash  ``<job>.<index>`` → ClaimRecord: claimed tasks that have not ended
 ``unsettled``           zset  task id by the time at which its cell is asked about it
 ``gathered``            hash  offer id → Offer: of gangs that are not complete yet
@@ -33,11 +35,13 @@ from typing import NamedTuple
 from broker_mesos.core.model.job import Dependency, JobSpec
 from broker_mesos.core.model.job_array import Range, index_at, offset_of
 from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.core.model.task_states import TaskState
 
 FRAMEWORK_ID = "batch"
 
 SPECS, JOBS, WORK, PENDING = "specs", "jobs", "work", "pending"
+ROLES = "roles"
 CLAIMS, UNSETTLED = "claims", "unsettled"
 GANG_OFFERS = "gathered"
 ACTIVE, ORDER, ENDED, META = "active", "order", "ended", "meta"
@@ -56,6 +60,11 @@ LOST_CODE = 1
 MAX_SKEW_SECONDS = 60.0
 """Largest difference between the times of two workers that follow one store, in seconds, with room for a store
 that hangs. A stored time that lies further ahead was taken before the store's clock was set back."""
+
+
+def pending_key(role: str) -> str:
+    """The key of the sorted set with the pending jobs of one role."""
+    return f"{PENDING}:{role}"
 
 
 def results_key(job_id: str) -> str:
@@ -126,6 +135,7 @@ class JobRecord(Part):
 
     name: str = ""
     user: str = ""
+    role: str = ANYBODY
     seq: int
     priority: int = 0
     total: int
@@ -155,6 +165,7 @@ class JobRecord(Part):
         return cls(
             name=spec.name,
             user=spec.user,
+            role=spec.role,
             seq=seq,
             priority=spec.priority,
             total=spec.total,

@@ -13,7 +13,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.errors import NotFound
-from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, Launch, plan_claim
+from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, Launch, plan_claim, restate_demand
 from broker_mesos.frameworks.batch.planning.gang_offers import (
     GangOffers,
     drop_gang_offers,
@@ -33,6 +33,7 @@ from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.changes import Changes
 from broker_mesos.frameworks.batch.storage.dependencies import Dependencies
 from broker_mesos.frameworks.batch.storage.listing import JobLister, Listing
+from broker_mesos.frameworks.batch.storage.pending import PAGES, PendingJobs, PendingPage
 from broker_mesos.frameworks.batch.storage.reader import Kills
 from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
@@ -55,8 +56,6 @@ from broker_mesos.frameworks.batch.views import summary_of
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Records
 
-PAGES = (50, 500, 10_000)
-"""Numbers of pending jobs that are read for offers: a larger one only if the jobs before leave room in the offers."""
 MAX_STATUSES = 2_000
 """Maximum number of statuses that are applied in one transaction."""
 
@@ -101,11 +100,12 @@ class JobStore:
     ) -> None:
         self._do = Changes(records, clock, rng)
         self.read = self._do.read
+        self.pending_jobs = PendingJobs(records)
         self._records = records
         self._clock = clock
         self._changed = changed
         self._offer_timeout = offer_timeout
-        self._submits = Submits(self._do, spare, offer_timeout)
+        self._submits = Submits(self._do, self.pending_jobs, spare, offer_timeout)
         self.dependencies = Dependencies(self._do, records, self._fail, wanted)
         self._lister = JobLister(records, self.read, self._current)
 
@@ -127,17 +127,21 @@ class JobStore:
             gang_offers = GangOffers(None, {})
             found = await self._plan_remembered(offers, depth)
             if found is None:
+                page = PendingPage((), False, False)
                 for limit in PAGES:
-                    page = await self._records.range(PENDING, limit=limit)
-                    if not page:
+                    page = await self.pending_jobs.page(limit, {offer.role for offer in offers}, page.jobs)
+                    if not page.jobs:
                         return Claimed({}, None, False)
                     gang_offers = await read_gang_offers(self._records, offers, self._clock.time())
-                    candidates = await self.read.candidates(page)
-                    all_seen = len(candidates) == len(page) < limit
+                    candidates = await self.read.candidates(page.jobs)
+                    all_seen = page.whole and len(candidates) == len(page.jobs)
                     every = [*offers, *gang_offers.offers]
                     found = self._plan_claim(every, candidates, depth, all_seen=all_seen)
-                    if not found.room or len(page) < limit:
+                    if not found.room or page.last:
                         break
+                assert found is not None
+                if len(page.jobs) >= PAGES[0]:
+                    restate_demand(found, offers, candidates)
             assert found is not None
             now = self._clock.time()
             until = now + self._offer_timeout

@@ -15,6 +15,7 @@ from broker_mesos.frameworks.batch.planning.dependencies import plan_follow
 from broker_mesos.frameworks.batch.planning.jobs import Plan, plan_submit
 from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.changes import Changes
+from broker_mesos.frameworks.batch.storage.pending import PendingJobs
 from broker_mesos.frameworks.batch.storage.records import JOBS, META, PENDING, SPECS, JobRecord, Work, text_of
 from broker_mesos.runtime import failpoints
 
@@ -34,8 +35,9 @@ class _Submit(NamedTuple):
 class Submits:
     """Collects the concurrent submits of one worker and stores them in batches."""
 
-    def __init__(self, changes: Changes, spare: Spare | None, offer_timeout: float) -> None:
+    def __init__(self, changes: Changes, pending: PendingJobs, spare: Spare | None, offer_timeout: float) -> None:
         self._do = changes
+        self._pending = pending
         self._spare = spare
         self._offer_timeout = offer_timeout
         self._waiting: list[_Submit] = []
@@ -45,6 +47,7 @@ class Submits:
         """Store a job; see ``JobStore.submit``."""
         size = len(text_of(spec).encode())
         check_spec(spec, size)
+        await self._pending.check_roles([spec.role])
         if spec.after:
             await self._check_dependencies(job_id, spec)
         future: asyncio.Future[Demand | None] = asyncio.get_running_loop().create_future()
