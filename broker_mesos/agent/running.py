@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 
 from broker_mesos.core.model.agent import AgentTask
+from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.model.task_input import decode_stdin
 from broker_mesos.core.model.task_queues import QueueKey, queue_key_of
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
@@ -112,7 +114,23 @@ def spec_of(launch: LaunchItem, agent_id: str, queue: QueueKey | None, width: in
     env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
     mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
     name = "" if queue is None else f"{queue.framework_id} {queue.role} {queue.name} {queue.resources}"
-    return LaunchSpec(task.task_id, command.arguments, command.shell, env, task.kill_grace, mounts, name, width)
+    return LaunchSpec(
+        task.task_id,
+        command.arguments,
+        command.shell,
+        env,
+        task.kill_grace,
+        mounts,
+        name,
+        width,
+        directory=command.directory,
+        stdin=decode_stdin(command.stdin),
+        outputs=tuple((name, path) for name, path in _outputs(command) if path),
+    )
+
+
+def _outputs(command: CommandInfo) -> tuple[tuple[str, str], ...]:
+    return ("stdout", command.stdout), ("stderr", command.stderr)
 
 
 def signal_name(number: int) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call, given
+from broker_mesos.cli.stdin import take_stdin
 from broker_mesos.client.options import JobOptions
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def plan(
     """
     from broker_mesos.client.spec import build_spec
 
-    spec = build_spec(call.command or ["true"], **given(options))
+    words: dict[str, Any] = {**given(options)}
+    take_stdin(words)
+    spec = build_spec(call.command or ["true"], **words)
     found = call.client().plan(spec, agents=500 if every else 20)
     _print(call, found, every)
     return 0 if found.would_run else 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from broker_mesos.core.api.cluster import ClusterView
     from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobView
     from broker_mesos.core.api.state import StateView
+    from broker_mesos.core.model.task import CommandInfo
 
 _SHOWN = 20
 _AGENTS = 2_000
@@ -335,6 +336,7 @@ def _describe(view: JobView) -> None:
     pairs = [
         ("Job", f"{summary.job_id}  {summary.name}".rstrip()),
         ("Command", command if len(command) <= 500 else command[:499] + "…"),
+        *_files(spec.command),
         ("State", summary.state + ("" if summary.exit_code is None else f", exit code {summary.exit_code}")),
         ("Tasks", f"{summary.total}: {counts}"),
         ("Each needs", show.resources(spec.resources) + ("" if spec.role == ANYBODY else f", in role {spec.role}")),
@@ -366,6 +368,19 @@ def _describe(view: JobView) -> None:
     for name, text in pairs:
         show.line(f"{name + ':':<13}{text}")
     print()
+
+
+def _files(command: CommandInfo) -> list[tuple[str, str]]:
+    """Where a job's command runs, what it reads, and the names of what it writes, as far as they are given."""
+    from broker_mesos.core.model.task_input import decode_stdin
+
+    found = []
+    if command.directory:
+        found.append(("Runs in", command.directory))
+    if command.stdin:
+        found.append(("Stdin", f"{len(decode_stdin(command.stdin))} bytes"))
+    found += [(title, name) for title, name in (("Stdout", command.stdout), ("Stderr", command.stderr)) if name]
+    return found
 
 
 def _tasks(tasks: list[JobTask]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Any, Unpack
 
 from broker_mesos.cli import show
 from broker_mesos.cli.options import Call, Shell, given
+from broker_mesos.cli.stdin import take_stdin
 from broker_mesos.cli.submit import DETACHED, WAITING_HINT_SECONDS, exit_code, put_command
 from broker_mesos.client.jobs import JobClient, Json, Stream
 from broker_mesos.client.names import new_job_id, user_name
@@ -30,12 +30,14 @@ def run(
 ) -> int:
     """Run a command there, as if it were here.
 
-    bmesos run [FLAGS] -- CMD ARG…: output comes live, Ctrl-C kills it, its exit code is ours.
+    bmesos run [FLAGS] -- CMD ARG…: output comes live, Ctrl-C kills it, its exit code is ours. It reads what is piped
+    to us, up to 128 KiB.
     """
     if call.json:
         raise InvalidInput("run passes the output on as it comes; for JSON: bmesos submit --wait -o json")
     words: dict[str, Any] = {**given(options)}
     put_command(call, shell, words)
+    take_stdin(words, unasked=True)
     spec, job_id = describe(words.pop("command"), user_name(), **words), new_job_id()
     client = call.jobs()
     with _terminated():
@@ -74,14 +76,12 @@ def _explain_end(client: JobClient, summary: Json, followers: Sequence[_Follower
 def _attend(client: JobClient, job_id: str) -> Json:
     """Waits for a job's end; the first Ctrl-C kills it, the second one leaves."""
     notes = show.WaitingNotes(client)
-    stdin = _StdinNote()
     killed = False
     while True:
         try:
             last: Json = {}
             for last in client.follow(job_id, pending_turn=WAITING_HINT_SECONDS):
                 notes.check(last)
-                stdin.check()
             return last
         except KeyboardInterrupt:
             if killed:
@@ -90,37 +90,6 @@ def _attend(client: JobClient, job_id: str) -> Json:
             killed = True
             show.note(f"bmesos: killing job {job_id}; Ctrl-C again leaves at once")
             client.call("KILL_JOB", {"job_id": job_id})
-
-
-class _StdinNote:
-    """Notes once that something waits on stdin, which is not passed on."""
-
-    def __init__(self) -> None:
-        self._noted = False
-
-    def check(self) -> None:
-        """Looks at stdin without reading from it."""
-        if not self._noted and _stdin_has_data():
-            self._noted = True
-            show.note("bmesos: stdin is not passed on to the task: name a file that the agent can read instead")
-
-
-def _stdin_has_data() -> bool:
-    import stat
-
-    try:
-        status = os.fstat(0)
-        if stat.S_ISREG(status.st_mode):
-            return os.lseek(0, 0, os.SEEK_CUR) < status.st_size
-        if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
-            return False
-        import fcntl
-        import termios
-
-        waiting = fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4)
-    except OSError:
-        return False
-    return int.from_bytes(waiting, sys.byteorder) > 0
 
 
 class _Follower(threading.Thread):

@@ -10,7 +10,7 @@ from broker_mesos.errors import InvalidInput
 SCRIPT_MAX_BYTES = 100_000
 """The system takes at most 128 KiB as one argument of a process."""
 
-_RUN = 'printf %s "$1" > .script && chmod 700 .script && exec ./.script'
+_RUN = 'file=$BMESOS_SANDBOX/.script; printf %s "$1" > "$file" && chmod 700 "$file" && exec "$file"'
 """Runs a script by the interpreter that its first line names."""
 
 

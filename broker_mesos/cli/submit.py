@@ -9,6 +9,7 @@ from typing import Annotated, Any, Unpack
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call, Shell, given
+from broker_mesos.cli.stdin import take_stdin
 from broker_mesos.client.jobs import JobClient
 from broker_mesos.client.names import new_job_id, user_name
 from broker_mesos.client.options import JobOptions
@@ -62,6 +63,9 @@ def submit(
     flags: dict[str, Any] = {**given(options)}
     words.update({**flags, "env": {**words.get("env", {}), **flags.get("env", {})}})
     put_command(call, shell, words)
+    if file == "-" and words.get("stdin") == "-":
+        raise InvalidInput("stdin is given twice, for the script and for its input: put one of them into a file")
+    take_stdin(words)
     job_id = job_id or new_job_id()
     client = call.jobs()
     client.store(job_id, describe(words.pop("command"), user_name(), **words))

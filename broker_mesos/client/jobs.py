@@ -65,7 +65,8 @@ class JobClient:
             try:
                 return self.call("SUBMIT_JOB", fields, max(deadline - time.monotonic(), 0.1), wait)
             except InvalidInput as error:
-                raise InvalidInput(str(error).removeprefix("SUBMIT_JOB: ").removeprefix("spec.")) from None
+                text = str(error).removeprefix("SUBMIT_JOB: ")
+                raise InvalidInput(text.removeprefix("spec.").removeprefix("spec: ")) from None
             except Unavailable as error:
                 # Nothing there from the start is a wrong address rather than a failover.
                 hopeless = isinstance(error, Unreachable) and not self._contacted

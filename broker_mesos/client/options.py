@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, get_args
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from broker_mesos.core.model.attributes import Constraint
     from broker_mesos.core.model.resources import Resources
 
@@ -45,6 +47,31 @@ class TaskOptions(TypedDict, total=False):
         Mapping[str, object] | None,
         JobOption("--env", "K=V", "An environment variable; repeatable.", list[str], (dict,)),
     ]
+    chdir: Annotated[
+        str | None,
+        JobOption(
+            "--chdir",
+            "DIR",
+            "Where it runs: a folder of the agent's machine, or one in the sandbox, without a slash first.",
+            str,
+            (str,),
+        ),
+    ]
+    stdin: Annotated[
+        "str | bytes | PathLike[str] | None",
+        JobOption("--stdin", "FILE", "A file here (128 KiB) that it reads as its stdin; - for ours.", str, (str,)),
+    ]
+    stdout: Annotated[
+        str | None,
+        JobOption(
+            "--stdout",
+            "PATTERN",
+            "A name in the sandbox for what it writes to stdout: %j job, %a index, %n name, %u user.",
+            str,
+            (str,),
+        ),
+    ]
+    stderr: Annotated[str | None, JobOption("--stderr", "PATTERN", "The same for stderr.", str, (str,))]
     retries: Annotated[int, JobOption("--retries", "N", "Attempts after a failed one (0).", int, (int,))]
     retry_on: Annotated[
         str | int | Iterable[int] | None,

@@ -16,6 +16,8 @@ from broker_mesos.client.options import ArrayLike, JobOptions, Number
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from broker_mesos.core.model.job import JobSpec
     from broker_mesos.core.model.job_array import ArrayOptions
 
@@ -57,6 +59,7 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         if name in options:
             spec[name] = options[name]  # type: ignore[literal-required]
     _put_constraints(spec, options)
+    _put_files(spec, options)
     if (role := options.get("role")) is not None:
         from broker_mesos.core.model.roles import check_role
 
@@ -156,6 +159,43 @@ def environment(env: Mapping[str, object]) -> dict[str, str]:
             raise InvalidInput(f"env {name}: {value!r} is not text; put it in quotes")
         found[name] = _passable(f"env {name}", str(value))
     return found
+
+
+def _put_files(spec: dict[str, Any], options: JobOptions) -> None:
+    """Put the working directory, the input and the names of output files into the JSON of a job."""
+    found: dict[str, str] = {}
+    for name, field in (("chdir", "directory"), ("stdout", "stdout"), ("stderr", "stderr")):
+        if (text := options.get(name)) is not None:
+            if not text:
+                raise InvalidInput(
+                    f"{name} is empty: leave it out, or name a {'folder' if name == 'chdir' else 'file'}"
+                )
+            found[field] = _passable(name, str(text))
+    if found:
+        from broker_mesos.core.model.sandbox_path import check_directory, check_patterns
+
+        check_directory(found.get("directory", ""))
+        values = {"j": "job", "a": "0", "n": spec["name"], "u": spec["user"]}
+        check_patterns(found.get("stdout", ""), found.get("stderr", ""), values)
+    if (source := options.get("stdin")) is not None:
+        found["stdin"] = read_stdin(source)
+    spec["command"].update(found)
+
+
+def read_stdin(source: bytes | str | PathLike[str]) -> str:
+    """The input of a task, in base64: bytes, or what is in a file here. Raises InvalidInput."""
+    from broker_mesos.core.model.task_input import MAX_STDIN_BYTES, encode_stdin
+
+    if isinstance(source, bytes):
+        return encode_stdin(source)
+    try:
+        with open(source, "rb") as file:
+            return encode_stdin(file.read(MAX_STDIN_BYTES + 1), f"stdin {source}")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(f"cannot read stdin {str(source)!r}: {reason}") from None
 
 
 def _put_array(spec: dict[str, Any], text: ArrayLike) -> None:

@@ -22,6 +22,11 @@ class LaunchSpec:
     """Name of the task's queue, if it has one; only for a containerizer that ``queues_tasks``."""
     width: int = 0
     """For a queued task: it starts when fewer than this number of tasks of its queue run; 0 if it is not queued."""
+    directory: str = ""
+    """The folder in which it runs: an absolute path or one in the sandbox; empty for the sandbox."""
+    stdin: bytes = b""
+    outputs: tuple[tuple[str, str], ...] = ()
+    """Pairs of ``stdout`` or ``stderr`` and the path in the sandbox under which the same file is found."""
 
 
 class TaskStarted(NamedTuple):

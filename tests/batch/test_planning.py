@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.framework_messages import Accept
 from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
@@ -349,3 +349,14 @@ def test_kill_of_an_earlier_launch_under_the_same_id_gives_the_index_back() -> N
     for same in ("o", ""):
         assert "results:j" in applied([status("j.0.1", S.KILLED, offer_id=same)])
     assert "results:j" in applied([status("j.0.1", S.KILLED, offer_id="earlier")], kill=True)
+
+
+@given(st.text(max_size=20).filter(str.isprintable), st.text(max_size=20))
+def test_whatever_a_job_is_called_its_tasks_can_be_sent(name: str, user: str) -> None:
+    command = CommandInfo(arguments=("true",), directory="/data", stdin="eA==", stdout="%u/%n-%a", stderr="e/%j")
+    found = plan_claim(
+        [offer()], [candidate("j", name=name, user=user, command=command)], all_seen=True, now=1.0, settle_after=10.0
+    )
+    (launch,) = found.launches["o1"]
+    sent = TaskInfo.model_validate_json(task_info(launch).model_dump_json()).command
+    assert (sent.directory, sent.stdin, sent.stderr) == ("/data", "eA==", "e/j") and sent.stdout.endswith("-0")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -182,6 +183,18 @@ def test_an_array_is_a_number_or_a_range(text: int | str, indices: tuple[int, in
         ({"retries": -1}, "retries"),
         ({"priority": 10**9}, "priority"),
         ({"constraints": ["?"]}, "not a constraint"),
+        ({"role": "a b"}, "'a b' is not a role"),
+        ({"role": ""}, "a role of 0 characters"),
+        ({"chdir": ""}, "chdir is empty"),
+        ({"chdir": "../x"}, "neither an absolute path nor one within the task's sandbox"),
+        ({"stdin": "/no/such/file"}, "cannot read stdin '/no/such/file': No such file"),
+        ({"stdin": "/"}, "Is a directory"),
+        ({"stdin": "a\0b"}, "cannot read stdin"),
+        ({"stdin": "/dev/zero"}, "stdin /dev/zero has more than 131072 bytes"),
+        ({"stdin": b"x" * 131_073}, "has more than 131072 bytes"),
+        ({"stdout": "/etc/passwd"}, "not the name of a file in the task's sandbox"),
+        ({"stdout": "%n", "stderr": "%x"}, "both go to 'true'"),
+        ({"stderr": "%z"}, "%z has no meaning"),
     ],
 )
 def test_a_wrong_word_is_refused_in_one_line(words: dict[str, object], message: str) -> None:
@@ -194,6 +207,18 @@ def test_a_wrong_word_is_refused_in_one_line(words: dict[str, object], message: 
 def test_a_command_is_needed(command: str | list[str]) -> None:
     with pytest.raises(InvalidInput):
         build_spec(command)
+
+
+def test_the_input_is_what_is_in_a_file_here_or_bytes(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"\0\xff")
+    files = [b"\0\xff", str(tmp_path / "in"), tmp_path / "in"]
+    assert {build_spec("cat", stdin=each).command.stdin for each in files} == {"AP8="}
+
+
+def test_a_role_a_folder_and_names_of_output_are_options_of_a_job() -> None:
+    spec = build_spec("true", role="eng/db", chdir="/data", stdout="%j.out", stderr="%j.err")
+    command = spec.command
+    assert (spec.role, command.directory, command.stdout, command.stderr) == ("eng/db", "/data", "%j.out", "%j.err")
 
 
 def test_sizes_are_megabytes_or_have_a_unit() -> None:

@@ -77,6 +77,17 @@ class Runner:
                     return [line.rstrip("\n") for line in lines]
                 await asyncio.sleep(0.005)  # files send no signals
 
+    async def until_file(self, task_id: str, name: str, condition: Callable[[os.stat_result], bool]) -> None:
+        """Wait until a file in a task's sandbox is there and satisfies a condition."""
+        async with asyncio.timeout(TIMEOUT):
+            while True:
+                try:
+                    if condition(self.file(task_id, name).stat()):
+                        return
+                except FileNotFoundError:
+                    pass
+                await asyncio.sleep(0.005)  # files send no signals
+
 
 MakeRunner = Callable[..., Runner]
 

@@ -350,11 +350,31 @@ def test_every_command_fails_in_one_line_when_its_output_cannot_be_written(clust
     assert (done.returncode, done.stderr) == (1, b"bmesos: the output cannot be written: No space left on device\n")
 
 
-def test_stdin_that_is_not_passed_on_is_named(cluster: Cluster, http: str):
-    done = _shell(cluster, http, "echo hi | $B run -- cat")
-    assert (done.returncode, done.stdout) == (0, b"")
-    assert b"stdin is not passed on" in done.stderr
-    assert _shell(cluster, http, "$B run -- cat </dev/null").stderr == b""
+@pytest.mark.parametrize(
+    ("line", "output"),
+    [
+        ("echo hi | $B run -- cat", b"hi\n"),
+        ("printf 'a\\0b' > bytes; $B run -- cat < bytes", b"a\0b"),
+        ("$B run -- cat < /dev/null", b""),
+        ("$B run -- cat <&-", b""),
+        ("true | $B run -- cat", b""),
+        ("echo ours > ours; echo piped | $B run --stdin ours -- cat", b"ours\n"),
+    ],
+)
+def test_run_passes_on_what_is_piped_to_it(cluster: Cluster, http: str, line: str, output: bytes):
+    done = _shell(cluster, http, line)
+    assert (done.returncode, done.stdout, done.stderr) == (0, output, b"")
+
+
+def test_more_input_than_goes_along_with_a_job_is_refused_in_one_line(cluster: Cluster, http: str):
+    done = _shell(cluster, http, "head -c 131073 /dev/zero | $B run -- wc -c")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"bmesos: stdin has more than 131072 bytes") and done.stderr.count(b"\n") == 1
+
+
+def test_run_on_a_terminal_does_not_read_from_it(cluster: Cluster, http: str):
+    done = _shell(cluster, http, "script -qec '$B run -- wc -c' /dev/null < /dev/null")
+    assert (done.returncode, done.stdout.strip()) == (0, b"0")
 
 
 def test_run_says_why_a_program_cannot_be_started(cluster: Cluster, http: str):

@@ -64,6 +64,33 @@ def test_a_task_sees_who_it_is_in_its_environment_and_has_a_sandbox_of_its_own(c
     assert not {name for name in seen if name.endswith("_URL")}
 
 
+def test_a_job_names_its_folder_its_input_and_its_output_files(cluster: Cluster):
+    (cluster.tmp / "input.txt").write_text("given\n")
+    (cluster.tmp / "files.yaml").write_text(
+        f"command: 'pwd; cat; echo oops >&2'\nname: a/b\nchdir: {cluster.tmp}\nstdin: input.txt\narray: 2\n"
+        "stdout: out/%n-%a.txt\nstderr: '%j.err'\n"
+    )
+    done = cluster.cli("submit", "--wait", "-o", "json", "files.yaml")
+    assert done.returncode == 0, done.stderr
+    job = cluster.client().job(json.loads(done.stdout)["job_id"])
+    assert b"".join(job.logs(2)) == f"{cluster.tmp}\ngiven\n".encode()
+    assert b"".join(job.logs(2, "stderr")) == b"oops\n"
+    (task,) = (each for each in job.tasks() if each.index == 2)
+    (sandbox,) = cluster.tmp.glob(f"work-*/sandboxes/{task.task_id}")
+    assert (sandbox / "out" / "a_b-2.txt").read_bytes() == (sandbox / "stdout").read_bytes()
+    assert (sandbox / f"{job.id}.err").read_text() == "oops\n"
+    shown = cluster.cli("status", job.id).stdout
+    assert f"Runs in:     {cluster.tmp}\nStdin:       6 bytes\nStdout:      out/%n-%a.txt" in shown
+
+
+def test_a_task_whose_folder_is_missing_fails_and_says_so(cluster: Cluster):
+    done = cluster.cli("run", "--chdir", "/no/such/folder", "--", "true")
+    assert (done.returncode, done.stdout) == (127, "")
+    assert done.stderr == (
+        "bmesos: cannot start 'true': its working directory /no/such/folder: No such file or directory\n"
+    )
+
+
 def test_a_single_task_has_no_array_index(cluster: Cluster):
     job = cluster.client().submit(["/usr/bin/env"])
     assert job.wait(20).state == "finished"

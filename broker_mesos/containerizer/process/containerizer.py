@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_link import address
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
+from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.ports.containerizer import (
@@ -40,7 +42,7 @@ from broker_mesos.ports.containerizer import (
     TaskStarted,
 )
 
-VERSION = 2
+VERSION = 3
 """Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
 release."""
 
@@ -50,6 +52,10 @@ START_TIMEOUT_SECONDS = 15.0
 END_GRACE_SECONDS = 3.0
 """Time between SIGTERM and SIGKILL when the agent kills its tasks at its end, in seconds."""
 
+OLD_SPAWNER = (
+    "the process that starts tasks on its agent is of an earlier release, without working directories and input; it"
+    " is replaced once its tasks have ended"
+)
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _MAIN = str(Path(__file__).with_name("spawner_main.py"))
 
@@ -150,10 +156,21 @@ class ProcessContainerizer:
             failed = StartFailed(spec.task_id, str(error))
             asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
+        sandbox = self.sandboxes.path(spec.task_id)
+        what = "its volumes"
         try:
-            self._volumes.mount(self.sandboxes.path(spec.task_id), spec.volumes)
+            self._volumes.mount(sandbox, spec.volumes)
+            what = "its files"
+            put_files(sandbox, spec)
         except OSError as error:
-            failed = StartFailed(spec.task_id, f"its volumes: {error.strerror}: {error.filename}")
+            failed = StartFailed(spec.task_id, f"{what}: {error.strerror}: {error.filename}", is_machine_fault(error))
+            asyncio.get_running_loop().call_soon(self._emit, [failed])
+            return
+        except InvalidInput as error:
+            asyncio.get_running_loop().call_soon(self._emit, [StartFailed(spec.task_id, str(error))])
+            return
+        if _options(spec) and self._version < 3:
+            failed = StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
             asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
         self._live[spec.task_id] = _Live(spec, queue=spec.queue)
@@ -242,6 +259,8 @@ class ProcessContainerizer:
         env = {**self._base_env, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = str(self.sandboxes.path(spec.task_id))
+        if options := _options(spec):
+            return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
         return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]
 
     def _request(self, request: list[Any]) -> None:
@@ -439,6 +458,16 @@ class ProcessContainerizer:
             process.kill()
         process.wait()  # the process that was started here, which has forked the spawner and ended
         return word.decode(errors="replace").strip() or "it ended without a message"
+
+
+def _options(spec: LaunchSpec) -> dict[str, Any]:
+    """The options of a launch request."""
+    found: dict[str, Any] = {}
+    if spec.directory:
+        found["directory"] = spec.directory
+    if spec.stdin:
+        found["stdin"] = True
+    return found
 
 
 def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:

@@ -77,10 +77,12 @@ def is_machine_fault(error: BaseException) -> bool:
     return isinstance(error, NoSandbox) or (isinstance(error, OSError) and error.errno in _LACKS)
 
 
-def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
-    """Start a program in a new session, in its sandbox (created if needed); returns its pid.
+def spawn(sandbox: str, argv: list[str], env: dict[str, str], *, directory: str = "", stdin: bool = False) -> int:
+    """Start a program in a new session, in its sandbox (created if needed) or in another ``directory``; returns its
+    pid. A directory that is not an absolute path is in the sandbox.
 
-    The caller's working folder is the sandbox afterwards. stdin is inherited: the spawner's is /dev/null.
+    The caller's working folder is that of the program afterwards. With ``stdin`` the program reads the file of that
+    name in its sandbox; else stdin is inherited: the spawner's is /dev/null.
     Raises OSError (the reason in ``strerror``), and ValueError or TypeError for an invalid command.
     """
     try:
@@ -91,11 +93,20 @@ def spawn(sandbox: str, argv: list[str], env: dict[str, str]) -> int:
         os.chdir(sandbox)
     except OSError as error:
         raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
+    files = _FILES
+    if stdin:
+        files = [(os.POSIX_SPAWN_OPEN, 0, f"{sandbox}/stdin", os.O_RDONLY, 0), *files]
+    if directory:
+        files = [(action, fd, os.path.join(sandbox, path), flags, mode) for action, fd, path, flags, mode in files]
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise OSError(error.errno, f"its working directory {directory}: {error.strerror}") from None
     program = find_program(argv[0], env.get("PATH", os.defpath))
     if _limits_of_tasks is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, _limits_of_tasks)
     try:
-        return os.posix_spawn(program, argv, env, file_actions=_FILES, setsid=True, setsigmask=(), setsigdef=_DEFAULTED)
+        return os.posix_spawn(program, argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_DEFAULTED)
     finally:
         if _limits_of_tasks is not None:
             hard = _limits_of_tasks[1]

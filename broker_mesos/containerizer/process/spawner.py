@@ -6,6 +6,8 @@ line, many at once::
     ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
                                          and later ["exited", task_id, code, signal, at]
     [... env, line, width]             the same; queued while ``width`` tasks of that queue run (0: any number)
+    [... line, width, options]         the same; the options are ``directory``, in which the task runs, and ``stdin``:
+                                       whether it reads the file of that name in its sandbox
     ["hold", task_id, line]            this running task belongs to that queue
     ["withdraw", task_id]              → ["failed", task_id, message], if it is still queued
     ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
@@ -47,7 +49,7 @@ from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
 
-VERSION = 2
+VERSION = 3
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
 
@@ -302,7 +304,8 @@ class Spawner:
         kind = request[0]
         if kind == "launch":
             queue = request[4] if len(request) > 4 else ""
-            self._launch(request[1], request[2], request[3], queue, refused)
+            options = request[6] if len(request) > 6 else {}
+            self._launch(request[1], request[2], request[3], queue, options, refused)
         elif kind == "kill":
             entry = self._tasks.get(request[1])
             if entry is not None:
@@ -327,7 +330,9 @@ class Spawner:
             for entry in list(self._running.values()):
                 self._kills.kill(entry, self._end_grace)
 
-    def _launch(self, task_id: str, argv: list[str], env: dict[str, str], queue: str, refused: str) -> None:
+    def _launch(
+        self, task_id: str, argv: list[str], env: dict[str, str], queue: str, options: dict[str, Any], refused: str
+    ) -> None:
         known = self._tasks.get(task_id)
         if known is not None:
             # A repeated launch is not executed again. The sender gets the current state.
@@ -340,7 +345,7 @@ class Spawner:
                 raise OSError(errno.EIO, refused)
             if not argv or "/" in task_id or task_id.startswith("."):
                 raise ValueError("no command, or no proper task id")
-            entry.pid = spawn(self._sandboxes + task_id, argv, env)
+            entry.pid = spawn(self._sandboxes + task_id, argv, env, **options)
         except (OSError, ValueError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"

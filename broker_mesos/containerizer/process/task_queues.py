@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Request = list[Any]
-"""A launch request: ``["launch", task_id, argv, env, line, width]``."""
+"""A launch request: ``["launch", task_id, argv, env, line, width]``, and options after these."""
 
 
 class QueuedTasks:
@@ -59,7 +59,7 @@ class QueuedTasks:
         if not waiting:
             del self._waiting[queue]
         del self._queue_of[request[1]]
-        return [*request[:5], 0]
+        return [*request[:5], 0, *request[6:]]
 
     def withdraw(self, task_id: str) -> bool:
         """Remove a queued task. Returns whether it was queued."""

@@ -9,9 +9,10 @@ from pydantic import Field, field_validator, model_validator
 from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.job_array import Range, problem_of, size_of
 from broker_mesos.core.model.locality import Preference
-from broker_mesos.core.model.part import ID_PATTERN, Ident, Part
+from broker_mesos.core.model.part import ID_PATTERN, MAX_ID, Ident, Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import ANYBODY, check_role
+from broker_mesos.core.model.sandbox_path import check_patterns
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.errors import InvalidInput
 
@@ -41,6 +42,7 @@ class JobSpec(Preference):
 
     name: str = Field(default="", max_length=200)
     command: CommandInfo
+    """The command of each task. The names of its output files are patterns; see ``sandbox_path.py``."""
     resources: Resources = Resources.parse("cpus:1;mem:128")
     array: tuple[int, int] | None = None
     """First and last index of the array, inclusive; None is a single task (index 0, without the variable)."""
@@ -80,6 +82,8 @@ class JobSpec(Preference):
 
     @model_validator(mode="after")
     def _together(self) -> JobSpec:
+        values = {"j": "j" * MAX_ID, "a": str(self.array[1] if self.array else 0), "n": self.name, "u": self.user}
+        check_patterns(self.command.stdout, self.command.stderr, values)
         if problem := problem_of(self.array, self.ranges):
             raise ValueError(problem)
         if self.max_running and self.array is None:

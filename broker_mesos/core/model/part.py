@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 ID_TAIL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,"
 
 
-ID_PATTERN = rf"^{ID_TAIL}127}}$"
+MAX_ID = 128
+"""The longest id, in characters."""
+ID_PATTERN = rf"^{ID_TAIL}{MAX_ID - 1}}}$"
 
 
 Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from broker_mesos.core.model.part import Ident, Part, Prose, Short, TaskId
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.sandbox_path import check_directory
+from broker_mesos.core.model.task_input import MAX_STDIN_CHARS, decode_stdin
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 
 
@@ -16,6 +18,26 @@ class CommandInfo(Part):
     arguments: tuple[str, ...] = Field(min_length=1)
     shell: bool = False
     environment: dict[str, str] = Field(default_factory=dict)
+    directory: str = ""
+    """The folder in which it runs: an absolute path, or one in the sandbox, where it is made if it is missing. Empty
+    for the sandbox itself."""
+    stdin: str = Field(default="", max_length=MAX_STDIN_CHARS)
+    """What it reads from its standard input, in base64; empty if it reads nothing."""
+    stdout: str = ""
+    """Path in the sandbox of a file that is the same as ``stdout``; empty for none."""
+    stderr: str = ""
+    """Path in the sandbox of a file that is the same as ``stderr``; empty for none."""
+
+    @field_validator("directory")
+    @classmethod
+    def _directory(cls, path: str) -> str:
+        return check_directory(path)
+
+    @field_validator("stdin")
+    @classmethod
+    def _stdin(cls, text: str) -> str:
+        decode_stdin(text)
+        return text
 
 
 class VolumeMount(Part):

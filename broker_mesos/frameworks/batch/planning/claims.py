@@ -9,7 +9,8 @@ from typing import NamedTuple
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task import CommandInfo, TaskInfo
+from broker_mesos.core.model.sandbox_path import expand
+from broker_mesos.core.model.task import TaskInfo
 from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.planning.jobs import Plan
@@ -377,6 +378,16 @@ def _preferred_first(offers: Sequence[_OpenOffer], spec: JobSpec) -> list[_OpenO
     return sorted(offers, key=lambda each: not spec.prefers(each.offer.attributes, each.offer.hostname))
 
 
+def _outputs(launch: Launch) -> dict[str, str]:
+    """The names of a task's output files."""
+    name, spec = launch.name, launch.spec
+    command = spec.command
+    if not (command.stdout or command.stderr):
+        return {}
+    values = {"j": name.job_id, "a": str(name.index), "n": spec.name, "u": spec.user}
+    return {"stdout": expand(command.stdout, values), "stderr": expand(command.stderr, values)}
+
+
 def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
     """The task as the cluster launches it. ``early`` requests an early status from the task's agent when it ends."""
     name, attempt, spec, queue = launch
@@ -394,7 +405,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         task_id=name.task_id,
         name=spec.name,
         resources=spec.resources,
-        command=CommandInfo(arguments=spec.command.arguments, shell=spec.command.shell, environment=environment),
+        command=spec.command.model_copy(update={"environment": environment, **_outputs(launch)}),
         kill_grace=spec.kill_grace,
         max_completion_time=spec.time_limit,
         labels={"job": name.job_id},
