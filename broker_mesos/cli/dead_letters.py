@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from broker_mesos.core.api.dead_letters import DeadLetterView
 
 LetterId = Annotated[str, Argument(metavar="ID", help="The letter's id, or its message's.")]
 OneLetter = Annotated[
@@ -25,11 +29,17 @@ def listing(
     """List the dead letters, the oldest first."""
     found = call.client().dead_letters(limit, after)
     if call.json:
-        show.print_json(show.data(found))
-        return
-    if not found.letters:
+        show.print_json([show.data(each) for each in found.letters])
+    elif found.letters:
+        _table(found.letters)
+    else:
         show.line("nothing follows" if after else "no dead letters: whatever came could be handled")
-        return
+    if found.after:
+        more = str(found.total - len(found.letters)) if not after else "some"
+        show.note(f"… and {more} more: use --limit N, or --after {found.after}")
+
+
+def _table(letters: Sequence[DeadLetterView]) -> None:
     columns = ["ID", "TYPE", "FROM", ">TRIES", ">BYTES", "PUT", "REASON"]
     show.table(
         columns,
@@ -43,13 +53,10 @@ def listing(
                 show.since(each.at),
                 each.reason or "-",
             )
-            for each in found.letters
+            for each in letters
         ],
         drop=["BYTES", "TRIES", "PUT", "FROM", "TYPE"],
     )
-    if found.after:
-        more = str(found.total - len(found.letters)) if not after else "some"
-        show.note(f"… and {more} more: use --limit N, or --after {found.after}")
 
 
 def detail(call: Call, ident: LetterId) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.job_filters import Name, States, User, filter_of
 from broker_mesos.cli.options import Call
 from broker_mesos.client.jobs import ENDED
+
+if TYPE_CHECKING:
+    from broker_mesos.core.api.jobs import JobSummary
 
 
 def history(
@@ -29,12 +33,17 @@ def history(
     chosen = filter_of(state, name, user, since, until, ENDED)
     found = call.client().history(limit=limit, after=after, **chosen)
     if call.json:
-        show.print_json(show.data(found))
-        return
-    if not found.jobs:
+        show.print_json([show.data(each) for each in found.jobs])
+    elif found.jobs:
+        _table(found.jobs)
+    else:
         show.line("no ended job matches" if found.total else "no job has ended yet")
-        return
-    roles = show.has_roles(found.jobs)
+    if found.truncated:
+        show.note(f"bmesos: there may be more: the same with --after {found.after}, or a higher --limit")
+
+
+def _table(jobs: Sequence[JobSummary]) -> None:
+    roles = show.has_roles(jobs)
     show.table(
         ["JOB", "NAME", "USER", *(["ROLE"] if roles else []), "STATE", ">TASKS", ">EXIT", "ENDED", "TOOK"],
         [
@@ -49,11 +58,9 @@ def history(
                 show.since(job.ended_at or 0),
                 show.duration((job.ended_at or job.submitted_at) - job.submitted_at),
             )
-            for job in found.jobs
+            for job in jobs
         ],
     )
-    if found.truncated:
-        show.note(f"bmesos: there may be more: the same with --after {found.after}, or a higher --limit")
 
 
 def retry(

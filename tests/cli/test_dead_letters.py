@@ -58,7 +58,22 @@ def test_letters_are_listed_as_a_table_and_as_json(cluster: Embedded, capsys: Ca
     assert "l2" in out and "l1" not in out and err == ""
     assert main(["-o", "json", "dead-letters", "list"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [each["letter_id"] for each in found["letters"]] == ["l1", "l2"] and found["total"] == 2
+    assert [each["letter_id"] for each in found] == ["l1", "l2"]
+
+
+def test_the_last_letter_of_a_list_in_json_is_where_the_next_page_begins(cluster: Embedded, capsys: Captured) -> None:
+    put(cluster, "l1")
+    put(cluster, "l2")
+    capsys.readouterr()
+    assert main(["dead-letters", "list", "--limit", "1", "-o", "json"]) == 0
+    out, err = capsys.readouterr()
+    (first,) = json.loads(out)
+    assert err.strip() == f"… and 1 more: use --limit N, or --after {first['letter_id']}"
+    assert main(["dead-letters", "list", "--after", first["letter_id"], "-o", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert [each["letter_id"] for each in json.loads(out)] == ["l2"] and err == ""
+    assert main(["dead-letters", "list", "--after", "l2", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_a_letter_is_shown_with_its_body_indented(cluster: Embedded, capsys: Captured) -> None:

@@ -42,7 +42,7 @@ def test_history_lists_ended_jobs_by_state_name_user_and_time(client: Client, ca
 
     def listed(*flags: str) -> list[str]:
         assert main(["history", "-o", "json", "--name", "sort-*", *flags]) == 0
-        return [each["job_id"] for each in json.loads(capsys.readouterr().out)["jobs"]]
+        return [each["job_id"] for each in json.loads(capsys.readouterr().out)]
 
     assert listed() == [bad.id, good.id]
     assert listed("--state", "failed,killed") == [bad.id]
@@ -55,6 +55,11 @@ def test_history_lists_ended_jobs_by_state_name_user_and_time(client: Client, ca
     assert bad.id in captured.out and good.id not in captured.out
     (after,) = [word for word in captured.err.replace(",", " ").split() if word.isdecimal()]
     assert listed("--after", after) == [good.id]
+    assert main(["history", "--name", "sort-*", "--limit", "1", "-o", "json"]) == 0
+    captured = capsys.readouterr()
+    (last,) = json.loads(captured.out)
+    assert f"--after {last['seq']}" in captured.err and listed("--after", str(last["seq"])) == [good.id]
+    assert listed("--after", "1") == []
     waiting.kill()
 
 

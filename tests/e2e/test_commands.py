@@ -351,6 +351,27 @@ def test_every_command_fails_in_one_line_when_its_output_cannot_be_written(clust
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "agents",
+        "dead-letters list",
+        "frameworks",
+        "history",
+        "maintenance show",
+        "offers",
+        "reservations",
+        "roles",
+        "tasks",
+        "volumes",
+    ],
+)
+def test_whatever_lists_things_prints_a_list_in_json(cluster: Cluster, http: str, command: str):
+    done = cluster.cli(*command.split(), "-o", "json", url=http)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert isinstance(json.loads(done.stdout), list)
+
+
+@pytest.mark.parametrize(
     ("line", "output"),
     [
         ("echo hi | $B run -- cat", b"hi\n"),

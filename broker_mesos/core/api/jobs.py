@@ -61,6 +61,8 @@ class JobSummary(Locality):
     """Exit code of an ended job: 0 if all tasks succeeded, else that of the first failed index (128 + signal for a
     signal). None if the job has not ended."""
     submitted_at: float
+    seq: int = 0
+    """Number of the job in the order of submission. In a list of jobs it is the ``after`` for the jobs that follow."""
     ended_at: float | None = None
     version: int = 0
     waiting: str = ""

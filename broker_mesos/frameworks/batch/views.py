@@ -32,6 +32,7 @@ def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = ""
         },
         exit_code=record.exit_code,
         submitted_at=record.submitted_at,
+        seq=record.seq,
         ended_at=record.ended_at,
         version=counts.version,
         local=counts.local if record.prefers else None,
