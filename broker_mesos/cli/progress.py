@@ -30,7 +30,8 @@ def with_progress(client: JobClient, job_id: str, timeout: float | None) -> Mapp
         transient=True,
     ) as progress:
         bar = progress.add_task(job_id, total=total)
-        for last in client.changes(job_id, timeout):
+        for last in client.changes(job_id, timeout, unchanged=True):
+            notes.check(last)
             counts = last["counts"]
             ended = sum(counts.get(state, 0) for state in ("finished", "failed", "killed"))
             failed = counts.get("failed", 0)

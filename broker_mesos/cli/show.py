@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 all_columns = False
 """Whether a terminal's tables have all columns: with ``-o wide``."""
 
+_MIN_TURN_SECONDS = 1.5
+"""Seconds between two questions why a job waits."""
 _GOOD = {"finished", "registered", "subscribed", "ok"}
 _BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}
 _BUSY = {"running", "staging", "starting", "warning", "draining", "drained", "deactivated"}
@@ -43,22 +45,37 @@ def note(text: str) -> None:
 
 
 class WaitingNotes:
-    """Notes on stderr why a job waits: each reason once, until it changes."""
+    """Notes on stderr why a job waits, for room or for an unreachable agent: each reason once, until it changes."""
 
     def __init__(self, client: JobClient) -> None:
         self._client = client
         self._last = ""
+        self._due = 0.0
 
     def check(self, summary: Mapping[str, Any]) -> None:
-        """Asks why, and prints it, if the job of this summary waits."""
-        if summary["state"] != "pending":
+        """Asks why, and prints it, if the job of this summary waits; nothing if that was asked just before."""
+        if summary.get("ended_at") is not None or time.monotonic() < self._due:
             return
+        self._due = time.monotonic() + _MIN_TURN_SECONDS
         with suppress(Unavailable):
             found = self._client.call("GET_JOB", {"job_id": summary["job_id"], "limit": 0})["summary"]
-            why = found.get("waiting") or ""
-            if why and why != self._last:
-                note(f"bmesos: job {summary['job_id']} waits: {why}")
-                self._last = why
+            self._note(f"job {summary['job_id']}", found.get("waiting") or "")
+
+    def check_task(self, task: Mapping[str, Any]) -> None:
+        """The same for one task of a job."""
+        if task["state"] == "unreachable":
+            from broker_mesos.core.api.explain_reasons import why_lost
+
+            self._note(f"task {task['task_id']}", why_lost({task["agent_id"]: 1}))
+        elif task["state"] == "pending":
+            from broker_mesos.client.jobs import job_of
+
+            self.check({"job_id": job_of(task)})
+
+    def _note(self, subject: str, why: str) -> None:
+        if why and why != self._last:
+            note(f"bmesos: {subject} waits: {why}")
+            self._last = why
 
 
 def line(text: str) -> None:

@@ -112,7 +112,7 @@ def _wait(call: Call, client: JobClient, job_id: str, timeout: float | None) -> 
 
 def wait_for_task(call: Call, client: JobClient, task_id: str, timeout: float | None = None) -> int:
     """Wait for one task of a job and return its exit code; with ``-o json`` the task goes to stdout."""
-    task = client.end_of_task(task_id, timeout)
+    task = client.end_of_task(task_id, timeout, show.WaitingNotes(client).check_task)
     code: int | None = task.get("exit_code")
     if code is None:
         code = 128 + task["signal"] if task.get("signal") else int(task["state"] != "finished")

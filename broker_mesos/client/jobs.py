@@ -7,7 +7,7 @@ nothing here imports the models. :class:`broker_mesos.client.client.Client` adds
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
@@ -27,6 +27,12 @@ _WAIT_TURN_SECONDS = 10.0
 
 Stream = Literal["stdout", "stderr"]
 Json = dict[str, Any]
+
+
+def job_of(task: Mapping[str, Any]) -> str:
+    """The id of the job of a task."""
+    job_id: str = task.get("job_id") or task["task_id"].rsplit(".", 2)[0]
+    return job_id
 
 
 class JobClient:
@@ -90,8 +96,11 @@ class JobClient:
         *_, last = self.follow(job_id, timeout)
         return last
 
-    def end_of_task(self, task_id: str, timeout: float | None = None) -> Json:
-        """One task of a job, given as ``JOB.INDEX``, once it has ended and is not run again.
+    def end_of_task(
+        self, task_id: str, timeout: float | None = None, seen_as: Callable[[Json], None] = lambda task: None
+    ) -> Json:
+        """One task of a job, given as ``JOB.INDEX``, once it has ended and is not run again. ``seen_as`` is called with
+        the task as it is seen meanwhile.
 
         Rides out lost connections. Raises NotFound, and TimedOut after ``timeout`` seconds.
         """
@@ -103,10 +112,12 @@ class JobClient:
                 task = self.call("GET_TASK", {"task_id": task_id})
                 if task["state"] in TASK_ENDED:
                     return task
+                seen_as(task)
                 left = _WAIT_TURN_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
                 seconds = min(_WAIT_TURN_SECONDS, left)
-                job_id = task["task_id"].rsplit(".", 2)[0]
-                summary = self.call("WAIT_JOB", {"job_id": job_id, "seconds": seconds, "seen": seen}, held=seconds)
+                summary = self.call(
+                    "WAIT_JOB", {"job_id": job_of(task), "seconds": seconds, "seen": seen}, held=seconds
+                )
                 patience.renew()
                 seen = summary.get("version", 0)
                 if summary["state"] in ENDED:
@@ -120,11 +131,14 @@ class JobClient:
                     f"task {task_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {task_id}`"
                 )
 
-    def changes(self, job_id: str, timeout: float | None = None) -> Iterator[Json]:
-        """A job's summary now, after every change, and last once it has ended."""
-        return self._follow(job_id, timeout, _WAIT_TURN_SECONDS, every_change=True)
+    def changes(self, job_id: str, timeout: float | None = None, *, unchanged: bool = False) -> Iterator[Json]:
+        """A job's summary now, after every change, and last once it has ended; with ``unchanged`` every 10 seconds
+        without a change, too."""
+        return self._follow(job_id, timeout, _WAIT_TURN_SECONDS, every_change=True, unchanged=unchanged)
 
-    def _follow(self, job_id: str, timeout: float | None, pending_turn: float, *, every_change: bool) -> Iterator[Json]:
+    def _follow(
+        self, job_id: str, timeout: float | None, pending_turn: float, *, every_change: bool, unchanged: bool = False
+    ) -> Iterator[Json]:
         deadline = None if timeout is None else time.monotonic() + timeout
         patience = _UnavailableTimer(self)
         # Version -1: the first answer comes at once.
@@ -146,7 +160,7 @@ class JobClient:
             if summary["state"] in ENDED:
                 yield summary
                 return
-            if not every_change or summary.get("version") != seen:
+            if not every_change or unchanged or summary.get("version") != seen:
                 yield summary
             if every_change:
                 seen = summary.get("version", 0)

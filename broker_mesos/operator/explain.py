@@ -67,9 +67,8 @@ class Explainer:
         if task.state != "pending":
             where = f" on {task.hostname or task.agent_id}" if task.agent_id else ""
             return Explanation(subject=subject, reason=f"it does not wait: it is {task.state}{where}")
-        job_id = task.task_id.rsplit(".", 2)[0]
-        view = await self._calls.request(JOBS_FRAMEWORK, GetJob(job_id=job_id, limit=0), JobView, timeout)
-        return await self._of_job(subject, job_id, view.spec, request.limit, timeout)
+        view = await self._calls.request(JOBS_FRAMEWORK, GetJob(job_id=task.job_id, limit=0), JobView, timeout)
+        return await self._of_job(subject, task.job_id, view.spec, request.limit, timeout)
 
     async def _of_view(self, view: JobView, limit: int, timeout: float) -> Explanation:
         summary = view.summary

@@ -20,6 +20,7 @@ from broker_mesos.core.api.jobs import GetJobs, SubmitJob, WaitJob
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.errors import InvalidMessage
 from broker_mesos.frameworks.batch.api import BatchApi
@@ -87,7 +88,7 @@ def test_the_client_sends_every_request_of_users() -> None:
         (Hello(), 0.0),
         (GetJobs(), 0.0),
         (WaitJob(job_id="j", seconds=7), 7.0),
-        (SubmitJob(job_id="j", spec=JobSpec.model_construct(), wait=3), 3.0),
+        (SubmitJob(job_id="j", spec=JobSpec(command=CommandInfo(arguments=("true",))), wait=3), 3.0),
         (ReadLog(task_id="t", wait=2), 2.0),
         (ReadFile(task_id="t", wait=2), 2.0),
     ],

@@ -77,6 +77,7 @@ class JobTask(Part):
     """The latest attempt at one index of a job."""
 
     task_id: str
+    job_id: str = ""
     index: int
     attempt: int
     state: str

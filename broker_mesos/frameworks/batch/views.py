@@ -56,6 +56,7 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
         name = TaskName(job_id, index, result.launch)
         return JobTask(
             task_id=name.task_id if result.launch else name.claim,
+            job_id=job_id,
             index=index,
             attempt=result.attempt,
             **result.model_dump(exclude={"attempt", "launch"}),
@@ -65,6 +66,7 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
         state = "staging" if claim.state is None else claim.state.short
         return JobTask(
             task_id=TaskName(job_id, index, claim.launch).task_id,
+            job_id=job_id,
             index=index,
             attempt=claim.attempt,
             state={"starting": "staging", "killing": "running"}.get(state, state),
@@ -75,6 +77,7 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
         )
     return JobTask(
         task_id=f"{job_id}.{index}",
+        job_id=job_id,
         index=index,
         attempt=1,
         state="killed" if record.killed else "pending",
