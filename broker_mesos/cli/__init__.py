@@ -13,12 +13,6 @@ from broker_mesos.runtime.streams import open_standard_streams
 _COMPLETION = "_BMESOS_COMPLETE"
 """The variable by which a shell asks typer what could be typed next."""
 
-_SAID = {
-    "Input should be a valid integer, unable to parse string as an integer": "write a whole number",
-    "Input should be a valid number, unable to parse string as a number": "write a number",
-}
-"""Our words for what typer finds."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
@@ -89,11 +83,9 @@ def _report(error: Exception) -> int:
         return 2
     usage = getattr(error, "format_message", None)  # a finding of typer about the command line
     if callable(usage):
-        path = getattr(getattr(error, "ctx", None), "command_path", "bmesos")
-        said = str(usage()).rstrip(".")
-        for theirs, ours in _SAID.items():
-            said = said.replace(theirs, ours)
-        return complain(f"{said}; see `{path} --help`", 2)
+        from broker_mesos.cli.usage import usage_problem
+
+        return complain(usage_problem(error, str(usage())), 2)
     if type(error).__name__ == "Abort":
         return 130
     return complain(f"unexpected {type(error).__name__}: {error} (BMESOS_DEBUG=1 shows where; please report it)", 1)

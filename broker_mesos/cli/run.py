@@ -36,7 +36,7 @@ def run(
     if call.json:
         raise InvalidInput("run passes the output on as it comes; for JSON: bmesos submit --wait -o json")
     words: dict[str, Any] = {**given(options)}
-    put_command(call, shell, words)
+    put_command(call, shell, words, "run")
     take_stdin(words, unasked=True)
     spec, job_id = describe(words.pop("command"), user_name(), **words), new_job_id()
     client = call.jobs()

@@ -66,7 +66,7 @@ def submit(
     if file == "-" and words.get("stdin") == "-":
         raise InvalidInput("stdin is given twice, for the script and for its input: put one of them into a file")
     take_stdin(words)
-    job_id = job_id or new_job_id()
+    job_id = new_job_id() if job_id is None else job_id
     client = call.jobs()
     client.store(job_id, describe(words.pop("command"), user_name(), **words))
     if not waits:
@@ -149,8 +149,9 @@ def describe_end(summary: Mapping[str, Any]) -> str:
     return text
 
 
-def put_command(call: Call, shell: str | None, words: dict[str, Any]) -> None:
-    """Puts the command into ``words``: from ``--shell``, from after ``--``, or the file's own."""
+def put_command(call: Call, shell: str | None, words: dict[str, Any], name: str = "submit") -> None:
+    """Puts the command into ``words``: from ``--shell``, from after ``--``, or the file's own. ``name`` is that of
+    the command of ``bmesos`` that is running."""
     if shell is not None and call.command is not None:
         raise InvalidInput("a command is given twice, by --shell and after --: keep one")
     if shell is not None:
@@ -158,4 +159,4 @@ def put_command(call: Call, shell: str | None, words: dict[str, Any]) -> None:
     elif call.command:
         words["command"] = call.command
     if not words.get("command"):
-        raise InvalidInput("no command is given; it goes after --: bmesos submit -- echo hello")
+        raise InvalidInput(f"no command is given; it goes after --: bmesos {name} -- echo hello")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from broker_mesos.client.connect import connect
+from broker_mesos.client.names import not_an_id
 from broker_mesos.client.transport import Transport, Unreachable
 from broker_mesos.errors import InvalidInput, TimedOut, Unavailable
 
@@ -57,7 +58,13 @@ class JobClient:
 
     def call(self, kind: str, fields: Mapping[str, Any], timeout: float | None = None, held: float = 0.0) -> Json:
         """The data of the answer to any request of the operator API."""
-        answer: Json = self._transport.call(kind, fields, self.timeout if timeout is None else timeout, held)
+        try:
+            answer: Json = self._transport.call(kind, fields, self.timeout if timeout is None else timeout, held)
+        except InvalidInput as error:
+            # What is wrong has the name of the request and of its field before it: a caller has written neither.
+            said = str(error).removeprefix(f"{kind}: ")
+            ident = next((name for name in ("job_id", "task_id") if said.startswith(f"{name}: write")), None)
+            raise InvalidInput(said if ident is None else not_an_id(str(fields[ident]))) from None
         self._contacted = True
         return answer
 

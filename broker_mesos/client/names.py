@@ -16,6 +16,11 @@ def new_job_id() -> str:
     return "".join(_LETTERS[byte % len(_LETTERS)] for byte in os.urandom(_ID_LENGTH))
 
 
+def not_an_id(text: str) -> str:
+    """The message of an error about an id that nothing can have."""
+    return f"{text[:64]!r} is not an id: letters, digits, '.', '_' and '-', a letter or digit first"
+
+
 def name_of(first: str, shell: bool) -> str:
     """A job's name after the first word of its command, or after the first line for the shell."""
     name = first.strip().splitlines()[0] if shell and first.strip() else os.path.basename(first)

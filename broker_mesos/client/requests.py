@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from broker_mesos.client.names import not_an_id
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import InvalidInput
@@ -20,7 +21,5 @@ def made(kind: type[R], **fields: object) -> R:
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         if name in ("job_id", "task_id", "id"):
-            raise InvalidInput(
-                f"{str(fields.get(name))[:64]!r} is not an id: letters, digits, '.', '_' and '-'"
-            ) from None
+            raise InvalidInput(not_an_id(str(fields.get(name)))) from None
         raise InvalidInput(first_problem(error)) from None

@@ -68,7 +68,7 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         spec["time_limit"] = time_limit(limit)
     if (codes := options.get("retry_on")) is not None:
         spec["retry_on"] = exit_codes(codes)
-    if after := options.get("after"):
+    if (after := options.get("after")) is not None:
         from broker_mesos.core.model.job import Dependency
 
         texts = after.split(",") if isinstance(after, str) else after
