@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import cluster, show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.options import Call
+from broker_mesos.cli.options import Call, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 Agents = Annotated[list[str], Argument(metavar="AGENT", help="Ids of agents.")]
 Grace = Annotated[
-    float | None,
+    str | None,
     Option(
         "--grace",
-        min=0,
-        max=86_400,
-        metavar="SECONDS",
-        help="Time between SIGTERM and SIGKILL at most; else as long as each task asks for.",
+        metavar="TIME",
+        help="Time between SIGTERM and SIGKILL at most, as 30s or 5m; else as long as each task asks for.",
     ),
 ]
 
@@ -44,7 +42,8 @@ def drain(
     Answered at once; `bmesos agents` says `draining`, and `drained` when no task is left. So it stays until
     `bmesos agents activate`, whatever the agent does.
     """
-    _said(call, call.client().drain_agents(*agents, grace=grace, gone=gone))
+    limit = None if grace is None else seconds(grace, "--grace")
+    _said(call, call.client().drain_agents(*agents, grace=limit, gone=gone))
 
 
 def activate(call: Call, agents: Agents) -> None:

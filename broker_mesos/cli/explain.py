@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.options import Call, given
+from broker_mesos.cli.options import Call, Shell
 from broker_mesos.cli.stdin import take_stdin
+from broker_mesos.cli.submit import JobFile, options_of, put_command, read_file
 from broker_mesos.client.options import JobOptions
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def explain(
 
 def plan(
     call: Call,
+    file: JobFile = None,
+    shell: Shell = None,
     every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
     **options: Unpack[JobOptions],
 ) -> int:
@@ -40,9 +43,13 @@ def plan(
     """
     from broker_mesos.client.spec import build_spec
 
-    words: dict[str, Any] = {**given(options)}
+    words = options_of(read_file(call, file, shell), options)
+    words.pop("wait", None)
+    if words.get("command") is None and shell is None and not call.command:
+        words["command"] = ["true"]
+    put_command(call, shell, words, "plan")
     take_stdin(words)
-    spec = build_spec(call.command or ["true"], **words)
+    spec = build_spec(words.pop("command"), **words)
     found = call.client().plan(spec, agents=500 if every else 20)
     _print(call, found, every)
     return 0 if found.would_run else 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.options import Call
+from broker_mesos.cli.options import Call, seconds
 from broker_mesos.errors import InvalidInput, NotFound, Unavailable
 from broker_mesos.frameworks.registry import JOBS
 
@@ -103,8 +103,7 @@ def wait(
     call: Call,
     job: Annotated[str, Argument(metavar="JOB", help="A job, or JOB.INDEX for one task of it.")],
     limit: Annotated[
-        float | None,
-        Option("--for", min=0, metavar="SECONDS", help="Give up after so long (exit code 4)."),
+        str | None, Option("--for", metavar="TIME", help="Give up after so long, as 30s or 5m (exit code 4).")
     ] = None,
 ) -> int:
     """Wait for a job's end; exit with its code.
@@ -113,13 +112,14 @@ def wait(
     """
     from broker_mesos.cli.submit import wait_for, wait_for_task
 
+    timeout = None if limit is None else seconds(limit, "--for")
     client = call.jobs()
     try:
-        return wait_for(call, client, job, limit)
+        return wait_for(call, client, job, timeout)
     except NotFound:
         if "." not in job:
             raise
-        return wait_for_task(call, client, job, limit)
+        return wait_for_task(call, client, job, timeout)
 
 
 # -- the cluster ----------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from broker_mesos.cli import cluster, show
 from broker_mesos.cli.agents import Agents
 from broker_mesos.cli.declare import Option
-from broker_mesos.cli.options import Call
-from broker_mesos.client.durations import seconds_of
+from broker_mesos.cli.options import Call, seconds
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def schedule(
     begin = moment(start, time.time())
     if begin > _LAST:
         raise InvalidInput(f"--start {start}: that is too far away; plan it when it is nearer")
-    length = None if duration is None else seconds(duration)
+    length = None if duration is None else seconds(duration, "--duration")
     if length is not None and not 0 < length <= _MAX_SECONDS:
         raise InvalidInput(f"--duration {duration}: give more than 0 and at most 3660d, or leave it out: for good")
     _said(call, call.client().schedule_maintenance(*agents, start=begin, duration=length))
@@ -94,14 +93,6 @@ def _window(window: Any) -> tuple[str, str]:
     except (OverflowError, ValueError, OSError):
         start = f"{window.start:g}"
     return start, "good" if window.duration is None else show.duration(window.duration)
-
-
-def seconds(text: str) -> float:
-    """``90``, ``90s``, ``1.5h``, ``2d``, ``HH:MM:SS`` in seconds. Raises InvalidInput."""
-    found = seconds_of(text)
-    if found is None:
-        raise InvalidInput(f"{text!r} is no time; write it as 90s, 10m, 1.5h, 2d or HH:MM:SS")
-    return found
 
 
 def moment(text: str, now: float) -> float:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli.declare import Option, declared
+from broker_mesos.client.durations import seconds_of
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ def given(options: Mapping[str, Any]) -> JobOptions:
     if "env" in found:
         found["env"] = environment(found["env"])
     return found  # type: ignore[return-value]
+
+
+def seconds(text: str, option: str = "") -> float:
+    """``90``, ``90s``, ``1.5h``, ``2d``, ``HH:MM:SS`` in seconds. Raises InvalidInput, which names the option."""
+    found = seconds_of(text)
+    if found is None:
+        raise InvalidInput(f"{option} {text!r} is no time; write it as 90s, 10m, 1.5h, 2d or HH:MM:SS".strip())
+    return found
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:

@@ -22,12 +22,15 @@ DETACHED = 130
 """Exit code after Ctrl-C."""
 
 
+JobFile = Annotated[
+    str | None,
+    Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml, or - for a script on stdin."),
+]
+
+
 def submit(
     call: Call,
-    file: Annotated[
-        str | None,
-        Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml, or - for a script on stdin."),
-    ] = None,
+    file: JobFile = None,
     shell: Shell = None,
     job_id: Annotated[
         str | None,
@@ -42,26 +45,9 @@ def submit(
 
     bmesos submit [FLAGS] -- CMD ARG…, a job file that says the same, or - for a script on stdin.
     """
-    words: dict[str, Any] = {}
-    if file == "-":
-        from broker_mesos.cli.script import read_script
-
-        if shell is not None or call.command is not None:
-            raise InvalidInput("a command is given twice, on stdin and as words: keep one")
-        words = {"name": "script", "command": read_script()}
-    elif file is not None:
-        from pathlib import Path
-
-        from broker_mesos.cli import jobfile
-
-        if not jobfile.is_job_file(file):
-            raise InvalidInput(
-                f"{file!r} is not a job file (.yaml, .toml); a command goes after --: bmesos submit -- {file}"
-            )
-        words = jobfile.read(Path(file))
+    words = read_file(call, file, shell)
     waits = words.pop("wait", False) if wait is None else wait
-    flags: dict[str, Any] = {**given(options)}
-    words.update({**flags, "env": {**words.get("env", {}), **flags.get("env", {})}})
+    words = options_of(words, options)
     put_command(call, shell, words)
     if file == "-" and words.get("stdin") == "-":
         raise InvalidInput("stdin is given twice, for the script and for its input: put one of them into a file")
@@ -80,6 +66,33 @@ def submit(
     if not call.json:
         print(job_id, flush=True)
     return wait_for(call, client, job_id)
+
+
+def read_file(call: Call, file: str | None, shell: str | None) -> dict[str, Any]:
+    """The options that a job file states, or a script on stdin for ``-``; none without a file."""
+    if file is None:
+        return {}
+    if file == "-":
+        from broker_mesos.cli.script import read_script
+
+        if shell is not None or call.command is not None:
+            raise InvalidInput("a command is given twice, on stdin and as words: keep one")
+        return {"name": "script", "command": read_script()}
+    from pathlib import Path
+
+    from broker_mesos.cli import jobfile
+
+    if not jobfile.is_job_file(file):
+        raise InvalidInput(
+            f"{file!r} is not a job file (.yaml, .toml); a command goes after --: bmesos submit -- {file}"
+        )
+    return jobfile.read(Path(file))
+
+
+def options_of(words: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's options with those of the command line, which replace them; variables add to the file's."""
+    flags = given(options)
+    return {**words, **flags, "env": {**words.get("env", {}), **flags.get("env", {})}}
 
 
 def wait_for(call: Call, client: JobClient, job_id: str, timeout: float | None = None) -> int:

@@ -170,7 +170,7 @@ def test_waiting_ends_with_the_first_failing_code(url: str, cluster: FakeCluster
     assert json.loads(captured.out)["exit_code"] == 0 and captured.err == ""
     job_id = list(cluster.specs)[1]
     assert main(["wait", job_id]) == 7
-    assert main(["wait", "--for", "1", job_id, "-o", "json"]) == 7
+    assert main(["wait", "--for", "0.5m", job_id, "-o", "json"]) == 7
     assert json.loads(capsys.readouterr().out)["state"] == "failed"
 
 
@@ -369,6 +369,9 @@ def test_logs_and_kill(url: str, cluster: FakeCluster, capsys: Captured) -> None
         (["submit", "--resources", "cpus:-1", "--", "true"], "-1 is negative"),
         (["status", "--nope"], "see `bmesos status --help`"),
         (["status", "--", "x"], "status takes nothing after --"),
+        (["wait", "--for", "soon", "j"], "'soon' is no time; write it as 90s"),
+        (["plan", "job.yaml", "more"], "unexpected word 'more'; a command goes after --: bmesos plan -- echo hello"),
+        (["plan", "--shell", "a", "--", "b"], "given twice"),
         (["nope"], "No such command 'nope'"),
         (["-o", "yaml", "status"], "'-o': 'yaml' is not one of 'table', 'wide', 'json'; see `bmesos --help`"),
         (["history", "--limit", "0"], "'--limit': write at least 1; see"),

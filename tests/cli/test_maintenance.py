@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from broker_mesos.cli import main
-from broker_mesos.cli.maintenance import moment, seconds
+from broker_mesos.cli.maintenance import moment
+from broker_mesos.cli.options import seconds
 from broker_mesos.errors import InvalidInput
 from tests.cli.embedded import Embedded, embedded
 
@@ -49,7 +50,7 @@ def state(capsys: Captured) -> str:
 
 def test_an_agent_is_drained_and_taken_back(agent: str, capsys: Captured) -> None:
     assert state(capsys) == "registered"
-    assert main(["agents", "drain", agent, "--grace", "1"]) == 0
+    assert main(["agents", "drain", agent, "--grace", "0:01"]) == 0
     assert capsys.readouterr().out == f"agent {agent} is drained, with 0 tasks\n"
     assert state(capsys) == "drained"
     assert main(["-o", "json", "agents", "drain", agent]) == 0

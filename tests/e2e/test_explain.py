@@ -55,6 +55,11 @@ def test_plan_says_whether_it_would_run_and_submits_nothing(cluster: Cluster):
     assert done.returncode == 1
     assert "no agent satisfies the constraint rack==r9" in done.stdout
     assert "drop the constraint rack==r9" in done.stdout
+    (cluster.tmp / "planned.yaml").write_text("command: echo hello\narray: 500\nwait: true\n")
+    done = cluster.cli("plan", "planned.yaml", url=url)
+    assert done.returncode == 1 and "of its 500 tasks would begin now" in done.stdout
+    assert cluster.cli("plan", "planned.yaml", "--array", "1", url=url).returncode == 0
+    assert cluster.cli("plan", "--shell", "echo hello", url=url).returncode == 0
     assert len(cluster.client().jobs()) == before
 
 
