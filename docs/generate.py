@@ -226,13 +226,20 @@ def cli_reference() -> str:
     parts = ["### Options of every command\n", _options(group.params)]
     with group.make_context("bmesos", [], resilient_parsing=True, obj=Call()) as context:
         for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            parts.append(f"\n### bmesos {name}\n\n{_paragraphs(command.help)}\n")
-            parts.append(_options(param for param in command.params if param.name not in _COMMON))
-            for inner, below in getattr(command, "commands", {}).items():
-                parts.append(f"\n#### bmesos {name} {inner}\n\n{_paragraphs(below.help)}\n")
-                parts.append(_options(param for param in below.params if param.name not in _COMMON))
+            parts += _command(f"bmesos {name}", group.get_command(context, name), "###")
     return "\n".join(part for part in parts if part)
+
+
+def _command(path: str, command: Any, heading: str) -> list[str]:
+    """A command, or a group with all below it."""
+    parts = [f"\n{heading} {path}\n\n{_paragraphs(command.help)}\n"]
+    parts.append(_options(param for param in command.params if param.name not in _COMMON))
+    if command.epilog:
+        lines = command.epilog.partition("Examples:")[2].splitlines()
+        parts.append("\n```sh\n" + "\n".join(line.strip() for line in lines if line.strip()) + "\n```")
+    for name, below in getattr(command, "commands", {}).items():
+        parts += _command(f"{path} {name}", below, "####")
+    return parts
 
 
 _COMMON = {"url", "cluster", "output", "timeout", "help"}
@@ -247,9 +254,10 @@ def _options(params: Iterable[Any]) -> str:
     for param in params:
         names = [*param.opts, *param.secondary_opts]
         if param.param_type_name == "argument":
-            names = [param.metavar or param.name]
+            name = param.metavar or param.name
+            names = [name if param.required else f"[{name}]"]
         default = param.default
-        known = isinstance(default, (int, float, str)) and not isinstance(default, bool)
+        known = isinstance(default, (int, float, str)) and not isinstance(default, bool) and default != ""
         meaning = (param.help or "").strip() + (f" Default: {default}." if known else "")
         if param.name not in ("install_completion", "show_completion"):
             rows.append([code(names), meaning])

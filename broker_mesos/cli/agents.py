@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-Agents = Annotated[list[str], Argument(metavar="AGENT", help="Ids of agents.")]
+Agents = Annotated[list[str], Argument(metavar="AGENT", help="The ids of agents.")]
 Grace = Annotated[
     str | None,
     Option(
@@ -24,7 +24,7 @@ Grace = Annotated[
 
 
 def listing(call: Call, limit: cluster.Limit = cluster.LIMIT, after: cluster.After = "") -> None:
-    """List the agents, and what is used of them; drain them, take them back, give them up.
+    """List the agents; drain, activate and give them up.
 
     Without a command after it, the list.
     """
@@ -35,29 +35,33 @@ def drain(
     call: Call,
     agents: Agents,
     grace: Grace = None,
-    gone: Annotated[bool, Option("--gone", help="Mark them as gone once no task is left there.")] = False,
+    gone: Annotated[bool, Option("--gone", help="Mark the agents as gone once they are drained.")] = False,
 ) -> None:
-    """Offer nothing of agents any more, and kill their tasks, which run elsewhere then.
+    """Take agents out of use: no offers, and their tasks are killed.
 
-    Answered at once; `bmesos agents` says `draining`, and `drained` when no task is left. So it stays until
-    `bmesos agents activate`, whatever the agent does.
+    The batch framework runs these tasks again elsewhere. The command returns at once; `bmesos agents` shows
+    `draining`, and `drained` once no task is left. The agents stay drained until `bmesos agents activate`, even
+    after a restart.
     """
     limit = None if grace is None else seconds(grace, "--grace")
     _said(call, call.client().drain_agents(*agents, grace=limit, gone=gone))
 
 
 def activate(call: Call, agents: Agents) -> None:
-    """Offer agents again that were drained or deactivated."""
+    """Put agents that were drained or deactivated into use again."""
     _said(call, call.client().activate_agents(*agents))
 
 
 def deactivate(call: Call, agents: Agents) -> None:
-    """Offer nothing of agents any more; their tasks live on."""
+    """Make no more offers of agents; their tasks run on."""
     _said(call, call.client().deactivate_agents(*agents))
 
 
-def gone(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="Its id.")]) -> None:
-    """End the tasks of an agent that never comes back, so that they can run elsewhere."""
+def gone(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="The id of the agent.")]) -> None:
+    """Give up an agent that never comes back.
+
+    Its tasks end, so that frameworks can run them elsewhere.
+    """
     found = call.client().mark_agent_gone(agent)
     if call.json:
         show.print_json(show.data(found))

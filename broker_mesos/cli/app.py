@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from broker_mesos.cli.commands import COMMANDS, Command, Group
 from broker_mesos.cli.declare import Argument, Option, Parameter, parameters
@@ -22,7 +24,7 @@ def application() -> typer.Typer:
     """All commands."""
     app = typer.Typer(
         name="bmesos",
-        help="Runs commands on a cluster: RabbitMQ carries its messages, Redis holds its state.",
+        help="Run commands and jobs on a cluster, and operate it.",
         epilog="Start here: `bmesos local` in one terminal, `bmesos run -- echo hello` in another.",
         # Rich takes a third of the time that --help may have, and errors are ours to print.
         rich_markup_mode=None,
@@ -38,7 +40,12 @@ def _fill(app: typer.Typer, members: Sequence[Command | Group]) -> None:
     for each in members:
         if isinstance(each, Command):
             settings = {"ignore_unknown_options": True} if each.odd_words else None
-            app.command(name=each.name, context_settings=settings)(_command(each))
+            app.command(
+                name=each.name,
+                cls=_TakesCommand if each.takes_command else _Command,
+                context_settings=settings,
+                epilog=_epilog(each.examples),
+            )(_command(each))
             continue
         group = typer.Typer(
             help=each.help,
@@ -50,6 +57,38 @@ def _fill(app: typer.Typer, members: Sequence[Command | Group]) -> None:
             group.callback()(_command(each.alone))
         _fill(group, each.members)
         app.add_typer(group, name=each.name)
+
+
+class _Command(typer.core.TyperCommand):
+    """A command whose help names each argument plainly: ``JOB`` and ``[FILE]``, without types and braces."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [re.sub(r"\{(.*)\}", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        records: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                kind = parameter.param_type_name
+                name = record[0].partition(" <")[0] if kind == "argument" else record[0].replace("<str>", "TEXT")
+                records[kind].append((name, record[1].removesuffix("[required]").rstrip()))
+        for title, found in (("Arguments", records["argument"]), ("Options", records["option"])):
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl(found)
+
+
+class _TakesCommand(_Command):
+    """The same for a command that takes another program's command line."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- CMD ARG…]"]
+
+
+def _epilog(examples: Sequence[str]) -> str | None:
+    """Examples below the options; the mark keeps their lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {each}" for each in examples) if examples else None
 
 
 def _command(command: Command) -> Callable[..., Any]:

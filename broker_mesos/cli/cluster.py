@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 LIMIT = 1_000
 Limit = Annotated[int, Option("--limit", min=1, max=2_000, metavar="N", help="Show N entries at most.")]
-After = Annotated[str, Option("--after", metavar="CURSOR", help="Begin behind an earlier list.", show_default=False)]
+After = Annotated[
+    str, Option("--after", metavar="CURSOR", help="Show the page after the one that names CURSOR.", show_default=False)
+]
 
 
 def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
@@ -60,7 +62,7 @@ def state_of(agent: Any) -> str:
 
 
 def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
-    """List the frameworks, and what they hold; let one that was torn down come back.
+    """List the frameworks; readmit one that was torn down.
 
     Without a command after it, the list.
     """
@@ -91,10 +93,12 @@ def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     )
 
 
-def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", help="Its id.")]) -> None:
+def readmit(
+    call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", help="The id of the framework.")]
+) -> None:
     """Let the id of a framework that was torn down be used again.
 
-    Its tasks have ended, or end. Start its processes again afterwards.
+    Tasks that it still has are killed all the same. Start its processes again afterwards.
     """
     found = call.client().readmit_framework(framework)
     if call.json:
@@ -106,7 +110,7 @@ def readmit(call: Call, framework: Annotated[str, Argument(metavar="FRAMEWORK", 
 def tasks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     """List the tasks of all frameworks.
 
-    Those that run, then those that ended lately.
+    Those that run come first, then those that have ended lately.
     """
 
     def row(task: Any) -> Sequence[object]:

@@ -19,6 +19,8 @@ class Command(NamedTuple):
     """Whether it takes the options of every command after its name, too; daemons have their own."""
     odd_words: bool = False
     """Whether a word such as -3 is left to the command rather than taken for an unknown option."""
+    examples: tuple[str, ...] = ()
+    """Command lines that its help shows."""
 
     def function(self) -> Callable[..., Any]:
         """What it does."""
@@ -38,21 +40,52 @@ class Group(NamedTuple):
 
 
 COMMANDS: tuple[Command | Group, ...] = (
-    Command("submit", "submit:submit", takes_command=True),
-    Command("run", "run:run", takes_command=True),
-    Command("status", "jobs:status"),
-    Command("logs", "jobs:logs"),
-    Command("wait", "jobs:wait"),
-    Command("kill", "kill:kill"),
-    Command("history", "history:history"),
-    Command("retry", "history:retry"),
-    Command("explain", "explain:explain"),
-    Command("plan", "explain:plan", takes_command=True),
+    Command(
+        "submit",
+        "submit:submit",
+        takes_command=True,
+        examples=(
+            "bmesos submit --wait -- echo hello",
+            "bmesos submit --array 1-10 --cpus 0.5 --shell 'echo $BMESOS_ARRAY_INDEX'",
+            "bmesos submit job.yaml",
+        ),
+    ),
+    Command(
+        "run",
+        "run:run",
+        takes_command=True,
+        examples=("bmesos run -- uname -a", "bmesos run --mem 2G --shell 'du -s /tmp | sort'"),
+    ),
+    Command("status", "jobs:status", examples=("bmesos status", "bmesos status JOB", "bmesos status --watch JOB")),
+    Command("logs", "jobs:logs", examples=("bmesos logs JOB", "bmesos logs -f JOB.3", "bmesos logs --stderr JOB.3")),
+    Command("wait", "jobs:wait", examples=("bmesos wait JOB", "bmesos wait --for 10m JOB.3")),
+    Command(
+        "kill",
+        "kill:kill",
+        examples=("bmesos kill JOB", "bmesos kill JOB.3", "bmesos kill --name 'train-*' --state pending --user me"),
+    ),
+    Command(
+        "history",
+        "history:history",
+        examples=("bmesos history", "bmesos history --state failed,killed --since 2h --user me"),
+    ),
+    Command("retry", "history:retry", examples=("bmesos retry --wait JOB",)),
+    Command("explain", "explain:explain", examples=("bmesos explain JOB",)),
+    Command(
+        "plan",
+        "explain:plan",
+        takes_command=True,
+        examples=(
+            "bmesos plan --cpus 64 -- true",
+            "bmesos plan --gang --array 4 --constraint rack==r1",
+            "bmesos plan job.yaml",
+        ),
+    ),
     Group(
         "agents",
-        "List the agents, and what is used of them; drain them, take them back, give them up.",
+        "List the agents; drain, activate and give them up.",
         (
-            Command("drain", "agents:drain"),
+            Command("drain", "agents:drain", examples=("bmesos agents drain AGENT --grace 30s",)),
             Command("activate", "agents:activate"),
             Command("deactivate", "agents:deactivate"),
             Command("gone", "agents:gone"),
@@ -61,16 +94,23 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "maintenance",
-        "Plan when agents are away, show what is planned, or cancel it.",
+        "Plan, show or cancel absences of agents.",
         (
-            Command("schedule", "maintenance:schedule"),
+            Command(
+                "schedule",
+                "maintenance:schedule",
+                examples=(
+                    "bmesos maintenance schedule AGENT --start +10m --duration 1h",
+                    "bmesos maintenance schedule AGENT --start '2031-05-04 22:00'",
+                ),
+            ),
             Command("show", "maintenance:plan"),
             Command("cancel", "maintenance:cancel"),
         ),
     ),
     Group(
         "frameworks",
-        "List the frameworks, and what they hold; let one that was torn down come back.",
+        "List the frameworks; readmit one that was torn down.",
         (Command("readmit", "cluster:readmit"),),
         alone=Command("frameworks", "cluster:frameworks"),
     ),
@@ -83,43 +123,66 @@ COMMANDS: tuple[Command | Group, ...] = (
         (
             Group(
                 "weight",
-                "How much of the cluster a role gets beside others.",
+                "Set, show or clear the weights of roles.",
                 (
                     # So that -3 is told as a weight, not as an unknown option.
-                    Command("set", "roles:set_weight", odd_words=True),
+                    Command(
+                        "set",
+                        "roles:set_weight",
+                        odd_words=True,
+                        examples=("bmesos role weight set prod 3", "bmesos role weight set prod=3 test=0.5"),
+                    ),
                     Command("show", "roles:show_weights"),
                     Command("clear", "roles:clear_weights"),
                 ),
             ),
             Group(
                 "quota",
-                "What a role is guaranteed, and what it may hold at most.",
+                "Set, show or clear the guarantees and limits of roles.",
                 (
-                    Command("set", "roles:set_quota"),
+                    Command(
+                        "set",
+                        "roles:set_quota",
+                        examples=("bmesos role quota set eng --guarantee 'cpus:4;mem:4096' --limit cpus:8",),
+                    ),
                     Command("show", "roles:show_quota"),
                     Command("clear", "roles:clear_quota"),
                 ),
             ),
-            Command("preempt", "roles:preempt"),
+            Command("preempt", "roles:preempt", examples=("bmesos role preempt prod on",)),
         ),
     ),
     Command("reservations", "reservations:reservations"),
-    Command("reserve", "reservations:reserve"),
-    Command("unreserve", "reservations:unreserve"),
+    Command(
+        "reserve",
+        "reservations:reserve",
+        examples=("bmesos reserve AGENT eng/db 'cpus:2;disk:1000' --label for=db1",),
+    ),
+    Command(
+        "unreserve",
+        "reservations:unreserve",
+        examples=("bmesos unreserve AGENT eng/db cpus:2 --label for=db1",),
+    ),
     Command("volumes", "reservations:volumes"),
     Group(
         "volume",
-        "Make or delete persistent volumes.",
-        (Command("create", "reservations:create"), Command("destroy", "reservations:destroy")),
+        "Create or delete persistent volumes.",
+        (
+            Command("create", "reservations:create", examples=("bmesos volume create AGENT eng/db data 500",)),
+            Command("destroy", "reservations:destroy", examples=("bmesos volume destroy AGENT data",)),
+        ),
     ),
     Group(
         "policy",
-        "The rule by which the cluster is divided.",
-        (Command("show", "roles:show_policy"), Command("set", "roles:set_policy")),
+        "Show or choose the policy, by which resources are divided.",
+        (
+            Command("show", "roles:show_policy"),
+            Command("set", "roles:set_policy", examples=("bmesos policy set priority --exclude gpus",)),
+        ),
     ),
     Group(
         "dead-letters",
-        "List messages that could not be handled, send them again, or drop them.",
+        "List, retry or drop messages that could not be handled.",
         (
             Command("list", "dead_letters:listing"),
             Command("show", "dead_letters:detail"),
@@ -129,15 +192,39 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Command("doctor", "doctor:doctor"),
     Command("version", "cluster:version"),
-    Command("local", "daemons:local", common=False),
-    Command("master", "daemons:master", common=False),
-    Command("agent", "daemons:agent", common=False),
-    Command("framework", "daemons:framework", common=False),
-    Command("web", "daemons:web", common=False),
+    Command(
+        "local",
+        "daemons:local",
+        common=False,
+        examples=(
+            "bmesos local",
+            "bmesos local --agents 3 --resources 'cpus:8;mem:8192'",
+            "bmesos local --data ~/bmesos-data",
+        ),
+    ),
+    Command("master", "daemons:master", common=False, examples=("bmesos master", "bmesos master --cells 8")),
+    Command(
+        "agent",
+        "daemons:agent",
+        common=False,
+        examples=(
+            "bmesos agent --work-dir /var/lib/bmesos",
+            "bmesos agent --resources 'cpus:8;mem:8192' --attributes rack:r1",
+        ),
+    ),
+    Command("framework", "daemons:framework", common=False, examples=("bmesos framework batch",)),
+    Command("web", "daemons:web", common=False, examples=("bmesos web --port 5050",)),
     Group(
         "simulate",
-        "Pretend parts of a cluster, to see how the rest does.",
-        (Command("agents", "simulate:agents", common=False),),
+        "Simulate parts of a cluster, to test the others at scale.",
+        (
+            Command(
+                "agents",
+                "simulate:agents",
+                common=False,
+                examples=("bmesos simulate agents --count 1000 --duration exp:30s",),
+            ),
+        ),
     ),
 )
 

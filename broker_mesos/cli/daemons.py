@@ -24,21 +24,23 @@ LogLevel = Annotated[str | None, Option("--log-level", metavar="LEVEL", help="de
 LogFormat = Annotated[str | None, Option("--log-format", metavar="FORMAT", help="text or json (text).")]
 ResourcesText = Annotated[
     str | None,
-    Option("--resources", metavar="TEXT", help="What to lend, as 'cpus:8;mem:8192'; found out by default."),
+    Option("--resources", metavar="TEXT", help="Resources to lend, as 'cpus:8;mem:8192'; others have a default."),
 ]
-Port = Annotated[int, Option("--port", min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")]
+Port = Annotated[
+    int, Option("--port", metavar="PORT", min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")
+]
 
 
 def local(
     call: Call,
-    agents: Annotated[int, Option("--agents", min=1, max=1000, help="Number of agents.")] = 1,
+    agents: Annotated[int, Option("--agents", metavar="N", min=1, max=1000, help="Number of agents.")] = 1,
     resources: ResourcesText = None,
     port: Port = 5050,
     work_dir: Annotated[
-        Path | None, Option("--work-dir", metavar="DIR", help="Folder for sandboxes; a temporary one.")
+        Path | None, Option("--work-dir", metavar="DIR", help="Folder for sandboxes (a temporary one).")
     ] = None,
     data: Annotated[
-        Path | None, Option("--data", metavar="DIR", help="Folder that keeps the jobs; by default none is kept.")
+        Path | None, Option("--data", metavar="DIR", help="Folder in which jobs are kept; without it none is.")
     ] = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
@@ -46,9 +48,9 @@ def local(
 ) -> int:
     """Run a whole cluster in one process.
 
-    It needs no servers: for trying things out, and for one machine's work.
-    With --data DIR its jobs outlive it, even a kill or a loss of power; tasks go on when it ends, and the
-    next start with the same folder finds them. Without, it keeps nothing, and tasks end with it.
+    It needs no servers: for trying things out, and for the work of one machine.
+    With --data DIR its jobs are kept, even after a kill or a loss of power: tasks run on when the cluster ends, and
+    the next start with the same folder finds them. Without --data nothing is kept, and tasks end with the cluster.
     """
     settings = daemon_settings(call, cluster=cluster, log_level=log_level, log_format=log_format)
     from broker_mesos.core.model.resources import Resources
@@ -62,7 +64,8 @@ def local(
 def master(
     call: Call,
     cells: Annotated[
-        int | None, Option("--cells", min=1, max=1024, help="Cells of a new cluster (4); fixed after.")
+        int | None,
+        Option("--cells", metavar="N", min=1, max=1024, help="Number of cells of a new cluster (4), for good."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -104,17 +107,19 @@ def agent(
     resources: ResourcesText = None,
     attributes: Annotated[
         str | None,
-        Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
+        Option("--attributes", metavar="TEXT", help="Attributes for constraints, as 'rack:r1'."),
     ] = None,
     reserve: Annotated[
         list[str] | None,
-        Option("--reserve", metavar="ROLE=TEXT", help="Keep a part for a role, as 'eng=cpus:2;mem:1024'."),
+        Option(
+            "--reserve", metavar="ROLE=TEXT", help="Reserve a part for a role, as 'eng=cpus:2;mem:1024'; repeatable."
+        ),
     ] = None,
     oversubscribe: Annotated[
         bool | None,
         Option(
             "--oversubscribe/--no-oversubscribe",
-            help="Lend what tasks hold and do not use once more, to tasks that can be evicted (no).",
+            help="Lend what tasks have and do not use a second time, to tasks that can be evicted (no).",
             show_default=False,
         ),
     ] = None,
@@ -123,9 +128,9 @@ def agent(
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> int:
-    """Run an agent: lend resources, run tasks.
+    """Run an agent, which lends resources and runs tasks.
 
-    What is not given is found out: this machine's CPUs, memory, disk and ports.
+    Resources that are not given are those of this machine: CPUs, memory, disk and ports.
     """
     settings = daemon_settings(
         call,
@@ -178,7 +183,7 @@ def framework(
 
 def web(
     call: Call,
-    host: Annotated[str, Option("--host", help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[str, Option("--host", metavar="ADDRESS", help="The loopback address to listen on.")] = "127.0.0.1",
     port: Port = 5050,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,

@@ -14,17 +14,17 @@ from broker_mesos.errors import InvalidInput
 if TYPE_CHECKING:
     from broker_mesos.core.api.dead_letters import DeadLetterView
 
-LetterId = Annotated[str, Argument(metavar="ID", help="The letter's id, or its message's.")]
+LetterId = Annotated[str, Argument(metavar="ID", help="The id of the dead letter, or of its message.")]
 OneLetter = Annotated[
-    str | None, Argument(metavar="[ID]", help="The letter's id, or its message's.", show_default=False)
+    str | None, Argument(metavar="ID", help="The id of the dead letter, or of its message.", show_default=False)
 ]
-All = Annotated[bool, Option("--all", help="All that are there now.")]
+All = Annotated[bool, Option("--all", help="All dead letters that there are now.")]
 
 
 def listing(
     call: Call,
-    limit: Annotated[int, Option("--limit", min=1, max=1_000, help="How many, from the oldest.")] = 100,
-    after: Annotated[str, Option("--after", metavar="ID", help="Begin behind this one.", show_default=False)] = "",
+    limit: Annotated[int, Option("--limit", min=1, max=1_000, metavar="N", help="Show N dead letters at most.")] = 100,
+    after: Annotated[str, Option("--after", metavar="ID", help="Show those after this one.", show_default=False)] = "",
 ) -> None:
     """List the dead letters, the oldest first."""
     found = call.client().dead_letters(limit, after)
@@ -60,7 +60,7 @@ def _table(letters: Sequence[DeadLetterView]) -> None:
 
 
 def detail(call: Call, ident: LetterId) -> None:
-    """Show one with its reason and body."""
+    """Show one dead letter with its reason and body."""
     found = call.client().dead_letter(ident)
     if call.json:
         show.print_json(show.data(found))
@@ -90,15 +90,16 @@ def detail(call: Call, ident: LetterId) -> None:
 
 
 def retry(call: Call, ident: OneLetter = None, every: All = False) -> int:
-    """Send one again to the queue that it came from, or all of them.
+    """Send one or all back to the queues that they came from.
 
-    It is removed once it is safe there. Should its handling fail again, it comes back as a new letter.
+    A dead letter is removed once RabbitMQ has confirmed the message in its queue. If it fails again, there will be
+    a new dead letter.
     """
     return _settle(call, ident, every, again=True)
 
 
 def drop(call: Call, ident: OneLetter = None, every: All = False) -> int:
-    """Remove one for good, or all of them."""
+    """Delete one or all for good."""
     return _settle(call, ident, every, again=False)
 
 

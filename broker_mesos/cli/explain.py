@@ -20,12 +20,12 @@ _SHOWN = 10
 def explain(
     call: Call,
     ident: Annotated[str, Argument(metavar="ID", help="A job, a task or a framework.")],
-    every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
+    every: Annotated[bool, Option("--all", help="Show all agents, not only those that lack the least.")] = False,
 ) -> None:
     """Say why a job, task or framework waits.
 
-    Agent by agent, from the code that decides: what is short, what stands in the way and until when, who is
-    served before, and the one change that would let it run.
+    For each agent: what is missing, what stands in the way and until when, and who is served before; and the one
+    change that would let it run. The answer comes from the code that decides about offers.
     """
     _print(call, call.client().explain(ident, agents=500 if every else 20), every)
 
@@ -34,12 +34,12 @@ def plan(
     call: Call,
     file: JobFile = None,
     shell: Shell = None,
-    every: Annotated[bool, Option("--all", help="All agents, not only the nearest.")] = False,
+    every: Annotated[bool, Option("--all", help="Show all agents, not only those that lack the least.")] = False,
     **options: Unpack[JobOptions],
 ) -> int:
     """Say whether a job would run now, and submit nothing.
 
-    bmesos plan [FLAGS] -- CMD ARG…: exits with 0 if its tasks would begin now, with 1 if they would wait.
+    It takes what `bmesos submit` takes. Exits with 0 if the tasks would begin now, with 1 if they would wait.
     """
     from broker_mesos.client.spec import build_spec
 

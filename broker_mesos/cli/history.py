@@ -21,12 +21,12 @@ def history(
     name: Name = None,
     user: User = None,
     since: Annotated[
-        str | None, Option("--since", metavar="TIME", help="Ended at this time or later: 2h (ago), or a date.")
+        str | None, Option("--since", metavar="TIME", help="Only jobs that ended after this time: 2h (ago), or a date.")
     ] = None,
-    until: Annotated[str | None, Option("--until", metavar="TIME", help="Ended at this time or earlier.")] = None,
-    limit: Annotated[int, Option("--limit", min=1, max=1_000, metavar="N", help="At most so many.")] = 50,
+    until: Annotated[str | None, Option("--until", metavar="TIME", help="Only jobs that ended before it.")] = None,
+    limit: Annotated[int, Option("--limit", min=1, max=1_000, metavar="N", help="Show N jobs at most.")] = 50,
     after: Annotated[
-        int | None, Option("--after", metavar="N", help="The next page, as the page before names it.")
+        int | None, Option("--after", metavar="N", help="Show the page after the one whose last line names N.")
     ] = None,
 ) -> None:
     """List jobs that have ended, the latest submitted first."""
@@ -66,9 +66,9 @@ def _table(jobs: Sequence[JobSummary]) -> None:
 def retry(
     call: Call,
     job: Annotated[str, Argument(metavar="JOB", help="A job that has ended.")],
-    wait: Annotated[bool, Option("--wait", help="Wait for the end; exit with the job's code.")] = False,
+    wait: Annotated[bool, Option("--wait", help="Wait for the job's end, and exit with its exit code.")] = False,
 ) -> int:
-    """Run the failed tasks of an ended job again, under the same ids.
+    """Run the failed tasks of an ended job again.
 
     What has succeeded is not run again.
     """

@@ -14,10 +14,10 @@ ALL_STATES = ("pending", "running", "finished", "failed", "killed")
 
 States = Annotated[
     list[str] | None,
-    Option("--state", metavar="STATE", help="Only jobs in this state; repeatable, or STATE,STATE."),
+    Option("--state", metavar="STATE", help="Only jobs in this state; repeatable, or as STATE,STATE."),
 ]
-Name = Annotated[str | None, Option("--name", metavar="PATTERN", help="Only jobs with such a name, as 'train-*'.")]
-User = Annotated[str | None, Option("--user", metavar="USER", help="Only jobs of this user; me: yours.")]
+Name = Annotated[str | None, Option("--name", metavar="PATTERN", help="Only jobs whose name matches, as 'train-*'.")]
+User = Annotated[str | None, Option("--user", metavar="USER", help="Only jobs of this user; 'me' for yours.")]
 
 
 def filter_of(

@@ -28,8 +28,8 @@ _AGENTS = 2_000
 
 def status(
     call: Call,
-    job: Annotated[str | None, Argument(metavar="[JOB]", help="A job, or one task of it.")] = None,
-    every: Annotated[bool, Option("--all", help="All tasks of the job, all jobs.")] = False,
+    job: Annotated[str | None, Argument(metavar="JOB", help="A job, or one task of it as JOB.INDEX.")] = None,
+    every: Annotated[bool, Option("--all", help="Show all jobs, or all tasks of the job.")] = False,
     watch: Annotated[
         bool, Option("--watch", help="Show it again whenever it has changed, until the job ends or Ctrl-C.")
     ] = False,
@@ -70,8 +70,10 @@ def _status(call: Call, client: Client, job: str | None, every: bool) -> None:
 def logs(
     call: Call,
     task: Annotated[str, Argument(metavar="TASK", help="A task, JOB or JOB.INDEX.")],
-    follow: Annotated[bool, Option("--follow", "-f", help="Go on until the task has ended.")] = False,
-    stderr: Annotated[bool, Option("--stderr", help="What it wrote to stderr instead.")] = False,
+    follow: Annotated[
+        bool, Option("--follow", "-f", help="Print new output as it comes, until the task has ended.")
+    ] = False,
+    stderr: Annotated[bool, Option("--stderr", help="Print stderr instead of stdout.")] = False,
 ) -> None:
     """Print a task's output."""
     if call.json and follow:
@@ -106,9 +108,9 @@ def wait(
         str | None, Option("--for", metavar="TIME", help="Give up after so long, as 30s or 5m (exit code 4).")
     ] = None,
 ) -> int:
-    """Wait for a job's end; exit with its code.
+    """Wait for a job's end, and exit with its exit code.
 
-    For an array that is 0 if all tasks succeeded, else the first failing one's.
+    For an array that is 0 if all tasks succeeded, else that of the first task that failed.
     """
     from broker_mesos.cli.submit import wait_for, wait_for_task
 

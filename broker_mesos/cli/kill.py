@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 def kill(
     call: Call,
-    ident: Annotated[str | None, Argument(metavar="[JOB|TASK]", help="A job, or one task.")] = None,
+    ident: Annotated[str | None, Argument(metavar="JOB|TASK", help="A job, or one task of it as JOB.INDEX.")] = None,
     state: States = None,
     name: Name = None,
     user: User = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask before several jobs are killed.")] = False,
 ) -> int:
-    """End a job or a task, or all jobs that match --state, --name and --user.
+    """Kill a job, a task, or all jobs that match the filters.
 
-    What waits never runs, what runs is killed.
+    Tasks that wait never run; tasks that run get SIGTERM, and SIGKILL after their grace period.
     """
     client = call.client()
     chosen = filter_of(state, name, user, allowed=("pending", "running"))

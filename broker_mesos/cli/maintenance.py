@@ -24,16 +24,16 @@ def schedule(
     call: Call,
     agents: Agents,
     start: Annotated[
-        str, Option("--start", metavar="TIME", help="When: '+10m', or '2031-05-04 22:00' (local time).")
+        str, Option("--start", metavar="TIME", help="When it starts: '+10m', or '2031-05-04 22:00' (local time).")
     ] = "+0",
     duration: Annotated[
-        str | None, Option("--duration", metavar="TIME", help="How long: '90s', '1h'; else for good.")
+        str | None, Option("--duration", metavar="TIME", help="How long it takes, as 90s or 1h; by default for good.")
     ] = None,
 ) -> None:
-    """Plan when agents are away.
+    """Plan an absence of agents.
 
     Frameworks with tasks there are asked to move them. At the start the agents are drained; at the end they
-    are activated, unless an operator has drained them by hand. It replaces what was planned for them.
+    are activated, unless an operator has drained them by hand. A new plan replaces an earlier one.
     """
     begin = moment(start, time.time())
     if begin > _LAST:
@@ -45,7 +45,10 @@ def schedule(
 
 
 def plan(call: Call) -> None:
-    """List the agents that are drained, deactivated or planned to be away, and what frameworks say to it."""
+    """List agents that are drained, deactivated or to be away.
+
+    With the answers of the frameworks to a planned absence.
+    """
     found = call.client().maintenance()
     _said(call, found.agents)
     if found.missing:
@@ -54,7 +57,7 @@ def plan(call: Call) -> None:
 
 
 def cancel(call: Call, agents: Agents) -> None:
-    """Plan no absence of agents any more.
+    """Cancel the planned absence of agents.
 
     A drain that the schedule has begun ends; one that an operator began does not.
     """

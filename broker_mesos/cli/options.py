@@ -31,16 +31,21 @@ Url = Annotated[
     str | None,
     Option("--url", metavar="URL", help="The cluster: http://… or amqp://… (BMESOS_URL; http://127.0.0.1:5050)."),
 ]
-Cluster = Annotated[str | None, Option("--cluster", metavar="NAME", help="Its name, on servers that several share.")]
+Cluster = Annotated[
+    str | None, Option("--cluster", metavar="NAME", help="Its name, where several share one RabbitMQ (BMESOS_CLUSTER).")
+]
 Format = Annotated[
     Output | None,
     Option(
-        "--output", "-o", help="How to print results: a terminal's table leaves out columns that do not fit, wide none."
+        "--output",
+        "-o",
+        metavar="table|wide|json",
+        help="Print a table of the columns that fit, all columns, or JSON (table).",
     ),
 ]
 Timeout = Annotated[
     float | None,
-    Option("--timeout", min=0.1, max=60, metavar="SECONDS", help="Time limit of one answer (5)."),
+    Option("--timeout", min=0.1, max=60, metavar="SECONDS", help="Time limit of one answer, in seconds (5)."),
 ]
 
 Shell = Annotated[str | None, Option("--shell", metavar="TEXT", help="A command for /bin/sh -c, instead of -- CMD.")]

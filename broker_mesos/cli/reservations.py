@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 _LIMIT = 1_000
 
 
-Agent = Annotated[str, Argument(metavar="AGENT", help="Its id.")]
-Role = Annotated[str, Argument(metavar="ROLE", help="For whom, as in eng/db.")]
-Amount = Annotated[str, Argument(metavar="RESOURCES", help="What, as in 'cpus:2;mem:1024'.")]
-Id = Annotated[str, Argument(metavar="VOLUME", help="Its id, unique on the agent.")]
+Agent = Annotated[str, Argument(metavar="AGENT", help="The id of the agent.")]
+Role = Annotated[str, Argument(metavar="ROLE", help="The role, as eng/db.")]
+Amount = Annotated[str, Argument(metavar="RESOURCES", help="Resources, as 'cpus:2;mem:1024'.")]
+Id = Annotated[str, Argument(metavar="VOLUME", help="The id of the volume, unique on the agent.")]
 Labels = Annotated[
     list[str] | None,
-    Option("--label", metavar="KEY=VALUE", help="Tells reservations of one role apart; repeatable."),
+    Option("--label", metavar="KEY=VALUE", help="A label, which tells reservations of one role apart; repeatable."),
 ]
 
 
 def reservations(call: Call) -> None:
-    """List what is reserved of agents, for whom, and how much of it is unused."""
+    """List the reservations, and how much of each is unused."""
     columns = ["AGENT", "ROLE", "RESOURCES", "UNUSED", "KIND", "LABELS"]
     drop = ["LABELS", "KIND", "UNUSED"]
     _list(call, "reservations", columns, drop, _reservation, "nothing is reserved; see `bmesos reserve --help`")
@@ -47,12 +47,13 @@ def reserve(
     label: Labels = None,
     refine: Annotated[
         str | None,
-        Option("--refine", metavar="ROLE", help="Take it from what is reserved for this role above."),
+        Option("--refine", metavar="ROLE", help="Take it from what is reserved for this role, which is above."),
     ] = None,
 ) -> None:
-    """Reserve resources of an agent for a role and the roles below it.
+    """Reserve resources of an agent for a role.
 
-    Open offers that stand in the way are taken back. What tasks of others use cannot be reserved.
+    The roles below it may use them, too. Open offers of these resources are rescinded; resources that tasks of
+    others use cannot be reserved.
     """
     client = call.client()
     found = client.reserve(agent, role, resources, labels=_labels(label), refine=refine or "")
@@ -60,9 +61,10 @@ def reserve(
 
 
 def unreserve(call: Call, agent: Agent, role: Role, resources: Amount, label: Labels = None) -> None:
-    """Give back what was reserved, to everybody or to the role above that it was taken from.
+    """Give reserved resources of an agent back.
 
-    Options of the agent itself (`bmesos agent --reserve`) stay.
+    They return to everybody, or to the role above that they were taken from. What the agent itself reserves
+    (`bmesos agent --reserve`) stays reserved.
     """
     found = call.client().unreserve(agent, role, resources, labels=_labels(label))
     _said(call, found, f"{resources} of agent {agent} is not reserved for {role} any more")
@@ -73,12 +75,12 @@ def create(
     agent: Agent,
     role: Role,
     ident: Id,
-    size: Annotated[int, Argument(metavar="MB", min=1, help="Its size, of reserved disk.")],
+    size: Annotated[int, Argument(metavar="MB", min=1, help="The size of the volume, of reserved disk.")],
     shared: Annotated[bool, Option("--shared", help="Several tasks may use it at once.")] = False,
 ) -> None:
-    """Make a volume of disk that is reserved for a role.
+    """Create a persistent volume on disk that is reserved for a role.
 
-    It outlives tasks and the agent's restarts, and is offered to the role again and again with its data.
+    It outlives tasks and the agent's restarts, and is offered to the role with its data.
     """
     found = call.client().create_volume(agent, role, ident, size, shared=shared)
     _said(call, found, f"volume {ident} of {size} MB is on agent {agent}, for {role}")

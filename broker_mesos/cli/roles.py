@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from broker_mesos.core.api.roles import ConfigView
 
 
-Role = Annotated[str, Argument(metavar="ROLE", help="As eng or eng/db.")]
-Roles = Annotated[list[str], Argument(metavar="ROLE...", help="As eng or eng/db.")]
-SomeRoles = Annotated[list[str] | None, Argument(metavar="[ROLE]...", help="All by default.", show_default=False)]
-Force = Annotated[bool, Option("--force", help="Set it though it cannot be kept now.")]
+Role = Annotated[str, Argument(metavar="ROLE", help="A role, as eng or eng/db.")]
+Roles = Annotated[list[str], Argument(metavar="ROLE", help="A role, as eng or eng/db.")]
+SomeRoles = Annotated[list[str] | None, Argument(metavar="ROLE", help="Roles; all by default.", show_default=False)]
+Force = Annotated[bool, Option("--force", help="Set it although it cannot be kept now.")]
 MAX_WEIGHT = 1e6
 _KEYS = ("weight", "guarantee", "limit", "preempts")
 
 
 def roles(call: Call) -> None:
-    """List the roles: what they hold, with all roles below them, and what is set for them."""
+    """List the roles: what they use, and what is set for them.
+
+    What a role uses includes what all roles below it use.
+    """
     state = call.client().state("roles")
     if call.json:
         show.print_json([show.data(each) for each in state.roles])
@@ -54,9 +57,11 @@ def roles(call: Call) -> None:
 
 def set_weight(
     call: Call,
-    words: Annotated[list[str], Argument(metavar="ROLE N", help="Or several as ROLE=N.")],
+    words: Annotated[list[str], Argument(metavar="ROLE N", help="A role and its weight, or several as ROLE=N.")],
 ) -> None:
-    """Set the weight of a role: a role of weight 2 gets twice as much as one of weight 1.
+    """Set the weight of a role.
+
+    A role of weight 2 gets twice as much as one of weight 1.
 
     Several at once, all or none: `bmesos role weight set prod=3 test=0.5`.
     """
@@ -98,27 +103,29 @@ def clear_weights(call: Call, names: Roles) -> None:
 
 def set_quota(
     call: Call,
-    name: Annotated[str | None, Argument(metavar="[ROLE]", help="As eng or eng/db.")] = None,
+    name: Annotated[str | None, Argument(metavar="ROLE", help="A role, as eng or eng/db.")] = None,
     guarantee: Annotated[
         list[str] | None,
-        Option("--guarantee", metavar="TEXT", help="Kept for it, as 'cpus:4;mem:4096'."),
+        Option("--guarantee", metavar="TEXT", help="What is kept free for it, as 'cpus:4;mem:4096'."),
     ] = None,
     limit: Annotated[
         list[str] | None,
-        Option("--limit", metavar="TEXT", help="At most, as 'cpus:8'; 'cpus:0' is none at all."),
+        Option("--limit", metavar="TEXT", help="What it may use at most, as 'cpus:8'; 'cpus:0': none."),
     ] = None,
     file: Annotated[
         Path | None,
-        Option("--file", "-f", metavar="FILE", help="YAML or TOML: a table of settings for each role."),
+        Option("--file", "-f", metavar="FILE", help="A YAML or TOML file with a table of settings for each role."),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Set the guarantee or the limit of a role; what is not given stays.
+    """Set the guarantee or the limit of a role.
+
+    What is not given stays as it is.
 
     Several roles at once, all or none: `--limit 'eng=cpus:8' --limit 'ops=cpus:4'`, or a file with
     `eng: {guarantee: "cpus:4", limit: "cpus:8", weight: 2, preempts: true}`, where null clears.
-    Refused when it is impossible now: guarantees that the cluster does not have, or a limit below what the
-    role holds. With --force it is set all the same.
+    Refused while it cannot be kept: guarantees that the cluster does not have, or a limit below what the
+    role uses. With --force it is set all the same.
     """
     if file is not None and name is not None and not (guarantee or limit):
         raise InvalidInput(f"{name} or --file {file}? The file names its roles itself: leave {name} out")
@@ -142,16 +149,19 @@ def show_quota(call: Call, names: SomeRoles = None) -> None:
 
 
 def clear_quota(call: Call, names: Roles) -> None:
-    """Take guarantee and limit away from roles."""
+    """Remove the guarantees and limits of roles."""
     _change(call, {name: {"clear": ["guarantee", "limit"]} for name in names})
 
 
 def preempt(
     call: Call,
     name: Role,
-    switch: Annotated[str, Argument(metavar="on|off", help="Off by default.")],
+    switch: Annotated[str, Argument(metavar="on|off", help="Whether it may; off by default.")],
 ) -> None:
-    """Say whether tasks of others may be killed for a role: for its guarantee, or for its priority."""
+    """Set whether a role may preempt tasks of other roles.
+
+    It preempts them for its guarantee, or for its priority.
+    """
     if switch not in ("on", "off"):
         raise InvalidInput(f"{switch}: write `bmesos role preempt {name} on`, or off")
     _change(call, {name: {"preempts": switch == "on"}})
@@ -224,20 +234,23 @@ def _warn_unconfirmed(found: ConfigView) -> None:
 
 
 def show_policy(call: Call) -> None:
-    """Show by which policy the cluster is divided, and which ones there are."""
+    """Show the policy in use, and those that can be chosen."""
     _policy(call, call.client().config())
 
 
 def set_policy(
     call: Call,
-    name: Annotated[str | None, Argument(metavar="[NAME]", help="The same by default.")] = None,
+    name: Annotated[str | None, Argument(metavar="NAME", help="The policy; by default the one in use.")] = None,
     exclude: Annotated[
         list[str] | None,
-        Option("--exclude", metavar="RESOURCE", help="Does not count in shares; repeatable."),
+        Option("--exclude", metavar="RESOURCE", help="A resource that does not count in shares; repeatable."),
     ] = None,
-    include_all: Annotated[bool, Option("--exclude-none", help="Everything counts again.")] = False,
+    include_all: Annotated[bool, Option("--exclude-none", help="All resources count again.")] = False,
 ) -> None:
-    """Choose the policy: drf, priority, random, or one that is installed with the masters."""
+    """Choose the policy, by which resources are divided.
+
+    drf, priority, random, or one that is installed with the masters.
+    """
     if not name and not exclude and not include_all:
         raise InvalidInput("give the NAME of a policy, or --exclude; `bmesos policy show` lists them")
     if exclude and include_all:

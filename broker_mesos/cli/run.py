@@ -28,10 +28,10 @@ def run(
     shell: Shell = None,
     **options: Unpack[TaskOptions],
 ) -> int:
-    """Run a command there, as if it were here.
+    """Run a command on an agent, as if it ran here.
 
-    bmesos run [FLAGS] -- CMD ARG…: output comes live, Ctrl-C kills it, its exit code is ours. It reads what is piped
-    to us, up to 128 KiB.
+    Its output appears here, Ctrl-C kills it, and its exit code is that of `bmesos run`. It reads what is piped to
+    `bmesos run`, up to 128 KiB.
     """
     if call.json:
         raise InvalidInput("run passes the output on as it comes; for JSON: bmesos submit --wait -o json")

@@ -13,18 +13,20 @@ from broker_mesos.errors import InvalidInput
 
 def agents(
     call: Call,
-    count: Annotated[int, Option("--count", min=1, max=100_000, help="Number of agents.")] = 10,
-    cpus: Annotated[float, Option("--cpus", metavar="N", min=0, help="CPUs of each.")] = 2,
-    mem: Annotated[float, Option("--mem", metavar="MB", min=0, help="Memory of each.")] = 2048,
+    count: Annotated[int, Option("--count", min=1, max=100_000, metavar="N", help="Number of agents.")] = 10,
+    cpus: Annotated[float, Option("--cpus", metavar="N", min=0, help="CPUs of each agent.")] = 2,
+    mem: Annotated[float, Option("--mem", metavar="MB", min=0, help="Memory of each agent.")] = 2048,
     duration: Annotated[
         str,
         Option("--duration", metavar="TIME", help="How long tasks run: 30s, exp:30s, uniform:10s..50s."),
     ] = "30s",
     attributes: Annotated[
         str | None,
-        Option("--attributes", metavar="TEXT", help="What constraints look at, as 'rack:r1'."),
+        Option("--attributes", metavar="TEXT", help="Attributes of the agents, as 'rack:r1'."),
     ] = None,
-    prefix: Annotated[str, Option("--prefix", help="Their ids: sim-1, sim-2 … Processes must not share one.")] = "sim",
+    prefix: Annotated[
+        str, Option("--prefix", metavar="TEXT", help="Prefix of their ids, as sim-1; each process needs its own.")
+    ] = "sim",
     report: Annotated[float, Option("--report", metavar="SECONDS", min=0.1, help="Time between two reports.")] = 5.0,
     output: Format = None,
     broker_url: BrokerUrl = None,
@@ -32,9 +34,10 @@ def agents(
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> int:
-    """Simulate agents whose tasks only pass the time.
+    """Simulate agents whose tasks only take time.
 
-    Masters and frameworks see agents as any others; no command is run. Until Ctrl-C, which ends the tasks.
+    For masters and frameworks they are agents as any others, but no command is run. It works until Ctrl-C, which
+    ends the tasks.
     """
     settings = daemon_settings(call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format)
     settings.need_broker()

@@ -24,7 +24,7 @@ DETACHED = 130
 
 JobFile = Annotated[
     str | None,
-    Argument(metavar="[FILE]", help="A job file, job.yaml or job.toml, or - for a script on stdin."),
+    Argument(metavar="FILE", help="A job file, as job.yaml or job.toml; - reads a script from stdin."),
 ]
 
 
@@ -34,16 +34,16 @@ def submit(
     shell: Shell = None,
     job_id: Annotated[
         str | None,
-        Option("--job-id", metavar="ID", help="Its id, minted by you: sent twice, it is one job."),
+        Option("--job-id", metavar="ID", help="The id of the job, chosen by you: submitted twice, it is one job."),
     ] = None,
     wait: Annotated[
-        bool | None, Option("--wait/--no-wait", help="Wait for the end; exit with the task's code.")
+        bool | None, Option("--wait/--no-wait", help="Wait for the job's end, and exit with its exit code.")
     ] = None,
     **options: Unpack[JobOptions],
 ) -> int:
     """Submit a job, and print its id.
 
-    bmesos submit [FLAGS] -- CMD ARG…, a job file that says the same, or - for a script on stdin.
+    The command follows after --, or FILE describes the job, or - reads a script from stdin.
     """
     words = read_file(call, file, shell)
     waits = words.pop("wait", False) if wait is None else wait
