@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "docs" / "examples" / "hello_framework.py"
 
 
-def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BMESOS_")}
+def run_python(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BMESOS_")} | variables
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=50
     )
@@ -46,8 +46,17 @@ def test_importing_the_package_does_not_load_what_is_heavy(module: str, tmp_path
 def test_a_driver_without_a_broker_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BMESOS_BROKER_URL", raising=False)
-    with pytest.raises(InvalidInput, match="set BMESOS_BROKER_URL"):
-        SchedulerDriver(Scheduler(), FrameworkInfo(framework_id="lost"))
+    for work in (SchedulerDriver.run, SchedulerDriver.start):
+        driver = SchedulerDriver(Scheduler(), FrameworkInfo(framework_id="lost"))
+        with pytest.raises(InvalidInput, match=r"set BMESOS_BROKER_URL .* or give url"):
+            work(driver)
+
+
+@pytest.mark.parametrize("url", ["", "junk"])
+def test_the_example_framework_with_a_wrong_url_ends_with_one_line(tmp_path: Path, url: str):
+    done = run_python(str(EXAMPLE), cwd=tmp_path, BMESOS_BROKER_URL=url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Hello: url: not a amqp:// or amqps:// URL: write it as amqp://user:password@host:5672/\n"
 
 
 def test_the_example_framework_runs_as_it_stands(tmp_path: Path):
