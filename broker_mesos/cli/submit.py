@@ -91,7 +91,7 @@ def read_file(call: Call, file: str | None, shell: str | None) -> dict[str, Any]
 
 def options_of(words: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """A file's options with those of the command line, which replace them; variables add to the file's."""
-    flags = given(options)
+    flags: dict[str, Any] = {**given(options)}
     return {**words, **flags, "env": {**words.get("env", {}), **flags.get("env", {})}}
 
 

@@ -52,17 +52,32 @@ class WebServer:
         """The actual port, once ``ready`` is set."""
         self.ready = asyncio.Event()
         self._gateway = gateway
+        self._listener: socket.socket | None = None
 
     @property
     def url(self) -> str:
         """The URL for clients."""
         return f"http://{bracketed(self.host)}:{self.port}"
 
+    def listen(self) -> None:
+        """Take the port: connections wait from now on until ``run`` accepts them. Raises BrokerMesosError, in one
+        line, when the port is taken."""
+        self._listener = self._bind()
+        self.port = self._listener.getsockname()[1]
+
+    def close(self) -> None:
+        """Give the port back. Idempotent."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
     async def run(self) -> None:
-        """Serve until cancelled. Raises BrokerMesosError, with one line, when the port is in use."""
-        listener = self._bind()
+        """Serve until cancelled; listens before, unless it does already."""
+        if self._listener is None:
+            self.listen()
+        listener = self._listener
+        assert listener is not None
         try:
-            self.port = listener.getsockname()[1]
             server = _Server(
                 uvicorn.Config(
                     build_app(
@@ -94,7 +109,7 @@ class WebServer:
                 raise
         finally:
             self.ready.clear()
-            listener.close()
+            self.close()
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

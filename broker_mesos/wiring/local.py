@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_mesos.agent import probe
 from broker_mesos.agent.daemon import AgentDaemon
@@ -30,6 +30,9 @@ from broker_mesos.store.sqlite import SqliteStoreState
 from broker_mesos.wiring.agent import build_agent, write_limits
 from broker_mesos.wiring.framework import build_framework
 from broker_mesos.wiring.master import build_master
+
+if TYPE_CHECKING:
+    from broker_mesos.web.server import WebServer
 
 CPUS, MEM = "cpus:4", "mem:4096"
 """The resources of each agent when none are given."""
@@ -121,6 +124,14 @@ class LocalCluster:
             task.result()
 
     async def _start(self) -> None:
+        web: WebServer | None = None
+        if self._port is not None:
+            from broker_mesos.web.server import WebServer
+
+            web = WebServer(await self.gateway(), "127.0.0.1", self._port)
+            self._stack.callback(web.close)
+            # First of all: a port in use starts nothing, and clients that come early wait for the rest to start.
+            web.listen()
         if isinstance(self._state, SqliteStoreState):
             await self._state.open()
             self._stack.push_async_callback(self._state.close)
@@ -153,12 +164,9 @@ class LocalCluster:
             process = build_framework(framework, self._settings, bus, records)
             self.frameworks[framework.name] = process
             await self._until(process.run(), framework.name, process.serving.wait())
-        if self._port is not None:
-            from broker_mesos.web.server import WebServer
-
-            server = WebServer(await self.gateway(), "127.0.0.1", self._port)
-            await self._until(server.run(), "web", server.ready.wait())
-            self.url = server.url
+        if web is not None:
+            await self._until(web.run(), "web", web.ready.wait())
+            self.url = web.url
 
     async def _open(self, bus: MemoryBus) -> MemoryBus:
         await bus.open(5)

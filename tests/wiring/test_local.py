@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
 from broker_mesos.agent import probe
+from broker_mesos.client import Client
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.errors import InvalidInput
+from broker_mesos.errors import BrokerMesosError, InvalidInput
+from broker_mesos.web.server import WebServer
 from broker_mesos.wiring.local import LocalCluster, lent_resources
 
 
@@ -57,3 +61,26 @@ async def test_embedded_cluster_lends_ports_and_disk() -> None:
         (lent,) = cluster.lent
         assert cluster.agents[0].state.info.resources == lent
         assert "ports:[31000-32000]" in str(lent) and "disk:" in str(lent)
+
+
+async def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(BrokerMesosError, match=f"port {port} on 127.0.0.1 is in use: stop what has it"):
+            async with LocalCluster(port=port, data=tmp_path / "data"):
+                pass
+    assert not (tmp_path / "data" / "agents").exists()
+
+
+async def test_a_client_that_comes_while_the_cluster_starts_waits_for_it(monkeypatch: pytest.MonkeyPatch):
+    answers: list[asyncio.Task[str]] = []
+    listen = WebServer.listen
+
+    def ask_at_once(web: WebServer) -> None:
+        listen(web)
+        request = asyncio.to_thread(lambda: Client(web.url, timeout=20).cluster().cluster)
+        answers.append(asyncio.create_task(request))
+
+    monkeypatch.setattr(WebServer, "listen", ask_at_once)
+    async with LocalCluster(port=0):
+        assert await answers[0] == "default"
