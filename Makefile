@@ -17,9 +17,11 @@ PARALLEL ?= -n 3 --dist loadfile
 .PHONY: help install demo check test lint servers simulate bench bench-faults bench-locality format constraints clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null \
+	  || { echo "make: there is no $(PYTHON); install Python 3.11 or newer, or name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || deploy/dev/apt-install.sh python3-venv
