@@ -83,7 +83,9 @@ def test_a_wrong_password_of_the_broker_exits_with_4_and_is_not_printed(lonely: 
 def test_a_daemon_without_its_store_exits_with_4(lonely: Cluster):
     port = free_port()
     env = {"BMESOS_STORE_URL": f"redis://:{SECRET}@127.0.0.1:{port}/0"}
-    refused(lonely.cli_all(STORE_USERS, env=env), 4, f"127.0.0.1:{port}")
+    refused(
+        lonely.cli_all(STORE_USERS, env=env), 4, f"Redis at 127.0.0.1:{port} cannot be reached (Connection refused): "
+    )
 
 
 def test_a_wrong_password_of_the_store_exits_with_4_and_is_not_printed(lonely: Cluster):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -219,6 +220,17 @@ def _translate(error: Exception, where: str) -> StoreUnavailable:
         return StoreUnavailable(f"Redis at {where} {advice}")
     if isinstance(error, ResponseError):
         return StoreUnavailable(f"Redis at {where} answered with an error: {text}")
+    reason = _system_error(error) or text or type(error).__name__
     return StoreUnavailable(
-        f"Redis at {where} cannot be reached: check whether it runs ({text or type(error).__name__})"
+        f"Redis at {where} cannot be reached ({reason}): check whether it runs, and the store's URL"
     )
+
+
+def _system_error(error: BaseException | None) -> str:
+    """What the operating system reports below an error of redis-py, as "Connection refused"; nothing if it is not
+    the system's."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+        error = error.__cause__ or error.__context__
+    return ""

@@ -149,7 +149,7 @@ def test_a_shared_volume_is_used_by_several_tasks_and_destroyed_after_the_last()
         (reserve("eng/db", "cpus:1", refine="eng/db"), "only a role above eng/db can be refined"),
         (reserve("eng/db", "cpus:3", refine="eng"), "less than that of the offer is reserved for eng"),
         (unreserve("eng", "cpus:3"), "less than that of the offer is reserved for eng without labels"),
-        (unreserve("eng", "cpus:1", labels={"a": "b"}), "is reserved for eng with the labels"),
+        (unreserve("eng", "cpus:1", labels={"a": "b"}), "is reserved for eng with the labels a=b"),
         (unreserve("ops", "cpus:1"), "less than that of the offer is reserved for ops"),
         (
             create("eng", "v2", 300),

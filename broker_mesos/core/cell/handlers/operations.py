@@ -188,7 +188,8 @@ def _unreserve(ground: Ground, operation: Operation) -> Changed:
             raise InvalidInput(
                 f"what agent {agent.ident} reserves for {operation.role} by its own options stays reserved"
             )
-        has = f"with the labels {str(operation.labels)[:200]}" if operation.labels else "without labels"
+        labels = " ".join(f"{name}={value}" for name, value in operation.labels.items())
+        has = f"with the labels {labels[:200]}" if labels else "without labels"
         raise _short(ground, wanted, wanted - left, f"is reserved for {operation.role} {has}")
     if not ground.pool.contains(wanted - lost):
         raise _short(ground, wanted, ground.pool, "is unused")
