@@ -20,6 +20,7 @@ from broker_mesos.agent.effects import (
     Forget,
     KillProcess,
     LaunchProcess,
+    LeaveCommands,
     Publish,
     SaveReservations,
     SaveTerm,
@@ -122,6 +123,9 @@ class AgentDaemon:
         self._flush_at = 0.0
         self._unconfirmed = False
         self._journal_fails = False
+        self._had_session = False
+        self._left_for = 0.0
+        """Time for which the queue of commands is left to another agent, in seconds; 0 if it is consumed."""
         self._publishes: set[asyncio.Future[bool]] = set()
         self.registered = asyncio.Event()
         """Set while the agent has a session."""
@@ -254,15 +258,17 @@ class AgentDaemon:
         while True:
             try:
                 consumer = await self._bus.consume(queue)
-            except QueueInUse:
-                raise  # another agent has this id: each would take commands of the other, and no task would end
             except BrokerMesosError as error:
+                # Two agents with one id would take each other's commands. The later one ends; the one that had a
+                # session keeps its tasks, and waits until the other one has ended.
+                if isinstance(error, QueueInUse) and not self._had_session:
+                    raise
                 log.warning("cannot receive commands, trying again", error=str(error))
                 await self._clock.sleep(self._rng.uniform(0.5, 1.5))
                 continue
             try:
                 self._turn(self.state.on_listening(self._now()))
-                while True:
+                while not self._left_for:
                     deliveries = await consumer.receive()
                     for delivery in deliveries:
                         if reason := self._on_delivery(delivery):
@@ -270,10 +276,12 @@ class AgentDaemon:
                     consumer.acknowledge(deliveries)
             except ConsumerClosed as error:
                 log.warning("lost the queue of commands", error=str(error))
-                self.state.on_commands_lost()
-                self._turn(())
             finally:
                 await consumer.close()
+            self.state.on_commands_lost()
+            self._turn(())
+            seconds, self._left_for = self._left_for, 0.0
+            await self._clock.sleep(seconds * self._rng.uniform(1.0, 1.5))
 
     def _on_delivery(self, delivery: Delivery) -> str:
         """Handle a command. Returns why it could not be handled; empty if it was."""
@@ -373,6 +381,7 @@ class AgentDaemon:
         if complaint := state.table.backoff.take_complaint():
             log.warning("no task can be started here; the agent lends nothing", error=complaint)
         if state.session:
+            self._had_session = True
             self.registered.set()
         else:
             self.registered.clear()
@@ -460,6 +469,9 @@ class AgentDaemon:
                         self._containerizer.drop_volumes(volume_ids)
                 case AskHello():
                     self._hello_wanted.set()
+                case LeaveCommands(seconds, message):
+                    log.warning("the cell refuses this agent for now", reason=message)
+                    self._left_for = seconds
         if unwritten:
             failed = [StartFailed(task_id, why, machine=True) for task_id, why in unwritten.items()]
             self._perform(self.state.on_container_events(failed, self._now()))

@@ -87,6 +87,13 @@ class AskHello(NamedTuple):
     """Ask the masters for the number of cells, then call ``on_hello``."""
 
 
+class LeaveCommands(NamedTuple):
+    """Stop to consume the queue of commands for ``seconds``, so that another agent with this id can consume it."""
+
+    seconds: float
+    message: str
+
+
 Effect = (
     Publish
     | SaveTerm
@@ -98,4 +105,5 @@ Effect = (
     | WithdrawProcess
     | Forget
     | AskHello
+    | LeaveCommands
 )

@@ -18,6 +18,7 @@ from broker_mesos.agent.effects import (
     DropVolumes,
     Effect,
     Forget,
+    LeaveCommands,
     Publish,
     SaveReservations,
     SaveTerm,
@@ -285,10 +286,8 @@ class AgentMachine:
                 effects += self._acknowledged(message.uuids, now)
             case AgentRegistered():
                 self._registered(message, now)
-            case AgentRefused():
-                self._drop_session()
-                self.cells = 0
-                effects.append(AskHello())
+            case AgentRefused() if message.attempt in ("", self._attempt):
+                effects += self._refused(message)
             case Reregister():
                 recent = now.mono < self._attempted_at + DEBOUNCE_SECONDS
                 if self.session and (message.session == self.session or not (message.session or recent)):
@@ -308,10 +307,8 @@ class AgentMachine:
 
     def _acknowledged(self, uuids: Sequence[str], now: Instant) -> list[Effect]:
         acknowledged = self.outcomes.acknowledge(uuids, now.mono)
-        if not acknowledged:
-            return []
         saved = Checkpoint(tuple(Acknowledged(task_id) for task_id in acknowledged))
-        return [saved, *(Forget(task_id) for task_id in acknowledged)]
+        return [saved, *(Forget(task_id) for task_id in acknowledged)] if acknowledged else []
 
     def _registered(self, message: AgentRegistered, now: Instant) -> None:
         if not self._attempt or message.attempt != self._attempt:
@@ -323,6 +320,13 @@ class AgentMachine:
         self._interval = max(0.05, message.heartbeat_interval)
         self._beat_at = now.mono
         self.outcomes.restart(now.mono)
+
+    def _refused(self, message: AgentRefused) -> list[Effect]:
+        self._drop_session()
+        if message.retry_after:
+            return [LeaveCommands(message.retry_after, message.message)]
+        self.cells = 0
+        return [AskHello()]
 
     def _in_session(self, command: LaunchTasks | KillTasks | SetReservations, now: Instant) -> list[Effect]:
         if command.number != self.applied + 1:
@@ -450,9 +454,8 @@ class AgentMachine:
         """The effects that are due by time: registration, heartbeat, outcomes to send again."""
         effects: list[Effect] = []
         if self.measure_due(now):
-            self._measure_at = (
-                now.mono + INTERVAL_SECONDS
-            )  # so that a shell that does not measure is asked again only later
+            # So that a shell that does not measure is asked again only later.
+            self._measure_at = now.mono + INTERVAL_SECONDS
         if now.mono >= self._reopen_at:
             self._reopen_at = NEVER
             effects += self._register(now)

@@ -340,7 +340,7 @@ def _members(state: StateView) -> Iterator[Finding]:
         yield Finding(
             level="error",
             subject="agents",
-            found="two machines use one agent id, and replace each other: "
+            found="two machines use one agent id: "
             + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in contested),
             advice="stop one of them, and give it a work folder of its own",
         )

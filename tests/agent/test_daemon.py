@@ -27,7 +27,7 @@ from broker_mesos.core.protocol.agent_messages import (
 )
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import BusUnavailable, Conflict
-from broker_mesos.ports.bus import Outgoing, outgoing
+from broker_mesos.ports.bus import Consumer, Outgoing, outgoing
 from broker_mesos.ports.containerizer import LaunchSpec
 from tests.agent.support import TERM, launch
 from tests.agent.world import TIMEOUT, World, fake, killed, stopped
@@ -287,6 +287,73 @@ async def test_a_second_agent_of_one_id_ends_with_a_clear_error_and_takes_nothin
     await world.send(launch(world.session, 1, "t1"))
     await world.status("t1", TaskState.RUNNING)
     assert machine.running == ["t1"]
+
+
+async def test_an_agent_that_had_a_session_keeps_its_tasks_while_another_one_receives_its_commands(
+    world: World, machine: FakeContainerizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one, from a copied work folder, was faster when all connections broke."""
+    _, first = world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    await world.send(launch(world.session, 1, "t1"))
+    await world.status("t1", TaskState.RUNNING)
+    consume, refused = world.agent_bus.consume, asyncio.Event()
+
+    async def consume_and_note(queue: Queue, **more: int) -> Consumer:
+        try:
+            return await consume(queue, **more)
+        except Conflict:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(world.agent_bus, "consume", consume_and_note)
+    world.agent_bus.disconnect()
+    clone = await world.bus.consume(Queue(QueueKind.AGENT_COMMANDS, "a1"))
+    world.agent_bus.reconnect()
+    async with asyncio.timeout(TIMEOUT):
+        await refused.wait()
+    await asyncio.sleep(0)
+    assert not first.done()
+    await clone.close()
+    again = await world.register()
+    assert [each.task_id for each in again.list.tasks] == ["t1"] and machine.running == ["t1"]
+
+
+async def test_a_clone_that_the_cell_refuses_leaves_the_commands_to_the_first_agent_and_ends(
+    world: World, machine: FakeContainerizer
+) -> None:
+    _, clone = world.start(fake(machine), MemoryCheckpoint(), boot_id="boot-2")
+    refused = await world.expect(RegisterAgent)
+    await world.send(AgentRefused(message="in use", cells=1, attempt=refused.attempt, retry_after=0.1))
+    async with asyncio.timeout(TIMEOUT):
+        first = None
+        while first is None:
+            try:
+                first = await world.bus.consume(Queue(QueueKind.AGENT_COMMANDS, "a1"))
+            except Conflict:
+                await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="same id"):
+            await clone
+    await first.close()
+
+
+async def test_an_agent_that_the_cell_refuses_for_now_registers_again_when_nobody_takes_its_queue(
+    world: World, machine: FakeContainerizer
+) -> None:
+    """As after a reboot within seconds."""
+    world.start(fake(machine), MemoryCheckpoint(), boot_id="boot-2")
+    refused = await world.expect(RegisterAgent)
+    await world.send(AgentRefused(message="in use", cells=1, attempt=refused.attempt, retry_after=0.01))
+    again = await world.register()
+    assert again.attempt != refused.attempt
+
+
+async def test_a_refusal_of_another_attempt_changes_nothing(world: World, machine: FakeContainerizer) -> None:
+    world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    await world.send(AgentRefused(message="in use", cells=1, attempt="q.1", retry_after=60.0))
+    await world.send(launch(world.session, 1, "t1"))
+    await world.status("t1", TaskState.RUNNING)
 
 
 async def test_old_sandboxes_are_swept(world: World) -> None:

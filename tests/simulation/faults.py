@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.simulation.nodes import AgentNode, Node
+from tests.simulation.nodes import AgentNode, CloneNode, Node
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -129,11 +129,15 @@ def cut_store(world: World) -> tuple[str, float]:
     return f"cut {node.name} off from the store for {seconds:.2f} s", seconds
 
 
+def _reset(world: World, node: Node) -> None:
+    if node.bus is not None and node.alive:
+        node.bus.sever(lambda: world.rng.uniform(0.0, 0.1))
+
+
 def reset_connections(world: World) -> tuple[str, float]:
     """A node's connections to the broker break."""
     node = world.rng.choice(world.nodes)
-    if node.bus is not None and node.alive:
-        node.bus.sever(lambda: world.rng.uniform(0.0, 0.1))
+    _reset(world, node)
     return f"reset the connections of {node.name}", 0.1
 
 
@@ -271,6 +275,19 @@ def step_clocks_during_absence(world: World) -> tuple[str, float]:
     return f"the clocks of {names} step by {by:g} s while {away[0].name} and its like are away", down
 
 
+def clone_agent(world: World) -> tuple[str, float]:
+    """A machine with a copy of an agent's work folder is started, and the agent's connections break now and then."""
+    rng = world.rng
+    original = rng.choice(world.agents)
+    clone, seconds = CloneNode(world, original), rng.uniform(4.0, 16.0)
+    clone.start()
+    at = 0.0
+    while (at := at + rng.uniform(0.5, 2.5)) < seconds:
+        world.loop.after(at, _reset, world, original)
+    world.loop.after(seconds, clone.switch_off)
+    return f"a clone of {original.name} runs for {seconds:.2f} s", seconds
+
+
 CRASH: tuple[Fault, ...] = (
     kill,
     kill,
@@ -303,6 +320,7 @@ CLOCKS: tuple[Fault, ...] = (
     kill_masters,
 )
 CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
+CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters, reset_connections)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
@@ -316,6 +334,8 @@ def schedule(world: World) -> float:
         kinds, count = CLOCKS, rng.randint(2, 6)
     elif world.profile == "claims":
         kinds, count = CLAIMS, rng.randint(1, 6)
+    elif world.profile == "clones":
+        kinds, count = CLONES, rng.randint(1, 3)
     elif world.profile == "crash":
         kinds, count = CRASH, rng.randint(1, 8)
     else:

@@ -63,6 +63,11 @@ class Execution:
         return self.task_id in self.agent.machine.running
 
 
+def _folder(agent: AgentNode) -> str:
+    """An agent's work folder: a machine that is installed again has another one, and a clone has a copy."""
+    return f"{agent.name}/{agent.agent_id}"
+
+
 class Monitor:
     """Told of everything, tells the world of breaches."""
 
@@ -99,7 +104,7 @@ class Monitor:
             world.violation(f"I2: {task_id} is started on {agent.name} where it runs already")
         if earlier and not world.forgetful:
             world.violation(f"I2: {task_id} is started on {agent.name}, was started on {earlier[0].agent.name}")
-        if agent.handling is not None and agent.handling.term < self.highest[agent.agent_id]:
+        if agent.handling is not None and agent.handling.term < self.highest[_folder(agent)]:
             world.violation(f"I4: {agent.name} launches {task_id} under a lower term than it has seen")
         used = Resources.sum(world.need(each) for each in [*agent.machine.running, task_id])
         if not agent.resources.contains(used):
@@ -124,16 +129,16 @@ class Monitor:
 
     def command_handled(self, agent: AgentNode, term: int, changed: bool) -> None:
         """An agent has seen a term."""
-        if term < self.highest[agent.agent_id] and changed:
+        if term < self.highest[_folder(agent)] and changed:
             self.world.violation(f"I4: {agent.name} applies a command of term {term}, which was replaced")
         if agent.proc is not None and agent.proc.alive:
-            self.highest[agent.agent_id] = max(self.highest[agent.agent_id], term)
+            self.highest[_folder(agent)] = max(self.highest[_folder(agent)], term)
 
     def term_saved(self, agent: AgentNode, term: int) -> None:
         """An agent remembers a term."""
-        if term < self.highest[agent.agent_id]:
-            self.world.violation(f"I4: {agent.name} saved term {term} after {self.highest[agent.agent_id]}")
-        self.highest[agent.agent_id] = max(self.highest[agent.agent_id], term)
+        if term < self.highest[_folder(agent)]:
+            self.world.violation(f"I4: {agent.name} saved term {term} after {self.highest[_folder(agent)]}")
+        self.highest[_folder(agent)] = max(self.highest[_folder(agent)], term)
 
     def forgotten_by_agent(self, task_id: str) -> None:
         """An agent takes an outcome for acknowledged."""
@@ -160,6 +165,8 @@ class Monitor:
                 self._forgotten_by_cell(write.ident)
                 continue
             state = read_record(write.value).state
+            if self.world.profile == "clones" and state is TaskState.LOST and self._runs(write.ident):
+                self.world.violation(f"I2: {write.ident} is declared lost, and runs on")
             if state in TERMINAL:
                 self.committed_ends.add(write.ident)
             elif write.ident in self.committed_ends and not self.world.forgetful:
@@ -173,6 +180,9 @@ class Monitor:
                     self.answered.add(status["task_id"])
                     if TaskState(status["state"]) in TERMINAL:
                         self.committed_ends.add(status["task_id"])
+
+    def _runs(self, task_id: str) -> bool:
+        return any(one.running for one in self.executions[task_id])
 
     def _check_limit(self, task_id: str, value: bytes | None) -> None:
         """A launch must not pass the limit. What runs anyway is a fact: tasks that may come back with an

@@ -163,6 +163,12 @@ def absence_by_the_calendar(patch: Any) -> None:
 
 
 @mutant
+def clone_believed(patch: Any) -> None:
+    """The list of an agent's clone is applied while the agent is alive."""
+    patch(agents, "_live_for", lambda *arguments: 0.0)
+
+
+@mutant
 def resources_freed_twice(patch: Any) -> None:
     """The end of a task gives back what it used, and again."""
     end_task = CellState.end_task

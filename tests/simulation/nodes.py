@@ -7,6 +7,7 @@ machine would keep.
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -308,6 +309,22 @@ class AgentNode(Node):
         self.handling = None
         self.checkpoint.close()
         self.machine._on_events = None
+
+
+class CloneNode(AgentNode):
+    """A machine with a copy of another agent's work folder: it has the same agent id, and no process of that one."""
+
+    def __init__(self, world: World, original: AgentNode) -> None:
+        super().__init__(world, f"{original.name}-clone-{world.new_id()[:4]}", original.resources)
+        self.agent_id = original.agent_id
+        self.checkpoint = MemoryCheckpoint()
+        self.checkpoint.saved = copy.deepcopy(original.checkpoint.saved)
+        self.boots = original.boots + 100
+
+    def switch_off(self) -> None:
+        """The operator has found it."""
+        self.finished = True
+        self.reboot(0.0)
 
 
 # -- the batch framework ----------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("crash", 0, 4),
         ("full", 0, 4),
         ("clocks", 0, 4),
+        ("clones", 0, 4),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
@@ -54,6 +55,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         pytest.param("crash", 4, 33, marks=pytest.mark.slow),
         pytest.param("crash", 37, 33, marks=pytest.mark.slow),
         pytest.param("clocks", 4, 33, marks=pytest.mark.slow),
+        pytest.param("clones", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 37, 34, marks=pytest.mark.slow),
         pytest.param("full", 71, 34, marks=pytest.mark.slow),
@@ -96,6 +98,12 @@ async def test_claims_that_are_due_by_the_clock_of_their_worker_are_found() -> N
     mutant = "claims-due-by-the-clock-of-their-worker"
     code, output = await simulate("--profile", "claims", "--seeds", "12", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "has not ended" in output, output
+
+
+async def test_a_clone_whose_list_is_applied_while_its_original_is_alive_is_found() -> None:
+    mutant = "clone-believed"
+    code, output = await simulate("--profile", "clones", "--seeds", "16", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and "is declared lost, and runs on" in output, output
 
 
 @pytest.mark.slow

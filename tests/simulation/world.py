@@ -84,7 +84,7 @@ class World:
         self.faults: list[str] = []
         self.cells = rng.choice((1, 2, 2, 3))
         self.limits = Limits(
-            agent_beat=1.0,
+            agent_beat=3.0 if profile == "clones" else 1.0,
             agent_missed=3,
             # In some worlds two agents are so many that they are told to beat less often.
             agent_beats=1.0 if seed % 7 == 3 else 50.0,
@@ -127,7 +127,8 @@ class World:
             for number in range(rng.randint(1, 4))
         ]
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
-        book = Book(rng.randint(20, 60) if profile == "clocks" else rng.randint(1, 6))
+        items = {"clocks": (20, 60), "clones": (5, 20)}.get(profile, (1, 6))
+        book = Book(rng.randint(*items))
         self.frameworks = [FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))]
         self.client = ClientNode(self, "c0")
         self.wiped: dict[str, float] = {}
@@ -192,7 +193,9 @@ class World:
     def plan(self, spec: LaunchSpec) -> Ending:
         """How a task will end."""
         code = self.exit_codes[spec.task_id] = 1 if self.rng.random() < 0.1 else 0
-        return Ending(self.rng.choice((0.01, 0.1, 0.5, 2.0)) * self.rng.uniform(0.5, 1.5), code)
+        # Clones are found out by what runs while they register.
+        lasts = (1.0, 4.0) if self.profile == "clones" else (0.01, 0.1, 0.5, 2.0)
+        return Ending(self.rng.choice(lasts) * self.rng.uniform(0.5, 1.5), code)
 
     def trace(self, what: str, proc: Proc | None, *more: object) -> None:
         """Something that others can see has happened."""

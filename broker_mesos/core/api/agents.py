@@ -40,7 +40,7 @@ class AgentView(Part):
     slack_held: Resources = Resources.EMPTY
     """The part of the slack that is offered or used."""
     contested: bool = False
-    """Whether two machines use the id of this agent and replace each other's sessions."""
+    """Whether two machines use the id of this agent: they replace each other's sessions, or one of them is refused."""
     unavailability: Unavailability | None = None
     """The planned absence of the agent; None if none is planned."""
 

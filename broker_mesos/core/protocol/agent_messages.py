@@ -146,11 +146,17 @@ class AgentRegistered(Message):
 
 @register
 class AgentRefused(Message):
-    """The cell refuses an agent that belongs to another cell. The agent requests the number of cells again."""
+    """The cell refuses a registration: the agent belongs to another cell, and requests the number of cells again; or
+    another agent has a session under this id."""
 
     TYPE = "AGENT_REFUSED"
     message: str
     cells: int
+    attempt: str = ""
+    """The refused attempt; empty if the refusal is for any agent with this id."""
+    retry_after: float = 0.0
+    """Time for which the agent leaves its queue of commands to the agent that has the session before it registers
+    again, in seconds; 0 if no other agent is known."""
 
 
 @register

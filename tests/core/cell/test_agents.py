@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.api.cells import GetCell
 from broker_mesos.core.cell.inputs import OperatorMarkGone, Reconnected
-from broker_mesos.core.cell.views.views import view
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -463,33 +461,6 @@ def test_owner_who_follows_in_a_recovery_drops_no_claim_before_it_is_over(bench)
     assert updates_in(bench.decide(settle)) == []
     bench.wait(2, agents=True)
     assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
-
-
-def test_machines_that_replace_each_other_under_one_id_are_reported_and_lose_no_tasks(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    listing = AgentList(tasks=(running(),))
-    bench.agent("a1", "cpus:4;mem:4096", attempt="p.1", boot_id="b1", listing=listing)
-    bench.agent("a1", "cpus:4;mem:4096", attempt="q.1", boot_id="b2", listing=listing)
-    assert not any(each.warnings for each in bench.decisions)
-    bench.agent("a1", "cpus:4;mem:4096", attempt="p.2", boot_id="b1", listing=listing)
-    bench.agent("a1", "cpus:4;mem:4096", attempt="q.2", boot_id="b2")
-    bench.decide(AgentListed(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=9)))
-    warnings = [warning for each in bench.decisions for warning in each.warnings]
-    assert len(warnings) == 1 and "two machines use the agent id a1" in warnings[0]
-    assert bench.state.tasks["t1"].state is TaskState.RUNNING
-    (agent,) = view(bench.state, "m", GetCell(parts=("agents",)), bench.now).agents
-    assert agent.contested
-    # One of them is stopped: what the other one does not know is lost then.
-    bench.wait(130)
-    bench.agent("a1", "cpus:4;mem:4096", attempt="q.3", boot_id="b2")
-    assert "t1" not in bench.state.tasks or bench.state.tasks["t1"].state is TaskState.LOST
-
-
-def test_agent_that_is_restarted_again_and_again_is_not_taken_for_two_machines(bench):
-    for process in "pqrstuvw":
-        for number in (1, 2):
-            bench.agent("a1", "cpus:4;mem:4096", attempt=f"{process}.{number}")
-    assert not any(each.warnings for each in bench.decisions)
 
 
 def test_unreachable_agent_without_tasks_is_forgotten_after_its_time(bench):

@@ -27,13 +27,15 @@ from broker_mesos.core.protocol.agent_messages import (
     UpdateStatuses,
 )
 from broker_mesos.core.protocol.events import Failure
-from broker_mesos.core.protocol.limits import Instant
+from broker_mesos.core.protocol.limits import MISSED_BEATS, Instant
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus, RecordKind
 
 MAX_INFO_BYTES = 256 * 1024
 """The largest description of an agent, in bytes: each of its offers contains most of it."""
 RUNNING_STATES = (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING)
 """The states that a started task in an agent's list may have."""
+NOT_SEEN = (TaskState.LOST, TaskState.DROPPED)
+"""The states of outcomes that an agent reports for tasks whose end it has not seen."""
 HINT_INTERVAL_SECONDS = 1.0
 """Shortest interval between two hints to the same agent, in seconds, so that the agent registers only once."""
 MISMATCHED_HEARTBEATS = 2
@@ -41,8 +43,11 @@ MISMATCHED_HEARTBEATS = 2
 HEARTBEAT_TOLERANCE = 1.5
 """Factor by which the interval of an agent's heartbeats may differ from the right one before it is corrected."""
 CONTEST_SECONDS = 120.0
-"""Time for which tasks of an agent are not declared lost after a replaced process of it has registered again, in
-seconds."""
+"""Time for which operators see that two machines use the id of an agent, in seconds; if these have replaced each other,
+no task of the agent is declared lost in this time."""
+RIVAL_SECONDS = 3.0
+"""Time for which a refused agent leaves the queue of commands to another agent with its id, in seconds: longer than the
+interval between two attempts of that one to consume the queue."""
 MAX_PROCESSES = 8
 """The largest number of processes of an agent that are kept."""
 UNSEEN_AGENTS = 10_000
@@ -77,8 +82,14 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
             message = "the session of this registration has ended; register again"
             out.hint(to, AgentRefused(message=message, cells=state.cells))
         return
+    if agent is not None and (seconds := _live_for(state, agent, call, now)) > 0.0:
+        agent.rival = _process_of(call.attempt)
+        message = f"another agent with the id {ident} has a session, which it used less than {seconds:.0f} s ago"
+        refusal = AgentRefused(message=message, cells=state.cells, attempt=call.attempt, retry_after=RIVAL_SECONDS)
+        out.hint(to, refusal)
+        return
     if agent is not None:
-        _check_rivals(agent, call.attempt, out, now)
+        _check_rivals(agent, call, out, now)
     was_gone = agent is not None and agent.state is AgentStatus.GONE
     if agent is None:
         agent = Agent(call.agent)
@@ -103,28 +114,64 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
     out.send(to, _registered(state, agent))
     operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=True)
     _reconcile(state, agent, call.list, out, now, adopting=not was_gone, gone=was_gone)
-    if now.mono < agent.contested_until:
+    if now.mono < agent.replaced_until:
         return  # the other machine may run tasks that this one does not know
     for task in _missing(agent, call.list):
         _missing_in_new_session(state, agent, task, out, now)
 
 
-def _check_rivals(agent: Agent, attempt: str, out: Outlet, now: Instant) -> None:
+def _live_for(state: CellState, agent: Agent, call: RegisterAgent, now: Instant) -> float:
+    """For how long the session of the agent still counts as that of another agent with the same id, which is alive
+    and runs tasks that this registration would end, in seconds; 0 if there is no such session.
+
+    The daemon of a cloned machine or of a copied work folder gets the agent's queue of commands while the connection
+    of the first one is down. Its list is then no evidence about the tasks of the first one: after another boot it
+    knows that none of them runs on its own machine, and without one it knows those that ran when the folder was
+    copied. After a reboot no heartbeat of the former session arrives any more."""
+    process = _process_of(call.attempt)
+    if not agent.session or not process or process == _process_of(agent.attempt):
+        return 0.0
+    if call.boot_id and agent.boot_id and call.boot_id != agent.boot_id:
+        ends = any(not task.state.terminal for task in agent.tasks.values())
+    else:
+        known = call.list.model_copy(
+            update={"outcomes": [each for each in call.list.outcomes if each.state not in NOT_SEEN]}
+        )
+        ends = any(task.launch is None for task in _missing(agent, known))
+    timeout = MISSED_BEATS * (agent.beat or state.limits.agent_beat)
+    return max(0.0, _heard_at(state, agent) + timeout - now.mono) if ends else 0.0
+
+
+def _check_rivals(agent: Agent, call: RegisterAgent, out: Outlet, now: Instant) -> None:
     """Detect two machines with one agent id, for instance a machine that was cloned with its work folder: a process
-    registers again after another one has replaced it, so that both are alive. They would continue to replace each
-    other, and each would cause the tasks of the other to be declared lost."""
-    process = attempt.rpartition(".")[0]
-    if not process or process == (agent.processes[-1] if agent.processes else agent.attempt.rpartition(".")[0]):
+    registers again after another one was refused or has replaced it, so that both are alive. They would continue to
+    replace each other, and each would cause the tasks of the other to be declared lost."""
+    process = _process_of(call.attempt)
+    if not process:
         return
-    if process in agent.processes:
-        if now.mono >= agent.contested_until:
-            out.decision.warnings.append(
-                f"two machines use the agent id {agent.ident}, and replace each other: stop one of them, and give it"
-                " a work folder of its own"
-            )
-        agent.contested_until = now.mono + CONTEST_SECONDS
-    before = agent.processes or (agent.attempt.rpartition(".")[0],)
-    agent.processes = (*(each for each in before if each != process), process)[-MAX_PROCESSES:]
+    rival, agent.rival = agent.rival, ""
+    if both_live := bool(rival) and rival != process and call.boot_id == agent.boot_id:
+        did = "and the later one was refused"
+    until = agent.contested_until
+    if process != (agent.processes[-1] if agent.processes else _process_of(agent.attempt)):
+        if process in agent.processes:
+            did, both_live = "and replace each other", True
+            agent.replaced_until = now.mono + CONTEST_SECONDS
+        before = agent.processes or (_process_of(agent.attempt),)
+        agent.processes = (*(each for each in before if each != process), process)[-MAX_PROCESSES:]
+    if not both_live:
+        return
+    agent.contested_until = now.mono + CONTEST_SECONDS
+    if now.mono >= until:
+        out.decision.warnings.append(
+            f"two machines use the agent id {agent.ident}, {did}: stop one of them, and give it a work folder of its"
+            " own"
+        )
+
+
+def _process_of(attempt: str) -> str:
+    """The process that has made a registration attempt; empty if the attempt does not name it."""
+    return attempt.rpartition(".")[0]
 
 
 def _is_older(attempt: str, than: str) -> bool:
@@ -159,7 +206,7 @@ def on_listed(state: CellState, call: AgentListed, out: Outlet, now: Instant) ->
     current = call.list.applied >= agent.number
     operator_reservations.settle(state, agent, call.list.reserved_resources, out, current=current)
     _reconcile(state, agent, call.list, out, now, adopting=young)
-    if now.mono < agent.contested_until:
+    if now.mono < agent.replaced_until:
         return
     for task in _missing(agent, call.list):
         if (agent.number if task.number is None else task.number) <= call.list.applied:
@@ -380,16 +427,20 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
     for agent in list(state.agents.values()):
         if agent.state is not AgentStatus.REGISTERED:
             continue
-        since = (
-            state.blind_until if agent.last_heartbeat_at is None else max(agent.last_heartbeat_at, state.blind_until)
-        )
         timeout = limits.silence(agent.beat)
-        if now.mono - since > timeout:
+        if now.mono - _heard_at(state, agent) > timeout:
             if allowed <= 0:
                 return
             allowed -= 1
             state.lost_at.append(now.mono)
             unreachable(state, agent, f"its agent has sent no message for {timeout:g} s", out, now)
+
+
+def _heard_at(state: CellState, agent: Agent) -> float:
+    """Monotonic time of the agent's last message, or the time since which this owner could receive one if that is
+    later."""
+    last = agent.last_heartbeat_at
+    return state.blind_until if last is None else max(last, state.blind_until)
 
 
 def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:

@@ -46,8 +46,10 @@ class Agent:
         "processes",
         "queues",
         "registered_at",
+        "replaced_until",
         "reservations",
         "reserved_resources",
+        "rival",
         "session",
         "since",
         "slack",
@@ -100,8 +102,13 @@ class Agent:
         self.hinted = float("-inf")
         self.processes: tuple[str, ...] = ()
         """The latest processes that have registered the agent, the most recent one last."""
+        self.rival = ""
+        """The process that was last refused because the agent has a live session of another process; empty if there
+        is none."""
         self.contested_until = float("-inf")
         """Monotonic time until which two machines are assumed to use the agent's id."""
+        self.replaced_until = float("-inf")
+        """Likewise, if each of them has replaced the session of the other: each may run tasks of the agent."""
         self.hidden_until = 0.0
         """Monotonic time until which filters hide the agent's free resources from every framework of the last
         round. It does not apply after a change of the free resources or of a demand."""
