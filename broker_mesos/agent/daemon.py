@@ -208,7 +208,7 @@ class AgentDaemon:
             if self._timer is not None:
                 self._timer.cancel()
             if self._kill_tasks:
-                self._perform(self.state.kill_all(self._now()))
+                self._perform(self.state.table.kill_all(self._now()))
 
     async def _leave(self) -> None:
         """Send the last statuses and the agent's departure, after the containerizer has stopped."""

@@ -48,6 +48,7 @@ from broker_mesos.core.protocol.agent_messages import (
     UnregisterAgent,
     UpdateStatuses,
 )
+from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.events import EarlyStatuses
 from broker_mesos.core.protocol.limits import MAX_COMMAND_TERM, Instant
 from broker_mesos.core.protocol.wire import MAX_BODY, Message
@@ -95,7 +96,7 @@ class AgentMachine:
         self.applied = 0
         self.cells = 0
         self.usage = Usage()
-        """The use of the machine that the next heartbeats report; set by the shell."""
+        """The use of the machine that the next heartbeats report."""
         self._slack = slack
         self._measure_at = NEVER if slack is None else -NEVER
         self._boot_id = boot_id
@@ -108,10 +109,8 @@ class AgentMachine:
         self._attempted_at = -NEVER
         self._recover = False
         """Whether the next registration is for a cell whose store may have lost facts."""
-        self._register_at = NEVER
-        self._repeat_at = NEVER
         self._repeat_delay = FIRST_REPEAT_SECONDS
-        self._beat_at = NEVER
+        self._register_at = self._repeat_at = self._beat_at = NEVER
         self._reopen_at = NEVER
         """Monotonic time at which the agent lends its resources again; until then it reports only those in use."""
         self._interval = 5.0
@@ -297,6 +296,8 @@ class AgentMachine:
                 if self.session and message.session == self.session:
                     self._interval = max(0.05, message.interval)
                     self._beat_at = now.mono
+            case Ping() if message.token and self.cells:
+                effects.append(Publish(addresses.updates(self.cell), message, persistent=False))
             case ListTasks():
                 if self.session and message.session == self.session:
                     # Unsent statuses are in the list as well; sending them first keeps the order of events.
@@ -381,10 +382,6 @@ class AgentMachine:
             )
             for framework_id, statuses in by_framework.items()
         ]
-
-    def kill_all(self, now: Instant) -> list[Effect]:
-        """Mark all tasks as killed, since the agent itself ends them now."""
-        return self.table.kill_all(now)
 
     # -- statuses -----------------------------------------------------------------------------------------
 

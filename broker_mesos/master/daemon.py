@@ -225,7 +225,8 @@ class Master:
         return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
-        return await examine(self._me, self._bus, self._store, self._clock, self._new_id, len(self.owners))
+        probes = {owner.number: owner.term.probe for owner in self.owners if owner.term is not None}
+        return await examine(self._me, self._bus, self._store, self._clock, self._new_id, len(self.owners), probes)
 
     async def _cluster_view(self, request: GetCluster) -> ClusterView:
         masters = {each.master_id: each for each in await self._store.masters()}

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from broker_mesos.bus.dead_letters import DEAD_LETTERS
-from broker_mesos.core.api.health import BusReport, CellReport, MasterReport, StoreReport
+from broker_mesos.core.api.health import BusReport, CellReport, MasterReport, RouteReport, StoreReport
 from broker_mesos.core.protocol import addresses
-from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.errors import BrokerMesosError
-from broker_mesos.ports.bus import Bus, outgoing
+from broker_mesos.master.route_probe import RouteProbe, is_lost
+from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import MasterInfo, Store
 
-TRIP_SECONDS = 1.0
-"""Timeout for the broker to report whether a message reached a queue, in seconds."""
 
-
-async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, new_id: NewId, cells: int) -> MasterReport:
-    """Check the store, the broker and the cells' queues. A part that cannot be checked has its error in the report."""
+async def examine(
+    me: MasterInfo,
+    bus: Bus,
+    store: Store,
+    clock: Clock,
+    new_id: NewId,
+    cells: int,
+    probes: Mapping[int, RouteProbe] = MappingProxyType({}),
+) -> MasterReport:
+    """Check the store, the broker and the cells' queues. A part that cannot be checked has its error in the report.
+    ``probes`` are those of the owned cells."""
     before = clock.time()
     try:
         stored = await store.health()
@@ -33,12 +42,17 @@ async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, new_id: 
         carried = BusReport(error=str(error))
     reports = []
     unrouted: list[tuple[str, ...]] = [()] * cells
+    routes: dict[int, RouteReport] = {}
     if not carried.error and not carried.blocked:
-        unrouted = await asyncio.gather(*(_unrouted(bus, new_id, cell) for cell in range(cells)))
+        unrouted, found_routes = await asyncio.gather(
+            asyncio.gather(*(_unrouted(bus, new_id, cell) for cell in range(cells))),
+            asyncio.gather(*(probe.run() for probe in probes.values())),
+        )
+        routes = dict(zip(probes, found_routes, strict=True))
     for cell in range(cells):
         outbox = stored.outboxes[cell] if cell < len(stored.outboxes) else None
         report = await _cell(bus, cell, outbox) if not carried.error else CellReport(cell=cell)
-        reports.append(report.model_copy(update={"unrouted": unrouted[cell]}))
+        reports.append(report.model_copy(update={"unrouted": unrouted[cell], "routes": routes.get(cell)}))
     letters: int | None = None
     if not carried.error:
         try:
@@ -61,17 +75,8 @@ async def examine(me: MasterInfo, bus: Bus, store: Store, clock: Clock, new_id: 
 async def _unrouted(bus: Bus, new_id: NewId, cell: int) -> tuple[str, ...]:
     """Send a message to the cell over each exchange that leads to its inbox. Returns the exchanges over which it did
     not arrive. This must run before any queue is declared, which would bind the inbox again."""
-
-    async def lost(to: Address) -> bool:
-        ping = outgoing(to, Ping(), new_id(), mandatory=True, persistent=False, expiration=TRIP_SECONDS)
-        try:
-            async with asyncio.timeout(TRIP_SECONDS):
-                return not await bus.publish(ping)
-        except (TimeoutError, BrokerMesosError):
-            return False  # no answer: it is not known
-
     routes = (addresses.updates(cell), addresses.calls(cell))
-    found = await asyncio.gather(*map(lost, routes))
+    found = await asyncio.gather(*(is_lost(bus, new_id, to, Ping()) for to in routes))
     return tuple(to.exchange.value for to, gone in zip(routes, found, strict=True) if gone)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker_mesos.core.protocol.agent_messages import AgentHeartbeat
+from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from broker_mesos.master.undecodable import read
 from broker_mesos.ports.bus import Delivery
@@ -19,12 +20,13 @@ class HeartbeatReader:
     def __init__(self) -> None:
         self._known: dict[bytes, FrameworkHeartbeat] = {}
 
-    def read(self, delivery: Delivery) -> AgentHeartbeat | FrameworkHeartbeat:
-        """The heartbeat in a delivery. Raises InvalidMessage."""
+    def read(self, delivery: Delivery) -> AgentHeartbeat | FrameworkHeartbeat | None:
+        """The heartbeat in a delivery; None for a probe of the route. Raises InvalidMessage."""
         if delivery.type == FrameworkHeartbeat.TYPE and (known := self._known.get(delivery.body)) is not None:
             return known
-        beat = read(delivery, (AgentHeartbeat, FrameworkHeartbeat))
-        assert isinstance(beat, AgentHeartbeat | FrameworkHeartbeat)
+        beat = read(delivery, (AgentHeartbeat, FrameworkHeartbeat, Ping))
+        if not isinstance(beat, AgentHeartbeat | FrameworkHeartbeat):
+            return None
         if isinstance(beat, FrameworkHeartbeat) and len(delivery.body) <= MAX_CACHED_BYTES:
             if len(self._known) >= MAX_CACHED:
                 self._known.clear()

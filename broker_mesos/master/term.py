@@ -34,6 +34,7 @@ from broker_mesos.master.lag import OVERLOADED_SECONDS, Lag
 from broker_mesos.master.load import Load
 from broker_mesos.master.outbox import MAX_UNPUBLISHED, Outbox
 from broker_mesos.master.poison import PoisonDetector
+from broker_mesos.master.route_probe import RouteProbe
 from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.master.term_errors import HandlerFailed, SteppingDown, Superseded
 from broker_mesos.master.undecodable import Undecodable, read
@@ -101,6 +102,7 @@ class Term:
         self._renewed = clock.monotonic()
         self._batching = DecisionBatching()
         self._lag = Lag(cell.number, bus, new_id)
+        self.probe = RouteProbe(cell.state, bus, new_id)
         self._load = Load(cell.number)
         self._behind_until = float("-inf")
         self._leaving = False
@@ -178,6 +180,8 @@ class Term:
             beat = self._heartbeat_reader.read(delivery)
         except InvalidMessage as error:
             log.warning("invalid heartbeat dropped", cell=self.cell.number, error=str(error))
+            return False
+        if beat is None:
             return False
         self._inputs.append(beat)
         return self.cell.is_urgent(beat)
@@ -258,6 +262,7 @@ class Term:
             each.before_decision(self.cell.number, good)
         now = self._now()
         self._lag.record(inputs, len(good))
+        self.probe.record(inputs)
         lag = self._lag.at(now.mono)
         behind = lag > BEHIND_SECONDS or now.mono < self._behind_until
         try:

@@ -63,6 +63,7 @@ def find_problems(
     found += _masters(health, cluster)
     if cluster is not None:
         found += _cells(health, cluster)
+    found += _routes(health.masters)
     found += _dead_letters(health.masters)
     if state is not None:
         found += _members(state)
@@ -309,6 +310,38 @@ def _queues(subject: str, cell: CellReport | None) -> Iterator[Finding]:
             f"{cell.outbox} messages wait in its outbox",
             "RabbitMQ does not confirm what is published: see `rabbitmq-diagnostics alarms`",
         )
+
+
+def _routes(masters: Sequence[MasterReport]) -> Iterator[Finding]:
+    """The routes between cells and agents, as the owners of the cells find them."""
+    routes = {cell.cell: cell.routes for report in masters for cell in report.cells if cell.routes is not None}
+    for cell in (cell for cell, report in sorted(routes.items()) if report.heartbeats_lost):
+        yield Finding(
+            level="error",
+            subject=f"cell {cell}",
+            found="a message over the exchange 'heartbeats' did not reach its owner: the binding was lost",
+            advice="its owner binds the queue again within 20 s; if it stays so, restart that master",
+        )
+    unbound = [ident for _, report in sorted(routes.items()) for ident in report.unbound]
+    if unbound:
+        yield Finding(
+            level="error",
+            subject="agents",
+            found=f"a message over the exchange 'commands' did not reach {_names(unbound)}: the binding was lost",
+            advice="an agent binds its queue again within 20 s; if it stays so, restart the agent",
+        )
+    silent = [ident for _, report in sorted(routes.items()) for ident in report.silent]
+    if silent:
+        yield Finding(
+            level="warning",
+            subject="agents",
+            found=f"no answer to a message to {_names(silent)}",
+            advice="see whether the agent hangs, or its machine or cell is overloaded",
+        )
+    probed = sum(report.probed for report in routes.values())
+    if probed and not (unbound or silent):
+        total = sum(report.agents for report in routes.values())
+        yield Finding(level="ok", subject="routes", found=f"{probed} of {total} agents answer within a second")
 
 
 def _dead_letters(masters: Sequence[MasterReport]) -> Iterator[Finding]:

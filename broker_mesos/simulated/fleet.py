@@ -181,7 +181,7 @@ class Fleet:
     async def _leave(self) -> None:
         now = self._now()
         for agent in self._agents.values():
-            effects = agent.state.kill_all(now)
+            effects = agent.state.table.kill_all(now)
             killed = [TaskExited(ident, None, signal.SIGKILL, now.wall) for ident in agent.state.tasks]
             effects += agent.state.on_container_events(killed, now) if killed else []
             self._perform(agent, [*effects, *agent.state.statuses(), *agent.state.leave()])

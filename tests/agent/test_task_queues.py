@@ -90,7 +90,7 @@ def test_one_in_line_is_killed_at_once_and_never_runs(agent: Agent, session: str
 
 def test_an_agent_that_ends_its_tasks_starts_none_of_those_in_line(agent: Agent, session: str) -> None:
     agent.command(line(session, 1, 2))
-    agent.carry(agent.state.kill_all(agent.instant))
+    agent.carry(agent.state.table.kill_all(agent.instant))
     exits(agent, "t0")
     assert agent.launched == ["t0"] and not agent.state.tasks
 

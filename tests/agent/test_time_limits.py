@@ -36,7 +36,7 @@ def test_a_task_that_ends_in_time_is_not_ended_for_it(agent: Agent, session: str
 def test_a_killed_task_stays_killed_though_its_time_limit_is_reached_meanwhile(agent: Agent, session: str) -> None:
     agent.command(launch(session, 1, task("t1", max_completion_time=1.0)))
     agent.started("t1")
-    agent.state.kill_all(agent.instant)
+    agent.state.table.kill_all(agent.instant)
     agent.after(2.0)
     agent.exited("t1", None, 15)
     assert [each.state for each in agent.statuses() if each.state.terminal] == [TaskState.KILLED]

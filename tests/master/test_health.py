@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 import time
+from collections.abc import AsyncIterator
 
 import pika
 import pytest
 
+from broker_mesos.agent.checkpoint import MemoryCheckpoint
+from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
 from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter, park
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.api.health import GetHealth, HealthView, MasterReport
+from broker_mesos.containerizer.memory import FakeContainerizer
+from broker_mesos.core.api.health import GetHealth, HealthView, MasterReport, RouteReport
+from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol import addresses
-from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.cell_messages import Ping
+from broker_mesos.master.route_probe import is_lost
+from broker_mesos.operator.doctor import find_problems
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Delivery
-from tests.master.places import Place
+from broker_mesos.runtime.clock import new_id
+from tests.master.places import CLOCK, Place
+
+
+@contextlib.asynccontextmanager
+async def agents(place: Place, *idents: str) -> AsyncIterator[list[AgentDaemon]]:
+    """Registered agents."""
+    daemons, runs = [], []
+    for ident in idents:
+        options = AgentOptions(resources=Resources.parse("cpus:1;mem:64"), agent_id=ident)
+        machine = FakeContainerizer(CLOCK)
+        bus = await place.bus(ident)
+        daemon = AgentDaemon(bus, machine.for_agent, MemoryCheckpoint(), CLOCK, new_id, random.Random(1), options)
+        daemons.append(daemon)
+        runs.append(asyncio.create_task(daemon.run()))
+    try:
+        async with asyncio.timeout(20):
+            for daemon in daemons:
+                await daemon.registered.wait()
+        yield daemons
+    finally:
+        for daemon in daemons:
+            daemon.stop()
+        await asyncio.gather(*runs)
 
 
 async def ask(place: Place) -> list[MasterReport]:
@@ -89,6 +124,73 @@ async def test_a_lost_binding_of_an_inbox_is_in_the_report(place: Place) -> None
     connection.close()
     (report,) = await ask(place)
     assert [cell.unrouted for cell in report.cells] == [(), ("calls",)]
+
+
+async def test_an_agent_answers_a_probe_of_its_routes(place: Place) -> None:
+    await place.master("m0")
+    async with agents(place, "a1", "a2"):
+        (report,) = await ask(place)
+        assert report.cells[0].routes == RouteReport(agents=2, probed=2)
+
+
+async def test_a_lost_binding_of_an_agent_is_in_the_report_and_the_doctor_names_it(place: Place) -> None:
+    if not place.real:
+        pytest.skip("bindings in memory are not lost")
+    await place.master("m0")
+    async with agents(place, "a1", "a2"):
+        topology = Topology(place.cluster)
+        spec = topology.queue_spec(Queue(QueueKind.AGENT_COMMANDS, "a2"))
+        connection = pika.BlockingConnection(pika.URLParameters(place.urls[0]))
+        for exchange, key in spec.bindings:
+            connection.channel().queue_unbind(spec.name, exchange, key)
+        connection.close()
+        reports = await ask(place)
+    routes = reports[0].cells[0].routes
+    assert routes is not None and routes.unbound == ("a2",)
+    found = find_problems(HealthView(masters=tuple(reports), expected=1), None, None, (0.0, 0.0))
+    (finding,) = [each for each in found if each.subject == "agents"]
+    assert "'commands' did not reach a2" in finding.found and finding.level == "error"
+
+
+async def test_a_lost_binding_of_heartbeats_is_in_the_report(place: Place) -> None:
+    if not place.real:
+        pytest.skip("bindings in memory are not lost")
+    await place.master("m0")
+    bus = await place.bus()
+    async with asyncio.timeout(20):
+        while await is_lost(bus, new_id, addresses.heartbeats(0), Ping()):
+            await asyncio.sleep(0.01)
+    connection = pika.BlockingConnection(pika.URLParameters(place.urls[0]))
+    connection.channel().exchange_delete(Topology(place.cluster).exchange(Exchange.HEARTBEATS))
+    connection.channel().exchange_declare(Topology(place.cluster).exchange(Exchange.HEARTBEATS), "direct", durable=True)
+    connection.close()
+    (report,) = await ask(place)
+    routes = report.cells[0].routes
+    assert routes is not None and routes.heartbeats_lost
+
+
+async def test_an_agent_that_is_stopped_is_silent_within_the_time_of_the_doctor(place: Place) -> None:
+    await place.master("m0")
+    async with agents(place, "a1") as (daemon,):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(daemon, "_on_delivery", lambda delivery: "")
+            (report,) = await ask(place)
+    assert report.cells[0].routes == RouteReport(agents=1, probed=1, silent=("a1",))
+
+
+async def test_of_many_agents_a_sample_is_probed(place: Place) -> None:
+    master = await place.master("m0")
+    async with agents(place, "a1"):
+        term = master.owners[0].term
+        assert term is not None
+        state = term.cell.state
+        for number in range(100):
+            twin = Agent(state.agents["a1"].info.model_copy(update={"agent_id": f"b{number}"}))
+            twin.session = "s"
+            state.add_agent(twin)
+        (report,) = await ask(place)
+        routes = report.cells[0].routes
+        assert routes is not None and routes.probed == 20 and routes.agents == 101
 
 
 async def test_dead_letters_are_none_where_nobody_has_put_any(place: Place) -> None:

@@ -49,6 +49,21 @@ class BusReport(Part):
     in_process: bool = False
 
 
+class RouteReport(Part):
+    """The routes between a cell and its agents as the owner of the cell finds them."""
+
+    agents: int = 0
+    """Number of agents of the cell."""
+    probed: int = 0
+    """Number of agents that a message was sent to: a sample."""
+    unbound: tuple[str, ...] = ()
+    """Ids of agents whose queue of commands the message did not reach: its binding is lost."""
+    silent: tuple[str, ...] = ()
+    """Ids of agents that were reached and did not answer in time."""
+    heartbeats_lost: bool = False
+    """Whether a heartbeat does not reach the owner: the binding of its queue is lost."""
+
+
 class CellReport(Part):
     """The queues of a cell. ``inbox`` and ``outbox`` are numbers of messages. ``consumers`` is 0 if no master
     consumes the inbox; RabbitMQ does not count standbys."""
@@ -61,6 +76,8 @@ class CellReport(Part):
     inbox: int | None = None
     consumers: int | None = None
     outbox: int | None = None
+    routes: RouteReport | None = None
+    """The routes to the agents; None if the master does not own the cell."""
 
 
 class MasterReport(Part):

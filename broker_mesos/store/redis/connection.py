@@ -221,9 +221,8 @@ def _translate(error: Exception, where: str) -> StoreUnavailable:
     if isinstance(error, ResponseError):
         return StoreUnavailable(f"Redis at {where} answered with an error: {text}")
     reason = _system_error(error) or text or type(error).__name__
-    return StoreUnavailable(
-        f"Redis at {where} cannot be reached ({reason}): check whether it runs, and the store's URL"
-    )
+    advice = "check whether it runs, and the URL of the store"
+    return StoreUnavailable(f"Redis at {where} cannot be reached ({reason}): {advice}")
 
 
 def _system_error(error: BaseException | None) -> str:
