@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,14 @@ from broker_mesos.core.api.jobs import SubmitJob
 from broker_mesos.core.api.state import MissingCell
 from broker_mesos.core.model.job import Dependency
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
-from tests.operator.fakes import FakeCluster, Stage, serving
+from tests.operator.fakes import FakeCluster, Stage
 
-
-@pytest.fixture(autouse=True)
-def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.upper().startswith("BMESOS_"):
-            monkeypatch.delenv(name)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("empty_place")
 
 
 @pytest.fixture
 def cluster() -> FakeCluster:
     return FakeCluster()
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    with serving(stage) as stage.url:
-        yield stage
 
 
 @pytest.fixture

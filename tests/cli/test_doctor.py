@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -15,12 +13,7 @@ from tests.servers import RedisServer, free_port
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.upper().startswith("BMESOS_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("empty_place")
 
 
 def test_a_healthy_cluster_has_exit_code_0(capsys: Captured) -> None:

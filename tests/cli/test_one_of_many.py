@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from broker_mesos.cli import main
 from broker_mesos.cli.script import SCRIPT_MAX_BYTES
-from tests.operator.fakes import FakeCluster, Stage, serving
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    with serving(stage) as stage.url:
-        yield stage
+from tests.operator.fakes import FakeCluster, Stage
 
 
 @pytest.fixture
-def cluster(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCluster:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.upper().startswith("BMESOS_"):
-            monkeypatch.delenv(name)
+def cluster(stage: Stage, empty_place: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     monkeypatch.setenv("BMESOS_URL", stage.url)
-    stage.cluster = FakeCluster()
-    return stage.cluster
+    stage.cluster = cluster = FakeCluster()
+    return cluster
 
 
 Captured = pytest.CaptureFixture[str]

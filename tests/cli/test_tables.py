@@ -26,7 +26,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
-from tests.operator.fakes import Stage, serving
+from tests.operator.fakes import serving
 
 WIDTH = 80
 AGENT = "ip-10-20-30-40.eu-central-1.compute.internal"
@@ -195,9 +195,7 @@ LISTS = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    stage = Stage()
-    stage.cluster = LongCluster()  # type: ignore[assignment]
-    with serving(stage) as url:
+    with serving(LongCluster()) as url:
         yield url
 
 

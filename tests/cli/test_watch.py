@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from broker_mesos.core.api.jobs import JobSummary, WaitJob
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.errors import Unavailable
-from tests.operator.fakes import FakeCluster, Stage, serving
+from tests.operator.fakes import FakeCluster, Stage
 
 
 class Advancing(FakeCluster):
@@ -38,23 +36,11 @@ class Advancing(FakeCluster):
         return whole.model_copy(update=running)
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    with serving(stage) as stage.url:
-        yield stage
-
-
 @pytest.fixture
-def cluster(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Advancing:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.upper().startswith("BMESOS_"):
-            monkeypatch.delenv(name)
+def cluster(stage: Stage, empty_place: Path, monkeypatch: pytest.MonkeyPatch) -> Advancing:
     monkeypatch.setenv("BMESOS_URL", stage.url)
-    made = Advancing()
-    stage.cluster = made
-    return made
+    stage.cluster = cluster = Advancing()
+    return cluster
 
 
 Captured = pytest.CaptureFixture[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,38 +14,11 @@ from broker_mesos.errors import BusUnavailable, Conflict, InvalidInput
 from broker_mesos.ports.bus import Consumer, ConsumerClosed, QueueInUse
 from tests.contract.bus_parties import (
     PATIENCE,
-    MemoryParties,
     Parties,
-    RabbitParties,
     bodies,
     message,
     take,
 )
-
-BOTH = ["memory", pytest.param("rabbitmq", marks=pytest.mark.servers)]
-
-
-@pytest.fixture(params=BOTH)
-async def parties(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[Parties]:
-    found: Parties
-    if request.param == "memory":
-        found = MemoryParties(cluster_name)
-    else:
-        found = RabbitParties(cluster_name, request.getfixturevalue("rabbitmq_server"))
-    yield found
-    await found.close()
-
-
-@pytest.fixture(params=BOTH)
-async def restartable(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[Parties]:
-    """Parties whose broker is theirs alone."""
-    found: Parties
-    if request.param == "memory":
-        found = MemoryParties(cluster_name)
-    else:
-        found = RabbitParties(cluster_name, request.getfixturevalue("private_rabbitmq"))
-    yield found
-    await found.close()
 
 
 async def confirmed(bus: Any, *messages: Any) -> list[bool]:
@@ -55,7 +27,7 @@ async def confirmed(bus: Any, *messages: Any) -> list[bool]:
 
 
 def waits(consumer: Consumer) -> asyncio.Task[Any]:
-    return asyncio.create_task(consumer.receive())  # type: ignore[arg-type]
+    return asyncio.create_task(consumer.receive())
 
 
 async def test_messages_arrive_in_the_order_of_publishing(parties: Parties) -> None:

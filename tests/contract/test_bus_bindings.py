@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,18 +11,7 @@ from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.errors import BusUnavailable
 from broker_mesos.ports.bus import Bus, Outgoing
-from tests.contract.bus_parties import PATIENCE, MemoryParties, Parties, RabbitParties, bodies, message
-
-
-@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.servers)])
-async def parties(request: pytest.FixtureRequest, cluster_name: str) -> AsyncIterator[Parties]:
-    found: Parties
-    if request.param == "memory":
-        found = MemoryParties(cluster_name)
-    else:
-        found = RabbitParties(cluster_name, request.getfixturevalue("rabbitmq_server"))
-    yield found
-    await found.close()
+from tests.contract.bus_parties import PATIENCE, Parties, bodies, message
 
 
 async def routed(bus: Bus, sent: Outgoing) -> int:

@@ -32,6 +32,7 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import Conflict, NotFound
+from broker_mesos.operator.gateway import OperatorApi
 from broker_mesos.web import WebServer
 
 
@@ -152,7 +153,7 @@ class Stage:
     """Whatever cluster is put on it, behind one server: to start one for each test takes long."""
 
     def __init__(self) -> None:
-        self.cluster = FakeCluster()
+        self.cluster: OperatorApi = FakeCluster()
         self.url = ""
 
     async def handle(self, request: Request, timeout: float = 5.0) -> Part:
@@ -160,7 +161,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def serving(cluster: FakeCluster | Stage) -> Iterator[str]:
+def serving(cluster: OperatorApi) -> Iterator[str]:
     """The cluster behind a real HTTP server in a thread; yields its URL."""
     started = threading.Event()
     found: dict[str, object] = {}
