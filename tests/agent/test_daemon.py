@@ -397,7 +397,7 @@ async def test_sandboxes_are_deleted_on_and_on_while_there_are_old_ones(world: W
         if len(slept) > 5:
             await asyncio.Event().wait()
 
-    daemon._clock = SimpleNamespace(sleep=sleep, time=world.clock.time, monotonic=world.clock.monotonic)  # type: ignore[assignment]
+    daemon._clock = SimpleNamespace(sleep=sleep, time=world.clock.time, monotonic=world.clock.monotonic)
     async with asyncio.timeout(TIMEOUT):
         await rested.wait()
     assert slept.count(2.0) >= 2

@@ -7,7 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from broker_mesos.agent.checkpoint import Journal
 from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
@@ -104,9 +104,13 @@ class World:
         return HelloAnswer(cluster="default", cells=self.cells)
 
     def start(
-        self, containerizer: MakeContainerizer, checkpoint: Journal, **options: object
+        self, containerizer: MakeContainerizer, checkpoint: Journal, **options: Any
     ) -> tuple[AgentDaemon, asyncio.Task[None]]:
-        chosen = {"resources": Resources.parse("cpus:4;mem:4096"), "agent_id": "a1", "boot_id": "boot-1"}
+        chosen: dict[str, Any] = {
+            "resources": Resources.parse("cpus:4;mem:4096"),
+            "agent_id": "a1",
+            "boot_id": "boot-1",
+        }
         daemon = AgentDaemon(
             self.agent_bus,
             containerizer,
@@ -114,7 +118,7 @@ class World:
             self.clock,
             self.new_id,
             self.rng,
-            AgentOptions(**{**chosen, **options}),  # type: ignore[arg-type]
+            AgentOptions(**{**chosen, **options}),
         )
         run = asyncio.create_task(daemon.run())
         self.agents.append((daemon, run))
@@ -169,8 +173,8 @@ class World:
     async def ask(self, request: Request) -> Part:
         return await self.requester.request(addresses.operator_agent("a1"), request, TIMEOUT)
 
-    async def read(self, task_id: str, name: str = "stdout", **more: object) -> FileChunk:
-        chunk = await self.ask(ReadFile(task_id=task_id, name=name, **more))  # type: ignore[arg-type]
+    async def read(self, task_id: str, name: str = "stdout", **more: Any) -> FileChunk:
+        chunk = await self.ask(ReadFile(task_id=task_id, name=name, **more))
         assert isinstance(chunk, FileChunk)
         return chunk
 

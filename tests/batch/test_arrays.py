@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -113,11 +115,11 @@ async def test_a_killed_job_that_limits_its_tasks_ends() -> None:
         ({"state": S.LOST}, True),
     ],
 )
-async def test_a_retry_is_used_only_after_the_exit_codes_that_are_named(end: dict[str, object], again: bool) -> None:
+async def test_a_retry_is_used_only_after_the_exit_codes_that_are_named(end: dict[str, Any], again: bool) -> None:
     world = World()
     await world.store.submit("j", job(retries=1, retry_on=(75, 137)))
     await world.claim()
-    await world.store.apply([status("j.0.1", **end)])  # type: ignore[arg-type]
+    await world.store.apply([status("j.0.1", **end)])
     assert await world.claim(offer("o2")) == (["j.0.2"] if again else [])
 
 

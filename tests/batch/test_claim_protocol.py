@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.storage.records import parse_task_id
+from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.store import Records
 from broker_mesos.store.redis.records import RedisRecords
 from tests.batch.world import StillClock, World, job, offer, status
@@ -97,8 +100,8 @@ class Run:
         self.busy: set[asyncio.Task[None]] = set()
         self.faults = True
 
-    def begin(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)
         self.busy.add(task)
         task.add_done_callback(self.busy.discard)
 
@@ -218,10 +221,10 @@ async def test_a_job_killed_at_any_moment_ends_with_every_index_accounted_for(se
         run.step()
         await asyncio.sleep(0)
 
-    async def kill(store: object) -> None:
+    async def kill(store: JobStore) -> None:
         while True:
             try:
-                await store.kill("job")  # type: ignore[attr-defined]
+                await store.kill("job")
                 return
             except StoreUnavailable:
                 continue

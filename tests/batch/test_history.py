@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from broker_mesos.core.api.jobs import JobFilter
@@ -19,8 +21,8 @@ async def ended(world: World, job_id: str, code: int = 0, **fields: object) -> N
     await world.store.apply([status(task_id, state, exit_code=code)])
 
 
-async def listed(world: World, limit: int = 10, **which: object) -> list[str]:
-    return [each.job_id for each in (await world.store.jobs(limit, JobFilter(**which))).jobs]  # type: ignore[arg-type]
+async def listed(world: World, limit: int = 10, **which: Any) -> list[str]:
+    return [each.job_id for each in (await world.store.jobs(limit, JobFilter(**which))).jobs]
 
 
 async def test_jobs_are_listed_by_state_name_user_and_time() -> None:
@@ -43,15 +45,16 @@ async def test_jobs_are_listed_by_state_name_user_and_time() -> None:
 
 
 @pytest.mark.parametrize("kind", ["all", "ended"])
-async def test_a_listing_that_is_cut_says_so_and_goes_on_where_it_ended(kind: str) -> None:
+async def test_a_listing_that_is_cut_says_so_and_goes_on_where_it_ended(kind: Any) -> None:
     world = World()
     for number in range(7):
         await ended(world, f"j{number}", number % 2)
-    for which in ({}, {"states": ("finished",)}):
+    choices: list[dict[str, Any]] = [{}, {"states": ("finished",)}]
+    for which in choices:
         found: list[str] = []
         after: int | None = None
         while True:
-            filtered = JobFilter(kind=kind, after=after, **which)  # type: ignore[arg-type]
+            filtered = JobFilter(kind=kind, after=after, **which)
             listing = await world.store.jobs(2, filtered)
             found += [each.job_id for each in listing.jobs]
             after = listing.after

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.framework_messages import Accept
-from broker_mesos.frameworks.batch.planning.claims import Candidate, plan_claim, task_info
+from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, plan_claim, task_info
 from broker_mesos.frameworks.batch.planning.statuses import ASK_NOW_SCORE, plan_statuses
 from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
@@ -32,11 +35,8 @@ def candidate(job_id: str, work: Work | None = None, **fields: object) -> Candid
     return Candidate(job_id, spec, (work or Work()).text, len(text_of(spec)))
 
 
-def claimed(found: object) -> dict[str, list[str]]:
-    return {
-        offer_id: [launch.name.task_id for launch in launches]
-        for offer_id, launches in found.launches.items()  # type: ignore[attr-defined]
-    }
+def claimed(found: ClaimPlan) -> dict[str, list[str]]:
+    return {offer_id: [launch.name.task_id for launch in launches] for offer_id, launches in found.launches.items()}
 
 
 # -- work
@@ -146,16 +146,16 @@ def applied(
     *,
     state: TaskState | None = None,
     kill: bool = False,
-    works: object = None,
-    **record: object,
+    works: Mapping[str, str | None] | None = None,
+    **record: Any,
 ) -> dict[str, object]:
     """What statuses make of the one claim j.0.1, as {key: {field: value}}."""
     claim = ClaimRecord(
         attempt=1, launch=1, cell=0, offer_id="o", agent_id="a1", claimed_at=0.0, state=state, kill=kill
     )
-    made = JobRecord(seq=1, total=1, submitted_at=0.0, **record)  # type: ignore[arg-type]
+    made = JobRecord(seq=1, total=1, submitted_at=0.0, **record)
     works = {"j": Work(cursor=1).text} if works is None else works
-    found = plan_statuses(statuses, {"j.0": text_of(claim)}, {"j": made}, works, 5.0)  # type: ignore[arg-type]
+    found = plan_statuses(statuses, {"j.0": text_of(claim)}, {"j": made}, works, 5.0)
     changes: dict[str, object] = {"kills": found.kills}
     for change in found.plan.changes:
         if change.op == "hset":

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,9 +198,9 @@ def test_an_array_is_a_number_or_a_range(text: int | str, indices: tuple[int, in
         ({"stderr": "%z"}, "%z has no meaning"),
     ],
 )
-def test_a_wrong_word_is_refused_in_one_line(words: dict[str, object], message: str) -> None:
+def test_a_wrong_word_is_refused_in_one_line(words: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        build_spec("true", **words)  # type: ignore[arg-type]
+        build_spec("true", **words)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -50,9 +51,9 @@ def test_a_gang_that_prefers_agents_does_not_wait_for_them() -> None:
         ({"prefer_hosts": [f"h{number}" for number in range(21)]}, "at most 20"),
     ],
 )
-def test_a_wrong_preference_is_refused_in_one_line(words: dict[str, object], message: str) -> None:
+def test_a_wrong_preference_is_refused_in_one_line(words: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        build_spec("true", **words)  # type: ignore[arg-type]
+        build_spec("true", **words)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

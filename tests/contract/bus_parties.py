@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ async def bodies(consumer: Consumer, count: int) -> list[str]:
     return [delivery.body.decode() for delivery in await take(consumer, count)]
 
 
-class Parties:
+class Parties(ABC):
     """Opens buses, and at the end closes them and deletes the queues they shared."""
 
     def __init__(self, cluster: str) -> None:
@@ -68,28 +69,29 @@ class Parties:
         self._buses.append((cluster or self.cluster, bus))
         return bus
 
+    @abstractmethod
     def make(self, cluster: str, **options: Any) -> Bus:
-        raise NotImplementedError
+        """A bus that is not opened yet; ``options`` are the adapter's."""
 
+    @abstractmethod
     async def restart(self) -> None:
         """Stop and start the broker."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def delete_exchange(self, exchange: Exchange) -> None:
         """As an operator does."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def unbind(self, queue: Queue, exchange: Exchange, key: str) -> None:
         """As an operator does."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def quick_bus(self) -> Any:
         """An open bus that binds its queues again several times a second."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def impatient_bus(self) -> Any:
         """An open bus that soon takes a queue in use for one that stays in use."""
-        raise NotImplementedError
 
     def queue(self, kind: QueueKind, key: str = "", *, cluster: str | None = None, competing: bool = False) -> Queue:
         """A queue, deleted after the test."""

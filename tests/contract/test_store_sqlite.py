@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,10 @@ async def test_calls_of_one_moment_share_a_transaction_and_each_waits_for_it(tmp
     transactions = 0
     write = state._write
 
-    def counting(statements: object) -> None:
+    def counting(statements: Any) -> None:
         nonlocal transactions
         transactions += 1
-        write(statements)  # type: ignore[arg-type]
+        write(statements)
 
     state._write = counting  # type: ignore[method-assign]
     records = MemoryRecords(state)
@@ -70,8 +71,8 @@ async def test_no_reader_sees_what_is_not_on_the_disk_yet(tmp_path: Path) -> Non
     order: list[str] = []
     write = state._write
 
-    def noting(statements: object) -> None:
-        write(statements)  # type: ignore[arg-type]
+    def noting(statements: Any) -> None:
+        write(statements)
         order.append("written")
 
     state._write = noting  # type: ignore[method-assign]

@@ -28,9 +28,9 @@ def until(what: str, check: Callable[[], T | None], timeout: float = READY) -> T
     while True:
         last: object = None
         try:
-            last = check()
-            if last:
-                return last  # type: ignore[return-value]
+            last = found = check()
+            if found:
+                return found
         except Unavailable as error:
             last = error
         if time.monotonic() > deadline:

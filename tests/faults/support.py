@@ -10,8 +10,9 @@ import contextlib
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from broker_mesos.client import Job
 from broker_mesos.core.api.jobs import JobSummary
@@ -35,12 +36,12 @@ class Runs:
         self.folder.mkdir()
         self.tasks = tasks
         self.command = f'echo "$BMESOS_TASK_ID $BMESOS_ATTEMPT" >> {self.folder}/$BMESOS_ARRAY_INDEX; {work}'
-        self.words = {"array": tasks, "cpus": 1, "mem": 16, "retries": retries}
+        self.words: dict[str, Any] = {"array": tasks, "cpus": 1, "mem": 16, "retries": retries}
         self.job: Job
         self.cluster = cluster
 
     def submit(self) -> Runs:
-        self.job = self.cluster.client().submit(self.command, **self.words)  # type: ignore[arg-type]
+        self.job = self.cluster.client().submit(self.command, **self.words)
         return self
 
     def begun(self) -> int:
@@ -191,7 +192,7 @@ def stopped(pid: int) -> bool:
 class Background:
     """Runs something in a thread until the end of ``with``, and raises what it raised."""
 
-    def __init__(self, work: object) -> None:
+    def __init__(self, work: Callable[[threading.Event], None]) -> None:
         self.stop = threading.Event()
         self.error: BaseException | None = None
         self._work = work
@@ -199,7 +200,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            self._work(self.stop)  # type: ignore[operator]
+            self._work(self.stop)
         except BaseException as error:
             self.error = error
 

@@ -31,8 +31,11 @@ async def test_whoever_waits_for_the_end_of_a_callback_can_be_cancelled() -> Non
 
 
 async def test_a_cancelled_wait_leaves_no_callback_behind() -> None:
-    callback = asyncio.create_task(asyncio.Event().wait())  # type: ignore[var-annotated]
-    waiting = asyncio.create_task(finish([callback], 600))  # type: ignore[list-item]
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    callback = asyncio.create_task(forever())
+    waiting = asyncio.create_task(finish([callback], 600))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting, callback])

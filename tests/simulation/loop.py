@@ -159,7 +159,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return SimFuture(loop=self)
 
-    def create_task(self, coro, *, name=None, context=None):  # type: ignore[no-untyped-def,override]
+    def create_task(self, coro, *, name=None, context=None):  # type: ignore[no-untyped-def]
         task = SimTask(coro, loop=self, name=name, context=context)
         task._log_destroy_pending = False
         self.tasks.append(task)

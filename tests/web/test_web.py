@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from broker_mesos.core.api.catalog import USER_REQUESTS
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
 from broker_mesos.errors import BrokerMesosError, Conflict, InvalidInput, TimedOut, Unavailable
 from broker_mesos.web import WebServer, build_app
 from broker_mesos.web.server import loopback
@@ -199,9 +201,10 @@ async def test_a_request_under_way_does_not_hold_up_the_end(cluster: FakeCluster
     begun = asyncio.Event()
 
     class Slow(FakeCluster):
-        async def handle(self, request: object, timeout: float = 5.0) -> object:  # type: ignore[override]
+        async def handle(self, request: Request, timeout: float = 5.0) -> Part:
             begun.set()
             await asyncio.Event().wait()
+            raise AssertionError
 
     server = WebServer(Slow(), port=0)
     task = asyncio.create_task(server.run())
