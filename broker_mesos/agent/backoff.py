@@ -15,19 +15,19 @@ class BackOff:
         self.until = float("-inf")
         """Monotonic time until which the machine lends nothing."""
         self._delay = 0.0
-        self._complaint = ""
+        self._reason = ""
 
     def failed(self, reason: str, now: float) -> None:
         """Note that a start has failed because of the machine; ``now`` is in monotonic seconds."""
         if now >= self.until:
             self._delay = min(max(self.FIRST, 2 * self._delay), self.AT_MOST)
             self.until = now + self._delay
-            self._complaint = reason
+            self._reason = reason
 
     def suspend(self, reason: str) -> None:
         """Lend nothing until ``resume``, since no task can be started."""
         if self.until != float("inf"):
-            self.until, self._complaint = float("inf"), reason
+            self.until, self._reason = float("inf"), reason
 
     def resume(self, now: float) -> None:
         """End what ``suspend`` began, at the monotonic time ``now``."""
@@ -39,7 +39,7 @@ class BackOff:
         if now >= self.until:
             self._delay = 0.0
 
-    def take_complaint(self) -> str:
+    def take_reason(self) -> str:
         """The reason for lending nothing, once: empty if it was returned already."""
-        complaint, self._complaint = self._complaint, ""
-        return complaint
+        reason, self._reason = self._reason, ""
+        return reason

@@ -254,7 +254,7 @@ class FileCheckpoint:
         self._size += len(data)
         self._lines += len(lines)
         for entry, line in zip(entries, lines, strict=True):
-            self._keep(entry, line)
+            self._index(entry, line)
         if self._lines > 4096 + 4 * len(self._live):
             try:
                 self._compact()
@@ -268,7 +268,7 @@ class FileCheckpoint:
                 os.close(fd)
         self._fd = self._lock = -1
 
-    def _keep(self, entry: Entry, line: bytes) -> None:
+    def _index(self, entry: Entry, line: bytes) -> None:
         match entry:
             case Known(task):
                 self._live[task.task_id] = [line]
@@ -317,7 +317,7 @@ class FileCheckpoint:
                 bad += 1
                 continue
             saved.apply(entry)
-            self._keep(entry, line + b"\n")
+            self._index(entry, line + b"\n")
         if bad:
             log.warning("unreadable lines in the agent's journal", count=bad)
         return saved

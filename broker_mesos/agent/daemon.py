@@ -378,8 +378,8 @@ class AgentDaemon:
             elif state.beat_due(now) and self._options.machine is None:
                 state.usage = self._options.usage()
             self._perform(state.due(now))
-        if complaint := state.table.backoff.take_complaint():
-            log.warning("no task can be started here; the agent lends nothing", error=complaint)
+        if reason := state.table.backoff.take_reason():
+            log.warning("no task can be started here; the agent lends nothing", error=reason)
         if state.session:
             self._had_session = True
             self.registered.set()
@@ -437,8 +437,8 @@ class AgentDaemon:
                         if not self._journal_fails:
                             log.error("cannot write the agent's journal", error=str(error))
                         self._journal_fails = True
-                        why = f"the agent cannot write its journal: {error.strerror}"
-                        unwritten |= {e.task.task_id: why for e in entries if isinstance(e, Known)}
+                        problem = f"the agent cannot write its journal: {error.strerror}"
+                        unwritten |= {e.task.task_id: problem for e in entries if isinstance(e, Known)}
                 case LaunchProcess(spec):
                     if spec.task_id not in unwritten:
                         failpoints.hit("agent.after-checkpoint")
@@ -473,7 +473,7 @@ class AgentDaemon:
                     log.warning("the cell refuses this agent for now", reason=message)
                     self._left_for = seconds
         if unwritten:
-            failed = [StartFailed(task_id, why, machine=True) for task_id, why in unwritten.items()]
+            failed = [StartFailed(task_id, problem, machine=True) for task_id, problem in unwritten.items()]
             self._perform(self.state.on_container_events(failed, self._now()))
 
     def _publish(self, out: Outgoing, message: Message | None) -> None:

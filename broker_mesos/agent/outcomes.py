@@ -38,7 +38,7 @@ class Outcomes:
         self._by_task: dict[str, _Outcome] = {}
         self._by_uuid: dict[str, str] = {}
         self._queue: list[tuple[float, str]] = []
-        self._kept: deque[tuple[float, _Outcome]] = deque()
+        self._acknowledged: deque[tuple[float, _Outcome]] = deque()
         self.retention_seconds = OUTCOME_RETENTION_SECONDS
 
     def __contains__(self, task_id: str) -> bool:
@@ -59,7 +59,7 @@ class Outcomes:
         """The outcomes that no cell has acknowledged."""
         return [outcome.status for outcome in self._by_task.values() if not outcome.acknowledged]
 
-    def kept(self) -> list[TaskStatus]:
+    def acknowledged(self) -> list[TaskStatus]:
         """The acknowledged outcomes that are still kept, the latest last."""
         return [outcome.status for outcome in self._by_task.values() if outcome.acknowledged]
 
@@ -89,7 +89,7 @@ class Outcomes:
                 continue
             outcome = self._by_task[task_id]
             outcome.acknowledged = True
-            self._kept.append((now + self.retention_seconds, outcome))
+            self._acknowledged.append((now + self.retention_seconds, outcome))
             tasks.append(task_id)
         return tasks
 
@@ -116,8 +116,8 @@ class Outcomes:
     def due(self, now: float) -> list[TaskStatus]:
         """The outcomes to send again now, whose delays are doubled. Also deletes those that were kept for long
         enough."""
-        while self._kept and (self._kept[0][0] <= now or len(self._kept) > MAX_ACKNOWLEDGED):
-            _, kept = self._kept.popleft()
+        while self._acknowledged and (self._acknowledged[0][0] <= now or len(self._acknowledged) > MAX_ACKNOWLEDGED):
+            _, kept = self._acknowledged.popleft()
             if self._by_task.get(kept.status.task_id) is kept:  # otherwise another task has had the id since
                 del self._by_task[kept.status.task_id]
         statuses = []
@@ -135,4 +135,4 @@ class Outcomes:
     def next_due(self) -> float:
         """Monotonic time at which ``due`` must be called next; infinity if never."""
         at = self._queue[0][0] if self._queue else float("inf")
-        return min(at, self._kept[0][0]) if self._kept else at
+        return min(at, self._acknowledged[0][0]) if self._acknowledged else at

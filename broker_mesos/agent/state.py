@@ -244,7 +244,7 @@ class AgentMachine:
         tasks = [task.listed() for task in sorted(self.tasks.values(), key=lambda each: each.waits)]
         outcomes = self.outcomes.unacknowledged()
         if everything:
-            outcomes += self.outcomes.kept()[-MAX_RECOVERED:]
+            outcomes += self.outcomes.acknowledged()[-MAX_RECOVERED:]
         reserved_resources = self.reserved_resources if self.reserved_resources.version else None
         whole = AgentList(
             applied=self.applied, tasks=tuple(tasks), outcomes=tuple(outcomes), reserved_resources=reserved_resources

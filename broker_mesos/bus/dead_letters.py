@@ -17,7 +17,7 @@ from broker_mesos.ports.bus import Bus, Delivery, Outgoing
 
 DEAD_LETTERS = Queue(QueueKind.DEAD_LETTERS)
 _HEADERS = ("letter", "reason", "from", "tries", "at", "size")
-_KEPT_OF_OVERSIZED = 65_536
+_OVERSIZED_BODY_BYTES = 65_536
 """Number of bytes that are kept of a body larger than a message may be: the beginning shows where it came from."""
 
 
@@ -37,7 +37,7 @@ def letter(delivery: Delivery, queue: Queue, reason: str, *, tries: int, letter_
     return Outgoing(
         to=addresses.dead(),
         type=delivery.type,
-        body=delivery.body if size <= MAX_BODY else delivery.body[:_KEPT_OF_OVERSIZED],
+        body=delivery.body if size <= MAX_BODY else delivery.body[:_OVERSIZED_BODY_BYTES],
         message_id=delivery.message_id or letter_id,
         mandatory=True,
         term=delivery.term,

@@ -124,7 +124,7 @@ def test_an_agent_whose_tasks_cannot_be_started_lends_nothing_until_they_can(age
     agent.started("t1")
     lost = agent.carry(agent.state.on_container_events([SupervisorLost("no process")], agent.instant))
     [message] = messages(lost, RegisterAgent)
-    assert message.agent.resources == agent.used and agent.state.table.backoff.take_complaint() == "no process"
+    assert message.agent.resources == agent.used and agent.state.table.backoff.take_reason() == "no process"
     agent.registered(message.attempt)
     assert agent.carry(agent.state.on_container_events([SupervisorLost("no process")], agent.instant)) == []
     back = agent.carry(agent.state.on_container_events([SupervisorBack()], agent.instant))

@@ -163,10 +163,10 @@ class Spawner:
                 if fd == self._woken:
                     os.read(self._woken, 65536)
                 elif self._link.listens_on(fd):
-                    self._greet()
+                    self._accept()
                 elif fd in self._adopted:
                     self._adopted_ended(*self._adopted.ended_on(fd))
-                elif self._link.speaks_on(fd):
+                elif self._link.is_agent(fd):
                     self._receive()
             self._work()
         self._close()
@@ -237,7 +237,7 @@ class Spawner:
 
     # -- the agent ---------------------------------------------------------------------------------------
 
-    def _greet(self) -> None:
+    def _accept(self) -> None:
         """Accept a connection of an agent, new or the same again, and send it all tasks."""
         caller = self._link.answer()
         if caller is None:

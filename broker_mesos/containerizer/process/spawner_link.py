@@ -64,7 +64,7 @@ class AgentLink:
         """Whether this descriptor is the listening one."""
         return fd == self._listener.fileno()
 
-    def speaks_on(self, fd: int) -> bool:
+    def is_agent(self, fd: int) -> bool:
         """Whether this descriptor is that of the agent's connection."""
         return self._agent is not None and fd == self._agent.fileno()
 
@@ -134,7 +134,7 @@ class AgentLink:
         requests.append(request)
 
     def send(self, records: Iterable[Record]) -> None:
-        """Send as much as the agent takes now; the rest follows when it is `speaks_on` again."""
+        """Send as much as the agent takes now; the rest follows when the socket is writable again."""
         self._output += encode(records)
         if self._agent is None:
             self._output.clear()

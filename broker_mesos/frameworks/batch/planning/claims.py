@@ -217,7 +217,7 @@ class _Planner:
         self._found = ClaimPlan(self._plan)
         self._offers = [_OpenOffer(offer) for offer in offers]
         self._has_gang_offers = any(offer.gang for offer in offers)
-        self._hopeless: set[tuple[JobShape, int]] = set()
+        self._misfits: set[tuple[JobShape, int]] = set()
         """Shapes, with the size of the spec in KiB, of which no further task fits onto any offer."""
         self._left: set[JobShape] = set()
         """Shapes of tasks that are left to claim."""
@@ -232,7 +232,7 @@ class _Planner:
 
     def claim(self, candidate: Candidate) -> None:
         """Claim as many tasks of one job as fit onto the offers."""
-        if self._is_hopeless(candidate):
+        if self._cannot_fit(candidate):
             return
         job = _JobClaim.of(candidate, self._now)
         offers = self._usable(job.shape)
@@ -243,10 +243,10 @@ class _Planner:
         self._claim_from(offers, job)
         self._store(job, candidate.work_text)
 
-    def _is_hopeless(self, candidate: Candidate) -> bool:
+    def _cannot_fit(self, candidate: Candidate) -> bool:
         """Whether tasks like those of the job did not fit before. Offers only fill up, so they do not fit now."""
         job_id, spec, _, size = candidate
-        return not spec.locality_wait and (job_shape_of(job_id, spec, False), size // 1024) in self._hopeless
+        return not spec.locality_wait and (job_shape_of(job_id, spec, False), size // 1024) in self._misfits
 
     def _usable(self, shape: JobShape) -> list[_OpenOffer]:
         """The offers that are not kept for another gang."""
@@ -327,7 +327,7 @@ class _Planner:
             waits = job.work.since is not None
             self._demand_changed = self._demand_changed or (waits and not job.waits)
             shape = job_shape_of(job.job_id, job.spec, waits)
-        self._hopeless.add((shape, job.size // 1024))
+        self._misfits.add((shape, job.size // 1024))
         self._left.add(shape)
 
     # -- the whole plan

@@ -24,7 +24,7 @@ MAX_PENDING = 50
 """Maximum number of cached pending jobs; if there are more, they are read from the store."""
 _OVERHEAD = 250
 
-_KEPT = frozenset({JOBS, WORK, CLAIMS})
+_CACHED_KEYS = frozenset({JOBS, WORK, CLAIMS})
 _SEQ = (META, "seq")
 _VERSION = (META, "demand_version")
 _COUNTS = "counts:"
@@ -107,7 +107,7 @@ class Cache:
         for change in plan.changes:
             name = change.key, change.field
             if change.op == "hset":
-                if change.key in _KEPT or name == _SEQ:
+                if change.key in _CACHED_KEYS or name == _SEQ:
                     self._keep(name, str(change.value))
             elif change.op == "hdel":
                 self._drop(name)

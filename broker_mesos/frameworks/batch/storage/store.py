@@ -283,7 +283,7 @@ class JobStore:
 
     async def _try_apply(self, statuses: Sequence[TaskStatus]) -> Applied | None:
         names = [name for status in statuses if (name := parse_task_id(status.task_id))]
-        (claims, believed), (texts, recalled) = await self._do.both(
+        (claims, cached), (texts, recalled) = await self._do.both(
             (CLAIMS, dict.fromkeys(name.claim for name in names)),
             (JOBS, dict.fromkeys(name.job_id for name in names)),
         )
@@ -295,8 +295,8 @@ class JobStore:
         found = plan_statuses(statuses, claims, records, works, now)
         # A status that changes nothing may belong to a claim that another worker has made since.
         compared = {check.field for check in found.plan.checks if check.key == CLAIMS}
-        if doubtful := [field for field in believed if field not in compared]:
-            claims.update(await self.read.fields(CLAIMS, doubtful))
+        if unchecked := [field for field in cached if field not in compared]:
+            claims.update(await self.read.fields(CLAIMS, unchecked))
             found = plan_statuses(statuses, claims, records, works, now)
         while found.need_work:
             works.update(await self.read.fields(WORK, found.need_work))

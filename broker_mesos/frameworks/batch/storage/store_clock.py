@@ -19,9 +19,9 @@ class StoreClock:
 
     async def sync(self, records: Records) -> None:
         """Read the store's time. Raises StoreUnavailable."""
-        asked_at = self._clock.monotonic()
+        requested_at = self._clock.monotonic()
         now = await records.now()
-        self._offset = now - (asked_at + self._clock.monotonic()) / 2
+        self._offset = now - (requested_at + self._clock.monotonic()) / 2
 
     def time(self) -> float:
         """See Clock."""
