@@ -57,13 +57,14 @@ RETIRED = {
     "upkeep",
     "wordy",
 }
-"""Words that no name of a module, class, function, attribute or constant contains; see docs/glossary.md."""
+"""Words that no name of a module, class, function, argument, variable or constant contains; see docs/glossary.md."""
 
 BARE = re.compile(r"^_?(KEPT|PATIENCE|MARGIN|BEHIND|FULL|MOST_\w+)$")
 """Constants that name neither their subject nor their unit."""
 
 ALLOWED = {
     "DIVISION",  # a name in the store, which other releases read
+    "memo",  # the parameter of __deepcopy__
     "_standing_by",  # a standby stands by
     "standing_by",
 }
@@ -75,6 +76,8 @@ def names_in(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
         elif (
