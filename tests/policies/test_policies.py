@@ -95,14 +95,14 @@ def test_one_that_cannot_be_used_is_left_out_with_a_warning_that_names_it(
         assert set(load_policies()) == {*BUILT_IN, "smallest-first"}
     (warning,) = logs
     assert warning["log_level"] == "warning" and warning["policy"] == "bad-one"
-    assert why in warning["why"] and "\n" not in warning["why"]
+    assert why in warning["reason"] and "\n" not in warning["reason"]
 
 
 def test_a_built_in_policy_cannot_be_replaced(install: Install):
     install("other", f"[{GROUP}]\ndrf = smallest_first:SMALLEST_FIRST\n", {})
     with structlog.testing.capture_logs() as logs:
         assert load_policies() == BUILT_IN
-    assert logs[0]["why"] == "another policy has this name"
+    assert logs[0]["reason"] == "another policy has this name"
 
 
 def test_an_unreadable_list_of_entry_points_leaves_the_built_in_policies(install: Install):

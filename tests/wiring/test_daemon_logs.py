@@ -165,7 +165,7 @@ def test_what_no_encoding_holds_is_written_all_the_same() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("local", "--data", "/proc/nothing", "--log-format", "json"),
+        ("local", "--data", "/proc/nothing", "--log-format", "json", "--port", "0"),
         ("master", "--log-format", "json"),
         ("agent", "--log-format", "json", "--broker-url", "http://x"),
         ("web", "--log-format", "json", "--broker-url", "amqp://127.0.0.1:1/"),

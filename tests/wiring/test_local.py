@@ -66,7 +66,9 @@ async def test_embedded_cluster_lends_ports_and_disk() -> None:
 async def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(BrokerMesosError, match=f"port {port} on 127.0.0.1 is in use: stop what has it"):
+        with pytest.raises(
+            BrokerMesosError, match=f"port {port} on 127.0.0.1 is in use: stop the program that uses it"
+        ):
             async with LocalCluster(port=port, data=tmp_path / "data"):
                 pass
     assert not (tmp_path / "data" / "agents").exists()
