@@ -52,6 +52,18 @@ for pid in $1; do kill -s KILL -- "-$pid" 2>/dev/null; done
 """
 
 
+def wait_stopped(pid: int, timeout: float = 10.0) -> None:
+    """Wait until a SIGSTOP has reached every thread of a process: until then some of them still run and may answer."""
+    end = time.monotonic() + timeout
+    while not all(
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0] in "TZ"
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    ):
+        if time.monotonic() > end:
+            raise TimeoutError(f"process {pid} does not stop")
+        time.sleep(0.001)
+
+
 class ServerMissing(RuntimeError):
     """The server's program is not installed."""
 
@@ -184,6 +196,11 @@ class _Server:
     def pause(self) -> None:
         """Stop the processes (SIGSTOP): the kernel still accepts connections, nobody answers."""
         os.killpg(self.pid, signal.SIGSTOP)
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if os.getpgid(int(entry.name)) == self.pid:
+                        wait_stopped(int(entry.name))
 
     def resume(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)

@@ -38,7 +38,7 @@ from broker_mesos.bus.topology import Topology
 from broker_mesos.client import Client
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from tests.e2e.waiting import LOOK, READY, E2EFailed, until, until_none
-from tests.servers import free_port
+from tests.servers import free_port, wait_stopped
 
 BMESOS = str(Path(sys.executable).with_name("bmesos"))
 """The installed command of the interpreter that runs this."""
@@ -120,6 +120,7 @@ class Daemon:
         """SIGSTOP: connections stay open, nobody answers."""
         self._paused = True
         self.signal(signal.SIGSTOP)
+        wait_stopped(self.pid)
 
     def resume(self) -> None:
         self._paused = False

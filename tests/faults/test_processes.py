@@ -102,20 +102,30 @@ def test_a_lease_taken_by_force_ends_the_term_and_loses_nothing(victim: Victim):
     runs.finished_exactly_once()
 
 
+def close_when_there(server: RabbitMQServer, name: str, cut: Path) -> None:
+    """Have the broker close the connection of this name as soon as a file is there, for a minute."""
+    connections = server.ctl("list_connections", "-q", "--no-table-headers", "pid", "client_properties")
+    (pid,) = [line.split()[0] for line in connections.splitlines() if name in line]
+    close = f'rabbit_networking:close_connection(rabbit_misc:string_to_pid("{pid}"), "test")'
+    turn = f'case filelib:is_file("{cut}") of true -> {close}; false -> timer:sleep(10), F(F, N - 1) end'
+    server.ctl("eval", f"spawn(fun() -> F = fun(F, N) when N > 0 -> {turn}; (_, _) -> ok end, F(F, 6000) end).")
+
+
 def test_two_leaders_at_once_run_nothing_twice(victim: Victim, rabbitmq_server: RabbitMQServer):
     """The owner freezes with messages committed but not sent; its consuming connection is cut, so that the
     other one takes over and sends them; thawed at once, it sends the same under the old term over the
     connection that it still has."""
     queues = [Queue(QueueKind.AGENT_COMMANDS, each.agent_id) for each in victim.client().agents()]
     queues.append(Queue(QueueKind.FRAMEWORK_EVENTS, "batch"))
-    # Asked for before: the broker gives up a frozen owner's connections after some seconds of silence.
-    names = rabbitmq_server.ctl("list_connections", "-q", "--no-table-headers", "pid", "client_properties")
+    # Prepared before: the broker gives up a frozen owner's connections after some seconds of silence, which another
+    # rabbitmqctl may take to start.
+    cuts = {master.pid: victim.tmp / f"cut.{master.pid}" for master in victim.of("master")}
+    for pid, cut in cuts.items():
+        close_when_there(rabbitmq_server, f"bmesos master {pid} (consume)", cut)
     runs = Runs(victim, 150, SHORT).submit().under_way()
     with Tap(victim, [Topology(victim.name).queue_spec(queue).bindings[0] for queue in queues]) as tap:
         frozen = victim.strike("term.before-publish", 2, action="stop")
-        for line in names.splitlines():
-            if f"bmesos master {frozen.pid} (consume)" in line:
-                rabbitmq_server.ctl("close_connection", line.split()[0], "test")
+        cuts[frozen.pid].touch()
         (other,) = [each for each in victim.of("master") if each is not frozen]
         until("the other one owns every cell", lambda: owners(victim) == {other.pid})
         frozen.resume()
