@@ -417,7 +417,7 @@ async def test_a_second_agent_takes_over_and_the_first_ones_last_words_count(
 async def test_two_spawners_never_serve_one_folder(work_dir: Path, make_runner: MakeRunner) -> None:
     runner = make_runner()
     await runner.containerizer.start()
-    assert await asyncio.to_thread(runner.containerizer._start_spawner) == "locked"
+    assert await asyncio.to_thread(runner.containerizer._connector.start) == "locked"
     await runner.containerizer.stop(kill_tasks=True)
 
 

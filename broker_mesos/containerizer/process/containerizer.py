@@ -12,10 +12,6 @@ import asyncio
 import json
 import logging
 import os
-import select
-import socket
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +20,7 @@ from typing import Any, NamedTuple
 from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.spawner_connection import Connection
-from broker_mesos.containerizer.process.spawner_link import address
+from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.volumes import Volumes
@@ -46,9 +42,6 @@ VERSION = 3
 """Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
 release."""
 
-START_TIMEOUT_SECONDS = 15.0
-"""Time within which a spawner must have answered, in seconds."""
-
 END_GRACE_SECONDS = 3.0
 """Time between SIGTERM and SIGKILL when the agent kills its tasks at its end, in seconds."""
 
@@ -57,7 +50,6 @@ OLD_SPAWNER = (
     " is replaced once its tasks have ended"
 )
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-_MAIN = str(Path(__file__).with_name("spawner_main.py"))
 
 logger = logging.getLogger(__name__)
 
@@ -89,14 +81,13 @@ class ProcessContainerizer:
         self, work_dir: Path, on_events: OnContainerEvents, *, boot_id: str = "", limits: Limits | None = None
     ) -> None:
         self._limits = limits or Limits()
-        self._work_dir = Path(work_dir).absolute()
-        self._meta = self._work_dir / "meta"
+        folder = Path(work_dir).absolute()
         self._on_events = on_events
-        self._boot_id = boot_id
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
         self._base_env.setdefault("PATH", os.defpath)
-        self.sandboxes = Sandboxes(self._work_dir / "sandboxes")
-        self._volumes = Volumes(self._work_dir / "volumes")
+        self._connector = SpawnerConnector(folder, self._base_env, boot_id)
+        self.sandboxes = Sandboxes(folder / "sandboxes")
+        self._volumes = Volumes(folder / "volumes")
         self._live: dict[str, _Live] = {}
         self._ended: set[str] = set()  # ids whose outcome was reported to the agent, until it calls `forget`
         self._usage: dict[str, Usage] = {}
@@ -371,37 +362,9 @@ class ProcessContainerizer:
                 self._emit([SupervisorBack()])
 
     async def _connect(self) -> list[list[Any]]:
-        """Connect, starting a spawner if there is none. Returns its greeting. Raises Unavailable."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_TIMEOUT_SECONDS
-        word = ""
-        while loop.time() < deadline:
-            sock = self._dial()
-            if sock is not None:
-                # Later events may arrive right after the greeting; they are kept until it has been handled.
-                early: list[list[Any]] = []
-                connection = Connection(early.extend)
-                await loop.create_unix_connection(lambda made=connection: made, sock=sock)  # type: ignore[misc]
-                try:
-                    async with asyncio.timeout(max(0.1, deadline - loop.time())):
-                        greeting = await connection.greeting
-                except (TimeoutError, ConnectionError):
-                    if connection.transport is not None:
-                        connection.transport.abort()
-                    await asyncio.sleep(0.02)
-                    continue
-                return self._connected(connection, greeting, early)
-            word = await asyncio.to_thread(self._start_spawner)
-            if word == "locked":  # a spawner is ending, or another process has just started one
-                await asyncio.sleep(0.02)
-            elif word != "ready":
-                break
-        reason = word if word not in ("", "ready") else "no answer"
-        raise Unavailable(
-            f"cannot start the helper process that runs tasks: {reason}; see {self._meta / 'spawner.log'}"
-        )
-
-    def _connected(self, connection: Connection, greeting: list[list[Any]], early: list[list[Any]]) -> list[list[Any]]:
+        """Connect, starting a spawner if there is none. Returns its greeting and the events after it. Raises
+        Unavailable."""
+        connection, greeting, early = await self._connector.connect()
         _, version, pid, _ = greeting[0]
         if version > VERSION:
             assert connection.transport is not None
@@ -416,48 +379,6 @@ class ProcessContainerizer:
         self._request(["limits", self._limits.output, self._limits.free])
         self._flush()
         return greeting + early
-
-    def _dial(self) -> socket.socket | None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            fd = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                sock.connect(address(fd))
-            finally:
-                os.close(fd)
-        except OSError:
-            sock.close()
-            return None
-        return sock
-
-    def _start_spawner(self) -> str:
-        """Start a spawner, which blocks for some 50 ms. Returns "ready", "locked" or the error."""
-        env = dict(self._base_env)
-        if "BMESOS_SANDBOX" in os.environ:
-            # This agent is itself a task of another one, and so is our spawner.
-            env["BMESOS_SANDBOX"] = os.environ["BMESOS_SANDBOX"]
-        try:
-            self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self._meta / "spawner.log", "ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", _MAIN, str(self._work_dir), self._boot_id],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=env,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            return f"{error.strerror}: {error.filename}"
-        assert process.stdout is not None
-        word = b""
-        if select.select([process.stdout], [], [], START_TIMEOUT_SECONDS)[0]:
-            word = process.stdout.readline()
-        process.stdout.close()
-        if not word:
-            process.kill()
-        process.wait()  # the process that was started here, which has forked the spawner and ended
-        return word.decode(errors="replace").strip() or "it ended without a message"
 
 
 def _options(spec: LaunchSpec) -> dict[str, Any]:
