@@ -134,9 +134,9 @@ async def test_a_job_whose_end_nobody_saw_through_is_closed_later(world: World) 
     await world.store.submit("j", job())
     task_ids = await world.claim()
     # The worker that applies the last status dies before it closes the job.
-    world.store._end = lambda *a, **k: asyncio.sleep(0, {})  # type: ignore[method-assign]
+    world.store._ends.close = lambda *a, **k: asyncio.sleep(0, {})  # type: ignore[method-assign]
     await finish(world, task_ids)
-    del world.store._end
+    del world.store._ends.close
     world.passes(31)
     assert await world.upkeep.tidy() == []
     assert await world.leftovers() == {}

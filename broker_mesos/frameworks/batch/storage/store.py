@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,17 +21,16 @@ from broker_mesos.frameworks.batch.planning.gang_offers import (
     read_gang_offers,
 )
 from broker_mesos.frameworks.batch.planning.jobs import (
-    Ending,
     Plan,
     counts_in,
-    plan_end,
     plan_kill,
     plan_kill_pending,
 )
-from broker_mesos.frameworks.batch.planning.statuses import StatusPlan, plan_statuses
+from broker_mesos.frameworks.batch.planning.statuses import plan_statuses
 from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.changes import Changes
 from broker_mesos.frameworks.batch.storage.dependencies import Dependencies
+from broker_mesos.frameworks.batch.storage.ends import Ends
 from broker_mesos.frameworks.batch.storage.listing import JobLister, Listing
 from broker_mesos.frameworks.batch.storage.pending import PAGES, PendingJobs, PendingPage
 from broker_mesos.frameworks.batch.storage.reader import Kills
@@ -45,7 +44,6 @@ from broker_mesos.frameworks.batch.storage.records import (
     Counts,
     JobRecord,
     TaskName,
-    counts_key,
     parse_task_id,
     results_key,
     text_of,
@@ -107,6 +105,7 @@ class JobStore:
         self._offer_timeout = offer_timeout
         self._submits = Submits(self._do, self.pending_jobs, spare, offer_timeout)
         self.dependencies = Dependencies(self._do, records, self._fail, wanted)
+        self._ends = Ends(self._do, clock, changed, self.dependencies)
         self._lister = JobLister(records, self.read, self._current)
 
     async def submit(self, job_id: str, spec: JobSpec) -> Demand | None:
@@ -305,7 +304,7 @@ class JobStore:
             return Applied(found.kills, None)
         for job_id in recalled:
             found.plan.expect(JOBS, job_id, texts[job_id])
-        ended = self._end_with(found, records, texts, now)
+        ended = self._ends.plan_with(found, records, texts, now)
         totals = await self._do.apply(found.plan)
         if totals is None:
             return None
@@ -320,84 +319,10 @@ class JobStore:
                 complete[job_id] = counts
             else:
                 self._changed(job_id, None)
-        await self._end(complete, texts)
-        for job_id, last in ended.items():
-            if last.followed:
-                await self.dependencies.followers(job_id)
+        await self._ends.close(complete, texts)
+        await self._ends.release(ended)
         version = totals.get((META, "demand_version"))
         return Applied(found.kills, None if version is None else self._do.level(version, True))
-
-    def _end_with(
-        self,
-        found: StatusPlan,
-        records: Mapping[str, JobRecord | None],
-        texts: Mapping[str, str | None],
-        now: float,
-    ) -> dict[str, JobRecord]:
-        """Extend the plan so that the statuses of a job's last tasks end the job in the same transaction, where its
-        counts are cached and its exit code needs no further read. Returns the final records."""
-        ended: dict[str, JobRecord] = {}
-        for job_id, by in found.counts.items():
-            record, text, known = records[job_id], texts[job_id], self._do.cache.counts(job_id)
-            if record is None or text is None or known is None or record.ended_at is not None:
-                continue
-            counts = known.plus(by)
-            if counts.ended < record.total:
-                continue
-            exit_code = 0 if counts.finished == counts.ended else None
-            if record.total == 1:
-                exit_code = found.exit_codes[job_id]
-            if exit_code is None:
-                continue  # the exit code is that of the first failure, which must be read
-            ending = Ending(job_id, text, counts, exit_code)
-            found.plan.expect(counts_key(job_id), "version", str(known.version))
-            plan_end([ending], now, found.plan)
-            ended[job_id] = ending.record(now)
-        return ended
-
-    # -- the end of jobs
-
-    async def _end(
-        self, complete: Mapping[str, Counts], texts: Mapping[str, str | None] | None = None
-    ) -> dict[str, JobRecord]:
-        """Close jobs whose tasks have all ended. Returns their records, by job id."""
-        done: dict[str, JobRecord] = {}
-        known = dict(texts or {})
-
-        async def attempt() -> bool | None:
-            nonlocal known
-            left = [job_id for job_id in complete if job_id not in done]
-            if not known:
-                known = await self.read.fields(JOBS, left)
-            now = self._clock.time()
-            endings = []
-            for job_id in left:
-                text = known.get(job_id)
-                if text is None:
-                    continue
-                record = JobRecord.model_validate_json(text)
-                if record.ended_at is not None:
-                    done[job_id] = record
-                    continue
-                counts = complete[job_id]
-                ending = Ending(job_id, text, counts, await self.read.exit_code(job_id, counts))
-                endings.append(ending)
-                # The results are stored, so waiting requests are answered before the job's record is written.
-                self._changed(job_id, summary_of(job_id, ending.record(now), counts))
-            known = {}
-            if not endings:
-                return True
-            if await self._do.apply(plan_end(endings, now)) is None:
-                return None
-            done.update((ending.job_id, ending.record(now)) for ending in endings)
-            return True
-
-        if complete:
-            await self._do.until_applied(attempt)
-        for job_id, record in done.items():
-            if record.followed:
-                await self.dependencies.followers(job_id)
-        return done
 
     # -- kill
 
@@ -482,7 +407,7 @@ class JobStore:
     async def _current(self, job_id: str, record: JobRecord, counts: Counts) -> JobSummary:
         if record.ended_at is None and counts.ended >= record.total:
             # The worker that applied the last status died before it closed the job, or is just closing it.
-            record = (await self._end({job_id: counts})).get(job_id, record)
+            record = (await self._ends.close({job_id: counts})).get(job_id, record)
         return summary_of(job_id, record, counts)
 
     async def jobs(self, limit: int, which: JobFilter | None = None) -> Listing:
