@@ -39,23 +39,23 @@ WANTED = {"task-1": Resources.parse("cpus:2;mem:1024"), "task-2": Resources.pars
 LEFT = Resources.parse("cpus:1;mem:1024")
 ARRAY = 8
 STEP_TIMEOUT_SECONDS = 15.0
-"""Seconds for one step."""
+"""Timeout for one step, in seconds."""
 
 T = TypeVar("T")
 
 
 class Differs(Exception):
-    """Something is not as it is promised."""
+    """A result differs from the expected one."""
 
 
 def check(what: str, got: object, promised: object) -> None:
-    """Raises Differs unless both are equal."""
+    """Raise Differs unless both values are equal."""
     if got != promised:
         raise Differs(f"{what}: promised {promised}, got {got}")
 
 
 class Printer:
-    """Numbered steps and lines below them; coloured on a terminal, unless NO_COLOR is set."""
+    """Prints numbered steps and lines below them, in colour on a terminal unless NO_COLOR is set."""
 
     def __init__(self) -> None:
         plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
@@ -63,16 +63,16 @@ class Printer:
         self._step = 0
 
     def title(self, text: str) -> None:
-        """A heading."""
+        """Print a heading."""
         self._console.print(Text(f"\n{text}", "bold"))
 
     def step(self, text: str) -> None:
-        """The next numbered step."""
+        """Print the next numbered step."""
         self._step += 1
         self._console.print(Text.assemble(("\n" if self._step > 1 else ""), (f"{self._step}. {text}", "cyan")))
 
     def line(self, who: str, what: str, amount: object = "", note: str = "") -> None:
-        """What somebody did, and with how much."""
+        """Print a line about an action, with its amount."""
         shown = [(f"   {who:<14}", "bold"), (f" {what:<16}", "")]
         if str(amount):
             shown.append((f" {amount!s:<15}", "green"))
@@ -80,7 +80,7 @@ class Printer:
 
 
 class Recorder(Scheduler):
-    """A framework that decides nothing by itself: what arrives waits in queues for the story to go on."""
+    """A framework that decides nothing by itself: its events wait in queues until the demo handles them."""
 
     def __init__(self) -> None:
         self.known = asyncio.Event()
@@ -99,7 +99,7 @@ class Recorder(Scheduler):
 
 
 class Framework:
-    """A scheduler with its driver, at work on the cluster."""
+    """A scheduler with its driver, which is connected to the cluster."""
 
     def __init__(self, name: str, cluster: LocalCluster) -> None:
         self.name = name
@@ -123,25 +123,25 @@ class Framework:
 
 
 class Gate:
-    """A pipe that a task reads from: it works until it is told that its work is done."""
+    """A pipe that a task reads from: the task works until ``open`` ends it."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / name
         os.mkfifo(self.path)
-        # Open for both: neither this side nor the task's has to wait for the other.
+        # The pipe is opened for both, so that neither this side nor the task has to wait for the other.
         self._fd = os.open(self.path, os.O_RDWR)
 
     def open(self) -> None:
-        """Lets the task end."""
+        """Let the task end."""
         os.write(self._fd, b"done\n")
 
     def close(self) -> None:
-        """Lets go of the pipe."""
+        """Close the pipe."""
         os.close(self._fd)
 
 
 async def within(work: Awaitable[T], what: str) -> T:
-    """The result, or Differs when it does not come in time."""
+    """The result of an action. Raises Differs when it does not arrive in time."""
     try:
         async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
             return await work
@@ -164,7 +164,7 @@ async def first_offer(frameworks: Sequence[Framework], what: str) -> tuple[Frame
 
 
 class Demo:
-    """The story, with what it needs."""
+    """The steps of the demo, and the objects that they need."""
 
     def __init__(self, cluster: LocalCluster, client: Client, folder: Path) -> None:
         self._cluster = cluster
@@ -173,7 +173,7 @@ class Demo:
         self._show = Printer()
 
     async def run(self) -> None:
-        """All of it; raises Differs."""
+        """Run all steps. Raises Differs."""
         self._show.title("The worked example: one agent, two frameworks")
         async with AsyncExitStack() as stack:
             gates = {name: Gate(self._folder, name) for name in WANTED}
@@ -294,8 +294,8 @@ def _how(status: TaskStatus) -> str:
 
 
 async def play() -> None:
-    """The whole demo; raises Differs or an error of the tree."""
-    # What is said here goes before the settings for somebody's servers, which may lie around.
+    """Run the whole demo. Raises Differs, or an error of ``broker_mesos.errors``."""
+    # The values given here precede settings for a user's servers, which may be in the environment or in the folder.
     settings = load(log_level="error", cluster="demo", cells=1, offer_timeout=60.0)
     configure(settings.log_level, settings.log_format)
     with tempfile.TemporaryDirectory(prefix="bmesos-demo-") as folder:
@@ -306,7 +306,7 @@ async def play() -> None:
 
 
 def main() -> int:
-    """Run it and return the exit code."""
+    """Run the demo, and return the exit code."""
     began = time.monotonic()
     try:
         asyncio.run(play())

@@ -152,7 +152,7 @@ class AgentMachine:
 
     def _set_reservations(self, reserved_resources: ReservedResources, now: Instant) -> list[Effect]:
         if reserved_resources.version < self.reserved_resources.version:
-            return self._register_soon(now)  # the list tells the cell what it has forgotten
+            return self._register_soon(now)  # the list of the agent restores what the cell has forgotten
         if reserved_resources.version == self.reserved_resources.version:
             return []
         named = {each.volume_id for each in reserved_resources.volumes}

@@ -1,1 +1,1 @@
-"""What daemons need from outside: Clock, Bus, Store, Records and Containerizer."""
+"""The interfaces that daemons need from outside: Clock, Bus, Store, Records and Containerizer."""

@@ -43,7 +43,7 @@ def outgoing(
     correlation_id: str = "",
     term: int = 0,
 ) -> Outgoing:
-    """Encodes a message for publishing."""
+    """The message to publish for a wire message and an address."""
     return Outgoing(
         to=to,
         type=message.TYPE,
@@ -60,7 +60,7 @@ def outgoing(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message received. ``tag`` is only meaningful to the consumer that yielded it."""
+    """A message that was received. ``tag`` is meaningful only to the consumer that returned it."""
 
     type: str
     body: bytes
@@ -73,15 +73,16 @@ class Delivery:
     headers: Mapping[str, str] = field(default_factory=dict)
     routing_key: str = ""
     problem: str = ""
-    """Why it must not be handled, in one line; then it belongs among the dead letters."""
+    """The reason why the message must not be handled, in one line; it is then a dead letter. Empty if it may be
+    handled."""
 
 
 MAX_EXPIRATION_MS = 2**32 - 1
-"""Milliseconds of the longest time to live: RabbitMQ closes the channel over a longer one."""
+"""Maximum time to live of a message, in milliseconds: RabbitMQ closes the channel over a longer one."""
 
 
 def bad_term(value: object) -> str:
-    """What is wrong with a message's term; empty if nothing is. An agent would store it for good."""
+    """The problem of a message's term; empty if it has none. An agent would store the term for good."""
     # An adapter may have a class of its own for large numbers, as pika does.
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TERM:
         return ""
@@ -89,13 +90,13 @@ def bad_term(value: object) -> str:
 
 
 def expiration_ms(seconds: float) -> int:
-    """A time to live in whole milliseconds; one that is negative, endless or no number is cut to what the broker
-    takes."""
+    """A time to live in whole milliseconds. One that is negative, infinite or not a number is limited to what the
+    broker accepts."""
     return round(min(max(0.0, seconds * 1000), MAX_EXPIRATION_MS)) if seconds == seconds else 0
 
 
 class QueueFacts(NamedTuple):
-    """A queue at this moment: messages that wait for a consumer, and consumers."""
+    """The current state of a queue: the number of messages that wait for a consumer, and the number of consumers."""
 
     messages: int
     consumers: int
@@ -107,11 +108,11 @@ class ConsumerClosed(Exception):
 
 
 class QueueInUse(Conflict):
-    """Another process consumes a queue that takes one consumer only (an agent's commands)."""
+    """Another process consumes a queue that allows only one consumer (an agent's commands)."""
 
 
 class Consumer(Protocol):
-    """One consumer on a channel of its own."""
+    """A consumer on its own channel."""
 
     @property
     def queue_name(self) -> str:
@@ -119,29 +120,27 @@ class Consumer(Protocol):
         ...
 
     async def receive(self, limit: int = 500) -> list[Delivery]:
-        """Waits for at least one delivery; returns up to ``limit`` that are there, in order.
-
-        Raises ConsumerClosed.
-        """
+        """Wait for at least one delivery. Returns up to ``limit`` deliveries that have arrived, in order. Raises
+        ConsumerClosed."""
         ...
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Settles deliveries of this consumer; ignored when it has ended. Several at once cost one frame
-        when they are the oldest unsettled ones."""
+        """Settle deliveries of this consumer; ignored when it has ended. Several at once cost one frame when they are
+        the oldest unsettled ones."""
         ...
 
     def reject(self, delivery: Delivery, *, requeue: bool) -> None:
-        """Gives one delivery back, or drops it."""
+        """Give one delivery back to the queue, or drop it."""
         ...
 
     async def close(self) -> None:
-        """Closes the channel: unacknowledged messages go back in their order, before any other consumer
-        sees later ones. Idempotent."""
+        """Close the channel: unacknowledged messages go back in their order, before any other consumer receives later
+        ones. Idempotent."""
         ...
 
 
 class Bus(Protocol):
-    """Messages. Connects and re-connects by itself, with jittered back-off."""
+    """A connection to the broker, which reconnects by itself, with jittered back-off."""
 
     async def open(self, timeout: float) -> None:
         """Connect and declare the exchanges. Raises BusUnavailable (host and port, never a password) when
@@ -166,7 +165,7 @@ class Bus(Protocol):
         ...
 
     async def wait_connected(self) -> None:
-        """Wait until both connections stand. Raises BusUnavailable once the bus is closed."""
+        """Wait until both connections are up. Raises BusUnavailable once the bus is closed."""
         ...
 
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> Consumer:
@@ -193,7 +192,7 @@ class Bus(Protocol):
         ...
 
     async def health(self) -> BusReport:
-        """How this connection is. Raises BusUnavailable."""
+        """The state of this connection. Raises BusUnavailable."""
         ...
 
     async def delete(self, queue: Queue) -> None:
@@ -202,7 +201,7 @@ class Bus(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether both connections stand, and publishing is not blocked."""
+        """Whether both connections are up, and publishing is not blocked."""
         ...
 
     @property
@@ -212,6 +211,6 @@ class Bus(Protocol):
 
     @property
     def connected_since(self) -> float:
-        """Monotonic time, in seconds, of the last connect or end of an alarm. Silence of others before it is no sign
-        that they are gone: their messages could not arrive."""
+        """Monotonic time, in seconds, of the last connect or end of an alarm. A missing message from before that time
+        is no sign that its sender is gone, since it could not arrive."""
         ...

@@ -7,20 +7,20 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time. In a simulation it is virtual, together with the event loop's."""
+    """A source of time. In a simulation it is virtual, together with the event loop's."""
 
     def time(self) -> float:
-        """Seconds since the epoch; may jump."""
+        """Seconds since the epoch; this clock may be set."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some point; never jumps. The same scale as the event loop's ``time()``."""
+        """Monotonic seconds, on the scale of the event loop's ``time()``; this clock is never set."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for this number of seconds."""
         ...
 
 
 NewId = Callable[[], str]
-"""Mints a short unique id (12 hex digits)."""
+"""A function that returns a short unique id of 12 hex digits."""

@@ -13,15 +13,16 @@ class Middleware:
     must not block. Without any middleware nothing is called and no clock is read."""
 
     def before_request(self, request: Request) -> None:
-        """Before a daemon handles an operator request. An error of ``broker_mesos.errors`` raised here
-        refuses the request and is its answer."""
+        """Called before a daemon handles an operator request. An error of ``broker_mesos.errors`` raised here refuses
+        the request and is its answer."""
 
     def after_request(self, request: Request, seconds: float, error: BaseException | None) -> None:
-        """After an operator request was handled, or refused with ``error``, in so many seconds."""
+        """Called after an operator request was handled, or refused with ``error``; the duration is in seconds."""
 
     def before_decision(self, cell: int, deliveries: Sequence[Delivery]) -> None:
-        """Before a cell's owner decides on these messages of the cell's inbox, of which there may be none.
-        It must not raise: that would end the term."""
+        """Called before a cell's owner decides on these messages of the cell's inbox, of which there may be none. It
+        must not raise: that would end the term."""
 
     def after_decision(self, cell: int, deliveries: Sequence[Delivery], seconds: float) -> None:
-        """After the decision on these messages was committed, acknowledged and published."""
+        """Called after the decision on these messages was committed, acknowledged and published; the duration is in
+        seconds."""

@@ -33,7 +33,7 @@ class Commit:
 
 
 class MasterInfo(NamedTuple):
-    """A living master. ``age`` is seconds since its last beat, by the store's clock."""
+    """A living master. ``age`` is the time since its last heartbeat by the store's clock, in seconds."""
 
     master_id: str
     hostname: str
@@ -43,19 +43,19 @@ class MasterInfo(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """What the store answers to a master's beat."""
+    """The store's answer to a master's heartbeat."""
 
     masters: list[MasterInfo]
-    """As ``Store.masters``."""
+    """The living masters; see ``Store.masters``."""
     usage: dict[int, bytes]
-    """As ``Store.usage``."""
+    """The usage of all cells; see ``Store.usage``."""
 
 
 class Store(Protocol):
     """The authoritative state of the cells. Every method raises StoreUnavailable within its time limit."""
 
     async def open(self, timeout: float) -> None:
-        """Connect; refuse a server with an evicting ``maxmemory-policy`` (InvalidInput)."""
+        """Connect. Raises InvalidInput for a server with an evicting ``maxmemory-policy``."""
         ...
 
     async def close(self) -> None:
@@ -63,13 +63,13 @@ class Store(Protocol):
         ...
 
     async def cell_count(self, wanted: int | None) -> int:
-        """The cluster's number of cells: set once, by the first ``wanted`` (None only reads: 0 if unset).
-        Raises Conflict when ``wanted`` differs from what is set."""
+        """The cluster's number of cells. It is set once, by the first ``wanted``; with None it is only read (0 if it
+        is not set). Raises Conflict when ``wanted`` differs from the stored number."""
         ...
 
     async def claim(self, cell: int, *, owner: str, nonce: str, floor: int, seen: Lease) -> Snapshot:
         """Take the lease by compare-and-set on ``seen``'s (term, nonce): new term = max(stored + 1, the
-        store's time in ms, floor). Raises Fenced when somebody else was faster."""
+        store's time in ms, floor). Raises Fenced when another owner was faster."""
         ...
 
     async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
@@ -78,7 +78,7 @@ class Store(Protocol):
         ...
 
     async def release(self, cell: int, *, term: int, nonce: str) -> None:
-        """Give the lease up: it has no owner then, and keeps its term. No error if it is another's."""
+        """Give the lease up: it then has no owner, and keeps its term. No error if it belongs to another owner."""
         ...
 
     async def commit(self, commit: Commit) -> None:
@@ -87,11 +87,11 @@ class Store(Protocol):
         ...
 
     async def leases(self) -> list[Lease]:
-        """The lease of every cell, in order; term 0 where there is none yet."""
+        """The lease of every cell, in order; the term is 0 for a cell that never had an owner."""
         ...
 
     async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
-        """Renew a master for another ``ttl`` seconds; returns the living masters and the usage of all cells."""
+        """Renew a master for another ``ttl`` seconds. Returns the living masters and the usage of all cells."""
         ...
 
     async def retire(self, master_id: str) -> None:
@@ -103,11 +103,11 @@ class Store(Protocol):
         ...
 
     async def publish_usage(self, cell: int, usage: bytes) -> None:
-        """Publish what the roles use in this cell, for the other cells (advisory, not fenced)."""
+        """Publish the usage of the roles in this cell, for the other cells (advisory, not fenced)."""
         ...
 
     async def usage(self) -> dict[int, bytes]:
-        """What every cell has published."""
+        """The usage that every cell has published."""
         ...
 
     async def health(self) -> StoreReport:
@@ -125,12 +125,12 @@ class Store(Protocol):
         ...
 
     async def tried(self, cell: int, message_ids: Sequence[str]) -> None:
-        """Drop the counts of messages that were handled, or that did no harm."""
+        """Drop the counts of messages that were handled, or that caused no failure."""
         ...
 
 
 class Check(NamedTuple):
-    """A condition of a transaction: the field's value (None: absent), or a sorted set's size."""
+    """A condition of a transaction: the value of a field (None: it does not exist), or the size of a sorted set."""
 
     op: Literal["hash", "zcard"]
     key: str
@@ -167,15 +167,15 @@ class Records(Protocol):
         ...
 
     async def get(self, key: str, fields: Sequence[str]) -> list[str | None]:
-        """Values of fields of a hash."""
+        """The values of fields of a hash."""
         ...
 
     async def get_all(self, key: str) -> dict[str, str]:
-        """A whole hash (small ones)."""
+        """All fields of a hash (for small ones)."""
         ...
 
     async def size(self, key: str) -> int:
-        """Number of fields of a hash or members of a sorted set."""
+        """The number of fields of a hash or members of a sorted set."""
         ...
 
     async def range(self, key: str, *, limit: int, max_score: float | None = None) -> list[tuple[str, float]]:
@@ -189,7 +189,7 @@ class Records(Protocol):
         ...
 
     async def now(self) -> float:
-        """The store's time, in seconds since the epoch: the same for every process that asks."""
+        """The store's time, in seconds since the epoch; it is the same for every process."""
         ...
 
     async def scan(self, key: str, cursor: str, limit: int) -> tuple[str, dict[str, str]]:

@@ -241,7 +241,7 @@ class BatchApi:
         if cached is None or (cached[1].done() and now - cached[0] > AGENTS_TTL_SECONDS):
             self._shapes = {kind: each for kind, each in self._shapes.items() if now - each[0] <= AGENTS_TTL_SECONDS}
             task = asyncio.create_task(self._request_placements(shape), name="batch-placements")
-            # The requester may have gone by the time it fails, so that nobody else would retrieve the exception.
+            # The requester may have gone by the time it fails, and then no other code would retrieve the exception.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             cached = self._shapes[shape.key] = now, task
         return await asyncio.shield(cached[1])
@@ -257,7 +257,7 @@ class BatchApi:
         ):
             self._agents_requested_at = now
             self._agents_request = asyncio.create_task(self._request_agents(), name="batch-agents")
-            # The requester may have gone by the time it fails, so that nobody else would retrieve the exception.
+            # The requester may have gone by the time it fails, and then no other code would retrieve the exception.
             self._agents_request.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._agents_request)
 

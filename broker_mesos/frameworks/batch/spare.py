@@ -14,7 +14,7 @@ from broker_mesos.frameworks.batch.planning.claims import Launch
 from broker_mesos.frameworks.batch.planning.shapes import DemandShapes, job_shape_of
 
 SPARE_SECONDS = 1.0
-"""Time for which an offer is kept, in seconds. Its cell rescinds it earlier when anybody else has demand."""
+"""Time for which an offer is kept, in seconds. Its cell rescinds it earlier when any other framework has demand."""
 
 
 class Use(Protocol):
