@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from broker_mesos.cli import show
+from broker_mesos.cli.declare import Option
 from broker_mesos.cli.options import Call
 from broker_mesos.errors import BrokerMesosError, Unavailable
 
@@ -19,12 +20,31 @@ ANSWER_SECONDS = 2.0
 """Seconds that each question to the cluster, and each attempt at a server, may take."""
 
 
-def doctor(call: Call) -> int:
+def doctor(
+    call: Call,
+    story: Annotated[
+        str,
+        Option(
+            "--story",
+            metavar="ID",
+            help="Show the latest decisions about a task, an agent, a framework or an offer instead.",
+            show_default=False,
+        ),
+    ] = "",
+    limit: Annotated[
+        int, Option("--limit", min=1, max=500, metavar="N", help="With --story: show the latest N decisions.")
+    ] = 50,
+) -> int:
     """Look for what is wrong with the cluster and its servers.
 
     Asks the masters; where BMESOS_BROKER_URL and BMESOS_STORE_URL are set, it also tries these from here.
     Ends with 0 if there is no error, with 1 if there is one, and with 4 if nobody answers.
     """
+    if story:
+        from broker_mesos.cli.story import print_story
+
+        print_story(call, story, limit)
+        return 0
     from broker_mesos.operator.doctor import Finding, worst
     from broker_mesos.runtime.settings import load
 

@@ -59,6 +59,7 @@ from broker_mesos.core.api.maintenance import (
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleChange, SetPolicy, SetRoles
 from broker_mesos.core.api.state import FrameworkTotal, GetState, RoleTotal, StateView
+from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import first_problem
@@ -351,6 +352,10 @@ class Client(JobClient, ReservationCalls):
     def health(self) -> HealthView:
         """How the masters find their servers, and the cells' queues."""
         return self.ask(GetHealth(), HealthView)
+
+    def story(self, ident: str, limit: int = 50) -> StoryView:
+        """The latest decisions about a task, an agent, a framework or an offer: which input caused what."""
+        return self.ask(made(GetStory, id=ident, limit=limit), StoryView)
 
     def dead_letters(self, limit: int = 100, after: str = "") -> DeadLetterList:
         """Messages that could not be handled, the oldest first, behind the letter ``after``."""

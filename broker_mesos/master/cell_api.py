@@ -12,6 +12,7 @@ from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
 from broker_mesos.core.api.reservations import ReservationRequest, ReservationsView
 from broker_mesos.core.api.roles import ApplyConfig, CellUsage, ConfigApplied, GetCellUsage
+from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import (
@@ -24,6 +25,7 @@ from broker_mesos.core.cell.inputs import (
     OperatorReadmit,
 )
 from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.cell.views.story import story
 from broker_mesos.core.cell.views.usage import report_usage
 from broker_mesos.core.cell.views.views import reserved_resources, view
 from broker_mesos.core.protocol.limits import Instant
@@ -65,6 +67,7 @@ class CellApi:
         handlers.add(GetPlacement, self._placement)
         handlers.add(GetCellUsage, self._usage)
         handlers.add(ApplyConfig, self._apply_config)
+        handlers.add(GetStory, self._story)
         handlers.add(KillTask, self._kill)
         handlers.add(MarkAgentGone, self._mark_gone)
         handlers.add(ReadmitFramework, self._readmit)
@@ -91,6 +94,9 @@ class CellApi:
     async def _apply_config(self, request: ApplyConfig) -> ConfigApplied:
         await self._commit(Configured(await self._read_config()))
         return ConfigApplied(version=self._cell.state.config.version)
+
+    async def _story(self, request: GetStory) -> StoryView:
+        return story(self._cell.state, request)
 
     async def _kill(self, request: KillTask) -> KillTaskAnswer:
         task = self._cell.state.tasks.get(request.task_id)

@@ -28,6 +28,7 @@ from broker_mesos.core.api.maintenance import (
 from broker_mesos.core.api.paging import decode
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.state import GetState
+from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import operator_framework, operator_master
 from broker_mesos.errors import InvalidInput, NotFound, TimedOut, Unavailable
@@ -72,6 +73,7 @@ class Gateway:
         found = Handlers("the gateway")
         found.add(GetHealth, lambda request: self._health(timeout))
         found.add(GetState, lambda request: self._state(request, timeout))
+        found.add(GetStory, lambda request: self._story(request, timeout))
         found.add(KillTask, lambda request: self._killer.task(request, timeout))
         found.add(KillById, lambda request: self._killer.by_id(request, timeout))
         found.add(ReadmitFramework, lambda request: self._readmit(request, timeout))
@@ -153,6 +155,22 @@ class Gateway:
         )
         views, missing = await self._calls.all_cells(ask, CellView, timeout)
         return merge(views, missing, request)
+
+    async def _story(self, request: GetStory, timeout: float) -> StoryView:
+        answers, missing = await self._calls.all_cells(request, StoryView, timeout)
+        found = sorted((each for answer in answers for each in answer.decisions), key=lambda each: each.at)
+        if not found and missing:
+            raise not_all_cells(request.id, missing)
+        if not found:
+            raise NotFound(
+                f"no decision about {request.id} is remembered: an owner of a cell has those of its own term, and "
+                "only the latest; the id must be that of a task, an agent, a framework or an offer"
+            )
+        return StoryView(
+            decisions=tuple(found[-request.limit :]),
+            since=max((answer.since for answer in answers if answer.since is not None), default=None),
+            missing=tuple(each.cell for each in missing),
+        )
 
     async def _readmit(self, request: ReadmitFramework, timeout: float) -> FrameworkReadmitted:
         answers, missing = await self._calls.all_cells(request, FrameworkReadmitted, timeout)

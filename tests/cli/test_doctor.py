@@ -33,6 +33,25 @@ def test_a_healthy_cluster_has_exit_code_0(capsys: Captured) -> None:
         cluster.cluster._state.available = True
 
 
+def test_the_story_of_a_task_is_printed_with_its_causes(capsys: Captured) -> None:
+    with embedded() as cluster:
+        job = "story"
+        assert main(["--url", cluster.url, "submit", "--job-id", job, "--wait", "--", "true"]) == 0
+        capsys.readouterr()
+        assert main(["--url", cluster.url, "doctor", "--story", f"{job}.0.1"]) == 0
+        found = capsys.readouterr()
+        lines = found.out.splitlines()
+        assert lines[0].split() == ["TIME", "CAUSE", "ID", "CAUSE", "EFFECTS"]
+        assert any("ACCEPT" in each and f"launch {job}.0.1" in each for each in lines)
+        assert f"TASK_FINISHED {job}.0.1 batch" in found.out and "remember" in found.err
+        assert main(["--url", cluster.url, "doctor", "--story", f"{job}.0.1", "--limit", "1", "-o", "json"]) == 0
+        (last,) = json.loads(capsys.readouterr().out)["decisions"]
+        assert last["cause"] and last["effects"]
+        assert main(["--url", cluster.url, "doctor", "--story", "nobody"]) == 3
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.count("\n") == 1 and "no decision about nobody" in told.err
+
+
 def test_no_server_at_all_is_one_line_and_exit_code_4(capsys: Captured) -> None:
     assert main(["--url", f"http://127.0.0.1:{free_port()}", "doctor"]) == 4
     told = capsys.readouterr()

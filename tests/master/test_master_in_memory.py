@@ -13,6 +13,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.cells import GetCell
 from broker_mesos.core.api.cluster import GetCluster, Hello
+from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
@@ -33,11 +34,12 @@ from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeart
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.core.protocol.registry import decode
-from broker_mesos.errors import Unavailable
+from broker_mesos.errors import NotFound, Unavailable
 from broker_mesos.master import term
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
+from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Outgoing, outgoing
 from broker_mesos.ports.middleware import Middleware
 from broker_mesos.runtime.clock import SystemClock, new_id
@@ -147,6 +149,24 @@ async def test_an_accepted_task_is_launched_on_its_agent():
         assert launch.number == 1
         master.stop()
         await task
+
+
+async def test_the_owners_of_all_cells_have_the_story_of_a_task():
+    async with cluster() as made:
+        master, running = await made.master("m1", cells=1)
+        await launch_one(made)
+        requester = Requester(await made.bus("cli"), made.clock, new_id)
+        gateway = Gateway(requester)
+        found = await gateway.handle(GetStory(id="t1"), 5)
+        assert isinstance(found, StoryView) and not found.missing
+        (decision,) = found.decisions
+        assert (decision.cause, decision.sender, decision.effects) == ("ACCEPT", "f1", (("launch", "t1", "a1"),))
+        assert found.since is not None and found.since <= decision.at <= made.clock.time()
+        with pytest.raises(NotFound, match="no decision about t9"):
+            await gateway.handle(GetStory(id="t9"), 5)
+        await requester.close()
+        master.stop()
+        await running
 
 
 async def test_an_agent_with_a_term_that_nobody_gave_out_takes_no_cell_down():

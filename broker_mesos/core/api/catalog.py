@@ -16,6 +16,7 @@ from broker_mesos.core.api import (
     reservations,
     roles,
     state,
+    story,
 )
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.protocol.wire import REGISTRY
@@ -34,6 +35,7 @@ REQUEST_MODULES = (
     reservations,
     roles,
     state,
+    story,
 )
 """The modules with operator requests. Importing a module registers its requests."""
 

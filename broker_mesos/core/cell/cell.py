@@ -64,6 +64,7 @@ class Cell:
         config: ClusterConfig | None = None,
     ) -> None:
         self.state: CellState = restore(snapshot, cells, limits, now.mono)
+        self.state.log.set_time(now.wall)
         self.state.default_weights = dict(weights or {})
         self.state.configure(config or ClusterConfig())
         self._policies = policies
@@ -107,6 +108,7 @@ class Cell:
         """The first decision of a term: frameworks are notified, so that they send their demand at once; in a
         recovery, every agent is requested to send its list."""
         out = self._outlet()
+        self.state.log.begin("new owner")
         frameworks.announce_owner(self.state, out)
         agents.ask_for_lists(self.state, out)
         out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
@@ -116,28 +118,39 @@ class Cell:
         """Handle a batch of inputs, which is empty if only time has passed. ``behind``: more inputs are waiting,
         perhaps answers to open offers. ``full``: so many inputs are waiting that no new offers are made."""
         self.state.tick(now.mono)
+        log = self.state.log
+        log.set_time(now.wall)
         out = self._outlet()
         self.state.overloaded = full
         for each in inputs:
+            log.begin(each)
             self._handle(each, out, now)
+        log.begin("offer timeouts")
         offers.check_unanswered(self.state, out, now, behind=behind)
         batch = now.mono - self._last_batch >= self.state.limits.allocation
         if batch:
             self._last_batch = now.mono
+            log.begin("silence of agents")
             agents.check_silence(self.state, out, now)
+            log.begin("absence of frameworks")
             absence.check(self.state, out, now)
+            log.begin("gang token")
             gang_token.tick(self.state, out, now)
             if now.mono - self._acknowledged_at >= self.state.limits.acknowledge:
                 self._acknowledged_at = now.mono
-                out.tell_acknowledged()
+                out.send_acknowledged()
+        log.begin("maintenance")
         maintenance.tick(self.state, out, now, everything=batch)
         if self.state.spare:
+            log.begin("spare offers")
             offers.make_way(self.state, out)
         anything_changed = self.state.reconsider or self.state.changed
         if not full and (batch or (anything_changed and now.mono >= self._next_round)):
             self._next_round = now.mono + self.pause
+            log.begin("allocation")
             allocate(self.state, self.policy, out, now, everything=batch)
         if batch and not full:
+            log.begin("preemption")
             preempt(self.state, self.policy, out, now)
         return self._close(out)
 
@@ -154,6 +167,7 @@ class Cell:
         return Outlet(self.state, self._next_number, self.state.term)
 
     def _close(self, out: Outlet) -> Decision:
+        self.state.log.close()
         decision = out.close()
         self._next_number = out.next_number
         return decision
@@ -200,6 +214,7 @@ class Cell:
                 try:
                     operator_reservations.operate(state, each.agent_id, each.operation, out)
                 except BrokerMesosError as error:
+                    state.log.record("refused", each.agent_id)
                     out.decision.refusals.append((each, error))
             case Configured():
                 state.configure(each.config)

@@ -52,6 +52,7 @@ class Outlet:
 
     def __init__(self, state: CellState, next_number: int, term: int) -> None:
         self._state = state
+        self._log = state.log
         self._next = next_number
         self._term = term
         self._touched: dict[tuple[RecordKind, str], None] = {}
@@ -70,31 +71,35 @@ class Outlet:
     def update(self, framework_id: str, status: TaskStatus) -> None:
         """Send a status to a framework. Of several statuses of one task in a batch, only the last one is sent."""
         self._updates.setdefault(framework_id, {})[status.task_id] = status
+        self._log.record(status.state, status.task_id, framework_id)
 
-    def hold(self, agent: Agent) -> None:
+    def send_reservations(self, agent: Agent) -> None:
         """Send an agent its reservations and volumes, before the launches of the batch, since they have changed or
         the agent does not have them."""
         self.touch(RecordKind.AGENTS, agent.ident)
         self._reservations[agent.ident] = None
+        self._log.record("reservations", agent.ident)
 
     def launch(self, agent: Agent, task_id: str, launch: str) -> None:
         """Send a launch to an agent; a repeat within a batch has no effect."""
         self._state.tasks[task_id].number = agent.number + 1  # a list that arrives before cannot contain it
         self._launches.setdefault(agent.ident, {})[task_id] = launch
+        self._log.record("launch", task_id, agent.ident)
 
     def kill(self, agent: Agent, task_id: str, grace: float | None = None) -> None:
         """Send a kill to an agent; of several in a batch, the shortest ``grace`` (in seconds) applies."""
+        self._log.record("kill", task_id, agent.ident)
         kills = self._kills.setdefault(agent.ident, {})
         before = kills.get(task_id)
         kills[task_id] = before if grace is None else grace if before is None else min(before, grace)
 
     def acknowledge(self, agent_id: str, uuid: str) -> None:
         """Acknowledge a terminal status of an agent, which is about to be committed. Nothing waits for it, so that it
-        is sent with the next launch, which soon follows under full load, or by the second ``tell_acknowledged``."""
+        is sent with the next launch, which soon follows under full load, or by the second ``send_acknowledged``."""
         if uuid:
             self._state.acknowledged.setdefault(agent_id, {})[uuid] = None
 
-    def tell_acknowledged(self) -> None:
+    def send_acknowledged(self) -> None:
         """Send the acknowledgements that were already waiting at the last call."""
         state = self._state
         for agent_id in state.acknowledged_before:
@@ -106,10 +111,12 @@ class Outlet:
 
     def send(self, to: Address, message: Message) -> None:
         """Send a message that must not be lost, through the outbox."""
-        self._post(to, message.TYPE, message.encode())
+        self._log.record(message.TYPE, _ident_in(to))
+        self._post_message(to, message)
 
     def hint(self, to: Address, message: Message, *, expiration: float | None = None, mandatory: bool = False) -> None:
         """Send a message that may be lost."""
+        self._log.record(message.TYPE, _ident_in(to))
         self.decision.hints.append(Hint(to, message, expiration, mandatory))
 
     # -- the end of the batch ---------------------------------------------------------------------------
@@ -129,7 +136,7 @@ class Outlet:
                 held = SetReservations(
                     session=agent.session, number=number, reserved_resources=agent.reserved_resources
                 )
-                self.send(addresses.commands(agent_id), held)
+                self._post_message(addresses.commands(agent_id), held)
         for agent_id, launches in self._launches.items():
             # Later in the batch its agent may have left, or the task may have ended.
             agent = self._state.agents.get(agent_id)
@@ -142,10 +149,10 @@ class Outlet:
                     for ids in batched(tuple(each for each, given in kills.items() if given == grace)):
                         number = self._number(agent)
                         command = KillTasks(session=agent.session, number=number, task_ids=ids, grace=grace)
-                        self.send(addresses.commands(agent_id), command)
+                        self._post_message(addresses.commands(agent_id), command)
         for framework_id, statuses in self._updates.items():
             for values in in_messages(statuses.values()):
-                self.send(addresses.events(framework_id), Update(cell=self._state.cell, statuses=values))
+                self._post_message(addresses.events(framework_id), Update(cell=self._state.cell, statuses=values))
         for kind, ident in self._touched:
             self.decision.writes.append(Write(kind, ident, self._encoded(kind, ident)))
         return self.decision
@@ -182,6 +189,9 @@ class Outlet:
         self.touch(RecordKind.AGENTS, agent.ident)
         return agent.number
 
+    def _post_message(self, to: Address, message: Message) -> None:
+        self._post(to, message.TYPE, message.encode())
+
     def _post(self, to: Address, type_name: str, body: bytes) -> None:
         number = self._next
         self._next += 1
@@ -196,6 +206,11 @@ class Outlet:
         known: Mapping[str, Agent | Framework] = state.agents if kind is RecordKind.AGENTS else state.frameworks
         found = known.get(ident)
         return None if found is None else found.record(state.seconds).encode()
+
+
+def _ident_in(to: Address) -> str:
+    """The id of the agent or framework at an address; its whole key if it is for several."""
+    return to.key.partition(".")[2] or to.key
 
 
 def batched(ids: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -36,7 +36,7 @@ def operate(state: CellState, agent_id: str, operation: Operation, out: Outlet) 
     if agent.reserved_resources is not before:
         state.changed[agent.ident] = None
         state.reconsider = True
-        out.hold(agent)
+        out.send_reservations(agent)
 
 
 def settle(state: CellState, agent: Agent, theirs: ReservedResources | None, out: Outlet, *, current: bool) -> None:
@@ -50,4 +50,4 @@ def settle(state: CellState, agent: Agent, theirs: ReservedResources | None, out
         state.changed[agent.ident] = None
         out.touch(RecordKind.AGENTS, agent.ident)
     elif current and mine.version > (theirs.version if theirs is not None else 0):
-        out.hold(agent)
+        out.send_reservations(agent)

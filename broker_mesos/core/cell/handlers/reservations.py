@@ -57,7 +57,7 @@ def carry_out(
         return False
     state.changed[agent.ident] = None
     state.reconsider = True  # earlier filters do not apply to the changed resources
-    out.hold(agent)
+    out.send_reservations(agent)
     return True
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from broker_mesos.core.cell.state.agent import Agent
+from broker_mesos.core.cell.state.decision_log import DecisionLog
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.offer_details import ShapeKey as ShapeKind
@@ -151,6 +152,7 @@ class CellState:
         self.acknowledged_before: list[str] = []
         """Ids of agents that were in ``acknowledged`` at the last call of ``Outlet.tell_acknowledged``."""
         self._minted = 0
+        self.log = DecisionLog()
 
     def tick(self, mono: float) -> None:
         """Advance cell time to a monotonic time. An owner decides every second: in a longer gap its process was
@@ -361,6 +363,7 @@ class CellState:
             framework.promised.update(offer.shape_counts)
         framework.offered += offer.resources.counted()
         self._charge(framework, offer)
+        self.log.record("offer", offer.offer_id, framework.ident, agent.ident)
         return offer
 
     def end_offer(self, offer: OpenOffer) -> None:
@@ -380,6 +383,7 @@ class CellState:
         framework.offered -= offer.resources.counted()
         self._credit(framework, offer)
         self.changed[agent.ident] = None
+        self.log.record("offer ended", offer.offer_id, framework.ident, agent.ident)
 
     def _charge(self, framework: Framework, what: Task | OpenOffer) -> None:
         if not what.revocable:  # slack does not count for any share
