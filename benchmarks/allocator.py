@@ -40,11 +40,12 @@ from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_states import Source, TaskState
 from broker_mesos.core.protocol.framework_messages import Decline
 from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Lease, RecordKind, Snapshot
-from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.protocol.task_record import TaskDetails, TaskRecord
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 
 AGENTS = (1_000, 5_000, 10_000, 50_000)
@@ -117,16 +118,12 @@ class World:
 
     def _task(self, ident: str, agent_id: str, framework: int, role_of: Sequence[str]) -> Task:
         return Task(
-            TaskRecord.model_construct(
-                task_id=ident,
-                framework_id=f"framework-{framework}",
-                agent_id=agent_id,
-                role=role_of[framework],
-                resources=USED,
-                state=TaskState.RUNNING,
-                offer_id="",
-                status=None,
-            )
+            ident,
+            f"framework-{framework}",
+            agent_id,
+            USED,
+            role=role_of[framework],
+            state=TaskState.RUNNING,
         )
 
     # -- what is measured -------------------------------------------------------------------------------
@@ -305,26 +302,23 @@ def snapshot(agents: int, tasks: int, frameworks: int) -> Snapshot:
             number = at * tasks + index
             task_id = f"{at:08x}.{index}.1"
             framework_id = f"framework-{number % frameworks}"
-            status = {
-                "task_id": task_id,
-                "state": "TASK_RUNNING",
-                "uuid": f"{number:032x}",
-                "agent_id": info.agent_id,
-                "framework_id": framework_id,
-                "source": "SOURCE_AGENT",
-                "timestamp": 1.7e9 + number,
-                "started_at": 1.7e9 + number,
-            }
-            task = TaskRecord(
+            status = TaskStatus(
                 task_id=task_id,
-                framework_id=framework_id,
-                agent_id=info.agent_id,
-                name="job",
-                resources=each,
-                offer_id=f"o0-7-{number}",
                 state=TaskState.RUNNING,
-                status=status,
-                created_at=1.7e9 + number,
+                uuid=f"{number:032x}",
+                agent_id=info.agent_id,
+                framework_id=framework_id,
+                source=Source.AGENT,
+                timestamp=1.7e9 + number,
+                started_at=1.7e9 + number,
+            )
+            task = TaskRecord(
+                task_id,
+                framework_id,
+                info.agent_id,
+                each,
+                state=TaskState.RUNNING,
+                details=TaskDetails(name="job", offer_id=f"o0-7-{number}", status=status, created_at=1.7e9 + number),
             )
             found[RecordKind.TASKS][task_id] = task.encode()
     lease = Lease(0, 7, "nonce", "owner", 0, 0.0)

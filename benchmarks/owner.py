@@ -24,7 +24,7 @@ from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, RegisterAg
 from broker_mesos.core.protocol.limits import Instant, Limits
 from broker_mesos.core.protocol.records import AgentRecord, FrameworkRecord, Lease, Snapshot
 from broker_mesos.core.protocol.registry import decode
-from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.protocol.task_record import TaskDetails, TaskRecord
 
 ONE = Resources.parse("cpus:1;mem:128")
 
@@ -54,14 +54,12 @@ def snapshot(agents: int, per_agent: int, frameworks: int) -> Snapshot:
                 started_at=1_700_000_000.25,
             )
             tasks[task_id] = TaskRecord(
-                task_id=task_id,
-                framework_id=framework_id,
-                agent_id=ident,
-                resources=ONE,
-                offer_id=f"o0-1-{number}",
+                task_id,
+                framework_id,
+                ident,
+                ONE,
                 state=TaskState.RUNNING,
-                status=status,
-                created_at=1_700_000_000.125,
+                details=TaskDetails(offer_id=f"o0-1-{number}", status=status, created_at=1_700_000_000.125),
             ).encode()
     known = {
         f"f-{at}": FrameworkRecord(

@@ -22,7 +22,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import TERMINAL, TaskState
 from broker_mesos.core.protocol.records import AgentStatus, RecordKind
-from broker_mesos.core.protocol.task_record import read_record
+from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
     SPECS,
@@ -164,7 +164,7 @@ class Monitor:
             if write.value is None:
                 self._forgotten_by_cell(write.ident)
                 continue
-            state = read_record(write.value).state
+            state = TaskRecord.decode(write.value).state
             if self.world.profile == "clones" and state is TaskState.LOST and self._runs(write.ident):
                 self.world.violation(f"I2: {write.ident} is declared lost, and runs on")
             if state in TERMINAL:
@@ -190,7 +190,7 @@ class Monitor:
         world = self.world
         if world.limit is None or value is None or world.forgetful:
             return
-        state = read_record(value).state
+        state = TaskRecord.decode(value).state
         self._given_up = self._given_up or state == "TASK_UNREACHABLE"
         if state == "TASK_STAGING" and not self._given_up and (held := world.held()) > world.limit:
             world.violation(f"I-quota: {held} thousandths of a cpu are held, the limit is {world.limit}")

@@ -19,7 +19,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import RecordKind
-from broker_mesos.core.protocol.task_record import read_record
+from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.frameworks.batch.storage.records import CLAIMS, counts_key, parse_task_id, results_key
@@ -154,7 +154,7 @@ class World:
             record.resources.get("cpus")
             for cell in self.state.facts.cells.values()
             for body in cell.records[RecordKind.TASKS].values()
-            if not (record := read_record(body)).state.terminal and not record.waits
+            if not (record := TaskRecord.decode(body)).state.terminal and not record.waits
         )
 
     def _make_job(self, number: int) -> Job:

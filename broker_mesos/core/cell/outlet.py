@@ -202,7 +202,7 @@ class Outlet:
         state = self._state
         if kind is RecordKind.TASKS:
             task = state.tasks.get(ident)
-            return None if task is None else task.record().encode()
+            return None if task is None else task.encode()
         known: Mapping[str, Agent | Framework] = state.agents if kind is RecordKind.AGENTS else state.frameworks
         found = known.get(ident)
         return None if found is None else found.record(state.seconds).encode()

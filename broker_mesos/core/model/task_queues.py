@@ -51,64 +51,64 @@ class _TaskQueue:
 class TaskQueues:
     """The task queues of one agent, by key. They contain the ids of tasks."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self._lines: dict[QueueKey, _TaskQueue] = {}
+        self._queues: dict[QueueKey, _TaskQueue] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._queues)
 
     def __iter__(self) -> Iterator[QueueKey]:
-        return iter(self._lines)
+        return iter(self._queues)
 
     def held(self, key: QueueKey) -> int:
         """Number of tasks of a queue that occupy resources."""
-        line = self._lines.get(key)
-        return 0 if line is None else line.held
+        queue = self._queues.get(key)
+        return 0 if queue is None else queue.held
 
     def waiting(self, key: QueueKey) -> tuple[str, ...]:
         """Ids of the tasks of a queue that still wait, in the order in which they will start."""
-        line = self._lines.get(key)
-        return () if line is None else tuple(line.waiting)
+        queue = self._queues.get(key)
+        return () if queue is None else tuple(queue.waiting)
 
     def open(self, key: QueueKey) -> bool:
         """Whether one more task may wait in a queue: a task of it occupies resources, and the number of waiting
         tasks is below its bound."""
-        line = self._lines.get(key)
-        return line is not None and len(line.waiting) < MAX_QUEUED_PER_SLOT * line.held
+        queue = self._queues.get(key)
+        return queue is not None and len(queue.waiting) < MAX_QUEUED_PER_SLOT * queue.held
 
     @property
     def any_waiting(self) -> bool:
         """Whether any task waits in any queue."""
-        return any(line.waiting for line in self._lines.values())
+        return any(queue.waiting for queue in self._queues.values())
 
     def first(self) -> list[str]:
         """Id of the next task of each queue in which tasks wait."""
-        return [next(iter(line.waiting)) for line in self._lines.values() if line.waiting]
+        return [next(iter(queue.waiting)) for queue in self._queues.values() if queue.waiting]
 
     def enter(self, key: QueueKey, task_id: str, *, waits: bool) -> None:
         """Add a task to a queue. ``waits`` is False if it occupies resources of its own."""
-        line = self._lines.setdefault(key, _TaskQueue())
+        queue = self._queues.setdefault(key, _TaskQueue())
         if waits:
-            line.waiting[task_id] = None
+            queue.waiting[task_id] = None
         else:
-            line.held += 1
+            queue.held += 1
 
     def leave(self, key: QueueKey, task_id: str, *, waited: bool) -> str | None:
         """Remove a task that has ended. Returns the id of the task that takes over its resources; None if none
         does."""
-        line = self._lines.get(key)
-        if line is None:
+        queue = self._queues.get(key)
+        if queue is None:
             return None
         successor = None
         if waited:
-            line.waiting.pop(task_id, None)
-        elif line.waiting:
-            successor = next(iter(line.waiting))
-            del line.waiting[successor]
+            queue.waiting.pop(task_id, None)
+        elif queue.waiting:
+            successor = next(iter(queue.waiting))
+            del queue.waiting[successor]
         else:
-            line.held -= 1
-        if not line.held and not line.waiting:
-            del self._lines[key]
+            queue.held -= 1
+        if not queue.held and not queue.waiting:
+            del self._queues[key]
         return successor

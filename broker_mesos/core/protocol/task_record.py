@@ -5,78 +5,129 @@ Since there are very many tasks, the second line, with the other fields, is deco
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, TypeAdapter
 
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
 
 KILL_REQUESTED, REVOCABLE, WAITS = 1, 2, 4
-"""Bits of ``TaskHead.flags``."""
-
-
-class TaskHead(NamedTuple):
-    """The first line, an array. A later version may only append fields, which this version ignores."""
-
-    task_id: str
-    framework_id: str
-    agent_id: str
-    role: str
-    resources: str
-    state: str
-    flags: int
-    line: str
-    kill_reason: str
-
-
-_FIELDS = len(TaskHead._fields)
+"""Bits of the flags in the first line."""
+_FIELDS = 9
+"""Number of fields of the first line."""
+_STATES = {state.value: state for state in TaskState}
 _raw_decode = json.JSONDecoder().raw_decode
 
 
-class TaskDetails(Part):
-    """The second line, an object."""
+@dataclass(slots=True)
+class TaskDetails:
+    """The second line, an object. A field with its default value is left out."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
 
     name: str = ""
     offer_id: str = ""
     launch: str | None = None
     """The JSON of the launch command while the agent has not confirmed it, so that it can be sent again."""
     created_at: float = 0.0
-    # A factory, since a dict that is given as the default is copied deeply for each record.
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     volumes: tuple[str, ...] = ()
     status: TaskStatus | None = None
     """The latest status; for a terminal task, the one that its framework has to acknowledge."""
 
 
-DETAILS = set(TaskDetails.model_fields)
-"""Names of the fields of the second line."""
+_DETAILS = TypeAdapter(TaskDetails)
 
 
-class TaskRecord(TaskDetails):
-    """A task from its accepted launch until its terminal status is acknowledged."""
+class TaskRecord:
+    """A task from its accepted launch until its terminal status is acknowledged. Its own attributes are the first line,
+    ``details`` is the second one."""
 
-    task_id: str
-    framework_id: str
-    agent_id: str
-    role: str = "*"
-    resources: Resources
-    state: TaskState = TaskState.STAGING
-    kill_requested: bool = False
-    kill_reason: Reason | None = None
-    """The cell's own reason for killing the task; None if its framework or an operator kills it."""
-    revocable: bool = False
-    line: str = ""
-    """Name of the task queue that the task belongs to; empty if it is not queued."""
-    waits: bool = False
-    """Whether the task waits in its task queue and occupies no resources; see TaskInfo.line."""
+    __slots__ = (
+        "_details",
+        "_details_json",
+        "agent_id",
+        "framework_id",
+        "kill_reason",
+        "kill_requested",
+        "queue",
+        "resources",
+        "revocable",
+        "role",
+        "state",
+        "task_id",
+        "waits",
+    )
+
+    def __init__(
+        self,
+        task_id: str,
+        framework_id: str,
+        agent_id: str,
+        resources: Resources,
+        *,
+        role: str = "*",
+        state: TaskState = TaskState.STAGING,
+        revocable: bool = False,
+        queue: str = "",
+        waits: bool = False,
+        kill_requested: bool = False,
+        kill_reason: Reason | None = None,
+        details: TaskDetails | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.framework_id = framework_id
+        self.agent_id = agent_id
+        self.role = role
+        self.resources = resources
+        self.state = state
+        self.kill_requested = kill_requested
+        self.kill_reason = kill_reason
+        """The cell's own reason for killing the task; None if its framework or an operator kills it."""
+        self.revocable = revocable
+        self.queue = queue
+        """Name of the task queue that the task belongs to; empty if it is not queued."""
+        self.waits = waits
+        """Whether the task waits in its task queue and occupies no resources; see TaskInfo.line."""
+        self._details: TaskDetails | None = TaskDetails() if details is None else details
+        self._details_json = b""
+
+    @classmethod
+    def decode(cls, stored: bytes, names: dict[str, str] | None = None) -> Self:
+        """Decode a stored record. ``names`` has texts by themselves, so that the records that are decoded with it share
+        equal ids and roles."""
+        names = {} if names is None else names
+        record = cls.__new__(cls)
+        first, _, record._details_json = stored.partition(b"\n")
+        fields: list[Any] = _raw_decode(first.decode())[0]  # a quarter of the time of json.loads: there are many
+        # A later release may only append fields.
+        record.task_id, framework_id, agent_id, role, resources, state, flags, record.queue, reason = fields[:_FIELDS]
+        record.framework_id = names.setdefault(framework_id, framework_id)
+        record.agent_id = names.setdefault(agent_id, agent_id)
+        record.role = names.setdefault(role, role)
+        record.resources = Resources.parse(resources)
+        record.state = _STATES[state]
+        record.kill_requested = bool(flags & KILL_REQUESTED)
+        record.revocable = bool(flags & REVOCABLE)
+        record.waits = bool(flags & WAITS)
+        record.kill_reason = Reason(reason) if reason else None
+        record._details = None
+        return record
 
     @property
-    def head(self) -> TaskHead:
-        """The fields of the first line."""
-        return TaskHead(
+    def details(self) -> TaskDetails:
+        """The other fields. Those of a stored record are decoded when they are first used."""
+        if self._details is None:
+            self._details = _DETAILS.validate_json(self._details_json)
+            self._details_json = b""
+        return self._details
+
+    def encode(self) -> bytes:
+        """The record as it is stored. The JSON of each line contains no line feed."""
+        head = (
             self.task_id,
             self.framework_id,
             self.agent_id,
@@ -84,38 +135,9 @@ class TaskRecord(TaskDetails):
             str(self.resources),
             self.state,
             self.kill_requested * KILL_REQUESTED | self.revocable * REVOCABLE | self.waits * WAITS,
-            self.line,
+            self.queue,
             self.kill_reason or "",
         )
-
-    def encode(self) -> bytes:
-        """The record as it is stored. The JSON of each line contains no line feed."""
-        details: bytes = self.__pydantic_serializer__.to_json(self, include=DETAILS, exclude_defaults=True)
-        return json.dumps(self.head, separators=(",", ":")).encode() + b"\n" + details
-
-
-def parted(stored: bytes) -> tuple[list[Any], bytes]:
-    """Split a stored record into the fields of its TaskHead and the undecoded second line."""
-    first, _, rest = stored.partition(b"\n")
-    fields: list[Any] = _raw_decode(first.decode())[0]  # a quarter of the time of json.loads: there are many
-    return fields if len(fields) == _FIELDS else fields[:_FIELDS], rest
-
-
-def read_record(stored: bytes) -> TaskRecord:
-    """Decode a whole stored record."""
-    fields, details = parted(stored)
-    head = TaskHead._make(fields)
-    return TaskRecord(
-        **TaskDetails.model_validate_json(details).__dict__,
-        task_id=head.task_id,
-        framework_id=head.framework_id,
-        agent_id=head.agent_id,
-        role=head.role,
-        resources=Resources.parse(head.resources),
-        state=TaskState(head.state),
-        kill_requested=bool(head.flags & KILL_REQUESTED),
-        kill_reason=Reason(head.kill_reason) if head.kill_reason else None,
-        revocable=bool(head.flags & REVOCABLE),
-        line=head.line,
-        waits=bool(head.flags & WAITS),
-    )
+        details = self._details
+        text = self._details_json if details is None else _DETAILS.dump_json(details, exclude_defaults=True)
+        return json.dumps(head, separators=(",", ":")).encode() + b"\n" + text

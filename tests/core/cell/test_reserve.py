@@ -70,7 +70,7 @@ def test_tasks_of_an_accept_use_what_it_has_just_reserved_and_made():
     assert launch.task.resources == R("cpus:1;mem:10;volumes:{v1}")
     assert of(said, LaunchTasks)[0].number == 2
     assert bench.a1.total == R("cpus:8;mem:8192;disk:700;volumes:{v1}")
-    assert bench.state.tasks["t1"].volumes == ("v1",)
+    assert bench.state.tasks["t1"].details.volumes == ("v1",)
 
 
 def test_a_volume_is_offered_to_one_at_a_time_and_again_when_its_task_has_ended():

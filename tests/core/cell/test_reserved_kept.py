@@ -70,7 +70,7 @@ def test_a_wiped_store_learns_from_the_agent_what_it_holds():
     agent = bench.state.agents["a1"]
     assert agent.reserved_resources == HELD
     assert agent.total.sets["volumes"] == {"v1"}
-    assert bench.state.tasks["t1"].volumes == ("v1",)
+    assert bench.state.tasks["t1"].details.volumes == ("v1",)
     assert "volumes" not in agent.free.sets
     assert of(bench.said, SetReservations) == []
     said = bench.decide(OperatorOperate("a1", reserve("eng", "cpus:1")))

@@ -146,7 +146,7 @@ class Portions(RuleBasedStateMachine):
                 framework_id=each.framework_id,
                 role=each.role,
                 resources=each.resources,
-                volumes=each.volumes,
+                volumes=each.details.volumes,
             )
             for each in self.agent.tasks.values()
             if not each.state.terminal
@@ -172,7 +172,7 @@ class Portions(RuleBasedStateMachine):
                     framework_id=each.framework_id,
                     role=each.role,
                     resources=each.resources,
-                    volumes=each.volumes,
+                    volumes=each.details.volumes,
                 )
                 for each in self.agent.tasks.values()
                 if not each.state.terminal
@@ -208,7 +208,7 @@ class Portions(RuleBasedStateMachine):
     def volumes_belong_to_their_role(self):
         agent = self.agent
         for task_ in agent.tasks.values():
-            for name in task_.volumes if not task_.state.terminal else ():
+            for name in task_.details.volumes if not task_.state.terminal else ():
                 volume = next(each for each in agent.reserved_resources.volumes if each.volume_id == name)
                 assert is_within(task_.role, volume.role)
         for offer in agent.offers.values():
@@ -219,7 +219,7 @@ class Portions(RuleBasedStateMachine):
             name
             for task_ in agent.tasks.values()
             if not task_.state.terminal
-            for name in task_.volumes
+            for name in task_.details.volumes
             if not next(v for v in agent.reserved_resources.volumes if v.volume_id == name).shared
         ]
         assert len(users) == len(set(users))

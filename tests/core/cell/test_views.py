@@ -56,7 +56,7 @@ def test_tasks_that_run_come_first_and_the_latest_of_them_before_older_ones() ->
     (offer,) = offers_in(made.framework("f1"))
     names = [f"t{number}" for number in range(6)]
     made.accept(offer, *(task(name, "cpus:1;mem:64") for name in names))
-    expected = sorted(made.state.tasks.values(), key=lambda each: (-each.created_at, each.task_id))
+    expected = sorted(made.state.tasks.values(), key=lambda each: (-each.details.created_at, each.task_id))
     assert len(expected) == 6
     for limit in (1, 4, 100):
         assert ids(made, "tasks", limit, "task_id") == [each.task_id for each in expected]

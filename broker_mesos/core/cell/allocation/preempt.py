@@ -206,7 +206,7 @@ class Preemption:
                 chosen.remove(each)
                 room -= each.resources
         highest = max((self._cost(each) for each in chosen), default=-1)
-        oldest = min((each.created_at for each in chosen), default=0.0)
+        oldest = min((_began(each) for each in chosen), default=0.0)
         return Victims((highest, len(chosen), -oldest), at, tuple(chosen))
 
     def _takeable(self, agent: Agent, framework: Framework, own: str, role: str, short: Resources) -> Iterator[Held]:
@@ -216,7 +216,7 @@ class Preemption:
         both: list[Held] = [*agent.offers.values(), *running]
         held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
         spare = dict(self._spare)
-        for each in sorted(held, key=lambda each: (self._cost(each), -each.created_at)):
+        for each in sorted(held, key=lambda each: (self._cost(each), -_began(each))):
             theirs = each.framework_id
             if (
                 theirs != framework.ident
@@ -291,3 +291,7 @@ class Preemption:
 
 def _over(each: Held) -> bool:
     return isinstance(each, Task) and each.state.terminal
+
+
+def _began(each: Held) -> float:
+    return each.details.created_at if isinstance(each, Task) else each.created_at

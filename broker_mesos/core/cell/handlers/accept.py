@@ -21,7 +21,7 @@ from broker_mesos.core.protocol.agent_messages import LaunchItem
 from broker_mesos.core.protocol.framework_messages import Acceptance
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import RecordKind
-from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.protocol.task_record import TaskDetails
 from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import BrokerMesosError
 
@@ -111,25 +111,22 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
         accepted.launched.append(info.resources)
     wire = launch.decode()
     task = Task(
-        TaskRecord(
-            task_id=info.task_id,
-            framework_id=framework.ident,
-            agent_id=agent.ident,
-            role=role,
+        info.task_id,
+        framework.ident,
+        agent.ident,
+        info.resources,
+        role=role,
+        revocable=revocable,
+        queue="" if queue is None else queue.name,
+        waits=waits,
+        details=TaskDetails(
             name=info.name,
-            resources=info.resources,
             offer_id=offer.offer_id,
-            state=TaskState.STAGING,
-            status=None,
             launch=wire,
-            kill_requested=False,
             created_at=now.wall,
             labels=info.labels,
             volumes=tuple(each.volume_id for each in info.volumes),
-            revocable=revocable,
-            line="" if queue is None else queue.name,
-            waits=waits,
-        )
+        ),
     )
     state.add_task(task)
     out.touch(RecordKind.TASKS, task.task_id)
@@ -224,4 +221,4 @@ def _came_from(state: CellState, framework: Framework, task_id: str, offer_ids: 
     task = state.tasks.get(task_id)
     if task is not None:
         return True  # it is known from these offers or, if an id is used twice, from others: it is not dropped
-    return any(done.task_id == task_id and done.offer_id in offer_ids for done in framework.completed)
+    return any(done.task_id == task_id and done.details.offer_id in offer_ids for done in framework.completed)

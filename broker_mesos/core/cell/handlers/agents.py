@@ -262,8 +262,8 @@ def _reconcile(
                 timestamp=now.wall,
                 started_at=listed.started_at,
             )
-            if task.launch is not None:
-                task.launch = None  # it has arrived
+            if task.details.launch is not None:
+                task.details.launch = None  # it has arrived
                 out.touch(RecordKind.TASKS, task.task_id)
             if may_move(task.state, listed.state) and not listed.waits:
                 tasks.apply(state, task, status, out, now)
@@ -278,13 +278,13 @@ def _missing(agent: Agent, listing: AgentList) -> list[Task]:
 
 
 def _missing_in_new_session(state: CellState, agent: Agent, task: Task, out: Outlet, now: Instant) -> None:
-    if task.launch is None:
+    if task.details.launch is None:
         message = "its agent registered again and does not know the task any more"
         tasks.end(state, task, TaskState.LOST, Reason.AGENT_UNKNOWN_TASK, message, out, now)
     elif task.kill_requested:
         tasks.end(state, task, TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH, "", out, now)
     elif task.state is TaskState.STAGING:
-        out.launch(agent, task.task_id, task.launch)
+        out.launch(agent, task.task_id, task.details.launch)
     else:
         message = "its agent was unreachable before the launch arrived"
         tasks.end(state, task, TaskState.DROPPED, Reason.AGENT_DISCONNECTED, message, out, now)
@@ -371,7 +371,7 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
     out.touch(RecordKind.AGENTS, agent.ident)
     _reconcile(state, agent, call.list, out, now)
     for task in _missing(agent, call.list):
-        never = task.launch is not None and (task.number is None or task.number > call.list.applied)
+        never = task.details.launch is not None and (task.number is None or task.number > call.list.applied)
         to = TaskState.DROPPED if never else TaskState.LOST
         message = (
             "its agent left before the task was launched" if never else "its agent left, and its list has no such task"

@@ -160,8 +160,9 @@ def _known_status(state: CellState, framework: Framework, task_id: str, now: Ins
 
 def current_status(state: CellState, task: Task, now: Instant) -> TaskStatus:
     """The latest status of a task, for an answer to its framework."""
-    if task.status is not None and task.status.state is task.state:
-        return task.status
+    status = task.details.status
+    if status is not None and status.state is task.state:
+        return status
     return tasks.made_status(
         state,
         task.task_id,

@@ -237,7 +237,9 @@ def _destroy(ground: Ground, operation: Operation) -> Changed:
             + (f" for role {ground.role}" if ground.role is not None else "")
         )
     users = [
-        task.task_id for task in agent.tasks.values() if not task.state.terminal and volume.volume_id in task.volumes
+        task.task_id
+        for task in agent.tasks.values()
+        if not task.state.terminal and volume.volume_id in task.details.volumes
     ]
     used = EMPTY if volume.shared else _as_resource(volume)
     if users:

@@ -16,7 +16,7 @@ from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.events import Update
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus, RecordKind
-from broker_mesos.core.protocol.task_record import TaskRecord
+from broker_mesos.core.protocol.task_record import TaskDetails
 
 REASON_TEXTS = {
     Reason.AGENT_DRAINING: "its agent is drained",
@@ -59,7 +59,7 @@ def on_status(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, 
         return
     if status.state.terminal:
         out.acknowledge(agent_id, status.uuid)
-        if status.offer_id not in ("", task.offer_id) and _has_completed(state, status):
+        if status.offer_id not in ("", task.details.offer_id) and _has_completed(state, status):
             return  # a repeat, of an earlier task that had this id
     if task.agent_id == agent_id and may_move(task.state, status.state):
         apply(state, task, status, out, now)
@@ -70,7 +70,7 @@ def _has_completed(state: CellState, status: TaskStatus) -> bool:
     that."""
     framework = state.frameworks.get(status.framework_id)
     completed = () if framework is None else framework.completed
-    return any(done.task_id == status.task_id and done.offer_id == status.offer_id for done in completed)
+    return any(done.task_id == status.task_id and done.details.offer_id == status.offer_id for done in completed)
 
 
 def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet, now: Instant) -> None:
@@ -84,15 +84,12 @@ def _on_unknown(state: CellState, agent_id: str, status: TaskStatus, out: Outlet
         return
     # The store may have lost the task; its framework must receive its terminal update in spite of that (I3).
     task = Task(
-        TaskRecord(
-            task_id=status.task_id,
-            framework_id=status.framework_id,
-            agent_id=agent_id,
-            resources=EMPTY,
-            state=status.state,
-            status=status,
-            created_at=now.wall,
-        )
+        status.task_id,
+        status.framework_id,
+        agent_id,
+        EMPTY,
+        state=status.state,
+        details=TaskDetails(status=status, created_at=now.wall),
     )
     state.add_task(task)
     _report(state, task, status, out, now)
@@ -113,9 +110,9 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
             out.touch(RecordKind.TASKS, successor.task_id)
     else:
         task.state = status.state
-    task.status = status
+    task.details.status = status
     if status.state.terminal or (status.source is Source.AGENT and status.state is not TaskState.UNREACHABLE):
-        task.launch = None  # the agent has it, or never needs it
+        task.details.launch = None  # the agent has it, or never needs it
     _report(state, task, status, out, now)
 
 
@@ -167,23 +164,23 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
         started_at=listed.started_at,
     )
     task = Task(
-        TaskRecord(
-            task_id=listed.task_id,
-            framework_id=listed.framework_id,
-            agent_id=agent.ident,
-            role=listed.role,
+        listed.task_id,
+        listed.framework_id,
+        agent.ident,
+        listed.resources,
+        role=listed.role,
+        state=listed.state,
+        revocable=listed.revocable,
+        queue="" if key is None else key.name,
+        waits=waits,
+        details=TaskDetails(
             name=listed.name,
-            resources=listed.resources,
             offer_id=listed.offer_id,
-            state=listed.state,
             status=status,
             created_at=listed.started_at or now.wall,
             labels=listed.labels,
             volumes=listed.volumes,
-            revocable=listed.revocable,
-            line="" if key is None else key.name,
-            waits=waits,
-        )
+        ),
     )
     state.add_task(task)
     _report(state, task, status, out, now)
@@ -228,12 +225,12 @@ def resend(state: CellState, framework: Framework, out: Outlet, now: Instant, *,
         if not everything and mark.at > now.mono:
             continue
         task = state.tasks.get(task_id)
-        if task is None or task.status is None:
+        if task is None or task.details.status is None:
             del framework.unacknowledged[task_id]
             continue
         delay = min(mark.delay * 2, state.limits.resend_at_most)
         framework.unacknowledged[task_id] = Resend(now.mono + delay, delay)
-        due.append(task.status)
+        due.append(task.details.status)
     for statuses in in_messages(due):
         update = Update(cell=state.cell, statuses=statuses)
         out.hint(addresses.events(framework.ident), update)

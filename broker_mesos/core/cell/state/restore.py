@@ -64,7 +64,7 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
     held: Counter[tuple[str, str, bool, Resources]] = Counter()
     """Number of tasks by framework, role, whether they are revocable, and resources."""
     for body in snapshot.tasks.values():
-        task = Task.stored(body, names)
+        task = Task.decode(body, names)
         state.tasks[task.task_id] = task
         agent, owner = state.agents.get(task.agent_id), state.frameworks.get(task.framework_id)
         if agent is not None:

@@ -55,7 +55,11 @@ def view(state: CellState, owner: str, request: GetCell, now: Instant, load: Cel
 
     agents = page("agents", _agents(state, request), lambda each: (each.info.hostname, each.ident))
     frameworks = page("frameworks", _frameworks(state, request), lambda each: (each.ident,))
-    tasks = page("tasks", _tasks(state, request), lambda each: (each.state.terminal, -each.created_at, each.task_id))
+    tasks = page(
+        "tasks",
+        _tasks(state, request),
+        lambda each: (each.state.terminal, -each.details.created_at, each.task_id),
+    )
     offers = page("offers", _offers(state, request), lambda each: (state.cell, each.offer_id))
     return CellView(
         cell=state.cell,
@@ -127,7 +131,7 @@ def _reservations(agent: Agent) -> Iterator[ReservationView]:
 def _volumes(agent: Agent) -> Iterator[VolumeView]:
     for each in agent.reserved_resources.volumes:
         users = (task for task in agent.tasks.values() if not task.state.terminal)
-        using = [task.task_id for task in users if each.volume_id in task.volumes]
+        using = [task.task_id for task in users if each.volume_id in task.details.volumes]
         yield VolumeView(volume=each, tasks=tuple(using[:100]))
 
 
@@ -189,11 +193,11 @@ def _task_view(state: CellState, task: Task) -> TaskView:
         framework_id=task.framework_id,
         agent_id=task.agent_id,
         role=task.role,
-        name=task.name,
+        name=task.details.name,
         resources=task.resources,
         state=task.state,
-        status=task.status,
-        created_at=task.created_at,
+        status=task.details.status,
+        created_at=task.details.created_at,
     )
 
 
