@@ -145,14 +145,7 @@ class Gateway:
 
     async def _state(self, request: GetState, timeout: float) -> Part:
         decode(request.parts, request.after)  # an invalid cursor is refused here, once
-        ask = GetCell(
-            parts=request.parts,
-            task_id=request.task_id,
-            framework_id=request.framework_id,
-            agent_id=request.agent_id,
-            limit=request.limit,
-            after=request.after,
-        )
+        ask = GetCell(**request.model_dump())
         views, missing = await self._calls.all_cells(ask, CellView, timeout)
         return merge(views, missing, request)
 

@@ -19,21 +19,27 @@ from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.protocol.wire import register
 
 
-class FrameworkView(Part):
-    """The state of a framework in one cell."""
+class FrameworkSummary(Part):
+    """A framework, in one cell or over all of them."""
 
     framework_id: str
-    cell: int
     name: str
     roles: tuple[str, ...]
     state: FrameworkStatus
     wanted: bool
+    """Whether it receives offers from the cell, or from any of them."""
     allocated: Resources
     offered: Resources
     tasks: int
     offers: int
     dominant_share: float
     registered_at: float = 0.0
+
+
+class FrameworkView(FrameworkSummary):
+    """The state of a framework in one cell."""
+
+    cell: int
     shapes: tuple[Shape, ...] | None = None
     """The part of the framework's stated demand that this cell has not met; None if it has stated none."""
 
@@ -101,14 +107,9 @@ class CellView(Part):
     """Parts that have more entries than this answer contains."""
 
 
-@register
-class GetCell(Request):
-    """Get parts of a cell, each in its order (``paging.py``), filtered by ``task_id``, ``framework_id`` and
-    ``agent_id`` if these are given."""
+class PartsRequest(Request):
+    """The base class of requests for parts of a cell, or of all cells."""
 
-    TYPE = "GET_CELL"
-    ANSWER = CellView
-    ROUTE = Route.CELLS
     parts: tuple[CellPart, ...] = ()
     task_id: str = ""
     framework_id: str = ""
@@ -117,6 +118,16 @@ class GetCell(Request):
     """The largest number of entries of each part, other than roles, which are never cut."""
     after: str = Field(default="", max_length=MAX_CURSOR)
     """The cursor of the previous page. It is allowed only if one part is requested."""
+
+
+@register
+class GetCell(PartsRequest):
+    """Get parts of a cell, each in its order (``paging.py``), filtered by ``task_id``, ``framework_id`` and
+    ``agent_id`` if these are given."""
+
+    TYPE = "GET_CELL"
+    ANSWER = CellView
+    ROUTE = Route.CELLS
 
 
 class KillTaskAnswer(Part):

@@ -105,11 +105,10 @@ class SetPolicy(Request):
         return CONFIRM_TIMEOUT_SECONDS
 
 
-class RoleView(Part):
-    """A role in one cell. ``dominant_share`` is its share of the whole cluster, as far as this cell knows."""
+class RoleSummary(Part):
+    """A role, in one cell or over all of them."""
 
     role: str
-    cell: int
     weight: float
     frameworks: int
     allocated: Resources
@@ -122,6 +121,12 @@ class RoleView(Part):
     limit: str = ""
     """The limit, such as ``cpus:8;gpus:0``; empty if there is none."""
     preempts: bool = False
+
+
+class RoleView(RoleSummary):
+    """A role in one cell. ``dominant_share`` is its share of the whole cluster, as far as this cell knows."""
+
+    cell: int
 
 
 class CellUsage(Part):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
-from broker_mesos.core.api.cells import CellLoad, CellPart, OfferView, TaskView
-from broker_mesos.core.api.paging import MAX_CURSOR
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.cells import CellLoad, CellPart, FrameworkSummary, OfferView, PartsRequest, TaskView
+from broker_mesos.core.api.request import Route
+from broker_mesos.core.api.roles import RoleSummary
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.protocol.wire import register
 
 
@@ -21,39 +19,12 @@ class MissingCell(Part):
     reason: str
 
 
-class FrameworkTotal(Part):
+class FrameworkTotal(FrameworkSummary):
     """A framework over all cells. Ranges and sets of resources are counted, not listed."""
 
-    framework_id: str
-    name: str
-    roles: tuple[str, ...]
-    state: FrameworkStatus
-    wanted: bool
-    """Whether it receives offers from any cell."""
-    allocated: Resources
-    offered: Resources
-    tasks: int
-    offers: int
-    dominant_share: float
-    registered_at: float = 0.0
 
-
-class RoleTotal(Part):
+class RoleTotal(RoleSummary):
     """A role over all cells. Ranges and sets of resources are counted, not listed."""
-
-    role: str
-    weight: float
-    frameworks: int
-    allocated: Resources
-    offered: Resources
-    held: Resources = Resources.EMPTY
-    """Allocated and offered resources of the role and of all roles below it."""
-    dominant_share: float
-    """The dominant share of ``held``."""
-    guarantee: Resources = Resources.EMPTY
-    limit: str = ""
-    """The limit, such as ``cpus:8;gpus:0``; empty if there is none."""
-    preempts: bool = False
 
 
 class StateView(Part):
@@ -76,7 +47,7 @@ class StateView(Part):
 
 
 @register
-class GetState(Request):
+class GetState(PartsRequest):
     """Get parts of all cells. Agents are ordered by host, frameworks by id, offers by cell; running tasks come before
     those that have ended, the latest first."""
 
@@ -84,11 +55,3 @@ class GetState(Request):
     ANSWER = StateView
     ROUTE = Route.GATEWAY
     FOR_USERS = True
-    parts: tuple[CellPart, ...] = ()
-    task_id: str = ""
-    framework_id: str = ""
-    agent_id: str = ""
-    limit: int = Field(default=500, ge=0, le=2_000)
-    """The largest number of entries of each part, other than roles, which are never cut."""
-    after: str = Field(default="", max_length=MAX_CURSOR)
-    """The cursor of the previous page. It is allowed only if one part is requested."""

@@ -22,18 +22,23 @@ from broker_mesos.core.quota.gang_token import GangToken
 
 
 @dataclass(frozen=True, slots=True)
-class ConsumersCounted:
-    """The daemon has counted the consumers of a framework's offers. ``count`` is None if there is no such queue."""
+class FrameworkInput:
+    """The base class of inputs about one framework."""
 
     framework_id: str
-    count: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class OffersReturned:
+class ConsumersCounted(FrameworkInput):
+    """The daemon has counted the consumers of a framework's offers. ``count`` is None if there is no such queue."""
+
+    count: int | None
+
+
+class OffersReturned(FrameworkInput):
     """The broker returned an OFFERS message: the framework has no queue."""
 
-    framework_id: str
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +55,22 @@ class OperatorKill:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorMarkGone:
-    """An operator marks an agent as gone for ever."""
+class AgentInput:
+    """The base class of inputs about one agent."""
 
     agent_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorReadmit:
+class OperatorMarkGone(AgentInput):
+    """An operator marks an agent as gone for ever."""
+
+    __slots__ = ()
+
+
+class OperatorReadmit(FrameworkInput):
     """An operator removes the tombstone of a framework, so that its id may be used again."""
 
-    framework_id: str
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +81,9 @@ class OperatorMaintain:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorOperate:
+class OperatorOperate(AgentInput):
     """An operator changes reservations or volumes of an agent. Errors are in ``Decision.refusals``."""
 
-    agent_id: str
     operation: Operation
 
 

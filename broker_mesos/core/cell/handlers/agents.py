@@ -137,7 +137,7 @@ def _live_for(state: CellState, agent: Agent, call: RegisterAgent, now: Instant)
         known = call.list.model_copy(
             update={"outcomes": [each for each in call.list.outcomes if each.state not in NOT_SEEN]}
         )
-        ends = any(task.launch is None for task in _missing(agent, known))
+        ends = any(task.details.launch is None for task in _missing(agent, known))
     timeout = MISSED_BEATS * (agent.beat or state.limits.agent_beat)
     return max(0.0, _heard_at(state, agent) + timeout - now.mono) if ends else 0.0
 
