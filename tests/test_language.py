@@ -116,3 +116,41 @@ def test_constants_name_their_subject():
         if BARE.match(name) and name not in ALLOWED
     ]
     assert found == []
+
+
+RETIRED_IN_CORE = {
+    "ask",
+    "asked",
+    "asks",
+    "gathers",
+    "heard",
+    "holding",
+    "holds",
+    "judge",
+    "news",
+    "said",
+    "sits",
+    "told",
+    "wish",
+    "wishes",
+}
+"""Words that no name of the core contains, be it of an argument or of a variable; others may still use them."""
+
+
+def every_name_in(path: Path) -> Iterator[str]:
+    yield from names_in(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def test_no_name_of_the_core_contains_a_word_that_is_retired_there():
+    found = {
+        (str(each.relative_to(PACKAGE)), name)
+        for each in sorted((PACKAGE / "core").rglob("*.py"))
+        for name in every_name_in(each)
+        if words_of(name) & RETIRED_IN_CORE
+    }
+    assert sorted(found) == []

@@ -34,7 +34,7 @@ def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
             show.part_of(agent.used, agent.total, "mem"),
             ",".join(sorted({each.reservation.role for each in agent.reservations})) or "-",
             ";".join(f"{name}:{value}" for name, value in sorted(agent.attributes.items())) or "-",
-            "-" if agent.heard_ago is None else f"{show.duration(agent.heard_ago)} ago",
+            "-" if agent.heartbeat_age is None else f"{show.duration(agent.heartbeat_age)} ago",
         )
 
     columns = [

@@ -7,8 +7,8 @@ import asyncio
 import random
 from collections.abc import Mapping
 
-from broker_mesos.core.quota.gang_token import GangToken, TokenAsk, read, turn
-from broker_mesos.core.quota.ledger import EscrowAsk, ledger_key, settle
+from broker_mesos.core.quota.gang_token import GangToken, TokenRequest, read, turn
+from broker_mesos.core.quota.ledger import EscrowRequest, ledger_key, settle
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.master.config_store import CONFIG, VERSION
 from broker_mesos.ports.clock import Clock
@@ -40,7 +40,7 @@ class SharedQuota:
         self._requested_at: dict[str, float] = {}
         """By role: the monotonic time of the last request, in seconds."""
 
-    async def settle_in_time(self, ask: EscrowAsk, ended: asyncio.Event) -> Mapping[str, int] | None:
+    async def settle_in_time(self, ask: EscrowRequest, ended: asyncio.Event) -> Mapping[str, int] | None:
         """Change the cell's part of a limit, at most once per ASK_INTERVAL_SECONDS, and repeatedly while the store is
         away. Returns None if the term has ended."""
         wait = self._requested_at.get(ask.role, -ASK_INTERVAL_SECONDS) + ASK_INTERVAL_SECONDS - self._clock.monotonic()
@@ -55,7 +55,7 @@ class SharedQuota:
                 wait = 1.0
         return None
 
-    async def settle(self, ask: EscrowAsk) -> Mapping[str, int] | None:
+    async def settle(self, ask: EscrowRequest) -> Mapping[str, int] | None:
         """Change the cell's part of a limit. Returns the part that the cell has from now on, or None if the cell has
         a later owner. A request whose answer was lost may be repeated, as long as no other one was made since.
 
@@ -82,7 +82,7 @@ class SharedQuota:
             tries += 1
             await self._pause(tries)
 
-    async def token(self, ask: TokenAsk) -> GangToken | None:
+    async def token(self, ask: TokenRequest) -> GangToken | None:
         """Request the gang token. Returns who has it from now on. Raises StoreUnavailable."""
         for tries in range(1, MAX_TRIES + 1):
             (text,) = await self._records.get(GANGS, [TOKEN])

@@ -22,8 +22,8 @@ from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.records import Snapshot
 from broker_mesos.core.quota.cluster_config import ClusterConfig
-from broker_mesos.core.quota.gang_token import TokenAsk
-from broker_mesos.core.quota.ledger import EscrowAsk
+from broker_mesos.core.quota.gang_token import TokenRequest
+from broker_mesos.core.quota.ledger import EscrowRequest
 from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
 from broker_mesos.master import term_errors
 from broker_mesos.master.cell_api import CellApi
@@ -382,13 +382,13 @@ class Term:
             self._inputs.append(ConsumersCounted(framework_id, count))
             self._wake.set()
 
-    async def _settle(self, ask: EscrowAsk) -> None:
+    async def _settle(self, ask: EscrowRequest) -> None:
         """Request the cell's part of a limit. The cell sends no further request for the role before the answer."""
         amounts = await self._ledger.settle_in_time(ask, self.ended)
         if amounts is not None:
             self.give(EscrowSet(ask.role, amounts, ask.since))
 
-    async def _ask_for_token(self, ask: TokenAsk) -> None:
+    async def _ask_for_token(self, ask: TokenRequest) -> None:
         with contextlib.suppress(StoreUnavailable):  # the cell asks again soon
             self.give(TokenSet(await self._ledger.token(ask)))
 

@@ -101,7 +101,7 @@ class LongCluster:
             used=MORE,
             attributes={"rack": "r1", "zone": "eu-central-1a", "machine": "m5d.24xlarge"},
             tasks=1234,
-            heard_ago=12345,
+            heartbeat_age=12345,
             reservations=(ReservationView(reservation=reservation, unused=MORE),),
             volumes=(VolumeView(volume=volume, tasks=(TASK, TASK)),),
         )

@@ -11,7 +11,7 @@ import structlog
 
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
-from broker_mesos.core.quota.ledger import EscrowAsk, ledger_key, read
+from broker_mesos.core.quota.ledger import EscrowRequest, ledger_key, read
 from broker_mesos.master.config_store import CLUSTER_CONFIG, CONFIG, SPACE, VERSION, ConfigStore
 from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.ports.store import Change, Check, Records
@@ -39,8 +39,8 @@ def ledger(records: Records, cell: int, term: int = 1) -> SharedQuota:
     return SharedQuota(records, SystemClock(), random.Random(cell), cell=cell, cells=CELLS, term=term)
 
 
-def ask(held: int, wanted: int, version: int = 1) -> EscrowAsk:
-    return EscrowAsk("eng/db", {"cpus": held}, {"cpus": wanted}, LIMIT, 1, version)
+def ask(held: int, wanted: int, version: int = 1) -> EscrowRequest:
+    return EscrowRequest("eng/db", {"cpus": held}, {"cpus": wanted}, LIMIT, 1, version)
 
 
 async def test_a_change_is_seen_by_others_and_counts_the_version(records: Records) -> None:

@@ -14,15 +14,15 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.framework_messages import Decline, FrameworkHeartbeat
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
-from broker_mesos.core.quota.ledger import Entry, EscrowAsk, ledger_key, settle
+from broker_mesos.core.quota.ledger import Entry, EscrowRequest, ledger_key, settle
 from tests.core.cell.harness import Bench, task
 from tests.examples import examples
 
 LIMIT = {"cpus": 8000}
 
 
-def ask(held: int, wanted: int, since: int = 1) -> EscrowAsk:
-    return EscrowAsk("eng", {"cpus": held}, {"cpus": wanted}, LIMIT, since, 1)
+def ask(held: int, wanted: int, since: int = 1) -> EscrowRequest:
+    return EscrowRequest("eng", {"cpus": held}, {"cpus": wanted}, LIMIT, since, 1)
 
 
 def stored(*amounts: int | None, term: int = 1, since: int = 1) -> dict[str, str]:
@@ -34,7 +34,7 @@ def stored(*amounts: int | None, term: int = 1, since: int = 1) -> dict[str, str
     }
 
 
-def granted(ask: EscrowAsk, fields: dict[str, str], cells: int = 2, term: int = 1) -> int | None:
+def granted(ask: EscrowRequest, fields: dict[str, str], cells: int = 2, term: int = 1) -> int | None:
     found = settle(ask, 0, cells, term, fields)
     return None if found is None else found.entry.amounts["cpus"]
 
@@ -99,7 +99,7 @@ class Cluster:
         self.limit = limit
         self.config = ClusterConfig(version=1, roles={"eng": RoleSettings(limit=limit, since=1)})
         self.fields: dict[str, str] = {}
-        self.underway: list[tuple[int, int, EscrowAsk]] = []
+        self.underway: list[tuple[int, int, EscrowRequest]] = []
         self.calls = 0
         self.launched = 0
         self.version = 0
@@ -299,4 +299,4 @@ def test_an_answer_about_a_limit_that_was_changed_meanwhile_is_not_taken() -> No
     bench.decide(EscrowSet("eng", {"cpus": 8000}, asked.since))
     assert "eng" not in bench.state.escrow
     bench.wait(1.0)
-    assert bench.state.escrow_asked["eng"].since == 2
+    assert bench.state.escrow_requests["eng"].since == 2

@@ -29,7 +29,7 @@ class AgentView(Part):
     version: str = ""
     pid: int = 0
     registered_at: float = 0.0
-    heard_ago: float | None = None
+    heartbeat_age: float | None = None
     """Time since the last message of the agent, in seconds; None if this owner has received none."""
     reservations: tuple[ReservationView, ...] = ()
     volumes: tuple[VolumeView, ...] = ()

@@ -110,7 +110,7 @@ class Cell:
         out = self._outlet()
         self.state.log.begin("new owner")
         frameworks.announce_owner(self.state, out)
-        agents.ask_for_lists(self.state, out)
+        agents.request_lists(self.state, out)
         out.decision.escrow.update(escrow.settle(self.state, {}, everything=True))
         return self._close(out)
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from broker_mesos.core.protocol.addresses import Address
 from broker_mesos.core.protocol.records import OutboxEntry, Write
 from broker_mesos.core.protocol.wire import Message
-from broker_mesos.core.quota.gang_token import TokenAsk
-from broker_mesos.core.quota.ledger import EscrowAsk
+from broker_mesos.core.quota.gang_token import TokenRequest
+from broker_mesos.core.quota.ledger import EscrowRequest
 from broker_mesos.errors import BrokerMesosError
 
 
@@ -34,9 +34,9 @@ class Decision:
     """Ids of frameworks whose consumers of offers are to be counted; the result is an input (ConsumersCounted)."""
     delete_queues: list[str] = field(default_factory=list)
     """Ids of frameworks whose queues are to be deleted."""
-    escrow: dict[str, EscrowAsk] = field(default_factory=dict)
+    escrow: dict[str, EscrowRequest] = field(default_factory=dict)
     """Requests to the ledger by role, to be sent after the commit; each answer is an input (EscrowSet)."""
-    token: TokenAsk | None = None
+    token: TokenRequest | None = None
     """Request for the gang token; the answer is an input (TokenSet)."""
     refusals: list[tuple[object, BrokerMesosError]] = field(default_factory=list)
     """Inputs of operators that were refused, with the errors."""

@@ -43,6 +43,6 @@ class Maintenance(Part):
         return self.drain is not None or self.deactivated
 
     @property
-    def word(self) -> str:
-        """The state as one word: ``draining``, ``drained``, ``deactivated``, or empty."""
+    def status(self) -> str:
+        """The status: ``draining``, ``drained``, ``deactivated``, or empty."""
         return self.drain.value if self.drain else "deactivated" if self.deactivated else ""

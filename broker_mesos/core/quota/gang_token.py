@@ -50,32 +50,32 @@ class TokenRecord(Part):
     """Gangs that have had the token, the latest one last."""
 
 
-class GangWish(NamedTuple):
+class WaitingGang(NamedTuple):
     """A gang that waits for room."""
 
     key: GangKey
     version: int
 
 
-class TokenAsk(NamedTuple):
+class TokenRequest(NamedTuple):
     """The request of a cell for the gang token."""
 
-    wishes: tuple[GangWish, ...]
+    waiting: tuple[WaitingGang, ...]
     """Gangs that wait in this cell, the one that has waited longest first."""
     done: GangToken | None
     """The holder as this cell knows it, if it does not need the token any more or its time is over; else None."""
 
 
-def turn(record: TokenRecord, ask: TokenAsk) -> TokenRecord:
+def turn(record: TokenRecord, request: TokenRequest) -> TokenRecord:
     """The record after a cell's request. The holder keeps the token until a cell reports that it is done; then the gang
     gets it that has never had it, or whose turn was the longest time ago."""
     holder = record.holder
-    if holder is not None and holder != ask.done:
+    if holder is not None and holder != request.done:
         return record
-    if not ask.wishes:
+    if not request.waiting:
         return record.model_copy(update={"holder": None}) if holder is not None else record
     last = {key: at for at, key in enumerate(record.served)}
-    chosen = min(ask.wishes, key=lambda wish: last.get(wish.key, -1))
+    chosen = min(request.waiting, key=lambda gang: last.get(gang.key, -1))
     served = (*(key for key in record.served if key != chosen.key), chosen.key)
     framework_id, gang = chosen.key
     number = record.number + 1

@@ -23,7 +23,7 @@ Amounts = Mapping[str, int]
 """Amounts of resources in thousandths, by name."""
 
 
-class EscrowAsk(NamedTuple):
+class EscrowRequest(NamedTuple):
     """A cell's request to the ledger for one role. Amounts are absolute, not differences."""
 
     role: str
@@ -37,7 +37,7 @@ class EscrowAsk(NamedTuple):
     version: int
     """Version of the config that contains the limit; under a later version nothing is raised."""
 
-    def without_raise(self) -> EscrowAsk:
+    def without_raise(self) -> EscrowRequest:
         """The same request without a raise: the cell keeps at most the part that it has."""
         return self._replace(limit={})
 
@@ -66,24 +66,24 @@ def ledger_key(role: str) -> str:
     return f"ledger:{quote(role, safe='')}"
 
 
-def settle(ask: EscrowAsk, cell: int, cells: int, term: int, stored: Mapping[str, str]) -> Settled | None:
+def settle(request: EscrowRequest, cell: int, cells: int, term: int, stored: Mapping[str, str]) -> Settled | None:
     """Compute the cell's new field from all stored fields; None if a later owner of the cell has written the field."""
     own = read(stored.get(str(cell)))
     if own.term > term:
         return None
-    before: Amounts = own.amounts if (own.term, own.since) == (term, ask.since) else {}
+    before: Amounts = own.amounts if (own.term, own.since) == (term, request.since) else {}
     others = [read(stored.get(str(other))) for other in range(cells) if other != cell]
-    all_reported = all(each.since == ask.since for each in others)
+    all_reported = all(each.since == request.since for each in others)
     raised = False
     amounts = {}
-    for name, wanted in ask.wanted.items():
-        least = max(ask.held.get(name, 0), min(wanted, before.get(name, 0)))
-        rest = ask.limit.get(name, 0) - sum(each.amounts.get(name, 0) for each in others) if all_reported else 0
+    for name, wanted in request.wanted.items():
+        least = max(request.held.get(name, 0), min(wanted, before.get(name, 0)))
+        rest = request.limit.get(name, 0) - sum(each.amounts.get(name, 0) for each in others) if all_reported else 0
         amounts[name] = max(least, min(wanted, rest))
         raised = raised or amounts[name] > least
-    unchanged = own.amounts == amounts and (own.term, own.since) == (term, ask.since)
+    unchanged = own.amounts == amounts and (own.term, own.since) == (term, request.since)
     number = own.number if unchanged else own.number + 1
-    return Settled(Entry(term=term, number=number, since=ask.since, amounts=amounts), raised)
+    return Settled(Entry(term=term, number=number, since=request.since, amounts=amounts), raised)
 
 
 def read(text: str | None) -> Entry:

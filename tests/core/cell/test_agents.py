@@ -1,11 +1,10 @@
-"""Agents: sessions, lists, silence."""
+"""Agents: registrations, sessions, statuses, lists and recoveries."""
 
 from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.cell.inputs import OperatorMarkGone, Reconnected
-from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
+from broker_mesos.core.model.agent import AgentInfo, AgentList
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import (
@@ -20,34 +19,18 @@ from broker_mesos.core.protocol.agent_messages import (
     RegisterAgent,
     Reregister,
     SetHeartbeat,
-    UnregisterAgent,
     UpdateStatuses,
 )
-from broker_mesos.core.protocol.events import Failure
-from broker_mesos.core.protocol.framework_messages import Accept, Acknowledge, Kill, Settle
+from broker_mesos.core.protocol.framework_messages import Accept, Settle
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+from tests.core.cell.launched import bench_with_a_task, heartbeat, running
 
 
 @pytest.fixture
 def bench() -> Bench:
-    """A framework with one task, t1, launched on the agent a1."""
-    bench = Bench()
-    bench.framework("f1", failover_timeout=1e6)
-    (offer,) = offers_in(bench.agent("a1", "cpus:4;mem:4096"))
-    bench.accept(offer, task("t1", "cpus:1;mem:1024"))
-    return bench
-
-
-def running(ident: str = "t1", framework: str = "f1", resources: str = "cpus:1;mem:1024") -> AgentTask:
-    return AgentTask(task_id=ident, framework_id=framework, resources=Resources.parse(resources))
-
-
-def heartbeat(bench: Bench, applied: int, count: int, session: str | None = None):
-    bench.wait(bench.limits.agent_beat)
-    session = bench.session("a1") if session is None else session
-    return bench.decide(AgentHeartbeat(agent_id="a1", session=session, applied=applied, running=count))
+    return bench_with_a_task()
 
 
 def test_registration_opens_a_session_and_its_repeat_is_answered_with_the_same(bench):
@@ -187,74 +170,6 @@ def test_heartbeat_of_an_unknown_session_makes_the_agent_register(bench):
     assert len(of(heartbeat(bench, 1, 1, session="old"), Reregister)) == 1
 
 
-def test_silent_agent_is_declared_unreachable_and_its_tasks_with_it(bench):
-    said = bench.wait(26.1)
-    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
-    assert bench.session("a1") == ""
-    assert [each.state for each in updates_in(said)] == [TaskState.UNREACHABLE]
-    assert [each.agent_id for each in of(said, Failure)] == ["a1"]
-    assert bench.state.total == Resources()
-
-
-def test_offer_is_rescinded_when_its_agent_goes_unreachable(bench):
-    bench.wait(26.1)
-    assert not bench.state.offers and not bench.state.agents["a1"].offered
-
-
-def test_heartbeats_keep_an_agent(bench):
-    for _ in range(10):
-        heartbeat(bench, 1, 1)
-    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
-
-
-def test_owner_that_was_blind_does_not_judge_the_silence_before(bench):
-    bench.wait(24)
-    bench.decide(Reconnected())
-    bench.wait(24)
-    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
-    bench.wait(3)
-    assert bench.state.agents["a1"].state is AgentStatus.UNREACHABLE
-
-
-def test_new_owner_gives_every_agent_its_full_patience(bench):
-    bench.wait(20)
-    bench.take_over(term=8)
-    bench.wait(24)
-    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
-
-
-def test_unreachable_agent_that_comes_back_keeps_its_running_tasks(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    bench.wait(27)
-    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
-    assert [each.state for each in updates_in(said)] == [TaskState.RUNNING]
-    assert str(bench.state.agents["a1"].used) == "cpus:1;mem:1024"
-
-
-def test_launch_that_waited_while_its_agent_was_unreachable_is_dropped(bench):
-    bench.wait(27)
-    (status,) = updates_in(bench.agent("a1", "cpus:4;mem:4096", attempt="2"))
-    assert (status.task_id, status.state) == ("t1", TaskState.DROPPED)
-
-
-def test_task_that_ended_while_its_agent_was_away_ends_once(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    bench.wait(27)
-    outcome = bench.status("a1", "t1", TaskState.FAILED)
-    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(outcomes=(outcome,)))
-    assert [each.state for each in updates_in(said)] == [TaskState.FAILED]
-    assert not bench.state.agents["a1"].used
-
-
-def test_kill_is_remembered_for_an_agent_that_is_away(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    bench.wait(27)
-    assert of(bench.decide(Kill(framework_id="f1", task_ids=("t1",))), KillTasks) == []
-    bench.take_over(term=8)
-    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
-    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
-
-
 def test_unknown_running_task_is_adopted_and_counts():
     bench = Bench()
     bench.framework("f1")
@@ -337,59 +252,6 @@ def test_what_is_stored_restores_the_same_cell(bench):
     assert set(bench.stored[RecordKind.TASKS]) == {"t1"}
 
 
-def leave(bench: Bench, **listing):
-    call = UnregisterAgent(agent_id="a1", session=bench.session("a1"), list=AgentList(**listing))
-    return bench.decide(call)
-
-
-def test_agent_that_leaves_with_nothing_running_is_gone_at_once(bench):
-    bench.report("a1", "t1", TaskState.FINISHED)
-    leave(bench, applied=1)
-    assert not bench.state.agents and not bench.state.offers
-    assert not bench.stored[RecordKind.AGENTS]
-    assert bench.state.total == Resources()
-
-
-def test_launch_that_a_leaving_agent_had_not_applied_is_dropped_at_once(bench):
-    (status,) = updates_in(leave(bench, applied=0))
-    assert (status.task_id, status.state) == ("t1", TaskState.DROPPED)
-    assert not bench.state.agents
-
-
-def test_agent_that_leaves_its_tasks_running_gets_no_offers_and_keeps_them_on_its_return(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    assert updates_in(leave(bench, applied=1, tasks=(running(),))) == []
-    assert not bench.state.offers
-    bench.framework("f2")
-    assert not bench.state.offers
-    bench.wait(10)
-    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
-    assert updates_in(said) == []
-    assert bench.state.tasks["t1"].state is TaskState.RUNNING
-    assert len(bench.state.offers) == 1
-
-
-def test_agent_that_leaves_and_does_not_return_is_unreachable_in_the_end(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    leave(bench, applied=1, tasks=(running(),))
-    assert [each.state for each in updates_in(bench.wait(27))] == [TaskState.UNREACHABLE]
-
-
-def test_launch_of_the_batch_in_which_its_agent_leaves_is_dropped_and_never_sent(bench):
-    bench.report("a1", "t1", TaskState.FINISHED)
-    (offer,) = bench.state.offers.values()
-    accept = Accept(
-        framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task("t2", "cpus:1;mem:1"),), refuse_seconds=0
-    )
-    goodbye = UnregisterAgent(agent_id="a1", session=bench.session("a1"), list=AgentList(applied=1))
-    agent = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:4;mem:4096"))
-    said = bench.decide(accept, goodbye, RegisterAgent(agent=agent, attempt="2", cells=1))
-    assert [(each.task_id, each.state) for each in updates_in(said)] == [("t2", TaskState.DROPPED)]
-    assert not of(said, LaunchTasks)
-    bench.decide(UnregisterAgent(agent_id="a1", session=bench.session("a1"), list=AgentList()))
-    assert not bench.state.agents
-
-
 def test_late_repeat_of_a_registration_whose_session_has_ended_is_refused_and_its_list_not_believed(bench):
     bench.wait(27)
     assert bench.state.tasks["t1"].state is TaskState.UNREACHABLE
@@ -399,12 +261,6 @@ def test_late_repeat_of_a_registration_whose_session_has_ended_is_refused_and_it
     assert isinstance(refused[1], AgentRefused)
     said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=AgentList(tasks=(running(),)))
     assert [each.state for each in updates_in(said)] == [TaskState.RUNNING]
-
-
-def test_good_bye_of_an_earlier_session_changes_nothing(bench):
-    call = UnregisterAgent(agent_id="a1", session="older", list=AgentList())
-    bench.decide(call)
-    assert bench.session("a1")
 
 
 def test_recovering_cell_drops_no_claim_before_every_list_is_in(bench):
@@ -420,39 +276,6 @@ def test_recovering_cell_drops_no_claim_before_every_list_is_in(bench):
     assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
 
 
-def test_many_agents_are_not_declared_unreachable_at_once():
-    bench = Bench()
-    for number in range(40):
-        bench.agent(f"a{number}", "cpus:1;mem:64")
-    bench.wait(26.5)
-    silent = [each for each in bench.state.agents.values() if each.state is AgentStatus.UNREACHABLE]
-    assert len(silent) == 2
-    bench.wait(100)
-    assert all(each.state is AgentStatus.UNREACHABLE for each in bench.state.agents.values())
-
-
-def test_tasks_of_an_agent_that_is_marked_gone_end_for_everybody(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    bench.wait(27)
-    (status,) = updates_in(bench.decide(OperatorMarkGone("a1")))
-    assert (status.task_id, status.state) == ("t1", TaskState.GONE_BY_OPERATOR)
-    assert not bench.state.agents["a1"].used
-    assert updates_in(bench.decide(OperatorMarkGone("a1"))) == []
-
-
-def test_agent_that_was_marked_gone_and_comes_back_has_its_old_tasks_killed(bench):
-    bench.report("a1", "t1", TaskState.RUNNING)
-    bench.decide(OperatorMarkGone("a1"), Acknowledge(framework_id="f1", task_ids=("t1",)))
-    bench.take_over(term=8)
-    old = bench.status("a1", "t0", TaskState.FINISHED)
-    listing = AgentList(tasks=(running(),), outcomes=(old,))
-    said = bench.agent("a1", "cpus:4;mem:4096", attempt="2", listing=listing)
-    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
-    assert updates_in(said) == []
-    assert bench.state.agents["a1"].state is AgentStatus.REGISTERED
-    assert [str(each.resources) for each in offers_in(said)] == ["cpus:4;mem:4096"]
-
-
 def test_owner_who_follows_in_a_recovery_drops_no_claim_before_it_is_over(bench):
     bench.take_over(term=8, recovery_age=10)
     settle = Settle(framework_id="f1", claims=(("t9", "o1"),))
@@ -461,16 +284,6 @@ def test_owner_who_follows_in_a_recovery_drops_no_claim_before_it_is_over(bench)
     assert updates_in(bench.decide(settle)) == []
     bench.wait(2, agents=True)
     assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
-
-
-def test_unreachable_agent_without_tasks_is_forgotten_after_its_time(bench):
-    bench.agent("a2", "cpus:1;mem:64")
-    bench.wait(60)
-    assert bench.state.agents["a2"].state is AgentStatus.UNREACHABLE
-    bench.state.seconds += bench.limits.forget_agent
-    bench.wait(2)
-    assert "a2" not in bench.state.agents and "a2" not in bench.stored[RecordKind.AGENTS]
-    assert "a1" in bench.state.agents  # it has a task
 
 
 def test_offer_of_a_term_since_the_recovery_is_certain_at_once(bench):

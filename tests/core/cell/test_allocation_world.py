@@ -3,8 +3,7 @@ offered that must not be, nothing that explains changes anything, and who can be
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
 
 from hypothesis import settings
@@ -28,7 +27,6 @@ from broker_mesos.core.cell.allocation.slack import SlackRound, candidates
 from broker_mesos.core.cell.inputs import Configured, OperatorMaintain, OperatorOperate
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentInfo, AgentList, AgentTask
-from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
@@ -39,7 +37,8 @@ from broker_mesos.core.protocol.framework_messages import Accept, Decline, Frame
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from tests.core.cell.harness import Bench, task
-from tests.core.cell.wishes import (
+from tests.core.cell.oracle import kept_for_others, matches, total, uses_of
+from tests.core.cell.strategies import (
     FRAMEWORKS,
     SIZES,
     STATICS,
@@ -370,7 +369,7 @@ class World(RuleBasedStateMachine):
             )
 
     @invariant()
-    def the_checkers_of_a_request_refuse_what_the_whole_list_refuses(self):
+    def the_checkers_of_a_requirement_refuse_what_the_whole_list_refuses(self):
         claimants = claimants_of(self.state)
         lent = candidates_of(self.state)
         slack = candidates(self.state, everything=True)
@@ -379,7 +378,7 @@ class World(RuleBasedStateMachine):
         for round_, framework in product(rounds, self.state.frameworks.values()):
             feasibility = round_.feasibility
             for role, shape in product(framework.info.roles, (None, *(framework.demand.shapes or ()))):
-                some, every = (feasibility.request(framework, role, shape, 2) for _ in range(2))
+                some, every = (feasibility.requirement(framework, role, shape, 2) for _ in range(2))
                 applies = [each for each in (*AGENT_CHECKERS, *ROOM_CHECKERS) if each.on_slack or round_ is rounds[0]]
                 every.agent_checks = [each.check for each in applies if isinstance(each, AgentChecker)]
                 every.room_checks = [each.check for each in applies if isinstance(each, RoomChecker)]
@@ -465,44 +464,6 @@ class World(RuleBasedStateMachine):
 def roles_of(info: FrameworkInfo, stated: tuple[str, ...]) -> tuple[str, ...]:
     """The roles of a framework whose demand states these."""
     return stated if stated and DEMAND_ROLES in info.capabilities else info.roles
-
-
-def matches(constraint: Constraint, agent) -> bool:
-    return constraint.matches(agent.info.attributes, agent.info.hostname)
-
-
-def total(many: Iterable[Resources]) -> Resources:
-    return Resources.sum(many)
-
-
-def uses_of(agent) -> dict[str, Resources]:
-    found: dict[str, Resources] = defaultdict(Resources)
-    living = (each for each in agent.tasks.values() if not each.state.terminal)
-    for each in (*living, *agent.offers.values()):
-        if not each.revocable:
-            found[each.role] += each.resources
-    return found
-
-
-def kept_for_others(agent, role: str, uses: dict[str, Resources]) -> dict[str, int]:
-    """Scalars that are reserved for others than a role, and not used by them: each role's use fills up its
-    own part first, then those above."""
-    kept: dict[str, int] = defaultdict(int)
-    names = {name for each in agent.reservations for name in each.resources.scalars}
-    for name in names:
-        parts: dict[str, int] = defaultdict(int)
-        for each in agent.reservations:
-            parts[each.role] += each.resources.get(name)
-        left = {who: amount.get(name) for who, amount in uses.items()}
-        for owner in sorted(parts, key=lambda each: -each.count("/")):
-            for who in left:
-                if is_within(who, owner):
-                    charged = min(left[who], parts[owner])
-                    parts[owner] -= charged
-                    left[who] -= charged
-            if not is_within(role, owner):
-                kept[name] += parts[owner]
-    return kept
 
 
 World.TestCase.settings = settings(max_examples=examples(30), stateful_step_count=25, deadline=None, print_blob=False)

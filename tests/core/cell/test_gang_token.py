@@ -19,52 +19,17 @@ from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.quota.gang_token import GangWish, TokenAsk, TokenRecord, read, turn
+from broker_mesos.core.quota.gang_token import TokenRecord, TokenRequest, WaitingGang, turn
 from tests.core.cell.harness import Bench, offers_in, task
 from tests.core.cell.test_gangs import gang
 from tests.examples import examples
 
 LIMITS = Limits(gang_patience=2.0, gang_hold=10.0)
-A, B, C = (GangWish((f"f{n}", "g"), 1) for n in range(3))
+A, B, C = (WaitingGang((f"f{n}", "g"), 1) for n in range(3))
 
 
-def ask(*wishes: GangWish, done=None) -> TokenAsk:
-    return TokenAsk(wishes, done)
-
-
-# -- the token itself ---------------------------------------------------------------------------------------
-
-
-def test_the_gang_that_waited_longest_gets_a_free_token():
-    assert turn(TokenRecord(), ask(B, A)).holder.key == B.key
-
-
-def test_a_token_stays_until_it_is_given_back():
-    held = turn(TokenRecord(), ask(A, B))
-    assert turn(held, ask(B)) == held
-    assert turn(held, ask(B, done=held.holder)).holder.key == B.key
-    assert turn(held, ask(done=held.holder)).holder is None
-
-
-def test_what_is_given_back_late_does_not_end_a_later_turn():
-    first = turn(TokenRecord(), ask(A))
-    second = turn(first, ask(A, done=first.holder))
-    assert second.holder != first.holder
-    assert turn(second, ask(B, done=first.holder)) == second
-
-
-def test_a_turn_of_a_gang_differs_from_its_turn_before_a_pause():
-    first = turn(TokenRecord(), ask(A))
-    free = turn(first, ask(done=first.holder))
-    assert turn(free, ask(A)).holder != first.holder
-
-
-def test_a_gang_does_not_get_the_token_twice_in_a_row_while_another_waits():
-    record, order = TokenRecord(), []
-    for _ in range(9):
-        record = turn(record, ask(A, B, C, done=record.holder))
-        order.append(record.holder.key)
-    assert order == [A.key, B.key, C.key] * 3
+def ask(*wishes: WaitingGang, done=None) -> TokenRequest:
+    return TokenRequest(wishes, done)
 
 
 @pytest.mark.parametrize("seconds", [3600.0, -3600.0])
@@ -82,12 +47,6 @@ def test_calendars_that_differ_neither_end_nor_keep_a_token(seconds):
     assert bench.state.token is None
     assert bench.decisions[-1].token is None or bench.decisions[-1].token.done == held
     assert any(each.token is not None and each.token.done == held for each in bench.decisions)
-
-
-def test_a_record_that_cannot_be_read_is_a_free_token():
-    assert read("{") == read(None) == TokenRecord()
-    record = turn(TokenRecord(), ask(A))
-    assert read(record.encode().decode()) == record
 
 
 # -- one cell -----------------------------------------------------------------------------------------------

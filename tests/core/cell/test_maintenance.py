@@ -283,7 +283,7 @@ def test_the_checkers_name_the_drain_of_an_agent(bench):
         framework, agent = bench.state.frameworks["f1"], bench.state.agents["a1"]
         claimants = claimants_of(bench.state)
         round_ = Round(bench.state, bench.cell.policy, [agent], bench.now, claimants, explain=True)
-        return round_.feasibility.check(round_.feasibility.request(framework, "*"), agent)
+        return round_.feasibility.check(round_.feasibility.requirement(framework, "*"), agent)
 
     for request, what in (
         (DeactivateAgents(agent_ids=("a1",)), "deactivated"),

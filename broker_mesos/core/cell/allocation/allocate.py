@@ -46,7 +46,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
     slack_of = slack.candidates(state, everything or state.reconsider)
     state.changed.clear()
     state.reconsider = False
-    asked: dict[str, dict[str, int]] = {}
+    requested: dict[str, dict[str, int]] = {}
     made: dict[str, list[OpenOffer]] = {}
     claimants = claimants_of(state) if candidates else []
     if claimants:
@@ -57,7 +57,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         for agent in candidates:
             # A framework whose demand was met has not considered all agents.
             agent.hidden_until = 0.0 if round_.grants.satisfied else round_.places.until.get(agent.ident, 0.0)
-        asked = round_.quota.asked
+        requested = round_.quota.requested
     if slack_of and (takers := slack.takers(state)):
         for grant in slack.SlackRound(state, policy, slack_of, now, takers).run():
             made.setdefault(grant.framework.ident, []).append(state.add_offer(grant, now.mono))
@@ -67,7 +67,7 @@ def allocate(state: CellState, policy: Policy, out: Outlet, now: Instant, *, eve
         for some in _in_messages(offers):
             message = Offers(offers=tuple(_wire(state, each, now) for each in some))
             out.hint(to, message, expiration=lasts, mandatory=True)
-    out.decision.escrow.update(escrow.settle(state, asked, everything=everything, now=now))
+    out.decision.escrow.update(escrow.settle(state, requested, everything=everything, now=now))
 
 
 def _in_messages(offers: Iterable[OpenOffer]) -> Iterator[list[OpenOffer]]:

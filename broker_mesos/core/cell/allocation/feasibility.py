@@ -3,8 +3,8 @@
 The checkers of an agent come first: they do not depend on what is free. The checkers of its room follow: each of them
 either refuses the agent or returns the room that the claimant may still have of it. The first refusal is the reason.
 A round of allocation, one over slack, the gang token, preemption and the explanation all use this list (as the
-scheduler of Nomad uses its feasibility checkers); for one request they use the checkers of it that can refuse it
-anything, so that a round does not pay for the others.
+scheduler of Nomad uses its feasibility checkers); for one requirement they use those that can refuse it anything, so
+that a round does not pay for the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Infeasible(NamedTuple):
 TOO_LITTLE_FREE = Infeasible("resources", "")
 
 
-class Request:
+class Requirement:
     """What a claimant wants of an agent: room for ``wanted`` tasks of a shape, or anything if it has stated none."""
 
     __slots__ = ("agent_checks", "framework", "need", "role", "room_checks", "shape", "wanted")
@@ -73,9 +73,9 @@ class AgentChecker(NamedTuple):
     """A checker of an agent, independent of what is free. ``check`` returns the reason against it, or None."""
 
     name: str
-    check: Callable[[Request, Agent], Infeasible | None]
-    applies: Callable[[Request], bool]
-    """Whether it can refuse anything to the request."""
+    check: Callable[[Requirement, Agent], Infeasible | None]
+    applies: Callable[[Requirement], bool]
+    """Whether it can refuse anything to the requirement."""
     on_slack: bool = True
     """Whether it applies to slack."""
 
@@ -85,8 +85,8 @@ class RoomChecker(NamedTuple):
 
     name: str
     check: RoomCheck
-    applies: Callable[[Feasibility, Request], bool]
-    """Whether it can refuse anything to the request in the round."""
+    applies: Callable[[Feasibility, Requirement], bool]
+    """Whether it can refuse anything to the requirement in the round."""
     on_slack: bool = True
     """Whether it applies to slack."""
 
@@ -113,22 +113,22 @@ class Feasibility:
         self.ignore_filters_of = ignore_filters_of
         self.any_reservations = explain or any(agent.reservations for agent in books.agents)
 
-    def request(self, framework: Framework, role: str, shape: Shape | None = None, wanted: int = 1) -> Request:
-        """A request with the checkers that can refuse it anything in this round."""
+    def requirement(self, framework: Framework, role: str, shape: Shape | None = None, wanted: int = 1) -> Requirement:
+        """A requirement with the checkers that can refuse it anything in this round."""
         # A round considers only agents that lend resources.
-        made = Request(framework, role, shape, wanted, on_slack=self.revocable, lent=not self.explain)
+        made = Requirement(framework, role, shape, wanted, on_slack=self.revocable, lent=not self.explain)
         made.room_checks = [check for check, applies in _room_checks(self.revocable) if applies(self, made)]
         return made
 
-    def check(self, request: Request, agent: Agent) -> Resources | Infeasible:
+    def check(self, requirement: Requirement, agent: Agent) -> Resources | Infeasible:
         """The resources of an agent that a claimant may be given now, or the reason why it may be given none."""
-        for agent_check in request.agent_checks:
-            refusal = agent_check(request, agent)
+        for agent_check in requirement.agent_checks:
+            refusal = agent_check(requirement, agent)
             if refusal is not None:
                 return refusal
         room = self.books.free.get(agent.ident, agent.free)
-        for room_check in request.room_checks:
-            found = room_check(self, request, agent, room)
+        for room_check in requirement.room_checks:
+            found = room_check(self, requirement, agent, room)
             if isinstance(found, Infeasible):
                 return found
             room = found
@@ -139,12 +139,12 @@ class Feasibility:
         return bool(framework.unanswered_rounds) and len(framework.offers) + self.books.new_offers[framework.ident] >= 1
 
 
-RoomCheck = Callable[[Feasibility, Request, Agent, Resources], Resources | Infeasible]
+RoomCheck = Callable[[Feasibility, Requirement, Agent, Resources], Resources | Infeasible]
 
 
-def unfit(request: Request, agent: Agent) -> Infeasible | None:
+def unfit(requirement: Requirement, agent: Agent) -> Infeasible | None:
     """Why an agent cannot be given to a claimant, whatever is free of it; None if it can."""
-    return next((found for check in request.agent_checks if (found := check(request, agent)) is not None), None)
+    return next((found for check in requirement.agent_checks if (found := check(requirement, agent)) is not None), None)
 
 
 # -- of an agent --------------------------------------------------------------------------------------------
@@ -165,61 +165,64 @@ def away(agent: Agent) -> Infeasible | None:
     return None if agent.maintenance.closed else Infeasible("away", "it is not lent now")
 
 
-def _drain(request: Request, agent: Agent) -> Infeasible | None:
+def _drain(requirement: Requirement, agent: Agent) -> Infeasible | None:
     if agent.maintenance.closed:
-        return Infeasible("drain", f"it is {agent.maintenance.word}; see `bmesos agents activate`")
+        return Infeasible("drain", f"it is {agent.maintenance.status}; see `bmesos agents activate`")
     return None
 
 
-def _need(request: Request, agent: Agent) -> Infeasible | None:
-    if request.need is not None and not request.need:  # any number of tasks would fit, so that the round would not end
+def _need(requirement: Requirement, agent: Agent) -> Infeasible | None:
+    # Any number of tasks without a need would fit, so that the round would not end.
+    if requirement.need is not None and not requirement.need:
         return Infeasible("minimum", "it requests no resources; a task needs some")
     return None
 
 
-def _constraints(request: Request, agent: Agent) -> Infeasible | None:
+def _constraints(requirement: Requirement, agent: Agent) -> Infeasible | None:
     info = agent.info
-    for constraint in request.shape.constraints if request.shape is not None else ():
+    for constraint in requirement.shape.constraints if requirement.shape is not None else ():
         if not constraint.matches(info.attributes, info.hostname):
             return Infeasible("constraint", constraint.explain(info.attributes, info.hostname) or "")
     return None
 
 
-def _offer_constraints(request: Request, agent: Agent) -> Infeasible | None:
-    groups = request.framework.info.offer_constraints.get(request.role)
+def _offer_constraints(requirement: Requirement, agent: Agent) -> Infeasible | None:
+    groups = requirement.framework.info.offer_constraints.get(requirement.role)
     if not groups or any(matches(group, agent) for group in groups):
         return None
     why = groups[0][0].explain(agent.info.attributes, agent.info.hostname) if groups[0] else ""
     return Infeasible("constraint", f"the framework's offer constraints: {why}")
 
 
-def _gpus(request: Request, agent: Agent) -> Infeasible | None:
-    if agent.total.get("gpus") and GPU_RESOURCES not in request.framework.info.capabilities:
+def _gpus(requirement: Requirement, agent: Agent) -> Infeasible | None:
+    if agent.total.get("gpus") and GPU_RESOURCES not in requirement.framework.info.capabilities:
         return Infeasible("gpus", "it has gpus, and the framework does not have the capability GPU_RESOURCES")
     return None
 
 
-def _always(request: Request) -> bool:
+def _always(requirement: Requirement) -> bool:
     return True
 
 
-AWAY = AgentChecker("away", lambda request, agent: away(agent), _always)
+AWAY = AgentChecker("away", lambda requirement, agent: away(agent), _always)
 DRAIN = AgentChecker("drain", _drain, _always)
 CONSTRAINTS = AgentChecker(
-    "constraints", _constraints, lambda request: request.shape is not None and bool(request.shape.constraints)
+    "constraints",
+    _constraints,
+    lambda requirement: requirement.shape is not None and bool(requirement.shape.constraints),
 )
 AGENT_CHECKERS: tuple[AgentChecker, ...] = (
     AWAY,
     DRAIN,
-    AgentChecker("need", _need, lambda request: request.need is not None and not request.need),
+    AgentChecker("need", _need, lambda requirement: requirement.need is not None and not requirement.need),
     CONSTRAINTS,
     AgentChecker(
         "offer constraints",
         _offer_constraints,
-        lambda request: bool(request.framework.info.offer_constraints.get(request.role)),
+        lambda requirement: bool(requirement.framework.info.offer_constraints.get(requirement.role)),
     ),
     AgentChecker(
-        "gpus", _gpus, lambda request: GPU_RESOURCES not in request.framework.info.capabilities, on_slack=False
+        "gpus", _gpus, lambda requirement: GPU_RESOURCES not in requirement.framework.info.capabilities, on_slack=False
     ),
 )
 """The checkers of an agent, in their order."""
@@ -230,21 +233,23 @@ LENT_CHECKERS = (AWAY, DRAIN)
 # -- of its room --------------------------------------------------------------------------------------------
 
 
-def _reservations(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
+def _reservations(
+    feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources
+) -> Resources | Infeasible:
     if not agent.reservations:
         return room
-    return room.clipped_minus(feasibility.books.reserved_for_others(agent, request.role))
+    return room.clipped_minus(feasibility.books.reserved_for_others(agent, requirement.role))
 
 
-def _room(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
-    need = request.need
+def _room(feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources) -> Resources | Infeasible:
+    need = requirement.need
     if worth_offering(room) if need is None else bool(room) and room.contains(need):
         return room
-    return _explain_room(feasibility.books, request, agent, room) if feasibility.explain else TOO_LITTLE_FREE
+    return _explain_room(feasibility.books, requirement, agent, room) if feasibility.explain else TOO_LITTLE_FREE
 
 
-def _explain_room(books: Books, request: Request, agent: Agent, room: Resources) -> Infeasible:
-    need, left = request.need, books.left_of(agent)
+def _explain_room(books: Books, requirement: Requirement, agent: Agent, room: Resources) -> Infeasible:
+    need, left = requirement.need, books.left_of(agent)
     if need is None:
         if room != left and worth_offering(left):
             return Infeasible("reserved", f"what is free is reserved: {left.clipped_minus(room)}")
@@ -261,49 +266,55 @@ def _explain_room(books: Books, request: Request, agent: Agent, room: Resources)
     return Infeasible("resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing")
 
 
-def _answers(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
-    if not feasibility.must_answer_first(request.framework):
+def _answers(
+    feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources
+) -> Resources | Infeasible:
+    if not feasibility.must_answer_first(requirement.framework):
         return room
-    if request.shape is not None and feasibility.books.state.has_token(request.framework, request.shape.gang):
+    if requirement.shape is not None and feasibility.books.state.has_token(
+        requirement.framework, requirement.shape.gang
+    ):
         return room
     message = "the framework did not answer its last offers in time: it is sent one at a time"
     return Infeasible("sits", message, 0.0)
 
 
-def _quota(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
-    quota, role, need = feasibility.books.quota, request.role, request.need
+def _quota(feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources) -> Resources | Infeasible:
+    quota, role, need = feasibility.books.quota, requirement.role, requirement.need
     allowed = quota.allows(role, room)
     if allowed == room:
         return room
     small = not worth_offering(allowed) or cut(room, allowed)
     refused = small if need is None else not allowed.contains(need)
     given = EMPTY if refused else allowed
-    if request.shape is None:
+    if requirement.shape is None:
         quota.want_room(role, agent.ident, room, given)
     else:
-        quota.want_tasks(request.framework.ident, request.shape, agent.ident, room, given, request.wanted)
+        quota.want_tasks(requirement.framework.ident, requirement.shape, agent.ident, room, given, requirement.wanted)
     if not refused:
         return allowed
     return Infeasible("quota", quota.why(role, need or room) if feasibility.explain else "", 0.0)
 
 
 def _smallest_offer(
-    feasibility: Feasibility, request: Request, agent: Agent, room: Resources
+    feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources
 ) -> Resources | Infeasible:
-    least = request.framework.info.offer_filters.get(request.role)
-    if not least or request.need is not None or any(room.contains(each) for each in least):
+    least = requirement.framework.info.offer_filters.get(requirement.role)
+    if not least or requirement.need is not None or any(room.contains(each) for each in least):
         return room
     text = f"{room} is less than the smallest offer that the framework accepts" if feasibility.explain else ""
     return Infeasible("minimum", text)
 
 
-def _filters(feasibility: Feasibility, request: Request, agent: Agent, room: Resources) -> Resources | Infeasible:
-    framework, need = request.framework, request.need
+def _filters(
+    feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources
+) -> Resources | Infeasible:
+    framework, need = requirement.framework, requirement.need
     if framework.ident == feasibility.ignore_filters_of:
         return room
-    offered = room if need is None else times(need, max(1, min(request.wanted, fits(need, room))))
+    offered = room if need is None else times(need, max(1, min(requirement.wanted, fits(need, room))))
     until = framework.refuses_until(
-        agent.ident, request.role, offered, feasibility.now, revocable=feasibility.revocable
+        agent.ident, requirement.role, offered, feasibility.now, revocable=feasibility.revocable
     )
     if until <= feasibility.now:
         return room
@@ -312,19 +323,21 @@ def _filters(feasibility: Feasibility, request: Request, agent: Agent, room: Res
 
 ROOM_CHECKERS: tuple[RoomChecker, ...] = (
     RoomChecker(
-        "reservations", _reservations, lambda feasibility, request: feasibility.any_reservations, on_slack=False
+        "reservations", _reservations, lambda feasibility, requirement: feasibility.any_reservations, on_slack=False
     ),
-    RoomChecker("room", _room, lambda feasibility, request: True),
-    RoomChecker("unanswered offers", _answers, lambda feasibility, request: bool(request.framework.unanswered_rounds)),
-    RoomChecker("quota", _quota, lambda feasibility, request: feasibility.books.quota.any, on_slack=False),
+    RoomChecker("room", _room, lambda feasibility, requirement: True),
+    RoomChecker(
+        "unanswered offers", _answers, lambda feasibility, requirement: bool(requirement.framework.unanswered_rounds)
+    ),
+    RoomChecker("quota", _quota, lambda feasibility, requirement: feasibility.books.quota.any, on_slack=False),
     RoomChecker(
         "smallest offer",
         _smallest_offer,
-        lambda feasibility, request: (
-            request.need is None and bool(request.framework.info.offer_filters.get(request.role))
+        lambda feasibility, requirement: (
+            requirement.need is None and bool(requirement.framework.info.offer_filters.get(requirement.role))
         ),
     ),
-    RoomChecker("filters", _filters, lambda feasibility, request: bool(request.framework.filters)),
+    RoomChecker("filters", _filters, lambda feasibility, requirement: bool(requirement.framework.filters)),
 )
 """The checkers of an agent's room, in their order."""
 
@@ -332,13 +345,13 @@ ROOM_CHECKERS: tuple[RoomChecker, ...] = (
 @cache
 def _agent_checks(
     on_slack: bool, lent: bool
-) -> tuple[tuple[Callable[[Request, Agent], Infeasible | None], Callable[[Request], bool]], ...]:
+) -> tuple[tuple[Callable[[Requirement, Agent], Infeasible | None], Callable[[Requirement], bool]], ...]:
     chosen = (each for each in AGENT_CHECKERS if not (lent and each in LENT_CHECKERS))
     return tuple((each.check, each.applies) for each in chosen if each.on_slack or not on_slack)
 
 
 @cache
-def _room_checks(on_slack: bool) -> tuple[tuple[RoomCheck, Callable[[Feasibility, Request], bool]], ...]:
+def _room_checks(on_slack: bool) -> tuple[tuple[RoomCheck, Callable[[Feasibility, Requirement], bool]], ...]:
     return tuple((each.check, each.applies) for each in ROOM_CHECKERS if each.on_slack or not on_slack)
 
 

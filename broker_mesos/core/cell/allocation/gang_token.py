@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from broker_mesos.core.cell.allocation import gang_demand
-from broker_mesos.core.cell.allocation.feasibility import Request, unfit
+from broker_mesos.core.cell.allocation.feasibility import Requirement, unfit
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
@@ -22,10 +22,10 @@ from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 from broker_mesos.core.protocol.limits import Instant
-from broker_mesos.core.quota.gang_token import GangKey, GangToken, GangWish, TokenAsk, turn
+from broker_mesos.core.quota.gang_token import GangKey, GangToken, TokenRequest, WaitingGang, turn
 
 
-class WaitingGang(NamedTuple):
+class _Waiting(NamedTuple):
     """A gang that waits, since a monotonic time."""
 
     framework: Framework
@@ -44,19 +44,19 @@ def tick(state: CellState, out: Outlet, now: Instant) -> None:
     elif token is not None and _done(state, token):
         state.token_ended = token
     done = state.token_ended
-    wishes = tuple(
-        GangWish((each.framework.ident, each.gang), each.framework.demand.version)
+    waiting_gangs = tuple(
+        WaitingGang((each.framework.ident, each.gang), each.framework.demand.version)
         for each in sorted(waiting, key=lambda each: each.since)
         if now.mono - each.since >= state.limits.gang_patience and _could_fit(state, each.framework, each.gang)
     )
-    if not wishes and done is None and state.token is None:
+    if not waiting_gangs and done is None and state.token is None:
         return
-    ask = TokenAsk(wishes, done)
+    request = TokenRequest(waiting_gangs, done)
     if state.cells == 1:
-        state.token_record = turn(state.token_record, ask)
+        state.token_record = turn(state.token_record, request)
         on_set(state, state.token_record.holder, now)
     else:
-        out.decision.token = ask
+        out.decision.token = request
 
 
 def on_set(state: CellState, token: GangToken | None, now: Instant) -> None:
@@ -81,7 +81,7 @@ def _apply(state: CellState, token: GangToken | None, now: Instant) -> None:
         offer.until = min(offer.until or now.mono, now.mono + state.limits.offer_timeout)
 
 
-def _waiting(state: CellState, now: Instant) -> list[WaitingGang]:
+def _waiting(state: CellState, now: Instant) -> list[_Waiting]:
     """Gangs that are not offered completely, with the time since which each of them has been waiting."""
     since: dict[GangKey, float] = {}
     found = []
@@ -93,7 +93,7 @@ def _waiting(state: CellState, now: Instant) -> list[WaitingGang]:
                 continue
             key = framework.ident, gang
             since[key] = state.gangs_wait.get(key, now.mono)
-            found.append(WaitingGang(framework, gang, since[key]))
+            found.append(_Waiting(framework, gang, since[key]))
     state.gangs_wait = since
     return found
 
@@ -182,8 +182,8 @@ def _packs(state: CellState, framework: Framework, members: list[gang_demand.Mem
 
 def _suiting(state: CellState, framework: Framework, shape: Shape) -> Iterator[Agent]:
     """Agents that may be offered for the shape once enough of them is free."""
-    request = Request(framework, shape.role, shape)
-    return (agent for agent in state.agents.values() if unfit(request, agent) is None)
+    requirement = Requirement(framework, shape.role, shape)
+    return (agent for agent in state.agents.values() if unfit(requirement, agent) is None)
 
 
 def _unreserved(agent: Agent, role: str, room: Resources) -> Resources:

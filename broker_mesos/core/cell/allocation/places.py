@@ -77,26 +77,26 @@ class Places:
     def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
         """Take room for tasks of a shape, as far as there is any, without granting it. Yields indices of agents with
         the number of tasks on each."""
-        request = self._feasibility.request(framework, shape.role, shape, wanted)
+        requirement = self._feasibility.requirement(framework, shape.role, shape, wanted)
         for at in self.order(shape.key, framework)[0]:
-            if request.wanted <= 0:
+            if requirement.wanted <= 0:
                 return
             agent = self._books.agents[at]
-            found = self._feasibility.check(request, agent)
+            found = self._feasibility.check(requirement, agent)
             if isinstance(found, Infeasible):
                 self.remember(agent, found)
                 continue
             self.remember(agent, WAITS_FOR_GANG)
-            count = min(request.wanted, fits(shape.resources, found))
+            count = min(requirement.wanted, fits(shape.resources, found))
             self._books.take(shape.role, at, times(shape.resources, count))
-            request.wanted -= count
+            requirement.wanted -= count
             yield at, count
 
     def count(self, framework: Framework, shape: Shape) -> int:
         """Number of agents that have room for a task of a shape."""
-        request = self._feasibility.request(framework, shape.role, shape)
+        requirement = self._feasibility.requirement(framework, shape.role, shape)
         return sum(
-            not isinstance(self._feasibility.check(request, self._books.agents[at]), Infeasible)
+            not isinstance(self._feasibility.check(requirement, self._books.agents[at]), Infeasible)
             for at in self.order(shape.key, framework)[0]
         )
 

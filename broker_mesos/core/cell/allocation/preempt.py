@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from broker_mesos.core.cell.allocation import gang_demand
-from broker_mesos.core.cell.allocation.feasibility import Infeasible, Request, unfit
+from broker_mesos.core.cell.allocation.feasibility import Infeasible, Requirement, unfit
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
 from broker_mesos.core.cell.allocation.round import Round
 from broker_mesos.core.cell.allocation.shares import claimants_of
@@ -38,8 +38,8 @@ may end it."""
 MAX_VICTIMS = 500
 """The largest number of tasks that are killed in one batch interval."""
 
-Held = Task | OfferDetails
-Saved = tuple[object, dict[int, Held], list[Held], dict[str, Resources]]
+Victim = Task | OfferDetails
+Saved = tuple[object, dict[int, Victim], list[Victim], dict[str, Resources]]
 
 
 def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None:
@@ -65,7 +65,7 @@ class Victims(NamedTuple):
 
     cost: tuple[int, int, float]
     at: int
-    held: tuple[Held, ...]
+    victims: tuple[Victim, ...]
 
 
 class Preemption:
@@ -77,9 +77,9 @@ class Preemption:
         self._roles = state.config.roles
         self._agents = [each for each in state.agents.values() if each.allocatable and not each.has_conflict]
         self._round = Round(state, policy, self._agents, now, claimants_of(state))
-        self._chosen: dict[int, Held] = {}
+        self._chosen: dict[int, Victim] = {}
         """Offers and tasks that are ending or have been chosen, by id()."""
-        self._found: list[Held] = []
+        self._found: list[Victim] = []
         held = self._round.shares.held
         self._spare = {
             role: Resources.sum(amount for (other, _), amount in held.items() if is_within(other, role))
@@ -90,11 +90,11 @@ class Preemption:
         self._dying = False
         for agent in self._agents:
             for task in agent.tasks.values():
-                if task.kill_requested and task.holds:
+                if task.kill_requested and task.occupies:
                     self._dying = self._dying or task.kill_reason is Reason.CONTAINER_PREEMPTED
                     self._vacate(agent, task)
 
-    def run(self) -> list[Held]:
+    def run(self) -> list[Victim]:
         """The offers and tasks that have to end."""
         for claimant in list(self._round.ranking.order()):
             own = next((r for r in lineage(claimant.role) if r in self._roles and self._roles[r].preempts), None)
@@ -127,24 +127,24 @@ class Preemption:
         """Make room for tasks of a shape. Returns whether there is room for all of them."""
         for _, count in self._round.places.take_for(framework, shape, wanted):
             wanted -= count
-        request = self._round.feasibility.request(framework, shape.role, shape)
-        queue = self._options(request, own, shape.resources) if wanted > 0 else []
+        requirement = self._round.feasibility.requirement(framework, shape.role, shape)
+        queue = self._options(requirement, own, shape.resources) if wanted > 0 else []
         while wanted > 0 and queue and len(self._found) < MAX_VICTIMS:
             best = heappop(queue)
             agent = self._agents[best.at]
-            again = self._option(best.at, request, own, shape.resources)
+            again = self._option(best.at, requirement, own, shape.resources)
             if again is None:
                 continue
             if again != best:
                 heappush(queue, again)
                 continue
-            room = self._room(request, agent, again.held)
+            room = self._room(requirement, agent, again.victims)
             if room is None:
                 continue
             count = min(wanted, fits(shape.resources, room))
             self._round.books.take(shape.role, best.at, times(shape.resources, count))
             wanted -= count
-            following = self._option(best.at, request, own, shape.resources)
+            following = self._option(best.at, requirement, own, shape.resources)
             if following is not None:
                 heappush(queue, following)
         return wanted <= 0
@@ -156,13 +156,13 @@ class Preemption:
         if framework.offers or self._dying or self._found:
             return
         feasibility = self._round.feasibility
-        request = feasibility.request(framework, role)
-        if any(not isinstance(feasibility.check(request, each), Infeasible) for each in self._agents):
+        requirement = feasibility.requirement(framework, role)
+        if any(not isinstance(feasibility.check(requirement, each), Infeasible) for each in self._agents):
             return
         short = self._round.quota.unmet(own)
-        options: list[tuple[float, int, list[Held]]] = []
+        options: list[tuple[float, int, list[Victim]]] = []
         for at, agent in enumerate(self._agents):
-            held: list[Held] = []
+            held: list[Victim] = []
             freed = EMPTY
             for each in self._takeable(agent, framework, own, role, short):
                 if short and freed.contains(short):
@@ -173,28 +173,28 @@ class Preemption:
             if held:
                 options.append((-size, at, held))
         for _, at, held in sorted(options, key=lambda option: option[:2]):
-            if self._room(request, self._agents[at], held) is not None:
+            if self._room(requirement, self._agents[at], held) is not None:
                 return
 
     # -- whom -------------------------------------------------------------------------------------------
 
-    def _options(self, request: Request, own: str, need: Resources) -> list[Victims]:
-        found = (self._option(at, request, own, need) for at in range(len(self._agents)))
+    def _options(self, requirement: Requirement, own: str, need: Resources) -> list[Victims]:
+        found = (self._option(at, requirement, own, need) for at in range(len(self._agents)))
         queue = [each for each in found if each is not None]
         heapify(queue)
         return queue
 
-    def _option(self, at: int, request: Request, own: str, need: Resources) -> Victims | None:
+    def _option(self, at: int, requirement: Requirement, own: str, need: Resources) -> Victims | None:
         """The cheapest offers and tasks that have to end on an agent for one more task with this need."""
         agent = self._agents[at]
-        if not agent.total.contains(need) or unfit(request, agent) is not None:
+        if not agent.total.contains(need) or unfit(requirement, agent) is not None:
             return None
         short = self._round.quota.unmet(own)
         if not any(short.get(name) for name in need.names()):
             short = EMPTY
         room = self._round.books.left_of(agent)
-        chosen: list[Held] = []
-        for each in self._takeable(agent, request.framework, own, request.role, short):
+        chosen: list[Victim] = []
+        for each in self._takeable(agent, requirement.framework, own, requirement.role, short):
             if room.contains(need):
                 break
             chosen.append(each)
@@ -209,11 +209,11 @@ class Preemption:
         oldest = min((_began(each) for each in chosen), default=0.0)
         return Victims((highest, len(chosen), -oldest), at, tuple(chosen))
 
-    def _takeable(self, agent: Agent, framework: Framework, own: str, role: str, short: Resources) -> Iterator[Held]:
+    def _takeable(self, agent: Agent, framework: Framework, own: str, role: str, short: Resources) -> Iterator[Victim]:
         """Offers and tasks on an agent that may end for a role, the cheapest first. ``short``: the unmet part of the
         role's guarantee."""
         running = (task for task in agent.tasks.values() if not task.waits)
-        both: list[Held] = [*agent.offers.values(), *running]
+        both: list[Victim] = [*agent.offers.values(), *running]
         held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
         spare = dict(self._spare)
         for each in sorted(held, key=lambda each: (self._cost(each), -_began(each))):
@@ -231,7 +231,7 @@ class Preemption:
             return False
         return self._policy.precedes(role, other, weights) or (short and not is_within(other, own))
 
-    def _leaves_enough(self, each: Held, spare: dict[str, Resources]) -> bool:
+    def _leaves_enough(self, each: Victim, spare: dict[str, Resources]) -> bool:
         """Whether every guarantee of its role and the roles above it is still met without it."""
         amount = each.resources.counted()
         above = [role for role in lineage(each.role) if role in spare]
@@ -244,7 +244,7 @@ class Preemption:
             spare[role] = spare[role].clipped_minus(amount)
         return True
 
-    def _cost(self, each: Held) -> int:
+    def _cost(self, each: Victim) -> int:
         """The cost of ending it: the number of roles with tasks that its role precedes; -1 for offers."""
         if isinstance(each, OfferDetails):
             return -1
@@ -258,13 +258,13 @@ class Preemption:
 
     # -- the books --------------------------------------------------------------------------------------
 
-    def _room(self, request: Request, agent: Agent, victims: Sequence[Held]) -> Resources | None:
+    def _room(self, requirement: Requirement, agent: Agent, victims: Sequence[Victim]) -> Resources | None:
         """The resources of the agent that the framework may be offered once the victims have ended. None if another
         obstacle than room remains; then the victims are not ended."""
         before = self._save()
         for each in victims:
             self._choose(agent, each)
-        room = self._round.feasibility.check(request, agent)
+        room = self._round.feasibility.check(requirement, agent)
         if not isinstance(room, Infeasible):
             return room
         self._restore(before)
@@ -277,11 +277,11 @@ class Preemption:
         books, self._chosen, self._found, self._spare = saved
         self._round.books.restore(books)
 
-    def _choose(self, agent: Agent, each: Held) -> None:
+    def _choose(self, agent: Agent, each: Victim) -> None:
         self._found.append(each)
         self._vacate(agent, each)
 
-    def _vacate(self, agent: Agent, each: Held) -> None:
+    def _vacate(self, agent: Agent, each: Victim) -> None:
         self._chosen[id(each)] = each
         self._round.books.vacate(agent, each.role, each.resources)
         for role in lineage(each.role):
@@ -289,9 +289,9 @@ class Preemption:
                 self._spare[role] = self._spare[role].clipped_minus(each.resources.counted())
 
 
-def _over(each: Held) -> bool:
+def _over(each: Victim) -> bool:
     return isinstance(each, Task) and each.state.terminal
 
 
-def _began(each: Held) -> float:
+def _began(each: Victim) -> float:
     return each.details.created_at if isinstance(each, Task) else each.created_at

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from broker_mesos.core.cell.allocation.books import Books
-from broker_mesos.core.cell.allocation.feasibility import TOO_LITTLE_FREE, Feasibility, Infeasible, Request
+from broker_mesos.core.cell.allocation.feasibility import TOO_LITTLE_FREE, Feasibility, Infeasible, Requirement
 from broker_mesos.core.cell.allocation.gangs import Gangs
 from broker_mesos.core.cell.allocation.grants import Grants, Slice
 from broker_mesos.core.cell.allocation.places import Places, first
@@ -83,7 +83,7 @@ class Round:
         self._gangs = Gangs(self.books, self.places, self.grants, by_role, shapes)
         self._little = 1 / (SHARE_STEPS * max(1, len(claimants)))
         self._at: dict[tuple[Claimant, ShapeKey | None], int] = {}
-        self._requests: dict[tuple[Claimant, ShapeKey | None], Request] = {}
+        self._requirements: dict[tuple[Claimant, ShapeKey | None], Requirement] = {}
 
     @staticmethod
     def _shares_of(state: CellState) -> Shares:
@@ -164,13 +164,13 @@ class Round:
     def _serve_anything(self, claimant: Claimant, framework: Framework) -> bool:
         places, agents = self.places, self.books.agents
         key = claimant, None
-        request = self._requests.get(key)
-        if request is None:
-            request = self._requests[key] = self.feasibility.request(framework, claimant.role)
+        requirement = self._requirements.get(key)
+        if requirement is None:
+            requirement = self._requirements[key] = self.feasibility.requirement(framework, claimant.role)
         at = places.first_free(self._at.get(key, 0))
         while at < len(agents):
             agent = agents[at]
-            found = self.feasibility.check(request, agent)
+            found = self.feasibility.check(requirement, agent)
             if isinstance(found, Infeasible):
                 places.remember(agent, found)
                 at = places.first_free(at + 1)
@@ -189,10 +189,10 @@ class Round:
         if wanted <= 0:
             self.grants.satisfied = True
             return False
-        request = self._requests.get(key)
-        if request is None:
-            request = self._requests[key] = self.feasibility.request(framework, claimant.role, shape)
-        request.wanted = wanted
+        requirement = self._requirements.get(key)
+        if requirement is None:
+            requirement = self._requirements[key] = self.feasibility.requirement(framework, claimant.role, shape)
+        requirement.wanted = wanted
         order, following = self.places.order(kind, framework)
         at = first(following, self._at.get(key, 0))
         while at < len(order):
@@ -201,7 +201,7 @@ class Round:
                 at = first(following, at)
                 continue
             agent = self.books.agents[order[at]]
-            found = self.feasibility.check(request, agent)
+            found = self.feasibility.check(requirement, agent)
             if isinstance(found, Infeasible):
                 self.places.remember(agent, found)
                 if found is TOO_LITTLE_FREE and not self.books.left_of(agent).contains(shape.resources):

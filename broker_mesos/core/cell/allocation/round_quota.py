@@ -190,7 +190,7 @@ class Quota:
         return self._unmet.get(role, EMPTY)
 
     def save(self) -> object:
-        """A copy of the state, without ``asked``, for ``restore``."""
+        """A copy of the state, without ``requested``, for ``restore``."""
         return dict(self._here), dict(self._unmet), self._available
 
     def restore(self, saved: object) -> None:
@@ -245,7 +245,7 @@ class Quota:
             self.want(role, (framework_id, str(need), agent_id), times(need, count))
 
     @property
-    def asked(self) -> dict[str, Amounts]:
+    def requested(self) -> dict[str, Amounts]:
         """The part that this cell could use of the limit of each role, in absolute amounts."""
         found = {}
         for role, many in self._wanting.items():

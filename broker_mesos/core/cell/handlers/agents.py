@@ -295,7 +295,7 @@ def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instan
     must register again."""
     agent = state.agents.get(call.agent_id)
     if agent is None:
-        _ask_to_register(state, call.agent_id, call.session, out, now)
+        _request_registration(state, call.agent_id, call.session, out, now)
         return
     for status in call.statuses:
         # Of an agent that is unreachable or gone, only terminal statuses apply: its list shows which tasks still
@@ -305,7 +305,7 @@ def on_statuses(state: CellState, call: UpdateStatuses, out: Outlet, now: Instan
         if not away and not forgotten:
             tasks.on_status(state, call.agent_id, status, out, now)
     if agent.session != call.session:
-        _ask_to_register(state, call.agent_id, call.session, out, now)
+        _request_registration(state, call.agent_id, call.session, out, now)
     else:
         agent.last_heartbeat_at = now.mono
 
@@ -385,12 +385,12 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
 def _in_session(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> Agent | None:
     agent = state.agents.get(agent_id)
     if agent is None or not session or agent.session != session:
-        _ask_to_register(state, agent_id, session, out, now)
+        _request_registration(state, agent_id, session, out, now)
         return None
     return agent
 
 
-def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> None:
+def _request_registration(state: CellState, agent_id: str, session: str, out: Outlet, now: Instant) -> None:
     hinted = state.hinted
     if now.mono - hinted.get(agent_id, float("-inf")) < HINT_INTERVAL_SECONDS:
         return
@@ -401,7 +401,7 @@ def _ask_to_register(state: CellState, agent_id: str, session: str, out: Outlet,
     out.hint(addresses.commands(agent_id), message)
 
 
-def ask_for_lists(state: CellState, out: Outlet) -> None:
+def request_lists(state: CellState, out: Outlet) -> None:
     """In a recovery, request every agent to register again with everything that it has stored. Its resources are
     offered again once it has done so."""
     for agent in state.agents.values():

@@ -155,23 +155,23 @@ def watch(state: CellState, agent: Agent) -> None:
 def tick(state: CellState, out: Outlet, now: Instant, *, everything: bool) -> None:
     """Move agents towards the planned state: all agents under maintenance (``everything``), or those that have
     changed."""
-    asks: dict[str, list[InverseOffer]] = {}
+    due: dict[str, list[InverseOffer]] = {}
     for ident in list(state.maintained):
         agent = state.agents.get(ident)
         if agent is None:
             del state.maintained[ident]
         elif everything or ident in state.changed:
-            _keep_to_plan(state, agent, out, now, asks)
+            _follow_schedule(state, agent, out, now, due)
             if agent.maintenance.drain is not None:
                 _drain_on(state, agent, out, now)
-    for framework_id, wanted in asks.items():
+    for framework_id, wanted in due.items():
         for at in range(0, len(wanted), MAX_INVERSE_OFFERS):
             message = InverseOffers(cell=state.cell, inverse_offers=tuple(wanted[at : at + MAX_INVERSE_OFFERS]))
             out.hint(addresses.events(framework_id), message)
 
 
-def _keep_to_plan(
-    state: CellState, agent: Agent, out: Outlet, now: Instant, asks: dict[str, list[InverseOffer]]
+def _follow_schedule(
+    state: CellState, agent: Agent, out: Outlet, now: Instant, due: dict[str, list[InverseOffer]]
 ) -> None:
     plan = agent.maintenance
     window = plan.unavailability
@@ -183,8 +183,8 @@ def _keep_to_plan(
         if plan.drain is None:
             drain(state, agent, out, scheduled=True)
     else:
-        for offer in _asked_back(state, agent, window, now):
-            asks.setdefault(offer.framework_id, []).append(offer)
+        for offer in _due_inverse_offers(state, agent, window, now):
+            due.setdefault(offer.framework_id, []).append(offer)
 
 
 def _drain_on(state: CellState, agent: Agent, out: Outlet, now: Instant) -> None:
@@ -204,7 +204,7 @@ def _drain_on(state: CellState, agent: Agent, out: Outlet, now: Instant) -> None
 # -- inverse offers ---------------------------------------------------------------------------------------
 
 
-def _asked_back(state: CellState, agent: Agent, window: Unavailability, now: Instant) -> Iterator[InverseOffer]:
+def _due_inverse_offers(state: CellState, agent: Agent, window: Unavailability, now: Instant) -> Iterator[InverseOffer]:
     """The inverse offers for an agent that are due, one for each framework with tasks on it. They are repeated with
     growing intervals until the framework answers."""
     for framework_id in {task.framework_id for task in agent.tasks.values() if not task.state.terminal}:
@@ -251,7 +251,7 @@ def _seen(state: CellState, agent: Agent) -> AgentMaintenance:
         cell=state.cell,
         hostname=agent.info.hostname,
         state=agent.state,
-        maintenance=plan.word,
+        maintenance=plan.status,
         scheduled=plan.scheduled,
         tasks=len(living),
         unavailability=plan.unavailability,

@@ -166,8 +166,8 @@ def _available(
 def _unreserve(ground: Ground, operation: Operation) -> Changed:
     agent, wanted = ground.agent, _amount(operation)
     _check_owner(operation.role)
-    asked = Layer(role=operation.role, labels=operation.labels).key
-    known = [each for each in agent.reservations if each.key[-1] == asked and ground.may_use(each.role)]
+    layer = Layer(role=operation.role, labels=operation.labels).key
+    known = [each for each in agent.reservations if each.key[-1] == layer and ground.may_use(each.role)]
     kept = list(agent.reserved_resources.reservations)
     left, named = wanted, ground.named
     for each in known:
@@ -178,7 +178,7 @@ def _unreserve(ground: Ground, operation: Operation) -> Changed:
             named = named.clipped_minus(part)
     # Resources that the agent does not have any more are not in use.
     lost = EMPTY
-    for each in [each for each in kept if each.key[-1] == asked]:
+    for each in [each for each in kept if each.key[-1] == layer]:
         part = common(left, each.resources.clipped_minus(agent.info.resources))
         left -= part
         lost += part

@@ -169,7 +169,7 @@ class Agent:
 
     def _settle(self) -> None:
         if self.has_conflict:
-            self._add_up([task.resources for task in self.tasks.values() if task.holds])
+            self._add_up([task.resources for task in self.tasks.values() if task.occupies])
         self.recompute_free()
 
     def _add_up(self, running: list[Resources]) -> None:

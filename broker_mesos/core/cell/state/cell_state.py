@@ -27,7 +27,7 @@ from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus, RecordKind
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import GangKey, GangToken, TokenRecord
-from broker_mesos.core.quota.ledger import EscrowAsk
+from broker_mesos.core.quota.ledger import EscrowRequest
 
 MAX_TICK_SECONDS = 10.0
 """The longest time between two decisions that counts as cell time, in seconds."""
@@ -68,7 +68,7 @@ class CellState:
         self.escrow: dict[str, dict[str, int]] = {}
         """The part of each role's limit that this cell may allocate, in thousandths by name. With one cell it is the
         limit."""
-        self.escrow_asked: dict[str, EscrowAsk] = {}
+        self.escrow_requests: dict[str, EscrowRequest] = {}
         """Requests to the ledger that it has not answered yet, by role."""
         self.escrow_refused: set[str] = set()
         """Roles for which the ledger has granted less than was requested, since the last batch interval."""
@@ -418,7 +418,7 @@ class CellState:
     def breaches(self) -> Iterator[str]:
         """The violations of the invariants, each as one line of text; none if the state is consistent."""
         for agent in self.agents.values():
-            running = [t.resources for t in agent.tasks.values() if t.holds]
+            running = [t.resources for t in agent.tasks.values() if t.occupies]
             used = overlaid(running) if agent.has_conflict else Resources.sum(running)
             offered = Resources.sum(o.resources for o in agent.offers.values() if not o.revocable)
             if used != agent.used:
@@ -437,16 +437,16 @@ class CellState:
             for key in agent.queues:
                 mine = [t for t in agent.tasks.values() if t.queue_key == key and not t.state.terminal]
                 waiting = {t.task_id for t in mine if t.waits}
-                holding = agent.queues.held(key)
-                if waiting != set(agent.queues.waiting(key)) or holding != len(mine) - len(waiting):
-                    yield f"{agent.ident}: queue {key} holds {holding} of {len(mine)}, {len(waiting)} wait"
-                if waiting and not holding:
+                occupying = agent.queues.held(key)
+                if waiting != set(agent.queues.waiting(key)) or occupying != len(mine) - len(waiting):
+                    yield f"{agent.ident}: queue {key} holds {occupying} of {len(mine)}, {len(waiting)} wait"
+                if waiting and not occupying:
                     yield f"{agent.ident}: {len(waiting)} wait in queue {key} for nothing"
             if agent.offers and not agent.allocatable:
                 yield f"I6: {agent.ident} is {agent.state} and has open offers"
         for framework in self.frameworks.values():
             held = Resources.sum(o.resources.counted() for o in framework.offers.values() if not o.revocable)
-            held += Resources.sum(t.resources.counted() for t in framework.tasks.values() if t.holds)
+            held += Resources.sum(t.resources.counted() for t in framework.tasks.values() if t.occupies)
             if held != Resources.sum(framework.held.values()):
                 yield f"{framework.ident}: holds {held}, accounted {framework.held}"
             if framework.offers and framework.state is FrameworkStatus.TORN_DOWN:

@@ -140,7 +140,7 @@ def uses_by_role(agent: ReservedAgent, *, offered: bool = True) -> dict[str, Res
     """Resources of an agent that each role uses or, if ``offered`` is set, is offered; without slack."""
     found: dict[str, list[Resources]] = {}
     for task in agent.tasks.values():
-        if task.holds:
+        if task.occupies:
             found.setdefault(task.role, []).append(task.resources)
     for offer in agent.offers.values() if offered else ():
         if not offer.revocable:

@@ -38,7 +38,7 @@ class Task(TaskRecord):
         return task
 
     @property
-    def holds(self) -> bool:
+    def occupies(self) -> bool:
         """Whether it uses resources of its agent other than slack."""
         return not (self.state.terminal or self.waits or self.revocable)
 

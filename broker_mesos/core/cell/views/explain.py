@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from broker_mesos.core.api.explain import AgentObstacle, Ahead, Change, GetPlacement, Placement
 from broker_mesos.core.cell.allocation import gangs
 from broker_mesos.core.cell.allocation.allocate import candidates_of
-from broker_mesos.core.cell.allocation.feasibility import Infeasible, Request, away, matches, unfit
+from broker_mesos.core.cell.allocation.feasibility import Infeasible, Requirement, away, matches, unfit
 from broker_mesos.core.cell.allocation.gang_demand import Member
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
 from broker_mesos.core.cell.allocation.round import Round
@@ -85,7 +85,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         for each in order[max(0, place - MAX_AHEAD) : place]
     )
     granted: dict[str, int] = {}
-    wanted = before.feasibility.request(framework, shape.role, shape)
+    wanted = before.feasibility.requirement(framework, shape.role, shape)
     if len(candidates) * len(claimants) > MAX_TRIALS:
         for agent in candidates:
             found = before.feasibility.check(wanted, agent)
@@ -134,11 +134,11 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
 def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: str, limit: int) -> Placement:
     """Explain whether there is slack for a task of the shape; the order in which slack is divided is not explained."""
     whys: list[AgentObstacle] = []
-    request = Request(framework, shape.role, shape, on_slack=True)
+    requirement = Requirement(framework, shape.role, shape, on_slack=True)
     room = 0
     for agent in state.agents.values():
         left = left_of(agent)
-        found = unfit(request, agent)
+        found = unfit(requirement, agent)
         if found is None and left.contains(shape.resources):
             room += fits(shape.resources, left)
             continue
@@ -217,7 +217,7 @@ def _share(round_: Round, claimant: Claimant) -> float:
     return held.dominant_share(shares.total, shares.exclude)
 
 
-def _why(round_: Round, wanted: Request, shape: Shape, agent: Agent, place: int, now: Instant) -> AgentObstacle:
+def _why(round_: Round, wanted: Requirement, shape: Shape, agent: Agent, place: int, now: Instant) -> AgentObstacle:
     found = round_.feasibility.check(wanted, agent)
     framework = wanted.framework
     info = agent.info
@@ -298,8 +298,8 @@ def _changes(
     ]
 
     def runs(changed: Shape) -> bool:
-        request = round_.feasibility.request(framework, changed.role, changed)
-        return any(not isinstance(round_.feasibility.check(request, agent), Infeasible) for agent in lent)
+        requirement = round_.feasibility.requirement(framework, changed.role, changed)
+        return any(not isinstance(round_.feasibility.check(requirement, agent), Infeasible) for agent in lent)
 
     first = {why.what: why for why in reversed(whys)}
     if why := first.get("filter"):
