@@ -94,7 +94,7 @@ def _note(agents: Sequence[str]) -> str:
 
 
 def _split(task_id: str) -> list[tuple[str, int]]:
-    """The pairs of job id and index that a task id may consist of: ``JOB.INDEX.LAUNCH`` or ``JOB.INDEX``."""
+    """Job id and index that a task id may be made of: ``JOB.INDEX.ATTEMPT`` or ``JOB.INDEX``."""
     parts = task_id.split(".")
     return [
         (".".join(parts[:-count]), int(parts[-count]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from broker_mesos.core.api.jobs import JobFilter
 from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.errors import Conflict
+from broker_mesos.errors import Conflict, StoreUnavailable
+from broker_mesos.frameworks.batch.storage.records import Counts
+from broker_mesos.frameworks.batch.storage.store import JobStore
 from tests.batch.world import World, job, offer, status
 
 S = TaskState
@@ -90,3 +93,55 @@ async def test_a_job_that_has_not_ended_is_not_run_again() -> None:
     await world.store.submit("j", job())
     with pytest.raises(Conflict, match="has not ended"):
         await world.store.retry("j")
+
+
+async def failed_array(world: World) -> None:
+    """A job of two tasks that have failed."""
+    await world.store.submit("j", job(array=(0, 1)))
+    await world.claim()
+    await world.store.apply([status(f"j.{index}.1", S.FAILED, exit_code=3) for index in (0, 1)])
+
+
+async def test_a_job_that_was_closed_and_opened_again_meanwhile_is_not_closed_with_its_old_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    other = JobStore(world.records, world.clock, random.Random(2))
+    read = world.store.read.exit_code
+
+    async def slow(job_id: str, counts: Counts) -> int:
+        monkeypatch.undo()
+        assert (await other.summary("j")).ended_at is not None
+        await other.retry("j")
+        return await read(job_id, counts)
+
+    monkeypatch.setattr(world.store.read, "exit_code", slow)
+    await failed_array(world)
+    found = await world.store.summary("j")
+    assert (found.ended_at, found.counts["pending"], found.counts["failed"]) == (None, 2, 0)
+    assert sorted(await world.claim()) == ["j.0.2", "j.1.2"]
+
+
+async def test_a_job_of_which_all_tasks_have_ended_can_be_retried_before_anybody_has_closed_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+
+    async def dies(*args: object) -> None:
+        raise StoreUnavailable("no")
+
+    monkeypatch.setattr(world.store._ends, "close", dies)
+    with pytest.raises(StoreUnavailable):
+        await failed_array(world)
+    monkeypatch.undo()
+    summary, _ = await world.store.retry("j")
+    assert (summary.ended_at, summary.counts["pending"]) == (None, 2)
+
+
+async def test_a_task_that_was_killed_before_its_next_attempt_has_no_id_of_that_attempt() -> None:
+    world = World()
+    await world.store.submit("j", job(array=(0, 1), retries=1))
+    await world.claim()
+    await world.store.apply([status("j.0.1", S.FAILED, exit_code=3)])
+    await world.store.kill("j", 0)
+    assert (await world.store.read.task("j.0")).task_id == "j.0"

@@ -85,10 +85,18 @@ def test_every_index_is_handed_out_once_unless_it_came_back_or_was_dropped(
 
 @pytest.mark.parametrize("job_id", ["j1", "a.b", "1.2.3", "night-run_7"])
 def test_a_task_id_is_read_back_whatever_dots_its_job_has(job_id: str) -> None:
-    assert parse_task_id(TaskName(job_id, 12, 3).task_id) == TaskName(job_id, 12, 3)
+    for launch in (2, 3):
+        assert parse_task_id(TaskName(job_id, 12, 2, launch).task_id) == TaskName(job_id, 12, 2, launch)
 
 
-@pytest.mark.parametrize("text", ["", "x", "x.1", "x.a.1", "x.1.-1", "x.1.²"])
+def test_the_third_part_of_a_task_id_is_the_attempt_and_a_further_launch_of_it_is_marked() -> None:
+    assert TaskName("j", 7, 1, 1).task_id == "j.7.1"
+    assert TaskName("j", 7, 2, 2).task_id == "j.7.2"
+    assert TaskName("j", 7, 1, 2).task_id == "j.7.1-2"
+    assert TaskName("j", 7, 2, 3).task_id == "j.7.2-3"
+
+
+@pytest.mark.parametrize("text", ["", "x", "x.1", "x.a.1", "x.1.-1", "x.1.1-", "x.1.1-a", "x.1.1-2-3", "x.1.²"])
 def test_what_is_no_task_id_of_ours_is_not_read_as_one(text: str) -> None:
     assert parse_task_id(text) is None
 

@@ -78,7 +78,7 @@ async def test_a_claim_on_a_kept_offer_is_settled_like_any_other() -> None:
     assert (overdue.task_id, overdue.offer_id) == ("j.0.1", "o2")
     applied = await world.store.apply([status("j.0.1", S.DROPPED)])
     assert applied.demand is not None and applied.demand.wanted
-    assert await world.claim(offer("o3")) == ["j.0.2"]
+    assert await world.claim(offer("o3")) == ["j.0.1-2"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_a_repeated_submit_is_one_job_and_another_spec_is_refused() -> Non
     await kept.store.submit("j", job())
     assert len(kept.used) == 1
     names = await kept.store.read.claims_of("j")
-    assert names == [(TaskName("j", 0, 1).task_id, "a1")]
+    assert names == [(TaskName("j", 0, 1, 1).task_id, "a1")]
 
 
 async def test_of_two_places_one_is_kept_and_one_that_has_ended_is_none() -> None:

@@ -191,8 +191,9 @@ async def test_a_task_is_found_by_each_of_its_names(world: World) -> None:
     assert (await world.store.read.task("a.2.1")).index == 2
     await world.store.apply([status("a.2.1", S.DROPPED)])
     await world.claim()
-    with pytest.raises(NotFound, match=r"a\.2\.2"):
+    with pytest.raises(NotFound, match=r"a\.2\.1-2"):
         await world.store.read.task("a.2.1")
+    assert (await world.store.read.task("a.2.1-2")).attempt == 1
     with pytest.raises(NotFound):
         await world.store.read.task("a.9")
 

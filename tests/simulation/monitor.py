@@ -28,6 +28,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     SPECS,
     ClaimRecord,
     ResultRecord,
+    TaskName,
     parse_task_id,
     results_key,
 )
@@ -389,7 +390,7 @@ class Monitor:
         world = self.world
         prefix = f"{job.job_id}.{index}."
         ran = [one for task_id, each in self.executions.items() if task_id.startswith(prefix) for one in each]
-        told = f"{prefix}{result.launch}"
+        told = TaskName(job.job_id, index, result.attempt, result.launch).task_id
         finished = [
             one
             for one in ran

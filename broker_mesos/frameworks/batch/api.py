@@ -36,7 +36,7 @@ from broker_mesos.core.protocol.addresses import operator_cell
 from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
-from broker_mesos.frameworks.batch.job_feed import JobFeed
+from broker_mesos.frameworks.batch.job_feed import JobFeed, is_later
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, JobRecord, Work, text_of
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
@@ -173,7 +173,8 @@ class BatchApi:
                     break
                 changed = await watch.next_change(min(left, POLL_SECONDS))
                 if changed is not None:
-                    summary = changed
+                    # The news of an end may come only after a retry of the job.
+                    summary = changed if is_later(changed, summary) else summary
                 else:
                     summary = await self._store.summary(request.job_id)
         return summary

@@ -34,7 +34,7 @@ class JobWatch:
 
     def update(self, summary: JobSummary) -> None:
         """Store a summary and wake the waiting request; a summary older than the latest one is ignored."""
-        if self._latest is None or _later(summary, self._latest):
+        if self._latest is None or is_later(summary, self._latest):
             self._latest = summary
             self._event.set()
 
@@ -49,8 +49,10 @@ class JobWatch:
         return self._latest
 
 
-def _later(one: JobSummary, other: JobSummary) -> bool:
-    return (one.ended_at is not None, one.version) > (other.ended_at is not None, other.version)
+def is_later(one: JobSummary, other: JobSummary) -> bool:
+    """Whether a summary of a job shows a later state than another one. The end of a job has the version of its last
+    task's end; a retry of the job has a higher one."""
+    return (one.version, one.ended_at is not None) > (other.version, other.ended_at is not None)
 
 
 class JobFeed:

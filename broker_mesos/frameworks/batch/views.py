@@ -53,9 +53,10 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
     """The current state of one index, from its claim or result, else as pending."""
     if result_text is not None:
         result = ResultRecord.model_validate_json(result_text)
-        name = TaskName(job_id, index, result.launch)
+        name = TaskName(job_id, index, result.attempt, result.launch)
         return JobTask(
-            task_id=name.task_id if result.launch else name.claim,
+            # One that was killed before its next attempt has no agent, and no task under the id of that attempt.
+            task_id=name.task_id if result.agent_id else name.claim,
             job_id=job_id,
             index=index,
             attempt=result.attempt,
@@ -65,7 +66,7 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
         claim = ClaimRecord.model_validate_json(claim_text)
         state = "staging" if claim.state is None else claim.state.short
         return JobTask(
-            task_id=TaskName(job_id, index, claim.launch).task_id,
+            task_id=TaskName(job_id, index, claim.attempt, claim.launch).task_id,
             job_id=job_id,
             index=index,
             attempt=claim.attempt,

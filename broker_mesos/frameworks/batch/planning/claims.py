@@ -287,7 +287,7 @@ class _Planner:
 
     def _launch(self, job: _JobClaim, slot: Slot, offer: Offer, is_preferred: bool, queue: str) -> Launch:
         """Store the claim of one task."""
-        name = TaskName(job.job_id, slot.index, slot.launch)
+        name = TaskName(job.job_id, slot.index, slot.attempt, slot.launch)
         record = ClaimRecord(
             attempt=slot.attempt,
             launch=slot.launch,

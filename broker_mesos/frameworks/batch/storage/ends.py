@@ -67,13 +67,14 @@ class Ends:
         """End jobs whose tasks have all ended, with these counts; ``texts`` are their records, if they were read.
         Returns the final records, by job id. Raises StoreUnavailable."""
         done: dict[str, JobRecord] = {}
-        known = dict(texts or {})
+        known, latest = dict(texts or {}), dict(complete)
 
         async def attempt() -> bool | None:
-            nonlocal known
+            nonlocal known, latest
             left = [job_id for job_id in complete if job_id not in done]
             if not known:
                 known = await self._do.read.fields(JOBS, left)
+                latest = {**latest, **await self._do.read.counts_of(left)}
             now = self._clock.time()
             endings = []
             for job_id in left:
@@ -84,7 +85,9 @@ class Ends:
                 if record.ended_at is not None:
                     done[job_id] = record
                     continue
-                counts = complete[job_id]
+                counts = latest[job_id]
+                if counts.ended < record.total:
+                    continue  # another worker has closed it, and it was opened again by a retry since
                 ending = Ending(job_id, text, counts, await self._do.read.exit_code(job_id, counts))
                 endings.append(ending)
                 # The results are stored, so waiting requests are answered before the job's record is written.
@@ -92,7 +95,10 @@ class Ends:
             known = {}
             if not endings:
                 return True
-            if await self._do.apply(plan_end(endings, now)) is None:
+            plan = plan_end(endings, now)
+            for ending in endings:
+                plan.expect(counts_key(ending.job_id), "version", str(ending.counts.version))
+            if await self._do.apply(plan) is None:
                 return None
             done.update((ending.job_id, ending.record(now)) for ending in endings)
             return True

@@ -28,6 +28,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     counts_key,
     failures_key,
     parse_claim_field,
+    parse_task_id,
     results_key,
     text_of,
 )
@@ -160,7 +161,7 @@ class JobReader:
                 owner, index = parse_claim_field(field)
                 if owner == job_id:
                     claim = ClaimRecord.model_validate_json(text)
-                    found[TaskName(job_id, index, claim.launch).task_id] = claim.agent_id
+                    found[TaskName(job_id, index, claim.attempt, claim.launch).task_id] = claim.agent_id
             if cursor == "0":
                 return list(found.items())
 
@@ -219,16 +220,16 @@ class JobReader:
 
         Raises NotFound.
         """
-        full, short = task_id.rsplit(".", 2), task_id.rsplit(".", 1)
-        readings: list[tuple[str, str | None, str | None]] = [(task_id, None, None)]
-        if len(short) == 2 and short[1].isascii() and short[1].isdigit():
-            readings.append((short[0], short[1], None))
-            if len(full) == 3 and full[1].isascii() and full[1].isdigit():
-                readings.append((full[0], full[1], full[2]))
+        name, (head, _, tail) = parse_task_id(task_id), task_id.rpartition(".")
+        readings: list[tuple[str, str | None, bool]] = [(task_id, None, False)]
+        if head and tail.isascii() and tail.isdigit():
+            readings.append((head, tail, False))
+        if name is not None:
+            readings.append((name.job_id, str(name.index), True))
         known = await self.fields(JOBS, [job_id for job_id, _, _ in readings])
         replaced: NotFound | None = None
         # A job's id may contain dots: of several readings the one as a full task id, the commonest, is preferred.
-        for job_id, index_text, launch in reversed(readings):
+        for job_id, index_text, is_full in reversed(readings):
             text = known[job_id]
             if text is None:
                 continue
@@ -237,7 +238,7 @@ class JobReader:
             if not record.has(index):
                 continue
             task = (await self.tasks(job_id, record, [index]))[0]
-            if launch is not None and task.task_id != task_id:
+            if is_full and task.task_id != task_id:
                 replaced = NotFound(f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that")
                 continue
             return task

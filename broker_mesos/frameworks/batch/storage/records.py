@@ -21,8 +21,9 @@ key                     type  holds
 ``meta``                hash  seq (of the latest job), demand_version, wanted
 ======================  ====  ==========================================================================
 
-A task id is ``<job>.<index>.<launch>``. ``launch`` counts claims, so that an index that was given back is launched
-under a new id; ``attempt`` counts runs, and the limit of retries applies to it.
+A task id is ``<job>.<index>.<attempt>``. ``attempt`` counts runs, and the limit of retries applies to it. ``launch``
+counts claims, so that an index that was given back is launched under a new id: as soon as they differ, the id is
+``<job>.<index>.<attempt>-<launch>``.
 """
 
 from __future__ import annotations
@@ -96,12 +97,14 @@ class TaskName:
 
     job_id: str
     index: int
+    attempt: int
     launch: int
 
     @property
     def task_id(self) -> str:
         """The task id as the cluster uses it."""
-        return f"{self.job_id}.{self.index}.{self.launch}"
+        launched_again = f"-{self.launch}" if self.launch != self.attempt else ""
+        return f"{self.job_id}.{self.index}.{self.attempt}{launched_again}"
 
     @property
     def claim(self) -> str:
@@ -112,9 +115,13 @@ class TaskName:
 def parse_task_id(task_id: str) -> TaskName | None:
     """The parts of a task id; None if it is not a task id of this framework."""
     parts = task_id.rsplit(".", 2)
-    if len(parts) != 3 or not (_number(parts[1]) and _number(parts[2])):
+    if len(parts) != 3:
         return None
-    return TaskName(parts[0], int(parts[1]), int(parts[2]))
+    attempt, dash, launch = parts[2].partition("-")
+    launch = launch if dash else attempt
+    if not (_number(parts[1]) and _number(attempt) and _number(launch)):
+        return None
+    return TaskName(parts[0], int(parts[1]), int(attempt), int(launch))
 
 
 def parse_claim_field(field: str) -> tuple[str, int]:

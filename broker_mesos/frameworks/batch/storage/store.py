@@ -369,7 +369,7 @@ class JobStore:
                     plan.set(CLAIMS, name, text_of(claim.model_copy(update={"kill": True})))
                     if await self._do.apply(plan) is None:
                         return None
-                return [(TaskName(job_id, index, claim.launch).task_id, claim.agent_id)]
+                return [(TaskName(job_id, index, claim.attempt, claim.launch).task_id, claim.agent_id)]
             ended = (await self.read.fields(results_key(job_id), [str(index)]))[str(index)] is not None
             # The index neither waits nor is claimed nor has ended: it changed between the reads, so they are repeated.
             return [] if ended or record.killed or record.ended_at is not None else None
@@ -419,6 +419,7 @@ class JobStore:
     async def retry(self, job_id: str) -> tuple[JobSummary, Demand]:
         """Run the failed tasks of an ended job again, each with one more attempt. Returns the job's summary and the
         demand to publish. Raises NotFound, Conflict, InvalidInput."""
+        await self.summary(job_id)  # it closes a job of which all tasks have ended
         summary, demand = await retry(self._do, self._records, job_id)
         self._changed(job_id, None)
         return summary, demand
