@@ -27,8 +27,10 @@ from broker_mesos.agent.effects import (
     WithdrawProcess,
 )
 from broker_mesos.agent.files import FileServer
+from broker_mesos.agent.outcomes import OUTCOME_RETENTION_SECONDS
 from broker_mesos.agent.slack import Machine, Slack
 from broker_mesos.agent.state import AgentMachine
+from broker_mesos.agent.tasks import KILL_GRACE_SECONDS
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
@@ -85,6 +87,10 @@ class AgentOptions:
     """The whole machine. If it is given, the agent estimates its slack and lends that for revocable tasks."""
     disk_percent: Callable[[], float] = lambda: 0.0
     """How full the disk of the work folder is, in per cent of its bytes or files, whichever is more."""
+    kill_grace: float = KILL_GRACE_SECONDS
+    """Time between SIGTERM and SIGKILL of a task that names none."""
+    outcomes_kept: float = OUTCOME_RETENTION_SECONDS
+    """Time for which an outcome is kept after its acknowledgement."""
     sweep_interval: float = 600.0
     sandbox_keep: float = 7 * 86_400.0
     sandbox_keep_full: float = 86_400.0
@@ -172,6 +178,8 @@ class AgentDaemon:
                     highest_term=saved.highest_term,
                     slack=None if options.machine is None else Slack(options.machine, options.resources),
                 )
+                state.table.kill_grace = options.kill_grace
+                state.outcomes.retention_seconds = options.outcomes_kept
                 self._perform(state.recover(saved, recovered, self._early, self._now()))
                 self._on_container_events(self._early)
                 self._early.clear()

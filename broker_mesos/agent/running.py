@@ -106,7 +106,7 @@ class RunningTask:
         return state, reason, message
 
 
-def spec_of(launch: LaunchItem, agent_id: str, queue: QueueKey | None, width: int) -> LaunchSpec:
+def spec_of(launch: LaunchItem, agent_id: str, kill_grace: float, queue: QueueKey | None, width: int) -> LaunchSpec:
     """The request to the containerizer to start a task. ``queue`` is its queue (None: it is not queued), and ``width``
     the number of tasks of that queue that may run at a time (0: any number)."""
     task = launch.task
@@ -119,7 +119,7 @@ def spec_of(launch: LaunchItem, agent_id: str, queue: QueueKey | None, width: in
         command.arguments,
         command.shell,
         env,
-        task.kill_grace,
+        kill_grace,
         mounts,
         name,
         width,

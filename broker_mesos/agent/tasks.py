@@ -35,6 +35,8 @@ MAX_MESSAGE_CHARS = 500
 QUEUE_TIMEOUT_SECONDS = 2.0
 """Maximum time for which a task is queued, in seconds. After that the tasks before it are not as short as its framework
 estimated, and it may run elsewhere."""
+KILL_GRACE_SECONDS = 3.0
+"""Time between SIGTERM and SIGKILL of a task that names none, in seconds, unless the agent's settings name another."""
 CANNOT_START_CODE: int | None = 127
 """Exit code of a command that could not be started, as shells report it."""
 
@@ -44,6 +46,8 @@ class TaskTable:
     are for reading only."""
 
     def __init__(self, agent_id: str, total: Resources, new_id: NewId) -> None:
+        self.kill_grace = KILL_GRACE_SECONDS
+        """Time between SIGTERM and SIGKILL of tasks that name none, in seconds."""
         self.running: dict[str, RunningTask] = {}
         """By task id, including queued tasks."""
         self._queues = TaskQueues()
@@ -198,16 +202,17 @@ class TaskTable:
             )
             handed_queue = queue if self.hands_over else None
             width = self._queues.held(handed_queue) if waits and handed_queue is not None else 0
-            spec = spec_of(launch, self._agent_id, handed_queue, width)
-            entries.append(Known(info, launch.task.kill_grace))
+            grace = self.kill_grace if launch.task.kill_grace is None else launch.task.kill_grace
+            spec = spec_of(launch, self._agent_id, grace, handed_queue, width)
+            entries.append(Known(info, grace))
             if waits:
-                task = self._add(info, launch.task.kill_grace, spec)
+                task = self._add(info, grace, spec)
                 task.since = now.mono
                 task.handed = self.hands_over
                 if task.handed:
                     starts.append(LaunchProcess(spec))
                 continue
-            task = self._add(info, launch.task.kill_grace)
+            task = self._add(info, grace)
             task.since = now.mono
             task.early = launch.task.early
             self.pending.launched(task_id, now.mono)

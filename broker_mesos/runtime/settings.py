@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     agent_heartbeat: Seconds = 10.0
     """Interval of the AMQP heartbeat of agents, frameworks and clients, in seconds."""
     kill_grace: Seconds = 3.0
-    """Time between SIGTERM and SIGKILL for a task that states no grace, in seconds."""
+    """Time between SIGTERM and SIGKILL for a task that states no grace, in seconds. It is a setting of the agent."""
     outcomes_kept: Seconds = 600.0
     """Time for which an agent keeps an outcome after it was acknowledged, in seconds."""
 

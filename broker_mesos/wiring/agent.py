@@ -37,8 +37,7 @@ def build_agent(
     agent_id: str = "",
     reserve: Mapping[str, str] = MappingProxyType({}),
     *,
-    oversubscribe: bool = False,
-    limits: Limits | None = None,
+    settings: Settings,
 ) -> AgentDaemon:
     """Build an agent that runs tasks as processes below its work folder."""
     work_dir = work_dir.absolute()
@@ -53,11 +52,13 @@ def build_agent(
         boot_id=BOOT_ID or probe.boot_id(),
         usage=lambda: probe.measure(work_dir),
         disk_percent=lambda: probe.disk_percent(work_dir),
-        machine=probe.machine() if oversubscribe else None,
+        machine=probe.machine() if settings.oversubscribe else None,
+        kill_grace=settings.kill_grace,
+        outcomes_kept=settings.outcomes_kept,
     )
     return AgentDaemon(
         bus,
-        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID, limits=limits),
+        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID, limits=write_limits(settings)),
         FileCheckpoint(work_dir),
         CLOCK,
         new_id,
@@ -90,8 +91,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 found,
                 attributes,
                 reserve=settings.reserve,
-                oversubscribe=settings.oversubscribe,
-                limits=write_limits(settings),
+                settings=settings,
             )
             await serve(agent.run(), stop, agent.stop)
 

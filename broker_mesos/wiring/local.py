@@ -27,7 +27,7 @@ from broker_mesos.runtime.process import first, run_process
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.sqlite import SqliteStoreState
-from broker_mesos.wiring.agent import build_agent, write_limits
+from broker_mesos.wiring.agent import build_agent
 from broker_mesos.wiring.framework import build_framework
 from broker_mesos.wiring.master import build_master
 
@@ -153,8 +153,7 @@ class LocalCluster:
                 lent,
                 {},
                 _spread_id(number, cells),
-                oversubscribe=self._settings.oversubscribe,
-                limits=write_limits(self._settings),
+                settings=self._settings,
             )
             self.agents.append(agent)
             await self._until(agent.run(), "agent", agent.registered.wait())

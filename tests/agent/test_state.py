@@ -31,7 +31,7 @@ from broker_mesos.core.protocol.agent_messages import (
     UnregisterAgent,
 )
 from broker_mesos.errors import InvalidMessage
-from broker_mesos.ports.containerizer import StartFailed
+from broker_mesos.ports.containerizer import Recovered, StartFailed
 from tests.agent.support import TERM, Agent, all_statuses, kill, launch, messages, task
 
 # -- registration
@@ -280,6 +280,15 @@ def test_the_grace_of_a_kill_caps_that_of_the_task(agent: Agent, session: str) -
     for number, (given, used) in enumerate([(2.0, 2.0), (60.0, 5.0), (None, 5.0)], 2):
         effects = agent.command(KillTasks(session=session, number=number, task_ids=("t1",), grace=given))
         assert KillProcess("t1", used) in effects
+
+
+def test_a_task_that_names_no_grace_has_that_of_its_agent_also_after_a_restart(agent: Agent, session: str) -> None:
+    agent.state.table.kill_grace = 9.0
+    agent.command(launch(session, 1, task("t1"), task("t2", kill_grace=0.0)))
+    effects = agent.command(kill(session, 2, "t1", "t2"))
+    assert {KillProcess("t1", 9.0), KillProcess("t2", 0.0)} <= set(effects)
+    running = [Recovered(task_id, True, 1.0, None) for task_id in ("t1", "t2")]
+    assert {KillProcess("t1", 9.0), KillProcess("t2", 0.0)} <= set(agent.restart(*running))
 
 
 def test_killing_an_unknown_task_is_answered_with_dropped(agent: Agent, session: str) -> None:

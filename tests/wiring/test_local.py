@@ -12,6 +12,7 @@ from broker_mesos.agent import probe
 from broker_mesos.client import Client
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.errors import BrokerMesosError, InvalidInput
+from broker_mesos.runtime.settings import Settings
 from broker_mesos.web.server import WebServer
 from broker_mesos.wiring.local import LocalCluster, lent_resources
 
@@ -86,3 +87,9 @@ async def test_a_client_that_comes_while_the_cluster_starts_waits_for_it(monkeyp
     monkeypatch.setattr(WebServer, "listen", ask_at_once)
     async with LocalCluster(port=0):
         assert await answers[0] == "default"
+
+
+async def test_agents_follow_the_settings_of_kills_and_outcomes() -> None:
+    async with LocalCluster(Settings(kill_grace=9.0, outcomes_kept=5.0)) as cluster:
+        state = cluster.agents[0].state
+        assert (state.table.kill_grace, state.outcomes.retention_seconds) == (9.0, 5.0)

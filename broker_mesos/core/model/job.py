@@ -64,7 +64,8 @@ class JobSpec(Preference):
     after: tuple[Dependency, ...] = Field(default=(), max_length=MAX_AFTER)
     """Jobs that must have ended before the tasks of this one start. They must exist when it is submitted, so that
     no jobs can wait for each other."""
-    kill_grace: float = Field(default=3.0, ge=0, le=86_400)
+    kill_grace: float | None = Field(default=None, ge=0, le=86_400)
+    """Time between SIGTERM and SIGKILL when a task is killed, in seconds; None for the agent's ``kill_grace``."""
     user: str = ""
     role: str = ANYBODY
     """The role to which the resources of the job's tasks are accounted."""

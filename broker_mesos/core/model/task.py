@@ -54,8 +54,8 @@ class TaskInfo(Part):
     name: str = ""
     resources: Resources
     command: CommandInfo
-    kill_grace: float = Field(default=3.0, ge=0, le=86_400)
-    """Time between SIGTERM and SIGKILL when the task is killed, in seconds."""
+    kill_grace: float | None = Field(default=None, ge=0, le=86_400)
+    """Time between SIGTERM and SIGKILL when the task is killed, in seconds; None for the agent's ``kill_grace``."""
     max_completion_time: float | None = Field(default=None, gt=0)
     """The longest time that the task's process may run, in seconds. Its agent then ends it, with TASK_FAILED and
     REASON_MAX_COMPLETION_TIME_REACHED. None if it is not limited."""
