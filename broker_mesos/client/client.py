@@ -96,8 +96,9 @@ class Client(JobClient, ReservationCalls):
         ``2G``; ``array`` is a number of tasks (50: indices 1 to 50), ``"0-9"`` or ``(0, 9)``; ``retries`` is
         attempts after the first; a higher ``priority`` goes first. An agent that matches any of ``prefer`` or
         ``prefer_hosts`` is waited for, ``locality_wait`` seconds (5) or text such as ``500ms``, before any
-        other is taken. Returns once the job is stored. Sent again within the time limit when the cluster is
-        briefly away: the id makes one job of it; give ``job_id`` to repeat a submit of your own.
+        other is taken. ``stdin`` is bytes, or the name of a file here. Returns once the job is stored. Sent
+        again within the time limit when the cluster is briefly away: the id makes one job of it; give
+        ``job_id`` to repeat a submit of your own.
         """
         return self.submit_spec(build_spec(command, user_name(), **options), job_id)
 

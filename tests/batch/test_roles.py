@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from broker_mesos.core.model.framework import Demand
+from broker_mesos.core.model.framework import MAX_DEMAND_ROLES, Demand
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.errors import Conflict
 from broker_mesos.frameworks.batch.planning.claims import plan_claim
-from broker_mesos.frameworks.batch.planning.shapes import MAX_JOBS, demand_shapes, job_shape_of, single_task_gang
+from broker_mesos.frameworks.batch.planning.shapes import (
+    MAX_JOBS,
+    demand_roles,
+    demand_shapes,
+    job_shape_of,
+    single_task_gang,
+)
 from broker_mesos.frameworks.batch.spare import spare_demand
 from broker_mesos.frameworks.batch.storage import pending, store
 from broker_mesos.frameworks.batch.storage.records import ROLES, Work
@@ -39,6 +45,12 @@ def test_tasks_of_each_role_are_a_shape_of_their_own() -> None:
 
 def test_a_demand_in_the_default_role_alone_names_no_roles() -> None:
     assert demand_shapes([("a", job(), Work())], 1.0).roles == ()
+
+
+def test_a_demand_names_no_more_roles_than_a_message_may_have() -> None:
+    roles = demand_roles(f"r{number}" for number in range(MAX_DEMAND_ROLES + 5))
+    demand = Demand(version=1, roles=roles)
+    assert len(roles) == MAX_DEMAND_ROLES and Demand.model_validate_json(demand.model_dump_json()) == demand
 
 
 def test_large_tasks_of_two_roles_are_two_gangs() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.framework import MAX_DEMAND_ROLES, Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import alternatives
 from broker_mesos.core.model.offer import Offer
@@ -77,8 +77,9 @@ class DemandShapes(NamedTuple):
 
 
 def demand_roles(roles: Iterable[str]) -> tuple[str, ...]:
-    """The roles of a demand, as it names them: none if they are the framework's own."""
-    found = tuple(dict.fromkeys(roles))
+    """The roles of a demand, as it names them: none if they are the framework's own. Jobs that are released or retried
+    together may be of more roles than one demand can name; the others follow when these have nothing to claim."""
+    found = tuple(dict.fromkeys(roles))[:MAX_DEMAND_ROLES]
     return () if found == (ANYBODY,) else found
 
 
