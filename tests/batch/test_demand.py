@@ -307,6 +307,19 @@ async def test_tasks_that_ended_on_preferred_agents_are_counted() -> None:
     assert (await world.store.summary("k")).local is None
 
 
+async def test_a_task_that_ends_on_a_preferred_agent_again_after_a_retry_counts_once() -> None:
+    world = World()
+    await world.store.submit("j", job(array=(0, 1), **R1))
+    for attempt, ends in ((1, TaskState.FAILED), (2, TaskState.FINISHED)):
+        for task_id in await world.claim(offer(f"o{attempt}", attributes=THERE)):
+            state = ends if task_id.startswith("j.0") else TaskState.FINISHED
+            await world.store.apply([status(task_id, state, exit_code=int(state is TaskState.FAILED))])
+        assert (await world.store.summary("j")).local == 2
+        if attempt == 1:
+            await world.store.retry("j")
+            assert (await world.store.summary("j")).local == 1
+
+
 class Ticking(StillClock):
     """A clock that goes on by itself, from a time of its own."""
 

@@ -60,7 +60,7 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
             job_id=job_id,
             index=index,
             attempt=result.attempt,
-            **result.model_dump(exclude={"attempt", "launch"}),
+            **result.model_dump(exclude={"attempt", "launch", "local"}),
         )
     if claim_text is not None:
         claim = ClaimRecord.model_validate_json(claim_text)

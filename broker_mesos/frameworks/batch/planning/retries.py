@@ -31,12 +31,14 @@ def plan_retry(
     """
     record = JobRecord.model_validate_json(record_text)
     slots: list[Slot] = []
+    local = 0
     plan = Plan()
     plan.expect(JOBS, job_id, record_text)
     for index, text in results.items():
         result = ResultRecord.model_validate_json(text)
         if result.state in ("failed", "lost"):
             slots.append(Slot(int(index), result.attempt + 1, result.launch + 1))
+            local += result.local
             plan.unset(results_key(job_id), index)
             plan.drop(failures_key(job_id), index)
     fresh = record.model_copy(update={"ended_at": None, "exit_code": None, "counts": None, "killed": False})
@@ -47,6 +49,6 @@ def plan_retry(
     plan.add_after(ACTIVE, job_id, LOOK_AGAIN)
     plan.drop(ENDED, job_id)
     # The counts in the store are those that the record took over at its end.
-    plan.count(job_id, failed=-len(slots), version=1)
+    plan.count(job_id, failed=-len(slots), local=-local, version=1)
     plan.demand(True)
     return plan, fresh, len(slots)

@@ -318,6 +318,7 @@ def _result(status: TaskStatus, claim: ClaimRecord, is_killed: bool, now: float)
         started_at=status.started_at or claim.started_at,
         ended_at=status.timestamp or now,
         message=clip(status.message),
+        local=claim.local,
     )
 
 

@@ -241,6 +241,8 @@ class ResultRecord(Part):
     started_at: float | None = None
     ended_at: float | None = None
     message: str = ""
+    local: bool = False
+    """Whether it ended on an agent that the job prefers, so that it counts in ``Counts.local``."""
 
     @property
     def job_exit_code(self) -> int:
