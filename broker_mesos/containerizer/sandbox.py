@@ -13,6 +13,7 @@ import stat
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from broker_mesos.core.model.sandbox_path import is_sandbox_path
 from broker_mesos.errors import InvalidInput, NotFound
 from broker_mesos.ports.containerizer import Chunk
 
@@ -61,10 +62,9 @@ class Sandboxes:
         """
         if offset < 0 or length < 0:
             raise InvalidInput("offset and length must not be negative")
-        parts = name.split("/")
-        if "\0" in name or len(name) > 4096 or any(part in ("", ".", "..") for part in parts):
+        if not is_sandbox_path(name):
             raise InvalidInput(f"{name[:200]!r} is not the relative name of a file in the sandbox")
-        fd = self._open(check_task_id(task_id), parts)
+        fd = self._open(check_task_id(task_id), name.split("/"))
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
