@@ -31,6 +31,7 @@ from broker_mesos.agent.outcomes import OUTCOME_RETENTION_SECONDS
 from broker_mesos.agent.slack import Machine, Slack
 from broker_mesos.agent.state import AgentMachine
 from broker_mesos.agent.tasks import KILL_GRACE_SECONDS
+from broker_mesos.agent.term_bound import TermRefused
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
@@ -257,7 +258,7 @@ class AgentDaemon:
                         continue
                     assert isinstance(answer, HelloAnswer)
                     self._hello_wanted.clear()
-                    self._turn(self.state.on_hello(answer.cells, self._now()))
+                    self._turn(self.state.on_hello(answer.cells, self._now(), answer.max_term))
             finally:
                 await requester.close()
 
@@ -300,6 +301,8 @@ class AgentDaemon:
             self.state.table.hands_over = self._containerizer.queues_tasks
             effects = self.state.on_command(message, delivery.term, self._now())
         except InvalidMessage as error:
+            if isinstance(error, TermRefused):
+                self._hello_wanted.set()  # the bound is old if this machine was suspended for days
             return str(error)
         except Exception as error:
             log.exception("a command failed", type=delivery.type, message_id=delivery.message_id)
@@ -377,8 +380,7 @@ class AgentDaemon:
     def _turn(self, effects: Iterable[Effect]) -> None:
         """Carry out effects, then those that are due by time, then schedule the statuses and the next timer."""
         self._perform(effects)
-        state = self.state
-        now = self._now()
+        state, now = self.state, self._now()
         if state.next_due() <= now.mono:
             if state.measure_due(now):
                 used = self._containerizer.usage()
@@ -417,9 +419,8 @@ class AgentDaemon:
             if self._flush_at <= at:
                 return
             self._flushing.cancel()
-        delay = at - self._clock.monotonic()
+        delay, self._flush_at = at - self._clock.monotonic(), at
         loop = asyncio.get_running_loop()
-        self._flush_at = at
         self._flushing = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
 
     def _flush(self) -> None:

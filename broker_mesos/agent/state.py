@@ -27,6 +27,7 @@ from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask
 from broker_mesos.agent.slack import INTERVAL_SECONDS, Slack, TaskUse
 from broker_mesos.agent.tasks import TaskTable
+from broker_mesos.agent.term_bound import TermBound
 from broker_mesos.core.model.agent import AgentInfo, AgentList, Usage
 from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.model.resources import Resources
@@ -50,9 +51,8 @@ from broker_mesos.core.protocol.agent_messages import (
 )
 from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.events import EarlyStatuses
-from broker_mesos.core.protocol.limits import MAX_COMMAND_TERM, Instant
+from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.wire import MAX_BODY, Message
-from broker_mesos.errors import InvalidMessage
 from broker_mesos.ports.clock import NewId
 from broker_mesos.ports.containerizer import ContainerEvent, Recovered, SupervisorBack, SupervisorLost, TaskEvent
 
@@ -86,6 +86,7 @@ class AgentMachine:
     ) -> None:
         self.info = info
         self.highest_term = highest_term
+        self._term_bound = TermBound()
         self.table = TaskTable(info.agent_id, info.resources, new_id)
         self.reserved_resources = ReservedResources()
         """The reservations and volumes, as the cell last sent them."""
@@ -163,16 +164,19 @@ class AgentMachine:
         return [SaveReservations(reserved_resources, tuple(sorted(self._dropped_volumes))), *self._drop_unused()]
 
     def _drop_unused(self) -> list[Effect]:
-        unused = self._dropped_volumes - self.table.volumes_used if self._dropped_volumes else None
-        if not unused:
+        if not (self._dropped_volumes and (unused := self._dropped_volumes - self.table.volumes_used)):
             return []
         self._dropped_volumes -= unused
         return [DropVolumes(tuple(sorted(unused)))]
 
-    def on_hello(self, cells: int, now: Instant) -> list[Effect]:
-        """Handle a master's answer with the number of cells."""
+    def on_hello(self, cells: int, now: Instant, max_term: int = 0) -> list[Effect]:
+        """Handle a master's answer: the number of cells, and the lowest term that no owner can have (0: not known)."""
         self.cells = cells
-        return self._register(now)
+        self._term_bound.learn(max_term, now.mono)
+        if self.highest_term < self._term_bound.at(now.mono):
+            return self._register(now)
+        self.highest_term = 0
+        return [SaveTerm(0), *self._register(now)]
 
     def on_listening(self, now: Instant) -> list[Effect]:
         """Note that commands are received from now on; a new session repairs what was missed before."""
@@ -262,10 +266,8 @@ class AgentMachine:
     # -- commands -----------------------------------------------------------------------------------------
 
     def on_command(self, message: Message, term: int, now: Instant) -> list[Effect]:
-        """Handle a message from the cell's owner under its ``term``. Raises InvalidMessage for a term that no owner
-        can have: once stored, it would make the agent refuse all commands for good."""
-        if not 0 <= term < MAX_COMMAND_TERM:
-            raise InvalidMessage(f"term {term} is out of bounds")
+        """Handle a message from the cell's owner under its ``term``. Raises TermRefused."""
+        self._term_bound.check(term, now.mono)
         if term < self.highest_term:
             # An owner that was replaced, or one that does not know the highest term: a heartbeat (or the repeated
             # registration) reports it.
@@ -427,8 +429,7 @@ class AgentMachine:
         """Update the slack from the use of the machine and of its tasks (CPU seconds so far, bytes of memory), and
         evict revocable tasks where needed."""
         self.usage = usage
-        slack = self._slack
-        if slack is None:
+        if (slack := self._slack) is None:
             return []
         self._measure_at = now.mono + INTERVAL_SECONDS
         running = [

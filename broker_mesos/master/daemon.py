@@ -45,6 +45,10 @@ WATCH_SECONDS = 0.5
 MIN_JITTER = 0.8
 """Lower bound of the factor by which each interval is multiplied; the upper bound is 2 minus this. Without the jitter
 all masters would work at the same moments."""
+MAX_TERM_AHEAD_MS = 86_400_000
+"""Milliseconds by which a term of an owner may be above the store's clock and all terms that a master knows."""
+MAX_TERM_KEPT_SECONDS = 60.0
+"""Time for which that bound is used before it is computed again, in seconds."""
 STALE_LEASE_SECONDS = 1.0
 """Age of a lease, in seconds, from which on its cell is woken, in case its new owner does not know yet that it is the
 active consumer."""
@@ -76,6 +80,7 @@ class Master:
         self.handlers = self._handlers()
         self._stop = asyncio.Event()
         self._rebalancing = Rebalancing()
+        self._max_term, self._max_term_until = 0, float("-inf")
         self._others: set[str] = set()
         """Ids of the other living masters, as of the last heartbeat."""
         self.owners: list[CellOwner] = []
@@ -149,6 +154,8 @@ class Master:
                         await self._exchange_usage(await self._store.usage())
                 await self.config_store.refresh()
                 self._spread_config()
+                if now >= self._max_term_until:
+                    self._max_term, self._max_term_until = await self._bound_of_terms(), now + MAX_TERM_KEPT_SECONDS
                 alone = not self._others and all(owner.term is not None for owner in self.owners)
                 if alone:
                     # This master owns all leases: there is no master to share with, and no lease that could be stale.
@@ -167,6 +174,13 @@ class Master:
             await self._clock.sleep(
                 (BEAT_SECONDS if alone else WATCH_SECONDS) * self._rng.uniform(MIN_JITTER, 2.0 - MIN_JITTER)
             )
+
+    async def _bound_of_terms(self) -> int:
+        """The lowest term that no owner can have. Terms are milliseconds of the store's clock; one that is above them
+        was given out before that clock was set back, and the following ones are above it."""
+        now_ms = int(await self._context.records.now() * 1000)
+        terms = [lease.term for lease in await self._store.leases()]
+        return max(now_ms, *terms) + MAX_TERM_AHEAD_MS
 
     def _ping(self, lease: Lease) -> None:
         self._bus.publish(
@@ -222,7 +236,7 @@ class Master:
         return handlers
 
     async def _hello(self, request: Hello) -> HelloAnswer:
-        return HelloAnswer(cluster=self._cluster, cells=len(self.owners))
+        return HelloAnswer(cluster=self._cluster, cells=len(self.owners), max_term=self._max_term)
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
         probes = {owner.number: owner.term.probe for owner in self.owners if owner.term is not None}

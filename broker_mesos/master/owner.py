@@ -72,7 +72,7 @@ class CellOwner:
                 log.info("claiming again above an agent's term", cell=self.number, floor=error.floor)
             except FloorRefused as error:
                 log.error(
-                    "an agent reports a term that no master had: ignored; stop that agent and remove its agent.journal",
+                    "an agent reports a term that no master had: ignored; restart that agent, which then forgets it",
                     cell=self.number,
                     error=str(error),
                 )

@@ -289,6 +289,24 @@ async def test_a_second_agent_of_one_id_ends_with_a_clear_error_and_takes_nothin
     assert machine.running == ["t1"]
 
 
+async def test_a_command_above_the_bound_of_terms_is_a_dead_letter_and_the_agent_works_on_under_a_new_bound(
+    world: World, machine: FakeContainerizer
+) -> None:
+    """Its bound may be too low: its machine was suspended for days."""
+    world.max_term = TERM + 10_000_000
+    world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    await world.send(launch(world.session, 1, "t0"), TERM + 20_000_000)
+    dead = await world.bus.consume(Queue(QueueKind.DEAD_LETTERS))
+    [letter] = await dead.receive()
+    assert "out of bounds" in letter.headers["reason"]
+    world.max_term = TERM + 40_000_000
+    await world.register()
+    await world.send(launch(world.session, 1, "t1"), TERM + 20_000_000)
+    await world.status("t1", TaskState.RUNNING)
+    assert machine.running == ["t1"]
+
+
 async def test_an_agent_that_had_a_session_keeps_its_tasks_while_another_one_receives_its_commands(
     world: World, machine: FakeContainerizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from broker_mesos.agent.effects import (
     SaveTerm,
 )
 from broker_mesos.agent.state import DEBOUNCE_SECONDS, MAX_LIST_BYTES, MAX_REPEAT_SECONDS
+from broker_mesos.agent.term_bound import TermRefused
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol import addresses
@@ -346,6 +347,35 @@ def test_a_list_that_is_too_long_goes_without_ornaments(session: str) -> None:
     whole = agent.state.task_list()
     assert len(whole.tasks) == 2000 and not whole.tasks[0].labels
     assert len(whole.model_dump_json(exclude_defaults=True)) < MAX_LIST_BYTES
+
+
+DAY_MS = 86_400_000
+
+
+def test_a_command_with_a_term_above_the_bound_of_the_masters_is_refused_and_a_later_term_passes(
+    agent: Agent, session: str
+) -> None:
+    agent.state.on_hello(1, agent.instant, TERM + DAY_MS)
+    session = agent.registered(agent.state._attempt)
+    for term in (TERM + DAY_MS, TERM + DAY_MS + 1, 2**42 - 1):
+        with pytest.raises(TermRefused, match="out of bounds"):
+            agent.command(launch(session, 1, "t1"), term)
+    assert agent.state.highest_term == agent.journal.saved.highest_term == TERM
+    agent.now += 3600.0  # an hour later an owner may have a term that is an hour higher
+    agent.command(launch(session, 1, "t1"), TERM + DAY_MS + 3_000_000)
+    assert agent.launched == ["t1"]
+
+
+def test_a_stored_term_that_no_owner_can_have_is_forgotten_at_the_answer_of_a_master(agent: Agent) -> None:
+    """Such a command was accepted before the agent had reached a master."""
+    agent.command(KillTasks(session="x", number=1, task_ids=()), 2**42 - 1)
+    assert agent.journal.saved.highest_term == 2**42 - 1
+    agent.carry(agent.state.on_listening(agent.instant))
+    [attempt] = messages(agent.carry(agent.state.on_hello(1, agent.instant, TERM + DAY_MS)), RegisterAgent)
+    assert agent.journal.saved.highest_term == 0 and attempt.highest_term == 0
+    session = agent.registered(attempt.attempt)
+    agent.command(launch(session, 1, "t1"))
+    assert agent.launched == ["t1"]
 
 
 @pytest.mark.parametrize("term", [2**52 - 1, 2**42, -1])

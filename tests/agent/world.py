@@ -62,6 +62,7 @@ class World:
         self.rng = random.Random(1)
         self.session = ""
         self.cells = 1
+        self.max_term = 0
         self._ids = itertools.count(1)
         self._sessions = itertools.count(1)
         self._consumers: dict[QueueKind, Consumer] = {}
@@ -101,7 +102,7 @@ class World:
 
     async def _answer(self, request: Request) -> Part:
         assert isinstance(request, Hello)
-        return HelloAnswer(cluster="default", cells=self.cells)
+        return HelloAnswer(cluster="default", cells=self.cells, max_term=self.max_term)
 
     def start(
         self, containerizer: MakeContainerizer, checkpoint: Journal, **options: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,7 @@ from broker_mesos.core.model.framework import Demand, FrameworkInfo, Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo
 from broker_mesos.core.protocol import addresses
-from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.protocol.agent_messages import (
     AgentHeartbeat,
     AgentRegistered,
@@ -181,6 +182,26 @@ async def test_an_agent_with_a_term_that_nobody_gave_out_takes_no_cell_down():
         async with asyncio.timeout(20):
             await launch_one(made)
         assert master.owners[0].term.cell.term < 2**52 - 1
+        master.stop()
+        await task
+
+
+async def test_a_master_sends_agents_a_bound_of_terms_that_is_above_its_store_clock_and_every_owners_term():
+    async with cluster() as made:
+        master, task = await made.master("m1", cells=1)
+        await owned(master, 1)
+        term = master.owners[0].term.cell.term
+        # The clock of the store was two days ahead when the owner got its term, and is set right.
+        behind = made.clock.time() - 2 * 86_400.0
+        made.state.clock = SimpleNamespace(time=lambda: behind)
+        master._max_term_until = 0.0
+        async with asyncio.timeout(20):
+            while not master._max_term_until:
+                await asyncio.sleep(0.01)
+        answer = await Requester(await made.bus("a1"), made.clock, new_id).request(
+            operator_master(), Hello(agent_id="a1"), 20
+        )
+        assert term + 86_400_000 <= answer.max_term < term + 2 * 86_400_000
         master.stop()
         await task
 

@@ -12,6 +12,9 @@ class HelloAnswer(Part):
 
     cluster: str
     cells: int
+    max_term: int = 0
+    """The lowest term that no owner can have: a day above the clock of the store, and above every term of the cluster;
+    0 if the master has not reached its store yet."""
 
 
 @register

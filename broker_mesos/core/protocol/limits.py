@@ -9,8 +9,8 @@ MISSED_BEATS = 2.5
 """The number of heartbeats that an agent with a longer interval may miss before it is unreachable."""
 MAX_COMMAND_TERM = 2**42
 """Terms of commands are below this number. Terms are milliseconds since 1970, so that this is the year 2109. It is far
-below MAX_TERM, so that owners can always use a higher term than an agent has seen. (The agent's own clock is not used
-as a closer bound: an agent whose clock is years behind until the network is up would refuse every command.)"""
+below MAX_TERM, so that owners can always use a higher term than an agent has seen. A master's answer to an agent has a
+closer bound (``HelloAnswer.max_term``)."""
 
 
 class Instant(NamedTuple):
