@@ -86,6 +86,8 @@ class Term:
         """Operators' inputs that are not committed yet, each with the future of its commit."""
         self._nonce = snapshot.lease.nonce
         self._commit = snapshot.lease.commit
+        self._recovered = snapshot.recovered and not snapshot.recovering
+        """Whether the store knows that the recovery of the cell is over."""
         self._inherited = snapshot.outbox
         self._bus = bus = context.bus
         self._store = context.store
@@ -203,11 +205,20 @@ class Term:
         while True:
             # Exactly when it is due: otherwise each idle cell would wake its master several times a second.
             await self._clock.sleep(max(0.01, self._renewed + RENEW_INTERVAL_SECONDS - self._clock.monotonic()))
-            if self._clock.monotonic() - self._renewed >= RENEW_INTERVAL_SECONDS:
-                self._renewed = self._clock.monotonic()
+            now = self._clock.monotonic()
+            recovered = not self._recovered and now >= self.cell.state.unsure_until
+            if recovered or now - self._renewed >= RENEW_INTERVAL_SECONDS:
+                self._renewed = now
                 # A commit that is under way may have been applied already; but none of the earlier ones can be
                 # missing.
-                await self._store.renew(self.cell.number, term=self.cell.term, nonce=self._nonce, commit=self._commit)
+                await self._store.renew(
+                    self.cell.number,
+                    term=self.cell.term,
+                    nonce=self._nonce,
+                    commit=self._commit,
+                    recovered=recovered,
+                )
+                self._recovered = self._recovered or recovered
 
     # -- the loop ---------------------------------------------------------------------------------------
 

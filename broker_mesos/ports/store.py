@@ -72,9 +72,10 @@ class Store(Protocol):
         store's time in ms, floor). Raises Fenced when another owner was faster."""
         ...
 
-    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
-        """Renew the lease without a commit. Raises Fenced, or StoreLostData when the stored commit number is
-        below ``commit``, the last one that the caller knows to be applied."""
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0, recovered: bool = False) -> None:
+        """Renew the lease without a commit. ``recovered``: the cell's recovery is over, also for later owners. Raises
+        Fenced, or StoreLostData when the stored commit number is below ``commit``, the last one that the caller knows
+        to be applied."""
         ...
 
     async def release(self, cell: int, *, term: int, nonce: str) -> None:
@@ -143,10 +144,11 @@ class Change(NamedTuple):
 
     ``hset`` (key, field, value), ``hdel`` (key, field), ``hincrby`` (key, field, int), ``zadd`` (key,
     member=field, score=value), ``zadd_after`` (key, member=field, value: the score is the store's time plus
-    this number of seconds), ``zrem`` (key, member=field), ``del`` (key).
+    this number of seconds), ``zadd_last`` (key, member=field, value: the score is at least this value and above the
+    scores of all members that are there), ``zrem`` (key, member=field), ``del`` (key).
     """
 
-    op: Literal["hset", "hdel", "hincrby", "zadd", "zadd_after", "zrem", "del"]
+    op: Literal["hset", "hdel", "hincrby", "zadd", "zadd_after", "zadd_last", "zrem", "del"]
     key: str
     field: str = ""
     value: str | int | float = ""

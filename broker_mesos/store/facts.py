@@ -24,7 +24,7 @@ class CellFacts:
     renewed_at: float = -math.inf
     run_id: int = 0
     recovering: bool = False
-    recovery_at: float = -math.inf
+    recovered: bool = False
     recovery_term: int = 0
     records: dict[RecordKind, dict[str, bytes]] = field(default_factory=lambda: {kind: {} for kind in RecordKind})
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)

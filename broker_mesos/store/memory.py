@@ -143,7 +143,7 @@ class MemoryStore(_Adapter):
                 stored.run_id = self._state.run_id
                 stored.renewed_at = self._clock.monotonic()
                 if stored.recovering:
-                    stored.recovery_at, stored.recovery_term = stored.renewed_at, stored.term
+                    stored.recovered, stored.recovery_term = False, stored.term
                 self._facts.cells[cell] = stored
                 self._facts.changed("lease", cell)
             return Snapshot(
@@ -153,19 +153,20 @@ class MemoryStore(_Adapter):
                 dict(stored.records[RecordKind.TASKS]),
                 [stored.outbox[number] for number in sorted(stored.outbox)],
                 stored.recovering,
-                self._clock.monotonic() - stored.recovery_at,
+                stored.recovered,
                 stored.recovery_term,
             )
 
         return await self._call(do)
 
-    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0, recovered: bool = False) -> None:
         """See Store."""
 
         def do() -> None:
             stored = self._owned(cell, term, nonce)
             if stored.commit < commit:
                 raise rules.lost(cell, commit + 1, stored.commit)
+            stored.recovered = stored.recovered or recovered
             stored.renewed_at = self._clock.monotonic()
 
         await self._call(do)
@@ -440,6 +441,9 @@ class MemoryRecords(_Adapter):
         elif change.op == "zadd" or change.op == "zadd_after":
             base = 0.0 if change.op == "zadd" else self._state.clock.time()
             facts.zsets.setdefault(name, {})[change.field] = base + float(change.value)
+        elif change.op == "zadd_last":
+            scores = facts.zsets.setdefault(name, {})
+            scores[change.field] = max(float(change.value), max(scores.values(), default=-math.inf) + 1e-6)
         else:
             kind: dict[str, dict[str, str]] | dict[str, dict[str, float]]
             kind = facts.hashes if change.op == "hdel" else facts.zsets

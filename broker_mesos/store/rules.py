@@ -25,6 +25,7 @@ TRIES_TTL_SECONDS = 86_400
 """Time for which a cell's counts of tries are kept after the last try, in seconds."""
 MAX_DELAY_SECONDS = 10**9
 """Largest distance of a ``zadd_after`` from the store's time, in seconds."""
+CHANGES = ("hset", "hdel", "hincrby", "zadd", "zadd_after", "zadd_last", "zrem", "del")
 MAX_CHANGES = 100_000
 """Largest number of checks and changes of one transaction: the script blocks the server for about 2 µs each."""
 
@@ -122,12 +123,12 @@ def check_transaction(checks: Sequence[Check], changes: Sequence[Change]) -> Non
     texts: dict[tuple[str, str], str] = {}
     for change in changes:
         value = change.value
-        if not change.key or change.op not in ("hset", "hdel", "hincrby", "zadd", "zadd_after", "zrem", "del"):
+        if not change.key or change.op not in CHANGES:
             raise InvalidInput(f"no such change: {change.op} {change.key!r}")
         if change.op == "hincrby" and not (isinstance(value, int) and abs(value) < MAX_INCREMENT):
             raise InvalidInput(f"hincrby {change.key!r}: {value!r} is not an integer below 10**15")
-        if change.op == "zadd" and (isinstance(value, str) or math.isnan(value)):
-            raise InvalidInput(f"zadd {change.key!r}: {value!r} is not a number")
+        if change.op in ("zadd", "zadd_last") and (isinstance(value, str) or math.isnan(value)):
+            raise InvalidInput(f"{change.op} {change.key!r}: {value!r} is not a number")
         if change.op == "zadd_after" and (isinstance(value, str) or not abs(value) <= MAX_DELAY_SECONDS):
             raise InvalidInput(f"zadd_after {change.key!r}: {value!r} is not a number of seconds up to 10**9")
         if change.op == "hset":

@@ -169,7 +169,7 @@ class SqliteStoreState(MemoryStoreState):
             known = last.cells.get(number)
             if known is not None and known.term == cell.term:
                 cell.renewed_at, cell.run_id = known.renewed_at, known.run_id
-                cell.recovering, cell.recovery_at = known.recovering, known.recovery_at
+                cell.recovering, cell.recovered = known.recovering, known.recovered
                 cell.recovery_term = known.recovery_term
         stored.masters, stored.usage, stored.tries = last.masters, last.usage, last.tries
         self.facts = stored

@@ -153,6 +153,7 @@ async def test_reading_a_key_as_another_type_is_an_error(records: Records) -> No
         Change("hincrby", "a", "f", 2**60),
         Change("zadd", "a", "m", "x"),
         Change("zadd", "a", "m", float("nan")),
+        Change("zadd_last", "a", "m", float("nan")),
         Change("zadd_after", "a", "m", "x"),
         Change("zadd_after", "a", "m", float("nan")),
         Change("zadd_after", "a", "m", float("inf")),
@@ -188,6 +189,20 @@ async def test_range_is_sorted_by_score_then_member_and_bounded(records: Records
     assert await records.range("q", limit=10, max_score=2) == ordered[:4]
     assert await records.range("q", limit=10, max_score=-2) == []
     assert await records.range("nowhere", limit=10) == []
+
+
+async def test_member_that_is_added_last_is_above_all_others_whatever_its_score(records: Records) -> None:
+    for member, score in (
+        ("b", 1_800_000_000.5),
+        ("c", 5.0),
+        ("a", 1_800_000_000.0),
+        ("d", 1_900_000_000.0),
+        ("b", 1.0),
+    ):
+        await records.transact([], [Change("zadd_last", "ended", member, score)])
+    found = await records.range("ended", limit=10)
+    assert [member for member, _ in found] == ["c", "a", "d", "b"]
+    assert found[2][1] == 1_900_000_000.0
 
 
 async def test_score_after_is_the_stores_time_plus_a_delay(records: Records) -> None:

@@ -78,7 +78,7 @@ def no_fencing(patch: Any) -> None:
         )
         await commit(self, fitting)
 
-    async def renew(self: Any, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
+    async def renew(self: Any, cell: int, *, term: int, nonce: str, commit: int = 0, recovered: bool = False) -> None:
         pass
 
     patch(MemoryStore, "commit", careless)

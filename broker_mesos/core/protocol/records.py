@@ -131,8 +131,8 @@ class Snapshot(NamedTuple):
     outbox: list[OutboxEntry]
     recovering: bool
     """Whether the store may have lost something; then nothing of an agent is offered before its list has arrived."""
-    recovery_age: float = float("inf")
-    """Time since a claim last found that the store may have lost something, in seconds."""
+    recovered: bool = True
+    """Whether an owner has reported that the latest recovery is over."""
     recovery_term: int | None = None
-    """The term of that claim; everything that was committed under it or a later term is in the store. None if it is
-    not known."""
+    """The term of the claim that last found that the store may have lost something; everything that was committed under
+    it or a later term is in the store. None if it is not known."""

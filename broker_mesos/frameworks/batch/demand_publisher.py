@@ -80,25 +80,25 @@ class DemandPublisher:
         self._latest = max(demand, self._latest, key=lambda each: each.version)
         if not demand.wanted:
             return demand
-        found, roles = DemandShapes(None), self._roles
+        found, roles, now = DemandShapes(None), self._roles, self._clock.time()
         try:
             pending = await self._store.pending(MAX_JOBS, demand.version)
             if pending is not None:
                 jobs = [(each.job_id, each.spec, Work.parse(each.work_text)) for each in pending]
-                found = demand_shapes(jobs, self._clock.time())
+                found = demand_shapes(jobs, now)
             roles = found.roles if found.shapes is not None else demand_roles(await self._store.pending_jobs.roles())
         except StoreUnavailable as error:
             log.warning("demand is for anything, the store does not answer", error=str(error))
         self._roles = roles
         if demand is self._latest:
-            self._due = min(found.due, self._clock.time() + REPUBLISH_SECONDS)
+            self._due = self._clock.monotonic() + min(found.due - now, REPUBLISH_SECONDS)
         return demand.model_copy(update={"shapes": found.shapes, "roles": roles})
 
     async def run(self) -> None:
         """Publish the demand that ``publish`` is called with, and restate it when it is due. Runs until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(None if self._due == NEVER else self._due - self._clock.time()):
+                async with asyncio.timeout(None if self._due == NEVER else self._due - self._clock.monotonic()):
                     await self._changed.wait()
             except TimeoutError:
                 self._due = NEVER
@@ -122,7 +122,7 @@ class DemandPublisher:
         except StoreUnavailable as error:
             log.warning("demand is restated later, the store does not answer", error=str(error))
         if self._latest.version == version:
-            self._due = self._clock.time() + RETRY_PAUSE_SECONDS
+            self._due = self._clock.monotonic() + RETRY_PAUSE_SECONDS
 
     async def _end(self, demand: Demand) -> None:
         """Store and publish that nothing is wanted: the work was claimed or killed before its demand was published."""
@@ -133,4 +133,4 @@ class DemandPublisher:
             return
         self.publish(found)
         if found.wanted and self._latest is demand:
-            self._due = self._clock.time() + RETRY_PAUSE_SECONDS  # there is work after all: read again
+            self._due = self._clock.monotonic() + RETRY_PAUSE_SECONDS  # there is work after all: read again

@@ -11,8 +11,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', now, now + tonumber(ARGV[2]), ARGV[3]))
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-  local expiry = tonumber(string.match(all[i + 1], '^%d+ (%d+) '))
-  if not expiry or expiry <= now then
+  local at, expiry = string.match(all[i + 1], '^(%d+) (%d+) ')
+  -- One of the future is from before this server's clock was set back; a living master is back with its next beat.
+  if not expiry or tonumber(expiry) <= now or tonumber(at) > now then
     redis.call('HDEL', KEYS[1], all[i])
   end
 end

@@ -4,7 +4,7 @@
 -- ARGV  seen term, seen nonce, owner, fresh nonce, floor
 -- A floor more than a day above the server's time is refused: terms are its milliseconds, and no owner ever had that one.
 -- Returns {"FLOOR"};
---         {"OK", term, owner, commit, recovering, ms since a recovery began, its term}; {"FENCED", term, owner}; {"TYPE", key, type}.
+--         {"OK", term, owner, commit, recovering, "1" if the latest recovery is over, its term}; {"FENCED", term, owner}; {"TYPE", key, type}.
 -- A repeat (the stored nonce is ours: the first reply was lost) changes nothing and returns the same.
 for i = 1, 5 do
   local kind = redis.call('TYPE', KEYS[i]).ok
@@ -12,11 +12,11 @@ for i = 1, 5 do
     return {'TYPE', KEYS[i], kind}
   end
 end
-local lease = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'owner', 'commit', 'recovering', 'run_id', 'recovery_at',
+local lease = redis.call('HMGET', KEYS[1], 'term', 'nonce', 'owner', 'commit', 'recovering', 'run_id', 'recovered',
   'recovery_term')
 local term = lease[1] or '0'
 if lease[1] and lease[2] == ARGV[4] then
-  return {'OK', term, lease[3] or '', lease[4] or '0', lease[5] or '0', '0', lease[8] or '0'}
+  return {'OK', term, lease[3] or '', lease[4] or '0', lease[5] or '0', lease[7] or '0', lease[8] or '0'}
 end
 if term ~= ARGV[1] or (lease[2] or '') ~= ARGV[2] then
   return {'FENCED', term, lease[3] or ''}
@@ -37,9 +37,10 @@ end
 term = string.format('%.0f', math.max(tonumber(term) + 1, now, tonumber(ARGV[5])))
 redis.call('HSET', KEYS[1], 'term', term, 'nonce', ARGV[4], 'owner', ARGV[3], 'commit', lease[4] or '0',
   'renewed_at', string.format('%.0f', now), 'run_id', run_id, 'recovering', recovering)
-local recovery_at, recovery_term = tonumber(lease[7] or '0'), lease[8] or term
+-- No times: this server's clock may have been set since. An owner that has waited for long enough says so (lease.lua).
+local recovered, recovery_term = lease[7] or '0', lease[8] or term
 if recovering == '1' then
-  recovery_at, recovery_term = now, term
-  redis.call('HSET', KEYS[1], 'recovery_at', string.format('%.0f', now), 'recovery_term', term)
+  recovered, recovery_term = '0', term
+  redis.call('HSET', KEYS[1], 'recovered', recovered, 'recovery_term', term)
 end
-return {'OK', term, ARGV[3], lease[4] or '0', recovering, string.format('%.0f', now - recovery_at), recovery_term}
+return {'OK', term, ARGV[3], lease[4] or '0', recovering, recovered, recovery_term}

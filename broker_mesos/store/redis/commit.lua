@@ -1,6 +1,6 @@
 -- One fenced step of a cell: all of its writes and outgoing messages, or nothing.
 --
--- KEYS  1 lease       hash  term, nonce, owner, commit, commit_id, renewed_at (ms), run_id, recovering, recovery_at (ms), recovery_term
+-- KEYS  1 lease       hash  term, nonce, owner, commit, commit_id, renewed_at (ms), run_id, recovering, recovered, recovery_term
 --       2 agents      hash  agent id -> AgentRecord (JSON)
 --       3 frameworks  hash  framework id -> FrameworkRecord (JSON)
 --       4 tasks       hash  task id -> TaskRecord (JSON)

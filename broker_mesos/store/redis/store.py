@@ -31,14 +31,14 @@ _BEAT = _Script("beat.lua")
 
 
 def _living(stored: Any, now: int) -> list[MasterInfo]:
-    """The masters of a hash that have not expired, by id. Times are in milliseconds."""
+    """The masters of a hash that have not expired, by id. Times are in milliseconds. A heartbeat of the future is from
+    before the server's clock was set back; a living master sends another one within a second."""
     living = []
     for master_id, value in sorted(encoding.pairs(stored).items()):
         beat, expiry, text = value.split(b" ", 2)
-        if int(expiry) > now:
+        if int(beat) <= now < int(expiry):
             hostname, pid, version = json.loads(text)
-            age = max(0.0, (now - int(beat)) / 1000)
-            living.append(MasterInfo(master_id.decode(), hostname, pid, version, age))
+            living.append(MasterInfo(master_id.decode(), hostname, pid, version, (now - int(beat)) / 1000))
     return living
 
 
@@ -96,14 +96,14 @@ class RedisStore(_Connection):
             tasks,
             [encoding.decode_entry(entry, body) for entry, body in entries],
             recovering,
-            max(0, int(reply[5])) / 1000,
+            reply[5] == b"1",
             int(reply[6]),
         )
 
-    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0) -> None:
+    async def renew(self, cell: int, *, term: int, nonce: str, commit: int = 0, recovered: bool = False) -> None:
         """See Store."""
         names = keys.cell(self._cluster, cell)[:1]
-        arguments = ("renew", str(term), nonce, str(commit))
+        arguments = ("renew", str(term), nonce, str(commit), "1" if recovered else "0")
         reply = await self._call(lambda _: _LEASE(self._pipeline, names, arguments))
         if reply[0] == b"LOST":
             raise rules.lost(cell, commit + 1, int(reply[1]))
@@ -112,7 +112,7 @@ class RedisStore(_Connection):
     async def release(self, cell: int, *, term: int, nonce: str) -> None:
         """See Store."""
         names = keys.cell(self._cluster, cell)[:1]
-        await self._call(lambda client: _LEASE(client, names, ("release", str(term), nonce, "0")))
+        await self._call(lambda client: _LEASE(client, names, ("release", str(term), nonce, "0", "0")))
 
     async def commit(self, commit: Commit) -> None:
         """See Store."""
@@ -141,7 +141,8 @@ class RedisStore(_Connection):
                 encoding.text(nonce),
                 encoding.text(owner),
                 int(commit or 0),
-                max(0.0, (now - int(renewed_at or 0)) / 1000),  # the server's clock may have been set back
+                # The server's clock may have been set back: then the owner has not renewed since, either.
+                abs(now - int(renewed_at or 0)) / 1000,
             )
             for number, (term, nonce, owner, commit, renewed_at) in enumerate(found[1:])
         ]

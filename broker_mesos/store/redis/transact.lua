@@ -4,11 +4,11 @@
 -- ARGV  c, then c checks of 5: "hash", key's index, field, "1" and the value (or "0" and "": absent),
 --                              "zcard", key's index, "", "1", size
 --       n, then n changes of 4: op, key's index, field or member, value or score ("" where there is none); the score of zadd_after
---                              is in seconds after the server's time
+--                              is in seconds after the server's time, that of zadd_last is above all that are there
 -- Returns {"OK", value of each hincrby …}; {"NO"}: a check does not hold; {"TYPE", key, type, needed};
 --       {"INTEGER", key, field}: what should be counted up is no integer. Only OK has written anything.
 local NEEDS = {hash = 'hash', zcard = 'zset', hset = 'hash', hdel = 'hash', hincrby = 'hash',
-  zadd = 'zset', zadd_after = 'zset', zrem = 'zset', del = 'none'}
+  zadd = 'zset', zadd_after = 'zset', zadd_last = 'zset', zrem = 'zset', del = 'none'}
 local stored, types = {}, {}
 for i = 1, #KEYS do
   stored[i] = redis.call('TYPE', KEYS[i]).ok
@@ -65,6 +65,10 @@ for i = first, last, 4 do
   elseif op == 'zadd_after' then
     now = now or redis.call('TIME')
     redis.call('ZADD', key, string.format('%.6f', now[1] + now[2] / 1e6 + ARGV[i + 3]), ARGV[i + 2])
+  elseif op == 'zadd_last' then
+    local top = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+    local score = math.max(tonumber(ARGV[i + 3]), (tonumber(top) or -math.huge) + 1e-6)
+    redis.call('ZADD', key, string.format('%.6f', score), ARGV[i + 2])
   elseif op == 'zrem' then
     redis.call('ZREM', key, ARGV[i + 2])
   else

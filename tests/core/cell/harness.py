@@ -46,7 +46,7 @@ class Bench:
         self.uuid = 0
         self.take_over(term=self.term)
 
-    def take_over(self, term: int, recovering: bool = False, recovery_age: float = float("inf"), **more) -> None:
+    def take_over(self, term: int, recovering: bool = False, recovered: bool = True, **more) -> None:
         """A new owner loads what is stored."""
         self.term = term
         outbox: list[OutboxEntry] = []
@@ -57,7 +57,7 @@ class Bench:
             dict(self.stored[RecordKind.TASKS]),
             outbox,
             recovering,
-            recovery_age,
+            recovered,
             **more,
         )
         self.cell = Cell(snapshot, self.cells, self.limits, self.now, **self.options)

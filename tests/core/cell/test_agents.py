@@ -277,17 +277,17 @@ def test_recovering_cell_drops_no_claim_before_every_list_is_in(bench):
 
 
 def test_owner_who_follows_in_a_recovery_drops_no_claim_before_it_is_over(bench):
-    bench.take_over(term=8, recovery_age=10)
+    bench.take_over(term=8, recovered=False)
     settle = Settle(framework_id="f1", claims=(("t9", "o1"),))
     assert updates_in(bench.decide(settle)) == []
-    bench.wait(14, agents=True)
+    bench.wait(24, agents=True)
     assert updates_in(bench.decide(settle)) == []
     bench.wait(2, agents=True)
     assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
 
 
 def test_offer_of_a_term_since_the_recovery_is_certain_at_once(bench):
-    bench.take_over(term=8, recovery_age=10, recovery_term=6)
+    bench.take_over(term=8, recovered=False, recovery_term=6)
     settle = Settle(framework_id="f1", claims=(("t9", "o0-7-1"),))
     assert [each.state for each in updates_in(bench.decide(settle))] == [TaskState.DROPPED]
     accept = Accept(framework_id="f1", offer_ids=("o0-6-3",), tasks=(task("t8", "cpus:1;mem:1"),))
@@ -296,7 +296,7 @@ def test_offer_of_a_term_since_the_recovery_is_certain_at_once(bench):
 
 @pytest.mark.parametrize("offer_id", ["o0-5-1", "o0-9-1", "o1-7-1", "o0--1", "x", "o0-" + "9" * 5000 + "-1"])
 def test_offer_of_a_term_before_the_recovery_stays_uncertain(bench, offer_id):
-    bench.take_over(term=8, recovery_age=10, recovery_term=6)
+    bench.take_over(term=8, recovered=False, recovery_term=6)
     settle = Settle(framework_id="f1", claims=(("t9", offer_id[:100]),))
     assert updates_in(bench.decide(settle)) == []
 

@@ -38,12 +38,11 @@ def restore(snapshot: Snapshot, cells: int, limits: Limits, now: float) -> CellS
             state.maintained[agent.ident] = None
         state.unlisted = state.unlisted or not agent.listed
         state.add_agent(agent)
-    # Agents that the store has lost send a message within this time; an owner that follows within it waits for
-    # the rest of it.
+    # Agents that the store has lost send a message within this time. An owner that follows within it waits for all of
+    # it: the time since then is not known, since the clock of the store may have been set.
     silence = limits.silence(max((agent.beat for agent in state.agents.values()), default=0.0))
-    since = 0.0 if snapshot.recovering else snapshot.recovery_age
     state.recovery_term = snapshot.lease.term if snapshot.recovering else snapshot.recovery_term
-    state.unsure_until = now + max(0.0, silence - since)
+    state.unsure_until = now if snapshot.recovered and not snapshot.recovering else now + silence
     # A hash has no order; equal shares are ordered by age, under every owner.
     for record in sorted(known, key=lambda each: (each.registered_at, each.info.framework_id)):
         framework = state.add_framework(record.info)

@@ -69,6 +69,10 @@ class Plan:
         """Add or move a member of a sorted set of times: its score becomes the store's time plus ``seconds``."""
         self.changes.append(Change("zadd_after", key, member, seconds))
 
+    def add_last(self, key: str, member: str, score: float) -> None:
+        """Add a member of a sorted set that is above all that are there: its score becomes at least ``score``."""
+        self.changes.append(Change("zadd_last", key, member, score))
+
     def drop(self, key: str, member: str) -> None:
         """Remove a member of a sorted set."""
         self.changes.append(Change("zrem", key, member))
@@ -245,5 +249,5 @@ def plan_end(endings: Sequence[Ending], now: float, plan: Plan | None = None) ->
         plan.unset(WORK, job_id)
         plan.drop_pending(job_id, record.role)
         plan.drop(ACTIVE, job_id)
-        plan.add(ENDED, job_id, now)
+        plan.add_last(ENDED, job_id, now)  # the clock of the store may have been set back
     return plan
