@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker_mesos.core.api.cells import GetCell
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
-from broker_mesos.core.protocol.agent_messages import AgentHeartbeat
+from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, Reregister
 from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat
 from broker_mesos.core.protocol.wire import Message
@@ -49,7 +48,7 @@ def test_an_agents_heartbeat_is_read_and_anything_else_is_refused() -> None:
     mine = AgentHeartbeat(agent_id="a1", session="s", applied=3)
     assert HeartbeatReader().read(delivery(mine)) == mine
     with pytest.raises(InvalidMessage):
-        HeartbeatReader().read(delivery(GetCell()))
+        HeartbeatReader().read(delivery(Reregister()))
 
 
 def test_a_probe_of_the_route_is_no_heartbeat() -> None:

@@ -141,6 +141,13 @@ def reset_connections(world: World) -> tuple[str, float]:
     return f"reset the connections of {node.name}", 0.1
 
 
+def reset_agent(world: World) -> tuple[str, float]:
+    """An agent's connections to the broker break."""
+    node = world.rng.choice(world.agents)
+    _reset(world, node)
+    return f"reset the connections of {node.name}", 0.1
+
+
 def restart_broker(world: World) -> tuple[str, float]:
     """The broker stops and starts."""
     down = _long(world)
@@ -321,6 +328,8 @@ CLOCKS: tuple[Fault, ...] = (
 )
 CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
 CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters, reset_connections)
+# None that has an update sent to a framework again: it may come when its id is used again.
+REUSE: tuple[Fault, ...] = (reset_agent, reset_agent, lose_beats)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
@@ -336,6 +345,8 @@ def schedule(world: World) -> float:
         kinds, count = CLAIMS, rng.randint(1, 6)
     elif world.profile == "clones":
         kinds, count = CLONES, rng.randint(1, 3)
+    elif world.profile == "reuse":
+        kinds, count = REUSE, rng.randint(1, 4)
     elif world.profile == "crash":
         kinds, count = CRASH, rng.randint(1, 8)
     else:

@@ -20,6 +20,8 @@ from tests.simulation.nodes import FAILOVER_TIMEOUT, OFFER_TIMEOUT, Node
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+REUSED_IDS = 3
+"""Number of task ids that a framework uses again and again in the profile ``reuse``."""
 NEED = Resources.parse("cpus:1;mem:64")
 
 
@@ -42,7 +44,7 @@ class _Scheduler(Scheduler):
 
     def registered(self, driver: Driver, framework_id: str) -> None:
         self._level(driver)
-        if self._book.launched:
+        if self._book.launched and self._node.world.profile != "reuse":
             driver.reconcile(list(self._book.launched))
 
     def reregistered(self, driver: Driver) -> None:
@@ -55,8 +57,9 @@ class _Scheduler(Scheduler):
             while self._book.todo and left.contains(NEED):
                 if not self._proc.effect():
                     return
-                self._book.numbers += 1
-                task_id = f"{self._node.framework_id}-{self._book.numbers}"
+                task_id = self._next_id()
+                if task_id is None:
+                    break
                 self._book.launched[task_id] = self._book.todo.pop(0)
                 left -= NEED
                 command = CommandInfo(arguments=("work",))
@@ -84,6 +87,18 @@ class _Scheduler(Scheduler):
         elif item not in book.done and item not in book.todo:
             book.todo.append(item)
         self._level(driver)
+
+    def _next_id(self) -> str | None:
+        """A new task id; in the profile ``reuse`` the id of a task that has ended, if all of them are in use None."""
+        book, world = self._book, self._node.world
+        if world.profile != "reuse":
+            book.numbers += 1
+            return f"{self._node.framework_id}-{book.numbers}"
+        ids = [f"{self._node.framework_id}-{number}" for number in range(REUSED_IDS)]
+        task_id = next((each for each in ids if each not in book.launched), None)
+        if task_id is not None:
+            world.monitor.used_again(task_id)
+        return task_id
 
     def _level(self, driver: Driver) -> None:
         """Want offers while there is something to run. Once all is done, leave for good."""
@@ -127,7 +142,8 @@ class FrameworkNode(Node):
     async def _ask_now_and_then(self, driver: Driver) -> None:
         while True:
             await asyncio.sleep(15.0)
-            if self.book.launched:
+            # The answer about a task may come after its id was used again.
+            if self.book.launched and self.world.profile != "reuse":
                 driver.reconcile(list(self.book.launched))
 
     def ask_to_stop(self) -> None:

@@ -304,6 +304,12 @@ def outcomes_not_sent_again(patch: Any) -> None:
 
 
 @mutant
+def outcomes_forget_their_offer(patch: Any) -> None:
+    """An agent takes a new task for a repeat of an earlier one with the same id."""
+    patch(Outcomes, "is_of", lambda self, task_id, offer_id: task_id in self)
+
+
+@mutant
 def fit_not_checked(patch: Any) -> None:
     """An agent launches what does not fit, and a cell offers what is in use."""
     recompute_free = agents.Agent.recompute_free

@@ -48,6 +48,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("full", 0, 4),
         ("clocks", 0, 4),
         ("clones", 0, 4),
+        ("reuse", 0, 4),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
@@ -56,6 +57,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         pytest.param("crash", 37, 33, marks=pytest.mark.slow),
         pytest.param("clocks", 4, 33, marks=pytest.mark.slow),
         pytest.param("clones", 4, 33, marks=pytest.mark.slow),
+        pytest.param("reuse", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 37, 34, marks=pytest.mark.slow),
         pytest.param("full", 71, 34, marks=pytest.mark.slow),
@@ -104,6 +106,12 @@ async def test_a_clone_whose_list_is_applied_while_its_original_is_alive_is_foun
     mutant = "clone-believed"
     code, output = await simulate("--profile", "clones", "--seeds", "16", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "is declared lost, and runs on" in output, output
+
+
+async def test_a_new_task_that_an_agent_takes_for_an_earlier_one_with_its_id_is_found() -> None:
+    mutant = "outcomes-forget-their-offer"
+    code, output = await simulate("--profile", "reuse", "--seeds", "8", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and "is said to have finished, and never ran" in output, output
 
 
 @pytest.mark.slow

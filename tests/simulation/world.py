@@ -82,7 +82,8 @@ class World:
         self.over = False
         self.violations: list[str] = []
         self.faults: list[str] = []
-        self.cells = rng.choice((1, 2, 2, 3))
+        # A task id is known to one cell, which has seen its end before it sees it again.
+        self.cells = 1 if profile == "reuse" else rng.choice((1, 2, 2, 3))
         self.limits = Limits(
             agent_beat=3.0 if profile == "clones" else 1.0,
             agent_missed=3,
@@ -127,9 +128,12 @@ class World:
             for number in range(rng.randint(1, 4))
         ]
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
-        items = {"clocks": (20, 60), "clones": (5, 20)}.get(profile, (1, 6))
+        items = {"clocks": (20, 60), "clones": (5, 20), "reuse": (10, 30)}.get(profile, (1, 6))
         book = Book(rng.randint(*items))
-        self.frameworks = [FrameworkNode(self, f"f{number}", "own", book) for number in range(rng.choice((1, 1, 2)))]
+        self.frameworks = [
+            FrameworkNode(self, f"f{number}", "own", book)
+            for number in range(1 if profile == "reuse" else rng.choice((1, 1, 2)))
+        ]
         self.client = ClientNode(self, "c0")
         self.wiped: dict[str, float] = {}
         """Agents that never come back, since when; until an operator has said so."""
