@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--twice", action="store_true", help="run every seed twice, and compare")
     parser.add_argument("--keep-going", type=int, default=20, help="stop after so many failures")
     parser.add_argument(
-        "--profile", choices=("calm", "claims", "clones", "crash", "clocks", "reuse", "full"), default="full"
+        "--profile", choices=("absence", "calm", "claims", "clones", "crash", "clocks", "reuse", "full"), default="full"
     )
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this mistake first")
     parser.add_argument("--table", action="store_true", help="for every mistake: how many seeds it takes to find it")

@@ -295,6 +295,22 @@ def clone_agent(world: World) -> tuple[str, float]:
     return f"a clone of {original.name} runs for {seconds:.2f} s", seconds
 
 
+def step_forward_during_absence(world: World) -> tuple[str, float]:
+    """Likewise, in the way that ends a framework whose absence is computed from the calendar of an owner: the clocks of
+    all masters step ahead by more than its failover timeout when it counts as away."""
+    rng = world.rng
+    down, by = rng.uniform(18.0, 24.0), rng.choice((3600.0, 30 * 86_400.0))
+    for node in world.frameworks:
+        node.kill(down * rng.uniform(0.95, 1.0))
+
+    def step() -> None:
+        for node in world.masters:
+            node.clock.offset += by
+
+    world.loop.after(rng.uniform(13.0, 16.0), step)
+    return f"the clocks of the masters step by {by:g} s while the framework is away", down
+
+
 CRASH: tuple[Fault, ...] = (
     kill,
     kill,
@@ -326,6 +342,7 @@ CLOCKS: tuple[Fault, ...] = (
     kill,
     kill_masters,
 )
+ABSENCE: tuple[Fault, ...] = (step_forward_during_absence,)
 CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
 CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters, reset_connections)
 # None that has an update sent to a framework again: it may come when its id is used again.
@@ -341,6 +358,8 @@ def schedule(world: World) -> float:
         kinds, count = (pause,), rng.choice((0, 0, 1))
     elif world.profile == "clocks":
         kinds, count = CLOCKS, rng.randint(2, 6)
+    elif world.profile == "absence":
+        kinds, count = ABSENCE, 1
     elif world.profile == "claims":
         kinds, count = CLAIMS, rng.randint(1, 6)
     elif world.profile == "clones":
@@ -365,7 +384,9 @@ def schedule(world: World) -> float:
         world.trace("fault", None, text)
 
     for _ in range(count):
-        at = rng.uniform(FIRST, LAST if world.profile != "clocks" else 3.0)  # later most work is done
+        at = rng.uniform(FIRST, 3.0 if world.profile == "clocks" else LAST)  # later most work is done
+        if world.profile == "absence":
+            at = 3.5  # the framework has subscribed
         world.loop.after(at, begin, rng.choice(kinds))
         last = max(last, at)
     return last

@@ -128,7 +128,7 @@ class World:
             for number in range(rng.randint(1, 4))
         ]
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
-        items = {"clocks": (20, 60), "clones": (5, 20), "reuse": (10, 30)}.get(profile, (1, 6))
+        items = {"absence": (120, 160), "clocks": (20, 60), "clones": (5, 20), "reuse": (10, 30)}.get(profile, (1, 6))
         book = Book(rng.randint(*items))
         self.frameworks = [
             FrameworkNode(self, f"f{number}", "own", book)
