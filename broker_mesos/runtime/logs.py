@@ -53,7 +53,7 @@ def configure(log_level: str, log_format: str, *, daemon: bool = False) -> None:
             sys.stderr = stream
     level = logging.getLevelNamesMapping()[log_level.upper()]
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonFormatter() if log_format == "json" else logging.Formatter("%(name)s: %(message)s"))
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
     # pika logs every broken connection at length; the bus logs the same in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -102,6 +102,14 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
         return json_line(record.levelname.lower(), record.getMessage(), logger=record.name, **fields)
+
+
+class _TextFormatter(logging.Formatter):
+    """The same for log_format=text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC)
+        return f"{at:%Y-%m-%dT%H:%M:%S.%fZ} [{record.levelname.lower():<9}] {super().format(record)}"
 
 
 def _dropped(count: int, log_format: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -177,6 +178,16 @@ def test_an_error_at_the_start_is_a_line_of_json_where_the_log_is(folder: Path, 
     line = [json.loads(each) for each in done.stderr.splitlines()][-1]
     assert (line["level"], line["exit_code"], done.stdout) == ("error", done.returncode, "")
     assert done.returncode in (2, 4) and "timestamp" in line and line["event"]
+
+
+def test_lines_of_the_log_have_one_form_whoever_writes_them(folder: Path) -> None:
+    env = environment(folder) | {"BMESOS_CONNECT_TIMEOUT": "0.2", "BMESOS_BROKER_URL": "amqp://127.0.0.1:1/"}
+    done = subprocess.run([BMESOS, "agent"], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+    *lines, error = done.stderr.splitlines()
+    assert done.returncode == 4 and error.startswith("bmesos: RabbitMQ at 127.0.0.1:1")
+    assert lines
+    for line in lines:
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \[[a-z]+ *\] \w", line), line
 
 
 def test_log_format_of_the_environment_and_the_file_count_for_errors(folder: Path) -> None:
