@@ -98,7 +98,9 @@ class Gateway:
             async with asyncio.timeout(limit):
                 return await self._dispatch(request, timeout)
         except TimeoutError:
-            raise self._requester.late(f"no answer to {request.TYPE} within {limit:g} s; try again") from None
+            raise self._requester.late(
+                f"no answer to {request.TYPE} within {limit:.2g} s; try again, or see `bmesos doctor`"
+            ) from None
 
     async def _dispatch(self, request: Request, timeout: float) -> Part:
         match request.ROUTE:
