@@ -17,7 +17,8 @@ def connect(url: str | None, cluster: str | None) -> Transport:
     """
     given = {name: value for name, value in os.environ.items() if name.upper() in _VARIABLES}
     plain_url = url if url is not None else given.get("BMESOS_URL") or _DEFAULT_URL
-    plain_cluster = cluster if cluster is not None else given.get("BMESOS_CLUSTER") or "default"
+    named = cluster if cluster is not None else given.get("BMESOS_CLUSTER") or None
+    plain_cluster = named if named is not None else "default"
     # Anything but plain words is left to the settings, which know files, odd spellings, and what is wrong. They take
     # longer to import than a command over HTTP has, and a third of the time of one over RabbitMQ.
     if (
@@ -30,13 +31,14 @@ def connect(url: str | None, cluster: str | None) -> Transport:
         if place is not None:
             from broker_mesos.client.http import HttpTransport
 
-            return HttpTransport(*place)
+            return HttpTransport(*place, cluster=named)
         if _is_plain_amqp(plain_url):
-            return _connect_checked(plain_url, plain_cluster)
+            return _connect_checked(plain_url, plain_cluster, named)
     from broker_mesos.runtime.settings import load
 
     settings = load(url=url, cluster=cluster)
-    return _connect_checked(settings.url.get_secret_value(), settings.cluster)
+    named = settings.cluster if "cluster" in settings.model_fields_set else None
+    return _connect_checked(settings.url.get_secret_value(), settings.cluster, named)
 
 
 def _plain_place(url: str) -> tuple[str, int, str] | None:
@@ -73,7 +75,8 @@ def _is_word(text: str, more: str = "") -> bool:
     return text.isascii() and text.isalnum()
 
 
-def _connect_checked(url: str, cluster: str) -> Transport:
+def _connect_checked(url: str, cluster: str, named: str | None) -> Transport:
+    """``named`` is the cluster's name if somebody gave it: over HTTP it is checked only."""
     if url.startswith(("amqp://", "amqps://")):
         # Only here: the event loop, the gateway and the adapters take long to import.
         from broker_mesos.client.bus import BusTransport
@@ -85,4 +88,5 @@ def _connect_checked(url: str, cluster: str) -> Transport:
 
     parts = urlsplit(url)
     tls = parts.scheme == "https"
-    return HttpTransport(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), parts.path, tls=tls)
+    port = parts.port or (443 if tls else 80)
+    return HttpTransport(parts.hostname or "127.0.0.1", port, parts.path, tls=tls, cluster=named)

@@ -14,6 +14,7 @@ from typing import Any
 
 from broker_mesos.client.transport import (
     ANSWER_MARGIN_SECONDS,
+    CLUSTER_HEADER,
     NEXT_STEP,
     REQUEST_MAX_BYTES,
     TIMEOUT_HEADER,
@@ -28,15 +29,17 @@ ANSWER_MAX_BYTES = 256 << 20
 class HttpTransport:
     """Keeps idle connections, and takes a fresh one when the far end has closed an idle one."""
 
-    def __init__(self, host: str, port: int, path: str, *, tls: bool = False) -> None:
+    def __init__(self, host: str, port: int, path: str, *, tls: bool = False, cluster: str | None = None) -> None:
+        """``cluster`` is the name of the cluster that is meant, which refuses requests if it has another one."""
         self._host = host
         self._port = port
         self._tls = tls
         path = path.strip("/")
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        named = "" if cluster is None else f"{CLUSTER_HEADER}: {cluster}\r\n"
         self._head = (
             f"POST {'/' * bool(path)}{path}/api/v1 HTTP/1.1\r\nHost: {self._where}\r\n"
-            f"Content-Type: application/json\r\n{TIMEOUT_HEADER}: "
+            f"Content-Type: application/json\r\n{named}{TIMEOUT_HEADER}: "
         )
         # Shared between threads without a lock: taking and adding one are atomic.
         self._idle: list[_Connection] = []

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from broker_mesos.errors import Unavailable
 
 TIMEOUT_HEADER = "Bmesos-Timeout"
+CLUSTER_HEADER = "Bmesos-Cluster"
 """Seconds the client waits for an answer, beyond what its request itself asks to wait for."""
 REQUEST_MAX_BYTES = 1 << 20
 """As ``core.protocol.wire.MAX_BODY``, which comes with all models."""

@@ -46,11 +46,12 @@ def failure(status: int, code: str, message: str) -> JSONResponse:
 def build_app(
     gateway: OperatorApi,
     *,
+    cluster: str | None = None,
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]"),
     body_timeout: float = BODY_TIMEOUT_SECONDS,
 ) -> FastAPI:
-    """The application. ``hosts`` are the names under which a browser may address this server; ``body_timeout`` is in
-    seconds."""
+    """The application. Requests that name another cluster than ``cluster`` are refused; None takes any. ``hosts`` are
+    the names under which a browser may address this server; ``body_timeout`` is in seconds."""
     app = FastAPI(
         title="broker_mesos operator API",
         version=__version__,
@@ -60,7 +61,7 @@ def build_app(
     )
     app.add_middleware(Guard, hosts=hosts, body_timeout=body_timeout)
     _errors(app)
-    _api(app, gateway)
+    _api(app, gateway, cluster)
     _views(app, gateway)
     _health(app, gateway)
     describe(app)
@@ -86,7 +87,7 @@ def _errors(app: FastAPI) -> None:
         return failure(405, "invalid", f"{request.method} is not for {request.url.path}; see /openapi.json")
 
 
-def _api(app: FastAPI, gateway: OperatorApi) -> None:
+def _api(app: FastAPI, gateway: OperatorApi, cluster: str | None) -> None:
     @app.post("/api/v1", summary="Any request of the operator API")
     async def ask(http: HttpRequest) -> Response:
         content_type = http.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -94,6 +95,11 @@ def _api(app: FastAPI, gateway: OperatorApi) -> None:
             # This also protects from pages of other sites: a browser sends JSON across origins only after this server
             # agrees.
             return failure(415, "invalid", "send the body as content-type application/json")
+        meant = http.headers.get("bmesos-cluster")
+        if cluster is not None and meant not in (None, cluster):
+            raise InvalidInput(
+                f"this is the cluster {cluster}, not {meant!r}: give the other one's --url, or no --cluster"
+            )
         request = parse_request(await http.body())
         part = await gateway.handle(request, _timeout(http))
         # The model is written as bytes directly: every CLI command and every wait uses this path.

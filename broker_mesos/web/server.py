@@ -38,12 +38,14 @@ class WebServer:
         host: str = "127.0.0.1",
         port: int = 5050,
         *,
+        cluster: str | None = None,
         limit: int | None = None,
         head_timeout: float = HEAD_TIMEOUT_SECONDS,
         body_timeout: float = BODY_TIMEOUT_SECONDS,
     ) -> None:
-        """``limit`` is the maximum number of connections; None derives it from the limit of file descriptors. The
-        timeouts for the head and the body of a request are in seconds."""
+        """Requests that name another cluster than ``cluster`` are refused; None takes any. ``limit`` is the maximum
+        number of connections; None derives it from the limit of file descriptors. The timeouts for the head and the
+        body of a request are in seconds."""
         self._limit = max_connections() if limit is None else limit
         self._head_timeout = head_timeout
         self._body_timeout = body_timeout
@@ -52,6 +54,7 @@ class WebServer:
         """The actual port, once ``ready`` is set."""
         self.ready = asyncio.Event()
         self._gateway = gateway
+        self._cluster = cluster
         self._listener: socket.socket | None = None
 
     @property
@@ -82,6 +85,7 @@ class WebServer:
                 uvicorn.Config(
                     build_app(
                         self._gateway,
+                        cluster=self._cluster,
                         hosts=("localhost", "127.0.0.1", "[::1]", bracketed(self.host)),
                         body_timeout=self._body_timeout,
                     ),

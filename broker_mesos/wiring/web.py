@@ -27,7 +27,7 @@ def run_web(settings: Settings, host: str, port: int) -> int:
             stack.push_async_callback(bus.close)
             requester = Requester(bus, CLOCK, new_id)
             stack.push_async_callback(requester.close)
-            server = WebServer(Gateway(requester), host, port)
+            server = WebServer(Gateway(requester), host, port, cluster=settings.cluster)
             serving = asyncio.create_task(server.run())
             await first(server.ready.wait(), outcome(serving))
             log.info("serving", url=server.url)

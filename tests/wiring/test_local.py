@@ -93,3 +93,23 @@ async def test_agents_follow_the_settings_of_kills_and_outcomes() -> None:
     async with LocalCluster(Settings(kill_grace=9.0, outcomes_kept=5.0)) as cluster:
         state = cluster.agents[0].state
         assert (state.table.kill_grace, state.outcomes.retention_seconds) == (9.0, 5.0)
+
+
+async def test_a_request_for_another_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+
+    def ask(url: str, cluster: str | None = None) -> str:
+        with Client(url, cluster=cluster) as client:
+            return client.cluster().cluster
+
+    async with LocalCluster(port=0) as cluster:
+        assert await asyncio.to_thread(ask, cluster.url) == "default"
+        assert await asyncio.to_thread(ask, cluster.url, "default") == "default"
+        with pytest.raises(InvalidInput, match="this is the cluster default, not 'other'"):
+            await asyncio.to_thread(ask, cluster.url, "other")
+        (tmp_path / "bmesos.toml").write_text('cluster = "stored"\n')
+        with pytest.raises(InvalidInput, match="this is the cluster default, not 'stored'"):
+            await asyncio.to_thread(ask, cluster.url)
+        monkeypatch.setenv("BMESOS_CLUSTER", "named")
+        with pytest.raises(InvalidInput, match="this is the cluster default, not 'named'"):
+            await asyncio.to_thread(ask, cluster.url)
