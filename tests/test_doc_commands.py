@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from broker_mesos.cli import jobfile
 from broker_mesos.cli.argv_parser import read
 from broker_mesos.cli.commands import COMMANDS, Command, Group, find
 from broker_mesos.cli.declare import Option, parameters
 from broker_mesos.cli.options import COMMON
-from tests.doc_commands import PAGES, ROOT, Shown, commands, named, words_of
+from broker_mesos.client.spec import build_spec
+from tests.doc_commands import PAGES, ROOT, Shown, blocks, commands, named, words_of
 
 
 def shown() -> list[tuple[str, Shown]]:
@@ -34,6 +38,17 @@ def test_a_command_line_in_a_block_is_read(page: str, each: Shown):
     found = read(words[: words.index("--")] if program else words)
     assert found is not None, f"{page}: {each.line}"
     assert found.command.takes_command or not program
+
+
+@pytest.mark.parametrize("page", ["docs/jobs.md", "docs/reference/cli.md"])
+def test_a_job_file_of_a_page_describes_a_job(page: str, tmp_path: Path):
+    files = blocks((ROOT / page).read_text(), "yaml")
+    assert files
+    for text in files:
+        (tmp_path / "job.yaml").write_text(text)
+        options = jobfile.read(tmp_path / "job.yaml")
+        spec = build_spec(options.pop("command"), **options)
+        assert spec.array == (1, 100) and spec.retries == 2
 
 
 @pytest.mark.parametrize(("page", "line"), mentioned(), ids=" ".join)
