@@ -131,6 +131,7 @@ class World:
     def round(self, *, everything: bool) -> int:
         """One round of allocation; how many offers it made."""
         before = len(self.state.offers)
+        self.state.log.begin("allocation")
         allocate(self.state, self.policy, Outlet(self.state, 1, 7), self.now, everything=everything)
         return len(self.state.offers) - before
 

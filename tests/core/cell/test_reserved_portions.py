@@ -162,8 +162,10 @@ class Portions(RuleBasedStateMachine):
                 self.bench.framework(self.framework(role), roles=(role,))
         assert (self.agent.reservations, self.agent.total, self.agent.used) == before
 
-    @rule(total=st.sampled_from(("cpus:3;mem:800;disk:20;ports:[1-8]", "cpus:8;mem:300;disk:80;ports:[4-6]")))
-    def the_agent_shrinks(self, total):
+    @rule(
+        total=st.sampled_from(("cpus:3;mem:800;disk:20;ports:[1-8]", "cpus:8;mem:300;disk:80;ports:[4-6]", str(TOTAL)))
+    )
+    def the_agent_shrinks_or_grows_back(self, total):
         if self.ids % 5 == 0:
             self.shrunk = True
             running = tuple(
