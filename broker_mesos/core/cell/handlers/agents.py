@@ -139,7 +139,7 @@ def _live_for(state: CellState, agent: Agent, call: RegisterAgent, now: Instant)
         )
         ends = any(task.details.launch is None for task in _missing(agent, known))
     timeout = MISSED_BEATS * (agent.beat or state.limits.agent_beat)
-    return max(0.0, _heard_at(state, agent) + timeout - now.mono) if ends else 0.0
+    return max(0.0, _last_heartbeat_at(state, agent) + timeout - now.mono) if ends else 0.0
 
 
 def _check_rivals(agent: Agent, call: RegisterAgent, out: Outlet, now: Instant) -> None:
@@ -428,7 +428,7 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
         if agent.state is not AgentStatus.REGISTERED:
             continue
         timeout = limits.silence(agent.beat)
-        if now.mono - _heard_at(state, agent) > timeout:
+        if now.mono - _last_heartbeat_at(state, agent) > timeout:
             if allowed <= 0:
                 return
             allowed -= 1
@@ -436,7 +436,7 @@ def check_silence(state: CellState, out: Outlet, now: Instant) -> None:
             unreachable(state, agent, f"its agent has sent no message for {timeout:g} s", out, now)
 
 
-def _heard_at(state: CellState, agent: Agent) -> float:
+def _last_heartbeat_at(state: CellState, agent: Agent) -> float:
     """Monotonic time of the agent's last message, or the time since which this owner could receive one if that is
     later."""
     last = agent.last_heartbeat_at
