@@ -8,7 +8,7 @@ import structlog
 
 from broker_mesos.bus.open import open_bus
 from broker_mesos.core.model.framework import FrameworkInfo
-from broker_mesos.errors import InvalidInput
+from broker_mesos.errors import BrokerMesosError
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.runtime.logs import configure
@@ -31,8 +31,8 @@ class SchedulerDriver(runner.SchedulerDriver):
     ``url`` is the broker's, as ``amqp://user:password@host:5672/``; without one BMESOS_BROKER_URL or
     ``bmesos.toml`` names it. ``memory://`` starts a cluster in this process (one agent, 4 CPUs, 4 GB), which
     keeps nothing: for trying a framework out. ``main()`` is ``run()`` for a whole program: it returns an exit
-    code, and prints an error as one line. ``run``, ``start`` and ``main`` find the cluster: InvalidInput when no
-    broker is named, or its URL is wrong.
+    code, and prints an error as one line. ``run``, ``start`` and ``main`` raise or print InvalidInput when no broker is
+    named, or its URL is wrong: ``SchedulerDriver(…).main()`` shows no traceback.
 
     Log lines go to stderr, unless the program has configured structlog by itself.
     """
@@ -48,10 +48,16 @@ class SchedulerDriver(runner.SchedulerDriver):
         open_timeout: float = 10.0,
     ) -> None:
         self._embedded = url == EMBEDDED
-        self._given_cluster = cluster
-        self._given_url = None if self._embedded else url
         self._framework_id = framework.framework_id
         self._cluster: LocalCluster | None = None
+        self._wrong_settings: BrokerMesosError | None = None
+        try:
+            self._found = load(cluster=cluster, broker_url=None if self._embedded else url)
+            self._url = "" if self._embedded else self._found.need_broker()
+        except BrokerMesosError as error:
+            self._wrong_settings = error
+        else:
+            _log_to_stderr(self._found, quiet=self._embedded)
         super().__init__(
             scheduler,
             framework,
@@ -63,13 +69,9 @@ class SchedulerDriver(runner.SchedulerDriver):
         )
 
     def _begin(self) -> None:
+        if self._wrong_settings is not None:
+            raise self._wrong_settings
         super()._begin()
-        try:
-            self._found = load(cluster=self._given_cluster, broker_url=self._given_url)
-            self._url = "" if self._embedded else self._found.need_broker()
-        except InvalidInput as error:
-            raise InvalidInput(str(error).replace("--broker-url", "url")) from None
-        _log_to_stderr(self._found, quiet=self._embedded)
 
     def _make_bus(self) -> Bus:
         name = f"bmesos framework {self._framework_id}"
