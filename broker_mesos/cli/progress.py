@@ -30,7 +30,7 @@ def with_progress(client: JobClient, job_id: str, timeout: float | None) -> Mapp
         transient=True,
     ) as progress:
         bar = progress.add_task(job_id, total=total)
-        for last in client.changes(job_id, timeout, unchanged=True):
+        for last in client.changes(job_id, timeout, pending_turn=2.0):
             notes.check(last)
             counts = last["counts"]
             ended = sum(counts.get(state, 0) for state in ("finished", "failed", "killed"))

@@ -21,7 +21,7 @@ all_columns = False
 """Whether a terminal's tables have all columns: with ``-o wide``."""
 
 _MIN_TURN_SECONDS = 1.5
-"""Seconds between two questions why a job waits."""
+"""Seconds before the first question why a job waits, and between two of them."""
 _GOOD = {"finished", "registered", "subscribed", "ok"}
 _BAD = {"failed", "lost", "dropped", "error", "gone", "unreachable", "torn-down", "no owner"}
 _BUSY = {"running", "staging", "starting", "warning", "draining", "drained", "deactivated"}
@@ -50,7 +50,7 @@ class WaitingNotes:
     def __init__(self, client: JobClient) -> None:
         self._client = client
         self._last = ""
-        self._due = 0.0
+        self._due = time.monotonic() + _MIN_TURN_SECONDS  # most jobs start at once
 
     def check(self, summary: Mapping[str, Any]) -> None:
         """Asks why, and prints it, if the job of this summary waits; nothing if that was asked just before."""

@@ -138,10 +138,11 @@ class JobClient:
                     f"task {task_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {task_id}`"
                 )
 
-    def changes(self, job_id: str, timeout: float | None = None, *, unchanged: bool = False) -> Iterator[Json]:
-        """A job's summary now, after every change, and last once it has ended; with ``unchanged`` every 10 seconds
-        without a change, too."""
-        return self._follow(job_id, timeout, _WAIT_TURN_SECONDS, every_change=True, unchanged=unchanged)
+    def changes(self, job_id: str, timeout: float | None = None, *, pending_turn: float = 0.0) -> Iterator[Json]:
+        """A job's summary now, after every change, and last once it has ended. With ``pending_turn`` also every 10
+        seconds without a change, and every ``pending_turn`` seconds as long as none of its tasks runs."""
+        turn = pending_turn or _WAIT_TURN_SECONDS
+        return self._follow(job_id, timeout, turn, every_change=True, unchanged=bool(pending_turn))
 
     def _follow(
         self, job_id: str, timeout: float | None, pending_turn: float, *, every_change: bool, unchanged: bool = False
