@@ -76,6 +76,21 @@ def test_a_higher_role_takes_as_much_as_it_wants_and_gets_it():
     assert killed(bench.wait(3, agents=True)) == []
 
 
+def test_a_role_takes_from_a_lower_role_of_the_same_framework_and_never_from_itself():
+    bench = cluster(HIGH)
+    bench.agent("a1", "cpus:4;mem:4096")
+    fill(bench, "both", "dev")
+    bench.framework("both", want(2, version=3), roles=("dev", "prod"))
+    victims = killed(bench.wait(3, agents=True))
+    assert len(victims) == 2
+    offers = offers_in(end(bench, victims))
+    assert [offer.role for offer in offers] == ["prod", "prod"]
+    for offer in offers:
+        bench.accept(offer, task(f"prod-{offer.offer_id}", "cpus:1;mem:10"))
+    bench.framework("both", want(9, version=4), roles=("dev", "prod"))
+    assert {bench.state.tasks[each].role for each in killed(bench.wait(3, agents=True))} == {"dev"}
+
+
 def test_the_status_of_a_preempted_task_says_why():
     bench = cluster(HIGH)
     bench.agent("a1", "cpus:1;mem:4096")

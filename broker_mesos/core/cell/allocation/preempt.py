@@ -217,12 +217,9 @@ class Preemption:
         held = [each for each in both if not each.revocable and id(each) not in self._chosen and not _over(each)]
         spare = dict(self._spare)
         for each in sorted(held, key=lambda each: (self._cost(each), -_began(each))):
-            theirs = each.framework_id
-            if (
-                theirs != framework.ident
-                and self._may_take(role, own, each.role, bool(short))
-                and self._leaves_enough(each, spare)
-            ):
+            # Roles of one framework are as different as those of two: its tasks may be those of many people.
+            mine = (each.framework_id, each.role) == (framework.ident, role)
+            if not mine and self._may_take(role, own, each.role, bool(short)) and self._leaves_enough(each, spare):
                 yield each
 
     def _may_take(self, role: str, own: str, other: str, short: bool) -> bool:
