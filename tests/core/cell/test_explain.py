@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.explain_reasons import reason
-from broker_mesos.core.cell.inputs import Configured
+from broker_mesos.core.api.maintenance import DrainAgents
+from broker_mesos.core.cell.inputs import Configured, OperatorMaintain
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import Demand, Shape
@@ -100,6 +101,19 @@ def test_the_constraint_that_stands_in_the_way_is_named_and_dropping_it_helps():
     assert found.agents[0].message == "rack is r1, wanted r2"
     assert found.unmatched == ("rack==r2",)
     assert found.changes[0].message == "drop the constraint rack==r2" and found.changes[0].sure
+
+
+def test_a_drained_agent_that_would_not_do_in_any_case_is_explained_by_what_stays():
+    bench = Bench()
+    bench.framework("f1", demand=NOTHING)
+    put(bench, "a1", "cpus:4;mem:4096")
+    put(bench, "a2", "cpus:4;mem:4096;gpus:1")
+    put(bench, "a3", "cpus:4;mem:4096", attributes={"rack": "r2"})
+    put(bench, "a4", "cpus:1;mem:4096")
+    bench.decide(OperatorMaintain(DrainAgents(agent_ids=("a1", "a2", "a3", "a4"))))
+    agents = ask(bench, "f1", shape("cpus:2;mem:64", 1, "rack!=r2")).agents
+    found = {why.agent_id: why.what for why in agents}
+    assert found == {"a1": "drain", "a2": "gpus", "a3": "constraint", "a4": "too-small"}
 
 
 def test_filter_says_until_when():

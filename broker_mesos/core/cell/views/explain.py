@@ -239,10 +239,10 @@ def _why(round_: Round, wanted: Requirement, shape: Shape, agent: Agent, place: 
             missing = agent.total.missing(shape.resources)
             found = Infeasible("too-small", found.message)
     elif found.what == "drain":  # unless activating the agent would not help
-        mismatches = [each.explain(info.attributes, info.hostname) for each in shape.constraints]
         missing = agent.total.missing(shape.resources)
-        if any(mismatches):
-            found, missing = Infeasible("constraint", next(filter(None, mismatches), "")), Resources.EMPTY
+        other = unfit(Requirement(framework, shape.role, shape, lent=True), agent)
+        if other is not None:
+            found, missing = other, Resources.EMPTY
         elif missing:
             found = Infeasible("too-small", f"too small: it has {agent.total}, {missing} is missing")
     elif found.what in ("offered", "reserved"):
