@@ -45,11 +45,15 @@ def doctor(
 
         print_story(call, story, limit)
         return 0
+    from concurrent.futures import ThreadPoolExecutor
+
     from broker_mesos.operator.doctor import Finding, worst
     from broker_mesos.runtime.settings import load
 
     settings = load(url=call.url, cluster=call.cluster)
     direct = settings.broker_url is not None or settings.store_url is not None
+    # At the same time as the questions to the cluster: whatever is wrong, each of the two takes its whole time.
+    tried = ThreadPoolExecutor(1).submit(_try_servers, settings) if direct else None
     unreachable: Unavailable | None = None
     findings: list[Finding] = []
     try:
@@ -66,8 +70,8 @@ def doctor(
                 advice="see whether a master (and `bmesos web`) runs",
             )
         ]
-    if direct:
-        findings += _try_servers(settings)
+    if tried is not None:
+        findings += tried.result()
     if call.json:
         show.print_json({"worst": worst(findings), "findings": [show.data(each) for each in findings]})
     else:

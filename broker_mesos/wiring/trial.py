@@ -11,13 +11,15 @@ from broker_mesos.core.api.health import BusReport, StoreReport
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, reply
 from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.errors import BrokerMesosError, Fenced
-from broker_mesos.ports.bus import ConsumerClosed, outgoing
+from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.settings import Settings
 from broker_mesos.store.redis.store import RedisStore
 
 TRIAL_SECONDS = 2.0
 """Timeout for one attempt at a server, in seconds."""
+LOOK_SECONDS = 0.05
+"""Interval at which it is checked whether the broker blocks publishers, in seconds."""
 
 
 async def try_broker(settings: Settings) -> BusReport:
@@ -27,22 +29,24 @@ async def try_broker(settings: Settings) -> BusReport:
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(min(settings.connect_timeout, TRIAL_SECONDS))
             stack.push_async_callback(bus.close)
-            try:
-                async with asyncio.timeout(TRIAL_SECONDS):
-                    consumer = await bus.consume(Queue(QueueKind.REPLY))
-                    await bus.publish(outgoing(reply(consumer.queue_name), Ping(), new_id(), mandatory=True))
-                    await consumer.receive()
-            except TimeoutError:
+            around = asyncio.create_task(_send_around(bus))
+            stack.callback(around.cancel)
+            async with asyncio.timeout(TRIAL_SECONDS):
                 # Under an alarm the broker accepts no message: the report states that.
-                async with asyncio.timeout(TRIAL_SECONDS):
-                    found = await bus.health()
-                if not found.blocked:
-                    raise
-                return found
+                while not (around.done() or bus.blocked_reason):
+                    await asyncio.wait([around], timeout=LOOK_SECONDS)
+            if around.done():
+                around.result()
             async with asyncio.timeout(TRIAL_SECONDS):
                 return await bus.health()
     except (BrokerMesosError, ConsumerClosed, TimeoutError) as error:
         return BusReport(error=str(error) or "a message that was sent did not arrive")
+
+
+async def _send_around(bus: Bus) -> None:
+    consumer = await bus.consume(Queue(QueueKind.REPLY))
+    await bus.publish(outgoing(reply(consumer.queue_name), Ping(), new_id(), mandatory=True))
+    await consumer.receive()
 
 
 async def try_store(settings: Settings) -> StoreReport:

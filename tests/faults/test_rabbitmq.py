@@ -15,6 +15,8 @@ from tests.faults.support import Runs, Victim
 from tests.servers import RabbitMQServer, RedisServer
 
 SHORT = "sleep 0.3"
+DOCTOR_SECONDS = 30.0
+"""Time after which a doctor hangs; it takes less than 5 s."""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,8 @@ def test_an_alarm_of_rabbitmq_holds_work_up_and_says_so_until_it_is_over(
         refused = pytest.raises(Unavailable, match=f"blocks publishers: {what} alarm")
         with Client(victim.amqp_url, cluster=victim.name, timeout=2) as client, refused:
             client.agents()
+        doctor = victim.cli("doctor", timeout=DOCTOR_SECONDS)
+        assert doctor.returncode == 4 and "it takes no messages: an alarm" in doctor.stdout, doctor
     finally:
         rabbitmq.ctl(*end)
     runs.finished_exactly_once()
