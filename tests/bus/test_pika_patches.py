@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pika
 import pytest
 from pika import frame, spec
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflow
 from pika.exceptions import InvalidFrameError
 
+from broker_mesos.bus.rabbitmq import pika_patches
 from broker_mesos.bus.rabbitmq.pika_patches import cut_reads
 
 
@@ -68,3 +71,36 @@ def test_after_a_frame_that_ends_in_an_error_the_next_ones_are_still_there() -> 
         connection._on_data_available(body[:-1] + b"?" + beat)
     connection._on_data_available(b"")
     assert [type(each) for each in connection.processed] == [frame.Heartbeat]
+
+
+async def test_a_connection_that_is_closed_when_its_address_is_found_sends_nothing_and_makes_no_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its owner has given up, and its address was found in the same turn of the loop."""
+    loop = asyncio.get_running_loop()
+    noise: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: noise.append(context))
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+    ended: list[BaseException] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.put_nowait(await reader.read(100))
+        writer.close()
+
+    on_resolved = AMQPConnectionWorkflow._on_getaddrinfo_async_done
+
+    def close_first(workflow: Any, *arguments: Any) -> None:
+        connection.close()
+        on_resolved(workflow, *arguments)
+
+    monkeypatch.setattr(AMQPConnectionWorkflow, "_on_getaddrinfo_async_done", close_first)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    connection = pika_patches.Connection(
+        pika.ConnectionParameters("127.0.0.1", server.sockets[0].getsockname()[1]),
+        on_open_error_callback=lambda _, error: ended.append(error),
+        custom_ioloop=loop,
+    )
+    async with asyncio.timeout(20):
+        assert await received.get() == b""
+    assert len(ended) == 1 and connection.is_closed and noise == []
+    server.close()

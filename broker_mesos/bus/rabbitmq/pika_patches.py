@@ -36,6 +36,19 @@ class Connection(AsyncioConnection):
         made = outcome() if isinstance(outcome, type) else outcome
         super()._on_connection_workflow_done(made)  # type: ignore[misc]
 
+    def _proto_connection_made(self, transport: Any) -> None:
+        """A socket that is connected when the connection was closed already: if that happens in the turn of the loop in
+        which the address is found, pika forgets the attempt that this begins. It would log in, for nobody, and trip
+        over what then comes of it."""
+        if self.is_closed:
+            transport.abort()
+        else:
+            super()._proto_connection_made(transport)  # type: ignore[misc]
+
+    def _proto_connection_lost(self, error: BaseException | None) -> None:
+        if not self.is_closed:
+            super()._proto_connection_lost(error)  # type: ignore[misc]
+
 
 def drop(connection: Any) -> None:
     """End a connection whose other end sends nothing: an orderly close would wait for an answer."""
