@@ -17,6 +17,7 @@ PAGES = ("README.md", "docs/quickstart.md", "docs/jobs.md")
 DAEMONS = ("local", "master", "agent", "framework", "web", "simulate")
 EXIT_CODES = {
     "bmesos plan --cpus 64 -- true": 1,
+    "bmesos plan --role eng --cpus 3 -- true": 1,
     "bmesos submit --wait --time-limit 1s -- sleep 60": 143,
     "bmesos retry --wait JOB": 75,
 }

@@ -44,6 +44,7 @@ def test_a_job_runs_no_more_tasks_than_the_limit_of_its_role_and_says_so(new_clu
     assert cluster.cli("role", "quota", "set", "eng", "--limit", "cpus:1").returncode == 0
     client = cluster.client()
     limited = client.submit(SLEEP, cpus=1, mem=10, array=8, role="eng/db")
+    until("the limit is used up", lambda: running(limited) == [1])
     other = client.submit(SLEEP, cpus=1, mem=10, array=8, role="ops")
     until("the agent is full", lambda: running(limited, other) == [1, 3])
 
