@@ -11,6 +11,8 @@ import time
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.world import simulate
 
+PROFILES = ("absence", "calm", "claims", "clones", "crash", "clocks", "large", "reuse", "full")
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -21,7 +23,9 @@ def main() -> int:
     parser.add_argument("--twice", action="store_true", help="run every seed twice, and compare")
     parser.add_argument("--keep-going", type=int, default=20, help="stop after so many failures")
     parser.add_argument(
-        "--profile", choices=("absence", "calm", "claims", "clones", "crash", "clocks", "reuse", "full"), default="full"
+        "--profile",
+        choices=("absence", "calm", "claims", "clones", "crash", "clocks", "large", "reuse", "full"),
+        default="full",
     )
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this mistake first")
     parser.add_argument("--table", action="store_true", help="for every mistake: how many seeds it takes to find it")

@@ -345,6 +345,7 @@ CLOCKS: tuple[Fault, ...] = (
 ABSENCE: tuple[Fault, ...] = (step_forward_during_absence,)
 CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
 CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters, reset_connections)
+LARGE: tuple[Fault, ...] = (kill_masters, reset_agent, reset_agent)
 # None that has an update sent to a framework again: it may come when its id is used again.
 REUSE: tuple[Fault, ...] = (reset_agent, reset_agent, lose_beats)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
@@ -364,6 +365,8 @@ def schedule(world: World) -> float:
         kinds, count = CLAIMS, rng.randint(1, 6)
     elif world.profile == "clones":
         kinds, count = CLONES, rng.randint(1, 3)
+    elif world.profile == "large":
+        kinds, count = LARGE, rng.randint(0, 2)
     elif world.profile == "reuse":
         kinds, count = REUSE, rng.randint(1, 4)
     elif world.profile == "crash":

@@ -370,6 +370,7 @@ class Monitor:
         world = self.world
         if world.forgetful:
             return
+        self._judge_waiting()
         for job in world.jobs:
             summary = job.ended
             assert summary is not None
@@ -391,6 +392,16 @@ class Monitor:
                     world.violation(f"{job.job_id}: {summary.counts} in its summary, {dict(by_state)} in results")
             if summary.counts["pending"] or summary.counts["running"]:
                 world.violation(f"{job.job_id} has ended with {summary.counts}")
+
+    def _judge_waiting(self) -> None:
+        """Tasks that need whole agents begin while small ones still wait."""
+        begun = {name: [] for name in ("small", "large")}  # type: dict[str, list[float]]
+        for task_id, executions in self.executions.items():
+            name = parse_task_id(task_id)
+            if name is not None and name.job_id in begun:
+                begun[name.job_id] += [one.at for one in executions]
+        if begun["large"] and max(begun["small"]) < min(begun["large"]):
+            self.world.violation("large tasks began after the last of the small ones")
 
     def _judge(self, job: Job, index: int, result: ResultRecord) -> None:
         world = self.world

@@ -163,6 +163,14 @@ def absence_by_the_calendar(patch: Any) -> None:
 
 
 @mutant
+def no_agent_kept_free(patch: Any) -> None:
+    """No gang and no large task ever has the token, so that free resources are kept for none of them."""
+    from broker_mesos.core.cell.allocation import gang_token
+
+    patch(gang_token, "tick", lambda state, out, now: None)
+
+
+@mutant
 def clone_believed(patch: Any) -> None:
     """The list of an agent's clone is applied while the agent is alive."""
     patch(agents, "_live_for", lambda *arguments: 0.0)

@@ -50,6 +50,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("absence", 0, 4),
         ("clones", 0, 4),
         ("reuse", 0, 4),
+        ("large", 0, 3),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
@@ -59,6 +60,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         pytest.param("clocks", 4, 33, marks=pytest.mark.slow),
         pytest.param("clones", 4, 33, marks=pytest.mark.slow),
         pytest.param("reuse", 4, 33, marks=pytest.mark.slow),
+        pytest.param("large", 3, 20, marks=pytest.mark.slow),
         pytest.param("full", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 37, 34, marks=pytest.mark.slow),
         pytest.param("full", 71, 34, marks=pytest.mark.slow),
@@ -97,6 +99,12 @@ async def test_a_clone_whose_list_is_applied_while_its_original_is_alive_is_foun
     mutant = "clone-believed"
     code, output = await simulate("--profile", "clones", "--seeds", "16", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "is declared lost, and runs on" in output, output
+
+
+async def test_large_tasks_and_gangs_that_no_agent_is_kept_free_for_are_found() -> None:
+    mutant = "no-agent-kept-free"
+    code, output = await simulate("--profile", "large", "--seeds", "4", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and "large tasks began after the last of the small ones" in output, output
 
 
 async def test_a_new_task_that_an_agent_takes_for_an_earlier_one_with_its_id_is_found() -> None:

@@ -97,7 +97,7 @@ class World:
         self.store_clock = SimClock(self.loop)
         self.broker = MemoryBroker(self.store_clock)
         self.state = MemoryStoreState(self.store_clock)
-        self.limit = 3_000 if seed % 3 == 2 else None
+        self.limit = 3_000 if seed % 3 == 2 and profile != "large" else None
         """Thousandths of a cpu that all tasks together may hold: enough for the largest one."""
         if self.limit is not None:
             self._set_limit(self.limit)
@@ -120,13 +120,19 @@ class World:
         self.exit_codes: dict[str, int] = {}
         self.needs: dict[str, Resources] = {}
         self.killed_jobs: dict[str, bool] = {}
-        self.jobs = [self._make_job(number) for number in range(rng.randint(1, 4))]
+        self.jobs = (
+            self._make_large_jobs()
+            if profile == "large"
+            else [self._make_job(number) for number in range(rng.randint(1, 4))]
+        )
         self.by_id = {job.job_id: job for job in self.jobs}
         self.masters = [MasterNode(self, f"m{number}") for number in range(rng.choice((1, 2, 2, 3)))]
         self.agents = [
             AgentNode(self, f"a{number}", Resources.parse(f"cpus:{rng.randint(2, 4)};mem:1024"))
             for number in range(rng.randint(1, 4))
         ]
+        if profile == "large":
+            self.agents = [AgentNode(self, f"a{number}", Resources.parse("cpus:2;mem:1024")) for number in range(2)]
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
         items = {"absence": (120, 160), "clocks": (20, 60), "clones": (5, 20), "reuse": (10, 30)}.get(profile, (1, 6))
         book = Book(rng.randint(*items))
@@ -178,6 +184,16 @@ class World:
         self.killed_jobs[job_id] = kill_at is not None
         return Job(job_id, spec, rng.choice((0.0, rng.uniform(0.0, 8.0))), kill_at)
 
+    def _make_large_jobs(self) -> list[Job]:
+        """Small tasks for over a minute, and amid them a task or a gang that needs whole agents."""
+        command = CommandInfo(arguments=("work",))
+        small = JobSpec(command=command, resources=Resources.parse("cpus:1;mem:32"), array=(0, 199), retries=2)
+        gang = {"array": (0, 1), "gang": True} if self.rng.random() < 0.5 else {}
+        large = JobSpec(command=command, resources=Resources.parse("cpus:2;mem:64"), retries=2, **gang)
+        self.needs |= {"small": small.resources, "large": large.resources}
+        self.killed_jobs |= {"small": False, "large": False}
+        return [Job("small", small, 0.0, None), Job("large", large, self.rng.uniform(4.0, 8.0), None)]
+
     # -- small services -----------------------------------------------------------------------------------
 
     def new_id(self) -> str:
@@ -198,7 +214,7 @@ class World:
         """How a task will end."""
         code = self.exit_codes[spec.task_id] = 1 if self.rng.random() < 0.1 else 0
         # Clones are found out by what runs while they register.
-        lasts = (1.0, 4.0) if self.profile == "clones" else (0.01, 0.1, 0.5, 2.0)
+        lasts = {"clones": (1.0, 4.0), "large": (0.5, 1.0, 2.0)}.get(self.profile, (0.01, 0.1, 0.5, 2.0))
         return Ending(self.rng.choice(lasts) * self.rng.uniform(0.5, 1.5), code)
 
     def trace(self, what: str, proc: Proc | None, *more: object) -> None:
