@@ -72,6 +72,10 @@ class Calls:
         self._doubtful: Bounded[str, None] = Bounded(settings.remember)
         """Ids of tasks that had been launched and had no status yet when this process became a standby."""
         self._agents: Bounded[str, str] = Bounded(settings.remember)
+        self._launched_on: Bounded[str, tuple[str, ...]] = Bounded(settings.remember)
+        """Ids of the offers on which a task that has not ended was launched, by task id."""
+        self._earlier: Bounded[str, None] = Bounded(settings.remember)
+        """Uuids of terminal statuses of earlier tasks that came when their id was used again."""
         self._accepting = Accepting()
         self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
         self._kills: dict[str, int | None] = {}
@@ -127,6 +131,8 @@ class Calls:
         if self._settings.settle:
             due = self._clock.monotonic() + 1.5 * self._settings.offer_timeout
             self._claims.add(task_ids, ids[0], cell, due)
+            for task_id in task_ids:
+                self._launched_on[task_id] = tuple(ids)
             sent.add_done_callback(partial(self._accepted, task_ids))
         return sent
 
@@ -246,6 +252,17 @@ class Calls:
         the broker: see ``flush_acknowledgements``."""
         self._handled.append((cell, task_id))
 
+    def is_of_earlier_task(self, status: TaskStatus) -> bool:
+        """Whether a status is of a task that ended before its id was used again: a repeat, or a late answer."""
+        offers = self._launched_on.get(status.task_id)
+        return bool(offers and status.offer_id) and status.offer_id not in (offers or ())
+
+    def is_sent_again(self, status: TaskStatus) -> bool:
+        """Whether the cell has sent a status of an earlier task before, or as an answer to a question."""
+        known = status.uuid in self._earlier
+        self._earlier[status.uuid] = None
+        return known or status.reason is Reason.RECONCILIATION
+
     def received(self, status: TaskStatus) -> TaskStatus:
         """Update what is kept of a task from a status. Returns the status for the scheduler, whose state may be
         changed."""
@@ -258,8 +275,9 @@ class Calls:
             return status.model_copy(update={"state": TaskState.UNKNOWN, "message": message})
         if status.state.terminal:
             self._agents.pop(status.task_id, None)
+            self._launched_on.pop(status.task_id, None)
             self._kills.pop(status.task_id, None)
-        elif status.agent_id:
+        elif status.agent_id and status.task_id not in self.ended:  # a late one does not keep the id in use
             self._agents[status.task_id] = status.agent_id
         return status
 

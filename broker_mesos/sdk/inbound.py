@@ -240,6 +240,12 @@ class Inbound:
     def _take_in(self, cell: int, status: TaskStatus) -> TaskStatus | None:
         """Update what is kept of a task from a status. Returns the status for the scheduler; None if there is none."""
         task_id = status.task_id
+        if self._calls.is_of_earlier_task(status):
+            # A late one is not acknowledged: the cell may have the end of the task that has the id now. One that comes
+            # again is what the cell still has; it waits for that to be acknowledged before the id is free for it.
+            if status.state.terminal and self._calls.is_sent_again(status):
+                self._calls.acknowledge(cell, task_id)
+            return None
         for_scheduler = self._calls.received(status)
         if status.state is TaskState.UNKNOWN:
             return for_scheduler if self._calls.questions.unknown(task_id, cell) else None

@@ -112,3 +112,37 @@ async def test_what_would_make_an_accept_too_long_is_acknowledged_by_itself(worl
     assert call.acknowledged == ()
     [(_, alone)] = await world.master.got(Acknowledge)
     assert alone.task_ids == (ended,)
+
+
+async def test_a_repeat_of_an_earlier_end_does_not_end_the_task_that_has_its_id_now(world: World) -> None:
+    driver, scheduler = await world.registered()
+    for offer_id in ("o1", "o2"):
+        await world.master.offer("fw", an_offer("fw", offer_id))
+        await scheduler.seen.until(lambda: (scheduler.named("resource_offers") or [()])[-1][1:] == ([offer_id],))  # noqa: B023
+        driver.accept(offer_id, [a_task("t1")])
+        if offer_id == "o1":
+            ended = a_status("t1", TaskState.FINISHED).model_copy(update={"offer_id": "o1"})
+            await world.master.update("fw", ended, cell=0)
+            await scheduler.got("status_update")
+            await settle()
+    before = len(world.master.of(Acknowledge))
+    running = a_status("t1", TaskState.RUNNING).model_copy(update={"offer_id": "o2"})
+    await world.master.update("fw", ended, cell=0)
+    await world.master.update("fw", running, cell=0)
+    updates = await scheduler.got("status_update", 2)
+    assert [state for _, _, state in updates] == [TaskState.FINISHED, TaskState.RUNNING]
+    assert len(world.master.of(Acknowledge)) == before
+    # The cell sends it again and again: it has never got the acknowledgement, and would not launch the next task.
+    await world.master.update("fw", ended, cell=0)
+    await world.master.got(Acknowledge, before + 1)
+    assert len(scheduler.named("status_update")) == 2
+
+
+async def test_a_late_status_of_an_ended_task_does_not_keep_its_id_in_use(world: World) -> None:
+    driver = await with_offers(world, CELL_0, CELL_0)
+    driver.accept("o0", [a_task("t1")])
+    await world.master.update("fw", a_status("t1", TaskState.FINISHED, agent_id=CELL_0), cell=0)
+    await world.master.update("fw", a_status("t1", TaskState.RUNNING, agent_id=CELL_0), cell=0)
+    await world.master.update("fw", a_status("t2", TaskState.RUNNING, agent_id=CELL_0), cell=0)
+    await world.master.seen.until(lambda: "t2" in driver._calls._agents)
+    assert await driver.accept("o1", [a_task("t1")])

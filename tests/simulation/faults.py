@@ -346,8 +346,7 @@ ABSENCE: tuple[Fault, ...] = (step_forward_during_absence,)
 CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
 CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters, reset_connections)
 LARGE: tuple[Fault, ...] = (kill_masters, reset_agent, reset_agent)
-# None that has an update sent to a framework again: it may come when its id is used again.
-REUSE: tuple[Fault, ...] = (reset_agent, reset_agent, lose_beats)
+REUSE: tuple[Fault, ...] = (reset_agent, reset_connections, kill_masters, pause, lose_beats)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from broker_mesos.core.model.framework import FrameworkInfo
@@ -36,6 +37,8 @@ class Book:
         self.done: set[int] = set()
         self.unreachable: dict[str, float] = {}
         self.numbers = 0
+        self.unknown: set[str] = set()
+        """Ids of tasks that the cluster did not know: such a task has not ended, so that its id is not used again."""
 
 
 class _Scheduler(Scheduler):
@@ -44,7 +47,7 @@ class _Scheduler(Scheduler):
 
     def registered(self, driver: Driver, framework_id: str) -> None:
         self._level(driver)
-        if self._book.launched and self._node.world.profile != "reuse":
+        if self._book.launched:
             driver.reconcile(list(self._book.launched))
 
     def reregistered(self, driver: Driver) -> None:
@@ -76,6 +79,8 @@ class _Scheduler(Scheduler):
             book.unreachable[status.task_id] = self._node.world.loop.time()
         elif status.state is not TaskState.UNKNOWN:
             book.unreachable.pop(status.task_id, None)
+        if status.state is TaskState.UNKNOWN:
+            book.unknown.add(status.task_id)
         if status.state.terminal:
             book.ended[status.task_id] = status.state
         item = book.launched.get(status.task_id)
@@ -94,7 +99,8 @@ class _Scheduler(Scheduler):
         if world.profile != "reuse":
             book.numbers += 1
             return f"{self._node.framework_id}-{book.numbers}"
-        ids = [f"{self._node.framework_id}-{number}" for number in range(REUSED_IDS)]
+        every = (f"{self._node.framework_id}-{number}" for number in count())
+        ids = list(islice((each for each in every if each not in book.unknown), REUSED_IDS))
         task_id = next((each for each in ids if each not in book.launched), None)
         if task_id is not None:
             world.monitor.used_again(task_id)
@@ -142,8 +148,7 @@ class FrameworkNode(Node):
     async def _ask_now_and_then(self, driver: Driver) -> None:
         while True:
             await asyncio.sleep(15.0)
-            # The answer about a task may come after its id was used again.
-            if self.book.launched and self.world.profile != "reuse":
+            if self.book.launched:
                 driver.reconcile(list(self.book.launched))
 
     def ask_to_stop(self) -> None:
