@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from broker_mesos.agent.checkpoint import Journal, Known
 from broker_mesos.agent.effects import (
@@ -27,20 +26,17 @@ from broker_mesos.agent.effects import (
     WithdrawProcess,
 )
 from broker_mesos.agent.files import FileServer
-from broker_mesos.agent.outcomes import OUTCOME_RETENTION_SECONDS
-from broker_mesos.agent.slack import Machine, Slack
+from broker_mesos.agent.options import AgentOptions
+from broker_mesos.agent.slack import Slack
 from broker_mesos.agent.state import AgentMachine
-from broker_mesos.agent.tasks import KILL_GRACE_SECONDS
 from broker_mesos.agent.term_bound import TermRefused
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.files import ReadFile
 from broker_mesos.core.api.request import Request
-from broker_mesos.core.model.agent import AgentInfo, Usage
+from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.model.reservation import Reservation
-from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.protocol.agent_messages import UpdateStatuses
 from broker_mesos.core.protocol.limits import Instant
@@ -66,36 +62,6 @@ HELLO_TIMEOUT_SECONDS = 5.0
 LEAVE_TIMEOUT_SECONDS = 1.0
 SWEEP_PAUSE_SECONDS = 2.0
 """Pause between two steps of deleting old sandboxes, in seconds."""
-
-
-@dataclass(frozen=True)
-class AgentOptions:
-    """The options of an agent; times are in seconds."""
-
-    resources: Resources
-    hostname: str = ""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    reservations: Sequence[Reservation] = ()
-    """Static reservations, which are parts of ``resources``."""
-    agent_id: str = ""
-    """The id of the agent in a new work folder; by default a new one. An existing work folder keeps its id."""
-    version: str = ""
-    pid: int = 0
-    boot_id: str = ""
-    usage: Callable[[], Usage] = Usage
-    """Measures how busy the machine is, for heartbeats."""
-    machine: Machine | None = None
-    """The whole machine. If it is given, the agent estimates its slack and lends that for revocable tasks."""
-    disk_percent: Callable[[], float] = lambda: 0.0
-    """How full the disk of the work folder is, in per cent of its bytes or files, whichever is more."""
-    kill_grace: float = KILL_GRACE_SECONDS
-    """Time between SIGTERM and SIGKILL of a task that names none."""
-    outcomes_kept: float = OUTCOME_RETENTION_SECONDS
-    """Time for which an outcome is kept after its acknowledgement."""
-    sweep_interval: float = 600.0
-    sandbox_keep: float = 7 * 86_400.0
-    sandbox_keep_full: float = 86_400.0
-    """Age at which old sandboxes are deleted on a disk over 90% full; a 24th of it over 95%, a 144th over 97%."""
 
 
 class AgentDaemon:

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from broker_mesos import __version__
 from broker_mesos.agent import probe
 from broker_mesos.agent.checkpoint import FileCheckpoint
-from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.agent.daemon import AgentDaemon
+from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits

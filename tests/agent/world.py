@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from broker_mesos.agent.checkpoint import Journal
-from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.agent.daemon import AgentDaemon
+from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.containerizer.memory import FakeContainerizer

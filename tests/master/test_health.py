@@ -12,7 +12,8 @@ import pika
 import pytest
 
 from broker_mesos.agent.checkpoint import MemoryCheckpoint
-from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.agent.daemon import AgentDaemon
+from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter, park
 from broker_mesos.bus.topology import Topology
 from broker_mesos.containerizer.memory import FakeContainerizer

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint, Saved
-from broker_mesos.agent.daemon import AgentDaemon, AgentOptions
+from broker_mesos.agent.daemon import AgentDaemon
+from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.requests import Requester
 from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.core.api.agents import MarkAgentGone
