@@ -65,7 +65,7 @@ def test_an_alarm_of_rabbitmq_holds_work_up_and_says_so_until_it_is_over(
         with Client(victim.amqp_url, cluster=victim.name, timeout=2) as client, refused:
             client.agents()
         doctor = victim.cli("doctor", timeout=DOCTOR_SECONDS)
-        assert doctor.returncode == 4 and "it takes no messages: an alarm" in doctor.stdout, doctor
+        assert doctor.returncode == 4 and "it accepts no messages: a memory or disk alarm" in doctor.stdout, doctor
     finally:
         rabbitmq.ctl(*end)
     runs.finished_exactly_once()
