@@ -128,6 +128,7 @@ _KEYS = {
     QueueKind.FRAMEWORK_EVENTS: "<framework>",
     QueueKind.AGENT_COMMANDS: "<agent>",
     QueueKind.FLEET_COMMANDS: "<agent>",
+    QueueKind.REPLY: "r.<user>.<unique>",
     QueueKind.FEED: "<pattern>",
 }
 
@@ -141,8 +142,7 @@ def exchange_table() -> str:
     for exchange in Exchange:
         name = topology.exchange(exchange)
         keys = sorted({key for spec in queues for bound, key in spec.bindings if bound == name})
-        if exchange is not Exchange.REPLY:
-            rows.append([f"`{name}`", types[name], code(keys)])
+        rows.append([f"`{name}`", types[name], code(keys)])
     return table(["Exchange", "Type", "Routing keys"], rows)
 
 

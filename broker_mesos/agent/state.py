@@ -377,7 +377,7 @@ class AgentMachine:
             by_framework.setdefault(status.framework_id, []).append(status)
         return [
             Publish(
-                addresses.offers(framework_id),
+                addresses.early_statuses(framework_id),
                 EarlyStatuses(statuses=tuple(statuses)),
                 persistent=False,
                 expiration=EARLY_STATUSES_TTL_SECONDS,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from broker_mesos.bus.memory_queue import MemoryConsumer, MemoryQueue
 from broker_mesos.bus.memory_routing import RoutingTable
@@ -105,7 +105,7 @@ class MemoryBroker:
         return queue
 
     def has_exchange(self, name: str) -> bool:
-        """Whether an exchange exists; the default one always does."""
+        """Whether an exchange exists."""
         return self._table.has(name)
 
     def restore(self, topology: Topology, routes: Iterable[tuple[str, str]]) -> None:
@@ -158,11 +158,11 @@ class MemoryBroker:
         queue.drop_expired()
         return QueueFacts(len(queue.ready), len(queue.consumers))
 
-    def route(self, exchange: str, key: str, message: Outgoing) -> bool:
-        """Put a message into every queue bound to its key. Returns whether there was one."""
+    def route(self, exchange: str, key: str, message: Outgoing, user_id: str = "") -> bool:
+        """Put a message of a user into every queue bound to its key. Returns whether there was one."""
         if self.clock.monotonic() >= self._bind_again_at:
             self.bind_again()
-        names = self._matching(exchange, key)
+        names = self._table.queues(exchange, key)
         if not names:
             return False
         problem = bad_term(message.term)
@@ -176,6 +176,8 @@ class MemoryBroker:
             term=0 if problem else message.term,
             headers={"bmesos-schema": str(SCHEMA_VERSION), **message.headers},
             routing_key=key,
+            exchange=exchange,
+            user_id=user_id,
             problem=problem,
         )
         expires_at = None
@@ -194,11 +196,6 @@ class MemoryBroker:
             self.delete_queue(queue.name)
         else:
             queue.serve()
-
-    def _matching(self, exchange: str, key: str) -> Sequence[str]:
-        if not exchange:
-            return [key] if key in self._queues else []
-        return self._table.queues(exchange, key)
 
 
 class MemoryBus:
@@ -267,7 +264,7 @@ class MemoryBus:
             self._window.fail(reason)
             self._broker.restore(self._topology, routes)
             return future
-        if not self._broker.route(exchange, key, message):
+        if not self._broker.route(exchange, key, message, self.user):
             self._window.returned(returned)
             if message.mandatory:
                 self._broker.bind_route(self._topology, exchange, key)
@@ -290,7 +287,7 @@ class MemoryBus:
     async def consume(self, queue: Queue, *, prefetch: int = 500) -> MemoryConsumer:
         await self._connection()
         found = self._broker.declare_queue(self._topology.queue_spec(queue))
-        if found.spec.one_consumer and found.consumers:
+        if found.spec.exclusive and found.consumers:
             raise queue_in_use(found.name)
         consumer = MemoryConsumer(found, prefetch, self._forget)
         self._consumers.append(consumer)
@@ -331,6 +328,10 @@ class MemoryBus:
     @property
     def connected(self) -> bool:
         return self._up
+
+    @property
+    def user(self) -> str:
+        return ""
 
     @property
     def blocked_reason(self) -> str:

@@ -35,8 +35,8 @@ class RoutingTable:
         self._topic.clear()
 
     def has(self, exchange: str) -> bool:
-        """Whether an exchange exists; the default exchange always does."""
-        return not exchange or exchange in self._direct or exchange in self._topic
+        """Whether an exchange exists."""
+        return exchange in self._direct or exchange in self._topic
 
     def bind(self, queue: str, bindings: Iterable[tuple[str, str]]) -> None:
         """Bind a queue to each (exchange, routing key), and create missing exchanges."""

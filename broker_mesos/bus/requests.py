@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from broker_mesos.core.api.request import Answer, ErrorInfo, Request, answer_of
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply
+from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply, reply_key
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
 from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage, TimedOut, Unavailable
@@ -34,6 +34,7 @@ class Requester:
         self._bus = bus
         self._clock = clock
         self._new_id = new_id
+        self._reply_key = reply_key(bus.user, new_id())
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self._consumer: Consumer | None = None
         self._ready = asyncio.Event()
@@ -88,7 +89,6 @@ class Requester:
         return Unavailable(blocked_reason) if blocked_reason else TimedOut(what)
 
     async def _send(self, to: Address, request: Request, timeout: float, correlation: str) -> None:
-        assert self._consumer is not None
         message = outgoing(
             to,
             request,
@@ -96,7 +96,7 @@ class Requester:
             mandatory=True,
             persistent=False,
             expiration=timeout,
-            reply_to=self._consumer.queue_name,
+            reply_to=self._reply_key,
             correlation_id=correlation,
         )
         if not await self._bus.publish(message):
@@ -114,7 +114,7 @@ class Requester:
 
     async def _receive_for_ever(self) -> None:
         while True:
-            self._consumer = await self._bus.consume(Queue(QueueKind.REPLY))
+            self._consumer = await self._bus.consume(Queue(QueueKind.REPLY, self._reply_key))
             self._ready.set()
             try:
                 while True:

@@ -1,5 +1,11 @@
 """The names and arguments of all exchanges and queues on the broker. No other code makes them.
 
+Queues are quorum queues, or exclusive to one connection, so that the loss of one node of a RabbitMQ cluster takes none
+of them away. Two that every job waits for are classic still, since a quorum queue is slower (decision 0037): offers,
+and requests to a built-in framework. Everything is published to an exchange of the
+cluster, never to the default exchange, since a right to that is a right to put messages into any queue. Exchanges
+whose keys name a receiver are topic exchanges: RabbitMQ checks the rights to single keys on these alone.
+
 A cluster named ``default`` has the prefix ``bmesos``, any other one ``bmesos-<cluster>``: two clusters on one broker
 and vhost share nothing. A queue's arguments are fixed when it is first declared, so a change here is a change of
 format: existing queues then cause a Conflict until they are deleted.
@@ -26,7 +32,7 @@ Argument = str | int | bool
 
 class QueueSpec(NamedTuple):
     """The arguments of a declaration. An empty ``name`` lets the broker choose one; ``bindings`` are pairs of
-    exchange and routing key, besides the default exchange's binding by the queue's name."""
+    exchange and routing key."""
 
     name: str
     durable: bool
@@ -34,8 +40,6 @@ class QueueSpec(NamedTuple):
     auto_delete: bool
     arguments: dict[str, Argument]
     bindings: tuple[tuple[str, str], ...]
-    one_consumer: bool = False
-    """Whether the broker refuses a second consumer."""
 
 
 _INEQUIVALENT = re.compile(r"inequivalent arg '([^']*)' for .*: received (.*) but current is (.*)")
@@ -59,7 +63,7 @@ def _value(text: str) -> str:
 
 
 def queue_in_use(name: str) -> QueueInUse:
-    """The error for a second consumer of a queue that allows only one."""
+    """The error for a queue that is exclusive to another connection."""
     return QueueInUse(
         f"another process consumes {name}: for an agent, one with the same id runs already, here or elsewhere "
         "(a copied work folder?); give each agent a work folder and an id of its own"
@@ -88,23 +92,16 @@ class Topology:
             raise InvalidInput(f"cluster name {cluster[:64]!r}: use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'")
         self.cluster = cluster
         self._prefix = "bmesos" if cluster == "default" else f"bmesos-{cluster}"
-        self._exchange_names = {
-            exchange: f"{self._prefix}.{exchange.value}" if exchange is not Exchange.REPLY else ""
-            for exchange in Exchange
-        }
+        self._exchange_names = {exchange: f"{self._prefix}.{exchange.value}" for exchange in Exchange}
         self._exchanges_by_name = {name: exchange for exchange, name in self._exchange_names.items()}
 
     def exchange(self, exchange: Exchange) -> str:
-        """The name of an exchange on the broker; replies use the default exchange, whose name is empty."""
+        """An exchange's name on the broker."""
         return self._exchange_names[exchange]
 
     def exchanges(self) -> dict[str, str]:
         """The durable exchanges to declare: type by name."""
-        return {
-            name: "topic" if exchange is Exchange.FEED else "direct"
-            for exchange, name in self._exchange_names.items()
-            if exchange is not Exchange.REPLY
-        }
+        return {name: "topic" if exchange in _TOPIC else "direct" for exchange, name in self._exchange_names.items()}
 
     def route(self, address: Address) -> tuple[str, str]:
         """The name of the exchange and the routing key to publish with."""
@@ -132,15 +129,16 @@ class Topology:
             case QueueKind.OPERATOR_CELL:
                 return self._own((Exchange.OPERATOR, f"cell.{key}"), arguments=_classic())
             case QueueKind.OPERATOR_MASTER:
-                return self._shared(queue, (Exchange.OPERATOR, "master"), arguments=_classic() | _expires(1))
+                return self._shared(queue, (Exchange.OPERATOR, "master"), arguments=_quorum() | _expires(1))
             case QueueKind.OPERATOR_FRAMEWORK:
-                return self._shared(queue, (Exchange.OPERATOR, key), arguments=_classic() | _expires(1))
+                return self._shared(queue, (Exchange.OPERATOR, f"framework.{key}"), arguments=_classic() | _expires(1))
             case QueueKind.OPERATOR_AGENT:
                 return self._own((Exchange.OPERATOR, f"agent.{key}"), arguments=_classic())
             case QueueKind.FRAMEWORK_OFFERS:
                 return self._shared(
                     queue,
                     (Exchange.OFFERS, f"framework.{key}"),
+                    (Exchange.OFFERS, f"early.{key}"),
                     arguments=_classic() | _expires(8) | _drop_head(10_000) | _activity(queue),
                 )
             case QueueKind.FRAMEWORK_EVENTS:
@@ -150,37 +148,37 @@ class Topology:
                     arguments=_quorum() | _expires(8) | _activity(queue),
                 )
             case QueueKind.AGENT_COMMANDS:
-                shared = self._shared(queue, (Exchange.COMMANDS, f"agent.{key}"), arguments=_classic() | _expires(1))
-                # Two agents with one id would each receive half of the commands, and both would refuse them.
-                return shared._replace(one_consumer=True)
+                # Of two agents with one id, each would receive the other's commands too: the name excludes one.
+                own = self._own((Exchange.COMMANDS, f"agent.{key}"), arguments=_classic())
+                return own._replace(name=self._name(queue))
             case QueueKind.FLEET_COMMANDS:
                 agents = ((Exchange.COMMANDS, f"agent.{ident}") for ident in key.split())
                 return self._own(*agents, arguments=_classic())
             case QueueKind.REPLY:
-                return self._own(arguments=_classic())
+                return self._own((Exchange.REPLIES, key), arguments=_classic())
             case QueueKind.FEED:
                 return self._own((Exchange.FEED, key), arguments=_classic() | _drop_head(10_000))
             case QueueKind.DEAD_LETTERS:
-                return self._shared(queue, (Exchange.DEAD, "dead-letters"), arguments=_classic() | _drop_head(100_000))
+                return self._shared(
+                    queue, (Exchange.DEAD, "dead-letters"), arguments=_quorum() | _drop_head(100_000, 256 << 20)
+                )
 
     def destination(self, exchange: str, key: str) -> QueueSpec | None:
-        """The queue with a fixed name that messages with this exchange and routing key are for; None if there is not
-        exactly one, or the broker chooses its name. The route does not show whether its consumers compete, so this
-        can be used to bind the queue and not to declare it."""
+        """The queue that messages with this exchange and routing key are for; None if that is not one queue, or one
+        that is exclusive, which nobody but its connection can bind. Whether it is competing is not known from the
+        route, so it can be bound by this and not declared."""
         head, _, ident = key.partition(".")
         match self._exchanges_by_name.get(exchange), head:
             case ((Exchange.UPDATES | Exchange.CALLS), "cell"):
                 queue = Queue(QueueKind.CELL_INBOX, ident)
-            case Exchange.OFFERS, "framework":
+            case Exchange.OFFERS, ("framework" | "early"):
                 queue = Queue(QueueKind.FRAMEWORK_OFFERS, ident)
             case Exchange.EVENTS, "framework":
                 queue = Queue(QueueKind.FRAMEWORK_EVENTS, ident)
-            case Exchange.COMMANDS, "agent":
-                queue = Queue(QueueKind.AGENT_COMMANDS, ident)
             case Exchange.OPERATOR, "master":
                 queue = Queue(QueueKind.OPERATOR_MASTER)
-            case Exchange.OPERATOR, _ if not ident:
-                queue = Queue(QueueKind.OPERATOR_FRAMEWORK, key)
+            case Exchange.OPERATOR, "framework":
+                queue = Queue(QueueKind.OPERATOR_FRAMEWORK, ident)
             case Exchange.DEAD, _:
                 queue = Queue(QueueKind.DEAD_LETTERS)
             case _:
@@ -188,22 +186,29 @@ class Topology:
         return self.queue_spec(queue)
 
     def shared_spec(self, queue: Queue) -> QueueSpec:
-        """The arguments of a queue with a fixed name. Raises InvalidInput for other queues, which exist only through
-        their consumer."""
+        """The arguments of a queue that several connections may use. Raises InvalidInput for exclusive queues, which
+        exist only through their consumer."""
         spec = self.queue_spec(queue)
-        if not spec.name:
+        if spec.exclusive:
             raise InvalidInput(f"a {queue.kind} queue belongs to its consumer: it can only be consumed")
         return spec
 
     def _shared(self, queue: Queue, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]) -> QueueSpec:
-        name = ".".join(part for part in (self._prefix, queue.kind.value, queue.key) if part)
-        return QueueSpec(name, True, False, False, arguments, self._bindings(bindings))
+        return QueueSpec(self._name(queue), True, False, False, arguments, self._bindings(bindings))
+
+    def _name(self, queue: Queue) -> str:
+        return ".".join(part for part in (self._prefix, queue.kind.value, queue.key) if part)
 
     def _own(self, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]) -> QueueSpec:
         return QueueSpec("", False, True, True, arguments, self._bindings(bindings))
 
     def _bindings(self, bindings: tuple[tuple[Exchange, str], ...]) -> tuple[tuple[str, str], ...]:
         return tuple((self._exchange_names[exchange], key) for exchange, key in bindings)
+
+
+_TOPIC = frozenset(
+    {Exchange.OFFERS, Exchange.EVENTS, Exchange.COMMANDS, Exchange.OPERATOR, Exchange.FEED, Exchange.REPLIES}
+)
 
 
 # The type is always given, since a vhost may have another default.
@@ -223,8 +228,12 @@ def _activity(queue: Queue) -> dict[str, Argument]:
     return {} if queue.competing else _single_active()
 
 
-def _drop_head(length: int) -> dict[str, Argument]:
-    return {"x-max-length": length, "x-overflow": "drop-head"}
+def _drop_head(length: int, size: int = 0) -> dict[str, Argument]:
+    """At most ``length`` messages, and ``size`` bytes of bodies if that is given."""
+    limits: dict[str, Argument] = {"x-max-length": length, "x-overflow": "drop-head"}
+    if size:
+        limits["x-max-length-bytes"] = size
+    return limits
 
 
 def _expires(days: int) -> dict[str, Argument]:

@@ -57,7 +57,7 @@ class DeadLetters:
         return await (self._settle_one(ident, again=again) if ident else self._settle_all(again=again))
 
     async def _list(self, request: ListDeadLetters) -> DeadLetterList:
-        async with self._locked(MAX_SEARCHED if request.after else request.limit or 1) as locked:
+        async with self._locked() as locked:
             skipped = 0
             if request.after:
                 searched = await locked.take(MAX_SEARCHED)
@@ -77,7 +77,7 @@ class DeadLetters:
             )
 
     async def _show(self, request: GetDeadLetter) -> DeadLetterDetail:
-        async with self._locked(MAX_SEARCHED) as locked:
+        async with self._locked() as locked:
             found = await locked.find(request.letter_id)
             text = found.body.decode(errors="replace")
             return DeadLetterDetail(
@@ -88,7 +88,7 @@ class DeadLetters:
             )
 
     async def _settle_one(self, ident: str, *, again: bool) -> DeadLettersSettled:
-        async with self._locked(MAX_SEARCHED) as locked:
+        async with self._locked() as locked:
             found = await locked.find(ident)
             if again:
                 await self._send(found)
@@ -98,7 +98,7 @@ class DeadLetters:
     async def _settle_all(self, *, again: bool) -> DeadLettersSettled:
         """Settle as many letters as there are now: a letter that is sent again may come back as a new one."""
         settled, failures = 0, []
-        async with self._locked(MAX_SEARCHED) as locked:
+        async with self._locked() as locked:
             seen = 0
             while seen < locked.total:
                 batch = await locked.take(min(MAX_SEARCHED, locked.total - seen))
@@ -129,16 +129,18 @@ class DeadLetters:
             )
 
     @contextlib.asynccontextmanager
-    async def _locked(self, prefetch: int) -> AsyncIterator[_LockedLetters]:
+    async def _locked(self) -> AsyncIterator[_LockedLetters]:
         async with self._turn:
-            locked = await self._lock(prefetch)
+            locked = await self._lock()
             try:
                 yield locked
             finally:
                 if locked.consumer is not None:
                     await locked.consumer.close()
 
-    async def _lock(self, prefetch: int) -> _LockedLetters:
+    async def _lock(self) -> _LockedLetters:
+        """Consume the dead letters alone. As many as can be searched are always taken: a quorum queue keeps what was
+        returned in a queue of its own, and would put part of it behind the rest."""
         await self._bus.declare(DEAD_LETTERS)
         end = self._clock.monotonic() + LOCK_TIMEOUT_SECONDS
         while True:
@@ -146,7 +148,7 @@ class DeadLetters:
             if before is not None and before.consumers == 0:
                 if before.messages == 0:
                     return _LockedLetters(None, 0)
-                consumer = await self._bus.consume(DEAD_LETTERS, prefetch=prefetch)
+                consumer = await self._bus.consume(DEAD_LETTERS, prefetch=MAX_SEARCHED)
                 now = await self._bus.inspect(DEAD_LETTERS)
                 if now is not None and now.consumers == 1:
                     return _LockedLetters(consumer, before.messages)

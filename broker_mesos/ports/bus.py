@@ -71,7 +71,11 @@ class Delivery:
     correlation_id: str = ""
     term: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+    exchange: str = ""
+    """The name of the exchange on the broker that it was published to."""
     routing_key: str = ""
+    user_id: str = ""
+    """The broker's user that published it, which the broker has verified; empty if the publisher named none."""
     problem: str = ""
     """The reason why the message must not be handled, in one line; it is then a dead letter. Empty if it may be
     handled."""
@@ -108,7 +112,7 @@ class ConsumerClosed(Exception):
 
 
 class QueueInUse(Conflict):
-    """Another process consumes a queue that allows only one consumer (an agent's commands)."""
+    """A queue with a name that is exclusive to another connection (an agent's commands)."""
 
 
 class Consumer(Protocol):
@@ -116,7 +120,7 @@ class Consumer(Protocol):
 
     @property
     def queue_name(self) -> str:
-        """The queue's name on the broker (for ``reply_to``)."""
+        """The queue's name on the broker."""
         ...
 
     async def receive(self, limit: int = 500) -> list[Delivery]:
@@ -173,8 +177,8 @@ class Bus(Protocol):
 
         Raises Conflict if the queue exists with other arguments, and BusUnavailable if the broker refuses it to
         this user; but a queue that this bus has consumed before is tried again until it succeeds, since a running
-        daemon must outlive a passing mistake. Raises QueueInUse, for a queue that takes one consumer only, when
-        another process consumes it for longer than the broker needs to notice that a connection is dead."""
+        daemon must outlive a passing mistake. Raises QueueInUse, for an exclusive queue with a name, when
+        another process has it for longer than the broker needs to notice that a connection is dead."""
         ...
 
     async def declare(self, queue: Queue) -> None:
@@ -202,6 +206,11 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool:
         """Whether both connections are up, and publishing is not blocked."""
+        ...
+
+    @property
+    def user(self) -> str:
+        """The name of the broker's user that this bus is connected as; empty for a broker without users."""
         ...
 
     @property

@@ -8,7 +8,7 @@ import os
 
 from broker_mesos.bus.open import CLOCK, open_bus
 from broker_mesos.core.api.health import BusReport, StoreReport
-from broker_mesos.core.protocol.addresses import Queue, QueueKind, reply
+from broker_mesos.core.protocol.addresses import Queue, QueueKind, reply, reply_key
 from broker_mesos.core.protocol.cell_messages import Ping
 from broker_mesos.errors import BrokerMesosError, Fenced
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
@@ -44,8 +44,9 @@ async def try_broker(settings: Settings) -> BusReport:
 
 
 async def _send_around(bus: Bus) -> None:
-    consumer = await bus.consume(Queue(QueueKind.REPLY))
-    await bus.publish(outgoing(reply(consumer.queue_name), Ping(), new_id(), mandatory=True))
+    key = reply_key(bus.user, new_id())
+    consumer = await bus.consume(Queue(QueueKind.REPLY, key))
+    await bus.publish(outgoing(reply(key), Ping(), new_id(), mandatory=True))
     await consumer.receive()
 
 

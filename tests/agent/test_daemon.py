@@ -122,7 +122,7 @@ async def test_a_rebooted_machines_tasks_are_lost(world: World, machine: FakeCon
     assert [s.state for s in registration.list.outcomes] == [TaskState.LOST]
 
 
-async def test_a_command_in_the_queue_of_a_restarted_agent_never_starts(
+async def test_a_command_to_an_earlier_session_of_a_restarted_agent_never_starts(
     world: World, machine: FakeContainerizer
 ) -> None:
     launched: list[LaunchSpec] = []
@@ -131,11 +131,12 @@ async def test_a_command_in_the_queue_of_a_restarted_agent_never_starts(
     first = world.start(fake(machine), checkpoint)
     await world.register()
     await world.beat()
+    earlier = world.session
     await killed(first, world)
-    await world.send(launch(world.session, 1, "late"))
     checkpoint.close()
     world.start(fake(machine), checkpoint)
     await world.register()
+    await world.send(launch(earlier, 1, "late"))
     await world.send(launch(world.session, 1, "t1"))
     await world.status("t1", TaskState.RUNNING)
     assert [spec.task_id for spec in launched] == ["t1"]

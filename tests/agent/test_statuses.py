@@ -242,7 +242,7 @@ def test_an_end_that_its_framework_waits_for_is_written_down_and_told_before_its
     [early] = messages(effects, EarlyStatuses)
     at = next(n for n, each in enumerate(effects) if isinstance(each, Publish))
     publish = effects[at]
-    assert isinstance(publish, Publish) and publish.to == addresses.offers("f1") and not publish.persistent
+    assert isinstance(publish, Publish) and publish.to == addresses.early_statuses("f1") and not publish.persistent
     assert any(isinstance(each, Checkpoint) for each in effects[:at])
     [told] = early.statuses
     assert (told.task_id, told.state) == ("t1", TaskState.FINISHED)

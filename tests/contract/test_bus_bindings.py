@@ -35,7 +35,7 @@ async def test_a_deleted_exchange_comes_back_with_the_bindings_of_its_consumers(
 ) -> None:
     sender, receiver = await parties.bus(), await parties.quick_bus()
     queue, to = {
-        Exchange.COMMANDS: (parties.queue(QueueKind.AGENT_COMMANDS, "a"), addresses.commands("a")),
+        Exchange.COMMANDS: (Queue(QueueKind.AGENT_COMMANDS, "a"), addresses.commands("a")),
         Exchange.UPDATES: (parties.queue(QueueKind.CELL_INBOX, "0"), addresses.updates(0)),
         Exchange.FEED: (Queue(QueueKind.FEED, "job.#"), addresses.feed("job.1")),
     }[exchange]
@@ -48,9 +48,9 @@ async def test_a_deleted_exchange_comes_back_with_the_bindings_of_its_consumers(
 async def test_whoever_finds_an_exchange_gone_binds_the_queues_of_others_that_it_sends_to(parties: Parties) -> None:
     """So that what is sent again right away, in its order, does not come back as unroutable."""
     sender, other = await parties.bus(), await parties.bus()
-    await other.declare(parties.queue(QueueKind.AGENT_COMMANDS, "a"))
-    await parties.delete_exchange(Exchange.COMMANDS)
-    sent = message(addresses.commands("a"), "again", mandatory=True)
+    await other.declare(parties.queue(QueueKind.FRAMEWORK_EVENTS, "a"))
+    await parties.delete_exchange(Exchange.EVENTS)
+    sent = message(addresses.events("a"), "again", mandatory=True)
     with pytest.raises(BusUnavailable, match="no exchange"):
         await sender.publish(sent)
     async with asyncio.timeout(PATIENCE):
@@ -64,8 +64,8 @@ async def test_whoever_finds_an_exchange_gone_binds_the_queues_of_others_that_it
         (QueueKind.CELL_INBOX, "3", addresses.updates(3)),
         (QueueKind.CELL_INBOX, "3", addresses.calls(3)),
         (QueueKind.FRAMEWORK_OFFERS, "f.1", addresses.offers("f.1")),
+        (QueueKind.FRAMEWORK_OFFERS, "f.1", addresses.early_statuses("f.1")),
         (QueueKind.FRAMEWORK_EVENTS, "f.1", addresses.events("f.1")),
-        (QueueKind.AGENT_COMMANDS, "a.b", addresses.commands("a.b")),
         (QueueKind.OPERATOR_MASTER, "", addresses.operator_master()),
         (QueueKind.OPERATOR_FRAMEWORK, "batch", addresses.operator_framework("batch")),
         (QueueKind.DEAD_LETTERS, "", addresses.dead()),
@@ -88,8 +88,7 @@ async def test_a_message_to_somebody_who_has_left_still_comes_back(parties: Part
     bus = await parties.bus()
     for _ in range(3):
         assert not await bus.publish(message(addresses.commands("nobody"), mandatory=True))
-    assert await bus.consumers(Queue(QueueKind.AGENT_COMMANDS, "nobody")) is None
-    await bus.declare(parties.queue(QueueKind.AGENT_COMMANDS, "somebody"))
+    await bus.consume(Queue(QueueKind.AGENT_COMMANDS, "somebody"))
     assert await bus.publish(message(addresses.commands("somebody"), mandatory=True))
 
 
@@ -110,7 +109,7 @@ async def test_a_consumer_repeats_its_bindings_although_nobody_gets_a_message_ba
 
 async def test_health_reports_a_missing_exchange_and_binds_it_again(parties: Parties) -> None:
     bus = await parties.bus()
-    consumer = await bus.consume(parties.queue(QueueKind.AGENT_COMMANDS, "a"))
+    consumer = await bus.consume(Queue(QueueKind.AGENT_COMMANDS, "a"))
     await parties.delete_exchange(Exchange.COMMANDS)
     assert "bmesos" in (await bus.health()).error
     assert not (await bus.health()).error

@@ -14,7 +14,7 @@ from broker_mesos.ports.bus import ConsumerClosed
 from tests.contract.bus_parties import SystemClock, bodies, message, take
 
 INBOX = Queue(QueueKind.CELL_INBOX, "0")
-COMMANDS = Queue(QueueKind.AGENT_COMMANDS, "a")
+EVENTS = Queue(QueueKind.FRAMEWORK_EVENTS, "a")
 
 
 class HandClock(SystemClock):
@@ -44,16 +44,16 @@ async def opened(broker: MemoryBroker) -> MemoryBus:
 
 async def test_confirms_come_later_and_are_lost_with_the_connection(broker: MemoryBroker) -> None:
     bus = await opened(broker)
-    await bus.declare(COMMANDS)
-    confirmed = bus.publish(message(addresses.commands("a"), 1))
+    await bus.declare(EVENTS)
+    confirmed = bus.publish(message(addresses.events("a"), 1))
     assert not confirmed.done()
     assert await confirmed is True
-    lost = bus.publish(message(addresses.commands("a"), 2))
+    lost = bus.publish(message(addresses.events("a"), 2))
     bus.disconnect()
     with pytest.raises(BusUnavailable):
         await lost
     bus.reconnect()
-    assert await bodies(await bus.consume(COMMANDS), 2) == ["1", "2"]
+    assert await bodies(await bus.consume(EVENTS), 2) == ["1", "2"]
 
 
 async def test_what_a_killed_process_held_goes_to_the_next_one(broker: MemoryBroker) -> None:
@@ -79,7 +79,7 @@ async def test_a_stopped_broker_fails_everyone_until_it_starts(broker: MemoryBro
     broker.stop()
     with pytest.raises(BusUnavailable):
         await bus.publish(message(addresses.updates(0)))
-    for attempt in (bus.declare(COMMANDS), bus.consumers(COMMANDS), bus.delete(COMMANDS), bus.writable()):
+    for attempt in (bus.declare(EVENTS), bus.consumers(EVENTS), bus.delete(EVENTS), bus.writable()):
         with pytest.raises(BusUnavailable):
             await attempt
     with pytest.raises(BusUnavailable):
@@ -92,24 +92,24 @@ async def test_a_stopped_broker_fails_everyone_until_it_starts(broker: MemoryBro
 
 async def test_a_wiped_broker_keeps_only_what_is_declared_again(broker: MemoryBroker) -> None:
     bus = await opened(broker)
-    await bus.declare(COMMANDS)
+    await bus.declare(EVENTS)
     await bus.consume(INBOX)
-    await bus.publish(message(addresses.commands("a")))
+    await bus.publish(message(addresses.events("a")))
     broker.wipe()
-    consumer = await bus.consume(COMMANDS)
+    consumer = await bus.consume(EVENTS)
     assert await bus.consumers(INBOX) is None
-    assert await bus.publish(message(addresses.commands("a"), "new", mandatory=True))
+    assert await bus.publish(message(addresses.events("a"), "new", mandatory=True))
     assert await bodies(consumer, 1) == ["new"]
 
 
 async def test_messages_expire_at_the_head_of_their_queue_only(broker: MemoryBroker, clock: HandClock) -> None:
     bus = await opened(broker)
-    await bus.declare(COMMANDS)
-    to = addresses.commands("a")
+    await bus.declare(EVENTS)
+    to = addresses.events("a")
     for body, expiration in (("old", 1.0), ("long", 10.0), ("hidden", 1.0)):
         await bus.publish(message(to, body, expiration=expiration))
     clock.now += 2
-    consumer = await bus.consume(COMMANDS, prefetch=1)
+    consumer = await bus.consume(EVENTS, prefetch=1)
     [first] = await take(consumer, 1)
     assert first.body == b"long"
     consumer.acknowledge([first])

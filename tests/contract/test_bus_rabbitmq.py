@@ -125,15 +125,16 @@ async def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> N
 
 async def test_a_foreign_message_does_no_harm(parties: RabbitParties) -> None:
     bus = await parties.bus()
-    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    queue = addresses.Queue(QueueKind.AGENT_COMMANDS, "a")
     consumer = await bus.consume(queue)
+    exchange = Topology(parties.cluster).exchange(Exchange.COMMANDS)
 
     def publish_anything() -> None:
         with pika.BlockingConnection(pika.URLParameters(parties.server.url)) as connection:
             channel = connection.channel()
             strange = pika.BasicProperties(headers={"bmesos-term": "high", "nested": {"a": [1]}, "none": None, "n": 7})
-            channel.basic_publish("", consumer.queue_name, b"\xff\x00", strange)
-            channel.basic_publish("", consumer.queue_name, b"")
+            channel.basic_publish(exchange, "agent.a", b"\xff\x00", strange)
+            channel.basic_publish(exchange, "agent.a", b"")
 
     await asyncio.to_thread(publish_anything)
     strange, bare = await take(consumer, 2)
@@ -145,9 +146,9 @@ async def test_a_foreign_message_does_no_harm(parties: RabbitParties) -> None:
 
 async def test_a_lost_exchange_fails_what_is_pending_and_comes_back(parties: RabbitParties) -> None:
     bus = await parties.bus()
-    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    queue = parties.queue(QueueKind.FRAMEWORK_EVENTS, "a")
     await bus.declare(queue)
-    exchange = Topology(parties.cluster).exchange(Exchange.COMMANDS)
+    exchange = Topology(parties.cluster).exchange(Exchange.EVENTS)
 
     def delete_exchange() -> None:
         with pika.BlockingConnection(pika.URLParameters(parties.server.url)) as connection:
@@ -155,10 +156,10 @@ async def test_a_lost_exchange_fails_what_is_pending_and_comes_back(parties: Rab
 
     await asyncio.to_thread(delete_exchange)
     with pytest.raises(BusUnavailable, match="no exchange"):
-        await bus.publish(message(addresses.commands("a")))
+        await bus.publish(message(addresses.events("a")))
     await reconnected(bus)
     await bus.declare(queue)
-    assert await bus.publish(message(addresses.commands("a"), mandatory=True))
+    assert await bus.publish(message(addresses.events("a"), mandatory=True))
 
 
 async def test_a_passing_refusal_ends_no_running_consumer(disturbed: RabbitParties, caplog: Any) -> None:
@@ -207,7 +208,7 @@ async def test_a_passing_conflict_ends_no_running_consumer(parties: RabbitPartie
 async def test_a_restarting_agent_outlives_its_old_connection(parties: RabbitParties) -> None:
     """The broker knows a dead machine's connection to be dead only after its heartbeats."""
     old, new = await parties.bus(), await parties.bus(heartbeat=1)
-    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    queue = addresses.Queue(QueueKind.AGENT_COMMANDS, "a")
     await old.consume(queue)
     restarted = asyncio.create_task(new.consume(queue))
     await asyncio.wait([restarted], timeout=1.0)
@@ -220,7 +221,7 @@ async def test_a_restarting_agent_outlives_its_old_connection(parties: RabbitPar
 async def test_whoever_consumes_again_can_publish_as_well(parties: RabbitParties) -> None:
     """A message that must wait for the other connection would wait for its repeat, which is seconds away."""
     bus = await parties.bus()
-    queue = parties.queue(QueueKind.AGENT_COMMANDS, "a")
+    queue = addresses.Queue(QueueKind.AGENT_COMMANDS, "a")
     for lost in (0, 1, 0, 1):
         consumer = await bus.consume(queue)
         bus._links[lost]._terminate()
@@ -266,9 +267,9 @@ async def test_acknowledgements_gather_and_are_said_all_the_same(parties: Rabbit
 
 async def test_an_alarm_makes_writers_wait_and_fails_what_waits_too_long(disturbed: RabbitParties) -> None:
     bus = await disturbed.bus(timeouts=Timeouts(blocked=0.2))
-    queue = disturbed.queue(QueueKind.AGENT_COMMANDS, "a")
+    queue = disturbed.queue(QueueKind.FRAMEWORK_EVENTS, "a")
     await bus.declare(queue)
-    to = addresses.commands("a")
+    to = addresses.events("a")
     await asyncio.to_thread(disturbed.server.ctl, "set_vm_memory_high_watermark", "0")
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(BusUnavailable, match="alarm"):

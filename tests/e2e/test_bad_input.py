@@ -13,7 +13,7 @@ import pika
 import pytest
 
 from broker_mesos.bus.topology import Topology
-from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind, reply_key
 from broker_mesos.core.protocol.wire import MAX_BODY
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import NewCluster
@@ -185,14 +185,15 @@ def test_messages_that_cannot_be_handled_are_dead_lettered_and_jobs_go_on(cluste
 
 def test_a_malformed_operator_request_is_answered_and_harms_nothing(cluster: Cluster):
     with cluster.channel() as channel:
-        reply = channel.queue_declare("", exclusive=True).method.queue
-        for key in ("master", "batch", "cell.0"):
+        names = Topology(cluster.name)
+        replies = channel.queue_declare("", exclusive=True).method.queue
+        reply = reply_key("guest", "bad")
+        channel.queue_bind(replies, names.exchange(Exchange.REPLIES), reply)
+        for key in ("master", "framework.batch", "cell.0"):
             properties = pika.BasicProperties(type="GET_JOB", reply_to=reply, correlation_id=key)
-            channel.basic_publish(
-                Topology(cluster.name).exchange(Exchange.OPERATOR), key, b"{", properties, mandatory=True
-            )
+            channel.basic_publish(names.exchange(Exchange.OPERATOR), key, b"{", properties, mandatory=True)
         answers = {}
-        for method, properties, body in channel.consume(reply, inactivity_timeout=15):
+        for method, properties, body in channel.consume(replies, inactivity_timeout=15):
             assert method is not None, f"answers only from {list(answers)}"
             answers[properties.correlation_id] = json.loads(body)
             if len(answers) == 3:

@@ -28,7 +28,7 @@ def keeper(
 
 @pytest.mark.parametrize(
     "exchanges",
-    [[Exchange.UPDATES], [Exchange.CALLS], [each for each in Exchange if each is not Exchange.REPLY]],
+    [[Exchange.UPDATES], [Exchange.CALLS], list(Exchange)],
     ids=lambda exchanges: "+".join(exchanges) if len(exchanges) == 1 else "all",
 )
 def test_a_job_goes_on_when_exchanges_are_deleted(victim: Victim, exchanges: list[Exchange]):
@@ -41,11 +41,10 @@ def test_a_job_goes_on_when_exchanges_are_deleted(victim: Victim, exchanges: lis
 
 
 def test_a_job_goes_on_when_queues_are_unbound(victim: Victim):
-    agents = victim.client().agents()
     runs = Runs(victim, 100, SHORT).submit().under_way(0.2)
     names = Topology(victim.name)
+    # All that others than their consumers may unbind.
     queues = [Queue(QueueKind.CELL_INBOX, str(cell)) for cell in range(2)]
-    queues += [Queue(QueueKind.AGENT_COMMANDS, agent.agent_id) for agent in agents]
     queues += [Queue(QueueKind.FRAMEWORK_OFFERS, "batch"), Queue(QueueKind.FRAMEWORK_EVENTS, "batch")]
     with victim.channel() as channel:
         for queue in queues:

@@ -23,7 +23,7 @@ from broker_mesos.ports.bus import Bus, Delivery, Outgoing
 from tests.master.places import Place
 
 PATIENCE = 30.0
-COMMANDS = Queue(QueueKind.AGENT_COMMANDS, "a1")
+EVENTS = Queue(QueueKind.FRAMEWORK_EVENTS, "f2")
 
 
 class Letters:
@@ -33,7 +33,7 @@ class Letters:
         self.gateway = gateway
         self.bus = bus
 
-    async def put(self, ident: str, source: Queue = COMMANDS, body: bytes = b'{"a":1}', message_id: str = "") -> None:
+    async def put(self, ident: str, source: Queue = EVENTS, body: bytes = b'{"a":1}', message_id: str = "") -> None:
         delivery = Delivery("KILL_TASKS", body, message_id or f"m-{ident}", 1, term=7, headers={"own": "kept"})
         await park(self.bus, letter(delivery, source, "it\nfailed", tries=3, letter_id=ident, now=1000.5))
 
@@ -58,7 +58,7 @@ async def letters(place: Place) -> Letters:
     for number in range(2):
         await place.master(f"m{number}")
     bus = await place.bus()
-    await bus.declare(COMMANDS)
+    await bus.declare(EVENTS)
     return Letters(Gateway(await place.requester()), bus)
 
 
@@ -74,7 +74,7 @@ async def test_letters_are_listed_in_order_and_stay_where_they_are(letters: Lett
     found = await letters.gateway.handle(ListDeadLetters(limit=3), 10)
     assert found.total == 20
     first = found.letters[0]
-    assert (first.type, first.reason, first.source) == ("KILL_TASKS", "it failed", "agent-commands.a1")
+    assert (first.type, first.reason, first.source) == ("KILL_TASKS", "it failed", "framework-events.f2")
     assert (first.tries, first.at, first.size, first.message_id) == (3, 1000.5, 7, "m-l0")
 
 
@@ -123,7 +123,7 @@ async def test_a_retried_letter_is_the_message_it_was_in_the_queue_it_came_from(
         await letters.put(ident)
     answer = await letters.gateway.handle(RetryDeadLetters(letter_id="l2"), 10)
     assert (answer.settled, answer.left) == (1, 2)
-    (again,) = await letters.came(COMMANDS, 1)
+    (again,) = await letters.came(EVENTS, 1)
     assert (again.type, again.body, again.message_id, again.term) == ("KILL_TASKS", b'{"a":1}', "m-l2", 7)
     assert again.headers["own"] == "kept" and not {"reason", "from", "letter"} & set(again.headers)
     assert await letters.ids() == ["l1", "l3"]
@@ -168,7 +168,7 @@ async def test_all_are_sent_again_in_order_however_many(letters: Letters) -> Non
     await asyncio.gather(*(letters.put(name) for name in names))
     answer = await letters.gateway.handle(RetryDeadLetters(), 30)
     assert (answer.settled, answer.left) == (1_200, 0)
-    assert [each.message_id for each in await letters.came(COMMANDS, 1_200)] == [f"m-{name}" for name in names]
+    assert [each.message_id for each in await letters.came(EVENTS, 1_200)] == [f"m-{name}" for name in names]
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ async def test_no_cell_at_all_is_unavailable(daemons: Daemons) -> None:
 
 
 async def test_jobs_go_to_the_batch_framework(daemons: Daemons) -> None:
-    with pytest.raises(Unavailable, match="GET_JOBS at batch"):
+    with pytest.raises(Unavailable, match=r"GET_JOBS at framework\.batch"):
         await daemons.gateway.handle(GetJobs())
 
     async def batch(request: Request) -> Part:
@@ -191,7 +191,7 @@ async def test_kill_of_what_nobody_knows_is_not_found(daemons: Daemons) -> None:
     for number in range(CELLS):
         await daemons.cell(number, unknown)
     # Without the batch framework it might be a job: that nobody can tell.
-    with pytest.raises(Unavailable, match="at batch"):
+    with pytest.raises(Unavailable, match=r"at framework\.batch"):
         await daemons.gateway.handle(KillById(id="x"))
     await daemons.batch(batch_with(None))
     with pytest.raises(NotFound, match="no job or task x"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.bus.inbox import Inbox
@@ -262,18 +263,7 @@ class SimConsumer(MemoryConsumer):
 
 
 def _tagged(delivery: Delivery, tag: int) -> Delivery:
-    return Delivery(
-        delivery.type,
-        delivery.body,
-        delivery.message_id,
-        tag,
-        delivery.redelivered,
-        delivery.reply_to,
-        delivery.correlation_id,
-        delivery.term,
-        delivery.headers,
-        delivery.routing_key,
-    )
+    return replace(delivery, tag=tag)
 
 
 class SimBus:
@@ -294,6 +284,11 @@ class SimBus:
     def links(self) -> tuple[Link, Link]:
         """Both."""
         return (self.publishing, self.consuming)
+
+    @property
+    def user(self) -> str:
+        """The name of the broker's user: there are none here."""
+        return ""
 
     # -- faults -------------------------------------------------------------------------------------------
 
@@ -402,7 +397,7 @@ class SimBus:
 
             def begin(connection: Connection = connection) -> SimConsumer:
                 found = self.world.broker.declare_queue(spec)
-                if spec.one_consumer and found.consumers:
+                if spec.exclusive and spec.name and found.consumers:
                     raise queue_in_use(found.name)
                 consumer = SimConsumer(found, self, prefetch, connection)
                 found.consumers.append(consumer)

@@ -11,7 +11,7 @@ from functools import partial
 from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
 from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
-from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, Link, Setting
+from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, ExchangeRights, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts, Unreachable
 from broker_mesos.bus.signals import Signal
@@ -49,7 +49,9 @@ class RabbitBus:
         self._topology = Topology(cluster)
         self._clock = clock
         self._rng = rng
-        setting = Setting(Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal())
+        setting = Setting(
+            Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal(), ExchangeRights()
+        )
         self._publishing = PublishLink(setting, window)
         self._consuming = ConsumeLink(setting)
         self._consumed: set[Queue] = set()
@@ -167,6 +169,10 @@ class RabbitBus:
                 await self._consuming.restore(routes)
             except (BusUnavailable, Conflict) as error:
                 log.warning("exchanges and bindings are not declared again: %s", error)
+
+    @property
+    def user(self) -> str:
+        return self._publishing.server.user
 
     @property
     def blocked_reason(self) -> str:

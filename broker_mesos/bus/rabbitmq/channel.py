@@ -96,11 +96,13 @@ class Channel:
         except AMQPError as error:
             raise self._server.error(error) from None
 
-    async def declare_exchanges(self, topology: Topology) -> None:
-        """Declare a cluster's exchanges. Raises Conflict if one exists with another type."""
+    async def declare_exchanges(self, topology: Topology, *, passive: bool = False) -> None:
+        """Declare a cluster's exchanges; ``passive`` only checks that they exist, which needs no permission. Raises
+        Conflict if one exists with another type, and Refused with code 403 if this user may not declare them, or
+        404 if one is missing."""
         for name, kind in topology.exchanges().items():
             try:
-                await self.call("exchange_declare", exchange=name, exchange_type=kind, durable=True)
+                await self.call("exchange_declare", exchange=name, exchange_type=kind, durable=True, passive=passive)
             except Refused as error:
                 raise conflict(name, str(error)) if error.code == 406 else error from None
 

@@ -40,7 +40,7 @@ class RabbitConsumer:
 
         An exclusive queue ends with its connection, together with its messages: none of them would be delivered
         again, so nothing is acknowledged to the broker. Raises Refused, Conflict if the queue exists with other
-        arguments, QueueInUse if it has its only consumer already.
+        arguments, QueueInUse if it is exclusive to another connection.
         """
         try:
             prefetch = min(prefetch, 65_535)
@@ -51,11 +51,10 @@ class RabbitConsumer:
                 queue=consumer.queue_name,
                 on_message_callback=consumer._take,
                 auto_ack=spec.exclusive,
-                exclusive=spec.one_consumer,
             )
         except Refused as error:
             channel.discard()
-            if error.code == 403 and "in exclusive use" in str(error):
+            if error.code == 405 and spec.exclusive and spec.name:
                 raise queue_in_use(spec.name) from None
             raise
         except BaseException:
@@ -142,6 +141,8 @@ def _delivery(method: Any, properties: Any, body: bytes) -> Delivery:
         correlation_id=properties.correlation_id or "",
         term=term,
         headers=headers,
+        exchange=method.exchange or "",
         routing_key=method.routing_key or "",
+        user_id=properties.user_id or "",
         problem=problem,
     )

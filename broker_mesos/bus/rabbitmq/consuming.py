@@ -46,8 +46,7 @@ class ConsumeLink(Link):
         self._background: dict[str, asyncio.Task[None]] = {}
 
     async def set_up(self) -> None:
-        channel = self._admin = await self.open_channel()
-        await channel.declare_exchanges(self.setting.topology)
+        channel = self._admin = await self.open_channel_with_exchanges()
         for spec in list(self.declared.values()):
             try:
                 await channel.declare(spec)
@@ -72,10 +71,6 @@ class ConsumeLink(Link):
         properties = self.connection.server_properties or {}
         return f"{properties.get('product', 'RabbitMQ')} {properties.get('version', '')}".strip()
 
-    async def open_channel(self) -> Channel:
-        """Open a new channel."""
-        return await Channel.open(self.connection, self.server, self.timeouts)
-
     async def administer(self, action: Callable[[Channel], Awaitable[Any]]) -> Any:
         """Run a call on the channel for declarations, which a refusal closes; one call at a time."""
         self.ensure_up()
@@ -89,7 +84,7 @@ class ConsumeLink(Link):
         """Declare the exchanges, since one is missing, and bind again: the queues of this bus, and those that
         messages to these ``routes`` (exchange, routing key) are for. Raises BusUnavailable or Conflict if the
         exchanges cannot be declared."""
-        await self.administer(lambda channel: channel.declare_exchanges(self.setting.topology))
+        await self._declare_exchanges()
         await self.bind_again()
         for route in routes:
             await self._bind_route(route)
@@ -143,7 +138,20 @@ class ConsumeLink(Link):
                 if last or error.code != 404:
                     log.warning("cannot bind %s again: %s", name, error)
                     return
-                await self.administer(lambda channel: channel.declare_exchanges(self.setting.topology))
+                await self._declare_exchanges()
+
+    async def _declare_exchanges(self) -> None:
+        rights = self.setting.exchange_rights
+
+        def declare(channel: Channel) -> Awaitable[None]:
+            return channel.declare_exchanges(self.setting.topology, passive=rights.passive)
+
+        try:
+            await self.administer(declare)
+        except Refused as error:
+            if not rights.refused(error):
+                raise
+            await self.administer(declare)
 
     async def _bind_routes(self) -> None:
         while self._routes:

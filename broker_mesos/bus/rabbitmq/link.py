@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from broker_mesos.bus.rabbitmq import pika_patches
-from broker_mesos.bus.rabbitmq.server import Denied, Server, Timeouts, Unreachable
+from broker_mesos.bus.rabbitmq.channel import Channel
+from broker_mesos.bus.rabbitmq.server import Denied, Refused, Server, Timeouts, Unreachable
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
@@ -28,6 +29,21 @@ shorter than ``MAX_DELAY_SECONDS``, since a refused attempt costs little, and a 
 for up to this time longer than it takes."""
 
 
+class ExchangeRights:
+    """Whether the user of a bus may declare exchanges, as far as is known. Agents, frameworks and clients need no such
+    permission where masters declare the exchanges."""
+
+    def __init__(self) -> None:
+        self.passive = False
+
+    def refused(self, error: Refused) -> bool:
+        """Learn from a refused declaration; returns whether to check passively from now on."""
+        if error.code != 403 or self.passive:
+            return False
+        self.passive = True
+        return True
+
+
 class Setting(NamedTuple):
     """The settings and objects that all parts of one bus share."""
 
@@ -40,6 +56,7 @@ class Setting(NamedTuple):
     timeouts: Timeouts
     arrived: Signal
     """A signal that fires when a connection of this bus was made: its other connection then tries again at once."""
+    exchange_rights: ExchangeRights
 
 
 class Link(ABC):
@@ -69,6 +86,35 @@ class Link(ABC):
     @abstractmethod
     def check(self) -> None:
         """Check the link; called every few seconds while it is up."""
+
+    async def open_channel(self) -> Channel:
+        """A fresh channel of the connection."""
+        return await Channel.open(self.connection, self.server, self.timeouts)
+
+    async def open_channel_with_exchanges(self) -> Channel:
+        """A fresh channel, once the exchanges are declared, or found to exist if this user may not declare them."""
+        rights = self.setting.exchange_rights
+        channel = await self.open_channel()
+        try:
+            await channel.declare_exchanges(self.setting.topology, passive=rights.passive)
+        except Refused as error:
+            if not rights.refused(error):
+                raise self._missing(error) if rights.passive else error from None
+            channel = await self.open_channel()
+            try:
+                await channel.declare_exchanges(self.setting.topology, passive=True)
+            except Refused as missing:
+                raise self._missing(missing) from None
+        return channel
+
+    def _missing(self, error: Refused) -> BusUnavailable:
+        """The error for an exchange that this user may not declare."""
+        if error.code != 404:
+            return error
+        return BusUnavailable(
+            f"{self.server.where}: the exchanges of this cluster do not exist, and the user {self.server.user!r} may "
+            "not declare them: start a master, which does"
+        )
 
     def start(self) -> None:
         """Start to connect, and to reconnect whenever the connection ends."""

@@ -44,8 +44,7 @@ class PublishLink(Link):
     async def set_up(self) -> None:
         self.connection.add_on_connection_blocked_callback(lambda _, frame: self._blocked(frame))
         self.connection.add_on_connection_unblocked_callback(lambda *_: self._unblocked())
-        channel = await Channel.open(self.connection, self.server, self.timeouts)
-        await channel.declare_exchanges(self.setting.topology)
+        channel = await self.open_channel_with_exchanges()
         routes, self._lost_routes = self._lost_routes, set()
         await self.restore(routes)
         self.window.restart()
@@ -84,7 +83,7 @@ class PublishLink(Link):
         exchange, key = self.setting.topology.route(message.to)
         try:
             self._channel.raw.basic_publish(
-                exchange, key, message.body, _properties(message), mandatory=message.mandatory
+                exchange, key, message.body, self._properties(message), mandatory=message.mandatory
             )
         except ShortStringTooLong as error:
             return failed(InvalidInput(f"{message.type}: a key or id of over 255 bytes ({error})"))
@@ -122,6 +121,23 @@ class PublishLink(Link):
             if self.connection.is_open:
                 self.connection.close()
 
+    def _properties(self, message: Outgoing) -> pika.BasicProperties:
+        headers: dict[str, str | int] = {"bmesos-schema": SCHEMA_VERSION, **message.headers}
+        if message.term:
+            headers["bmesos-term"] = message.term
+        return pika.BasicProperties(
+            content_type="application/json",
+            headers=headers,
+            delivery_mode=2 if message.persistent else 1,
+            type=message.type,
+            message_id=message.message_id,
+            reply_to=message.reply_to or None,
+            correlation_id=message.correlation_id or None,
+            expiration=None if message.expiration is None else str(expiration_ms(message.expiration)),
+            # The broker refuses the name of another user: receivers may rely on it.
+            user_id=self.server.user or None,
+        )
+
     def _blocked(self, frame: Any) -> None:
         self._alarm = alarm(str(frame.method.reason))
         if self.blocked_since is None:
@@ -148,19 +164,3 @@ def alarm(reason: str) -> str:
     neither."""
     found = [each for each in ("memory", "disk") if each in reason.lower()]
     return " and ".join(found) or "memory or disk"
-
-
-def _properties(message: Outgoing) -> pika.BasicProperties:
-    headers: dict[str, str | int] = {"bmesos-schema": SCHEMA_VERSION, **message.headers}
-    if message.term:
-        headers["bmesos-term"] = message.term
-    return pika.BasicProperties(
-        content_type="application/json",
-        headers=headers,
-        delivery_mode=2 if message.persistent else 1,
-        type=message.type,
-        message_id=message.message_id,
-        reply_to=message.reply_to or None,
-        correlation_id=message.correlation_id or None,
-        expiration=None if message.expiration is None else str(expiration_ms(message.expiration)),
-    )

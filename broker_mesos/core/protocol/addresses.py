@@ -6,6 +6,7 @@ The names of exchanges, routing keys and queues on the broker are derived from t
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
 from zlib import crc32
@@ -31,8 +32,7 @@ class Exchange(StrEnum):
     OPERATOR = "operator"
     FEED = "feed"
     DEAD = "dead"
-    REPLY = ""
-    """The default exchange; its routing key is the name of the reply queue."""
+    REPLIES = "replies"
 
 
 class Address(NamedTuple):
@@ -62,6 +62,12 @@ def offers(framework_id: str) -> Address:
     return Address(Exchange.OFFERS, f"framework.{framework_id}")
 
 
+def early_statuses(framework_id: str) -> Address:
+    """The address of EARLY_STATUSES to a framework, which agents publish. It is not that of offers, so that an agent
+    can be denied the right to publish offers."""
+    return Address(Exchange.OFFERS, f"early.{framework_id}")
+
+
 def events(framework_id: str) -> Address:
     """The address of status updates and other events to a framework."""
     return Address(Exchange.EVENTS, f"framework.{framework_id}")
@@ -84,7 +90,7 @@ def operator_cell(cell: int) -> Address:
 
 def operator_framework(framework_id: str) -> Address:
     """The address of operator requests to a built-in framework, such as ``batch``."""
-    return Address(Exchange.OPERATOR, framework_id)
+    return Address(Exchange.OPERATOR, f"framework.{framework_id}")
 
 
 def operator_agent(agent_id: str) -> Address:
@@ -102,9 +108,19 @@ def dead() -> Address:
     return Address(Exchange.DEAD, "dead-letters")
 
 
-def reply(queue: str) -> Address:
-    """The address of the answer to a request: the queue that the request names in ``reply_to``."""
-    return Address(Exchange.REPLY, queue)
+def reply(key: str) -> Address:
+    """The address of the answer to a request: the routing key that the request names in ``reply_to``."""
+    return Address(Exchange.REPLIES, key)
+
+
+def reply_key(user: str, unique: str) -> str:
+    """A routing key for the answers to one process of a broker user. It begins with the user's name, so that a user
+    can be denied the answers to others."""
+    return f"r.{_NOT_IN_A_WORD.sub('_', user) or '_'}.{unique}"
+
+
+_NOT_IN_A_WORD = re.compile(r"[^A-Za-z0-9_-]")
+"""Characters that are no part of a word of a routing key, or that a broker's permissions would not match literally."""
 
 
 def _cell_key(cell: int | None) -> str:
@@ -122,26 +138,27 @@ class QueueKind(StrEnum):
     OPERATOR_CELL = "operator-cell"
     """key = cell: operator ``cell.<n>``; exclusive to the owner."""
     OPERATOR_MASTER = "operator-master"
-    """no key; operator ``master``; shared by all masters."""
+    """no key; operator ``master``; shared by all masters; quorum."""
     OPERATOR_FRAMEWORK = "operator-framework"
-    """key = framework id: operator ``<id>``; shared by the processes of a built-in framework."""
+    """key = framework id: operator ``framework.<id>``; shared by the processes of a built-in framework."""
     OPERATOR_AGENT = "operator-agent"
     """key = agent id: operator ``agent.<id>``; exclusive."""
     FRAMEWORK_OFFERS = "framework-offers"
-    """key = framework id: offers ``framework.<id>``; classic, durable, expires unused."""
+    """key = framework id: offers ``framework.<id>`` and ``early.<id>``; classic, expires after 8 days unused."""
     FRAMEWORK_EVENTS = "framework-events"
     """key = framework id: events ``framework.<id>``; quorum, expires after 8 days unused."""
     AGENT_COMMANDS = "agent-commands"
-    """key = agent id: commands ``agent.<id>``; classic, durable, expires after a day unused."""
+    """key = agent id: commands ``agent.<id>``; exclusive, with a name, so that a second agent of the same id cannot
+    declare it. An agent without its connection registers anew: no command waits for it."""
     FLEET_COMMANDS = "fleet-commands"
     """key = agent ids with blanks between: commands ``agent.<id>`` of each; exclusive to a process that
     simulates them."""
     REPLY = "reply"
-    """no key; answers to requests; server-named, exclusive."""
+    """key = the routing key that requests name in ``reply_to``: replies ``r.<user>.<unique>``; exclusive."""
     FEED = "feed"
     """key = topic pattern (``job.*``, ``#``): exclusive, at most 10,000 messages, drop-head."""
     DEAD_LETTERS = "dead-letters"
-    """no key; dead ``dead-letters``; shared by all masters."""
+    """no key; dead ``dead-letters``; shared by all masters; quorum."""
 
 
 class Queue(NamedTuple):
