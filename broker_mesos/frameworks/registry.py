@@ -35,6 +35,8 @@ class FrameworkProcess(Protocol):
 
     serving: asyncio.Event
     """An event that is set once the process answers operator requests."""
+    subscribed: asyncio.Event
+    """An event that is set while the process receives offers and events of the framework."""
 
     async def run(self) -> None:
         """Serve until ``stop`` is called."""

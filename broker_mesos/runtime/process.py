@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
 from broker_mesos.runtime.logs import configure
+from broker_mesos.runtime.service_manager import ServiceManager
 from broker_mesos.runtime.settings import Settings
 
 
@@ -17,8 +19,10 @@ class Stop(asyncio.Event):
     """An event that SIGTERM and Ctrl-C set. Until a task waits for it, the daemon is still starting: it connects to
     its servers, has nothing to end in order, and is cancelled."""
 
-    def __init__(self) -> None:
+    def __init__(self, manager: ServiceManager) -> None:
         super().__init__()
+        self.manager = manager
+        """The service manager that wants to know how the daemon is."""
         self.signal = 0
         """The number of the signal; 0 before there is one."""
         self.awaited = False
@@ -28,14 +32,18 @@ class Stop(asyncio.Event):
         return await super().wait()
 
 
-def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+def run_process(settings: Settings, main: Callable[[Stop], Awaitable[None]]) -> int:
     """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set. Returns the exit code: 0, or 130 if Ctrl-C
     came before ``main`` waited for the event. SIGTERM is how a supervisor stops a daemon, which is no failure."""
     configure(settings.log_level, settings.log_format, daemon=True)
+    # A watchdog ends a stuck daemon with SIGABRT: the functions in which it is stuck are then printed.
+    faulthandler.enable(2)
+    manager = ServiceManager(os.environ)
 
     async def shell() -> int:
-        stop = Stop()
+        stop = Stop(manager)
         loop = asyncio.get_running_loop()
+        reporting = asyncio.create_task(manager.report(), name="reports to the service manager")
         work = asyncio.ensure_future(main(stop))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _on_signal, number, stop, work)
@@ -46,6 +54,9 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Awaitable[No
             if not stop.signal or stop.awaited:
                 raise
             return _starting_exit_code(stop.signal)
+        finally:
+            reporting.cancel()
+            manager.close()
         return 0
 
     # Imported objects stay; and a daemon makes few cycles, so that searching for them often would only be a pause.
@@ -64,15 +75,27 @@ def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
     if stop.is_set():  # the second signal: its sender does not want to wait
         os._exit(1 if stop.awaited else _starting_exit_code(number))
     stop.signal = number
+    stop.manager.stopping()
     stop.set()
     if not stop.awaited:
         work.cancel()
 
 
-async def serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Callable[[], object]) -> None:
-    """Run a daemon until it ends, or until ``stop`` is set: then call ``end`` and wait for the daemon."""
+async def serve(
+    work: Coroutine[Any, Any, None],
+    stop: Stop,
+    end: Callable[[], object],
+    *,
+    ready: Callable[[], Awaitable[object]] | None = None,
+    status: Callable[[], str] = lambda: "working",
+) -> None:
+    """Run a daemon until it ends, or until ``stop`` is set: then call ``end`` and wait for the daemon. For the service
+    manager, ``ready`` returns once the daemon works (without it that is at once), and ``status`` is one line about what
+    it does now."""
+    stop.manager.status = status
     task = asyncio.ensure_future(work)
     stopping = asyncio.create_task(stop.wait())
+    announcing = asyncio.create_task(_announce(ready, stop.manager))
     try:
         await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -80,6 +103,13 @@ async def serve(work: Coroutine[Any, Any, None], stop: asyncio.Event, end: Calla
         await task
     finally:
         stopping.cancel()
+        announcing.cancel()
+
+
+async def _announce(ready: Callable[[], Awaitable[object]] | None, manager: ServiceManager) -> None:
+    if ready is not None:
+        await ready()
+    manager.ready()
 
 
 async def outcome(task: asyncio.Task[None]) -> None:

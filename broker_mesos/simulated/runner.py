@@ -14,7 +14,7 @@ from broker_mesos import __version__
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.runtime.clock import new_id
-from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.settings import Settings
 from broker_mesos.simulated.durations import durations, remaining
 from broker_mesos.simulated.fleet import Counts, Fleet, FleetOptions
@@ -51,7 +51,7 @@ def run_fleet(settings: Settings, plan: FleetPlan, report: Callable[[dict[str, A
     )
     ids = [f"{plan.prefix}-{number}" for number in range(1, plan.count + 1)]
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: Stop) -> None:
         bus = daemon_bus(settings, "simulate")
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)

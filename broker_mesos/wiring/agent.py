@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import random
@@ -23,7 +22,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import new_id
-from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.settings import Settings
 
 # Tests simulate a reboot of the machine.
@@ -77,7 +76,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
     """Run ``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them. ``resources``
     stays a text, since ``disk:0`` means to lend no disk, instead of the disk that is found."""
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: Stop) -> None:
         found = probe.find_resources(work_dir, resources)
         if not found:
             raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
@@ -94,6 +93,13 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 reserve=settings.reserve,
                 settings=settings,
             )
-            await serve(agent.run(), stop, agent.stop)
+            await serve(agent.run(), stop, agent.stop, ready=agent.registered.wait, status=lambda: _status(agent))
 
     return run_process(settings, main)
+
+
+def _status(agent: AgentDaemon) -> str:
+    """One line about an agent for the service manager."""
+    if not agent.registered.is_set():
+        return "not registered: waiting for a master"
+    return f"{agent.state.info.agent_id} is registered and runs {len(agent.state.tasks)} tasks"

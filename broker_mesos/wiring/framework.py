@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 
@@ -11,7 +10,7 @@ from broker_mesos.frameworks.registry import BuiltInFramework, Context, Framewor
 from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.store import Records
 from broker_mesos.runtime.clock import new_id
-from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.settings import Settings
 from broker_mesos.store.redis.records import RedisRecords
 
@@ -24,7 +23,7 @@ def build_framework(framework: BuiltInFramework, settings: Settings, bus: Bus, r
 def run_framework(framework: BuiltInFramework, settings: Settings) -> int:
     """Run ``bmesos framework NAME``."""
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: Stop) -> None:
         records = RedisRecords(
             settings.need_store(),
             cluster=settings.cluster,
@@ -40,6 +39,14 @@ def run_framework(framework: BuiltInFramework, settings: Settings) -> int:
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
             process = build_framework(framework, settings, bus, records)
-            await serve(process.run(), stop, process.stop)
+
+            async def ready() -> None:
+                await process.serving.wait()
+                await process.subscribed.wait()
+
+            def status() -> str:
+                return f"{framework.name} is {'' if process.subscribed.is_set() else 'not '}subscribed"
+
+            await serve(process.run(), stop, process.stop, ready=ready, status=status)
 
     return run_process(settings, main)

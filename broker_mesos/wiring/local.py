@@ -23,7 +23,7 @@ from broker_mesos.master.daemon import Master
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.logs import notice
-from broker_mesos.runtime.process import first, run_process
+from broker_mesos.runtime.process import Stop, first, run_process
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.sqlite import SqliteStoreState
@@ -228,7 +228,7 @@ def run_local(
 ) -> int:
     """Run ``bmesos local``."""
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: Stop) -> None:
         cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir, data=data)
         async with cluster:
             lent = f"an agent with {cluster.lent[0]}"
@@ -239,6 +239,8 @@ def run_local(
                 f"cluster {settings.cluster}: {lent}, at {cluster.url}{kept}\n"
                 "in another shell: bmesos submit --wait -- echo hello"
             )
+            stop.manager.status = lambda: f"listening at {cluster.url}"
+            stop.manager.ready()
             await first(stop.wait(), cluster.wait())
             running = sum(len(agent.state.tasks) for agent in cluster.agents)
         if data is not None and running:

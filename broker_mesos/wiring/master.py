@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import random
@@ -18,7 +17,7 @@ from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.store import Records, Store
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.plugins import load_policies
-from broker_mesos.runtime.process import run_process, serve
+from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings
 from broker_mesos.store.redis.records import RedisRecords
 from broker_mesos.store.redis.store import RedisStore
@@ -48,7 +47,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, records: Records, c
 def run_master(settings: Settings) -> int:
     """Run ``bmesos master``."""
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: Stop) -> None:
         store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence)
         records = RedisRecords(
             settings.need_store(),
@@ -69,6 +68,12 @@ def run_master(settings: Settings) -> int:
             known = await store.cell_count(None)
             wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
             master = build_master(settings, bus, store, records, wanted)
-            await serve(master.run(), stop, master.stop)
+            await serve(master.run(), stop, master.stop, ready=master.ready.wait, status=lambda: _status(master))
 
     return run_process(settings, main)
+
+
+def _status(master: Master) -> str:
+    """One line about a master for the service manager."""
+    owned = [str(owner.number) for owner in master.owners if owner.term is not None]
+    return f"{master.master_id} owns {len(owned)} of {len(master.owners)} cells"

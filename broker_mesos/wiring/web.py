@@ -10,7 +10,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.logs import get_logger
-from broker_mesos.runtime.process import first, outcome, run_process, serve
+from broker_mesos.runtime.process import Stop, first, outcome, run_process, serve
 from broker_mesos.runtime.settings import Settings
 from broker_mesos.web.server import WebServer
 
@@ -20,7 +20,7 @@ log = get_logger(__name__)
 def run_web(settings: Settings, host: str, port: int) -> int:
     """Run ``bmesos web``."""
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(stop: Stop) -> None:
         bus = daemon_bus(settings, "web")
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)
@@ -31,6 +31,12 @@ def run_web(settings: Settings, host: str, port: int) -> int:
             serving = asyncio.create_task(server.run())
             await first(server.ready.wait(), outcome(serving))
             log.info("serving", url=server.url)
-            await serve(outcome(serving), stop, serving.cancel)
+            await serve(
+                outcome(serving),
+                stop,
+                serving.cancel,
+                ready=server.ready.wait,
+                status=lambda: f"listening at {server.url}",
+            )
 
     return run_process(settings, main)

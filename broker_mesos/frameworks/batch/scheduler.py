@@ -33,13 +33,29 @@ of so few tasks. The statuses of many tasks travel together, and sending them tw
 class BatchScheduler(Scheduler):
     """The scheduler callbacks of a worker. All state is in the store, so that any worker can handle any event."""
 
-    def __init__(self, store: JobStore, demand_publisher: DemandPublisher, spare: Spare) -> None:
+    def __init__(
+        self, store: JobStore, demand_publisher: DemandPublisher, spare: Spare, subscribed: asyncio.Event
+    ) -> None:
+        """``subscribed`` is set while the worker receives offers and events."""
+        self._subscribed = subscribed
         self._store = store
         self._demand_publisher = demand_publisher
         self._spare = spare
         self._estimates = RuntimeEstimates()
         self._early: dict[str, asyncio.Future[None]] = {}
         """By status uuid: early statuses that are being applied."""
+
+    def registered(self, driver: Driver, framework_id: str) -> None:
+        """The worker receives offers and events from now on."""
+        self._subscribed.set()
+
+    def reregistered(self, driver: Driver) -> None:
+        """The same, after ``disconnected``."""
+        self._subscribed.set()
+
+    def disconnected(self, driver: Driver) -> None:
+        """The queues are not consumed until ``reregistered``."""
+        self._subscribed.clear()
 
     async def resource_offers(self, driver: Driver, offers: Sequence[Offer]) -> None:
         """Claim tasks in the store, then accept the offers. A crash in between leaves a claim, which is settled

@@ -105,6 +105,8 @@ class BatchWorker:
         self._stopping = asyncio.Event()
         self.serving = asyncio.Event()
         """Set once operator requests are answered."""
+        self.subscribed = asyncio.Event()
+        """Set while this worker receives offers and events."""
 
     @property
     def driver(self) -> Driver | None:
@@ -118,7 +120,7 @@ class BatchWorker:
         if demand is None:
             return
         demand_publisher = self._demand_publisher = DemandPublisher(self.store, self._store_clock, self._set_demand)
-        scheduler = self._scheduler = BatchScheduler(self.store, demand_publisher, self.spare)
+        scheduler = self._scheduler = BatchScheduler(self.store, demand_publisher, self.spare, self.subscribed)
         driver = self._driver = Driver(
             scheduler,
             self.framework,
@@ -163,6 +165,7 @@ class BatchWorker:
                 await asyncio.wait(running[:1])
         finally:
             self.serving.clear()
+            self.subscribed.clear()
             self.spare.close()
             for task in running:
                 task.cancel()
