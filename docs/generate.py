@@ -27,7 +27,7 @@ from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.wire import REGISTRY, Message
 from broker_mesos.frameworks.batch.messages import JobChanged
 from broker_mesos.frameworks.registry import framework_for
-from broker_mesos.runtime.settings import Settings
+from broker_mesos.runtime.settings import SECRETS, Settings
 
 DOCS = Path(__file__).parent
 _PROTOCOL = "broker_mesos.core.protocol."
@@ -216,7 +216,8 @@ def settings_table() -> str:
         if isinstance(default, bool):
             default = str(default).lower()
         shown = "" if default is None else f"{default:.12g}" if isinstance(default, float) else str(default)
-        rows.append([f"`{name}`", f"`BMESOS_{name.upper()}`", f"`{shown}`" if shown else "none", meaning])
+        variables = [f"BMESOS_{name.upper()}", *([f"BMESOS_{name.upper()}_FILE"] if name in SECRETS else [])]
+        rows.append([f"`{name}`", code(variables), f"`{shown}`" if shown else "none", meaning])
     return table(["Setting", "Variable", "Default", "Meaning"], rows)
 
 

@@ -71,7 +71,7 @@ def test_a_bad_flag_and_a_bad_line_of_the_file_are_named(empty_place: Path) -> N
         load(offer_timeout="x")
     file = empty_place / "bmesos.toml"
     file.write_text("offer_timeout = -3\n")
-    with pytest.raises(InvalidInput, match=r"^bmesos\.toml: offer_timeout: "):
+    with pytest.raises(InvalidInput, match=r"^bmesos\.toml:1: offer_timeout: "):
         load()
     file.write_text("ofer_timeout = 3\n")
     with pytest.raises(InvalidInput, match="unknown setting 'ofer_timeout'; did you mean 'offer_timeout'"):

@@ -22,6 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
+    for word in words:
+        if "://" in word:  # errors repeat words of the command line, and they are logged where commands are automated
+            from broker_mesos.runtime.secrets import remember
+
+            remember(word)
     # What stands after the first "--" is somebody else's command line, down to its own "--".
     command = None
     if "--" in words:
@@ -72,7 +77,9 @@ def _report(error: Exception) -> int:
     if os.environ.get("BMESOS_DEBUG", "") not in ("", "0"):
         import traceback
 
-        traceback.print_exception(error)
+        from broker_mesos.runtime.secrets import masked
+
+        print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     if isinstance(error, BrokerMesosError):
         return complain(str(error), error.exit_code)
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of a group
@@ -95,9 +102,10 @@ def complain(message: str, code: int = 1) -> int:
     """One line on stderr; returns the exit code."""
     from broker_mesos.cli.show import clean
     from broker_mesos.runtime.logs import error_line
+    from broker_mesos.runtime.secrets import masked
 
     try:
-        print(error_line(clean(" ".join(message.split())), code), file=sys.stderr, flush=True)
+        print(error_line(clean(masked(" ".join(message.split()))), code), file=sys.stderr, flush=True)
     except OSError:
         pass
     return code

@@ -191,6 +191,14 @@ COMMANDS: tuple[Command | Group, ...] = (
         ),
     ),
     Command("doctor", "doctor:doctor"),
+    Group(
+        "config",
+        "Show or check the settings of this machine.",
+        (
+            Command("show", "config:show_settings", examples=("bmesos config show --origin",)),
+            Command("check", "config:check", examples=("bmesos config check --connect",)),
+        ),
+    ),
     Command("version", "cluster:version"),
     Command(
         "local",

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 BrokerUrl = Annotated[
     str | None,
-    Option("--broker-url", metavar="URL", help="RabbitMQ, as amqp://user:password@host (BMESOS_BROKER_URL)."),
+    Option("--broker-url", metavar="URL", help="RabbitMQ, as amqp://host; with a password: BMESOS_BROKER_URL_FILE."),
 ]
 StoreUrl = Annotated[
-    str | None, Option("--store-url", metavar="URL", help="Redis, as redis://host (BMESOS_STORE_URL).")
+    str | None,
+    Option("--store-url", metavar="URL", help="Redis, as redis://host; with a password: BMESOS_STORE_URL_FILE."),
 ]
 LogLevel = Annotated[str | None, Option("--log-level", metavar="LEVEL", help="debug, info, warning or error (info).")]
 LogFormat = Annotated[str | None, Option("--log-format", metavar="FORMAT", help="text or json (text).")]

@@ -107,23 +107,14 @@ def _ask(client: Client) -> list[Finding]:
 
 def _try_servers(settings: Settings) -> list[Finding]:
     import asyncio
-    import logging
 
     from broker_mesos.operator.doctor import check_bus, check_store
-    from broker_mesos.wiring.trial import try_broker, try_store
+    from broker_mesos.wiring.trial import try_servers
 
-    # What the adapters log, the findings say.
-    for name in ("broker_mesos", "pika"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
-
-    async def both() -> list[Finding]:
-        findings: list[Finding] = []
-        broker = asyncio.create_task(try_broker(settings)) if settings.broker_url is not None else None
-        store = asyncio.create_task(try_store(settings)) if settings.store_url is not None else None
-        if broker is not None:
-            findings += check_bus(await broker, "broker, from here")
-        if store is not None:
-            findings += check_store(await store, "store, from here")
-        return findings
-
-    return asyncio.run(both())
+    broker, store = asyncio.run(try_servers(settings))
+    findings: list[Finding] = []
+    if broker is not None:
+        findings += check_bus(broker, "broker, from here")
+    if store is not None:
+        findings += check_store(store, "store, from here")
+    return findings

@@ -78,6 +78,20 @@ def environment(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def refuse_password(name: str, url: str | None) -> None:
+    """Raise InvalidInput for a URL with a password that was given as the flag of the setting ``name``."""
+    if url is None or "://" not in url:
+        return
+    from broker_mesos.runtime.secrets import has_password
+
+    if has_password(url):
+        variable = f"BMESOS_{name.upper()}"
+        raise InvalidInput(
+            f"--{name.replace('_', '-')} has a password, and every user of this machine can read command lines: write "
+            f"the URL into a file that {variable}_FILE names, or set {variable}"
+        )
+
+
 COMMON = [
     declared("url", Url),
     declared("cluster", Cluster),
@@ -142,6 +156,8 @@ class Call:
             values = self.common(values)
         if self.command is not None and not command.takes_command:
             raise InvalidInput(f"{command.name} takes nothing after --")
+        for name in ("url", "broker_url", "store_url"):
+            refuse_password(name, self.url if name == "url" else values.get(name))
         from broker_mesos.cli import show
 
         show.all_columns = self.output is Output.wide

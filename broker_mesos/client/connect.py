@@ -80,7 +80,9 @@ def _connect_checked(url: str, cluster: str, named: str | None) -> Transport:
     if url.startswith(("amqp://", "amqps://")):
         # Only here: the event loop, the gateway and the adapters take long to import.
         from broker_mesos.client.bus import BusTransport
+        from broker_mesos.runtime.secrets import remember
 
+        remember(url)
         return BusTransport(url, cluster)
     from urllib.parse import urlsplit
 

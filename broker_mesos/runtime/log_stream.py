@@ -8,10 +8,12 @@ import os
 import threading
 from collections.abc import Callable
 
+from broker_mesos.runtime.secrets import masked
+
 
 class LogStream(io.TextIOBase):
-    """Writes lines to a file descriptor. A line that cannot be written is counted and dropped, and the number of
-    dropped lines is written before the next line that can be."""
+    """Writes lines to a file descriptor, without the passwords that this process knows. A line that cannot be written
+    is counted and dropped, and the number of dropped lines is written before the next line that can be."""
 
     def __init__(self, descriptor: int, note: Callable[[int], str]) -> None:
         """``note`` returns the line about a number of dropped lines."""
@@ -56,7 +58,7 @@ class LogStream(io.TextIOBase):
             self.dropped += 1
 
     def _written(self, line: str, end: str = "\n") -> bool:
-        data = (("\n" if self._torn else "") + line + end).encode(errors="backslashreplace")
+        data = (("\n" if self._torn else "") + masked(line) + end).encode(errors="backslashreplace")
         sent = 0
         with contextlib.suppress(OSError):
             while sent < len(data):

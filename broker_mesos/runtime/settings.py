@@ -1,33 +1,26 @@
 """The settings of daemons and clients. A flag precedes a ``BMESOS_*`` variable, ``./bmesos.toml`` and the default.
 
-Secrets may come from files: ``BMESOS_BROKER_URL_FILE`` names a file with the broker's URL, and so for
-``BMESOS_STORE_URL_FILE`` and ``BMESOS_URL_FILE``. URLs are held as ``SecretStr``, and :func:`urls.redact`
-takes the password out of whatever is shown to people.
+Secrets may come from files: ``BMESOS_BROKER_URL_FILE`` names a file with the broker's URL, and so for each setting that
+is a secret. URLs are held as ``SecretStr``, and :func:`urls.redact` takes the password out of whatever is shown to
+people.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker_mesos.errors import InvalidInput
-from broker_mesos.runtime.urls import check_url
+from broker_mesos.runtime.settings_sources import PREFIX, Sources, odd_variables, refuse
+from broker_mesos.runtime.urls import check_url, redact
 
-PREFIX = "BMESOS_"
 CONFIG_FILE = Path("bmesos.toml")
 DEFAULT_URL = "http://127.0.0.1:5050"
 DEFAULT_CELLS = 4
 """The number of cells of a new cluster for which none is given."""
-
-_SECRETS = ("url", "broker_url", "store_url")
 
 
 def _url(*schemes: str, example: str) -> AfterValidator:
@@ -169,9 +162,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources by precedence: flags, variables, and files that variables name; the settings file's values and
-        the defaults are below them."""
-        return init_settings, env_settings, _SecretFiles(settings_cls)
+        """Flags precede variables. The caller passes the values of files with the flags, where no variable is set."""
+        return init_settings, env_settings
 
     def limits(self) -> dict[str, Any]:
         """The arguments of ``core.limits.Limits``."""
@@ -195,8 +187,8 @@ class Settings(BaseSettings):
         """The broker's URL. Raises InvalidInput with the ways to give one."""
         if self.broker_url is None:
             raise InvalidInput(
-                "no broker is named: set BMESOS_BROKER_URL (amqp://user:password@host:5672/) or give "
-                "--broker-url; without servers of your own, start `bmesos local`"
+                "no broker is named: set BMESOS_BROKER_URL (amqp://user:password@host:5672/), or name a file with it "
+                "in BMESOS_BROKER_URL_FILE; without servers of your own, start `bmesos local`"
             )
         return self.broker_url.get_secret_value()
 
@@ -204,105 +196,92 @@ class Settings(BaseSettings):
         """The store's URL. Raises InvalidInput with the ways to give one."""
         if self.store_url is None:
             raise InvalidInput(
-                "no store is named: set BMESOS_STORE_URL (redis://host:6379/0) or give --store-url; "
-                "without servers of your own, start `bmesos local`"
+                "no store is named: set BMESOS_STORE_URL (redis://host:6379/0), or name a file with it in "
+                "BMESOS_STORE_URL_FILE; without servers of your own, start `bmesos local`"
             )
         return self.store_url.get_secret_value()
 
 
-class _SecretFiles(PydanticBaseSettingsSource):
-    """The source of settings from files: for ``BMESOS_BROKER_URL_FILE=/run/secrets/broker`` the value is the file's
-    text without blanks around it."""
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(_is_secret(each) for each in get_args(annotation))
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False
 
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name in _SECRETS:
-            variable = _variable(name) + "_FILE"
-            path = _environ(variable)
-            if not path:
-                continue
-            if _environ(_variable(name)):
-                raise InvalidInput(f"both {_variable(name)} and {variable} are set: keep one")
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InvalidInput(f"{variable}: cannot read {path}: {_reason(error)}") from None
-        return found
+SECRETS = tuple(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
+"""The settings that are secrets. A variable with ``_FILE`` at its end names a file that holds the value."""
+
+
+class Shown(NamedTuple):
+    """A setting as it is shown to people."""
+
+    name: str
+    value: Any
+    """The value, without passwords."""
+    origin: str
+    """Where the value comes from, as ``Sources.origin`` describes it."""
 
 
 def load(config: Path | None = None, **flags: Any) -> Settings:
     """The settings of this process. Flags that are None count as not given. ``config`` is a TOML file that must
     exist; with None it is ``./bmesos.toml`` if that exists. Raises InvalidInput, with one line that names the flag,
     variable or file of the invalid value."""
+    sources = _sources(config, flags)
+    refuse(sources.problems)
+    try:
+        return Settings(**sources.values())
+    except ValidationError as error:
+        raise InvalidInput(_findings(error, sources)[0]) from None
+
+
+def show(config: Path | None = None, **flags: Any) -> list[Shown]:
+    """All settings of this process with their origins, and without passwords. Raises InvalidInput as ``load`` does."""
+    settings, sources = load(config, **flags), _sources(config, flags)
+    return [Shown(name, _shown(getattr(settings, name)), sources.origin(name)) for name in Settings.model_fields]
+
+
+def find_problems(config: Path | None = None, **flags: Any) -> tuple[list[str], list[str]]:
+    """Everything that is wrong with the settings of this process, and everything that works and is probably not
+    meant: one line each, which names the flag, variable or file."""
+    sources = _sources(config, flags)
+    problems = list(sources.problems)
+    values = sources.values()
+    try:
+        Settings(**values)
+    except ValidationError as error:
+        problems += _findings(error, sources)
+    secrets = {}
+    for name in SECRETS:
+        text = str(values.get(name) or "")
+        secrets[name] = text if redact(text) != text else ""
+    return problems, [*sources.warnings(secrets), *odd_variables(Settings.model_fields, SECRETS)]
+
+
+def _sources(config: Path | None, flags: dict[str, Any]) -> Sources:
     given = {name: value for name, value in flags.items() if value is not None}
     path = config if config is not None else CONFIG_FILE
-    stored = _read(path, required=config is not None)
-    for name in stored:
-        if name not in Settings.model_fields:
-            raise InvalidInput(f"{path}: unknown setting {name!r}{_similar(name)}")
-    above = {name for name in stored if name in given or _from_environment(name)}
-    values = {**{name: value for name, value in stored.items() if name not in above}, **given}
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        from broker_mesos.core.protocol.wire import wording
+    return Sources(Settings.model_fields, SECRETS, path, given, required=config is not None)
 
-        finding = error.errors(include_url=False, include_input=False)[0]
+
+def _findings(error: ValidationError, sources: Sources) -> list[str]:
+    """One line for each setting with an invalid value."""
+    from broker_mesos.core.protocol.wire import wording
+
+    found: dict[str, str] = {}
+    for finding in error.errors(include_url=False, include_input=False):
         name = str(finding["loc"][0]) if finding["loc"] else ""
         what = wording(finding["type"], finding.get("ctx", {}), str(finding["msg"]))
         if name == "cluster":
             what = "use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'"
-        raise InvalidInput(f"{_source(name, given, stored, path)}: {what}") from None
+        found.setdefault(name, f"{_place(name, sources)}: {what}")
+    return list(found.values())
 
 
-def _source(name: str, given: Mapping[str, Any], stored: Mapping[str, Any], path: Path) -> str:
-    if name in given:
-        return f"--{name.replace('_', '-')}"
-    if _environ(_variable(name)):
-        return _variable(name)
-    if _environ(_variable(name) + "_FILE"):
-        return f"{_variable(name)}_FILE"
-    return f"{path}: {name}" if name in stored else name
+def _place(name: str, sources: Sources) -> str:
+    """The place of an invalid value, as errors name it."""
+    origin = sources.origin(name)
+    return f"{origin}: {name}" if origin.startswith(str(sources.path)) else name if origin == "default" else origin
 
 
-def _read(path: Path, *, required: bool) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        if required:
-            raise InvalidInput(f"no such settings file: {path}") from None
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is not TOML: {error}") from None
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {_reason(error)}") from None
-
-
-def _similar(name: str) -> str:
-    close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _variable(name: str) -> str:
-    return PREFIX + name.upper()
-
-
-def _environ(variable: str) -> str:
-    # Variables match in any case, as pydantic-settings reads them; errors name the usual spelling.
-    value = os.environ.get(variable)
-    if value is None:
-        value = next((text for key, text in os.environ.items() if key.upper() == variable), "")
+def _shown(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return redact(value.get_secret_value())
     return value
-
-
-def _from_environment(name: str) -> bool:
-    variable = _variable(name)
-    return bool(_environ(variable)) or (name in _SECRETS and bool(_environ(f"{variable}_FILE")))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "it is not text"

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _USER_AND_PASSWORD = re.compile(r"://(.*)@", re.DOTALL)
 _PLAIN_USER = re.compile(r"[^:@/?#\[\]\s]*")
-_QUERY_PASSWORD = re.compile(r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(
+    # A parameter of such a name, or one with a value such as pika's ssl_options={'password': 'x'}.
+    r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)([^&#]*)|([?&][^=&#]*=)([^&#]*password[^&#]*)",
+    re.IGNORECASE,
+)
 _DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "http": 80, "https": 443}
 
 
 def redact(url: str) -> str:
     """A URL without its password, for logs and errors. Safe for text that is not a URL."""
-    return _QUERY_PASSWORD.sub(r"\1***", _USER_AND_PASSWORD.sub(_hidden, url))
+    return _QUERY_PASSWORD.sub(r"\1\3***", _USER_AND_PASSWORD.sub(_hidden, url))
+
+
+def passwords(url: str) -> list[str]:
+    """The passwords in a URL, as they stand in it and without percent-encoding; empty for text that is not a URL."""
+    found = []
+    if place := _USER_AND_PASSWORD.search(url):
+        user, separator, password = place[1].partition(":")
+        if not _PLAIN_USER.fullmatch(user):
+            password = place[1]
+        if separator or password:
+            found.append(password)
+    found += [query[2] or query[4] for query in _QUERY_PASSWORD.finditer(url)]
+    return [form for each in found if each for form in dict.fromkeys((each, unquote(each)))]
 
 
 def _hidden(found: re.Match[str]) -> str:

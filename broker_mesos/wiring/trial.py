@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 
 from broker_mesos.bus.open import CLOCK, open_bus
@@ -20,6 +21,15 @@ TRIAL_SECONDS = 2.0
 """Timeout for one attempt at a server, in seconds."""
 LOOK_SECONDS = 0.05
 """Interval at which it is checked whether the broker blocks publishers, in seconds."""
+
+
+async def try_servers(settings: Settings) -> tuple[BusReport | None, StoreReport | None]:
+    """Try those servers that the settings name, both at once, without log lines. Every problem is in the reports."""
+    for name in ("broker_mesos", "pika"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    broker = asyncio.create_task(try_broker(settings)) if settings.broker_url is not None else None
+    store = asyncio.create_task(try_store(settings)) if settings.store_url is not None else None
+    return await broker if broker is not None else None, await store if store is not None else None
 
 
 async def try_broker(settings: Settings) -> BusReport:
