@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,39 +14,7 @@ import pytest
 
 from broker_mesos.runtime.service_manager import ServiceManager
 from tests.servers import RabbitMQServer, RedisServer, free_port
-
-ROOT = Path(__file__).parent.parent
-
-
-class Manager:
-    """The receiving side: a socket at a path, or at a name in the abstract name space."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.socket.settimeout(60)
-
-    def lines(self) -> list[str]:
-        """The lines of the next message."""
-        return self.socket.recv(4096).decode().splitlines()
-
-    def until(self, line: str) -> list[str]:
-        """All lines up to the first message that contains this one."""
-        found: list[str] = []
-        while line not in found:
-            found += self.lines()
-        return found
-
-    def received(self) -> list[str]:
-        """What has arrived so far."""
-        found: list[str] = []
-        self.socket.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                found += self.lines()
-        self.socket.settimeout(60)
-        return found
+from tests.service import Manager, Service
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -135,28 +100,6 @@ def test_the_watchdog_of_another_process_is_not_ours(tmp_path: Path) -> None:
     )
     assert ours.watchdog == 0
     ours.close()
-
-
-class Service:
-    """A daemon as systemd starts it, and its manager."""
-
-    def __init__(self, folder: Path, name: str, words: tuple[str, ...], env: dict[str, str]) -> None:
-        self.manager = Manager(str(folder / f"{name}.notify"))
-        self.log = folder / f"{name}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "broker_mesos", *words],
-                cwd=folder,
-                env=env | {"NOTIFY_SOCKET": self.manager.address, "WATCHDOG_USEC": "20000000"},
-                stdin=subprocess.DEVNULL,
-                stderr=log,
-                process_group=0,
-            )
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.manager.socket.close()
 
 
 def test_each_daemon_reports_that_it_works_and_that_it_stops(

@@ -115,7 +115,8 @@ def test_what_is_needed_and_missing_is_an_error_with_the_next_step() -> None:
     [
         ("amqp://me:hush@host:1/v", "amqp://me:***@host:1/v"),
         ("redis://:hu@sh/x@host:1/0", "redis://:***@host:1/0"),
-        ("redis://host/0?password=hush&db=1", "redis://host/0?password=***&db=1"),
+        ("redis://host/0?password=hush&db=1", "redis://host/0?password=***"),
+        ("redis://host/0?db=1&password=hu&s#h", "redis://host/0?db=1&password=***"),
         ("http://127.0.0.1:5050", "http://127.0.0.1:5050"),
         ("nonsense", "nonsense"),
         ("amqp://us@r:p@ss/w:o@host/", "amqp://***@host/"),

@@ -105,7 +105,7 @@ def complain(message: str, code: int = 1) -> int:
     from broker_mesos.runtime.secrets import masked
 
     try:
-        print(error_line(clean(masked(" ".join(message.split()))), code), file=sys.stderr, flush=True)
+        print(error_line(clean(" ".join(masked(message).split())), code), file=sys.stderr, flush=True)
     except OSError:
         pass
     return code

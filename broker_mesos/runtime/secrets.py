@@ -12,23 +12,35 @@ MASK = "***"
 SECRET_MIN_CHARACTERS = 8
 """Length from which on a password is searched for: shorter ones are parts of ordinary words."""
 
-_known: list[str] = []
-"""The forms of all passwords, the longest first."""
+PART_MIN_CHARACTERS = 6
+"""Length from which on the beginning of such a password is taken for a part of it."""
+
+_known: set[str] = set()
+"""The forms of all passwords."""
 
 
 def remember(url: str) -> None:
     """Search for the passwords of this URL from now on."""
-    found = {form for password in passwords(url) for form in _forms(password) if len(form) >= SECRET_MIN_CHARACTERS}
-    if not found.issubset(_known):
-        _known[:] = sorted({*_known, *found}, key=len, reverse=True)
+    for password in passwords(url):
+        _known.update(form for form in _forms(password) if len(form) >= SECRET_MIN_CHARACTERS)
 
 
 def masked(text: str) -> str:
-    """A text without the passwords that this process knows."""
+    """A text without the passwords that this process knows, and without those parts of them with which they begin."""
+    spans = []
     for secret in _known:
-        if secret in text:
-            text = text.replace(secret, MASK)
-    return text
+        beginning = secret[:PART_MIN_CHARACTERS]
+        at = text.find(beginning)
+        while at >= 0:  # the text may have been cut somewhere in the password
+            same = (a == b for a, b in zip(secret, text[at:], strict=False))
+            spans.append((at, at + next((n for n, equal in enumerate(same) if not equal), len(secret))))
+            at = text.find(beginning, at + 1)
+    parts, end = [], 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            parts += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join([*parts, text[end:]])
 
 
 def has_password(url: str) -> bool:

@@ -8,9 +8,10 @@ from urllib.parse import unquote, urlsplit
 _USER_AND_PASSWORD = re.compile(r"://(.*)@", re.DOTALL)
 _PLAIN_USER = re.compile(r"[^:@/?#\[\]\s]*")
 _QUERY_PASSWORD = re.compile(
-    # A parameter of such a name, or one with a value such as pika's ssl_options={'password': 'x'}.
-    r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)([^&#]*)|([?&][^=&#]*=)([^&#]*password[^&#]*)",
-    re.IGNORECASE,
+    # A parameter of such a name, or one with a value such as pika's ssl_options={'password': 'x'}. A password that is
+    # not percent-encoded may contain & and #, so all that follows is taken for a part of it.
+    r"([?&][^=&#]*(?:password|secret|token)[^=&#]*=)(.+)|([?&][^=&#]*=)([^&#]*password.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 _DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "http": 80, "https": 443}
 
@@ -29,8 +30,10 @@ def passwords(url: str) -> list[str]:
             password = place[1]
         if separator or password:
             found.append(password)
-    found += [query[2] or query[4] for query in _QUERY_PASSWORD.finditer(url)]
-    return [form for each in found if each for form in dict.fromkeys((each, unquote(each)))]
+    for query in _QUERY_PASSWORD.finditer(url):
+        value = query[2] or query[4]
+        found += [value, *(each.partition("=")[2] or each for each in value.split("&"))] if "&" in value else [value]
+    return [form for each in dict.fromkeys(found) if each for form in dict.fromkeys((each, unquote(each)))]
 
 
 def _hidden(found: re.Match[str]) -> str:
