@@ -6,7 +6,9 @@
     ├── InvalidInput (ValueError)    invalid      HTTP 400  exit 2: the request can never be accepted as it is
     │   ├── InvalidResources
     │   └── InvalidMessage           a message that cannot be decoded
-    │       └── UnknownMessage       its type is not known: a newer release may know it
+    │       ├── UnknownMessage       its type is not known: a newer release may know it
+    │       └── WrongSender          its sender is not the one that it must have
+    ├── Denied                       denied       HTTP 403  exit 5: its sender has no right to it
     ├── NotFound                     not_found    HTTP 404  exit 3: no such job, task, agent or file
     ├── Conflict                     conflict     HTTP 409  exit 1: it exists already, and differs
     │   └── FrameworkRefused         the framework's id has ended: subscribe with a new one
@@ -58,6 +60,18 @@ class InvalidMessage(InvalidInput):
 
 class UnknownMessage(InvalidMessage):
     """A message of a type that this release does not know."""
+
+
+class WrongSender(InvalidMessage):
+    """A message whose sender, as the broker has verified it, is not the one that it must have."""
+
+
+class Denied(BrokerMesosError):
+    """Its sender has no right to what a request asks for."""
+
+    error_code = "denied"
+    http_status = 403
+    exit_code = 5
 
 
 class NotFound(BrokerMesosError):

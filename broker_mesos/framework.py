@@ -80,7 +80,13 @@ class SchedulerDriver(runner.SchedulerDriver):
 
             self._cluster = LocalCluster(self._found)
             return self._cluster.bus(name)
-        return open_bus(self._url, name=name, cluster=self._found.cluster, heartbeat=self._found.agent_heartbeat)
+        return open_bus(
+            self._url,
+            name=name,
+            cluster=self._found.cluster,
+            heartbeat=self._found.agent_heartbeat,
+            verifies=self._found.security == "on",
+        )
 
     async def _open_and_run(self, bus: Bus, driver: Driver) -> None:
         if self._cluster is None:

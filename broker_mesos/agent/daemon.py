@@ -42,7 +42,7 @@ from broker_mesos.core.protocol.agent_messages import UpdateStatuses
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
-from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidInput, InvalidMessage
+from broker_mesos.errors import BrokerMesosError, BusUnavailable, Conflict, InvalidInput, InvalidMessage
 from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing, QueueInUse
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.containerizer import (
@@ -122,6 +122,11 @@ class AgentDaemon:
         try:
             options = self._options
             agent_id = saved.agent_id or options.agent_id or f"agent-{self._new_id()}"
+            if self._bus.verifies and agent_id != self._bus.user:
+                raise Conflict(
+                    f"this is the agent {agent_id}, and its user on the broker is {self._bus.user!r}: with security on "
+                    "both are the same; give each work folder the user of its own agent"
+                )
             info = AgentInfo(
                 agent_id=agent_id,
                 hostname=options.hostname,
@@ -264,6 +269,7 @@ class AgentDaemon:
             return delivery.problem
         try:
             message = decode(delivery.type, delivery.body)
+            self._bus.verify(delivery, message)
             self.state.table.hands_over = self._containerizer.queues_tasks
             effects = self.state.on_command(message, delivery.term, self._now())
         except InvalidMessage as error:

@@ -17,10 +17,12 @@ from collections.abc import Iterable
 
 from broker_mesos.bus.memory_queue import MemoryConsumer, MemoryQueue
 from broker_mesos.bus.memory_routing import RoutingTable
+from broker_mesos.bus.sender_check import SenderCheck
 from broker_mesos.bus.topology import QueueSpec, Topology, conflict, difference, queue_in_use, restored
 from broker_mesos.bus.window import Window, failed, too_large
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import SCHEMA_VERSION, Queue
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, bad_term, expiration_ms
 from broker_mesos.ports.clock import Clock
@@ -201,10 +203,23 @@ class MemoryBroker:
 class MemoryBus:
     """One party's connection to a MemoryBroker. It implements Bus."""
 
-    def __init__(self, broker: MemoryBroker, cluster: str = "default", name: str = "", *, window: int = 10_000) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        cluster: str = "default",
+        name: str = "",
+        *,
+        window: int = 10_000,
+        user: str = "",
+        verifies: bool = False,
+    ) -> None:
+        """``user`` is the name that the messages of this party have as their sender; ``verifies`` states whether it
+        checks the senders of what it receives."""
         self.name = name
+        self.user = user
         self._broker = broker
         self._topology = Topology(cluster)
+        self._senders = SenderCheck(self._topology, broker.clock) if verifies else None
         self._window = Window(window)
         self._consumers: list[MemoryConsumer] = []
         self.declared: dict[str, QueueSpec] = {}
@@ -330,8 +345,12 @@ class MemoryBus:
         return self._up
 
     @property
-    def user(self) -> str:
-        return ""
+    def verifies(self) -> bool:
+        return self._senders is not None
+
+    def verify(self, delivery: Delivery, message: Message) -> None:
+        if self._senders is not None:
+            self._senders.check(delivery, message)
 
     @property
     def blocked_reason(self) -> str:

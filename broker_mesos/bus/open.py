@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from broker_mesos.bus.rabbitmq import RabbitBus
+from broker_mesos.core.protocol.senders import check_user
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock
 
@@ -17,11 +18,21 @@ if TYPE_CHECKING:  # clients do not need it
 CLOCK = SystemClock(float(os.environ.get("BMESOS_CLOCK_OFFSET") or 0))
 
 
-def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0) -> Bus:
-    """A bus over RabbitMQ, which is not opened yet."""
-    return RabbitBus(
-        url, clock=CLOCK, rng=random.Random(), cluster=cluster, name=name, heartbeat=max(1, round(heartbeat))
+def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0, verifies: bool = False) -> Bus:
+    """A bus over RabbitMQ, which is not opened yet. With ``verifies`` it checks the senders of messages; raises
+    InvalidInput if its own user then has a name that cannot be checked."""
+    bus = RabbitBus(
+        url,
+        clock=CLOCK,
+        rng=random.Random(),
+        cluster=cluster,
+        name=name,
+        heartbeat=max(1, round(heartbeat)),
+        verifies=verifies,
     )
+    if verifies:
+        check_user(bus.user)
+    return bus
 
 
 def daemon_bus(settings: Settings, kind: str, heartbeat: float | None = None) -> Bus:
@@ -31,4 +42,5 @@ def daemon_bus(settings: Settings, kind: str, heartbeat: float | None = None) ->
         name=f"bmesos {kind} {os.getpid()}",
         cluster=settings.cluster,
         heartbeat=heartbeat or settings.agent_heartbeat,
+        verifies=settings.security == "on",
     )

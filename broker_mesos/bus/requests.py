@@ -9,12 +9,21 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.core.api.request import Answer, ErrorInfo, Request, answer_of
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply, reply_key
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
-from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage, TimedOut, Unavailable
+from broker_mesos.errors import (
+    BrokerMesosError,
+    BusUnavailable,
+    Denied,
+    InvalidMessage,
+    TimedOut,
+    Unavailable,
+    WrongSender,
+)
 from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.middleware import Middleware
@@ -242,10 +251,20 @@ class Responder:
             request = decode(delivery.type, delivery.body)
             if not isinstance(request, Request):
                 raise InvalidMessage(f"{delivery.type} is not an operator request")
+            self._bus.verify(delivery, request)
             answer = answer_of(await self._handler(request))
+        except WrongSender as error:
+            await self._park(delivery, str(error))
+            answer = Answer(error=ErrorInfo.of(Denied(str(error))))
         except BrokerMesosError as error:
             answer = Answer(error=ErrorInfo.of(error))
         except Exception:
             log.exception("request failed", type=delivery.type)
             answer = Answer(error=ErrorInfo(message=f"{delivery.type} failed; see the daemon's log"))
         return answer
+
+    async def _park(self, delivery: Delivery, reason: str) -> None:
+        """Keep a request as a dead letter for operators. If that fails it is only logged: its sender has an answer."""
+        dead = letter(delivery, self._queue, reason, tries=0, letter_id=self._new_id(), now=self._clock.time())
+        with contextlib.suppress(BusUnavailable):
+            await park(self._bus, dead)

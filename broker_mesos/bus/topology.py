@@ -99,6 +99,10 @@ class Topology:
         """An exchange's name on the broker."""
         return self._exchange_names[exchange]
 
+    def exchange_named(self, name: str) -> Exchange | None:
+        """The exchange with this name on the broker; None if it is not one of this cluster's."""
+        return self._exchanges_by_name.get(name)
+
     def exchanges(self) -> dict[str, str]:
         """The durable exchanges to declare: type by name."""
         return {name: "topic" if exchange in _TOPIC else "direct" for exchange, name in self._exchange_names.items()}

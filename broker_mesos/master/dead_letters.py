@@ -12,7 +12,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 
-from broker_mesos.bus.dead_letters import DEAD_LETTERS, letter_id, original
+from broker_mesos.bus.dead_letters import DEAD_LETTERS, check_origin, letter_id, original
 from broker_mesos.core.api.dead_letters import (
     MAX_BODY_SHOWN,
     MAX_SEARCHED,
@@ -122,6 +122,8 @@ class DeadLetters:
 
     async def _send(self, letter: Delivery) -> None:
         """Send a letter back to the queue that it came from. After this returns, the message is safe there."""
+        if self._bus.verifies:
+            check_origin(letter)
         if not await self._bus.publish(original(letter)):
             raise Conflict(
                 f"{letter_id(letter)}: its queue, {letter.headers.get('from')}, is gone, and so is its "

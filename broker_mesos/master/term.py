@@ -24,7 +24,7 @@ from broker_mesos.core.protocol.records import Snapshot
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import TokenRequest
 from broker_mesos.core.quota.ledger import EscrowRequest
-from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable
+from broker_mesos.errors import BusUnavailable, Fenced, InvalidMessage, StoreUnavailable, Unavailable, WrongSender
 from broker_mesos.master import term_errors
 from broker_mesos.master.cell_api import CellApi
 from broker_mesos.master.context import MasterContext
@@ -180,6 +180,10 @@ class Term:
             return False
         try:
             beat = self._heartbeat_reader.read(delivery)
+            if beat is not None:
+                self._bus.verify(delivery, beat)
+        except WrongSender:
+            return False  # counted and logged already
         except InvalidMessage as error:
             log.warning("invalid heartbeat dropped", cell=self.cell.number, error=str(error))
             return False
@@ -265,7 +269,9 @@ class Term:
         good = []
         for delivery in deliveries:
             try:
-                inputs.append(read(delivery))
+                message = read(delivery)
+                self._bus.verify(delivery, message)
+                inputs.append(message)
                 good.append(delivery)
             except InvalidMessage as error:
                 await self._undecodable.keep_or_park(delivery, error)

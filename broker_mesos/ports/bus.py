@@ -10,8 +10,12 @@ from typing import NamedTuple, Protocol
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Address, Queue
+from broker_mesos.core.protocol.senders import MASTER_USER
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import Conflict
+
+SENDER_HEADER = "bmesos-sender"
+"""The header in which a master names the first sender of a message that it sends again from the dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,11 @@ class Delivery:
     problem: str = ""
     """The reason why the message must not be handled, in one line; it is then a dead letter. Empty if it may be
     handled."""
+
+    @property
+    def sender(self) -> str:
+        """The user that the message is from: a master names the first sender of a message that it sends again."""
+        return self.headers.get(SENDER_HEADER, self.user_id) if self.user_id == MASTER_USER else self.user_id
 
 
 MAX_EXPIRATION_MS = 2**32 - 1
@@ -211,6 +220,16 @@ class Bus(Protocol):
     @property
     def user(self) -> str:
         """The name of the broker's user that this bus is connected as; empty for a broker without users."""
+        ...
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the senders of messages are checked (the setting ``security``)."""
+        ...
+
+    def verify(self, delivery: Delivery, message: Message) -> None:
+        """Check the sender of a decoded message, before it is obeyed; does nothing if senders are not checked. Raises
+        WrongSender."""
         ...
 
     @property

@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     min_free_disk: Count = 1024
     """Part of an agent's disk that stays free, in MB, or a 20th of the disk if that is less: below it the agent
     starts no task, and ends the tasks that write the most."""
+    security: Literal["off", "on"] = "off"
+    """Whether the senders of messages are checked: ``on`` needs a user of its own on the broker for each daemon
+    (``bmesos deploy rabbitmq-definitions``). All daemons have the same value."""
     connect_timeout: Seconds = 10.0
     """Time for which a daemon tries to reach its servers when it starts, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -17,7 +17,7 @@ from broker_mesos.core.model.reservation import Operation
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls, heartbeats, operator_master
 from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat, Subscribe, Teardown
-from broker_mesos.errors import BusUnavailable, FrameworkRefused, TimedOut, Unavailable
+from broker_mesos.errors import BusUnavailable, FrameworkRefused, InvalidInput, TimedOut, Unavailable
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger
@@ -219,6 +219,11 @@ class Driver:
         if self._ran:
             raise RuntimeError("a driver runs once; make a new one")
         self._ran = True
+        if self._bus.verifies and self._bus.user != self.framework.framework_id:
+            raise InvalidInput(
+                f"the framework {self.framework.framework_id} has the broker's user {self._bus.user!r}: "
+                "with security on its id must be the name of its user"
+            )
         self.bind()
         requester = Requester(self._bus, self._clock, self._new_id)
         background: list[asyncio.Task[None]] = []

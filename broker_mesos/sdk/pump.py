@@ -118,6 +118,7 @@ class Pump:
                 message = decode(delivery.type, delivery.body)
                 if not isinstance(message, self._accepts):
                     raise InvalidMessage(f"{delivery.type} is not for a framework's {self._queue.kind} queue")
+                self._bus.verify(delivery, message)
             except InvalidMessage as error:
                 await self._bury(consumer, delivery, str(error), 0)
             else:

@@ -90,6 +90,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 work_dir,
                 found,
                 attributes,
+                bus.user if bus.verifies else "",
                 reserve=settings.reserve,
                 settings=settings,
             )

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from broker_mesos.agent.checkpoint import FileCheckpoint, MemoryCheckpoint
+from broker_mesos.bus.memory import MemoryBus
 from broker_mesos.containerizer.memory import Ending, FakeContainerizer
+from broker_mesos.core.api.files import ReadFile
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
@@ -26,11 +28,13 @@ from broker_mesos.core.protocol.agent_messages import (
     UpdateStatuses,
 )
 from broker_mesos.core.protocol.registry import decode
-from broker_mesos.errors import BusUnavailable, Conflict
+from broker_mesos.core.protocol.senders import MASTER_USER
+from broker_mesos.errors import BusUnavailable, Conflict, Denied, NotFound
 from broker_mesos.ports.bus import Consumer, Outgoing, outgoing
 from broker_mesos.ports.containerizer import LaunchSpec
 from tests.agent.support import TERM, launch
 from tests.agent.world import TIMEOUT, World, fake, killed, stopped
+from tests.master.test_poison import parked
 
 
 async def test_an_agent_registers_beats_and_runs_a_task(world: World, machine: FakeContainerizer) -> None:
@@ -432,3 +436,40 @@ async def test_publishing_while_the_bus_is_down_raises_nowhere(world: World, mac
     await stopped(agent)
     with pytest.raises(BusUnavailable):
         await world.agent_bus.publish(outgoing(addresses.updates(0), Reregister(), "x"))
+
+
+async def test_with_security_an_agent_obeys_masters_only(world: World, machine: FakeContainerizer) -> None:
+    world.agent_bus = MemoryBus(world.broker, user="a1", verifies=True)
+    await world.agent_bus.open(TIMEOUT)
+    world.bus.user = MASTER_USER
+    daemon, _ = world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    world.bus.user = "agent-2"
+    await world.send(launch(world.session, 1, "forged"))
+    world.bus.user = MASTER_USER
+    await world.send(launch(world.session, 1, "t1"))
+    await world.status("t1", TaskState.RUNNING)
+    assert "forged" not in daemon.state.tasks
+    (letter,) = await parked(world.bus, 1)
+    assert letter.type == "LAUNCH_TASKS" and "only a master" in letter.headers["reason"]
+
+
+async def test_with_security_an_agent_shows_files_to_the_web_server_only(
+    world: World, machine: FakeContainerizer
+) -> None:
+    world.agent_bus = MemoryBus(world.broker, user="a1", verifies=True)
+    await world.agent_bus.open(TIMEOUT)
+    world.bus.user = MASTER_USER
+    world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    for user, error in (("ann", Denied), ("web", NotFound)):
+        world.bus.user = user
+        with pytest.raises(error):
+            await world.requester.request(addresses.operator_agent("a1"), ReadFile(task_id="t1"), TIMEOUT)
+
+
+async def test_with_security_an_agent_has_the_name_of_its_user(world: World, machine: FakeContainerizer) -> None:
+    world.agent_bus = MemoryBus(world.broker, user="agent-2", verifies=True)
+    _, run = world.start(fake(machine), MemoryCheckpoint())
+    with pytest.raises(Conflict, match="agent a1, and its user on the broker is 'agent-2'"):
+        await run

@@ -32,7 +32,7 @@ from broker_mesos.core.protocol.agent_messages import (
 )
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
-from broker_mesos.ports.bus import Consumer, outgoing
+from broker_mesos.ports.bus import Bus, Consumer, outgoing
 from broker_mesos.ports.containerizer import Containerizer, OnContainerEvents
 from tests.agent.support import TERM
 
@@ -59,7 +59,7 @@ class World:
         self.clock = LoopClock()
         self.broker = MemoryBroker(self.clock)
         self.bus = MemoryBus(self.broker, name="cell")
-        self.agent_bus = MemoryBus(self.broker, name="agent")
+        self.agent_bus: Bus = MemoryBus(self.broker, name="agent")
         self.rng = random.Random(1)
         self.session = ""
         self.cells = 1

@@ -12,6 +12,7 @@ from broker_mesos.bus.rabbitmq import RabbitBus
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.senders import MASTER_USER
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
@@ -32,6 +33,8 @@ class Place:
     def __init__(self, request: pytest.FixtureRequest, cluster: str) -> None:
         self.cluster = cluster
         self.real = request.param == "real"
+        self.secure = False
+        """Whether masters check the senders of messages; for the place in this process."""
         self.urls: tuple[str, str] = ("", "")
         if self.real:
             self.urls = request.getfixturevalue("rabbitmq_url"), request.getfixturevalue("redis_url")
@@ -42,13 +45,13 @@ class Place:
         self._masters: list[tuple[Master, asyncio.Task[None]]] = []
         self._requesters: list[Requester] = []
 
-    async def bus(self, name: str = "somebody") -> Bus:
-        """An open bus."""
+    async def bus(self, name: str = "somebody", user: str = "") -> Bus:
+        """An open bus; ``user`` is its name at the broker in this process."""
         made: Bus
         if self.real:
             made = RabbitBus(self.urls[0], clock=CLOCK, rng=random.Random(1), cluster=self.cluster, name=name)
         else:
-            made = MemoryBus(self.broker, self.cluster, name)
+            made = MemoryBus(self.broker, self.cluster, name, user=user, verifies=self.secure)
         await made.open(20)
         self._buses.append(made)
         return made
@@ -80,7 +83,7 @@ class Place:
         context = MasterContext(
             master_id=ident,
             cluster=self.cluster,
-            bus=await self.bus(ident),
+            bus=await self.bus(ident, MASTER_USER),
             store=await self.store(),
             records=await self.records(),
             clock=CLOCK,
@@ -100,9 +103,9 @@ class Place:
             task.result()
         return master
 
-    async def requester(self) -> Requester:
+    async def requester(self, user: str = "") -> Requester:
         """Asks operator requests."""
-        made = Requester(await self.bus("cli"), CLOCK, new_id)
+        made = Requester(await self.bus("cli", user), CLOCK, new_id)
         await made.start()
         self._requesters.append(made)
         return made

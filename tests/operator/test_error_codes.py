@@ -15,8 +15,16 @@ from broker_mesos.errors import BrokerMesosError, TimedOut, family
 from broker_mesos.web.app import error_response
 
 TREE = [kind for kind in family() if kind.__module__ == errors.__name__]
-EXIT_CODES = {"failed": 1, "invalid": 2, "not_found": 3, "conflict": 1, "unavailable": 4, "timed_out": 4}
-STATUSES = {"failed": 500, "invalid": 400, "not_found": 404, "conflict": 409, "unavailable": 503, "timed_out": 504}
+EXIT_CODES = {"failed": 1, "invalid": 2, "not_found": 3, "conflict": 1, "unavailable": 4, "timed_out": 4, "denied": 5}
+STATUSES = {
+    "failed": 500,
+    "invalid": 400,
+    "not_found": 404,
+    "conflict": 409,
+    "unavailable": 503,
+    "timed_out": 504,
+    "denied": 403,
+}
 
 
 def over_the_bus(error: BrokerMesosError) -> BrokerMesosError:

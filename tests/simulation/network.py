@@ -18,6 +18,7 @@ from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import QueueSpec, Topology, queue_in_use
 from broker_mesos.bus.window import failed, too_large
 from broker_mesos.core.protocol.addresses import Exchange, Queue
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueInUse
 from tests.simulation.loop import Proc
@@ -435,6 +436,13 @@ class SimBus:
     @property
     def connected(self) -> bool:
         return self.publishing.up and self.consuming.up
+
+    @property
+    def verifies(self) -> bool:
+        return False
+
+    def verify(self, delivery: Delivery, message: Message) -> None:
+        pass
 
     @property
     def blocked_reason(self) -> str:

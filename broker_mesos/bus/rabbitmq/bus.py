@@ -14,12 +14,14 @@ from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
 from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, ExchangeRights, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts, Unreachable
+from broker_mesos.bus.sender_check import SenderCheck
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology, restored
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import Queue
+from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable, Conflict
-from broker_mesos.ports.bus import Outgoing, QueueFacts, QueueInUse
+from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, QueueInUse
 from broker_mesos.ports.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,8 @@ in the broker's log."""
 
 class RabbitBus:
     """A Bus over RabbitMQ. ``heartbeat`` is AMQP's, in seconds; ``name`` is what the broker lists for its
-    connections. Raises InvalidInput for an invalid URL or cluster name."""
+    connections; ``verifies`` whether the senders of messages are checked. Raises InvalidInput for an invalid URL or
+    cluster name."""
 
     def __init__(
         self,
@@ -45,8 +48,10 @@ class RabbitBus:
         heartbeat: int = 2,
         window: int = 10_000,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        verifies: bool = False,
     ) -> None:
         self._topology = Topology(cluster)
+        self._senders = SenderCheck(self._topology, clock) if verifies else None
         self._clock = clock
         self._rng = rng
         setting = Setting(
@@ -173,6 +178,14 @@ class RabbitBus:
     @property
     def user(self) -> str:
         return self._publishing.server.user
+
+    @property
+    def verifies(self) -> bool:
+        return self._senders is not None
+
+    def verify(self, delivery: Delivery, message: Message) -> None:
+        if self._senders is not None:
+            self._senders.check(delivery, message)
 
     @property
     def blocked_reason(self) -> str:
