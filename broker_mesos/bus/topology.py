@@ -91,8 +91,8 @@ class Topology:
         if not CLUSTER_PATTERN.fullmatch(cluster):
             raise InvalidInput(f"cluster name {cluster[:64]!r}: use 1 to 40 letters, digits, '-' or '_', as in 'lab-2'")
         self.cluster = cluster
-        self._prefix = "bmesos" if cluster == "default" else f"bmesos-{cluster}"
-        self._exchange_names = {exchange: f"{self._prefix}.{exchange.value}" for exchange in Exchange}
+        self.prefix = "bmesos" if cluster == "default" else f"bmesos-{cluster}"
+        self._exchange_names = {exchange: f"{self.prefix}.{exchange.value}" for exchange in Exchange}
         self._exchanges_by_name = {name: exchange for exchange, name in self._exchange_names.items()}
 
     def exchange(self, exchange: Exchange) -> str:
@@ -201,7 +201,7 @@ class Topology:
         return QueueSpec(self._name(queue), True, False, False, arguments, self._bindings(bindings))
 
     def _name(self, queue: Queue) -> str:
-        return ".".join(part for part in (self._prefix, queue.kind.value, queue.key) if part)
+        return ".".join(part for part in (self.prefix, queue.kind.value, queue.key) if part)
 
     def _own(self, *bindings: tuple[Exchange, str], arguments: dict[str, Argument]) -> QueueSpec:
         return QueueSpec("", False, True, True, arguments, self._bindings(bindings))

@@ -190,6 +190,23 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command("drop", "dead_letters:drop"),
         ),
     ),
+    Group(
+        "deploy",
+        "Print what the servers of a cluster are configured with.",
+        (
+            Command(
+                "rabbitmq-definitions",
+                "deploy:rabbitmq_definitions",
+                examples=("bmesos deploy rabbitmq-definitions --agent agent-1 --agent agent-2 --person ann",),
+            ),
+            Command("redis-acl", "deploy:redis_acl", examples=("bmesos deploy redis-acl --secrets DIR",)),
+            Command(
+                "user",
+                "deploy:user",
+                examples=("bmesos deploy user agent-3",),
+            ),
+        ),
+    ),
     Command("doctor", "doctor:doctor"),
     Group(
         "config",

@@ -67,7 +67,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 self.words,
                 cwd=cluster.tmp,
-                env=cluster.env,
+                env=cluster.environment(kind, name),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -198,6 +198,10 @@ class Cluster:
             "NO_COLOR": "1",
             **given,
         }
+
+    def environment(self, kind: str, name: str) -> dict[str, str]:
+        """The variables of a daemon."""
+        return self.env
 
     def __enter__(self) -> Self:
         return self

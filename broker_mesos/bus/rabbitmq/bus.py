@@ -19,6 +19,7 @@ from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology, restored
 from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import Queue
+from broker_mesos.core.protocol.senders import MASTER_USER
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, QueueInUse
@@ -54,9 +55,10 @@ class RabbitBus:
         self._senders = SenderCheck(self._topology, clock) if verifies else None
         self._clock = clock
         self._rng = rng
-        setting = Setting(
-            Server(url), self._topology, clock, rng, name, heartbeat, timeouts, Signal(), ExchangeRights()
-        )
+        server, exchange_rights = Server(url), ExchangeRights()
+        # Then only masters have the right to, and an attempt would be a warning in the log of the broker.
+        exchange_rights.passive = verifies and server.user != MASTER_USER
+        setting = Setting(server, self._topology, clock, rng, name, heartbeat, timeouts, Signal(), exchange_rights)
         self._publishing = PublishLink(setting, window)
         self._consuming = ConsumeLink(setting)
         self._consumed: set[Queue] = set()
