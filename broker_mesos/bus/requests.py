@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from broker_mesos.bus.caller import PRINCIPAL_HEADER, Access, answering, audit, caller_of, current, is_person
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.core.api.request import Answer, ErrorInfo, Request, answer_of
 from broker_mesos.core.model.part import Part
@@ -108,6 +109,8 @@ class Requester:
             reply_to=self._reply_key,
             correlation_id=correlation,
         )
+        if (caller := current()) is not None:
+            message = replace(message, headers={PRINCIPAL_HEADER: caller.name})
         if not await self._bus.publish(message):
             raise Unavailable(f"no daemon answers {request.TYPE} at {to.key}; check that it runs")
 
@@ -192,7 +195,9 @@ class Responder:
         clock: Clock,
         new_id: NewId,
         middleware: Sequence[Middleware] = (),
+        access: Access | None = None,
     ) -> None:
+        """``access`` is the policy by which requests are refused; without one whoever may send them is answered."""
         if middleware:
             handler = with_middleware(handler, middleware, clock)
         self._bus = bus
@@ -200,6 +205,7 @@ class Responder:
         self._handler = handler
         self._clock = clock
         self._new_id = new_id
+        self._access = access
         self._tasks: set[asyncio.Task[None]] = set()
         self.consuming = asyncio.Event()
         """An event that is set while requests are received."""
@@ -252,7 +258,7 @@ class Responder:
             if not isinstance(request, Request):
                 raise InvalidMessage(f"{delivery.type} is not an operator request")
             self._bus.verify(delivery, request)
-            answer = answer_of(await self._handler(request))
+            answer = answer_of(await self._checked(delivery, request))
         except WrongSender as error:
             await self._park(delivery, str(error))
             answer = Answer(error=ErrorInfo.of(Denied(str(error))))
@@ -262,6 +268,24 @@ class Responder:
             log.exception("request failed", type=delivery.type)
             answer = Answer(error=ErrorInfo(message=f"{delivery.type} failed; see the daemon's log"))
         return answer
+
+    async def _checked(self, delivery: Delivery, request: Request) -> Part:
+        """Answer a request for the principal that has sent it, if that has the right to."""
+        if self._access is None:
+            return await self._handler(request)
+        caller = caller_of(delivery, self._access)
+        error: BaseException | None = None
+        try:
+            with answering(caller):
+                if caller is not None:
+                    caller.check(request)
+                return await self._handler(request)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if is_person(delivery, self._access):
+                audit(caller, request, error)
 
     async def _park(self, delivery: Delivery, reason: str) -> None:
         """Keep a request as a dead letter for operators. If that fails it is only logged: its sender has an answer."""

@@ -178,6 +178,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         (
             Command("show", "roles:show_policy"),
             Command("set", "roles:set_policy", examples=("bmesos policy set priority --exclude gpus",)),
+            Command("check", "access:check_policy", examples=("bmesos policy check policy.toml",)),
         ),
     ),
     Group(
@@ -189,6 +190,12 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command("retry", "dead_letters:retry"),
             Command("drop", "dead_letters:drop"),
         ),
+    ),
+    Command("whoami", "access:whoami"),
+    Group(
+        "token",
+        "Make tokens, which show a web server who asks.",
+        (Command("create", "access:create_token", examples=("bmesos token create ann --ttl 30d",)),),
     ),
     Group(
         "deploy",

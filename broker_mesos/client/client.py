@@ -60,6 +60,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import ConfigView, GetConfig, RoleChange, SetPolicy, SetRoles
 from broker_mesos.core.api.state import FrameworkTotal, GetState, RoleTotal, StateView
 from broker_mesos.core.api.story import GetStory, StoryView
+from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import first_problem
@@ -86,6 +87,10 @@ class Client(JobClient, ReservationCalls):
         """Any request of the operator API; ``kind`` is its ``ANSWER``."""
         fields = request.model_dump(mode="json", exclude_defaults=True)
         return _read(kind, self.call(request.TYPE, fields, timeout, request.wait_seconds))
+
+    def whoami(self) -> Identity:
+        """Who the cluster takes this client for, and what it may do."""
+        return self.ask(WhoAmI(), Identity)
 
     # -- jobs -----------------------------------------------------------------------------------------
 

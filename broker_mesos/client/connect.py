@@ -7,7 +7,7 @@ import os
 from broker_mesos.client.transport import Transport
 
 _DEFAULT_URL = "http://127.0.0.1:5050"
-_VARIABLES = ("BMESOS_URL", "BMESOS_CLUSTER", "BMESOS_URL_FILE")
+_VARIABLES = ("BMESOS_URL", "BMESOS_CLUSTER", "BMESOS_URL_FILE", "BMESOS_TOKEN", "BMESOS_TOKEN_FILE")
 
 
 def connect(url: str | None, cluster: str | None) -> Transport:
@@ -24,21 +24,22 @@ def connect(url: str | None, cluster: str | None) -> Transport:
     if (
         _is_word(plain_cluster, "-_")
         and len(plain_cluster) <= 40
-        and given.keys() <= {"BMESOS_URL", "BMESOS_CLUSTER"}
+        and given.keys() <= {"BMESOS_URL", "BMESOS_CLUSTER", "BMESOS_TOKEN"}
         and not os.path.lexists("bmesos.toml")
     ):
         place = _plain_place(plain_url)
         if place is not None:
             from broker_mesos.client.http import HttpTransport
 
-            return HttpTransport(*place, cluster=named)
+            return HttpTransport(*place, cluster=named, token=given.get("BMESOS_TOKEN", "").strip())
         if _is_plain_amqp(plain_url):
             return _connect_checked(plain_url, plain_cluster, named)
     from broker_mesos.runtime.settings import load
 
     settings = load(url=url, cluster=cluster)
     named = settings.cluster if "cluster" in settings.model_fields_set else None
-    return _connect_checked(settings.url.get_secret_value(), settings.cluster, named)
+    token = "" if settings.token is None else settings.token.get_secret_value().strip()
+    return _connect_checked(settings.url.get_secret_value(), settings.cluster, named, token)
 
 
 def _plain_place(url: str) -> tuple[str, int, str] | None:
@@ -75,8 +76,8 @@ def _is_word(text: str, more: str = "") -> bool:
     return text.isascii() and text.isalnum()
 
 
-def _connect_checked(url: str, cluster: str, named: str | None) -> Transport:
-    """``named`` is the cluster's name if somebody gave it: over HTTP it is checked only."""
+def _connect_checked(url: str, cluster: str, named: str | None, token: str = "") -> Transport:
+    """``named`` is the cluster's name if somebody gave it: over HTTP it is checked only. ``token`` is for HTTP."""
     if url.startswith(("amqp://", "amqps://")):
         # Only here: the event loop, the gateway and the adapters take long to import.
         from broker_mesos.client.bus import BusTransport
@@ -91,4 +92,4 @@ def _connect_checked(url: str, cluster: str, named: str | None) -> Transport:
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     port = parts.port or (443 if tls else 80)
-    return HttpTransport(parts.hostname or "127.0.0.1", port, parts.path, tls=tls, cluster=named)
+    return HttpTransport(parts.hostname or "127.0.0.1", port, parts.path, tls=tls, cluster=named, token=token)

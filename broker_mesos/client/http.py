@@ -29,14 +29,22 @@ ANSWER_MAX_BYTES = 256 << 20
 class HttpTransport:
     """Keeps idle connections, and takes a fresh one when the far end has closed an idle one."""
 
-    def __init__(self, host: str, port: int, path: str, *, tls: bool = False, cluster: str | None = None) -> None:
-        """``cluster`` is the name of the cluster that is meant, which refuses requests if it has another one."""
+    def __init__(
+        self, host: str, port: int, path: str, *, tls: bool = False, cluster: str | None = None, token: str = ""
+    ) -> None:
+        """``cluster`` is the name of the cluster that is meant, which refuses requests if it has another one. ``token``
+        shows the server who this is. Raises InvalidInput for a text that cannot be a token."""
         self._host = host
         self._port = port
         self._tls = tls
         path = path.strip("/")
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         named = "" if cluster is None else f"{CLUSTER_HEADER}: {cluster}\r\n"
+        if token:
+            if not token.isascii() or not token.isprintable() or " " in token:
+                # Not quoted: it may be most of a token.
+                raise InvalidInput("BMESOS_TOKEN is not a token: it begins with bm1_ and has no blanks")
+            named += f"Authorization: Bearer {token}\r\n"
         self._head = (
             f"POST {'/' * bool(path)}{path}/api/v1 HTTP/1.1\r\nHost: {self._where}\r\n"
             f"Content-Type: application/json\r\n{named}{TIMEOUT_HEADER}: "

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     import random
 
+    from broker_mesos.bus.caller import Access
     from broker_mesos.ports.bus import Bus
     from broker_mesos.ports.clock import Clock, NewId
     from broker_mesos.ports.store import Records
@@ -28,6 +29,8 @@ class Context(NamedTuple):
     clock: Clock
     new_id: NewId
     rng: random.Random
+    access: Access | None = None
+    """The policy by which requests are refused; None if everybody may do everything."""
 
 
 class FrameworkProcess(Protocol):

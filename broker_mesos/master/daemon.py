@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from broker_mesos.bus.caller import current
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.cluster import (
     CellOwnership,
@@ -17,6 +18,7 @@ from broker_mesos.core.api.cluster import (
 )
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import GetMasterHealth, MasterReport
+from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import take_in, usage_of
@@ -102,7 +104,13 @@ class Master:
         await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
         responder = Responder(
-            self._bus, queue, self.handlers.answer, self._clock, self._new_id, self._context.middleware
+            self._bus,
+            queue,
+            self.handlers.answer,
+            self._clock,
+            self._new_id,
+            self._context.middleware,
+            self._context.access,
         )
         await self._store.beat(self._me, BEAT_TTL_SECONDS)
         log.info("master started", master=self.master_id, cluster=self._cluster, cells=cells)
@@ -231,12 +239,19 @@ class Master:
         handlers.add(Hello, self._hello)
         handlers.add(GetCluster, self._cluster_view)
         handlers.add(GetMasterHealth, self._health)
+        handlers.add(WhoAmI, self._who_am_i)
         self._dead_letters.add_to(handlers)
         self._settings.add_to(handlers)
         return handlers
 
     async def _hello(self, request: Hello) -> HelloAnswer:
         return HelloAnswer(cluster=self._cluster, cells=len(self.owners), max_term=self._max_term)
+
+    async def _who_am_i(self, request: WhoAmI) -> Identity:
+        caller = current()
+        if caller is None:
+            return Identity(name="", checked=self._context.access is not None)
+        return Identity(name=caller.name, actions=caller.rights.actions, roles=caller.rights.roles, checked=True)
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
         probes = {owner.number: owner.term.probe for owner in self.owners if owner.term is not None}

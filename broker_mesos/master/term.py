@@ -95,6 +95,7 @@ class Term:
         self._new_id = new_id = context.new_id
         self._now = context.now
         self._middleware = context.middleware
+        self._access = context.access
         self._poison = poison
         poison.begin()
         self._ledger = ledger
@@ -127,7 +128,9 @@ class Term:
     async def run(self) -> None:
         """Decide until the term ends. Raises the reason for its end."""
         queue = Queue(QueueKind.OPERATOR_CELL, str(self.cell.number))
-        responder = Responder(self._bus, queue, self._api.handlers.answer, self._clock, self._new_id, self._middleware)
+        responder = Responder(
+            self._bus, queue, self._api.handlers.answer, self._clock, self._new_id, self._middleware, self._access
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive())

@@ -12,7 +12,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.state import MissingCell
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Address, cell_of, operator_cell, operator_framework, operator_master
-from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
+from broker_mesos.errors import BrokerMesosError, Denied, TimedOut, Unavailable
 from broker_mesos.frameworks.registry import JOBS
 
 JOBS_FRAMEWORK = operator_framework(JOBS.name)
@@ -89,6 +89,8 @@ class Calls:
             except Unavailable as error:
                 if loop.time() + pause >= handover_ends:
                     return MissingCell(cell=cell, reason=str(error))
+            except Denied:
+                raise
             except BrokerMesosError as error:
                 return MissingCell(cell=cell, reason=str(error))
             await self.sleep(pause)

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     security: Literal["off", "on"] = "off"
     """Whether the senders of messages are checked: ``on`` needs a user of its own on the broker for each daemon
     (``bmesos deploy rabbitmq-definitions``). All daemons have the same value."""
+    policy: Path | None = None
+    """A TOML file with the principals of the cluster and their rights, for masters, built-in frameworks and web
+    servers; all of them have the same one. It is read again on SIGHUP. Without one everybody may do everything."""
+    token: SecretStr | None = None
+    """The token that shows a web server who this client is (``bmesos token create``)."""
     connect_timeout: Seconds = 10.0
     """Time for which a daemon tries to reach its servers when it starts, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

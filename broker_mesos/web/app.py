@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
 from broker_mesos import __version__
+from broker_mesos.bus.caller import Access
 from broker_mesos.core.api.catalog import USER_REQUESTS
 from broker_mesos.core.api.cells import CellPart
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
@@ -26,6 +27,7 @@ from broker_mesos.core.protocol.wire import REGISTRY, first_problem, wording
 from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
 from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
+from broker_mesos.web.authentication import Authentication, CheckedApi
 from broker_mesos.web.describe import describe
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 
@@ -49,9 +51,11 @@ def build_app(
     cluster: str | None = None,
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]"),
     body_timeout: float = BODY_TIMEOUT_SECONDS,
+    access: Access | None = None,
 ) -> FastAPI:
     """The application. Requests that name another cluster than ``cluster`` are refused; None takes any. ``hosts`` are
-    the names under which a browser may address this server; ``body_timeout`` is in seconds."""
+    the names under which a browser may address this server; ``body_timeout`` is in seconds. With ``access``
+    every request of the API needs a token of a principal of that policy."""
     app = FastAPI(
         title="broker_mesos operator API",
         version=__version__,
@@ -59,10 +63,14 @@ def build_app(
         docs_url=None,
         redoc_url=None,
     )
+    if access is not None:
+        app.add_middleware(Authentication, access=access)
+    # The one that is added last is the first to be called.
     app.add_middleware(Guard, hosts=hosts, body_timeout=body_timeout)
+    checked = gateway if access is None else CheckedApi(gateway)
     _errors(app)
-    _api(app, gateway, cluster)
-    _views(app, gateway)
+    _api(app, checked, cluster)
+    _views(app, checked)
     _health(app, gateway)
     describe(app)
     return app

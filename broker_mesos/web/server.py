@@ -11,6 +11,7 @@ from collections.abc import Generator
 
 import uvicorn
 
+from broker_mesos.bus.caller import Access
 from broker_mesos.errors import BrokerMesosError, InvalidInput
 from broker_mesos.operator.gateway import OperatorApi
 from broker_mesos.web.app import build_app
@@ -42,10 +43,11 @@ class WebServer:
         limit: int | None = None,
         head_timeout: float = HEAD_TIMEOUT_SECONDS,
         body_timeout: float = BODY_TIMEOUT_SECONDS,
+        access: Access | None = None,
     ) -> None:
         """Requests that name another cluster than ``cluster`` are refused; None takes any. ``limit`` is the maximum
         number of connections; None derives it from the limit of file descriptors. The timeouts for the head and the
-        body of a request are in seconds."""
+        body of a request are in seconds. With ``access`` every request needs a token of a principal of that policy."""
         self._limit = max_connections() if limit is None else limit
         self._head_timeout = head_timeout
         self._body_timeout = body_timeout
@@ -55,6 +57,7 @@ class WebServer:
         self.ready = asyncio.Event()
         self._gateway = gateway
         self._cluster = cluster
+        self._access = access
         self._listener: socket.socket | None = None
 
     @property
@@ -88,6 +91,7 @@ class WebServer:
                         cluster=self._cluster,
                         hosts=("localhost", "127.0.0.1", "[::1]", bracketed(self.host)),
                         body_timeout=self._body_timeout,
+                        access=self._access,
                     ),
                     lifespan="off",
                     log_config=None,

@@ -8,8 +8,10 @@ import random
 
 from broker_mesos import __version__
 from broker_mesos.agent import probe
+from broker_mesos.bus.caller import Access
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.frameworks.registry import FRAMEWORKS
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
@@ -17,14 +19,22 @@ from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.store import Records, Store
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.plugins import load_policies
+from broker_mesos.runtime.policy_file import policy_file
 from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings
 from broker_mesos.store.redis.records import RedisRecords
 from broker_mesos.store.redis.store import RedisStore
 
 
-def build_master(settings: Settings, bus: Bus, store: Store, records: Records, cells: int | None) -> Master:
-    """A master on these adapters."""
+def build_master(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    records: Records,
+    cells: int | None,
+    access: Access | None = None,
+) -> Master:
+    """A master on these adapters. ``access`` is the policy by which it refuses requests."""
     context = MasterContext(
         master_id=f"master-{new_id()}",
         cluster=settings.cluster,
@@ -40,6 +50,7 @@ def build_master(settings: Settings, bus: Bus, store: Store, records: Records, c
         version=__version__,
         weights=settings.weights,
         policies=load_policies(),
+        access=access,
     )
     return Master(context, cells)
 
@@ -57,6 +68,7 @@ def run_master(settings: Settings) -> int:
             timeout=settings.store_silence,
             name="bmesos-master",
         )
+        access = policy_file(settings, FRAMEWORKS)
         bus = daemon_bus(settings, "master", settings.master_heartbeat)
         async with contextlib.AsyncExitStack() as stack:
             await store.open(settings.connect_timeout)
@@ -67,7 +79,7 @@ def run_master(settings: Settings) -> int:
             stack.push_async_callback(bus.close)
             known = await store.cell_count(None)
             wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
-            master = build_master(settings, bus, store, records, wanted)
+            master = build_master(settings, bus, store, records, wanted, access)
             await serve(master.run(), stop, master.stop, ready=master.ready.wait, status=lambda: _status(master))
 
     return run_process(settings, main)

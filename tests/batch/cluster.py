@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from broker_mesos.bus.caller import Access
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.api.agents import AgentView
@@ -272,17 +273,23 @@ class Cluster:
         for bus in self.buses:
             await bus.close()
 
-    async def bus(self) -> MemoryBus:
-        bus = MemoryBus(self.broker)
+    async def bus(self, user: str = "") -> MemoryBus:
+        bus = MemoryBus(self.broker, user=user)
         await bus.open(1.0)
         self.buses.append(bus)
         return bus
 
-    async def worker(self, settings: BatchSettings | None = None) -> BatchWorker:
+    async def worker(self, settings: BatchSettings | None = None, access: Access | None = None) -> BatchWorker:
         """Start a worker, and wait until it serves."""
         number = len(self.workers)
         worker = BatchWorker(
-            await self.bus(), MemoryRecords(self.state), self.clock, new_id, random.Random(number), settings
+            await self.bus(),
+            MemoryRecords(self.state),
+            self.clock,
+            new_id,
+            random.Random(number),
+            settings,
+            access=access,
         )
         task = asyncio.create_task(worker.run())
         self.workers.append((worker, task))

@@ -26,7 +26,7 @@ from tests.operator.fakes import FakeCluster, serving
 @pytest.fixture(autouse=True)
 def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("BMESOS_URL", "BMESOS_CLUSTER", "BMESOS_URL_FILE"):
+    for name in ("BMESOS_URL", "BMESOS_CLUSTER", "BMESOS_URL_FILE", "BMESOS_TOKEN", "BMESOS_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -171,3 +171,25 @@ def test_a_command_about_a_job_loads_no_models(line: str) -> None:
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"BMESOS_URL": url})
     assert done.stdout.splitlines()[-1] == "loaded:", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("way", ["variable", "file", "settings"])
+def test_a_token_goes_along_with_every_request(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "bm1_aaaaaaaa_" + "a" * 43
+    if way == "variable":
+        monkeypatch.setenv("BMESOS_TOKEN", token)
+    elif way == "file":
+        (tmp_path / "token").write_text(f"{token}\n")
+        monkeypatch.setenv("BMESOS_TOKEN_FILE", str(tmp_path / "token"))
+    else:
+        (tmp_path / "bmesos.toml").write_text(f'token = "{token}"\n')
+    made = connect("http://h:1", None)
+    assert isinstance(made, HttpTransport)
+    assert f"\r\nAuthorization: Bearer {token}\r\n" in made._head
+
+
+@pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "ä", "a\x00"])
+def test_a_token_that_would_be_another_header_is_refused(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match="BMESOS_TOKEN is not a token") as caught:
+        HttpTransport("h", 1, "", token=token)
+    assert token not in str(caught.value)

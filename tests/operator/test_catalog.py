@@ -17,7 +17,7 @@ from broker_mesos.core.api.cluster import Hello
 from broker_mesos.core.api.files import ReadFile, ReadLog
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.jobs import GetJobs, SubmitJob, WaitJob
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task import CommandInfo
@@ -58,6 +58,13 @@ def test_every_request_declares_its_route_and_its_answer(kind: type[Request]) ->
         assert framework_for(kind) is JOBS
     if kind.ROUTE is Route.CELL:
         assert "agent_id" in kind.model_fields, "the gateway finds the cell by it"
+
+
+def test_every_request_declares_its_right_but_those_that_anybody_may_send() -> None:
+    assert {kind.TYPE for kind in REQUESTS.values() if kind.RIGHT is None} == {"HELLO", "WHO_AM_I"}
+    # Whatever changes something needs more than the right to look.
+    views = {kind.TYPE for kind in USER_REQUESTS.values() if kind.RIGHT is Right.VIEW}
+    assert all(name.startswith(("GET_", "WAIT_", "READ_LOG", "EXPLAIN", "PLAN_JOB")) for name in views)
 
 
 def test_somebody_answers_every_request_where_its_class_says() -> None:

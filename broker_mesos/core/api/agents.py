@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.api.reservations import ReservationView, VolumeView
 from broker_mesos.core.model.agent import Unavailability, Usage
 from broker_mesos.core.model.part import Ident, Part
@@ -57,6 +57,7 @@ class MarkAgentGone(Request):
     returns in spite of that, the tasks that still run on it are killed. Idempotent."""
 
     TYPE = "MARK_AGENT_GONE"
+    RIGHT = Right.GONE
     ANSWER = AgentGone
     ROUTE = Route.CELL
     FOR_USERS = True

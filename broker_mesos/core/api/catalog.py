@@ -17,6 +17,7 @@ from broker_mesos.core.api import (
     roles,
     state,
     story,
+    whoami,
 )
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.protocol.wire import REGISTRY
@@ -36,6 +37,7 @@ REQUEST_MODULES = (
     roles,
     state,
     story,
+    whoami,
 )
 """The modules with operator requests. Importing a module registers its requests."""
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.paging import MAX_CURSOR
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.part import Part, TaskId
@@ -126,6 +126,7 @@ class GetCell(PartsRequest):
     ``agent_id`` if these are given."""
 
     TYPE = "GET_CELL"
+    RIGHT = Right.VIEW
     ANSWER = CellView
     ROUTE = Route.CELLS
 
@@ -143,6 +144,7 @@ class KillTask(Request):
     """Kill one task of any framework."""
 
     TYPE = "KILL_TASK"
+    RIGHT = Right.KILL_ANY
     ANSWER = KillTaskAnswer
     ROUTE = Route.CELLS
     FOR_USERS = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -65,6 +65,7 @@ class GetCluster(Request):
     """Get the masters, and the owner of each cell."""
 
     TYPE = "GET_CLUSTER"
+    RIGHT = Right.VIEW
     ANSWER = ClusterView
     ROUTE = Route.MASTER
     FOR_USERS = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -51,6 +51,7 @@ class ListDeadLetters(Request):
     listed; the others become accessible once these are sent again or dropped."""
 
     TYPE = "LIST_DEAD_LETTERS"
+    RIGHT = Right.LETTERS
     ANSWER = DeadLetterList
     ROUTE = Route.MASTER
     FOR_USERS = True
@@ -73,6 +74,7 @@ class GetDeadLetter(Request):
     """Get one dead letter with its body."""
 
     TYPE = "GET_DEAD_LETTER"
+    RIGHT = Right.LETTERS
     ANSWER = DeadLetterDetail
     ROUTE = Route.MASTER
     FOR_USERS = True
@@ -95,6 +97,7 @@ class RetryDeadLetters(Request):
     broker has confirmed it in that queue."""
 
     TYPE = "RETRY_DEAD_LETTERS"
+    RIGHT = Right.LETTERS
     ANSWER = DeadLettersSettled
     ROUTE = Route.MASTER
     FOR_USERS = True
@@ -107,6 +110,7 @@ class DropDeadLetters(Request):
     """Remove a dead letter, or all of them, permanently."""
 
     TYPE = "DROP_DEAD_LETTERS"
+    RIGHT = Right.LETTERS
     ANSWER = DeadLettersSettled
     ROUTE = Route.MASTER
     FOR_USERS = True

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Ident, Part, TaskId
@@ -123,6 +123,7 @@ class GetPlacement(Request):
     changes nothing."""
 
     TYPE = "GET_PLACEMENT"
+    RIGHT = Right.VIEW
     ANSWER = Placement
     ROUTE = Route.CELLS
     framework_id: Ident
@@ -156,6 +157,7 @@ class Explain(Request):
     """Explain why the job, task or framework with this id waits."""
 
     TYPE = "EXPLAIN"
+    RIGHT = Right.VIEW
     ANSWER = Explanation
     ROUTE = Route.GATEWAY
     FOR_USERS = True
@@ -168,6 +170,7 @@ class PlanJob(Request):
     """Explain whether a job would run if it were submitted now. It is not submitted."""
 
     TYPE = "PLAN_JOB"
+    RIGHT = Right.VIEW
     ANSWER = Explanation
     ROUTE = Route.GATEWAY
     FOR_USERS = True

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part, TaskId
 from broker_mesos.core.protocol.wire import register
 
@@ -35,6 +35,7 @@ class ReadLog(Request):
     delayed for up to ``wait`` seconds until there is more."""
 
     TYPE = "READ_LOG"
+    RIGHT = Right.VIEW
     ANSWER = LogChunk
     ROUTE = Route.GATEWAY
     FOR_USERS = True
@@ -75,6 +76,7 @@ class ReadFile(Request):
     delayed for up to ``wait`` seconds (at most 10) until there is more."""
 
     TYPE = "READ_FILE"
+    RIGHT = Right.VIEW
     ANSWER = FileChunk
     ROUTE = Route.AGENT
     task_id: TaskId

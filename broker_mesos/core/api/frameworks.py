@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Ident, Part
 from broker_mesos.core.protocol.wire import register
 
@@ -19,6 +19,7 @@ class ReadmitFramework(Request):
     have ended, or will end. Idempotent."""
 
     TYPE = "READMIT_FRAMEWORK"
+    RIGHT = Right.GONE
     ANSWER = FrameworkReadmitted
     ROUTE = Route.CELLS
     FOR_USERS = True

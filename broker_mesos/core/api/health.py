@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -99,6 +99,7 @@ class GetMasterHealth(Request):
     """Get the state of the servers as one master finds it; any master may answer."""
 
     TYPE = "GET_MASTER_HEALTH"
+    RIGHT = Right.VIEW
     ANSWER = MasterReport
     ROUTE = Route.MASTER
 
@@ -115,6 +116,7 @@ class GetHealth(Request):
     """Get the state of the servers and of the cells' queues as the masters find it."""
 
     TYPE = "GET_HEALTH"
+    RIGHT = Right.VIEW
     ANSWER = HealthView
     ROUTE = Route.GATEWAY
     FOR_USERS = True

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import Locality
 from broker_mesos.core.model.part import Ident, Part, TaskId
@@ -31,6 +31,7 @@ class KillById(Request):
     """Kill the job or task with this id. Idempotent."""
 
     TYPE = "KILL_BY_ID"
+    RIGHT = Right.KILL
     ANSWER = Killed
     ROUTE = Route.GATEWAY
     FOR_USERS = True
@@ -126,11 +127,16 @@ class SubmitJob(JobRequest):
     is a conflict. The request is answered once the job is stored."""
 
     TYPE = "SUBMIT_JOB"
+    RIGHT = Right.SUBMIT
     ANSWER = JobSummary
     job_id: Ident
     spec: JobSpec
     wait: float = Field(default=0.0, ge=0, le=30)
     """The longest time for which the answer is delayed until the job has ended, in seconds."""
+
+    @property
+    def named_role(self) -> str:
+        return self.spec.role
 
     @property
     def wait_seconds(self) -> float:
@@ -166,6 +172,7 @@ class GetJobs(JobRequest):
     """List jobs, the latest first. ``active`` selects jobs that have not ended, like the ``kind`` of the filter."""
 
     TYPE = "GET_JOBS"
+    RIGHT = Right.VIEW
     ANSWER = JobList
     limit: int = Field(default=50, ge=1, le=1_000)
     active: bool = False
@@ -178,6 +185,7 @@ class GetJob(JobRequest):
     ``states`` if these are given."""
 
     TYPE = "GET_JOB"
+    RIGHT = Right.VIEW
     ANSWER = JobView
     job_id: Ident
     offset: int = Field(default=0, ge=0)
@@ -191,6 +199,7 @@ class WaitJob(JobRequest):
     (and at least 0.2 s have passed), or after ``seconds``, whichever comes first."""
 
     TYPE = "WAIT_JOB"
+    RIGHT = Right.VIEW
     ANSWER = JobSummary
     job_id: Ident
     seconds: float = Field(default=10.0, ge=0, le=30)
@@ -207,6 +216,7 @@ class GetTask(JobRequest):
     """Get one task of a job by its task id, or its latest attempt by ``JOB`` or ``JOB.INDEX``."""
 
     TYPE = "GET_TASK"
+    RIGHT = Right.VIEW
     ANSWER = JobTask
     task_id: TaskId
 
@@ -217,6 +227,7 @@ class KillJob(JobRequest):
     Idempotent."""
 
     TYPE = "KILL_JOB"
+    RIGHT = Right.KILL
     ANSWER = JobSummary
     job_id: Ident
     index: int | None = None
@@ -236,6 +247,7 @@ class KillJobs(JobRequest):
     """Kill at most ``limit`` jobs that match the filter and have not ended. Idempotent."""
 
     TYPE = "KILL_JOBS"
+    RIGHT = Right.KILL
     ANSWER = KilledJobs
     which: JobFilter
     limit: int = Field(default=100, ge=1, le=1_000)
@@ -249,5 +261,6 @@ class RetryJob(JobRequest):
     conflict if the job has not ended or has no failed task, so that a repeat does no harm."""
 
     TYPE = "RETRY_JOB"
+    RIGHT = Right.SUBMIT
     ANSWER = JobSummary
     job_id: Ident

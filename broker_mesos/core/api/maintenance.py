@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.agent import Unavailability
 from broker_mesos.core.model.part import Ident, Part
 from broker_mesos.core.protocol.records import AgentStatus
@@ -68,6 +68,7 @@ class DrainAgents(AgentsRequest):
     on it."""
 
     TYPE = "DRAIN_AGENTS"
+    RIGHT = Right.DRAIN
     grace: float | None = Field(default=None, ge=0, le=86_400)
     gone: bool = False
 
@@ -77,6 +78,7 @@ class ActivateAgents(AgentsRequest):
     """Offer agents again after a drain or a deactivation."""
 
     TYPE = "ACTIVATE_AGENTS"
+    RIGHT = Right.DRAIN
 
 
 @register
@@ -84,6 +86,7 @@ class DeactivateAgents(AgentsRequest):
     """Offer nothing of agents any more, while their tasks run on."""
 
     TYPE = "DEACTIVATE_AGENTS"
+    RIGHT = Right.DRAIN
 
 
 @register
@@ -93,6 +96,7 @@ class ScheduleMaintenance(AgentsRequest):
     drained at the start and activated at the end."""
 
     TYPE = "SCHEDULE_MAINTENANCE"
+    RIGHT = Right.DRAIN
     start: float = Field(ge=0, le=MAX_START)
     duration: float | None = Field(default=None, gt=0, le=MAX_DURATION_SECONDS)
 
@@ -108,6 +112,7 @@ class CancelMaintenance(AgentsRequest):
     does not."""
 
     TYPE = "CANCEL_MAINTENANCE"
+    RIGHT = Right.DRAIN
 
 
 @register
@@ -115,4 +120,5 @@ class GetMaintenance(AgentsRequest):
     """Get the maintenance of the named agents, or of all agents under maintenance if none are named."""
 
     TYPE = "GET_MAINTENANCE"
+    RIGHT = Right.VIEW
     agent_ids: tuple[Ident, ...] = Field(default=(), max_length=1_000)

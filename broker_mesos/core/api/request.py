@@ -35,6 +35,31 @@ class Route(StrEnum):
     AGENT = "agent"
 
 
+class Right(StrEnum):
+    """What a principal may do."""
+
+    VIEW = "view"
+    """See the cluster, its jobs and their output."""
+    SUBMIT = "submit"
+    """Submit jobs, and run ended ones of its own again."""
+    KILL = "kill"
+    """Kill its own jobs, or any; who answers knows the owner and checks which."""
+    KILL_ANY = "kill:any"
+    """Kill any job and task. Requests have this right whose answerer does not know whose task it is."""
+    DRAIN = "drain"
+    """Drain and activate agents, and plan absences."""
+    ROLES = "roles"
+    """Set weights, guarantees and limits of roles."""
+    POLICY = "policy"
+    """Choose the policy by which resources are divided."""
+    HOLDINGS = "holdings"
+    """Reserve resources, and create and delete volumes."""
+    LETTERS = "letters"
+    """See, send again and drop dead letters."""
+    GONE = "gone"
+    """Give up agents, and readmit frameworks."""
+
+
 class ErrorInfo(Part):
     """An error on the wire. ``code`` is one of ``errors.BY_CODE``, or a code of a newer release."""
 
@@ -69,8 +94,13 @@ class Request(Message):
     """The daemon that answers it."""
     FOR_USERS: ClassVar[bool] = False
     """Whether users may send it to the gateway, over HTTP or RabbitMQ. Otherwise only daemons send it."""
-    RIGHT: ClassVar[str] = ""
-    """The right that a user needs to send it. Empty: whoever reaches the gateway may send it."""
+    RIGHT: ClassVar[Right | None] = None
+    """The right that a principal needs to send it. None: whoever reaches the gateway may send it."""
+
+    @property
+    def named_role(self) -> str:
+        """The role that it uses resources of; empty if it names none."""
+        return ""
 
     @property
     def wait_seconds(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Ident, Part, Short
 from broker_mesos.core.model.reservation import Operation, Reservation, Volume
 from broker_mesos.core.model.resources import Resources
@@ -50,6 +50,10 @@ class ReservationRequest(Request):
     agent_id: Ident
     request_id: str = Field(default="", max_length=64)
 
+    @property
+    def named_role(self) -> str:
+        return getattr(self, "role", "") or ""
+
     def operation(self) -> Operation:
         """The operation that the cell carries out."""
         raise NotImplementedError
@@ -61,6 +65,7 @@ class ReserveResources(ReservationRequest):
     reserved for. Offers of these resources are rescinded; the request is refused if tasks use them."""
 
     TYPE = "RESERVE_RESOURCES"
+    RIGHT = Right.HOLDINGS
     role: Short
     resources: Resources
     labels: dict[str, str] = Field(default_factory=dict)
@@ -83,6 +88,7 @@ class UnreserveResources(ReservationRequest):
     refused for resources in use, for static reservations, and for disk that is a volume."""
 
     TYPE = "UNRESERVE_RESOURCES"
+    RIGHT = Right.HOLDINGS
     role: Short
     resources: Resources
     labels: dict[str, str] = Field(default_factory=dict)
@@ -102,6 +108,7 @@ class CreateVolume(ReservationRequest):
     """Make a persistent volume of ``size`` MB of an agent's disk that is reserved for a role."""
 
     TYPE = "CREATE_VOLUME"
+    RIGHT = Right.HOLDINGS
     role: Short
     volume_id: Ident
     size: int = Field(ge=1, le=10**9)
@@ -125,6 +132,7 @@ class DestroyVolume(ReservationRequest):
     volume."""
 
     TYPE = "DESTROY_VOLUME"
+    RIGHT = Right.HOLDINGS
     volume_id: Ident
 
     def operation(self) -> Operation:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part, Short
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.wire import register
@@ -61,6 +61,7 @@ class GetConfig(Request):
     """Get the cluster config."""
 
     TYPE = "GET_CONFIG"
+    RIGHT = Right.VIEW
     ANSWER = ConfigView
     ROUTE = Route.MASTER
     FOR_USERS = True
@@ -73,6 +74,7 @@ class SetRoles(Request):
     ``version``, only that version of the config is changed. Idempotent."""
 
     TYPE = "SET_ROLES"
+    RIGHT = Right.ROLES
     ANSWER = ConfigView
     ROUTE = Route.MASTER
     FOR_USERS = True
@@ -92,6 +94,7 @@ class SetPolicy(Request):
     unchanged). A master that does not have the policy refuses the request. Idempotent."""
 
     TYPE = "SET_POLICY"
+    RIGHT = Right.POLICY
     ANSWER = ConfigView
     ROUTE = Route.MASTER
     FOR_USERS = True
@@ -144,6 +147,7 @@ class GetCellUsage(Request):
     against them."""
 
     TYPE = "GET_CELL_USAGE"
+    RIGHT = Right.VIEW
     ANSWER = CellUsage
     ROUTE = Route.CELLS
 
@@ -160,5 +164,6 @@ class ApplyConfig(Request):
     by a later version. Idempotent."""
 
     TYPE = "APPLY_CONFIG"
+    RIGHT = Right.ROLES
     ANSWER = ConfigApplied
     ROUTE = Route.CELLS

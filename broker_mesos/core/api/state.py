@@ -6,7 +6,7 @@ from pydantic import Field
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellLoad, CellPart, FrameworkSummary, OfferView, PartsRequest, TaskView
-from broker_mesos.core.api.request import Route
+from broker_mesos.core.api.request import Right, Route
 from broker_mesos.core.api.roles import RoleSummary
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
@@ -52,6 +52,7 @@ class GetState(PartsRequest):
     those that have ended, the latest first."""
 
     TYPE = "GET_STATE"
+    RIGHT = Right.VIEW
     ANSWER = StateView
     ROUTE = Route.GATEWAY
     FOR_USERS = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part, Short, TaskId
 from broker_mesos.core.protocol.wire import register
 
@@ -44,6 +44,7 @@ class GetStory(Request):
     up to a bound, and only for its own term."""
 
     TYPE = "GET_STORY"
+    RIGHT = Right.VIEW
     ANSWER = StoryView
     ROUTE = Route.CELLS
     FOR_USERS = True

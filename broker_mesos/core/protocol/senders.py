@@ -157,6 +157,8 @@ RULES: dict[str, SenderRule] = {
     },
     # Operator requests are named here only if their rule is not the one of all others, which is below.
     "HELLO": _rule(Exchange.OPERATOR, _ANYONE, lambda message: (message.agent_id,) if message.agent_id else ()),
+    "GET_CELL_USAGE": _rule(Exchange.OPERATOR, _MASTERS),
+    "APPLY_CONFIG": _rule(Exchange.OPERATOR, _MASTERS),
     # Agents know no policy: the web server asks for a person whose right it has checked.
     "READ_FILE": _rule(Exchange.OPERATOR, frozenset({SenderKind.WEB, SenderKind.MASTER})),
 }

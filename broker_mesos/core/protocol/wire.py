@@ -79,6 +79,9 @@ _MUST = {
     "json_invalid": "this is not JSON",
     "json_type": "write JSON text",
     "recursion_loop": "this contains itself",
+    "timezone_aware": "write the time with its zone, as 2030-01-01T00:00:00Z",
+    "datetime_type": "write a time with its zone, as 2030-01-01T00:00:00Z",
+    "datetime_from_date_parsing": "write a time with its zone, as 2030-01-01T00:00:00Z",
     "url_parsing": "this is not a URL",
     "url_type": "write a URL",
 }

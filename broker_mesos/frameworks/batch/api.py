@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
+from broker_mesos.bus.caller import current
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellView, GetCell
@@ -96,24 +97,40 @@ class BatchApi:
         return await self._store.read.task(request.task_id)
 
     async def _kill(self, request: KillJob) -> JobSummary:
+        await self._check_owner(request.job_id, request)
         summary, kills = await self._store.kill(request.job_id, request.index)
         for task_id, agent_id in kills:
             self._driver.kill(task_id, agent_id)
         return summary
 
     async def _kill_jobs(self, request: KillJobs) -> KilledJobs:
-        listing = await self._store.jobs(request.limit, request.which.model_copy(update={"kind": "active"}))
+        which = request.which.model_copy(update={"kind": "active"})
+        if (caller := current()) is not None and not caller.kills_any:
+            if which.user not in ("", caller.name):
+                caller.check_owner(which.user, request)
+            which = which.model_copy(update={"user": caller.name})
+        listing = await self._store.jobs(request.limit, which)
         for summary in () if request.only_list else listing.jobs:
             await self._kill(KillJob(job_id=summary.job_id))
         return KilledJobs(job_ids=tuple(each.job_id for each in listing.jobs), after=listing.after)
 
     async def _retry(self, request: RetryJob) -> JobSummary:
+        await self._check_owner(request.job_id, request)
         summary, demand = await self._store.retry(request.job_id)
         self._demand_publisher.publish(demand)
         return summary
 
+    async def _check_owner(self, job_id: str, request: Request) -> None:
+        """Check that the principal may change a job. Raises Denied, NotFound."""
+        if (caller := current()) is not None and not caller.kills_any:
+            caller.check_owner((await self._store.read.spec(job_id)).user, request)
+
     async def _submit(self, request: SubmitJob) -> JobSummary:
-        demand = await self._store.submit(request.job_id, request.spec)
+        spec = request.spec
+        if (caller := current()) is not None:
+            # The owner of a job is who has submitted it, and not who its client states.
+            spec = spec.model_copy(update={"user": caller.name})
+        demand = await self._store.submit(request.job_id, spec)
         if demand is not None:
             self._demand_publisher.publish(demand)
             # The demand is sent before the answer, in the same write: the job waits for the demand, while the

@@ -10,4 +10,6 @@ def build(context: Context) -> BatchWorker:
     """A new worker, which is not running yet."""
     timeout = context.settings.offer_timeout
     limits = BatchSettings(offer_timeout=timeout, sweep_interval=timeout / 2)
-    return BatchWorker(context.bus, context.records, context.clock, context.new_id, context.rng, limits)
+    return BatchWorker(
+        context.bus, context.records, context.clock, context.new_id, context.rng, limits, access=context.access
+    )

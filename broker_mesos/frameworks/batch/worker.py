@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from broker_mesos.bus.caller import Access
 from broker_mesos.bus.requests import Requester, Responder
 from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.offer import Offer
@@ -64,7 +65,9 @@ class BatchWorker:
         settings: BatchSettings | None = None,
         *,
         hostname: str = "",
+        access: Access | None = None,
     ) -> None:
+        """``access`` is the policy by which requests are refused."""
         self.settings = settings or BatchSettings()
         self.framework = FrameworkInfo(
             framework_id=FRAMEWORK_ID,
@@ -76,6 +79,7 @@ class BatchWorker:
             hostname=hostname,
         )
         self._bus = bus
+        self._access = access
         self._clock = clock
         self._new_id = new_id
         self._rng = rng
@@ -141,7 +145,7 @@ class BatchWorker:
         requester = Requester(self._bus, self._clock, self._new_id)
         api = BatchApi(self.store, self._feed, driver, demand_publisher, requester, self._store_clock)
         queue = Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID)
-        responder = Responder(self._bus, queue, api, self._clock, self._new_id)
+        responder = Responder(self._bus, queue, api, self._clock, self._new_id, access=self._access)
         running = [
             asyncio.create_task(work, name=f"batch-{name}")
             for name, work in (

@@ -1,0 +1,173 @@
+"""Who may do what: the principals of an access policy, their rights and tokens.
+
+A policy is a file in TOML (the setting ``policy``)::
+
+    [principal.ann]
+    actions = ["view", "submit", "kill:own"]
+    roles = ["eng/*"]
+    tokens = [{id = "k3t9", sha256 = "…", expires = 2030-01-01T00:00:00Z}]
+
+    [default]
+    actions = []
+
+A principal is a person, a program or a framework. Over HTTP its token shows who it is; over RabbitMQ the name of its
+user does, which the broker has verified. Who has no entry has the rights of ``default``, which are none if the file
+has no such entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from broker_mesos.core.api.request import Request, Right
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.roles import ANYBODY, check_role, is_within
+from broker_mesos.core.protocol.senders import check_user
+from broker_mesos.core.protocol.wire import first_problem
+from broker_mesos.errors import Denied, InvalidInput
+
+KILL_OWN, KILL_ANY = "kill:own", Right.KILL_ANY.value
+ACTIONS = (*(right.value for right in Right if right is not Right.KILL), KILL_OWN)
+"""The actions that a principal may be given. A right to kill is for its own jobs, or for any."""
+
+TOKEN_PREFIX = "bm1_"
+_TOKEN = re.compile(r"bm1_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+
+
+class TokenEntry(Part):
+    """A token, without its secret: its id, the SHA-256 of the whole token, and the time at which it ends."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{8}$")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    expires: AwareDatetime
+
+
+class Principal(Part):
+    """The entry of a principal."""
+
+    model_config = ConfigDict(extra="forbid")
+    actions: tuple[str, ...] = ()
+    roles: tuple[str, ...] = (ANYBODY,)
+    """Roles that it may use: ``eng``, ``eng/*`` for all below ``eng``, or ``*`` for all."""
+    task_users: tuple[str, ...] = ()
+    """Users of the machine that its tasks may run as. Agents run all tasks as their own user until now."""
+    tokens: tuple[TokenEntry, ...] = ()
+
+    @field_validator("actions")
+    @classmethod
+    def _known(cls, actions: tuple[str, ...]) -> tuple[str, ...]:
+        for action in actions:
+            if action not in ACTIONS:
+                raise ValueError(f"there is no action {action[:40]!r}; there are {', '.join(ACTIONS)}")
+        return actions
+
+    @field_validator("roles")
+    @classmethod
+    def _roles(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
+        for role in roles:
+            check_role(role.removesuffix("/*"))
+        return roles
+
+    def may(self, right: Right) -> bool:
+        """Whether it has a right, for its own jobs at least."""
+        if right is Right.KILL:
+            return KILL_OWN in self.actions or KILL_ANY in self.actions
+        return right.value in self.actions
+
+    def may_use(self, role: str) -> bool:
+        """Whether it may use resources of this role."""
+        return any(
+            pattern in (ANYBODY, role)
+            or (pattern.endswith("/*") and is_within(role, above := pattern.removesuffix("/*")) and role != above)
+            for pattern in self.roles
+        )
+
+
+class AccessPolicy(Part):
+    """A whole policy."""
+
+    model_config = ConfigDict(extra="forbid")
+    principal: dict[str, Principal] = Field(default_factory=dict)
+    default: Principal = Principal()
+
+    def caller(self, name: str) -> Caller:
+        """A principal with its rights; those of ``default`` if it has no entry."""
+        return Caller(name, self.principal.get(name, self.default))
+
+    def authenticate(self, token: str, now: float) -> str:
+        """The name of the principal that a token belongs to. ``now`` is in seconds since the epoch. Raises Denied for
+        a token that is wrong or has ended; the text says which only to who knows the secret."""
+        found = _TOKEN.fullmatch(token)
+        digest = token_digest(token)
+        for name, principal in self.principal.items():
+            for entry in principal.tokens:
+                if found is not None and entry.id == found[1] and hmac.compare_digest(entry.sha256, digest):
+                    if entry.expires.timestamp() <= now:
+                        raise Denied(f"the token {entry.id} of {name!r} has ended: ask for a new one")
+                    return name
+        raise Denied("this token is not known: see `bmesos token create`, and BMESOS_TOKEN")
+
+
+class Caller(NamedTuple):
+    """A principal that has sent a request."""
+
+    name: str
+    rights: Principal
+
+    def check(self, request: Request) -> None:
+        """Check that it may send a request. Raises Denied, which names the principal and the action."""
+        right = request.RIGHT
+        if right is None:
+            return
+        if not self.rights.may(right):
+            raise self.denied(right.value, request.TYPE)
+        if (role := request.named_role) and not self.rights.may_use(role):
+            raise self.denied(f"{right.value} for the role {role}", request.TYPE)
+
+    def check_owner(self, owner: str, request: Request) -> None:
+        """Check that it may change a job of this owner."""
+        if owner != self.name and KILL_ANY not in self.rights.actions:
+            raise self.denied(f"{KILL_ANY} (the job belongs to {owner or 'nobody'!r})", request.TYPE)
+
+    @property
+    def kills_any(self) -> bool:
+        """Whether it may kill what belongs to others."""
+        return KILL_ANY in self.rights.actions
+
+    def denied(self, action: str, kind: str) -> Denied:
+        """The error for an action that it has no right to."""
+        return Denied(f"{self.name or 'nobody'!r} has no right to {action} ({kind}): see `bmesos whoami`")
+
+
+def token_digest(token: str) -> str:
+    """The form in which a token is kept: its SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def parse_policy(content: Any) -> AccessPolicy:
+    """The policy in the content of a file. Raises InvalidInput, which names the wrong entry in one line."""
+    try:
+        policy = AccessPolicy.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error)) from None
+    for name in policy.principal:
+        check_user(name)
+    _check_unique(entry.id for principal in policy.principal.values() for entry in principal.tokens)
+    if policy.default.tokens:
+        raise InvalidInput("default: it is for who has no token, and can have none")
+    return policy
+
+
+def _check_unique(ids: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for ident in ids:
+        if ident in seen:
+            raise InvalidInput(f"two tokens have the id {ident}: each must have one of its own")
+        seen.add(ident)

@@ -1,0 +1,28 @@
+"""The operator request by which a caller finds out who it is. Answered by any master."""
+
+from __future__ import annotations
+
+from broker_mesos.core.api.request import Request, Route
+from broker_mesos.core.model.part import Part
+from broker_mesos.core.protocol.wire import register
+
+
+class Identity(Part):
+    """A caller as masters see it."""
+
+    name: str
+    """The principal; empty if the cluster does not check who sends a request."""
+    actions: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    checked: bool = False
+    """Whether there is a policy. Without one everybody may do everything."""
+
+
+@register
+class WhoAmI(Request):
+    """Get the principal that this request comes from, and its rights."""
+
+    TYPE = "WHO_AM_I"
+    ANSWER = Identity
+    ROUTE = Route.MASTER
+    FOR_USERS = True

@@ -1,0 +1,81 @@
+"""Finds out who sends an HTTP request, by its token, and checks the rights of that principal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from broker_mesos.bus.caller import Access, answering, audit, current
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+from broker_mesos.errors import Denied
+from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+API = "/api/"
+"""The beginning of the paths that need a token."""
+
+
+class Authentication:
+    """Refuses requests of the API that have no valid token in the header ``Authorization: Bearer …``. A token in the
+    URL is not looked at: it would be in the logs of every proxy."""
+
+    def __init__(self, app: ASGIApp, access: Access, now: Callable[[], float] = time.time) -> None:
+        self._app = app
+        self._access = access
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(API):
+            await self._app(scope, receive, send)
+            return
+        given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        scheme, _, token = (given[0].decode("latin-1") if len(given) == 1 else "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            await _refuse(send, "give a token: set BMESOS_TOKEN, or send the header Authorization: Bearer TOKEN")
+            return
+        policy = self._access.policy
+        try:
+            name = policy.authenticate(token.strip(), self._now())
+        except Denied as error:
+            await _refuse(send, str(error))
+            return
+        with answering(policy.caller(name)):
+            await self._app(scope, receive, send)
+
+
+class CheckedApi:
+    """The operator API for the principal whose request is being answered."""
+
+    def __init__(self, gateway: OperatorApi) -> None:
+        self._gateway = gateway
+
+    async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
+        """Answer a request if its principal has the right to. Raises Denied if not."""
+        caller = current()
+        error: BaseException | None = None
+        try:
+            if caller is None:
+                raise Denied(f"{request.TYPE} came from nobody")
+            caller.check(request)
+            return await self._gateway.handle(request, timeout)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            audit(caller, request, error)
+
+
+async def _refuse(send: Send, message: str) -> None:
+    body = json.dumps({"error": {"code": Denied.error_code, "message": message}}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"www-authenticate", b"Bearer"),
+    ]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,194 @@
+"""A cluster with a policy: who may do what, over HTTP and over RabbitMQ, as masters and batch workers decide."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from broker_mesos.client import Client
+from broker_mesos.core.api.access import token_digest
+from broker_mesos.errors import Denied
+from tests.e2e.waiting import until
+from tests.security.secured import SecuredCluster, Servers
+
+pytestmark = pytest.mark.servers
+
+TOKENS = {name: f"bm1_{name:a<8}_" + name[0] * 43 for name in ("ann", "bob", "admin", "old")}
+
+
+def entry(name: str) -> str:
+    expires = "2020-01-01T00:00:00Z" if name == "old" else "2100-01-01T00:00:00Z"
+    return f'{{id = "{TOKENS[name][4:12]}", sha256 = "{token_digest(TOKENS[name])}", expires = {expires}}}'
+
+
+POLICY = f"""
+[principal.ann]
+actions = ["view", "submit", "kill:own"]
+roles = ["eng", "eng/*"]
+tokens = [{entry("ann")}, {entry("old")}]
+
+[principal.bob]
+actions = ["view"]
+tokens = [{entry("bob")}]
+
+[principal.admin]
+actions = ["view", "submit", "kill:any", "drain", "roles", "policy", "holdings", "letters", "gone"]
+tokens = [{entry("admin")}]
+"""
+
+
+class Guarded(SecuredCluster):
+    """Its readiness is found out with the rights of ann, who may look."""
+
+    policy: Path
+
+    def as_(self, name: str, *words: str) -> CompletedProcess[str]:
+        """A command over HTTP with a principal's token; without one for an empty name."""
+        (web,) = self.of("web")
+        return self.cli(*words, url=web.url, env={"BMESOS_TOKEN": TOKENS.get(name, "")})
+
+
+@pytest.fixture(scope="module")
+def guarded(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    policy = folder / "policy.toml"
+    policy.write_text(POLICY)
+    with Guarded(servers, folder, {"policy": policy}) as made:
+        made.policy = policy
+        made.master(cells=2).ready()
+        made.agent()
+        made.batch()
+        port = made.web()
+        # Its client has no token: the web server itself states that it serves.
+        port._ready = True
+        made.ready()
+        until("the web server serves", lambda: made.as_("ann", "status").returncode == 0)
+        yield made
+        # Jobs are ended over RabbitMQ by ann, who may do that with her own only.
+        for job in made.client().jobs(active=True):
+            assert made.as_("admin", "kill", job.job_id).returncode == 0
+
+
+def test_a_token_shows_who_somebody_is(guarded: Guarded) -> None:
+    for name in ("ann", "bob"):
+        done = guarded.as_(name, "-o", "json", "whoami")
+        assert json.loads(done.stdout)["name"] == name, done.stderr
+    done = guarded.cli("whoami")  # over RabbitMQ
+    assert "name:     ann" in done.stdout and "kill:own" in done.stdout
+    for name in ("", "old"):
+        refused = guarded.as_(name, "status")
+        assert refused.returncode == 5 and "token" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+def test_a_job_belongs_to_its_principal(guarded: Guarded) -> None:
+    done = guarded.as_("ann", "-o", "json", "submit", "--role", "eng", "--", "sleep", "600")
+    assert done.returncode == 0, done.stderr
+    job_id = json.loads(done.stdout)["job_id"]
+    (listed,) = [each for each in guarded.client().jobs() if each.job_id == job_id]
+    assert listed.user == "ann"
+    denied = guarded.as_("bob", "kill", job_id)
+    assert denied.returncode == 5 and "'bob' has no right to kill" in denied.stderr
+    assert guarded.as_("ann", "kill", job_id).returncode == 0
+    until("it is killed", lambda: guarded.client().job(job_id).status().ended_at)
+
+
+def test_nobody_kills_the_job_of_another_without_the_right_to(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = guarded.as_("admin", "-o", "json", "submit", "--", "sleep", "600")
+    job_id = json.loads(done.stdout)["job_id"]
+    until("it runs", lambda: guarded.client().job(job_id).status().counts["running"])
+    denied = guarded.as_("ann", "kill", job_id)
+    assert denied.returncode == 5 and "the job belongs to 'admin'" in denied.stderr
+    denied = guarded.as_("ann", "kill", f"{job_id}.0.1")
+    assert denied.returncode == 5, denied.stderr
+    # A cell knows no owners, and so lets nobody kill its tasks who may kill only some.
+    (web,) = guarded.of("web")
+    monkeypatch.setenv("BMESOS_TOKEN", TOKENS["ann"])
+    for url in (web.url, guarded.amqp_url):
+        with Client(url, cluster=guarded.name, timeout=10) as client:
+            with pytest.raises(Denied, match="'ann' has no right to kill:any"):
+                client.call("KILL_TASK", {"task_id": f"{job_id}.0.1"})
+    denied = guarded.cli("kill", job_id)  # over RabbitMQ she is the same
+    assert denied.returncode == 5 and "the job belongs to 'admin'" in denied.stderr
+    assert guarded.as_("admin", "kill", job_id).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit", "--", "true"),
+        ("submit", "--role", "ops", "--", "true"),
+        ("role", "weight", "set", "eng", "3"),
+        ("policy", "set", "drf"),
+        ("agents", "drain", "agent-1"),
+        ("agents", "gone", "agent-1"),
+        ("reserve", "agent-1", "eng", "cpus:1"),
+        ("dead-letters", "list"),
+        ("frameworks", "readmit", "f1"),
+    ],
+    ids=" ".join,
+)
+def test_every_action_needs_its_right(guarded: Guarded, words: tuple[str, ...]) -> None:
+    """Over HTTP the web server decides first; over RabbitMQ masters, owners of cells and batch workers do alone."""
+    for done in (guarded.as_("ann", *words), guarded.cli(*words)):
+        assert done.returncode == 5, (done.stdout, done.stderr)
+        assert "'ann' has no right to" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_policy_is_read_again_on_sighup_and_a_wrong_one_is_not_used(guarded: Guarded) -> None:
+    daemons = [*guarded.of("master"), *guarded.of("web"), *guarded.of("batch")]
+
+    def reload(text: str, event: str) -> None:
+        before = [len(daemon.events(event)) for daemon in daemons]
+        guarded.policy.write_text(text)
+        for daemon in daemons:
+            daemon.signal(signal.SIGHUP)
+        for daemon, count in zip(daemons, before, strict=True):
+            until("it has read the policy", lambda d=daemon, c=count: len(d.events(event)) > c)
+
+    weight = ("role", "weight", "set", "eng", "3")
+    assert guarded.as_("bob", *weight).returncode == 5
+    more = POLICY.replace('[principal.bob]\nactions = ["view"]', '[principal.bob]\nactions = ["view", "roles"]')
+    reload(more, "the policy was read again")
+    assert guarded.as_("bob", *weight).returncode == 0
+    reload("[principal", "the policy stays as it was: the file cannot be used")
+    assert guarded.as_("bob", *weight).returncode == 0
+    reload(POLICY, "the policy was read again")
+    assert guarded.as_("bob", *weight).returncode == 5
+
+
+def test_actions_are_in_the_log_of_who_decided(guarded: Guarded) -> None:
+    (web,) = guarded.of("web")
+    done = guarded.as_("ann", "-o", "json", "submit", "--role", "eng/db", "--", "true")
+    job_id = json.loads(done.stdout)["job_id"]
+    lines = [each for each in web.events("audit") if each["on"] == job_id]
+    assert [(each["principal"], each["action"], each["answer"]) for each in lines] == [("ann", "SUBMIT_JOB", "ok")]
+    assert guarded.cli("agents", "drain", "agent-1").returncode == 5
+    masters = [each for master in guarded.of("master") for each in master.events("audit")]
+    assert ("ann", "denied") in {(each["principal"], each["answer"]) for each in masters}
+    for daemon in guarded.daemons:
+        assert not any(token in daemon.text() for token in TOKENS.values())
+
+
+def test_a_daemon_with_a_wrong_policy_does_not_start(guarded: Guarded, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('[principal.ann]\nactions = ["fly"]\n')
+    url = {"BMESOS_BROKER_URL": guarded.servers.amqp_url("web"), "BMESOS_POLICY": str(path)}
+    done = guarded.cli("web", "--port", "0", env=url)
+    assert done.returncode == 2 and "there is no action 'fly'" in done.stderr
+    done = guarded.cli("web", "--port", "0", env={**url, "BMESOS_SECURITY": "off"})
+    assert done.returncode == 2 and "a policy needs security=on" in done.stderr
+
+
+def test_the_python_client_takes_a_token(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    (web,) = guarded.of("web")
+    monkeypatch.setenv("BMESOS_TOKEN", TOKENS["ann"])
+    with Client(web.url, timeout=10) as client:
+        assert client.whoami().name == "ann"
+        assert client.submit("true", role="eng").wait(30).state == "finished"
