@@ -247,6 +247,16 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command("framework", "daemons:framework", common=False, examples=("bmesos framework batch",)),
     Command("web", "daemons:web", common=False, examples=("bmesos web --port 5050",)),
     Group(
+        "certs",
+        "Make, renew and list certificates of a development CA.",
+        (
+            Command("ca", "certs:ca", examples=("bmesos certs ca certs",)),
+            Command("issue", "certs:issue", examples=("bmesos certs issue rabbitmq --san localhost --san 10.0.0.5",)),
+            Command("renew", "certs:renew", examples=("bmesos certs renew", "bmesos certs renew rabbitmq --new-key")),
+            Command("show", "certs:listing", examples=("bmesos certs show --dir certs",)),
+        ),
+    ),
+    Group(
         "simulate",
         "Simulate parts of a cluster, to test the others at scale.",
         (

@@ -7,6 +7,16 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
 
+class CertificateReport(Part):
+    """A certificate that the connections to a server depend on. Times are in seconds; ``ends`` is since the epoch."""
+
+    name: str
+    """What it is, for people: a file with its setting, or the certificate of a server."""
+    ends: float
+    left: float
+    """Time until its end by the clock of the process that reports it; negative once it has ended."""
+
+
 class StoreReport(Part):
     """The state of the store as one master finds it. Values that are not known are None or empty."""
 
@@ -32,6 +42,8 @@ class StoreReport(Part):
     """The limit of memory, in bytes; 0 if there is none."""
     outboxes: tuple[int, ...] = ()
     """Number of messages in the outbox of each cell."""
+    certificates: tuple[CertificateReport, ...] = ()
+    """The certificates that connections to it depend on; empty without TLS."""
     in_process: bool = False
     """Whether it is the store of the embedded cluster, in memory or in a file of its data folder."""
 
@@ -46,6 +58,8 @@ class BusReport(Part):
     """Whether the broker accepts no messages, since it has raised a memory or disk alarm."""
     round_trip: float = 0.0
     """Duration of one request to the broker, in seconds."""
+    certificates: tuple[CertificateReport, ...] = ()
+    """The certificates that connections to it depend on; empty without TLS."""
     in_process: bool = False
 
 
