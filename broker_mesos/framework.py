@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,6 +35,9 @@ class SchedulerDriver(runner.SchedulerDriver):
     code, and prints an error as one line. ``run``, ``start`` and ``main`` raise or print InvalidInput when no broker is
     named, or its URL is wrong: ``SchedulerDriver(…).main()`` shows no traceback.
 
+    ``tls_ca``, ``tls_cert``, ``tls_key`` and ``insecure_plaintext`` are the settings of these names; without them
+    BMESOS_TLS_CA and so on, or ``bmesos.toml``, give them.
+
     Log lines go to stderr, unless the program has configured structlog by itself.
     """
 
@@ -46,13 +50,24 @@ class SchedulerDriver(runner.SchedulerDriver):
         cluster: str | None = None,
         settings: DriverSettings | None = None,
         open_timeout: float = 10.0,
+        tls_ca: str | PathLike[str] | None = None,
+        tls_cert: str | PathLike[str] | None = None,
+        tls_key: str | PathLike[str] | None = None,
+        insecure_plaintext: bool | None = None,
     ) -> None:
         self._embedded = url == EMBEDDED
         self._framework_id = framework.framework_id
         self._cluster: LocalCluster | None = None
         self._wrong_settings: BrokerMesosError | None = None
         try:
-            self._found = load(cluster=cluster, broker_url=None if self._embedded else url)
+            self._found = load(
+                cluster=cluster,
+                broker_url=None if self._embedded else url,
+                tls_ca=tls_ca,
+                tls_cert=tls_cert,
+                tls_key=tls_key,
+                insecure_plaintext=insecure_plaintext,
+            )
             self._url = "" if self._embedded else self._found.need_broker()
         except BrokerMesosError as error:
             self._wrong_settings = error
@@ -86,6 +101,7 @@ class SchedulerDriver(runner.SchedulerDriver):
             cluster=self._found.cluster,
             heartbeat=self._found.agent_heartbeat,
             verifies=self._found.security == "on",
+            tls=self._found.tls_files(),
         )
 
     async def _open_and_run(self, bus: Bus, driver: Driver) -> None:

@@ -21,7 +21,7 @@ import structlog
 from tests.examples import examples
 from tests.servers import RabbitMQServer, RedisServer
 
-_SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "private_redis"}
+_SERVER_FIXTURES = {"rabbitmq_server", "redis_server", "private_rabbitmq", "private_redis", "tls_servers"}
 
 # A run says whether a change is sound, and so the same change must get the same answer. New examples are
 # looked for on purpose: BMESOS_HUNT=1 make check.

@@ -85,11 +85,11 @@ def test_a_bad_flag_and_a_bad_line_of_the_file_are_named(empty_place: Path) -> N
 
 def test_a_secret_comes_from_the_file_that_a_variable_names(empty_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = empty_place / "secret"
-    secret.write_text("amqp://me:hush@broker:5672/\n")
+    secret.write_text("amqps://me:hush@broker:5671/\n")
     (empty_place / "bmesos.toml").write_text('broker_url = "amqp://other/"\n')
     monkeypatch.setenv("BMESOS_BROKER_URL_FILE", str(secret))
     settings = load()
-    assert settings.need_broker() == "amqp://me:hush@broker:5672/"
+    assert settings.need_broker() == "amqps://me:hush@broker:5671/"
     assert "hush" not in repr(settings) and "hush" not in str(settings)
     secret.write_text("amqp:/hush")
     with pytest.raises(InvalidInput, match=r"^BMESOS_BROKER_URL_FILE: ") as caught:
@@ -158,7 +158,7 @@ def test_what_is_no_url_of_a_broker_is_refused_in_one_line(url: str, empty_place
 
 
 def test_a_url_may_have_blanks_around_it_and_a_scheme_in_capitals(empty_place: Path) -> None:
-    assert load(broker_url=" AMQP://me:Hush@Host:5672/V\n").need_broker() == "amqp://me:Hush@Host:5672/V"
+    assert load(broker_url=" AMQPS://me:Hush@Host:5672/V\n").need_broker() == "amqps://me:Hush@Host:5672/V"
 
 
 def test_an_endpoint_is_host_and_port() -> None:

@@ -10,6 +10,7 @@ from broker_mesos.bus.rabbitmq import RabbitBus
 from broker_mesos.core.protocol.senders import check_user
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock
+from broker_mesos.runtime.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:  # clients do not need it
     from broker_mesos.runtime.settings import Settings
@@ -18,7 +19,15 @@ if TYPE_CHECKING:  # clients do not need it
 CLOCK = SystemClock(float(os.environ.get("BMESOS_CLOCK_OFFSET") or 0))
 
 
-def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float = 10.0, verifies: bool = False) -> Bus:
+def open_bus(
+    url: str,
+    *,
+    name: str,
+    cluster: str = "default",
+    heartbeat: float = 10.0,
+    verifies: bool = False,
+    tls: TlsFiles = NO_FILES,
+) -> Bus:
     """A bus over RabbitMQ, which is not opened yet. With ``verifies`` it checks the senders of messages; raises
     InvalidInput if its own user then has a name that cannot be checked."""
     bus = RabbitBus(
@@ -29,6 +38,7 @@ def open_bus(url: str, *, name: str, cluster: str = "default", heartbeat: float 
         name=name,
         heartbeat=max(1, round(heartbeat)),
         verifies=verifies,
+        tls=tls,
     )
     if verifies:
         check_user(bus.user)
@@ -43,4 +53,5 @@ def daemon_bus(settings: Settings, kind: str, heartbeat: float | None = None) ->
         cluster=settings.cluster,
         heartbeat=heartbeat or settings.agent_heartbeat,
         verifies=settings.security == "on",
+        tls=settings.tls_files(),
     )

@@ -245,7 +245,12 @@ COMMANDS: tuple[Command | Group, ...] = (
         ),
     ),
     Command("framework", "daemons:framework", common=False, examples=("bmesos framework batch",)),
-    Command("web", "daemons:web", common=False, examples=("bmesos web --port 5050",)),
+    Command(
+        "web",
+        "daemons:web",
+        common=False,
+        examples=("bmesos web --port 5050", "bmesos web --host 0.0.0.0 --cert web.crt --key web.key"),
+    ),
     Group(
         "certs",
         "Make, renew and list certificates of a development CA.",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
+from broker_mesos.cli.connection import ConnectionOptions
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call, Cluster
+from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.registry import FRAMEWORKS, framework_named
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def master(
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    **connection: Unpack[ConnectionOptions],
 ) -> int:
     """Run a master.
 
@@ -91,6 +94,7 @@ def master(
         cluster=cluster,
         log_level=log_level,
         log_format=log_format,
+        **connection,
     )
     settings.need_broker()
     settings.need_store()
@@ -128,6 +132,7 @@ def agent(
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    **connection: Unpack[ConnectionOptions],
 ) -> int:
     """Run an agent, which lends resources and runs tasks.
 
@@ -140,6 +145,7 @@ def agent(
         cluster=cluster,
         log_level=log_level,
         log_format=log_format,
+        **connection,
         reserve=reserve or None,
     )
     settings.need_broker()
@@ -161,6 +167,7 @@ def framework(
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    **connection: Unpack[ConnectionOptions],
 ) -> int:
     """Run a built-in framework.
 
@@ -174,6 +181,7 @@ def framework(
         cluster=cluster,
         log_level=log_level,
         log_format=log_format,
+        **connection,
     )
     settings.need_broker()
     settings.need_store()
@@ -184,22 +192,45 @@ def framework(
 
 def web(
     call: Call,
-    host: Annotated[str, Option("--host", metavar="ADDRESS", help="The loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        Option("--host", metavar="ADDRESS", help="The address to listen on; one of other machines needs --cert."),
+    ] = "127.0.0.1",
     port: Port = 5050,
+    cert: Annotated[
+        str | None,
+        Option("--cert", metavar="FILE", help="Serve HTTPS with this certificate, in PEM form; SIGHUP reads it again."),
+    ] = None,
+    key: Annotated[
+        str | None, Option("--key", metavar="FILE", help="Its private key, unless it is in the same file.")
+    ] = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    **connection: Unpack[ConnectionOptions],
 ) -> int:
-    """Serve the operator API over HTTP."""
-    settings = daemon_settings(call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format)
-    settings.need_broker()
-    from broker_mesos.web.server import loopback
+    """Serve the operator API over HTTP, or with --cert over HTTPS.
 
-    address = loopback(host)
+    There is no authentication: whoever reaches its address may do everything.
+    """
+    settings = daemon_settings(
+        call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format, **connection
+    )
+    settings.need_broker()
+    if key is not None and cert is None:
+        raise InvalidInput("--key without --cert: give the file of the certificate as well")
+    from broker_mesos.web.address import checked_host
+
+    address = checked_host(host, encrypted=cert is not None, insecure=settings.insecure_plaintext)
+    from broker_mesos.runtime.tls import ServerFiles, server_context
+
+    files = None if cert is None else ServerFiles(cert, key or "")
+    if files is not None:
+        server_context(files)  # an error in a file is reported before anything is waited for
     from broker_mesos.wiring.web import run_web
 
-    return run_web(settings, address, port)
+    return run_web(settings, address, port, files)
 
 
 def daemon_settings(call: Call, **flags: Any) -> Settings:

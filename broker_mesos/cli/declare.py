@@ -64,7 +64,8 @@ class Parameter(NamedTuple):
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
     """What a command takes, besides the call itself, in the order of its signature.
 
-    ``**options: Unpack[JobOptions]`` stands for one option for each that is declared there.
+    ``**options: Unpack[JobOptions]`` stands for one option for each that is declared there, and so for any other
+    TypedDict of annotated options.
     """
     hints = get_type_hints(function, include_extras=True)
     code = function.__code__
@@ -76,7 +77,10 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
     found = [declared(name, hints[name], name not in defaults, defaults.get(name)) for name in names[1:]]
     if code.co_flags & _HAS_KEYWORDS:
         (options,) = get_args(hints[code.co_varnames[len(names)]])
-        found += [_job_option(name, each) for name, each in declared_in(options).items()]
+        found += [
+            _job_option(name, each) if isinstance(each, JobOption) else declared(name, options.__annotations__[name])
+            for name, each in declared_in(options).items()
+        ]
     return found
 
 

@@ -50,14 +50,14 @@ def doctor(
     from broker_mesos.operator.doctor import Finding, worst
     from broker_mesos.runtime.settings import load
 
-    settings = load(url=call.url, cluster=call.cluster)
+    settings = load(url=call.url, cluster=call.cluster, **call.security)
     direct = settings.broker_url is not None or settings.store_url is not None
     # At the same time as the questions to the cluster: whatever is wrong, each of the two takes its whole time.
     tried = ThreadPoolExecutor(1).submit(_try_servers, settings) if direct else None
     unreachable: Unavailable | None = None
     findings: list[Finding] = []
     try:
-        findings = _ask(call.client())
+        findings = [*_ask(call.client()), *_web_certificate(settings)]
     except Unavailable as error:
         if not direct:
             raise
@@ -103,6 +103,22 @@ def _ask(client: Client) -> list[Finding]:
         failed = [Finding(level="error", subject="operator API", found=str(error), advice="see what follows")]
     answered = Finding(level="ok", subject="operator API", found=f"answers within {asked[1] - before:.2f} s")
     return [answered, *failed, *find_problems(health, cluster, state, asked)]
+
+
+def _web_certificate(settings: Settings) -> list[Finding]:
+    """The findings about the certificate of `bmesos web`, which its clients alone can see."""
+    from urllib.parse import urlsplit
+
+    from broker_mesos.operator.doctor import check_certificates
+    from broker_mesos.runtime.tls import certificates
+    from broker_mesos.runtime.urls import endpoint
+
+    parts = urlsplit(settings.client_url())
+    if parts.scheme != "https":
+        return []
+    name = f"the operator API at {endpoint(settings.client_url())}"
+    found = certificates(settings.tls_files(), parts.hostname or "", parts.port or 443, name)
+    return list(check_certificates(found, "operator API"))
 
 
 def _try_servers(settings: Settings) -> list[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
+from broker_mesos.cli.connection import ConnectionOptions
 from broker_mesos.cli.declare import Option, declared
 from broker_mesos.client.durations import seconds_of
 from broker_mesos.errors import InvalidInput
@@ -13,6 +14,7 @@ from broker_mesos.errors import InvalidInput
 if TYPE_CHECKING:
     from broker_mesos.cli.commands import Command
     from broker_mesos.client import Client
+    from broker_mesos.client.connect import Security
     from broker_mesos.client.jobs import JobClient
     from broker_mesos.client.options import JobOptions
 
@@ -97,6 +99,7 @@ COMMON = [
     declared("cluster", Cluster),
     declared("output", Format),
     declared("timeout", Timeout),
+    *(declared(name, annotation) for name, annotation in ConnectionOptions.__annotations__.items()),
 ]
 """The options that every command takes, before its name or after it."""
 
@@ -110,6 +113,10 @@ class Call:
         self.cluster: str | None = None
         self.output: Output | None = None
         self.timeout: float | None = None
+        self.tls_ca: str | None = None
+        self.tls_cert: str | None = None
+        self.tls_key: str | None = None
+        self.insecure_plaintext: bool | None = None
         self._close: list[Callable[[], None]] = []
 
     @property
@@ -122,11 +129,21 @@ class Call:
         """Time limit of one answer, in seconds."""
         return 5.0 if self.timeout is None else self.timeout
 
+    @property
+    def security(self) -> Security:
+        """The options for encrypted connections."""
+        return {
+            "tls_ca": self.tls_ca,
+            "tls_cert": self.tls_cert,
+            "tls_key": self.tls_key,
+            "insecure_plaintext": self.insecure_plaintext,
+        }
+
     def client(self) -> Client:
         """The client that the options describe; closed when the command has ended."""
         from broker_mesos.client import Client
 
-        made = Client(self.url, cluster=self.cluster, timeout=self.patience)
+        made = Client(self.url, cluster=self.cluster, timeout=self.patience, **self.security)
         self.closing(made.close)
         return made
 
@@ -134,7 +151,7 @@ class Call:
         """The same for jobs alone, in JSON: a tenth of a second sooner."""
         from broker_mesos.client.jobs import JobClient
 
-        made = JobClient(self.url, cluster=self.cluster, timeout=self.patience)
+        made = JobClient(self.url, cluster=self.cluster, timeout=self.patience, **self.security)
         self.closing(made.close)
         return made
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
+from broker_mesos.cli.connection import ConnectionOptions
 from broker_mesos.cli.daemons import BrokerUrl, LogFormat, LogLevel, daemon_settings
 from broker_mesos.cli.declare import Option
 from broker_mesos.cli.options import Call, Cluster, Format, Output
@@ -33,13 +34,16 @@ def agents(
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    **connection: Unpack[ConnectionOptions],
 ) -> int:
     """Simulate agents whose tasks only take time.
 
     For masters and frameworks they are agents as any others, but no command is run. It works until Ctrl-C, which
     ends the tasks.
     """
-    settings = daemon_settings(call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format)
+    settings = daemon_settings(
+        call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format, **connection
+    )
     settings.need_broker()
     import random
 

@@ -25,6 +25,7 @@ from broker_mesos.errors import BrokerMesosError, InvalidMessage, TimedOut, Unav
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
+from broker_mesos.runtime.tls import NO_FILES, TlsFiles
 from broker_mesos.runtime.urls import redact
 
 # What the bus and pika log, a client raises: without a handler Python would print it to stderr as well.
@@ -35,8 +36,9 @@ for _name in ("broker_mesos", "pika"):
 class BusTransport:
     """An event loop in a thread, with a bus, a requester and a gateway on it; opened by the first request."""
 
-    def __init__(self, url: str, cluster: str) -> None:
+    def __init__(self, url: str, cluster: str, tls: TlsFiles = NO_FILES) -> None:
         self._url = url
+        self._tls = tls
         self._cluster = cluster
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,7 +72,9 @@ class BusTransport:
             self._thread.start()
             try:
                 connection: _Connection = self._run(
-                    loop, _Connection.open(self._url, self._cluster, timeout), timeout + ANSWER_MARGIN_SECONDS
+                    loop,
+                    _Connection.open(self._url, self._cluster, self._tls, timeout),
+                    timeout + ANSWER_MARGIN_SECONDS,
                 )
             except Unavailable as error:
                 self._end(loop)
@@ -121,9 +125,9 @@ class _Connection:
         self.gateway = gateway
 
     @classmethod
-    async def open(cls, url: str, cluster: str, timeout: float) -> _Connection:
+    async def open(cls, url: str, cluster: str, tls: TlsFiles, timeout: float) -> _Connection:
         """Connect, within ``timeout`` seconds."""
-        bus = open_bus(url, name=f"bmesos client {os.getpid()}", cluster=cluster)
+        bus = open_bus(url, name=f"bmesos client {os.getpid()}", cluster=cluster, tls=tls)
         try:
             await bus.open(timeout)
             requester = Requester(bus, SystemClock(), new_id)

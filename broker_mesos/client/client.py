@@ -76,7 +76,8 @@ class Client(JobClient, ReservationCalls):
     """Speaks to a cluster at ``url``: ``http://…``, or ``amqp://…`` for RabbitMQ itself.
 
     Without arguments: BMESOS_URL, else ``bmesos.toml``, else http://127.0.0.1:5050. ``timeout`` is the time
-    limit of one answer in seconds. Connects with the first request. Errors are those of
+    limit of one answer in seconds. ``tls_ca``, ``tls_cert``, ``tls_key`` and ``insecure_plaintext`` are the settings
+    of these names (``bmesos.toml``, BMESOS_TLS_CA and so on). Connects with the first request. Errors are those of
     ``broker_mesos.errors``; an InvalidInput is raised before anything is sent, where that is possible.
     """
 

@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_mesos.client.transport import (
     ANSWER_MARGIN_SECONDS,
@@ -22,6 +22,11 @@ from broker_mesos.client.transport import (
 )
 from broker_mesos.errors import BY_CODE, BrokerMesosError, InvalidInput, TimedOut, Unavailable
 
+if TYPE_CHECKING:
+    import ssl
+
+    from broker_mesos.runtime.tls import TlsFiles
+
 HEAD_MAX_BYTES = 65_536
 ANSWER_MAX_BYTES = 256 << 20
 
@@ -30,13 +35,26 @@ class HttpTransport:
     """Keeps idle connections, and takes a fresh one when the far end has closed an idle one."""
 
     def __init__(
-        self, host: str, port: int, path: str, *, tls: bool = False, cluster: str | None = None, token: str = ""
+        self,
+        host: str,
+        port: int,
+        path: str,
+        *,
+        tls: TlsFiles | None = None,
+        cluster: str | None = None,
+        token: str = "",
     ) -> None:
         """``cluster`` is the name of the cluster that is meant, which refuses requests if it has another one. ``token``
-        shows the server who this is. Raises InvalidInput for a text that cannot be a token."""
+        shows the server who this is. With ``tls`` connections are encrypted. Raises InvalidInput for a text that cannot
+        be a token, and for files that cannot be used."""
         self._host = host
         self._port = port
         self._tls = tls
+        self._context: ssl.SSLContext | None = None
+        if tls is not None:
+            from broker_mesos.runtime.tls import client_context
+
+            self._context = client_context(tls)
         path = path.strip("/")
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         named = "" if cluster is None else f"{CLUSTER_HEADER}: {cluster}\r\n"
@@ -80,6 +98,9 @@ class HttpTransport:
                 # Closed while idle: the request, harmless when repeated, goes over a new connection.
                 if reused is not None and not connection.answering:
                     continue
+                # With TLS 1.3 a server refuses the certificate of a client when that sends its first request.
+                if isinstance(error, OSError) and (refused := self._refusal(error)) is not None:
+                    raise refused from None
                 raise Unavailable(f"lost the connection to {self._where} ({why(error)}); try again") from None
             except ValueError:
                 connection.close()
@@ -104,15 +125,7 @@ class HttpTransport:
             # As bytes where that is possible: text goes through tables of Unicode that take time to load.
             host: Any = self._host.encode() if self._host.isascii() else self._host
             plain = socket.create_connection((host, self._port), timeout)
-            if not self._tls:
-                return _Connection(plain)
-            import ssl
-
-            try:
-                return _Connection(ssl.create_default_context().wrap_socket(plain, server_hostname=self._host))
-            except BaseException:
-                plain.close()
-                raise
+            return _Connection(plain if self._context is None else self._encrypt(plain, self._context))
         except TimeoutError:
             raise Unreachable(f"{self._where} does not answer; {NEXT_STEP}") from None
         except ConnectionRefusedError:
@@ -121,6 +134,32 @@ class HttpTransport:
             raise Unreachable(f"{self._where}: no such host; {NEXT_STEP}") from None
         except OSError as error:
             raise Unreachable(f"cannot reach {self._where} ({why(error)}); {NEXT_STEP}") from None
+
+    def _encrypt(self, plain: socket.socket, context: ssl.SSLContext) -> socket.socket:
+        import ssl
+
+        try:
+            return context.wrap_socket(plain, server_hostname=self._host)
+        except ssl.SSLError as error:
+            plain.close()
+            if (refused := self._refusal(error)) is not None:
+                raise refused from None
+            raise Unreachable(
+                f"{self._where} does not use TLS at this port ({error.reason or 'handshake failed'}): write http:// "
+                "for this port, or name the port for TLS"
+            ) from None
+        except BaseException:
+            plain.close()
+            raise
+
+    def _refusal(self, error: OSError) -> Unreachable | None:
+        """The error for a certificate that was refused; None for any other error."""
+        if self._tls is None:
+            return None
+        from broker_mesos.runtime.tls import refusal
+
+        text = refusal(error, self._tls, self._host, self._port)
+        return None if text is None else Unreachable(f"{self._where}: {text}")
 
     def _decode(self, status: int, answer: bytes) -> Any:
         try:

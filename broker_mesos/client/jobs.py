@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-from broker_mesos.client.connect import connect
+from broker_mesos.client.connect import Security, connect
 from broker_mesos.client.names import not_an_id
 from broker_mesos.client.transport import Transport, Unreachable
 from broker_mesos.errors import InvalidInput, TimedOut, Unavailable
@@ -39,9 +39,16 @@ def job_of(task: Mapping[str, Any]) -> str:
 class JobClient:
     """Sends requests about jobs. ``timeout`` is the time limit of one answer in seconds."""
 
-    def __init__(self, url: str | None = None, *, cluster: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        cluster: str | None = None,
+        timeout: float = 5.0,
+        **security: Unpack[Security],
+    ) -> None:
         self.timeout = timeout
-        self._transport: Transport = connect(url, cluster)
+        self._transport: Transport = connect(url, cluster, **security)
         self._contacted = False
 
     def __enter__(self) -> JobClient:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from broker_mesos.core.api.cluster import ClusterView
-from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
+from broker_mesos.core.api.health import BusReport, CellReport, CertificateReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import StateView
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.runtime.tls import date_text
 
 Level = Literal["ok", "warning", "error"]
 
@@ -28,6 +29,8 @@ INBOX_WARNING = 10_000
 OUTBOX_WARNING = 1_000
 OUTBOX_ERROR = 10_000
 """Number of messages; at the last one a cell stops deciding."""
+CERTIFICATE_WARNING_DAYS = 14
+"""Time before the end of a certificate from which on it is a finding, in days."""
 MAX_NAMES = 5
 """Maximum number of ids that one finding lists."""
 
@@ -121,6 +124,7 @@ def check_store(store: StoreReport, subject: str) -> Iterator[Finding]:
         )
     else:
         yield finding("ok", "never evicts a key")
+    yield from check_certificates(store.certificates, subject)
     yield _persistence(store, subject)
     if store.saving is False:
         yield finding(
@@ -186,6 +190,23 @@ def check_bus(bus: BusReport, subject: str) -> Iterator[Finding]:
             "warning",
             f"slow: {bus.round_trip * 1000:.0f} ms for one request",
             "check the load of this server and of its network",
+        )
+    yield from check_certificates(bus.certificates, subject)
+
+
+def check_certificates(certificates: Iterable[CertificateReport], subject: str) -> Iterator[Finding]:
+    """The findings about certificates that end soon, or have ended."""
+    for each in certificates:
+        days = each.left / 86_400
+        if days >= CERTIFICATE_WARNING_DAYS:
+            continue
+        ended = each.left <= 0
+        when = date_text(each.ends)
+        yield Finding(
+            level="error" if ended else "warning",
+            subject=subject,
+            found=f"{each.name} expired on {when}" if ended else f"{each.name} expires on {when}, in {days:.0f} days",
+            advice="renew it (`bmesos certs renew` if `bmesos certs` made it), and let its server read it again",
         )
 
 

@@ -15,7 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.settings_sources import PREFIX, Sources, odd_variables, refuse
-from broker_mesos.runtime.urls import check_url, redact
+from broker_mesos.runtime.tls import TlsFiles
+from broker_mesos.runtime.urls import check_url, plaintext_problem, redact
 
 CONFIG_FILE = Path("bmesos.toml")
 DEFAULT_URL = "http://127.0.0.1:5050"
@@ -91,6 +92,16 @@ class Settings(BaseSettings):
     """The URL of RabbitMQ, for daemons and frameworks: ``amqp://user:password@host:5672/``, or ``amqps://``."""
     store_url: StoreUrl | None = None
     """The URL of Redis, for masters and built-in frameworks: ``redis://:password@host:6379/0``, or ``rediss://``."""
+    tls_ca: Path | None = None
+    """The PEM file of the authorities that sign the certificates of ``amqps://``, ``rediss://`` and ``https://``
+    servers; by default those that the machine trusts."""
+    tls_cert: Path | None = None
+    """The PEM file of the certificate to show to servers that require one of their clients."""
+    tls_key: Path | None = None
+    """The PEM file of the private key of ``tls_cert``, if it is not in the same file."""
+    insecure_plaintext: bool = False
+    """Whether connections without TLS to (and, for ``bmesos web``, from) other hosts are allowed; on this machine they
+    always are."""
     cells: Annotated[int, Field(ge=1, le=1024)] | None = None
     """The number of cells; by default the number that the cluster has, and 4 for a new cluster."""
     weights: Weights = Field(default_factory=dict)
@@ -198,7 +209,7 @@ class Settings(BaseSettings):
                 "no broker is named: set BMESOS_BROKER_URL (amqp://user:password@host:5672/), or name a file with it "
                 "in BMESOS_BROKER_URL_FILE; without servers of your own, start `bmesos local`"
             )
-        return self.broker_url.get_secret_value()
+        return self._allowed("broker_url", self.broker_url)
 
     def need_store(self) -> str:
         """The store's URL. Raises InvalidInput with the ways to give one."""
@@ -207,7 +218,22 @@ class Settings(BaseSettings):
                 "no store is named: set BMESOS_STORE_URL (redis://host:6379/0), or name a file with it in "
                 "BMESOS_STORE_URL_FILE; without servers of your own, start `bmesos local`"
             )
-        return self.store_url.get_secret_value()
+        return self._allowed("store_url", self.store_url)
+
+    def client_url(self) -> str:
+        """The URL for a client. Raises InvalidInput for plaintext that is not allowed."""
+        return self._allowed("url", self.url)
+
+    def tls_files(self) -> TlsFiles:
+        """The files for TLS."""
+        return TlsFiles(*("" if path is None else str(path) for path in (self.tls_ca, self.tls_cert, self.tls_key)))
+
+    def _allowed(self, name: str, secret: SecretStr) -> str:
+        url = secret.get_secret_value()
+        problem = "" if self.insecure_plaintext else plaintext_problem(url)
+        if problem:
+            raise InvalidInput(f"{name}: {problem}")
+        return url
 
 
 def _is_secret(annotation: Any) -> bool:

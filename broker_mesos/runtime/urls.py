@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from broker_mesos.runtime.loopback import is_loopback
 
 _USER_AND_PASSWORD = re.compile(r"://(.*)@", re.DOTALL)
 _PLAIN_USER = re.compile(r"[^:@/?#\[\]\s]*")
@@ -52,6 +54,36 @@ def endpoint(url: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+_ENCRYPTED = {"amqp": "amqps", "redis": "rediss", "http": "https"}
+"""The scheme with TLS for each scheme without."""
+
+
+def plaintext_problem(url: str) -> str:
+    """Why a URL must not be used unless plaintext is allowed, with what to do, in one line; empty if there is no
+    reason: it is encrypted, or its server is on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme not in _ENCRYPTED or is_loopback(parts.hostname or ""):
+        return ""
+    return (
+        f"{parts.scheme}:// to {endpoint(url)} is not encrypted, and whoever sees the network sees passwords: write "
+        f"{_ENCRYPTED[parts.scheme]}:// (tls_ca names the CA), or allow it with --insecure-plaintext "
+        "(BMESOS_INSECURE_PLAINTEXT=1)"
+    )
+
+
+def tls_option_problem(url: str) -> str:
+    """Which option of a URL would change how TLS is checked, and the setting to use instead; empty if none does."""
+    for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        plain = name.strip().lower()
+        if plain.startswith(("ssl", "tls")) or plain in ("cert_reqs", "check_hostname", "verify", "cafile"):
+            # Not its value: it may be the password of a key.
+            return (
+                f"the option {plain[:40]} in a URL is refused: certificates and host names are always checked, and the "
+                "settings tls_ca, tls_cert and tls_key (BMESOS_TLS_CA, …) name the files"
+            )
+    return ""
+
+
 PERCENT_ENCODE = "in a user name or password write # as %23, / as %2F, ? as %3F, @ as %40, [ as %5B and % as %25"
 
 
@@ -65,6 +97,9 @@ def check_url(url: str, schemes: tuple[str, ...], example: str) -> str:
     if problem:
         # Not even redacted: a text that is not a URL may contain its password anywhere.
         raise ValueError(f"{problem}: write it as {example}")
+    problem = tls_option_problem(url)
+    if problem:
+        raise ValueError(problem)
     return url
 
 

@@ -24,7 +24,6 @@ _ADVICE = (
     (r"WRONGTYPE", "has a key of another type under a name of this cluster: delete it, or use another --cluster"),
     (r"max number of clients", "has too many clients: raise its maxclients"),
     (r"\[SSL\b.*WRONG_VERSION_NUMBER", "does not use TLS at this port: write redis://, or give its port for TLS"),
-    (r"\[SSL\b.*certificate verify failed", "has a certificate that is not trusted here: see ssl_ca_certs in the URL"),
     (r"Protocol error|InvalidResponse", "answers in another protocol: see whether the store's URL names its port"),
     (r"No connection available", "is slower than our calls: wait"),
 )

@@ -49,7 +49,7 @@ def build_app(
     gateway: OperatorApi,
     *,
     cluster: str | None = None,
-    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]"),
+    hosts: tuple[str, ...] | None = ("127.0.0.1", "localhost", "[::1]"),
     body_timeout: float = BODY_TIMEOUT_SECONDS,
     access: Access | None = None,
 ) -> FastAPI:

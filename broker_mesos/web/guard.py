@@ -23,21 +23,22 @@ class Guard:
     """Refuses bodies over 1 MiB, bodies that arrive too slowly, and ``Host`` names that are not this server's.
 
     The last check keeps out a web page whose own name resolves to the loopback address: without tokens, a caller
-    needs no right except to be on this machine. The guard also answers when a request fails unexpectedly.
+    needs no right except to be on this machine. ``hosts`` None takes any name. The guard also answers when a request
+    fails unexpectedly.
     """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...], body_timeout: float = BODY_TIMEOUT_SECONDS) -> None:
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None, body_timeout: float = BODY_TIMEOUT_SECONDS) -> None:
         self._app = app
         self._body_timeout = body_timeout
-        self._hosts = {host.lower() for host in hosts}
+        self._hosts = None if hosts is None else {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if _name(headers.get(b"host", "")) not in self._hosts:
-            await _refuse(send, 403, "this server answers to its loopback names only, such as 127.0.0.1")
+        if self._hosts is not None and _name(headers.get(b"host", "")) not in self._hosts:
+            await _refuse(send, 403, "this server answers to its own addresses only, such as 127.0.0.1")
             return
         too_long = f"the body is too long: at most {MAX_BODY} bytes are allowed"
         length = headers.get(b"content-length", "")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import socket
 from collections.abc import Generator
 
 import uvicorn
 
 from broker_mesos.bus.caller import Access
-from broker_mesos.errors import BrokerMesosError, InvalidInput
+from broker_mesos.errors import BrokerMesosError
 from broker_mesos.operator.gateway import OperatorApi
+from broker_mesos.runtime.tls import ServerFiles, reload_server, server_context
+from broker_mesos.web.address import bracketed, checked_host, is_any
 from broker_mesos.web.app import build_app
 from broker_mesos.web.connections import (
     HEAD_TIMEOUT_SECONDS,
@@ -30,8 +31,8 @@ _GRACE = 1
 
 
 class WebServer:
-    """An HTTP server on a loopback address: since there are no tokens, no other machine may send requests. Port 0
-    takes a free port."""
+    """An HTTP server. Since there are no tokens, whoever can send requests may do everything: without TLS it listens on
+    a loopback address only, unless plaintext is allowed. Port 0 takes a free port."""
 
     def __init__(
         self,
@@ -43,15 +44,21 @@ class WebServer:
         limit: int | None = None,
         head_timeout: float = HEAD_TIMEOUT_SECONDS,
         body_timeout: float = BODY_TIMEOUT_SECONDS,
+        files: ServerFiles | None = None,
+        insecure_plaintext: bool = False,
         access: Access | None = None,
     ) -> None:
         """Requests that name another cluster than ``cluster`` are refused; None takes any. ``limit`` is the maximum
         number of connections; None derives it from the limit of file descriptors. The timeouts for the head and the
-        body of a request are in seconds. With ``access`` every request needs a token of a principal of that policy."""
+        body of a request are in seconds. ``files`` are those for HTTPS; without them it is plain HTTP. With ``access``
+        every request needs a token of a principal of that policy. Raises InvalidInput for an address, or for files,
+        that cannot be used."""
         self._limit = max_connections() if limit is None else limit
         self._head_timeout = head_timeout
         self._body_timeout = body_timeout
-        self.host = loopback(host)
+        self.host = checked_host(host, encrypted=files is not None, insecure=insecure_plaintext)
+        self._files = files
+        self._context = None if files is None else server_context(files)
         self.port = port
         """The actual port, once ``ready`` is set."""
         self.ready = asyncio.Event()
@@ -63,7 +70,14 @@ class WebServer:
     @property
     def url(self) -> str:
         """The URL for clients."""
-        return f"http://{bracketed(self.host)}:{self.port}"
+        scheme = "http" if self._context is None else "https"
+        return f"{scheme}://{bracketed(self.host)}:{self.port}"
+
+    def reload_certificate(self) -> None:
+        """Read the files for HTTPS again; connections from now on use them. Raises InvalidInput, and then those that
+        were read before stay in use."""
+        if self._context is not None and self._files is not None:
+            reload_server(self._context, self._files)
 
     def listen(self) -> None:
         """Take the port: connections wait from now on until ``run`` accepts them. Raises BrokerMesosError, in one
@@ -84,27 +98,28 @@ class WebServer:
         listener = self._listener
         assert listener is not None
         try:
-            server = _Server(
-                uvicorn.Config(
-                    build_app(
-                        self._gateway,
-                        cluster=self._cluster,
-                        hosts=("localhost", "127.0.0.1", "[::1]", bracketed(self.host)),
-                        body_timeout=self._body_timeout,
-                        access=self._access,
-                    ),
-                    lifespan="off",
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    ws="none",
-                    http=_bounded(self._limit, self._head_timeout),
-                    # asyncio accepts this number of connections at once, and reports a failure to accept as often.
-                    backlog=BACKLOG,
-                    timeout_graceful_shutdown=_GRACE,
+            config = uvicorn.Config(
+                build_app(
+                    self._gateway,
+                    cluster=self._cluster,
+                    hosts=self._hosts(),
+                    body_timeout=self._body_timeout,
+                    access=self._access,
                 ),
-                self.ready,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                http=_bounded(self._limit, self._head_timeout),
+                # asyncio accepts this number of connections at once, and reports a failure to accept as often.
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=_GRACE,
             )
+            config.load()
+            # uvicorn would make a context of its own from the files, which nobody could reload.
+            config.ssl = self._context
+            server = _Server(config, self.ready)
             limit_descriptor_errors(asyncio.get_running_loop())
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
             try:
@@ -118,6 +133,13 @@ class WebServer:
         finally:
             self.ready.clear()
             self.close()
+
+    def _hosts(self) -> tuple[str, ...] | None:
+        """The names in Host headers that are answered; None answers any. With TLS a browser has compared the name with
+        the certificate, so that no page of another site has this server's address under its own name."""
+        if self._context is not None or is_any(self.host):
+            return None
+        return ("localhost", "127.0.0.1", "[::1]", bracketed(self.host))
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -157,24 +179,3 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready.set()
-
-
-def bracketed(host: str) -> str:
-    """The form of an address in URLs and Host headers."""
-    return f"[{host}]" if ":" in host else host
-
-
-def loopback(host: str) -> str:
-    """A loopback address. Raises InvalidInput for any other, since every client of this server may do everything."""
-    if host == "localhost":
-        return "127.0.0.1"
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise InvalidInput(
-            f"host {host}: only a loopback address may be served, such as 127.0.0.1, because there is no "
-            "authentication; from other machines, use an ssh tunnel"
-        )
-    return str(address)

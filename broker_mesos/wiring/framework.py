@@ -35,6 +35,7 @@ def run_framework(framework: BuiltInFramework, settings: Settings) -> int:
             space=framework.space,
             timeout=settings.store_silence,
             name=f"bmesos-{framework.name}",
+            tls=settings.tls_files(),
         )
         access = policy_file(settings, FRAMEWORKS)
         bus = daemon_bus(settings, framework.name)

@@ -59,7 +59,13 @@ def run_master(settings: Settings) -> int:
     """Run ``bmesos master``."""
 
     async def main(stop: Stop) -> None:
-        store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK, timeout=settings.store_silence)
+        store = RedisStore(
+            settings.need_store(),
+            cluster=settings.cluster,
+            clock=CLOCK,
+            timeout=settings.store_silence,
+            tls=settings.tls_files(),
+        )
         records = RedisRecords(
             settings.need_store(),
             cluster=settings.cluster,
@@ -67,6 +73,7 @@ def run_master(settings: Settings) -> int:
             space=SPACE,
             timeout=settings.store_silence,
             name="bmesos-master",
+            tls=settings.tls_files(),
         )
         access = policy_file(settings, FRAMEWORKS)
         bus = daemon_bus(settings, "master", settings.master_heartbeat)

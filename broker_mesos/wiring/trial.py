@@ -35,7 +35,12 @@ async def try_servers(settings: Settings) -> tuple[BusReport | None, StoreReport
 async def try_broker(settings: Settings) -> BusReport:
     """Connect to RabbitMQ, and send a message to this process. Every problem is in the report."""
     try:
-        bus = open_bus(settings.need_broker(), name=f"bmesos doctor {os.getpid()}", cluster=settings.cluster)
+        bus = open_bus(
+            settings.need_broker(),
+            name=f"bmesos doctor {os.getpid()}",
+            cluster=settings.cluster,
+            tls=settings.tls_files(),
+        )
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(min(settings.connect_timeout, TRIAL_SECONDS))
             stack.push_async_callback(bus.close)
@@ -63,7 +68,7 @@ async def _send_around(bus: Bus) -> None:
 async def try_store(settings: Settings) -> StoreReport:
     """Connect to Redis, write, and run a script. Every problem is in the report."""
     try:
-        store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK)
+        store = RedisStore(settings.need_store(), cluster=settings.cluster, clock=CLOCK, tls=settings.tls_files())
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
             await store.open(min(settings.connect_timeout, TRIAL_SECONDS))

@@ -122,8 +122,8 @@ def test_a_request_that_no_server_takes_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("url", "host", "port", "head"),
     [
-        ("http://h", "h", 80, "POST /api/v1 "),
-        ("http://h:65535/a/b/", "h", 65535, "POST /a/b/api/v1 "),
+        ("http://127.0.0.1", "127.0.0.1", 80, "POST /api/v1 "),
+        ("http://localhost:65535/a/b/", "localhost", 65535, "POST /a/b/api/v1 "),
         ("http://[::1]:7/", "::1", 7, "POST /api/v1 "),
         ("https://h/x", "h", 443, "POST /x/api/v1 "),
     ],
@@ -147,13 +147,13 @@ def test_an_address_comes_from_a_variable_or_a_file(tmp_path: Path, monkeypatch:
         return made._port
 
     assert port() == 5050
-    (tmp_path / "url").write_text("http://h:1\n")
+    (tmp_path / "url").write_text("http://localhost:1\n")
     monkeypatch.setenv("BMESOS_URL_FILE", str(tmp_path / "url"))
     assert port() == 1
     monkeypatch.delenv("BMESOS_URL_FILE")
-    (tmp_path / "bmesos.toml").write_text('url = "http://h:2"\n')
+    (tmp_path / "bmesos.toml").write_text('url = "http://localhost:2"\n')
     assert port() == 2
-    monkeypatch.setenv("bmesos_url", "http://h:3")
+    monkeypatch.setenv("bmesos_url", "http://localhost:3")
     assert port() == 3
     monkeypatch.setenv("BMESOS_CLUSTER", "a/b")
     with pytest.raises(InvalidInput, match="BMESOS_CLUSTER"):

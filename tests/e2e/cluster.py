@@ -174,6 +174,8 @@ class Cluster:
     ) -> None:
         """``settings``: more of ``runtime/settings.py``, for all processes: ``{"offer_timeout": 2}``."""
         self.amqp_url = amqp_url
+        self.admin_url = amqp_url
+        """Of the tests' own connections."""
         self.redis_url = redis_url
         self.name = name
         self.tmp = tmp.absolute()
@@ -186,6 +188,8 @@ class Cluster:
         self._numbers: dict[str, int] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
         clean = {key: value for key, value in os.environ.items() if not key.upper().startswith("BMESOS_")}
+        security = ("tls_ca", "tls_cert", "tls_key", "insecure_plaintext")
+        self._security: Any = {key: value for key, value in (settings or {}).items() if key in security}
         given = {f"BMESOS_{key.upper()}": str(value) for key, value in (settings or {}).items()}
         self.env = {
             **clean,
@@ -243,11 +247,11 @@ class Cluster:
         """Start a worker of the batch framework."""
         return self._start("batch", "framework", "batch")
 
-    def web(self) -> Daemon:
-        """Start the HTTP face, at ``daemon.url``."""
+    def web(self, *words: str) -> Daemon:
+        """Start the HTTP face, at ``daemon.url``; with ``--cert FILE`` among the words it is that of ``localhost``."""
         port = free_port()
-        daemon = self._start("web", "--port", str(port))
-        daemon.url = f"http://127.0.0.1:{port}"
+        daemon = self._start("web", "--port", str(port), *words)
+        daemon.url = f"https://localhost:{port}" if "--cert" in words else f"http://127.0.0.1:{port}"
         return daemon
 
     def start(self, *words: str, name: str = "daemon") -> Daemon:
@@ -316,7 +320,7 @@ class Cluster:
         """The Python client: one over RabbitMQ, shared by all who name no URL."""
         if url is None and self._client is not None:
             return self._client
-        made = Client(url or self.amqp_url, cluster=self.name, timeout=10)
+        made = Client(url or self.amqp_url, cluster=self.name, timeout=10, **self._security)
         self._clients.append(made)
         if url is None:
             self._client = made
@@ -383,7 +387,7 @@ class Cluster:
     @contextlib.contextmanager
     def channel(self) -> Any:
         """A pika channel of its own, with confirms: to publish what no daemon would, to look into queues."""
-        connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url))
+        connection = pika.BlockingConnection(pika.URLParameters(self.admin_url))
         try:
             channel = connection.channel()
             channel.confirm_delivery()

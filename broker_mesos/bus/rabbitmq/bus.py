@@ -24,6 +24,7 @@ from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, QueueInUse
 from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.tls import NO_FILES, TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,13 @@ class RabbitBus:
         window: int = 10_000,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         verifies: bool = False,
+        tls: TlsFiles = NO_FILES,
     ) -> None:
         self._topology = Topology(cluster)
         self._senders = SenderCheck(self._topology, clock) if verifies else None
         self._clock = clock
         self._rng = rng
-        server, exchange_rights = Server(url), ExchangeRights()
+        server, exchange_rights = Server(url, tls), ExchangeRights()
         # Then only masters have the right to, and an attempt would be a warning in the log of the broker.
         exchange_rights.passive = verifies and server.user != MASTER_USER
         setting = Setting(server, self._topology, clock, rng, name, heartbeat, timeouts, Signal(), exchange_rights)
@@ -156,6 +158,7 @@ class RabbitBus:
             connected=self.connected,
             blocked=self._publishing.blocked_since is not None,
             round_trip=round_trip,
+            certificates=await self._publishing.server.certificates(),
         )
 
     async def _missing_exchange(self) -> str:

@@ -212,6 +212,9 @@ class Link(ABC):
         except TimeoutError:
             await self._disconnect(closed)
             raise self.server.no_answer from None
+        except BusUnavailable as error:
+            await self._disconnect(closed)
+            raise await self.server.explained(error) from None
         except BaseException:
             await self._disconnect(closed)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +11,9 @@ from urllib.parse import urlsplit
 import pika
 from pika.exceptions import ChannelClosed
 
+from broker_mesos.core.api.health import CertificateReport
 from broker_mesos.errors import BusUnavailable, InvalidInput
+from broker_mesos.runtime.tls import NO_FILES, ContextSource, TlsFiles, certificates, refusal, refusal_of_client
 from broker_mesos.runtime.urls import check_url
 
 
@@ -53,14 +56,29 @@ class Unreachable(BusUnavailable):
 
 
 class Denied(BusUnavailable):
-    """Credentials or the vhost are wrong: a further attempt is of no use to a caller that waits."""
+    """Credentials, the vhost or a certificate are wrong: a further attempt is of no use to a caller that waits."""
+
+
+class CertificateRefused(Denied):
+    """A certificate was refused, of the server or of this client; ``cause`` is the error of TLS."""
+
+    def __init__(self, message: str, cause: ssl.SSLError) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class EndedEarly(BusUnavailable):
+    """The server ended the connection before it was open."""
 
 
 class Server:
     """The address of the broker, and the texts of errors about it, which never contain a password."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: TlsFiles = NO_FILES) -> None:
+        """Raises InvalidInput for a URL or for files of ``tls`` that cannot be used."""
         url = _checked(url)
+        self._tls = tls
+        self._contexts = ContextSource(tls) if url.startswith("amqps:") else None
         try:
             parameters = pika.URLParameters(url)
             self.host = str(parameters.host)
@@ -75,8 +93,14 @@ class Server:
         self.where = f"RabbitMQ at {self.host}:{self.port}, vhost {self.vhost!r}"
 
     def parameters(self, name: str, heartbeat: int, timeouts: Timeouts) -> pika.URLParameters:
-        """pika's parameters for one connection attempt, which pika must not repeat."""
+        """pika's parameters for one connection attempt, which pika must not repeat. Raises BusUnavailable when a file
+        for TLS cannot be used any more."""
         parameters = pika.URLParameters(self._url)
+        if self._contexts is not None:
+            try:
+                parameters.ssl_options = pika.SSLOptions(self._contexts.get(), self.host)
+            except OSError as error:
+                raise BusUnavailable(f"{self.where}: {error}") from None
         parameters.heartbeat = heartbeat
         parameters.blocked_connection_timeout = None
         parameters.connection_attempts = 1
@@ -85,13 +109,27 @@ class Server:
         parameters.client_properties = {"connection_name": name, "product": "broker_mesos"}
         return parameters
 
+    async def explained(self, error: BusUnavailable) -> BusUnavailable:
+        """The error for an attempt to connect. If a certificate was the reason, its dates and names are read from the
+        server; else it is the same error."""
+        text = None
+        if isinstance(error, CertificateRefused):
+            text = await asyncio.to_thread(refusal, error.cause, self._tls, self.host, self.port)
+        elif isinstance(error, EndedEarly) and self._contexts is not None:
+            text = await asyncio.to_thread(refusal_of_client, self._tls, self.host, self.port)
+        return error if text is None else Denied(f"{self.where}: {text}")
+
+    async def certificates(self) -> tuple[CertificateReport, ...]:
+        """The certificates that connections to the broker depend on; none without TLS."""
+        if self._contexts is None:
+            return ()
+        name = f"RabbitMQ at {self.host}:{self.port}"
+        return await asyncio.to_thread(certificates, self._tls, self.host, self.port, name)
+
     def _tls_error(self, error: ssl.SSLError) -> BusUnavailable:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            reason = getattr(error, "verify_message", "") or "it cannot be verified"
-            return Unreachable(
-                f"{self.where}: the server's certificate is not trusted ({reason}): have it signed by an authority "
-                "that this machine trusts (SSL_CERT_FILE names a file of them)"
-            )
+        reason = str(error.reason or "")
+        if isinstance(error, ssl.SSLCertVerificationError) or "ALERT" in reason:
+            return CertificateRefused(f"{self.where}: the handshake of TLS failed ({reason})", error)
         return Unreachable(
             f"{self.where} does not use TLS at this port ({error.reason or 'handshake failed'}): "
             "write amqp:// for this port, or name the port for TLS (5671)"
@@ -129,7 +167,7 @@ class Server:
         # same exceptions only mean that the connection to the broker was lost during the attempt.
         text = repr(error)
         if "IncompatibleProtocolError" in text:
-            return BusUnavailable(
+            return EndedEarly(
                 f"{self.where} does not use AMQP: check that the port is RabbitMQ's, and whether it is the port "
                 "for TLS (amqps://)"
             )
@@ -143,7 +181,7 @@ class Server:
         if "Timeout" in text:
             return self.no_answer
         if connecting:
-            return BusUnavailable(
+            return EndedEarly(
                 f"{self.where} ended the connection before it was open ({_short(error)}): check whether that is "
                 "the port for TLS (amqps://), or another server's"
             )

@@ -7,13 +7,14 @@ import hashlib
 import math
 import os
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -26,9 +27,19 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from broker_mesos.core.api.health import CertificateReport
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime.timeouts import time_limit
+from broker_mesos.runtime.tls import (
+    NO_FILES,
+    ContextSource,
+    TlsFiles,
+    certificates,
+    refusal,
+    refusal_of_client,
+)
+from broker_mesos.runtime.urls import tls_option_problem
 from broker_mesos.store import encoding, keys
 from broker_mesos.store.redis.pipeline import Pipeline
 
@@ -59,19 +70,40 @@ class _Script:
             return await client.execute_command("EVAL", self._text, len(names), *names, *arguments)
 
 
+class _TlsConnection(SSLConnection):
+    """redis-py's connection with our context. redis-py would trust the authorities of the system beside the one that is
+    named, and before its version 6 it does not check the name of the host."""
+
+    def __init__(self, *, context_source: ContextSource, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context: Any = context_source
+
+
 class _Connection:
     """One client of Redis: a pipeline for frequent commands, and a pool of connections for the rest. Every call ends
     within ``timeout`` seconds."""
 
-    def __init__(self, url: str, *, cluster: str, clock: Clock, timeout: float = 3.0, name: str = "bmesos") -> None:
-        """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``, and may
-        contain redis-py's ``ssl_*`` options. ``name`` is listed by CLIENT LIST. Raises InvalidInput."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        cluster: str,
+        clock: Clock,
+        timeout: float = 3.0,
+        name: str = "bmesos",
+        tls: TlsFiles = NO_FILES,
+    ) -> None:
+        """``url`` is ``redis[s]://[user:password@]host:port/db`` or ``unix://[user:password@]/path?db=0``. ``name`` is
+        listed by CLIENT LIST. Raises InvalidInput, for files of ``tls`` that cannot be used as well."""
         self._cluster = keys.check_cluster(cluster)
         self._clock = clock
         self._timeout = timeout
         self._closed = False
-        self._client, self._where = _connect(url, timeout, name)
-        self._tls = url.startswith("rediss:")
+        self._client, self._where = _connect(url, timeout, name, tls)
+        parts = urlsplit(url)
+        self._tls = parts.scheme == "rediss"
+        self._host, self._port = parts.hostname or "localhost", parts.port or 6379
+        self._tls_files = tls
         make_connection = self._client.connection_pool.make_connection
         self._pipeline = Pipeline(make_connection, RedisConnectionError, ResponseError)
 
@@ -147,7 +179,27 @@ class _Connection:
                 f"check whether it runs and keeps up{doubt}"
             ) from error
         except (RedisError, OSError, EOFError, UnicodeError) as error:
+            if (refused := await self._refusal(error)) is not None:
+                raise refused from error
             raise _translate(error, self._where) from error
+
+    async def _refusal(self, error: Exception) -> StoreUnavailable | None:
+        """The error for a certificate that was refused; None for any other error."""
+        if not self._tls:
+            return None
+        text, cause = None, _tls_error(error)
+        if cause is not None:
+            text = await asyncio.to_thread(refusal, cause, self._tls_files, self._host, self._port)
+        elif isinstance(error, RedisConnectionError) and not _is_refused(error):
+            text = await asyncio.to_thread(refusal_of_client, self._tls_files, self._host, self._port)
+        return None if text is None else _Refused(f"Redis at {self._where}: {text}")
+
+    async def _certificates(self) -> tuple[CertificateReport, ...]:
+        """The certificates that connections to the server depend on; none without TLS."""
+        if not self._tls:
+            return ()
+        name = f"Redis at {self._where}"
+        return await asyncio.to_thread(certificates, self._tls_files, self._host, self._port, name)
 
 
 async def _read_together(client: Client, *commands: Sequence[str], atomic: bool = False) -> list[Any]:
@@ -159,12 +211,11 @@ async def _read_together(client: Client, *commands: Sequence[str], atomic: bool 
         return found
 
 
-def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
+def _connect(url: str, timeout: float, name: str, tls: TlsFiles) -> tuple[Client, str]:
     """A client that connects at its first use, and its address for messages."""
     try:
         options: dict[str, Any] = dict(parse_url(url))
-        foreign = [option for option in options if not option.startswith("ssl_")]
-        foreign = sorted(set(foreign) - {"username", "password", "host", "port", "path", "db", "connection_class"})
+        foreign = sorted(options.keys() - {"username", "password", "host", "port", "path", "db", "connection_class"})
     except ValueError:
         # The parser's own message may contain a part of the password.
         raise InvalidInput(
@@ -172,6 +223,8 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
             "with special characters percent-encoded"
         ) from None
     _check_database(url)
+    if problem := tls_option_problem(url):
+        raise InvalidInput(problem)
     if foreign:
         raise InvalidInput(f"the store's URL has options that are not supported: {', '.join(foreign)}")
     where = str(options["path"]) if "path" in options else None
@@ -187,6 +240,8 @@ def _connect(url: str, timeout: float, name: str) -> tuple[Client, str]:
         "retry": Retry(NoBackoff(), 0),
         "client_name": re.sub(r"[^!-~]", "-", name) or "bmesos",
     }
+    if url.startswith("rediss:"):
+        options |= {"connection_class": _TlsConnection, "context_source": ContextSource(tls)}
     pool = BlockingConnectionPool(max_connections=16, timeout=math.ceil(timeout), **options)
     return Redis(connection_pool=pool), where
 
@@ -223,6 +278,20 @@ def _translate(error: Exception, where: str) -> StoreUnavailable:
     reason = _system_error(error) or text or type(error).__name__
     advice = "check whether it runs, and the URL of the store"
     return StoreUnavailable(f"Redis at {where} cannot be reached ({reason}): {advice}")
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """The error of TLS below an error of redis-py."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether no process listens where redis-py connects to."""
+    while error is not None and not isinstance(error, ConnectionRefusedError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _system_error(error: BaseException | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.store import Change, Check
+from broker_mesos.runtime.tls import NO_FILES, TlsFiles
 from broker_mesos.store import encoding, keys, rules
 from broker_mesos.store.redis.connection import Client, _Connection, _Script
 
@@ -25,8 +26,9 @@ class RedisRecords(_Connection):
         space: str = "records",
         timeout: float = 3.0,
         name: str = "bmesos",
+        tls: TlsFiles = NO_FILES,
     ) -> None:
-        super().__init__(url, cluster=cluster, clock=clock, timeout=timeout, name=name)
+        super().__init__(url, cluster=cluster, clock=clock, timeout=timeout, name=name, tls=tls)
         self._prefix = keys.records(cluster, space)
 
     async def transact(self, checks: Sequence[Check], changes: Sequence[Change]) -> list[int] | None:

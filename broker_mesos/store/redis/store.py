@@ -193,7 +193,8 @@ class RedisStore(_Connection):
                 fsync = ""
             return encoding.health(info, fsync, await self._policy(client), time, took, lengths)
 
-        return await self._call(do)
+        report = await self._call(do)
+        return report.model_copy(update={"certificates": await self._certificates()})
 
     async def tries(self, cell: int) -> dict[str, int]:
         """See Store."""
