@@ -7,6 +7,8 @@ import contextlib
 import errno
 import socket
 from collections.abc import Generator
+from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -119,7 +121,7 @@ class WebServer:
             config.load()
             # uvicorn would make a context of its own from the files, which nobody could reload.
             config.ssl = self._context
-            server = _Server(config, self.ready)
+            server = _Server(config, self.ready, self._head_timeout)
             limit_descriptor_errors(asyncio.get_running_loop())
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
             try:
@@ -168,14 +170,26 @@ def _bounded(limit: int, head_timeout: float) -> type[BoundedProtocol]:
 class _Server(uvicorn.Server):
     """A server that leaves signals to the daemon that it runs in, and sets ``ready`` when it answers."""
 
-    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event, handshake_timeout: float) -> None:
+        """``handshake_timeout`` is that of TLS, in seconds."""
         super().__init__(config)
         self._ready = ready
+        self._handshake_timeout = handshake_timeout
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self.config.ssl is None:
+            await super().startup(sockets)
+        else:
+            # uvicorn has no setting for it, and asyncio's 60 s let idle connections take all file descriptors: before
+            # the end of the handshake they are not counted.
+            loop: Any = asyncio.get_running_loop()
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=self._handshake_timeout)
+            try:
+                await super().startup(sockets)
+            finally:
+                del loop.create_server
         self._ready.set()

@@ -82,6 +82,18 @@ async def test_https_and_http_are_not_mistaken_for_each_other(server: WebServer,
     await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_a_connection_without_a_handshake_is_ended(files: ServerFiles) -> None:
+    server = WebServer(FakeCluster(), port=0, files=files, head_timeout=0.2)
+    running = asyncio.create_task(server.run())
+    await server.ready.wait()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(20):
+        assert await reader.read() == b""
+    writer.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def shown(server: WebServer, ca: Path) -> int:
     """The serial number of the certificate that the server shows."""
     context = ssl.create_default_context(cafile=ca)
