@@ -6,16 +6,16 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from broker_mesos.bus.rights import Role, definitions, password_hash, role_of
-from broker_mesos.bus.topology import Topology
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
-from broker_mesos.core.protocol.senders import MASTER_USER, WEB_USER
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.registry import FRAMEWORKS
+
+if TYPE_CHECKING:
+    from broker_mesos.bus.rights import Role
 
 SECRETS = Path("bmesos-secrets")
 Secrets = Annotated[
@@ -50,6 +50,9 @@ def rabbitmq_definitions(
     RabbitMQ reads them with `load_definitions`, or with `rabbitmqctl import_definitions FILE`. Each daemon then needs
     the setting security=on, and its own user in its URL.
     """
+    from broker_mesos.bus.rights import Role
+    from broker_mesos.core.protocol.senders import MASTER_USER, WEB_USER
+
     users = {MASTER_USER: Role.MASTER, **dict.fromkeys(FRAMEWORKS, Role.BUILT_IN), WEB_USER: Role.WEB}
     for role, names in ((Role.AGENT, agent), (Role.FRAMEWORK, framework), (Role.PERSON, person)):
         for name in names or ():
@@ -72,6 +75,8 @@ def user(
     `rabbitmqctl import_definitions FILE` adds the user, or changes its password and rights. To take all rights away
     at once, delete it: `rabbitmqctl delete_user NAME` closes its connections.
     """
+    from broker_mesos.bus.rights import Role, role_of
+
     if framework and person:
         raise InvalidInput("give --framework or --person, not both")
     role = Role.FRAMEWORK if framework else Role.PERSON if person else role_of(name, FRAMEWORKS)
@@ -98,6 +103,9 @@ def redis_acl(call: Call, secrets: Secrets = SECRETS) -> None:
 
 
 def _print(call: Call, users: dict[str, Role], folder: Path, vhost: str) -> None:
+    from broker_mesos.bus.rights import definitions, password_hash
+    from broker_mesos.bus.topology import Topology
+
     topology = Topology(_cluster(call))
     # Names are checked before any file is made.
     definitions(topology, {name: (role, "") for name, role in users.items()}, FRAMEWORKS, vhost)

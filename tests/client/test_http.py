@@ -183,7 +183,7 @@ def test_a_token_goes_along_with_every_request(way: str, tmp_path: Path, monkeyp
         monkeypatch.setenv("BMESOS_TOKEN_FILE", str(tmp_path / "token"))
     else:
         (tmp_path / "bmesos.toml").write_text(f'token = "{token}"\n')
-    made = connect("http://h:1", None)
+    made = connect("http://127.0.0.1:1", None)
     assert isinstance(made, HttpTransport)
     assert f"\r\nAuthorization: Bearer {token}\r\n" in made._head
 
