@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broker_mesos import FrameworkInfo, Scheduler, SchedulerDriver
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.sdk.driver import Driver
 from tests.e2e.cluster import Cluster
 from tests.e2e.waiting import until
 from tests.security.certificates import Certificates
@@ -30,6 +32,17 @@ def secured(tls_servers: TlsServers, certificates: Certificates, tmp_path: Path)
     with Cluster(tls_servers.rabbitmq.tls_url, tls_servers.redis.tls_url, name, tmp_path, settings) as made:
         made.admin_url = tls_servers.rabbitmq.url
         yield made
+
+
+class Registered(Scheduler):
+    """A framework that ends as soon as it is registered."""
+
+    def registered(self, driver: Driver, framework_id: str) -> None:
+        driver.stop()
+
+
+def framework() -> FrameworkInfo:
+    return FrameworkInfo(framework_id=f"f{uuid.uuid4().hex[:8]}")
 
 
 def refused(done: Sequence[subprocess.CompletedProcess[str]], code: int, *words: str) -> None:
@@ -60,6 +73,10 @@ def test_a_whole_cluster_with_tls_runs_jobs_and_renews_the_certificate_of_its_ap
     doctor = secured.cli("doctor", url=web.url, timeout=60)
     assert doctor.returncode == 0 and "expires" not in doctor.stdout, doctor.stdout + doctor.stderr
     assert web.events("there is no authentication: whoever reaches this address may do everything")
+    ca = certificates.path("ca.crt")
+    driver = SchedulerDriver(Registered(), framework(), secured.amqp_url, cluster=secured.name, tls_ca=ca)
+    driver.start()
+    assert driver.join(30)
     # `bmesos certs renew` writes new files; SIGHUP makes the daemon read them.
     shutil.copy(certificates.path("soon.crt"), cert)
     web.signal(signal.SIGHUP)
@@ -118,6 +135,19 @@ def test_plaintext_to_another_host_ends_every_daemon_and_command_with_2(secured:
     env = {"BMESOS_BROKER_URL": url, "BMESOS_CONNECT_TIMEOUT": "0.5"}
     lines = [[*words, "--insecure-plaintext"] for words in (["agent"], ["status", "--timeout", "1"])]
     refused(secured.cli_all(lines, url=url, env=env), 4, "rabbitmq.invalid")
+
+
+def test_a_framework_of_an_author_is_refused_in_the_same_words(
+    secured: Cluster, certificates: Certificates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url, ca, code, words in (
+        ("amqp://rabbitmq.invalid/", None, 2, "is not encrypted"),
+        (secured.amqp_url, "absent.crt", 2, "tls_ca: cannot read absent.crt"),
+        (secured.amqp_url, certificates.path("other/ca.crt"), 4, "its certificate is not trusted"),
+    ):
+        driver = SchedulerDriver(Registered(), framework(), url, cluster=secured.name, tls_ca=ca, open_timeout=600)
+        assert driver.main() == code
+        assert words in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_port_without_tls_is_refused_in_one_line(secured: Cluster, tls_servers: TlsServers) -> None:

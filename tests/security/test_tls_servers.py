@@ -195,6 +195,7 @@ async def test_who_runs_goes_on_trying_until_the_certificate_is_good_again(
     assert await store.tries(0) == {}
 
 
+@pytest.mark.servers
 async def test_servers_that_want_a_certificate_of_their_clients(certificates: Certificates, make: Make) -> None:
     """RabbitMQ and Redis both do it their own way, and with TLS 1.3 only after the handshake."""
     files = certificates.files()
