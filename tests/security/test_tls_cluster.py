@@ -64,7 +64,7 @@ def test_a_whole_cluster_with_tls_runs_jobs_and_renews_the_certificate_of_its_ap
     secured.master(cells=2)
     secured.agent()
     secured.batch()
-    web = secured.web("--host", "0.0.0.0", "--cert", str(cert), "--key", str(key))
+    web = secured.web("--host", "0.0.0.0", "--cert", str(cert), "--key", str(key), "--insecure-plaintext")
     secured.ready()
     assert secured.consumers(Queue(QueueKind.OPERATOR_FRAMEWORK, "batch")) == 1
     for url in (web.url, secured.amqp_url):
