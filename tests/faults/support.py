@@ -113,7 +113,7 @@ class Victim(Cluster):
         self.cells = 2
         for kind in ("master", "agent", "batch"):
             for more in ({}, variables):
-                with self.environment(**more):
+                with self.with_environment(**more):
                     match kind:
                         case "master":
                             self.master(cells=self.cells)
@@ -150,7 +150,7 @@ class Victim(Cluster):
         self.ready()
 
     @contextlib.contextmanager
-    def environment(self, **variables: str) -> Iterator[None]:
+    def with_environment(self, **variables: str) -> Iterator[None]:
         """Daemons that are started within have these variables as well."""
         before = dict(self.env)
         self.env.update(variables)

@@ -144,7 +144,7 @@ def test_half_open_connections_to_redis_are_given_up_and_lose_nothing(victim: Vi
 
 def test_an_agent_cut_off_and_healed_goes_on_with_its_tasks(victim: Victim, rabbitmq_server: RabbitMQServer):
     with Namespace() as space, Proxy(rabbitmq_server.url, space.host) as proxy:
-        with victim.environment(BMESOS_BROKER_URL=proxy.url, BMESOS_INSECURE_PLAINTEXT="1"):
+        with victim.with_environment(BMESOS_BROKER_URL=proxy.url, BMESOS_INSECURE_PLAINTEXT="1"):
             agent = space.call(lambda: victim.agent(resources=RESOURCES, attributes="where:away"))
         agent.ready()
         agent_id = victim.agent_id(agent)

@@ -170,7 +170,7 @@ def test_a_rebooted_machine_loses_its_tasks_once_and_they_run_again_where_the_jo
     for pid, command in victim.left().items():
         if str(agent.work_dir) in command or str(agent.work_dir) in environ(pid):
             os.kill(pid, signal.SIGKILL)
-    with victim.environment(BMESOS_BOOT_ID="another-boot"):
+    with victim.with_environment(BMESOS_BOOT_ID="another-boot"):
         victim.agent(resources=RESOURCES, work_dir=agent.work_dir).ready()
     assert runs.ended().state == "finished"
     tasks = list(runs.job.tasks())
