@@ -83,6 +83,8 @@ def test_wrong_clocks_lose_nothing(rabbitmq_server: RabbitMQServer, redis_server
     """One master, agent and worker are a day ahead of the others."""
     with fresh(rabbitmq_server.url, redis_server.url, tmp_path) as victim:
         victim.odd_ones_out(BMESOS_CLOCK_OFFSET="86400")
+        # A cell that is handed over to share the load ends its offers, and their tasks are launched again.
+        until("each master owns a cell", lambda: len({each.owner for each in victim.client().cluster().cells}) == 2)
         runs = Runs(victim, 60, "sleep 0.2").submit()
         runs.finished_exactly_once()
         # Nobody has taken a claim for older than it is, and launched its task again.
