@@ -20,14 +20,18 @@ class TlsFiles(NamedTuple):
     key: Path
 
 
-class TlsRabbitMQServer(RabbitMQServer):
-    """A RabbitMQ for `amqps://`."""
+class _Encrypted:
+    """What servers with TLS share. It comes before the class of the server among the bases."""
 
     def __init__(self, tls: TlsFiles, *, client_certificates: bool = False) -> None:
         super().__init__()
         self._tls = tls
         self._client_certificates = client_certificates
         self.tls_port = 0
+
+
+class TlsRabbitMQServer(_Encrypted, RabbitMQServer):
+    """A RabbitMQ for `amqps://`."""
 
     @property
     def tls_url(self) -> str:
@@ -60,14 +64,8 @@ class TlsRabbitMQServer(RabbitMQServer):
         return True
 
 
-class TlsRedisServer(RedisServer):
+class TlsRedisServer(_Encrypted, RedisServer):
     """A Redis for `rediss://`."""
-
-    def __init__(self, tls: TlsFiles, *, client_certificates: bool = False) -> None:
-        super().__init__()
-        self._tls = tls
-        self._client_certificates = client_certificates
-        self.tls_port = 0
 
     @property
     def tls_url(self) -> str:

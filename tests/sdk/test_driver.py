@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.core.model.agent import Unavailability
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.model.offer import InverseOffer
@@ -24,7 +23,6 @@ from broker_mesos.core.protocol.events import (
     OperationsUpdated,
     Rescind,
     Subscribed,
-    Update,
 )
 from broker_mesos.core.protocol.framework_messages import (
     Accept,
@@ -36,11 +34,9 @@ from broker_mesos.core.protocol.framework_messages import (
     Teardown,
 )
 from broker_mesos.errors import FrameworkRefused, InvalidInput, StoreUnavailable
-from broker_mesos.ports.bus import outgoing
-from broker_mesos.sdk import Driver, Scheduler
-from tests.master.test_poison import parked
-from tests.sdk.cluster import LIMIT, RealClock, Recorder, Seen, a_status, a_task, an_offer, new_id
-from tests.sdk.conftest import FRAMEWORK, World, make_world
+from broker_mesos.sdk import Scheduler
+from tests.sdk.cluster import LIMIT, Recorder, Seen, a_status, a_task, an_offer
+from tests.sdk.conftest import FRAMEWORK, World
 
 
 async def dead_letter(world: World):
@@ -472,33 +468,3 @@ async def test_operations_are_sent_without_tasks_and_their_outcome_is_told(world
     await world.master.say(addresses.events("fw"), OperationsUpdated(cell=0, statuses=(status,)))
     async with asyncio.timeout(LIMIT):
         assert await heard == [("r", "OPERATION_ERROR", "no room")]
-
-
-async def test_with_security_a_framework_obeys_masters_only() -> None:
-    """An update that another framework has sent ends no task of this one, and is among the dead letters."""
-    clock = RealClock()
-    broker = MemoryBroker(clock)
-    world = await make_world(lambda: MemoryBus(broker, user="master"), clock)
-    try:
-        bus = MemoryBus(broker, user="fw", verifies=True)
-        await bus.open(LIMIT)
-        world.buses.append(bus)
-        _, scheduler = await world.registered(bus=bus)
-        forger = MemoryBus(broker, user="f2")
-        await forger.open(LIMIT)
-        world.buses.append(forger)
-        to = addresses.events("fw")
-        await forger.publish(outgoing(to, Update(cell=0, statuses=(a_status("t1", TaskState.LOST),)), "forged"))
-        await world.buses[0].publish(outgoing(to, Update(cell=0, statuses=(a_status("t2"),)), "right"))
-        assert [event[1] for event in await scheduler.got("status_update")] == ["t2"]
-        (letter,) = await parked(forger, 1)
-        assert letter.message_id == "forged" and letter.headers["user"] == "f2"
-    finally:
-        await world.close()
-
-
-async def test_with_security_a_framework_has_the_name_of_its_user() -> None:
-    bus = MemoryBus(MemoryBroker(RealClock()), user="other", verifies=True)
-    driver = Driver(Recorder(), FRAMEWORK, bus, clock=RealClock(), new_id=new_id)
-    with pytest.raises(InvalidInput, match="framework fw has the broker's user 'other'"):
-        await driver.run()
