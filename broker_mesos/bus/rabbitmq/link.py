@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.bus.rabbitmq import pika_patches
 from broker_mesos.bus.rabbitmq.channel import Channel
-from broker_mesos.bus.rabbitmq.server import Denied, Refused, Server, Timeouts, Unreachable
+from broker_mesos.bus.rabbitmq.server import AccessRefused, Refused, Server, Timeouts, Unreachable
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
@@ -136,7 +136,7 @@ class Link(ABC):
         while not self.up:
             if self.stopped:
                 raise BusUnavailable(f"{self.server.where}: the bus was closed")
-            if impatient and isinstance(self.error, Denied | Conflict):
+            if impatient and isinstance(self.error, AccessRefused | Conflict):
                 raise self.error
             await self.changed.wait()
 

@@ -55,11 +55,11 @@ class Unreachable(BusUnavailable):
     """No connection could be made at all: no process listens there, or the network is down."""
 
 
-class Denied(BusUnavailable):
+class AccessRefused(BusUnavailable):
     """Credentials, the vhost or a certificate are wrong: a further attempt is of no use to a caller that waits."""
 
 
-class CertificateRefused(Denied):
+class CertificateRefused(AccessRefused):
     """A certificate was refused, of the server or of this client; ``cause`` is the error of TLS."""
 
     def __init__(self, message: str, cause: ssl.SSLError) -> None:
@@ -117,7 +117,7 @@ class Server:
             text = await asyncio.to_thread(refusal, error.cause, self._tls, self.host, self.port)
         elif isinstance(error, EndedEarly) and self._contexts is not None:
             text = await asyncio.to_thread(refusal_of_client, self._tls, self.host, self.port)
-        return error if text is None else Denied(f"{self.where}: {text}")
+        return error if text is None else AccessRefused(f"{self.where}: {text}")
 
     async def certificates(self) -> tuple[CertificateReport, ...]:
         """The certificates that connections to the broker depend on; none without TLS."""
@@ -172,9 +172,11 @@ class Server:
                 "for TLS (amqps://)"
             )
         if "ConnectionClosedByBroker: (403)" in text:
-            return Denied(f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL")
+            return AccessRefused(
+                f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL"
+            )
         if "ConnectionClosedByBroker: (530)" in text:
-            return Denied(
+            return AccessRefused(
                 f"{self.where}: there is no such vhost, or the user {self.user!r} may not use it: "
                 "create it (rabbitmqctl add_vhost, set_permissions) or name another one in the AMQP URL"
             )
