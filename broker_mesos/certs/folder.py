@@ -104,7 +104,7 @@ class Folder:
 
     def _missing(self) -> NotFound:
         return NotFound(
-            f"there is no CA in {self.path}: make one with `bmesos certs ca {self.path}`, or name it with --dir"
+            f"there is no CA in {self.path}: make one with `bmesos certs ca --dir {self.path}`, or name it with --dir"
         )
 
     def _files(self, name: str) -> tuple[Path, Path]:

@@ -18,7 +18,7 @@ DEFAULT_DIR = Path("certs")
 Dir = Annotated[Path, Option("--dir", metavar="DIR", help="The folder of the CA.")]
 
 
-def ca(call: Call, dir: Annotated[Path, Argument(metavar="DIR", help="Its folder.")] = DEFAULT_DIR) -> None:
+def ca(call: Call, dir: Dir = DEFAULT_DIR) -> None:
     """Make a CA for development and staging.
 
     It writes ca.crt, which clients are given as tls_ca, and ca.key, which only `bmesos certs` needs: keep it away from

@@ -255,7 +255,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         "certs",
         "Make, renew and list certificates of a development CA.",
         (
-            Command("ca", "certs:ca", examples=("bmesos certs ca certs",)),
+            Command("ca", "certs:ca", examples=("bmesos certs ca", "bmesos certs ca --dir /etc/bmesos/certs")),
             Command("issue", "certs:issue", examples=("bmesos certs issue rabbitmq --san localhost --san 10.0.0.5",)),
             Command("renew", "certs:renew", examples=("bmesos certs renew", "bmesos certs renew rabbitmq --new-key")),
             Command("show", "certs:listing", examples=("bmesos certs show --dir certs",)),

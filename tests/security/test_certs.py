@@ -58,7 +58,7 @@ def connects(ca: Path, cert: Path, key: Path, name: str) -> None:
 
 
 def test_a_ca_and_a_certificate_for_a_service_are_made(place: Path, capsys: Captured) -> None:
-    run("ca", "certs")
+    run("ca")
     run("issue", "rabbitmq", "--san", "localhost", "--san", "10.0.0.5", "--san", "::1")
     assert "certs/rabbitmq.crt for rabbitmq, localhost, 10.0.0.5, ::1, until " in capsys.readouterr().out
     assert {each.name for each in place.iterdir()} == {"ca.crt", "ca.key", "rabbitmq.crt", "rabbitmq.key"}
@@ -72,10 +72,10 @@ def test_a_ca_and_a_certificate_for_a_service_are_made(place: Path, capsys: Capt
 
 
 def test_nothing_is_overwritten(place: Path, capsys: Captured) -> None:
-    run("ca", "certs")
+    run("ca")
     run("issue", "web")
     before = {each.name: each.read_bytes() for each in place.iterdir()}
-    assert "certs/ca.crt exists, and is not overwritten: " in refused(capsys, 1, "ca", "certs")
+    assert "certs/ca.crt exists, and is not overwritten: " in refused(capsys, 1, "ca")
     assert "`bmesos certs renew web`" in refused(capsys, 1, "issue", "web")
     (place / "lone.key").write_text("mine")
     assert "lone.key exists" in refused(capsys, 1, "issue", "lone")
@@ -84,10 +84,10 @@ def test_nothing_is_overwritten(place: Path, capsys: Captured) -> None:
 
 
 def test_wrong_names_and_folders_are_one_line(place: Path, capsys: Captured) -> None:
-    assert "no CA in certs: make one with `bmesos certs ca certs`" in refused(capsys, 3, "issue", "web")
+    assert "no CA in certs: make one with `bmesos certs ca --dir certs`" in refused(capsys, 3, "issue", "web")
     assert "no CA in certs" in refused(capsys, 3, "show")
     assert "no CA in certs" in refused(capsys, 3, "renew")
-    run("ca", "certs")
+    run("ca")
     for name in ("../web", "ca", "", "a b"):
         assert "name " in refused(capsys, 2, "issue", name)
     for name in ("a b", "1.2.3", "-x.example", "a..b", "a/b", ""):
@@ -96,11 +96,11 @@ def test_wrong_names_and_folders_are_one_line(place: Path, capsys: Captured) -> 
     (place / "web.crt").write_text("x")
     (place / "web.key").write_text("x")
     assert "cannot be used" in refused(capsys, 2, "renew", "web")
-    assert "cannot make the folder" in refused(capsys, 2, "ca", "certs/ca.crt/x")
+    assert "cannot make the folder" in refused(capsys, 2, "ca", "--dir", "certs/ca.crt/x")
 
 
 def test_what_ends_soon_is_renewed_with_its_key_and_names(place: Path, capsys: Captured) -> None:
-    run("ca", "certs")
+    run("ca")
     run("issue", "web", "--san", "localhost")
     run("issue", "redis")
     capsys.readouterr()
@@ -121,7 +121,7 @@ def test_what_ends_soon_is_renewed_with_its_key_and_names(place: Path, capsys: C
 
 
 def test_a_ca_is_renewed_in_time_and_what_it_has_signed_stays_trusted(place: Path, capsys: Captured) -> None:
-    run("ca", "certs")
+    run("ca")
     run("issue", "web")
     folder, now = Folder(place), datetime.now(UTC)
     authority = folder.read("ca")
@@ -139,7 +139,7 @@ def test_a_ca_is_renewed_in_time_and_what_it_has_signed_stays_trusted(place: Pat
 
 
 def test_the_certificates_are_listed(place: Path, capsys: Captured) -> None:
-    run("ca", "certs")
+    run("ca")
     run("issue", "web", "--san", "localhost")
     capsys.readouterr()
     run("show")
@@ -153,7 +153,7 @@ def test_the_certificates_are_listed(place: Path, capsys: Captured) -> None:
 def test_without_the_package_one_line_names_what_to_install(place: Path) -> None:
     program = (
         "import sys\nsys.modules['cryptography'] = None\nfrom broker_mesos.cli import main\n"
-        "sys.exit(main(['certs', 'ca', 'certs']))"
+        "sys.exit(main(['certs', 'ca']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and not place.exists()
