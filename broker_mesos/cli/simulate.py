@@ -45,6 +45,11 @@ def agents(
         call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format, **connection
     )
     settings.need_broker()
+    if settings.security == "on":
+        raise InvalidInput(
+            "security=on: simulated agents share one connection, and each agent must have a user of its own; simulate "
+            "them on a cluster with security=off"
+        )
     import random
 
     from broker_mesos.core.model.attributes import parse_attributes

@@ -226,7 +226,12 @@ def run_local(
     work_dir: Path | None = None,
     data: Path | None = None,
 ) -> int:
-    """Run ``bmesos local``."""
+    """Run ``bmesos local``. Raises InvalidInput if the settings name a policy, which it could not keep."""
+    if settings.policy is not None:
+        raise InvalidInput(
+            f"policy {settings.policy}: `bmesos local` is one process for one person, and checks nobody's rights; "
+            "leave the setting out (BMESOS_POLICY), or run `bmesos master`, `bmesos framework batch` and `bmesos web`"
+        )
 
     async def main(stop: Stop) -> None:
         cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir, data=data)
