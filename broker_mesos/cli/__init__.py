@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from broker_mesos.cli.early_signals import EarlySignals
 from broker_mesos.runtime.streams import open_standard_streams
 
 _COMPLETION = "_BMESOS_COMPLETE"
@@ -15,13 +16,23 @@ _COMPLETION = "_BMESOS_COMPLETE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; errors are one line on stderr, never a traceback."""
+    """Run one command line and return its exit code; errors are one line on stderr, never a traceback. Without
+    ``argv`` it is that of this process, whose signals are handled as well."""
+    if argv is not None:
+        return _run(list(argv), None)
+    signals = EarlySignals(sys.argv[1:])
+    try:
+        return _run(sys.argv[1:], signals)
+    finally:
+        signals.end()
+
+
+def _run(words: list[str], signals: EarlySignals | None) -> int:
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # What an encoding lacks is escaped, as names and output of others may have any character.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    words = list(sys.argv[1:] if argv is None else argv)
     for word in words:
         if "://" in word:  # errors repeat words of the command line, and they are logged where commands are automated
             from broker_mesos.runtime.secrets import remember
@@ -36,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from broker_mesos.cli.argv_parser import read
         from broker_mesos.cli.options import Call
 
-        call = Call(command)
+        call = Call(command, None if signals is None else signals.begin)
         found = None if _COMPLETION in os.environ else read(words)
         if found is not None:
             call.common(found.above)

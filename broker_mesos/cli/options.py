@@ -107,8 +107,10 @@ COMMON = [
 class Call:
     """One call of the command: what stood after ``--``, and the options common to all commands."""
 
-    def __init__(self, command: list[str] | None = None) -> None:
+    def __init__(self, command: list[str] | None = None, on_run: Callable[[str], None] | None = None) -> None:
+        """``on_run`` is called with the name of the command that is run."""
         self.command = command
+        self._on_run = on_run
         self.url: str | None = None
         self.cluster: str | None = None
         self.output: Output | None = None
@@ -169,6 +171,8 @@ class Call:
 
     def run(self, command: Command, function: Callable[..., Any], values: dict[str, Any]) -> Any:
         """Do what the command does; its exit code, if it has one."""
+        if self._on_run is not None:
+            self._on_run(command.name)
         if command.common:
             values = self.common(values)
         if self.command is not None and not command.takes_command:

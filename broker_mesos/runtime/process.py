@@ -10,9 +10,11 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
-from broker_mesos.runtime.logs import configure
+from broker_mesos.runtime.logs import configure, get_logger
 from broker_mesos.runtime.service_manager import ServiceManager
 from broker_mesos.runtime.settings import Settings
+
+log = get_logger(__name__)
 
 
 class Stop(asyncio.Event):
@@ -26,15 +28,23 @@ class Stop(asyncio.Event):
         self.signal = 0
         """The number of the signal; 0 before there is one."""
         self.awaited = False
+        self.on_forced_end: Callable[[], None] = lambda: None
+        """Called before a second signal ends the process at once: it must not block."""
 
     async def wait(self) -> Literal[True]:
         self.awaited = True
         return await super().wait()
 
 
-def run_process(settings: Settings, main: Callable[[Stop], Awaitable[None]]) -> int:
+def run_process(
+    settings: Settings, main: Callable[[Stop], Awaitable[None]], *, ends_with_terminal: bool = False
+) -> int:
     """Run ``main`` with logs and an event that SIGTERM and Ctrl-C set. Returns the exit code: 0, or 130 if Ctrl-C
-    came before ``main`` waited for the event. SIGTERM is how a supervisor stops a daemon, which is no failure."""
+    came before ``main`` waited for the event. SIGTERM is how a supervisor stops a daemon, which is no failure.
+
+    SIGHUP does nothing until ``main`` sets a handler that reads files again. With ``ends_with_terminal`` it is the
+    end of the terminal that the process was started in, and does what SIGTERM does, unless it is ignored (``nohup``).
+    """
     configure(settings.log_level, settings.log_format, daemon=True)
     # A watchdog ends a stuck daemon with SIGABRT: the functions in which it is stuck are then printed.
     faulthandler.enable(2)
@@ -45,7 +55,12 @@ def run_process(settings: Settings, main: Callable[[Stop], Awaitable[None]]) -> 
         loop = asyncio.get_running_loop()
         reporting = asyncio.create_task(manager.report(), name="reports to the service manager")
         work = asyncio.ensure_future(main(stop))
-        for number in (signal.SIGTERM, signal.SIGINT):
+        ends = [signal.SIGTERM, signal.SIGINT]
+        if not ends_with_terminal:
+            loop.add_signal_handler(signal.SIGHUP, _no_reload)
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            ends.append(signal.SIGHUP)
+        for number in ends:
             loop.add_signal_handler(number, _on_signal, number, stop, work)
         try:
             await work
@@ -66,13 +81,18 @@ def run_process(settings: Settings, main: Callable[[Stop], Awaitable[None]]) -> 
     return asyncio.run(shell())
 
 
+def _no_reload() -> None:
+    log.info("SIGHUP: this daemon has read no file that it could read again")
+
+
 def _starting_exit_code(number: int) -> int:
     """The exit code of a daemon that a signal ended while it connected to its servers."""
-    return 0 if number == signal.SIGTERM else 128 + number
+    return 128 + number if number == signal.SIGINT else 0
 
 
 def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
     if stop.is_set():  # the second signal: its sender does not want to wait
+        stop.on_forced_end()
         os._exit(1 if stop.awaited else _starting_exit_code(number))
     stop.signal = number
     stop.manager.stopping()

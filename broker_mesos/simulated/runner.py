@@ -64,7 +64,7 @@ def run_fleet(settings: Settings, plan: FleetPlan, report: Callable[[dict[str, A
                 reporting.cancel()
                 await asyncio.gather(reporting, return_exceptions=True)
 
-    return run_process(settings, main)
+    return run_process(settings, main, ends_with_terminal=True)
 
 
 async def _report(fleet: Fleet, plan: FleetPlan, report: Callable[[dict[str, Any]], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
@@ -72,6 +73,8 @@ class LocalCluster:
         self._state = MemoryStoreState() if data is None else SqliteStoreState(data)
         self._stack = contextlib.AsyncExitStack()
         self._running: dict[asyncio.Task[None], str] = {}
+        self._temporary = ""
+        """The folder of its sandboxes, if that ends with it."""
         self.master: Master
         self.agents: list[AgentDaemon] = []
         self.lent: list[Resources] = []
@@ -117,6 +120,11 @@ class LocalCluster:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._stack.aclose()
 
+    def abandon(self) -> None:
+        """Remove its temporary folder, since this process ends at once. The spawners kill what is told to end."""
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
     async def wait(self) -> None:
         """Wait until a part of the cluster ends, which none does without an error; raises that error."""
         done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +152,8 @@ class LocalCluster:
         if work_dir is None and self._data is not None:
             work_dir = self._data / "agents"
         if work_dir is None:
-            work_dir = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bmesos-")))
+            self._temporary = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bmesos-"))
+            work_dir = Path(self._temporary)
         self.lent = lent_resources(self._resources, work_dir, self._agents)
         for number, lent in enumerate(self.lent, 1):
             agent = build_agent(
@@ -235,6 +244,7 @@ def run_local(
 
     async def main(stop: Stop) -> None:
         cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir, data=data)
+        stop.on_forced_end = cluster.abandon
         async with cluster:
             lent = f"an agent with {cluster.lent[0]}"
             if agents > 1:
@@ -252,4 +262,4 @@ def run_local(
             go_on = "1 task goes" if running == 1 else f"{running} tasks go"
             notice(f"{go_on} on: start `bmesos local --data {data}` again to follow them")
 
-    return run_process(settings, main)
+    return run_process(settings, main, ends_with_terminal=True)
