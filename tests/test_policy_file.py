@@ -40,10 +40,11 @@ async def test_it_is_read_again_on_sighup_and_stays_when_it_is_wrong(tmp_path: P
                         await asyncio.sleep(0)
             assert len(logs) == 1 and logs[0]["event"].startswith(event)
             assert found.policy.caller("ann").rights.actions == expected
+            assert bool(found.problem) == event.startswith("the policy stays")
         path.unlink()
         with structlog.testing.capture_logs() as logs:
             found.reload()
-        assert len(logs) == 1 and str(path) in logs[0]["error"]
+        assert len(logs) == 1 and str(path) in logs[0]["error"] and found.problem == logs[0]["error"]
         assert found.policy.caller("ann").rights.actions == ("view",)
     finally:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
@@ -64,3 +65,19 @@ def test_a_policy_without_checked_senders_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="a policy needs security=on"):
         policy_file(Settings(policy=path), ())
     assert policy_file(Settings(), ()) is None
+
+
+def test_checked_senders_without_a_policy_are_refused() -> None:
+    """Otherwise every user of the broker but agents' could send every operator request."""
+    with pytest.raises(InvalidInput, match=r"security=on needs a policy, .* BMESOS_POLICY"):
+        policy_file(Settings(security="on"), ())
+
+
+def test_the_digest_is_of_the_content_and_not_of_the_layout(tmp_path: Path) -> None:
+    path, other = tmp_path / "policy.toml", tmp_path / "other.toml"
+    path.write_text('[principal.ann]\nactions = ["view"]\n[principal.bob]\nroles = ["eng"]\n')
+    other.write_text('# the same\nprincipal = {bob = {roles = ["eng"]}, ann = {actions = ["view"]}}\n')
+    digest = PolicyFile(path).policy.digest
+    assert PolicyFile(other).policy.digest == digest and len(digest) == 12
+    other.write_text('principal = {bob = {roles = ["eng"]}, ann = {actions = ["submit"]}}\n')
+    assert PolicyFile(other).policy.digest != digest

@@ -40,6 +40,15 @@ class Access(Protocol):
         ...
 
 
+class CheckedAccess(Access, Protocol):
+    """The source of an access policy that is read again, which may fail."""
+
+    @property
+    def problem(self) -> str:
+        """The reason why a newer policy is not in force, in one line; empty if there is none."""
+        ...
+
+
 def current() -> Caller | None:
     """The principal whose request is being answered; None if rights are not checked."""
     return _caller.get()

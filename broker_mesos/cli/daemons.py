@@ -212,7 +212,8 @@ def web(
 ) -> int:
     """Serve the operator API over HTTP, or with --cert over HTTPS.
 
-    There is no authentication: whoever reaches its address may do everything.
+    With a policy (setting policy) each request needs a token; without one whoever reaches its address may do
+    everything.
     """
     settings = daemon_settings(
         call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format, **connection

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker_mesos.bus.caller import Access
+from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.cell.allocation.policies.policy import Policy
 from broker_mesos.core.protocol.limits import Instant, Limits
@@ -37,7 +37,7 @@ class MasterContext:
     policies: Mapping[str, Policy] = field(default_factory=lambda: BUILT_IN)
     """Allocation policies by name."""
     middleware: tuple[Middleware, ...] = ()
-    access: Access | None = None
+    access: CheckedAccess | None = None
     """The policy by which requests of operators are refused; None if everybody may do everything."""
 
     def now(self) -> Instant:

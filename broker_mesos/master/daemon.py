@@ -35,7 +35,7 @@ from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
 from broker_mesos.master.rebalancing import Rebalancing
 from broker_mesos.ports.bus import outgoing
-from broker_mesos.ports.store import MasterInfo
+from broker_mesos.ports.store import MasterInfo, Pulse
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -112,7 +112,7 @@ class Master:
             self._context.middleware,
             self._context.access,
         )
-        await self._store.beat(self._me, BEAT_TTL_SECONDS)
+        await self._beat()
         log.info("master started", master=self.master_id, cluster=self._cluster, cells=cells)
         tasks = [asyncio.create_task(owner.run(), name=f"cell {owner.number}") for owner in self.owners]
         tasks += [
@@ -155,7 +155,7 @@ class Master:
                     beaten = now
                     # A master without its broker can own no cell, so it must not count when cells are rebalanced.
                     if self._bus.connected:
-                        pulse = await self._store.beat(self._me, BEAT_TTL_SECONDS)
+                        pulse = await self._beat()
                         self._others = {each.master_id for each in pulse.masters} - {self.master_id}
                         await self._exchange_usage(pulse.usage)
                     else:
@@ -182,6 +182,11 @@ class Master:
             await self._clock.sleep(
                 (BEAT_SECONDS if alone else WATCH_SECONDS) * self._rng.uniform(MIN_JITTER, 2.0 - MIN_JITTER)
             )
+
+    async def _beat(self) -> Pulse:
+        access = self._context.access
+        me = self._me if access is None else self._me._replace(policy=access.policy.digest)
+        return await self._store.beat(me, BEAT_TTL_SECONDS)
 
     async def _bound_of_terms(self) -> int:
         """The lowest term that no owner can have. Terms are milliseconds of the store's clock; one that is above them
@@ -255,7 +260,9 @@ class Master:
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
         probes = {owner.number: owner.term.probe for owner in self.owners if owner.term is not None}
-        return await examine(self._me, self._bus, self._store, self._clock, self._new_id, len(self.owners), probes)
+        report = await examine(self._me, self._bus, self._store, self._clock, self._new_id, len(self.owners), probes)
+        problem = "" if self._context.access is None else self._context.access.problem
+        return report.model_copy(update={"policy_problem": problem})
 
     async def _cluster_view(self, request: GetCluster) -> ClusterView:
         masters = {each.master_id: each for each in await self._store.masters()}
@@ -282,6 +289,7 @@ class Master:
                     pid=each.pid,
                     version=each.version,
                     age=max(0.0, each.age),
+                    policy=each.policy,
                 )
                 for each in masters.values()
             ),

@@ -64,6 +64,7 @@ def find_problems(
         found += [each for each in (*bus, *store) if each not in found and not _is_reported(found, each)]
     found += _clocks(health.masters, clock)
     found += _masters(health, cluster)
+    found += _policies(health, cluster)
     if cluster is not None:
         found += _cells(health, cluster)
     found += _routes(health.masters)
@@ -264,6 +265,32 @@ def _masters(health: HealthView, cluster: ClusterView | None) -> Iterator[Findin
         )
     elif not silent and len(versions) <= 1:
         yield finding("ok", f"{len(cluster.masters)} of version {', '.join(versions)}")
+
+
+def _policies(health: HealthView, cluster: ClusterView | None) -> Iterator[Finding]:
+    """The findings about the access policies of the masters."""
+
+    def finding(level: Level, found: str, advice: str = "") -> Finding:
+        return Finding(level=level, subject="access policy", found=found, advice=advice)
+
+    for report in health.masters:
+        if report.policy_problem:
+            yield finding(
+                "warning",
+                f"{report.master_id} on {report.hostname} keeps the last good one: {report.policy_problem}",
+                "mend the file (`bmesos policy check FILE`), and send SIGHUP",
+            )
+    masters = () if cluster is None else cluster.masters
+    digests = {each.policy for each in masters}
+    if len(digests) > 1:
+        each_one = _names(f"{each.master_id} on {each.hostname}: {each.policy or 'none'}" for each in masters)
+        yield finding(
+            "warning",
+            f"masters have different ones, and decide differently ({each_one})",
+            "give all masters, batch workers and web servers the same file, and send them SIGHUP",
+        )
+    elif digests - {""} and not any(report.policy_problem for report in health.masters):
+        yield finding("ok", f"the same at all masters ({', '.join(digests)})")
 
 
 def _cells(health: HealthView, cluster: ClusterView) -> Iterator[Finding]:

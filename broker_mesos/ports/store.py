@@ -33,13 +33,15 @@ class Commit:
 
 
 class MasterInfo(NamedTuple):
-    """A living master. ``age`` is the time since its last heartbeat by the store's clock, in seconds."""
+    """A living master. ``age`` is the time since its last heartbeat by the store's clock, in seconds; ``policy`` is the
+    digest of the access policy that is in force at it, empty if it has none."""
 
     master_id: str
     hostname: str
     pid: int
     version: str
     age: float
+    policy: str = ""
 
 
 class Pulse(NamedTuple):

@@ -39,15 +39,19 @@ class PolicyFile:
         self._path = path
         self.daemons = frozenset(daemons)
         self.policy = read_policy(path)
+        self.problem = ""
+        """The reason why the file could not be read again; empty if it was, or never had to be."""
 
     def reload(self) -> None:
         """Read the file again. If that fails, the policy stays as it is, with one line of log."""
         try:
             self.policy = read_policy(self._path)
         except InvalidInput as error:
-            log.error("the policy stays as it was: the file cannot be used", error=str(error))
+            self.problem = str(error)
+            log.error("the policy stays as it was: the file cannot be used", error=self.problem)
         else:
-            log.info("the policy was read again", principals=len(self.policy.principal))
+            self.problem = ""
+            log.info("the policy was read again", principals=len(self.policy.principal), digest=self.policy.digest)
 
     def reload_on_hangup(self) -> None:
         """Read the file again whenever this process receives SIGHUP."""
@@ -55,9 +59,15 @@ class PolicyFile:
 
 
 def policy_file(settings: Settings, daemons: Collection[str]) -> PolicyFile | None:
-    """The policy of a daemon with these settings, which is read again on SIGHUP; None if it has none. Raises
-    InvalidInput if it cannot be read, or if senders are not checked: everybody could send as anybody."""
+    """The policy of a daemon with these settings, which is read again on SIGHUP; None if senders are not checked.
+    Raises InvalidInput if it cannot be read, or if there is one without the other: a name that nobody has verified is
+    none, and verified names without rights let a framework's user give up agents."""
     if settings.policy is None:
+        if settings.security == "on":
+            raise InvalidInput(
+                "security=on needs a policy, which says who may do what: name its file in BMESOS_POLICY "
+                "(`bmesos policy check FILE` checks it)"
+            )
         return None
     if settings.security != "on":
         raise InvalidInput("a policy needs security=on: otherwise whoever may publish sends in the name of anybody")

@@ -118,10 +118,11 @@ class Settings(BaseSettings):
     starts no task, and ends the tasks that write the most."""
     security: Literal["off", "on"] = "off"
     """Whether the senders of messages are checked: ``on`` needs a user of its own on the broker for each daemon
-    (``bmesos deploy rabbitmq-definitions``). All daemons have the same value."""
+    (``bmesos deploy rabbitmq-definitions``), and a ``policy``. All daemons have the same value."""
     policy: Path | None = None
     """A TOML file with the principals of the cluster and their rights, for masters, built-in frameworks and web
-    servers; all of them have the same one. It is read again on SIGHUP. Without one everybody may do everything."""
+    servers; all of them have the same one. It is read again on SIGHUP. It needs ``security = "on"``, and with that they
+    do not start without one; otherwise everybody may do everything."""
     token: SecretStr | None = None
     """The token that shows a web server who this client is (``bmesos token create``)."""
     connect_timeout: Seconds = 10.0

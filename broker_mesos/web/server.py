@@ -33,8 +33,8 @@ _GRACE = 1
 
 
 class WebServer:
-    """An HTTP server. Since there are no tokens, whoever can send requests may do everything: without TLS it listens on
-    a loopback address only, unless plaintext is allowed. Port 0 takes a free port."""
+    """An HTTP server. Without TLS it listens on a loopback address only, unless plaintext is allowed: a network would
+    show tokens, or, where there are none, let everybody do everything. Port 0 takes a free port."""
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import random
 
 from broker_mesos import __version__
 from broker_mesos.agent import probe
-from broker_mesos.bus.caller import Access
+from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.frameworks.registry import FRAMEWORKS
@@ -32,7 +32,7 @@ def build_master(
     store: Store,
     records: Records,
     cells: int | None,
-    access: Access | None = None,
+    access: CheckedAccess | None = None,
 ) -> Master:
     """A master on these adapters. ``access`` is the policy by which it refuses requests."""
     context = MasterContext(

@@ -305,14 +305,14 @@ async def test_cell_count_is_set_once(store: Store, other: Store) -> None:
 
 async def test_masters_live_for_their_time_and_retire(store: Store, other: Store) -> None:
     await store.beat(MasterInfo("m2", "host two", 2, "0.1.0", 0.0), 60)
-    await other.beat(MasterInfo("m1", "höst", 1, "0.1.0", 0.0), 60)
+    await other.beat(MasterInfo("m1", "höst", 1, "0.1.0", 0.0, "3f9a00aa11bb"), 60)
     await store.beat(MasterInfo("m3", "h", 3, "0.1.0", 0.0), 0.01)
     async with asyncio.timeout(10):
         while len(await other.masters()) > 2:
             await asyncio.sleep(0.01)
     one, two = await other.masters()
-    assert one._replace(age=0.0) == MasterInfo("m1", "höst", 1, "0.1.0", 0.0)
-    assert two.master_id == "m2"
+    assert one._replace(age=0.0) == MasterInfo("m1", "höst", 1, "0.1.0", 0.0, "3f9a00aa11bb")
+    assert (two.master_id, two.policy) == ("m2", "")
     assert 0 <= one.age < 30
     await store.retire("m1")
     await store.retire("m1")

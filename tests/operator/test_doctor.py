@@ -209,3 +209,27 @@ def test_agents_and_frameworks_that_are_away_are_named() -> None:
 def test_what_cannot_be_asked_is_an_error_too() -> None:
     found = find_problems(HealthView(masters=(master(),), expected=1), None, None, (999.9, 1000.1))
     assert only(found).found.startswith("no master reports")
+
+
+def with_policies(*digests: str) -> ClusterView:
+    view = cluster(len(digests))
+    masters = zip(view.masters, digests, strict=True)
+    return view.model_copy(
+        update={"masters": tuple(each.model_copy(update={"policy": digest}) for each, digest in masters)}
+    )
+
+
+def test_masters_with_different_access_policies_are_named() -> None:
+    for digests in (("3f9a", "77bc"), ("3f9a", "")):
+        found = only(diagnose(view=with_policies(*digests)))
+        assert (found.level, found.subject) == ("warning", "access policy")
+        assert f"m1 on h: 3f9a, m2 on h: {digests[1] or 'none'}" in found.found
+    same = [each for each in diagnose(view=with_policies("3f9a", "3f9a")) if each.subject == "access policy"]
+    assert [(each.level, each.found) for each in same] == [("ok", "the same at all masters (3f9a)")]
+
+
+def test_a_policy_file_that_cannot_be_read_again_is_a_warning() -> None:
+    broken = master("m2", hostname="h", policy_problem="/etc/policy.toml is not TOML: line 3")
+    found = only(diagnose(master("m1"), broken, view=with_policies("3f9a", "3f9a")))
+    assert (found.level, found.subject) == ("warning", "access policy")
+    assert found.found == "m2 on h keeps the last good one: /etc/policy.toml is not TOML: line 3"

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from broker_mesos.client import Client
+from broker_mesos.core.api.access import ACTIONS, token_digest
 from tests.e2e.cluster import BMESOS, Cluster
 from tests.servers import RabbitMQServer, RedisServer
 
@@ -55,14 +59,37 @@ class Servers:
         return f"redis://{user}:{self.password(f'redis-{user}')}@127.0.0.1:{self.redis.port}/0"
 
 
+TOKEN = "bm1_ann00000_" + "a" * 43
+"""The token of ann in the policy of clusters that have no other one."""
+POLICY = f"""
+[principal.ann]
+actions = {json.dumps([each for each in ACTIONS if each != "kill:own"])}
+tokens = [{{id = "ann00000", sha256 = "{token_digest(TOKEN)}", expires = 2100-01-01T00:00:00Z}}]
+"""
+
+
 class SecuredCluster(Cluster):
-    """Its daemons are started with their own users. Its client is the person ann, over RabbitMQ."""
+    """Its daemons are started with their own users. Its client is the person ann, over RabbitMQ, who may do everything
+    unless the settings name another policy."""
 
     def __init__(self, servers: Servers, tmp: Path, settings: Mapping[str, object] | None = None) -> None:
-        super().__init__(
-            servers.amqp_url("ann"), "redis://127.0.0.1:1/0", NAME, tmp, {"security": "on", **(settings or {})}
-        )
+        given = {"security": "on", **(settings or {})}
+        self._token = ""
+        if "policy" not in given:
+            tmp.mkdir(parents=True, exist_ok=True)
+            given["policy"] = tmp.absolute() / "policy.toml"
+            (tmp / "policy.toml").write_text(POLICY)
+            self._token = TOKEN
+        super().__init__(servers.amqp_url("ann"), "redis://127.0.0.1:1/0", NAME, tmp, given)
+        if self._token:
+            self.env["BMESOS_TOKEN"] = self._token
         self.servers = servers
+
+    def client(self, url: str | None = None) -> Client:
+        with pytest.MonkeyPatch.context() as patch:
+            if self._token:
+                patch.setenv("BMESOS_TOKEN", self._token)
+            return super().client(url)
 
     def environment(self, kind: str, name: str) -> dict[str, str]:
         user = name if kind == "agent" else kind

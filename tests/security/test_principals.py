@@ -61,6 +61,7 @@ def guarded(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with Guarded(servers, folder, {"policy": policy}) as made:
         made.policy = policy
         made.master(cells=2).ready()
+        made.master(cells=2)
         made.agent()
         made.batch()
         port = made.web()
@@ -152,6 +153,10 @@ def test_the_policy_is_read_again_on_sighup_and_a_wrong_one_is_not_used(guarded:
         for daemon, count in zip(daemons, before, strict=True):
             until("it has read the policy", lambda d=daemon, c=count: len(d.events(event)) > c)
 
+    def policies() -> list[str]:
+        done = guarded.as_("bob", "-o", "json", "doctor")
+        return [each["found"] for each in json.loads(done.stdout)["findings"] if each["subject"] == "access policy"]
+
     weight = ("role", "weight", "set", "eng", "3")
     assert guarded.as_("bob", *weight).returncode == 5
     more = POLICY.replace('[principal.bob]\nactions = ["view"]', '[principal.bob]\nactions = ["view", "roles"]')
@@ -159,8 +164,18 @@ def test_the_policy_is_read_again_on_sighup_and_a_wrong_one_is_not_used(guarded:
     assert guarded.as_("bob", *weight).returncode == 0
     reload("[principal", "the policy stays as it was: the file cannot be used")
     assert guarded.as_("bob", *weight).returncode == 0
+    said = until("the doctor says so", lambda: [each for each in policies() if "keeps the last good one" in each])
+    assert len(said) == 2 and all("policy.toml is not TOML" in each for each in said)
     reload(POLICY, "the policy was read again")
     assert guarded.as_("bob", *weight).returncode == 5
+    until("all masters have it", lambda: [each[:24] for each in policies()] == ["the same at all masters "])
+    guarded.policy.write_text(more)
+    first, event = guarded.of("master")[0], "the policy was read again"
+    count = len(first.events(event))
+    first.signal(signal.SIGHUP)
+    until("one master has read it", lambda: len(first.events(event)) > count)
+    until("the doctor sees the difference", lambda: ["decide differently" in each for each in policies()] == [True])
+    reload(POLICY, "the policy was read again")
 
 
 def test_actions_are_in_the_log_of_who_decided(guarded: Guarded) -> None:

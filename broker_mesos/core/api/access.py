@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -38,6 +40,9 @@ ACTIONS = (*(right.value for right in Right if right is not Right.KILL), KILL_OW
 
 TOKEN_PREFIX = "bm1_"
 _TOKEN = re.compile(r"bm1_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+
+DIGEST_DIGITS = 12
+"""Number of hexadecimal digits of the digest of a policy: enough to see a difference, and no secret."""
 
 
 class TokenEntry(Part):
@@ -96,6 +101,12 @@ class AccessPolicy(Part):
     model_config = ConfigDict(extra="forbid")
     principal: dict[str, Principal] = Field(default_factory=dict)
     default: Principal = Principal()
+
+    @cached_property
+    def digest(self) -> str:
+        """A short text that is the same for policies of the same content, whatever the layout of their files."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:DIGEST_DIGITS]
 
     def caller(self, name: str) -> Caller:
         """A principal with its rights; those of ``default`` if it has no entry."""

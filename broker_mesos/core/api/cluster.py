@@ -37,6 +37,8 @@ class MasterView(Part):
     version: str
     age: float
     """Time since its last heartbeat, in seconds."""
+    policy: str = ""
+    """The digest of the access policy that is in force at it; empty if it has none."""
 
 
 class CellOwnership(Part):

@@ -106,6 +106,8 @@ class MasterReport(Part):
     bus: BusReport
     cells: tuple[CellReport, ...] = ()
     dead_letters: int | None = None
+    policy_problem: str = ""
+    """The reason why the master's access policy is not the one in its file, in one line; empty if it is."""
 
 
 @register

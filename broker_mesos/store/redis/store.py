@@ -37,8 +37,8 @@ def _living(stored: Any, now: int) -> list[MasterInfo]:
     for master_id, value in sorted(encoding.pairs(stored).items()):
         beat, expiry, text = value.split(b" ", 2)
         if int(beat) <= now < int(expiry):
-            hostname, pid, version = json.loads(text)
-            living.append(MasterInfo(master_id.decode(), hostname, pid, version, (now - int(beat)) / 1000))
+            hostname, pid, version, policy = [*json.loads(text), ""][:4]
+            living.append(MasterInfo(master_id.decode(), hostname, pid, version, (now - int(beat)) / 1000, policy))
     return living
 
 
@@ -150,7 +150,8 @@ class RedisStore(_Connection):
     async def beat(self, master: MasterInfo, ttl: float) -> Pulse:
         """See Store."""
         names = (keys.masters(self._cluster), keys.cells(self._cluster), keys.usage(self._cluster))
-        text = json.dumps([master.hostname, master.pid, master.version], separators=(",", ":"))
+        described = [master.hostname, master.pid, master.version, *filter(None, [master.policy])]
+        text = json.dumps(described, separators=(",", ":"))
         arguments = (master.master_id, str(math.ceil(ttl * 1000)), text, str(self._count))
         now, living, usage = await self._call(lambda _: _BEAT(self._pipeline, names, arguments))
         return Pulse(_living(living, int(now)), _by_cell(usage))
