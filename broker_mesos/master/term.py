@@ -281,6 +281,8 @@ class Term:
         for each in self._middleware:
             each.before_decision(self.cell.number, good)
         now = self._now()
+        if self._access is not None:
+            self.cell.use_access(self._access.policy, self._access.daemons)
         self._lag.record(inputs, len(good))
         self.probe.record(inputs)
         lag = self._lag.at(now.mono)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -35,6 +37,9 @@ tokens = [{entry("ann")}, {entry("old")}]
 [principal.bob]
 actions = ["view"]
 tokens = [{entry("bob")}]
+
+[principal.f1]
+roles = ["eng"]
 
 [principal.admin]
 actions = ["view", "submit", "kill:any", "drain", "roles", "policy", "holdings", "letters", "gone"]
@@ -207,3 +212,31 @@ def test_the_python_client_takes_a_token(guarded: Guarded, monkeypatch: pytest.M
     with Client(web.url, timeout=10) as client:
         assert client.whoami().name == "ann"
         assert client.submit("true", role="eng").wait(30).state == "finished"
+
+
+FRAMEWORK = """
+import sys
+from broker_mesos import FrameworkInfo, Scheduler, SchedulerDriver
+
+class Registers(Scheduler):
+    def registered(self, driver, framework_id):
+        print("registered", flush=True)
+        driver.stop()
+
+name, *roles = sys.argv[1:]
+sys.exit(SchedulerDriver(Registers(), FrameworkInfo(framework_id=name, roles=tuple(roles))).main())
+"""
+
+
+@pytest.mark.parametrize(("name", "role", "allowed"), [("f1", "eng", True), ("f1", "ops", False), ("f2", "*", False)])
+def test_a_framework_subscribes_in_the_roles_of_its_entry_only(
+    guarded: Guarded, name: str, role: str, allowed: bool
+) -> None:
+    env = {**guarded.env, "BMESOS_BROKER_URL": guarded.servers.amqp_url(name), "BMESOS_LOG_FORMAT": "text"}
+    words = [sys.executable, "-c", FRAMEWORK, name, role]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    if allowed:
+        assert (done.returncode, done.stdout) == (0, "registered\n"), done.stderr
+    else:
+        assert done.returncode == 1 and done.stdout == ""
+        assert f"framework {name} has no right to the role {role}" in done.stderr.splitlines()[-1]

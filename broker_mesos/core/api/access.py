@@ -100,7 +100,7 @@ class AccessPolicy(Part):
 
     model_config = ConfigDict(extra="forbid")
     principal: dict[str, Principal] = Field(default_factory=dict)
-    default: Principal = Principal()
+    default: Principal = Principal(roles=())
 
     @cached_property
     def digest(self) -> str:

@@ -7,8 +7,9 @@ state, since another master owns the cell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from broker_mesos.core.api.access import AccessPolicy
 from broker_mesos.core.cell.allocation import escrow, gang_token
 from broker_mesos.core.cell.allocation.allocate import allocate
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
@@ -79,6 +80,10 @@ class Cell:
     def policy(self) -> Policy:
         """The policy of the cluster config; the default policy if this process does not have that one."""
         return self._policies.get(self.state.config.policy or DEFAULT_POLICY, BUILT_IN[DEFAULT_POLICY])
+
+    def use_access(self, policy: AccessPolicy, built_in: Collection[str]) -> None:
+        """Check the roles of frameworks by this access policy from now on, but for the ``built_in`` frameworks."""
+        self.state.access, self.state.built_in = policy, built_in
 
     @property
     def pause(self) -> float:

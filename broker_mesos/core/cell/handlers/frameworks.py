@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from broker_mesos.core.cell.handlers import maintenance, offers, tasks
 from broker_mesos.core.cell.handlers.accept import on_accept
+from broker_mesos.core.cell.handlers.framework_rights import may_demand, may_subscribe
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
@@ -79,6 +80,9 @@ def _send_subscribed(state: CellState, framework: Framework, out: Outlet) -> Non
 
 def _on_contact(state: CellState, info: FrameworkInfo, demand: Demand, out: Outlet, now: Instant) -> Framework | None:
     framework = state.frameworks.get(info.framework_id)
+    if not may_subscribe(state, info, demand, out):
+        mute(state, info.framework_id, out)
+        return None
     if framework is None:
         framework = state.add_framework(info)
         framework.registered_at = now.wall
@@ -108,7 +112,7 @@ def _on_contact(state: CellState, info: FrameworkInfo, demand: Demand, out: Outl
 
 def apply_demand(state: CellState, framework: Framework, demand: Demand, out: Outlet) -> None:
     """Apply a demand if it is newer than the last one. A new demand for offers clears the filters."""
-    if not _is_newer(demand, framework.demand):
+    if not _is_newer(demand, framework.demand) or not may_demand(state, framework.ident, demand, out):
         return
     if demand.wanted and not demand.spare:
         offers.end_spare(state, framework, out)  # a demand for existing tasks replaces a spare one

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from broker_mesos.core.cell.handlers.framework_rights import check_operation
 from broker_mesos.core.cell.handlers.operations import Ground, apply
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
@@ -48,6 +49,7 @@ def carry_out(
             name = f"{framework.ident}:{each.operation_id}" if each.operation_id else ""
             if revocable:
                 raise InvalidInput("the offer is of slack, which cannot be reserved")
+            check_operation(state, framework.ident, each)
             apply(ground, each, name)
             statuses.append(_status(each, agent.ident))
         except BrokerMesosError as error:

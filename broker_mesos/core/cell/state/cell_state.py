@@ -7,10 +7,11 @@ the owner's memory and end with its term.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from broker_mesos.core.api.access import AccessPolicy
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.decision_log import DecisionLog
 from broker_mesos.core.cell.state.framework import Framework
@@ -62,6 +63,12 @@ class CellState:
         self.limits = limits
         self.default_weights: dict[str, float] = {}
         """Weights by role that this master was started with; weights in ``config`` take precedence."""
+        self.access: AccessPolicy | None = None
+        """The access policy by which frameworks may use roles; None if they may use all."""
+        self.built_in: Collection[str] = ()
+        """Ids of the built-in frameworks, which use the roles of those who submit to them."""
+        self.refused_frameworks: dict[str, str] = {}
+        """The reason why a framework may not use its roles, by framework id, while it is refused."""
         self.config = ClusterConfig()
         self.weights: dict[str, float] = {}
         self.exclude: frozenset[str] = frozenset({VOLUMES})

@@ -1,0 +1,120 @@
+"""The roles that frameworks may use by the access policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_mesos.core.api.access import AccessPolicy, parse_policy
+from broker_mesos.core.model.framework import DEMAND_ROLES, Demand, FrameworkInfo
+from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.protocol.events import Error, Offers, OperationsUpdated, Rescind, Subscribed
+from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat, Revive, Subscribe
+from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
+from tests.core.cell.yard import create, reserve
+
+POLICY = parse_policy({"principal": {"f1": {"roles": ["eng", "eng/*"]}, "f2": {}, "f3": {"roles": []}}})
+ENG = ("eng",)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    made = Bench()
+    made.cell.use_access(POLICY, ("batch",))
+    made.agent("a1", "cpus:4;mem:4096;disk:1000")
+    return made
+
+
+def errors(said) -> list[str]:
+    return [each.message for each in of(said, Error)]
+
+
+def refusal(framework: str, role: str) -> str:
+    return f"framework {framework} has no right to the role {role}: the policy must have it in the roles of "
+
+
+@pytest.mark.parametrize(
+    ("ident", "roles", "refused"),
+    [
+        ("f1", ("eng",), ""),
+        ("f1", ("eng", "eng/db"), ""),
+        ("f1", ("eng", "ops"), "ops"),
+        ("f1", ("*",), "*"),
+        ("f1", ("engine",), "engine"),
+        ("f2", ("ops", "*"), ""),
+        ("f3", ("eng",), "eng"),
+        ("f4", ("*",), "*"),
+        ("batch", ("ops",), ""),
+    ],
+)
+def test_a_framework_subscribes_in_the_roles_of_its_principal(
+    bench: Bench, ident: str, roles: tuple[str, ...], refused: str
+) -> None:
+    info = FrameworkInfo(framework_id=ident, roles=roles)
+    said = bench.decide(Subscribe(framework_id=ident, framework=info))
+    said += bench.decide(FrameworkHeartbeat(framework_id=ident, framework=info))
+    if refused:
+        assert len(errors(said)) == 2 and all(each.startswith(refusal(ident, refused)) for each in errors(said))
+        assert of(said, Subscribed) == of(said, Offers) == [] and ident not in bench.state.frameworks
+        # Whoever is refused may go on for ever: it is logged once.
+        assert sum(len(each.warnings) for each in bench.decisions) == 1
+    else:
+        assert errors(said) == [] and offers_in(said)
+
+
+def test_who_has_no_entry_has_the_roles_of_the_default(bench: Bench) -> None:
+    bench.cell.use_access(parse_policy({"default": {"roles": ["guest"]}}), ())
+    assert errors(bench.framework("f9", roles=("guest",))) == []
+    assert errors(bench.framework("f8", roles=("*",)))
+    assert not AccessPolicy().default.may_use("*"), "a policy without a default lets nobody use a role"
+
+
+def test_a_demand_names_no_other_roles(bench: Bench) -> None:
+    other = Demand(version=5, roles=("ops",))
+    info = FrameworkInfo(framework_id="f1", roles=ENG, capabilities=(DEMAND_ROLES,))
+    assert errors(bench.decide(Subscribe(framework_id="f1", framework=info, demand=other)))
+    assert errors(bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info, demand=other)))
+    (offer,) = offers_in(bench.decide(Subscribe(framework_id="f1", framework=info)))
+    said = bench.decide(Revive(framework_id="f1", demand=other))
+    assert errors(said) and bench.state.frameworks["f1"].roles == ENG
+    said = bench.decide(
+        Accept(framework_id="f1", offer_ids=(offer.offer_id,), tasks=(task("t1", "cpus:1;mem:10"),), demand=other)
+    )
+    assert errors(said) and bench.state.frameworks["f1"].roles == ENG
+    assert "t1" in bench.state.tasks, "what it may do in the same call is done"
+
+
+def test_an_accept_reserves_nothing_for_other_roles(bench: Bench) -> None:
+    bench.cell.use_access(parse_policy({"principal": {"f1": {"roles": ["eng"]}}}), ())
+    (offer,) = offers_in(bench.framework("f1", roles=ENG))
+    operations = (
+        reserve("eng/db", "cpus:1;mem:10", "below"),
+        create("eng/db", "v1", 10, "volume"),
+        reserve("eng", "cpus:1;mem:10", "own"),
+    )
+    said = bench.decide(Accept(framework_id="f1", offer_ids=(offer.offer_id,), operations=operations))
+    statuses = {each.operation_id: each for message in of(said, OperationsUpdated) for each in message.statuses}
+    assert {name: each.state for name, each in statuses.items()} == {
+        "below": "OPERATION_ERROR",
+        "volume": "OPERATION_ERROR",
+        "own": "OPERATION_FINISHED",
+    }
+    assert statuses["below"].message.startswith(refusal("f1", "eng/db"))
+    assert statuses["volume"].message.startswith(refusal("f1", "eng/db"))
+    assert errors(said) == []
+
+
+def test_a_role_that_is_taken_away_ends_the_offers_and_not_the_tasks(bench: Bench) -> None:
+    (offer,) = offers_in(bench.framework("f1", roles=ENG, failover_timeout=60))
+    bench.accept(offer, task("t1", "cpus:1;mem:10"))
+    bench.report("a1", "t1", TaskState.RUNNING)
+    bench.wait(10)
+    assert bench.state.offers
+    bench.cell.use_access(parse_policy({}), ())
+    info = bench.state.frameworks["f1"].info
+    said = bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info))
+    assert errors(said) and of(said, Rescind) and not bench.state.offers and "t1" in bench.state.tasks
+    said = bench.report("a1", "t1", TaskState.FINISHED)
+    assert [each.state for each in updates_in(said)] == [TaskState.FINISHED]
+    bench.cell.use_access(POLICY, ())
+    said = bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info))
+    assert errors(said) == [] and offers_in(said)
