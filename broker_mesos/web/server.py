@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Generator
-from functools import partial
 from typing import Any
 
 import uvicorn
@@ -25,6 +25,7 @@ from broker_mesos.web.connections import (
     max_connections,
 )
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS
+from broker_mesos.web.tls_listener import TlsListener
 
 BACKLOG = 128
 """Maximum number of connections that wait to be accepted."""
@@ -184,12 +185,17 @@ class _Server(uvicorn.Server):
         if self.config.ssl is None:
             await super().startup(sockets)
         else:
-            # uvicorn has no setting for it, and asyncio's 60 s let idle connections take all file descriptors: before
-            # the end of the handshake they are not counted.
+            # uvicorn bounds neither the time of a handshake nor the number of those that have not ended: idle
+            # connections could take all file descriptors.
             loop: Any = asyncio.get_running_loop()
-            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=self._handshake_timeout)
+            loop.create_server = self._tls_listener
             try:
                 await super().startup(sockets)
             finally:
                 del loop.create_server
         self._ready.set()
+
+    async def _tls_listener(
+        self, create_protocol: Any, *, sock: socket.socket, ssl: ssl.SSLContext, **_: object
+    ) -> TlsListener:
+        return TlsListener(create_protocol, sock, ssl, self._handshake_timeout)

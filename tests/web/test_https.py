@@ -90,6 +90,40 @@ async def test_a_connection_without_a_handshake_is_ended(files: ServerFiles) -> 
     async with asyncio.timeout(20):
         assert await reader.read() == b""
     writer.close()
+    # Nor does one end whose handshake fails take the server with it.
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(20):
+        await reader.read()
+    writer.close()
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_connections_without_a_handshake_are_bounded_in_number(
+    files: ServerFiles, certificates: Certificates
+) -> None:
+    server = WebServer(FakeCluster(), port=0, files=files, limit=2, head_timeout=600)
+    running = asyncio.create_task(server.run())
+    await server.ready.wait()
+    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+    async with asyncio.timeout(20):
+        more, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await more.read() == b""
+    writer.close()
+    held[0][1].close()
+
+    def answered() -> bool:
+        try:
+            return ask(f"https://localhost:{server.port}", certificates.path("ca.crt")) == 0
+        except Unavailable:
+            return False
+
+    async with asyncio.timeout(20):  # there is room again
+        while not await asyncio.to_thread(answered):
+            pass
+    held[1][1].close()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -84,6 +84,15 @@ async def test_a_connection_over_which_nothing_is_sent_is_given_up() -> None:
         writer.close()
 
 
+async def test_connections_over_which_nothing_is_sent_are_bounded_in_number() -> None:
+    async with server(limit=2, head_timeout=600) as made:
+        held = [await asyncio.open_connection(made.host, made.port) for _ in range(2)]
+        status, body = await answer(made, GET)
+        assert status == 503 and body["error"]["code"] == "unavailable"
+        for _, writer in held:
+            writer.close()
+
+
 async def test_a_body_that_never_ends_is_given_up() -> None:
     async with server(body_timeout=0.1, head_timeout=30) as made:
         status, body = await answer(made, POST % 100 + b'{"type":')
