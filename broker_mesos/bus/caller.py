@@ -13,6 +13,7 @@ from typing import Protocol
 
 from broker_mesos.core.api.access import AccessPolicy, Caller, Principal
 from broker_mesos.core.api.request import Request, Right
+from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.senders import SenderKind, kind_of
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.ports.bus import Delivery
@@ -108,15 +109,18 @@ _SUBJECTS = (
     "letter_id",
     "roles",
     "policy",
+    "exclude",
     "which",
 )
 
 
 def subject_of(request: Request) -> str:
-    """What a request is about, in at most 200 characters: the id of a job, an agent, names of roles."""
+    """What a request is about, in at most 200 characters: the id of a job, an agent, names of roles; ``all`` if it
+    names nothing, as a request about all dead letters."""
     for name in _SUBJECTS:
         value = getattr(request, name, None)
+        if isinstance(value, Part):
+            value = [f"{key}={each}" for key, each in value.model_dump(mode="json", exclude_defaults=True).items()]
         if value:
-            found = value if isinstance(value, str) else ",".join(map(str, value))
-            return found[:200]
-    return ""
+            return (value if isinstance(value, str) else ",".join(map(str, value)))[:200]
+    return "all"

@@ -12,6 +12,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.errors import Denied
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
+from broker_mesos.web.connections import RateLimitedLog
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +29,7 @@ class Authentication:
         self._app = app
         self._access = access
         self._now = now
+        self._refused = RateLimitedLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(API):
@@ -36,16 +38,27 @@ class Authentication:
         given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         scheme, _, token = (given[0].decode("latin-1") if len(given) == 1 else "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            await _refuse(send, "give a token: set BMESOS_TOKEN, or send the header Authorization: Bearer TOKEN")
+            problem = "give a token: set BMESOS_TOKEN, or send the header Authorization: Bearer TOKEN"
+            await self._refuse(scope, send, problem)
             return
         policy = self._access.policy
         try:
             name = policy.authenticate(token.strip(), self._now())
         except Denied as error:
-            await _refuse(send, str(error))
+            await self._refuse(scope, send, str(error))
             return
         with answering(policy.caller(name)):
             await self._app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, send: Send, problem: str) -> None:
+        client = scope.get("client")
+        self._refused.warning(
+            "a request without a valid token is refused",
+            reason=problem,
+            path=scope["path"][:200],
+            client="" if client is None else client[0],
+        )
+        await _refuse(send, problem)
 
 
 class CheckedApi:
