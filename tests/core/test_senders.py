@@ -114,7 +114,6 @@ WRONG = [
     (Kill(framework_id="f1", task_ids=("t1",)), Exchange.CALLS, "f2", "'f1' came from 'f2'"),
     (Kill(framework_id="agent-1", task_ids=("t1",)), Exchange.CALLS, "agent-1", "only a framework"),
     (Subscribe(framework_id="f1", framework=INFO), Exchange.CALLS, "f2", "'f1' came from 'f2'"),
-    (Subscribe(framework_id="f2", framework=INFO), Exchange.CALLS, "f2", "'f1' came from 'f2'"),
     (Teardown(framework_id="f1"), Exchange.CALLS, "web", "may send it"),
     (FrameworkAbsent(framework_id="f1", framework=INFO), Exchange.CALLS, "f1", "only a master"),
     (KillTasks(session="s", number=1, task_ids=("t1",)), Exchange.COMMANDS, "agent-2", "only a master"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.model.part import Ident, Part, TaskId
@@ -19,12 +21,24 @@ class Call(Message):
     framework_id: Ident
 
 
+class DescribingCall(Call):
+    """A call with the description of the framework, which has the framework's id too."""
+
+    framework: FrameworkInfo
+
+    @model_validator(mode="after")
+    def _is_of_one_framework(self) -> Self:
+        # Handlers use either of them: with two ids, one framework would be stored in place of another.
+        if self.framework.framework_id != self.framework_id:
+            raise ValueError("framework: its framework_id is not that of the call")
+        return self
+
+
 @register
-class Subscribe(Call):
+class Subscribe(DescribingCall):
     """A process of a framework starts or reconnects. Idempotent; unacknowledged updates are sent again."""
 
     TYPE = "SUBSCRIBE"
-    framework: FrameworkInfo
     process_id: str = ""
     demand: Demand = Demand()
 
@@ -142,13 +156,12 @@ class Settle(Call):
 
 
 @register
-class FrameworkAbsent(Call):
+class FrameworkAbsent(DescribingCall):
     """A cell reports to a framework's home cell that the framework has been absent for longer than its failover
     timeout: the home cell may not know the framework (its store lost data), or the reporting cell may have missed
     its end. Idempotent; it is repeated from time to time."""
 
     TYPE = "FRAMEWORK_ABSENT"
-    framework: FrameworkInfo
     seconds: float = Field(default=0.0, ge=0)
     """How long the framework has been absent, in seconds."""
 
@@ -163,11 +176,10 @@ class Teardown(Call):
 
 
 @register
-class FrameworkHeartbeat(Call):
+class FrameworkHeartbeat(DescribingCall):
     """A process of a framework reports that it is alive, and its demand. A cell that does not know the framework
     subscribes it."""
 
     TYPE = "FRAMEWORK_HEARTBEAT"
-    framework: FrameworkInfo
     process_id: str = ""
     demand: Demand = Demand()

@@ -78,9 +78,7 @@ def _rule(
 
 
 def _framework_of(message: framework_messages.Call) -> Iterable[str]:
-    """A call has the framework's id, and some have the framework's data, which has it too."""
-    info = getattr(message, "framework", None)
-    return (message.framework_id,) if info is None else (message.framework_id, info.framework_id)
+    return (message.framework_id,)
 
 
 # Frameworks believe the agent that a status names: an agent could otherwise report the end of a task of another one.

@@ -1,0 +1,4 @@
+"""Input that nobody would write on purpose, for every message type and every parser of text.
+
+``make test`` tries a few examples, the same ones each time. ``make fuzz`` looks for new ones: SECONDS=600 of them.
+"""
