@@ -126,6 +126,7 @@ def spec_of(launch: LaunchItem, agent_id: str, kill_grace: float, queue: QueueKe
         directory=command.directory,
         stdin=decode_stdin(command.stdin),
         outputs=tuple((name, path) for name, path in _outputs(command) if path),
+        user=command.user,
     )
 
 

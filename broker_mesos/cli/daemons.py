@@ -128,6 +128,29 @@ def agent(
             show_default=False,
         ),
     ] = None,
+    task_user: Annotated[
+        str | None,
+        Option(
+            "--task-user",
+            metavar="NAME",
+            help="User of tasks that ask for none (bmesos-task with security=on; else the agent's own).",
+        ),
+    ] = None,
+    task_users: Annotated[
+        str | None, Option("--task-users", metavar="NAMES", help="Users that tasks may ask for, as 'eng ops'.")
+    ] = None,
+    same_user: Annotated[
+        bool | None,
+        Option(
+            "--same-user/--no-same-user",
+            help="With security=on: run tasks as the agent's user, whose files they can read (no).",
+            show_default=False,
+        ),
+    ] = None,
+    allow_root: Annotated[
+        bool | None,
+        Option("--allow-root/--no-allow-root", help="Run tasks as root, if it is named (no).", show_default=False),
+    ] = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
@@ -141,6 +164,10 @@ def agent(
     settings = daemon_settings(
         call,
         oversubscribe=oversubscribe,
+        task_user=task_user,
+        task_users=task_users,
+        same_user=same_user,
+        allow_root=allow_root,
         broker_url=broker_url,
         cluster=cluster,
         log_level=log_level,

@@ -379,6 +379,8 @@ def _files(command: CommandInfo) -> list[tuple[str, str]]:
     found = []
     if command.directory:
         found.append(("Runs in", command.directory))
+    if command.user:
+        found.append(("Runs as", command.user))
     if command.stdin:
         found.append(("Stdin", f"{len(decode_stdin(command.stdin))} bytes"))
     found += [(title, name) for title, name in (("Stdout", command.stdout), ("Stderr", command.stderr)) if name]

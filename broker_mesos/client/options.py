@@ -72,6 +72,16 @@ class TaskOptions(TypedDict, total=False):
         ),
     ]
     stderr: Annotated[str | None, JobOption("--stderr", "PATTERN", "The same for stderr.", str, (str,))]
+    task_user: Annotated[
+        str | None,
+        JobOption(
+            "--task-user",
+            "NAME",
+            "The user of the agent's machine as which it runs (the agent's default).",
+            str,
+            (str,),
+        ),
+    ]
     retries: Annotated[int, JobOption("--retries", "N", "Attempts after a failed one (0).", int, (int,))]
     retry_on: Annotated[
         str | int | Iterable[int] | None,

@@ -162,7 +162,7 @@ def environment(env: Mapping[str, object]) -> dict[str, str]:
 
 
 def _put_files(spec: dict[str, Any], options: JobOptions) -> None:
-    """Put the working directory, the input and the names of output files into the JSON of a job."""
+    """Put the working directory, the input, the names of output files and the user into the JSON of a job."""
     found: dict[str, str] = {}
     for name, field in (("chdir", "directory"), ("stdout", "stdout"), ("stderr", "stderr")):
         if (text := options.get(name)) is not None:
@@ -177,6 +177,12 @@ def _put_files(spec: dict[str, Any], options: JobOptions) -> None:
         check_directory(found.get("directory", ""))
         values = {"j": "job", "a": "0", "n": spec["name"], "u": spec["user"]}
         check_patterns(found.get("stdout", ""), found.get("stderr", ""), values)
+    if (task_user := options.get("task_user")) is not None:
+        from broker_mesos.core.model.task_user import check_task_user
+
+        if not task_user:
+            raise InvalidInput("task_user is empty: leave it out, or name a user of the agents' machines")
+        found["user"] = check_task_user(task_user)
     if (source := options.get("stdin")) is not None:
         found["stdin"] = read_stdin(source)
     spec["command"].update(found)

@@ -1,6 +1,8 @@
 """Sandboxes: ``<work_dir>/sandboxes/<task_id>/``, one folder for each task, with ``stdout`` and ``stderr``.
 
-The files that a task creates there are not trusted: symbolic links, pipes and devices are refused.
+The files that a task creates there are not trusted: symbolic links, pipes and devices are refused. The sandbox of a
+task with a user of its own belongs to that user, and is used with this user's rights: not even a link that was made in
+between two steps shows more than its maker can see.
 """
 
 from __future__ import annotations
@@ -8,11 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from broker_mesos.containerizer.credentials import acting_as, owner_of
+from broker_mesos.containerizer.removal import remove_tree
 from broker_mesos.core.model.sandbox_path import is_sandbox_path
 from broker_mesos.errors import InvalidInput, NotFound
 from broker_mesos.ports.containerizer import Chunk
@@ -64,7 +67,8 @@ class Sandboxes:
             raise InvalidInput("offset and length must not be negative")
         if not is_sandbox_path(name):
             raise InvalidInput(f"{name[:200]!r} is not the relative name of a file in the sandbox")
-        fd = self._open(check_task_id(task_id), name.split("/"))
+        with acting_as(owner_of(self._folder / check_task_id(task_id))):
+            fd = self._open(task_id, name.split("/"))
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -122,20 +126,19 @@ class Sandboxes:
                 break
             if entry.name in in_use or not entry.is_dir(follow_symlinks=False):
                 continue
-            if self._last_write(entry.path) <= now - keep_seconds:
-                shutil.rmtree(entry.path, ignore_errors=True)
-                if not os.path.lexists(entry.path):
-                    removed.append(entry.name)
+            if self._last_write(entry.path) <= now - keep_seconds and remove_tree(entry.path):
+                removed.append(entry.name)
         return sorted(removed)
 
     @staticmethod
     def _last_write(sandbox: str) -> float:
         last = 0.0
-        for path in (sandbox, f"{sandbox}/stdout", f"{sandbox}/stderr"):
-            try:
-                last = max(last, os.stat(path, follow_symlinks=False).st_mtime)
-            except OSError:
-                pass
+        with acting_as(owner_of(sandbox)):
+            for path in (sandbox, f"{sandbox}/stdout", f"{sandbox}/stderr"):
+                try:
+                    last = max(last, os.stat(path, follow_symlinks=False).st_mtime)
+                except OSError:
+                    pass
         return last
 
 

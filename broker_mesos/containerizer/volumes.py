@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from broker_mesos.containerizer.credentials import Ids, acting_as, make_folder
+from broker_mesos.containerizer.removal import remove_tree
 
 logger = logging.getLogger(__name__)
 
@@ -23,21 +25,24 @@ class Volumes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def mount(self, sandbox: Path, mounts: Iterable[tuple[str, str]]) -> None:
-        """Link volumes, given as (path, id), at their paths in a sandbox; both are created if needed. Raises
-        OSError."""
+    def mount(self, sandbox: Path, mounts: Iterable[tuple[str, str]], user: Ids | None = None) -> None:
+        """Link volumes, given as (path, id), at their paths in a sandbox; both are created if needed, for this user or
+        our own. Raises OSError, also for a volume that belongs to another user."""
         for path, volume_id in mounts:
             volume = self._folder / volume_id
-            volume.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sandbox.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(volume, user)
+            make_folder(sandbox, user)
             link = sandbox / path
-            sandbox.mkdir(mode=0o700, parents=True, exist_ok=True)
-            link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                link.symlink_to(volume)
-            except FileExistsError:
-                # The launch is a repeat; a link that leads elsewhere is never used.
-                if not link.is_symlink() or os.readlink(link) != str(volume):
-                    raise
+            with acting_as(user):
+                link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                try:
+                    link.symlink_to(volume)
+                except FileExistsError:
+                    # The launch is a repeat; a link that leads elsewhere is never used.
+                    if not link.is_symlink() or os.readlink(link) != str(volume):
+                        raise
 
     def drop(self, volume_ids: Iterable[str]) -> Sequence[Path]:
         """Rename volumes so that their ids are free. Returns the folders to delete, including those of earlier
@@ -60,6 +65,5 @@ class Volumes:
     def sweep(dropped: Iterable[Path]) -> None:
         """Delete dropped volumes; those that cannot be deleted are tried again in the next call."""
         for path in dropped:
-            shutil.rmtree(path, ignore_errors=True)
-            if path.exists():
+            if not remove_tree(str(path)):
                 logger.warning("a dropped volume cannot be deleted: %s", path)

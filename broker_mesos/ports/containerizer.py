@@ -27,6 +27,8 @@ class LaunchSpec:
     stdin: bytes = b""
     outputs: tuple[tuple[str, str], ...] = ()
     """Pairs of ``stdout`` or ``stderr`` and the path in the sandbox under which the same file is found."""
+    user: str = ""
+    """The user of the machine as which it runs; empty for the one that the agent chooses."""
 
 
 class TaskStarted(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from broker_mesos.core.model.task_user import check_task_user
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.settings_sources import PREFIX, Sources, odd_variables, refuse
 from broker_mesos.runtime.tls import TlsFiles
@@ -76,6 +77,15 @@ def _reserve(value: object) -> object:
 Reserve = Annotated[dict[str, str], NoDecode, BeforeValidator(_reserve)]
 
 
+def _names(value: object) -> object:
+    """``eng ops``, or a list of names in the settings file."""
+    return value.split() if isinstance(value, str) else value
+
+
+UserName = Annotated[str, AfterValidator(check_task_user)]
+UserNames = Annotated[tuple[UserName, ...], NoDecode, BeforeValidator(_names)]
+
+
 class Settings(BaseSettings):
     """All settings of daemons and clients; :func:`load` builds them. Times are in seconds."""
 
@@ -116,6 +126,15 @@ class Settings(BaseSettings):
     min_free_disk: Count = 1024
     """Part of an agent's disk that stays free, in MB, or a 20th of the disk if that is less: below it the agent
     starts no task, and ends the tasks that write the most."""
+    task_user: UserName | None = None
+    """The user of the machine as which an agent runs tasks that ask for no other; by default ``bmesos-task`` with
+    ``security = "on"``, and the agent's own user without."""
+    task_users: UserNames = ()
+    """Further users that tasks may ask for on an agent (``bmesos submit --task-user``), as ``eng ops``."""
+    same_user: bool = False
+    """Whether an agent with ``security = "on"`` runs tasks as its own user, so that they can read what it can read."""
+    allow_root: bool = False
+    """Whether an agent may run tasks as root, with ``security = "on"`` or a ``task_user``."""
     security: Literal["off", "on"] = "off"
     """Whether the senders of messages are checked: ``on`` needs a user of its own on the broker for each daemon
     (``bmesos deploy rabbitmq-definitions``), and a ``policy``. All daemons have the same value."""

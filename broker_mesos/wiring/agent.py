@@ -15,10 +15,13 @@ from broker_mesos.agent.checkpoint import FileCheckpoint
 from broker_mesos.agent.daemon import AgentDaemon
 from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.containerizer.credentials import drop_ambient_capabilities, hide
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
+from broker_mesos.containerizer.task_users import DEFAULT_USER, TaskUsers, find_task_users
 from broker_mesos.core.model.reservation import static_reservations
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_user import attribute_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import new_id
@@ -38,9 +41,14 @@ def build_agent(
     reserve: Mapping[str, str] = MappingProxyType({}),
     *,
     settings: Settings,
+    users: TaskUsers | None = None,
 ) -> AgentDaemon:
-    """Build an agent that runs tasks as processes below its work folder."""
+    """Build an agent that runs tasks as processes below its work folder; as one of ``users``, or with None as its own
+    user."""
     work_dir = work_dir.absolute()
+    if users is not None:
+        attributes = {**attributes, **{attribute_of(name): "yes" for name in users.names}}
+    protect = users is not None or settings.security == "on"
     options = AgentOptions(
         resources=resources,
         hostname=probe.hostname(),
@@ -58,7 +66,9 @@ def build_agent(
     )
     return AgentDaemon(
         bus,
-        lambda on_events: ProcessContainerizer(work_dir, on_events, boot_id=BOOT_ID, limits=write_limits(settings)),
+        lambda on_events: ProcessContainerizer(
+            work_dir, on_events, boot_id=BOOT_ID, limits=write_limits(settings), users=users, protect=protect
+        ),
         FileCheckpoint(work_dir),
         CLOCK,
         new_id,
@@ -72,6 +82,39 @@ def write_limits(settings: Settings) -> Limits:
     return Limits(settings.max_output << 20, settings.min_free_disk << 20)
 
 
+def users_of(settings: Settings) -> TaskUsers | None:
+    """The users that an agent runs tasks as; None for its own. Raises InvalidInput, in one line that says what to
+    do."""
+    named = settings.task_user is not None or bool(settings.task_users)
+    if settings.same_user and named:
+        raise InvalidInput("same_user runs tasks as the agent's own user: drop it, or task_user and task_users")
+    if not named and (settings.same_user or settings.security == "off"):
+        if settings.security == "on" and os.geteuid() == 0 and not settings.allow_root:
+            raise InvalidInput(
+                "this agent would run tasks as root: drop same_user, or start it as another user; or give --allow-root"
+            )
+        return None
+    return find_task_users(
+        settings.task_user or DEFAULT_USER,
+        settings.task_users,
+        allow_root=settings.allow_root,
+        instead="--same-user" if settings.security == "on" else "no --task-user",
+    )
+
+
+def separate_tasks(settings: Settings, work_dir: Path) -> TaskUsers | None:
+    """Keep tasks apart from this process, as far as its settings and rights allow it: returns the users that they run
+    as. Raises InvalidInput."""
+    users = users_of(settings)
+    if users is not None:
+        users.open_folder(work_dir.absolute())
+    else:
+        drop_ambient_capabilities()
+    if users is not None or settings.security == "on":
+        hide()
+    return users
+
+
 def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Mapping[str, str]) -> int:
     """Run ``bmesos agent``. Its tasks outlive it; the next agent in the same work folder finds them. ``resources``
     stays a text, since ``disk:0`` means to lend no disk, instead of the disk that is found."""
@@ -81,6 +124,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
         if not found:
             raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
         static_reservations(settings.reserve, found)
+        users = separate_tasks(settings, work_dir)
         bus = daemon_bus(settings, "agent")
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)
@@ -93,6 +137,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 bus.user if bus.verifies else "",
                 reserve=settings.reserve,
                 settings=settings,
+                users=users,
             )
             await serve(agent.run(), stop, agent.stop, ready=agent.registered.wait, status=lambda: _status(agent))
 

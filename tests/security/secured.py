@@ -70,10 +70,13 @@ tokens = [{{id = "ann00000", sha256 = "{token_digest(TOKEN)}", expires = 2100-01
 
 class SecuredCluster(Cluster):
     """Its daemons are started with their own users. Its client is the person ann, over RabbitMQ, who may do everything
-    unless the settings name another policy."""
+    unless the settings name another policy. Its tasks run as the user of the tests, unless the settings name
+    another."""
 
     def __init__(self, servers: Servers, tmp: Path, settings: Mapping[str, object] | None = None) -> None:
         given = {"security": "on", **(settings or {})}
+        if "task_user" not in given:
+            given |= {"same_user": True, "allow_root": True}
         self._token = ""
         if "policy" not in given:
             tmp.mkdir(parents=True, exist_ok=True)

@@ -74,6 +74,6 @@ class AdoptedTasks:
             if proctree.is_there(entry.pid, entry.ticks):
                 if process is None or process.alive:
                     continue
-                status = process.exit_status
+                status = proctree.exit_status(entry.pid, entry.ticks, -1)
             del self._polled[entry.task_id]
             yield entry, status

@@ -23,6 +23,7 @@ from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
+from broker_mesos.containerizer.task_users import TaskUsers, User, environment_of, own_name
 from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.ports.containerizer import (
@@ -38,7 +39,7 @@ from broker_mesos.ports.containerizer import (
     TaskStarted,
 )
 
-VERSION = 3
+VERSION = 4
 """Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
 release."""
 
@@ -46,8 +47,8 @@ END_GRACE_SECONDS = 3.0
 """Time between SIGTERM and SIGKILL when the agent kills its tasks at its end, in seconds."""
 
 OLD_SPAWNER = (
-    "the process that starts tasks on its agent is of an earlier release, without working directories and input; it"
-    " is replaced once its tasks have ended"
+    "the process that starts tasks on its agent is of an earlier release, without working directories, input and users;"
+    " it is replaced once its tasks have ended"
 )
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
@@ -74,12 +75,22 @@ class ProcessContainerizer:
     """Runs tasks as processes of this machine. Implements the port Containerizer.
 
     ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that simulate a
-    restart of the machine; ``limits`` are the limits on what tasks write.
+    restart of the machine; ``limits`` are the limits on what tasks write. Tasks run as one of ``users``, or with None
+    as our own user; then ``protect`` keeps them from reading the spawner's memory and from gaining rights.
     """
 
     def __init__(
-        self, work_dir: Path, on_events: OnContainerEvents, *, boot_id: str = "", limits: Limits | None = None
+        self,
+        work_dir: Path,
+        on_events: OnContainerEvents,
+        *,
+        boot_id: str = "",
+        limits: Limits | None = None,
+        users: TaskUsers | None = None,
+        protect: bool = False,
     ) -> None:
+        self._users = users
+        self._protect = protect
         self._limits = limits or Limits()
         folder = Path(work_dir).absolute()
         self._on_events = on_events
@@ -150,9 +161,11 @@ class ProcessContainerizer:
         sandbox = self.sandboxes.path(spec.task_id)
         what = "its volumes"
         try:
-            self._volumes.mount(sandbox, spec.volumes)
+            user = self._user(spec)
+            ids = None if user is None else user.ids
+            self._volumes.mount(sandbox, spec.volumes, ids)
             what = "its files"
-            put_files(sandbox, spec)
+            put_files(sandbox, spec, ids)
         except OSError as error:
             failed = StartFailed(spec.task_id, f"{what}: {error.strerror}: {error.filename}", is_machine_fault(error))
             asyncio.get_running_loop().call_soon(self._emit, [failed])
@@ -160,7 +173,7 @@ class ProcessContainerizer:
         except InvalidInput as error:
             asyncio.get_running_loop().call_soon(self._emit, [StartFailed(spec.task_id, str(error))])
             return
-        if _options(spec) and self._version < 3:
+        if self._version < (4 if self._users is not None else 3 if _options(spec, user) else 0):
             failed = StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
             asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
@@ -247,12 +260,23 @@ class ProcessContainerizer:
 
     def _launch_request(self, spec: LaunchSpec) -> list[Any]:
         argv = ["/bin/sh", "-c", *spec.argv] if spec.shell else list(spec.argv)
-        env = {**self._base_env, "BMESOS_TASK_ID": spec.task_id, **spec.env}
+        user = self._user(spec)
+        sandbox = str(self.sandboxes.path(spec.task_id))
+        base = self._base_env if user is None else environment_of(user, self._base_env, sandbox)
+        env = {**base, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
-        env["BMESOS_SANDBOX"] = str(self.sandboxes.path(spec.task_id))
-        if options := _options(spec):
+        env["BMESOS_SANDBOX"] = sandbox
+        if options := _options(spec, user):
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
         return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]
+
+    def _user(self, spec: LaunchSpec) -> User | None:
+        """The user as which a task runs; None for our own. Raises InvalidInput for one that is not allowed here."""
+        if self._users is not None:
+            return self._users.get(spec.user)
+        if spec.user not in ("", own_name()):
+            raise InvalidInput(f"its agent runs tasks as {own_name()!r} alone, not as {spec.user!r}")
+        return None
 
     def _request(self, request: list[Any]) -> None:
         """Write a request at the end of this turn of the loop, together with the others of this turn."""
@@ -377,13 +401,19 @@ class ProcessContainerizer:
         connection.on_records = self._on_records
         self._connection = connection
         self._request(["limits", self._limits.output, self._limits.free])
+        if self._users is not None:
+            self._request(["seat", 0, self._users.default.ids])
+        if self._protect:
+            self._request(["protect", 0])
         self._flush()
         return greeting + early
 
 
-def _options(spec: LaunchSpec) -> dict[str, Any]:
+def _options(spec: LaunchSpec, user: User | None) -> dict[str, Any]:
     """The options of a launch request."""
     found: dict[str, Any] = {}
+    if user is not None:
+        found["user"] = user.ids
     if spec.directory:
         found["directory"] = spec.directory
     if spec.stdin:

@@ -23,7 +23,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broker_mesos.containerizer.credentials import Ids
 
 Record = list[Any]
 MAX_PID = 2**22
@@ -41,6 +44,7 @@ class Entry:
         "kill_at",
         "limit",
         "machine",
+        "owner",
         "pid",
         "pidfd",
         "queue",
@@ -66,6 +70,7 @@ class Entry:
         self.queue = ""
         self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: no kill was requested
         self.term = False  # the SIGTERM is still to be sent
+        self.owner: Ids | None = None  # the user of its sandbox, if that is not this process' own
 
     def records(self) -> list[Record]:
         """The shortest list of records that leads to this state."""

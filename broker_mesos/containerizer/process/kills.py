@@ -15,6 +15,7 @@ from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.proctree import Process
+from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.start_times import StartTimes
 
 SWEEP_PAUSE_FACTOR = 10  # a scan of all processes that took t seconds is not repeated for 10 t
@@ -31,12 +32,14 @@ class Kills:
         running: Mapping[int, Entry],
         adopted: AdoptedTasks,
         start_times: StartTimes,
+        seats: Seats,
         prefix: bytes,
         ended: Callable[[Entry], None],
     ) -> None:
         self._running = running
         self._adopted = adopted
         self._start_times = start_times
+        self._seats = seats
         self._prefix = prefix
         self._ended = ended
         self._pid = os.getpid()
@@ -55,6 +58,7 @@ class Kills:
         if entry.ended is not None and entry.reported:
             return
         self._start_times.read_all()
+        self._seats.spare(entry)
         at = time.monotonic() + max(0.0, grace)
         if not entry.kill_at:
             self._killing += 1
@@ -102,7 +106,14 @@ class Kills:
             other = processes.get(entry.pid)
             if other is None or other.ticks == entry.ticks:  # otherwise the pid belongs to another process by now
                 mains.setdefault(entry.pid, entry.task_id)
-        return proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=self._everywhere)
+        return proctree.owners(
+            processes,
+            mains,
+            self._prefix,
+            reaper=self._pid,
+            everywhere=self._everywhere,
+            helpers=self._seats.pids,
+        )
 
     def sweep_if_due(self) -> None:
         """Signal process trees that are to end, and processes that outlived their task's main process, if it is time
@@ -115,7 +126,8 @@ class Kills:
         self._sweep_due = False
         if not self._killing and not self._ending and not self._everywhere:
             children = proctree.children(self._pid)
-            if children is not None and all(pid in self._running for pid in children):
+            helpers = self._seats.pids
+            if children is not None and all(pid in self._running or pid in helpers for pid in children):
                 self._sweep_not_before = began + SWEEP_PAUSE_FACTOR * (time.monotonic() - began)
                 return
         self._start_times.read_all()
@@ -125,6 +137,8 @@ class Kills:
                 self._signal(entry, ours.get(entry.task_id, ()), began)
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
+            if task_id in self._seats.starting:
+                continue
             for process in group:
                 # A process that cannot be assigned may belong to any task that is older than it.
                 if task_id or oldest is None or process.ticks < oldest:

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 
+from broker_mesos.containerizer.credentials import Ids, make_folder
 from broker_mesos.containerizer.process.output_limits import MIN_FREE_BYTES, floor_of
 
 _OUTPUT = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -52,6 +53,14 @@ def raise_file_limit() -> None:
     _limits_of_tasks = soft, hard
 
 
+def lower_file_limit() -> None:
+    """Lower this process' soft limit of open files to that of tasks, for good."""
+    global _limits_of_tasks
+    if _limits_of_tasks is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _limits_of_tasks)
+        _limits_of_tasks = None
+
+
 class NoSandbox(OSError):
     """The sandbox of a task cannot be created or entered."""
 
@@ -75,6 +84,16 @@ def disk_is_full(folder: str, min_free: int = MIN_FREE_BYTES) -> str:
 def is_machine_fault(error: BaseException) -> bool:
     """Whether a start failed because of the machine, and not because of the command."""
     return isinstance(error, NoSandbox) or (isinstance(error, OSError) and error.errno in _LACKS)
+
+
+def make_sandbox(sandbox: str, user: Ids) -> None:
+    """Make the sandbox of a task that runs as another user, if there is none yet. Raises OSError."""
+    try:
+        make_folder(sandbox, user)
+    except PermissionError as error:
+        raise OSError(error.errno, f"its sandbox: {error.strerror}") from None
+    except OSError as error:
+        raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
 
 
 def spawn(sandbox: str, argv: list[str], env: dict[str, str], *, directory: str = "", stdin: bool = False) -> int:

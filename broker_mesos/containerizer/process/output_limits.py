@@ -17,8 +17,9 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from broker_mesos.containerizer.credentials import Ids, acting_as
 from broker_mesos.containerizer.process.journal import Entry
-from broker_mesos.containerizer.process.proctree import Process
+from broker_mesos.containerizer.process.proctree import Process, read_as_owner
 
 LOOK_SECONDS = 0.25
 """Minimum interval between two checks of the outputs of all running tasks, in seconds."""
@@ -69,12 +70,13 @@ class OutputWatch:
         self._written: dict[str, int] = {}
         self._measured_at = 0.0
 
-    def _output_bytes(self, task_id: str) -> int:
+    def _output_bytes(self, entry: Entry) -> int:
         """The sum of the sizes of a task's output files, in bytes."""
         total = 0
         for name in ("stdout", "stderr"):
             try:
-                total += os.lstat(f"{self._sandboxes}{task_id}/{name}").st_size
+                with acting_as(entry.owner):
+                    total += os.lstat(f"{self._sandboxes}{entry.task_id}/{name}").st_size
             except OSError:
                 pass
         return total
@@ -84,26 +86,33 @@ class OutputWatch:
         self.due = now + max(LOOK_SECONDS, LOOK_PAUSE_FACTOR * (now - began))
 
     def cut(self, entries: Iterable[Entry]) -> list[Stop]:
-        """Cut output files that exceed the limit. Returns the tasks whose output this file system cannot cut."""
-        stops = []
+        """Cut output files that exceed the limit. Returns the tasks whose output this file system cannot cut. What a
+        task has put in the place of a file is used with the rights of its user."""
+        stops: list[Stop] = []
+        by_owner: dict[Ids | None, list[Entry]] = {}
         for entry in entries:
-            for name in ("stdout", "stderr"):
-                path = f"{self._sandboxes}{entry.task_id}/{name}"
-                try:
-                    found = os.lstat(path)
-                    if found.st_blocks * 512 <= self.limits.output or not stat.S_ISREG(found.st_mode):
-                        continue
-                    cut(path, self.limits.output)
-                except OSError as error:
-                    if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                        what = (
-                            f"its {name} grew beyond {_size(self.limits.output)}, and cannot be cut on this file system"
-                        )
-                        stops.append(Stop(entry, what))
-                        break
-                    if error.errno != errno.ENOENT:
-                        self._log(f"cannot cut {path}: {error.strerror}")
+            by_owner.setdefault(entry.owner, []).append(entry)
+        for owner, owned in by_owner.items():
+            with acting_as(owner):
+                for entry in owned:
+                    self._cut_one(entry, stops)
         return stops
+
+    def _cut_one(self, entry: Entry, stops: list[Stop]) -> None:
+        for name in ("stdout", "stderr"):
+            path = f"{self._sandboxes}{entry.task_id}/{name}"
+            try:
+                found = os.lstat(path)
+                if found.st_blocks * 512 <= self.limits.output or not stat.S_ISREG(found.st_mode):
+                    continue
+                cut(path, self.limits.output)
+            except OSError as error:
+                if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                    what = f"its {name} grew beyond {_size(self.limits.output)}, and cannot be cut on this file system"
+                    stops.append(Stop(entry, what))
+                    break
+                if error.errno != errno.ENOENT:
+                    self._log(f"cannot cut {path}: {error.strerror}")
 
     def is_short(self) -> bool:
         """Whether less than the floor of the disk is free."""
@@ -120,8 +129,8 @@ class OutputWatch:
         """While free disk is below the floor: the one of these tasks that has written most since the last check;
         ``groups`` are their processes. Empty at the first check, and while no task writes much."""
         written = {
-            task_id: max(sum(bytes_written(each.pid) for each in groups.get(task_id, ())), self._output_bytes(task_id))
-            for task_id in entries
+            task_id: max(sum(bytes_written(each.pid) for each in groups.get(task_id, ())), self._output_bytes(entry))
+            for task_id, entry in entries.items()
         }
         return self.fastest_of(entries, written, now)
 
@@ -143,13 +152,9 @@ class OutputWatch:
 def bytes_written(pid: int) -> int:
     """Bytes that a process and its ended children have written to disks so far (a file system in memory counts none); 0
     if the process is gone."""
-    try:
-        with open(f"/proc/{pid}/io", "rb") as file:
-            for line in file:
-                if line.startswith(b"write_bytes:"):
-                    return int(line[12:])
-    except (OSError, ValueError):
-        pass
+    for line in read_as_owner(pid, "io").splitlines():
+        if line.startswith(b"write_bytes:"):
+            return int(line[12:])
     return 0
 
 

@@ -10,8 +10,10 @@ import fcntl
 import os
 import signal
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
+
+from broker_mesos.containerizer.credentials import acting_as, owner_of
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -34,7 +36,7 @@ class Process(NamedTuple):
     rss: int
     """Resident memory in bytes."""
     exit_status: int
-    """The status as waitpid returns it; valid only for a zombie."""
+    """The status as waitpid returns it; valid only for a zombie, and 0 for one of another user; see ``exit_status``."""
 
     @property
     def alive(self) -> bool:
@@ -117,13 +119,24 @@ def children(pid: int) -> list[int] | None:
         os.close(fd)
 
 
+def read_as_owner(pid: int, name: str) -> bytes:
+    """A file in /proc/PID that only processes of the same user, and root with all capabilities, can read; empty if it
+    cannot be read."""
+    path = f"/proc/{pid}/{name}"
+    for attempt in (0, 1):
+        try:
+            with acting_as(owner_of(f"/proc/{pid}") if attempt else None), open(path, "rb") as file:
+                return file.read()
+        except PermissionError:
+            continue
+        except OSError:
+            break
+    return b""
+
+
 def marker(pid: int, prefix: bytes) -> str | None:
     """The rest of the variable that begins with ``prefix`` in the environment that the process was started with."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environ = b"\0" + file.read()
-    except OSError:
-        return None
+    environ = b"\0" + read_as_owner(pid, "environ")
     at = environ.find(b"\0" + prefix)
     if at < 0:
         return None
@@ -138,6 +151,7 @@ def owners(
     *,
     reaper: int,
     everywhere: bool,
+    helpers: Collection[int] = (),
 ) -> tuple[dict[str, list[Process]], dict[str, list[Process]]]:
     """Assign each living process to its task. Returns (those of the tasks in ``mains``, those of other tasks), by
     task id.
@@ -145,9 +159,10 @@ def owners(
     A process belongs to a task if it is the task's main process, is in its session or group, descends from such a
     process, or (having left both) has the task's sandbox in its environment. A child of ``reaper`` that cannot be
     assigned is listed under "". Each environment costs a read, so environments are read only for orphans, which
-    ``reaper`` has inherited; with ``everywhere``, for all processes.
+    ``reaper`` has inherited; with ``everywhere``, for all processes. ``helpers`` are children of it that belong to no
+    task.
     """
-    known: dict[int, str | None] = {reaper: None, 0: None}
+    known: dict[int, str | None] = {reaper: None, 0: None, **dict.fromkeys(helpers)}
     for process in processes.values():
         chain: list[Process] = []  # up to the first ancestor whose task is known; a loop, since a task may nest deeply
         task: str | None = None
@@ -200,7 +215,12 @@ def exit_status(pid: int, ticks: int, pidfd: int) -> int | None:
     The parent, usually init, gets the status. It can be read here while the process is a zombie, or later from the
     pidfd, on Linux 6.15 and newer.
     """
-    process = look(pid)
+    # The kernel shows the status as 0 to those who may not trace the process.
+    try:
+        with acting_as(owner_of(f"/proc/{pid}")):
+            process = look(pid)
+    except PermissionError:
+        process = None
     if process is not None and process.ticks == ticks and not process.alive:
         return process.exit_status
     if pidfd >= 0:

@@ -6,8 +6,12 @@ line, many at once::
     ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
                                          and later ["exited", task_id, code, signal, at]
     [... env, line, width]             the same; queued while ``width`` tasks of that queue run (0: any number)
-    [... line, width, options]         the same; the options are ``directory``, in which the task runs, and ``stdin``:
-                                       whether it reads the file of that name in its sandbox
+    [... line, width, options]         the same; the options are ``directory``, in which the task runs, ``stdin``:
+                                       whether it reads the file of that name in its sandbox, and ``user``: the ids
+                                       (uid, gid, list of groups) of another user, as which it runs
+    ["seat", 0, user]                  tasks of this user are to be expected
+    ["protect", 0]                     be closed to other processes of the same user, and give tasks no way to gain
+                                       rights
     ["hold", task_id, line]            this running task belongs to that queue
     ["withdraw", task_id]              → ["failed", task_id, message], if it is still queued
     ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
@@ -34,22 +38,24 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from broker_mesos.containerizer.credentials import Ids, forbid_new_privileges, hide, owner_of
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
 from broker_mesos.containerizer.process.kills import Kills
-from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, spawn
+from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, make_sandbox, spawn
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits, OutputWatch
 from broker_mesos.containerizer.process.proctree import Process
+from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
 
-VERSION = 3
+VERSION = 4
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
 
@@ -110,7 +116,10 @@ class Spawner:
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
         self._start_times = StartTimes(self._running, self._event_log)
-        self._kills = Kills(self._running, self._adopted, self._start_times, self._prefix, self._tree_ended)
+        self._seats = Seats(self._epoll, self._sandboxes, self._started, self._start_failed, self._main_ended)
+        self._kills = Kills(
+            self._running, self._adopted, self._start_times, self._seats, self._prefix, self._tree_ended
+        )
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
@@ -121,6 +130,7 @@ class Spawner:
         for entry in self._tasks.values():
             if entry.ended is not None or entry.failed is not None:
                 continue
+            entry.owner = owner_of(self._sandboxes + entry.task_id)
             if boot == self._boot:
                 if not entry.ticks:
                     entry.pid = 0
@@ -159,9 +169,11 @@ class Spawner:
     def run(self) -> None:
         """Serve until there is neither an agent nor a running task."""
         while not self._finished():
-            for fd, _ in self._epoll.poll(self._timeout()):
+            for fd, what in self._epoll.poll(self._timeout()):
                 if fd == self._woken:
                     os.read(self._woken, 65536)
+                elif fd in self._seats:
+                    self._seats.receive(fd, bool(what & select.EPOLLOUT))
                 elif self._link.listens_on(fd):
                     self._accept()
                 elif fd in self._adopted:
@@ -178,7 +190,7 @@ class Spawner:
         self._reap()
         self._kills.sweep_if_due()
         self._start_times.read_due()
-        if self._running and time.monotonic() >= self._output.due:
+        if self._has_tasks() and time.monotonic() >= self._output.due:
             self._look_at_tasks()
         self._flush()
 
@@ -192,16 +204,19 @@ class Spawner:
             until.append(self._start_times.due)
         if self._event_log:
             until.append(self._event_log.due)
-        if self._running:
+        if self._has_tasks():
             until.append(self._output.due)
         if (sweep_due := self._kills.due(now)) is not None:
             until.append(sweep_due)
-        if not self._link.connected and not self._running and not self._kills:
+        if not self._link.connected and not self._has_tasks() and not self._kills:
             until.append(self._agent_deadline)
         return max(0.0, min(until) - now) if until else None
 
+    def _has_tasks(self) -> bool:
+        return bool(self._running or self._seats.starting)
+
     def _finished(self) -> bool:
-        if self._requests or self._running or self._kills or self._event_log or self._link.unsent:
+        if self._requests or self._has_tasks() or self._kills or self._event_log or self._link.unsent:
             return False
         if self._end_grace is None:
             return not self._link.connected and time.monotonic() >= self._agent_deadline
@@ -212,6 +227,7 @@ class Spawner:
 
     def _close(self) -> None:
         """Kill the last orphans and compact the journal, when no task runs."""
+        self._seats.close()
         for _ in range(50):
             processes = proctree.scan()
             _, left = proctree.owners(processes, {}, self._prefix, reaper=self._pid, everywhere=True)
@@ -247,8 +263,9 @@ class Spawner:
             return
         self._receive()  # the last requests of the previous connection are handled
         self._link.drop()
-        while self._requests:
+        while self._requests or self._seats.starting:
             self._work()
+            self._seats.settle()
         self._flush()
         self._queued.clear()
         self._link.connect(caller)
@@ -309,7 +326,7 @@ class Spawner:
         elif kind == "kill":
             entry = self._tasks.get(request[1])
             if entry is not None:
-                self._kills.kill(entry, float(request[2]))
+                self._kill(entry, float(request[2]))
             elif self._queued.withdraw(request[1]):
                 self._event_log.send(["failed", request[1], "killed before its turn came", False])
         elif kind == "withdraw":
@@ -327,8 +344,24 @@ class Spawner:
         elif kind == "end":
             self._end_grace = float(request[1])
             self._queued.clear()
-            for entry in list(self._running.values()):
-                self._kills.kill(entry, self._end_grace)
+            for entry in list(self._tasks.values()):
+                if entry.ended is None and entry.failed is None:
+                    self._kill(entry, self._end_grace)
+        elif kind == "seat":
+            try:
+                self._seats.prepare(_ids(request[2]))
+            except OSError as error:
+                log(f"no seat for user {request[2][0]}: {error}")
+        elif kind == "protect":
+            hide()
+            forbid_new_privileges()
+
+    def _kill(self, entry: Entry, grace: float) -> None:
+        starting = self._seats.starting.get(entry.task_id)
+        if starting is None:
+            self._kills.kill(entry, grace)
+        else:
+            starting.kill = grace if starting.kill is None else min(grace, starting.kill)
 
     def _launch(
         self, task_id: str, argv: list[str], env: dict[str, str], queue: str, options: dict[str, Any], refused: str
@@ -345,19 +378,33 @@ class Spawner:
                 raise OSError(errno.EIO, refused)
             if not argv or "/" in task_id or task_id.startswith("."):
                 raise ValueError("no command, or no proper task id")
-            entry.pid = spawn(self._sandboxes + task_id, argv, env, **options)
+            if (user := options.pop("user", None)) is not None:
+                entry.owner = _ids(user)
+                make_sandbox(self._sandboxes + task_id, entry.owner)
+                self._seats.launch(entry, entry.owner, argv, env, options)
+                return
+            pid = spawn(self._sandboxes + task_id, argv, env, **options)
         except (OSError, ValueError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"
-            entry.failed = " ".join(what.split())[:500]
-            entry.machine = bool(refused) or is_machine_fault(error)
-            self._event_log.record_and_send(["failed", task_id, entry.failed, entry.machine])
-            self._next_turn(entry)
+            self._start_failed(entry, what, bool(refused) or is_machine_fault(error))
             return
+        self._started(entry, pid)
+
+    def _started(self, entry: Entry, pid: int, kill: float | None = None) -> None:
+        """Note that a task's process has started; ``kill`` is the grace of a kill that was requested meanwhile."""
+        entry.pid = pid
         entry.started_at = time.time()
         self._start_times.want(entry)
-        self._running[entry.pid] = entry
-        self._event_log.record_and_send(["started", task_id, entry.pid, entry.ticks, entry.started_at])
+        self._running[pid] = entry
+        self._event_log.record_and_send(["started", entry.task_id, pid, entry.ticks, entry.started_at])
+        if kill is not None:
+            self._kills.kill(entry, kill)
+
+    def _start_failed(self, entry: Entry, reason: str, machine: bool) -> None:
+        entry.failed, entry.machine = " ".join(reason.split())[:500], machine
+        self._event_log.record_and_send(["failed", entry.task_id, entry.failed, entry.machine])
+        self._next_turn(entry)
 
     def _usage(self) -> None:
         ours, _ = self._kills.owners(proctree.scan())
@@ -395,8 +442,9 @@ class Spawner:
                 return
             entry = self._running.get(child.si_pid)
             if entry is None:
-                os.waitpid(child.si_pid, 0)  # an orphan that we inherited
-                self._kills.orphan_ended()
+                if not self._seats.ended(child.si_pid):
+                    os.waitpid(child.si_pid, 0)  # an orphan that we inherited
+                    self._kills.orphan_ended()
                 continue
             if not entry.kill_at:
                 # When the main process ends, its group is killed. The zombie keeps the pid from being used again.
@@ -442,3 +490,8 @@ class Spawner:
         """Start the next task of the entry's queue, before later requests."""
         if entry.queue and (request := self._queued.leave(entry.queue)) is not None:
             self._requests.appendleft(request)
+
+
+def _ids(user: Sequence[Any]) -> Ids:
+    """The ids in a request."""
+    return Ids(int(user[0]), int(user[1]), tuple(map(int, user[2])))

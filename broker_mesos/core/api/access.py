@@ -30,6 +30,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, Valida
 from broker_mesos.core.api.request import Request, Right
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.roles import ANYBODY, check_role, is_within
+from broker_mesos.core.model.task_user import check_task_user
 from broker_mesos.core.protocol.senders import check_user
 from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import Denied, InvalidInput
@@ -62,7 +63,8 @@ class Principal(Part):
     roles: tuple[str, ...] = (ANYBODY,)
     """Roles that it may use: ``eng``, ``eng/*`` for all below ``eng``, or ``*`` for all."""
     task_users: tuple[str, ...] = ()
-    """Users of the machine that its tasks may run as. Agents run all tasks as their own user until now."""
+    """Users of agents' machines that its tasks may ask to run as, or ``*`` for all that an agent allows. Without any,
+    they run as the user that the agent chooses."""
     tokens: tuple[TokenEntry, ...] = ()
 
     @field_validator("actions")
@@ -80,6 +82,16 @@ class Principal(Part):
             check_role(role.removesuffix("/*"))
         return roles
 
+    @field_validator("task_users")
+    @classmethod
+    def _task_users(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not name:
+                raise ValueError("an empty name is no user of a machine")
+            if name != ANYBODY:
+                check_task_user(name)
+        return names
+
     def may(self, right: Right) -> bool:
         """Whether it has a right, for its own jobs at least."""
         if right is Right.KILL:
@@ -93,6 +105,10 @@ class Principal(Part):
             or (pattern.endswith("/*") and is_within(role, above := pattern.removesuffix("/*")) and role != above)
             for pattern in self.roles
         )
+
+    def may_run_as(self, task_user: str) -> bool:
+        """Whether its tasks may ask to run as this user."""
+        return task_user in self.task_users or ANYBODY in self.task_users
 
 
 class AccessPolicy(Part):
@@ -141,6 +157,8 @@ class Caller(NamedTuple):
             raise self.denied(right.value, request.TYPE)
         if (role := request.named_role) and not self.rights.may_use(role):
             raise self.denied(f"{right.value} for the role {role}", request.TYPE)
+        if (user := request.named_task_user) and not self.rights.may_run_as(user):
+            raise self.denied(f"{right.value} tasks of the user {user}", request.TYPE)
 
     def check_owner(self, owner: str, request: Request) -> None:
         """Check that it may change a job of this owner."""

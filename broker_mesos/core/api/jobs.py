@@ -139,6 +139,10 @@ class SubmitJob(JobRequest):
         return self.spec.role
 
     @property
+    def named_task_user(self) -> str:
+        return self.spec.command.user
+
+    @property
     def wait_seconds(self) -> float:
         return self.wait
 

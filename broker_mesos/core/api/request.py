@@ -103,6 +103,11 @@ class Request(Message):
         return ""
 
     @property
+    def named_task_user(self) -> str:
+        """The user of agents' machines as which tasks are to run because of it; empty if it names none."""
+        return ""
+
+    @property
     def wait_seconds(self) -> float:
         """The longest time for which this request lets its answer be delayed, in seconds. Timeouts are added to it."""
         return 0.0

@@ -9,6 +9,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.sandbox_path import check_directory
 from broker_mesos.core.model.task_input import MAX_STDIN_CHARS, decode_stdin
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
+from broker_mesos.core.model.task_user import check_task_user
 
 
 class CommandInfo(Part):
@@ -27,6 +28,14 @@ class CommandInfo(Part):
     """Path in the sandbox of a file that is the same as ``stdout``; empty for none."""
     stderr: str = ""
     """Path in the sandbox of a file that is the same as ``stderr``; empty for none."""
+    user: str = ""
+    """The user of the agent's machine as which it runs, if the agent allows that; empty for the one that the agent
+    chooses."""
+
+    @field_validator("user")
+    @classmethod
+    def _user(cls, name: str) -> str:
+        return check_task_user(name)
 
     @field_validator("directory")
     @classmethod

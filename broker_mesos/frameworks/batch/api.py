@@ -33,6 +33,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.task_user import constraint_of
 from broker_mesos.core.protocol.addresses import operator_cell
 from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import BrokerMesosError, NotFound
@@ -130,6 +131,10 @@ class BatchApi:
         if (caller := current()) is not None:
             # The owner of a job is who has submitted it, and not who its client states.
             spec = spec.model_copy(update={"user": caller.name})
+        if user := spec.command.user:
+            constraint = constraint_of(user)
+            if constraint not in spec.constraints:
+                spec = spec.model_copy(update={"constraints": (*spec.constraints, constraint)})
         demand = await self._store.submit(request.job_id, spec)
         if demand is not None:
             self._demand_publisher.publish(demand)
