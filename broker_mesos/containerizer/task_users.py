@@ -72,7 +72,7 @@ def _closed_to(user: Ids, folder: Path) -> Path | None:
     with acting_as(user):
         for path in (*reversed(folder.parents), folder):
             try:
-                os.stat(path / ".")
+                os.stat(f"{path}/.")
             except PermissionError:
                 return path
     return None

@@ -14,8 +14,10 @@ A task may signal its seat, since both have the same user; it cannot read or tra
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -24,6 +26,7 @@ from typing import Any
 from broker_mesos.containerizer.credentials import Ids, become
 from broker_mesos.containerizer.process import launching
 
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 MAX_MESSAGE = 65536
 """The largest part of a message that is read at once, in bytes."""
 
@@ -43,6 +46,11 @@ def run(connection: socket.socket, user: Ids, sandboxes: str) -> None:
     _Seat(socket.socket(fileno=fd), woken, sandboxes).serve()
 
 
+def _limits() -> list[tuple[int, int]]:
+    """The resource limits of this process, which its tasks inherit."""
+    return [resource.getrlimit(each) for each in _LIMITS]
+
+
 class _Seat:
     def __init__(self, connection: socket.socket, woken: int, sandboxes: str) -> None:
         self._connection = connection
@@ -51,6 +59,7 @@ class _Seat:
         self._tasks: dict[int, str] = {}
         self._spared: set[int] = set()
         self._rest = b""
+        self._limits = _limits()
 
     def serve(self) -> None:
         poll = select.poll()
@@ -88,10 +97,12 @@ class _Seat:
 
     def _launch(self, task_id: str, argv: list[str], env: dict[str, str], options: dict[str, Any]) -> None:
         try:
+            if _limits() != self._limits:
+                raise OSError(errno.EPERM, "a task of its user has changed the limits of tasks")
             pid = launching.spawn(self._sandboxes + task_id, argv, env, **options)
         except (OSError, ValueError, TypeError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            self._send(["failed", task_id, reason, launching.is_machine_fault(error)])
+            self._send(["failed", task_id, reason, launching.is_machine_fault(error) or _limits() != self._limits])
         else:
             self._tasks[pid] = task_id
             self._send(["started", task_id, pid])

@@ -64,6 +64,7 @@ class Seats:
     ) -> None:
         self._epoll = epoll
         self._sandboxes = sandboxes
+        self._prefix = b"BMESOS_SANDBOX=" + os.fsencode(sandboxes)
         self._on_started = started
         self._on_failed = failed
         self._on_exited = exited
@@ -153,7 +154,7 @@ class Seats:
             self.check()
 
     def lose(self, made: Seat) -> None:
-        """End a seat. Its tasks run on as children of this process; those that it was starting have failed."""
+        """End a seat. Its tasks run on as children of this process; those that it had not started have failed."""
         if self._by_user.get(made.user) is made:
             del self._by_user[made.user]
         if self._by_fd.pop(made.fd, None) is None:
@@ -169,8 +170,12 @@ class Seats:
         for task_id in [task_id for task_id, (_, its) in self._running.items() if its is made]:
             del self._running[task_id]
         for task in [each for each in self.starting.values() if each.seat is made]:
-            # If its process exists nevertheless, a sweep finds a process of no known task.
-            self._failed(task, ENDED, machine=False)
+            if pid := self._process_of(task.entry.task_id):
+                del self.starting[task.entry.task_id]
+                self._on_started(task.entry, pid, task.kill)
+            else:
+                # If its process begins only now, a sweep finds a process of no known task.
+                self._failed(task, ENDED, machine=False)
 
     def close(self) -> None:
         """End all seats, when no task runs."""
@@ -242,6 +247,15 @@ class Seats:
                 self._send(again.seat, task.request)
                 return
         self._on_failed(task.entry, f"cannot start {task.request[2][0]!r}: {reason}", machine)
+
+    def _process_of(self, task_id: str) -> int:
+        """The process of a task that a seat had started, but not reported, when it ended; 0 if there is none."""
+        for pid in proctree.children(os.getpid()) or ():
+            process = proctree.look(pid)
+            leads = process is not None and process.alive and process.session == pid
+            if leads and proctree.marker(pid, self._prefix) == task_id:
+                return pid
+        return 0
 
     def _has_tasks(self, made: Seat) -> bool:
         return any(each.seat is made for each in self.starting.values()) or any(

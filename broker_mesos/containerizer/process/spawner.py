@@ -414,8 +414,9 @@ class Spawner:
         self._event_log.send(["usage", usage])
 
     def _look_at_tasks(self) -> None:
-        """Check what has no event: the output of tasks, and the end of tasks without a descriptor."""
+        """Check what has no event: the output of tasks, the end of tasks without a descriptor, and stopped seats."""
         began = time.monotonic()
+        self._seats.check()
         for entry, status in self._adopted.ended():
             self._adopted_ended(entry, status)
         stops = self._output.cut(self._running.values())
