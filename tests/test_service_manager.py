@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from broker_mesos.runtime.service_manager import ServiceManager
+from tests.e2e.waiting import until
 from tests.servers import RabbitMQServer, RedisServer, free_port
 from tests.service import Manager, Service
 
@@ -119,18 +120,24 @@ def test_each_daemon_reports_that_it_works_and_that_it_stops(
         "web": ("web", "--port", str(free_port())),
     }
     statuses = {"agent": "runs 0 tasks", "master": "of 2 cells", "batch": "batch is subscribed", "web": "http://"}
-    services = {name: Service(tmp_path, name, words, env) for name, words in commands.items()}
+    health = {name: tmp_path / f"{name}.health" for name in commands}
+    services = {
+        name: Service(tmp_path, name, words, env | {"BMESOS_HEALTH_FILE": str(health[name])})
+        for name, words in commands.items()
+    }
     try:
         for name, service in services.items():
             lines = service.manager.until("READY=1")
             status = [line for line in lines if line.startswith("STATUS=")]
             assert status[0] == "STATUS=connecting to its servers"
             assert statuses[name] in status[-1], lines
+            until(f"the health file of {name}", health[name].exists)
         for service in services.values():
             service.process.send_signal(signal.SIGTERM)
         for service in services.values():
             service.manager.until("STOPPING=1")
             assert service.process.wait(60) == 0, service.log.read_text()
+        assert [name for name in health if health[name].exists()] == []
     finally:
         for service in services.values():
             service.close()

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
+from broker_mesos.runtime.health_file import HealthFile
 from broker_mesos.runtime.logs import configure, get_logger
 from broker_mesos.runtime.service_manager import ServiceManager
 from broker_mesos.runtime.settings import Settings
@@ -21,10 +22,12 @@ class Stop(asyncio.Event):
     """An event that SIGTERM and Ctrl-C set. Until a task waits for it, the daemon is still starting: it connects to
     its servers, has nothing to end in order, and is cancelled."""
 
-    def __init__(self, manager: ServiceManager) -> None:
+    def __init__(self, manager: ServiceManager, health: HealthFile | None = None) -> None:
         super().__init__()
         self.manager = manager
         """The service manager that wants to know how the daemon is."""
+        self.health = health
+        """The file for probes, if there is one."""
         self.signal = 0
         """The number of the signal; 0 before there is one."""
         self.awaited = False
@@ -49,11 +52,15 @@ def run_process(
     # A watchdog ends a stuck daemon with SIGABRT: the functions in which it is stuck are then printed.
     faulthandler.enable(2)
     manager = ServiceManager(os.environ)
+    health = None if settings.health_file is None else HealthFile(settings.health_file)
 
     async def shell() -> int:
-        stop = Stop(manager)
+        stop = Stop(manager, health)
         loop = asyncio.get_running_loop()
-        reporting = asyncio.create_task(manager.report(), name="reports to the service manager")
+        reporting = [asyncio.create_task(manager.report(), name="reports to the service manager")]
+        if health is not None:
+            touching = health.touch(manager.working, lambda: manager.status())
+            reporting.append(asyncio.create_task(touching, name="touches the health file"))
         work = asyncio.ensure_future(main(stop))
         ends = [signal.SIGTERM, signal.SIGINT]
         if not ends_with_terminal:
@@ -70,8 +77,11 @@ def run_process(
                 raise
             return _starting_exit_code(stop.signal)
         finally:
-            reporting.cancel()
+            for each in reporting:
+                each.cancel()
             manager.close()
+            if health is not None:
+                health.close()
         return 0
 
     # Imported objects stay; and a daemon makes few cycles, so that searching for them often would only be a pause.
@@ -96,6 +106,8 @@ def _on_signal(number: int, stop: Stop, work: asyncio.Future[None]) -> None:
         os._exit(1 if stop.awaited else _starting_exit_code(number))
     stop.signal = number
     stop.manager.stopping()
+    if stop.health is not None:
+        stop.health.close()
     stop.set()
     if not stop.awaited:
         work.cancel()

@@ -33,7 +33,8 @@ class ServiceManager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address[:1] in ("/", "@") else None
         if self._socket is not None:
             self._socket.setblocking(False)
-        self._ready = False
+        self.working = asyncio.Event()
+        """Set once the daemon works."""
         self._ready_reported = False
         self._status = ""
 
@@ -50,7 +51,7 @@ class ServiceManager:
 
     def ready(self) -> None:
         """Report that the daemon works. Idempotent."""
-        self._ready = True
+        self.working.set()
         self._report()
 
     def stopping(self) -> None:
@@ -68,13 +69,13 @@ class ServiceManager:
         lines = ["WATCHDOG=1"] if self.watchdog else []
         if status != self._status:
             lines.append(f"STATUS={status}")
-        if self._ready and not self._ready_reported:
+        if self.working.is_set() and not self._ready_reported:
             lines.append("READY=1")
-        elif self.watchdog and not self._ready:
+        elif self.watchdog and not self.working.is_set():
             # The watchdog begins with READY=1; until then the time limit for the start takes its place.
             lines.append(f"EXTEND_TIMEOUT_USEC={self.watchdog}")
         if lines and self._send(*lines):
-            self._status, self._ready_reported = status, self._ready
+            self._status, self._ready_reported = status, self.working.is_set()
 
     def _send(self, *lines: str) -> bool:
         if self._socket is not None:

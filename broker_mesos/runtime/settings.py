@@ -150,6 +150,9 @@ class Settings(BaseSettings):
     """The lowest level that is logged: ``debug``, ``info``, ``warning`` or ``error``. Log lines go to stderr."""
     log_format: Literal["text", "json"] = "text"
     """The format of log lines: ``text``, or ``json`` for one JSON object on each line."""
+    health_file: Path | None = None
+    """A file that a daemon touches every 10 s as long as it works, for probes: one that is older than 30 s is that of
+    a stuck daemon."""
 
     # The time limits of the design, section 6. The first block is `core.limits.Limits`, name by name.
     agent_beat: Seconds = 5.0
