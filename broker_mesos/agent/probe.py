@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from broker_mesos.agent import cgroup_limits
 from broker_mesos.agent.slack import Machine
+from broker_mesos.containerizer.cgroups import own_limits
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Amount, Resources
 from broker_mesos.errors import InvalidResources
@@ -55,11 +55,11 @@ def names(text: str) -> set[str]:
 
 def _cpus() -> float:
     """The number of CPUs that this process may use, by its affinity and the limits of its cgroups."""
-    return min(float(len(os.sched_getaffinity(0))), cgroup_limits.cpus())
+    return min(float(len(os.sched_getaffinity(0))), own_limits.cpus())
 
 
 def _mem() -> int:
-    total = min(psutil.virtual_memory().total, cgroup_limits.memory()) // MB
+    total = min(psutil.virtual_memory().total, own_limits.memory()) // MB
     return int(total - min(RESERVED_MEM, total // 10))
 
 

@@ -1,0 +1,88 @@
+"""Reads and writes the files of cgroups, and makes and removes the folders that cgroups are.
+
+All access goes through one object, so that tests can put a folder of their own in place of the kernel. Every method
+raises OSError as the kernel reports it.
+"""
+
+from __future__ import annotations
+
+import os
+
+_CHUNK = 65536
+
+
+class CgroupFiles:
+    """The cgroup file systems of this machine."""
+
+    def read(self, path: str) -> str:
+        """The text of a file."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = [os.read(fd, _CHUNK)]
+            while len(parts[-1]) > 0:
+                parts.append(os.read(fd, _CHUNK))
+        finally:
+            os.close(fd)
+        return b"".join(parts).decode()
+
+    def write(self, path: str, text: str) -> None:
+        """Write a value, which the kernel takes as a whole."""
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+    def open(self, path: str) -> int:
+        """A descriptor for reading and writing a file whose values are those of the descriptor."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def make(self, path: str) -> None:
+        """Make a cgroup. Raises FileExistsError if it is there."""
+        os.mkdir(path, 0o755)
+
+    def remove(self, path: str) -> None:
+        """Remove a cgroup. Raises OSError with EBUSY if it has processes or cgroups below it, and also for a moment
+        after the last process has ended."""
+        os.rmdir(path)
+
+    def groups(self, path: str) -> list[str]:
+        """The names of the cgroups directly below one."""
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+    def listing(self, path: str) -> list[str]:
+        """The names of the files of a cgroup, and of the cgroups directly below it."""
+        return os.listdir(path)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file or cgroup."""
+        return os.path.exists(path)
+
+    def has_groups(self, path: str) -> bool:
+        """Whether there are cgroups below one; cheaper than ``groups``."""
+        return os.stat(path).st_nlink > 2
+
+
+def optional(files: CgroupFiles, path: str) -> str:
+    """The text of a file without blanks around it; empty if it cannot be read."""
+    try:
+        return files.read(path).strip()
+    except OSError:
+        return ""
+
+
+def number(files: CgroupFiles, path: str) -> int:
+    """The number in a file; 0 if there is none, or if it is "max"."""
+    text = optional(files, path)
+    return int(text) if text.isdigit() else 0
+
+
+def table(files: CgroupFiles, path: str) -> dict[str, int]:
+    """The numbers of a file that has a key and a number on each line; empty if it cannot be read."""
+    found = {}
+    for line in optional(files, path).splitlines():
+        key, _, value = line.partition(" ")
+        if value.isdigit():
+            found[key] = int(value)
+    return found

@@ -1,0 +1,122 @@
+"""The limits of a task, and the values of the cgroup files that hold them, on v1 and v2. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MB = 1 << 20
+MIN_MEMORY_BYTES = 32 * MB
+"""The smallest memory limit: a smaller one ends programs while they are being loaded."""
+LAUNCHER_BYTES = MB
+"""Memory that is added to each limit for the launcher, which is in the cgroup of its task."""
+LAUNCHER_PIDS = 1
+"""Processes that are added to each limit for the launcher."""
+DEFAULT_PIDS = 4096
+PERIOD_USEC = 100_000
+"""The period of a CPU quota, in microseconds."""
+MIN_QUOTA_USEC = 1_000
+"""The kernel refuses a smaller quota for a period."""
+
+
+class Limits(NamedTuple):
+    """What the kernel holds a task to."""
+
+    cpus: float = 1.0
+    """The share of CPU time when CPUs are scarce, in CPUs; it is no upper limit."""
+    memory: int = 0
+    """Bytes of memory at most, swap included; 0: not limited."""
+    pids: int = DEFAULT_PIDS
+    """Processes and threads at most."""
+    quota: float = 0.0
+    """CPUs at most, in each period; 0: not limited."""
+    burst: float = 0.0
+    """CPUs that unused parts of earlier periods may add to the quota, where the kernel has that; at most the quota."""
+    cpuset: str = ""
+    """The CPUs that the task may run on, as in "0-2,5"; empty: all that its agent may use."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """The limit that the kernel gets: at least MIN_MEMORY_BYTES, and the launcher's part added; 0: none."""
+        return max(self.memory, MIN_MEMORY_BYTES) + LAUNCHER_BYTES if self.memory else 0
+
+
+class Setting(NamedTuple):
+    """A value for a file of a task cgroup."""
+
+    controller: str
+    file: str
+    text: str
+
+
+FILES_V1 = {
+    "cpu": ("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_burst_us"),
+    "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+    "pids": ("pids.max",),
+}
+FILES_V2 = {
+    "cpu": ("cpu.weight", "cpu.max", "cpu.max.burst"),
+    "memory": ("memory.max", "memory.swap.max", "memory.oom.group"),
+    "pids": ("pids.max",),
+}
+"""The files that hold limits; the first of each controller must be there, others may be missing."""
+
+_UNLIMITED_V1 = "-1"
+
+
+def settings(limits: Limits, controller: str, version: int) -> list[Setting]:
+    """The values that hold one controller to the limits, in an order in which a cgroup without limits takes them."""
+    if controller == "cpu":
+        made = _cpu(limits, version)
+    elif controller == "memory":
+        made = _memory(limits, version)
+    elif controller == "pids":
+        made = [("pids.max", str(limits.pids + LAUNCHER_PIDS))]
+    elif controller == "cpuset" and limits.cpuset:
+        made = [("cpuset.cpus", limits.cpuset)]
+    else:
+        made = []
+    return [Setting(controller, file, text) for file, text in made]
+
+
+def _cpu(limits: Limits, version: int) -> list[tuple[str, str]]:
+    quota = max(MIN_QUOTA_USEC, round(limits.quota * PERIOD_USEC)) if limits.quota else 0
+    burst = min(quota, round(limits.burst * PERIOD_USEC))
+    if version == 1:
+        shares = min(262_144, max(2, round(1024 * limits.cpus)))
+        made = [("cpu.shares", str(shares)), ("cpu.cfs_quota_us", str(quota) if quota else _UNLIMITED_V1)]
+        return [*made, ("cpu.cfs_burst_us", str(burst))]
+    weight = min(10_000, max(1, round(100 * limits.cpus)))
+    made = [("cpu.weight", str(weight)), ("cpu.max", f"{quota or 'max'} {PERIOD_USEC}")]
+    return [*made, ("cpu.max.burst", str(burst))]
+
+
+def _memory(limits: Limits, version: int) -> list[tuple[str, str]]:
+    limit = limits.memory_bytes
+    if version == 1:
+        text = str(limit) if limit else _UNLIMITED_V1
+        return [("memory.limit_in_bytes", text), ("memory.memsw.limit_in_bytes", text)]
+    # Swap that is not limited would let a task with a limit use more than that.
+    swap = "0" if limit else "max"
+    return [("memory.max", str(limit) if limit else "max"), ("memory.swap.max", swap), ("memory.oom.group", "1")]
+
+
+def in_order(wanted: Iterable[Setting], written: dict[str, str]) -> list[Setting]:
+    """The settings to write into a cgroup that has the values ``written``, by file, in an order that the kernel takes.
+
+    Values that it has already are left out. A burst may not exceed the quota, nor a limit of memory that of memory and
+    swap together, and so what depends on another value is lifted before that one changes.
+    """
+    changed = [each for each in wanted if written.get(each.file) != each.text]
+    files = {each.file for each in changed}
+    before = []
+    for each in changed:
+        if each.file == "memory.limit_in_bytes" and "memory.memsw.limit_in_bytes" in files:
+            before.append(Setting(each.controller, "memory.memsw.limit_in_bytes", _UNLIMITED_V1))
+        if each.file == "cpu.cfs_quota_us" and written.get("cpu.cfs_burst_us", "") != "0":
+            before.append(Setting(each.controller, "cpu.cfs_burst_us", "0"))
+        if each.file == "cpu.max" and written.get("cpu.max.burst", "") != "0":
+            before.append(Setting(each.controller, "cpu.max.burst", "0"))
+    lifted = {each.file for each in before if each.text == "0"}
+    kept = [each for each in wanted if each.file in lifted and each not in changed]
+    return [*before, *changed, *kept]

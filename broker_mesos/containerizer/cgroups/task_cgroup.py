@@ -1,0 +1,249 @@
+"""The cgroup of one task: one folder in each hierarchy, which a task's processes are born in."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from broker_mesos.containerizer.cgroups.files import CgroupFiles, number
+from broker_mesos.containerizer.cgroups.layout import Layout
+from broker_mesos.containerizer.cgroups.limits import Limits, in_order, settings
+from broker_mesos.containerizer.cgroups.oom import OomWatch
+from broker_mesos.containerizer.cgroups.usage import Counters, Usage, read_counters, read_memory
+
+MAX_REST_BYTES = 1 << 20
+"""Memory that may stay charged to a cgroup that gets another task."""
+_CHUNK = 256  # processes that are signalled at a time, each by a file descriptor
+
+
+class Record(NamedTuple):
+    """What a journal keeps of a task cgroup, so that a later spawner finds it again."""
+
+    name: str
+    before: list[int]
+    """Its counters when it got this task, in the order of ``Counters``."""
+
+
+class TaskCgroup:
+    """A cgroup with one task at a time; the driver makes it and takes it back.
+
+    Methods raise OSError if the cgroup is gone, or as described.
+    """
+
+    def __init__(self, files: CgroupFiles, layout: Layout, name: str, kernel_files: Collection[str]) -> None:
+        self._files = files
+        self._kernel_files = kernel_files
+        self._versions = layout.versions
+        self._written: dict[str, str] = {}
+        self._peak_fd = -1
+        self.name = name
+        self.folders = layout.folders(name)
+        """By controller; "core" is the folder on v2, if there is one."""
+        self.paths = list(dict.fromkeys(self.folders.values()))
+        """One for each hierarchy."""
+        self.limits = Limits()
+        self.before = Counters()
+        """The counters when it got its task."""
+        self.oom: OomWatch | None = None
+
+    @property
+    def memory_version(self) -> int:
+        """The version of cgroups that the memory controller is on."""
+        return self._versions["memory"]
+
+    # -- limits ------------------------------------------------------------------------------------------
+
+    def set_limits(self, limits: Limits, *, fresh: bool = False) -> None:
+        """Hold the task to these limits from now on. ``fresh``: the cgroup was just made, and has none yet.
+
+        Raises OSError: EBUSY if the memory in use cannot be brought below the limit, ERANGE or EINVAL for a cpuset
+        that the agent does not have.
+        """
+        if fresh:
+            self._written = {"cpu.cfs_burst_us": "0", "cpu.max.burst": "0"}
+        wanted = []
+        for controller, version in self._versions.items():
+            wanted.extend(settings(limits, controller, version))
+        for each in in_order([each for each in wanted if self._has(each.file)], self._written):
+            self._written.pop(each.file, None)
+            self._files.write(f"{self.folders[each.controller]}/{each.file}", each.text)
+            self._written[each.file] = each.text
+        self.limits = limits
+
+    def _has(self, file: str) -> bool:
+        return file in self._kernel_files
+
+    # -- processes ---------------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """Move this process into the cgroup, one hierarchy after the other. The kernel may take 10 ms for each on v1,
+        so this is for a process that is forked ahead."""
+        for path in self.paths:
+            self._files.write(f"{path}/cgroup.procs", "0")
+
+    def members(self) -> list[int]:
+        """The pids of all processes in it, daemons included; zombies are not among them."""
+        found: dict[int, None] = {}
+        for path in self.paths:
+            for word in self._files.read(f"{path}/cgroup.procs").split():
+                found[int(word)] = None
+        found.pop(0, None)  # a process of a pid namespace that is not ours
+        return list(found)
+
+    def send(self, signal_number: int, keep: Collection[int] = ()) -> int:
+        """Signal all members but ``keep``, and no process that is no member. Returns how many there were."""
+        members = [pid for pid in self.members() if pid not in keep]
+        for start in range(0, len(members), _CHUNK):
+            self._send(members[start : start + _CHUNK], signal_number)
+        return len(members)
+
+    def _send(self, pids: Iterable[int], signal_number: int) -> None:
+        pidfds = {}
+        try:
+            for pid in pids:
+                try:
+                    pidfds[pid] = os.pidfd_open(pid)
+                except ProcessLookupError:
+                    pass
+                except OSError:  # no descriptor is left
+                    break
+            # A pid that is still a member is that of the process which the descriptor refers to, or that one is gone.
+            still = set(self.members())
+            for pid, fd in pidfds.items():
+                if pid in still:
+                    try:
+                        signal.pidfd_send_signal(fd, signal_number)
+                    except OSError:
+                        pass
+        finally:
+            for fd in pidfds.values():
+                os.close(fd)
+
+    def kill(self, keep: Collection[int] = ()) -> int:
+        """Send SIGKILL to all members but ``keep``, which the kernel does at once where it can. Returns how many there
+        were: call it again, with a pause, until that is 0, since members may fork meanwhile."""
+        core = self.folders.get("core")
+        if not keep and core is not None and "cgroup.kill" in self._kernel_files:
+            if not (members := self.members()):
+                return 0
+            self._files.write(f"{core}/cgroup.kill", "1")
+            if len(set(self.paths)) == 1:
+                return len(members)
+        return self.send(signal.SIGKILL, keep)
+
+    def stuck(self, keep: Collection[int] = ()) -> str:
+        """Why members outlive SIGKILL, as one line; empty if there are none."""
+        left = [pid for pid in self.members() if pid not in keep]
+        waiting = [text for pid in left if (text := _uninterruptible(pid))]
+        if waiting:
+            shown = ", ".join(waiting[:3]) + (", …" if len(waiting) > 3 else "")
+            return f"cannot be killed: {len(waiting)} processes in uninterruptible sleep ({shown})"
+        return f"cannot be killed: {len(left)} processes are still there" if left else ""
+
+    # -- usage -------------------------------------------------------------------------------------------
+
+    def usage(self) -> Usage:
+        """What the task has used since the cgroup got it; parts that cannot be read are 0."""
+        memory, peak = read_memory(self._files, self.folders["memory"], self._versions["memory"])
+        if self._peak_fd >= 0:
+            peak = int(os.pread(self._peak_fd, 32, 0))
+        pids = number(self._files, f"{self.folders['pids']}/pids.current")
+        return Usage(self._counters().since(self.before), memory, peak, pids)
+
+    def _counters(self) -> Counters:
+        return read_counters(self._files, self.folders, self._versions)
+
+    # -- one task after another --------------------------------------------------------------------------
+
+    def watch_oom(self) -> OomWatch:
+        """The watch for processes that the kernel kills; made when it is first asked for. Raises OSError."""
+        if self.oom is None:
+            folder, version = self.folders["memory"], self._versions["memory"]
+            self.oom = OomWatch(self._files, folder, version, self.before.oom_kills)
+        return self.oom
+
+    def reset(self, keep: Collection[int] = ()) -> bool:
+        """Begin anew for another task, when no member but ``keep`` is left. Returns False if the cgroup cannot: then it
+        is to be removed, and another one made."""
+        try:
+            if any(pid not in keep for pid in self.members()):
+                return False
+            if any(self._files.has_groups(path) for path in self.paths):
+                return False  # cgroups that the task has made
+            if not (self._drop_rest() and self._reset_peak()):
+                return False
+        except OSError:
+            return False
+        self.before = self._counters()
+        if self.oom is not None:
+            self.oom.restart(self.before.oom_kills)
+        return True
+
+    def _drop_rest(self) -> bool:
+        """Have the kernel drop what the last task has left in the page cache. Returns whether little enough is left."""
+        folder = self.folders["memory"]
+        if self._versions["memory"] == 1:
+            if number(self._files, f"{folder}/memory.usage_in_bytes") <= MAX_REST_BYTES:
+                return True
+            self._files.write(f"{folder}/memory.force_empty", "0")
+            return number(self._files, f"{folder}/memory.usage_in_bytes") <= MAX_REST_BYTES
+        rest = number(self._files, f"{folder}/memory.current")
+        if rest > MAX_REST_BYTES and "memory.reclaim" in self._kernel_files:
+            try:
+                self._files.write(f"{folder}/memory.reclaim", str(rest))
+            except BlockingIOError:
+                pass  # not all of it could be dropped
+            rest = number(self._files, f"{folder}/memory.current")
+        return rest <= MAX_REST_BYTES
+
+    def _reset_peak(self) -> bool:
+        folder = self.folders["memory"]
+        if self._versions["memory"] == 1:
+            self._files.write(f"{folder}/memory.max_usage_in_bytes", "0")
+            return True
+        # Since Linux 6.12, and for the descriptor that it is written to only. Older kernels refuse it.
+        if self._peak_fd < 0:
+            self._peak_fd = self._files.open(f"{folder}/memory.peak")
+        os.write(self._peak_fd, b"0")  # any text means that
+        return True
+
+    def record(self) -> Record:
+        """What the journal keeps, before the task starts."""
+        return Record(self.name, list(self.before))
+
+    def close(self) -> None:
+        """Close its descriptors."""
+        if self.oom is not None:
+            self.oom.close()
+            self.oom = None
+        if self._peak_fd >= 0:
+            os.close(self._peak_fd)
+            self._peak_fd = -1
+
+
+def record_of(value: Any) -> Record | None:
+    """A record as it comes back from a journal, in JSON; None if it is none."""
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not isinstance(value[0], str)
+        or not isinstance(value[1], list)
+    ):
+        return None
+    counts = [each for each in value[1] if isinstance(each, int)][: len(Counters._fields)]
+    return Record(value[0], counts + [0] * (len(Counters._fields) - len(counts)))
+
+
+def _uninterruptible(pid: int) -> str:
+    """A process that SIGKILL does not reach, as "PID in KERNEL_FUNCTION"; empty for all others."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        if stat[stat.rindex(b")") + 2 :][:1] != b"D":
+            return ""
+        with open(f"/proc/{pid}/wchan") as waiting:
+            return f"{pid} in {waiting.read() or '?'}"
+    except (OSError, ValueError):
+        return ""
