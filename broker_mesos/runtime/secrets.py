@@ -22,7 +22,12 @@ _known: set[str] = set()
 def remember(url: str) -> None:
     """Search for the passwords of this URL from now on."""
     for password in passwords(url):
-        _known.update(form for form in _forms(password) if len(form) >= SECRET_MIN_CHARACTERS)
+        remember_token(password)
+
+
+def remember_token(token: str) -> None:
+    """Search for this password or token from now on."""
+    _known.update(form for form in _forms(token) if len(form) >= SECRET_MIN_CHARACTERS)
 
 
 def masked(text: str) -> str:

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from broker_mesos.core.model.task_user import check_task_user
 from broker_mesos.errors import InvalidInput
+from broker_mesos.runtime.secrets import MASK
 from broker_mesos.runtime.settings_sources import PREFIX, Sources, odd_variables, refuse
 from broker_mesos.runtime.tls import TlsFiles
 from broker_mesos.runtime.urls import check_url, plaintext_problem, redact
@@ -265,6 +266,8 @@ def _is_secret(annotation: Any) -> bool:
 
 SECRETS = tuple(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
 """The settings that are secrets. A variable with ``_FILE`` at its end names a file that holds the value."""
+TOKENS = tuple(name for name in SECRETS if not name.endswith("url"))
+"""The secrets that are shown in no part, as those are that have a password in a URL."""
 
 
 class Shown(NamedTuple):
@@ -292,7 +295,7 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
 def show(config: Path | None = None, **flags: Any) -> list[Shown]:
     """All settings of this process with their origins, and without passwords. Raises InvalidInput as ``load`` does."""
     settings, sources = load(config, **flags), _sources(config, flags)
-    return [Shown(name, _shown(getattr(settings, name)), sources.origin(name)) for name in Settings.model_fields]
+    return [Shown(name, _shown(name, getattr(settings, name)), sources.origin(name)) for name in Settings.model_fields]
 
 
 def find_problems(config: Path | None = None, **flags: Any) -> tuple[list[str], list[str]]:
@@ -308,14 +311,14 @@ def find_problems(config: Path | None = None, **flags: Any) -> tuple[list[str], 
     secrets = {}
     for name in SECRETS:
         text = str(values.get(name) or "")
-        secrets[name] = text if redact(text) != text else ""
+        secrets[name] = text if name in TOKENS or redact(text) != text else ""
     return problems, [*sources.warnings(secrets), *odd_variables(Settings.model_fields, SECRETS)]
 
 
 def _sources(config: Path | None, flags: dict[str, Any]) -> Sources:
     given = {name: value for name, value in flags.items() if value is not None}
     path = config if config is not None else CONFIG_FILE
-    return Sources(Settings.model_fields, SECRETS, path, given, required=config is not None)
+    return Sources(Settings.model_fields, SECRETS, path, given, required=config is not None, tokens=TOKENS)
 
 
 def _findings(error: ValidationError, sources: Sources) -> list[str]:
@@ -338,7 +341,7 @@ def _place(name: str, sources: Sources) -> str:
     return f"{origin}: {name}" if origin.startswith(str(sources.path)) else name if origin == "default" else origin
 
 
-def _shown(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr):
-        return redact(value.get_secret_value())
+        return MASK if name in TOKENS else redact(value.get_secret_value())
     return value

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_mesos.errors import InvalidInput
-from broker_mesos.runtime.secrets import remember
+from broker_mesos.runtime.secrets import remember, remember_token
 
 PREFIX = "BMESOS_"
 SECRET_FILE_MAX_BYTES = 65_536
@@ -25,10 +25,18 @@ class Sources:
     keep the others from being read."""
 
     def __init__(
-        self, names: Collection[str], secrets: Collection[str], path: Path, flags: Mapping[str, Any], *, required: bool
+        self,
+        names: Collection[str],
+        secrets: Collection[str],
+        path: Path,
+        flags: Mapping[str, Any],
+        *,
+        required: bool,
+        tokens: Collection[str] = (),
     ) -> None:
-        """``names`` are all settings, and ``secrets`` those of them that files may hold. ``flags`` are those that were
-        given, and ``path`` is the settings file, which may be absent unless it is ``required``."""
+        """``names`` are all settings, and ``secrets`` those of them that files may hold; ``tokens`` are the secrets
+        that are no URLs. ``flags`` are those that were given, and ``path`` is the settings file, which may be absent
+        unless it is ``required``."""
         self.path = path
         self.flags = flags
         self.problems: list[str] = []
@@ -44,7 +52,7 @@ class Sources:
         for name in secrets:
             for value in (flags.get(name), environ(variable(name)), self._secrets.get(name), self._stored.get(name)):
                 if isinstance(value, str):
-                    remember(value)
+                    (remember_token if name in tokens else remember)(value)
 
     def values(self) -> dict[str, Any]:
         """The values that are not in variables, by setting."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker_mesos.cli import main
+from broker_mesos.runtime.secrets import masked
 from broker_mesos.runtime.settings import SECRETS, Settings
 from tests.operator.fakes import FakeCluster, Stage
 from tests.servers import RabbitMQServer, RedisServer
@@ -202,3 +203,18 @@ def test_real_servers_answer(
     code, lines = checked(capsys, "--connect")
     assert code == 0, lines
     assert lines[1].startswith("ok: broker_url: RabbitMQ") and lines[2].startswith("ok: store_url: Redis")
+
+
+def test_a_token_is_shown_in_no_part_and_its_file_is_a_secret(
+    empty_place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr("broker_mesos.runtime.secrets._known", set())
+    token = "bm1_k3t9x2ab_hush-hush-hush"
+    file = empty_place / "token"
+    file.write_text(f"{token}\n")
+    file.chmod(0o644)
+    monkeypatch.setenv("BMESOS_TOKEN_FILE", str(file))
+    assert shown(capsys)["token"] == ["***"]
+    assert "every user of this machine can read the password" in "".join(checked(capsys)[1])
+    # And a library that prints it prints it to nobody.
+    assert "hush" not in masked(f"a line with {token}.")
