@@ -261,7 +261,9 @@ def spoiled(draw: st.DrawFn, body: bytes) -> bytes:
             case 0:
                 del spoiled[at : at + rng.randrange(1, 20)]
             case 1:
-                spoiled[at:at] = rng.choice((b"\x00", b"\xff", b"[" * 300, b"{", b"}", b'"', b"\\ud800", b"1e999", b"-"))
+                spoiled[at:at] = rng.choice(
+                    (b"\x00", b"\xff", b"[" * 300, b"{", b"}", b'"', b"\\ud800", b"1e999", b"-")
+                )
             case 2:
                 spoiled[at : at + 1] = bytes((rng.randrange(256),))
             case _:
