@@ -31,6 +31,7 @@ from broker_mesos.errors import BrokerMesosError
 from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.runtime.logs import configure
 from broker_mesos.runtime.settings import load
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.sdk import Driver, Scheduler
 from broker_mesos.wiring.local import LocalCluster
 
@@ -112,7 +113,7 @@ class Framework:
     async def __aenter__(self) -> Framework:
         await self._bus.open(STEP_TIMEOUT_SECONDS)
         self._running = asyncio.create_task(self.driver.run(), name=self.name)
-        await within(self.scheduler.known.wait(), f"{self.name} is registered")
+        await in_time(self.scheduler.known.wait(), f"{self.name} is registered")
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -140,10 +141,10 @@ class Gate:
         os.close(self._fd)
 
 
-async def within(work: Awaitable[T], what: str) -> T:
+async def in_time(work: Awaitable[T], what: str) -> T:
     """The result of an action. Raises Differs when it does not arrive in time."""
     try:
-        async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
+        async with within(STEP_TIMEOUT_SECONDS):
             return await work
     except TimeoutError:
         raise Differs(f"waited {STEP_TIMEOUT_SECONDS:g} s in vain until {what}") from None
@@ -153,7 +154,7 @@ async def first_offer(frameworks: Sequence[Framework], what: str) -> tuple[Frame
     """The next offer to any of the frameworks."""
     waiting = {asyncio.ensure_future(each.scheduler.offers.get()): each for each in frameworks}
     try:
-        await within(asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED), what)
+        await in_time(asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED), what)
         done = next((task for task in waiting if task.done()), None)
         if done is None:
             raise Differs(f"waited in vain until {what}")
@@ -201,7 +202,7 @@ class Demo:
 
     async def _offers_all(self, one: Framework) -> Offer:
         self._show.step("the policy offers all of it to framework 1")
-        offer = await within(one.scheduler.offers.get(), "framework-1 has an offer")
+        offer = await in_time(one.scheduler.offers.get(), "framework-1 has an offer")
         self._show.line(one.name, "is offered", offer.resources, f"of {offer.agent_id}: {offer.offer_id}")
         check("the first offer", offer.resources, AGENT)
         return offer
@@ -225,7 +226,7 @@ class Demo:
         one.driver.accept(offer, tasks)
         running: dict[str, TaskStatus] = {}
         while len(running) < len(tasks):
-            status = await within(one.scheduler.statuses.get(), "both tasks run")
+            status = await in_time(one.scheduler.statuses.get(), "both tasks run")
             if status.task_id in running:
                 continue
             check(f"the state of {status.task_id}", status.state, TaskState.RUNNING)
@@ -235,7 +236,7 @@ class Demo:
 
     async def _offers_the_rest(self, two: Framework) -> None:
         self._show.step("what is left is offered to framework 2")
-        offer = await within(two.scheduler.offers.get(), "framework-2 has an offer")
+        offer = await in_time(two.scheduler.offers.get(), "framework-2 has an offer")
         self._show.line(two.name, "is offered", offer.resources, f"of {offer.agent_id}: {offer.offer_id}")
         check("the offer to framework 2", offer.resources, LEFT)
         agent = await self._agent()
@@ -247,9 +248,9 @@ class Demo:
     async def _finishes(self, one: Framework, two: Framework, name: str, gate: Gate) -> None:
         self._show.step(f"{name} finishes, and what it used is offered again")
         gate.open()
-        status = await within(one.scheduler.statuses.get(), f"{name} has ended")
+        status = await in_time(one.scheduler.statuses.get(), f"{name} has ended")
         while not status.state.terminal:
-            status = await within(one.scheduler.statuses.get(), f"{name} has ended")
+            status = await in_time(one.scheduler.statuses.get(), f"{name} has ended")
         self._show.line(status.agent_id, f"reports {status.task_id}", note=_how(status))
         check("the task that ended", (status.task_id, status.state), (name, TaskState.FINISHED))
         who, offer = await first_offer([one, two], f"what {name} used is offered again")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
-from broker_mesos.runtime.timeouts import time_limit
+import broker_mesos
+from broker_mesos.runtime.timeouts import time_limit, within
 
 LIMIT = 0.1
 
@@ -52,3 +54,42 @@ async def test_a_busy_loop_gives_up_all_the_same_when_nothing_has_come() -> None
 
     with pytest.raises(TimeoutError):
         await unanswered()
+
+
+async def test_what_a_cancelled_task_cleans_up_is_given_up_in_time_as_well() -> None:
+    """Before Python 3.11.3 the limit of asyncio ended such a task with CancelledError."""
+    told: list[str] = []
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            try:
+                async with within(LIMIT):
+                    await asyncio.get_running_loop().create_future()
+            except TimeoutError:
+                told.append("given up")
+
+    task = asyncio.create_task(cleans_up())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+    assert told == ["given up"]
+
+
+async def test_a_task_that_is_cancelled_within_a_limit_is_cancelled() -> None:
+    async def waits() -> None:
+        async with within(60 * LIMIT):
+            await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_the_package_uses_no_limit_of_asyncio_directly() -> None:
+    package = Path(broker_mesos.__file__).parent
+    users = [each for each in package.rglob("*.py") if "asyncio.timeout" in each.read_text()]
+    assert users == [package / "runtime" / "timeouts.py"]

@@ -10,6 +10,7 @@ from broker_mesos.core.api.files import FileChunk, ReadFile
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import Chunk, Containerizer
+from broker_mesos.runtime.timeouts import within
 
 POLL_SECONDS = 0.1
 """Interval at which a followed file is checked, in seconds. One check serves all followers of the file."""
@@ -76,7 +77,7 @@ class FileServer:
         if watch.poller is None:
             watch.poller = asyncio.create_task(self._poll(key, watch), name=f"follow {key[0]} {key[1]}")
         try:
-            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+            async with within(max(0.0, deadline - self._clock.monotonic())):
                 await grown
         except TimeoutError:
             pass

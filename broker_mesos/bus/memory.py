@@ -26,6 +26,7 @@ from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, bad_term, expiration_ms
 from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.timeouts import within
 
 BIND_AGAIN_SECONDS = 20.0
 """Interval at which every queue that is consumed or was declared is bound again, in seconds."""
@@ -250,7 +251,7 @@ class MemoryBus:
         self._broker.attach(self)
         self._connect()
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 await self._connection()
         except TimeoutError:
             await self.close()

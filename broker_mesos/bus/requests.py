@@ -29,6 +29,7 @@ from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outg
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.middleware import Middleware
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 
 log = get_logger(__name__)
 
@@ -76,7 +77,7 @@ class Requester:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = future
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 await self._ready.wait()
                 if not future.done():
                     await self._send(to, request, timeout, correlation)

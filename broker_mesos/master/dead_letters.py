@@ -29,6 +29,7 @@ from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.errors import BrokerMesosError, Conflict, NotFound, Unavailable
 from broker_mesos.ports.bus import Bus, Consumer, Delivery
 from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.timeouts import within
 
 LOCK_TIMEOUT_SECONDS = 3.0
 """Maximum time that a request waits while another master reads the letters, in seconds."""
@@ -174,7 +175,7 @@ class _LockedLetters:
         count = min(count, self.total)
         with contextlib.suppress(TimeoutError):
             while self.consumer is not None and len(found) < count:
-                async with asyncio.timeout(ARRIVAL_SECONDS):
+                async with within(ARRIVAL_SECONDS):
                     found += await self.consumer.receive(count - len(found))
         return found
 

@@ -16,6 +16,7 @@ from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.ports.clock import NewId
+from broker_mesos.runtime.timeouts import within
 
 TRIP_SECONDS = 1.0
 """Time within which the broker reports whether a message reached a queue, and an agent answers, in seconds."""
@@ -27,7 +28,7 @@ async def is_lost(bus: Bus, new_id: NewId, to: Address, ping: Ping, term: int = 
     """Send a probe; returns whether it reached no queue, and so its binding is lost. False if that is not known."""
     message = outgoing(to, ping, new_id(), mandatory=True, persistent=False, expiration=TRIP_SECONDS, term=term)
     try:
-        async with asyncio.timeout(TRIP_SECONDS):
+        async with within(TRIP_SECONDS):
             return not await bus.publish(message)
     except (TimeoutError, BrokerMesosError):
         return False
@@ -81,7 +82,7 @@ class RouteProbe:
             to = addresses.commands(agent_id)
             if await is_lost(self._bus, self._new_id, to, Ping(token=token), self._state.term):
                 return "unbound"
-            async with asyncio.timeout(TRIP_SECONDS):
+            async with within(TRIP_SECONDS):
                 await answer
         except TimeoutError:
             return "silent"

@@ -42,6 +42,7 @@ from broker_mesos.ports.bus import Consumer, ConsumerClosed, Delivery, outgoing
 from broker_mesos.ports.store import Commit
 from broker_mesos.runtime import failpoints
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 
 log = get_logger(__name__)
 
@@ -427,7 +428,7 @@ class Term:
     async def _leave(self) -> None:
         """End the term in order. If a step of this fails, the hand-over only takes longer."""
         with contextlib.suppress(TimeoutError, Unavailable, Fenced):
-            async with asyncio.timeout(STEP_DOWN_SECONDS):
+            async with within(STEP_DOWN_SECONDS):
                 await self.outbox.drained()
                 if self.outbox.has_confirmed:
                     await self._commit_now(Decision())

@@ -38,6 +38,7 @@ from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
 from broker_mesos.operator.task_logs import TaskLogs
+from broker_mesos.runtime.timeouts import within
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Gateway:
         _check_text(request)
         limit = timeout + request.wait_seconds
         try:
-            async with asyncio.timeout(limit):
+            async with within(limit):
                 return await self._dispatch(request, timeout)
         except TimeoutError:
             raise self._requester.late(

@@ -21,6 +21,7 @@ from broker_mesos.errors import BusUnavailable, FrameworkRefused, InvalidInput, 
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.sdk.callbacks import Callbacks
 from broker_mesos.sdk.calls import Calls
 from broker_mesos.sdk.demand import DriverDemand
@@ -337,7 +338,7 @@ class Driver:
         if not active.is_set():
             self._subscribe_now()
             try:
-                async with asyncio.timeout(self.settings.subscribe_interval):
+                async with within(self.settings.subscribe_interval):
                     await active.wait()
             except TimeoutError:
                 log.info("another process is active", framework=self.framework.framework_id)
@@ -399,7 +400,7 @@ class Driver:
         message = Teardown(framework_id=self.framework.framework_id, reason="stopped by its scheduler")
         out = outgoing(calls(None), message, self._new_id(), mandatory=True)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with within(deadline - loop.time()):
                 while True:
                     try:
                         if await self._bus.publish(out):

@@ -33,6 +33,7 @@ from broker_mesos.ports.bus import Bus, ConsumerClosed, Delivery, Outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.containerizer import ContainerEvent, TaskExited, TaskStarted
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 
 log = get_logger(__name__)
 
@@ -187,7 +188,7 @@ class Fleet:
             self._perform(agent, [*effects, *agent.state.statuses(), *agent.state.leave()])
             agent.due_at = float("inf")
         try:
-            async with asyncio.timeout(LEAVE_TIMEOUT_SECONDS):
+            async with within(LEAVE_TIMEOUT_SECONDS):
                 while self._outbox:
                     await asyncio.sleep(TICK_SECONDS)
                 if self._sending:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
 from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import TimedOut
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,7 +48,7 @@ class Guard:
         # The whole body is read here, so that a body without a stated length is counted before it is parsed.
         body, more = bytearray(), True
         try:
-            async with asyncio.timeout(self._body_timeout):
+            async with within(self._body_timeout):
                 while more:
                     message = await receive()
                     if message["type"] != "http.request":

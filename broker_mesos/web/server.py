@@ -15,6 +15,7 @@ import uvicorn
 from broker_mesos.bus.caller import Access
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.operator.gateway import OperatorApi
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.runtime.tls import ServerFiles, reload_server, server_context
 from broker_mesos.web.address import bracketed, checked_host, is_any
 from broker_mesos.web.app import build_app
@@ -130,7 +131,7 @@ class WebServer:
             except asyncio.CancelledError:
                 server.should_exit = True
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_GRACE + 1):
+                    async with within(_GRACE + 1):
                         await serving
                 raise
         finally:

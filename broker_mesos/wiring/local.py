@@ -26,6 +26,7 @@ from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.logs import notice
 from broker_mesos.runtime.process import Stop, first, run_process
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.sqlite import SqliteStoreState
 from broker_mesos.wiring.agent import build_agent
@@ -97,7 +98,7 @@ class LocalCluster:
 
     async def __aenter__(self) -> LocalCluster:
         try:
-            async with asyncio.timeout(30):
+            async with within(30):
                 await self._start()
         except BaseException:
             await self.__aexit__()

@@ -15,6 +15,7 @@ from broker_mesos.errors import BrokerMesosError, Fenced
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.settings import Settings
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.store.redis.store import RedisStore
 
 TRIAL_SECONDS = 2.0
@@ -46,13 +47,13 @@ async def try_broker(settings: Settings) -> BusReport:
             stack.push_async_callback(bus.close)
             around = asyncio.create_task(_send_around(bus))
             stack.callback(around.cancel)
-            async with asyncio.timeout(TRIAL_SECONDS):
+            async with within(TRIAL_SECONDS):
                 # Under an alarm the broker accepts no message: the report states that.
                 while not (around.done() or bus.blocked_reason):
                     await asyncio.wait([around], timeout=LOOK_SECONDS)
             if around.done():
                 around.result()
-            async with asyncio.timeout(TRIAL_SECONDS):
+            async with within(TRIAL_SECONDS):
                 return await bus.health()
     except (BrokerMesosError, ConsumerClosed, TimeoutError) as error:
         return BusReport(error=str(error) or "a message that was sent did not arrive")

@@ -24,6 +24,7 @@ from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, QueueInUse
 from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.runtime.tls import NO_FILES, TlsFiles
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class RabbitBus:
         for link in self._links:
             link.start()
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 for link in self._links:
                     await link.wait_up(impatient=True)
         except TimeoutError:

@@ -16,6 +16,7 @@ from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology
 from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.clock import Clock
+from broker_mesos.runtime.timeouts import within
 
 log = logging.getLogger(__name__)
 # pika logs tracebacks for errors that this package reports as one line.
@@ -207,7 +208,7 @@ class Link(ABC):
         )
         try:
             # pika has the same limit and ends with an error by itself; this one is for cases that pika misses.
-            async with asyncio.timeout(self.timeouts.handshake + 1):
+            async with within(self.timeouts.handshake + 1):
                 await opened
         except TimeoutError:
             await self._disconnect(closed)

@@ -38,6 +38,7 @@ from broker_mesos.ports.containerizer import (
     TaskExited,
     TaskStarted,
 )
+from broker_mesos.runtime.timeouts import within
 
 VERSION = 4
 """Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
@@ -243,10 +244,10 @@ class ProcessContainerizer:
         if not kill_tasks:
             connection.transport.close()  # flushes what is written
         try:
-            async with asyncio.timeout(grace + 10):
+            async with within(grace + 10):
                 await asyncio.shield(connection.lost)
             if pidfd >= 0:
-                async with asyncio.timeout(5):
+                async with within(5):
                     await _readable(pidfd)
         except TimeoutError:
             logger.warning("the spawner (process %d) did not end in time", self.spawner_pid)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_link import address
 from broker_mesos.errors import Unavailable
+from broker_mesos.runtime.timeouts import within
 
 START_TIMEOUT_SECONDS = 15.0
 """Time within which a spawner must have answered, in seconds."""
@@ -53,7 +54,7 @@ class SpawnerConnector:
                 connection = Connection(early.extend)
                 await loop.create_unix_connection(lambda made=connection: made, sock=sock)  # type: ignore[misc]
                 try:
-                    async with asyncio.timeout(max(0.1, deadline - loop.time())):
+                    async with within(max(0.1, deadline - loop.time())):
                         greeting = await connection.greeting
                 except (TimeoutError, ConnectionError):
                     if connection.transport is not None:

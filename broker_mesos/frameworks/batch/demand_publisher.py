@@ -18,6 +18,7 @@ from broker_mesos.frameworks.batch.storage.records import Work
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 
 log = get_logger(__name__)
 
@@ -98,7 +99,7 @@ class DemandPublisher:
         """Publish the demand that ``publish`` is called with, and restate it when it is due. Runs until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(None if self._due == NEVER else self._due - self._clock.monotonic()):
+                async with within(None if self._due == NEVER else self._due - self._clock.monotonic()):
                     await self._changed.wait()
             except TimeoutError:
                 self._due = NEVER

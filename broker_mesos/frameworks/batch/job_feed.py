@@ -14,6 +14,7 @@ from broker_mesos.frameworks.batch.messages import JobChanged
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger
+from broker_mesos.runtime.timeouts import within
 
 log = get_logger(__name__)
 
@@ -41,7 +42,7 @@ class JobWatch:
     async def next_change(self, seconds: float) -> JobSummary | None:
         """The latest summary, as soon as there is a new one; None if there is none within ``seconds``."""
         try:
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 await self._event.wait()
         except TimeoutError:
             return None

@@ -30,7 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from broker_mesos.core.api.health import CertificateReport
 from broker_mesos.errors import InvalidInput, StoreUnavailable
 from broker_mesos.ports.clock import Clock
-from broker_mesos.runtime.timeouts import time_limit
+from broker_mesos.runtime.timeouts import time_limit, within
 from broker_mesos.runtime.tls import (
     NO_FILES,
     ContextSource,
@@ -137,7 +137,7 @@ class _Connection:
         self._closed = True
         await self._pipeline.close()
         try:
-            async with asyncio.timeout(1.0):
+            async with within(1.0):
                 await self._client.aclose(close_connection_pool=True)
         except (RedisError, OSError, TimeoutError):
             pass
