@@ -21,6 +21,7 @@ from broker_mesos.core.protocol.addresses import Exchange, Queue
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import BusUnavailable
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueInUse
+from broker_mesos.runtime.timeouts import within
 from tests.simulation.loop import Proc
 
 if TYPE_CHECKING:
@@ -333,7 +334,7 @@ class SimBus:
         for link in self.links:
             link.connect()
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 for link in self.links:
                     await link.wait_up()
         except TimeoutError:

@@ -6,7 +6,6 @@ back (applied, and nobody knows), or be held up until long after its caller has 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from broker_mesos.core.protocol.records import Lease, Snapshot
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.frameworks.batch.storage.records import CLAIMS
 from broker_mesos.ports.store import Change, Check, Commit
+from broker_mesos.runtime.timeouts import within
 from broker_mesos.store.memory import MemoryRecords, MemoryStore
 from tests.simulation.loop import Proc
 
@@ -78,7 +78,7 @@ class _Far:
 
         world.loop.after(world.latency(), arrive)
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with within(TIMEOUT):
                 return await future
         except TimeoutError:
             raise StoreUnavailable(f"no answer within {TIMEOUT:g} s") from None
