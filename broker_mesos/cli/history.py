@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.job_filters import Name, States, User, filter_of
+from broker_mesos.cli.job_filters import Name, Role, States, User, filter_of
 from broker_mesos.cli.options import Call
 from broker_mesos.client.jobs import ENDED
 
@@ -20,6 +20,7 @@ def history(
     state: States = None,
     name: Name = None,
     user: User = None,
+    role: Role = None,
     since: Annotated[
         str | None, Option("--since", metavar="TIME", help="Only jobs that ended after this time: 2h (ago), or a date.")
     ] = None,
@@ -30,7 +31,7 @@ def history(
     ] = None,
 ) -> None:
     """List jobs that have ended, the latest submitted first."""
-    chosen = filter_of(state, name, user, since, until, ENDED)
+    chosen = filter_of(state, name, user, role, since, until, ENDED)
     found = call.client().history(limit=limit, after=after, **chosen)
     if call.json:
         show.print_json([show.data(each) for each in found.jobs])

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from broker_mesos.cli.declare import Option
 from broker_mesos.client.durations import seconds_of
+from broker_mesos.core.model.roles import check_role
 from broker_mesos.errors import InvalidInput
 
 ALL_STATES = ("pending", "running", "finished", "failed", "killed")
@@ -18,12 +19,16 @@ States = Annotated[
 ]
 Name = Annotated[str | None, Option("--name", metavar="PATTERN", help="Only jobs whose name matches, as 'train-*'.")]
 User = Annotated[str | None, Option("--user", metavar="USER", help="Only jobs of this user; 'me' for yours.")]
+Role = Annotated[
+    str | None, Option("--role", metavar="ROLE", help="Only jobs of this role, and of the roles below it.")
+]
 
 
 def filter_of(
     states: list[str] | None,
     name: str | None,
     user: str | None,
+    role: str | None,
     since: str | None = None,
     until: str | None = None,
     allowed: tuple[str, ...] = ALL_STATES,
@@ -33,9 +38,11 @@ def filter_of(
     for state in wanted:
         if state not in allowed:
             raise InvalidInput(f"--state {state}: the states are {', '.join(allowed)}")
-    for flag, value in (("--name", name), ("--user", user)):
+    for flag, value in (("--name", name), ("--user", user), ("--role", role)):
         if value == "":
             raise InvalidInput(f"{flag} is empty; leave it out for any")
+    if role is not None:
+        check_role(role)
     if user == "me":
         from broker_mesos.client.names import user_name
 
@@ -43,7 +50,7 @@ def filter_of(
         if not user:
             raise InvalidInput("--user me: this system does not tell who you are; give the user's name")
     now = time.time()
-    found: dict[str, Any] = {"states": wanted, "name": name or "", "user": user or ""}
+    found: dict[str, Any] = {"states": wanted, "name": name or "", "user": user or "", "role": role or ""}
     for flag, text in (("since", since), ("until", until)):
         if text is not None:
             found[flag] = moment(f"--{flag}", text, now)

@@ -52,15 +52,13 @@ def _status(call: Call, client: Client, job: str | None, every: bool) -> None:
         return
     try:
         _job_status(call, client, job, every)
-    except NotFound as error:
+    except NotFound:
         if "." not in job:
             raise
         from broker_mesos.core.api.jobs import GetTask, JobTask
 
-        try:
-            task = client.ask(GetTask(task_id=job), JobTask)
-        except NotFound:
-            raise error from None
+        # Its error knows more than that of the job: an attempt of a task may have been replaced by the next one.
+        task = client.ask(GetTask(task_id=job), JobTask)
         if call.json:
             show.print_json(show.data(task))
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
-from broker_mesos.cli.job_filters import Name, States, User, filter_of
+from broker_mesos.cli.job_filters import Name, Role, States, User, filter_of
 from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
@@ -21,6 +21,7 @@ def kill(
     state: States = None,
     name: Name = None,
     user: User = None,
+    role: Role = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask before several jobs are killed.")] = False,
 ) -> int:
     """Kill a job, a task, or all jobs that match the filters.
@@ -28,13 +29,15 @@ def kill(
     Tasks that wait never run; tasks that run get SIGTERM, and SIGKILL after their grace period.
     """
     client = call.client()
-    chosen = filter_of(state, name, user, allowed=("pending", "running"))
+    chosen = filter_of(state, name, user, role, allowed=("pending", "running"))
     if any(chosen.values()):
         if ident is not None:
             raise InvalidInput(f"give a job or a filter, not both: bmesos kill {ident}")
         return _kill_matching(call, client, chosen, yes)
     if ident is None:
-        raise InvalidInput("name a job or a task, or choose jobs by --state, --name or --user; --name '*' is all")
+        raise InvalidInput(
+            "name a job or a task, or choose jobs by --state, --name, --user or --role; --name '*' is all"
+        )
     killed = client.kill(ident)
     if call.json:
         show.print_json(show.data(killed))

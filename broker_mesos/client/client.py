@@ -147,16 +147,17 @@ class Client(JobClient, ReservationCalls):
         states: Iterable[JobState] = (),
         name: str = "",
         user: str = "",
+        role: str = "",
         since: float | None = None,
         until: float | None = None,
         limit: int = 50,
         after: int | None = None,
     ) -> JobList:
         """Jobs that have ended, the latest submitted first: in these states, with a name that matches a pattern
-        such as ``train-*``, of this user, ended between these times in seconds since the epoch. If it is
-        ``truncated``, its ``after`` is that of the next page."""
-        chosen = {"states": tuple(states), "name": name, "user": user, "since": since, "until": until, "after": after}
-        which = {"kind": "ended", **chosen}
+        such as ``train-*``, of this user, of this role or one below it, ended between these times in seconds since the
+        epoch. If it is ``truncated``, its ``after`` is that of the next page."""
+        chosen = {"states": tuple(states), "name": name, "user": user, "role": role}
+        which = {"kind": "ended", **chosen, "since": since, "until": until, "after": after}
         return self.ask(made(GetJobs, limit=limit, which=which), JobList)
 
     def retry(self, job_id: str) -> JobSummary:
@@ -170,17 +171,18 @@ class Client(JobClient, ReservationCalls):
         states: Iterable[JobState] = (),
         name: str = "",
         user: str = "",
+        role: str = "",
         only_list: bool = False,
     ) -> list[str]:
         """End the jobs that match and have not ended, and return their ids; with ``only_list`` nothing is ended.
         A filter is as that of :meth:`history`; ``name="*"`` is all of them. Raises InvalidInput without any."""
         states = tuple(states)
-        if not (states or name or user):
-            raise InvalidInput('choose jobs by states, name or user; name="*" is all of them')
+        if not (states or name or user or role):
+            raise InvalidInput('choose jobs by states, name, user or role; name="*" is all of them')
         found: list[str] = []
         after: int | None = None
         while True:
-            which = {"states": states, "name": name, "user": user, "after": after}
+            which = {"states": states, "name": name, "user": user, "role": role, "after": after}
             page = self.ask(made(KillJobs, which=which, only_list=only_list), KilledJobs)
             found += page.job_ids
             after = page.after

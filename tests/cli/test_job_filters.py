@@ -48,14 +48,19 @@ def test_history_lists_ended_jobs_by_state_name_user_and_time(client: Client, ca
     assert listed("--state", "failed,killed") == [bad.id]
     assert listed("--user", "me") == [bad.id, good.id]
     assert listed("--user", "nobody-else") == []
-    assert listed("--since", "1h", "--until", "0s") == [bad.id, good.id]
+    assert listed("--role", "eng") == [] and listed("--role", "*") == [bad.id, good.id]
+    below = client.submit("true", name="sort-4", role="eng/db")
+    below.wait(20)
+    assert listed("--role", "eng") == listed("--role", "eng/db") == [below.id]
+    assert listed("--role", "eng/dbase") == listed("--role", "en") == []
+    assert listed("--since", "1h", "--until", "0s", "--role", "*") == [bad.id, good.id]
     assert listed("--until", "2020-01-01") == []
-    assert main(["history", "--name", "sort-*", "--limit", "1"]) == 0
+    assert main(["history", "--name", "sort-[12]", "--limit", "1"]) == 0
     captured = capsys.readouterr()
     assert bad.id in captured.out and good.id not in captured.out
     (after,) = [word for word in captured.err.replace(",", " ").split() if word.isdecimal()]
     assert listed("--after", after) == [good.id]
-    assert main(["history", "--name", "sort-*", "--limit", "1", "-o", "json"]) == 0
+    assert main(["history", "--name", "sort-[12]", "--limit", "1", "-o", "json"]) == 0
     captured = capsys.readouterr()
     (last,) = json.loads(captured.out)
     assert f"--after {last['seq']}" in captured.err and listed("--after", str(last["seq"])) == [good.id]
@@ -77,6 +82,12 @@ def test_retry_runs_the_failed_tasks_of_an_array_again_and_no_others(
     assert main(["retry", job.id]) == 1
     assert "no failed task to run again" in capsys.readouterr().err
     assert main(["retry", "nowhere"]) == 3
+    capsys.readouterr()
+    assert main(["status", f"{job.id}.2.1"]) == 3
+    assert capsys.readouterr().err == (
+        f"bmesos: task {job.id}.2.1 was replaced by {job.id}.2.2 (finished); ask for that\n"
+    )
+    assert main(["status", f"{job.id}.2.2"]) == main(["status", f"{job.id}.2"]) == 0
 
 
 def test_kill_by_a_filter_ends_the_jobs_that_match_and_says_how_many(client: Client, capsys: Captured) -> None:
@@ -89,6 +100,11 @@ def test_kill_by_a_filter_ends_the_jobs_that_match_and_says_how_many(client: Cli
     assert capsys.readouterr().out == "killing 103 jobs\n"
     assert {job.status().state for job in waiting} == {"killed"}
     assert other.status().state == "pending"
+    roles = [client.submit("true", cpus=900, role=role) for role in ("ops", "ops/db", "opsi")]
+    assert main(["kill", "--role", "ops"]) == 0
+    assert capsys.readouterr().out == "killing 2 jobs\n"
+    assert [job.status().state for job in roles] == ["killed", "killed", "pending"]
+    roles[2].kill()
     assert main(["kill", "--name", "other", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"job_ids": [other.id]}
 
@@ -116,6 +132,8 @@ def test_kill_by_a_filter_asks_on_a_terminal(
         (["kill", "j", "--name", "x*"], "not both"),
         (["kill", "--state", "finished"], "the states are pending, running"),
         (["kill", "--name", ""], "--name is empty"),
+        (["kill", "--role", ""], "--role is empty"),
+        (["history", "--role", "a b"], "'a b' is not a role"),
         (["history", "--state", "running"], "the states are finished, failed, killed"),
         (["history", "--since", "yesterday"], "--since 'yesterday': write how long ago"),
         (["history", "--limit", "0"], "--limit"),

@@ -9,7 +9,7 @@ from pydantic import Field
 from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import Locality
-from broker_mesos.core.model.part import Ident, Part, TaskId
+from broker_mesos.core.model.part import Ident, Part, Short, TaskId
 from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.core.protocol.wire import register
 
@@ -158,6 +158,8 @@ class JobFilter(Part):
     """Pattern of the name, such as ``train-*`` (``*``, ``?``, ``[abc]``); empty for any name."""
     user: str = Field(default="", max_length=200)
     """Name of the user who submitted the job; empty for any user."""
+    role: Short = ""
+    """Role of the job, or a role above it; empty for any role."""
     since: float | None = None
     """Earliest end of the job (or submission, if it has not ended), in seconds since the epoch."""
     until: float | None = None
@@ -168,7 +170,7 @@ class JobFilter(Part):
     @property
     def is_plain(self) -> bool:
         """Whether the filter excludes no job of its kind."""
-        return not (self.states or self.name or self.user or self.since or self.until or self.after)
+        return not (self.states or self.name or self.user or self.role or self.since or self.until or self.after)
 
 
 @register

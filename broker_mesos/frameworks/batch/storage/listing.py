@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from broker_mesos.core.api.jobs import JobFilter, JobSummary
+from broker_mesos.core.model.roles import is_within
 from broker_mesos.frameworks.batch.storage.reader import CHUNK, JobReader
 from broker_mesos.frameworks.batch.storage.records import ACTIVE, ENDED, ORDER, Counts, JobRecord
 from broker_mesos.ports.store import Records
@@ -78,6 +79,8 @@ def _may_match(record: JobRecord, which: JobFilter) -> bool:
     if which.name and not fnmatchcase(record.name, which.name):
         return False
     if which.user and record.user != which.user:
+        return False
+    if which.role and not is_within(record.role, which.role):
         return False
     at = record.submitted_at if record.ended_at is None else record.ended_at
     if which.since is not None and at < which.since:
