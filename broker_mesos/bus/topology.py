@@ -47,12 +47,14 @@ _INEQUIVALENT = re.compile(r"inequivalent arg '([^']*)' for .*: received (.*) bu
 
 def conflict(name: str, reply: str = "") -> Conflict:
     """The error for a queue or exchange that exists with other arguments. ``reply`` is the broker's text, which names
-    the argument. The error does not advise to delete it, since its messages would be lost."""
+    the argument. The error does not advise to delete it by hand, since its messages would be lost, and other
+    releases may run."""
     found = _INEQUIVALENT.search(reply)
     what = f"with {found[1]} {_value(found[3])} instead of {_value(found[2])}" if found else "with other arguments"
     return Conflict(
         f"{name} exists on the broker {what}: another release or another program declared it, or a policy sets it; "
-        "run one release everywhere, or use another --cluster"
+        "run one release everywhere, or use another --cluster; after an upgrade of all, stop the cluster and run "
+        "`bmesos deploy reset-topology`"
     )
 
 

@@ -199,7 +199,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "deploy",
-        "Print what the servers of a cluster are configured with.",
+        "Set up the servers of a cluster: users, rights, names.",
         (
             Command(
                 "rabbitmq-definitions",
@@ -211,6 +211,11 @@ COMMANDS: tuple[Command | Group, ...] = (
                 "user",
                 "deploy:user",
                 examples=("bmesos deploy user agent-3",),
+            ),
+            Command(
+                "reset-topology",
+                "deploy:reset_topology",
+                examples=("bmesos deploy reset-topology --dry-run", "bmesos deploy reset-topology"),
             ),
         ),
     ),

@@ -85,6 +85,44 @@ def user(
     _print(call, {name: role}, secrets, vhost)
 
 
+def reset_topology(
+    call: Call,
+    agent: Annotated[
+        list[str] | None, Option("--agent", metavar="ID", help="An agent that the store does not know; repeatable.")
+    ] = None,
+    framework: Annotated[
+        list[str] | None, Option("--framework", metavar="ID", help="Such a framework; repeatable.")
+    ] = None,
+    force: Annotated[bool, Option("--force", help="Delete queues that have consumers as well.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only list what would be deleted.")] = False,
+) -> None:
+    """Delete exchanges and queues of an earlier release.
+
+    It is for an upgrade to a release that declares them in another form. Stop all daemons and frameworks first.
+    BMESOS_BROKER_URL must be that of a master, and BMESOS_STORE_URL names the store that knows the agents and
+    frameworks. Only what has another form is deleted; messages in these queues are lost, and daemons declare them anew
+    when they start.
+    """
+    from broker_mesos.runtime.settings import load
+    from broker_mesos.wiring.reset_topology import reset_topology as reset
+
+    settings = load(cluster=call.cluster)
+    done = reset(settings, agent or (), framework or (), force=force, only_list=dry_run)
+    if call.json:
+        show.print_json([each._asdict() for each in done.earlier])
+        return
+    for each in done.earlier:
+        lost = f", with {each.messages} messages" if each.messages else ""
+        show.line(f"{'would delete' if dry_run else 'deleted'} the {each.kind} {each.name}{lost}")
+    if not done.earlier:
+        show.line("nothing is of an earlier release")
+    if settings.store_url is None:
+        show.note(
+            "bmesos: without BMESOS_STORE_URL only the agents and frameworks that are named were looked at: "
+            "--agent ID, --framework ID"
+        )
+
+
 def redis_acl(call: Call, secrets: Secrets = SECRETS) -> None:
     """Print an ACL file for Redis.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import (
     ResponseError,
@@ -28,6 +28,14 @@ _LEASE = _Script("lease.lua")
 
 
 _BEAT = _Script("beat.lua")
+
+
+class Members(NamedTuple):
+    """The number of cells of a cluster, and the ids of its agents and frameworks."""
+
+    cells: int
+    agents: set[str]
+    frameworks: set[str]
 
 
 def _living(stored: Any, now: int) -> list[MasterInfo]:
@@ -66,6 +74,15 @@ class RedisStore(_Connection):
             raise Conflict(rules.conflict_text(wanted, found))
         self._count = found or self._count
         return found
+
+    async def members(self) -> Members:
+        """The number of cells, and the agents and frameworks of all of them, while no cell has an owner."""
+        cells = await self.cell_count(None)
+        names = [keys.cell(self._cluster, cell) for cell in range(cells)]
+        reads = [("HKEYS", key) for name in names for key in (name.agents, name.frameworks)]
+        found = await self._call(lambda client: _read_together(client, *reads)) if reads else []
+        agents, frameworks = ({ident.decode() for some in kind for ident in some} for kind in (found[::2], found[1::2]))
+        return Members(cells, agents, frameworks)
 
     async def claim(self, cell: int, *, owner: str, nonce: str, floor: int, seen: Lease) -> Snapshot:
         """See Store."""
