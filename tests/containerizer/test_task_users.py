@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -450,3 +453,36 @@ def test_a_folder_that_keeps_users_out_is_one_line(users: TaskUsers, open_dir: P
         users.open_folder(closed / "work")
     assert "\n" not in str(caught.value)
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [
+        ["--bounding-set=-all,+chown,+kill,+setgid,+setuid", "--inh-caps=-all"],
+        # It needs no right to read what is closed to it; the interpreter of the tests may be in a closed folder.
+        [
+            "--reuid=1",
+            "--regid=1",
+            "--clear-groups",
+            "--inh-caps=-all,+chown,+kill,+setgid,+setuid,+dac_read_search",
+            "--ambient-caps=-all,+chown,+kill,+setgid,+setuid,+dac_read_search",
+        ],
+    ],
+    ids=["root", "a user"],
+)
+def test_four_capabilities_are_enough(open_dir: Path, rights: list[str]) -> None:
+    if "--reuid=1" in rights:
+        os.chown(open_dir, 1, 1)
+    command = ["setpriv", *rights, sys.executable, "-m", "tests.containerizer.limited_agent", str(open_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout)
+    assert seen["end"] == [0, None] and seen["killed"] == [None, 9]
+    assert seen["ids"] == ["65534", *["0" * 16] * 4]
+    assert seen["code"] in (
+        [9, None],
+        [None, None],
+    )  # the next spawner is not told by every kernel, but never a wrong one
+    assert seen["spawners"]
+    assert seen["swept"] == ["a", "code", "left", "long", "tree", "z"]
+    assert seen["volumes"] == []
