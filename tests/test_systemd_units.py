@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker_mesos.cli.argv_parser import read
+from broker_mesos.containerizer.credentials import NEEDED
 from broker_mesos.runtime.settings import Settings
 
 UNITS = Path(__file__).parent.parent / "deploy" / "systemd"
@@ -112,7 +113,25 @@ def test_tasks_outlive_the_unit_of_their_agent() -> None:
     assert not {"PrivateTmp", "DynamicUser", "ProtectSystem", "ProtectHome", "PrivateUsers"} & found.keys()
 
 
-def test_the_user_of_the_agent_is_the_one_that_is_created() -> None:
-    (user,) = service("bmesos-agent.service")["User"]
-    line = next(line for line in (UNITS / "sysusers.conf").read_text().splitlines() if not line.startswith("#"))
-    assert line.split()[:2] == ["u", user]
+def test_the_users_of_the_agent_and_of_its_tasks_are_created() -> None:
+    found = service("bmesos-agent.service")
+    variables = dict(value.split("=", 1) for value in found["Environment"])
+    lines = [line.split()[:2] for line in (UNITS / "sysusers.conf").read_text().splitlines() if line[:1] == "u"]
+    assert lines == [["u", found["User"][0]], ["u", variables["BMESOS_TASK_USER"]]]
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed")
+def test_systemd_can_create_the_users(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    command = ["systemd-sysusers", f"--root={tmp_path}", str(UNITS / "sysusers.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    made = [line.split(":")[0] for line in (tmp_path / "etc" / "passwd").read_text().splitlines()]
+    assert {"bmesos", "bmesos-task"} <= set(made)
+
+
+def test_the_agent_has_the_capabilities_that_tasks_of_other_users_need_and_no_more() -> None:
+    found = service("bmesos-agent.service")
+    needed = " ".join(f"CAP_{name}" for name in sorted(NEEDED.values()))
+    assert found["AmbientCapabilities"] == found["CapabilityBoundingSet"] == [needed]
+    assert found["StateDirectoryMode"] == ["0711"]

@@ -10,6 +10,7 @@ from broker_mesos.core.api.cluster import ClusterView
 from broker_mesos.core.api.health import BusReport, CellReport, CertificateReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import StateView
 from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.task_user import SAME_USER
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.runtime.tls import date_text
 
@@ -446,6 +447,14 @@ def _members(state: StateView) -> Iterator[Finding]:
         yield Finding(level="warning", subject="agents", found="there are none", advice="start one with `bmesos agent`")
     else:
         yield Finding(level="ok", subject="agents", found=f"{count}, all reachable")
+    if same_user := [agent for agent in state.agents if SAME_USER in agent.attributes]:
+        yield Finding(
+            level="warning",
+            subject="agents",
+            found="tasks can read what their agent can, its password too, on "
+            + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in same_user),
+            advice="give them a user of their own: start the agent as root or by its unit, without --same-user",
+        )
     without_consumers = [each for each in state.frameworks if each.state is FrameworkStatus.DISCONNECTED]
     if without_consumers:
         yield Finding(

@@ -21,7 +21,7 @@ from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.task_users import DEFAULT_USER, TaskUsers, find_task_users
 from broker_mesos.core.model.reservation import static_reservations
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task_user import attribute_of
+from broker_mesos.core.model.task_user import SAME_USER, attribute_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import new_id
@@ -48,6 +48,8 @@ def build_agent(
     work_dir = work_dir.absolute()
     if users is not None:
         attributes = {**attributes, **{attribute_of(name): "yes" for name in users.names}}
+    elif settings.same_user and settings.security == "on":
+        attributes = {**attributes, SAME_USER: "yes"}
     protect = users is not None or settings.security == "on"
     options = AgentOptions(
         resources=resources,

@@ -244,6 +244,8 @@ def run_local(
         )
 
     async def main(stop: Stop) -> None:
+        if settings.task_user or settings.task_users:
+            notice("task_user and task_users are for `bmesos agent`: here tasks run as your own user")
         cluster = LocalCluster(settings, agents=agents, resources=resources, port=port, work_dir=work_dir, data=data)
         stop.on_forced_end = cluster.abandon
         async with cluster:

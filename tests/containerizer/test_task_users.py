@@ -313,6 +313,10 @@ async def test_an_older_spawner_is_not_asked_to_start_tasks_of_users(
     separate.launch("a", "true")
     end = await separate.outcome("a")
     assert isinstance(end, StartFailed) and end.machine and "earlier release" in end.message
+    async with asyncio.timeout(TIMEOUT):
+        while separate.containerizer._version == 3:
+            await asyncio.sleep(0.01)
+    await output(separate, "b", "true")  # nothing ran on the older one, and so it was replaced
 
 
 # -- what a task puts into its sandbox ------------------------------------------------------------------------

@@ -206,6 +206,13 @@ def test_agents_and_frameworks_that_are_away_are_named() -> None:
     assert (found.level, found.subject) == ("error", "cell 0")
 
 
+def test_agents_whose_tasks_can_read_their_password_are_named() -> None:
+    careless = STATE.agents[0].model_copy(update={"attributes": {"same-user": "yes"}})
+    found = only(diagnose(state=STATE.model_copy(update={"agents": (careless,)})))
+    assert (found.level, found.subject) == ("warning", "agents")
+    assert found.found == "tasks can read what their agent can, its password too, on a1 (h)"
+
+
 def test_what_cannot_be_asked_is_an_error_too() -> None:
     found = find_problems(HealthView(masters=(master(),), expected=1), None, None, (999.9, 1000.1))
     assert only(found).found.startswith("no master reports")

@@ -175,6 +175,8 @@ class ProcessContainerizer:
             asyncio.get_running_loop().call_soon(self._emit, [StartFailed(spec.task_id, str(error))])
             return
         if self._version < (4 if self._users is not None else 3 if _options(spec, user) else 0):
+            if not self._live:
+                self._request(["end", 0.0])  # the next one is of this release
             failed = StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
             asyncio.get_running_loop().call_soon(self._emit, [failed])
             return

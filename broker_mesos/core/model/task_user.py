@@ -9,6 +9,8 @@ from broker_mesos.errors import InvalidInput
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _ATTRIBUTE = "task-user."
+SAME_USER = "same-user"
+"""The attribute of agents with security that run tasks as their own user."""
 
 
 def check_task_user(name: str) -> str:
