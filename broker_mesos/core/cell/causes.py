@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from typing import Any
 
 from broker_mesos.core.cell.inputs import (
     Configured,
@@ -35,28 +38,63 @@ QUIET = frozenset(
 """Classes of causes that are kept only if they have effects. A text names a periodic check of the cell itself."""
 
 
-class Cause(NamedTuple):
-    """The name of a cause, the framework or agent that sent it, and the other ids that it names."""
-
-    name: str
-    sender: str = ""
-    ids: tuple[str, ...] = ()
+Cause = tuple[str, str, tuple[str, ...]]
+"""The name of a cause, the framework or agent that sent it (empty if none did), and the other ids that it names."""
 
 
 def describe(each: Input | str) -> Cause:
     """The cause that an input or a periodic check is."""
     if isinstance(each, str):
-        return Cause(each)
-    name = each.TYPE if isinstance(each, Message) else type(each).__name__
-    if isinstance(each, UpdateStatuses):
-        return Cause(name, each.agent_id, tuple(status.task_id for status in each.statuses))
-    if isinstance(each, RegisterAgent):
-        return Cause(name, each.agent.agent_id)
-    if isinstance(each, Accepts):
-        return Cause(name, each.framework_id, tuple(ident for one in each.accepts for ident in one.offer_ids))
-    if isinstance(each, Settle):
-        return Cause(name, each.framework_id, tuple(ident for claim in each.claims for ident in claim))
-    sender = getattr(each, "framework_id", "") or getattr(each, "agent_id", "")
-    task_id = getattr(each, "task_id", "")
-    ids = getattr(each, "offer_ids", ()) or getattr(each, "task_ids", ()) or ((task_id,) if task_id else ())
-    return Cause(name, sender, ids)
+        return each, "", ()
+    kind: type = type(each)
+    name, sender, ids = _readers(kind)
+    return name, sender(each), ids(each)
+
+
+@cache
+def _readers(kind: type) -> tuple[str, Callable[[Any], str], Callable[[Any], tuple[str, ...]]]:
+    """The name of a class of inputs, and the functions that return the sender and the ids of such an input.
+
+    They are found once for each class: every message that a cell receives is described, and to look for a field that
+    a message does not have takes longer than all the rest.
+    """
+    name, fields = kind.__name__, set(dir(kind))
+    if issubclass(kind, Message):
+        name, fields = kind.TYPE, set(kind.model_fields)
+    senders = [SENDERS[kind]] if kind in SENDERS else [attrgetter(field) for field in SENDER_FIELDS if field in fields]
+    ids = [IDS[kind]] if kind in IDS else [reader for field, reader in ID_FIELDS.items() if field in fields]
+    return name, next(iter(senders), _nobody), next(iter(ids), _nothing)
+
+
+def _nobody(each: Any) -> str:
+    return ""
+
+
+def _nothing(each: Any) -> tuple[str, ...]:
+    return ()
+
+
+def _ids_of_accepts(each: Accepts) -> tuple[str, ...]:
+    return tuple(ident for one in each.accepts for ident in one.offer_ids)
+
+
+def _ids_of_settle(each: Settle) -> tuple[str, ...]:
+    return tuple(ident for claim in each.claims for ident in claim)
+
+
+SENDER_FIELDS = ("framework_id", "agent_id")
+"""The fields that name the sender of an input; the first one that its class has is read."""
+SENDERS: dict[type, Callable[[Any], str]] = {RegisterAgent: attrgetter("agent.agent_id")}
+"""How the sender of other inputs is found."""
+ID_FIELDS: dict[str, Callable[[Any], tuple[str, ...]]] = {
+    "offer_ids": attrgetter("offer_ids"),
+    "task_ids": attrgetter("task_ids"),
+    "task_id": lambda each: (each.task_id,),
+}
+"""The fields with the other ids of an input; the first one that its class has is read."""
+IDS: dict[type, Callable[[Any], tuple[str, ...]]] = {
+    UpdateStatuses: lambda each: tuple([status.task_id for status in each.statuses]),
+    Accepts: _ids_of_accepts,
+    Settle: _ids_of_settle,
+}
+"""How the ids of other inputs are found."""

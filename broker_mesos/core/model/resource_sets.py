@@ -47,7 +47,7 @@ def union(name: str, parts: list[Items]) -> Items:
 
 def minus(some: Items, taken: Items | None) -> Items:
     """The members of `some` that are not in `taken`; all of them if `taken` is of another kind."""
-    if some is taken:
+    if some is taken or some == taken:  # often, since offers mostly take all that is left of an agent
         return ()
     if isinstance(some, frozenset):
         return some - taken if isinstance(taken, frozenset) else some

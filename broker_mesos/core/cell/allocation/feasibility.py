@@ -318,7 +318,8 @@ def _filters(
     )
     if until <= feasibility.now:
         return room
-    return Infeasible("filter", f"the framework refused it, for {until - feasibility.now:.1f} s more", until)
+    text = f"the framework refused it, for {until - feasibility.now:.1f} s more" if feasibility.explain else ""
+    return Infeasible("filter", text, until)
 
 
 ROOM_CHECKERS: tuple[RoomChecker, ...] = (

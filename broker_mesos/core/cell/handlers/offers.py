@@ -186,13 +186,17 @@ def refuse(
     if not resources or seconds == 0:
         return
     until = now.mono + max(min(seconds, limits.refuse_at_most), limits.allocation)
-    kept = offer.framework.filters.setdefault(offer.agent.ident, [])
+    made = Filter(resources, role, until, revocable)
+    kept = offer.framework.filters.get(offer.agent.ident)
+    if not kept:
+        offer.framework.filters[offer.agent.ident] = [made]
+        return
     kept[:] = [
         each
         for each in kept[1 - MAX_FILTERS :]
         if each.until > now.mono and (each.role, each.resources, each.revocable) != (role, resources, revocable)
     ]
-    kept.append(Filter(resources, role, until, revocable))
+    kept.append(made)
 
 
 def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: bool = False) -> None:

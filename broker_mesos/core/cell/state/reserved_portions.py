@@ -8,7 +8,7 @@ resources were reserved counts like one that was launched after, and no reserved
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from broker_mesos.core.cell.state.offer_details import OfferDetails
@@ -62,7 +62,7 @@ def common(one: Resources, other: Resources) -> Resources:
 
 
 def laid_out(
-    total: Resources, reservations: Iterable[Reservation], volumes: Iterable[Volume]
+    total: Resources, reservations: Sequence[Reservation], volumes: Sequence[Volume]
 ) -> tuple[Resources, tuple[Reservation, ...]]:
     """The total with the disk of volumes replaced by the volumes, and reservations that do not overlap: each without
     the reservations that refine it, and with the volumes that are made of it.
@@ -70,12 +70,16 @@ def laid_out(
     If an agent has less than is reserved (it shrank), its volumes come first, then earlier reservations take
     precedence, and a refined reservation has at most the resources of the one that it refines.
     """
-    found: dict[LayersKey, Reservation] = {}
-    known = {each.volume_id: each for each in volumes}.values()
     # No agent lends a resource of this name: its options refuse it.
     total = total.clipped_minus(_named(total, VOLUMES))
-    # The content of volumes is on the disk already: whatever the agent has lost, it was not that.
-    total = left = total.clipped_minus(Resources.sum(each.size for each in known))
+    if not reservations and not volumes:
+        return total, ()
+    found: dict[LayersKey, Reservation] = {}
+    known = {each.volume_id: each for each in volumes}.values()
+    if known:
+        # The content of volumes is on the disk already: whatever the agent has lost, it was not that.
+        total = total.clipped_minus(Resources.sum(each.size for each in known))
+    left = total
     merged: dict[LayersKey, Reservation] = {}
     for each in reservations:
         before = merged.get(each.key)

@@ -169,7 +169,8 @@ class DrfRanking:
             siblings = parent.children
             if len(siblings) == 1 and siblings[0] is node.key:
                 # An only child stays first with any share; but the tie of its parent is that of its first claimant.
-                if (tie := self._tie(node)) != node.key[1]:
+                tie = (node.members or node.children)[0][1]
+                if tie != node.key[1]:
                     node.key = siblings[0] = (node.key[0], tie, name)
                 continue
             _add(node.held, resources)
