@@ -306,7 +306,8 @@ class _Server:
 class RabbitMQServer(_Server):
     """A private RabbitMQ node with the user guest/guest. A start takes about 5 s.
 
-    `config` adds lines to rabbitmq.conf, dots written as they are there: `{"consumer_timeout": "5000"}`.
+    `config` adds lines to rabbitmq.conf, dots written as they are there: `{"consumer_timeout": "5000"}`. With
+    `management` the HTTP API listens at `management_url` (a start then takes about 2 s more).
     """
 
     name = "rabbitmq"
@@ -315,9 +316,12 @@ class RabbitMQServer(_Server):
         self,
         data_dir: str | os.PathLike[str] | None = None,
         config: dict[str, str] | None = None,
+        management: bool = False,
     ) -> None:
         super().__init__(data_dir)
         self._config = dict(config or {})
+        self._management = management
+        self._management_port = 0
         self._epmd: subprocess.Popen[bytes] | None = None
         self._epmd_port = 0
         self._dist_port = 0
@@ -326,6 +330,11 @@ class RabbitMQServer(_Server):
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def management_url(self) -> str:
+        assert self._management_port, "started without management=True"
+        return f"http://127.0.0.1:{self._management_port}"
 
     @property
     def node(self) -> str:
@@ -354,7 +363,7 @@ class RabbitMQServer(_Server):
 
     def _forget_ports(self) -> None:
         super()._forget_ports()
-        self._epmd_port = self._dist_port = 0
+        self._epmd_port = self._dist_port = self._management_port = 0
 
     def _prepare(self) -> None:
         # Not Debian's /usr/sbin/rabbitmq-server, which changes to the user rabbitmq and its folders.
@@ -375,10 +384,14 @@ class RabbitMQServer(_Server):
             "vm_memory_high_watermark.absolute": "1GB",
             **self._config,
         }
+        if self._management:
+            self._management_port = self._management_port or free_port()
+            settings |= {"management.tcp.ip": "127.0.0.1", "management.tcp.port": str(self._management_port)}
         lines = [f"{key} = {value}\n" for key, value in settings.items()]
         (self.data_dir / "rabbitmq.conf").write_text("".join(lines))
         (self.data_dir / "advanced.config").write_text("[].\n")
-        (self.data_dir / "enabled_plugins").write_text("[].\n")
+        plugins = "rabbitmq_management" if self._management else ""
+        (self.data_dir / "enabled_plugins").write_text(f"[{plugins}].\n")
 
     def _launch(self) -> subprocess.Popen[bytes]:
         # By us, in the foreground: a node that finds no epmd starts one that daemonizes out of every group.
@@ -430,7 +443,11 @@ class RabbitMQServer(_Server):
             connection.settimeout(5)
             connection.sendall(b"AMQP\x00\x00\x09\x01")
             # Connection.Start is a method frame (1) on channel 0; a refusal starts with "AMQP"
-            return connection.recv(1) == b"\x01"
+            if connection.recv(1) != b"\x01":
+                return False
+        if self._management:
+            socket.create_connection(("127.0.0.1", self._management_port), timeout=2).close()
+        return True
 
 
 class RedisServer(_Server):
