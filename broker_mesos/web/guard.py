@@ -20,15 +20,23 @@ BODY_TIMEOUT_SECONDS = 30.0
 
 
 class Guard:
-    """Refuses bodies over 1 MiB, bodies that arrive too slowly, and ``Host`` names that are not this server's.
+    """Refuses bodies that are too long, bodies that arrive too slowly, and ``Host`` names that are not this server's.
 
     The last check keeps out a web page whose own name resolves to the loopback address: without tokens, a caller
     needs no right except to be on this machine. ``hosts`` None takes any name. The guard also answers when a request
     fails unexpectedly.
     """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] | None, body_timeout: float = BODY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: tuple[str, ...] | None,
+        body_timeout: float = BODY_TIMEOUT_SECONDS,
+        max_body: int = MAX_BODY,
+    ) -> None:
+        """``body_timeout`` is in seconds, ``max_body`` in bytes."""
         self._app = app
+        self._max_body = max_body
         self._body_timeout = body_timeout
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
 
@@ -40,9 +48,9 @@ class Guard:
         if self._hosts is not None and _name(headers.get(b"host", "")) not in self._hosts:
             await _refuse(send, 403, "this server answers to its own addresses only, such as 127.0.0.1")
             return
-        too_long = f"the body is too long: at most {MAX_BODY} bytes are allowed"
+        too_long = f"the body is too long: at most {self._max_body} bytes are allowed"
         length = headers.get(b"content-length", "")
-        if length.isdecimal() and int(length) > MAX_BODY:
+        if length.isdecimal() and int(length) > self._max_body:
             await _refuse(send, 413, too_long)
             return
         # The whole body is read here, so that a body without a stated length is counted before it is parsed.
@@ -55,7 +63,7 @@ class Guard:
                         return
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
-                    if len(body) > MAX_BODY:
+                    if len(body) > self._max_body:
                         await _refuse(send, 413, too_long)
                         return
         except TimeoutError:

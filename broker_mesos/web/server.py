@@ -1,4 +1,4 @@
-"""Serves the application in the running event loop."""
+"""Serves an application over HTTP in the running event loop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -28,47 +28,47 @@ from broker_mesos.web.connections import (
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS
 from broker_mesos.web.tls_listener import TlsListener
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 BACKLOG = 128
 """Maximum number of connections that wait to be accepted."""
 _GRACE = 1
 """Time in which requests under way may end after the server was stopped, in seconds."""
 
 
-class WebServer:
-    """An HTTP server. Without TLS it listens on a loopback address only, unless plaintext is allowed: a network would
-    show tokens, or, where there are none, let everybody do everything. Port 0 takes a free port."""
+Hosts = tuple[str, ...] | None
+"""The names in Host headers that are answered; None answers any."""
+
+
+class HttpServer:
+    """A server of HTTP or, with TLS, of HTTPS. Without TLS it listens on a loopback address only, unless plaintext is
+    allowed: a network would show tokens, or, where there are none, let everybody do everything. Port 0 takes a free
+    port."""
 
     def __init__(
         self,
-        gateway: OperatorApi,
-        host: str = "127.0.0.1",
-        port: int = 5050,
+        app: Callable[[Hosts], ASGIApp],
+        host: str,
+        port: int,
         *,
-        cluster: str | None = None,
         limit: int | None = None,
         head_timeout: float = HEAD_TIMEOUT_SECONDS,
-        body_timeout: float = BODY_TIMEOUT_SECONDS,
         files: ServerFiles | None = None,
         insecure_plaintext: bool = False,
-        access: Access | None = None,
     ) -> None:
-        """Requests that name another cluster than ``cluster`` are refused; None takes any. ``limit`` is the maximum
-        number of connections; None derives it from the limit of file descriptors. The timeouts for the head and the
-        body of a request are in seconds. ``files`` are those for HTTPS; without them it is plain HTTP. With ``access``
-        every request needs a token of a principal of that policy. Raises InvalidInput for an address, or for files,
-        that cannot be used."""
+        """``app`` builds the application. ``limit`` is the maximum number of connections; None derives it from the
+        limit of file descriptors. The timeout for the head of a request is in seconds. ``files`` are those for HTTPS;
+        without them it is plain HTTP. Raises InvalidInput for an address, or for files, that cannot be used."""
+        self._app = app
         self._limit = max_connections() if limit is None else limit
         self._head_timeout = head_timeout
-        self._body_timeout = body_timeout
         self.host = checked_host(host, encrypted=files is not None, insecure=insecure_plaintext)
         self._files = files
         self._context = None if files is None else server_context(files)
         self.port = port
         """The actual port, once ``ready`` is set."""
         self.ready = asyncio.Event()
-        self._gateway = gateway
-        self._cluster = cluster
-        self._access = access
         self._listener: socket.socket | None = None
 
     @property
@@ -103,13 +103,7 @@ class WebServer:
         assert listener is not None
         try:
             config = uvicorn.Config(
-                build_app(
-                    self._gateway,
-                    cluster=self._cluster,
-                    hosts=self._hosts(),
-                    body_timeout=self._body_timeout,
-                    access=self._access,
-                ),
+                self._app(self._hosts()),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -138,8 +132,8 @@ class WebServer:
             self.ready.clear()
             self.close()
 
-    def _hosts(self) -> tuple[str, ...] | None:
-        """The names in Host headers that are answered; None answers any. With TLS a browser has compared the name with
+    def _hosts(self) -> Hosts:
+        """The names in Host headers that are answered. With TLS a browser has compared the name with
         the certificate, so that no page of another site has this server's address under its own name."""
         if self._context is not None or is_any(self.host):
             return None
@@ -163,6 +157,41 @@ class WebServer:
             raise BrokerMesosError(f"cannot listen at {self.host}:{self.port}: {error}") from None
         listener.setblocking(False)
         return listener
+
+
+class WebServer(HttpServer):
+    """The HTTP server of the operator API. Without tokens whoever can send requests may do everything."""
+
+    def __init__(
+        self,
+        gateway: OperatorApi,
+        host: str = "127.0.0.1",
+        port: int = 5050,
+        *,
+        cluster: str | None = None,
+        limit: int | None = None,
+        head_timeout: float = HEAD_TIMEOUT_SECONDS,
+        body_timeout: float = BODY_TIMEOUT_SECONDS,
+        files: ServerFiles | None = None,
+        insecure_plaintext: bool = False,
+        access: Access | None = None,
+    ) -> None:
+        """Requests that name another cluster than ``cluster`` are refused; None takes any. ``body_timeout`` is in
+        seconds. With ``access`` every request needs a token of a principal of that policy. The other arguments are
+        those of an ``HttpServer``."""
+
+        def app(hosts: Hosts) -> ASGIApp:
+            return build_app(gateway, cluster=cluster, hosts=hosts, body_timeout=body_timeout, access=access)
+
+        super().__init__(
+            app,
+            host,
+            port,
+            limit=limit,
+            head_timeout=head_timeout,
+            files=files,
+            insecure_plaintext=insecure_plaintext,
+        )
 
 
 def _bounded(limit: int, head_timeout: float) -> type[BoundedProtocol]:
