@@ -20,7 +20,7 @@ from broker_mesos.containerizer.process.containerizer import ProcessContainerize
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, TaskExited
 from broker_mesos.runtime import secrets
-from broker_mesos.runtime.settings import SECRETS, load
+from broker_mesos.runtime.settings import SECRETS, TOKENS, load
 from broker_mesos.runtime.settings import show as shown_settings
 from broker_mesos.runtime.urls import passwords, redact
 
@@ -59,6 +59,8 @@ def leaks(text: str, known: Iterable[str]) -> list[str]:
 def url_of(number: int, secret: str) -> tuple[str, str]:
     """A setting, and a value of it with this secret."""
     tls = number % 50 < 5  # each TLS context takes long to make
+    if number % 20 == 19:
+        return ("enroll_url", "management_url")[number // 20 % 2], f"https://me:{encoded(secret)}@127.0.0.1:1"
     forms = (
         ("broker_url", f"amqp{'s' * tls}://me:{encoded(secret)}@127.0.0.1:1/"),
         ("broker_url", f"amqp://me:{encoded(secret)}@127.0.0.1:1/vhost"),
@@ -164,9 +166,11 @@ def test_a_password_on_the_command_line_is_refused_and_the_file_is_named(capsys:
         "broker_url": (["master"], ["agent"], ["web"], ["framework", "batch"], ["simulate", "agents"]),
         "store_url": (["master"], ["framework", "batch"]),
         "url": (["status"], ["config", "show"], ["submit"], ["agents"]),
+        "enroll_url": (["agent"],),
+        "management_url": (["enroll-server"],),
     }
     # A token has no flag.
-    assert commands.keys() == set(SECRETS) - {"token"}
+    assert commands.keys() == set(SECRETS) - set(TOKENS)
     for number, secret in enumerate(SOME):
         name, url = url_of(number, secret)
         flag, choices = f"--{name.replace('_', '-')}", commands[name]
@@ -236,7 +240,11 @@ async def test_no_secret_is_in_an_error_about_a_server(no_second_net: None) -> N
 def test_no_secret_is_in_logs_tracebacks_and_dumps_of_a_process_with_careless_libraries(
     log_format: str, empty_place: Path
 ) -> None:
-    urls = [url for name, url in (url_of(number, secret) for number, secret in enumerate(SOME)) if name != "url"]
+    urls = [
+        url
+        for name, url in (url_of(number, secret) for number, secret in enumerate(SOME))
+        if name in ("broker_url", "store_url")
+    ]
     urls += [f"amqp://me:{encoded(secret)}@127.0.0.1:1/" for number, secret in enumerate(SOME) if number % 5 == 4]
     (empty_place / "urls").write_text("\n".join(urls), encoding="utf-8")
     done = subprocess.run(

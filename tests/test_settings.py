@@ -8,7 +8,7 @@ import pytest
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.settings import Settings, load
-from broker_mesos.runtime.urls import endpoint, redact
+from broker_mesos.runtime.urls import endpoint, has_user, redact, with_user, without_user
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,50 @@ def test_what_is_needed_and_missing_is_an_error_with_the_next_step() -> None:
         load().need_broker()
     with pytest.raises(InvalidInput, match="BMESOS_STORE_URL"):
         load().need_store()
+
+
+@pytest.mark.parametrize(
+    ("broker", "url"),
+    [
+        ("amqps://enroll:pw@rabbit.example/lab", "https://rabbit.example:15671"),
+        ("amqps://enroll:pw@rabbit.example:6671", "https://rabbit.example:15671"),
+        ("amqp://127.0.0.1:5673/", "http://127.0.0.1:15672"),
+        ("amqp://[::1]:5673/", "http://[::1]:15672"),
+    ],
+)
+def test_the_management_api_is_on_the_host_of_the_broker(broker: str, url: str) -> None:
+    assert load(broker_url=broker).need_management() == url
+    assert load(broker_url=broker, management_url="https://other:1").need_management() == "https://other:1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"security": "off"}, "enroll_url needs security=on"),
+        ({"broker_url": "amqp://me:pw@127.0.0.1/"}, "broker_url has a user, and enroll_url is set"),
+        ({"broker_url": None}, "no broker is named"),
+        ({"enroll_url": "http://enroll.example:5055"}, "enroll_url: http:// to enroll.example:5055 is not encrypted"),
+        ({"enroll_url": "ftp://x"}, "write it as https://enroll.example:5055"),
+        ({"management_url": "amqp://x"}, "write it as https://rabbitmq.example:15671"),
+    ],
+)
+def test_settings_that_do_not_go_with_enrolment_are_refused(flags: dict[str, object], reason: str) -> None:
+    good: dict[str, object] = {
+        "security": "on",
+        "broker_url": "amqp://127.0.0.1/",
+        "enroll_url": "https://enroll.example:5055",
+    }
+    assert load(**good).need_enrolment() == "https://enroll.example:5055"
+    with pytest.raises(InvalidInput) as refused:
+        load(**good | flags).need_enrolment()
+    assert reason in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_user_is_put_into_a_url_and_taken_out_of_it() -> None:
+    for url in ("amqp://host", "amqps://host:5671/lab%2Fx", "http://[::1]:5/"):
+        assert not has_user(url)
+        assert has_user(with_user(url, "agent-1", "pw")) and without_user(with_user(url, "agent-1", "pw")) == url
+    assert with_user("amqp://host:5672/", "agent-1", "pw") == "amqp://agent-1:pw@host:5672/"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import re
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
@@ -16,13 +17,17 @@ from typing import Any, NamedTuple
 
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
-from broker_mesos.core.protocol.senders import AGENT_PREFIX, MASTER_USER, WEB_USER, check_user
+from broker_mesos.core.protocol.senders import AGENT_PREFIX, ENROLL_USER, MASTER_USER, WEB_USER, check_user
 from broker_mesos.errors import InvalidInput
 
 NOTHING = "^$"
 """The pattern that no name and no routing key matches."""
 _OWN_QUEUES = r"amq\.gen-.*"
 """Queues whose name the broker has chosen. All of them are exclusive to the connection that has declared them."""
+
+
+_SALT_BYTES = 4
+_ALGORITHMS = {"rabbit_password_hashing_sha256": "sha256", "rabbit_password_hashing_sha512": "sha512"}
 
 
 class Role(StrEnum):
@@ -35,6 +40,8 @@ class Role(StrEnum):
     """A framework that also answers operator requests."""
     WEB = "web"
     PERSON = "person"
+    ENROLL = "enrolment server"
+    """The only user that administers the broker: it makes and deletes the users of agents."""
 
 
 class KeyRights(NamedTuple):
@@ -61,6 +68,8 @@ def role_of(user: str, built_in: Collection[str]) -> Role | None:
         return Role.MASTER
     if user == WEB_USER:
         return Role.WEB
+    if user == ENROLL_USER:
+        return Role.ENROLL
     if user in built_in:
         return Role.BUILT_IN
     return Role.AGENT if user.startswith(AGENT_PREFIX) else None
@@ -72,7 +81,7 @@ def rights(topology: Topology, user: str, role: Role, built_in: Collection[str])
     if named is not role and (named is not None or role not in (Role.FRAMEWORK, Role.PERSON)):
         raise InvalidInput(
             f"user {user!r} cannot be that of a {role}: agents' users begin with '{AGENT_PREFIX}', and "
-            f"{', '.join([MASTER_USER, *built_in, WEB_USER])} are the users of these daemons"
+            f"{', '.join([MASTER_USER, *built_in, WEB_USER, ENROLL_USER])} are the users of these daemons"
         )
     return _Builder(topology, user).rights(role)
 
@@ -123,13 +132,23 @@ class _Builder:
                 # Whether a person has the right to a request, masters and frameworks decide. Agents answer the web
                 # server alone, since they know no principals.
                 agents = r"|agent\..+" if role is Role.WEB else ""
+                to_all = rf"^(master|cell\.[0-9]+|framework\..+|enroll{agents})$"
                 return self._made(
                     queues=(),
                     write=(),
                     keys={
-                        Exchange.OPERATOR: KeyRights(rf"^(master|cell\.[0-9]+|framework\..+{agents})$", NOTHING),
+                        Exchange.OPERATOR: KeyRights(to_all, NOTHING),
                         # The doctor sends a message to itself.
                         Exchange.REPLIES: KeyRights(own_answers, own_answers),
+                    },
+                )
+            case Role.ENROLL:
+                return self._made(
+                    queues=(),
+                    write=(Exchange.DEAD,),
+                    keys={
+                        Exchange.OPERATOR: KeyRights(r"^(master|cell\.[0-9]+)$", "^enroll$"),
+                        Exchange.REPLIES: KeyRights(r"^r\.", own_answers),
                     },
                 )
 
@@ -162,6 +181,20 @@ def password_hash(password: str, salt: bytes) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
+def is_password(password: str, hashed: str, algorithm: str) -> bool:
+    """Whether a hash that RabbitMQ keeps is that of this password. A hash by another algorithm than SHA-256 or SHA-512
+    is that of none."""
+    digest = _ALGORITHMS.get(algorithm)
+    try:
+        kept = base64.b64decode(hashed, validate=True)
+    except ValueError:
+        return False
+    if digest is None or len(kept) <= _SALT_BYTES:
+        return False
+    salt = kept[:_SALT_BYTES]
+    return hmac.compare_digest(kept[_SALT_BYTES:], hashlib.new(digest, salt + password.encode()).digest())
+
+
 def definitions(
     topology: Topology, users: Mapping[str, tuple[Role, str]], built_in: Collection[str], vhost: str = "/"
 ) -> dict[str, list[dict[str, Any]]]:
@@ -181,7 +214,7 @@ def definitions(
                 "name": user,
                 "password_hash": hashed,
                 "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": "",
+                "tags": "administrator" if role is Role.ENROLL else "",
             }
         )
         made["permissions"].append(

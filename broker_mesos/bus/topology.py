@@ -140,6 +140,8 @@ class Topology:
                 return self._shared(queue, (Exchange.OPERATOR, f"framework.{key}"), arguments=_classic() | _expires(1))
             case QueueKind.OPERATOR_AGENT:
                 return self._own((Exchange.OPERATOR, f"agent.{key}"), arguments=_classic())
+            case QueueKind.OPERATOR_ENROLL:
+                return self._own((Exchange.OPERATOR, "enroll"), arguments=_classic())
             case QueueKind.FRAMEWORK_OFFERS:
                 return self._shared(
                     queue,

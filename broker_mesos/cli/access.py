@@ -34,7 +34,8 @@ def whoami(call: Call) -> None:
 
 def create_token(
     call: Call,
-    name: Annotated[str, Argument(metavar="NAME", help="The principal that it is for.")],
+    name: Annotated[str, Argument(metavar="NAME", help="The principal that it is for.", show_default=False)] = "",
+    join: Annotated[bool, Option("--join", help="Make a token for agents, instead.", show_default=False)] = False,
     ttl: Annotated[str, Option("--ttl", metavar="TIME", help="Time after which it ends, as 12h or 30d.")] = "30d",
 ) -> None:
     """Make a token, which is shown this once.
@@ -42,25 +43,28 @@ def create_token(
     The token is printed on stdout, and on stderr the entry for the policy file (setting policy), which has only its
     hash. Masters, batch workers and web servers read that file again on SIGHUP. A token ends when its entry is
     removed, too.
+    With --join it is a token with which new agents enrol themselves (`bmesos enroll-server`).
     """
-    from broker_mesos.core.api.access import TOKEN_PREFIX, token_digest
+    from broker_mesos.core.api.access import JOIN_TOKEN_PREFIX, TOKEN_PREFIX, token_digest
     from broker_mesos.core.protocol.senders import check_user
 
-    check_user(name)
+    if bool(name) is join:
+        raise InvalidInput("give either the NAME of a principal, or --join for a token with which agents enrol")
+    if name:
+        check_user(name)
     lifetime = seconds(ttl, "--ttl")
     if not 0 < lifetime <= MAX_TTL_SECONDS:
         raise InvalidInput(f"--ttl {ttl}: give more than 0 seconds and at most 10 years")
     ident = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
-    token = f"{TOKEN_PREFIX}{ident}_{secrets.token_urlsafe(32)}"
+    token = f"{JOIN_TOKEN_PREFIX if join else TOKEN_PREFIX}{ident}_{secrets.token_urlsafe(32)}"
     expires = (datetime.now(UTC) + timedelta(seconds=lifetime)).replace(microsecond=0)
     entry = f'{{id = "{ident}", sha256 = "{token_digest(token)}", expires = {expires:%Y-%m-%dT%H:%M:%SZ}}}'
     if call.json:
-        show.print_json({"token": token, "entry": entry, "principal": name})
+        show.print_json({"token": token, "entry": entry, "principal": name or None})
         return
     show.line(token)
-    show.note(
-        f"bmesos: add this to the tokens of [principal.{name}] in the policy file, and send SIGHUP to its readers:"
-    )
+    table = "join" if join else f"principal.{name}"
+    show.note(f"bmesos: add this to the tokens of [{table}] in the policy file, and send SIGHUP to its readers:")
     show.note(f"  {entry}")
 
 
@@ -92,3 +96,5 @@ def check_policy(
         ["PRINCIPAL", "ACTIONS", "ROLES", ">TOKENS", "FIRST ENDS"],
         [(*row[:4], "-" if row[4] is None else f"{row[4]:%Y-%m-%d %H:%M %Z}") for row in rows],
     )
+    for entry in policy.join.tokens:
+        show.note(f"bmesos: agents enrol with the join token {entry.id} until {entry.expires:%Y-%m-%d %H:%M %Z}")

@@ -69,6 +69,19 @@ def gone(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="The i
         show.line(f"agent {agent} is marked as gone; {found.tasks} tasks end")
 
 
+def forget(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="The id of the agent.")]) -> None:
+    """Let the id of an agent be enrolled again.
+
+    For an agent that has lost its work folder, or that was marked as gone and returns. The enrolment server deletes its
+    user on the broker, which closes its connections; with a join token an agent with this id then gets a new one.
+    """
+    found = call.client().forget_agent(agent)
+    if call.json:
+        show.print_json(show.data(found))
+    else:
+        show.line(f"agent {agent} can be enrolled again" + ("; its user was deleted" if found.existed else ""))
+
+
 def _said(call: Call, found: Iterable[Any]) -> None:
     if call.json:
         show.print_json([show.data(each) for each in found])

@@ -89,6 +89,7 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command("activate", "agents:activate"),
             Command("deactivate", "agents:deactivate"),
             Command("gone", "agents:gone"),
+            Command("forget", "agents:forget", examples=("bmesos agents forget agent-7",)),
         ),
         alone=Command("agents", "agents:listing"),
     ),
@@ -194,8 +195,14 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command("whoami", "access:whoami"),
     Group(
         "token",
-        "Make tokens, which show a web server who asks.",
-        (Command("create", "access:create_token", examples=("bmesos token create ann --ttl 30d",)),),
+        "Make tokens: of principals, and for agents to enrol.",
+        (
+            Command(
+                "create",
+                "access:create_token",
+                examples=("bmesos token create ann --ttl 30d", "bmesos token create --join --ttl 1d"),
+            ),
+        ),
     ),
     Group(
         "deploy",
@@ -255,6 +262,12 @@ COMMANDS: tuple[Command | Group, ...] = (
         "daemons:web",
         common=False,
         examples=("bmesos web --port 5050", "bmesos web --host 0.0.0.0 --cert web.crt --key web.key"),
+    ),
+    Command(
+        "enroll-server",
+        "daemons:enroll_server",
+        common=False,
+        examples=("bmesos enroll-server", "bmesos enroll-server --host 0.0.0.0 --cert enroll.crt --key enroll.key"),
     ),
     Group(
         "certs",

@@ -14,6 +14,7 @@ from broker_mesos.frameworks.registry import FRAMEWORKS, framework_named
 
 if TYPE_CHECKING:
     from broker_mesos.runtime.settings import Settings
+    from broker_mesos.runtime.tls import ServerFiles
 
 BrokerUrl = Annotated[
     str | None,
@@ -28,6 +29,22 @@ LogFormat = Annotated[str | None, Option("--log-format", metavar="FORMAT", help=
 ResourcesText = Annotated[
     str | None,
     Option("--resources", metavar="TEXT", help="Resources to lend, as 'cpus:8;mem:8192'; others have a default."),
+]
+EnrollUrl = Annotated[
+    str | None,
+    Option(
+        "--enroll-url",
+        metavar="URL",
+        help="Get a user on the broker from the enrolment server here, with the token of BMESOS_JOIN_TOKEN_FILE.",
+    ),
+]
+Certificate = Annotated[
+    str | None,
+    Option("--cert", metavar="FILE", help="Serve HTTPS with this certificate, in PEM form; SIGHUP reads it again."),
+]
+Key = Annotated[str | None, Option("--key", metavar="FILE", help="Its private key, unless it is in the same file.")]
+Host = Annotated[
+    str, Option("--host", metavar="ADDRESS", help="The address to listen on; one of other machines needs --cert.")
 ]
 Port = Annotated[
     int, Option("--port", metavar="PORT", min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")
@@ -151,6 +168,7 @@ def agent(
         bool | None,
         Option("--allow-root/--no-allow-root", help="Run tasks as root, if it is named (no).", show_default=False),
     ] = None,
+    enroll_url: EnrollUrl = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
@@ -160,6 +178,7 @@ def agent(
     """Run an agent, which lends resources and runs tasks.
 
     Resources that are not given are those of this machine: CPUs, memory, disk and ports.
+    With --enroll-url a new agent gets its user on the broker from an enrolment server, and keeps it in its work folder.
     """
     settings = daemon_settings(
         call,
@@ -168,6 +187,7 @@ def agent(
         task_users=task_users,
         same_user=same_user,
         allow_root=allow_root,
+        enroll_url=enroll_url,
         broker_url=broker_url,
         cluster=cluster,
         log_level=log_level,
@@ -219,25 +239,17 @@ def framework(
 
 def web(
     call: Call,
-    host: Annotated[
-        str,
-        Option("--host", metavar="ADDRESS", help="The address to listen on; one of other machines needs --cert."),
-    ] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Port = 5050,
-    cert: Annotated[
-        str | None,
-        Option("--cert", metavar="FILE", help="Serve HTTPS with this certificate, in PEM form; SIGHUP reads it again."),
-    ] = None,
-    key: Annotated[
-        str | None, Option("--key", metavar="FILE", help="Its private key, unless it is in the same file.")
-    ] = None,
+    cert: Certificate = None,
+    key: Key = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
     **connection: Unpack[ConnectionOptions],
 ) -> int:
-    """Serve the operator API over HTTP, or with --cert over HTTPS.
+    """Serve the operator API over HTTP or, with --cert, HTTPS.
 
     With a policy (setting policy) each request needs a token; without one whoever reaches its address may do
     everything.
@@ -246,6 +258,52 @@ def web(
         call, broker_url=broker_url, cluster=cluster, log_level=log_level, log_format=log_format, **connection
     )
     settings.need_broker()
+    address, files = _served_at(settings, host, cert, key)
+    from broker_mesos.wiring.web import run_web
+
+    return run_web(settings, address, port, files)
+
+
+def enroll_server(
+    call: Call,
+    host: Host = "127.0.0.1",
+    port: Port = 5055,
+    cert: Certificate = None,
+    key: Key = None,
+    management_url: Annotated[
+        str | None,
+        Option("--management-url", metavar="URL", help="RabbitMQ's management API (on the broker's host, port 15671)."),
+    ] = None,
+    broker_url: BrokerUrl = None,
+    cluster: Cluster = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    **connection: Unpack[ConnectionOptions],
+) -> int:
+    """Give new agents users of their own on RabbitMQ.
+
+    An agent that shows a join token (`bmesos token create --join`) gets a user with the rights of an agent. The users
+    of agents that are marked as gone are deleted. It needs security=on, the user `enroll` in the URL of the broker, and
+    a policy file with the join tokens, which it reads again on SIGHUP. Run one of them.
+    """
+    settings = daemon_settings(
+        call,
+        management_url=management_url,
+        broker_url=broker_url,
+        cluster=cluster,
+        log_level=log_level,
+        log_format=log_format,
+        **connection,
+    )
+    settings.need_management()
+    address, files = _served_at(settings, host, cert, key)
+    from broker_mesos.wiring.enroll import run_enroll_server
+
+    return run_enroll_server(settings, address, port, files)
+
+
+def _served_at(settings: Settings, host: str, cert: str | None, key: str | None) -> tuple[str, ServerFiles | None]:
+    """The address to listen on, and the files for HTTPS. Raises InvalidInput before anything is waited for."""
     if key is not None and cert is None:
         raise InvalidInput("--key without --cert: give the file of the certificate as well")
     from broker_mesos.web.address import checked_host
@@ -255,10 +313,8 @@ def web(
 
     files = None if cert is None else ServerFiles(cert, key or "")
     if files is not None:
-        server_context(files)  # an error in a file is reported before anything is waited for
-    from broker_mesos.wiring.web import run_web
-
-    return run_web(settings, address, port, files)
+        server_context(files)
+    return address, files
 
 
 def daemon_settings(call: Call, **flags: Any) -> Settings:

@@ -42,18 +42,24 @@ def rabbitmq_definitions(
     person: Annotated[
         list[str] | None, Option("--person", metavar="NAME", help="A person who uses amqp://; repeatable.")
     ] = None,
+    enroll: Annotated[
+        bool, Option("--enroll", help="The enrolment server, an administrator.", show_default=False)
+    ] = False,
     vhost: Vhost = "/",
 ) -> None:
     """Print RabbitMQ's definitions of all users.
 
     They have a user for masters, batch workers and web servers, and for each agent, framework and person that is named.
+    With --enroll they have one for the enrolment server, which makes those of agents itself.
     RabbitMQ reads them with `load_definitions`, or with `rabbitmqctl import_definitions FILE`. Each daemon then needs
     the setting security=on, and its own user in its URL.
     """
     from broker_mesos.bus.rights import Role
-    from broker_mesos.core.protocol.senders import MASTER_USER, WEB_USER
+    from broker_mesos.core.protocol.senders import ENROLL_USER, MASTER_USER, WEB_USER
 
     users = {MASTER_USER: Role.MASTER, **dict.fromkeys(FRAMEWORKS, Role.BUILT_IN), WEB_USER: Role.WEB}
+    if enroll:
+        users[ENROLL_USER] = Role.ENROLL
     for role, names in ((Role.AGENT, agent), (Role.FRAMEWORK, framework), (Role.PERSON, person)):
         for name in names or ():
             if name in users:

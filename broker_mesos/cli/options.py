@@ -177,7 +177,7 @@ class Call:
             values = self.common(values)
         if self.command is not None and not command.takes_command:
             raise InvalidInput(f"{command.name} takes nothing after --")
-        for name in ("url", "broker_url", "store_url"):
+        for name in ("url", "broker_url", "store_url", "enroll_url", "management_url"):
             refuse_password(name, self.url if name == "url" else values.get(name))
         from broker_mesos.cli import show
 

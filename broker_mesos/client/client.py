@@ -27,6 +27,7 @@ from broker_mesos.core.api.dead_letters import (
     ListDeadLetters,
     RetryDeadLetters,
 )
+from broker_mesos.core.api.enrolment import AgentForgotten, ForgetAgent
 from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
 from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
@@ -210,6 +211,11 @@ class Client(JobClient, ReservationCalls):
     def mark_agent_gone(self, agent_id: str) -> AgentGone:
         """End the tasks of an agent that never comes back. Idempotent. Raises NotFound."""
         return self.ask(made(MarkAgentGone, agent_id=agent_id), AgentGone)
+
+    def forget_agent(self, agent_id: str) -> AgentForgotten:
+        """Delete the user of an agent on the broker, and let its id be enrolled again. Raises NotFound if there is
+        nothing to forget, and Unavailable if the cluster has no enrolment server."""
+        return self.ask(made(ForgetAgent, agent_id=agent_id), AgentForgotten)
 
     def readmit_framework(self, framework_id: str) -> FrameworkReadmitted:
         """Let the id of a framework that was torn down be used again. Raises NotFound."""

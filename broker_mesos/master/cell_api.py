@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from broker_mesos.core.api.agents import AgentGone, MarkAgentGone
+from broker_mesos.core.api.agents import AgentGone, GetGoneAgents, GoneAgents, MarkAgentGone
 from broker_mesos.core.api.cells import CellLoad, CellView, GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
@@ -35,6 +35,8 @@ from broker_mesos.errors import NotFound
 
 MAX_ANSWER = 900_000
 """Maximum size of a view, in bytes. A message may have 1 MiB; the rest is for characters that must be escaped."""
+MAX_GONE = 5_000
+"""Maximum number of agents in an answer about those that are gone; the latest ones."""
 MIN_MEASURED = 100
 """Number of entries in one part of a view from which on its size is measured: fewer entries seldom reach the maximum.
 """
@@ -70,6 +72,7 @@ class CellApi:
         handlers.add(GetStory, self._story)
         handlers.add(KillTask, self._kill)
         handlers.add(MarkAgentGone, self._mark_gone)
+        handlers.add(GetGoneAgents, self._gone)
         handlers.add(ReadmitFramework, self._readmit)
         handlers.add(AgentsRequest, self._maintain)
         handlers.add(ReservationRequest, self._operate)
@@ -114,6 +117,12 @@ class CellApi:
         living = sum(not task.state.terminal for task in agent.tasks.values())
         await self._commit(OperatorMarkGone(request.agent_id))
         return AgentGone(tasks=living)
+
+    async def _gone(self, request: GetGoneAgents) -> GoneAgents:
+        agents = self._cell.state.agents.values()
+        gone = [agent for agent in agents if agent.state is AgentStatus.GONE]
+        gone.sort(key=lambda agent: agent.since, reverse=True)
+        return GoneAgents(agent_ids=tuple(agent.ident for agent in gone[:MAX_GONE]))
 
     async def _readmit(self, request: ReadmitFramework) -> FrameworkReadmitted:
         framework = self._cell.state.frameworks.get(request.framework_id)

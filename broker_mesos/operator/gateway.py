@@ -11,8 +11,10 @@ from typing import Protocol
 from pydantic_core import PydanticSerializationError
 
 from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.cells import CellView, GetCell, KillTask
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
+from broker_mesos.core.api.enrolment import AgentForgotten, RevokeAgent
 from broker_mesos.core.api.explain import Explain, PlanJob
 from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
@@ -30,8 +32,8 @@ from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.state import GetState
 from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.addresses import operator_framework, operator_master
-from broker_mesos.errors import InvalidInput, NotFound, TimedOut, Unavailable
+from broker_mesos.core.protocol.addresses import operator_enroll, operator_framework, operator_master
+from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.operator.calls import Calls, not_all_cells
 from broker_mesos.operator.explain import Explainer
@@ -78,6 +80,7 @@ class Gateway:
         found.add(KillTask, lambda request: self._killer.task(request, timeout))
         found.add(KillById, lambda request: self._killer.by_id(request, timeout))
         found.add(ReadmitFramework, lambda request: self._readmit(request, timeout))
+        found.add(MarkAgentGone, lambda request: self._gone(request, timeout))
         found.add(AgentsRequest, lambda request: self._maintain(request, timeout))
         found.add(Explain, lambda request: self._explainer.explain(request, timeout))
         found.add(PlanJob, lambda request: self._explainer.plan(request, timeout))
@@ -110,7 +113,9 @@ class Gateway:
             case Route.FRAMEWORK:
                 to = operator_framework(framework_for(type(request)).name)
                 return await self._requester.request(to, request, timeout + request.wait_seconds)
-            case Route.CELL:
+            case Route.ENROLL:
+                return await self._requester.request(operator_enroll(), request, timeout + request.wait_seconds)
+            case Route.CELL if not isinstance(request, MarkAgentGone):
                 agent_id: str = request.agent_id  # type: ignore[attr-defined]  # a test checks that it has one
                 return await self._calls.cell_of_agent(agent_id, request, timeout)
         return await self.handlers(timeout).answer(request)
@@ -143,6 +148,24 @@ class Gateway:
         return HealthView(
             masters=tuple(reports[name] for name in sorted(reports)), expected=max(expected, len(reports))
         )
+
+    # -- one cell -------------------------------------------------------------------------------------
+
+    async def _gone(self, request: MarkAgentGone, timeout: float) -> Part:
+        """Mark an agent as gone, and have its user on the broker deleted if there is an enrolment server. An agent that
+        runs registers again at once, so it is marked once more when it cannot."""
+        answer = await self._calls.cell_of_agent(request.agent_id, request, timeout)
+        try:
+            revoke = RevokeAgent(agent_id=request.agent_id)
+            revoked = await self._calls.request(operator_enroll(), revoke, AgentForgotten, timeout / 2)
+        except Unavailable as error:
+            log.info("the user of %s on the broker is not deleted now: %s", request.agent_id, error)
+        except BrokerMesosError as error:
+            log.warning("the user of %s on the broker is not deleted: %s", request.agent_id, error)
+        else:
+            if revoked.existed:
+                await self._calls.cell_of_agent(request.agent_id, request, timeout)
+        return answer
 
     # -- all cells ------------------------------------------------------------------------------------
 

@@ -34,6 +34,10 @@ POINTS = frozenset(
         "agent.before-checkpoint",
         "agent.after-checkpoint",
         "agent.after-launch",
+        "agent.before-enrolment",
+        "agent.after-enrolment",
+        "enroll.after-user",
+        "enroll.after-rights",
     }
 )
 """The names of all points: a misspelt name would make a test pass that tests nothing."""

@@ -18,7 +18,7 @@ from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.secrets import MASK
 from broker_mesos.runtime.settings_sources import PREFIX, Sources, odd_variables, refuse
 from broker_mesos.runtime.tls import TlsFiles
-from broker_mesos.runtime.urls import check_url, plaintext_problem, redact
+from broker_mesos.runtime.urls import check_url, has_user, management_url, plaintext_problem, redact
 
 CONFIG_FILE = Path("bmesos.toml")
 DEFAULT_URL = "http://127.0.0.1:5050"
@@ -36,6 +36,8 @@ def _url(*schemes: str, example: str) -> AfterValidator:
 ClientUrl = Annotated[SecretStr, _url("http", "https", "amqp", "amqps", example=DEFAULT_URL)]
 BrokerUrl = Annotated[SecretStr, _url("amqp", "amqps", example="amqp://user:password@host:5672/")]
 StoreUrl = Annotated[SecretStr, _url("redis", "rediss", example="redis://:password@host:6379/0")]
+EnrollUrl = Annotated[SecretStr, _url("http", "https", example="https://enroll.example:5055")]
+ManagementUrl = Annotated[SecretStr, _url("http", "https", example="https://rabbitmq.example:15671")]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -145,6 +147,14 @@ class Settings(BaseSettings):
     do not start without one; otherwise everybody may do everything."""
     token: SecretStr | None = None
     """The token that shows a web server who this client is (``bmesos token create``)."""
+    enroll_url: EnrollUrl | None = None
+    """The URL of the enrolment server (``bmesos enroll-server``), from which a new agent gets its user on the broker;
+    ``broker_url`` then has no user."""
+    join_token: SecretStr | None = None
+    """The token with which a new agent enrols itself (``bmesos token create --join``)."""
+    management_url: ManagementUrl | None = None
+    """The URL of RabbitMQ's management API, for the enrolment server; by default it is on the host of ``broker_url``,
+    at port 15671 with TLS and at 15672 without. Without a user in it, that of ``broker_url`` is the administrator."""
     connect_timeout: Seconds = 10.0
     """Time for which a daemon tries to reach its servers when it starts, in seconds."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -243,6 +253,24 @@ class Settings(BaseSettings):
                 "BMESOS_STORE_URL_FILE; without servers of your own, start `bmesos local`"
             )
         return self._allowed("store_url", self.store_url)
+
+    def need_enrolment(self) -> str:
+        """The URL of the enrolment server. Raises InvalidInput if it cannot be used together with other settings."""
+        assert self.enroll_url is not None
+        if self.security != "on":
+            raise InvalidInput("enroll_url needs security=on: otherwise an agent has no user of its own")
+        if has_user(self.need_broker()):
+            raise InvalidInput(
+                "broker_url has a user, and enroll_url is set, which gives the agent one: write broker_url without a "
+                "user (amqps://host), or leave enroll_url out"
+            )
+        return self._allowed("enroll_url", self.enroll_url)
+
+    def need_management(self) -> str:
+        """The URL of RabbitMQ's management API. Raises InvalidInput for plaintext that is not allowed."""
+        if self.management_url is not None:
+            return self._allowed("management_url", self.management_url)
+        return management_url(self.need_broker())
 
     def client_url(self) -> str:
         """The URL for a client. Raises InvalidInput for plaintext that is not allowed."""

@@ -54,6 +54,33 @@ def endpoint(url: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def has_user(url: str) -> bool:
+    """Whether a URL names a user."""
+    return "@" in urlsplit(url).netloc
+
+
+def with_user(url: str, user: str, password: str) -> str:
+    """A URL that has no user, with this one. Both must need no percent-encoding."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{user}:{password}@{rest}"
+
+
+def without_user(url: str) -> str:
+    """A URL without its user and password."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def management_url(broker_url: str) -> str:
+    """The URL at which the broker of an ``amqp`` or ``amqps`` URL has its management API, unless it is configured
+    otherwise."""
+    parts = urlsplit(broker_url)
+    host = parts.hostname or "127.0.0.1"
+    scheme, port = ("https", 15671) if parts.scheme == "amqps" else ("http", 15672)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
 _ENCRYPTED = {"amqp": "amqps", "redis": "rediss", "http": "https"}
 """The scheme with TLS for each scheme without."""
 

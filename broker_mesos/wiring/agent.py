@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from pydantic import SecretStr
+
 from broker_mesos import __version__
 from broker_mesos.agent import probe
 from broker_mesos.agent.checkpoint import FileCheckpoint
 from broker_mesos.agent.daemon import AgentDaemon
+from broker_mesos.agent.enrolment import Enroller, UserFile
 from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.bus.rabbitmq.server import UserRefused
 from broker_mesos.containerizer.credentials import drop_ambient_capabilities, hide
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
@@ -25,8 +29,13 @@ from broker_mesos.core.model.task_user import SAME_USER, attribute_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import new_id
+from broker_mesos.runtime.logs import get_logger
 from broker_mesos.runtime.process import Stop, run_process, serve
+from broker_mesos.runtime.secrets import remember_token
 from broker_mesos.runtime.settings import Settings
+from broker_mesos.runtime.urls import with_user
+
+log = get_logger(__name__)
 
 # Tests simulate a reboot of the machine.
 BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
@@ -127,9 +136,12 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
             raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
         static_reservations(settings.reserve, found)
         users = separate_tasks(settings, work_dir)
-        bus = daemon_bus(settings, "agent")
         async with contextlib.AsyncExitStack() as stack:
-            await bus.open(settings.connect_timeout)
+            if settings.enroll_url is None:
+                bus = daemon_bus(settings, "agent")
+                await bus.open(settings.connect_timeout)
+            else:
+                bus = await enrolled_bus(settings, work_dir)
             stack.push_async_callback(bus.close)
             agent = build_agent(
                 bus,
@@ -144,6 +156,29 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
             await serve(agent.run(), stop, agent.stop, ready=agent.registered.wait, status=lambda: _status(agent))
 
     return run_process(settings, main)
+
+
+async def enrolled_bus(settings: Settings, work_dir: Path) -> Bus:
+    """The open bus of an agent that enrols itself. If the broker does not know its user (any more), it is enrolled
+    once more: the broker may have been set up anew. Raises what the enrolment server answers with, and Unavailable."""
+    url, broker_url = settings.need_enrolment(), settings.need_broker()
+    token = "" if settings.join_token is None else settings.join_token.get_secret_value()
+    enroller = Enroller(url, token, settings.tls_files(), __version__, CLOCK.sleep)
+    file = UserFile(work_dir)
+    user = await enroller.enrolled(file, new_id, settings.connect_timeout)
+    for again in (True, False):
+        remember_token(user.password)
+        own = SecretStr(with_user(broker_url, user.name, user.password))
+        bus = daemon_bus(settings.model_copy(update={"broker_url": own}), "agent")
+        try:
+            await bus.open(settings.connect_timeout)
+            return bus
+        except UserRefused as error:
+            if not again:
+                raise
+            log.warning("the broker refuses the user of this agent, which is enrolled again", error=str(error))
+            user = await enroller.enroll(file, user, settings.connect_timeout)
+    raise AssertionError("unreachable")
 
 
 def _status(agent: AgentDaemon) -> str:

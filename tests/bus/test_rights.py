@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from broker_mesos.bus.rights import Role, definitions, password_hash, rights, role_of
+from broker_mesos.bus.rights import Role, definitions, is_password, password_hash, rights, role_of
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.protocol.addresses import Exchange
 from broker_mesos.errors import InvalidInput
@@ -25,6 +27,7 @@ def test_the_definitions_are_those_that_were_reviewed() -> None:
         "agent-1": Role.AGENT,
         "f1": Role.FRAMEWORK,
         "ann": Role.PERSON,
+        "enroll": Role.ENROLL,
     }
     made = definitions(
         Topology(), {name: (role, password_hash(name, SALT)) for name, role in users.items()}, FRAMEWORKS
@@ -37,11 +40,26 @@ def test_a_password_has_the_form_that_rabbitmq_documents() -> None:
     assert password_hash("test12", SALT) == "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
 
 
+@pytest.mark.parametrize(("digest", "algorithm"), [("sha256", "sha256"), ("sha512", "sha512")])
+def test_a_password_is_compared_with_the_hash_that_rabbitmq_keeps(digest: str, algorithm: str) -> None:
+    kept = base64.b64encode(SALT + hashlib.new(digest, SALT + b"test12").digest()).decode()
+    name = f"rabbit_password_hashing_{algorithm}"
+    assert is_password("test12", kept, name)
+    assert not is_password("test13", kept, name) and not is_password("", kept, name)
+    assert not is_password("test12", kept, "rabbit_password_hashing_md5")
+
+
+@pytest.mark.parametrize("kept", ["", "AAAA", "no base 64", "ä", base64.b64encode(SALT).decode()])
+def test_a_user_without_a_password_has_none_that_fits(kept: str) -> None:
+    for password in ("", "test12"):
+        assert not is_password(password, kept, "rabbit_password_hashing_sha256")
+
+
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.MASTER])
 def test_a_user_has_patterns_of_keys_for_every_topic_exchange_that_it_uses(role: Role) -> None:
     """RabbitMQ allows every key of an exchange without patterns."""
     user = {Role.AGENT: "agent-1", Role.FRAMEWORK: "f1", Role.PERSON: "ann", Role.BUILT_IN: "batch"}.get(
-        role, role.value
+        role, "enroll" if role is Role.ENROLL else role.value
     )
     topology = Topology("lab")
     found = rights(topology, user, role, FRAMEWORKS)
@@ -61,6 +79,9 @@ def test_a_user_has_patterns_of_keys_for_every_topic_exchange_that_it_uses(role:
         ("f1", Role.MASTER),
         ("f1", Role.BUILT_IN),
         ("ann", Role.WEB),
+        ("ann", Role.ENROLL),
+        ("enroll", Role.PERSON),
+        ("enroll", Role.AGENT),
         ("batch", Role.FRAMEWORK),
         ("a.2", Role.FRAMEWORK),
         (".*", Role.PERSON),

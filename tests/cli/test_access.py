@@ -39,6 +39,23 @@ def test_a_token_is_shown_once_and_its_entry_fits_the_policy_file(capsys: Captur
     assert "ann" in capsys.readouterr().out
 
 
+def test_a_join_token_is_for_agents_and_its_entry_is_that_of_nobody(capsys: Captured, tmp_path: Path) -> None:
+    assert main(["token", "create", "--join", "--ttl", "1d"]) == 0
+    out, err = capsys.readouterr()
+    token = out.strip()
+    assert token.startswith("bj1_") and token not in err and "the tokens of [join]" in err
+    path = tmp_path / "policy.toml"
+    path.write_text(f"[join]\ntokens = [{err.splitlines()[-1].strip()}]\n")
+    policy = read_policy(path)
+    (entry,) = policy.join.tokens
+    assert policy.admit(token, entry.expires.timestamp() - 1) == entry.id
+    assert main(["policy", "check", str(path)]) == 0
+    assert f"agents enrol with the join token {entry.id} until" in capsys.readouterr().err
+    for words in ([], ["ann", "--join"]):
+        assert main(["token", "create", *words]) == 2
+        assert "give either the NAME of a principal, or --join" in capsys.readouterr().err
+
+
 def test_a_token_in_json_has_its_entry(capsys: Captured) -> None:
     assert main(["-o", "json", "token", "create", "ann"]) == 0
     found = json.loads(capsys.readouterr().out)

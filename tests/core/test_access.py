@@ -83,6 +83,27 @@ def test_a_job_is_changed_by_its_owner_or_by_who_may_kill_any(policy: AccessPoli
             policy.caller("ann").check_owner(owner, kill)
 
 
+JOIN = "bj1_w7q2aaaa_" + "y" * 43
+
+
+def test_a_join_token_admits_agents_until_it_ends_and_nobody_else() -> None:
+    row = f'{{id = "w7q2aaaa", sha256 = "{token_digest(JOIN)}", expires = 2030-01-01T00:00:00Z}}'
+    policy = parse_policy(tomllib.loads(f"{FILE}\n[join]\ntokens = [{row}]"))
+    assert policy.admit(JOIN, END - 1) == "w7q2aaaa"
+    with pytest.raises(Denied, match="the join token w7q2aaaa has ended"):
+        policy.admit(JOIN, END)
+    wrong = (JOIN[:-1] + "z", JOIN + "y", "", TOKEN, JOIN.replace("bj1", "bm1"), "bj1_w7q2aaaa_", "ä" * 56)
+    for token in wrong:
+        with pytest.raises(Denied, match="not known"):
+            policy.admit(token, END - 1)
+    with pytest.raises(Denied, match="not known"):
+        policy.authenticate(JOIN, END - 1)
+    with pytest.raises(Denied, match="not known"):
+        parse_policy(tomllib.loads(FILE)).admit(JOIN, END - 1)
+    with pytest.raises(InvalidInput, match="two tokens have the id w7q2aaaa"):
+        parse_policy(tomllib.loads(f"[join]\ntokens = [{row}, {row}]"))
+
+
 def test_without_an_entry_for_everybody_else_nothing_is_allowed() -> None:
     with pytest.raises(Denied):
         parse_policy({}).caller("ann").check(GetCluster())

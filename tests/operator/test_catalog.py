@@ -22,6 +22,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.protocol.wire import REGISTRY
+from broker_mesos.enroll.service import EnrolmentService
 from broker_mesos.errors import InvalidMessage
 from broker_mesos.frameworks.batch.api import BatchApi
 from broker_mesos.frameworks.registry import JOBS, framework_for
@@ -76,6 +77,8 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY).handlers
     assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind) is JOBS]) == []
     assert of(Route.AGENT) == [ReadFile]
+    enroll = EnrolmentService(ANY, ANY, ANY, ANY).handlers
+    assert unanswered(enroll, of(Route.ENROLL)) == []
 
 
 def test_the_client_sends_every_request_of_users() -> None:

@@ -5,6 +5,7 @@ The expectations are written out here, and not derived from the code that makes 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pika
@@ -13,7 +14,7 @@ import redis
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.security.secured import NAME, SecuredCluster, Servers
+from tests.security.secured import NAME, SecuredCluster, Servers, deploy
 
 pytestmark = pytest.mark.servers
 
@@ -37,6 +38,7 @@ PUBLISHES = [
     ("operator", "cell.0"),
     ("operator", "framework.batch"),
     ("operator", "agent.agent-2"),
+    ("operator", "enroll"),
     ("feed", "job.x"),
     ("feed", "task.finished"),
     ("dead", "dead-letters"),
@@ -76,11 +78,13 @@ MAY_PUBLISH = {
         ("operator", "cell.0"),
         ("operator", "framework.batch"),
         ("operator", "agent.agent-2"),
+        ("operator", "enroll"),
     },
     "ann": {
         ("operator", "master"),
         ("operator", "cell.0"),
         ("operator", "framework.batch"),
+        ("operator", "enroll"),
     },
 }
 
@@ -98,6 +102,7 @@ BINDS = [
     ("operator", "agent.agent-2"),
     ("operator", "master"),
     ("operator", "cell.0"),
+    ("operator", "enroll"),
     ("feed", "job.*"),
     ("replies", "r.agent-2.x"),
     ("replies", "r.*.x"),
@@ -238,8 +243,10 @@ def test_there_is_no_guest_and_no_wrong_password(servers: Servers) -> None:
             pika.BlockingConnection(pika.URLParameters(url))
 
 
-def test_no_user_administers_the_broker(servers: Servers) -> None:
+def test_no_user_administers_the_broker_but_that_of_the_enrolment_server(servers: Servers) -> None:
     assert {each["tags"] for each in servers.definitions["users"]} == {""}
+    made = json.loads(deploy(servers.folder, "rabbitmq-definitions", "--enroll"))
+    assert [each["name"] for each in made["users"] if each["tags"]] == ["enroll"]
 
 
 # -- Redis

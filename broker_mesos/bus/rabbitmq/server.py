@@ -59,6 +59,10 @@ class AccessRefused(BusUnavailable):
     """Credentials, the vhost or a certificate are wrong: a further attempt is of no use to a caller that waits."""
 
 
+class UserRefused(AccessRefused):
+    """The broker has no such user, or the password is wrong."""
+
+
 class CertificateRefused(AccessRefused):
     """A certificate was refused, of the server or of this client; ``cause`` is the error of TLS."""
 
@@ -172,9 +176,7 @@ class Server:
                 "for TLS (amqps://)"
             )
         if "ConnectionClosedByBroker: (403)" in text:
-            return AccessRefused(
-                f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL"
-            )
+            return UserRefused(f"{self.where} refused the user {self.user!r}: check user and password in the AMQP URL")
         if "ConnectionClosedByBroker: (530)" in text:
             return AccessRefused(
                 f"{self.where}: there is no such vhost, or the user {self.user!r} may not use it: "

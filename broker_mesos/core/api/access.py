@@ -10,9 +10,12 @@ A policy is a file in TOML (the setting ``policy``)::
     [default]
     actions = []
 
+    [join]
+    tokens = [{id = "w7q2", sha256 = "…", expires = 2030-01-01T00:00:00Z}]
+
 A principal is a person, a program or a framework. Over HTTP its token shows who it is; over RabbitMQ the name of its
 user does, which the broker has verified. Who has no entry has the rights of ``default``, which are none if the file
-has no such entry.
+has no such entry. With a token of ``join`` an agent enrols itself.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ ACTIONS = (*(right.value for right in Right if right is not Right.KILL), KILL_OW
 
 TOKEN_PREFIX = "bm1_"
 _TOKEN = re.compile(r"bm1_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+JOIN_TOKEN_PREFIX = "bj1_"
+_JOIN_TOKEN = re.compile(r"bj1_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 
 DIGEST_DIGITS = 12
 """Number of hexadecimal digits of the digest of a policy: enough to see a difference, and no secret."""
@@ -111,12 +116,20 @@ class Principal(Part):
         return task_user in self.task_users or ANYBODY in self.task_users
 
 
+class JoinTokens(Part):
+    """The tokens with which new agents enrol themselves."""
+
+    model_config = ConfigDict(extra="forbid")
+    tokens: tuple[TokenEntry, ...] = ()
+
+
 class AccessPolicy(Part):
     """A whole policy."""
 
     model_config = ConfigDict(extra="forbid")
     principal: dict[str, Principal] = Field(default_factory=dict)
     default: Principal = Principal(roles=())
+    join: JoinTokens = JoinTokens()
 
     @cached_property
     def digest(self) -> str:
@@ -140,6 +153,18 @@ class AccessPolicy(Part):
                         raise Denied(f"the token {entry.id} of {name!r} has ended: ask for a new one")
                     return name
         raise Denied("this token is not known: see `bmesos token create`, and BMESOS_TOKEN")
+
+    def admit(self, join_token: str, now: float) -> str:
+        """The id of the entry that a join token belongs to. ``now`` is in seconds since the epoch. Raises Denied for a
+        token that is wrong or has ended; the text says which only to who knows the secret."""
+        found = _JOIN_TOKEN.fullmatch(join_token)
+        digest = token_digest(join_token)
+        for entry in self.join.tokens:
+            if found is not None and entry.id == found[1] and hmac.compare_digest(entry.sha256, digest):
+                if entry.expires.timestamp() <= now:
+                    raise Denied(f"the join token {entry.id} has ended: make a new one (`bmesos token create --join`)")
+                return entry.id
+        raise Denied("this join token is not known: see `bmesos token create --join`, and BMESOS_JOIN_TOKEN_FILE")
 
 
 class Caller(NamedTuple):
@@ -188,7 +213,8 @@ def parse_policy(content: Any) -> AccessPolicy:
         raise InvalidInput(first_problem(error)) from None
     for name in policy.principal:
         check_user(name)
-    _check_unique(entry.id for principal in policy.principal.values() for entry in principal.tokens)
+    entries = [entry for principal in policy.principal.values() for entry in principal.tokens]
+    _check_unique(entry.id for entry in [*entries, *policy.join.tokens])
     if policy.default.tokens:
         raise InvalidInput("default: it is for who has no token, and can have none")
     return policy

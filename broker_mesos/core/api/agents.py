@@ -51,6 +51,22 @@ class AgentGone(Part):
     tasks: int = 0
 
 
+class GoneAgents(Part):
+    """The answer to GET_GONE_AGENTS."""
+
+    agent_ids: tuple[str, ...] = ()
+
+
+@register
+class GetGoneAgents(Request):
+    """Get the ids of the agents of a cell that are marked as gone, at most 5,000."""
+
+    TYPE = "GET_GONE_AGENTS"
+    RIGHT = Right.VIEW
+    ANSWER = GoneAgents
+    ROUTE = Route.CELLS
+
+
 @register
 class MarkAgentGone(Request):
     """Mark an agent as gone for ever: its tasks end as TASK_GONE_BY_OPERATOR, and may run elsewhere. If the agent

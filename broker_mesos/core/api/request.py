@@ -33,6 +33,7 @@ class Route(StrEnum):
     FRAMEWORK = "framework"
     """The processes of a built-in framework, as listed in the framework registry."""
     AGENT = "agent"
+    ENROLL = "the enrolment server"
 
 
 class Right(StrEnum):
@@ -58,6 +59,8 @@ class Right(StrEnum):
     """See, send again and drop dead letters."""
     GONE = "gone"
     """Give up agents, and readmit frameworks."""
+    ENROLL = "enroll"
+    """Let the id of an agent be enrolled again."""
 
 
 class ErrorInfo(Part):

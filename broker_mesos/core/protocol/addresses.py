@@ -98,6 +98,11 @@ def operator_agent(agent_id: str) -> Address:
     return Address(Exchange.OPERATOR, f"agent.{agent_id}")
 
 
+def operator_enroll() -> Address:
+    """The address of operator requests to the enrolment server."""
+    return Address(Exchange.OPERATOR, "enroll")
+
+
 def feed(topic: str) -> Address:
     """The address of notices to all subscribers of a topic, such as ``task.finished`` or ``job.<id>``."""
     return Address(Exchange.FEED, topic)
@@ -143,6 +148,8 @@ class QueueKind(StrEnum):
     """key = framework id: operator ``framework.<id>``; shared by the processes of a built-in framework."""
     OPERATOR_AGENT = "operator-agent"
     """key = agent id: operator ``agent.<id>``; exclusive."""
+    OPERATOR_ENROLL = "operator-enroll"
+    """no key; operator ``enroll``; exclusive."""
     FRAMEWORK_OFFERS = "framework-offers"
     """key = framework id: offers ``framework.<id>`` and ``early.<id>``; classic, expires after 8 days unused."""
     FRAMEWORK_EVENTS = "framework-events"

@@ -22,6 +22,8 @@ MASTER_USER = "master"
 """The broker's user of all masters."""
 WEB_USER = "web"
 """The broker's user of all processes of ``bmesos web``."""
+ENROLL_USER = "enroll"
+"""The broker's user of the enrolment server."""
 AGENT_PREFIX = "agent-"
 """The beginning of the names of agents' users."""
 
@@ -35,6 +37,7 @@ class SenderKind(StrEnum):
     MASTER = "a master"
     AGENT = "an agent"
     WEB = "the web server"
+    ENROLL = "the enrolment server"
     OTHER = "a framework or a person"
 
 
@@ -44,6 +47,8 @@ def kind_of(user: str) -> SenderKind:
         return SenderKind.MASTER
     if user == WEB_USER:
         return SenderKind.WEB
+    if user == ENROLL_USER:
+        return SenderKind.ENROLL
     return SenderKind.AGENT if user.startswith(AGENT_PREFIX) else SenderKind.OTHER
 
 
