@@ -17,7 +17,7 @@ from broker_mesos.runtime.settings import Settings
 
 UNITS = Path(__file__).parent.parent / "deploy" / "systemd"
 PROGRAM = "/opt/bmesos/bin/bmesos"
-HARDENED = ("bmesos-master.service", "bmesos-batch@.service", "bmesos-web.service")
+HARDENED = ("bmesos-master.service", "bmesos-batch@.service", "bmesos-web.service", "bmesos-enroll.service")
 ALL = (*HARDENED, "bmesos-agent.service")
 MAX_EXPOSURE = 2.5
 

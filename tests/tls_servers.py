@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.servers import RabbitMQServer, RedisServer, free_port
 
@@ -23,15 +23,22 @@ class TlsFiles(NamedTuple):
 class _Encrypted:
     """What servers with TLS share. It comes before the class of the server among the bases."""
 
-    def __init__(self, tls: TlsFiles, *, client_certificates: bool = False) -> None:
-        super().__init__()
+    def __init__(self, tls: TlsFiles, *, client_certificates: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self._tls = tls
         self._client_certificates = client_certificates
         self.tls_port = 0
 
 
 class TlsRabbitMQServer(_Encrypted, RabbitMQServer):
-    """A RabbitMQ for `amqps://`."""
+    """A RabbitMQ for `amqps://`. With `management` its HTTP API is at `tls_management_url`, too."""
+
+    _tls_management_port = 0
+
+    @property
+    def tls_management_url(self) -> str:
+        assert self._tls_management_port, "started without management=True"
+        return f"https://localhost:{self._tls_management_port}"
 
     @property
     def tls_url(self) -> str:
@@ -43,10 +50,19 @@ class TlsRabbitMQServer(_Encrypted, RabbitMQServer):
 
     def _forget_ports(self) -> None:
         super()._forget_ports()
-        self.tls_port = 0
+        self.tls_port = self._tls_management_port = 0
 
     def _prepare(self) -> None:
         self.tls_port = self.tls_port or free_port()
+        if self._management:
+            self._tls_management_port = self._tls_management_port or free_port()
+            self._config |= {
+                "management.ssl.ip": "127.0.0.1",
+                "management.ssl.port": str(self._tls_management_port),
+                "management.ssl.cacertfile": str(self._tls.ca),
+                "management.ssl.certfile": str(self._tls.cert),
+                "management.ssl.keyfile": str(self._tls.key),
+            }
         self._config |= {
             "listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
             "ssl_options.cacertfile": str(self._tls.ca),

@@ -64,6 +64,8 @@ def call(
                 )
             if time.monotonic() > deadline:
                 raise TimeoutError
+        if response.length:
+            raise http.client.IncompleteRead(b"")
         return Reply(response.status, bytes(received))
     except TimeoutError:
         raise Unavailable(f"{where} did not answer within {timeout:g} s: check that it runs") from None
