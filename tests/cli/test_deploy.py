@@ -40,7 +40,7 @@ def test_passwords_are_made_once_and_only_their_hashes_are_printed(
 
 def test_redis_has_its_own_passwords(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = deploy(capsys, "redis-acl", "--secrets", "s")
-    assert code == 0 and out.startswith("user default off\nuser bmesos-master on #")
+    assert code == 0 and out.startswith("user default off resetpass ~* &* +@all\nuser bmesos-master on #")
     assert {path.name for path in (tmp_path / "s").iterdir()} == {"redis-bmesos-master", "redis-bmesos-batch"}
 
 
