@@ -11,10 +11,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Tests start hundreds of daemons: what Python has compiled once is kept, whatever the shell says.
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
+STAGING_ARGS ?=
 # Most tests wait for processes and servers: three at a time, a file stays together.
 PARALLEL ?= -n 3 --dist loadfile
 
-.PHONY: help install demo check test lint servers simulate bench bench-faults bench-locality format constraints clean
+.PHONY: help install demo check test lint servers simulate bench bench-faults bench-locality format constraints clean \
+  staging staging-down staging-restart staging-test
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -58,6 +60,18 @@ servers:  ## install Debian's rabbitmq-server, redis-server and iproute2 when mi
 
 test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+staging: $(VENV)/.runtime  ## start a staging cluster of containers (docs/staging.md)
+	$(BIN)/python deploy/staging up
+
+staging-down: $(VENV)/.runtime  ## remove it, with all that it keeps
+	$(BIN)/python deploy/staging down
+
+staging-restart: $(VENV)/.runtime  ## restart each of its containers, one after the other, without losing a task
+	$(BIN)/python deploy/rolling-restart
+
+staging-test: $(VENV)/.runtime  ## test such a cluster with faults and a rolling restart, and remove it (STAGING_ARGS=--help)
+	$(BIN)/python deploy/staging-test $(STAGING_ARGS)
 
 SEEDS ?= 1000
 START ?= 0
