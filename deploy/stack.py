@@ -33,6 +33,8 @@ AGENTS = ("agent-r1", "agent-r2", "agent-r3")
 DAEMONS = ("master", "batch", "web", *AGENTS)
 HEALTHY_SECONDS = 180.0
 """Time until everything must be healthy, in seconds: much more than it takes, because a machine may be busy."""
+DRAIN_SECONDS = 120.0
+"""Time for the tasks of a drained agent to end, with SIGKILL after their grace period."""
 _LOOK_SECONDS = 0.3
 
 T = TypeVar("T")
@@ -202,9 +204,20 @@ class Stack:
             raise StackFailed(f"not healthy within {timeout:g} s: {names}; see: docker logs NAME") from None
 
     def restart(self, container: Container) -> None:
-        """Restart a container, and wait until it works."""
+        """Restart a container without losing a task, and wait until everything works again. A restart of a container
+        ends everything in it: so an agent is drained before, its tasks run again elsewhere, and it is activated
+        afterwards. Raises StackFailed."""
+        agent = container.service if container.service in AGENTS else ""
+        if agent:
+            self.call(f"drain {agent}", lambda client: client.drain_agents(agent))
+            until(f"{agent} is drained", lambda: self._agent(agent) == ("registered", "drained"), DRAIN_SECONDS)
         engine("restart", container.id)
         self.wait_healthy(container.service)
+        if agent:
+            until(f"{agent} is registered", lambda: self._agent(agent) == ("registered", "drained"), DRAIN_SECONDS)
+            self.call(f"activate {agent}", lambda client: client.activate_agents(agent))
+        self.wait_ready()
+        self.wait_registered()
 
     # The operator API
 
@@ -246,6 +259,21 @@ class Stack:
     def wait_ready(self, timeout: float = HEALTHY_SECONDS) -> None:
         """Wait until every web server reports that a master answers and each cell has an owner that is not behind."""
         until("all web servers are ready (/readyz)", self._ready, timeout)
+
+    def wait_registered(self) -> None:
+        """Wait until all agents are registered, and none is drained."""
+
+        def registered() -> bool:
+            return all(self._agent(agent) == ("registered", "") for agent in AGENTS)
+
+        until(f"{', '.join(AGENTS)} are registered", registered, DRAIN_SECONDS)
+
+    def _agent(self, agent_id: str) -> tuple[str, str]:
+        """The state of an agent, and that of its maintenance; empty if it is not known."""
+        for found in self.call("agents", lambda client: client.agents()):
+            if found.agent_id == agent_id:
+                return str(found.state.value), found.maintenance
+        return "", ""
 
     def _ready(self) -> bool:
         urls = self.urls()
