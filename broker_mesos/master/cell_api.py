@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from broker_mesos.bus.caller import current
 from broker_mesos.core.api.agents import AgentGone, GetGoneAgents, GoneAgents, MarkAgentGone
 from broker_mesos.core.api.cells import CellLoad, CellView, GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
-from broker_mesos.core.api.reservations import ReservationRequest, ReservationsView
+from broker_mesos.core.api.reservations import DestroyVolume, ReservationRequest, ReservationsView
 from broker_mesos.core.api.roles import ApplyConfig, CellUsage, ConfigApplied, GetCellUsage
 from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.cell.cell import Cell
@@ -138,5 +139,15 @@ class CellApi:
         return maintenance.view(self._cell.state, request)
 
     async def _operate(self, request: ReservationRequest) -> ReservationsView:
+        if isinstance(request, DestroyVolume) and (caller := current()) is not None:
+            # It names a volume, and the volume has the role.
+            for role in self._roles_of(request.agent_id, request.volume_id):
+                caller.check_role(role, request)
         await self._commit(OperatorOperate(request.agent_id, request.operation()))
         return reserved_resources(self._cell.state, self._cell.state.agents[request.agent_id])
+
+    def _roles_of(self, agent_id: str, volume_id: str) -> list[str]:
+        """The role of a volume; none if there is no such volume."""
+        agent = self._cell.state.agents.get(agent_id)
+        volumes = () if agent is None else agent.reserved_resources.volumes
+        return [each.role for each in volumes if each.volume_id == volume_id]

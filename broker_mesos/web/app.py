@@ -63,10 +63,10 @@ def build_app(
         docs_url=None,
         redoc_url=None,
     )
-    if access is not None:
-        app.add_middleware(Authentication, access=access)
-    # The one that is added last is the first to be called.
     app.add_middleware(Guard, hosts=hosts, body_timeout=body_timeout)
+    if access is not None:
+        # What is added last is called first: the guard reads bodies, and those of strangers take no memory.
+        app.add_middleware(Authentication, access=access)
     checked = gateway if access is None else CheckedApi(gateway)
     _errors(app)
     _api(app, checked, cluster)

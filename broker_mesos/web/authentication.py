@@ -23,7 +23,7 @@ API = "/api/"
 
 class Authentication:
     """Refuses requests of the API that have no valid token in the header ``Authorization: Bearer …``. A token in the
-    URL is not looked at: it would be in the logs of every proxy."""
+    URL is not looked at: it would be in the logs of every proxy. The body is not read before that."""
 
     def __init__(self, app: ASGIApp, access: Access, now: Callable[[], float] = time.time) -> None:
         self._app = app
@@ -89,6 +89,8 @@ async def _refuse(send: Send, message: str) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"www-authenticate", b"Bearer"),
+        # The body of the request is not read, and would be taken for the next one.
+        (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -86,3 +86,12 @@ async def test_of_many_jobs_only_the_own_ones_are_killed(ask: Ask) -> None:
 async def test_who_may_not_submit_is_denied(ask: Ask) -> None:
     with pytest.raises(Denied, match="'eve' has no right to submit"):
         await ask("eve", SubmitJob(job_id="j1", spec=job()))
+
+
+async def test_a_job_of_a_role_that_was_taken_away_is_not_run_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ask("ann", SubmitJob(job_id="j1", spec=job(role="eng")))
+    await ask("ann", KillJob(job_id="j1"))
+    less = {"principal": {"ann": {"actions": ["view", "submit", "kill:own"], "roles": ["ops"]}}}
+    monkeypatch.setattr(Access, "policy", parse_policy(less))
+    with pytest.raises(Denied, match="'ann' has no right to submit for the role eng"):
+        await ask("ann", RetryJob(job_id="j1"))

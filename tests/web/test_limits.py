@@ -14,6 +14,7 @@ from broker_mesos.web import connections
 from broker_mesos.web.connections import RateLimitedLog, limit_descriptor_errors
 from broker_mesos.web.server import WebServer
 from tests.operator.fakes import FakeCluster
+from tests.web.test_authentication import Access
 
 PATIENCE = 20.0
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -91,6 +92,13 @@ async def test_connections_over_which_nothing_is_sent_are_bounded_in_number() ->
         assert status == 503 and body["error"]["code"] == "unavailable"
         for _, writer in held:
             writer.close()
+
+
+async def test_no_body_of_a_stranger_is_waited_for() -> None:
+    async with server(access=Access(), body_timeout=600) as made:
+        for length in (10, 1_000_000):
+            status, body = await answer(made, POST % length)
+            assert status == 401 and body["error"]["code"] == "denied"
 
 
 async def test_a_body_that_never_ends_is_given_up() -> None:

@@ -180,10 +180,15 @@ class Caller(NamedTuple):
             return
         if not self.rights.may(right):
             raise self.denied(right.value, request.TYPE)
-        if (role := request.named_role) and not self.rights.may_use(role):
-            raise self.denied(f"{right.value} for the role {role}", request.TYPE)
+        if role := request.named_role:
+            self.check_role(role, request)
         if (user := request.named_task_user) and not self.rights.may_run_as(user):
             raise self.denied(f"{right.value} tasks of the user {user}", request.TYPE)
+
+    def check_role(self, role: str, request: Request) -> None:
+        """Check that it may use resources of a role, as this request does."""
+        if not self.rights.may_use(role):
+            raise self.denied(f"{request.RIGHT or ''} for the role {role}", request.TYPE)
 
     def check_owner(self, owner: str, request: Request) -> None:
         """Check that it may change a job of this owner."""

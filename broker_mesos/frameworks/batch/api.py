@@ -117,6 +117,9 @@ class BatchApi:
 
     async def _retry(self, request: RetryJob) -> JobSummary:
         await self._check_owner(request.job_id, request)
+        if (caller := current()) is not None:
+            # The roles that it may use can be others than those under which the job was submitted.
+            caller.check_role((await self._store.read.spec(request.job_id)).role, request)
         summary, demand = await self._store.retry(request.job_id)
         self._demand_publisher.publish(demand)
         return summary
