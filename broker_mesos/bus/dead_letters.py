@@ -9,6 +9,7 @@ and, if the body was truncated, ``size`` (that of the whole body, in bytes).
 
 from __future__ import annotations
 
+from broker_mesos.core.model.part import whole_number
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
 from broker_mesos.core.protocol.senders import MASTER_USER
@@ -111,8 +112,8 @@ def check_origin(delivery: Delivery) -> None:
 def _way_back(delivery: Delivery) -> Address:
     kind, _, key = delivery.headers.get("from", "").partition(".")
     match kind:
-        case QueueKind.CELL_INBOX if key.isdecimal():
-            return addresses.updates(int(key))
+        case QueueKind.CELL_INBOX if (cell := whole_number(key)) is not None:
+            return addresses.updates(cell)
         case QueueKind.AGENT_COMMANDS if key:
             return addresses.commands(key)
         case QueueKind.FRAMEWORK_EVENTS if key:

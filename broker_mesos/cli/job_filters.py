@@ -37,7 +37,7 @@ def filter_of(
     wanted = tuple(state.strip() for each in states or () for state in each.split(","))
     for state in wanted:
         if state not in allowed:
-            raise InvalidInput(f"--state {state}: the states are {', '.join(allowed)}")
+            raise InvalidInput(f"--state {state[:80]!r}: the states are {', '.join(allowed)}")
     for flag, value in (("--name", name), ("--user", user), ("--role", role)):
         if value == "":
             raise InvalidInput(f"{flag} is empty; leave it out for any")
@@ -66,5 +66,5 @@ def moment(flag: str, text: str, now: float) -> float:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
         raise InvalidInput(
-            f"{flag} {text!r}: write how long ago, as 2h or 3d, or a date, as 2031-05-04T22:00"
+            f"{flag} {text[:80]!r}: write how long ago, as 2h or 3d, or a date, as 2031-05-04T22:00"
         ) from None

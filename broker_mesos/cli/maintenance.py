@@ -10,6 +10,7 @@ from broker_mesos.cli import cluster, show
 from broker_mesos.cli.agents import Agents
 from broker_mesos.cli.declare import Option
 from broker_mesos.cli.options import Call, seconds
+from broker_mesos.client.names import shown
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -105,4 +106,4 @@ def moment(text: str, now: float) -> float:
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise InvalidInput(f"{text!r} is no start; write it as +10m or 2031-05-04T22:00") from None
+        raise InvalidInput(f"{shown(text)} is no start; write it as +10m or 2031-05-04T22:00") from None

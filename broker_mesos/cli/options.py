@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from broker_mesos.cli.connection import ConnectionOptions
 from broker_mesos.cli.declare import Option, declared
 from broker_mesos.client.durations import seconds_of
+from broker_mesos.client.names import shown
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def seconds(text: str, option: str = "") -> float:
     """``90``, ``90s``, ``1.5h``, ``2d``, ``HH:MM:SS`` in seconds. Raises InvalidInput, which names the option."""
     found = seconds_of(text)
     if found is None:
-        raise InvalidInput(f"{option} {text!r} is no time; write it as 90s, 10m, 1.5h, 2d or HH:MM:SS".strip())
+        raise InvalidInput(f"{option} {shown(text)} is no time; write it as 90s, 10m, 1.5h, 2d or HH:MM:SS".strip())
     return found
 
 
@@ -75,7 +76,7 @@ def environment(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise InvalidInput(f"--env {pair}: write NAME=VALUE")
+            raise InvalidInput(f"--env {shown(pair)}: write NAME=VALUE")
         found[name] = value
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from broker_mesos.cli import jobfile, show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call
+from broker_mesos.client.names import shown
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def _weight(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= MAX_WEIGHT:
-        raise InvalidInput(f"weight {text!r}: write a number above 0, at most {MAX_WEIGHT:.0f}; to have none, clear it")
+        raise InvalidInput(
+            f"weight {shown(text)}: write a number above 0, at most {MAX_WEIGHT:.0f}; to have none, clear it"
+        )
     return number
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from broker_mesos.client.names import shown
 from broker_mesos.core.model.attributes import HOSTNAME, Constraint
 from broker_mesos.core.model.locality import MAX_PREFERRED, MAX_WAIT_SECONDS
 from broker_mesos.errors import InvalidInput
@@ -39,8 +40,8 @@ def preference(
         )
     match = _WAIT.fullmatch(str(wait).strip()) if not isinstance(wait, bool) else None
     if match is None:
-        raise InvalidInput(f"locality wait {wait!r}: write seconds, as in 5, or a time such as 500ms, 5s or 1m")
+        raise InvalidInput(f"locality wait {shown(wait)}: write seconds, as in 5, or a time such as 500ms, 5s or 1m")
     seconds = float(match[1]) * _UNITS[match[2]]
     if seconds > MAX_WAIT_SECONDS:
-        raise InvalidInput(f"locality wait {wait}: at most {MAX_WAIT_SECONDS / 3600:g}h")
+        raise InvalidInput(f"locality wait {shown(wait)}: at most {MAX_WAIT_SECONDS / 3600:g}h")
     return tuple(found), seconds

@@ -21,6 +21,15 @@ def not_an_id(text: str) -> str:
     return f"{text[:64]!r} is not an id: letters, digits, '.', '_' and '-', a letter or digit first"
 
 
+def shown(value: object) -> str:
+    """A value that somebody gave, for a line of an error: at most 80 characters, with control characters escaped."""
+    try:
+        text = repr(value[:81] if isinstance(value, str) else value)
+    except ValueError:
+        return "a number of thousands of digits"  # Python writes at most 4,300 of them
+    return text if len(text) <= 82 else text[:80] + "…"
+
+
 def name_of(first: str, shell: bool) -> str:
     """A job's name after the first word of its command, or after the first line for the shell."""
     name = first.strip().splitlines()[0] if shell and first.strip() else os.path.basename(first)

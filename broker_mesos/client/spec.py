@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from broker_mesos.client.durations import seconds_of
-from broker_mesos.client.names import check_name, name_of
+from broker_mesos.client.durations import seconds_of, written
+from broker_mesos.client.names import check_name, name_of, shown
 from broker_mesos.client.options import ArrayLike, JobOptions, Number
 from broker_mesos.errors import InvalidInput
 
@@ -26,6 +26,8 @@ _SIZE = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([KMGT]?)(?:i?B)?\s*"
 _UNITS = {"": 0, "K": -1, "M": 0, "G": 1, "T": 2}
 """Powers of 1,024."""
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_.-]*"
+MAX_NUMBER = 40
+"""The longest number that is read, in characters."""
 MAX_TIME_LIMIT_SECONDS = 366 * 86_400
 _AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 
@@ -91,18 +93,18 @@ def build_spec(command: str | Sequence[str], user: str = "", **options: Unpack[J
 
 def megabytes(name: str, size: Number) -> str:
     """An amount of memory or disk in megabytes: of a number of them, or of text such as ``512M`` or ``2G``."""
-    text = "" if isinstance(size, bool) else str(size)
+    text = written(size)
     if _is_plain(text):
         return text
-    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE) if len(text) <= MAX_NUMBER else None
     if match is None:
-        raise InvalidInput(f"{name} {size!r}: write megabytes, as in 512, or a size such as 512M or 2G")
+        raise InvalidInput(f"{name} {shown(size)}: write megabytes, as in 512, or a size such as 512M or 2G")
     return _shifted(match[1], _UNITS[match[2].upper()])
 
 
 def amount(name: str, value: Number) -> str:
     """An amount of cpus or gpus as plain decimal text."""
-    text = "" if isinstance(value, bool) else str(value).strip()
+    text = written(value).strip()
     if _is_plain(text):
         return text
     from decimal import Decimal, InvalidOperation
@@ -112,7 +114,7 @@ def amount(name: str, value: Number) -> str:
     except InvalidOperation:
         number = Decimal("nan")
     if not number.is_finite() or number < 0 or number.adjusted() > 30:
-        raise InvalidInput(f"{name} {value!r}: write a number of at least 0, as in 0.5 or 2")
+        raise InvalidInput(f"{name} {shown(value)}: write a number of at least 0, as in 0.5 or 2")
     return f"{number:f}"
 
 
@@ -124,7 +126,7 @@ def parse_array(array: ArrayLike) -> ArrayOptions:
     if isinstance(array, int | str):
         return job_array.parse_array(str(array))
     if len(array) != 2:
-        raise InvalidInput(f"array {array!r}: write a number of tasks, FIRST and LAST, or text such as 1-10:3,20")
+        raise InvalidInput(f"array {shown(array)}: write a number of tasks, FIRST and LAST, or text such as 1-10:3,20")
     return job_array.ArrayOptions((array[0], array[1]))
 
 
@@ -134,7 +136,7 @@ def time_limit(value: Number) -> float:
     seconds = seconds_of(value)
     if seconds is None or not 0 < seconds <= MAX_TIME_LIMIT_SECONDS:
         days = MAX_TIME_LIMIT_SECONDS // 86_400
-        raise InvalidInput(f"time limit {value!r}: write up to {days} days, as in 30s, 5m, 2h, 1d or HH:MM:SS")
+        raise InvalidInput(f"time limit {shown(value)}: write up to {days} days, as in 30s, 5m, 2h, 1d or HH:MM:SS")
     return seconds
 
 
@@ -142,8 +144,10 @@ def exit_codes(codes: str | int | Iterable[int | str]) -> list[int]:
     """Exit codes from 1 to 255: of one, of several, or of text such as ``75,137``. Raises InvalidInput."""
     parts = codes.split(",") if isinstance(codes, str) else [codes] if isinstance(codes, int) else list(codes)
     texts = [str(part).strip() for part in parts]
-    if not texts or not all(text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= 255 for text in texts):
-        raise InvalidInput(f"exit codes {codes!r}: write codes from 1 to 255, as in 75,137")
+    if not texts or not all(
+        text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= 255 and len(text) <= 18 for text in texts
+    ):
+        raise InvalidInput(f"exit codes {shown(codes)}: write codes from 1 to 255, as in 75,137")
     return [int(text) for text in texts]
 
 
@@ -153,10 +157,10 @@ def environment(env: Mapping[str, object]) -> dict[str, str]:
     for name, value in env.items():
         if not isinstance(name, str) or not re.fullmatch(_VARIABLE, name):
             raise InvalidInput(
-                f"env {name!r}: a variable's name has letters, digits, '_', '.' and '-', a letter or '_' first"
+                f"env {shown(name)}: a variable's name has letters, digits, '_', '.' and '-', a letter or '_' first"
             )
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise InvalidInput(f"env {name}: {value!r} is not text; put it in quotes")
+            raise InvalidInput(f"env {name[:80]}: {shown(value)} is not text; put it in quotes")
         found[name] = _passable(f"env {name}", str(value))
     return found
 
@@ -251,7 +255,7 @@ def _put_constraints(spec: dict[str, Any], options: JobOptions) -> None:
 
 def _is_plain(text: str) -> bool:
     """Whether text is a decimal number without a sign or an exponent."""
-    return text.isascii() and text.replace(".", "", 1).isdecimal()
+    return len(text) <= MAX_NUMBER and text.isascii() and text.replace(".", "", 1).isdecimal()
 
 
 def _shifted(text: str, power: int) -> str:

@@ -12,6 +12,7 @@ from collections import deque
 
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.core.cell.inputs import CELL_MESSAGES
+from broker_mesos.core.model.part import whole_number
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
@@ -95,4 +96,4 @@ class Undecodable:
 
 def version(text: str) -> tuple[int, ...]:
     """A version such as ``1.10.2`` as a tuple that can be compared; a part that is not a number counts as 0."""
-    return tuple(int(part) if part.isdecimal() else 0 for part in text.split("."))
+    return tuple(whole_number(part) or 0 for part in text.split("."))

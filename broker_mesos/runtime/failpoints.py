@@ -61,7 +61,7 @@ def arm(text: str, folder: str = "") -> None:
     for part in filter(None, (each.strip() for each in text.split(","))):
         name, _, action = part.partition("=")
         if name not in POINTS:
-            raise InvalidInput(f"{VARIABLE}: there is no point {name!r}; there are {', '.join(sorted(POINTS))}")
+            raise InvalidInput(f"{VARIABLE}: there is no point {name[:80]!r}; there are {', '.join(sorted(POINTS))}")
         _armed[name] = _action(action)
 
 
@@ -97,8 +97,8 @@ def _count(name: str) -> None:
 
 def _action(text: str) -> tuple[signal.Signals, int]:
     action, _, count = text.partition("@")
-    if action not in _ACTIONS or not (count or "1").isdecimal():
-        raise InvalidInput(f"{VARIABLE}: {text!r}: write kill@COUNT or stop@COUNT")
+    if action not in _ACTIONS or not (count or "1").isdecimal() or len(count) > 9:
+        raise InvalidInput(f"{VARIABLE}: {text[:80]!r}: write kill@COUNT or stop@COUNT")
     return _ACTIONS[action], int(count or "1")
 
 

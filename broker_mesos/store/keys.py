@@ -49,7 +49,7 @@ RECORD_KINDS = (RecordKind.AGENTS, RecordKind.FRAMEWORKS, RecordKind.TASKS)
 def check_cluster(cluster: str) -> str:
     """Returns the name if it can be part of a key. Raises InvalidInput."""
     if not _CLUSTER.fullmatch(cluster):
-        raise InvalidInput(f"cluster name {cluster!r}: use 1 to 40 letters, digits, '_' and '-'")
+        raise InvalidInput(f"cluster name {cluster[:80]!r}: use 1 to 40 letters, digits, '_' and '-'")
     return cluster
 
 

@@ -18,8 +18,8 @@ def checked_host(host: str, *, encrypted: bool = False, insecure: bool = False) 
         raise InvalidInput(f"host {host[:80]!r} is no address: write one of this machine, such as 127.0.0.1") from None
     if not (address.is_loopback or encrypted or insecure):
         raise InvalidInput(
-            f"host {host}: an address of other machines is served with TLS only: give --cert and --key (`bmesos certs` "
-            "makes them), or --insecure-plaintext, or stay on 127.0.0.1 and use an ssh tunnel"
+            f"host {address}: an address of other machines is served with TLS only: give --cert and --key (`bmesos "
+            "certs` makes them), or --insecure-plaintext, or stay on 127.0.0.1 and use an ssh tunnel"
         )
     return str(address)
 

@@ -50,7 +50,7 @@ class Guard:
             return
         too_long = f"the body is too long: at most {self._max_body} bytes are allowed"
         length = headers.get(b"content-length", "")
-        if length.isdecimal() and int(length) > self._max_body:
+        if length.isdecimal() and (len(length) > 18 or int(length) > self._max_body):
             await _refuse(send, 413, too_long)
             return
         # The whole body is read here, so that a body without a stated length is counted before it is parsed.

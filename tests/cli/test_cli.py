@@ -349,7 +349,7 @@ def test_logs_and_kill(url: str, cluster: FakeCluster, capsys: Captured) -> None
         (["submit", "--shell", "a", "--", "b"], "given twice"),
         (["submit", "--cpus", "-1", "--", "true"], "cpus -1.0: write a number"),
         (["submit", "--cpus", "x", "--", "true"], "see `bmesos submit --help`"),
-        (["submit", "--env", "X", "--", "true"], "--env X: write NAME=VALUE"),
+        (["submit", "--env", "X", "--", "true"], "--env 'X': write NAME=VALUE"),
         (["submit", "--array", "9-1", "--", "true"], "array 9-1"),
         (["submit", "--resources", "cpus:-1", "--", "true"], "-1 is negative"),
         (["status", "--nope"], "see `bmesos status --help`"),

@@ -23,9 +23,16 @@ def fuzz(examples: int) -> Callable[[Any], Any]:
         derandomize=not HUNTING,
         database=None,
         deadline=None,
+        # Examples are small as they are, and a failure is wanted at once: to shrink one takes minutes.
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
         print_blob=False,
     )
+
+
+def check_line(error: Exception) -> None:
+    """An error is one line of a bounded length."""
+    assert "\n" not in str(error) and len(str(error)) < 3_000, str(error)[:300]
 
 
 def count() -> None:

@@ -6,8 +6,17 @@ import json
 
 import pytest
 
+from broker_mesos.cli import options
+from broker_mesos.client import spec
+from broker_mesos.core.api.access import parse_policy
+from broker_mesos.core.model import job_array
+from broker_mesos.core.model.job import Dependency
+from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.registry import decode
-from broker_mesos.errors import InvalidMessage
+from broker_mesos.errors import Denied, InvalidInput, InvalidMessage
+from broker_mesos.master import undecodable
+from tests.core.cell.harness import Bench
 
 
 @pytest.mark.parametrize("type_name", ["SUBSCRIBE", "FRAMEWORK_HEARTBEAT", "FRAMEWORK_ABSENT"])
@@ -15,3 +24,101 @@ def test_a_call_that_describes_another_framework_is_refused(type_name: str) -> N
     body = {"framework_id": "f3", "framework": {"framework_id": "f1"}}
     with pytest.raises(InvalidMessage, match="not that of the call"):
         decode(type_name, json.dumps(body).encode())
+
+
+def reserved(*resources: str, volumes: tuple[str, ...] = ()) -> dict[str, object]:
+    return {
+        "version": 1,
+        "reservations": [{"role": "eng", "resources": each} for each in resources],
+        "volumes": [{"volume_id": f"v{at}", "role": "eng", "size": each} for at, each in enumerate(volumes)],
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        reserved("ports:[1-2]", "ports:[1-2]"),
+        reserved("ports:[1-2]", "ports:2"),
+        reserved("ports:[1-2]", "ports:{1}"),
+        reserved("ports:{1}", "ports:{1}"),
+        reserved("cpus:[1-2]"),
+        reserved("disk:10", volumes=("ports:[1-2]", "ports:[1-2]")),
+        reserved("disk:10", volumes=("disk:[1-2]", "disk:5")),
+        reserved("volumes:{v0}", volumes=("disk:5", "volumes:{v0}")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("registers", [True, False])
+def test_an_agent_that_reports_reservations_which_overlap_is_taken_as_it_is(
+    value: dict[str, object], registers: bool
+) -> None:
+    bench = Bench()
+    bench.agent("a1", "cpus:4;mem:4096;disk:1000;ports:[1-4]", attempt="p.1")
+    if registers:
+        agent = {"agent_id": "a1", "resources": "cpus:4;mem:4096;disk:1000;ports:[1-4]"}
+        body = {"agent": agent, "attempt": "p.2", "cells": 1, "list": {"reserved_resources": value}}
+        bench.decide(decode("REGISTER_AGENT", json.dumps(body).encode()))
+    else:
+        body = {"agent_id": "a1", "session": bench.session("a1"), "list": {"reserved_resources": value}}
+        bench.decide(decode("AGENT_LISTED", json.dumps(body).encode()))
+    bench.framework("f1", roles=("eng",))
+    bench.wait(2.0)
+    kept = Resources.sum(each.resources for each in bench.state.agents["a1"].reservations)
+    assert bench.state.agents["a1"].total.contains(kept)
+    bench.take_over(bench.term + 1)
+    assert bench.state.agents["a1"].reserved_resources.version == 1
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "\u0663", "\u00b2", "1" * 41])
+def test_a_number_that_python_would_not_read_is_no_number(number: str) -> None:
+    """As in the attempt of a registration, the id of an offer, a version and the header of a dead letter."""
+    bench = Bench()
+    for attempt in (f"p.{number}", "p.2", f"p.{number}"):
+        bench.agent("a1", "cpus:1", attempt=attempt)
+    assert bench.state.agents["a1"].attempt == f"p.{number}"
+    offer = Offer(offer_id=f"o0-{'9' * 100}-1", framework_id="f", agent_id="a", cell=0, resources=Resources.EMPTY)
+    assert offer.term == 0
+    assert undecodable.version(f"1.{number}.3") == (1, 0, 3)
+    with pytest.raises(InvalidInput):
+        spec.megabytes("mem", f"{number}G")
+    with pytest.raises(InvalidInput):
+        spec.exit_codes(f"0001{number}")
+    with pytest.raises(InvalidInput):
+        spec.time_limit(10**5_000)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "body"),
+    [
+        ("AGENT_REFUSED", {"message": "m", "cells": 1, "retry_after": 1.7e308}),
+        ("AGENT_REFUSED", {"message": "m", "cells": 1, "retry_after": -1.0}),
+        ("AGENT_REGISTERED", {"session": "s", "attempt": "a", "cell": 0, "heartbeat_interval": 1.7e308}),
+        ("AGENT_REGISTERED", {"session": "s", "attempt": "a", "cell": 0, "heartbeat_interval": 0.0}),
+        ("SET_HEARTBEAT", {"session": "s", "interval": 1e9}),
+        ("KILL_TASKS", {"session": "s", "number": 1, "task_ids": ["t"], "grace": 1e9}),
+    ],
+)
+def test_no_command_silences_an_agent_for_ever(type_name: str, body: dict[str, object]) -> None:
+    with pytest.raises(InvalidMessage):
+        decode(type_name, json.dumps(body).encode())
+
+
+def test_an_error_shows_no_more_than_the_beginning_of_a_long_text() -> None:
+    long = "x" * 20_000
+    for parse in (
+        Dependency.parse,
+        job_array.parse_array,
+        spec.exit_codes,
+        lambda text: spec.megabytes("mem", text),
+        lambda text: spec.build_spec("true", locality_wait=text, prefer="rack==r1"),
+        lambda text: options.environment([text]),
+        lambda text: parse_policy({"principal": {text: {"tokens": 1}}}),
+    ):
+        with pytest.raises(InvalidInput) as raised:
+            parse(long)
+        assert len(str(raised.value)) < 500
+
+
+def test_a_token_that_is_no_text_is_a_wrong_token() -> None:
+    with pytest.raises(Denied):
+        parse_policy({}).authenticate("bm1_k3t9x2ab_" + "a" * 42 + "\ud800", 0.0)

@@ -157,7 +157,7 @@ def _of(annotation: Any, name: str, bounds: tuple[Any, ...] = ()) -> st.SearchSt
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin in (tuple, list) or annotation in (tuple, list):
-        if len(arguments) == 2 and arguments[1] is Ellipsis or origin is list:
+        if (len(arguments) == 2 and arguments[1] is Ellipsis) or origin is list:
             return st.lists(_of(arguments[0], name), max_size=3)
         return st.tuples(*(_of(each, name) for each in arguments)).map(list)
     if origin is dict:

@@ -207,7 +207,7 @@ class Caller(NamedTuple):
 
 def token_digest(token: str) -> str:
     """The form in which a token is kept: its SHA-256 in hexadecimal digits."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse_policy(content: Any) -> AccessPolicy:

@@ -6,6 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
+from broker_mesos.core.model.amounts import shown
 from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.job_array import Range, problem_of, size_of
 from broker_mesos.core.model.locality import Preference
@@ -33,7 +34,9 @@ class Dependency(Part):
         """Parse ``JOB``, which must succeed, or ``any:JOB``, which may end in any way. Raises InvalidInput."""
         kind, colon, job_id = text.strip().rpartition(":")
         if (colon and kind not in ("any", "ok")) or not re.fullmatch(ID_PATTERN, job_id):
-            raise InvalidInput(f"after {text!r}: write JOB, which must succeed, or any:JOB, of which any end will do")
+            raise InvalidInput(
+                f"after {shown(text)}: write JOB, which must succeed, or any:JOB, of which any end will do"
+            )
         return cls(job_id=job_id, any_end=kind == "any")
 
 

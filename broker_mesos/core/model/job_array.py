@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from broker_mesos.core.model.amounts import shown
 from broker_mesos.errors import InvalidInput
 
 MAX_ARRAY = 10_000_000
@@ -37,10 +38,10 @@ def parse_array(text: str) -> ArrayOptions:
     match = _TEXT.fullmatch(text.strip())
     parts = [] if match is None else [_RANGE.fullmatch(part) for part in match[1].split(",")]
     if match is None or not all(parts):
-        raise InvalidInput(f"array {text!r}: {_EXPECTED}")
+        raise InvalidInput(f"array {shown(text)}: {_EXPECTED}")
     max_running = int(match[2] or 0)
     if match[2] is not None and not max_running:
-        raise InvalidInput(f"array {text!r}: at least one task runs at a time; write %1 or more")
+        raise InvalidInput(f"array {shown(text)}: at least one task runs at a time; write %1 or more")
     ranges = [(int(part[1]), int(part[2] or part[1]), int(part[3] or 1)) for part in parts if part]
     if len(ranges) == 1 and parts[0] is not None and parts[0][2] is None:
         if not ranges[0][0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from broker_mesos.core.model.agent import Unavailability
-from broker_mesos.core.model.part import Ident, Part, Short
+from broker_mesos.core.model.part import Ident, Part, Short, whole_number
 from broker_mesos.core.model.reservation import Reservation, Volume
 from broker_mesos.core.model.resources import Resources
 
@@ -51,4 +51,4 @@ class Offer(Part):
         """The term under which the offer was made, which is part of its id; the offer ends with that term. 0 if
         the id has no term."""
         parts = self.offer_id.split("-")
-        return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 0
+        return (whole_number(parts[1]) or 0) if len(parts) == 3 else 0

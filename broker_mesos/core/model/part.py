@@ -19,6 +19,12 @@ Ident = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 """The id of an agent, framework, job or process: at most 128 characters, safe as a file name and queue name."""
 
 
+def whole_number(text: str) -> int | None:
+    """The number that a text of decimal digits means; None for another text, or for one of more than 18 digits, which
+    Python takes long to convert, or refuses to."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 _IDENT = re.compile(ID_PATTERN)
 
 

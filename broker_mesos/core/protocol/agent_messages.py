@@ -13,6 +13,9 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
 from broker_mesos.core.protocol.wire import Message, register
 
+MAX_SECONDS = 86_400.0
+"""The longest time that a command may set for an agent, in seconds: a wrong number must not silence it for ever."""
+
 
 @register
 class RegisterAgent(Message):
@@ -119,7 +122,7 @@ class KillTasks(Command):
 
     TYPE = "KILL_TASKS"
     task_ids: tuple[TaskId, ...]
-    grace: float | None = Field(default=None, ge=0)
+    grace: float | None = Field(default=None, ge=0, le=MAX_SECONDS)
     """Upper bound of the time between SIGTERM and SIGKILL, in seconds; None if each task has its own
     ``kill_grace``."""
 
@@ -141,7 +144,7 @@ class AgentRegistered(Message):
     session: str
     attempt: str
     cell: int
-    heartbeat_interval: float = 5.0
+    heartbeat_interval: float = Field(default=5.0, gt=0, le=MAX_SECONDS)
 
 
 @register
@@ -154,7 +157,7 @@ class AgentRefused(Message):
     cells: int
     attempt: str = ""
     """The refused attempt; empty if the refusal is for any agent with this id."""
-    retry_after: float = 0.0
+    retry_after: float = Field(default=0.0, ge=0, le=MAX_SECONDS)
     """Time for which the agent leaves its queue of commands to the agent that has the session before it registers
     again, in seconds; 0 if no other agent is known."""
 
@@ -187,7 +190,7 @@ class SetHeartbeat(Message):
 
     TYPE = "SET_HEARTBEAT"
     session: str
-    interval: float = Field(gt=0)
+    interval: float = Field(gt=0, le=MAX_SECONDS)
 
 
 @register

@@ -88,6 +88,9 @@ _MUST = {
 """Texts that replace the error messages of pydantic, by the type of the error; fields in braces are those of its
 context."""
 
+MAX_KEY_SHOWN = 100
+"""The longest part of a key that an error contains, in characters: keys come from outside as well."""
+
 _OTHERWISE = "this value cannot be used"
 """Of findings that none of our models leads to."""
 
@@ -100,7 +103,7 @@ _ID_PATTERN = re.compile(re.escape(ID_TAIL) + r"(\d+)\}\$")
 def first_problem(error: ValidationError) -> str:
     """The first finding of a pydantic error in one line of our own words: ``tasks.0.resources: …``."""
     finding = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in finding["loc"])
+    where = ".".join(str(part)[:MAX_KEY_SHOWN] for part in finding["loc"])
     what = wording(finding["type"], finding.get("ctx", {}), str(finding["msg"]))
     return f"{where}: {what}" if where else what
 

@@ -10,6 +10,7 @@ from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.agent import AgentList
 from broker_mesos.core.model.maintenance import Maintenance
+from broker_mesos.core.model.part import whole_number
 from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState, may_move
 from broker_mesos.core.protocol import addresses
@@ -178,8 +179,10 @@ def _is_older(attempt: str, than: str) -> bool:
     """Whether a registration attempt is older than another one of the same process."""
     process, _, number = attempt.rpartition(".")
     other, _, last = than.rpartition(".")
-    known = process and process == other and number.isdecimal() and last.isdecimal()
-    return bool(known) and int(number) < int(last)
+    if not process or process != other:
+        return False
+    one, another = whole_number(number), whole_number(last)
+    return one is not None and another is not None and one < another
 
 
 def _registered(state: CellState, agent: Agent) -> AgentRegistered:

@@ -56,6 +56,14 @@ def overlaid(many: list[Resources]) -> Resources:
     return whole
 
 
+def total_of(many: list[Resources]) -> Resources:
+    """The sum of values; that of ``overlaid`` if they share members of ranges or sets, as an agent may report them."""
+    try:
+        return Resources.sum(many)
+    except InvalidResources:
+        return overlaid(many)
+
+
 def common(one: Resources, other: Resources) -> Resources:
     """The resources that both values contain."""
     return one.clipped_minus(one.clipped_minus(other))
@@ -78,17 +86,15 @@ def laid_out(
     known = {each.volume_id: each for each in volumes}.values()
     if known:
         # The content of volumes is on the disk already: whatever the agent has lost, it was not that.
-        total = total.clipped_minus(Resources.sum(each.size for each in known))
+        total = total.clipped_minus(total_of([each.size for each in known]))
     left = total
     merged: dict[LayersKey, Reservation] = {}
     for each in reservations:
         before = merged.get(each.key)
-        merged[each.key] = each if before is None else _sized(each, before.resources + each.resources)
+        merged[each.key] = each if before is None else _sized(each, total_of([before.resources, each.resources]))
     for each in sorted(merged.values(), key=lambda each: len(each.refines)):
         outer = found.get(layers_key(each.refines))
-        wanted = each.resources.clipped_minus(
-            Resources.sum(volume.size for volume in known if _is_made_of(volume, each))
-        )
+        wanted = each.resources.clipped_minus(total_of([volume.size for volume in known if _is_made_of(volume, each)]))
         part = common(wanted, left if outer is None else outer.resources)
         if outer is None:
             left -= part
