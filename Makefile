@@ -15,7 +15,7 @@ STAGING_ARGS ?=
 # Most tests wait for processes and servers: three at a time, a file stays together.
 PARALLEL ?= -n 3 --dist loadfile
 
-.PHONY: help install demo check test lint servers simulate bench bench-faults bench-locality format constraints clean \
+.PHONY: help install demo check test lint servers simulate fuzz bench bench-faults bench-locality format constraints clean \
   staging staging-down staging-restart staging-test
 
 help:  ## show this list
@@ -78,6 +78,10 @@ START ?= 0
 PROFILE ?= full
 simulate: $(VENV)/.dev  ## run SEEDS=1000 simulated clusters with faults, from START=0 (PROFILE=calm|crash|full)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --profile $(PROFILE)
+
+SECONDS_OF_FUZZING ?= 600
+fuzz: $(VENV)/.dev servers  ## send new faulty input to everything that reads any, for SECONDS_OF_FUZZING=600
+	$(BIN)/python -m tests.fuzz --servers --seconds $(SECONDS_OF_FUZZING)
 
 BENCH ?=
 SIZE ?= usual

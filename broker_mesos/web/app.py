@@ -72,7 +72,7 @@ def build_app(
     _api(app, checked, cluster)
     _views(app, checked)
     _health(app, gateway)
-    describe(app)
+    describe(app, tokens=access is not None)
     return app
 
 
@@ -88,11 +88,13 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(404)
     async def absent(request: HttpRequest, _: HTTPException) -> JSONResponse:
-        return failure(404, "not_found", f"no such page: {request.url.path}; see /openapi.json")
+        return failure(404, "not_found", f"no such page: {request.url.path[:200]}; see /openapi.json")
 
     @app.exception_handler(405)
-    async def method(request: HttpRequest, _: HTTPException) -> JSONResponse:
-        return failure(405, "invalid", f"{request.method} is not for {request.url.path}; see /openapi.json")
+    async def method(request: HttpRequest, error: HTTPException) -> JSONResponse:
+        refused = failure(405, "invalid", f"{request.method} is not for {request.url.path[:200]}; see /openapi.json")
+        refused.headers.update(error.headers or {})  # Allow, with the methods that there are
+        return refused
 
 
 def _api(app: FastAPI, gateway: OperatorApi, cluster: str | None) -> None:
@@ -106,7 +108,7 @@ def _api(app: FastAPI, gateway: OperatorApi, cluster: str | None) -> None:
         meant = http.headers.get("bmesos-cluster")
         if cluster is not None and meant not in (None, cluster):
             raise InvalidInput(
-                f"this is the cluster {cluster}, not {meant!r}: give the other one's --url, or no --cluster"
+                f"this is the cluster {cluster}, not {(meant or '')[:80]!r}: give the other one's --url, or no --cluster"
             )
         request = parse_request(await http.body())
         part = await gateway.handle(request, _timeout(http))
@@ -120,7 +122,8 @@ def _api(app: FastAPI, gateway: OperatorApi, cluster: str | None) -> None:
 def parse_request(body: bytes) -> Request:
     """The request in a body. Raises InvalidInput with a message of one line."""
     try:
-        content: Any = json.loads(body)
+        # As text: of bytes, json guesses other encodings too.
+        content: Any = json.loads(body.decode())
     except (ValueError, RecursionError):
         raise InvalidMessage('the body is not JSON: send {"type": "GET_JOBS"}') from None
     if not isinstance(content, dict) or not isinstance(content.get("type"), str):
@@ -143,7 +146,9 @@ def _timeout(http: HttpRequest) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= MAX_TIMEOUT:
-        raise InvalidInput(f"Bmesos-Timeout {text!r}: give seconds, more than 0 and at most {MAX_TIMEOUT:g}")
+        raise InvalidInput(
+            f"Bmesos-Timeout {(text or '')[:80]!r}: give seconds, more than 0 and at most {MAX_TIMEOUT:g}"
+        )
     return seconds
 
 

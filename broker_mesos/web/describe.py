@@ -23,13 +23,20 @@ _CURL = """curl -s http://127.0.0.1:5050/api/v1 \\
   -d '{"type": "GET_JOBS", "limit": 5}'"""
 
 
-def describe(app: FastAPI) -> None:
-    """Add the requests and answers of ``POST /api/v1`` to /openapi.json, and the page /docs."""
+OF_EVERY_PAGE = (403, 405, 408, 413, 500)
+"""Statuses that the checks of every request may answer with, before any other code reads it."""
+OF_THE_API = (400, 401, *sorted({kind.http_status for kind in BY_CODE.values()}))
+"""Statuses of errors of the API; 401 only if it needs tokens."""
+
+
+def describe(app: FastAPI, *, tokens: bool = False) -> None:
+    """Add the requests and answers of ``POST /api/v1`` to /openapi.json, and the page /docs. ``tokens``: the API needs
+    them."""
     made = app.openapi
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(made())
+            app.openapi_schema = _complete(made(), tokens)
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
@@ -39,7 +46,7 @@ def describe(app: FastAPI) -> None:
         return page()
 
 
-def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+def _complete(schema: dict[str, Any], tokens: bool) -> dict[str, Any]:
     requests = list(USER_REQUESTS.values())
     kinds = [(request, "validation") for request in requests]
     kinds += [(request.ANSWER, "serialization") for request in requests]  # type: ignore[misc]
@@ -60,15 +67,36 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     post["requestBody"] = {"required": True, "content": _json({"oneOf": [_reference(each) for each in requests]})}
     answers = {request.ANSWER.__name__: request.ANSWER for request in requests}
     data = {"anyOf": [_reference(answers[name]) for name in sorted(answers)]}
-    refused = {"description": "Refused or failed", "content": _json({"$ref": "#/components/schemas/OperatorError"})}
     post["responses"] = {
         "200": {
             "description": "`data` has the schema that the `x-answer` of the request's schema names",
             "content": _json(_object(type={"const": "ANSWER"}, data=data)),
         },
-        **{str(status): refused for status in sorted({kind.http_status for kind in BY_CODE.values()})},
     }
+    for path, operations in schema["paths"].items():
+        for name, operation in operations.items():
+            _describe_errors(operation, path, name, tokens)
+    # Those of FastAPI, for the status 422: the API answers 400 and an OperatorError.
+    every.pop("HTTPValidationError", None)
+    every.pop("ValidationError", None)
+    if tokens:
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return schema
+
+
+def _describe_errors(operation: dict[str, Any], path: str, method: str, tokens: bool) -> None:
+    """Describe the errors of one operation, and that it needs a token."""
+    statuses = {*OF_EVERY_PAGE, *((503,) if path == "/readyz" else ())}
+    if path.startswith("/api/"):
+        statuses |= {status for status in OF_THE_API if tokens or status != 401}
+        if method == "post":
+            statuses.add(415)
+        if tokens:
+            operation["security"] = [{"token": []}]
+    responses = operation["responses"]
+    responses.pop("422", None)
+    refused = {"description": "Refused or failed", "content": _json({"$ref": "#/components/schemas/OperatorError"})}
+    responses.update({str(status): refused for status in sorted(statuses)})
 
 
 def _reference(kind: type[Part]) -> dict[str, str]:

@@ -102,7 +102,7 @@ def steps(types: list[str], most: int) -> st.SearchStrategy[list[tuple[str, Any,
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_an_agent_survives_each_message(type_name: str) -> None:
-    @fuzz(12)
+    @fuzz(8)
     @given(steps([type_name], 2))
     def sent(many: list[tuple[str, Any, int, float]]) -> None:
         run(many)
@@ -116,7 +116,7 @@ def test_an_agent_survives_messages_that_are_for_others(many: list[tuple[str, An
     run(many)
 
 
-@fuzz(80)
+@fuzz(50)
 @given(steps(TYPES, 8))
 def test_an_agent_survives_messages_of_all_kinds(many: list[tuple[str, Any, int, float]]) -> None:
     run(many)

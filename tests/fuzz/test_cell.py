@@ -141,7 +141,7 @@ def steps(types: list[str], most: int) -> st.SearchStrategy[list[tuple[str, Any,
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_a_cell_survives_each_message(type_name: str) -> None:
-    @fuzz(12)
+    @fuzz(8)
     @given(steps([type_name], 2))
     def sent(many: list[tuple[str, Any, float]]) -> None:
         run(many, [])
@@ -149,7 +149,7 @@ def test_a_cell_survives_each_message(type_name: str) -> None:
     sent()
 
 
-@fuzz(60)
+@fuzz(40)
 @given(steps(TYPES, 8), st.lists(OPERATORS, max_size=3))
 def test_a_cell_survives_messages_of_all_kinds(many: list[tuple[str, Any, float]], operators: list[Any]) -> None:
     run(many, operators)

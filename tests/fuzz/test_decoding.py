@@ -10,11 +10,12 @@ from broker_mesos.core.api import catalog
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import MAX_BODY, REGISTRY
 from broker_mesos.errors import InvalidMessage
+from broker_mesos.frameworks.batch import messages
 from tests.fuzz.effort import check_line, count, fuzz
 from tests.fuzz.values import bodies, encoded, json_values, spoiled
 
 TYPES = sorted(REGISTRY)
-assert catalog.REQUESTS
+assert catalog.REQUESTS and messages.__name__, "importing them registers their types"
 
 
 def check(type_name: str, body: bytes) -> None:
@@ -33,7 +34,7 @@ def check(type_name: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_a_message_with_faults_is_decoded_or_refused(type_name: str) -> None:
-    @fuzz(25)
+    @fuzz(10)
     @given(bodies(REGISTRY[type_name]).map(encoded))
     def run(body: bytes) -> None:
         check(type_name, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from broker_mesos.cli import options
@@ -16,7 +17,9 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import Denied, InvalidInput, InvalidMessage
 from broker_mesos.master import undecodable
+from broker_mesos.web import build_app
 from tests.core.cell.harness import Bench
+from tests.operator.fakes import FakeCluster
 
 
 @pytest.mark.parametrize("type_name", ["SUBSCRIBE", "FRAMEWORK_HEARTBEAT", "FRAMEWORK_ABSENT"])
@@ -117,6 +120,35 @@ def test_an_error_shows_no_more_than_the_beginning_of_a_long_text() -> None:
         with pytest.raises(InvalidInput) as raised:
             parse(long)
         assert len(str(raised.value)) < 500
+
+
+async def test_a_stated_length_of_thousands_of_digits_is_too_long() -> None:
+    transport = httpx.ASGITransport(build_app(FakeCluster()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5050") as http:
+        for path, status in (("/api/v1", 413), ("/healthz", 413)):
+            answer = await http.post(path, content=b"{}", headers={"content-length": "9" * 5_000})
+            assert answer.status_code == status
+
+
+async def test_a_refusal_of_a_header_or_page_shows_no_more_than_its_beginning() -> None:
+    transport = httpx.ASGITransport(build_app(FakeCluster(), cluster="mine"))
+    headers = {"content-type": "application/json"}
+    long = "x" * 20_000
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5050") as http:
+        for name in ("bmesos-timeout", "bmesos-cluster"):
+            answer = await http.post("/api/v1", content=b'{"type": "GET_JOBS"}', headers={**headers, name: long})
+            assert answer.status_code == 400 and len(answer.text) < 500
+        assert len((await http.get(f"/{long}")).text) < 500
+        assert len((await http.delete(f"/api/v1/jobs/{long}")).text) < 500
+        answer = await http.post("/api/v1", content='{"type": "GET_JOBS"}'.encode("utf-16"), headers=headers)
+        assert answer.status_code == 400 and "not JSON" in answer.text
+
+
+async def test_a_refused_method_names_those_that_there_are() -> None:
+    transport = httpx.ASGITransport(build_app(FakeCluster()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5050") as http:
+        assert (await http.delete("/api/v1/jobs")).headers["allow"] == "GET"
+        assert (await http.put("/api/v1")).headers["allow"] == "POST"
 
 
 def test_a_token_that_is_no_text_is_a_wrong_token() -> None:

@@ -381,7 +381,7 @@ ELSEWHERE = {
 def test_a_text_is_understood_or_refused_in_one_line(name: str) -> None:
     parse, valid = PARSERS[name]
 
-    @fuzz(25)
+    @fuzz(20)
     @given(texts(*(valid if any(valid) else ("x",))))
     def run(text: str) -> None:
         count()

@@ -97,7 +97,7 @@ def lookup(name: str) -> Any:
 
 @pytest.mark.parametrize("type_name", [each for each in TYPES if each != "ERROR"])
 def test_a_driver_survives_each_message(target: Target, type_name: str) -> None:
-    @fuzz(10)
+    @fuzz(6)
     @given(st.lists(bodies(REGISTRY[type_name], 1), min_size=1, max_size=3))
     def sent(many: list[Any]) -> None:
         async def act() -> None:
