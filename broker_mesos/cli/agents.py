@@ -66,7 +66,8 @@ def gone(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="The i
     if call.json:
         show.print_json(show.data(found))
     else:
-        show.line(f"agent {agent} is marked as gone; {found.tasks} tasks end")
+        user = "; its user on the broker is deleted" if found.revoked else ""
+        show.line(f"agent {agent} is marked as gone; {found.tasks} tasks end{user}")
 
 
 def forget(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="The id of the agent.")]) -> None:

@@ -114,7 +114,7 @@ class Gateway:
                 to = operator_framework(framework_for(type(request)).name)
                 return await self._requester.request(to, request, timeout + request.wait_seconds)
             case Route.ENROLL:
-                return await self._requester.request(operator_enroll(), request, timeout + request.wait_seconds)
+                return await self._enroll(request, timeout)
             case Route.CELL if not isinstance(request, MarkAgentGone):
                 agent_id: str = request.agent_id  # type: ignore[attr-defined]  # a test checks that it has one
                 return await self._calls.cell_of_agent(agent_id, request, timeout)
@@ -149,6 +149,16 @@ class Gateway:
             masters=tuple(reports[name] for name in sorted(reports)), expected=max(expected, len(reports))
         )
 
+    # -- the enrolment server --------------------------------------------------------------------------
+
+    async def _enroll(self, request: Request, timeout: float) -> Part:
+        try:
+            return await self._requester.request(operator_enroll(), request, timeout)
+        except TimedOut:
+            raise
+        except Unavailable as error:
+            raise Unavailable(f"the enrolment server (`bmesos enroll-server`): {error}") from None
+
     # -- one cell -------------------------------------------------------------------------------------
 
     async def _gone(self, request: MarkAgentGone, timeout: float) -> Part:
@@ -165,6 +175,7 @@ class Gateway:
         else:
             if revoked.existed:
                 await self._calls.cell_of_agent(request.agent_id, request, timeout)
+                return answer.model_copy(update={"revoked": True})
         return answer
 
     # -- all cells ------------------------------------------------------------------------------------

@@ -210,6 +210,8 @@ def test_an_enrolled_agent_starts_again_without_the_server(cluster: Enrolling, a
     enroll.stop()
     again = cluster.agent(work_dir=agent.work_dir).ready()
     assert cluster.agent_id(again) == user["name"] and cluster.user(again) == user
+    away = cluster.cli("agents", "forget", user["name"])
+    assert away.returncode == 4 and "`bmesos enroll-server`" in away.stderr, away.stderr
     # A new one waits for the server, and gives up at the end of its time.
     cluster.env["BMESOS_CONNECT_TIMEOUT"] = "1"
     refused(cluster.agent(), 4, "the enrolment server: nothing listens at")
@@ -283,7 +285,8 @@ def test_an_agent_that_is_gone_loses_its_user_and_its_connection(cluster: Enroll
     user = cluster.user(agent)
     url = f"amqp://{user['name']}:{user['password']}@127.0.0.1:{cluster.servers.rabbitmq.port}/"
     connection = pika.BlockingConnection(pika.URLParameters(url))
-    assert cluster.cli("agents", "gone", user["name"]).returncode == 0
+    done = cluster.cli("agents", "gone", user["name"])
+    assert done.returncode == 0 and "its user on the broker is deleted" in done.stdout, done.stderr
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="is deleted"):
         connection.process_data_events(30)
     assert cluster.admin("GET", f"users/{user['name']}") is None

@@ -49,6 +49,8 @@ class AgentGone(Part):
     """The answer to MARK_AGENT_GONE: the number of tasks of the agent that end."""
 
     tasks: int = 0
+    revoked: bool = False
+    """Whether the enrolment server has deleted the user of the agent on the broker."""
 
 
 class GoneAgents(Part):
