@@ -125,20 +125,30 @@ def servers() -> Iterator[tuple[RabbitMQServer, RedisServer]]:
 def rig(
     rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1, agents: int = 1, name: str = "bench"
 ) -> Iterator[Rig]:
-    """A cluster on them. Work folders on tmpfs where there is one: a disk's file system would be measured."""
+    """A cluster on them."""
+    with work_folder() as tmp, Cluster(rabbitmq.url, redis.url, name, tmp) as cluster:
+        start(cluster, cells, agents)
+        yield Rig(rabbitmq, redis, cluster)
+
+
+def start(cluster: Cluster, cells: int = 1, agents: int = 1) -> None:
+    """Start the daemons of a cluster, and wait until they serve."""
+    cluster.master(cells=cells)
+    for _ in range(agents):
+        cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
+    cluster.batch()
+    cluster.ready()
+
+
+@contextlib.contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder for a cluster, on tmpfs where there is one: a disk's file system would be measured."""
     memory = Path("/dev/shm")
     folder = tempfile.mkdtemp(prefix="bmesos-bench-", dir=memory if os.access(memory, os.W_OK) else None)
-    tmp = Path(folder)
     try:
-        with Cluster(rabbitmq.url, redis.url, name, tmp) as cluster:
-            cluster.master(cells=cells)
-            for _ in range(agents):
-                cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
-            cluster.batch()
-            cluster.ready()
-            yield Rig(rabbitmq, redis, cluster)
+        yield Path(folder)
     finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_seconds(pids: Collection[int]) -> float:
