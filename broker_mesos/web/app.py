@@ -106,9 +106,9 @@ def _api(app: FastAPI, gateway: OperatorApi, cluster: str | None) -> None:
             # agrees.
             return failure(415, "invalid", "send the body as content-type application/json")
         meant = http.headers.get("bmesos-cluster")
-        if cluster is not None and meant not in (None, cluster):
+        if cluster is not None and meant is not None and meant != cluster:
             raise InvalidInput(
-                f"this is the cluster {cluster}, not {(meant or '')[:80]!r}: give the other one's --url, or no --cluster"
+                f"this is the cluster {cluster}, not {meant[:80]!r}: give the other one's --url, or no --cluster"
             )
         request = parse_request(await http.body())
         part = await gateway.handle(request, _timeout(http))
