@@ -277,7 +277,7 @@ class ProcessContainerizer:
         """The user as which a task runs; None for our own. Raises InvalidInput for one that is not allowed here."""
         if self._users is not None:
             return self._users.get(spec.user)
-        if spec.user not in ("", own_name()):
+        if spec.user and spec.user != own_name():
             raise InvalidInput(f"its agent runs tasks as {own_name()!r} alone, not as {spec.user!r}")
         return None
 
