@@ -30,6 +30,8 @@ def whoami(call: Call) -> None:
         show.line(f"name:     {found.name}")
         show.line(f"actions:  {', '.join(found.actions) or 'none'}")
         show.line(f"roles:    {', '.join(found.roles) or 'none'}")
+        if found.task_users:
+            show.line(f"runs as:  {', '.join(found.task_users)}")
 
 
 def create_token(

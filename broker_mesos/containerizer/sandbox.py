@@ -7,6 +7,7 @@ between two steps shows more than its maker can see.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -67,8 +68,14 @@ class Sandboxes:
             raise InvalidInput("offset and length must not be negative")
         if not is_sandbox_path(name):
             raise InvalidInput(f"{name[:200]!r} is not the relative name of a file in the sandbox")
-        with acting_as(owner_of(self._folder / check_task_id(task_id))):
-            fd = self._open(task_id, name.split("/"))
+        try:
+            with acting_as(owner_of(self._folder / check_task_id(task_id))):
+                fd = self._open(task_id, name.split("/"))
+        except PermissionError:
+            raise InvalidInput(
+                f"the sandbox of task {task_id} belongs to another user, and its agent may not act as that user any"
+                " more"
+            ) from None
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -133,7 +140,7 @@ class Sandboxes:
     @staticmethod
     def _last_write(sandbox: str) -> float:
         last = 0.0
-        with acting_as(owner_of(sandbox)):
+        with contextlib.suppress(PermissionError), acting_as(owner_of(sandbox)):
             for path in (sandbox, f"{sandbox}/stdout", f"{sandbox}/stderr"):
                 try:
                     last = max(last, os.stat(path, follow_symlinks=False).st_mtime)

@@ -256,7 +256,10 @@ class Master:
         caller = current()
         if caller is None:
             return Identity(name="", checked=self._context.access is not None)
-        return Identity(name=caller.name, actions=caller.rights.actions, roles=caller.rights.roles, checked=True)
+        rights = caller.rights
+        return Identity(
+            name=caller.name, actions=rights.actions, roles=rights.roles, task_users=rights.task_users, checked=True
+        )
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
         probes = {owner.number: owner.term.probe for owner in self.owners if owner.term is not None}

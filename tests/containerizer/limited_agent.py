@@ -17,6 +17,7 @@ from broker_mesos.containerizer.credentials import hide
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits
 from broker_mesos.containerizer.task_users import find_task_users
+from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 from tests.containerizer.conftest import Runner, gone
 
@@ -89,5 +90,26 @@ async def run(folder: Path) -> dict[str, Any]:
     return seen
 
 
+async def run_without(folder: Path) -> dict[str, Any]:
+    """The same for a later agent that cannot act as other users, beside a running task of one."""
+    runner = Runner(folder)
+    containerizer = runner.containerizer
+    (found,) = await containerizer.start()
+    seen: dict[str, Any] = {"running": found.running, "own": ""}
+    try:
+        containerizer.sandboxes.read(found.task_id, "stdout", 0, 10)
+    except InvalidInput as error:
+        seen["read"] = str(error)
+    runner.launch("own", "true")
+    end = await runner.outcome("own")
+    seen["own"] = end.exit_code if isinstance(end, TaskExited) else end.message
+    containerizer.forget("own")
+    await asyncio.sleep(0.6)  # it looks at the output of tasks meanwhile
+    seen["swept"] = await containerizer.sweep(0.0, 2**40)
+    await containerizer.stop(kill_tasks=False)
+    return seen
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(Path(sys.argv[1])))))
+    main = run_without if sys.argv[2:] else run
+    print(json.dumps(asyncio.run(main(Path(sys.argv[1])))))

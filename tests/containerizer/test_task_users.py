@@ -490,3 +490,25 @@ def test_four_capabilities_are_enough(open_dir: Path, rights: list[str]) -> None
     assert seen["spawners"]
     assert seen["swept"] == ["a", "code", "left", "long", "tree", "z"]
     assert seen["volumes"] == []
+
+
+async def test_an_agent_that_has_lost_its_capabilities_goes_on_with_its_own_tasks(
+    open_dir: Path, users: TaskUsers
+) -> None:
+    runner = runner_of(open_dir, users)
+    await runner.containerizer.start()
+    runner.launch("a", "sleep", "1000")
+    await runner.started("a")
+    async with asyncio.timeout(TIMEOUT):
+        # The second record has the start time, by which a process is found again.
+        while (open_dir / "meta" / "tasks.journal").read_text().count('["started","a"') < 2:
+            await asyncio.sleep(0.01)
+    os.kill(runner.containerizer.spawner_pid, signal.SIGKILL)  # the next one is started without them, too
+    await runner.containerizer.stop(kill_tasks=False)
+    command = ["setpriv", "--bounding-set=-all,+dac_override", "--inh-caps=-all", sys.executable]
+    command += ["-m", "tests.containerizer.limited_agent", str(open_dir), "without"]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout)
+    assert seen["running"] and seen["own"] == 0 and seen["swept"] == ["own"], seen
+    assert "may not act as that user any more" in seen["read"]

@@ -118,7 +118,9 @@ class Seats:
 
     def receive(self, fd: int, writable: bool = False) -> None:
         """Handle the answers of a seat, and send it what it had no room for."""
-        made = self._by_fd[fd]
+        made = self._by_fd.get(fd)
+        if made is None:
+            return
         if writable:
             self._send(made)
         if not self._read(made):

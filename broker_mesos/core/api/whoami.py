@@ -14,6 +14,8 @@ class Identity(Part):
     """The principal; empty if the cluster does not check who sends a request."""
     actions: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    task_users: tuple[str, ...] = ()
+    """Users of agents' machines that its tasks may ask to run as."""
     checked: bool = False
     """Whether there is a policy. Without one everybody may do everything."""
 
