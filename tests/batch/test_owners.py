@@ -26,7 +26,7 @@ class Access:
         {
             "principal": {
                 "ann": {"actions": ["view", "submit", "kill:own"]},
-                "bob": {"actions": ["view", "submit", "kill:own"]},
+                "bob": {"actions": ["view", "submit", "kill:own"], "task_users": ["eng"]},
                 "admin": {"actions": ["view", "kill:any", "submit"]},
                 "eve": {"actions": ["view"]},
             }
@@ -95,3 +95,14 @@ async def test_a_job_of_a_role_that_was_taken_away_is_not_run_again(ask: Ask, mo
     monkeypatch.setattr(Access, "policy", parse_policy(less))
     with pytest.raises(Denied, match="'ann' has no right to submit for the role eng"):
         await ask("ann", RetryJob(job_id="j1"))
+
+
+async def test_a_job_that_names_a_user_goes_to_agents_that_have_it(ask: Ask) -> None:
+    spec = job()
+    named = spec.model_copy(update={"command": spec.command.model_copy(update={"user": "eng"})})
+    for _ in range(2):  # a repeat makes no second job
+        await ask("bob", SubmitJob(job_id="j1", spec=named))
+    (constraint,) = (await ask("eve", GetJob(job_id="j1"))).spec.constraints
+    assert str(constraint) == "task-user.eng"
+    with pytest.raises(Denied, match="'ann' has no right to submit tasks of the user eng"):
+        await ask("ann", SubmitJob(job_id="j2", spec=named))

@@ -188,6 +188,9 @@ def test_an_array_is_a_number_or_a_range(text: int | str, indices: tuple[int, in
         ({"role": ""}, "a role of 0 characters"),
         ({"chdir": ""}, "chdir is empty"),
         ({"chdir": "../x"}, "neither an absolute path nor one within the task's sandbox"),
+        ({"task_user": ""}, "task_user is empty"),
+        ({"task_user": "../x"}, "not the name of a user of a machine"),
+        ({"task_user": "a b"}, "not the name of a user of a machine"),
         ({"stdin": "/no/such/file"}, "cannot read stdin '/no/such/file': No such file"),
         ({"stdin": "/"}, "Is a directory"),
         ({"stdin": "a\0b"}, "cannot read stdin"),
@@ -217,8 +220,9 @@ def test_the_input_is_what_is_in_a_file_here_or_bytes(tmp_path: Path) -> None:
 
 
 def test_a_role_a_folder_and_names_of_output_are_options_of_a_job() -> None:
-    spec = build_spec("true", role="eng/db", chdir="/data", stdout="%j.out", stderr="%j.err")
+    spec = build_spec("true", role="eng/db", chdir="/data", stdout="%j.out", stderr="%j.err", task_user="eng")
     command = spec.command
+    assert command.user == "eng"
     assert (spec.role, command.directory, command.stdout, command.stderr) == ("eng/db", "/data", "%j.out", "%j.err")
 
 

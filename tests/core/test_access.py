@@ -28,6 +28,7 @@ tokens = [{{id = "k3t9aaaa", sha256 = "{token_digest(TOKEN)}", expires = 2030-01
 
 [principal.admin]
 actions = {list(ACTIONS)}
+task_users = ["*"]
 
 [default]
 actions = ["view"]
@@ -40,15 +41,16 @@ def policy() -> AccessPolicy:
     return parse_policy(tomllib.loads(FILE))
 
 
-def submit(role: str) -> SubmitJob:
-    return SubmitJob(job_id="j", spec=JobSpec(command=CommandInfo(arguments=("true",)), role=role))
+def submit(role: str, user: str = "") -> SubmitJob:
+    return SubmitJob(job_id="j", spec=JobSpec(command=CommandInfo(arguments=("true",), user=user), role=role))
 
 
 def test_a_principal_may_do_what_it_was_given(policy: AccessPolicy) -> None:
     ann = policy.caller("ann")
-    for request in (GetCluster(), submit("eng/db"), submit("ops"), KillJob(job_id="j"), Hello(), WhoAmI()):
+    for request in (GetCluster(), submit("eng/db"), submit("ops", "eng"), KillJob(job_id="j"), Hello(), WhoAmI()):
         ann.check(request)
     policy.caller("admin").check(submit("*"))
+    policy.caller("admin").check(submit("*", "root"))
     policy.caller("admin").check(SetRoles(roles={}))
 
 
@@ -59,6 +61,8 @@ def test_a_principal_may_do_what_it_was_given(policy: AccessPolicy) -> None:
         ("ann", submit("*"), "'ann' has no right to submit for the role * (SUBMIT_JOB)"),
         ("ann", submit("eng"), "for the role eng "),
         ("ann", submit("engine/x"), "for the role engine/x "),
+        ("ann", submit("ops", "root"), "'ann' has no right to submit tasks of the user root (SUBMIT_JOB)"),
+        ("ann", submit("ops", "ops"), "tasks of the user ops "),
         ("ann", submit("ops/x"), "for the role ops/x "),
         ("ann", ReserveResources(agent_id="a", role="hr", resources="cpus:1"), "holdings for the role hr "),
         ("ann", KillTask(task_id="t"), "'ann' has no right to kill:any (KILL_TASK)"),
@@ -145,6 +149,8 @@ def test_a_wrong_token_shows_nobody_and_names_nobody(policy: AccessPolicy, token
         ('[principals.ann]\nactions = ["view"]', "principals: there is no such key"),
         ('[principal.ann]\nactions = "view"', "principal.ann.actions: write a list"),
         ('[principal.ann]\nroles = ["/*"]', "principal.ann.roles: "),
+        ('[principal.ann]\ntask_users = ["a b"]', "principal.ann.task_users: 'a b' is not the name of a user"),
+        ('[principal.ann]\ntask_users = [""]', "principal.ann.task_users: an empty name is no user"),
         ('[principal."a.b"]\nactions = []', "user 'a.b': use 1 to 100 letters"),
         ('[principal.ann]\ntokens = ["sha256:1"]', "principal.ann.tokens.0: write a table"),
         (FILE.replace("00Z", "00"), "principal.ann.tokens.0.expires: write the time with its zone"),
