@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from broker_mesos import Client
+from broker_mesos.core.api.agents import AgentView
 from broker_mesos.errors import BrokerMesosError, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,8 +30,9 @@ PORTS = "5050-5051"
 BASE_IMAGES = ("python:3.13-slim", "rabbitmq:4-management", "redis:8")
 IMAGE = "broker-mesos:staging"
 SERVERS = ("redis", "rabbitmq")
-AGENTS = ("agent-r1", "agent-r2", "agent-r3")
-DAEMONS = ("master", "batch", "web", *AGENTS)
+AGENTS = ("agent-r1", "agent-r2", "agent-r3", "agent")
+"""The services that are agents; `agent` may have any number of containers, or none."""
+DAEMONS = ("master", "batch", "enroll", "web", *AGENTS)
 HEALTHY_SECONDS = 180.0
 """Time until everything must be healthy, in seconds: much more than it takes, because a machine may be busy."""
 DRAIN_SECONDS = 120.0
@@ -57,6 +59,7 @@ class Container(NamedTuple):
     exit_code: int
     pid: int
     """Its first process, as the engine's machine counts; 0 if it does not run."""
+    hostname: str
     networks: Mapping[str, tuple[str, ...]]
     """Its networks, each with the names that it has there."""
 
@@ -207,14 +210,15 @@ class Stack:
         """Restart a container without losing a task, and wait until everything works again. A restart of a container
         ends everything in it: so an agent is drained before, its tasks run again elsewhere, and it is activated
         afterwards. Raises StackFailed."""
-        agent = container.service if container.service in AGENTS else ""
+        host = container.hostname
+        agent = self._agents()[host].agent_id if container.service in AGENTS else ""
         if agent:
             self.call(f"drain {agent}", lambda client: client.drain_agents(agent))
-            until(f"{agent} is drained", lambda: self._agent(agent) == ("registered", "drained"), DRAIN_SECONDS)
+            until(f"{agent} is drained", lambda: _is_agent(self._agents()[host], "drained"), DRAIN_SECONDS)
         engine("restart", container.id)
         self.wait_healthy(container.service)
         if agent:
-            until(f"{agent} is registered", lambda: self._agent(agent) == ("registered", "drained"), DRAIN_SECONDS)
+            until(f"{agent} is registered", lambda: _is_agent(self._agents()[host], "drained"), DRAIN_SECONDS)
             self.call(f"activate {agent}", lambda client: client.activate_agents(agent))
         self.wait_ready()
         self.wait_registered()
@@ -261,19 +265,18 @@ class Stack:
         until("all web servers are ready (/readyz)", self._ready, timeout)
 
     def wait_registered(self) -> None:
-        """Wait until all agents are registered, and none is drained."""
+        """Wait until the agents of all containers are registered, and none is drained."""
+        hosts = {each.hostname for each in self.containers(*AGENTS)}
 
         def registered() -> bool:
-            return all(self._agent(agent) == ("registered", "") for agent in AGENTS)
+            known = self._agents()
+            return all(host in known and _is_agent(known[host], "") for host in hosts)
 
-        until(f"{', '.join(AGENTS)} are registered", registered, DRAIN_SECONDS)
+        until(f"the agents on {', '.join(sorted(hosts))} are registered", registered, DRAIN_SECONDS)
 
-    def _agent(self, agent_id: str) -> tuple[str, str]:
-        """The state of an agent, and that of its maintenance; empty if it is not known."""
-        for found in self.call("agents", lambda client: client.agents()):
-            if found.agent_id == agent_id:
-                return str(found.state.value), found.maintenance
-        return "", ""
+    def _agents(self) -> dict[str, AgentView]:
+        """All agents that the cluster knows, by host."""
+        return {each.hostname: each for each in self.call("agents", lambda client: client.agents())}
 
     def _ready(self) -> bool:
         urls = self.urls()
@@ -299,8 +302,14 @@ def _container(found: Mapping[str, Any]) -> Container:
         state.get("Health", {}).get("Status", ""),
         state["ExitCode"],
         state["Pid"],
+        found["Config"]["Hostname"],
         {name: tuple(network["Aliases"] or ()) for name, network in networks.items()},
     )
+
+
+def _is_agent(found: AgentView, maintenance: str) -> bool:
+    """Whether an agent is registered, and in this state of maintenance."""
+    return found.state.value == "registered" and found.maintenance == maintenance
 
 
 def _max_files() -> int:
