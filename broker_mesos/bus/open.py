@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from broker_mesos.bus.rabbitmq import RabbitBus
 from broker_mesos.core.protocol.senders import check_user
+from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock
 from broker_mesos.runtime.tls import NO_FILES, TlsFiles
@@ -55,3 +56,13 @@ def daemon_bus(settings: Settings, kind: str, heartbeat: float | None = None) ->
         verifies=settings.security == "on",
         tls=settings.tls_files(),
     )
+
+
+def check_daemon_user(bus: Bus, daemon: str, user: str) -> None:
+    """Check that a daemon has the broker's user of its kind. Raises InvalidInput: others would believe nothing of it,
+    or take what it does for the acts of a person."""
+    if bus.verifies and bus.user != user:
+        raise InvalidInput(
+            f"{daemon} has the broker's user {bus.user!r}: with security on it must be {user!r} "
+            "(`bmesos deploy rabbitmq-definitions` makes it)"
+        )

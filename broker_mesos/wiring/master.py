@@ -9,8 +9,9 @@ import random
 from broker_mesos import __version__
 from broker_mesos.agent import probe
 from broker_mesos.bus.caller import CheckedAccess
-from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.bus.open import CLOCK, check_daemon_user, daemon_bus
 from broker_mesos.core.protocol.limits import Limits
+from broker_mesos.core.protocol.senders import MASTER_USER
 from broker_mesos.frameworks.registry import FRAMEWORKS
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
@@ -77,6 +78,7 @@ def run_master(settings: Settings) -> int:
         )
         access = policy_file(settings, FRAMEWORKS)
         bus = daemon_bus(settings, "master", settings.master_heartbeat)
+        check_daemon_user(bus, "a master", MASTER_USER)
         async with contextlib.AsyncExitStack() as stack:
             await store.open(settings.connect_timeout)
             stack.push_async_callback(store.close)

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import signal
 
-from broker_mesos.bus.open import CLOCK, daemon_bus
+from broker_mesos.bus.open import CLOCK, check_daemon_user, daemon_bus
 from broker_mesos.bus.requests import Requester
+from broker_mesos.core.protocol.senders import WEB_USER
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.registry import FRAMEWORKS
 from broker_mesos.operator.gateway import Gateway
@@ -29,6 +30,7 @@ def run_web(settings: Settings, host: str, port: int, files: ServerFiles | None 
     async def main(stop: Stop) -> None:
         access = policy_file(settings, FRAMEWORKS)
         bus = daemon_bus(settings, "web")
+        check_daemon_user(bus, "the web server", WEB_USER)
         async with contextlib.AsyncExitStack() as stack:
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)

@@ -9,17 +9,21 @@ import pika
 import pytest
 
 from broker_mesos.bus.topology import Topology
+from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.dead_letters import DeadLetterView
+from broker_mesos.core.api.files import ReadFile
+from broker_mesos.core.api.jobs import SubmitJob
 from broker_mesos.core.api.roles import RoleChange, SetRoles
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task import CommandInfo, TaskStatus
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Address, cell_of
 from broker_mesos.core.protocol.agent_messages import AgentHeartbeat, RegisterAgent, UnregisterAgent, UpdateStatuses
-from broker_mesos.core.protocol.events import EarlyStatuses
+from broker_mesos.core.protocol.events import EarlyStatuses, Rescind
 from broker_mesos.core.protocol.framework_messages import FrameworkHeartbeat, Kill, Subscribe, Teardown
 from broker_mesos.core.protocol.wire import Message
 from tests.e2e.waiting import until
@@ -111,6 +115,47 @@ def test_a_forged_message_is_parked_with_its_sender(
     assert unharmed(cluster)
     assert "evil" not in cluster.client().config().roles
     assert [each.state for each in cluster.client().frameworks() if each.framework_id == "batch"] == ["subscribed"]
+
+
+SPEC = JobSpec(command=CommandInfo(arguments=("touch", "/tmp/never")))
+
+
+@pytest.mark.parametrize(
+    ("user", "to", "copy", "message", "parked"),
+    [
+        ("agent-3", addresses.operator_master(), f"cell.{CELL}", MarkAgentGone(agent_id="agent-1"), 2),
+        ("agent-3", addresses.operator_master(), "framework.batch", SubmitJob(job_id="evil", spec=SPEC), 1),
+        ("agent-3", addresses.operator_master(), "agent.agent-1", ReadFile(task_id="j.0.1"), 1),
+        ("agent-3", addresses.early_statuses("nobody"), "framework.batch", Rescind(offer_ids=("o1",)), 1),
+        ("f1", addresses.operator_master(), f"cell.{CELL}", MarkAgentGone(agent_id="agent-1"), 0),
+        ("f1", addresses.operator_master(), "framework.batch", SubmitJob(job_id="evil", spec=SPEC), 0),
+        ("ann", addresses.operator_master(), "agent.agent-1", ReadFile(task_id="j.0.1"), 1),
+    ],
+    ids=lambda value: value.TYPE if isinstance(value, Message) else str(value) if isinstance(value, str) else "",
+)
+def test_a_copy_to_a_key_without_a_right_is_not_obeyed(
+    cluster: SecuredCluster, user: str, to: Address, copy: str, message: Message, parked: int
+) -> None:
+    """RabbitMQ checks the right to the routing key of a message, and (before release 4) not to those of its header CC:
+    only the check of senders and principals is left. ``parked`` is the number of receivers that make it a dead letter:
+    masters do not know every request."""
+    made = forger(cluster, user)
+    made.publish(to, message.TYPE, message.encode(), CC=[copy])
+    made.close()
+    if parked:
+        found = until("every receiver has refused it", lambda: len(letters(cluster)) == parked and letters(cluster))
+        assert all(repr(user) in each.reason for each in found)
+    else:
+        daemons = cluster.of("master") + cluster.of("batch")
+
+        def denied() -> bool:
+            lines = [each for daemon in daemons for each in daemon.events("audit")]
+            return any(
+                (each["principal"], each["action"], each["answer"]) == (user, message.TYPE, "denied") for each in lines
+            )
+
+        until("its principal was denied", denied)
+    assert unharmed(cluster) and "evil" not in {each.job_id for each in cluster.client().jobs()}
 
 
 def test_forged_heartbeats_are_dropped_and_logged(cluster: SecuredCluster) -> None:

@@ -114,7 +114,8 @@ class Link(ABC):
             return error
         return BusUnavailable(
             f"{self.server.where}: the exchanges of this cluster do not exist, and the user {self.server.user!r} may "
-            "not declare them: start a master, which does"
+            "not declare them: start a master, which does; if this is one, its user needs the rights that "
+            "`bmesos deploy rabbitmq-definitions` prints"
         )
 
     def start(self) -> None:
