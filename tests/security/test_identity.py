@@ -136,13 +136,18 @@ SPEC = JobSpec(command=CommandInfo(arguments=("touch", "/tmp/never")))
 def test_a_copy_to_a_key_without_a_right_is_not_obeyed(
     cluster: SecuredCluster, user: str, to: Address, copy: str, message: Message, parked: int
 ) -> None:
-    """RabbitMQ checks the right to the routing key of a message, and (before release 4) not to those of its header CC:
-    only the check of senders and principals is left. ``parked`` is the number of receivers that make it a dead letter:
+    """RabbitMQ checks the right to the routing key of a message, and in releases before 4.1 not to those of its header
+    CC: only the check of senders and principals is left. ``parked`` is the number of receivers that park it:
     masters do not know every request."""
     made = forger(cluster, user)
-    made.publish(to, message.TYPE, message.encode(), CC=[copy])
+    try:
+        made.publish(to, message.TYPE, message.encode(), CC=[copy])
+    except pika.exceptions.ChannelClosedByBroker:
+        parked = -1  # the broker has refused it itself
     made.close()
-    if parked:
+    if parked < 0:
+        pass
+    elif parked:
         found = until("every receiver has refused it", lambda: len(letters(cluster)) == parked and letters(cluster))
         assert all(repr(user) in each.reason for each in found)
     else:
