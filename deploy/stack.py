@@ -320,4 +320,6 @@ def _max_files() -> int:
 
 def missing_images(images: Iterable[str] = BASE_IMAGES) -> list[str]:
     """The images that are not on this machine."""
-    return [image for image in images if not engine("image", "inspect", "--format", "{{.Id}}", image, check=False)]
+    # For one that is not there, `docker` prints an empty line.
+    shown = {image: engine("image", "inspect", "--format", "{{.Id}}", image, check=False).strip() for image in images}
+    return [image for image, found in shown.items() if not found]
