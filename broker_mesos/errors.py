@@ -22,14 +22,18 @@
 A class that has a code of its own declares it with its HTTP status and exit code; its subclasses inherit all
 three. ``BY_CODE`` is the way back from a code in an answer to the class to raise.
 
-The message of an error is one line: what is wrong, and what to do next. Errors of pika, redis and the
+The message of an error is one line: what is wrong, and what to do next. What it repeats of somebody's input cannot
+break that line, or make it longer than MAX_MESSAGE characters. Errors of pika, redis and the
 operating system are translated into these at the adapters' border, with passwords removed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Final
+
+MAX_MESSAGE: Final = 2_500
+"""The longest message of an error, in characters."""
 
 
 class BrokerMesosError(Exception):
@@ -40,6 +44,9 @@ class BrokerMesosError(Exception):
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     """Exit code of a command that ends with this error."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_one_line(message))
 
 
 class InvalidInput(BrokerMesosError, ValueError):
@@ -124,6 +131,16 @@ class Fenced(BrokerMesosError):
 
 class StoreLostData(Fenced):
     """The commit number found in the store is not the caller's last one: the store went back in time."""
+
+
+def _one_line(message: str) -> str:
+    """The message, cut to its bound, with characters escaped that would break its line or change the terminal."""
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 1] + "…"
+    if message.isprintable():
+        return message
+    escaped = "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
+    return escaped if len(escaped) <= MAX_MESSAGE else escaped[: MAX_MESSAGE - 1] + "…"
 
 
 def family(kind: type[BrokerMesosError] = BrokerMesosError) -> Iterator[type[BrokerMesosError]]:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from broker_mesos.client.names import shown
 from broker_mesos.client.options import JobOptions, declared_in
 from broker_mesos.errors import InvalidInput
 
@@ -53,13 +54,13 @@ def read(path: Path) -> dict[str, Any]:
         if key not in KEYS:
             close = difflib.get_close_matches(str(key), KEYS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(KEYS)}"
-            raise InvalidInput(f"{path}: unknown key {key!r}; {hint}")
+            raise InvalidInput(f"{path}: unknown key {shown(key)}; {hint}")
         _check(path, key, value)
     if path.suffix.lower() == ".toml":
         for name, value in content.get("env", {}).items():
             # Read as numbers, 3.10 and 0x1F would arrive as 3.1 and 31.
             if not isinstance(value, str):
-                raise InvalidInput(f"{path}: env {name}: {value!r} is not text; put it in quotes")
+                raise InvalidInput(f"{path}: env {name[:80]}: {shown(value)} is not text; put it in quotes")
     return content
 
 
@@ -98,4 +99,4 @@ def _check(path: Path, key: str, value: Any) -> None:
             raise InvalidInput(f"{path}: {key} is a list of texts; put numbers in quotes")
     if not fits:
         names = dict.fromkeys(_NAMES[each] for each in wanted)
-        raise InvalidInput(f"{path}: {key} is {' or '.join(names)}, not {value!r}")
+        raise InvalidInput(f"{path}: {key} is {' or '.join(names)}, not {shown(value)}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from broker_mesos.client.names import shown
 from broker_mesos.errors import InvalidInput
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -79,8 +80,8 @@ def _keep_as_written(env: yaml.MappingNode) -> None:
             continue
         name = str(key.value)
         if not isinstance(value, yaml.ScalarNode) or value.tag not in _NUMBERS:
-            shown = repr(value.value) if isinstance(value, yaml.ScalarNode) else "a list or table"
-            raise InvalidInput(f"line {line_of(value)}: env {name}: {shown} is not text; put it in quotes")
+            what = shown(value.value) if isinstance(value, yaml.ScalarNode) else "a list or table"
+            raise InvalidInput(f"line {line_of(value)}: env {name[:80]}: {what} is not text; put it in quotes")
         # A number as a name is left to the check of names, which then sees it as it is written.
         key = yaml.ScalarNode(_TEXT, name, key.start_mark, key.end_mark)
         pairs.append((key, yaml.ScalarNode(_TEXT, value.value, value.start_mark, value.end_mark)))

@@ -106,7 +106,7 @@ class Sources:
             if name in names:
                 self._stored[name] = value
             else:
-                self.problems.append(f"{self.path}: unknown setting {name!r}{_similar(name, names)}")
+                self.problems.append(f"{self.path}: unknown setting {name[:80]!r}{_similar(name, names)}")
 
     def _read_secret(self, name: str) -> None:
         setting, file = variable(name), f"{variable(name)}_FILE"

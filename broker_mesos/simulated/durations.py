@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from broker_mesos.errors import InvalidInput
 
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)?")
 SAMPLES = 16
 """Number of tasks from which one is chosen for a task that is met on its way."""
 _UNITS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}

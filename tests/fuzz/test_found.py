@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,15 +12,24 @@ import pytest
 from broker_mesos.cli import options
 from broker_mesos.client import spec
 from broker_mesos.core.api.access import parse_policy
+from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.model import job_array
+from broker_mesos.core.model.attributes import parse_attributes
+from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Demand
 from broker_mesos.core.model.job import Dependency
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.sandbox_path import check_patterns
 from broker_mesos.core.protocol.registry import decode
-from broker_mesos.errors import Denied, InvalidInput, InvalidMessage
+from broker_mesos.core.quota import config_changes
+from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
+from broker_mesos.errors import MAX_MESSAGE, Denied, InvalidInput, InvalidMessage, InvalidResources, NotFound
 from broker_mesos.master import undecodable
+from broker_mesos.runtime import settings
+from broker_mesos.simulated.durations import durations
 from broker_mesos.web import build_app
-from tests.core.cell.harness import Bench
+from tests.core.cell.harness import Bench, shape
+from tests.fuzz.effort import check_line
 from tests.operator.fakes import FakeCluster
 
 
@@ -72,6 +83,92 @@ def test_an_agent_that_reports_reservations_which_overlap_is_taken_as_it_is(
     assert bench.state.agents["a1"].reserved_resources.version == 1
 
 
+def register(bench: Bench, resources: str, attempt: str, *tasks: dict[str, object], **listed: object) -> None:
+    """The agent a1 registers, as if its list came from somewhere else."""
+    body = {
+        "agent": {"agent_id": "a1", "resources": resources},
+        "attempt": attempt,
+        "cells": 1,
+        "list": {"tasks": tasks, **listed},
+    }
+    bench.decide(decode("REGISTER_AGENT", json.dumps(body).encode()))
+
+
+def listed(task_id: str, resources: str, **more: object) -> dict[str, object]:
+    return {"task_id": task_id, "framework_id": "f1", "resources": resources, **more}
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [("ports:[1-2]", "ports:[2-3]"), ("ports:[1-2]", "ports:2"), ("ports:{a}", "ports:[1-2]"), ("cpus:10", "disk:5")],
+    ids=str,
+)
+def test_revocable_tasks_that_no_slack_could_hold_are_taken_as_their_agent_lists_them(
+    resources: tuple[str, str],
+) -> None:
+    bench = Bench()
+    bench.framework("f1", capabilities=(REVOCABLE_RESOURCES,))
+    tasks = [listed(f"t{at}", each, revocable=True) for at, each in enumerate(resources)]
+    register(bench, "cpus:4;mem:4096;ports:[1-4]", "p.1", *tasks)
+    session = bench.session("a1")
+    beat = {"agent_id": "a1", "session": session, "slack": "cpus:4;mem:4096;ports:[1-4]", "running": 2}
+    bench.decide(decode("AGENT_HEARTBEAT", json.dumps(beat).encode()))
+    bench.wait(2.0)
+    bench.take_over(bench.term + 1)
+    assert set(bench.state.tasks) == {"t0", "t1"}
+    register(bench, "cpus:4;mem:4096;ports:[1-4]", "p.2")
+    bench.wait(2.0)
+    assert not bench.state.agents["a1"].slack_held
+
+
+def test_an_agent_whose_resources_become_others_is_offered_beside_its_tasks_and_reservations() -> None:
+    bench = Bench()
+    bench.framework("f2", roles=("ops",))
+    wanted = shape("cpus:[1-1];mem:10", role="eng")
+    bench.framework("f1", roles=("eng",), demand=Demand(version=1, shapes=(wanted,)))
+    kept = {"version": 1, "reservations": [{"role": "eng", "resources": "mem:100"}]}
+    running = listed("t1", "cpus:1", role="eng")
+    register(bench, "cpus:4;mem:4096", "p.1", running, reserved_resources=kept)
+    bench.wait(2.0)
+    register(bench, "cpus:[1-4];mem:4096", "p.2", running, reserved_resources=kept)
+    bench.wait(30.0)
+    assert bench.state.tasks["t1"].occupies
+
+
+@pytest.mark.parametrize("wanted", ["cpus:[1-3];mem:100;ports:[1-2]", None])
+@pytest.mark.parametrize("first", ["cpus:2;mem:80;ports:[1-2]", "ports:1;mem:80"])
+def test_tasks_whose_resources_their_agent_has_no_more_are_preempted_without_a_failure(
+    first: str, wanted: str | None
+) -> None:
+    bench = Bench()
+    roles = {"eng": RoleSettings(weight=10.0, preempts=True), "ops": RoleSettings(weight=1.0)}
+    bench.decide(Configured(ClusterConfig(version=1, policy="priority", roles=roles)))
+    tasks = [listed("t1", first, role="ops"), listed("t2", "mem:20", role="ops")]
+    bench.framework("f1", roles=("ops",), demand=Demand(version=1, wanted=False))
+    for attempt, cpus in (("p.1", "cpus:4"), ("p.2", "cpus:[1-4]")):
+        register(bench, f"{cpus};mem:100;ports:[1-4]", attempt, *tasks)
+        bench.wait(2.0)
+    shapes = (shape(wanted, role="eng"),) if wanted else None
+    bench.framework("f2", roles=("eng",), demand=Demand(version=1, shapes=shapes))
+    bench.wait(30.0)
+    assert any(each.kill_requested for each in bench.state.tasks.values())
+
+
+@pytest.mark.parametrize("text", ["ports:[0-9223372036854775807]", "ports:[1-600000000,700000000-1200000000]"])
+def test_a_range_whose_members_could_not_be_summed_over_agents_is_refused(text: str) -> None:
+    with pytest.raises(InvalidResources, match="members are more than 1000000000"):
+        Resources.parse(text)
+    with pytest.raises(InvalidMessage):
+        decode("REGISTER_AGENT", json.dumps({"agent": {"agent_id": "a", "resources": text}}).encode())
+    bench = Bench()
+    for ident in ("a1", "a2"):
+        bench.agent(ident, "cpus:1;mem:64;ports:[9223372035854775808-9223372036854775807]")
+    bench.framework("f1")
+    bench.wait(2.0)
+    bench.take_over(bench.term + 1)
+    assert bench.state.total.get("ports") == 2 * 10**12
+
+
 @pytest.mark.parametrize("number", ["9" * 5_000, "\u0663", "\u00b2", "1" * 41])
 def test_a_number_that_python_would_not_read_is_no_number(number: str) -> None:
     """As in the attempt of a registration, the id of an offer, a version and the header of a dead letter."""
@@ -120,6 +217,42 @@ def test_an_error_shows_no_more_than_the_beginning_of_a_long_text() -> None:
         with pytest.raises(InvalidInput) as raised:
             parse(long)
         assert len(str(raised.value)) < 500
+
+
+def test_an_error_is_one_line_whatever_it_repeats() -> None:
+    hostile = "a\nb\r\x1b[2J\u2028\ud800"
+    for parse, text in (
+        (lambda text: check_patterns(text, "", {}), "%%%\n"),
+        (lambda text: check_patterns(text, "", {}), "%\u2028"),
+        (parse_attributes, f"{hostile}:1;{hostile}:2"),
+        (config_changes.parse_guarantee, "ports:[1-2];\n"),
+        (config_changes.parse_guarantee, f"ports:[{','.join(str(2 * port) for port in range(3_000))}]"),
+        (config_changes.parse_limit, "ports:[1-2,\n3-4]"),
+        (Resources.parse, f"ports:[1-2];{'x' * 64}\n:1;{hostile}"),
+    ):
+        with pytest.raises(InvalidInput) as raised:
+            parse(text)
+        check_line(raised.value)
+        assert str(raised.value).isprintable()
+    for made in (InvalidInput(hostile * 1_000), NotFound("x" * 10_000 + "\n"), Denied("\n" * 2_000)):
+        assert str(made).isprintable() and len(str(made)) <= MAX_MESSAGE
+    with pytest.raises(InvalidResources) as raised:
+        Resources.of(ports=[(0, 10**5_000)])
+    check_line(raised.value)
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400 + "s", "exp:" + "9" * 400, "uniform:0.." + "9" * 400 + "d"])
+def test_a_simulated_task_does_not_run_for_ever(text: str) -> None:
+    with pytest.raises(InvalidInput, match="write how long a task runs"):
+        durations(text, random.Random(1))
+
+
+def test_a_setting_of_a_long_name_is_refused_with_its_beginning(tmp_path: Path) -> None:
+    file = tmp_path / "bmesos.toml"
+    file.write_text("9" * 5_000 + "cluster = 'c'\n")
+    with pytest.raises(InvalidInput, match="unknown setting '9") as raised:
+        settings.load(config=file)
+    assert len(str(raised.value)) < 500
 
 
 async def test_a_stated_length_of_thousands_of_digits_is_too_long() -> None:

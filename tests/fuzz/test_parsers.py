@@ -332,11 +332,12 @@ PARSERS: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
     ),
     "cli/job_filters.py:filter_of": (
         in_turn(
-            lambda text: job_filters.filter_of([text], None, None),
-            lambda text: job_filters.filter_of(None, text, text),
-            lambda text: job_filters.filter_of(None, None, None, text, text),
+            lambda text: job_filters.filter_of([text], None, None, None),
+            lambda text: job_filters.filter_of(None, text, text, None),
+            lambda text: job_filters.filter_of(None, None, None, text),
+            lambda text: job_filters.filter_of(None, None, None, None, text, text),
         ),
-        ("failed", "2031-05-04T22:00", "2h"),
+        ("failed", "2031-05-04T22:00", "2h", "eng/db"),
     ),
     "cli/yaml_reader.py:read_yaml": (in_file(".yaml", jobfile.read), JOB_FILE),
     "cli/jobfile.py:read_table": (in_file(".yaml", jobfile.read_table), JOB_FILE),

@@ -102,5 +102,7 @@ def bounds_of(name: str, pair: object) -> tuple[int, int]:
         raise InvalidResources(f"{name}: {shown(pair)} is not a range: give two whole numbers, low and high")
     low, high = pair
     if not 0 <= low <= high <= MAX_BOUND:
-        raise InvalidResources(f"{name}: {low}-{high} is not a range: give 0 <= low <= high <= {MAX_BOUND}")
+        # Python writes no numbers of more than 4,300 digits.
+        what = f"{low}-{high}" if max(abs(low), abs(high)) < 10**100 else "a pair of numbers with hundreds of digits"
+        raise InvalidResources(f"{name}: {what} is not a range: give 0 <= low <= high <= {MAX_BOUND}")
     return low, high

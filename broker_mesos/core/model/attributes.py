@@ -44,7 +44,7 @@ def parse_attributes(text: str) -> Attributes:
         if not colon:
             raise InvalidInput(f"{_show(part)} is not an attribute: write name:value, for instance rack:r1")
         if name in found:
-            raise InvalidInput(f"attribute {name} is given twice: keep one")
+            raise InvalidInput(f"attribute {name[:80]} is given twice: keep one")
         found[name] = value.strip()
     return check_attributes(found)
 

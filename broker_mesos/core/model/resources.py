@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, final
 from pydantic_core import core_schema
 
 from broker_mesos.core.model.amounts import (
+    MAX_AMOUNT,
     MAX_BOUND,
     THOUSAND,
     amount_text,
@@ -435,5 +436,8 @@ def _put_scalar(scalars: dict[str, int], name: str, amount: int) -> None:
 
 
 def _put_items(items: dict[str, Items], name: str, some: Items) -> None:
+    # Members count like units of a scalar: sums of them over many agents stay within the same bound.
+    if (members := count(some)) > MAX_AMOUNT:
+        raise InvalidResources(f"{name}: {members} members are more than {MAX_AMOUNT}: write a smaller range")
     if some:
         items[name] = some

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.core.api.roles import RoleChange
-from broker_mesos.core.model.amounts import check_name
+from broker_mesos.core.model.amounts import check_name, shown
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import check_role, is_within, lineage, topmost
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
@@ -35,7 +35,7 @@ def parse_limit(text: str) -> dict[str, int]:
         one = Resources.parse(part)
         name, _, value = part.partition(":")
         if one.ranges or one.sets or value.strip()[:1] in ("[", "{"):
-            raise InvalidInput(f"limit {part}: only amounts can be limited, as in 'cpus:8;mem:4096'")
+            raise InvalidInput(f"limit {shown(part)}: only amounts can be limited, as in 'cpus:8;mem:4096'")
         name = name.strip()
         check_name(name)
         if name in found:
@@ -50,7 +50,7 @@ def parse_guarantee(text: str) -> Resources:
     """Parse a guarantee such as ``cpus:4;mem:4096``. Raises InvalidInput."""
     found = Resources.parse(text)
     if found.ranges or found.sets:
-        raise InvalidInput(f"guarantee {text}: only amounts can be guaranteed, as in 'cpus:4;mem:4096'")
+        raise InvalidInput(f"guarantee {shown(text)}: only amounts can be guaranteed, as in 'cpus:4;mem:4096'")
     if not found:
         raise InvalidInput("a guarantee names resources, as in 'cpus:4;mem:4096'; to have none, clear it")
     return found

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from broker_mesos.core.cell.allocation.round_quota import Quota
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
-from broker_mesos.core.cell.state.reserved_portions import EMPTY, kept_from, uses_by_role
+from broker_mesos.core.cell.state.reserved_portions import EMPTY, kept_from, total_of, uses_by_role
 from broker_mesos.core.model.resources import Resources
 
 
@@ -52,7 +52,7 @@ class Books:
 
     def vacate(self, agent: Agent, role: str, resources: Resources) -> None:
         """Compute from now on as if a role gave back resources of an agent."""
-        self.free[agent.ident] = self.left_of(agent) + resources
+        self.free[agent.ident] = total_of([self.left_of(agent), resources])
         if agent.reservations:
             uses = self._uses.get(agent.ident) or uses_by_role(agent)
             self._uses[agent.ident] = {**uses, role: uses.get(role, EMPTY).clipped_minus(resources)}

@@ -23,7 +23,7 @@ from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer_details import OfferDetails
-from broker_mesos.core.cell.state.reserved_portions import EMPTY
+from broker_mesos.core.cell.state.reserved_portions import EMPTY, total_of
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.multiples import fits, times
@@ -168,7 +168,7 @@ class Preemption:
                 if short and freed.contains(short):
                     break
                 held.append(each)
-                freed += each.resources
+                freed = total_of([freed, each.resources])
             size = freed.counted().dominant_share(self._round.shares.total)
             if held:
                 options.append((-size, at, held))
@@ -198,13 +198,14 @@ class Preemption:
             if room.contains(need):
                 break
             chosen.append(each)
-            room += each.resources
+            room = total_of([room, each.resources])
         if not room.contains(need):
             return None
         for each in reversed(tuple(chosen)):  # spare the most expensive first, if the cheaper ones suffice
-            if (room - each.resources).contains(need):
+            rest = room.clipped_minus(each.resources)
+            if rest.contains(need):
                 chosen.remove(each)
-                room -= each.resources
+                room = rest
         highest = max((self._cost(each) for each in chosen), default=-1)
         oldest = min((_began(each) for each in chosen), default=0.0)
         return Victims((highest, len(chosen), -oldest), at, tuple(chosen))

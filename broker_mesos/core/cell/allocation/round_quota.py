@@ -94,7 +94,7 @@ class Quota:
             left = max(0, min(most, escrow.get(name, 0)) - here.get(name))
             if wanted.get(name) > left:
                 over[name] = wanted.get(name) - left
-        return wanted.clipped_minus(Resources.scalars_of(over)) if over else wanted
+        return wanted.clipped_minus(Resources.summed(over)) if over else wanted
 
     def _beside(self, role: str, wanted: Resources) -> Resources:
         kept, own = self._kept_from(role)
@@ -103,7 +103,7 @@ class Quota:
             left = max(own.get(name, 0), self._available.get(name) - amount, 0)
             if wanted.get(name) > left:
                 over[name] = wanted.get(name) - left
-        return wanted.clipped_minus(Resources.scalars_of(over)) if over else wanted
+        return wanted.clipped_minus(Resources.summed(over)) if over else wanted
 
     def _kept_from(self, role: str) -> tuple[Amounts, Amounts]:
         """Resources that the guarantees of other roles need, and those that the guarantees of the role itself and of
@@ -212,7 +212,7 @@ class Quota:
                     if wanted.get(name) and wanted.get(name) + held.get(name) > most
                 }
                 if over:
-                    wanted = wanted.clipped_minus(Resources.scalars_of(over))
+                    wanted = wanted.clipped_minus(Resources.summed(over))
         return wanted
 
     def want(self, role: str, key: tuple[str, ...], resources: Resources) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_mesos.core.cell.state.offer_details import OfferDetails
-from broker_mesos.core.cell.state.reserved_portions import EMPTY, laid_out, overlaid
+from broker_mesos.core.cell.state.reserved_portions import EMPTY, laid_out, on_slack, overlaid
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo, Usage
 from broker_mesos.core.model.reservation import Reservation, ReservedResources
@@ -142,7 +142,7 @@ class Agent:
     def use(self, task: Task) -> None:
         """Charge the resources of a task that is already in ``tasks``."""
         if task.revocable:
-            self.slack_held += task.resources
+            self.slack_held += on_slack(task.resources)
             return
         if not self.has_conflict:
             try:
@@ -154,7 +154,7 @@ class Agent:
     def release(self, task: Task) -> None:
         """Release the resources of a task in a final state."""
         if task.revocable:
-            self.slack_held -= task.resources
+            self.slack_held -= on_slack(task.resources)
             return
         if not self.has_conflict:
             self.used -= task.resources
@@ -163,7 +163,7 @@ class Agent:
     def use_all(self) -> None:
         """Charge the resources of all ``tasks`` together."""
         living = [task for task in self.tasks.values() if not (task.waits or task.state.terminal)]
-        self.slack_held = Resources.sum([task.resources for task in living if task.revocable])
+        self.slack_held = Resources.sum([on_slack(task.resources) for task in living if task.revocable])
         self._add_up([task.resources for task in living if not task.revocable])
         self.recompute_free()
 

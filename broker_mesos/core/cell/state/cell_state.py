@@ -17,7 +17,7 @@ from broker_mesos.core.cell.state.decision_log import DecisionLog
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.offer_details import ShapeKey as ShapeKind
-from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, overlaid, reserved_in
+from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, on_slack, overlaid, reserved_in
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import FrameworkInfo, Shape
@@ -435,12 +435,14 @@ class CellState:
             # An agent that shrank may use more than it has; nothing that is missing may be offered then.
             if not agent.total.clipped_minus(used).contains(offered):
                 yield f"I1: {agent.ident} has {agent.total}, promised {offered}, used {used}"
-            slack = [t.resources for t in agent.tasks.values() if not t.state.terminal and t.revocable]
-            slack += [o.resources for o in agent.offers.values() if o.revocable]
-            if Resources.sum(slack) != agent.slack_held:
-                yield f"{agent.ident}: slack held {agent.slack_held}, it sums up to {Resources.sum(slack)}"
-            if any(o.revocable for o in agent.offers.values()) and not agent.slack.contains(agent.slack_held):
-                yield f"{agent.ident} has slack {agent.slack}, promised and used {agent.slack_held}"
+            slack = Resources.sum(
+                on_slack(t.resources) for t in agent.tasks.values() if not t.state.terminal and t.revocable
+            )
+            promised = Resources.sum(o.resources for o in agent.offers.values() if o.revocable)
+            if slack + promised != agent.slack_held:
+                yield f"{agent.ident}: slack held {agent.slack_held}, it sums up to {slack + promised}"
+            if not agent.slack.clipped_minus(slack).contains(promised):
+                yield f"{agent.ident} has slack {agent.slack}, promised {promised}, used {slack}"
             for key in agent.queues:
                 mine = [t for t in agent.tasks.values() if t.queue_key == key and not t.state.terminal]
                 waiting = {t.task_id for t in mine if t.waits}
@@ -465,5 +467,5 @@ class CellState:
             for role, amount in framework.held.items():
                 roles.setdefault(role, []).append(amount)
         for role, amounts in roles.items():
-            if Resources.sum(amounts) != Resources.scalars_of(self.held_by_role.get(role, {})):
+            if Resources.sum(amounts) != Resources.summed(self.held_by_role.get(role, {})):
                 yield f"role {role} holds {Resources.sum(amounts)}, accounted {self.held_by_role.get(role)}"

@@ -38,10 +38,6 @@ class ReservedAgent(Protocol):
     def offers(self) -> Mapping[str, OfferDetails]:
         """Its open offers, by id."""
 
-    @property
-    def has_conflict(self) -> bool:
-        """Whether two of its tasks use the same member of a range or set."""
-
 
 def overlaid(many: list[Resources]) -> Resources:
     """The sum of values whose ranges and sets may share members. If a name is used for different kinds of resources,
@@ -57,11 +53,18 @@ def overlaid(many: list[Resources]) -> Resources:
 
 
 def total_of(many: list[Resources]) -> Resources:
-    """The sum of values; that of ``overlaid`` if they share members of ranges or sets, as an agent may report them."""
+    """The sum of values; that of ``overlaid`` if they share members of ranges or sets, or use a name for different
+    kinds of resources, as an agent may report them."""
     try:
         return Resources.sum(many)
     except InvalidResources:
         return overlaid(many)
+
+
+def on_slack(resources: Resources) -> Resources:
+    """The part of a revocable task's resources that it takes of the slack, which has scalars only. An agent may report
+    more of a task."""
+    return Resources.summed(resources.scalars)
 
 
 def common(one: Resources, other: Resources) -> Resources:
@@ -155,8 +158,7 @@ def uses_by_role(agent: ReservedAgent, *, offered: bool = True) -> dict[str, Res
     for offer in agent.offers.values() if offered else ():
         if not offer.revocable:
             found.setdefault(offer.role, []).append(offer.resources)
-    whole = overlaid if agent.has_conflict else Resources.sum
-    return {role: whole(amounts) for role, amounts in found.items()}
+    return {role: total_of(amounts) for role, amounts in found.items()}
 
 
 def kept_from(
@@ -172,7 +174,7 @@ def kept_from(
         return EMPTY
     uses = uses_by_role(agent) if uses is None else dict(uses)
     for other, amount in given.items():
-        uses[other] = uses.get(other, EMPTY) + amount
+        uses[other] = total_of([uses.get(other, EMPTY), amount])
     return Resources.sum(
         rest for each, rest in unused(agent.reservations, uses) if rest and not is_within(role, each.role)
     )

@@ -217,4 +217,4 @@ def _without(total: Resources, exclude: frozenset[str]) -> Resources:
     """The total without excluded resources, of which shares are computed."""
     if not exclude:
         return total
-    return Resources.scalars_of({name: some for name, some in total.scalars.items() if name not in exclude})
+    return Resources.summed({name: some for name, some in total.scalars.items() if name not in exclude})
