@@ -106,3 +106,14 @@ async def test_a_job_that_names_a_user_goes_to_agents_that_have_it(ask: Ask) -> 
     assert str(constraint) == "task-user.eng"
     with pytest.raises(Denied, match="'ann' has no right to submit tasks of the user eng"):
         await ask("ann", SubmitJob(job_id="j2", spec=named))
+
+
+async def test_a_job_whose_user_was_taken_away_is_not_run_again(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = job()
+    named = spec.model_copy(update={"command": spec.command.model_copy(update={"user": "eng"})})
+    await ask("bob", SubmitJob(job_id="j1", spec=named))
+    await ask("bob", KillJob(job_id="j1"))
+    less = {"principal": {"bob": {"actions": ["view", "submit", "kill:own"], "task_users": ["ops"]}}}
+    monkeypatch.setattr(Access, "policy", parse_policy(less))
+    with pytest.raises(Denied, match=r"'bob' has no right to submit tasks of the user eng \(RETRY_JOB\)"):
+        await ask("bob", RetryJob(job_id="j1"))

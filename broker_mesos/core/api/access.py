@@ -182,13 +182,19 @@ class Caller(NamedTuple):
             raise self.denied(right.value, request.TYPE)
         if role := request.named_role:
             self.check_role(role, request)
-        if (user := request.named_task_user) and not self.rights.may_run_as(user):
-            raise self.denied(f"{right.value} tasks of the user {user}", request.TYPE)
+        if user := request.named_task_user:
+            self.check_task_user(user, request)
 
     def check_role(self, role: str, request: Request) -> None:
         """Check that it may use resources of a role, as this request does."""
         if not self.rights.may_use(role):
             raise self.denied(f"{request.RIGHT or ''} for the role {role}", request.TYPE)
+
+    def check_task_user(self, task_user: str, request: Request) -> None:
+        """Check that its tasks may run as a user of agents' machines, as this request has them do; an empty name
+        stands for the user that the agent chooses."""
+        if task_user and not self.rights.may_run_as(task_user):
+            raise self.denied(f"{request.RIGHT or ''} tasks of the user {task_user}", request.TYPE)
 
     def check_owner(self, owner: str, request: Request) -> None:
         """Check that it may change a job of this owner."""

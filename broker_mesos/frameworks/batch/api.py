@@ -118,8 +118,10 @@ class BatchApi:
     async def _retry(self, request: RetryJob) -> JobSummary:
         await self._check_owner(request.job_id, request)
         if (caller := current()) is not None:
-            # The roles that it may use can be others than those under which the job was submitted.
-            caller.check_role((await self._store.read.spec(request.job_id)).role, request)
+            # What it may use can be other roles and users of tasks than when the job was submitted.
+            spec = await self._store.read.spec(request.job_id)
+            caller.check_role(spec.role, request)
+            caller.check_task_user(spec.command.user, request)
         summary, demand = await self._store.retry(request.job_id)
         self._demand_publisher.publish(demand)
         return summary

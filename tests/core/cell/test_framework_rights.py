@@ -6,12 +6,18 @@ import pytest
 
 from broker_mesos.core.api.access import AccessPolicy, parse_policy
 from broker_mesos.core.model.framework import DEMAND_ROLES, Demand, FrameworkInfo
-from broker_mesos.core.model.task_states import TaskState
+from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.model.task_states import Reason, TaskState
+from broker_mesos.core.protocol.agent_messages import LaunchTasks
 from broker_mesos.core.protocol.events import Error, Offers, OperationsUpdated, Rescind, Subscribed
 from broker_mesos.core.protocol.framework_messages import Accept, FrameworkHeartbeat, Revive, Subscribe
 from tests.core.cell.harness import Bench, of, offers_in, task, updates_in
 from tests.core.cell.yard import create, reserve
 
+USERS = {
+    "principal": {"f1": {"task_users": ["eng"]}, "f2": {"task_users": ["*"]}, "f3": {}},
+    "default": {"roles": ["*"], "task_users": ["guest"]},
+}
 POLICY = parse_policy({"principal": {"f1": {"roles": ["eng", "eng/*"]}, "f2": {}, "f3": {"roles": []}}})
 ENG = ("eng",)
 
@@ -22,6 +28,11 @@ def bench() -> Bench:
     made.cell.use_access(POLICY, ("batch",))
     made.agent("a1", "cpus:4;mem:4096;disk:1000")
     return made
+
+
+def run_as(ident: str, user: str) -> TaskInfo:
+    made = task(ident, "cpus:1;mem:10")
+    return made.model_copy(update={"command": made.command.model_copy(update={"user": user})})
 
 
 def errors(said) -> list[str]:
@@ -118,3 +129,47 @@ def test_a_role_that_is_taken_away_ends_the_offers_and_not_the_tasks(bench: Benc
     bench.cell.use_access(POLICY, ())
     said = bench.decide(FrameworkHeartbeat(framework_id="f1", framework=info))
     assert errors(said) == [] and offers_in(said)
+
+
+@pytest.mark.parametrize(
+    ("ident", "user", "allowed"),
+    [
+        ("f1", "eng", True),
+        ("f1", "", True),
+        ("f1", "ops", False),
+        ("f1", "root", False),
+        ("f2", "ops", True),
+        ("f3", "", True),
+        ("f3", "eng", False),
+        ("f4", "guest", True),
+        ("f4", "eng", False),
+        ("batch", "ops", True),
+    ],
+)
+def test_a_task_runs_as_no_user_that_its_framework_may_not_use(
+    bench: Bench, ident: str, user: str, allowed: bool
+) -> None:
+    bench.cell.use_access(parse_policy(USERS), ("batch",))
+    (offer,) = offers_in(bench.framework(ident))
+    said = bench.accept(offer, run_as("t1", user), run_as("t2", ""))
+    assert "t2" in bench.state.tasks, "tasks of the same accept that ask for no user start"
+    assert ("t1" in bench.state.tasks) == allowed
+    launched = {item.task.task_id for message in of(said, LaunchTasks) for item in message.launches}
+    assert launched == ({"t1", "t2"} if allowed else {"t2"})
+    if allowed:
+        assert updates_in(said) == []
+    else:
+        (status,) = updates_in(said)
+        assert (status.task_id, status.state, status.reason) == ("t1", TaskState.ERROR, Reason.TASK_INVALID)
+        assert status.message == (
+            f"framework {ident} has no right to run tasks as the user {user}: the policy must have it in the "
+            f"task_users of [principal.{ident}]"
+        )
+
+
+def test_without_a_policy_the_agent_alone_decides_on_the_user_of_a_task() -> None:
+    bench = Bench()
+    bench.agent("a1", "cpus:4;mem:4096")
+    (offer,) = offers_in(bench.framework("f1"))
+    bench.accept(offer, run_as("t1", "ops"))
+    assert "t1" in bench.state.tasks

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from broker_mesos.core.cell.handlers import offers, reservations, tasks
+from broker_mesos.core.cell.handlers import framework_rights, offers, reservations, tasks
 from broker_mesos.core.cell.handlers.operations import Ground
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.cell_state import CellState
@@ -87,6 +87,8 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
     """Launch a task, or have it wait in its task queue on the agent. Returns why that is not possible; empty if it
     is."""
     offer, framework = accepted.offers[0], accepted.framework
+    if problem := framework_rights.problem_of_task_user(state, framework.ident, info.command.user):
+        return problem
     agent, role, revocable = offer.agent, offer.role, offer.revocable
     try:
         info = reservations.with_volumes(agent, role, info, revocable=revocable)

@@ -1,4 +1,5 @@
-"""The roles that frameworks may use by the access policy, which is checked before anything is offered in them."""
+"""What frameworks may use by the access policy: roles, which are checked before anything is offered in them, and the
+users of their tasks, which are checked before a launch."""
 
 from __future__ import annotations
 
@@ -32,6 +33,19 @@ def check_operation(state: CellState, framework_id: str, operation: Operation) -
     roles = filter(None, (operation.role, "" if volume is None else volume.role))
     if problem := _problem(state, framework_id, roles):
         raise Denied(problem)
+
+
+def problem_of_task_user(state: CellState, framework_id: str, task_user: str) -> str:
+    """Why a framework may not run tasks as a user of the agents' machines, in one line; empty if it may, or if
+    ``task_user`` is empty and so the agent chooses."""
+    if not task_user or state.access is None or framework_id in state.built_in:
+        return ""
+    if state.access.caller(framework_id).rights.may_run_as(task_user):
+        return ""
+    return (
+        f"framework {framework_id} has no right to run tasks as the user {task_user}: the policy must have it in the "
+        f"task_users of [principal.{framework_id}]"
+    )
 
 
 def _may_use(state: CellState, framework_id: str, roles: Iterable[str], out: Outlet) -> bool:
