@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from broker_mesos.client.names import shown
 from broker_mesos.client.options import JobOptions, declared_in
 from broker_mesos.errors import InvalidInput
+from broker_mesos.runtime.toml_reader import parse_toml
 
 _MAX = 1 << 20
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -68,7 +68,10 @@ def _parse(path: Path, raw: bytes) -> Any:
     try:
         text = raw.decode()
         if path.suffix.lower() == ".toml":
-            return tomllib.loads(text)
+            try:
+                return parse_toml(text)
+            except InvalidInput as error:
+                raise InvalidInput(f"{path}: not TOML: {error}") from None
         import yaml
 
         from broker_mesos.cli.yaml_reader import read_yaml
@@ -83,10 +86,13 @@ def _parse(path: Path, raw: bytes) -> Any:
             raise InvalidInput(
                 f"{path}:{place} not YAML: {getattr(error, 'problem', None) or 'too deeply nested'}"
             ) from None
+        except (ValueError, LookupError, TypeError, AttributeError):
+            # Of the parser's own conversions: of a number of thousands of digits, and of `!!int x`.
+            raise InvalidInput(
+                f"{path}: not YAML: a number has too many digits, or a value does not fit its tag"
+            ) from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{path} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path}: not TOML: {error}") from None
 
 
 def _check(path: Path, key: str, value: Any) -> None:

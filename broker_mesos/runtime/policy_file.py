@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from broker_mesos.core.api.access import AccessPolicy, parse_policy
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.runtime.settings import Settings
+from broker_mesos.runtime.toml_reader import parse_toml
 
 log = get_logger(__name__)
 
@@ -19,9 +19,8 @@ log = get_logger(__name__)
 def read_policy(path: Path) -> AccessPolicy:
     """The policy in a file. Raises InvalidInput, in one line with the file's name."""
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = parse_toml(path.read_bytes().decode())
+    except (InvalidInput, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise InvalidInput(f"cannot read the policy {path}: {error.strerror}") from None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.secrets import remember, remember_token
+from broker_mesos.runtime.toml_reader import parse_toml
 
 PREFIX = "BMESOS_"
 SECRET_FILE_MAX_BYTES = 65_536
@@ -90,12 +90,12 @@ class Sources:
     def _read_settings_file(self, names: Collection[str], required: bool) -> None:
         try:
             self._text = self.path.read_text(encoding="utf-8")
-            stored = tomllib.loads(self._text)
+            stored = parse_toml(self._text)
         except FileNotFoundError:
             if required:
                 self.problems.append(f"no such settings file: {self.path}")
             return
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (InvalidInput, UnicodeDecodeError) as error:
             where = f"byte {error.start} is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
             self.problems.append(f"{self.path} is not TOML: {where}")
             return

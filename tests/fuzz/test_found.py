@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broker_mesos.cli import options
+from broker_mesos.cli import jobfile, options
 from broker_mesos.client import spec
 from broker_mesos.core.api.access import parse_policy
 from broker_mesos.core.cell.inputs import Configured
@@ -26,6 +26,7 @@ from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import MAX_MESSAGE, Denied, InvalidInput, InvalidMessage, InvalidResources, NotFound
 from broker_mesos.master import undecodable
 from broker_mesos.runtime import settings
+from broker_mesos.runtime.policy_file import read_policy
 from broker_mesos.simulated.durations import durations
 from broker_mesos.web import build_app
 from tests.core.cell.harness import Bench, shape
@@ -253,6 +254,21 @@ def test_a_setting_of_a_long_name_is_refused_with_its_beginning(tmp_path: Path) 
     with pytest.raises(InvalidInput, match="unknown setting '9") as raised:
         settings.load(config=file)
     assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 3_000, "!!int x", "!!timestamp x", "!!bool x", "!!float x"])
+def test_a_file_with_a_number_without_end_or_deep_nesting_is_refused(value: str, tmp_path: Path) -> None:
+    for read, name, text in (
+        (lambda path: settings.load(config=path), "bmesos.toml", f"cells = {value}"),
+        (read_policy, "policy.toml", f"[principal.ann]\nroles = {value}"),
+        (jobfile.read, "job.toml", f"cpus = {value}"),
+        (jobfile.read, "job.yaml", f"cpus: {value}"),
+    ):
+        file = tmp_path / name
+        file.write_text(text)
+        with pytest.raises(InvalidInput, match=r"not (TOML|YAML)") as raised:
+            read(file)
+        check_line(raised.value)
 
 
 async def test_a_stated_length_of_thousands_of_digits_is_too_long() -> None:
