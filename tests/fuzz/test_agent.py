@@ -110,13 +110,13 @@ def test_an_agent_survives_each_message(type_name: str) -> None:
     sent()
 
 
-@fuzz(30)
+@fuzz(20)
 @given(steps(sorted(REGISTRY), 3))
 def test_an_agent_survives_messages_that_are_for_others(many: list[tuple[str, Any, int, float]]) -> None:
     run(many)
 
 
-@fuzz(50)
+@fuzz(40)
 @given(steps(TYPES, 8))
 def test_an_agent_survives_messages_of_all_kinds(many: list[tuple[str, Any, int, float]]) -> None:
     run(many)

@@ -34,7 +34,7 @@ def check(type_name: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_a_message_with_faults_is_decoded_or_refused(type_name: str) -> None:
-    @fuzz(10)
+    @fuzz(6)
     @given(bodies(REGISTRY[type_name]).map(encoded))
     def run(body: bytes) -> None:
         check(type_name, body)
@@ -42,13 +42,13 @@ def test_a_message_with_faults_is_decoded_or_refused(type_name: str) -> None:
     run()
 
 
-@fuzz(300)
+@fuzz(150)
 @given(st.sampled_from(TYPES), st.binary(max_size=200) | json_values.map(encoded))
 def test_bytes_and_json_of_any_shape_are_decoded_or_refused(type_name: str, body: bytes) -> None:
     check(type_name, body)
 
 
-@fuzz(200)
+@fuzz(100)
 @given(st.data())
 def test_a_spoiled_message_is_decoded_or_refused(data: st.DataObject) -> None:
     type_name = data.draw(st.sampled_from(TYPES))

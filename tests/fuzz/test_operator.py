@@ -171,7 +171,7 @@ def test_listeners_of_the_feed_survive_what_comes_by_it(target: Target, type_nam
     sent()
 
 
-@fuzz(40)
+@fuzz(20)
 @given(st.sampled_from(sorted(REGISTRY)).flatmap(lambda name: st.tuples(st.just(name), bodies(REGISTRY[name], 1))))
 def test_dead_letters_of_any_kind_are_shown_and_dropped(target: Target, sent: tuple[str, Any]) -> None:
     """What an inbox cannot use becomes a dead letter, which operators see and drop."""

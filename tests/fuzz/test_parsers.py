@@ -31,7 +31,7 @@ from broker_mesos.core.quota import config_changes, gang_token, ledger
 from broker_mesos.errors import BrokerMesosError, InvalidInput
 from broker_mesos.frameworks.batch.storage import records
 from broker_mesos.master import dead_letters, undecodable
-from broker_mesos.runtime import failpoints, loopback, policy_file, settings, urls
+from broker_mesos.runtime import failpoints, loopback, policy_file, settings, toml_reader, urls
 from broker_mesos.simulated import durations as simulated
 from broker_mesos.store import keys
 from broker_mesos.web import address, guard
@@ -281,6 +281,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
     "runtime/settings.py:environment of broker_url": (in_environment("broker_url"), URLS),
     "runtime/settings.py:environment of cluster": (in_environment("cluster"), ("default", "a-b")),
     "runtime/settings_sources.py:_line_of": (in_file(".toml", lambda path: settings.load(config=path)), TOML),
+    "runtime/toml_reader.py:parse_toml": (toml_reader.parse_toml, (*TOML, *POLICY)),
     "runtime/urls.py:check_url": (a_url, URLS),
     "runtime/urls.py:redact": (shown_url, URLS),
     "runtime/loopback.py:is_loopback": (loopback.is_loopback, ("127.0.0.1", "localhost", "[::1]", "example.org")),
@@ -378,11 +379,15 @@ ELSEWHERE = {
 """Functions that look like parsers and need no fuzzing of their own, with the reason."""
 
 
+SLOW = {"cli/yaml_reader.py:read_yaml", "cli/jobfile.py:read_table"}
+"""Parsers that take tenths of a second for the longest texts: YAML is read in Python."""
+
+
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_text_is_understood_or_refused_in_one_line(name: str) -> None:
     parse, valid = PARSERS[name]
 
-    @fuzz(20)
+    @fuzz(3 if name in SLOW else 12)
     @given(texts(*(valid if any(valid) else ("x",))))
     def run(text: str) -> None:
         count()
