@@ -5,6 +5,7 @@ A run tries a few, always the same ones; ``make fuzz`` tries others, and more of
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,11 +71,17 @@ def url(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             assert made.as_("admin", "kill", job.job_id).returncode == 0
 
 
+@functools.cache
+def operations(url: str) -> list[Any]:
+    """The operations that the server describes. They take seconds to read."""
+    made = [each.ok() for each in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations()]
+    assert len(made) > 10
+    return made
+
+
 def cases(url: str, mode: GenerationMode) -> st.SearchStrategy[Any]:
     """Requests of all operations; most of them are of the one that takes every request of the API."""
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    made = [each.ok() for each in schema.get_all_operations()]
-    assert len(made) > 10
+    made = operations(url)
     post = [each for each in made if each.method == "post"]
     # Some operations have no input that a schema could forbid.
     possible = [each for each in made if mode is GenerationMode.POSITIVE or each.query or each.body]
@@ -97,7 +104,7 @@ def send(case: Any, token: str | None, **more: Any) -> requests.Response:
 @pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
 @pytest.mark.timeout(600)
 def test_answers_are_as_described(url: str, mode: GenerationMode) -> None:
-    @fuzz(12)
+    @fuzz(8)
     @given(cases(url, mode))
     def run(case: Any) -> None:
         send(case, TOKENS["admin"])
@@ -107,7 +114,7 @@ def test_answers_are_as_described(url: str, mode: GenerationMode) -> None:
 
 @pytest.mark.timeout(600)
 def test_without_a_valid_token_the_api_answers_nothing_but_401(url: str) -> None:
-    @fuzz(15)
+    @fuzz(8)
     @given(cases(url, GenerationMode.POSITIVE), st.sampled_from((None, *WRONG_TOKENS)))
     def run(case: Any, token: str | None) -> None:
         answer = send(case, token)
