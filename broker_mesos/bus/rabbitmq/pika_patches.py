@@ -1,7 +1,7 @@
 """All code that depends on private parts of pika, whose version is pinned to the minor because of it
 (pyproject.toml).
 
-Two patches make pika faster (``SPEED``). They are optional: the bus works without them, and the contract tests run
+Three patches make pika faster (``SPEED``). They are optional: the bus works without them, and the contract tests run
 without each of them. Their gains are measured by ``python -m benchmarks.pika_patches``. The other patches correct
 faults for which pika has no public interface.
 """
@@ -20,12 +20,14 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import StreamLostError
 from pika.frame import Body, Header, Method, decode_frame
 
-SPEED = {"gather_writes", "cut_reads"}
+SPEED = {"gather_writes", "cut_reads", "read_records"}
 """The patches for speed that a new connection gets; tests and benchmarks remove one."""
 
 _SIZE = struct.Struct(">L")
 _SIZE_AT = 3
 _AROUND = spec.FRAME_HEADER_SIZE + spec.FRAME_END_SIZE
+_RECORDS = 16
+"""Number of records of TLS that one turn of the event loop reads at most."""
 
 
 class Connection(AsyncioConnection):
@@ -62,6 +64,8 @@ def speed_up(connection: Any, loop: asyncio.AbstractEventLoop, on_confirm: Calla
         gather_writes(connection, loop)
     if "cut_reads" in SPEED:
         cut_reads(connection, on_confirm)
+    if "read_records" in SPEED:
+        read_records(connection, loop)
 
 
 def gather_writes(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -70,24 +74,26 @@ def gather_writes(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
     pika sends each frame by itself, three for each message, and the broker wakes up for each. The patch also writes
     without waiting until the socket is reported as writable, which it nearly always is, and reads large pieces
     without a further read for data that has not arrived. It saves 29% of this process' CPU and 19% of the broker's
-    (10,000 confirmed messages of 300 bytes through a quorum queue, pika 1.4.4).
+    (10,000 confirmed messages of 300 bytes through a quorum queue, pika 1.4.4); with TLS 18% and 10%.
     """
     transport = connection._transport
     if transport is None:
         return
-    write = transport.write
+    write, sock = transport.write, transport._sock
+    encrypted = isinstance(sock, ssl.SSLSocket)
     written: list[bytes] = []
-    # TLS has its own state, which pika must handle.
-    sock = None if isinstance(transport._sock, ssl.SSLSocket) else transport._sock
 
     def flush() -> None:
-        data = b"".join(written)
+        rest = memoryview(b"".join(written))
         written.clear()
-        if sock is not None and not transport._tx_buffers:
-            with contextlib.suppress(OSError):  # full, or broken: pika finds out which
-                data = data[sock.send(data) :]
-        if data:
-            write(data)
+        # A read from TLS may have to write first; pika knows when.
+        if not transport._tx_buffers and not (encrypted and transport._ssl_writable_action):
+            # Full, or broken: pika finds out which, with the same bytes, as TLS demands.
+            with contextlib.suppress(OSError):
+                while rest:  # TLS accepts one record at a time
+                    rest = rest[sock.send(rest) :]
+        if rest:
+            write(bytes(rest))
 
     def gather(data: bytes) -> None:
         if not written:
@@ -96,7 +102,44 @@ def gather_writes(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
 
     transport.write = gather
     transport._MAX_RECV_BYTES = 1 << 16
-    transport._MAX_CONSUME_BYTES = 1
+    if not encrypted:
+        transport._MAX_CONSUME_BYTES = 1
+
+
+def read_records(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Read from a TLS socket without pika's bookkeeping for each read.
+
+    pika notes after each read what the two directions of TLS wait for, and wakes the loop for another read in case
+    that TLS holds further data. Here the loop reports what a read has left: TLS never holds more than one record of
+    16 KB, which is read whole. Whenever a read must write first, or a write read, pika does it. It saves 5% of
+    this process' CPU where each message comes alone, and 3% of the time of a lone task.
+    """
+    transport = connection._transport
+    if transport is None or not isinstance(transport._sock, ssl.SSLSocket):
+        return
+    sock, protocol = transport._sock, transport._protocol
+    active, consume = transport._STATE_ACTIVE, transport._consume
+
+    def read() -> None:
+        if transport._ssl_readable_action != consume:
+            transport._on_socket_readable()
+            return
+        try:
+            for _ in range(_RECORDS):
+                if transport._state != active:
+                    return
+                data = sock.recv(1 << 16)
+                if not data:
+                    raise transport.RxEndOfFile
+                protocol.data_received(data)
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            transport._on_socket_readable()
+        except Exception as error:  # also what a callback raises, as pika does
+            transport._initiate_abort(error)
+
+    loop.add_reader(sock.fileno(), read)
 
 
 def cut_reads(connection: Any, on_confirm: Callable[[Any], None] | None = None) -> None:
