@@ -105,11 +105,13 @@ def _target(target: Target, value: float | None, size: str) -> str:
 
 def _bench(name: str, lines: Sequence[Line], pictures: dict[str, str]) -> list[str]:
     head = lines[0]
+    before = "chrt -r 1 " if head.get("real_time") else ""
+    others = " (of others, which a real-time priority kept from the measured processes)" if before else ""
     made = [
         f"## {head['title']}",
         "",
-        f"`make bench BENCH={name} SIZE={head['size']}`, {head['date']}: {head['cores']} cores "
-        f"({head['machine']}), Python {head['python']}, load average {head['load']} at the end, "
+        f"`{before}make bench BENCH={name} SIZE={head['size']}`, {head['date']}: {head['cores']} cores "
+        f"({head['machine']}), Python {head['python']}, load average {head['load']} at the end{others}, "
         f"{head['stolen']:g}% of the time taken by the host.",
         "",
     ]

@@ -111,6 +111,7 @@ def machine_time() -> tuple[float, float]:
 def facts(since: tuple[float, float]) -> Line:
     """When, and on what; ``since`` is the ``machine_time`` of the beginning."""
     now = machine_time()
+    real_time = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cores": os.cpu_count(),
@@ -118,4 +119,6 @@ def facts(since: tuple[float, float]) -> Line:
         "python": sys.version.split()[0],
         "load": round(os.getloadavg()[0], 1),
         "stolen": round(100 * (now[1] - since[1]) / max(0.01, now[0] - since[0]), 1),
+        # `chrt -r 1 make bench`: on a machine that others use at the same time.
+        **({"real_time": True} if real_time else {}),
     }

@@ -133,7 +133,8 @@ def rig(
 
 def start(cluster: Cluster, cells: int = 1, agents: int = 1) -> None:
     """Start the daemons of a cluster, and wait until they serve."""
-    cluster.master(cells=cells)
+    # The others may not declare the exchanges where there is security, and give up if they are missing for 10 s.
+    cluster.master(cells=cells).ready()
     for _ in range(agents):
         cluster.agent(resources=f"cpus:{SLOTS};mem:16384;disk:0;ports:[]")
     cluster.batch()

@@ -23,7 +23,7 @@ from tests.tls_servers import TlsRabbitMQServer, TlsRedisServer
 TASKS = 1_000
 TURNS = {"small": 2, "usual": 11, "full": 21}
 """Pairs of jobs."""
-SINGLES = {"small": (10, 2), "usual": (40, 11), "full": (100, 21)}
+SINGLES = {"small": (10, 2), "usual": (40, 31), "full": (100, 41)}
 """Single tasks of a turn, and pairs of turns."""
 
 

@@ -48,6 +48,8 @@ TARGETS = (
     Target("latency p50 of a task, over Python, idle cluster", "latency", "p50", "ms", 20, 8),
     Target("latency p99 of a task, over Python, idle cluster", "latency", "p99", "ms", 40, 15),
     Target("`bmesos submit --wait -- true`, whole process", "latency", "cli", "s", 0.6, 0.25),
+    Target("tasks a second with security and TLS, against without", "security", "rate", "×", 0.9, None, "", True),
+    Target("latency p50 with security and TLS, against without", "security", "p50", "×", 1.15, None),
     Target("10,000 agents, full load: slot free → next task, p99", "agents", "slot-p99", "s", 1, 0.25),
     Target("allocation, 10,000 agents × 1,000 frameworks: full", "allocator", "full", "s", 1.4, 0.3),
     Target("allocation, the same: 1% changed", "allocator", "changed", "ms", 100, 10),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,15 @@ def test_the_page_has_a_section_of_every_result_in_order_and_the_verdicts(tmp_pa
     assert "worse than n log n" in text
     assert sorted(pictures) == [f"bench-{each}-whole-array.svg" for each in ("latency", "tasks", "zebra")]
     assert all(f"(images/{name})" in text for name in pictures)
+
+
+@pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_RR])
+def test_the_page_says_when_what_was_measured_had_a_real_time_priority(tmp_path, monkeypatch, policy: int) -> None:
+    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: policy)
+    stored(tmp_path)
+    text, _ = page.render(page.load(tmp_path))
+    assert ("`chrt -r 1 make bench BENCH=tasks SIZE=usual`" in text) == (policy == os.SCHED_RR)
+    assert ("real-time priority" in text) == (policy == os.SCHED_RR)
 
 
 def test_the_page_removes_the_pictures_of_results_that_are_gone(tmp_path) -> None:
