@@ -42,8 +42,9 @@ class DriverDemand:
         self._contradicted = -math.inf
 
     def state(self, *, wanted: bool, shapes: tuple[Shape, ...] | None = None) -> None:
-        """Set the demand under a new version."""
+        """Set the demand under a new version. It stays as it is under the highest version that there is."""
         version = max(self.current.version + 1, self.floor + 1, int(self._clock.time() * 1000))
+        version = min(version, MAX_DEMAND_VERSION)
         self.set(Demand(version=version, wanted=wanted, shapes=shapes))
 
     def set(self, demand: Demand) -> None:

@@ -15,7 +15,7 @@ from broker_mesos.core.api.access import parse_policy
 from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.model import job_array
 from broker_mesos.core.model.attributes import parse_attributes
-from broker_mesos.core.model.framework import REVOCABLE_RESOURCES, Demand
+from broker_mesos.core.model.framework import MAX_DEMAND_VERSION, REVOCABLE_RESOURCES, Demand
 from broker_mesos.core.model.job import Dependency
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
@@ -27,11 +27,13 @@ from broker_mesos.errors import MAX_MESSAGE, Denied, InvalidInput, InvalidMessag
 from broker_mesos.master import undecodable
 from broker_mesos.runtime import settings
 from broker_mesos.runtime.policy_file import read_policy
+from broker_mesos.sdk.demand import DriverDemand
 from broker_mesos.simulated.durations import durations
 from broker_mesos.web import build_app
 from tests.core.cell.harness import Bench, shape
 from tests.fuzz.effort import check_line
 from tests.operator.fakes import FakeCluster
+from tests.sdk.cluster import FastClock
 
 
 @pytest.mark.parametrize("type_name", ["SUBSCRIBE", "FRAMEWORK_HEARTBEAT", "FRAMEWORK_ABSENT"])
@@ -269,6 +271,19 @@ def test_a_file_with_a_number_without_end_or_deep_nesting_is_refused(value: str,
         with pytest.raises(InvalidInput, match=r"not (TOML|YAML)") as raised:
             read(file)
         check_line(raised.value)
+
+
+def test_a_cell_that_reports_the_highest_version_of_a_demand_again_and_again_breaks_no_driver() -> None:
+    sent: list[int | None] = []
+    demand = DriverDemand(FastClock(), first=None, competing=False, send=sent.append, interval=1.0)
+    for _ in range(3):
+        demand.outbid(MAX_DEMAND_VERSION)
+        demand.state(wanted=True)
+    assert demand.current.version == MAX_DEMAND_VERSION
+    for version in (MAX_DEMAND_VERSION + 1, 10**30, -1):
+        body = {"framework_id": "f", "cell": 0, "cells": 1, "demand": version}
+        with pytest.raises(InvalidMessage):
+            decode("SUBSCRIBED", json.dumps(body).encode())
 
 
 async def test_a_stated_length_of_thousands_of_digits_is_too_long() -> None:

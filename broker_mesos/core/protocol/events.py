@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
+from broker_mesos.core.model.framework import MAX_DEMAND_VERSION
 from broker_mesos.core.model.offer import InverseOffer, Offer
 from broker_mesos.core.model.part import Ident
 from broker_mesos.core.model.reservation import OperationStatus
@@ -34,7 +37,7 @@ class Subscribed(Message):
     framework_id: Ident
     cell: int
     cells: int
-    demand: int = 0
+    demand: int = Field(default=0, ge=0, le=MAX_DEMAND_VERSION)
     """The highest demand version that the cell has received; the next one must be above it."""
 
 
