@@ -33,6 +33,8 @@ SERVERS = ("redis", "rabbitmq")
 AGENTS = ("agent-r1", "agent-r2", "agent-r3", "agent")
 """The services that are agents; `agent` may have any number of containers, or none."""
 DAEMONS = ("master", "batch", "enroll", "web", *AGENTS)
+MAX_FILES = 65536
+"""Open files of a container, as docker-compose.yml has them."""
 HEALTHY_SECONDS = 180.0
 """Time until everything must be healthy, in seconds: much more than it takes, because a machine may be busy."""
 DRAIN_SECONDS = 120.0
@@ -140,7 +142,7 @@ class Stack:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={"BMESOS_WEB_PORTS": self.ports, "BMESOS_NOFILE": str(_max_files()), **os.environ},
+            env={"BMESOS_WEB_PORTS": self.ports, "BMESOS_NOFILE": str(max_files()), **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.STDOUT if quiet else None,
@@ -210,9 +212,10 @@ class Stack:
         """Restart a container without losing a task, and wait until everything works again. A restart of a container
         ends everything in it: so an agent is drained before, its tasks run again elsewhere, and it is activated
         afterwards. Raises StackFailed."""
-        host = container.hostname
-        agent = self._agents()[host].agent_id if container.service in AGENTS else ""
-        if agent:
+        host, agent = container.hostname, ""
+        if container.service in AGENTS:
+            self.wait_registered()
+            agent = self._agents()[host].agent_id
             self.call(f"drain {agent}", lambda client: client.drain_agents(agent))
             until(f"{agent} is drained", lambda: _is_agent(self._agents()[host], "drained"), DRAIN_SECONDS)
         engine("restart", container.id)
@@ -312,10 +315,10 @@ def _is_agent(found: AgentView, maintenance: str) -> bool:
     return found.state.value == "registered" and found.maintenance == maintenance
 
 
-def _max_files() -> int:
+def max_files() -> int:
     """Open files of a container: an engine that has fewer, and may not raise them, refuses to start it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
+    return MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
 
 
 def missing_images(images: Iterable[str] = BASE_IMAGES) -> list[str]:
