@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from broker_mesos.core.api.access import ACTIONS
 from broker_mesos.core.protocol.addresses import Exchange, QueueKind
 from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.frameworks.batch.storage import records
@@ -152,3 +154,28 @@ def test_the_architecture_names_every_folder_of_the_package():
 
 def test_what_the_architecture_names_is_there():
     assert sorted(each for each in named_paths() if not (ROOT / "broker_mesos" / each).exists()) == []
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its head."""
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), section.splitlines())
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip("| ") for cell in line.split(" | ")] for line in table][2:]
+
+
+def test_each_threat_names_the_tests_that_show_what_stops_it():
+    threats = rows(page("security.md"), "What stops whom")
+    assert len(threats) > 30
+    for who, could, stopped_by, shown_by in threats:
+        assert who and could and stopped_by
+        files = re.findall(r"`(tests/[a-z_/]+/test_[a-z_]+\.py)`", shown_by)
+        assert files and ", ".join(f"`{each}`" for each in files) == shown_by, could
+        assert [each for each in files if "def test_" not in (ROOT / each).read_text(encoding="utf-8")] == [], could
+
+
+def test_every_action_of_a_principal_is_listed():
+    listed = [
+        name for action, _ in rows(page("security.md"), "Principals") for name in re.findall(r"`([a-z:]+)`", action)
+    ]
+    assert sorted(listed) == sorted(ACTIONS)

@@ -114,7 +114,10 @@ class CellApi:
     async def _mark_gone(self, request: MarkAgentGone) -> AgentGone:
         agent = self._cell.state.agents.get(request.agent_id)
         if agent is None:
-            raise NotFound(f"no agent {request.agent_id}; `bmesos agents` lists them")
+            raise NotFound(
+                f"no agent {request.agent_id}; `bmesos agents` lists them. The user of one that has enrolled itself, "
+                f"and has left, is deleted by `bmesos agents forget {request.agent_id}`"
+            )
         living = sum(not task.state.terminal for task in agent.tasks.values())
         await self._commit(OperatorMarkGone(request.agent_id))
         return AgentGone(tasks=living)

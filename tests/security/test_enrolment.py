@@ -300,6 +300,16 @@ def test_an_agent_that_is_gone_loses_its_user_and_its_connection(cluster: Enroll
     again.stop()
 
 
+def test_an_agent_that_has_left_keeps_its_user_until_it_is_forgotten(cluster: Enrolling, agent: Daemon) -> None:
+    user = cluster.user(agent)
+    agent.stop()
+    done = cluster.cli("agents", "gone", user["name"])
+    assert done.returncode == 3 and f"is deleted by `bmesos agents forget {user['name']}`" in done.stderr
+    assert cluster.admin("GET", f"users/{user['name']}") is not None
+    assert cluster.cli("agents", "forget", user["name"]).returncode == 0
+    assert cluster.admin("GET", f"users/{user['name']}") is None
+
+
 @pytest.mark.parametrize("point", ["agent.before-enrolment", "agent.after-enrolment"])
 def test_an_agent_that_is_killed_between_the_steps_is_not_locked_out(
     cluster: Enrolling, enroll: Daemon, point: str
