@@ -166,7 +166,13 @@ class Stack:
 
     def down(self, quiet: bool = False) -> None:
         """Remove the cluster with everything that it keeps, and the operator's token."""
+        # Compose forgets the volume without a name of a container that it has made anew: there are sandboxes in it.
+        ids = [each.id for each in self.containers()]
+        mounts = engine("inspect", "--format", "{{range .Mounts}}{{println .Type .Name}}{{end}}", *ids) if ids else ""
+        volumes = {name for kind, _, name in (line.partition(" ") for line in mounts.splitlines()) if kind == "volume"}
         self.compose("down", "--volumes", "--remove-orphans", quiet=quiet)
+        if left := volumes & set(engine("volume", "ls", "--quiet").split()):
+            engine("volume", "rm", *left)
         shutil.rmtree(self.credentials, ignore_errors=True)
 
     def fetch_credentials(self) -> None:
