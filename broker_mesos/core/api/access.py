@@ -66,7 +66,7 @@ class Principal(Part):
     model_config = ConfigDict(extra="forbid")
     actions: tuple[str, ...] = ()
     roles: tuple[str, ...] = (ANYBODY,)
-    """Roles that it may use: ``eng``, ``eng/*`` for all below ``eng``, or ``*`` for all."""
+    """Roles that it may use: ``eng``, ``eng/*`` for all below ``eng``, or ``*`` for all, as if it names none."""
     task_users: tuple[str, ...] = ()
     """Users of agents' machines that its tasks may ask to run as, or ``*`` for all that an agent allows. Without any,
     they run as the user that the agent chooses."""
@@ -116,6 +116,12 @@ class Principal(Part):
         return task_user in self.task_users or ANYBODY in self.task_users
 
 
+class DefaultPrincipal(Principal):
+    """The entry of all who have none of their own. It names its roles, or has none."""
+
+    roles: tuple[str, ...] = ()
+
+
 class JoinTokens(Part):
     """The tokens with which new agents enrol themselves."""
 
@@ -128,7 +134,7 @@ class AccessPolicy(Part):
 
     model_config = ConfigDict(extra="forbid")
     principal: dict[str, Principal] = Field(default_factory=dict)
-    default: Principal = Principal(roles=())
+    default: DefaultPrincipal = DefaultPrincipal()
     join: JoinTokens = JoinTokens()
 
     @cached_property

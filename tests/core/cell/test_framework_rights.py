@@ -76,7 +76,9 @@ def test_who_has_no_entry_has_the_roles_of_the_default(bench: Bench) -> None:
     bench.cell.use_access(parse_policy({"default": {"roles": ["guest"]}}), ())
     assert errors(bench.framework("f9", roles=("guest",))) == []
     assert errors(bench.framework("f8", roles=("*",)))
-    assert not AccessPolicy().default.may_use("*"), "a policy without a default lets nobody use a role"
+    for policy in (AccessPolicy(), parse_policy({"default": {"actions": []}})):
+        bench.cell.use_access(policy, ())
+        assert errors(bench.framework("f7", roles=("*",))), "who has no entry uses a role only if the default names it"
 
 
 def test_a_demand_names_no_other_roles(bench: Bench) -> None:
