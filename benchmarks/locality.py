@@ -90,7 +90,7 @@ class World:
         self._order = itertools.count()
         self._inbox: list[Input] = []
         # Nobody dies here, so nobody beats.
-        limits = Limits(agent_beat=1e6, framework_beat=1e6)
+        limits = Limits(agent_beat=86_400.0, framework_beat=86_400.0)
         lease = Lease(0, 1, "nonce", "owner", 0, 0.0)
         self.cell = Cell(Snapshot(lease, {}, {}, {}, [], recovering=False), 1, limits, self.now)
         self.cell.begin()

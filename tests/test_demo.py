@@ -82,4 +82,4 @@ def test_the_demo_fails_in_one_line_when_something_differs(tmp_path: Path):
 async def test_a_step_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(demo, "STEP_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(demo.Differs, match="in vain until pigs fly"):
-        await demo.within(asyncio.Event().wait(), "pigs fly")
+        await demo.in_time(asyncio.Event().wait(), "pigs fly")

@@ -49,6 +49,8 @@ def test_the_defaults_are_those_of_the_cell() -> None:
         ("BMESOS_OFFER_TIMEOUT", "soon"),
         ("BMESOS_OFFER_TIMEOUT", "-1"),
         ("BMESOS_AGENT_BEAT", "nan"),
+        ("BMESOS_AGENT_BEAT", "86401"),
+        ("BMESOS_FRAMEWORK_BEAT", "86401"),
         ("BMESOS_CELLS", "0"),
         ("BMESOS_CLUSTER", "a/b"),
         ("BMESOS_BROKER_URL", "http://x:y@z"),

@@ -39,6 +39,8 @@ StoreUrl = Annotated[SecretStr, _url("redis", "rediss", example="redis://:passwo
 EnrollUrl = Annotated[SecretStr, _url("http", "https", example="https://enroll.example:5055")]
 ManagementUrl = Annotated[SecretStr, _url("http", "https", example="https://rabbitmq.example:15671")]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)]
+Interval = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+"""In seconds; it is sent in messages, which allow a day."""
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -166,12 +168,12 @@ class Settings(BaseSettings):
     a stuck daemon."""
 
     # The time limits of the design, section 6. The first block is `core.limits.Limits`, name by name.
-    agent_beat: Seconds = 5.0
+    agent_beat: Interval = 5.0
     """Interval between two heartbeats of an agent, in seconds; longer in a cell with more than 50 times as many
     agents."""
     agent_missed: Count = 5
     """Number of consecutive heartbeats that an agent may miss before it is unreachable."""
-    framework_beat: Seconds = 2.0
+    framework_beat: Interval = 2.0
     """Interval at which the cells expect heartbeats of a framework's process, in seconds."""
     framework_missed: Count = 5
     """Number of consecutive heartbeats that a framework may miss before it is disconnected."""

@@ -240,7 +240,7 @@ def run_local(
     if settings.policy is not None:
         raise InvalidInput(
             f"policy {settings.policy}: `bmesos local` is one process for one person, and checks nobody's rights; "
-            "leave the setting out (BMESOS_POLICY), or run `bmesos master`, `bmesos framework batch` and `bmesos web`"
+            "leave the setting out (BMESOS_POLICY), or start each daemon by itself, as with `bmesos master`"
         )
 
     async def main(stop: Stop) -> None:

@@ -463,7 +463,7 @@ def test_daemons_that_cannot_work_end_with_one_line_each(cluster: Enrolling, tmp
     management = cluster.servers.rabbitmq.management_url.removeprefix("http://")
     ann = cluster.servers.password("rabbitmq-ann")
     cases: list[tuple[dict[str, str], dict[str, str], int, str]] = [
-        (server, {"BMESOS_POLICY": ""}, 2, "no policy"),
+        (server, {"BMESOS_POLICY": ""}, 2, "security=on needs a policy"),
         (server, {"BMESOS_BROKER_URL": cluster.servers.amqp_url("ann")}, 2, "the user of an enrolment server is"),
         (server, {"BMESOS_MANAGEMENT_URL": f"http://ann:{ann}@{management}"}, 4, "refused the user 'ann'"),
         (

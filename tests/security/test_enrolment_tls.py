@@ -58,6 +58,8 @@ def test_agents_enrol_over_tls_and_trust_no_other_server(
         "security": "on",
         "policy": policy,
         "connect_timeout": 30,
+        "same_user": True,
+        "allow_root": True,
     }
     with TlsRabbitMQServer(files, management=True) as rabbitmq:
         cluster = Encrypted("", redis_server.url, name, tmp_path / "cluster", settings)

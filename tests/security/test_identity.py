@@ -48,7 +48,7 @@ FORGED: list[tuple[str, Address, Message]] = [
     ("agent-3", addresses.operator_master(), SetRoles(roles={"evil": RoleChange(weight=9.0)})),
     ("f1", addresses.calls(CELL), Teardown(framework_id="batch")),
     ("f1", addresses.calls(CELL), Kill(framework_id="batch", task_ids=("j.0.1",))),
-    ("f1", addresses.calls(CELL), Subscribe(framework_id="f1", framework=BATCH)),
+    ("f1", addresses.calls(CELL), Subscribe(framework_id="batch", framework=BATCH)),
     ("f1", addresses.calls(CELL), UnregisterAgent(agent_id="agent-1", session="s")),
 ]
 
