@@ -10,7 +10,8 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from broker_mesos.agent.checkpoint import Journal, Known
+from broker_mesos.agent.checkpoint import Ended, Journal, Known
+from broker_mesos.agent.disk_keeper import DiskKeeper
 from broker_mesos.agent.effects import (
     AskHello,
     Checkpoint,
@@ -32,11 +33,13 @@ from broker_mesos.agent.state import AgentMachine
 from broker_mesos.agent.term_bound import TermRefused
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.files import ReadFile
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.part import Part
+from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
 from broker_mesos.core.protocol.agent_messages import UpdateStatuses
 from broker_mesos.core.protocol.limits import Instant
@@ -60,8 +63,6 @@ log = get_logger(__name__)
 
 HELLO_TIMEOUT_SECONDS = 5.0
 LEAVE_TIMEOUT_SECONDS = 1.0
-SWEEP_PAUSE_SECONDS = 2.0
-"""Pause between two steps of deleting old sandboxes, in seconds."""
 
 
 class AgentDaemon:
@@ -148,6 +149,7 @@ class AgentDaemon:
                     new_id=self._new_id,
                     rng=self._rng,
                     highest_term=saved.highest_term,
+                    min_free_disk=options.min_free_disk,
                     slack=None if options.machine is None else Slack(options.machine, options.resources),
                 )
                 state.table.kill_grace = options.kill_grace
@@ -167,11 +169,14 @@ class AgentDaemon:
         responder = Responder(
             self._bus, Queue(QueueKind.OPERATOR_AGENT, agent_id), self._answer, self._clock, self._new_id
         )
+        keeper = DiskKeeper(
+            self._containerizer, self._clock, self._options, lambda: self.state.outcomes, self._on_disk_space
+        )
         self._hello_wanted.set()
         parts = [
             asyncio.create_task(self._hello(agent_id), name="agent hello"),
             asyncio.create_task(self._commands(agent_id), name="agent commands"),
-            asyncio.create_task(self._sweep(), name="agent sweep"),
+            asyncio.create_task(keeper.run(), name="agent disk"),
             asyncio.create_task(self._forever(responder.run), name="agent operator"),
         ]
         stopped = asyncio.create_task(self._stop.wait(), name="agent stop")
@@ -314,31 +319,14 @@ class AgentDaemon:
             return await self._files.read(request)
         raise InvalidInput(f"an agent does not answer {request.TYPE}")
 
-    async def _sweep(self) -> None:
-        """Delete old sandboxes in small steps, without the long pause while there are more: otherwise a busy agent
-        would never catch up."""
-        pause = self._options.sweep_interval
-        while True:
-            await self._clock.sleep(pause)
-            pause = self._options.sweep_interval
-            try:
-                swept = await self._containerizer.sweep(self._sandbox_retention(), self._clock.time())
-            except OSError as error:
-                log.warning("cannot sweep old sandboxes", error=str(error))
-                continue
-            if swept:
-                log.info("old sandboxes are deleted", count=len(swept))
-                pause = min(pause, SWEEP_PAUSE_SECONDS)
-
-    def _sandbox_retention(self) -> float:
-        """Time since the last write after which a sandbox is deleted, in seconds; less, the fuller the disk is."""
-        options = self._options
-        percent = options.disk_percent()
-        if percent > 97.0:
-            return options.sandbox_keep_full / 144
-        if percent > 95.0:
-            return options.sandbox_keep_full / 24
-        return options.sandbox_keep_full if percent > 90.0 else options.sandbox_keep
+    def _on_disk_space(self, space: DiskSpace) -> None:
+        before = self.state.lending.reason
+        self._turn(self.state.on_disk_space(space, self._now()))
+        after = self.state.lending.reason
+        if after and not before:
+            log.warning("the agent lends less than it has", reason=after)
+        elif before and not after:
+            log.info("the agent lends everything again")
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, float("inf")
@@ -411,6 +399,10 @@ class AgentDaemon:
                     self._publish(out, message)
                 case Checkpoint(entries):
                     failpoints.hit("agent.before-checkpoint")
+                    if self._options.retention.keep_failed:
+                        for entry in entries:
+                            if isinstance(entry, Ended) and entry.status.state is TaskState.FAILED:
+                                self._containerizer.mark_failed(entry.status.task_id)
                     try:
                         self._journal.append(entries)
                         self._journal_fails = False

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from broker_mesos.agent.outcomes import OUTCOME_RETENTION_SECONDS
 from broker_mesos.agent.slack import Machine
 from broker_mesos.agent.tasks import KILL_GRACE_SECONDS
+from broker_mesos.containerizer.disk_space import MIN_FREE_BYTES, DiskSpace
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.ports.containerizer import DEFAULT_RETENTION, Retention
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class AgentOptions:
     """Measures how busy the machine is, for heartbeats."""
     machine: Machine | None = None
     """The whole machine. If it is given, the agent estimates its slack and lends that for revocable tasks."""
-    disk_percent: Callable[[], float] = lambda: 0.0
-    """How full the disk of the work folder is, in per cent of its bytes or files, whichever is more."""
+    disk_space: Callable[[], DiskSpace | None] = lambda: None
+    """Measures the disk of the work folder."""
+    min_free_disk: int = MIN_FREE_BYTES
+    """Bytes of that disk that stay free, or a 20th of it if that is less."""
     kill_grace: float = KILL_GRACE_SECONDS
     """Time between SIGTERM and SIGKILL of a task that names none."""
     outcomes_kept: float = OUTCOME_RETENTION_SECONDS
     """Time for which an outcome is kept after its acknowledgement."""
-    sweep_interval: float = 600.0
-    sandbox_keep: float = 7 * 86_400.0
-    sandbox_keep_full: float = 86_400.0
-    """Age at which old sandboxes are deleted on a disk over 90% full; a 24th of it over 95%, a 144th over 97%."""
+    retention: Retention = DEFAULT_RETENTION
+    """How long the sandboxes of ended tasks are kept."""
+    collect_interval: float = 600.0
+    """Time between two collections of sandboxes while the disk has room; otherwise they are more frequent."""

@@ -59,6 +59,11 @@ class Outcomes:
         """The outcomes that no cell has acknowledged."""
         return [outcome.status for outcome in self._by_task.values() if not outcome.acknowledged]
 
+    def is_unacknowledged(self, task_id: str) -> bool:
+        """Whether the task has an outcome that no cell has acknowledged."""
+        outcome = self._by_task.get(task_id)
+        return outcome is not None and not outcome.acknowledged
+
     def acknowledged(self) -> list[TaskStatus]:
         """The acknowledged outcomes that are still kept, the latest last."""
         return [outcome.status for outcome in self._by_task.values() if outcome.acknowledged]

@@ -11,6 +11,8 @@ import psutil
 
 from broker_mesos.agent.slack import Machine
 from broker_mesos.containerizer.cgroups import own_limits
+from broker_mesos.containerizer.disk_space import DiskSpace
+from broker_mesos.containerizer.disk_space import measure as disk_space_of
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Amount, Resources
 from broker_mesos.errors import InvalidResources
@@ -77,17 +79,9 @@ def _existing(path: Path) -> str:
     return str(path)
 
 
-def disk_percent(work_dir: Path) -> float:
-    """How full the file system of the work folder is, in per cent of its bytes or files, whichever is more; 0 if that
-    is not known."""
-    try:
-        folder = _existing(work_dir)
-        found = os.statvfs(folder)
-        # Some file systems have no fixed number of files, and report 0.
-        files = 100.0 * (found.f_files - found.f_ffree) / found.f_files if found.f_files else 0.0
-        return max(float(psutil.disk_usage(folder).percent), files)
-    except OSError:
-        return 0.0
+def disk_space(work_dir: Path) -> DiskSpace | None:
+    """The space of the file system of the work folder; None if that is not known."""
+    return disk_space_of(_existing(work_dir))
 
 
 def measure(work_dir: Path) -> Usage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.task import CommandInfo
@@ -11,6 +12,8 @@ from broker_mesos.core.model.task_queues import QueueKey, queue_key_of
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
+
+MB = 1 << 20
 
 
 class RunningTask:
@@ -24,6 +27,7 @@ class RunningTask:
         "kill_grace",
         "kill_requested",
         "late",
+        "note",
         "reported",
         "since",
         "spec",
@@ -52,6 +56,8 @@ class RunningTask:
         """Whether the agent ends the task, since it has reached its time limit."""
         self.started_at: float | None = None
         """Wall-clock time at which the task's process was started; None before that."""
+        self.note = ""
+        """What the containerizer has found worth knowing about it, as a phrase."""
         self.reported = False
         """Whether a list has reported to the cell that the task is being started."""
 
@@ -103,12 +109,20 @@ class RunningTask:
         elif event.exit_code is None and event.signal is None:
             state, reason = TaskState.LOST, Reason.AGENT_RESTARTED
             message = "its process is gone, and its exit status is not known"
-        return state, reason, message
+        return state, reason, "; ".join(filter(None, (message, self.note)))
 
 
-def spec_of(launch: LaunchItem, agent_id: str, kill_grace: float, queue: QueueKey | None, width: int) -> LaunchSpec:
+def spec_of(
+    launch: LaunchItem,
+    agent_id: str,
+    kill_grace: float,
+    queue: QueueKey | None,
+    width: int,
+    volume_sizes: Mapping[str, int],
+) -> LaunchSpec:
     """The request to the containerizer to start a task. ``queue`` is its queue (None: it is not queued), and ``width``
-    the number of tasks of that queue that may run at a time (0: any number)."""
+    the number of tasks of that queue that may run at a time (0: any number). ``volume_sizes`` are those of all volumes
+    of the agent, in bytes."""
     task = launch.task
     command = task.command
     env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
@@ -124,6 +138,8 @@ def spec_of(launch: LaunchItem, agent_id: str, kill_grace: float, queue: QueueKe
         name,
         width,
         directory=command.directory,
+        disk=task.resources.get("disk") * MB // 1000,
+        volume_sizes=tuple((each, volume_sizes[each]) for _, each in mounts if each in volume_sizes),
         stdin=decode_stdin(command.stdin),
         outputs=tuple((name, path) for name, path in _outputs(command) if path),
         user=command.user,

@@ -23,11 +23,13 @@ from broker_mesos.agent.effects import (
     SaveReservations,
     SaveTerm,
 )
+from broker_mesos.agent.lending import Lending
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask
 from broker_mesos.agent.slack import INTERVAL_SECONDS, Slack, TaskUse
 from broker_mesos.agent.tasks import TaskTable
 from broker_mesos.agent.term_bound import TermBound
+from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.core.model.agent import AgentInfo, AgentList, Usage
 from broker_mesos.core.model.reservation import ReservedResources
 from broker_mesos.core.model.resources import Resources
@@ -83,6 +85,7 @@ class AgentMachine:
         rng: random.Random,
         highest_term: int = 0,
         slack: Slack | None = None,
+        min_free_disk: int = 0,
     ) -> None:
         self.info = info
         self.highest_term = highest_term
@@ -115,8 +118,7 @@ class AgentMachine:
         self._reopen_at = NEVER
         """Monotonic time at which the agent lends its resources again; until then it reports only those in use."""
         self._interval = 5.0
-        self._suspended = False
-        """Whether nothing is lent, since no task can be started until the containerizer reports otherwise."""
+        self.lending = Lending(min_free_disk)
 
     @property
     def tasks(self) -> dict[str, RunningTask]:
@@ -224,7 +226,7 @@ class AgentMachine:
     def _send_registration(self, now: Instant) -> list[Effect]:
         self._repeat_at = now.mono + self._repeat_delay * self._rng.uniform(0.8, 1.2)
         message = RegisterAgent(
-            agent=self._described(),
+            agent=self.lending.registration(self.info, self.table.used, backing_off=self._reopen_at != NEVER),
             attempt=self._attempt,
             boot_id=self._boot_id,
             cells=self.cells,
@@ -232,11 +234,6 @@ class AgentMachine:
             list=self.task_list(everything=self._recover),
         )
         return [Publish(addresses.updates(self.cell), message, mandatory=True)]
-
-    def _described(self) -> AgentInfo:
-        if self._reopen_at == NEVER and not self._suspended:
-            return self.info
-        return self.info.model_copy(update={"resources": self.table.used, "reservations": ()})
 
     def task_list(self, *, everything: bool = False) -> AgentList:
         """The list of all tasks that have not ended and of every unacknowledged outcome; without optional fields if it
@@ -339,7 +336,7 @@ class AgentMachine:
             return self._set_reservations(command.reserved_resources, now)
         if isinstance(command, KillTasks):
             return self.table.kill(command.task_ids, now, command.grace)
-        return self.table.launch(command.launches, now)
+        return self.table.launch(command.launches, now, self.lending.refusal)
 
     # -- events of the containerizer ----------------------------------------------------------------------
 
@@ -348,25 +345,25 @@ class AgentMachine:
         effects: list[Effect] = []
         of_tasks: list[TaskEvent] = []
         for event in events:
-            if isinstance(event, SupervisorLost):
-                self.table.backoff.suspend(event.message)
-                if not self._suspended:
-                    self._suspended = True
+            if isinstance(event, SupervisorLost | SupervisorBack):
+                if self.lending.on_supervisor(event, self.table.backoff, now.mono):
                     effects += self._register(now)
-            elif isinstance(event, SupervisorBack):
-                self.table.backoff.resume(now.mono)
-                self._suspended = False
-                effects += self._register(now)
             else:
                 of_tasks.append(event)
         effects += self.table.on_events(of_tasks, now) + self._early_statuses() + self._drop_unused()
-        if self._suspended:
+        if self.lending.supervisor_lost:
             return effects
         # The registration's list must not name tasks that may be dropped in the next moment.
         if self.table.backoff.until > now.mono and self._reopen_at == NEVER and not self.table.starting:
             self._reopen_at = self.table.backoff.until
             effects += self._register(now)
         return effects
+
+    def on_disk_space(self, space: DiskSpace, now: Instant) -> list[Effect]:
+        """Handle a measurement of the disk: register again if the agent lends less or more because of it, once no task
+        is being started."""
+        changed = self.lending.measured(space, self.table.used)
+        return self._register(now) if changed and not self.table.starting else []
 
     def _early_statuses(self) -> list[Effect]:
         """Messages to frameworks with terminal statuses that were just written to the journal. None without a session:
@@ -470,7 +467,7 @@ class AgentMachine:
                 applied=self.applied,
                 running=len(self.tasks),
                 highest_term=self.highest_term,
-                usage=self.usage,
+                usage=self.lending.report(self.usage),
                 interval=self._interval,
                 slack=self._lent_twice(now),
             )
@@ -485,7 +482,7 @@ class AgentMachine:
         return effects
 
     def _lent_twice(self, now: Instant) -> Resources | None:
-        out_of_order = self.table.backoff.until > now.mono  # it lends nothing while it cannot start tasks
+        out_of_order = self.table.backoff.until > now.mono or self.lending.nothing
         return None if self._slack is None or out_of_order else self._slack.offered
 
     def beat_due(self, now: Instant) -> bool:

@@ -20,12 +20,14 @@ class TaskResources:
         """The resources that revocable tasks may occupy in addition to the total."""
         self._total = total
         self._revocable = Resources.EMPTY
-        self._volumes: frozenset[str] = frozenset()
+        self.volume_sizes: dict[str, int] = {}
+        """The sizes of the agent's volumes by id, in bytes."""
 
     def set_total(self, info: AgentInfo, reserved_resources: ReservedResources) -> None:
         """Set the agent's resources, in which volumes take the place of disk."""
         self._total, _ = laid_out(info.resources, (), reserved_resources.volumes)
-        self._volumes = frozenset(each.volume_id for each in reserved_resources.volumes)
+        volumes = reserved_resources.volumes
+        self.volume_sizes = {each.volume_id: (each.size.get("disk") << 20) // 1000 for each in volumes}
 
     def free(self, *, revocable: bool) -> Resources:
         """The resources that are free for tasks, or for revocable tasks."""
@@ -38,7 +40,7 @@ class TaskResources:
             where = "into the slack of" if launch.revocable else "beside what runs on"
             return f"it does not fit {where} this agent: short of {missing}"
         for mount in launch.task.volumes:
-            if mount.volume_id not in self._volumes:
+            if mount.volume_id not in self.volume_sizes:
                 return f"this agent has no volume {mount.volume_id}"
         return mount_problem(launch.task.volumes)
 

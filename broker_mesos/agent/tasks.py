@@ -27,6 +27,7 @@ from broker_mesos.ports.containerizer import (
     StartFailed,
     TaskEvent,
     TaskExited,
+    TaskNote,
     TaskStarted,
 )
 
@@ -148,8 +149,9 @@ class TaskTable:
         """The ids of the volumes that tasks use."""
         return {each for task in self.running.values() for each in task.info.volumes}
 
-    def launch(self, launches: Iterable[LaunchItem], now: Instant) -> list[Effect]:
-        """Start new tasks that fit, refuse those that do not fit, and send the statuses of known ones again."""
+    def launch(self, launches: Iterable[LaunchItem], now: Instant, refusal: str = "") -> list[Effect]:
+        """Start new tasks that fit, refuse those that do not fit, and send the statuses of known ones again. With a
+        ``refusal`` all new ones are refused."""
         entries: list[Entry] = []
         starts: list[Effect] = []
         total, slack = self.resources.free(revocable=False), self.resources.free(revocable=True)
@@ -169,7 +171,7 @@ class TaskTable:
             queue = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
             # The tasks whose resources it is to use may have ended since the cell decided.
             waits = launch.waits and queue is not None and self._queues.held(queue) > 0
-            if not waits and (text := self.resources.misfit(launch, free)):
+            if text := refusal or ("" if waits else self.resources.misfit(launch, free)):
                 entries.append(
                     self._outcome(
                         task_id,
@@ -203,7 +205,7 @@ class TaskTable:
             handed_queue = queue if self.hands_over else None
             width = self._queues.held(handed_queue) if waits and handed_queue is not None else 0
             grace = self.kill_grace if launch.task.kill_grace is None else launch.task.kill_grace
-            spec = spec_of(launch, self._agent_id, grace, handed_queue, width)
+            spec = spec_of(launch, self._agent_id, grace, handed_queue, width, self.resources.volume_sizes)
             entries.append(Known(info, grace))
             if waits:
                 task = self._add(info, grace, spec)
@@ -307,7 +309,11 @@ class TaskTable:
         after: list[Effect] = []
         for event in events:
             task = self.running.get(event.task_id)
-            if task is None:
+            if isinstance(event, TaskNote):
+                if task is not None:
+                    task.note = event.text
+                    self.resend_all(event.task_id, now)
+            elif task is None:
                 if not isinstance(event, TaskStarted) and event.task_id not in self.outcomes:
                     after.append(Forget(event.task_id))
             elif isinstance(event, TaskStarted):
@@ -469,6 +475,7 @@ class TaskTable:
             agent_id=self._agent_id,
             framework_id=task.info.framework_id,
             source=Source.AGENT,
+            message=task.note[:MAX_MESSAGE_CHARS],
             timestamp=task.started_at,
             started_at=task.started_at,
         )

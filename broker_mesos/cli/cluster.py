@@ -50,7 +50,13 @@ def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         "HEARD",
     ]
     drop = ["CELL", "RESERVED FOR", "HEARD", "ATTRIBUTES", "HOST", "MEM", "CPUS", "TASKS"]
-    _list(call, "agents", columns, drop, row, "no agents yet; start one with `bmesos agent`", limit, after)
+    _list(call, "agents", columns, drop, row, "no agents yet; start one with `bmesos agent`", limit, after, _lends_less)
+
+
+def _lends_less(agent: Any) -> str:
+    """A line about an agent that lends less than it has; empty if it lends everything."""
+    reason = agent.usage.lends_less
+    return f"bmesos: {agent.agent_id}: {reason}" if reason else ""
 
 
 def state_of(agent: Any) -> str:
@@ -167,13 +173,17 @@ def _list(
     none: str,
     limit: int,
     after: str,
+    remark: Callable[[Any], str] = lambda entry: "",
 ) -> None:
+    """Print a page of a list; ``remark`` returns a line about an entry for stderr, or nothing."""
     state = call.client().state(name, limit=limit, after=after)
     entries = getattr(state, name)
     if call.json:
         show.print_json([show.data(each) for each in entries])
     elif entries:
         show.table(columns, [row(each) for each in entries], drop=drop)
+        for text in filter(None, map(remark, entries)):
+            show.note(text)
     else:
         show.line("nothing follows" if after else none)
     show.warn_missing(state.missing)

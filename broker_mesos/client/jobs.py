@@ -185,11 +185,12 @@ class JobClient:
     def read(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
         """A task's output so far; with ``follow``, what comes until its end.
 
-        ``task_id`` is a task's full id, ``JOB`` or ``JOB.INDEX``; these follow from attempt to attempt.
+        ``task_id`` is a task's full id, ``JOB`` or ``JOB.INDEX``; these follow from attempt to attempt. In place of
+        output that its agent has cut out there is one line that says so.
         """
         from base64 import b64decode
 
-        offset, current = 0, ""
+        offset, current, latest = 0, "", b""
         patience = _UnavailableTimer(self)
         wait = _WAIT_TURN_SECONDS if follow else 0.0
         while True:
@@ -201,12 +202,15 @@ class JobClient:
                     current = chunk["task_id"]
                 data = b64decode(chunk.get("data", ""))
                 if data:
+                    begins = chunk.get("offset", 0)
+                    if begins != offset and not latest.endswith(_LINE_ENDS):
+                        yield _gap(begins - offset)
                     yield data
-                    offset = chunk.get("offset", 0) + len(data)
+                    offset, latest = begins + len(data), data[-len(_LINE_ENDS) :]
                 if chunk.get("ended") and offset >= chunk.get("size", 0):
                     if not follow or not self._attempt_after(task_id, current):
                         return
-                    offset, current = 0, ""
+                    offset, current, latest = 0, "", b""
                 elif not data and not follow:
                     return
             except Unavailable as error:
@@ -231,6 +235,17 @@ class JobClient:
             # The agent's end of file is ahead of the status that says how the task ended.
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
+
+
+_LINE_ENDS = b" in all]\n"
+"""The end of the line that an agent puts into output before what it has cut out."""
+
+
+def _gap(count: int) -> bytes:
+    """A line in place of output that was cut out, for a reader that has not seen the agent's own line about it; a
+    negative ``count`` if the file was truncated, and begins anew."""
+    what = f"{count:,} bytes of output were" if count > 0 else "output was"
+    return f"\n[bmesos: {what} dropped here: the output exceeded its limit]\n".encode()
 
 
 class _UnavailableTimer:

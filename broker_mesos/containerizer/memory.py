@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.errors import InvalidInput, NotFound
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import (
     Chunk,
+    Collected,
     ContainerEvent,
     LaunchSpec,
     OnContainerEvents,
     Recovered,
+    Retention,
     StartFailed,
     TaskExited,
     TaskStarted,
@@ -164,10 +166,15 @@ class FakeContainerizer:
             raise NotFound(f"no file {name!r} in a sandbox of task {task_id} on this agent")
         return Chunk(bytes(data[offset : offset + length]), offset, len(data))
 
-    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
-        swept = {task_id for task_id, _ in self._files if task_id not in self._tasks}
-        self._files = {key: data for key, data in self._files.items() if key[0] not in swept}
-        return sorted(swept)
+    async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
+        """Delete the files of all tasks that are not in use; there is no age and no disk."""
+        kept = {*self._tasks, *(task_id for task_id, _ in self._files if task_id in unacknowledged)}
+        gone = {task_id for task_id, _ in self._files} - kept
+        self._files = {key: data for key, data in self._files.items() if key[0] not in gone}
+        return Collected(tuple(sorted(gone)), "", more=False)
+
+    def mark_failed(self, task_id: str) -> None:
+        pass
 
     async def stop(self, *, kill_tasks: bool) -> None:
         if kill_tasks:

@@ -7,16 +7,14 @@ between two steps shows more than its maker can see.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
 import stat
-from collections.abc import Container, Iterator
 from pathlib import Path
 
 from broker_mesos.containerizer.credentials import acting_as, owner_of
-from broker_mesos.containerizer.removal import remove_tree
+from broker_mesos.containerizer.process.output_limits import TRUNCATED
 from broker_mesos.core.model.sandbox_path import is_sandbox_path
 from broker_mesos.errors import InvalidInput, NotFound
 from broker_mesos.ports.containerizer import Chunk
@@ -45,7 +43,6 @@ class Sandboxes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._scan: Iterator[os.DirEntry[str]] | None = None
 
     def path(self, task_id: str) -> Path:
         """The path of a task's sandbox, which need not exist. Raises InvalidInput."""
@@ -59,7 +56,8 @@ class Sandboxes:
 
     def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         """Read up to ``length`` (at most MAX_CHUNK) bytes of a plain file. If an output file was cut, a chunk that
-        begins in the gap has the bytes after the gap, and their offset.
+        begins in the gap has the bytes after the gap, and their offset; if it was truncated, one that begins behind the
+        end has those after its head.
 
         ``name`` is relative to the sandbox, such as ``stdout`` or ``results/part-1``. Raises InvalidInput
         for a name that leads out of the sandbox or to something else than a plain file, NotFound.
@@ -82,6 +80,8 @@ class Sandboxes:
                 raise InvalidInput(f"{name!r} is not a plain file")
             length = min(length, MAX_CHUNK)
             if name in ("stdout", "stderr"):
+                if offset > status.st_size:
+                    offset = _end_of_head(fd, status.st_size)
                 data, offset = _read_around_holes(fd, offset, length, status.st_size)
             else:
                 data = os.pread(fd, length, offset)
@@ -111,42 +111,15 @@ class Sandboxes:
         finally:
             os.close(folder)
 
-    def sweep(self, keep_seconds: float, now: float, in_use: Container[str] = (), limit: int = 1000) -> list[str]:
-        """Delete sandboxes to which nothing was written for ``keep_seconds``. Returns their task ids.
 
-        ``now`` is seconds since the epoch, as file times are. The sandboxes of the tasks in ``in_use`` are kept, since
-        a running task may write nothing for long. At most ``limit`` are deleted, and the next call continues where
-        this one ended: small steps, since ext4 searches long (measured: 0.8 ms instead of 0.1 ms for a new file) where
-        many files were deleted minutes ago. The result is empty when all sandboxes have been checked; those that
-        cannot be deleted are tried again in the next pass.
-        """
-        removed: list[str] = []
-        if self._scan is None:
-            try:
-                self._scan = os.scandir(self._folder)
-            except FileNotFoundError:
-                return removed
-        while len(removed) < limit:
-            entry = next(self._scan, None)
-            if entry is None:
-                self._scan = None
-                break
-            if entry.name in in_use or not entry.is_dir(follow_symlinks=False):
-                continue
-            if self._last_write(entry.path) <= now - keep_seconds and remove_tree(entry.path):
-                removed.append(entry.name)
-        return sorted(removed)
-
-    @staticmethod
-    def _last_write(sandbox: str) -> float:
-        last = 0.0
-        with contextlib.suppress(PermissionError), acting_as(owner_of(sandbox)):
-            for path in (sandbox, f"{sandbox}/stdout", f"{sandbox}/stderr"):
-                try:
-                    last = max(last, os.stat(path, follow_symlinks=False).st_mtime)
-                except OSError:
-                    pass
-        return last
+def _end_of_head(fd: int, size: int) -> int:
+    """The offset behind the line about a truncation; ``size`` if the file was not truncated."""
+    line = TRUNCATED.partition(b"%s")[0]
+    for at in range(0, size, MAX_CHUNK):
+        data = os.pread(fd, MAX_CHUNK + len(line) + 64, at)
+        if (found := data.find(line)) >= 0 and (end := data.find(b"\n", found + 1)) >= 0:
+            return int(at + end + 1)
+    return size
 
 
 def _read_around_holes(fd: int, offset: int, length: int, size: int) -> tuple[bytes, int]:

@@ -1,6 +1,6 @@
 """Persistent volumes: ``<work_dir>/volumes/<id>/``, one folder for each, created when a task first uses it.
 
-A task sees a volume as a symbolic link in its sandbox. A volume that is dropped is renamed at once, so that
+A task sees a volume as a symbolic link in its sandbox. A volume that is dropped is moved away at once, so that
 its id is free for a new one, and is deleted in the background.
 """
 
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from broker_mesos.containerizer.credentials import Ids, acting_as, make_folder
-from broker_mesos.containerizer.removal import remove_tree
+from broker_mesos.containerizer.folder_removal import Removal
 
 logger = logging.getLogger(__name__)
 
-_DROPPED = ".dropped-"
+_DROPPED = ".dropped"
+SLICE_SECONDS = 0.05
 
 
 class Volumes:
@@ -24,6 +26,8 @@ class Volumes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._removal = Removal(folder / _DROPPED)
+        self._sweeping = threading.Lock()
 
     def mount(self, sandbox: Path, mounts: Iterable[tuple[str, str]], user: Ids | None = None) -> None:
         """Link volumes, given as (path, id), at their paths in a sandbox; both are created if needed, for this user or
@@ -44,26 +48,23 @@ class Volumes:
                     if not link.is_symlink() or os.readlink(link) != str(volume):
                         raise
 
-    def drop(self, volume_ids: Iterable[str]) -> Sequence[Path]:
-        """Rename volumes so that their ids are free. Returns the folders to delete, including those of earlier
-        calls."""
+    def drop(self, volume_ids: Iterable[str]) -> None:
+        """Move volumes away so that their ids are free; ``sweep`` deletes them. Ids of volumes that were never used are
+        ignored."""
         for volume_id in volume_ids:
-            for number in range(1_000):
-                try:
-                    os.rename(self._folder / volume_id, self._folder / f"{_DROPPED}{number}-{volume_id}")
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    continue  # a volume of that name is still being deleted
-                break
-        try:
-            return [each for each in self._folder.iterdir() if each.name.startswith(_DROPPED)]
-        except OSError:
-            return []
+            self._put(self._folder / volume_id)
+        for path in self._folder.glob(f"{_DROPPED}-*"):  # by an earlier release
+            self._put(path)
 
-    @staticmethod
-    def sweep(dropped: Iterable[Path]) -> None:
-        """Delete dropped volumes; those that cannot be deleted are tried again in the next call."""
-        for path in dropped:
-            if not remove_tree(str(path)):
-                logger.warning("a dropped volume cannot be deleted: %s", path)
+    def sweep(self) -> None:
+        """Delete dropped volumes, with those that an earlier process has left; what cannot be deleted stays, and is
+        logged."""
+        with self._sweeping:
+            while self._removal.work(SLICE_SECONDS):
+                pass
+
+    def _put(self, path: Path) -> None:
+        try:
+            self._removal.put(path)
+        except OSError as error:
+            logger.warning("a dropped volume cannot be deleted: %s: %s", path, error.strerror)

@@ -435,6 +435,15 @@ def _members(state: StateView) -> Iterator[Finding]:
             found=f"only the first {len(state.agents)} of {count} are checked",
             advice="`bmesos agents --after CURSOR` lists the others",
         )
+    limited = [each for each in state.agents if each.usage.lends_less and each.state is AgentStatus.REGISTERED]
+    if limited:
+        yield Finding(
+            level="warning",
+            subject="agents",
+            found=f"{len(limited)} lend less than they have: "
+            + _names(f"{each.agent_id} ({each.hostname or '?'}): {each.usage.lends_less}" for each in limited),
+            advice="see their logs; for a disk: free some of it, or lower `sandbox_keep` or `min_free_disk`",
+        )
     if away:
         yield Finding(
             level="warning",

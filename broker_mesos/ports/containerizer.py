@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -25,6 +25,10 @@ class LaunchSpec:
     directory: str = ""
     """The folder in which it runs: an absolute path or one in the sandbox; empty for the sandbox."""
     stdin: bytes = b""
+    disk: int = 0
+    """Bytes that its sandbox may hold; 0 if that is not limited."""
+    volume_sizes: tuple[tuple[str, int], ...] = ()
+    """Pairs of the id of a volume and its size in bytes."""
     outputs: tuple[tuple[str, str], ...] = ()
     """Pairs of ``stdout`` or ``stderr`` and the path in the sandbox under which the same file is found."""
     user: str = ""
@@ -59,6 +63,13 @@ class StartFailed(NamedTuple):
     """Whether the machine is the cause (such as a full disk) and not the task, which may start elsewhere."""
 
 
+class TaskNote(NamedTuple):
+    """What is worth knowing about a running task, as a phrase for its status."""
+
+    task_id: str
+    text: str
+
+
 class SupervisorLost(NamedTuple):
     """The supervisor of the tasks is lost, for a reason in one line; no task can be started until it is back."""
 
@@ -69,8 +80,8 @@ class SupervisorBack(NamedTuple):
     """The supervisor of the tasks is back; tasks can be started again."""
 
 
-ContainerEvent = TaskStarted | TaskExited | StartFailed | SupervisorLost | SupervisorBack
-TaskEvent = TaskStarted | TaskExited | StartFailed
+TaskEvent = TaskStarted | TaskExited | StartFailed | TaskNote
+ContainerEvent = TaskEvent | SupervisorLost | SupervisorBack
 
 
 class Recovered(NamedTuple):
@@ -88,6 +99,29 @@ class Chunk(NamedTuple):
     data: bytes
     offset: int
     size: int
+
+
+class Retention(NamedTuple):
+    """How long sandboxes of ended tasks are kept."""
+
+    seconds: float = 7 * 86_400.0
+    """Time since the last write, in seconds; it shrinks to 0 while the disk fills from 75% to 95%."""
+    max_count: int = 100_000
+    """Maximum number of sandboxes."""
+    keep_failed: bool = False
+    """Whether sandboxes of failed tasks are kept for the whole time, however full the disk is."""
+
+
+DEFAULT_RETENTION = Retention()
+
+
+class Collected(NamedTuple):
+    """The result of a step of the collection: the tasks whose sandboxes were removed, and why the last one was."""
+
+    task_ids: tuple[str, ...]
+    why: str
+    more: bool
+    """Whether the step ended because of the time, and the next one goes on."""
 
 
 class Containerizer(Protocol):
@@ -132,9 +166,13 @@ class Containerizer(Protocol):
         """Read a part of a file in the task's sandbox. Raises NotFound, InvalidInput."""
         ...
 
-    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
-        """Delete the sandboxes of forgotten tasks to which nothing was written for ``keep_seconds``; ``now`` is in
-        seconds since the epoch. Returns the ids of these tasks."""
+    async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
+        """Delete sandboxes that are due, for a short time. Kept are those of running tasks, of tasks whose outcomes
+        were not forgotten, and of ``unacknowledged`` ones. ``now`` is in seconds since the epoch."""
+        ...
+
+    def mark_failed(self, task_id: str) -> None:
+        """Note that a task has failed, before its outcome is stored, so that its sandbox may be kept for longer."""
         ...
 
     async def stop(self, *, kill_tasks: bool) -> None:

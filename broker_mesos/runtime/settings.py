@@ -131,6 +131,14 @@ class Settings(BaseSettings):
     min_free_disk: Count = 1024
     """Part of an agent's disk that stays free, in MB, or a 20th of the disk if that is less: below it the agent
     starts no task, and ends the tasks that write the most."""
+    sandbox_keep: Seconds = 7 * 86_400.0
+    """Time for which an agent keeps the sandbox of an ended task after the last write to it, in seconds; less on a disk
+    that is more than 75% full, and none at 95%."""
+    max_sandboxes: Count = 100_000
+    """Maximum number of sandboxes on an agent; beyond it the oldest ones of ended tasks are deleted."""
+    keep_failed: bool = False
+    """Whether an agent keeps the sandboxes of failed tasks for ``sandbox_keep``, whatever their number and however full
+    the disk is."""
     task_user: UserName | None = None
     """The user of the machine as which an agent runs tasks that ask for no other; by default ``bmesos-task`` with
     ``security = "on"``, and the agent's own user without."""

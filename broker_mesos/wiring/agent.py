@@ -28,6 +28,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_user import SAME_USER, attribute_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
+from broker_mesos.ports.containerizer import Retention
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.runtime.process import Stop, run_process, serve
@@ -70,7 +71,9 @@ def build_agent(
         pid=os.getpid(),
         boot_id=BOOT_ID or probe.boot_id(),
         usage=lambda: probe.measure(work_dir),
-        disk_percent=lambda: probe.disk_percent(work_dir),
+        disk_space=lambda: probe.disk_space(work_dir),
+        min_free_disk=settings.min_free_disk << 20,
+        retention=Retention(settings.sandbox_keep, settings.max_sandboxes, settings.keep_failed),
         machine=probe.machine() if settings.oversubscribe else None,
         kill_grace=settings.kill_grace,
         outcomes_kept=settings.outcomes_kept,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -377,53 +376,6 @@ async def test_a_refusal_of_another_attempt_changes_nothing(world: World, machin
     await world.send(AgentRefused(message="in use", cells=1, attempt="q.1", retry_after=60.0))
     await world.send(launch(world.session, 1, "t1"))
     await world.status("t1", TaskState.RUNNING)
-
-
-async def test_old_sandboxes_are_swept(world: World) -> None:
-    swept: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
-    percent = [50.0]
-
-    class Sweeping(FakeContainerizer):
-        async def sweep(self, keep_seconds: float, now: float) -> list[str]:
-            swept.put_nowait((keep_seconds, now))
-            return ["t1"]
-
-    machine = Sweeping(world.clock)
-    world.start(fake(machine), MemoryCheckpoint(), sweep_interval=0.001, disk_percent=lambda: percent[0])
-    async with asyncio.timeout(TIMEOUT):
-        assert (await swept.get())[0] == 7 * 86_400
-        percent[0] = 95.0
-        while (await swept.get())[0] != 86_400:
-            pass
-        percent[0] = 99.0
-        while (await swept.get())[0] != 600:
-            pass
-
-
-async def test_sandboxes_are_deleted_on_and_on_while_there_are_old_ones(world: World) -> None:
-    left = [3]
-    rested = asyncio.Event()
-
-    class Sweeping(FakeContainerizer):
-        async def sweep(self, keep_seconds: float, now: float) -> list[str]:
-            left[0] -= 1
-            if left[0] == 0:
-                rested.set()
-            return ["t1"] if left[0] >= 0 else []
-
-    daemon, _ = world.start(fake(Sweeping(world.clock)), MemoryCheckpoint(), sweep_interval=3600.0)
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await asyncio.sleep(0)
-        if len(slept) > 5:
-            await asyncio.Event().wait()
-
-    daemon._clock = SimpleNamespace(sleep=sleep, time=world.clock.time, monotonic=world.clock.monotonic)
-    async with asyncio.timeout(TIMEOUT):
-        await rested.wait()
-    assert slept.count(2.0) >= 2
 
 
 async def test_publishing_while_the_bus_is_down_raises_nowhere(world: World, machine: FakeContainerizer) -> None:

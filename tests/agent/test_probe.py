@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from broker_mesos.agent import probe
+from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.errors import InvalidResources
 
 
@@ -43,10 +42,12 @@ def test_usage_hostname_and_boot_id_can_be_told(tmp_path: Path) -> None:
     usage = probe.measure(tmp_path)
     assert usage.mem_mb > 0 and usage.disk_mb > 0 and usage.load >= 0
     assert probe.hostname() and probe.boot_id() == probe.boot_id()
-    assert 0 <= probe.disk_percent(tmp_path) <= 100
+    space = probe.disk_space(tmp_path / "not" / "there")
+    assert space is not None and 0 <= space.percent <= 100 and 0 < space.free < space.size
 
 
-def test_a_file_system_without_room_for_files_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_files=1000, f_ffree=20))
-    monkeypatch.setattr(probe.psutil, "disk_usage", lambda folder: SimpleNamespace(percent=30.0))
-    assert probe.disk_percent(tmp_path) == 98.0
+def test_a_file_system_without_room_for_files_is_full() -> None:
+    space = DiskSpace(1 << 40, 700 << 30, 300 << 30, files=1000, free_files=20)
+    assert space.percent == 98.0
+    assert space.shortage(1 << 30) == "it takes 20 more files, and room for 50 is kept free"
+    assert not DiskSpace(1 << 40, 700 << 30, 300 << 30, files=0, free_files=0).shortage(1 << 30)

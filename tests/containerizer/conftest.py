@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
-from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, StartFailed, TaskExited, TaskStarted
+from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, Retention, StartFailed, TaskExited, TaskStarted
 
 TIMEOUT = 30.0
 
@@ -57,7 +57,7 @@ class Runner:
 
     async def outcome(self, task_id: str) -> TaskExited | StartFailed:
         def found() -> list[TaskExited | StartFailed]:
-            return [e for e in self.of(task_id) if not isinstance(e, TaskStarted)]
+            return [e for e in self.of(task_id) if isinstance(e, TaskExited | StartFailed)]
 
         await self.until(lambda: bool(found()))
         return found()[0]
@@ -87,6 +87,16 @@ class Runner:
                 except FileNotFoundError:
                     pass
                 await asyncio.sleep(0.005)  # files send no signals
+
+
+async def collected(containerizer: ProcessContainerizer) -> list[str]:
+    """The tasks whose sandboxes are deleted when all are due."""
+    found: list[str] = []
+    while True:
+        step = await containerizer.collect(Retention(0.0), 2**40, ())
+        found += step.task_ids
+        if not step.more:
+            return sorted(found)
 
 
 MakeRunner = Callable[..., Runner]

@@ -19,7 +19,7 @@ from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, L
 from broker_mesos.containerizer.task_users import find_task_users
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
-from tests.containerizer.conftest import Runner, gone
+from tests.containerizer.conftest import Runner, collected, gone
 
 IDS = "id -u; grep -E '^(CapPrm|CapEff|CapAmb|CapInh)' /proc/self/status | cut -f2"
 TREE = "setsid sleep 1000 & echo $!; (setsid sleep 1000 & echo $!) ; sleep 1000"
@@ -84,9 +84,10 @@ async def run(folder: Path) -> dict[str, Any]:
     await ended("z")
     containerizer.forget("z")
     await containerizer.stop(kill_tasks=True, grace=0.0)
-    seen["swept"] = await containerizer.sweep(0.0, 2**40)
-    containerizer._volumes.sweep(containerizer._volumes.drop(["v1"]))
-    seen["volumes"] = os.listdir(folder / "volumes")
+    seen["swept"] = await collected(containerizer)
+    containerizer._volumes.drop(["v1"])
+    containerizer._volumes.sweep()
+    seen["volumes"] = [each.name for each in (folder / "volumes").rglob("*") if each.name != ".dropped"]
     return seen
 
 
@@ -105,7 +106,7 @@ async def run_without(folder: Path) -> dict[str, Any]:
     seen["own"] = end.exit_code if isinstance(end, TaskExited) else end.message
     containerizer.forget("own")
     await asyncio.sleep(0.6)  # it looks at the output of tasks meanwhile
-    seen["swept"] = await containerizer.sweep(0.0, 2**40)
+    seen["swept"] = await collected(containerizer)
     await containerizer.stop(kill_tasks=False)
     return seen
 

@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from broker_mesos.containerizer.process import output_limits
 from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.output_limits import Limits, OutputWatch, cut
 from broker_mesos.containerizer.sandbox import Sandboxes
-from broker_mesos.ports.containerizer import TaskExited
+from broker_mesos.ports.containerizer import TaskExited, TaskNote
 from tests.containerizer.conftest import TIMEOUT, Runner
 from tests.faults.namespace import not_here
 
 MB = 1 << 20
 LIMIT = 2 * MB
+WRITES = (
+    f"{sys.executable} -c '"
+    + """
+import os, sys, time
+for part in range(int(sys.argv[1]) * 64):
+    os.write(1, b"".join(b"%015d\\n" % (1024 * part + number) for number in range(1024)))
+    time.sleep(float((*sys.argv[2:], 0)[0]))
+"""
+    + "'"
+)
+"""A task that writes so many MB of numbered lines of 16 bytes, with a pause after each 16 KB."""
 
 
 def allocated(path: Path) -> int:
@@ -78,37 +88,13 @@ def test_a_link_in_the_place_of_an_output_file_is_not_cut(output: Path, tmp_path
     victim = tmp_path / "victim"
     os.rename(output, victim)
     output.symlink_to(victim)
-    watch = OutputWatch(f"{tmp_path}/", print)
-    watch.limits = Limits(LIMIT)
-    assert watch.cut([Entry("t1")]) == []
+    OutputWatch(f"{tmp_path}/", print).cut([Entry("t1")], LIMIT)
     assert allocated(victim) >= 6 * MB
 
 
-def test_a_task_is_ended_whose_output_cannot_be_cut(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not every file system can release blocks of a file."""
-
-    def refuse(fd: int, offset: int, length: int) -> None:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(output_limits, "_punch", refuse)
-    watch = OutputWatch(f"{output.parent.parent}/", print)
-    watch.limits = Limits(LIMIT)
-    [stop] = watch.cut([Entry("t1")])
-    assert stop.reason == "its stdout grew beyond 2 MB, and cannot be cut on this file system"
-
-
-def test_on_a_short_disk_the_fastest_writer_is_ended_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = OutputWatch("/anywhere/", print)
-    free = [400]
-    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_blocks=10_000, f_bavail=free[0], f_frsize=MB))
-    entries = {name: Entry(name) for name in ("fast", "slow", "silent")}
-    assert watch.is_short()
-    assert watch.fastest_of(entries, {"fast": 0, "slow": 90 * MB, "silent": 5}, 10.0) == []
-    [stop] = watch.fastest_of(entries, {"fast": 8 * MB, "slow": 92 * MB, "silent": 5}, 12.0)
-    assert stop.entry.task_id == "fast" and "it wrote 4 MB a second" in stop.reason
-    assert watch.fastest_of(entries, {"slow": 92 * MB, "silent": 6}, 14.0) == []
-    free[0] = 600
-    assert not watch.is_short()
+def test_the_output_of_a_task_that_holds_disk_takes_a_part_of_that(output: Path, tmp_path: Path) -> None:
+    OutputWatch(f"{tmp_path}/", print).cut([Entry("t1", {"disk": 8 * MB})], 1 << 30)
+    assert allocated(output) <= 2 * MB
 
 
 async def test_a_running_task_keeps_writing_and_is_followed_across_the_cut(work_dir: Path) -> None:
@@ -130,26 +116,56 @@ async def test_a_running_task_keeps_writing_and_is_followed_across_the_cut(work_
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MB, of which 3.2 MB are to stay free."""
-    folder = tmp_path / "small"
+def without_holes(tmp_path: Path) -> Iterator[Path]:
+    """A file system that cannot release a part of a file."""
+    folder = tmp_path / "plain"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "bmesos-test", str(folder)], capture_output=True)
+    done = subprocess.run(["mount", "-t", "ramfs", "bmesos-test", str(folder)], capture_output=True)
     if done.returncode != 0:
-        not_here(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+        not_here(f"no ramfs can be mounted here: {done.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_below_the_floor_of_free_disk_writers_are_ended_and_others_run_on(small_disk: Path) -> None:
-    runner = Runner(small_disk / "work")
+async def test_where_a_file_system_keeps_no_holes_output_is_truncated_which_its_status_says_and_its_followers_go_on(
+    without_holes: Path,
+) -> None:
+    runner = Runner(without_holes, limits=Limits(LIMIT, free=0))
     await runner.containerizer.start()
-    runner.launch("silent", "sleep", "600")
-    await runner.started("silent")
-    (small_disk / "filler").write_bytes(b"x" * (54 * MB))
-    runner.launch("writer", "while head -c 100000 /dev/zero; do sleep 0.05; done; sleep 600", shell=True)
-    outcome = await runner.outcome("writer")
-    assert isinstance(outcome, TaskExited) and outcome.signal == 9
-    assert outcome.limit.startswith("the disk of its agent was nearly full, and it wrote")
-    assert len(runner.of("silent")) == 1
-    await runner.containerizer.stop(kill_tasks=True, grace=0.0)
+    runner.launch("t1", f"{WRITES} 6; touch done; until test -e go; do sleep 0.02; done; echo the end", shell=True)
+    await runner.until(lambda: any(isinstance(each, TaskNote) for each in runner.of("t1")))
+    [note] = [each for each in runner.of("t1") if isinstance(each, TaskNote)]
+    assert note.text == "its stdout was truncated at 2 MB, since its file system keeps no holes"
+    stdout = runner.file("t1", "stdout")
+    async with asyncio.timeout(TIMEOUT):
+        while allocated(stdout) > LIMIT or not (stdout.parent / "done").exists():
+            await asyncio.sleep(0.01)  # files send no signals
+    # One that had read all of it is behind the end now, and goes on behind the head.
+    (stdout.parent / "go").touch()
+    await runner.outcome("t1")
+    sandboxes = runner.containerizer.sandboxes
+    data, end = followed(sandboxes, "t1")
+    assert data.startswith(b"%015d\n" % 0) and data.count(b"[bmesos: output was dropped here") == 1
+    assert end == stdout.stat().st_size
+    late, _ = followed(sandboxes, "t1", offset=6 * MB)
+    assert late.endswith(b"the end\n") and len(late) < len(data) and b"[bmesos" not in late
+    await runner.containerizer.stop(kill_tasks=True)
+
+
+async def test_a_follower_that_has_caught_up_loses_no_line_of_a_file_that_is_cut_again_and_again(
+    work_dir: Path,
+) -> None:
+    runner = Runner(work_dir, limits=Limits(LIMIT))
+    await runner.containerizer.start()
+    runner.launch("t1", f"{WRITES} 12 0.002", shell=True)
+    await runner.started("t1")
+    sandboxes, data, offset = runner.containerizer.sandboxes, b"", 0
+    async with asyncio.timeout(TIMEOUT):
+        while len(runner.of("t1")) < 2 or offset < runner.file("t1", "stdout").stat().st_size:
+            part, offset = await asyncio.to_thread(followed, sandboxes, "t1", offset)
+            data += part
+            await asyncio.sleep(0)
+    lines = [line for line in data.split(b"\n") if line and not line.startswith(b"[bmesos")]
+    assert lines == [b"%015d" % number for number in range(12 * MB // 16)]
+    assert allocated(runner.file("t1", "stdout")) <= 2 * LIMIT  # it was cut
+    await runner.containerizer.stop(kill_tasks=True)

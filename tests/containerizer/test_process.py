@@ -299,8 +299,8 @@ async def test_a_long_work_folder_works(tmp_path: Path) -> None:
     ("blocks", "files", "says"),
     [
         ((10, 4096), (1000, 500), "space"),
-        ((260_000, 4096), (1000, 500), "1024 MB are kept free"),
-        ((10**6, 4096), (1000, 2), "space"),
+        ((260_000, 4096), (1000, 500), "1,024 MB are kept free"),
+        ((10**6, 4096), (1000, 2), "2 more files"),
         ((10**6, 4096), (0, 0), ""),
     ],
 )
@@ -308,7 +308,9 @@ def test_a_folder_without_room_for_bytes_or_files_is_known_before_something_star
     monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int], files: tuple[int, int], says: str
 ) -> None:
     """A file system that makes files as they are needed says that it has none."""
-    found = SimpleNamespace(f_blocks=10**8, f_bavail=blocks[0], f_frsize=blocks[1], f_files=files[0], f_favail=files[1])
+    found = SimpleNamespace(
+        f_blocks=10**8, f_bfree=0, f_bavail=blocks[0], f_frsize=blocks[1], f_files=files[0], f_favail=files[1]
+    )
     monkeypatch.setattr(os, "statvfs", lambda folder: found)
     assert says in disk_is_full("/anywhere") and bool(disk_is_full("/anywhere")) == bool(says)
 

@@ -114,37 +114,3 @@ def test_negative_offsets_and_lengths_are_refused(sandboxes: Sandboxes) -> None:
     for offset, length in ((-1, 5), (0, -5)):
         with pytest.raises(InvalidInput):
             sandboxes.read("a", "stdout", offset, length)
-
-
-def test_old_sandboxes_are_swept_and_used_or_fresh_ones_kept(sandboxes: Sandboxes, tmp_path: Path) -> None:
-    now = 1_000_000.0
-    for task_id, age in (("a", 500), ("used", 500), ("fresh", 50)):
-        sandbox = sandboxes.create(task_id)
-        (sandbox / "stdout").touch()
-        for path in (sandbox / "stdout", sandbox):
-            os.utime(path, (now - age, now - age))
-    written = sandboxes.create("written")
-    (written / "stdout").touch()
-    os.utime(written / "stdout", (now - 10, now - 10))
-    os.utime(written, (now - 500, now - 500))
-    (sandboxes.path("a") / "out").symlink_to(tmp_path)
-    os.utime(sandboxes.path("a"), (now - 500, now - 500))
-    (tmp_path / "sandboxes" / "link").symlink_to(tmp_path)
-
-    assert sandboxes.sweep(100.0, now, in_use={"used"}) == ["a"]
-    assert sorted(p.name for p in (tmp_path / "sandboxes").iterdir()) == ["fresh", "link", "used", "written"]
-    assert (tmp_path / "secret").read_text() == "secret"
-
-
-def test_sweeping_before_the_first_task_does_nothing(tmp_path: Path) -> None:
-    assert Sandboxes(tmp_path / "none").sweep(0.0, 1e12) == []
-
-
-def test_sweeping_goes_on_where_it_ended_until_none_is_left(sandboxes: Sandboxes) -> None:
-    for number in range(25):
-        os.utime(sandboxes.create(f"old{number}"), (0, 0))
-    swept = [sandboxes.sweep(100.0, 1_000.0, in_use={"a"}, limit=10) for _ in range(4)]
-    assert [len(each) for each in swept] == [10, 10, 5, 0]
-    assert len({*swept[0], *swept[1], *swept[2]}) == 25
-    os.utime(sandboxes.create("later"), (0, 0))
-    assert sandboxes.sweep(100.0, 1_000.0, in_use={"a"}) == ["later"]

@@ -24,7 +24,7 @@ from broker_mesos.containerizer.task_users import TaskUsers, find_task_users
 from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, NotFound
 from broker_mesos.ports.containerizer import LaunchSpec, StartFailed, TaskExited
-from tests.containerizer.conftest import TIMEOUT, Runner, gone, processes_of
+from tests.containerizer.conftest import TIMEOUT, Runner, collected, gone, processes_of
 
 pytestmark = pytest.mark.skipif(bool(missing_capabilities()), reason="needs the right to become another user")
 
@@ -381,11 +381,18 @@ async def test_output_is_cut_and_files_of_others_are_not(open_dir: Path, users: 
     await runner.containerizer.stop(kill_tasks=True, grace=0.0)
 
 
+async def test_the_disk_of_a_task_of_another_user_is_measured(separate: Runner) -> None:
+    text = "mkdir a; head -c 30M /dev/zero >a/big; sleep 1000"
+    separate.containerizer.launch(LaunchSpec("a", (text,), True, {}, 1.0, disk=20 << 20))
+    end = await separate.outcome("a")
+    assert isinstance(end, TaskExited) and end.limit.endswith("more than its disk:20"), end
+
+
 async def test_folders_that_a_task_has_closed_are_removed(separate: Runner, secret: Path) -> None:
     text = f"mkdir -p a/b; touch a/b/c; ln -s {secret.parent} a/out; chmod 0 a/b; chmod 0500 a; touch x; chmod 0 ."
     await output(separate, "a", text)
     separate.containerizer.forget("a")
-    assert await separate.containerizer.sweep(0.0, 2**40) == ["a"]
+    assert await collected(separate.containerizer) == ["a"]
     assert secret.exists()
 
 
@@ -407,8 +414,9 @@ async def test_a_volume_belongs_to_the_user_that_first_used_it(separate: Runner,
     end = await separate.outcome("c")
     assert isinstance(end, StartFailed) and "its volumes: it belongs to user 65534, not 5" in end.message
     volumes = Volumes(open_dir / "volumes")
-    volumes.sweep(volumes.drop(["v1"]))
-    assert not list((open_dir / "volumes").iterdir())
+    volumes.drop(["v1"])
+    volumes.sweep()
+    assert [each.name for each in (open_dir / "volumes").rglob("*")] == [".dropped"]
 
 
 # -- rights ---------------------------------------------------------------------------------------------------

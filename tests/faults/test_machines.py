@@ -63,8 +63,8 @@ def test_an_agent_whose_disk_is_full_reports_what_ran_refuses_what_comes_and_rec
         runs.finished_exactly_once()
         # What comes waits, and uses up no retry.
         waits = Runs(victim, 1, "true").submit()
-        until("the agent says why", lambda: agent.events("no task can be started here; the agent lends nothing"))
-        assert "space" in agent.events("no task can be started here; the agent lends nothing")[0]["error"].lower()
+        until("the agent says why", lambda: agent.events("the agent lends less than it has"))
+        assert "kept free" in agent.events("the agent lends less than it has")[0]["reason"]
         # One whose disk is full would end tasks faster than any other, and must not draw all of them.
         healthy = victim.agent(resources="cpus:2;mem:4096;disk:0;ports:[]")
         victim.ready()

@@ -8,6 +8,7 @@ from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cluster import CellOwnership, ClusterView, MasterView
 from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import FrameworkTotal, MissingCell, StateView
+from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.operator.doctor import Finding, find_problems, worst
@@ -240,3 +241,15 @@ def test_a_policy_file_that_cannot_be_read_again_is_a_warning() -> None:
     found = only(diagnose(master("m1"), broken, view=with_policies("3f9a", "3f9a")))
     assert (found.level, found.subject) == ("warning", "access policy")
     assert found.found == "m2 on h keeps the last good one: /etc/policy.toml is not TOML: line 3"
+
+
+def test_agents_that_lend_less_than_they_have_are_named_with_the_reason() -> None:
+    [agent] = STATE.agents
+    short = agent.model_copy(
+        update={"usage": Usage(lends_less="no task is started, since the disk is short: 1 MB is free")}
+    )
+    finding = only(diagnose(state=STATE.model_copy(update={"agents": (short,)})))
+    assert finding.level == "warning"
+    assert (
+        finding.found == "1 lend less than they have: a1 (h): no task is started, since the disk is short: 1 MB is free"
+    )

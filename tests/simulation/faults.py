@@ -311,6 +311,17 @@ def step_forward_during_absence(world: World) -> tuple[str, float]:
     return f"the clocks of the masters step by {by:g} s while the framework is away", down
 
 
+def fill_disk(world: World) -> tuple[str, float]:
+    """The disk of a machine is short for a while; now and then the agent's process ends meanwhile."""
+    node, seconds = world.rng.choice(world.agents), world.rng.uniform(2.0, 9.0)
+    node.set_disk(200 << 20)
+    world.loop.after(seconds, node.set_disk, 50 << 30)
+    if world.rng.random() < 0.5:
+        _note_death(world, node)
+        world.loop.after(seconds * world.rng.uniform(0.1, 0.6), node.kill, _short(world))
+    return f"fill the disk of {node.name} for {seconds:.2f} s", seconds + 3.0
+
+
 CRASH: tuple[Fault, ...] = (
     kill,
     kill,
@@ -347,6 +358,7 @@ CLAIMS: tuple[Fault, ...] = (kill_ahead, kill_ahead, jump_clock, kill)
 CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters, reset_connections)
 LARGE: tuple[Fault, ...] = (kill_masters, reset_agent, reset_agent)
 REUSE: tuple[Fault, ...] = (reset_agent, reset_connections, kill_masters, pause, lose_beats)
+DISKS: tuple[Fault, ...] = (fill_disk, fill_disk, fill_disk, kill, terminate, reboot, kill_masters, reset_agent)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
@@ -366,6 +378,8 @@ def schedule(world: World) -> float:
         kinds, count = CLONES, rng.randint(1, 3)
     elif world.profile == "large":
         kinds, count = LARGE, rng.randint(0, 2)
+    elif world.profile == "disks":
+        kinds, count = DISKS, rng.randint(2, 6)
     elif world.profile == "reuse":
         kinds, count = REUSE, rng.randint(1, 4)
     elif world.profile == "crash":

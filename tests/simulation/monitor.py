@@ -47,6 +47,10 @@ UNSURE = 5.0
 """Seconds between a decision and what follows from it at most: longer than a store may take to answer."""
 
 
+NOTICED = 2.5
+"""Seconds within which an agent has looked at its disk, and lends nothing if that is short."""
+
+
 class Execution:
     """One process that ran."""
 
@@ -111,6 +115,13 @@ class Monitor:
         if not agent.resources.contains(used):
             world.violation(f"I1: {agent.name} has {agent.resources}, and runs {used}")
         earlier.append(Execution(task_id, agent, world.loop.time()))
+        if agent.short_since is not None and world.loop.time() > agent.short_since + NOTICED and not world.stalled:
+            world.violation(f"D1: {agent.name} launches {task_id}, and its disk is short")
+
+    def collected(self, agent: AgentNode, task_id: str) -> None:
+        """The sandbox of a task is deleted."""
+        if task_id not in self.committed_ends and not self.world.forgetful:
+            self.world.violation(f"D2: {agent.name} deletes the sandbox of {task_id}, whose end no cell has committed")
 
     def used_again(self, task_id: str) -> None:
         """A framework launches a new task under the id of one whose end it has heard of."""

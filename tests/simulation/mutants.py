@@ -330,6 +330,37 @@ def fit_not_checked(patch: Any) -> None:
     patch(Resources, "contains", lambda self, other: True)
 
 
+@mutant
+def outcomes_of_an_earlier_process_count_as_acknowledged(patch: Any) -> None:
+    """An agent's next process deletes sandboxes although nobody has heard how their tasks ended."""
+    recover, is_unacknowledged = AgentMachine.recover, Outcomes.is_unacknowledged
+
+    def forgetful(self: Any, *arguments: Any, **more: Any) -> Any:
+        effects = recover(self, *arguments, **more)
+        self.outcomes.old = {each.task_id for each in self.outcomes.unacknowledged()}
+        return effects
+
+    def careless(self: Any, task_id: str) -> bool:
+        return task_id not in getattr(self, "old", ()) and is_unacknowledged(self, task_id)
+
+    patch(AgentMachine, "recover", forgetful)
+    patch(Outcomes, "is_unacknowledged", careless)
+
+
+@mutant
+def short_disk_forgotten_by_the_next_process(patch: Any) -> None:
+    """An agent looks at its disk only after a while, and until then lends what it has."""
+    from broker_mesos.agent.disk_keeper import DiskKeeper
+
+    run = DiskKeeper.run
+
+    async def late(self: Any) -> None:
+        await self._clock.sleep(8.0)
+        await run(self)
+
+    patch(DiskKeeper, "run", late)
+
+
 # -- the batch framework ----------------------------------------------------------------------------------
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.agent.checkpoint import Acknowledged, Entry, MemoryCheckpoint, Saved
 from broker_mesos.agent.daemon import AgentDaemon
 from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.requests import Requester
+from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.jobs import JobSummary, KillJob, SubmitJob, WaitJob
@@ -29,7 +30,7 @@ from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Delivery
-from broker_mesos.ports.containerizer import Chunk, LaunchSpec, OnContainerEvents, Recovered
+from broker_mesos.ports.containerizer import Chunk, Collected, LaunchSpec, OnContainerEvents, Recovered, Retention
 from tests.simulation.loop import PROC, Proc, SimClock
 from tests.simulation.network import CLUSTER, SimBus
 from tests.simulation.storage import SimRecords, SimStore
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 OFFER_TIMEOUT = 4.0
 FAILOVER_TIMEOUT = 100.0
+MIN_FREE_DISK = 1 << 30
 
 
 class Node:
@@ -213,6 +215,7 @@ class _Container:
     def launch(self, spec: LaunchSpec) -> None:
         if self._proc.effect():
             self._node.world.monitor.launching(self._node, spec.task_id)
+            self._node.sandboxes.append(spec.task_id)
             self._node.kernel.context.run(self._inner.launch, spec)
 
     def kill(self, task_id: str, grace: float) -> None:
@@ -231,8 +234,20 @@ class _Container:
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         return await self._inner.read(task_id, name, offset, length)
 
-    async def sweep(self, keep_seconds: float, now: float) -> list[str]:
-        return []
+    async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
+        """Every sandbox goes at once whose task does not run, unless its end is still to be acknowledged."""
+        if self._node.world.profile != "disks":
+            return Collected((), "", more=False)
+        running = set(self._inner.running)
+        gone = [each for each in self._node.sandboxes if each not in running and each not in unacknowledged]
+        for task_id in gone:
+            if self._proc.effect():
+                self._node.sandboxes.remove(task_id)
+                self._node.world.monitor.collected(self._node, task_id)
+        return Collected(tuple(gone), "", more=False)
+
+    def mark_failed(self, task_id: str) -> None:
+        pass
 
     async def stop(self, *, kill_tasks: bool) -> None:
         if self._proc.alive:
@@ -264,6 +279,10 @@ class AgentNode(Node):
         self.kernel = Proc(f"{name}-kernel")
         self.machine = FakeContainerizer(self.clock, world.plan)
         self.boots = 1
+        self.sandboxes: list[str] = []
+        self.free_disk = 50 << 30
+        self.short_since: float | None = None
+        """Virtual time since which its disk is short, or since which its process runs on one; None if it is not."""
         self.daemon: _Agent | None = None
         self.agent_id = name
         self.wipes = 0
@@ -285,9 +304,24 @@ class AgentNode(Node):
         self.agent_id = f"{self.name}-{self.wipes}"
         self.checkpoint = MemoryCheckpoint()
         self.machine = FakeContainerizer(self.clock, self.world.plan)
+        self.sandboxes = []
+
+    def set_disk(self, free: int) -> None:
+        """The disk has so many bytes free from now on."""
+        self.free_disk = free
+        self.short_since = self.world.loop.time() if free < MIN_FREE_DISK else None
 
     async def body(self, proc: Proc, bus: SimBus) -> None:
-        options = AgentOptions(resources=self.resources, agent_id=self.agent_id, boot_id=f"boot-{self.boots}")
+        if self.short_since is not None:
+            self.short_since = self.world.loop.time()
+        options = AgentOptions(
+            resources=self.resources,
+            agent_id=self.agent_id,
+            boot_id=f"boot-{self.boots}",
+            disk_space=lambda: DiskSpace(100 << 30, self.free_disk, (100 << 30) - self.free_disk, 0, 0),
+            min_free_disk=MIN_FREE_DISK,
+            collect_interval=2.0,
+        )
         daemon = _Agent(
             bus,
             lambda on_events: _Container(self, proc, on_events),

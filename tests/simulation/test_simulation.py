@@ -51,6 +51,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("clones", 0, 4),
         ("reuse", 0, 4),
         ("large", 0, 3),
+        ("disks", 0, 3),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
@@ -113,6 +114,21 @@ async def test_a_new_task_that_an_agent_takes_for_an_earlier_one_with_its_id_is_
     assert code == 1 and ("never ran" in output or "is not done" in output), output
     code, output = await simulate("--profile", "reuse", "--seeds", "8")
     assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("mutant", "start", "words"),
+    [
+        ("outcomes-of-an-earlier-process-count-as-acknowledged", 9, "deletes the sandbox of"),
+        ("short-disk-forgotten-by-the-next-process", 15, "and its disk is short"),
+    ],
+)
+async def test_an_agent_that_forgets_its_disk_or_its_outcomes_over_a_restart_is_found(
+    mutant: str, start: int, words: str
+) -> None:
+    seeds = ("--start", str(start), "--seeds", "20", "--keep-going", "1")
+    code, output = await simulate("--profile", "disks", *seeds, "--mutant", mutant)
+    assert code == 1 and words in output, output
 
 
 @pytest.mark.slow

@@ -12,11 +12,13 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from broker_mesos.containerizer.collection import Collector, InUse
+from broker_mesos.containerizer.folder_removal import Removal
 from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.spawner_connection import Connection
@@ -28,14 +30,17 @@ from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.ports.containerizer import (
     Chunk,
+    Collected,
     ContainerEvent,
     LaunchSpec,
     OnContainerEvents,
     Recovered,
+    Retention,
     StartFailed,
     SupervisorBack,
     SupervisorLost,
     TaskExited,
+    TaskNote,
     TaskStarted,
 )
 from broker_mesos.runtime.timeouts import within
@@ -100,6 +105,7 @@ class ProcessContainerizer:
         self._connector = SpawnerConnector(folder, self._base_env, boot_id)
         self.sandboxes = Sandboxes(folder / "sandboxes")
         self._volumes = Volumes(folder / "volumes")
+        self._collector = Collector(folder / "sandboxes", Removal(folder / "removed"), folder / "meta" / "failed")
         self._live: dict[str, _Live] = {}
         self._ended: set[str] = set()  # ids whose outcome was reported to the agent, until it calls `forget`
         self._usage: dict[str, Usage] = {}
@@ -136,8 +142,9 @@ class ProcessContainerizer:
                 self._live[task.task_id] = _Live(None)
             else:
                 self._ended.add(task.task_id)
-        if failed:
-            asyncio.get_running_loop().call_soon(self._emit, failed)
+        early: list[ContainerEvent] = [*failed, *(TaskNote(*each[1:3]) for each in greeting if each[0] == "note")]
+        if early:
+            asyncio.get_running_loop().call_soon(self._emit, early)
         self.drop_volumes(())  # continue the deletions that an earlier process did not finish
         self._keeper = asyncio.create_task(self._keep_connected(), name="spawner-keeper")
         return recovered
@@ -159,6 +166,18 @@ class ProcessContainerizer:
             failed = StartFailed(spec.task_id, str(error))
             asyncio.get_running_loop().call_soon(self._emit, [failed])
             return
+        with self._collector.launching:  # so that an old sandbox of this id is not deleted from here on
+            unprepared = self._prepare(spec)
+            if unprepared is None:
+                self._live[spec.task_id] = _Live(spec, queue=spec.queue)
+                self._ended.discard(spec.task_id)
+        if unprepared is not None:
+            asyncio.get_running_loop().call_soon(self._emit, [unprepared])
+            return
+        self._request(self._launch_request(spec))
+
+    def _prepare(self, spec: LaunchSpec) -> StartFailed | None:
+        """Put into the sandbox what is there before the task starts. Returns why that is not possible."""
         sandbox = self.sandboxes.path(spec.task_id)
         what = "its volumes"
         try:
@@ -168,21 +187,15 @@ class ProcessContainerizer:
             what = "its files"
             put_files(sandbox, spec, ids)
         except OSError as error:
-            failed = StartFailed(spec.task_id, f"{what}: {error.strerror}: {error.filename}", is_machine_fault(error))
-            asyncio.get_running_loop().call_soon(self._emit, [failed])
-            return
+            text = f"{what}: {error.strerror}: {error.filename}"
+            return StartFailed(spec.task_id, text, is_machine_fault(error))
         except InvalidInput as error:
-            asyncio.get_running_loop().call_soon(self._emit, [StartFailed(spec.task_id, str(error))])
-            return
+            return StartFailed(spec.task_id, str(error))
         if self._version < (4 if self._users is not None else 3 if _options(spec, user) else 0):
             if not self._live:
                 self._request(["end", 0.0])  # the next one is of this release
-            failed = StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
-            asyncio.get_running_loop().call_soon(self._emit, [failed])
-            return
-        self._live[spec.task_id] = _Live(spec, queue=spec.queue)
-        self._ended.discard(spec.task_id)
-        self._request(self._launch_request(spec))
+            return StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
+        return None
 
     def kill(self, task_id: str, grace: float) -> None:
         """SIGTERM to the task's process tree, SIGKILL after ``grace`` seconds; a later call may shorten the
@@ -212,16 +225,24 @@ class ProcessContainerizer:
 
     def drop_volumes(self, volume_ids: Iterable[str]) -> None:
         """Delete volumes with their data, in the background."""
-        asyncio.get_running_loop().run_in_executor(None, self._volumes.sweep, self._volumes.drop(volume_ids))
+        self._volumes.drop(volume_ids)
+        asyncio.get_running_loop().run_in_executor(None, self._volumes.sweep)
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         """Read a part of a file in the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""
         return await asyncio.to_thread(self.sandboxes.read, task_id, name, offset, length)
 
-    async def sweep(self, keep_seconds: float, now: float, limit: int = 1000) -> list[str]:
-        """Delete old sandboxes of tasks that have ended and whose outcomes are deleted; see `Sandboxes.sweep`."""
-        in_use = {*self._live, *self._ended}
-        return await asyncio.to_thread(self.sandboxes.sweep, keep_seconds, now, in_use, limit)
+    async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
+        """Delete old sandboxes for a short time; see `Collector.step`."""
+        in_use = InUse(self._live, self._ended, unacknowledged)
+        return await asyncio.to_thread(self._collector.step, retention, now, in_use)
+
+    def mark_failed(self, task_id: str) -> None:
+        """Mark the sandbox of a failed task, which takes a new file; see `Collector.mark_failed`."""
+        try:
+            self._collector.mark_failed(task_id)
+        except OSError as error:
+            logger.warning("cannot mark the sandbox of %s as that of a failed task: %s", task_id, error.strerror)
 
     async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE_SECONDS) -> None:
         """Disconnect; the tasks run on. With ``kill_tasks`` the tasks and the spawner are ended first."""
@@ -235,6 +256,7 @@ class ProcessContainerizer:
                 self._reconcile(await self._connect())
             except Unavailable as error:
                 logger.warning("tasks may be left running: %s", error)
+        self._collector.close()
         connection = self._connection
         if connection is None or connection.lost.done():
             return
@@ -269,7 +291,10 @@ class ProcessContainerizer:
         env = {**base, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = sandbox
-        if options := _options(spec, user):
+        options = _options(spec, user)
+        if self._version >= 4 and (spec.disk or spec.volume_sizes):
+            options["limits"] = {"disk": spec.disk, "volumes": spec.volume_sizes}
+        if options:
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
         return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]
 
@@ -313,6 +338,8 @@ class ProcessContainerizer:
                 if self._live.pop(record[1], None) is not None:
                     self._ended.add(record[1])
                     events.append(_failed(record))
+            elif kind == "note":
+                events.append(TaskNote(record[1], record[2]))
             elif kind == "usage":
                 self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
         self._emit(events)

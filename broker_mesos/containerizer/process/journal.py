@@ -4,8 +4,11 @@ It has one JSON array on each line::
 
     ["boot", boot_id]                         first line: the boot of the machine for the lines that follow
     ["intent", task_id]                       about to be started; written before the process exists
+    [... task_id, limits]                     limits, if it has some: ``disk``, the bytes that its sandbox may hold, and
+                                              ``volumes``, pairs of the id and the size in bytes
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
                                               0 at first, and in a second record if the process runs on
+    [... at, limits]                          as above
     ["exited", task_id, code, signal, at]     both null: the process is gone, its status is not known
     [... at, limit]                           the spawner ended it; limit: the exceeded limit, in words
     ["failed", task_id, message, machine]     could not be started; machine: because of the machine
@@ -39,11 +42,13 @@ class Entry:
     """One task of the spawner. ``ended`` is (exit code, signal, seconds since the epoch)."""
 
     __slots__ = (
+        "disk",
         "ended",
         "failed",
         "kill_at",
         "limit",
         "machine",
+        "note",
         "owner",
         "pid",
         "pidfd",
@@ -53,10 +58,15 @@ class Entry:
         "task_id",
         "term",
         "ticks",
+        "volumes",
     )
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, limits: Any = None) -> None:
         self.task_id = task_id
+        self.disk = 0
+        """Bytes that its sandbox may hold; 0 if that is not limited."""
+        self.volumes: list[tuple[str, int]] = []
+        """The ids of its volumes, with their sizes in bytes."""
         self.pid = 0
         self.ticks = 0
         self.started_at = 0.0
@@ -64,8 +74,12 @@ class Entry:
         self.failed: str | None = None
         self.machine = False
         self.limit = ""
+        if limits:
+            self.disk = int(limits.get("disk", 0))
+            self.volumes = [(str(volume_id), int(size)) for volume_id, size in limits.get("volumes", ())]
         # Used by the running spawner only, and never written to the journal:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
+        self.note = ""  # what is worth knowing about the task, for its status
         self.pidfd = -1  # only for a process that an earlier spawner started
         self.queue = ""
         self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: no kill was requested
@@ -77,11 +91,24 @@ class Entry:
         if self.failed is not None:
             return [["failed", self.task_id, self.failed, self.machine]]
         if not self.pid and self.ended is None:
-            return [["intent", self.task_id]]
-        history: list[Record] = [["started", self.task_id, self.pid, self.ticks, self.started_at]]
+            return [self.intent_record()]
+        history = [self.start_record()]
         if self.ended is not None:
             history.append(self.exit_record())
         return history
+
+    def intent_record(self) -> Record:
+        """The record that the task is about to be started."""
+        return ["intent", self.task_id, *self._limits()]
+
+    def start_record(self) -> Record:
+        """The record of the task's process."""
+        return ["started", self.task_id, self.pid, self.ticks, self.started_at, *self._limits()]
+
+    def _limits(self) -> list[dict[str, Any]]:
+        if not self.disk and not self.volumes:
+            return []
+        return [{"disk": self.disk, "volumes": self.volumes}]
 
     def exit_record(self) -> Record:
         """The record of the task's end."""
@@ -102,10 +129,12 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
         entries.pop(task_id, None)
         return
     if kind == "intent":
-        entries[task_id] = Entry(task_id)
+        entries[task_id] = Entry(task_id, record[2] if len(record) > 2 else None)
         return
     entry = entries.get(task_id) or Entry(task_id)
     if kind == "started":
+        if len(record) > 5:
+            entry = Entry(task_id, record[5])
         pid, ticks, at = int(record[2]), int(record[3]), float(record[4])
         if not 0 <= pid < MAX_PID or not 0 <= ticks < 2**64:
             raise ValueError("no process has this number")

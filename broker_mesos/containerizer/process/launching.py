@@ -8,7 +8,7 @@ import resource
 import signal
 
 from broker_mesos.containerizer.credentials import Ids, make_folder
-from broker_mesos.containerizer.process.output_limits import MIN_FREE_BYTES, floor_of
+from broker_mesos.containerizer.disk_space import MIN_FREE_BYTES, measure
 
 _OUTPUT = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _FILES = [
@@ -29,11 +29,6 @@ _LACKS = {
     errno.ENFILE,
     errno.EMFILE,
 }
-_MIN_FREE_BYTES = 64 * 1024
-_MIN_FREE_FILES = 8
-"""Number of files that must be free, besides MIN_FREE_BYTES, before a task is started. With less the task would start,
-could write nothing, and would fail as if that were its own fault."""
-
 
 _limits_of_tasks: tuple[int, int] | None = None
 
@@ -67,18 +62,10 @@ class NoSandbox(OSError):
 
 def disk_is_full(folder: str, min_free: int = MIN_FREE_BYTES) -> str:
     """Why nothing may be written in a folder: less than ``min_free`` bytes are free (or than a share of the file
-    system, if that is less). Empty if writing is allowed, or if the free space is not known."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return ""
-    if found.f_files and found.f_favail < _MIN_FREE_FILES:  # some file systems report 0 files
-        return f"{os.strerror(errno.ENOSPC)} in the agent's work folder: it takes no more files"
-    free, floor = found.f_bavail * found.f_frsize, floor_of(found, min_free)
-    if free < max(floor, _MIN_FREE_BYTES):
-        kept = f"{free >> 20} MB are free, and {floor >> 20} MB are kept free"
-        return f"{os.strerror(errno.ENOSPC)} in the agent's work folder: {kept}"
-    return ""
+    system, if that is less), or too few files. Empty if writing is allowed, or if the free space is not known."""
+    space = measure(folder)
+    shortage = "" if space is None else space.shortage(min_free)
+    return f"{os.strerror(errno.ENOSPC)} in the agent's work folder: {shortage}" if shortage else ""
 
 
 def is_machine_fault(error: BaseException) -> bool:

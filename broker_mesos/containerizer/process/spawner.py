@@ -7,8 +7,9 @@ line, many at once::
                                          and later ["exited", task_id, code, signal, at]
     [... env, line, width]             the same; queued while ``width`` tasks of that queue run (0: any number)
     [... line, width, options]         the same; the options are ``directory``, in which the task runs, ``stdin``:
-                                       whether it reads the file of that name in its sandbox, and ``user``: the ids
-                                       (uid, gid, list of groups) of another user, as which it runs
+                                       whether it reads the file of that name in its sandbox, ``user``: the ids
+                                       (uid, gid, list of groups) of another user, as which it runs, and the
+                                       ``limits`` of the journal
     ["seat", 0, user]                  tasks of this user are to be expected
     ["protect", 0]                     be closed to other processes of the same user, and give tasks no way to gain
                                        rights
@@ -17,6 +18,7 @@ line, many at once::
     ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
     ["forget", task_id]                the outcome is stored elsewhere
     ["limits", output, free]           bytes of one output file at most, bytes of free disk at least
+                                       a running task may have → ["note", task_id, text], for its status
     ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
     ["end", grace]                     kill everything, then → ["bye"] and exit
 
@@ -38,17 +40,19 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from broker_mesos.containerizer.credentials import Ids, forbid_new_privileges, hide, owner_of
+from broker_mesos.containerizer.credentials import forbid_new_privileges, hide, owner_of
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
+from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
 from broker_mesos.containerizer.process.kills import Kills
+from broker_mesos.containerizer.process.launch_requests import ids_of, intent_of, new_entry
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, make_sandbox, spawn
-from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits, OutputWatch
+from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits
 from broker_mesos.containerizer.process.proctree import Process
 from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
@@ -86,7 +90,7 @@ class Spawner:
         self._running: dict[int, Entry] = {}  # by pid of the main process
         self._requests: deque[list[Any]] = deque()
         self._queued = QueuedTasks()
-        self._output = OutputWatch(self._sandboxes, log)
+        self._disk = DiskWatch(self._work_dir, log)
         self._agent_deadline = time.monotonic() + FIRST_AGENT_SECONDS
         self._end_grace: float | None = None
         self._bye_sent = False
@@ -162,6 +166,7 @@ class Spawner:
         if not self._adopted.adopt(entry):
             return False
         self._running[entry.pid] = entry
+        self._disk.started(entry, adopted=True)
         return True
 
     # -- the loop ----------------------------------------------------------------------------------------
@@ -190,7 +195,7 @@ class Spawner:
         self._reap()
         self._kills.sweep_if_due()
         self._start_times.read_due()
-        if self._has_tasks() and time.monotonic() >= self._output.due:
+        if self._has_tasks() and time.monotonic() >= self._disk.due:
             self._look_at_tasks()
         self._flush()
 
@@ -205,7 +210,7 @@ class Spawner:
         if self._event_log:
             until.append(self._event_log.due)
         if self._has_tasks():
-            until.append(self._output.due)
+            until.append(self._disk.due)
         if (sweep_due := self._kills.due(now)) is not None:
             until.append(sweep_due)
         if not self._link.connected and not self._has_tasks() and not self._kills:
@@ -272,6 +277,8 @@ class Spawner:
         greeting: list[Record] = [["hello", VERSION, self._pid, self._boot]]
         for entry in self._tasks.values():
             greeting.extend(entry.records() if entry.reported else entry.records()[:1])
+            if entry.note:
+                greeting.append(["note", entry.task_id, entry.note])
         greeting.append(["ready"])
         self._link.send(greeting)
 
@@ -297,11 +304,11 @@ class Spawner:
                 continue
             batch.append(request)
             limit -= request[0] == "launch"  # all the others are cheap, and many kills share one sweep
-        intents = [["intent", r[1]] for r in batch if r[0] == "launch" and r[1] not in self._tasks]
+        intents = [intent_of(r) for r in batch if r[0] == "launch" and r[1] not in self._tasks]
         refused = ""
         if self._end_grace is not None:
             refused = "the agent is stopping"
-        elif intents and (full := disk_is_full(self._sandboxes, self._output.limits.free)):
+        elif intents and (full := disk_is_full(self._sandboxes, self._disk.limits.free)):
             refused = full
         elif intents:
             # A process must not exist before the journal has a record of it.
@@ -312,7 +319,7 @@ class Spawner:
         for request in batch:
             try:
                 self._handle_one(request, refused)
-            except (LookupError, TypeError, ValueError, OverflowError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 log(f"bad request {str(request)[:200]}: {error!r}")
         if self._tasks or intents:
             os.chdir("/")
@@ -320,9 +327,7 @@ class Spawner:
     def _handle_one(self, request: list[Any], refused: str) -> None:
         kind = request[0]
         if kind == "launch":
-            queue = request[4] if len(request) > 4 else ""
-            options = request[6] if len(request) > 6 else {}
-            self._launch(request[1], request[2], request[3], queue, options, refused)
+            self._launch(request, refused)
         elif kind == "kill":
             entry = self._tasks.get(request[1])
             if entry is not None:
@@ -340,7 +345,7 @@ class Spawner:
         elif kind == "usage":
             self._usage()
         elif kind == "limits":
-            self._output.limits = Limits(max(MIN_OUTPUT_BYTES, int(request[1])), max(0, int(request[2])))
+            self._disk.limits = Limits(max(MIN_OUTPUT_BYTES, int(request[1])), max(0, int(request[2])))
         elif kind == "end":
             self._end_grace = float(request[1])
             self._queued.clear()
@@ -349,7 +354,7 @@ class Spawner:
                     self._kill(entry, self._end_grace)
         elif kind == "seat":
             try:
-                self._seats.prepare(_ids(request[2]))
+                self._seats.prepare(ids_of(request[2]))
             except OSError as error:
                 log(f"no seat for user {request[2][0]}: {error}")
         elif kind == "protect":
@@ -363,23 +368,22 @@ class Spawner:
         else:
             starting.kill = grace if starting.kill is None else min(grace, starting.kill)
 
-    def _launch(
-        self, task_id: str, argv: list[str], env: dict[str, str], queue: str, options: dict[str, Any], refused: str
-    ) -> None:
+    def _launch(self, request: list[Any], refused: str) -> None:
+        _, task_id, argv, env, *rest = request
         known = self._tasks.get(task_id)
         if known is not None:
             # A repeated launch is not executed again. The sender gets the current state.
             self._event_log.send(*(known.records() if known.reported else known.records()[:1]))
             return
-        entry = self._tasks[task_id] = Entry(task_id)
-        entry.queue = queue
+        entry = self._tasks[task_id] = new_entry(request)
+        options = {name: value for name, value in (rest[2] if len(rest) > 2 else {}).items() if name != "limits"}
         try:
             if refused:
                 raise OSError(errno.EIO, refused)
             if not argv or "/" in task_id or task_id.startswith("."):
                 raise ValueError("no command, or no proper task id")
             if (user := options.pop("user", None)) is not None:
-                entry.owner = _ids(user)
+                entry.owner = ids_of(user)
                 make_sandbox(self._sandboxes + task_id, entry.owner)
                 self._seats.launch(entry, entry.owner, argv, env, options)
                 return
@@ -397,7 +401,8 @@ class Spawner:
         entry.started_at = time.time()
         self._start_times.want(entry)
         self._running[pid] = entry
-        self._event_log.record_and_send(["started", entry.task_id, pid, entry.ticks, entry.started_at])
+        self._disk.started(entry)
+        self._event_log.record_and_send(entry.start_record())
         if kill is not None:
             self._kills.kill(entry, kill)
 
@@ -415,21 +420,19 @@ class Spawner:
 
     def _look_at_tasks(self) -> None:
         """Check what has no event: the output of tasks, the end of tasks without a descriptor, and stopped seats."""
-        began = time.monotonic()
         self._seats.check()
         for entry, status in self._adopted.ended():
             self._adopted_ended(entry, status)
-        stops = self._output.cut(self._running.values())
-        if self._output.is_short():
-            groups, _ = self._kills.owners(proctree.scan())
-            entries = {entry.task_id: entry for entry in self._running.values() if not entry.kill_at}
-            stops += self._output.fastest(entries, groups, began)
-        for entry, reason in stops:
-            if not entry.limit:
-                log(f"ending task {entry.task_id}: {reason}")
+        for entry, reason, processes in self._disk.look(self._running, lambda: self._kills.owners(proctree.scan())[0]):
+            if not entry.limit and entry.ended is None:
                 entry.limit = reason
+                for process in processes:
+                    proctree.send(process, signal.SIGKILL)
                 self._kills.kill(entry, 0.0)
-        self._output.looked(began, time.monotonic())
+                log(f"ending task {entry.task_id}: {reason}")
+        for entry, note in self._disk.take_notes():
+            log(f"task {entry.task_id}: {note}")
+            self._event_log.send(["note", entry.task_id, note])
 
     # -- ends --------------------------------------------------------------------------------------------
 
@@ -470,6 +473,7 @@ class Spawner:
     def _main_ended(self, entry: Entry, code: int | None, number: int | None) -> None:
         entry.ended = (code, number, time.time())
         del self._running[entry.pid]
+        self._disk.ended(entry)
         record = entry.exit_record()
         if self._kills.main_ended(entry):
             self._event_log.record(record)
@@ -491,8 +495,3 @@ class Spawner:
         """Start the next task of the entry's queue, before later requests."""
         if entry.queue and (request := self._queued.leave(entry.queue)) is not None:
             self._requests.appendleft(request)
-
-
-def _ids(user: Sequence[Any]) -> Ids:
-    """The ids in a request."""
-    return Ids(int(user[0]), int(user[1]), tuple(map(int, user[2])))

@@ -52,4 +52,4 @@ class StartTimes:
             _, entry = self._fresh.popleft()
             if entry.pid in self._running and not entry.ticks:
                 entry.ticks = proctree.start_ticks(entry.pid)
-                self._event_log.record(["started", entry.task_id, entry.pid, entry.ticks, entry.started_at])
+                self._event_log.record(entry.start_record())

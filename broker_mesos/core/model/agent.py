@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.model.part import Ident, Part, TaskId
+from broker_mesos.core.model.part import Ident, Part, Prose, TaskId
 from broker_mesos.core.model.reservation import Reservation, ReservedResources
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
@@ -40,6 +40,8 @@ class Usage(Part):
     mem_mb: float = 0.0
     disk_mb: float = 0.0
     load: float = 0.0
+    lends_less: Prose = ""
+    """Why the agent lends less than it has, such as a disk that is nearly full; empty if it lends everything."""
 
 
 class AgentTask(Part):
