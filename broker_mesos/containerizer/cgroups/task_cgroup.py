@@ -7,7 +7,7 @@ import signal
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from broker_mesos.containerizer.cgroups.files import CgroupFiles, number
+from broker_mesos.containerizer.cgroups.files import CgroupFiles, number, table
 from broker_mesos.containerizer.cgroups.layout import Layout
 from broker_mesos.containerizer.cgroups.limits import Limits, in_order, settings
 from broker_mesos.containerizer.cgroups.oom import OomWatch
@@ -165,13 +165,15 @@ class TaskCgroup:
         return self.oom
 
     def reset(self, keep: Collection[int] = ()) -> bool:
-        """Begin anew for another task, when no member but ``keep`` is left. Returns False if the cgroup cannot: then it
-        is to be removed, and another one made."""
+        """Begin anew for another task, when no member but ``keep``, of one thread each, is left, and those that have
+        ended were waited for. Returns False if the cgroup cannot: then it is to be removed, and another one made."""
         try:
             if any(pid not in keep for pid in self.members()):
                 return False
             if any(self._files.has_groups(path) for path in self.paths):
                 return False  # cgroups that the task has made
+            if number(self._files, f"{self.folders['pids']}/pids.current") > len(keep):
+                return False  # processes that ended and were not waited for still count
             if not (self._drop_rest() and self._reset_peak()):
                 return False
         except OSError:
@@ -183,20 +185,26 @@ class TaskCgroup:
 
     def _drop_rest(self) -> bool:
         """Have the kernel drop what the last task has left in the page cache. Returns whether little enough is left."""
+        if self._rest() <= MAX_REST_BYTES:
+            return True
         folder = self.folders["memory"]
         if self._versions["memory"] == 1:
-            if number(self._files, f"{folder}/memory.usage_in_bytes") <= MAX_REST_BYTES:
-                return True
             self._files.write(f"{folder}/memory.force_empty", "0")
-            return number(self._files, f"{folder}/memory.usage_in_bytes") <= MAX_REST_BYTES
-        rest = number(self._files, f"{folder}/memory.current")
-        if rest > MAX_REST_BYTES and "memory.reclaim" in self._kernel_files:
+        elif "memory.reclaim" in self._kernel_files:
             try:
-                self._files.write(f"{folder}/memory.reclaim", str(rest))
+                self._files.write(f"{folder}/memory.reclaim", str(self._rest()))
             except BlockingIOError:
                 pass  # not all of it could be dropped
-            rest = number(self._files, f"{folder}/memory.current")
-        return rest <= MAX_REST_BYTES
+        return self._rest() <= MAX_REST_BYTES
+
+    def _rest(self) -> int:
+        """The memory in use, in bytes, without that of the processes: of a launcher that stays."""
+        folder, version = self.folders["memory"], self._versions["memory"]
+        used = number(self._files, f"{folder}/memory.current" if version == 2 else f"{folder}/memory.usage_in_bytes")
+        if used <= MAX_REST_BYTES:
+            return used
+        stat = table(self._files, f"{folder}/memory.stat")
+        return used - stat.get("anon", stat.get("total_rss", 0))
 
     def _reset_peak(self) -> bool:
         folder = self.folders["memory"]

@@ -153,6 +153,13 @@ def test_a_cgroup_in_which_a_task_has_made_others_is_removed_with_them(driver: D
     assert driver.counts() == (0, 0, 0, 1) and folders(driver) == set()
 
 
+def test_a_cgroup_in_which_ended_processes_were_not_waited_for_is_not_used_again(driver: Driver) -> None:
+    group = driver.take(SMALL)
+    Path(group.folders["pids"], "pids.current").write_text("1")
+    driver.free(group)
+    assert driver.counts().idle == 0
+
+
 def rest(driver: Driver, group_folder: str) -> Path:
     version = driver._layout.versions["memory"]
     return Path(group_folder, "memory.current" if version == 2 else "memory.usage_in_bytes")

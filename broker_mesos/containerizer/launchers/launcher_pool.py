@@ -1,0 +1,138 @@
+"""The launchers of a spawner: blank ones are forked ahead, and those that have a profile are used again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from broker_mesos.containerizer.cgroups.driver import Driver
+from broker_mesos.containerizer.cgroups.limits import Limits
+from broker_mesos.containerizer.launchers.launcher import Launcher
+from broker_mesos.containerizer.launchers.profile import Profile
+
+MIN_BLANK = 2
+MAX_BLANK = 16
+MAX_IDLE = 16
+"""Launchers that have a profile and no task; the one that is idle longest goes first."""
+WINDOW_SECONDS = 1.0
+"""The time over which starts are counted, to know how many blank launchers are needed."""
+
+
+class Key(NamedTuple):
+    """What tasks of one launcher have in common. ``group`` keeps apart what must not share a cgroup, such as the tasks
+    of two frameworks."""
+
+    group: str
+    profile: Profile
+    limits: Limits
+
+
+class LauncherPool:
+    """The launchers that have no task. The spawner waits for the processes of all, registers their descriptors, and
+    calls ``receive`` of each when that is readable.
+
+    ``created`` is called with each new one, and ``closed`` with each one before it goes.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        created: Callable[[Launcher], None] = lambda launcher: None,
+        closed: Callable[[Launcher], None] = lambda launcher: None,
+    ) -> None:
+        self._driver = driver
+        self._created = created
+        self._closed = closed
+        self._blank: deque[Launcher] = deque()
+        self._idle: dict[Launcher, Key] = {}  # the one that is idle longest first
+        self._starts: deque[float] = deque()
+
+    def __len__(self) -> int:
+        return len(self._blank) + len(self._idle)
+
+    def take(self, key: Key, now: float) -> Launcher:
+        """A launcher for one task of this key, at ``now`` in monotonic seconds: an idle one of the same key, or a blank
+        one, or a new one; requests to it wait until it has joined. Raises OSError: limits that cannot be set."""
+        self._starts.append(now)
+        for launcher, other in list(self._idle.items()):
+            if other == key:
+                del self._idle[launcher]
+                if not launcher.dead:
+                    return launcher
+                self._release(launcher)
+        while True:
+            launcher, blank = self._next()
+            try:
+                launcher.group.set_limits(key.limits)
+                launcher.become(key.profile)
+                return launcher
+            except OSError:
+                alive = not launcher.dead
+                self._release(launcher)
+                if alive or not blank:
+                    raise
+
+    def _next(self) -> tuple[Launcher, bool]:
+        """The blank launcher that was forked first, or a new one; and whether it was a blank one."""
+        while self._blank:
+            launcher = self._blank.popleft()
+            if not launcher.dead:
+                return launcher, True
+            self._release(launcher)
+        return self._fork(), False
+
+    def put(self, launcher: Launcher, key: Key) -> None:
+        """Take back a launcher whose task has ended, after its usage was read. Nothing but the launcher may be left in
+        its cgroup; otherwise, and where cgroups cannot begin anew, both go."""
+        usable = launcher.idle and self._driver.reusable and launcher.group.reset(keep={launcher.pid})
+        if not usable:
+            self._release(launcher)
+            return
+        self._idle[launcher] = key
+        while len(self._idle) > MAX_IDLE:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            self._release(oldest)
+
+    def fork_ahead(self, now: float) -> None:
+        """Fork one blank launcher if there are fewer than the starts of the last second call for; to be called when
+        there is nothing else to do. Raises OSError."""
+        if self.lacking(now):
+            self._blank.append(self._fork())
+
+    def lacking(self, now: float) -> int:
+        """How many blank launchers are to be forked."""
+        while self._starts and self._starts[0] < now - WINDOW_SECONDS:
+            self._starts.popleft()
+        return max(0, min(MAX_BLANK, MIN_BLANK + len(self._starts)) - len(self._blank))
+
+    def _fork(self) -> Launcher:
+        group = self._driver.take(Limits())
+        try:
+            launcher = Launcher(group)
+        except OSError:
+            self._driver.free(group)
+            raise
+        self._created(launcher)
+        return launcher
+
+    def _release(self, launcher: Launcher) -> None:
+        """End a launcher; its cgroup is freed when the spawner has waited for it, see ``ended``."""
+        self._closed(launcher)
+        launcher.kill()
+
+    def ended(self, launcher: Launcher) -> None:
+        """The spawner has waited for a launcher, and no task is left of it: free its cgroup."""
+        self._idle.pop(launcher, None)
+        if launcher in self._blank:
+            self._blank.remove(launcher)
+        launcher.close()
+        self._driver.free(launcher.group)
+
+    def close(self) -> None:
+        """End all launchers that have no task."""
+        for launcher in [*self._blank, *self._idle]:
+            self._release(launcher)
+        self._blank.clear()
+        self._idle.clear()

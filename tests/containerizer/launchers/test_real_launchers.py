@@ -1,0 +1,95 @@
+"""Launchers in this machine's cgroups."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from broker_mesos.containerizer.cgroups.driver import Driver
+from broker_mesos.containerizer.cgroups.limits import MB, Limits
+from broker_mesos.containerizer.cgroups.memory_end import memory_end
+from broker_mesos.containerizer.launchers.launcher import Exit, Launcher
+from broker_mesos.containerizer.launchers.launcher_pool import Key
+from broker_mesos.containerizer.launchers.profile import Profile
+from tests.containerizer.launchers.conftest import UID, run_task, wait_for
+from tests.containerizer.launchers.test_launcher_pool import Spawner
+
+EAT = "python3 -I -S -c 'x = bytearray(200 << 20)'"
+
+
+@pytest.fixture
+def spawner(real_driver: Driver) -> Iterator[Spawner]:
+    made = Spawner(real_driver)
+    yield made
+    made.end()
+
+
+def key() -> Key:
+    profile = Profile(uid=UID, gid=UID) if os.geteuid() == 0 else Profile()
+    return Key("f", profile, Limits(memory=64 * MB, pids=32))
+
+
+def reap(launcher: Launcher) -> None:
+    """Wait until init has waited for what was killed, as the spawner does, which is the reaper of its tasks."""
+    deadline = time.monotonic() + 40
+    while launcher.group.usage().pids > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_a_task_is_in_the_cgroup_of_its_launcher_and_counted_there(spawner: Spawner, user_sandbox: str) -> None:
+    launcher = spawner.pool.take(key(), 0.0)
+    launcher.start(user_sandbox, ["/bin/sleep", "60"], {})
+    wait_for(launcher, lambda: launcher.task_pid)
+    assert set(launcher.group.members()) == {launcher.pid, launcher.task_pid}
+    assert launcher.group.kill(keep={launcher.pid}) == 1
+    wait_for(launcher, lambda: launcher.idle)
+    assert launcher.group.usage().memory_peak > 0
+
+
+def test_a_task_that_its_memory_limit_ends_leaves_the_launcher_or_takes_it_along(
+    spawner: Spawner, user_sandbox: str
+) -> None:
+    launcher = spawner.pool.take(key(), 0.0)
+    launcher.start(user_sandbox, ["/bin/sh", "-c", f"{EAT}; exit 0"], {"PATH": "/usr/bin:/bin"})
+    found: list[object] = []
+    deadline = time.monotonic() + 40
+    while not launcher.dead and not any(isinstance(each, Exit) for each in found) and time.monotonic() < deadline:
+        found.extend(launcher.receive())
+        time.sleep(0.002)
+    end = memory_end(launcher.group.limits, launcher.group.usage(), launcher.group.memory_version, "n1")
+    assert end is not None and end.own_limit
+    if launcher.group.memory_version == 1:
+        assert not launcher.dead
+
+
+def test_what_a_task_leaves_is_gone_before_the_next_one_starts(spawner: Spawner, user_sandbox: str) -> None:
+    launcher = spawner.pool.take(key(), 0.0)
+    run_task(launcher, user_sandbox, "env -i setsid sleep 600 & exit 0")
+    while launcher.group.kill(keep={launcher.pid}):
+        time.sleep(0.001)
+    reap(launcher)
+    spawner.pool.put(launcher, key())
+    assert not launcher.dead or not spawner.pool._driver.reusable
+    if not launcher.dead:
+        assert spawner.pool.take(key(), 1.0) is launcher
+        assert launcher.group.members() == [launcher.pid]
+        assert launcher.group.usage().counted.oom_kills == 0
+
+
+def test_a_fork_bomb_of_a_user_leaves_its_launcher_alone(spawner: Spawner, user_sandbox: str) -> None:
+    launcher = spawner.pool.take(key(), 0.0)
+    launcher.start(user_sandbox, ["/bin/sh", "-c", "b() { b | b & }; b; sleep 600"], {"PATH": "/bin"})
+    deadline = time.monotonic() + 40
+    while launcher.group.usage().pids < 32 and time.monotonic() < deadline:
+        launcher.receive()
+        time.sleep(0.002)
+    while launcher.group.kill(keep={launcher.pid}) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert launcher.group.members() == [launcher.pid]
+    wait_for(launcher, lambda: launcher.idle)
+    reap(launcher)
+    assert isinstance(run_task(launcher, user_sandbox, "true"), Exit)
