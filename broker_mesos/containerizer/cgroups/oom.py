@@ -82,7 +82,7 @@ class OomWatch:
 
     def kills(self) -> int:
         """Processes that the kernel has killed since the last ``restart``."""
-        return max(0, table(self._files, self._path).get("oom_kill", 0) - self._before)
+        return max(0, table(self._files, self._path, often=True).get("oom_kill", 0) - self._before)
 
     def restart(self, kills_before: int) -> None:
         """Count from here on: the cgroup gets another task."""

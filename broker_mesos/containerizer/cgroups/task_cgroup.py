@@ -11,10 +11,17 @@ from broker_mesos.containerizer.cgroups.files import CgroupFiles, number, table
 from broker_mesos.containerizer.cgroups.layout import Layout
 from broker_mesos.containerizer.cgroups.limits import Limits, in_order, settings
 from broker_mesos.containerizer.cgroups.oom import OomWatch
-from broker_mesos.containerizer.cgroups.usage import Counters, Usage, read_counters, read_memory
+from broker_mesos.containerizer.cgroups.usage import (
+    Counters,
+    Usage,
+    memory_in_use,
+    memory_peak,
+    read_counters,
+)
 
-MAX_REST_BYTES = 1 << 20
-"""Memory that may stay charged to a cgroup that gets another task."""
+MAX_REST_BYTES = 2 << 20
+"""Memory that may stay charged to a cgroup that gets another task. The kernel charges in batches of 256 kB on each CPU,
+so that less than this is left of a program that did nothing, and taking it back costs more than starting one."""
 _CHUNK = 256  # processes that are signalled at a time, each by a file descriptor
 
 
@@ -46,6 +53,7 @@ class TaskCgroup:
         self.limits = Limits()
         self.before = Counters()
         """The counters when it got its task."""
+        self._last: Counters | None = None
         self.oom: OomWatch | None = None
 
     @property
@@ -144,13 +152,23 @@ class TaskCgroup:
 
     # -- usage -------------------------------------------------------------------------------------------
 
-    def usage(self) -> Usage:
-        """What the task has used since the cgroup got it; parts that cannot be read are 0."""
-        memory, peak = read_memory(self._files, self.folders["memory"], self._versions["memory"])
+    def usage(self, *, ended: bool = False) -> Usage:
+        """What the task has used since the cgroup got it; parts that cannot be read are 0.
+
+        When the task has ``ended``, with all that it has started, ``memory`` is not worth its cost and is 0; and these
+        are the counters that the next task of the cgroup begins with.
+        """
+        counters = self._counters()
+        if ended:
+            self._last = counters
+        folder, version = self.folders["memory"], self._versions["memory"]
+        memory = 0 if ended else memory_in_use(self._files, folder, version)
         if self._peak_fd >= 0:
             peak = int(os.pread(self._peak_fd, 32, 0))
-        pids = number(self._files, f"{self.folders['pids']}/pids.current")
-        return Usage(self._counters().since(self.before), memory, peak, pids)
+        else:
+            peak = memory_peak(self._files, folder, version)
+        pids = number(self._files, f"{self.folders['pids']}/pids.current", often=True)
+        return Usage(counters.since(self.before), memory, peak, pids)
 
     def _counters(self) -> Counters:
         return read_counters(self._files, self.folders, self._versions)
@@ -168,17 +186,17 @@ class TaskCgroup:
         """Begin anew for another task, when no member but ``keep``, of one thread each, is left, and those that have
         ended were waited for. Returns False if the cgroup cannot: then it is to be removed, and another one made."""
         try:
-            if any(pid not in keep for pid in self.members()):
-                return False
+            if number(self._files, f"{self.folders['pids']}/pids.current", often=True) > len(keep):
+                return False  # those that ended and were not waited for count as well
             if any(self._files.has_groups(path) for path in self.paths):
                 return False  # cgroups that the task has made
-            if number(self._files, f"{self.folders['pids']}/pids.current") > len(keep):
-                return False  # processes that ended and were not waited for still count
-            if not (self._drop_rest() and self._reset_peak()):
+            if not self._drop_rest():
                 return False
+            self._reset_peak()
         except OSError:
             return False
-        self.before = self._counters()
+        self.before = self._last or self._counters()
+        self._last = None
         if self.oom is not None:
             self.oom.restart(self.before.oom_kills)
         return True
@@ -200,22 +218,20 @@ class TaskCgroup:
     def _rest(self) -> int:
         """The memory in use, in bytes, without that of the processes: of a launcher that stays."""
         folder, version = self.folders["memory"], self._versions["memory"]
-        used = number(self._files, f"{folder}/memory.current" if version == 2 else f"{folder}/memory.usage_in_bytes")
+        name = "memory.current" if version == 2 else "memory.usage_in_bytes"
+        used = number(self._files, f"{folder}/{name}", often=True)
         if used <= MAX_REST_BYTES:
             return used
         stat = table(self._files, f"{folder}/memory.stat")
         return used - stat.get("anon", stat.get("total_rss", 0))
 
-    def _reset_peak(self) -> bool:
-        folder = self.folders["memory"]
-        if self._versions["memory"] == 1:
-            self._files.write(f"{folder}/memory.max_usage_in_bytes", "0")
-            return True
-        # Since Linux 6.12, and for the descriptor that it is written to only. Older kernels refuse it.
+    def _reset_peak(self) -> None:
+        """Have the kernel measure the peak of memory from here on. Raises OSError: on v2 before Linux 6.12, and since
+        then it is the peak for the descriptor that is written to only."""
         if self._peak_fd < 0:
-            self._peak_fd = self._files.open(f"{folder}/memory.peak")
-        os.write(self._peak_fd, b"0")  # any text means that
-        return True
+            name = "memory.peak" if self.memory_version == 2 else "memory.max_usage_in_bytes"
+            self._peak_fd = self._files.open(f"{self.folders['memory']}/{name}")
+        os.pwrite(self._peak_fd, b"0", 0)
 
     def record(self) -> Record:
         """What the journal keeps, before the task starts."""
@@ -229,6 +245,8 @@ class TaskCgroup:
         if self._peak_fd >= 0:
             os.close(self._peak_fd)
             self._peak_fd = -1
+        for path in self.paths:
+            self._files.forget(path)
 
 
 def record_of(value: Any) -> Record | None:

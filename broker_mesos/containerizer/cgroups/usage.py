@@ -48,35 +48,37 @@ def read_counters(files: CgroupFiles, folders: dict[str, str], versions: dict[st
     time without a controller, too); ``versions`` are those of the controllers. What cannot be read is 0."""
     own_ooms = 0
     if versions["memory"] == 2:
-        oom_kills = table(files, f"{folders['memory']}/memory.events").get("oom_kill", 0)
-        own_ooms = table(files, f"{folders['memory']}/memory.events.local").get("oom", 0)
+        oom_kills = table(files, f"{folders['memory']}/memory.events", often=True).get("oom_kill", 0)
+        own_ooms = table(files, f"{folders['memory']}/memory.events.local", often=True).get("oom", 0)
     else:
-        oom_kills = table(files, f"{folders['memory']}/memory.oom_control").get("oom_kill", 0)
-    stat = table(files, f"{folders['cpu']}/cpu.stat")
+        oom_kills = table(files, f"{folders['memory']}/memory.oom_control", often=True).get("oom_kill", 0)
+    stat = table(files, f"{folders['cpu']}/cpu.stat", often=True)
     throttled = stat.get("throttled_usec", stat.get("throttled_time", 0) // 1000)
     read, written = _io(files, folders, versions)
-    refusals = table(files, f"{folders['pids']}/pids.events").get("max", 0)
+    refusals = table(files, f"{folders['pids']}/pids.events", often=True).get("max", 0)
     return Counters(_cpu_usec(files, folders, stat), read, written, throttled, refusals, oom_kills, own_ooms)
 
 
-def read_memory(files: CgroupFiles, folder: str, version: int) -> tuple[int, int]:
-    """The memory in use now without droppable page cache, and the peak; both in bytes, 0 if not known."""
+def memory_in_use(files: CgroupFiles, folder: str, version: int) -> int:
+    """The memory in use now, in bytes, without page cache that can be dropped at once; 0 if not known."""
     stat = table(files, f"{folder}/memory.stat")
     if version == 2:
-        current, peak = number(files, f"{folder}/memory.current"), number(files, f"{folder}/memory.peak")
-        return max(0, current - stat.get("inactive_file", 0)), peak
-    current = number(files, f"{folder}/memory.usage_in_bytes")
-    peak = number(files, f"{folder}/memory.max_usage_in_bytes")
-    return max(0, current - stat.get("total_inactive_file", 0)), peak
+        return max(0, number(files, f"{folder}/memory.current", often=True) - stat.get("inactive_file", 0))
+    return max(0, number(files, f"{folder}/memory.usage_in_bytes", often=True) - stat.get("total_inactive_file", 0))
+
+
+def memory_peak(files: CgroupFiles, folder: str, version: int) -> int:
+    """The most memory that was in use at one time, in bytes; 0 if not known."""
+    return number(files, f"{folder}/memory.peak" if version == 2 else f"{folder}/memory.max_usage_in_bytes")
 
 
 def _cpu_usec(files: CgroupFiles, folders: dict[str, str], stat: dict[str, int]) -> int:
     if "usage_usec" in stat:
         return stat["usage_usec"]
     if "cpuacct" in folders:
-        return number(files, f"{folders['cpuacct']}/cpuacct.usage") // 1000
+        return number(files, f"{folders['cpuacct']}/cpuacct.usage", often=True) // 1000
     if "core" in folders:
-        return table(files, f"{folders['core']}/cpu.stat").get("usage_usec", 0)
+        return table(files, f"{folders['core']}/cpu.stat", often=True).get("usage_usec", 0)
     return 0
 
 

@@ -167,7 +167,7 @@ def rest(driver: Driver, group_folder: str) -> Path:
 
 def test_a_cgroup_that_still_has_memory_of_its_last_task_is_not_used_again(driver: Driver) -> None:
     group = driver.take(SMALL)
-    rest(driver, group.folders["memory"]).write_text(str(2 * MB))
+    rest(driver, group.folders["memory"]).write_text(str(3 * MB))
     driver.free(group)
     assert driver.counts().idle == 0 and folders(driver) == set()
 
