@@ -122,12 +122,30 @@ class Driver:
         if not task_number(record.name) or record.name in self._used:
             return None
         group = self._group(record.name)
-        if not all(self._files.exists(path) for path in group.paths):
+        if group.vanished():
             return None
         group.before = Counters(*record.before)
         group.limits = limits
         self._used[group.name] = group
         return group
+
+    def restore(self, group: TaskCgroup, pids: Collection[int]) -> None:
+        """Make a cgroup again that somebody else has removed, such as a service manager, with its limits, and move the
+        processes of its task into it; those that have ended are left out. Its usage begins anew. Raises OSError."""
+        group.close()
+        for path in group.paths:
+            for folder in (os.path.dirname(path), path):
+                if not self._files.exists(folder):
+                    self._files.make(folder)
+        prepare_cpuset(self._files, self._layout, group.name)
+        group.set_limits(group.limits, fresh=True)
+        group.before = Counters()
+        for path in group.paths:
+            for pid in pids:
+                try:
+                    self._files.write(f"{path}/cgroup.procs", str(pid))
+                except ProcessLookupError:
+                    pass
 
     # -- taking back -------------------------------------------------------------------------------------
 

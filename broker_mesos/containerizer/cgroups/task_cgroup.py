@@ -64,7 +64,7 @@ class TaskCgroup:
     # -- limits ------------------------------------------------------------------------------------------
 
     def set_limits(self, limits: Limits, *, fresh: bool = False) -> None:
-        """Hold the task to these limits from now on. ``fresh``: the cgroup was just made, and has none yet.
+        """Hold the task to these limits from now on. ``fresh``: the cgroup was just made, and has the kernel's values.
 
         Raises OSError: EBUSY if the memory in use cannot be brought below the limit, ERANGE or EINVAL for a cpuset
         that the agent does not have.
@@ -90,6 +90,11 @@ class TaskCgroup:
         so this is for a process that is forked ahead."""
         for path in self.paths:
             self._files.write(f"{path}/cgroup.procs", "0")
+
+    def vanished(self) -> bool:
+        """Whether somebody else has removed it, in one hierarchy or in all; the processes that were in it are then in
+        other ones, without its limits. See ``Driver.restore``."""
+        return not all(self._files.exists(path) for path in self.paths)
 
     def members(self) -> list[int]:
         """The pids of all processes in it, daemons included; zombies are not among them."""

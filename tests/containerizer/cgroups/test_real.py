@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -259,3 +260,42 @@ def test_more_cgroups_than_files_may_be_open_are_counted_as_well(
     group = driver.take(SMALL)
     assert start(group, "exit 0").wait() == 0
     assert group.usage().counted.cpu_usec > 0 and group.usage().memory_peak > 0
+
+
+def test_a_cgroup_that_somebody_has_removed_is_made_again_around_its_task(driver: Driver, start: Start) -> None:
+    group = driver.take(SMALL)
+    process = start(group, "sleep 600 & sleep 600")
+    wait_for(lambda: len(group.members()) == 3)
+    inside = group.members()
+    for path in group.paths:
+        for pid in inside:
+            Path(os.path.dirname(os.path.dirname(path)), "cgroup.procs").write_text(str(pid))
+    wait_for(lambda: gone(group.paths))
+    assert group.vanished()
+    driver.restore(group, [*inside, 1 << 22])
+    assert not group.vanished() and set(group.members()) == set(inside)
+    name = "memory.max" if group.memory_version == 2 else "memory.limit_in_bytes"
+    assert Path(group.folders["memory"], name).read_text().strip() == str(SMALL.memory_bytes)
+    killed(group)
+    assert process.wait() == -9
+
+
+def gone(paths: list[str]) -> bool:
+    """Remove cgroups; whether all are removed."""
+    for path in paths:
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass
+    return not any(os.path.exists(path) for path in paths)
+
+
+def test_a_process_that_cannot_be_killed_is_named_with_what_it_waits_for(driver: Driver, start: Start) -> None:
+    """A process whose child shares its memory sleeps uninterruptibly, as one that waits for a disk does."""
+    group = driver.take(SMALL)
+    code = "import ctypes; c = ctypes.PyDLL(None); c.vfork() or c.pause()"
+    process = start(group, f"exec {sys.executable} -I -S -c '{code}'")
+    expected = f"cannot be killed: 1 processes in uninterruptible sleep ({process.pid} in "
+    wait_for(lambda: len(group.members()) == 2 and group.stuck().startswith(expected))
+    killed(group)
+    assert group.stuck() == ""
