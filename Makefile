@@ -15,11 +15,11 @@ STAGING_ARGS ?=
 # Most tests wait for processes and servers: three at a time, a file stays together.
 PARALLEL ?= -n 3 --dist loadfile
 
-.PHONY: help install demo check test lint servers simulate fuzz bench bench-faults bench-locality format constraints clean \
+.PHONY: help install demo check test test-cgroup2 lint servers simulate fuzz bench bench-faults bench-locality format constraints clean \
   staging staging-down staging-restart staging-test
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(VENV)/.created:
 	@command -v $(PYTHON) >/dev/null \
@@ -72,6 +72,9 @@ staging-restart: $(VENV)/.runtime  ## restart each of its containers, one after 
 
 staging-test: $(VENV)/.runtime  ## test such a cluster with faults and a rolling restart, and remove it (STAGING_ARGS=--help)
 	$(BIN)/python deploy/staging-test $(STAGING_ARGS)
+
+test-cgroup2: $(VENV)/.dev  ## run the tests of task cgroups on cgroup v2 alone, in a guest machine (root; 5 to 15 minutes)
+	deploy/dev/test-cgroup2.sh $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 SEEDS ?= 1000
 START ?= 0
