@@ -14,6 +14,7 @@ from typing import NamedTuple
 from broker_mesos.containerizer.cgroups.files import CgroupFiles
 from broker_mesos.containerizer.cgroups.layout import Layout, task_number
 from broker_mesos.containerizer.cgroups.limits import Limits, settings
+from broker_mesos.containerizer.cgroups.members import send
 from broker_mesos.containerizer.cgroups.task_cgroup import Record, TaskCgroup
 from broker_mesos.containerizer.cgroups.usage import Counters
 
@@ -184,20 +185,13 @@ class Driver:
         try:
             for name in self._files.groups(path):
                 self._removed(f"{path}/{name}")
-            if not (pids := self._files.read(f"{path}/cgroup.procs").split()):
+            if send(self._files, [path], signal.SIGKILL, keep=(os.getpid(),)) == 0:
                 self._files.remove(path)
                 return True
         except FileNotFoundError:
             return True
         except OSError:
-            return False
-        for pid in pids:
-            # Read just now, and a process of this cgroup is nobody else's: there is no task any more.
-            if int(pid) > 1 and int(pid) != os.getpid():
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except OSError:
-                    pass
+            pass
         return False
 
     def sweep(self, keep: Collection[str] = ()) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.cgroups.files import CgroupFiles, number, table
 from broker_mesos.containerizer.cgroups.layout import Layout
 from broker_mesos.containerizer.cgroups.limits import Limits, in_order, settings
+from broker_mesos.containerizer.cgroups.members import members, send
 from broker_mesos.containerizer.cgroups.oom import OomWatch
 from broker_mesos.containerizer.cgroups.usage import (
     Counters,
@@ -22,7 +23,6 @@ from broker_mesos.containerizer.cgroups.usage import (
 MAX_REST_BYTES = 2 << 20
 """Memory that may stay charged to a cgroup that gets another task. The kernel charges in batches of 256 kB on each CPU,
 so that less than this is left of a program that did nothing, and taking it back costs more than starting one."""
-_CHUNK = 256  # processes that are signalled at a time, each by a file descriptor
 
 
 class Record(NamedTuple):
@@ -98,41 +98,11 @@ class TaskCgroup:
 
     def members(self) -> list[int]:
         """The pids of all processes in it, daemons included; zombies are not among them."""
-        found: dict[int, None] = {}
-        for path in self.paths:
-            for word in self._files.read(f"{path}/cgroup.procs").split():
-                found[int(word)] = None
-        found.pop(0, None)  # a process of a pid namespace that is not ours
-        return list(found)
+        return members(self._files, self.paths)
 
     def send(self, signal_number: int, keep: Collection[int] = ()) -> int:
         """Signal all members but ``keep``, and no process that is no member. Returns how many there were."""
-        members = [pid for pid in self.members() if pid not in keep]
-        for start in range(0, len(members), _CHUNK):
-            self._send(members[start : start + _CHUNK], signal_number)
-        return len(members)
-
-    def _send(self, pids: Iterable[int], signal_number: int) -> None:
-        pidfds = {}
-        try:
-            for pid in pids:
-                try:
-                    pidfds[pid] = os.pidfd_open(pid)
-                except ProcessLookupError:
-                    pass
-                except OSError:  # no descriptor is left
-                    break
-            # A pid that is still a member is that of the process which the descriptor refers to, or that one is gone.
-            still = set(self.members())
-            for pid, fd in pidfds.items():
-                if pid in still:
-                    try:
-                        signal.pidfd_send_signal(fd, signal_number)
-                    except OSError:
-                        pass
-        finally:
-            for fd in pidfds.values():
-                os.close(fd)
+        return send(self._files, self.paths, signal_number, keep)
 
     def kill(self, keep: Collection[int] = ()) -> int:
         """Send SIGKILL to all members but ``keep``, which the kernel does at once where it can. Returns how many there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -80,6 +81,21 @@ def test_a_signal_reaches_all_members_but_those_that_are_kept(driver: Driver, st
     assert other.wait() == -15
     assert group.kill(keep={kept.pid}) == 0
     assert group.members() == [kept.pid]
+
+
+def test_members_are_killed_though_no_descriptor_is_left(
+    driver: Driver, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = driver.take(SMALL)
+    process, kept = start(group, "exec sleep 600"), start(group, "exec sleep 600")
+    wait_for(lambda: len(group.members()) == 2)
+
+    def no_more(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", no_more)
+    assert group.kill(keep={kept.pid}) == 1
+    assert process.wait() == -9
 
 
 def test_a_fork_bomb_stays_in_its_limit_and_dies(driver: Driver, start: Start) -> None:

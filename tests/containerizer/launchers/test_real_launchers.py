@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.limits import MB, Limits
 from broker_mesos.containerizer.cgroups.memory_end import memory_end
+from broker_mesos.containerizer.cgroups.oom import Oom
+from broker_mesos.containerizer.cgroups.probe import probe
+from broker_mesos.containerizer.cgroups.task_cgroup import record_of
 from broker_mesos.containerizer.launchers.launcher import Exit, Launcher
-from broker_mesos.containerizer.launchers.launcher_pool import Key
+from broker_mesos.containerizer.launchers.launcher_pool import Key, LauncherPool
 from broker_mesos.containerizer.launchers.profile import Profile
+from tests.containerizer.cgroups.conftest import emptied
 from tests.containerizer.launchers.conftest import UID, run_task, wait_for
 from tests.containerizer.launchers.test_launcher_pool import Spawner
 
@@ -93,3 +99,54 @@ def test_a_fork_bomb_of_a_user_leaves_its_launcher_alone(spawner: Spawner, user_
     wait_for(launcher, lambda: launcher.idle)
     reap(launcher)
     assert isinstance(run_task(launcher, user_sandbox, "true"), Exit)
+
+
+def test_a_kill_for_memory_is_known_to_the_next_spawner(tmp_path: Path, real_driver: Driver, sandbox: str) -> None:
+    """The first one is killed while its task runs; the task then exceeds its limit."""
+    work_dir = str(tmp_path / "real")
+    os.mkfifo(f"{sandbox}/go")
+    passed, pass_on = os.pipe()
+    first = os.fork()
+    if first == 0:
+        try:
+            _first_spawner(work_dir, sandbox, pass_on)
+        finally:
+            os._exit(1)
+    os.close(pass_on)
+    with open(passed) as file:
+        record, launcher, main = json.loads(file.readline())
+        os.kill(first, 9)
+        os.waitpid(first, 0)
+        later = probe(work_dir)
+        assert isinstance(later, Driver)
+        found = record_of(record)
+        assert found is not None
+        group = later.adopt(found, Limits(memory=64 * MB))
+        assert group is not None and later.sweep() == []
+        assert {launcher, main} <= set(group.members())
+        watch = group.watch_oom()
+        Path(sandbox, "go").write_text("go\n")
+        wait_until(lambda: watch.look(time.monotonic()) is Oom.KILLED)
+        wait_until(lambda: not group.members())
+    end = memory_end(group.limits, group.usage(), group.memory_version, "n1")
+    assert end is not None and end.own_limit
+    later.free(group)
+    assert emptied(later)
+
+
+def _first_spawner(work_dir: str, sandbox: str, pass_on: int) -> None:
+    driver = probe(work_dir)
+    assert isinstance(driver, Driver)
+    launcher = LauncherPool(driver).take(Key("f", Profile(), Limits(memory=64 * MB)), 0.0)
+    launcher.start(sandbox, ["/bin/sh", "-c", f"read line <go; {EAT}"], {"PATH": "/usr/bin:/bin"})
+    wait_for(launcher, lambda: launcher.task_pid)
+    text = json.dumps([launcher.group.record(), launcher.pid, launcher.task_pid])
+    os.write(pass_on, f"{text}\n".encode())
+    time.sleep(600)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come true"
+        time.sleep(0.002)
