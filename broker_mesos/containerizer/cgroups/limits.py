@@ -61,6 +61,8 @@ FILES_V2 = {
 }
 """The files that hold limits; the first of each controller must be there, others may be missing."""
 
+ALL_CPUS = "\n"
+"""The value of a cpuset that is not limited: v2 takes it as it is, and v1 takes that of the cgroup above instead."""
 _UNLIMITED_V1 = "-1"
 
 
@@ -72,8 +74,8 @@ def settings(limits: Limits, controller: str, version: int) -> list[Setting]:
         made = _memory(limits, version)
     elif controller == "pids":
         made = [("pids.max", str(limits.pids + LAUNCHER_PIDS))]
-    elif controller == "cpuset" and limits.cpuset:
-        made = [("cpuset.cpus", limits.cpuset)]
+    elif controller == "cpuset":
+        made = [("cpuset.cpus", limits.cpuset or ALL_CPUS)]
     else:
         made = []
     return [Setting(controller, file, text) for file, text in made]

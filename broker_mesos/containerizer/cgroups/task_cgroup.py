@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.cgroups.files import CgroupFiles, number, table
 from broker_mesos.containerizer.cgroups.layout import Layout
-from broker_mesos.containerizer.cgroups.limits import Limits, in_order, settings
+from broker_mesos.containerizer.cgroups.limits import ALL_CPUS, Limits, Setting, in_order, settings
 from broker_mesos.containerizer.cgroups.members import members, send
 from broker_mesos.containerizer.cgroups.oom import OomWatch
 from broker_mesos.containerizer.cgroups.usage import (
@@ -74,14 +74,18 @@ class TaskCgroup:
         wanted = []
         for controller, version in self._versions.items():
             wanted.extend(settings(limits, controller, version))
-        for each in in_order([each for each in wanted if self._has(each.file)], self._written):
+        wanted = [self._with_cpus(each) for each in wanted if each.file in self._kernel_files]
+        for each in in_order(wanted, self._written):
             self._written.pop(each.file, None)
             self._files.write(f"{self.folders[each.controller]}/{each.file}", each.text)
             self._written[each.file] = each.text
         self.limits = limits
 
-    def _has(self, file: str) -> bool:
-        return file in self._kernel_files
+    def _with_cpus(self, setting: Setting) -> Setting:
+        if setting.text != ALL_CPUS or self._versions["cpuset"] == 2:
+            return setting
+        above = os.path.dirname(self.folders["cpuset"])
+        return setting._replace(text=self._files.read(f"{above}/cpuset.cpus").strip())
 
     # -- processes ---------------------------------------------------------------------------------------
 

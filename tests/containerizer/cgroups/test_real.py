@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from broker_mesos.containerizer.cgroups import files
+from broker_mesos.containerizer.cgroups import files, probe
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.limits import MB, Limits
 from broker_mesos.containerizer.cgroups.memory_end import memory_end
 from broker_mesos.containerizer.cgroups.oom import Oom
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
-from tests.containerizer.cgroups.conftest import Started
+from tests.containerizer.cgroups.conftest import Started, emptied, was_not_run
 
 Start = Callable[[TaskCgroup, str], Started]
 
@@ -198,6 +198,33 @@ def test_cpu_time_is_divided_by_shares(driver: Driver, start: Start) -> None:
     for each in groups:
         killed(each)
     assert [loop.wait() for loop in loops] == [-9, -9]
+
+
+def test_a_task_with_a_cpuset_runs_there_alone_and_the_next_one_everywhere(
+    driver: Driver, start: Start, work_dir: str
+) -> None:
+    pinned = probe.probe(work_dir, cpuset=True)
+    if isinstance(pinned, str):
+        was_not_run(pinned)
+    assert isinstance(pinned, Driver)
+    cpus = os.sched_getaffinity(0)
+    group = pinned.take(Limits(cpuset=str(min(cpus))))
+    process = start(group, "exec sleep 600")
+    wait_for(lambda: is_sleep(process.pid))
+    assert os.sched_getaffinity(process.pid) == {min(cpus)}
+    killed(group)
+    process.wait()
+    pinned.free(group)
+    group = pinned.take(Limits())
+    process = start(group, "exec sleep 600")
+    wait_for(lambda: is_sleep(process.pid))
+    assert os.sched_getaffinity(process.pid) == cpus
+    killed(group)
+    process.wait()
+    pinned.free(group)
+    with pytest.raises(OSError):
+        pinned.take(Limits(cpuset="4000"))
+    assert emptied(pinned)
 
 
 def test_a_quota_stops_a_task_and_that_is_counted(driver: Driver, start: Start) -> None:
