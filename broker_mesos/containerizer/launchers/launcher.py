@@ -60,7 +60,7 @@ class Launcher:
         self.starting = False
         self.task_pid = 0
         self.refused = ""
-        """Why it cannot be what its profile demands; it is dead then."""
+        """Why it cannot be in its cgroup, or cannot be what its profile demands; it is dead then."""
         self.dead = False
         self._link, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link.setblocking(False)
@@ -69,10 +69,11 @@ class Launcher:
             self.pid = fork_into(group)
             if self.pid == 0:
                 run(end, group)
-        except OSError:
+        except OSError as error:
             if os.getpid() == spawner:
                 self._link.close()
                 raise
+            end.send(_dumps(["refused", f"cannot join {group.paths[0]}: {error.strerror}"]).encode())
         finally:
             if os.getpid() != spawner:
                 os._exit(0)

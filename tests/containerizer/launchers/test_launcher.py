@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -146,6 +147,16 @@ def test_a_launcher_that_is_killed_is_dead_for_the_spawner(launcher: Launcher, s
     assert launcher.dead and not launcher.idle
     with pytest.raises(OSError):
         launcher.start(sandbox, ["/bin/true"], {})
+
+
+def test_a_launcher_that_cannot_join_its_cgroup_ends_and_names_the_reason(driver: Driver) -> None:
+    group = driver.take(Limits())
+    shutil.rmtree(group.paths[-1])
+    launcher = Launcher(group)
+    os.waitpid(launcher.pid, 0)
+    launcher.receive()
+    assert launcher.dead
+    assert launcher.refused == f"cannot join {group.paths[0]}: No such file or directory"
 
 
 def test_a_large_environment_reaches_the_task(launcher: Launcher, sandbox: str) -> None:
