@@ -34,6 +34,8 @@ class Limits(NamedTuple):
     """CPUs that unused parts of earlier periods may add to the quota, where the kernel has that; at most the quota."""
     cpuset: str = ""
     """The CPUs that the task may run on, as in "0-2,5"; empty: all that its agent may use."""
+    idle: bool = False
+    """Whether the task gets only CPU time that no other one wants, as one that runs on revocable resources."""
 
     @property
     def memory_bytes(self) -> int:
@@ -50,12 +52,12 @@ class Setting(NamedTuple):
 
 
 FILES_V1 = {
-    "cpu": ("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_burst_us"),
+    "cpu": ("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_burst_us", "cpu.idle"),
     "memory": ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
     "pids": ("pids.max",),
 }
 FILES_V2 = {
-    "cpu": ("cpu.weight", "cpu.max", "cpu.max.burst"),
+    "cpu": ("cpu.weight", "cpu.max", "cpu.max.burst", "cpu.idle"),
     "memory": ("memory.max", "memory.swap.max", "memory.oom.group"),
     "pids": ("pids.max",),
 }
@@ -84,13 +86,15 @@ def settings(limits: Limits, controller: str, version: int) -> list[Setting]:
 def _cpu(limits: Limits, version: int) -> list[tuple[str, str]]:
     quota = max(MIN_QUOTA_USEC, round(limits.quota * PERIOD_USEC)) if limits.quota else 0
     burst = min(quota, round(limits.burst * PERIOD_USEC))
+    cpus = 0.0 if limits.idle else limits.cpus
+    idle = ("cpu.idle", str(int(limits.idle)))
     if version == 1:
-        shares = min(262_144, max(2, round(1024 * limits.cpus)))
+        shares = min(262_144, max(2, round(1024 * cpus)))
         made = [("cpu.shares", str(shares)), ("cpu.cfs_quota_us", str(quota) if quota else _UNLIMITED_V1)]
-        return [*made, ("cpu.cfs_burst_us", str(burst))]
-    weight = min(10_000, max(1, round(100 * limits.cpus)))
+        return [*made, ("cpu.cfs_burst_us", str(burst)), idle]
+    weight = min(10_000, max(1, round(100 * cpus)))
     made = [("cpu.weight", str(weight)), ("cpu.max", f"{quota or 'max'} {PERIOD_USEC}")]
-    return [*made, ("cpu.max.burst", str(burst))]
+    return [*made, ("cpu.max.burst", str(burst)), idle]
 
 
 def _memory(limits: Limits, version: int) -> list[tuple[str, str]]:
@@ -107,18 +111,31 @@ def in_order(wanted: Iterable[Setting], written: dict[str, str]) -> list[Setting
     """The settings to write into a cgroup that has the values ``written``, by file, in an order that the kernel takes.
 
     Values that it has already are left out. A burst may not exceed the quota, nor a limit of memory that of memory and
-    swap together, and so what depends on another value is lifted before that one changes.
+    swap together, and an idle cgroup takes no shares and loses those that it had. So what depends on another value is
+    lifted before that one changes, and written after it.
     """
-    changed = [each for each in wanted if written.get(each.file) != each.text]
-    files = {each.file for each in changed}
+    wanted = list(wanted)
+    changed = {each.file for each in wanted if written.get(each.file) != each.text}
     before = []
-    for each in changed:
-        if each.file == "memory.limit_in_bytes" and "memory.memsw.limit_in_bytes" in files:
+    for each in wanted:
+        if each.file not in changed:
+            continue
+        if each.file == "memory.limit_in_bytes" and "memory.memsw.limit_in_bytes" in changed:
             before.append(Setting(each.controller, "memory.memsw.limit_in_bytes", _UNLIMITED_V1))
-        if each.file == "cpu.cfs_quota_us" and written.get("cpu.cfs_burst_us", "") != "0":
-            before.append(Setting(each.controller, "cpu.cfs_burst_us", "0"))
-        if each.file == "cpu.max" and written.get("cpu.max.burst", "") != "0":
-            before.append(Setting(each.controller, "cpu.max.burst", "0"))
-    lifted = {each.file for each in before if each.text == "0"}
-    kept = [each for each in wanted if each.file in lifted and each not in changed]
-    return [*before, *changed, *kept]
+        for file, depending, lifted in _DEPENDING:
+            if each.file == file and depending in {other.file for other in wanted} and written.get(depending) != lifted:
+                before.append(Setting(each.controller, depending, lifted))
+                changed.add(depending)
+    if "cpu.idle" in changed:
+        changed.update(("cpu.shares", "cpu.weight"))
+    return [*before, *(each for each in wanted if each.file in changed)]
+
+
+_DEPENDING = (
+    ("cpu.cfs_quota_us", "cpu.cfs_burst_us", "0"),
+    ("cpu.max", "cpu.max.burst", "0"),
+    ("cpu.shares", "cpu.idle", "0"),
+    ("cpu.weight", "cpu.idle", "0"),
+    ("cpu.idle", "cpu.idle", "0"),
+)
+"""A file, another one whose value depends on the value of it, and the value of that one that fits to all."""

@@ -11,7 +11,13 @@ from pathlib import Path
 from broker_mesos.containerizer.cgroups.files import CgroupFiles
 
 V1_FILES = {
-    "cpu": {"cpu.shares": "1024", "cpu.cfs_quota_us": "-1", "cpu.cfs_burst_us": "0", "cpu.stat": "throttled_time 0"},
+    "cpu": {
+        "cpu.shares": "1024",
+        "cpu.cfs_quota_us": "-1",
+        "cpu.cfs_burst_us": "0",
+        "cpu.idle": "0",
+        "cpu.stat": "throttled_time 0",
+    },
     "memory": {
         "memory.limit_in_bytes": "9223372036854771712",
         "memory.memsw.limit_in_bytes": "9223372036854771712",
@@ -29,7 +35,7 @@ V1_FILES = {
     "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
 }
 V2_FILES = {
-    "cpu": {"cpu.weight": "100", "cpu.max": "max 100000", "cpu.max.burst": "0"},
+    "cpu": {"cpu.weight": "100", "cpu.max": "max 100000", "cpu.max.burst": "0", "cpu.idle": "0"},
     "memory": {
         "memory.max": "max",
         "memory.swap.max": "max",

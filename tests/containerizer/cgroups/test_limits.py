@@ -23,6 +23,7 @@ def test_limits_are_written_as_v1_has_them() -> None:
         "cpu.shares": "768",
         "cpu.cfs_quota_us": "-1",
         "cpu.cfs_burst_us": "0",
+        "cpu.idle": "0",
         "memory.limit_in_bytes": str(65 * MB),
         "memory.memsw.limit_in_bytes": str(65 * MB),
         "pids.max": "33",
@@ -34,6 +35,7 @@ def test_limits_are_written_as_v2_has_them() -> None:
         "cpu.weight": "300",
         "cpu.max": "50000 100000",
         "cpu.max.burst": "50000",
+        "cpu.idle": "0",
         "memory.max": str(65 * MB),
         "memory.swap.max": "0",
         "memory.oom.group": "1",
@@ -65,9 +67,12 @@ class Checks:
     """A cgroup that refuses values as the kernel does."""
 
     def __init__(self) -> None:
-        self.values = {"cpu.cfs_burst_us": "0", "cpu.max.burst": "0"}
+        self.values = {"cpu.cfs_burst_us": "0", "cpu.max.burst": "0", "cpu.idle": "0"}
 
     def write(self, file: str, text: str) -> None:
+        if file == "cpu.idle" and text != self.values[file]:
+            self.values |= {"cpu.shares": "1024", "cpu.weight": "100"}
+        assert file not in ("cpu.shares", "cpu.weight") or self.values["cpu.idle"] == "0"
         self.values[file] = text
         number = {
             name: float("inf") if v in ("-1", "max") else float(v.split()[0].replace("max", "inf"))
@@ -86,6 +91,7 @@ LIMITS = st.builds(
     memory=st.sampled_from([0, 64 * MB, 128 * MB, 256 * MB]),
     quota=st.sampled_from([0, 0.2, 1, 4]),
     burst=st.sampled_from([0, 0.1, 1, 9]),
+    idle=st.booleans(),
 )
 
 
@@ -99,7 +105,9 @@ def test_the_kernel_accepts_every_change_of_limits_and_keeps_the_last_ones(chang
         for each in in_order(wanted, written):
             cgroup.write(each.file, each.text)
             written[each.file] = each.text
-        assert {each.file: each.text for each in wanted}.items() <= cgroup.values.items()
+        without = {"cpu.shares", "cpu.weight"} if limits.idle else set()
+        kept = {each.file: each.text for each in wanted if each.file not in without}
+        assert kept.items() <= cgroup.values.items()
 
 
 def test_values_that_a_cgroup_has_already_are_not_written_again() -> None:

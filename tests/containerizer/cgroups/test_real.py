@@ -200,6 +200,26 @@ def test_cpu_time_is_divided_by_shares(driver: Driver, start: Start) -> None:
     assert [loop.wait() for loop in loops] == [-9, -9]
 
 
+def test_an_idle_task_gets_the_time_that_no_other_one_wants(driver: Driver, start: Start) -> None:
+    driver.limit_all(cpus=40)
+    cpu = min(os.sched_getaffinity(0))
+    before_it = driver.take(Limits(idle=True))  # a cgroup that was idle serves another task as any other one does
+    driver.free(before_it)
+    groups = [driver.take(Limits(cpus=1)), driver.take(Limits(cpus=1, idle=True))]
+    for each in groups:
+        start(each, f"taskset -c {cpu} sh -c 'while :; do :; done'")
+    wait_for(lambda: groups[0].usage().counted.cpu_usec > 20_000 and groups[1].members())
+    before = cpu_usec(groups)
+
+    def yields() -> bool:
+        used = [now - first for now, first in zip(cpu_usec(groups), before, strict=True)]
+        return used[0] > 200_000 and used[0] > 20 * used[1]
+
+    wait_for(yields)
+    for each in groups:
+        killed(each)
+
+
 def test_a_task_with_a_cpuset_runs_there_alone_and_the_next_one_everywhere(
     driver: Driver, start: Start, work_dir: str
 ) -> None:
