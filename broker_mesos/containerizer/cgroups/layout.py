@@ -14,10 +14,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from broker_mesos.containerizer.cgroups.mounts import Hierarchy
+from broker_mesos.containerizer.cgroups.mounts import Hierarchy, scope_of
 
 NEEDED = ("cpu", "memory", "pids")
-SERVICE = "bmesos-service"
 _NAME = re.compile(r"t[1-9][0-9]*")
 _V1_NAMES = {"io": "blkio"}
 _OPTIONAL = ("io", "cpuacct")
@@ -100,9 +99,7 @@ def lay_out(found: Iterable[Hierarchy], name: str, *, cpuset: bool = False) -> L
 
 
 def _place(hierarchy: Hierarchy, controllers: list[str], name: str) -> Place:
-    scope = hierarchy.own
-    if hierarchy.version == 2 and os.path.basename(scope) == SERVICE:
-        scope = os.path.dirname(scope)  # an earlier spawner, or the agent, has moved here
+    scope = scope_of(hierarchy.own) if hierarchy.version == 2 else hierarchy.own
     return Place(hierarchy.version, tuple(controllers), scope, f"{scope}/{name}")
 
 
@@ -131,6 +128,6 @@ def _reason(hierarchies: list[Hierarchy], missing: list[str]) -> str:
     if not hierarchies:
         return "no cgroups are mounted"
     if unified is not None and all(each.version == 2 for each in hierarchies):
-        path = f"/{unified.below}"
+        path = f"/{scope_of(unified.below)}"
         return f"cgroup2 {path} has no controller {named}: run under systemd with a scope, or as root"
     return f"no cgroup hierarchy has the controller {named}"

@@ -11,6 +11,8 @@ import re
 from typing import NamedTuple
 
 PROC = "/proc/self"
+SERVICE = "bmesos-service"
+"""The leaf of v2 that the spawner and the agent move to; see ``layout.py``."""
 
 
 class Hierarchy(NamedTuple):
@@ -19,7 +21,8 @@ class Hierarchy(NamedTuple):
     version: int
     """1 or 2."""
     controllers: frozenset[str]
-    """Those that can be used in the process' cgroup."""
+    """Those that can be used in the process' cgroup; in the one above, if it is SERVICE, which has only those that were
+    passed on to it."""
     mounted: str
     """The folder at which it is mounted."""
     below: str
@@ -69,9 +72,14 @@ def hierarchies(proc: str = PROC, root: str = "/") -> list[Hierarchy]:
             continue
         controllers = names
         if controllers is None:
-            controllers = frozenset(_read(os.path.join(mounted, below, "cgroup.controllers")).split())
+            controllers = frozenset(_read(os.path.join(mounted, scope_of(below), "cgroup.controllers")).split())
         found[names] = Hierarchy(1 if names is not None else 2, controllers, mounted, below, writable)
     return list(found.values())
+
+
+def scope_of(path: str) -> str:
+    """The cgroup that a spawner was started in: the one above SERVICE, if it has moved there, else its own."""
+    return os.path.dirname(path) if os.path.basename(path) == SERVICE else path
 
 
 def _own_paths(proc: str) -> dict[str, str]:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection
 from broker_mesos.containerizer.cgroups.driver import Driver, prepare_cpuset
 from broker_mesos.containerizer.cgroups.files import CgroupFiles, optional
 from broker_mesos.containerizer.cgroups.forking import fork_into
-from broker_mesos.containerizer.cgroups.layout import SERVICE, Layout, Place, base_name, lay_out
+from broker_mesos.containerizer.cgroups.layout import Layout, Place, base_name, lay_out
 from broker_mesos.containerizer.cgroups.limits import Limits
-from broker_mesos.containerizer.cgroups.mounts import PROC, Hierarchy, hierarchies
+from broker_mesos.containerizer.cgroups.mounts import PROC, SERVICE, Hierarchy, hierarchies
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 
 BASES_FILE = "cgroups"

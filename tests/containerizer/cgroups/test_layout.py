@@ -74,6 +74,17 @@ def test_a_spawner_that_was_moved_to_a_leaf_finds_the_scope_above_it(kernel: Fak
     assert set(bases(kernel, laid_out(kernel)).values()) == {"unified/s.scope/bmesos-1"}
 
 
+def test_what_a_spawner_in_a_leaf_can_use_is_what_the_scope_has(kernel: FakeKernel) -> None:
+    kernel.mount_v2("cpuset cpu memory pids", "/s.scope/bmesos-service")
+    passed_on = kernel.root / "cg/unified/s.scope/bmesos-service/cgroup.controllers"
+    passed_on.write_text("memory pids\n")
+    assert laid_out(kernel, cpuset=True).versions["cpuset"] == 2
+    (kernel.root / "cg/unified/s.scope/cgroup.controllers").write_text("memory pids\n")
+    assert lay_out(found(kernel), "b") == (
+        "cgroup2 /s.scope has no controller cpu: run under systemd with a scope, or as root"
+    )
+
+
 def test_a_mount_for_writing_is_preferred_to_one_for_reading(kernel: FakeKernel) -> None:
     kernel.mount_v2("cpu memory pids")
     line = (kernel.proc / "mountinfo").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_mesos.containerizer.cgroups import files, probe
+from broker_mesos.containerizer.cgroups import files, mounts, probe
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.limits import MB, Limits
 from broker_mesos.containerizer.cgroups.memory_end import memory_end
@@ -334,9 +334,9 @@ def test_a_cgroup_that_somebody_has_removed_is_made_again_around_its_task(driver
     process = start(group, "sleep 600 & sleep 600")
     wait_for(lambda: len(group.members()) == 3)
     inside = group.members()
-    for path in group.paths:
+    for hierarchy in mounts.hierarchies():
         for pid in inside:
-            Path(os.path.dirname(os.path.dirname(path)), "cgroup.procs").write_text(str(pid))
+            Path(hierarchy.own, "cgroup.procs").write_text(str(pid))
     wait_for(lambda: gone(group.paths))
     assert group.vanished()
     driver.restore(group, [*inside, 1 << 22])
