@@ -1,4 +1,4 @@
-"""Gives up what a task is not to have: this process becomes another user, for good."""
+"""Gives up what a task is not to have: this process takes on a profile, for good."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import errno
 import os
 import resource
 
+from broker_mesos.containerizer import credentials
 from broker_mesos.containerizer.launchers.profile import NO_LIMIT, RLIMITS, Profile
 
-_PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
-_PR_SET_NO_NEW_PRIVS = 38
 _MAX_CAPABILITIES = 64
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,20 +26,19 @@ def become(profile: Profile) -> None:
     for name, limit in profile.rlimits:
         _set_rlimit(name, limit)
     os.umask(profile.umask)
-    if not profile.capabilities:
-        _drop_bounding_set()
-    if profile.uid >= 0 and (profile.uid, profile.gid) != (os.geteuid(), os.getegid()):
-        try:
-            os.setgroups(profile.groups)
-            os.setresgid(profile.gid, profile.gid, profile.gid)
-            os.setresuid(profile.uid, profile.uid, profile.uid)
-        except OSError as error:
-            text = f"this agent cannot run tasks as user {profile.uid}: {error.strerror}"
-            raise Refused(error.errno, text) from None
-    if not profile.new_privileges:
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    # The task has the same user: it may not attach to this process, nor read its descriptors and memory.
-    _prctl(_PR_SET_DUMPABLE, 0)
+    try:
+        if profile.user is not None:
+            _drop_bounding_set()
+            credentials.become(profile.user)
+        elif not profile.privileged:
+            _drop_bounding_set()
+            credentials.forbid_new_privileges()
+            credentials.drop_capabilities()
+        # The task may have the same user: it may not attach to this process, nor read its descriptors and memory.
+        credentials.hide()
+    except OSError as error:
+        user = os.geteuid() if profile.user is None else profile.user.uid
+        raise Refused(error.errno, f"this agent cannot run tasks as user {user}: {error.strerror}") from None
 
 
 def _set_rlimit(name: str, limit: int) -> None:
@@ -58,9 +56,3 @@ def _drop_bounding_set() -> None:
     them (CAP_SETPCAP) keeps the set, which gives nothing to users other than root."""
     for capability in range(_MAX_CAPABILITIES):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise Refused(number, f"prctl {option}: {os.strerror(number)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 from typing import Any, NamedTuple
 
+from broker_mesos.containerizer.credentials import Ids
+
 RLIMITS = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
     for name in dir(resource)
@@ -17,23 +19,24 @@ NO_LIMIT = -1
 class Profile(NamedTuple):
     """A launcher starts tasks of one profile only."""
 
-    uid: int = -1
-    """The user of its tasks; -1: the spawner's, and the groups as well."""
-    gid: int = -1
-    groups: tuple[int, ...] = ()
+    user: Ids | None = None
+    """The user of its tasks; None: that of the spawner, with its groups."""
     rlimits: tuple[tuple[str, int], ...] = (("core", 0),)
     """The name of a resource limit and its value, soft and hard; NO_LIMIT for none."""
-    new_privileges: bool = False
-    """Whether setuid programs and file capabilities have an effect."""
-    capabilities: bool = False
-    """Whether a task of root has the capabilities of root; other users have none in any case."""
+    privileged: bool = False
+    """Whether its tasks keep the capabilities of the spawner, and may gain rights by set-user-id programs; only without
+    a user of their own."""
     umask: int = 0o022
 
 
 def profile_of(value: Any) -> Profile:
     """A profile as it was before it was JSON. Raises TypeError, ValueError if it is none."""
     made = Profile(*value)
+    user = None
+    if made.user is not None:
+        uid, gid, groups = made.user
+        user = Ids(int(uid), int(gid), tuple(int(each) for each in groups))
     rlimits = tuple((str(name), int(limit)) for name, limit in made.rlimits)
     if unknown := [name for name, _ in rlimits if name not in RLIMITS]:
         raise ValueError(f"rlimit {unknown[0]} is not known here")
-    return made._replace(groups=tuple(int(each) for each in made.groups), rlimits=rlimits)
+    return made._replace(user=user, rlimits=rlimits)

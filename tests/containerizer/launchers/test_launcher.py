@@ -15,11 +15,12 @@ import pytest
 
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.limits import Limits
+from broker_mesos.containerizer.credentials import Ids
 from broker_mesos.containerizer.launchers.launcher import Exit, Failure, Launcher
 from broker_mesos.containerizer.launchers.profile import Profile, profile_of
 from tests.containerizer.launchers.conftest import UID, run_task, wait_for
 
-USER = Profile(uid=UID, gid=UID)
+USER = Profile(Ids(UID, UID))
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_task_that_cannot_start_is_a_failure_and_the_launcher_goes_on(launcher
 
 @pytest.mark.usefixtures("as_root")
 def test_a_task_is_another_user_without_any_privilege(launcher: Launcher, user_sandbox: str) -> None:
-    launcher.become(Profile(uid=UID, gid=UID, groups=(UID + 1,), rlimits=(("core", 0), ("nofile", 100))))
+    launcher.become(Profile(Ids(UID, UID, (UID + 1,)), rlimits=(("core", 0), ("nofile", 100))))
     run_task(
         launcher,
         user_sandbox,
@@ -85,7 +86,7 @@ def test_a_task_is_another_user_without_any_privilege(launcher: Launcher, user_s
 
 @pytest.mark.usefixtures("as_root")
 def test_a_task_of_root_has_no_capabilities_either(launcher: Launcher, sandbox: str) -> None:
-    launcher.become(Profile(uid=0, gid=0))
+    launcher.become(Profile(Ids(0, 0)))
     run_task(launcher, sandbox, "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2 | sort -u")
     assert output(sandbox).split() == ["0" * 16]
 
@@ -179,7 +180,7 @@ def test_a_command_that_is_too_large_to_be_passed_is_an_error_and_the_launcher_g
 
 
 def test_a_task_above_the_hard_limit_is_refused_in_one_line(launcher: Launcher) -> None:
-    launcher.become(Profile(uid=UID, gid=UID) if os.geteuid() != 0 else Profile(rlimits=(("nofile", 1 << 40),)))
+    launcher.become(Profile(Ids(UID, UID)) if os.geteuid() != 0 else Profile(rlimits=(("nofile", 1 << 40),)))
     deadline = time.monotonic() + 20
     while not launcher.dead and time.monotonic() < deadline:
         launcher.receive()
@@ -191,7 +192,7 @@ def test_a_task_above_the_hard_limit_is_refused_in_one_line(launcher: Launcher) 
 
 
 def test_a_profile_survives_its_way_through_json() -> None:
-    profile = Profile(uid=1, gid=2, groups=(3, 4), rlimits=(("core", 0), ("nofile", 9)))
-    assert profile_of([1, 2, [3, 4], [["core", 0], ["nofile", 9]], False, False, 0o022]) == profile
+    profile = Profile(Ids(1, 2, (3, 4)), rlimits=(("core", 0), ("nofile", 9)))
+    assert profile_of([[1, 2, [3, 4]], [["core", 0], ["nofile", 9]], False, 0o022]) == profile
     with pytest.raises(ValueError, match="rlimit nofiles is not known here"):
-        profile_of([1, 2, [], [["nofiles", 1]]])
+        profile_of([None, [["nofiles", 1]]])

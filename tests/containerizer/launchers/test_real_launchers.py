@@ -16,6 +16,7 @@ from broker_mesos.containerizer.cgroups.memory_end import memory_end
 from broker_mesos.containerizer.cgroups.oom import Oom
 from broker_mesos.containerizer.cgroups.probe import probe
 from broker_mesos.containerizer.cgroups.task_cgroup import record_of
+from broker_mesos.containerizer.credentials import Ids
 from broker_mesos.containerizer.launchers.launcher import Exit, Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import Key, LauncherPool
 from broker_mesos.containerizer.launchers.profile import Profile
@@ -34,7 +35,7 @@ def spawner(real_driver: Driver) -> Iterator[Spawner]:
 
 
 def key() -> Key:
-    profile = Profile(uid=UID, gid=UID) if os.geteuid() == 0 else Profile()
+    profile = Profile(Ids(UID, UID)) if os.geteuid() == 0 else Profile()
     return Key("f", profile, Limits(memory=64 * MB, pids=32))
 
 
