@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
         # On a busy machine a RabbitMQ takes half a minute to start, and so does each command of rabbitmqctl.
-        if item.get_closest_marker("servers") and item.get_closest_marker("timeout") is None:
+        long = item.get_closest_marker("servers") or item.get_closest_marker("slow")
+        if long and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(180))
 
 

@@ -20,10 +20,15 @@ def sandboxes(tmp_path: Path) -> Sandboxes:
 
 @pytest.mark.parametrize(
     ("offset", "length", "data"),
-    [(0, 4, b"0123"), (4, 100, b"456789"), (10, 5, b""), (99, 5, b""), (0, 0, b"")],
+    [(0, 4, b"0123"), (4, 100, b"456789"), (10, 5, b""), (0, 0, b"")],
 )
 def test_a_file_is_read_in_parts(sandboxes: Sandboxes, offset: int, length: int, data: bytes) -> None:
     assert sandboxes.read("a", "stdout", offset, length) == (data, offset, 10)
+
+
+def test_a_reader_who_is_behind_the_end_goes_on_there(sandboxes: Sandboxes) -> None:
+    """The file was truncated meanwhile."""
+    assert sandboxes.read("a", "stdout", 99, 5) == (b"", 10, 10)
 
 
 def test_one_read_is_bounded(sandboxes: Sandboxes) -> None:

@@ -32,6 +32,7 @@ def test_a_role_whose_job_came_first_gets_no_more_than_its_share(new_cluster: Ne
     first = client.submit(SLEEP, cpus=4, mem=10)
     until("nothing is left for others", lambda: running(first) == [1])
     many = [client.submit(SLEEP, cpus=1, mem=10, array=8, role=role) for role in ("eng", "ops/db")]
+    until("the cell knows what both want", lambda: all(client.explain(each.id).reason for each in many))
     first.kill()
     until("the agent is full again", lambda: sum(running(*many)) == 4)
     assert running(*many) == [2, 2]
