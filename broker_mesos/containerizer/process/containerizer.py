@@ -23,6 +23,7 @@ from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
+from broker_mesos.containerizer.process.spawner_records import exit_of, failure_of, tasks_of
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.task_users import TaskUsers, User, environment_of, own_name
@@ -132,7 +133,7 @@ class ProcessContainerizer:
         """
         greeting = await self._connect()
         recovered, failed = [], []
-        for task in _tasks(greeting).values():
+        for task in tasks_of(greeting).values():
             if isinstance(task, StartFailed):
                 failed.append(task)
                 self._ended.add(task.task_id)
@@ -333,11 +334,11 @@ class ProcessContainerizer:
                     live.spec = None
                     events.append(TaskStarted(record[1], record[2], record[4]))
             elif kind == "exited":
-                self._on_exit(TaskExited(*record[1:6]), events)
+                self._on_exit(exit_of(record), events)
             elif kind == "failed":
                 if self._live.pop(record[1], None) is not None:
                     self._ended.add(record[1])
-                    events.append(_failed(record))
+                    events.append(failure_of(record))
             elif kind == "note":
                 events.append(TaskNote(record[1], record[2]))
             elif kind == "usage":
@@ -364,7 +365,7 @@ class ProcessContainerizer:
     def _reconcile(self, greeting: Sequence[list[Any]]) -> None:
         """Compare the tasks with a new spawner's greeting: handle missed events, and repeat requests that may not have
         arrived."""
-        reported = _tasks(greeting)
+        reported = tasks_of(greeting)
         self._requests.clear()
         self._on_records(greeting)
         lost: list[ContainerEvent] = []
@@ -449,26 +450,6 @@ def _options(spec: LaunchSpec, user: User | None) -> dict[str, Any]:
     if spec.stdin:
         found["stdin"] = True
     return found
-
-
-def _tasks(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
-    """The tasks that the spawner knows, by id, from its records in their order."""
-    tasks: dict[str, Recovered | StartFailed] = {}
-    for record in greeting:
-        if record[0] == "started":
-            tasks[record[1]] = Recovered(record[1], True, record[4], None)
-        elif record[0] == "exited":
-            before = tasks.get(record[1])
-            began = before.started_at if isinstance(before, Recovered) else record[4]
-            tasks[record[1]] = Recovered(record[1], False, began, TaskExited(*record[1:6]))
-        elif record[0] == "failed":
-            tasks[record[1]] = _failed(record)
-    return tasks
-
-
-def _failed(record: list[Any]) -> StartFailed:
-    # A spawner of an earlier release does not report whether the machine caused the failure.
-    return StartFailed(record[1], record[2], len(record) > 3 and bool(record[3]))
 
 
 def _open_pid(pid: int) -> int:

@@ -40,20 +40,19 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
-from broker_mesos.containerizer.credentials import forbid_new_privileges, hide, owner_of
+from broker_mesos.containerizer.credentials import forbid_new_privileges, hide
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
-from broker_mesos.containerizer.process.journal import Entry, Journal, Record, load
+from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.kills import Kills
 from broker_mesos.containerizer.process.launch_requests import ids_of, intent_of, new_entry
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, make_sandbox, spawn
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits
-from broker_mesos.containerizer.process.proctree import Process
+from broker_mesos.containerizer.process.recovery import kill_strays, recover
 from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
@@ -127,39 +126,10 @@ class Spawner:
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
-        boot, self._tasks, bad = load(path)
-        if bad:
-            log(f"{bad} lines of the journal could not be read")
-        processes = proctree.scan()
-        for entry in self._tasks.values():
-            if entry.ended is not None or entry.failed is not None:
-                continue
-            entry.owner = owner_of(self._sandboxes + entry.task_id)
-            if boot == self._boot:
-                if not entry.ticks:
-                    entry.pid = 0
-                    self._find_intended(entry, processes)
-                if entry.pid and self._adopt(entry):
-                    continue
-            if entry.ended is None:
-                entry.ended = (None, None, time.time())
+        self._tasks = recover(path, self._boot, self._sandboxes, self._adopt, log)
         self._journal = Journal(path, self._boot)
         self._journal.compact(self._tasks.values())
-        # Processes left by ended or unknown tasks use resources that are not counted.
-        mains = {pid: entry.task_id for pid, entry in self._running.items()}
-        _, others = proctree.owners(processes, mains, self._prefix, reaper=self._pid, everywhere=True)
-        for task_id, left in others.items():
-            log(f"killing {len(left)} processes left of task {task_id}")
-            for process in left:
-                proctree.send(process, signal.SIGKILL)
-
-    def _find_intended(self, entry: Entry, processes: Mapping[int, Process]) -> None:
-        """Find the process of a task if the last spawner was killed between its start and the journal record."""
-        for process in sorted(processes.values(), key=lambda p: p.ticks):
-            leads = process.alive and process.session == process.pid
-            if leads and proctree.marker(process.pid, self._prefix) == entry.task_id:
-                entry.pid, entry.ticks, entry.started_at = process.pid, process.ticks, time.time()
-                return
+        kill_strays({pid: entry.task_id for pid, entry in self._running.items()}, self._prefix, log)
 
     def _adopt(self, entry: Entry) -> bool:
         """Watch a process that an earlier spawner started. Returns False if it is gone."""
