@@ -138,6 +138,10 @@ class AgentDaemon:
                 pid=options.pid,
             )
             recovered = await self._containerizer.start()
+            held = self._containerizer.isolation
+            info = info.model_copy(update={"isolation": held.words, "not_isolated": held.reason})
+            if held.reason:
+                log.warning("isolation: none: resources are accounted, not enforced", reason=held.reason)
             # The containerizer reports tasks that never started in the next turn of the loop.
             await asyncio.sleep(0)
             try:

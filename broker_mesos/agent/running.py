@@ -103,7 +103,8 @@ class RunningTask:
             reason = Reason.MAX_COMPLETION_TIME_REACHED
             message = f"its time limit of {self.info.max_completion_time or 0:g} s was reached"
         elif event.limit:
-            reason, message = Reason.DISK_LIMIT, event.limit
+            reason = Reason.MEMORY_LIMIT if event.limit_kind == "memory" else Reason.DISK_LIMIT
+            message = event.limit
         elif event.exit_code == 0:
             state = TaskState.FINISHED
         elif event.exit_code is None and event.signal is None:
@@ -143,6 +144,10 @@ def spec_of(
         stdin=decode_stdin(command.stdin),
         outputs=tuple((name, path) for name, path in _outputs(command) if path),
         user=command.user,
+        group=f"{launch.framework_id} {launch.role}",
+        cpus=task.resources.get("cpus") / 1000,
+        memory=0 if task.limits is None else task.limits.get("mem") * MB // 1000,
+        revocable=launch.revocable,
     )
 
 

@@ -54,9 +54,11 @@ def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
 
 
 def _lends_less(agent: Any) -> str:
-    """A line about an agent that lends less than it has; empty if it lends everything."""
-    reason = agent.usage.lends_less
-    return f"bmesos: {agent.agent_id}: {reason}" if reason else ""
+    """Lines about an agent that lends less than it has, or does not hold tasks to limits as wished; else empty."""
+    reasons = [agent.usage.lends_less]
+    if agent.not_isolated:
+        reasons.append(f"isolation: none: {agent.not_isolated}; resources are accounted, not enforced")
+    return "\n".join(f"bmesos: {agent.agent_id}: {reason}" for reason in reasons if reason)
 
 
 def state_of(agent: Any) -> str:

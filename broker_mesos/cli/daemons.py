@@ -168,6 +168,10 @@ def agent(
         bool | None,
         Option("--allow-root/--no-allow-root", help="Run tasks as root, if it is named (no).", show_default=False),
     ] = None,
+    isolation: Annotated[
+        str | None,
+        Option("--isolation", metavar="LEVEL", help="Hold tasks to limits by cgroups: limits, auto, or none (none)."),
+    ] = None,
     enroll_url: EnrollUrl = None,
     broker_url: BrokerUrl = None,
     cluster: Cluster = None,
@@ -187,6 +191,7 @@ def agent(
         task_users=task_users,
         same_user=same_user,
         allow_root=allow_root,
+        isolation=isolation,
         enroll_url=enroll_url,
         broker_url=broker_url,
         cluster=cluster,

@@ -54,6 +54,8 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         "resources": _resources(options),
         "user": user,
     }
+    if limits := _stated_limits(options, spec["resources"]):
+        spec["limits"] = limits
     array = options.get("array")
     if array is not None:
         _put_array(spec, array)
@@ -232,6 +234,15 @@ def _resources(options: JobOptions) -> str:
         kept = {name: value for name, value in singles.items() if name not in set(extra.names())}
         return str(Resources.from_mapping(kept) + extra)
     return ";".join(f"{name}:{value}" for name, value in singles.items())
+
+
+def _stated_limits(options: JobOptions, resources: str) -> str:
+    """What agents hold the tasks to: the memory, if it is stated; not the default, which is a guess."""
+    more = options.get("resources") or ""
+    parts = more.split(";") if isinstance(more, str) else [f"{name}:" for name in more.names()]
+    if options.get("mem") is None and not any(each.strip().startswith("mem:") for each in parts):
+        return ""
+    return next((each for each in resources.split(";") if each.startswith("mem:")), "")
 
 
 def _put_constraints(spec: dict[str, Any], options: JobOptions) -> None:

@@ -13,6 +13,7 @@ from broker_mesos.ports.containerizer import (
     Chunk,
     Collected,
     ContainerEvent,
+    Isolation,
     LaunchSpec,
     OnContainerEvents,
     Recovered,
@@ -104,6 +105,11 @@ class FakeContainerizer:
             self.end(task_id, None, None)
 
     # -- Containerizer ------------------------------------------------------------------------------------
+
+    @property
+    def isolation(self) -> Isolation:
+        """Nothing."""
+        return Isolation()
 
     @property
     def queues_tasks(self) -> bool:

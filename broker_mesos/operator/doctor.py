@@ -444,6 +444,17 @@ def _members(state: StateView) -> Iterator[Finding]:
             + _names(f"{each.agent_id} ({each.hostname or '?'}): {each.usage.lends_less}" for each in limited),
             advice="see their logs; for a disk: free some of it, or lower `sandbox_keep` or `min_free_disk`",
         )
+    if free := [each for each in state.agents if each.not_isolated and each.state is AgentStatus.REGISTERED]:
+        yield Finding(
+            level="warning",
+            subject="agents",
+            found=f"{len(free)} account the resources of tasks, and do not enforce them: "
+            + _names(f"{each.agent_id} ({each.hostname or '?'}): {each.not_isolated}" for each in free),
+            advice="do what the reason says, or start them with `--isolation none`",
+        )
+    if holding := [each for each in state.agents if each.isolation]:
+        words = sorted({word for each in holding for word in each.isolation})
+        yield Finding(level="ok", subject="agents", found=f"{len(holding)} hold tasks to limits: {' '.join(words)}")
     if away:
         yield Finding(
             level="warning",

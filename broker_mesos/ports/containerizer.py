@@ -33,6 +33,14 @@ class LaunchSpec:
     """Pairs of ``stdout`` or ``stderr`` and the path in the sandbox under which the same file is found."""
     user: str = ""
     """The user of the machine as which it runs; empty for the one that the agent chooses."""
+    group: str = ""
+    """Its framework and role: tasks of two groups never have the same cgroup, even one after the other."""
+    cpus: float = 1.0
+    """Its share of CPU time when CPUs are scarce, in CPUs."""
+    memory: int = 0
+    """Bytes of memory that it may use; 0 if that is not limited."""
+    revocable: bool = False
+    """Whether it gets only CPU time that no other task wants."""
 
 
 class TaskStarted(NamedTuple):
@@ -52,6 +60,12 @@ class TaskExited(NamedTuple):
     at: float
     limit: str = ""
     """The limit because of which the task was ended, as a text; empty if it was not ended for a limit."""
+    limit_kind: str = ""
+    """"memory" if it was that of memory; empty for one of the disk."""
+    cpu_seconds: float | None = None
+    """The CPU time of all its processes; None if it was not measured, as the peak of memory."""
+    memory_peak: int | None = None
+    """The most memory that was in use at one time, in bytes."""
 
 
 class StartFailed(NamedTuple):
@@ -124,8 +138,22 @@ class Collected(NamedTuple):
     """Whether the step ended because of the time, and the next one goes on."""
 
 
+class Isolation(NamedTuple):
+    """What tasks are held to by the kernel."""
+
+    words: tuple[str, ...] = ()
+    """Such as ``mem``; empty if their resources are accounted only."""
+    reason: str = ""
+    """Why they are not held, in one line, although that was wished; else empty."""
+
+
 class Containerizer(Protocol):
     """Runs tasks as processes on this machine."""
+
+    @property
+    def isolation(self) -> Isolation:
+        """What tasks are held to, from ``start`` on."""
+        ...
 
     @property
     def queues_tasks(self) -> bool:

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     """Whether an agent with ``security = "on"`` runs tasks as its own user, so that they can read what it can read."""
     allow_root: bool = False
     """Whether an agent may run tasks as root, with ``security = "on"`` or a ``task_user``."""
+    isolation: Literal["none", "limits", "auto"] = "none"
+    """Whether an agent has the kernel hold tasks to limits, by cgroups: ``limits``, and it does not start where that is
+    not possible; ``auto``, where that is possible; or ``none``."""
     security: Literal["off", "on"] = "off"
     """Whether the senders of messages are checked: ``on`` needs a user of its own on the broker for each daemon
     (``bmesos deploy rabbitmq-definitions``), and a ``policy``. All daemons have the same value."""

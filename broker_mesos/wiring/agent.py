@@ -38,6 +38,8 @@ from broker_mesos.runtime.urls import with_user
 
 log = get_logger(__name__)
 
+MB = 1 << 20
+
 # Tests simulate a reboot of the machine.
 BOOT_ID = os.environ.get("BMESOS_BOOT_ID", "")
 
@@ -81,7 +83,14 @@ def build_agent(
     return AgentDaemon(
         bus,
         lambda on_events: ProcessContainerizer(
-            work_dir, on_events, boot_id=BOOT_ID, limits=write_limits(settings), users=users, protect=protect
+            work_dir,
+            on_events,
+            boot_id=BOOT_ID,
+            limits=write_limits(settings),
+            users=users,
+            protect=protect,
+            isolation=settings.isolation,
+            lent=(resources.get("cpus") / 1000, resources.get("mem") * MB // 1000),
         ),
         FileCheckpoint(work_dir),
         CLOCK,

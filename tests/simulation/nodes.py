@@ -30,7 +30,15 @@ from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Delivery
-from broker_mesos.ports.containerizer import Chunk, Collected, LaunchSpec, OnContainerEvents, Recovered, Retention
+from broker_mesos.ports.containerizer import (
+    Chunk,
+    Collected,
+    Isolation,
+    LaunchSpec,
+    OnContainerEvents,
+    Recovered,
+    Retention,
+)
 from tests.simulation.loop import PROC, Proc, SimClock
 from tests.simulation.network import CLUSTER, SimBus
 from tests.simulation.storage import SimRecords, SimStore
@@ -204,6 +212,10 @@ class _Container:
             self._on_events(events)
         else:
             self._node.world.loop.call_soon(self._on_events, events, context=self._proc.context)
+
+    @property
+    def isolation(self) -> Isolation:
+        return self._inner.isolation
 
     @property
     def queues_tasks(self) -> bool:

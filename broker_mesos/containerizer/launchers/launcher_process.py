@@ -22,7 +22,7 @@ import socket
 from typing import Any
 
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
-from broker_mesos.containerizer.launchers.privileges import Refused, become
+from broker_mesos.containerizer.launchers.privileges import Refused, become, resource_limits
 from broker_mesos.containerizer.launchers.profile import profile_of
 from broker_mesos.containerizer.process.launching import is_machine_fault, lower_file_limit, spawn
 
@@ -40,6 +40,7 @@ def run(end: socket.socket, group: TaskCgroup) -> None:
     _separate(end.fileno())
     link = socket.socket(fileno=_SOCKET_FD)
     _send(link, ["joined"])
+    limits: list[tuple[int, int]] = []
     while (request := _receive(link)) is not None:
         if request[0] == "become":
             try:
@@ -51,7 +52,10 @@ def run(end: socket.socket, group: TaskCgroup) -> None:
             except (TypeError, ValueError) as error:
                 _send(link, ["refused", str(error)])
                 return
+            limits = resource_limits()
             _send(link, ["ready"])
+        elif resource_limits() != limits:
+            _send(link, ["failed", "a task of its user has changed the limits of tasks", True])
         elif request[0] == "start":
             _start(link, *request[1:])
 

@@ -16,6 +16,11 @@ _MAX_CAPABILITIES = 64
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def resource_limits() -> list[tuple[int, int]]:
+    """The resource limits of this process, which its tasks inherit. A task of the same user can change them."""
+    return [resource.getrlimit(number) for number in sorted(set(RLIMITS.values()))]
+
+
 class Refused(OSError):
     """This process cannot become what the profile demands; ``strerror`` is the reason, as one line."""
 

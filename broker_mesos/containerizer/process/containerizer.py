@@ -23,6 +23,7 @@ from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
+from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
 from broker_mesos.containerizer.process.spawner_records import exit_of, failure_of, tasks_of
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
@@ -33,6 +34,7 @@ from broker_mesos.ports.containerizer import (
     Chunk,
     Collected,
     ContainerEvent,
+    Isolation,
     LaunchSpec,
     OnContainerEvents,
     Recovered,
@@ -46,7 +48,7 @@ from broker_mesos.ports.containerizer import (
 )
 from broker_mesos.runtime.timeouts import within
 
-VERSION = 4
+VERSION = 5
 """Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
 release."""
 
@@ -84,6 +86,7 @@ class ProcessContainerizer:
     ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that simulate a
     restart of the machine; ``limits`` are the limits on what tasks write. Tasks run as one of ``users``, or with None
     as our own user; then ``protect`` keeps them from reading the spawner's memory and from gaining rights.
+    ``isolation`` is that of the settings, and ``lent`` the CPUs and bytes that all tasks together are held to.
     """
 
     def __init__(
@@ -95,9 +98,12 @@ class ProcessContainerizer:
         limits: Limits | None = None,
         users: TaskUsers | None = None,
         protect: bool = False,
+        isolation: str = "none",
+        lent: tuple[float, int] = (1.0, 0),
     ) -> None:
         self._users = users
         self._protect = protect
+        self._wish = SpawnerIsolation(isolation, *lent)
         self._limits = limits or Limits()
         folder = Path(work_dir).absolute()
         self._on_events = on_events
@@ -146,9 +152,15 @@ class ProcessContainerizer:
         early: list[ContainerEvent] = [*failed, *(TaskNote(*each[1:3]) for each in greeting if each[0] == "note")]
         if early:
             asyncio.get_running_loop().call_soon(self._emit, early)
+        await self._wish.answered()
         self.drop_volumes(())  # continue the deletions that an earlier process did not finish
         self._keeper = asyncio.create_task(self._keep_connected(), name="spawner-keeper")
         return recovered
+
+    @property
+    def isolation(self) -> Isolation:
+        """What tasks are held to, from ``start`` on."""
+        return self._wish.found
 
     def launch(self, spec: LaunchSpec) -> None:
         """Start a task; TaskStarted or StartFailed follows, then TaskExited.
@@ -295,6 +307,8 @@ class ProcessContainerizer:
         options = _options(spec, user)
         if self._version >= 4 and (spec.disk or spec.volume_sizes):
             options["limits"] = {"disk": spec.disk, "volumes": spec.volume_sizes}
+        if held := self._wish.limits_of(spec):
+            options.setdefault("limits", {})["held"] = held
         if options:
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
         return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]
@@ -341,6 +355,8 @@ class ProcessContainerizer:
                     events.append(failure_of(record))
             elif kind == "note":
                 events.append(TaskNote(record[1], record[2]))
+            elif kind == "isolation":
+                self._wish.on_answer(record)
             elif kind == "usage":
                 self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
         self._emit(events)
@@ -436,6 +452,8 @@ class ProcessContainerizer:
             self._request(["seat", 0, self._users.default.ids])
         if self._protect:
             self._request(["protect", 0])
+        if request := self._wish.request(version):
+            self._request(request)
         self._flush()
         return greeting + early
 

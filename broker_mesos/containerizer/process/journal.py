@@ -4,13 +4,16 @@ It has one JSON array on each line::
 
     ["boot", boot_id]                         first line: the boot of the machine for the lines that follow
     ["intent", task_id]                       about to be started; written before the process exists
-    [... task_id, limits]                     limits, if it has some: ``disk``, the bytes that its sandbox may hold, and
-                                              ``volumes``, pairs of the id and the size in bytes
+    [... task_id, limits]                     limits, if it has some: ``disk``, the bytes that its sandbox may hold,
+                                              ``volumes``, pairs of the id and the size in bytes, ``held``, what the
+                                              kernel holds it to, and ``cgroup``, its name and its counters before
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
                                               0 at first, and in a second record if the process runs on
     [... at, limits]                          as above
     ["exited", task_id, code, signal, at]     both null: the process is gone, its status is not known
     [... at, limit]                           the spawner ended it; limit: the exceeded limit, in words
+    [... limit, more]                         what a task in a cgroup has ``used``: CPU seconds, and the most bytes of
+                                              memory; and ``kind``: "memory" if that was the limit
     ["failed", task_id, message, machine]     could not be started; machine: because of the machine
     ["forget", task_id]                       the agent has stored the outcome elsewhere
 
@@ -42,11 +45,14 @@ class Entry:
     """One task of the spawner. ``ended`` is (exit code, signal, seconds since the epoch)."""
 
     __slots__ = (
+        "cgroup",
         "disk",
         "ended",
         "failed",
+        "held",
         "kill_at",
         "limit",
+        "limit_kind",
         "machine",
         "note",
         "owner",
@@ -58,6 +64,7 @@ class Entry:
         "task_id",
         "term",
         "ticks",
+        "used",
         "volumes",
     )
 
@@ -74,8 +81,16 @@ class Entry:
         self.failed: str | None = None
         self.machine = False
         self.limit = ""
+        self.limit_kind = ""
+        """"memory" if that was the limit; empty for one of the disk."""
+        self.used: list[float] = []
+        """CPU seconds, and the most bytes of memory, of a task that has ended; empty if that is not known."""
+        self.held: dict[str, Any] = {}
+        """What the kernel is to hold it to; empty if it is not held. See ``held_task.limits_of``."""
+        self.cgroup: list[Any] = []
         if limits:
             self.disk = int(limits.get("disk", 0))
+            self.held, self.cgroup = dict(limits.get("held", ())), list(limits.get("cgroup", ()))
             self.volumes = [(str(volume_id), int(size)) for volume_id, size in limits.get("volumes", ())]
         # Used by the running spawner only, and never written to the journal:
         self.reported = True  # False: the process ended during a kill, and its tree is still being ended
@@ -106,13 +121,18 @@ class Entry:
         return ["started", self.task_id, self.pid, self.ticks, self.started_at, *self._limits()]
 
     def _limits(self) -> list[dict[str, Any]]:
-        if not self.disk and not self.volumes:
+        if not self.disk and not self.volumes and not self.held:
             return []
-        return [{"disk": self.disk, "volumes": self.volumes}]
+        found: dict[str, Any] = {"disk": self.disk, "volumes": self.volumes}
+        if self.held:
+            found.update(held=self.held, cgroup=self.cgroup)
+        return [found]
 
     def exit_record(self) -> Record:
         """The record of the task's end."""
         assert self.ended is not None
+        if self.used or self.limit_kind:
+            return ["exited", self.task_id, *self.ended, self.limit, {"used": self.used, "kind": self.limit_kind}]
         return ["exited", self.task_id, *self.ended, *((self.limit,) if self.limit else ())]
 
 
@@ -142,6 +162,8 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
     elif kind == "exited":
         entry.ended = (record[2], record[3], float(record[4]))
         entry.limit = str(record[5]) if len(record) > 5 else ""
+        if len(record) > 6:
+            entry.used, entry.limit_kind = list(record[6].get("used", ())), str(record[6].get("kind", ""))
     elif kind == "failed":
         entry.failed = str(record[2])
         entry.machine = len(record) > 3 and bool(record[3])

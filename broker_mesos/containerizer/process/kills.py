@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.limited_tasks import LimitedTasks
 from broker_mesos.containerizer.process.proctree import Process
 from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.start_times import StartTimes
@@ -33,6 +34,7 @@ class Kills:
         adopted: AdoptedTasks,
         start_times: StartTimes,
         seats: Seats,
+        limited: LimitedTasks,
         prefix: bytes,
         ended: Callable[[Entry], None],
     ) -> None:
@@ -40,6 +42,7 @@ class Kills:
         self._adopted = adopted
         self._start_times = start_times
         self._seats = seats
+        self._limited = limited
         self._prefix = prefix
         self._ended = ended
         self._pid = os.getpid()
@@ -78,6 +81,8 @@ class Kills:
         if not entry.kill_at:
             return False
         self._killing -= 1
+        if self._limited.has(entry):
+            return False  # its cgroup shows the others
         entry.reported = False
         self._ending[entry.task_id] = entry
         return True
@@ -106,14 +111,24 @@ class Kills:
             other = processes.get(entry.pid)
             if other is None or other.ticks == entry.ticks:  # otherwise the pid belongs to another process by now
                 mains.setdefault(entry.pid, entry.task_id)
-        return proctree.owners(
+        ours, others = proctree.owners(
             processes,
             mains,
             self._prefix,
             reaper=self._pid,
             everywhere=self._everywhere,
-            helpers=self._seats.pids,
+            helpers=self._helpers(),
         )
+        if members := self._limited.members():
+            for task_id, pids in members.items():
+                ours[task_id] = [each for pid in pids if (each := processes.get(pid)) is not None and each.alive]
+            claimed = {pid for pids in members.values() for pid in pids}
+            rest = {name: [each for each in group if each.pid not in claimed] for name, group in others.items()}
+            others = {name: group for name, group in rest.items() if group}
+        return ours, others
+
+    def _helpers(self) -> set[int]:
+        return {*self._seats.pids, *self._limited.pids}
 
     def sweep_if_due(self) -> None:
         """Signal process trees that are to end, and processes that outlived their task's main process, if it is time
@@ -126,7 +141,7 @@ class Kills:
         self._sweep_due = False
         if not self._killing and not self._ending and not self._everywhere:
             children = proctree.children(self._pid)
-            helpers = self._seats.pids
+            helpers = self._helpers()
             if children is not None and all(pid in self._running or pid in helpers for pid in children):
                 self._sweep_not_before = began + SWEEP_PAUSE_FACTOR * (time.monotonic() - began)
                 return
@@ -137,7 +152,7 @@ class Kills:
                 self._signal(entry, ours.get(entry.task_id, ()), began)
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
-            if task_id in self._seats.starting:
+            if task_id in self._seats.starting or task_id in self._limited.starting:
                 continue
             for process in group:
                 # A process that cannot be assigned may belong to any task that is older than it.
@@ -152,7 +167,9 @@ class Kills:
     def _signal(self, entry: Entry, group: Sequence[Process], now: float) -> None:
         """Signal the processes of a task that is being killed; end the task if there are none left."""
         late = now >= entry.kill_at
-        if late or entry.term:
+        if late and self._limited.has(entry):
+            self._limited.strike(entry)
+        elif late or entry.term:
             for process in group:
                 proctree.send(process, signal.SIGKILL if late else signal.SIGTERM)
                 if not late:

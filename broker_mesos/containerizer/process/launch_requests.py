@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker_mesos.containerizer.credentials import Ids
-from broker_mesos.containerizer.process.journal import Entry, Record
+from broker_mesos.containerizer.process.held_task import limits_of
+from broker_mesos.containerizer.process.journal import Entry
 
 
 def new_entry(request: list[Any]) -> Entry:
@@ -14,17 +15,12 @@ def new_entry(request: list[Any]) -> Entry:
     options = request[6] if len(request) > 6 else {}
     entry = Entry(request[1], options.get("limits"))
     entry.queue = request[4] if len(request) > 4 else ""
+    entry.cgroup = []
+    if entry.held:
+        limits_of(entry.held)
+        user = options.get("user")
+        entry.owner = None if user is None else ids_of(user)
     return entry
-
-
-def intent_of(request: list[Any]) -> Record:
-    """The record of a task that is about to be started; that of one which is described wrongly names the task alone."""
-    if len(request) > 6:
-        try:
-            return new_entry(request).intent_record()
-        except (LookupError, TypeError, ValueError, AttributeError):
-            pass
-    return ["intent", request[1]]
 
 
 def ids_of(user: Sequence[Any]) -> Ids:

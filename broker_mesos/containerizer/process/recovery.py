@@ -14,10 +14,16 @@ from broker_mesos.containerizer.process.proctree import Process
 
 
 def recover(
-    path: str, boot: str, sandboxes: str, adopt: Callable[[Entry], bool], log: Callable[[str], None]
+    path: str,
+    boot: str,
+    sandboxes: str,
+    adopt: Callable[[Entry], bool],
+    note_end: Callable[[Entry], None],
+    log: Callable[[str], None],
 ) -> dict[str, Entry]:
     """The tasks in the journal at ``path``, by id. ``adopt`` is called with each one whose process was started since
-    this ``boot`` and may run, and returns whether it does; all the others have ended. Raises OSError."""
+    this ``boot`` and may run, and returns whether it does. All the others have ended; ``note_end`` is called with
+    those of this boot. Raises OSError."""
     journal_boot, tasks, bad = load(path)
     if bad:
         log(f"{bad} lines of the journal could not be read")
@@ -33,6 +39,7 @@ def recover(
                 _find_intended(entry, processes, prefix)
             if entry.pid and adopt(entry):
                 continue
+            note_end(entry)
         if entry.ended is None:
             entry.ended = (None, None, time.time())
     return tasks

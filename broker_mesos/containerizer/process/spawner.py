@@ -1,31 +1,7 @@
 """The spawner: the one process of an agent that starts its tasks, waits for them, and outlives it.
 
-It listens on ``<work_dir>/meta/spawner.sock`` for one agent at a time. Both sides write JSON arrays, one on each
-line, many at once::
-
-    ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
-                                         and later ["exited", task_id, code, signal, at]
-    [... env, line, width]             the same; queued while ``width`` tasks of that queue run (0: any number)
-    [... line, width, options]         the same; the options are ``directory``, in which the task runs, ``stdin``:
-                                       whether it reads the file of that name in its sandbox, ``user``: the ids
-                                       (uid, gid, list of groups) of another user, as which it runs, and the
-                                       ``limits`` of the journal
-    ["seat", 0, user]                  tasks of this user are to be expected
-    ["protect", 0]                     be closed to other processes of the same user, and give tasks no way to gain
-                                       rights
-    ["hold", task_id, line]            this running task belongs to that queue
-    ["withdraw", task_id]              → ["failed", task_id, message], if it is still queued
-    ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
-    ["forget", task_id]                the outcome is stored elsewhere
-    ["limits", output, free]           bytes of one output file at most, bytes of free disk at least
-                                       a running task may have → ["note", task_id, text], for its status
-    ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
-    ["end", grace]                     kill everything, then → ["bye"] and exit
-
-A connection begins with ``["hello", version, pid, boot id]`` and the records of all tasks that run or whose
-outcome was not forgotten, then ``["ready"]``. A new connection replaces the old one, whose requests are
-handled first; the new one must send its queued launches again. Without an agent and without a process the
-spawner ends; the journal keeps the outcomes.
+Its requests, events and greeting are described in ``spawner_link.py``. A new connection replaces the old one, whose
+requests are handled first. Without an agent and without a process the spawner ends; the journal keeps the outcomes.
 
 No threads, one epoll loop, standard library only.
 """
@@ -49,8 +25,9 @@ from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.kills import Kills
-from broker_mesos.containerizer.process.launch_requests import ids_of, intent_of, new_entry
+from broker_mesos.containerizer.process.launch_requests import ids_of, new_entry
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, make_sandbox, spawn
+from broker_mesos.containerizer.process.limited_tasks import LimitedTasks
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits
 from broker_mesos.containerizer.process.recovery import kill_strays, recover
 from broker_mesos.containerizer.process.seats import Seats
@@ -58,7 +35,7 @@ from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
 
-VERSION = 4
+VERSION = 5
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
 
@@ -76,14 +53,15 @@ def log(text: str) -> None:
 
 
 class Spawner:
-    """The spawner process; the module's docstring describes its protocol."""
+    """The spawner process."""
 
-    def __init__(self, work_dir: str, boot: str) -> None:
+    def __init__(self, work_dir: str, boot: str, agent_pid: int = 0) -> None:
         self._work_dir = os.path.abspath(work_dir)
         self._meta = os.path.join(self._work_dir, "meta")
         self._sandboxes = os.path.join(self._work_dir, "sandboxes") + "/"
         self._prefix = b"BMESOS_SANDBOX=" + os.fsencode(self._sandboxes)
         self._boot = boot
+        self._agent_pid = agent_pid
         self._pid = os.getpid()
         self._tasks: dict[str, Entry] = {}
         self._running: dict[int, Entry] = {}  # by pid of the main process
@@ -115,18 +93,30 @@ class Spawner:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._epoll.register(self._woken, select.EPOLLIN)
         self._adopted = AdoptedTasks(self._epoll)
+        self._limited = LimitedTasks(
+            self._epoll,
+            self._sandboxes,
+            self._started,
+            self._start_failed,
+            self._main_ended,
+            self._limited_ended,
+            lambda records: self._event_log.write_ahead(records),
+            log,
+        )
+        self._limited.isolation.open_if_used(self._work_dir, self._meta, (self._agent_pid,))
         self._recover()
+        self._limited.isolation.sweep()
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
         self._start_times = StartTimes(self._running, self._event_log)
         self._seats = Seats(self._epoll, self._sandboxes, self._started, self._start_failed, self._main_ended)
         self._kills = Kills(
-            self._running, self._adopted, self._start_times, self._seats, self._prefix, self._tree_ended
+            self._running, self._adopted, self._start_times, self._seats, self._limited, self._prefix, self._tree_ended
         )
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
-        self._tasks = recover(path, self._boot, self._sandboxes, self._adopt, log)
+        self._tasks = recover(path, self._boot, self._sandboxes, self._adopt, self._limited.note_end, log)
         self._journal = Journal(path, self._boot)
         self._journal.compact(self._tasks.values())
         kill_strays({pid: entry.task_id for pid, entry in self._running.items()}, self._prefix, log)
@@ -136,6 +126,7 @@ class Spawner:
         if not self._adopted.adopt(entry):
             return False
         self._running[entry.pid] = entry
+        self._limited.adopt(entry)
         self._disk.started(entry, adopted=True)
         return True
 
@@ -149,6 +140,8 @@ class Spawner:
                     os.read(self._woken, 65536)
                 elif fd in self._seats:
                     self._seats.receive(fd, bool(what & select.EPOLLOUT))
+                elif fd in self._limited:
+                    self._limited.receive(fd)
                 elif self._link.listens_on(fd):
                     self._accept()
                 elif fd in self._adopted:
@@ -163,6 +156,7 @@ class Spawner:
         if self._requests:
             self._handle(REQUESTS_PER_TURN)
         self._reap()
+        self._limited.work()
         self._kills.sweep_if_due()
         self._start_times.read_due()
         if self._has_tasks() and time.monotonic() >= self._disk.due:
@@ -181,17 +175,18 @@ class Spawner:
             until.append(self._event_log.due)
         if self._has_tasks():
             until.append(self._disk.due)
-        if (sweep_due := self._kills.due(now)) is not None:
-            until.append(sweep_due)
-        if not self._link.connected and not self._has_tasks() and not self._kills:
+        until += [due for due in (self._kills.due(now), self._limited.due()) if due is not None]
+        if not self._link.connected and not self._has_tasks() and not self._kills and not self._limited:
             until.append(self._agent_deadline)
         return max(0.0, min(until) - now) if until else None
 
     def _has_tasks(self) -> bool:
-        return bool(self._running or self._seats.starting)
+        return bool(self._running or self._seats.starting or self._limited.starting)
 
     def _finished(self) -> bool:
-        if self._requests or self._has_tasks() or self._kills or self._event_log or self._link.unsent:
+        if self._requests or self._has_tasks() or self._kills or self._limited:
+            return False
+        if self._event_log or self._link.unsent:
             return False
         if self._end_grace is None:
             return not self._link.connected and time.monotonic() >= self._agent_deadline
@@ -203,6 +198,7 @@ class Spawner:
     def _close(self) -> None:
         """Kill the last orphans and compact the journal, when no task runs."""
         self._seats.close()
+        self._limited.close()
         for _ in range(50):
             processes = proctree.scan()
             _, left = proctree.owners(processes, {}, self._prefix, reaper=self._pid, everywhere=True)
@@ -238,9 +234,10 @@ class Spawner:
             return
         self._receive()  # the last requests of the previous connection are handled
         self._link.drop()
-        while self._requests or self._seats.starting:
+        while self._requests or self._seats.starting or self._limited.starting:
             self._work()
             self._seats.settle()
+            self._limited.settle()
         self._flush()
         self._queued.clear()
         self._link.connect(caller)
@@ -256,6 +253,7 @@ class Spawner:
         self._requests.extend(self._link.receive())
         if not self._link.connected:
             self._agent_deadline = time.monotonic()
+            self._limited.isolation.rest()
 
     def _flush(self) -> None:
         self._event_log.flush(self._tasks.values(), len(self._tasks), coalesce=bool(self._queued))
@@ -274,7 +272,7 @@ class Spawner:
                 continue
             batch.append(request)
             limit -= request[0] == "launch"  # all the others are cheap, and many kills share one sweep
-        intents = [intent_of(r) for r in batch if r[0] == "launch" and r[1] not in self._tasks]
+        intents = [r for r in batch if r[0] == "launch" and r[1] not in self._tasks]
         refused = ""
         if self._end_grace is not None:
             refused = "the agent is stopping"
@@ -283,7 +281,7 @@ class Spawner:
         elif intents:
             # A process must not exist before the journal has a record of it.
             try:
-                self._event_log.write_ahead(intents)
+                self._event_log.write_ahead([self._intent(request) for request in intents])
             except OSError as error:
                 refused = f"cannot write the task journal: {error.strerror}"
         for request in batch:
@@ -293,6 +291,16 @@ class Spawner:
                 log(f"bad request {str(request)[:200]}: {error!r}")
         if self._tasks or intents:
             os.chdir("/")
+
+    def _intent(self, request: list[Any]) -> Record:
+        """The record of a task that is about to be started, which gets its cgroup now, if it is to have one."""
+        try:
+            entry = new_entry(request)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return ["intent", request[1]]  # described wrongly, as its launch tells
+        if entry.held:
+            self._limited.reserve(entry)
+        return entry.intent_record()
 
     def _handle_one(self, request: list[Any], refused: str) -> None:
         kind = request[0]
@@ -327,14 +335,19 @@ class Spawner:
                 self._seats.prepare(ids_of(request[2]))
             except OSError as error:
                 log(f"no seat for user {request[2][0]}: {error}")
+        elif kind == "isolate":
+            self._limited.isolation.open(self._work_dir, (int(request[1]),))
+            self._limited.isolation.expect(float(request[2]), int(request[3]))
+            self._event_log.send(["isolation", self._limited.isolation.capabilities, self._limited.isolation.reason])
         elif kind == "protect":
             hide()
             forbid_new_privileges()
 
     def _kill(self, entry: Entry, grace: float) -> None:
-        starting = self._seats.starting.get(entry.task_id)
+        starting = self._seats.starting.get(entry.task_id) or self._limited.starting.get(entry.task_id)
         if starting is None:
-            self._kills.kill(entry, grace)
+            if not self._limited.hurry(entry, grace):
+                self._kills.kill(entry, grace)
         else:
             starting.kill = grace if starting.kill is None else min(grace, starting.kill)
 
@@ -345,14 +358,18 @@ class Spawner:
             # A repeated launch is not executed again. The sender gets the current state.
             self._event_log.send(*(known.records() if known.reported else known.records()[:1]))
             return
-        entry = self._tasks[task_id] = new_entry(request)
+        entry = self._tasks[task_id] = self._limited.reserved(task_id) or new_entry(request)
         options = {name: value for name, value in (rest[2] if len(rest) > 2 else {}).items() if name != "limits"}
         try:
             if refused:
                 raise OSError(errno.EIO, refused)
             if not argv or "/" in task_id or task_id.startswith("."):
                 raise ValueError("no command, or no proper task id")
-            if (user := options.pop("user", None)) is not None:
+            user = options.pop("user", None)
+            if entry.held:
+                self._limited.launch(entry, argv, env, options)
+                return
+            if user is not None:
                 entry.owner = ids_of(user)
                 make_sandbox(self._sandboxes + task_id, entry.owner)
                 self._seats.launch(entry, entry.owner, argv, env, options)
@@ -377,6 +394,7 @@ class Spawner:
             self._kills.kill(entry, kill)
 
     def _start_failed(self, entry: Entry, reason: str, machine: bool) -> None:
+        self._limited.drop(entry)
         entry.failed, entry.machine = " ".join(reason.split())[:500], machine
         self._event_log.record_and_send(["failed", entry.task_id, entry.failed, entry.machine])
         self._next_turn(entry)
@@ -386,11 +404,12 @@ class Spawner:
         usage = {
             task_id: [round(sum(p.cpu for p in group), 2), sum(p.rss for p in group)] for task_id, group in ours.items()
         }
-        self._event_log.send(["usage", usage])
+        self._event_log.send(["usage", {**usage, **self._limited.usage()}])
 
     def _look_at_tasks(self) -> None:
         """Check what has no event: the output of tasks, the end of tasks without a descriptor, and stopped seats."""
         self._seats.check()
+        self._limited.check()
         for entry, status in self._adopted.ended():
             self._adopted_ended(entry, status)
         for entry, reason, processes in self._disk.look(self._running, lambda: self._kills.owners(proctree.scan())[0]):
@@ -416,9 +435,10 @@ class Spawner:
                 return
             entry = self._running.get(child.si_pid)
             if entry is None:
-                if not self._seats.ended(child.si_pid):
+                if not self._limited.ended(child.si_pid) and not self._seats.ended(child.si_pid):
                     os.waitpid(child.si_pid, 0)  # an orphan that we inherited
                     self._kills.orphan_ended()
+                    self._limited.look_again()
                 continue
             if not entry.kill_at:
                 # When the main process ends, its group is killed. The zombie keeps the pid from being used again.
@@ -447,12 +467,22 @@ class Spawner:
         record = entry.exit_record()
         if self._kills.main_ended(entry):
             self._event_log.record(record)
+        elif self._limited.has(entry):
+            entry.reported = False
+            self._limited.main_ended(entry)
+            if not entry.reported:
+                self._event_log.record(record)
         else:
             self._event_log.record_and_send(record)
             self._next_turn(entry)
 
     def _tree_ended(self, entry: Entry) -> None:
         self._event_log.send(entry.exit_record())
+        self._next_turn(entry)
+
+    def _limited_ended(self, entry: Entry) -> None:
+        entry.reported = True
+        self._event_log.record_and_send(entry.exit_record())
         self._next_turn(entry)
 
     def _set_queue(self, task_id: str, queue: str) -> None:

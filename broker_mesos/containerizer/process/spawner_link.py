@@ -1,5 +1,34 @@
 """The spawner's end of the socket: one agent at a time, one JSON array on each line, never blocking.
 
+The socket is ``<work_dir>/meta/spawner.sock``. Both sides write JSON arrays, one on each
+line, many at once::
+
+    ["launch", task_id, argv, env]     → ["started", task_id, pid, ticks, at] or ["failed", task_id, message],
+                                         and later ["exited", task_id, code, signal, at]
+    [... env, line, width]             the same; queued while ``width`` tasks of that queue run (0: any number)
+    [... line, width, options]         the same; the options are ``directory``, in which the task runs, ``stdin``:
+                                       whether it reads the file of that name in its sandbox, ``user``: the ids
+                                       (uid, gid, list of groups) of another user, as which it runs, and the
+                                       ``limits`` of the journal, without ``cgroup``
+    ["seat", 0, user]                  tasks of this user are to be expected
+    ["protect", 0]                     be closed to other processes of the same user, and give tasks no way to gain
+                                       rights
+    ["hold", task_id, line]            this running task belongs to that queue
+    ["withdraw", task_id]              → ["failed", task_id, message], if it is still queued
+    ["kill", task_id, grace]           SIGTERM to the process tree, SIGKILL after grace seconds
+    ["forget", task_id]                the outcome is stored elsewhere
+    ["limits", output, free]           bytes of one output file at most, bytes of free disk at least
+                                       a running task may have → ["note", task_id, text], for its status
+    ["isolate", pid, cpus, memory]     hold tasks to limits, and all together to these CPUs and bytes; pid: the agent
+                                       → ["isolation", words, reason]: what they are held to, or why not
+    ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
+    ["end", grace]                     kill everything, then → ["bye"] and exit
+
+A connection begins with ``["hello", version, pid, boot id]`` and the records of all tasks that run or whose
+outcome was not forgotten, then ``["ready"]``. A new connection replaces the old one, whose requests are
+handled first; the new one must send its queued launches again. Without an agent and without a process the
+spawner ends; the journal keeps the outcomes.
+
 The spawner imports this file: standard library only.
 """
 

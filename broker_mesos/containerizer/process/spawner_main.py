@@ -24,6 +24,7 @@ def _main(work_dir: str, boot: str) -> None:
     from broker_mesos.containerizer.process.launching import raise_file_limit
     from broker_mesos.containerizer.process.spawner import Locked, Spawner, log
 
+    agent_pid = os.getppid()
     if os.fork():
         os._exit(0)
     os.chdir("/")
@@ -34,7 +35,7 @@ def _main(work_dir: str, boot: str) -> None:
     if not boot:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
-    spawner = Spawner(work_dir, boot)
+    spawner = Spawner(work_dir, boot, agent_pid)
     try:
         spawner.open()
         word = "ready"

@@ -25,7 +25,12 @@ def tasks_of(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed
 
 def exit_of(record: list[Any]) -> TaskExited:
     """The end of a task, from its record."""
-    return TaskExited(*record[1:6])
+    found = TaskExited(*record[1:6])
+    if len(record) > 6:
+        found = found._replace(limit_kind=record[6].get("kind", ""))
+        if used := record[6].get("used"):
+            found = found._replace(cpu_seconds=used[0], memory_peak=used[1])
+    return found
 
 
 def failure_of(record: list[Any]) -> StartFailed:

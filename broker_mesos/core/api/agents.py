@@ -27,6 +27,10 @@ class AgentView(Part):
     tasks: int = 0
     usage: Usage = Usage()
     version: str = ""
+    isolation: tuple[str, ...] = ()
+    """What tasks are held to; see ``AgentInfo.isolation``."""
+    not_isolated: str = ""
+    """Why they are not, if its operator wishes it."""
     pid: int = 0
     registered_at: float = 0.0
     heartbeat_age: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from broker_mesos.core.model.part import Ident, Part, Prose, TaskId
+from broker_mesos.core.model.part import Ident, Part, Prose, Short, TaskId
 from broker_mesos.core.model.reservation import Reservation, ReservedResources
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
@@ -31,6 +31,10 @@ class AgentInfo(Part):
     pid: int = 0
     reservations: tuple[Reservation, ...] = ()
     """Static reservations, each a part of ``resources``; see ``Reservation.static``."""
+    isolation: tuple[Short, ...] = ()
+    """What its kernel holds tasks to, such as ``mem``; empty if their resources are accounted only."""
+    not_isolated: Prose = ""
+    """Why not, in one line, if its operator wishes it; else empty."""
 
 
 class Usage(Part):

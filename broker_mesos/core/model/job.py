@@ -47,6 +47,8 @@ class JobSpec(Preference):
     command: CommandInfo
     """The command of each task. The names of its output files are patterns; see ``sandbox_path.py``."""
     resources: Resources = Resources.parse("cpus:1;mem:128")
+    limits: Resources | None = None
+    """What agents hold each task to; see ``TaskInfo.limits``."""
     array: tuple[int, int] | None = None
     """First and last index of the array, inclusive; None is a single task (index 0, without the variable)."""
     ranges: tuple[Range, ...] = ()

@@ -68,6 +68,9 @@ class TaskInfo(Part):
     max_completion_time: float | None = Field(default=None, gt=0)
     """The longest time that the task's process may run, in seconds. Its agent then ends it, with TASK_FAILED and
     REASON_MAX_COMPLETION_TIME_REACHED. None if it is not limited."""
+    limits: Resources | None = None
+    """What its agent holds it to, if it can (``AgentInfo.isolation``): ``mem`` only. It is what somebody has stated,
+    not a default, which would end programs that have run so far. None: its resources are accounted only."""
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
     """Persistent volumes of the offer that the task uses."""

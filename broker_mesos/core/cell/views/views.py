@@ -99,6 +99,8 @@ def _agent_view(state: CellState, agent: Agent, now: Instant) -> AgentView:
         tasks=sum(1 for task in agent.tasks.values() if not task.state.terminal),
         usage=agent.usage,
         version=info.version,
+        isolation=info.isolation,
+        not_isolated=info.not_isolated,
         pid=info.pid,
         registered_at=agent.registered_at,
         reservations=tuple(_reservations(agent)),

@@ -405,6 +405,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         task_id=name.task_id,
         name=spec.name,
         resources=spec.resources,
+        limits=spec.limits,
         command=spec.command.model_copy(update={"environment": environment, **_outputs(launch)}),
         kill_grace=spec.kill_grace,
         max_completion_time=spec.time_limit,

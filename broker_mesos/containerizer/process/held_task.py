@@ -1,0 +1,53 @@
+"""A task in a cgroup, as the spawner knows it. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from broker_mesos.containerizer.cgroups.limits import DEFAULT_PIDS, Limits
+from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
+from broker_mesos.containerizer.launchers.launcher import Launcher
+from broker_mesos.containerizer.launchers.launcher_pool import Key
+from broker_mesos.containerizer.process.journal import Entry
+
+
+class HeldTask:
+    """A task and its cgroup; without ``launcher`` and ``key`` if an earlier spawner has started it. Times are monotonic
+    seconds."""
+
+    def __init__(
+        self, entry: Entry, group: TaskCgroup, launcher: Launcher | None = None, key: Key | None = None
+    ) -> None:
+        self.entry = entry
+        self.group = group
+        self.launcher = launcher
+        self.key = key
+        self.old_launcher = 0
+        """The pid of the launcher of an earlier spawner, which waits for the task; 0 if there is none."""
+        self.request: list[Any] = []
+        """What its launcher gets besides the sandbox: the command, the environment, the directory, and whether it reads
+        its stdin from a file."""
+        self.since = 0.0
+        """When its launcher was asked to start it; later, when its main process ended."""
+        self.kill: float | None = None
+        """The grace, in seconds, of a kill that was requested while it was being started."""
+        self.again = False
+        """Whether this is the second attempt to start it."""
+        self.struck = False
+        """Whether SIGKILL was sent to it."""
+        self.due = 0.0
+        """When to look again whether something is left of it."""
+        self.pause = 0.0
+        self.logged = False
+        """Whether it was logged that processes of it cannot be killed."""
+
+
+def limits_of(held: Mapping[str, Any]) -> Limits:
+    """The limits in a launch request, or in the journal. Raises TypeError, ValueError if they are none."""
+    return Limits(
+        cpus=float(held.get("cpus", 1.0)),
+        memory=int(held.get("memory", 0)),
+        pids=int(held.get("pids", DEFAULT_PIDS)),
+        idle=bool(held.get("idle", False)),
+    )

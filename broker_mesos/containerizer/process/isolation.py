@@ -1,0 +1,124 @@
+"""What holds tasks to limits on this machine, for the spawner: the cgroup driver and its launchers. Standard library
+only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+
+from broker_mesos.containerizer.cgroups.driver import RETRY_SECONDS, Driver
+from broker_mesos.containerizer.cgroups.probe import BASES_FILE, probe
+from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup, record_of
+from broker_mesos.containerizer.launchers.launcher import Launcher
+from broker_mesos.containerizer.launchers.launcher_pool import LauncherPool
+from broker_mesos.containerizer.process.held_task import limits_of
+from broker_mesos.containerizer.process.journal import Entry
+
+CLOSE_SECONDS = 5.0
+FORK_AGAIN_SECONDS = 5.0
+UNASKED = "the agent has not asked for it"
+NEVER = float("inf")
+
+
+class Isolation:
+    """``driver`` and ``pool`` are None until it was asked for, and where cgroups do not work: ``reason`` says why, in
+    one line. The pool calls ``created`` and ``closed`` with its launchers."""
+
+    def __init__(
+        self, created: Callable[[Launcher], None], closed: Callable[[Launcher], None], log: Callable[[str], None]
+    ) -> None:
+        self._created = created
+        self._closed = closed
+        self._log = log
+        self._retry_at = 0.0
+        self._ahead_at = NEVER  # monotonic time from which launchers are forked ahead
+        self.driver: Driver | None = None
+        self.pool: LauncherPool | None = None
+        self.reason = UNASKED
+
+    def open(self, work_dir: str, movable: Collection[int] = ()) -> None:
+        """Find out whether cgroups work here, unless that is known to be so. ``movable`` are processes that may be
+        moved to another cgroup: the agent's."""
+        if self.driver is not None:
+            return
+        found = probe(work_dir, movable=movable, log=self._log)
+        if isinstance(found, str):
+            self.reason = found
+            return
+        self.reason = ""
+        self.driver = found
+        self.pool = LauncherPool(found, self._created, self._closed)
+
+    def open_if_used(self, work_dir: str, meta: str, movable: Collection[int] = ()) -> None:
+        """Do that only if an earlier spawner of the work folder has used cgroups."""
+        if os.path.exists(os.path.join(meta, BASES_FILE)):
+            self.open(work_dir, movable)
+
+    def expect(self, cpus: float, memory: int) -> None:
+        """Hold all tasks together to what the agent lends, in CPUs and bytes, and expect tasks."""
+        if self.driver is None:
+            return
+        self._ahead_at = time.monotonic()
+        try:
+            self.driver.limit_all(cpus, memory)
+        except OSError as error:
+            self._log(f"all tasks together are not held to {cpus} CPUs and {memory} bytes: {error}")
+
+    def rest(self) -> None:
+        """Fork no more launchers ahead: no agent is there."""
+        self._ahead_at = NEVER
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What tasks are held to; empty if they are not."""
+        return [] if self.driver is None else list(self.driver.capabilities)
+
+    def adopt(self, entry: Entry) -> TaskCgroup | None:
+        """The cgroup that an earlier spawner has given to a task; None if there is none."""
+        record = record_of(entry.cgroup)
+        if record is None or self.driver is None:
+            return None
+        try:
+            return self.driver.adopt(record, limits_of(entry.held))
+        except OSError as error:
+            self._log(f"the cgroup of task {entry.task_id}: {error}")
+            return None
+
+    def sweep(self) -> None:
+        """Remove the cgroups that no task has, with the processes in them."""
+        if self.driver is not None:
+            self.driver.sweep()
+
+    def due(self, now: float) -> list[float]:
+        """Monotonic times at which to ``work``."""
+        times = []
+        if self.driver is not None and self.driver.counts().removing:
+            times.append(self._retry_at)
+        if self.pool is not None and now >= self._ahead_at:
+            times.extend([now] if self.pool.lacking(now) else [])
+        elif self._ahead_at != NEVER:
+            times.append(self._ahead_at)
+        return times
+
+    def work(self, now: float) -> None:
+        """Remove cgroups that could not be removed before, and fork a launcher ahead."""
+        if self.driver is None or self.pool is None:
+            return
+        if now >= self._retry_at and self.driver.counts().removing:
+            self.driver.retry()
+            self._retry_at = now + RETRY_SECONDS
+            for problem in self.driver.problems():
+                self._log(problem)
+        if now >= self._ahead_at:
+            try:
+                self.pool.fork_ahead(now)
+            except OSError as error:
+                self._ahead_at = now + FORK_AGAIN_SECONDS
+                self._log(f"no launcher can be forked ahead: {error}")
+
+    def close(self) -> None:
+        """Remove all cgroups, when the launchers have ended."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self.driver is not None and not self.driver.close() and time.monotonic() < deadline:
+            time.sleep(0.01)

@@ -1,0 +1,69 @@
+"""The isolation that an agent wishes for its tasks, and what its spawner has answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+from broker_mesos.errors import Unavailable
+from broker_mesos.ports.containerizer import Isolation, LaunchSpec
+from broker_mesos.runtime.timeouts import within
+
+SHARE_OF_LENT = 1.05
+"""The memory that all tasks together may use, as a share of what is lent."""
+ANSWER_SECONDS = 30.0
+OLD = "the process that starts tasks here is of an earlier release; it is replaced once its tasks have ended"
+
+logger = logging.getLogger(__name__)
+
+
+class SpawnerIsolation:
+    """``level`` is that of the settings; all tasks together are held to ``cpus`` CPUs and ``memory`` bytes."""
+
+    def __init__(self, level: str, cpus: float, memory: int) -> None:
+        self._level = level
+        self._cpus = cpus
+        self._memory = memory
+        self._answer = asyncio.Event()
+        self.found = Isolation()
+        """What was answered first: the agent is registered with it, so that tasks are never held to less."""
+
+    def request(self, version: int) -> list[Any] | None:
+        """The request to a spawner with this version of the protocol; None if there is none."""
+        if self._level == "none":
+            return None
+        if version < 5:
+            self.on_answer(["isolation", [], OLD])
+            return None
+        return ["isolate", os.getpid(), self._cpus, int(self._memory * SHARE_OF_LENT)]
+
+    def on_answer(self, record: list[Any]) -> None:
+        """Take the answer of a spawner."""
+        found = Isolation(tuple(record[1]), record[2])
+        if not self._answer.is_set():
+            self.found = found
+            self._answer.set()
+        elif found != self.found:
+            logger.warning("tasks were held to %s, and now to %s: %s", self.found.words, found.words, found.reason)
+
+    async def answered(self) -> None:
+        """Wait for the answer. Raises Unavailable if the agent is not to start without isolation, or none comes."""
+        if self._level == "none":
+            return
+        try:
+            async with within(ANSWER_SECONDS):
+                await self._answer.wait()
+        except TimeoutError:
+            raise Unavailable("the process that starts tasks has not said whether cgroups work here") from None
+        if self._level == "limits" and not self.found.words:
+            raise Unavailable(
+                f"isolation=limits is not possible here: {self.found.reason}; or set isolation to auto or none"
+            )
+
+    def limits_of(self, spec: LaunchSpec) -> dict[str, Any] | None:
+        """What a task is to be held to, for its launch request; None if it is not held."""
+        if not self.found.words:
+            return None
+        return {"group": spec.group, "cpus": spec.cpus, "memory": spec.memory, "idle": spec.revocable}
