@@ -359,9 +359,7 @@ class TaskTable:
             now,
             reason=reason,
             message=message,
-            exit_code=event.exit_code,
-            signal_number=event.signal,
-            at=event.at,
+            exited=event,
         )
         # Other outcomes may change in the cell, so only the cell sends them.
         if task.early and state in (TaskState.FINISHED, TaskState.FAILED):
@@ -390,8 +388,7 @@ class TaskTable:
         reason: Reason | None = None,
         message: str = "",
         exit_code: int | None = None,
-        signal_number: int | None = None,
-        at: float | None = None,
+        exited: TaskExited | None = None,
     ) -> Ended:
         info = task.info
         del self.running[info.task_id]
@@ -414,10 +411,9 @@ class TaskTable:
             reason=reason,
             message=message,
             exit_code=exit_code,
-            signal_number=signal_number,
             started_at=task.started_at,
             offer_id=task.info.offer_id,
-            at=at,
+            exited=exited,
         )
 
     def _outcome(
@@ -430,10 +426,9 @@ class TaskTable:
         reason: Reason | None = None,
         message: str = "",
         exit_code: int | None = None,
-        signal_number: int | None = None,
         started_at: float | None = None,
         offer_id: str = "",
-        at: float | None = None,
+        exited: TaskExited | None = None,
     ) -> Ended:
         status = TaskStatus(
             task_id=task_id,
@@ -444,9 +439,11 @@ class TaskTable:
             source=Source.AGENT,
             reason=reason,
             message=message[:MAX_MESSAGE_CHARS],
-            timestamp=now.wall if at is None else at,
-            exit_code=exit_code,
-            signal=signal_number,
+            timestamp=now.wall if exited is None else exited.at,
+            exit_code=exit_code if exited is None else exited.exit_code,
+            signal=None if exited is None else exited.signal,
+            cpu_seconds=None if exited is None else exited.cpu_seconds,
+            memory_peak=None if exited is None else exited.memory_peak,
             started_at=started_at,
             offer_id=offer_id,
         )

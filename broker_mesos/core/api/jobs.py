@@ -90,6 +90,9 @@ class JobTask(Part):
     started_at: float | None = None
     ended_at: float | None = None
     message: str = ""
+    cpu_seconds: float | None = None
+    """The CPU time of a task that has ended, if its agent holds tasks to limits; see ``TaskStatus``."""
+    memory_peak: int | None = None
 
 
 class JobView(Part):

@@ -102,6 +102,10 @@ class TaskStatus(Part):
     signal: int | None = None
     """Number of the signal that ended the process; None if no signal did."""
     started_at: float | None = None
+    cpu_seconds: float | None = None
+    """The CPU time of all processes of a task that has ended, as its cgroup has counted it; None if it had none."""
+    memory_peak: int | None = None
+    """The most memory that they had in use at one time, page cache included, in bytes."""
     offer_id: Short = ""
     """Id of the offer on which the task was launched; set by the agent for a task that has ended, since the same
     task id may have been used again since."""

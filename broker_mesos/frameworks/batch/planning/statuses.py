@@ -319,6 +319,8 @@ def _result(status: TaskStatus, claim: ClaimRecord, is_killed: bool, now: float)
         ended_at=status.timestamp or now,
         message=clip(status.message),
         local=claim.local,
+        cpu_seconds=status.cpu_seconds,
+        memory_peak=status.memory_peak,
     )
 
 

@@ -243,6 +243,9 @@ class ResultRecord(Part):
     message: str = ""
     local: bool = False
     """Whether it ended on an agent that the job prefers, so that it counts in ``Counts.local``."""
+    cpu_seconds: float | None = None
+    memory_peak: int | None = None
+    """See ``TaskStatus``."""
 
     @property
     def job_exit_code(self) -> int:
