@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from broker_mesos.containerizer.cgroups.layout import base_name
 from broker_mesos.containerizer.cgroups.limits import MB
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
+from broker_mesos.containerizer.task_users import TaskUsers, find_task_users
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -37,9 +39,11 @@ def cgroups_of(work_dir: Path) -> list[Path]:
 class HeldRunner(Runner):
     """A runner whose tasks have 64 MB of memory at most."""
 
-    def __init__(self, work_dir: Path) -> None:
+    def __init__(self, work_dir: Path, users: TaskUsers | None = None) -> None:
         super().__init__(work_dir)
-        self.containerizer = ProcessContainerizer(work_dir, self._on_events, isolation="limits", lent=(1.0, 1 << 32))
+        self.containerizer = ProcessContainerizer(
+            work_dir, self._on_events, isolation="limits", lent=(1.0, 1 << 32), users=users
+        )
 
     def start_task(self, task_id: str, command: str, memory: int = 64 * MB, grace: float = 1.0) -> None:
         self.containerizer.launch(LaunchSpec(task_id, (command,), True, {}, grace, group="f", memory=memory))
@@ -186,6 +190,38 @@ async def test_a_task_that_lowers_the_limits_of_its_launcher_does_not_lower_thos
     held.start_task("b", "ulimit -Hn")
     await held.exited("b")
     assert int((await held.lines("b", 1))[0]) > 7
+
+
+async def test_a_task_with_a_user_of_its_own_is_held_as_well_and_has_no_rights() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("WAS NOT RUN: only root can start tasks as another user")
+    with tempfile.TemporaryDirectory(prefix="bmesos-test-") as made:
+        os.chmod(made, 0o711)
+        users = find_task_users("nobody", [], allow_root=False)
+        folder = Path(made, "work")
+        users.open_folder(folder)
+        runner = HeldRunner(folder, users)
+        try:
+            await runner.containerizer.start()
+        except Unavailable as error:
+            await runner.containerizer.stop(kill_tasks=True, grace=0.0)
+            was_not_run(str(error))
+        runner.start_task("a", "id -u; grep -E '^(CapPrm|CapBnd|NoNewPrivs)' /proc/self/status | cut -f2; " + EAT)
+        end = await runner.exited("a")
+        shown = runner.containerizer.sandboxes.read("a", "stdout", 0, 1000).data.split()
+        await runner.containerizer.stop(kill_tasks=True, grace=0.0)
+        assert cgroups_of(folder) == []
+    assert end.limit_kind == "memory"
+    assert shown == [str(users.default.ids.uid).encode(), b"0" * 16, b"0" * 16, b"1"]
+
+
+async def test_a_launch_that_is_sent_twice_at_once_starts_one_task_in_one_cgroup(held: HeldRunner) -> None:
+    held.containerizer._request(["hold", "nothing", "l"])  # the next two requests are handled together with this one
+    request = held.containerizer._launch_request(LaunchSpec("a", ("echo x; exit 7",), True, {}, 1.0, group="f"))
+    held.containerizer._request(request)
+    held.start_task("a", "echo x; exit 7", memory=0)
+    assert (await held.exited("a")).exit_code == 7
+    assert await held.lines("a", 1) == ["x"]
 
 
 async def test_a_program_that_is_not_there_is_no_task(held: HeldRunner) -> None:

@@ -295,10 +295,10 @@ class Spawner:
     def _intent(self, request: list[Any]) -> Record:
         """The record of a task that is about to be started, which gets its cgroup now, if it is to have one."""
         try:
-            entry = new_entry(request)
+            entry = self._limited.reserved(request[1]) or new_entry(request)
         except (LookupError, TypeError, ValueError, AttributeError):
             return ["intent", request[1]]  # described wrongly, as its launch tells
-        if entry.held:
+        if entry.held and not self._limited.has(entry):
             self._limited.reserve(entry)
         return entry.intent_record()
 
