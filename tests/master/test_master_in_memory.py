@@ -100,7 +100,7 @@ async def owned(master: Master, count: int) -> None:
 
 async def receive_until(consumer, kind):
     while True:
-        for delivery in await consumer.receive():
+        for delivery in await consumer.receive(1):
             consumer.acknowledge([delivery])
             message = decode(delivery.type, delivery.body)
             if isinstance(message, kind):
