@@ -24,12 +24,13 @@ from broker_mesos.operator.calls import Calls
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.http_call import CertificateRefused
 from broker_mesos.runtime.logs import get_logger
-from broker_mesos.runtime.policy_file import PolicyFile, policy_file
+from broker_mesos.runtime.policy_file import policy_file
 from broker_mesos.runtime.process import Stop, first, outcome, run_process, serve
 from broker_mesos.runtime.settings import Settings
 from broker_mesos.runtime.tls import ServerFiles
 from broker_mesos.runtime.urls import has_user, without_user
 from broker_mesos.web.server import HttpServer
+from broker_mesos.wiring.web import reload
 
 log = get_logger(__name__)
 
@@ -68,7 +69,7 @@ def run_enroll_server(settings: Settings, host: str, port: int, files: ServerFil
             server = HttpServer(
                 partial(build_app, service), host, port, files=files, insecure_plaintext=settings.insecure_plaintext
             )
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, server, access)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, server, access)
             works = [
                 asyncio.create_task(server.run(), name="enrolment over HTTP"),
                 asyncio.create_task(responder.run(), name="operator requests"),
@@ -130,13 +131,3 @@ async def _reach(management: Management, timeout: float) -> None:
             if asyncio.get_running_loop().time() + RETRY_SECONDS >= deadline:
                 raise
         await CLOCK.sleep(RETRY_SECONDS)
-
-
-def _reload(server: HttpServer, access: PolicyFile) -> None:
-    access.reload()
-    try:
-        server.reload_certificate()
-    except InvalidInput as error:
-        log.error("the certificate is not reloaded, and the one before stays in use", error=str(error))
-    else:
-        log.info("the certificate is reloaded")

@@ -19,7 +19,7 @@ from broker_mesos.runtime.process import Stop, first, outcome, run_process, serv
 from broker_mesos.runtime.settings import Settings
 from broker_mesos.runtime.tls import ServerFiles
 from broker_mesos.web.address import is_local
-from broker_mesos.web.server import WebServer
+from broker_mesos.web.server import HttpServer, WebServer
 
 log = get_logger(__name__)
 
@@ -51,7 +51,7 @@ def run_web(settings: Settings, host: str, port: int, files: ServerFiles | None 
                     "(BMESOS_POLICY), or accept that with --insecure-plaintext"
                 )
             if files is not None or access is not None:
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, server, access)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, server, access)
             serving = asyncio.create_task(server.run())
             await first(server.ready.wait(), outcome(serving))
             log.info("serving", url=server.url)
@@ -68,7 +68,8 @@ def run_web(settings: Settings, host: str, port: int, files: ServerFiles | None 
     return run_process(settings, main)
 
 
-def _reload(server: WebServer, access: PolicyFile | None) -> None:
+def reload(server: HttpServer, access: PolicyFile | None) -> None:
+    """Read the policy file and the files for HTTPS again. What cannot be read is logged, and stays as it was."""
     if access is not None:
         access.reload()
     try:
