@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest_asyncio
 
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
+from broker_mesos.containerizer.task_users import TaskUsers, find_task_users
 from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, Retention, StartFailed, TaskExited, TaskStarted
 
 TIMEOUT = 30.0
@@ -161,3 +164,57 @@ async def gone(*pids: int) -> None:
 
 def ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+# -- tasks with users of their own -----------------------------------------------------------------------------
+
+NOBODY, GAMES = "nobody", "games"
+"""Two users that every machine has."""
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A work folder that other users can enter, which those of pytest are not."""
+    folder = Path(tempfile.mkdtemp(prefix="bmesos-test-", dir="/tmp"))
+    yield folder
+    for pid in processes_of(folder):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def users(open_dir: Path) -> TaskUsers:
+    found = find_task_users(NOBODY, [GAMES], allow_root=False)
+    found.open_folder(open_dir)
+    return found
+
+
+def runner_of(folder: Path, users: TaskUsers | None, limits: Limits | None = None) -> Runner:
+    runner = Runner(folder)
+    runner.containerizer = ProcessContainerizer(folder, runner._on_events, limits=limits, users=users)
+    return runner
+
+
+@pytest_asyncio.fixture
+async def separate(open_dir: Path, users: TaskUsers) -> AsyncIterator[Runner]:
+    runner = runner_of(open_dir, users)
+    assert await runner.containerizer.start() == []
+    yield runner
+    await runner.containerizer.stop(kill_tasks=True, grace=0.0)
+
+
+async def output(runner: Runner, task_id: str, text: str, user: str = "", **more: object) -> str:
+    """What a shell command printed, after it has ended with code 0."""
+    runner.containerizer.launch(LaunchSpec(task_id, (text,), True, {}, 1.0, user=user, **more))  # type: ignore[arg-type]
+    end = await runner.outcome(task_id)
+    shown = runner.file(task_id, "stdout").read_text() if runner.file(task_id, "stdout").exists() else ""
+    assert isinstance(end, TaskExited) and end.exit_code == 0, (end, shown)
+    return shown
+
+
+@pytest.fixture
+def secret(open_dir: Path) -> Path:
+    found = open_dir / "secret"
+    found.write_text("secret")
+    found.chmod(0o600)
+    return found
