@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -15,9 +16,14 @@ import pytest_asyncio
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.task_users import TaskUsers, find_task_users
+from broker_mesos.errors import Unavailable
 from broker_mesos.ports.containerizer import ContainerEvent, LaunchSpec, Retention, StartFailed, TaskExited, TaskStarted
+from tests.containerizer.cgroups.conftest import was_not_run
 
-TIMEOUT = 30.0
+if TYPE_CHECKING:
+    from tests.containerizer.held import HeldRunner
+
+TIMEOUT = 60.0
 
 
 class Runner:
@@ -218,3 +224,29 @@ def secret(open_dir: Path) -> Path:
     found.write_text("secret")
     found.chmod(0o600)
     return found
+
+
+# -- tasks that are held to limits -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held_folder(work_dir: Path) -> Iterator[Path]:
+    """A work folder; no cgroup of it is left after the test."""
+    from tests.containerizer.held import cgroups_of
+
+    yield work_dir
+    assert cgroups_of(work_dir) == []
+
+
+@pytest_asyncio.fixture
+async def held(held_folder: Path) -> AsyncIterator[HeldRunner]:
+    from tests.containerizer.held import HeldRunner
+
+    made = HeldRunner(held_folder)
+    try:
+        await made.containerizer.start()
+    except Unavailable as error:
+        await made.containerizer.stop(kill_tasks=True, grace=0.0)
+        was_not_run(str(error))
+    yield made
+    await made.containerizer.stop(kill_tasks=True, grace=0.0)

@@ -6,18 +6,14 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from broker_mesos.agent.running import RunningTask
-from broker_mesos.containerizer.cgroups.layout import base_name
 from broker_mesos.containerizer.cgroups.limits import MB
-from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
-from broker_mesos.containerizer.task_users import TaskUsers, find_task_users
+from broker_mesos.containerizer.task_users import find_task_users
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -25,55 +21,7 @@ from broker_mesos.errors import Unavailable
 from broker_mesos.ports.containerizer import LaunchSpec, StartFailed, TaskExited
 from tests.containerizer.cgroups.conftest import was_not_run
 from tests.containerizer.conftest import Runner, gone, ticks
-
-EAT = "python3 -I -S -c 'bytearray(200 << 20)'"
-WAIT = "while [ ! -e go ]; do sleep 0.02; done; "
-
-
-def cgroups_of(work_dir: Path) -> list[Path]:
-    """The folders of the task cgroups of a work folder, wherever they are."""
-    name = base_name(str(work_dir))
-    return [Path(top, each) for top, folders, _ in os.walk("/sys/fs/cgroup") for each in folders if each == name]
-
-
-class HeldRunner(Runner):
-    """A runner whose tasks have 64 MB of memory at most."""
-
-    def __init__(self, work_dir: Path, users: TaskUsers | None = None) -> None:
-        super().__init__(work_dir)
-        self.containerizer = ProcessContainerizer(
-            work_dir, self._on_events, isolation="limits", lent=(1.0, 1 << 32), users=users
-        )
-
-    def start_task(self, task_id: str, command: str, memory: int = 64 * MB, grace: float = 1.0) -> None:
-        self.containerizer.launch(LaunchSpec(task_id, (command,), True, {}, grace, group="f", memory=memory))
-
-    async def exited(self, task_id: str) -> TaskExited:
-        end = await self.outcome(task_id)
-        assert isinstance(end, TaskExited), end
-        return end
-
-    def go(self, task_id: str) -> None:
-        self.file(task_id, "go").touch()
-
-
-@pytest.fixture
-def folder(work_dir: Path) -> Iterator[Path]:
-    """A work folder; no cgroup of it is left after the test."""
-    yield work_dir
-    assert cgroups_of(work_dir) == []
-
-
-@pytest_asyncio.fixture
-async def held(folder: Path) -> AsyncIterator[HeldRunner]:
-    made = HeldRunner(folder)
-    try:
-        await made.containerizer.start()
-    except Unavailable as error:
-        await made.containerizer.stop(kill_tasks=True, grace=0.0)
-        was_not_run(str(error))
-    yield made
-    await made.containerizer.stop(kill_tasks=True, grace=0.0)
+from tests.containerizer.held import EAT, WAIT, HeldRunner, cgroups_of
 
 
 async def test_a_task_that_uses_more_memory_than_was_stated_ends_with_the_figures_and_its_neighbour_goes_on(
@@ -119,10 +67,8 @@ async def test_a_kill_takes_the_whole_cgroup_in_the_end(held: HeldRunner) -> Non
     assert not os.path.exists(f"/proc/{daemon}")
 
 
-async def test_a_fork_bomb_stays_in_its_cgroup_and_is_ended(held: HeldRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = SpawnerIsolation.limits_of
-    monkeypatch.setattr(SpawnerIsolation, "limits_of", lambda self, spec: {**(limits(self, spec) or {}), "pids": 32})
-    held.start_task("bomb", "(f() { f | f & }; f) 2> /dev/null & echo lit; exec sleep 1000", memory=0)
+async def test_a_fork_bomb_stays_in_its_cgroup_and_is_ended(held: HeldRunner) -> None:
+    held.start_task("bomb", "(f() { f | f & }; f) 2> /dev/null & echo lit; exec sleep 1000", memory=0, pids=32)
     await held.lines("bomb", 1)
     held.start_task("other", "exit 6")
     assert (await held.exited("other")).exit_code == 6

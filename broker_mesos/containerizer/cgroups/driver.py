@@ -11,10 +11,11 @@ import signal
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from broker_mesos.containerizer.cgroups.files import CgroupFiles
+from broker_mesos.containerizer.cgroups.files import CgroupFiles, optional
 from broker_mesos.containerizer.cgroups.layout import Layout, task_number
 from broker_mesos.containerizer.cgroups.limits import Limits, settings
 from broker_mesos.containerizer.cgroups.members import send
+from broker_mesos.containerizer.cgroups.pins import Pins, cpus_of, nodes
 from broker_mesos.containerizer.cgroups.task_cgroup import Record, TaskCgroup
 from broker_mesos.containerizer.cgroups.usage import Counters
 
@@ -23,7 +24,8 @@ MIN_LEAKS = 32
 """Number of cgroups that cannot be removed from which on that is reported."""
 RETRY_SECONDS = 0.1
 """Time between two tries to remove what could not be removed."""
-CAPABILITIES = ("cpu", "mem", "pids", "oom", "kill")
+CAPABILITIES = ("cpu", "mem", "pids", "rlimits", "oom", "kill")
+"""What a task is held to wherever cgroups work."""
 MAX_PIDS_OF_ALL = 32_768
 
 
@@ -44,9 +46,8 @@ class Driver:
     ``kernel_files`` are the names of the files that a task cgroup has on this kernel. ``reusable`` is False where a
     cgroup cannot begin anew for another task (v2 before Linux 6.12, which cannot reset the peak of memory): then each
     task gets a new one. ``old_bases`` are folders of earlier spawners of the work folder, which had other cgroups.
+    ``pinned`` is the layout for tasks that are pinned to CPUs, with the controller for that; None where there is none.
     """
-
-    capabilities = CAPABILITIES
 
     def __init__(
         self,
@@ -56,25 +57,46 @@ class Driver:
         *,
         reusable: bool,
         old_bases: Collection[str] = (),
+        pinned: Layout | None = None,
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._files = files
         self._layout = layout
+        self._pinned = pinned
+        self._bases = (pinned or layout).bases()
         self._kernel_files = kernel_files
-        self._old_bases = [each for each in old_bases if each not in layout.bases()]
+        self._old_bases = [each for each in old_bases if each not in self._bases]
         self._log = log
         self.reusable = reusable
         self._used: dict[str, TaskCgroup] = {}
         self._idle: list[TaskCgroup] = []
         self._removing: dict[str, list[str]] = {}  # the folders that are left, by the first one
         self._made = 0
-        self._last = max((task_number(name) for base in layout.bases() for name in self._groups(base)), default=0)
+        self._last = max((task_number(name) for base in self._bases for name in self._groups(base)), default=0)
+        self.pins = None if pinned is None else Pins(self._pinnable, nodes())
+        """The CPUs that tasks are pinned to; None where they cannot be."""
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What tasks can be held to here, in words."""
+        quota = {"cpu.max", "cpu.cfs_quota_us"} & set(self._kernel_files)
+        return [*CAPABILITIES, *(["quota"] if quota else []), *(["cpuset"] if self.pins is not None else [])]
+
+    def _pinnable(self) -> set[int]:
+        """The CPUs that tasks may be pinned to: those that the kernel lets the base use now."""
+        place = None if self._pinned is None else self._pinned.place_of("cpuset")
+        if place is None:
+            return set()
+        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
+            if text := optional(self._files, f"{place.base}/{name}"):
+                return cpus_of(text)
+        return set()
 
     # -- giving out --------------------------------------------------------------------------------------
 
     def take(self, limits: Limits) -> TaskCgroup:
         """An empty cgroup with these limits: one that is idle, or a new one. Raises OSError."""
-        while self._idle:
+        while self._idle and not limits.cpuset:
             group = self._idle.pop()
             try:
                 group.set_limits(limits)
@@ -83,7 +105,7 @@ class Driver:
                 continue
             self._used[group.name] = group
             return group
-        group = self._make()
+        group = self._make(limits)
         try:
             group.set_limits(limits, fresh=True)
         except OSError:
@@ -92,37 +114,41 @@ class Driver:
         self._used[group.name] = group
         return group
 
-    def _make(self) -> TaskCgroup:
+    def _make(self, limits: Limits) -> TaskCgroup:
         while True:
             self._last += 1
-            group = self._group(f"t{self._last}")
+            group = self._group(f"t{self._last}", limits)
             try:
-                self._make_folders(group)
+                self._make_folders(group, limits)
             except FileExistsError:
                 continue  # it stays for the sweep
             self._made += 1
             return group
 
-    def _make_folders(self, group: TaskCgroup) -> None:
+    def _make_folders(self, group: TaskCgroup, limits: Limits) -> None:
         made: list[str] = []
         try:
             for path in group.paths:
                 self._files.make(path)
                 made.append(path)
-            prepare_cpuset(self._files, self._layout, group.name)
+            prepare_cpuset(self._files, self._layout_for(limits), group.name)
         except OSError:
             for path in made:
                 self._files.remove(path)
             raise
 
-    def _group(self, name: str) -> TaskCgroup:
-        return TaskCgroup(self._files, self._layout, name, self._kernel_files)
+    def _group(self, name: str, limits: Limits) -> TaskCgroup:
+        return TaskCgroup(self._files, self._layout_for(limits), name, self._kernel_files)
+
+    def _layout_for(self, limits: Limits) -> Layout:
+        """On v1 only tasks that are pinned are in the hierarchy for that: to join one more would delay all others."""
+        return self._pinned if limits.cpuset and self._pinned is not None else self._layout
 
     def adopt(self, record: Record, limits: Limits) -> TaskCgroup | None:
         """The cgroup that an earlier spawner has given to a task that may still run; None if it is gone."""
         if not task_number(record.name) or record.name in self._used:
             return None
-        group = self._group(record.name)
+        group = self._group(record.name, limits)
         if group.vanished():
             return None
         group.before = Counters(*record.before)
@@ -138,7 +164,7 @@ class Driver:
             for folder in (os.path.dirname(path), path):
                 if not self._files.exists(folder):
                     self._files.make(folder)
-        prepare_cpuset(self._files, self._layout, group.name)
+        prepare_cpuset(self._files, self._layout_for(group.limits), group.name)
         group.set_limits(group.limits, fresh=True)
         group.before = Counters()
         for path in group.paths:
@@ -155,7 +181,7 @@ class Driver:
         usage before."""
         if self._used.pop(group.name, None) is None:
             return
-        if self.reusable and len(self._idle) < MAX_IDLE and group.reset():
+        if self.reusable and not group.limits.cpuset and len(self._idle) < MAX_IDLE and group.reset():
             self._idle.append(group)
         else:
             self._remove(group)
@@ -200,7 +226,7 @@ class Driver:
         known = {*self._used, *keep, *(group.name for group in self._idle)}
         pending = {path for paths in self._removing.values() for path in paths}
         found: list[str] = []
-        for base in self._layout.bases():
+        for base in self._bases:
             strays = [name for name in self._groups(base) if task_number(name) and name not in known]
             found.extend(f"{base}/{name}" for name in strays)
         for base in self._old_bases:
@@ -227,12 +253,12 @@ class Driver:
         self.retry()
         if self._used or self._removing:
             return False
-        for base in (*self._layout.bases(), *self._old_bases):
+        for base in (*self._bases, *self._old_bases):
             try:
                 self._files.remove(base)
             except OSError:
                 pass
-        return not any(self._files.exists(base) for base in self._layout.bases())
+        return not any(self._files.exists(base) for base in self._bases)
 
     # -- all tasks together ------------------------------------------------------------------------------
 

@@ -53,6 +53,10 @@ class Layout(NamedTuple):
         """The folders of the task cgroups in all hierarchies."""
         return [place.base for place in self.places]
 
+    def place_of(self, controller: str) -> Place | None:
+        """The place of a controller; None if it is not used."""
+        return next((place for place in self.places if controller in place.controllers), None)
+
 
 def base_name(work_dir: str) -> str:
     """The name of an agent's base: the identity of its work folder. Raises OSError."""

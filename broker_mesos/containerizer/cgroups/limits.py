@@ -36,6 +36,8 @@ class Limits(NamedTuple):
     """The CPUs that the task may run on, as in "0-2,5"; empty: all that its agent may use."""
     idle: bool = False
     """Whether the task gets only CPU time that no other one wants, as one that runs on revocable resources."""
+    ends_by_oom: bool = True
+    """Whether all of the task ends when the kernel kills one of its processes for memory."""
 
     @property
     def memory_bytes(self) -> int:
@@ -104,7 +106,8 @@ def _memory(limits: Limits, version: int) -> list[tuple[str, str]]:
         return [("memory.limit_in_bytes", text), ("memory.memsw.limit_in_bytes", text)]
     # Swap that is not limited would let a task with a limit use more than that.
     swap = "0" if limit else "max"
-    return [("memory.max", str(limit) if limit else "max"), ("memory.swap.max", swap), ("memory.oom.group", "1")]
+    together = ("memory.oom.group", str(int(limits.ends_by_oom)))
+    return [("memory.max", str(limit) if limit else "max"), ("memory.swap.max", swap), together]
 
 
 def in_order(wanted: Iterable[Setting], written: dict[str, str]) -> list[Setting]:

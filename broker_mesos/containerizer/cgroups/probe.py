@@ -12,6 +12,7 @@ from broker_mesos.containerizer.cgroups.forking import fork_into
 from broker_mesos.containerizer.cgroups.layout import Layout, Place, base_name, lay_out
 from broker_mesos.containerizer.cgroups.limits import Limits
 from broker_mesos.containerizer.cgroups.mounts import PROC, SERVICE, Hierarchy, hierarchies
+from broker_mesos.containerizer.cgroups.pins import cpus_of
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 
 BASES_FILE = "cgroups"
@@ -25,7 +26,6 @@ def probe(
     work_dir: str,
     *,
     movable: Collection[int] = (),
-    cpuset: bool = False,
     log: Callable[[str], None] = lambda text: None,
     files: CgroupFiles | None = None,
     proc: str = PROC,
@@ -35,7 +35,7 @@ def probe(
 
     It makes a cgroup, sets limits, forks a process into it, reads them back, and removes it. ``movable`` are the pids
     that may be moved on v2 besides this process: the agent's. The caller must have no other thread. On v1 and v2 at
-    once, v2 is used as well, if that works.
+    once, v2 is used as well, if that works; and the controller that pins tasks to CPUs, if that does.
     """
     files = files or CgroupFiles()
     try:
@@ -43,10 +43,10 @@ def probe(
     except OSError as error:
         return f"cannot look at {work_dir}: {error.strerror}"
     found = hierarchies(proc, root)
-    driver = _try(found, name, work_dir, movable, cpuset, log, files)
+    driver = _try(found, name, work_dir, movable, log, files)
     old = [each for each in found if each.version == 1]
     if isinstance(driver, str) and old and len(old) < len(found):
-        driver_of_old = _try(old, name, work_dir, movable, cpuset, log, files)
+        driver_of_old = _try(old, name, work_dir, movable, log, files)
         return driver if isinstance(driver_of_old, str) else driver_of_old
     return driver
 
@@ -56,11 +56,10 @@ def _try(
     name: str,
     work_dir: str,
     movable: Collection[int],
-    cpuset: bool,
     log: Callable[[str], None],
     files: CgroupFiles,
 ) -> Driver | str:
-    layout = lay_out(found, name, cpuset=cpuset)
+    layout = lay_out(found, name)
     if isinstance(layout, str):
         return layout
     made: list[str] = []
@@ -71,7 +70,6 @@ def _try(
             if reason := _open(files, place, movable, made):
                 _undo(files, made)
                 return reason
-        prepare_cpuset(files, layout, "")
         result = _park(files, layout)
     except OSError as error:
         _undo(files, made)
@@ -80,7 +78,42 @@ def _try(
         _undo(files, made)
         return result
     kernel_files, reusable = result
-    return Driver(files, layout, kernel_files, reusable=reusable, old_bases=old_bases, log=log)
+    pinned = _pinned(found, name, work_dir, files, log)
+    if pinned is not None:
+        kernel_files |= {"cpuset.cpus"}
+    return Driver(files, layout, kernel_files, reusable=reusable, old_bases=old_bases, pinned=pinned, log=log)
+
+
+def _pinned(
+    found: list[Hierarchy], name: str, work_dir: str, files: CgroupFiles, log: Callable[[str], None]
+) -> Layout | None:
+    """The layout for tasks that are pinned to CPUs; None if none can be."""
+    layout = lay_out(found, name, cpuset=True)
+    place = None if isinstance(layout, str) else layout.place_of("cpuset")
+    if isinstance(layout, str) or place is None:
+        return None
+    made: list[str] = []
+    try:
+        _remember(work_dir, layout.bases())
+        if place.version == 2:
+            _enable(files, place.scope, ["cpuset"])
+            _enable(files, place.base, ["cpuset"])
+        else:
+            _make(files, place.base, made)
+        prepare_cpuset(files, layout, "")
+        folder = f"{place.base}/{PROBE_NAME}"
+        _make(files, folder, made)
+        prepare_cpuset(files, layout, PROBE_NAME)
+        cpus = files.read(f"{place.base}/cpuset.cpus{'.effective' if place.version == 2 else ''}").strip()
+        first = str(min(cpus_of(cpus)))
+        files.write(f"{folder}/cpuset.cpus", first)
+        held = files.read(f"{folder}/cpuset.cpus").strip() == first
+        files.remove(folder)
+        return layout if held else None
+    except (OSError, ValueError) as error:
+        log(f"tasks cannot be pinned to CPUs: {error}")
+        _undo(files, made)
+        return None
 
 
 def _undo(files: CgroupFiles, made: list[str]) -> None:
@@ -171,7 +204,6 @@ def _park(files: CgroupFiles, layout: Layout) -> tuple[frozenset[str], bool] | s
     try:
         for path in group.paths:
             _make(files, path, made)
-        prepare_cpuset(files, layout, PROBE_NAME)
         kernel_files = frozenset(name for path in group.paths for name in files.listing(path))
         group = TaskCgroup(files, layout, PROBE_NAME, kernel_files)
         limits = Limits(cpus=1.0, memory=64 << 20, pids=16)

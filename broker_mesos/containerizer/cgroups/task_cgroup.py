@@ -70,7 +70,7 @@ class TaskCgroup:
         that the agent does not have.
         """
         if fresh:
-            self._written = {"cpu.cfs_burst_us": "0", "cpu.max.burst": "0", "cpu.idle": "0"}
+            self._written = {"cpu.cfs_burst_us": "0", "cpu.max.burst": "0", "cpu.idle": "0", "cpuset.cpus": ALL_CPUS}
         wanted = []
         for controller, version in self._versions.items():
             wanted.extend(settings(limits, controller, version))

@@ -115,9 +115,10 @@ class Launcher:
             raise
 
     def receive(self) -> list[Exit | Failure | int]:
-        """What has happened to its task: the pid of one that has started, an Exit, or a Failure; in their order."""
+        """What has happened to its task: the pid of one that has started, an Exit, or a Failure; in their order. What a
+        dead one has sent before counts."""
         found: list[Exit | Failure | int] = []
-        while not self.dead:
+        while self._link.fileno() >= 0:
             try:
                 data = self._link.recv(_MAX_REPLY_BYTES)
             except BlockingIOError:
@@ -131,6 +132,7 @@ class Launcher:
                 self._apply(json.loads(data), found)
             except (ValueError, TypeError, IndexError, KeyError):
                 self.dead = True
+                break
         return found
 
     def _apply(self, message: list[Any], found: list[Exit | Failure | int]) -> None:

@@ -13,6 +13,7 @@ from broker_mesos.containerizer.launchers.profile import Profile
 
 MIN_BLANK = 2
 MAX_BLANK = 16
+BLANK = Limits()
 MAX_IDLE = 16
 """Launchers that have a profile and no task; the one that is idle longest goes first."""
 WINDOW_SECONDS = 1.0
@@ -62,7 +63,8 @@ class LauncherPool:
                     return launcher
                 self._release(launcher)
         while True:
-            launcher, blank = self._next()
+            # Those that are forked ahead are not in the cgroups of tasks that are pinned to CPUs.
+            launcher, blank = (self._fork(key.limits), False) if key.limits.cpuset else self._next()
             try:
                 launcher.group.set_limits(key.limits)
                 launcher.become(key.profile)
@@ -85,7 +87,8 @@ class LauncherPool:
     def put(self, launcher: Launcher, key: Key) -> None:
         """Take back a launcher whose task has ended, after its usage was read. Nothing but the launcher may be left in
         its cgroup; otherwise, and where cgroups cannot begin anew, both go."""
-        usable = launcher.idle and self._driver.reusable and launcher.group.reset(keep={launcher.pid})
+        usable = launcher.idle and self._driver.reusable and not key.limits.cpuset
+        usable = usable and launcher.group.reset(keep={launcher.pid})
         if not usable:
             self._release(launcher)
             return
@@ -107,8 +110,8 @@ class LauncherPool:
             self._starts.popleft()
         return max(0, min(MAX_BLANK, MIN_BLANK + len(self._starts)) - len(self._blank))
 
-    def _fork(self) -> Launcher:
-        group = self._driver.take(Limits())
+    def _fork(self, limits: Limits = BLANK) -> Launcher:
+        group = self._driver.take(limits)
         try:
             launcher = Launcher(group)
         except OSError:

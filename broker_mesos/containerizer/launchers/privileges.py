@@ -12,6 +12,8 @@ from broker_mesos.containerizer.launchers.profile import NO_LIMIT, RLIMITS, Prof
 
 _PR_CAPBSET_DROP = 24
 _MAX_CAPABILITIES = 64
+_ONLY_LOWERED = ("nice", "rtprio")
+"""Resource limits that root does not raise either: a task could take the CPUs from all others."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,10 +50,12 @@ def become(profile: Profile) -> None:
 
 def _set_rlimit(name: str, limit: int) -> None:
     number, value = RLIMITS[name], resource.RLIM_INFINITY if limit == NO_LIMIT else limit
+    _, hard = resource.getrlimit(number)
     try:
+        if name in _ONLY_LOWERED and hard != resource.RLIM_INFINITY and (limit == NO_LIMIT or limit > hard):
+            raise PermissionError
         resource.setrlimit(number, (value, value))
     except (OSError, ValueError):
-        _, hard = resource.getrlimit(number)
         shown = "unlimited" if limit == NO_LIMIT else limit
         raise Refused(errno.EPERM, f"rlimit {name} {shown} is above the agent's hard limit {hard}") from None
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
 from typing import Any
 
-from broker_mesos.containerizer.cgroups.limits import DEFAULT_PIDS, Limits
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 from broker_mesos.containerizer.launchers.launcher import Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import Key
 from broker_mesos.containerizer.process.journal import Entry
+
+
+class NotHeld(OSError):
+    """A task cannot be held to what it demands on this machine now, for a reason in one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.ENOSPC, reason)  # the machine is to blame
 
 
 class HeldTask:
@@ -41,13 +47,5 @@ class HeldTask:
         self.pause = 0.0
         self.logged = False
         """Whether it was logged that processes of it cannot be killed."""
-
-
-def limits_of(held: Mapping[str, Any]) -> Limits:
-    """The limits in a launch request, or in the journal. Raises TypeError, ValueError if they are none."""
-    return Limits(
-        cpus=float(held.get("cpus", 1.0)),
-        memory=int(held.get("memory", 0)),
-        pids=int(held.get("pids", DEFAULT_PIDS)),
-        idle=bool(held.get("idle", False)),
-    )
+        self.refusals = 0
+        """How often it was refused a process when that was noted last."""

@@ -7,13 +7,17 @@ import os
 import time
 from collections.abc import Callable, Collection
 
+from broker_mesos.containerizer.cgroups import own_limits
 from broker_mesos.containerizer.cgroups.driver import RETRY_SECONDS, Driver
+from broker_mesos.containerizer.cgroups.limits import Limits
+from broker_mesos.containerizer.cgroups.pins import NotFree, cpus_of
 from broker_mesos.containerizer.cgroups.probe import BASES_FILE, probe
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup, record_of
+from broker_mesos.containerizer.credentials import missing_capabilities
 from broker_mesos.containerizer.launchers.launcher import Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import LauncherPool
-from broker_mesos.containerizer.process.held_task import limits_of
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.task_limits import limits_of
 
 CLOSE_SECONDS = 5.0
 FORK_AGAIN_SECONDS = 5.0
@@ -36,6 +40,8 @@ class Isolation:
         self.driver: Driver | None = None
         self.pool: LauncherPool | None = None
         self.reason = UNASKED
+        self.own_cpus = NEVER
+        """The quota of this process itself, in CPUs: that of a task must not be above."""
 
     def open(self, work_dir: str, movable: Collection[int] = ()) -> None:
         """Find out whether cgroups work here, unless that is known to be so. ``movable`` are processes that may be
@@ -47,6 +53,7 @@ class Isolation:
             self.reason = found
             return
         self.reason = ""
+        self.own_cpus = own_limits.cpus()
         self.driver = found
         self.pool = LauncherPool(found, self._created, self._closed)
 
@@ -72,7 +79,9 @@ class Isolation:
     @property
     def capabilities(self) -> list[str]:
         """What tasks are held to; empty if they are not."""
-        return [] if self.driver is None else list(self.driver.capabilities)
+        if self.driver is None:
+            return []
+        return [*self.driver.capabilities, *([] if missing_capabilities() else ["users"])]
 
     def adopt(self, entry: Entry) -> TaskCgroup | None:
         """The cgroup that an earlier spawner has given to a task; None if there is none."""
@@ -80,10 +89,32 @@ class Isolation:
         if record is None or self.driver is None:
             return None
         try:
-            return self.driver.adopt(record, limits_of(entry.held))
+            limits = limits_of(entry.held)
+            cpus_of(limits.cpuset)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._log(f"the limits of task {entry.task_id} are not readable: {error}")
+            limits = Limits()
+        try:
+            return self.driver.adopt(record, limits)
         except OSError as error:
             self._log(f"the cgroup of task {entry.task_id}: {error}")
             return None
+
+    def pin(self, task_id: str, count: int) -> str:
+        """Take so many CPUs for a task alone; as a cpuset. Raises NotFree, OSError."""
+        if self.driver is None or self.driver.pins is None:
+            raise NotFree("cpuset: tasks cannot be pinned to CPUs here")
+        return self.driver.pins.take(task_id, count)
+
+    def hold_pins(self, task_id: str, cpuset: str) -> None:
+        """Note the CPUs that a task has."""
+        if cpuset and self.driver is not None and self.driver.pins is not None:
+            self.driver.pins.hold(task_id, cpuset)
+
+    def unpin(self, task_id: str) -> None:
+        """Give back the CPUs of a task."""
+        if self.driver is not None and self.driver.pins is not None:
+            self.driver.pins.release(task_id)
 
     def sweep(self) -> None:
         """Remove the cgroups that no task has, with the processes in them."""

@@ -86,7 +86,7 @@ class Entry:
         self.used: list[float] = []
         """CPU seconds, and the most bytes of memory, of a task that has ended; empty if that is not known."""
         self.held: dict[str, Any] = {}
-        """What the kernel is to hold it to; empty if it is not held. See ``held_task.limits_of``."""
+        """What the kernel is to hold it to; empty if it is not held. See ``task_limits``."""
         self.cgroup: list[Any] = []
         if limits:
             self.disk = int(limits.get("disk", 0))

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker_mesos.containerizer.credentials import Ids
-from broker_mesos.containerizer.process.held_task import limits_of
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.task_limits import task_limits
+
+UNUSABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""What is raised by a request that is none."""
 
 
 def new_entry(request: list[Any]) -> Entry:
-    """A task as its launch request describes it. Raises TypeError, ValueError or LookupError for one that is none."""
+    """A task as its launch request describes it. Raises one of UNUSABLE for one that is none."""
     options = request[6] if len(request) > 6 else {}
     entry = Entry(request[1], options.get("limits"))
     entry.queue = request[4] if len(request) > 4 else ""
     entry.cgroup = []
     if entry.held:
-        limits_of(entry.held)
+        entry.held.pop("cpuset", None)  # the spawner chooses the CPUs
+        task_limits(entry.held)
         user = options.get("user")
         entry.owner = None if user is None else ids_of(user)
     return entry

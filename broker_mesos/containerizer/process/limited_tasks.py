@@ -9,29 +9,36 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from broker_mesos.containerizer.cgroups.driver import RETRY_SECONDS
+from broker_mesos.containerizer.cgroups.limits import Limits
 from broker_mesos.containerizer.cgroups.memory_end import memory_end
+from broker_mesos.containerizer.cgroups.pins import NotFree
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
+from broker_mesos.containerizer.cgroups.usage import Usage
 from broker_mesos.containerizer.launchers.launcher import Exit, Failure, Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import Key
 from broker_mesos.containerizer.launchers.profile import Profile
 from broker_mesos.containerizer.process import proctree
-from broker_mesos.containerizer.process.held_task import HeldTask, limits_of
+from broker_mesos.containerizer.process.held_task import HeldTask, NotHeld
 from broker_mesos.containerizer.process.isolation import Isolation
 from broker_mesos.containerizer.process.journal import Entry, Record
 from broker_mesos.containerizer.process.launching import make_sandbox
 from broker_mesos.containerizer.process.oom_events import OomEvents
 from broker_mesos.containerizer.process.seats import ANSWER_SECONDS, ENDED
+from broker_mesos.containerizer.process.task_limits import TaskLimits, task_limits
 
 LOOK_SECONDS = 0.001
 """Time between two looks at what is left of a task whose main process has ended; it grows to RETRY_SECONDS."""
 STUCK_SECONDS = 10.0
 """Time after which it is logged that processes of a task outlive SIGKILL."""
+NOTE_FACTOR = 10
+"""A task that was refused a process is noted again when that has happened so many times as often."""
 KILL_ROUNDS = 8
 """Times that SIGKILL is sent to all processes of a task without a pause, since they may fork meanwhile."""
 
@@ -39,7 +46,8 @@ KILL_ROUNDS = 8
 class LimitedTasks:
     """All tasks in cgroups. ``started`` (with the pid, and the grace of a kill that was requested meanwhile),
     ``failed`` (with a reason, and whether the machine is to blame), ``main_ended`` (with an exit code or a signal) and
-    ``ended`` (when nothing is left of it) are called with them. ``journal`` writes records at once, or raises OSError.
+    ``ended`` (when nothing is left of it) are called with them, and ``noted`` with what is worth knowing about one.
+    ``journal`` writes records at once, or raises OSError.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class LimitedTasks:
         failed: Callable[[Entry, str, bool], None],
         main_ended: Callable[[Entry, int | None, int | None], None],
         ended: Callable[[Entry], None],
+        noted: Callable[[Entry, str], None],
         journal: Callable[[list[Record]], None],
         log: Callable[[str], None],
     ) -> None:
@@ -59,6 +68,7 @@ class LimitedTasks:
         self._on_failed = failed
         self._on_main_ended = main_ended
         self._on_ended = ended
+        self._on_noted = noted
         self._journal = journal
         self._log = log
         self.isolation = Isolation(self._created, self._closed, log)
@@ -72,6 +82,7 @@ class LimitedTasks:
         self._by_launcher: dict[Launcher, HeldTask] = {}
         self._by_group: dict[str, HeldTask] = {}
         self._ending: dict[str, HeldTask] = {}
+        self._not_held: dict[str, str] = {}
         self.starting: dict[str, HeldTask] = {}
         """The tasks that are being started, by id."""
 
@@ -110,15 +121,28 @@ class LimitedTasks:
     def reserve(self, entry: Entry) -> None:
         """Get a task its cgroup, for the record of its ``intent``. If there is none, ``launch`` fails."""
         if self.isolation.pool is None:
+            self._not_held[entry.task_id] = self.isolation.reason
             return
-        profile = Profile(entry.owner, umask=self._umask)
-        key = Key(str(entry.held.get("group", "")), profile, limits_of(entry.held))
+        wanted = task_limits(entry.held)
         try:
+            limits = self._fitting(entry, wanted)
+            key = Key(str(entry.held.get("group", "")), Profile(entry.owner, wanted.rlimits, umask=self._umask), limits)
             launcher = self.isolation.pool.take(key, time.monotonic())
-        except OSError as error:
+        except (NotFree, OSError) as error:
+            self.isolation.unpin(entry.task_id)
+            self._not_held[entry.task_id] = str(error)
             self._log(f"no cgroup for task {entry.task_id}: {error}")
             return
         self._enter(HeldTask(entry, launcher.group, launcher, key))
+
+    def _fitting(self, entry: Entry, wanted: TaskLimits) -> Limits:
+        """The limits of a task's cgroup here, with the CPUs that it is pinned to. Raises NotFree, OSError."""
+        limits = wanted.limits
+        if wanted.pin:
+            entry.held["cpuset"] = self.isolation.pin(entry.task_id, wanted.pin)
+            limits = limits._replace(cpuset=entry.held["cpuset"])
+        most = min(limits.quota, self.isolation.own_cpus)  # v1 refuses more than the cgroup above has
+        return limits._replace(quota=most, burst=most)
 
     def reserved(self, task_id: str) -> Entry | None:
         """The task that has got its cgroup and is to be launched."""
@@ -130,12 +154,14 @@ class LimitedTasks:
         ``main_ended`` and ``ended``."""
         held = self._held.get(entry.task_id)
         if held is None:
-            raise OSError(28, self.isolation.reason or "its cgroup cannot be made")  # ENOSPC: the machine is to blame
+            raise NotHeld(self._not_held.pop(entry.task_id, "its cgroup cannot be made"))
         held.request = [argv, env, str(options.get("directory", "")), bool(options.get("stdin", False))]
         if entry.owner is not None:
             make_sandbox(self._sandboxes + entry.task_id, entry.owner)
         try:
             self._start(held)
+        except NotHeld:
+            raise
         except OSError:
             assert held.launcher is not None
             if not held.launcher.dead:
@@ -144,7 +170,13 @@ class LimitedTasks:
 
     def _start(self, held: HeldTask) -> None:
         assert held.launcher is not None
-        held.launcher.start(self._sandboxes + held.entry.task_id, *held.request)
+        try:
+            held.launcher.start(self._sandboxes + held.entry.task_id, *held.request)
+        except OSError:
+            self._read(held.launcher)
+            if held.launcher.refused:
+                raise NotHeld(held.launcher.refused) from None
+            raise
         held.since = time.monotonic()
         self.starting[held.entry.task_id] = held
 
@@ -163,6 +195,7 @@ class LimitedTasks:
 
     def drop(self, entry: Entry) -> None:
         """Give back the cgroup of a task that is not started."""
+        self._not_held.pop(entry.task_id, None)
         if (held := self._held.get(entry.task_id)) is not None:
             self._leave(held)
 
@@ -170,6 +203,7 @@ class LimitedTasks:
         entry, group = held.entry, held.group
         entry.cgroup = list(group.record())
         self._held[entry.task_id] = self._by_group[group.name] = held
+        self.isolation.hold_pins(entry.task_id, group.limits.cpuset)
         if held.launcher is not None:
             self._by_launcher[held.launcher] = held
         try:
@@ -184,6 +218,7 @@ class LimitedTasks:
             each.pop(task_id, None)
         self._by_group.pop(held.group.name, None)
         self._oom.drop(held.group)
+        self.isolation.unpin(task_id)
         launcher, held.launcher = held.launcher, None
         if self.isolation.pool is None or self.isolation.driver is None:
             return
@@ -244,6 +279,7 @@ class LimitedTasks:
         """Kill a launcher; what becomes of its task is seen when it was waited for."""
         self._closed(launcher)
         if launcher.pid in self._by_pid:
+            self._read(launcher)
             launcher.kill()
 
     def _apply(self, held: HeldTask, event: Exit | Failure | int) -> None:
@@ -259,8 +295,8 @@ class LimitedTasks:
             self.starting.pop(entry.task_id, None)
             self._on_started(entry, event, held.kill)
 
-    def _failed(self, held: HeldTask, text: str, machine: bool) -> None:
-        if machine and not held.again:
+    def _failed(self, held: HeldTask, text: str, machine: bool, refused: str = "") -> None:
+        if machine and not held.again and not refused:
             # A task of the same user may have lowered the limits of this launcher, but not those of a new one.
             try:
                 self._start_again(held)
@@ -268,7 +304,7 @@ class LimitedTasks:
             except OSError as error:
                 text = error.strerror or str(error)
         self._leave(held)
-        self._on_failed(held.entry, f"cannot start {held.request[0][0]!r}: {text}", machine)
+        self._on_failed(held.entry, refused or f"cannot start {held.request[0][0]!r}: {text}", machine)
 
     def ended(self, pid: int) -> bool:
         """Wait for a child of this process that has ended, if it is a launcher; returns whether it was one."""
@@ -291,7 +327,7 @@ class LimitedTasks:
                 del self.starting[task_id]
                 self._on_started(held.entry, main, held.kill)
             else:
-                self._failed(held, launcher.refused or ENDED, machine=bool(launcher.refused))
+                self._failed(held, launcher.refused or ENDED, machine=bool(launcher.refused), refused=launcher.refused)
         elif task_id not in self._ending:
             main_process = proctree.look(held.entry.pid)
             if main_process is None or main_process.parent != os.getpid():
@@ -367,18 +403,27 @@ class LimitedTasks:
                     held.logged = True
                     self._log(f"task {entry.task_id} {group.stuck(self._kept(held))}")
                 return
-            self._note_usage(entry, group)
+            self._note_refusals(held, self._note_usage(entry, group))
         except OSError as error:  # somebody has removed the cgroup
             self._log(f"the cgroup of task {entry.task_id}: {error}")
         self._leave(held)
         self._on_ended(entry)
 
-    def _note_usage(self, entry: Entry, group: TaskCgroup) -> None:
+    def _note_usage(self, entry: Entry, group: TaskCgroup) -> Usage:
         used = group.usage(ended=True)
         entry.used = [round(used.counted.cpu_usec / 1e6, 3), used.memory_peak]
         end = memory_end(group.limits, used, group.memory_version, self._host)
-        if end is not None and not entry.limit:
+        killed = entry.ended is not None and entry.ended[1] == signal.SIGKILL
+        if end is not None and not entry.limit and (group.limits.ends_by_oom or killed):
             entry.limit, entry.limit_kind = end.text, "memory"
+        return used
+
+    def _note_refusals(self, held: HeldTask, used: Usage) -> None:
+        """Note that a task was refused processes, at first and then rarely."""
+        count = used.counted.fork_refusals
+        if count >= max(1, held.refusals * NOTE_FACTOR) or (count > held.refusals and held.entry.ended is not None):
+            held.refusals = count
+            self._on_noted(held.entry, f"fork refused {count} times at pids.max {held.group.limits.pids}")
 
     def _kept(self, held: HeldTask) -> Collection[int]:
         return {held.old_launcher if held.launcher is None else held.launcher.pid}
@@ -422,13 +467,16 @@ class LimitedTasks:
             except OSError:
                 continue
             found[task_id] = [round(used.counted.cpu_usec / 1e6, 2), used.memory]
+            self._note_refusals(held, used)
         return found
 
     # -- timers --------------------------------------------------------------------
 
     def _killed(self, group_name: str) -> None:
-        """The kernel has killed a process of a cgroup for memory: the others of its task are of no use."""
-        if (held := self._by_group.get(group_name)) is not None:
+        """The kernel has killed a process of a cgroup for memory: the others of its task are of no use, if the task
+        does not say otherwise."""
+        held = self._by_group.get(group_name)
+        if held is not None and held.group.limits.ends_by_oom:
             self.strike(held.entry)
 
     def due(self) -> float | None:

@@ -9,7 +9,6 @@ No threads, one epoll loop, standard library only.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import signal
@@ -23,14 +22,16 @@ from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
+from broker_mesos.containerizer.process.held_task import NotHeld
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.kills import Kills
-from broker_mesos.containerizer.process.launch_requests import ids_of, new_entry
+from broker_mesos.containerizer.process.launch_requests import UNUSABLE, ids_of, new_entry
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, make_sandbox, spawn
 from broker_mesos.containerizer.process.limited_tasks import LimitedTasks
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits
 from broker_mesos.containerizer.process.recovery import kill_strays, recover
 from broker_mesos.containerizer.process.seats import Seats
+from broker_mesos.containerizer.process.spawner_folder import open_folder
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
@@ -38,10 +39,6 @@ from broker_mesos.containerizer.process.task_queues import QueuedTasks
 VERSION = 5
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
-
-
-class Locked(Exception):
-    """Another spawner serves this folder."""
 
 
 def log(text: str) -> None:
@@ -57,7 +54,6 @@ class Spawner:
 
     def __init__(self, work_dir: str, boot: str, agent_pid: int = 0) -> None:
         self._work_dir = os.path.abspath(work_dir)
-        self._meta = os.path.join(self._work_dir, "meta")
         self._sandboxes = os.path.join(self._work_dir, "sandboxes") + "/"
         self._prefix = b"BMESOS_SANDBOX=" + os.fsencode(self._sandboxes)
         self._boot = boot
@@ -76,16 +72,7 @@ class Spawner:
 
     def open(self) -> None:
         """Take the folder's lock, find what runs, listen. Raises Locked, OSError."""
-        os.makedirs(self._meta, mode=0o700, exist_ok=True)
-        os.makedirs(self._sandboxes, mode=0o700, exist_ok=True)
-        # Used by its descriptor: the folder may be replaced, and its path then belongs to another spawner.
-        folder = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._meta = f"/proc/self/fd/{folder}"
-        self._lock = os.open(os.path.join(self._meta, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Locked(self._meta) from None
+        self._meta = open_folder(self._work_dir)
         proctree.become_subreaper()
         self._epoll = select.epoll()
         self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -100,6 +87,7 @@ class Spawner:
             self._start_failed,
             self._main_ended,
             self._limited_ended,
+            self._note,
             lambda records: self._event_log.write_ahead(records),
             log,
         )
@@ -287,7 +275,7 @@ class Spawner:
         for request in batch:
             try:
                 self._handle_one(request, refused)
-            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            except UNUSABLE as error:
                 log(f"bad request {str(request)[:200]}: {error!r}")
         if self._tasks or intents:
             os.chdir("/")
@@ -296,7 +284,7 @@ class Spawner:
         """The record of a task that is about to be started, which gets its cgroup now, if it is to have one."""
         try:
             entry = self._limited.reserved(request[1]) or new_entry(request)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except UNUSABLE:
             return ["intent", request[1]]  # described wrongly, as its launch tells
         if entry.held and not self._limited.has(entry):
             self._limited.reserve(entry)
@@ -358,13 +346,18 @@ class Spawner:
             # A repeated launch is not executed again. The sender gets the current state.
             self._event_log.send(*(known.records() if known.reported else known.records()[:1]))
             return
-        entry = self._tasks[task_id] = self._limited.reserved(task_id) or new_entry(request)
+        wrong = ""
+        try:
+            entry = self._limited.reserved(task_id) or new_entry(request)
+        except UNUSABLE as error:
+            entry, wrong = Entry(task_id), str(error)
+        self._tasks[task_id] = entry
         options = {name: value for name, value in (rest[2] if len(rest) > 2 else {}).items() if name != "limits"}
         try:
             if refused:
                 raise OSError(errno.EIO, refused)
-            if not argv or "/" in task_id or task_id.startswith("."):
-                raise ValueError("no command, or no proper task id")
+            if wrong or not argv or "/" in task_id or task_id.startswith("."):
+                raise ValueError(wrong or "no command, or no proper task id")
             user = options.pop("user", None)
             if entry.held:
                 self._limited.launch(entry, argv, env, options)
@@ -377,8 +370,9 @@ class Spawner:
             pid = spawn(self._sandboxes + task_id, argv, env, **options)
         except (OSError, ValueError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            what = refused or f"cannot start {argv[0] if argv else ''!r}: {reason}"
-            self._start_failed(entry, what, bool(refused) or is_machine_fault(error))
+            if not isinstance(error, NotHeld):
+                reason = f"cannot start {argv[0] if argv else ''!r}: {reason}"
+            self._start_failed(entry, refused or str(reason), bool(refused) or is_machine_fault(error))
             return
         self._started(entry, pid)
 
@@ -420,8 +414,12 @@ class Spawner:
                 self._kills.kill(entry, 0.0)
                 log(f"ending task {entry.task_id}: {reason}")
         for entry, note in self._disk.take_notes():
-            log(f"task {entry.task_id}: {note}")
-            self._event_log.send(["note", entry.task_id, note])
+            self._note(entry, note)
+
+    def _note(self, entry: Entry, text: str) -> None:
+        entry.note = text
+        log(f"task {entry.task_id}: {text}")
+        self._event_log.send(["note", entry.task_id, text])
 
     # -- ends --------------------------------------------------------------------------------------------
 

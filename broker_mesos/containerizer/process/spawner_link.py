@@ -9,7 +9,7 @@ line, many at once::
     [... line, width, options]         the same; the options are ``directory``, in which the task runs, ``stdin``:
                                        whether it reads the file of that name in its sandbox, ``user``: the ids
                                        (uid, gid, list of groups) of another user, as which it runs, and the
-                                       ``limits`` of the journal, without ``cgroup``
+                                       ``limits`` of the journal, without ``cgroup`` (see ``task_limits.py``)
     ["seat", 0, user]                  tasks of this user are to be expected
     ["protect", 0]                     be closed to other processes of the same user, and give tasks no way to gain
                                        rights

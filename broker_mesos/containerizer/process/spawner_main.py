@@ -22,7 +22,8 @@ def _main(work_dir: str, boot: str) -> None:
     sys.modules["broker_mesos"] = package
 
     from broker_mesos.containerizer.process.launching import raise_file_limit
-    from broker_mesos.containerizer.process.spawner import Locked, Spawner, log
+    from broker_mesos.containerizer.process.spawner import Spawner, log
+    from broker_mesos.containerizer.process.spawner_folder import Locked
 
     agent_pid = os.getppid()
     if os.fork():
