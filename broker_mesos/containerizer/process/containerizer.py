@@ -21,6 +21,7 @@ from broker_mesos.containerizer.collection import Collector, InUse
 from broker_mesos.containerizer.folder_removal import Removal
 from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
+from broker_mesos.containerizer.process.process_end import open_pid, readable
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
@@ -138,6 +139,8 @@ class ProcessContainerizer:
         not be started the callback gets a StartFailed right after.
         """
         greeting = await self._connect()
+        for record in greeting:
+            self._wish.on_record(record)
         recovered, failed = [], []
         for task in tasks_of(greeting).values():
             if isinstance(task, StartFailed):
@@ -161,6 +164,11 @@ class ProcessContainerizer:
     def isolation(self) -> Isolation:
         """What tasks are held to, from ``start`` on."""
         return self._wish.found
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What an operator has to know of the process that starts tasks, a line for each."""
+        return self._wish.problems
 
     def launch(self, spec: LaunchSpec) -> None:
         """Start a task; TaskStarted or StartFailed follows, then TaskExited.
@@ -273,7 +281,7 @@ class ProcessContainerizer:
         connection = self._connection
         if connection is None or connection.lost.done():
             return
-        pidfd = _open_pid(self.spawner_pid) if kill_tasks else -1
+        pidfd = open_pid(self.spawner_pid) if kill_tasks else -1
         if kill_tasks:
             self._request(["end", grace])
         self._flush()
@@ -285,7 +293,7 @@ class ProcessContainerizer:
                 await asyncio.shield(connection.lost)
             if pidfd >= 0:
                 async with within(5):
-                    await _readable(pidfd)
+                    await readable(pidfd)
         except TimeoutError:
             logger.warning("the spawner (process %d) did not end in time", self.spawner_pid)
             connection.transport.abort()
@@ -355,10 +363,10 @@ class ProcessContainerizer:
                     events.append(failure_of(record))
             elif kind == "note":
                 events.append(TaskNote(record[1], record[2]))
-            elif kind == "isolation":
-                self._wish.on_answer(record)
             elif kind == "usage":
                 self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
+            else:
+                self._wish.on_record(record)
         self._emit(events)
 
     def _emit(self, events: Sequence[ContainerEvent]) -> None:
@@ -468,25 +476,3 @@ def _options(spec: LaunchSpec, user: User | None) -> dict[str, Any]:
     if spec.stdin:
         found["stdin"] = True
     return found
-
-
-def _open_pid(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return -1
-
-
-async def _readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def on_readable() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(fd, on_readable)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)

@@ -17,10 +17,13 @@ from broker_mesos.containerizer.credentials import missing_capabilities
 from broker_mesos.containerizer.launchers.launcher import Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import LauncherPool
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.problems import Problems
 from broker_mesos.containerizer.process.task_limits import limits_of
 
 CLOSE_SECONDS = 5.0
 FORK_AGAIN_SECONDS = 5.0
+NOTE_SECONDS = 5.0
+"""Time between two looks for problems."""
 UNASKED = "the agent has not asked for it"
 NEVER = float("inf")
 
@@ -36,6 +39,8 @@ class Isolation:
         self._closed = closed
         self._log = log
         self._retry_at = 0.0
+        self._note_at = 0.0
+        self.problems = Problems(log)
         self._ahead_at = NEVER  # monotonic time from which launchers are forked ahead
         self.driver: Driver | None = None
         self.pool: LauncherPool | None = None
@@ -139,8 +144,10 @@ class Isolation:
         if now >= self._retry_at and self.driver.counts().removing:
             self.driver.retry()
             self._retry_at = now + RETRY_SECONDS
-            for problem in self.driver.problems():
-                self._log(problem)
+            # Their number may change at each try.
+            if now >= self._note_at or not self.driver.counts().removing:
+                self._note_at = now + NOTE_SECONDS
+                self.problems.note("leak", self.driver.problems())
         if now >= self._ahead_at:
             try:
                 self.pool.fork_ahead(now)

@@ -149,6 +149,8 @@ class Spawner:
         self._start_times.read_due()
         if self._has_tasks() and time.monotonic() >= self._disk.due:
             self._look_at_tasks()
+        if (problems := self._limited.isolation.problems.changed()) is not None:
+            self._event_log.send(["problems", problems])
         self._flush()
 
     def _timeout(self) -> float | None:
@@ -234,6 +236,8 @@ class Spawner:
             greeting.extend(entry.records() if entry.reported else entry.records()[:1])
             if entry.note:
                 greeting.append(["note", entry.task_id, entry.note])
+        if problems := self._limited.isolation.problems.lines:
+            greeting.append(["problems", problems])
         greeting.append(["ready"])
         self._link.send(greeting)
 

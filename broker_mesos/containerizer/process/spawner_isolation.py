@@ -29,6 +29,8 @@ class SpawnerIsolation:
         self._answer = asyncio.Event()
         self.found = Isolation()
         """What was answered first: the agent is registered with it, so that tasks are never held to less."""
+        self.problems: tuple[str, ...] = ()
+        """What an operator has to know of the process that starts tasks, a line for each."""
 
     def request(self, version: int) -> list[Any] | None:
         """The request to a spawner with this version of the protocol; None if there is none."""
@@ -38,6 +40,13 @@ class SpawnerIsolation:
             self.on_answer(["isolation", [], OLD])
             return None
         return ["isolate", os.getpid(), self._cpus, int(self._memory * SHARE_OF_LENT)]
+
+    def on_record(self, record: list[Any]) -> None:
+        """Take a record of a spawner, if it is about isolation."""
+        if record[0] == "isolation":
+            self.on_answer(record)
+        elif record[0] in ("hello", "problems"):  # another spawner has other problems
+            self.problems = tuple(map(str, record[1])) if record[0] == "problems" else ()
 
     def on_answer(self, record: list[Any]) -> None:
         """Take the answer of a spawner."""

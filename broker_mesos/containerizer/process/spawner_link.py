@@ -21,6 +21,7 @@ line, many at once::
                                        a running task may have → ["note", task_id, text], for its status
     ["isolate", pid, cpus, memory]     hold tasks to limits, and all together to these CPUs and bytes; pid: the agent
                                        → ["isolation", words, reason]: what they are held to, or why not
+                                       what an operator has to know → ["problems", [text, …]], when that changes
     ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
     ["end", grace]                     kill everything, then → ["bye"] and exit
 
