@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.task import CommandInfo
 from broker_mesos.core.model.task_input import decode_stdin
+from broker_mesos.core.model.task_isolation import NO_DEMANDS
 from broker_mesos.core.model.task_queues import QueueKey, queue_key_of
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
@@ -125,7 +126,7 @@ def spec_of(
     the number of tasks of that queue that may run at a time (0: any number). ``volume_sizes`` are those of all volumes
     of the agent, in bytes."""
     task = launch.task
-    command = task.command
+    command, isolation = task.command, task.isolation or NO_DEMANDS
     env = {**command.environment, "BMESOS_TASK_ID": task.task_id, "BMESOS_AGENT_ID": agent_id}
     mounts = tuple((mount.path, mount.volume_id) for mount in task.volumes)
     name = "" if queue is None else f"{queue.framework_id} {queue.role} {queue.name} {queue.resources}"
@@ -148,6 +149,16 @@ def spec_of(
         cpus=task.resources.get("cpus") / 1000,
         memory=0 if task.limits is None else task.limits.get("mem") * MB // 1000,
         revocable=launch.revocable,
+        level=isolation.needed_level,
+        pids=isolation.pids,
+        cpu_limit=0.0 if task.limits is None else task.limits.get("cpus") / 1000,
+        pin=isolation.pin,
+        rlimits=tuple(sorted(isolation.rlimits.items())),
+        network=isolation.network,
+        rootfs=isolation.rootfs,
+        image=isolation.image,
+        oom=isolation.oom,
+        ports=task.resources.ranges.get("ports", ()),
     )
 
 

@@ -91,6 +91,7 @@ class AgentMachine:
         self.highest_term = highest_term
         self._term_bound = TermBound()
         self.table = TaskTable(info.agent_id, info.resources, new_id)
+        self.table.isolation = info.isolation
         self.reserved_resources = ReservedResources()
         """The reservations and volumes, as the cell last sent them."""
         self._dropped_volumes: set[str] = set()

@@ -14,7 +14,8 @@ from broker_mesos.agent.task_resources import TaskResources
 from broker_mesos.agent.time_limits import TimeLimits
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.model.task_isolation import demanded_words
 from broker_mesos.core.model.task_queues import TaskQueues, queue_key_of
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
@@ -60,6 +61,8 @@ class TaskTable:
         self.early: list[TaskStatus] = []
         """Terminal statuses that are also to be sent to frameworks at once."""
         self.backoff = BackOff()
+        self.isolation: tuple[str, ...] = ()
+        """What the agent holds tasks to; see ``AgentInfo.isolation``."""
         self._agent_id = agent_id
         self._new_id = new_id
         self.resources = TaskResources(total)
@@ -171,7 +174,8 @@ class TaskTable:
             queue = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
             # The tasks whose resources it is to use may have ended since the cell decided.
             waits = launch.waits and queue is not None and self._queues.held(queue) > 0
-            if text := refusal or ("" if waits else self.resources.misfit(launch, free)):
+            text = refusal or self._not_isolated(launch.task) or ("" if waits else self.resources.misfit(launch, free))
+            if text:
                 entries.append(
                     self._outcome(
                         task_id,
@@ -220,6 +224,12 @@ class TaskTable:
             self.pending.launched(task_id, now.mono)
             starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
+
+    def _not_isolated(self, task: TaskInfo) -> str:
+        """Why the agent cannot hold a task to what it demands; empty if it can. A cell may not know the demand, or the
+        agent may hold tasks to less than when the cell decided: the task is never held to less than it demands."""
+        missing = [word for word in demanded_words(task.isolation, task.limits) if word not in self.isolation]
+        return f"this agent does not hold tasks to what it demands: {', '.join(missing)}" if missing else ""
 
     def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
         """Kill running tasks, with at most ``grace`` seconds; send the outcomes of ended tasks again; report

@@ -41,6 +41,26 @@ class LaunchSpec:
     """Bytes of memory that it may use; 0 if that is not limited."""
     revocable: bool = False
     """Whether it gets only CPU time that no other task wants."""
+    level: str = ""
+    """What it is held to at least: ``limits``, ``sandboxed``, or empty for what the agent holds all tasks to."""
+    pids: int = 0
+    """The largest number of its processes and threads; 0 for the number that each task may have."""
+    cpu_limit: float = 0.0
+    """CPUs of which it may not use more, even while others are idle; 0 if that is not limited."""
+    pin: bool = False
+    """Whether ``cpus``, then a whole number, are CPUs of its own: no other pinned task runs on them."""
+    rlimits: tuple[tuple[str, int], ...] = ()
+    """Pairs of a resource limit of setrlimit(2), such as ``nofile``, and its value, soft and hard; -1 for none."""
+    network: str = ""
+    """``none`` for no network but its own loopback; ``host`` or empty for that of the machine."""
+    rootfs: str = ""
+    """Path of the folder or archive that is its root file system; empty for that of the machine."""
+    image: str = ""
+    """Reference of the container image that is its root file system; empty for none."""
+    oom: str = "kill"
+    """``ignore`` if the kill of one of its processes for memory does not end it."""
+    ports: tuple[tuple[int, int], ...] = ()
+    """The ranges of ports that it holds, both ends inclusive."""
 
 
 class TaskStarted(NamedTuple):

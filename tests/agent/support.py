@@ -60,9 +60,10 @@ class Agent:
     """An AgentState with a clock that is set by hand, and a memory of its effects. Its journal is kept in
     memory and survives ``restart``."""
 
-    def __init__(self, total: Resources = TOTAL, boot_id: str = "boot-1") -> None:
+    def __init__(self, total: Resources = TOTAL, boot_id: str = "boot-1", isolation: tuple[str, ...] = ()) -> None:
         self.total = total
         self.boot_id = boot_id
+        self.isolation = isolation
         self.now = 1000.0
         self.journal = MemoryCheckpoint()
         self.launched: list[str] = []
@@ -74,7 +75,7 @@ class Agent:
 
     def _start(self) -> None:
         self.state = AgentMachine(
-            AgentInfo(agent_id="a1", hostname="h1", resources=self.total),
+            AgentInfo(agent_id="a1", hostname="h1", resources=self.total, isolation=self.isolation),
             boot_id=self.boot_id,
             new_id=lambda: f"id{next(self._ids)}",
             rng=random.Random(1),

@@ -75,4 +75,15 @@ class SpawnerIsolation:
         """What a task is to be held to, for its launch request; None if it is not held."""
         if not self.found.words:
             return None
-        return {"group": spec.group, "cpus": spec.cpus, "memory": spec.memory, "idle": spec.revocable}
+        held: dict[str, Any] = {"group": spec.group, "cpus": spec.cpus, "memory": spec.memory, "idle": spec.revocable}
+        optional = {
+            "pids": spec.pids,
+            "cpu_limit": spec.cpu_limit,
+            "pin": int(spec.cpus) if spec.pin else 0,
+            "rlimits": dict(spec.rlimits),
+            "oom": spec.oom if spec.oom != "kill" else "",
+        }
+        held.update((name, value) for name, value in optional.items() if value)
+        if spec.level == "sandboxed":
+            held["sandbox"] = {"network": spec.network or "host", "rootfs": spec.rootfs, "ports": spec.ports}
+        return held

@@ -15,6 +15,7 @@ from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import ANYBODY, check_role
 from broker_mesos.core.model.sandbox_path import check_patterns
 from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.model.task_isolation import TaskIsolation, check_limits
 from broker_mesos.errors import InvalidInput
 
 MAX_GANG = 1_000
@@ -49,6 +50,8 @@ class JobSpec(Preference):
     resources: Resources = Resources.parse("cpus:1;mem:128")
     limits: Resources | None = None
     """What agents hold each task to; see ``TaskInfo.limits``."""
+    isolation: TaskIsolation | None = None
+    """What each task demands of its agent's isolation; None if it demands nothing."""
     array: tuple[int, int] | None = None
     """First and last index of the array, inclusive; None is a single task (index 0, without the variable)."""
     ranges: tuple[Range, ...] = ()
@@ -90,6 +93,7 @@ class JobSpec(Preference):
     def _together(self) -> JobSpec:
         values = {"j": "j" * MAX_ID, "a": str(self.array[1] if self.array else 0), "n": self.name, "u": self.user}
         check_patterns(self.command.stdout, self.command.stderr, values)
+        check_limits(self.limits, self.resources, self.isolation)
         if problem := problem_of(self.array, self.ranges):
             raise ValueError(problem)
         if self.max_running and self.array is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from broker_mesos.core.model.part import Ident, Part, Prose, Short, TaskId
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.sandbox_path import check_directory
 from broker_mesos.core.model.task_input import MAX_STDIN_CHARS, decode_stdin
+from broker_mesos.core.model.task_isolation import TaskIsolation, check_limits
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.model.task_user import check_task_user
 
@@ -69,8 +70,11 @@ class TaskInfo(Part):
     """The longest time that the task's process may run, in seconds. Its agent then ends it, with TASK_FAILED and
     REASON_MAX_COMPLETION_TIME_REACHED. None if it is not limited."""
     limits: Resources | None = None
-    """What its agent holds it to, if it can (``AgentInfo.isolation``): ``mem`` only. It is what somebody has stated,
-    not a default, which would end programs that have run so far. None: its resources are accounted only."""
+    """What its agent holds it to: ``mem``, if it can (``AgentInfo.isolation``), and ``cpus``, which it demands; neither
+    below its resources. It is what somebody has stated, not a default, which would end programs that have run so far.
+    None: its resources are accounted only."""
+    isolation: TaskIsolation | None = None
+    """What it demands of its agent's isolation; None if it demands nothing."""
     labels: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
     """Persistent volumes of the offer that the task uses."""
@@ -84,6 +88,11 @@ class TaskInfo(Part):
     early: bool = False
     """Whether the agent itself reports the end of the task's process to the framework, before the cell does; see
     EARLY_STATUSES."""
+
+    @model_validator(mode="after")
+    def _limits_are_possible(self) -> TaskInfo:
+        check_limits(self.limits, self.resources, self.isolation)
+        return self
 
 
 class TaskStatus(Part):

@@ -406,6 +406,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         name=spec.name,
         resources=spec.resources,
         limits=spec.limits,
+        isolation=spec.isolation,
         command=spec.command.model_copy(update={"environment": environment, **_outputs(launch)}),
         kill_grace=spec.kill_grace,
         max_completion_time=spec.time_limit,
