@@ -153,3 +153,8 @@ def family(kind: type[BrokerMesosError] = BrokerMesosError) -> Iterator[type[Bro
 BY_CODE: dict[str, type[BrokerMesosError]] = {each.error_code: each for each in family() if "error_code" in vars(each)}
 """The class to raise for the code of an error in an answer. Codes of a newer release are not in it: they are
 BrokerMesosError."""
+
+
+def error_of(code: str, message: str) -> BrokerMesosError:
+    """The error to raise for an error in an answer."""
+    return BY_CODE.get(code, BrokerMesosError)(message)

@@ -103,7 +103,8 @@ def request_table() -> str:
         if issubclass(kind, Request) and kind.__module__.startswith(_API):
             route = kind.ROUTE.value
             if kind.ROUTE is Route.FRAMEWORK:
-                route = f"framework `{framework_for(kind).name}`"
+                framework = framework_for(kind.TYPE)
+                route = f"framework `{framework.name if framework else '?'}`"
             users = "yes" if kind.FOR_USERS else "no"
             rows.append([f"`{kind.TYPE}`", docstring(kind), _fields(kind), route, users, f"`{kind.ANSWER.__name__}`"])
     return table(["Type", "Request", "Fields", "Answered by", "For users", "Answer"], rows)

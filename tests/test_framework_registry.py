@@ -10,9 +10,9 @@ from pkgutil import resolve_name
 import pytest
 
 import broker_mesos
+from broker_mesos.core.api.catalog import REQUESTS, USER_REQUESTS
 from broker_mesos.core.api.jobs import GetJobs
-from broker_mesos.core.api.request import Request, Route
-from broker_mesos.core.protocol.wire import REGISTRY
+from broker_mesos.core.api.request import Route
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.registry import FRAMEWORKS, JOBS, framework_for, framework_named
 
@@ -27,18 +27,18 @@ ELSEWHERE = [
 
 
 def test_every_request_to_a_framework_has_one_that_answers_it() -> None:
-    requests = [kind for kind in REGISTRY.values() if issubclass(kind, Request) and kind.ROUTE is Route.FRAMEWORK]
-    assert requests
-    assert {framework_for(kind).name for kind in requests} <= set(FRAMEWORKS)
-    assert framework_for(GetJobs) is JOBS
-    with pytest.raises(LookupError):
-        framework_for(Request)
+    requests = {name for name, kind in REQUESTS.items() if kind.ROUTE is Route.FRAMEWORK}
+    assert requests == {name for framework in FRAMEWORKS.values() for name in framework.requests}
+    assert framework_for(GetJobs.TYPE) is JOBS and framework_for("HELLO") is None
+
+
+def test_a_client_may_pass_on_what_a_framework_answers() -> None:
+    assert [name for framework in FRAMEWORKS.values() for name in framework.requests - USER_REQUESTS.keys()] == []
 
 
 def test_what_the_registry_names_is_there() -> None:
     for name, framework in FRAMEWORKS.items():
         assert framework.name == name == framework.space
-        assert issubclass(resolve_name(framework.requests), Request)
         assert callable(resolve_name(framework.builder))
 
 

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.jobs import GetTask
 from broker_mesos.core.api.request import Request

@@ -32,7 +32,8 @@ from broker_mesos.agent.slack import Slack
 from broker_mesos.agent.state import AgentMachine
 from broker_mesos.agent.term_bound import TermRefused
 from broker_mesos.bus.dead_letters import letter, park
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.files import ReadFile

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from broker_mesos.core.api.enrolment import ENROLL_PATH, PASSWORD_PATTERN
-from broker_mesos.core.protocol.senders import AGENT_PREFIX, check_user
+from broker_mesos.core.protocol.users import AGENT_PREFIX, check_user
 from broker_mesos.errors import BY_CODE, BrokerMesosError, Conflict, InvalidInput, Unavailable
 from broker_mesos.runtime import failpoints
 from broker_mesos.runtime.http_call import CertificateRefused, call

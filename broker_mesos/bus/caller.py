@@ -6,25 +6,21 @@ others are the principal that has the name of their user.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection
 from typing import Protocol
 
+from broker_mesos.bus.current_caller import PRINCIPAL_HEADER
 from broker_mesos.core.api.access import AccessPolicy, Caller, Principal
 from broker_mesos.core.api.request import Request, Right
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.senders import SenderKind, kind_of
+from broker_mesos.core.protocol.users import SenderKind, kind_of
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.ports.bus import Delivery
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-PRINCIPAL_HEADER = "bmesos-principal"
-
 _VIEWER = Principal(actions=(Right.VIEW.value,))
-_caller: ContextVar[Caller | None] = ContextVar("bmesos caller", default=None)
 
 
 class Access(Protocol):
@@ -48,21 +44,6 @@ class CheckedAccess(Access, Protocol):
     def problem(self) -> str:
         """The reason why a newer policy is not in force, in one line; empty if there is none."""
         ...
-
-
-def current() -> Caller | None:
-    """The principal whose request is being answered; None if rights are not checked."""
-    return _caller.get()
-
-
-@contextmanager
-def answering(caller: Caller | None) -> Iterator[None]:
-    """Answer a request of this principal: requests that are sent meanwhile are sent for it."""
-    token = _caller.set(caller)
-    try:
-        yield
-    finally:
-        _caller.reset(token)
 
 
 def caller_of(delivery: Delivery, access: Access) -> Caller | None:

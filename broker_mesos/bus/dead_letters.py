@@ -12,7 +12,7 @@ from __future__ import annotations
 from broker_mesos.core.model.part import whole_number
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind
-from broker_mesos.core.protocol.senders import MASTER_USER
+from broker_mesos.core.protocol.users import MASTER_USER
 from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import BusUnavailable, Conflict, Denied
 from broker_mesos.ports.bus import SENDER_HEADER, Bus, Delivery, Outgoing

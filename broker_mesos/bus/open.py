@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from broker_mesos.bus.rabbitmq import RabbitBus
-from broker_mesos.core.protocol.senders import check_user
+from broker_mesos.core.protocol.users import check_user
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock

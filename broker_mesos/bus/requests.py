@@ -1,41 +1,28 @@
-"""Requests and answers over the bus: one side sends a request with ``reply_to``, the other sends one answer."""
+"""Sends requests over the bus, each with ``reply_to``, and returns their answers; ``bus/responder.py`` answers them.
+
+Loads no models: a command that submits a job sends and receives JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+import json
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from broker_mesos.bus.caller import PRINCIPAL_HEADER, Access, answering, audit, caller_of, current, is_person
-from broker_mesos.bus.dead_letters import letter, park
-from broker_mesos.core.api.request import Answer, ErrorInfo, Request, answer_of
-from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply, reply_key
-from broker_mesos.core.protocol.registry import decode
-from broker_mesos.core.protocol.wire import MAX_BODY, first_problem
-from broker_mesos.errors import (
-    BrokerMesosError,
-    BusUnavailable,
-    Denied,
-    InvalidMessage,
-    TimedOut,
-    Unavailable,
-    WrongSender,
-)
-from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, outgoing
+from broker_mesos.bus.current_caller import PRINCIPAL_HEADER, current
+from broker_mesos.core.protocol.addresses import Address, Queue, QueueKind, reply_key
+from broker_mesos.core.protocol.envelope import ANSWER_TYPE, MAX_BODY
+from broker_mesos.errors import BrokerMesosError, BusUnavailable, InvalidMessage, TimedOut, Unavailable, error_of
+from broker_mesos.ports.bus import Bus, Consumer, ConsumerClosed, Delivery, Outgoing
 from broker_mesos.ports.clock import Clock, NewId
-from broker_mesos.ports.middleware import Middleware
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.runtime.timeouts import within
 
-log = get_logger(__name__)
+if TYPE_CHECKING:
+    from broker_mesos.core.api.request import Request
+    from broker_mesos.core.model.part import JsonObject, Part
 
-MAX_CONCURRENT = 10_000
-"""Maximum number of requests that one responder handles at once; more wait in the queue. Most of them only wait for
-the end of a job or for more of a log."""
+log = get_logger(__name__)
 
 
 class Requester:
@@ -46,7 +33,7 @@ class Requester:
         self._clock = clock
         self._new_id = new_id
         self._reply_key = reply_key(bus.user, new_id())
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._waiting: dict[str, asyncio.Future[JsonObject]] = {}
         self._consumer: Consumer | None = None
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -67,31 +54,29 @@ class Requester:
         self._fail_all("this client was closed")
 
     async def request(self, to: Address, request: Request, timeout: float) -> Part:
-        """Send a request, and return its answer, an instance of its ``ANSWER``.
+        """Send a request, and return its answer, an instance of its ``ANSWER``; see :meth:`exchange`."""
+        return request.answer(await self.exchange(to, request.TYPE, request.encode(), timeout))
+
+    async def exchange(self, to: Address, kind: str, body: bytes, timeout: float) -> JsonObject:
+        """Send a request of this type, given as JSON, and return the data of its answer.
 
         Raises the error that the daemon answers with, TimedOut after ``timeout`` seconds, or Unavailable when no
         daemon consumes that address or the bus is down.
         """
         await self.start()
         correlation = self._new_id()
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = future
         try:
             async with within(timeout):
                 await self._ready.wait()
                 if not future.done():
-                    await self._send(to, request, timeout, correlation)
-                answer = await future
+                    await self._send(to, kind, body, timeout, correlation)
+                return await future
         except TimeoutError:
-            raise self.late(f"no answer to {request.TYPE} from {to.key} within {timeout:g} s") from None
+            raise self.late(f"no answer to {kind} from {to.key} within {timeout:g} s") from None
         finally:
             self._waiting.pop(correlation, None)
-        if answer.error is not None:
-            raise answer.error.exception()
-        try:
-            return request.ANSWER.model_validate(answer.data)
-        except ValidationError as error:
-            raise InvalidMessage(f"answer to {request.TYPE}: {first_problem(error)}") from None
 
     def late(self, what: str) -> Unavailable:
         """The error for an answer that did not arrive in time: the reason if the broker accepts no messages, else
@@ -99,21 +84,22 @@ class Requester:
         blocked_reason = self._bus.blocked_reason
         return Unavailable(blocked_reason) if blocked_reason else TimedOut(what)
 
-    async def _send(self, to: Address, request: Request, timeout: float, correlation: str) -> None:
-        message = outgoing(
+    async def _send(self, to: Address, kind: str, body: bytes, timeout: float, correlation: str) -> None:
+        caller = current()
+        message = Outgoing(
             to,
-            request,
+            kind,
+            body,
             correlation,
             mandatory=True,
             persistent=False,
             expiration=timeout,
             reply_to=self._reply_key,
             correlation_id=correlation,
+            headers={} if caller is None else {PRINCIPAL_HEADER: caller.name},
         )
-        if (caller := current()) is not None:
-            message = replace(message, headers={PRINCIPAL_HEADER: caller.name})
         if not await self._bus.publish(message):
-            raise Unavailable(f"no daemon answers {request.TYPE} at {to.key}; check that it runs")
+            raise Unavailable(f"no daemon answers {kind} at {to.key}; check that it runs")
 
     async def _receive(self) -> None:
         try:
@@ -147,12 +133,9 @@ class Requester:
         if future is None or future.done():
             return
         try:
-            answer = decode(delivery.type, delivery.body)
-        except InvalidMessage as error:
+            future.set_result(_data(delivery))
+        except BrokerMesosError as error:
             future.set_exception(error)
-            return
-        if isinstance(answer, Answer):
-            future.set_result(answer)
 
     def _fail_all(self, reason: str) -> None:
         for future in self._waiting.values():
@@ -161,135 +144,18 @@ class Requester:
                 future.exception()
 
 
-Handler = Callable[[Request], Awaitable[Part]]
-
-
-def with_middleware(handler: Handler, middleware: Sequence[Middleware], clock: Clock) -> Handler:
-    """A handler that calls the hooks of every middleware around the given one; the hooks after it run in the reverse
-    order."""
-
-    async def handle(request: Request) -> Part:
-        started = clock.monotonic()
-        error: BaseException | None = None
+def _data(delivery: Delivery) -> JsonObject:
+    """The data of an answer, see ``core.api.request.Answer``. Raises the error that it has instead, and InvalidMessage
+    if it is no answer."""
+    if delivery.type == ANSWER_TYPE and len(delivery.body) <= MAX_BODY:
         try:
-            for each in middleware:
-                each.before_request(request)
-            return await handler(request)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            for each in reversed(middleware):
-                each.after_request(request, clock.monotonic() - started, error)
-
-    return handle
-
-
-class Responder:
-    """Answers the requests of one queue, several at a time."""
-
-    def __init__(
-        self,
-        bus: Bus,
-        queue: Queue,
-        handler: Handler,
-        clock: Clock,
-        new_id: NewId,
-        middleware: Sequence[Middleware] = (),
-        access: Access | None = None,
-    ) -> None:
-        """``access`` is the policy by which requests are refused; without one whoever may send them is answered."""
-        if middleware:
-            handler = with_middleware(handler, middleware, clock)
-        self._bus = bus
-        self._queue = queue
-        self._handler = handler
-        self._clock = clock
-        self._new_id = new_id
-        self._access = access
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.consuming = asyncio.Event()
-        """An event that is set while requests are received."""
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        consumer: Consumer | None = None
-        try:
-            while True:
-                consumer = await self._bus.consume(self._queue, prefetch=MAX_CONCURRENT)
-                self.consuming.set()
-                try:
-                    while True:
-                        for delivery in await consumer.receive():
-                            task = asyncio.create_task(self._serve(consumer, delivery))
-                            self._tasks.add(task)
-                            task.add_done_callback(self._tasks.discard)
-                except ConsumerClosed:
-                    self.consuming.clear()
-                    await consumer.close()
-        finally:
-            self.consuming.clear()
-            for task in list(self._tasks):
-                task.cancel()
-            if consumer is not None:
-                await consumer.close()
-
-    async def _serve(self, consumer: Consumer, delivery: Delivery) -> None:
-        answer = await self._answer(delivery)
-        if delivery.reply_to:
-            message = outgoing(
-                reply(delivery.reply_to),
-                answer,
-                self._new_id(),
-                persistent=False,
-                correlation_id=delivery.correlation_id,
-            )
-            if len(message.body) > MAX_BODY:
-                large = f"the answer to {delivery.type} has {len(message.body)} bytes; request less at once"
-                answer = Answer(error=ErrorInfo(code="invalid", message=large))
-                message = replace(message, body=answer.encode())
-            # A requester that has left gets no answer; it will send the request again.
-            with contextlib.suppress(BusUnavailable):
-                await self._bus.publish(message)
-        consumer.acknowledge([delivery])
-
-    async def _answer(self, delivery: Delivery) -> Answer:
-        try:
-            request = decode(delivery.type, delivery.body)
-            if not isinstance(request, Request):
-                raise InvalidMessage(f"{delivery.type} is not an operator request")
-            self._bus.verify(delivery, request)
-            answer = answer_of(await self._checked(delivery, request))
-        except WrongSender as error:
-            await self._park(delivery, str(error))
-            answer = Answer(error=ErrorInfo.of(Denied(str(error))))
-        except BrokerMesosError as error:
-            answer = Answer(error=ErrorInfo.of(error))
-        except Exception:
-            log.exception("request failed", type=delivery.type)
-            answer = Answer(error=ErrorInfo(message=f"{delivery.type} failed; see the daemon's log"))
-        return answer
-
-    async def _checked(self, delivery: Delivery, request: Request) -> Part:
-        """Answer a request for the principal that has sent it, if that has the right to."""
-        if self._access is None:
-            return await self._handler(request)
-        caller = caller_of(delivery, self._access)
-        error: BaseException | None = None
-        try:
-            with answering(caller):
-                if caller is not None:
-                    caller.check(request)
-                return await self._handler(request)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            if is_person(delivery, self._access):
-                audit(caller, request, error)
-
-    async def _park(self, delivery: Delivery, reason: str) -> None:
-        """Keep a request as a dead letter for operators. If that fails it is only logged: its sender has an answer."""
-        dead = letter(delivery, self._queue, reason, tries=0, letter_id=self._new_id(), now=self._clock.time())
-        with contextlib.suppress(BusUnavailable):
-            await park(self._bus, dead)
+            content = json.loads(delivery.body)
+            error = content.get("error")
+            if error is None and isinstance(data := content.get("data", {}), dict):
+                return data
+            code, message = str(error.get("code", BrokerMesosError.error_code)), str(error["message"])
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            pass
+        else:
+            raise error_of(code, message)
+    raise InvalidMessage(f"the answer has another form than answers have (type {delivery.type[:64]!r})")

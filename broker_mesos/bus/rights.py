@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
-from broker_mesos.core.protocol.senders import AGENT_PREFIX, ENROLL_USER, MASTER_USER, WEB_USER, check_user
+from broker_mesos.core.protocol.users import AGENT_PREFIX, ENROLL_USER, MASTER_USER, WEB_USER, check_user
 from broker_mesos.errors import InvalidInput
 
 NOTHING = "^$"

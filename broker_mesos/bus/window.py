@@ -6,7 +6,7 @@ import asyncio
 from typing import NamedTuple
 
 from broker_mesos.bus.signals import Signal
-from broker_mesos.core.protocol.wire import MAX_BODY
+from broker_mesos.core.protocol.envelope import MAX_BODY
 from broker_mesos.errors import BusUnavailable, InvalidInput
 from broker_mesos.ports.bus import Outgoing
 

@@ -48,7 +48,7 @@ def create_token(
     With --join it is a token with which new agents enrol themselves (`bmesos enroll-server`).
     """
     from broker_mesos.core.api.access import JOIN_TOKEN_PREFIX, TOKEN_PREFIX, token_digest
-    from broker_mesos.core.protocol.senders import check_user
+    from broker_mesos.core.protocol.users import check_user
 
     if bool(name) is join:
         raise InvalidInput("give either the NAME of a principal, or --join for a token with which agents enrol")

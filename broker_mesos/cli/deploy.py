@@ -55,7 +55,7 @@ def rabbitmq_definitions(
     the setting security=on, and its own user in its URL.
     """
     from broker_mesos.bus.rights import Role
-    from broker_mesos.core.protocol.senders import ENROLL_USER, MASTER_USER, WEB_USER
+    from broker_mesos.core.protocol.users import ENROLL_USER, MASTER_USER, WEB_USER
 
     users = {MASTER_USER: Role.MASTER, **dict.fromkeys(FRAMEWORKS, Role.BUILT_IN), WEB_USER: Role.WEB}
     if enroll:

@@ -1,4 +1,7 @@
-"""The client's transport over RabbitMQ, with its own gateway."""
+"""The client's transport over RabbitMQ, with its own gateway.
+
+Requests about jobs are passed on as JSON. The gateway, which comes with all models, is loaded by the first other one.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,23 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
-
-from pydantic import ValidationError
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from broker_mesos.bus.open import open_bus
 from broker_mesos.bus.rabbitmq.server import Unreachable as NotReached
 from broker_mesos.bus.requests import Requester
 from broker_mesos.client.transport import ANSWER_MARGIN_SECONDS, NEXT_STEP, Unreachable
-from broker_mesos.core.api.catalog import REQUESTS
-from broker_mesos.core.api.request import Request
-from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.wire import first_problem
-from broker_mesos.errors import BrokerMesosError, InvalidMessage, TimedOut, Unavailable
-from broker_mesos.operator.gateway import Gateway
+from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
+from broker_mesos.frameworks.registry import framework_for
+from broker_mesos.operator.json_requests import encoded, pass_on
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.runtime.tls import NO_FILES, TlsFiles
 from broker_mesos.runtime.urls import redact
+
+if TYPE_CHECKING:
+    from broker_mesos.operator.gateway import Gateway
 
 # What the bus and pika log, a client raises: without a handler Python would print it to stderr as well.
 for _name in ("broker_mesos", "pika"):
@@ -47,11 +49,17 @@ class BusTransport:
 
     def call(self, kind: str, fields: Mapping[str, Any], timeout: float, held: float) -> Any:
         """See :class:`Transport`."""
-        request = _request(kind, fields)
-        loop, connection = self._open(timeout)
         limit = timeout + held + ANSWER_MARGIN_SECONDS
-        answer: Part = self._run(loop, connection.gateway.handle(request, timeout), limit)
-        return answer.model_dump(mode="json")
+        if (framework := framework_for(kind)) is not None:
+            body = encoded(kind, fields)
+            loop, connection = self._open(timeout)
+            return self._run(loop, pass_on(connection.requester, framework, kind, body, timeout + held), limit)
+        # Only here: the gateway comes with all models.
+        from broker_mesos.client.requests import validated
+
+        request = validated(kind, fields)
+        loop, connection = self._open(timeout)
+        return self._run(loop, connection.gateway.handle(request, timeout), limit).model_dump(mode="json")
 
     def close(self) -> None:
         """See :class:`Transport`."""
@@ -109,20 +117,19 @@ class BusTransport:
             raise
 
 
-def _request(kind: str, fields: Mapping[str, Any]) -> Request:
-    try:
-        return REQUESTS[kind].model_validate(fields)
-    except ValidationError as error:
-        raise InvalidMessage(f"{kind}: {first_problem(error)}") from None
-
-
 class _Connection:
     """What lives on the event loop of a :class:`BusTransport`."""
 
-    def __init__(self, bus: Bus, requester: Requester, gateway: Gateway) -> None:
+    def __init__(self, bus: Bus, requester: Requester) -> None:
         self._bus = bus
-        self._requester = requester
-        self.gateway = gateway
+        self.requester = requester
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """The gateway of this client, which is made when it is first used."""
+        from broker_mesos.operator.gateway import Gateway
+
+        return Gateway(self.requester)
 
     @classmethod
     async def open(cls, url: str, cluster: str, tls: TlsFiles, timeout: float) -> _Connection:
@@ -135,9 +142,9 @@ class _Connection:
         except BaseException:
             await bus.close()
             raise
-        return cls(bus, requester, Gateway(requester))
+        return cls(bus, requester)
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._requester.close()
+        await self.requester.close()
         await self._bus.close()

@@ -20,7 +20,7 @@ from broker_mesos.client.transport import (
     TIMEOUT_HEADER,
     Unreachable,
 )
-from broker_mesos.errors import BY_CODE, BrokerMesosError, InvalidInput, TimedOut, Unavailable
+from broker_mesos.errors import InvalidInput, TimedOut, Unavailable, error_of
 
 if TYPE_CHECKING:
     import ssl
@@ -170,7 +170,7 @@ class HttpTransport:
             code, message = str(error["code"]), str(error["message"])
         except (ValueError, LookupError, TypeError, RecursionError):
             raise self._foreign(f"HTTP status {status}") from None
-        raise BY_CODE.get(code, BrokerMesosError)(message)
+        raise error_of(code, message)
 
     def _foreign(self, what: str) -> Unavailable:
         return Unavailable(

@@ -8,7 +8,7 @@ from typing import Protocol
 from broker_mesos.core.api.agents import GetGoneAgents, GoneAgents
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.state import MissingCell
-from broker_mesos.core.protocol.senders import AGENT_PREFIX, USER_PATTERN
+from broker_mesos.core.protocol.users import AGENT_PREFIX, USER_PATTERN
 from broker_mesos.errors import BrokerMesosError, Denied
 from broker_mesos.runtime.logs import get_logger
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from broker_mesos.bus.caller import Access
 from broker_mesos.core.api.enrolment import AgentForgotten, Enrolled, Enrolment, ForgetAgent, RevokeAgent
 from broker_mesos.core.api.handlers import Handlers
-from broker_mesos.core.protocol.senders import AGENT_PREFIX, check_user
+from broker_mesos.core.protocol.users import AGENT_PREFIX, check_user
 from broker_mesos.enroll.agent_users import AgentUsers
 from broker_mesos.enroll.attempts import Attempts
 from broker_mesos.enroll.gone_agents import GoneWatch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from broker_mesos.errors import InvalidInput
@@ -53,16 +52,16 @@ class FrameworkProcess(Protocol):
 class BuiltInFramework(NamedTuple):
     """A framework that ships with broker_mesos.
 
-    Classes and functions are given as ``module:name``, so that code which only needs the name of a framework does
-    not import it.
+    Functions are given as ``module:name`` and requests by their types, so that code which only needs these does not
+    import the framework, or any models.
     """
 
     name: str
     """The framework id, which is also the key of its operator queue and the space of its records in the store."""
     purpose: str
     """What the framework does, as a phrase that follows its name."""
-    requests: str
-    """The base class of the operator requests that the framework answers, as ``module:name``."""
+    requests: frozenset[str]
+    """The types of the operator requests that the framework answers."""
     builder: str
     """The function that builds a FrameworkProcess from a Context, as ``module:name``."""
 
@@ -73,6 +72,8 @@ class BuiltInFramework(NamedTuple):
 
     def build(self, context: Context) -> FrameworkProcess:
         """A new process of this framework, which is not running yet."""
+        from pkgutil import resolve_name
+
         build: Callable[[Context], FrameworkProcess] = resolve_name(self.builder)
         return build(context)
 
@@ -80,7 +81,9 @@ class BuiltInFramework(NamedTuple):
 JOBS = BuiltInFramework(
     name="batch",
     purpose="runs the jobs of `bmesos submit`",
-    requests="broker_mesos.core.api.jobs:JobRequest",
+    requests=frozenset(
+        {"GET_JOB", "GET_JOBS", "GET_TASK", "KILL_JOB", "KILL_JOBS", "RETRY_JOB", "SUBMIT_JOB", "WAIT_JOB"}
+    ),
     builder="broker_mesos.frameworks.batch.build:build",
 )
 """The framework that runs jobs."""
@@ -95,9 +98,6 @@ def framework_named(name: str) -> BuiltInFramework:
     return FRAMEWORKS[name]
 
 
-def framework_for(request: type) -> BuiltInFramework:
-    """The framework that answers requests of this class. Raises LookupError when none does."""
-    for framework in FRAMEWORKS.values():
-        if issubclass(request, resolve_name(framework.requests)):
-            return framework
-    raise LookupError(f"no built-in framework answers {request.__name__}")
+def framework_for(kind: str) -> BuiltInFramework | None:
+    """The framework that answers requests of this type; None if another process does."""
+    return next((each for each in FRAMEWORKS.values() if kind in each.requests), None)

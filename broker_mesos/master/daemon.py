@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from broker_mesos.bus.caller import current
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.current_caller import current
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.cluster import (
     CellOwnership,
     ClusterView,

@@ -10,8 +10,8 @@ import asyncio
 import gc
 
 from broker_mesos.core.cell.cell import Cell
-from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.envelope import MAX_TERM
 from broker_mesos.errors import Fenced, Unavailable
 from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.master.context import MasterContext

@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-from broker_mesos.bus.requests import Responder
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.decision import Decision, Hint
 from broker_mesos.core.cell.inputs import (
@@ -18,8 +18,8 @@ from broker_mesos.core.cell.inputs import (
     Reconnected,
     TokenSet,
 )
-from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
+from broker_mesos.core.protocol.envelope import MAX_TERM
 from broker_mesos.core.protocol.records import Snapshot
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.core.quota.gang_token import TokenRequest

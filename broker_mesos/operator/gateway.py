@@ -37,10 +37,10 @@ from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedO
 from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.operator.calls import Calls, not_all_cells
 from broker_mesos.operator.explain import Explainer
+from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
 from broker_mesos.operator.task_logs import TaskLogs
-from broker_mesos.runtime.timeouts import within
 
 log = logging.getLogger(__name__)
 
@@ -98,20 +98,17 @@ class Gateway:
             raise InvalidInput(f"{request.TYPE} is sent within the cluster only; for parts of cells send GET_STATE")
         _check_text(request)
         limit = timeout + request.wait_seconds
-        try:
-            async with within(limit):
-                return await self._dispatch(request, timeout)
-        except TimeoutError:
-            raise self._requester.late(
-                f"no answer to {request.TYPE} within {limit:.2g} s; try again, or see `bmesos doctor`"
-            ) from None
+        async with answered_within(limit, request.TYPE, self._requester):
+            return await self._dispatch(request, timeout)
 
     async def _dispatch(self, request: Request, timeout: float) -> Part:
         match request.ROUTE:
             case Route.MASTER:
                 return await self._requester.request(operator_master(), request, timeout + request.wait_seconds)
             case Route.FRAMEWORK:
-                to = operator_framework(framework_for(type(request)).name)
+                framework = framework_for(request.TYPE)
+                assert framework is not None, request.TYPE
+                to = operator_framework(framework.name)
                 return await self._requester.request(to, request, timeout + request.wait_seconds)
             case Route.ENROLL:
                 return await self._enroll(request, timeout)
@@ -232,10 +229,7 @@ def _check_text(request: Request) -> None:
     try:
         request.encode()
     except (PydanticSerializationError, UnicodeError):
-        raise InvalidInput(
-            f"{request.TYPE}: a text in it is not valid UTF-8, such as an argument or an environment value that "
-            "was made of other bytes; only UTF-8 can be sent"
-        ) from None
+        raise not_utf8(request.TYPE) from None
 
 
 def _check_not_over(request: ScheduleMaintenance, now: float) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from broker_mesos.core.api.health import BusReport
-from broker_mesos.core.model.part import MAX_TERM
 from broker_mesos.core.protocol.addresses import Address, Queue
-from broker_mesos.core.protocol.senders import MASTER_USER
-from broker_mesos.core.protocol.wire import Message
+from broker_mesos.core.protocol.envelope import MAX_TERM
+from broker_mesos.core.protocol.users import MASTER_USER
 from broker_mesos.errors import Conflict
+
+if TYPE_CHECKING:  # a command that submits a job loads no models
+    from broker_mesos.core.api.health import BusReport
+    from broker_mesos.core.protocol.wire import Message
 
 SENDER_HEADER = "bmesos-sender"
 """The header in which a master names the first sender of a message that it sends again from the dead letters."""

@@ -7,13 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from broker_mesos.core.protocol.envelope import MAX_TERM
 from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.errors import Fenced, InvalidInput, StoreLostData, StoreUnavailable
 from broker_mesos.ports.store import Change, Check, Commit, FloorRefused
 
-MAX_TERM = 2**52
-"""Upper bound of terms: they are doubles inside the scripts, and half of the exact range leaves room above any floor.
-"""
 MAX_FLOOR_AHEAD_MS = 86_400_000
 """Maximum difference of a floor above the store's clock, in milliseconds. Terms are made from that clock, which may
 be set back."""

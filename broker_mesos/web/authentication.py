@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from broker_mesos.bus.caller import Access, answering, audit, current
+from broker_mesos.bus.caller import Access, audit
+from broker_mesos.bus.current_caller import answering, current
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 from broker_mesos.errors import Denied

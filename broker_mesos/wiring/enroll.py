@@ -9,10 +9,11 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from broker_mesos.bus.open import CLOCK, daemon_bus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.bus.topology import Topology
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
-from broker_mesos.core.protocol.senders import ENROLL_USER
+from broker_mesos.core.protocol.users import ENROLL_USER
 from broker_mesos.enroll.agent_users import AgentUsers
 from broker_mesos.enroll.app import build_app
 from broker_mesos.enroll.gone_agents import GoneWatch

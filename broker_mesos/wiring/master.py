@@ -11,7 +11,7 @@ from broker_mesos.agent import probe
 from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.bus.open import CLOCK, check_daemon_user, daemon_bus
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.senders import MASTER_USER
+from broker_mesos.core.protocol.users import MASTER_USER
 from broker_mesos.frameworks.registry import FRAMEWORKS
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext

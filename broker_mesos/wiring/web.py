@@ -8,7 +8,7 @@ import signal
 
 from broker_mesos.bus.open import CLOCK, check_daemon_user, daemon_bus
 from broker_mesos.bus.requests import Requester
-from broker_mesos.core.protocol.senders import WEB_USER
+from broker_mesos.core.protocol.users import WEB_USER
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.registry import FRAMEWORKS
 from broker_mesos.operator.gateway import Gateway

@@ -27,7 +27,7 @@ from broker_mesos.core.protocol.agent_messages import (
     UpdateStatuses,
 )
 from broker_mesos.core.protocol.registry import decode
-from broker_mesos.core.protocol.senders import MASTER_USER
+from broker_mesos.core.protocol.users import MASTER_USER
 from broker_mesos.errors import BusUnavailable, Conflict, Denied, NotFound
 from broker_mesos.ports.bus import Consumer, Outgoing, outgoing
 from broker_mesos.ports.containerizer import LaunchSpec

@@ -13,7 +13,8 @@ from broker_mesos.agent.checkpoint import Journal
 from broker_mesos.agent.daemon import AgentDaemon
 from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.files import FileChunk, ReadFile

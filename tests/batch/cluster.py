@@ -9,7 +9,8 @@ from typing import Any
 
 from broker_mesos.bus.caller import Access
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellView, GetCell
 from broker_mesos.core.api.cluster import HelloAnswer

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog.testing
 
-from broker_mesos.bus.caller import PRINCIPAL_HEADER, answering, current
+from broker_mesos.bus.current_caller import PRINCIPAL_HEADER, answering, current
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.access import AccessPolicy, parse_policy
 from broker_mesos.core.api.cluster import ClusterView, GetCluster, Hello, HelloAnswer
 from broker_mesos.core.api.request import Request

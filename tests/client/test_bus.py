@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from broker_mesos.bus.open import open_bus
-from broker_mesos.bus.requests import Responder
+from broker_mesos.bus.responder import Responder
 from broker_mesos.client import Client
+from broker_mesos.client.jobs import JobClient
+from broker_mesos.client.spec import build_spec, describe
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
-from broker_mesos.errors import Unavailable
+from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.runtime.clock import SystemClock
 from tests.operator.fakes import FakeCluster
 from tests.servers import RabbitMQServer
@@ -50,6 +54,46 @@ async def test_a_job_is_submitted_and_waited_for_without_http(
 
     job_id, code = await asyncio.to_thread(use)
     assert code == 0 and list(batch.specs) == [job_id]
+
+
+@pytest.mark.parametrize("line", ["submit -- true", "submit --wait -- true", "wait j1"])
+async def test_a_command_about_a_job_loads_no_models(
+    line: str, batch: FakeCluster, rabbitmq_url: str, cluster_name: str, tmp_path: Path
+) -> None:
+    program = (
+        f"import sys\nfrom broker_mesos.cli import main\nassert main({line.split()!r}) == 0\n"
+        "heavy = {'typer', 'click', 'pydantic', 'redis', 'structlog', 'http.client'}\n"
+        "print('loaded:', *sorted(heavy & set(sys.modules)))"
+    )
+    batch.specs["j1"] = build_spec("true")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"BMESOS_URL": rabbitmq_url, "BMESOS_CLUSTER": cluster_name},
+        cwd=tmp_path,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0 and output.decode().splitlines()[-1] == "loaded:", (output, errors)
+
+
+async def test_what_is_wrong_with_a_job_is_said_by_who_receives_it(
+    batch: FakeCluster, rabbitmq_url: str, cluster_name: str
+) -> None:
+    def use() -> list[str]:
+        with JobClient(rabbitmq_url, cluster=cluster_name, timeout=10) as client:
+            said = []
+            for field, value in (("retries", -1), ("name", "\udcff")):
+                with pytest.raises(InvalidInput) as caught:
+                    client.store("j1", {**describe("true"), field: value})
+                said.append(str(caught.value))
+            return said
+
+    number, text = await asyncio.to_thread(use)
+    assert number == "retries: write at least 0" and "only UTF-8 can be sent" in text
+    assert not batch.specs
 
 
 async def test_a_cluster_without_masters_is_unavailable(rabbitmq_url: str, cluster_name: str) -> None:

@@ -32,7 +32,8 @@ from broker_mesos.core.protocol.framework_messages import (
     Teardown,
 )
 from broker_mesos.core.protocol.registry import MESSAGE_MODULES
-from broker_mesos.core.protocol.senders import REQUESTS, RULES, check_sender, check_user
+from broker_mesos.core.protocol.senders import REQUESTS, RULES, check_sender
+from broker_mesos.core.protocol.users import check_user
 from broker_mesos.core.protocol.wire import REGISTRY, Message
 from broker_mesos.errors import InvalidInput, WrongSender
 

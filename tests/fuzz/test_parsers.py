@@ -26,7 +26,7 @@ from broker_mesos.core.model import roles as role_names
 from broker_mesos.core.model.attributes import Constraint, attributes_text, parse_attributes
 from broker_mesos.core.model.job import Dependency
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.protocol import senders
+from broker_mesos.core.protocol import users
 from broker_mesos.core.quota import config_changes, gang_token, ledger
 from broker_mesos.errors import BrokerMesosError, InvalidInput
 from broker_mesos.frameworks.batch.storage import records
@@ -265,7 +265,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
     ),
     "core/model/sandbox_path.py:check_directory": (sandbox_path.check_directory, ("build", "/tmp", "a/../b")),
     "core/model/roles.py:check_role": (role_names.check_role, ("eng", "eng/db", "*")),
-    "core/protocol/senders.py:check_user": (senders.check_user, ("ann", "agent-1")),
+    "core/protocol/users.py:check_user": (users.check_user, ("ann", "agent-1")),
     "core/quota/config_changes.py:parse_limit": (config_changes.parse_limit, ("cpus:8;gpus:0", "mem:1.5")),
     "core/quota/config_changes.py:parse_guarantee": (config_changes.parse_guarantee, ("cpus:4;mem:4096",)),
     "core/quota/gang_token.py:read": (

@@ -12,7 +12,7 @@ from broker_mesos.bus.rabbitmq import RabbitBus
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.limits import Limits
-from broker_mesos.core.protocol.senders import MASTER_USER
+from broker_mesos.core.protocol.users import MASTER_USER
 from broker_mesos.master.config_store import SPACE
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_mesos.bus.caller import answering
+from broker_mesos.bus.current_caller import answering
 from broker_mesos.core.api.access import parse_policy
 from broker_mesos.core.api.reservations import DestroyVolume
 from broker_mesos.core.cell.inputs import Input

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.roles import (
     ApplyConfig,

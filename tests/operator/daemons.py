@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Awaitable, Callable
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellLoad, CellView, FrameworkView, GetCell
 from broker_mesos.core.api.cluster import Hello, HelloAnswer

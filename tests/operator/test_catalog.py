@@ -56,7 +56,7 @@ def test_every_module_of_requests_is_in_the_catalog() -> None:
 def test_every_request_declares_its_route_and_its_answer(kind: type[Request]) -> None:
     assert isinstance(kind.ROUTE, Route) and kind.ANSWER is not Part and kind.__doc__
     if kind.ROUTE is Route.FRAMEWORK:
-        assert framework_for(kind) is JOBS
+        assert framework_for(kind.TYPE) is JOBS
     if kind.ROUTE is Route.CELL:
         assert "agent_id" in kind.model_fields, "the gateway finds the cell by it"
 
@@ -75,7 +75,7 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     assert unanswered(gateway, [kind for kind in of(Route.CELLS) if kind.FOR_USERS]) == []
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
     batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY).handlers
-    assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind) is JOBS]) == []
+    assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind.TYPE) is JOBS]) == []
     assert of(Route.AGENT) == [ReadFile]
     enroll = EnrolmentService(ANY, ANY, ANY, ANY).handlers
     assert unanswered(enroll, of(Route.ENROLL)) == []

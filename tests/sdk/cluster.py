@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from broker_mesos.bus.requests import Responder
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.cluster import HelloAnswer
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.offer import Offer

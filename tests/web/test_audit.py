@@ -13,7 +13,8 @@ import structlog.testing
 from fastapi.routing import APIRoute
 
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.access import ACTIONS, parse_policy, token_digest
 from broker_mesos.core.api.catalog import REQUESTS, USER_REQUESTS
 from broker_mesos.core.api.request import Request, Right, Route

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import structlog.testing
 
-from broker_mesos.bus.caller import current
+from broker_mesos.bus.current_caller import current
 from broker_mesos.core.api.access import AccessPolicy, parse_policy, token_digest
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part

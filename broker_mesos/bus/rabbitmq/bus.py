@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from broker_mesos.bus.rabbitmq.channel import Channel
 from broker_mesos.bus.rabbitmq.consumer import RabbitConsumer
@@ -14,18 +15,20 @@ from broker_mesos.bus.rabbitmq.consuming import ConsumeLink
 from broker_mesos.bus.rabbitmq.link import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, ExchangeRights, Link, Setting
 from broker_mesos.bus.rabbitmq.publishing import PublishLink
 from broker_mesos.bus.rabbitmq.server import DEFAULT_TIMEOUTS, Refused, Server, Timeouts, Unreachable
-from broker_mesos.bus.sender_check import SenderCheck
 from broker_mesos.bus.signals import Signal
 from broker_mesos.bus.topology import Topology, restored
-from broker_mesos.core.api.health import BusReport
 from broker_mesos.core.protocol.addresses import Queue
-from broker_mesos.core.protocol.senders import MASTER_USER
-from broker_mesos.core.protocol.wire import Message
+from broker_mesos.core.protocol.users import MASTER_USER
 from broker_mesos.errors import BusUnavailable, Conflict
 from broker_mesos.ports.bus import Delivery, Outgoing, QueueFacts, QueueInUse
 from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime.timeouts import within
 from broker_mesos.runtime.tls import NO_FILES, TlsFiles
+
+if TYPE_CHECKING:  # a command that submits a job loads no models
+    from broker_mesos.bus.sender_check import SenderCheck
+    from broker_mesos.core.api.health import BusReport
+    from broker_mesos.core.protocol.wire import Message
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,11 @@ class RabbitBus:
         tls: TlsFiles = NO_FILES,
     ) -> None:
         self._topology = Topology(cluster)
-        self._senders = SenderCheck(self._topology, clock) if verifies else None
+        self._senders: SenderCheck | None = None
+        if verifies:
+            from broker_mesos.bus.sender_check import SenderCheck
+
+            self._senders = SenderCheck(self._topology, clock)
         self._clock = clock
         self._rng = rng
         server, exchange_rights = Server(url, tls), ExchangeRights()
@@ -148,6 +155,8 @@ class RabbitBus:
         return QueueFacts(int(reply.method.message_count), int(reply.method.consumer_count))
 
     async def health(self) -> BusReport:
+        from broker_mesos.core.api.health import BusReport
+
         started = self._clock.monotonic()
         missing = await self._missing_exchange()
         round_trip = (self._clock.monotonic() - started) / len(self._topology.exchanges())

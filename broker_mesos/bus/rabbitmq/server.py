@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import pika
 from pika.exceptions import ChannelClosed
 
-from broker_mesos.core.api.health import CertificateReport
 from broker_mesos.errors import BusUnavailable, InvalidInput
 from broker_mesos.runtime.tls import NO_FILES, ContextSource, TlsFiles, certificates, refusal, refusal_of_client
 from broker_mesos.runtime.urls import check_url
+
+if TYPE_CHECKING:
+    from broker_mesos.core.api.health import CertificateReport
 
 
 class Timeouts(NamedTuple):

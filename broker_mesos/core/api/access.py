@@ -34,7 +34,7 @@ from broker_mesos.core.api.request import Request, Right
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.roles import ANYBODY, check_role, is_within
 from broker_mesos.core.model.task_user import check_task_user
-from broker_mesos.core.protocol.senders import check_user
+from broker_mesos.core.protocol.users import check_user
 from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import Denied, InvalidInput
 

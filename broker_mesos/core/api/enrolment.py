@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, SecretStr
 
 from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Ident, Part
-from broker_mesos.core.protocol.senders import AGENT_PREFIX, check_user
+from broker_mesos.core.protocol.users import AGENT_PREFIX, check_user
 from broker_mesos.core.protocol.wire import register
 from broker_mesos.errors import InvalidInput
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from broker_mesos import errors
 from broker_mesos.core.model.part import JsonObject, Part
-from broker_mesos.core.protocol.wire import Message, register
+from broker_mesos.core.protocol.envelope import ANSWER_TYPE
+from broker_mesos.core.protocol.wire import Message, first_problem, register
 
 
 class Route(StrEnum):
@@ -76,14 +77,14 @@ class ErrorInfo(Part):
 
     def exception(self) -> errors.BrokerMesosError:
         """The error to raise where the answer arrives."""
-        return errors.BY_CODE.get(self.code, errors.BrokerMesosError)(self.message)
+        return errors.error_of(self.code, self.message)
 
 
 @register
 class Answer(Message):
     """The answer to any request."""
 
-    TYPE = "ANSWER"
+    TYPE = ANSWER_TYPE
     error: ErrorInfo | None = None
     data: JsonObject = Field(default_factory=dict)
 
@@ -114,6 +115,13 @@ class Request(Message):
     def wait_seconds(self) -> float:
         """The longest time for which this request lets its answer be delayed, in seconds. Timeouts are added to it."""
         return 0.0
+
+    def answer(self, data: JsonObject) -> Part:
+        """The answer to this request that has this data. Raises InvalidMessage if it is not one."""
+        try:
+            return self.ANSWER.model_validate(data)
+        except ValidationError as error:
+            raise errors.InvalidMessage(f"answer to {self.TYPE}: {first_problem(error)}") from None
 
 
 def answer_of(part: Part) -> Answer:

@@ -45,10 +45,6 @@ Prose = Annotated[str, StringConstraints(max_length=16_384)]
 """Free text. Its length is bounded, since up to 500 statuses are sent in one message."""
 
 
-MAX_TERM = 2**52
-"""Every term is below this number, since the store compares terms as doubles."""
-
-
 class Part(BaseModel):
     """An immutable value inside messages and records. Unknown fields are ignored when it is decoded."""
 

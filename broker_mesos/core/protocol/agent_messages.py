@@ -5,12 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from broker_mesos.core.model.agent import AgentInfo, AgentList, Usage
-from broker_mesos.core.model.part import MAX_TERM, Ident, Part, TaskId
+from broker_mesos.core.model.part import Ident, Part, TaskId
 from broker_mesos.core.model.reservation import (
     ReservedResources,
 )
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
+from broker_mesos.core.protocol.envelope import MAX_TERM
 from broker_mesos.core.protocol.wire import Message, register
 
 MAX_SECONDS = 86_400.0

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationError
 
 from broker_mesos.core.model.part import ID_TAIL, Part
-
-MAX_BODY = 1 << 20
-"""The largest body, in bytes. A larger one is refused by senders and becomes a dead letter at receivers."""
+from broker_mesos.core.protocol.envelope import MAX_BODY as MAX_BODY
 
 
 class Message(Part):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
-from broker_mesos.bus.caller import current
+from broker_mesos.bus.current_caller import current
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellView, GetCell

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from broker_mesos.bus.caller import Access
-from broker_mesos.bus.requests import Requester, Responder
+from broker_mesos.bus.requests import Requester
+from broker_mesos.bus.responder import Responder
 from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls
