@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
+from broker_mesos.core.model.task_isolation import TaskIsolation
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.framework_messages import Accept
 from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, plan_claim, task_info
+from broker_mesos.frameworks.batch.planning.shapes import job_shape_of, single_task_gang
 from broker_mesos.frameworks.batch.planning.statuses import ASK_NOW_SCORE, plan_statuses
 from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
@@ -368,3 +371,15 @@ def test_whatever_a_job_is_called_its_tasks_can_be_sent(name: str, user: str) ->
     (launch,) = found.launches["o1"]
     sent = TaskInfo.model_validate_json(task_info(launch).model_dump_json()).command
     assert (sent.directory, sent.stdin, sent.stderr) == ("/data", "eA==", "e/j") and sent.stdout.endswith("-0")
+
+
+def test_a_demand_for_isolation_is_part_of_the_shape_and_of_what_an_offer_must_have() -> None:
+    spec = job(isolation=TaskIsolation(level="limits"), limits=Resources.parse("cpus:2"))
+    shape = job_shape_of("j", spec, False)
+    assert shape.isolation == ("kill", "mem", "pids", "quota")
+    assert [each.isolation for each in shape.shapes(1)] == [shape.isolation]
+    assert single_task_gang(shape) != single_task_gang(job_shape_of("j", job(), False))
+    held = offer(isolation=shape.isolation)
+    assert shape.matches(held)
+    for words in ((), shape.isolation[1:]):  # the first is what a cell of an earlier release sends
+        assert not shape.matches(held.model_copy(update={"isolation": words}))

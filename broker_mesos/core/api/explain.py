@@ -20,6 +20,7 @@ Obstacle = Literal[
     "filter",
     "gang",
     "gpus",
+    "isolation",
     "minimum",
     "offered",
     "quota",
@@ -37,6 +38,7 @@ Obstacle = Literal[
 - ``filter``: the framework itself has refused the agent's resources for a while.
 - ``gang``: there is no room for the other tasks of the gang.
 - ``gpus``: the agent has gpus, and the framework does not accept agents with gpus.
+- ``isolation``: the agent does not hold tasks to what the task demands.
 - ``minimum``: the free resources are less than the smallest offer that the framework accepts.
 - ``offered``: the resources are in an open offer to another framework.
 - ``quota``: a limit or guarantee of a role prevents it.
@@ -112,6 +114,8 @@ class Placement(Part):
     changes: tuple[Change, ...] = ()
     unmatched: tuple[str, ...] = ()
     """Constraints that no agent of this cell satisfies."""
+    unheld: tuple[str, ...] = ()
+    """Words of the demand for isolation that no agent of this cell has."""
     largest: dict[str, int] = Field(default_factory=dict)
     """The largest amount that one agent has of each resource that the task needs, in thousandths, among the agents
     that satisfy the constraints."""

@@ -11,6 +11,7 @@ from broker_mesos.core.model.amounts import amount_text
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_isolation import demanded_words
 
 HAS_ROOM = "there is room for it; the next offer should start it"
 ADD_SLACK = "have agents lend what their tasks leave unused: bmesos agent --oversubscribe"
@@ -22,6 +23,7 @@ OBSTACLE_ORDER: tuple[Obstacle, ...] = (
     "resources",
     "quota",
     "reserved",
+    "isolation",
     "gpus",
     "minimum",
     "drain",
@@ -39,6 +41,7 @@ def shape_of(spec: JobSpec, job_id: str = "this job") -> Shape:
         revocable=spec.revocable,
         count=spec.total if spec.gang else 1,
         gang=job_id if spec.gang else "",
+        isolation=demanded_words(spec.isolation, spec.limits),
     )
 
 
@@ -62,6 +65,14 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
     if counts["constraint"] == lent:
         wanted = " and ".join(map(str, shape.constraints)) or "what the framework accepts"
         return f"no agent satisfies {wanted} together"
+    for word in shape.isolation:
+        if all(word in each.unheld for each in placements):
+            return f"no agent can: {word}{_why_not_isolated(placements)}"
+    if counts["isolation"] and counts["isolation"] + counts["constraint"] == lent:
+        who = " of those that the constraints allow" if counts["constraint"] else ""
+        return f"no agent{who} holds tasks to {' '.join(shape.isolation)}{_why_not_isolated(placements)}"
+    if counts["too-small"] + counts["constraint"] + counts["isolation"] == lent and counts["isolation"]:
+        return f"of the agents that hold tasks to what it demands: {_too_big(shape.resources, placements)}"
     if counts["too-small"] + counts["constraint"] == lent:
         who = "of the agents that the constraints allow: " if counts["constraint"] else ""
         return who + _too_big(shape.resources, placements)
@@ -96,10 +107,19 @@ def _stated(what: Obstacle, count: int, whys: Sequence[AgentObstacle]) -> str:
             return "all fitting agents are busy"
         kept = f"; {nearest.kept}" if nearest.kept else ""
         return f"all fitting agents are busy; {_name(nearest)} is the nearest, short of {nearest.missing}{kept}"
+    agents = "1 agent" if count == 1 else f"{count} agents"
+    if what == "isolation" and nearest is not None:
+        verb = "holds" if count == 1 else "hold"
+        return f"{agents} would do, but {verb} tasks to less than it demands ({_name(nearest)}: {nearest.message})"
     where = f" ({_name(nearest)})" if nearest is not None else ""
     text = nearest.message if nearest is not None else what
-    agents = "1 agent" if count == 1 else f"{count} agents"
     return f"{agents} would do, but {text}{where}"
+
+
+def _why_not_isolated(placements: Sequence[Placement]) -> str:
+    """What one of the agents lacks, in parentheses; empty if none is described."""
+    found = next((why for each in placements for why in each.agents if why.what == "isolation"), None)
+    return "" if found is None else f" ({_name(found)}: {found.message})"
 
 
 def _name(why: AgentObstacle) -> str:

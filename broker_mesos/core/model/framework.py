@@ -60,6 +60,8 @@ class Shape(Part):
     tasks are independent."""
     revocable: bool = False
     """Whether the tasks run on slack only. It has no effect in a gang, since slack can be revoked task by task."""
+    isolation: tuple[Short, ...] = Field(default=(), max_length=100)
+    """The words of ``AgentInfo.isolation`` that an agent must have for them; see ``task_isolation.demanded_words``."""
 
     @property
     def on_slack(self) -> bool:
@@ -67,9 +69,9 @@ class Shape(Part):
         return self.revocable and not self.gang
 
     @property
-    def key(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool]:
+    def key(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...]]:
         """The key that distinguishes shapes, independent of their counts."""
-        return self.resources, self.role, self.constraints, self.gang, self.revocable
+        return self.resources, self.role, self.constraints, self.gang, self.revocable, self.isolation
 
 
 MAX_DEMAND_VERSION = 2**48

@@ -30,6 +30,8 @@ class Offer(Part):
     resources: Resources
     """All resources of the offer, including those that are reserved."""
     attributes: dict[str, str] = Field(default_factory=dict)
+    isolation: tuple[Short, ...] = ()
+    """What the agent holds tasks to; see ``AgentInfo.isolation``."""
     reservations: tuple[Reservation, ...] = ()
     """The part of the resources that is reserved for the role, or for a role above it."""
     volumes: tuple[Volume, ...] = ()

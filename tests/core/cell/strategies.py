@@ -33,6 +33,8 @@ NEEDS = (
 )
 PARTS = ("cpus:1", "cpus:1;mem:512", "mem:100;disk:10", "cpus:3;mem:1000", "ports:[1-2]")
 CONSTRAINTS = ("rack==r1", "rack!=r1", "hostname==a2")
+HELD = ((), ("mem", "pids"), ("mem", "net"))
+"""What agents hold tasks to."""
 ROLE_SETS = (("*",), ("eng",), ("eng", "ops"), ("eng/db", "*"), ("eng", "eng/db", "ops"))
 
 roles = st.sampled_from(ROLES)
@@ -48,6 +50,7 @@ shapes = st.builds(
     role=roles,
     constraints=groups,
     revocable=st.sampled_from((False, False, True)),
+    isolation=st.sampled_from(((), (), ("mem",), ("mem", "net"))),
 )
 infos = st.fixed_dictionaries(
     {

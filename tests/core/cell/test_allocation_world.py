@@ -40,6 +40,7 @@ from tests.core.cell.harness import Bench, task
 from tests.core.cell.oracle import kept_for_others, matches, total, uses_of
 from tests.core.cell.strategies import (
     FRAMEWORKS,
+    HELD,
     SIZES,
     STATICS,
     R,
@@ -70,7 +71,7 @@ class World(RuleBasedStateMachine):
         self.known: set[str] = set()
         self.count = 0
         self.tell(*(self.beat_of(each) for each in FRAMEWORKS))
-        self.register("a1", SIZES[0], "r1", ())
+        self.register("a1", SIZES[0], "r1", (), ())
 
     @property
     def state(self):
@@ -115,13 +116,15 @@ class World(RuleBasedStateMachine):
         resources=st.sampled_from(SIZES),
         rack=st.sampled_from(("r1", "r2")),
         static=st.sampled_from(STATICS),
+        held=st.sampled_from(HELD),
     )
-    def register(self, agent, resources, rack, static):
+    def register(self, agent, resources, rack, static, held):
         info = AgentInfo(
             agent_id=agent,
             hostname=agent,
             resources=R(resources),
             attributes={"rack": rack},
+            isolation=held,
             reservations=tuple(Reservation(role=role, resources=R(text)) for role, text in static),
         )
         known = self.state.agents.get(agent)
@@ -327,6 +330,7 @@ class World(RuleBasedStateMachine):
         if info.offer_constraints.get(role):
             assert any(all(matches(each, agent) for each in g) for g in info.offer_constraints[role])
         assert all(matches(each, agent) for kind in offer.shape_counts for each in kind[2])
+        assert all(set(kind[5]) <= set(agent.info.isolation) for kind in offer.shape_counts)
         assert bool(offer.shape_counts) == (demand.shapes is not None)
         if offer.shape_counts:
             assert sum(offer.shape_counts.values()) and all(kind[1] == role for kind in offer.shape_counts)
@@ -441,6 +445,8 @@ class World(RuleBasedStateMachine):
         if chosen and not any(all(matches(each, agent) for each in g) for g in chosen):
             return False
         if shape is not None and not all(matches(each, agent) for each in shape.constraints):
+            return False
+        if shape is not None and not set(shape.isolation) <= set(agent.info.isolation):
             return False
         if agent.total.get("gpus") and GPU_RESOURCES not in info.capabilities:
             return False

@@ -121,6 +121,7 @@ def _wire(state: CellState, offer: OpenOffer, now: Instant) -> Offer:
         role=offer.role,
         resources=offer.resources,
         attributes=info.attributes,
+        isolation=info.isolation,
         reservations=offer.reservations,
         volumes=tuple(each for each in offer.agent.reserved_resources.volumes if _usable(each, offer)),
         revocable=offer.revocable,

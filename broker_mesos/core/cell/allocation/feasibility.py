@@ -186,6 +186,14 @@ def _constraints(requirement: Requirement, agent: Agent) -> Infeasible | None:
     return None
 
 
+def _isolation(requirement: Requirement, agent: Agent) -> Infeasible | None:
+    missing = lacks(requirement.shape.isolation, agent) if requirement.shape is not None else ()
+    if not missing:
+        return None
+    why = f": {reason}" if (reason := agent.info.not_isolated) else ""
+    return Infeasible("isolation", f"it does not hold tasks to {' '.join(missing)}{why}")
+
+
 def _offer_constraints(requirement: Requirement, agent: Agent) -> Infeasible | None:
     groups = requirement.framework.info.offer_constraints.get(requirement.role)
     if not groups or any(matches(group, agent) for group in groups):
@@ -211,11 +219,17 @@ CONSTRAINTS = AgentChecker(
     _constraints,
     lambda requirement: requirement.shape is not None and bool(requirement.shape.constraints),
 )
+ISOLATION = AgentChecker(
+    "isolation",
+    _isolation,
+    lambda requirement: requirement.shape is not None and bool(requirement.shape.isolation),
+)
 AGENT_CHECKERS: tuple[AgentChecker, ...] = (
     AWAY,
     DRAIN,
     AgentChecker("need", _need, lambda requirement: requirement.need is not None and not requirement.need),
     CONSTRAINTS,
+    ISOLATION,
     AgentChecker(
         "offer constraints",
         _offer_constraints,
@@ -360,6 +374,16 @@ def matches(constraints: Sequence[Constraint], agent: Agent) -> bool:
     """Whether an agent satisfies all of these constraints."""
     info = agent.info
     return all(each.matches(info.attributes, info.hostname) for each in constraints)
+
+
+def lacks(words: Sequence[str], agent: Agent) -> tuple[str, ...]:
+    """The words of a demand for isolation that an agent does not have; none if it can meet the demand."""
+    return tuple(word for word in words if word not in agent.info.isolation) if words else ()
+
+
+def suits(shape: Shape, agent: Agent) -> bool:
+    """Whether an agent satisfies the constraints of a shape and its demand for isolation."""
+    return matches(shape.constraints, agent) and not lacks(shape.isolation, agent)
 
 
 def worth_offering(free: Resources) -> bool:

@@ -10,6 +10,7 @@ from broker_mesos.core.cell.allocation.feasibility import (
     TOO_LITTLE_FREE,
     Feasibility,
     Infeasible,
+    lacks,
     matches,
     worth_offering,
 )
@@ -59,14 +60,14 @@ class Places:
         packing = framework.info.packing
         found = self._sorted.get((kind, packing))
         if found is None:
-            need, constraints = kind[0], kind[2]
+            need, constraints, isolation = kind[0], kind[2], kind[5]
             sign = 1 if packing == "binpack" else -1
             scored = []
             free_now, total = self._books.free, self._books.total
             for at, agent in enumerate(self._books.agents):
                 free = free_now.get(agent.ident, agent.free)
                 # Checked here as well, once for all frameworks: an agent that fails is in the order of none.
-                if free and free.contains(need) and matches(constraints, agent):
+                if free and free.contains(need) and matches(constraints, agent) and not lacks(isolation, agent):
                     scored.append((sign * free.dominant_share(total), at))
                 else:
                     self.remember(agent, TOO_LITTLE_FREE)

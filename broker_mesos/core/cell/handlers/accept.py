@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from broker_mesos.core.cell.allocation.feasibility import lacks
 from broker_mesos.core.cell.handlers import framework_rights, offers, reservations, tasks
 from broker_mesos.core.cell.handlers.operations import Ground
 from broker_mesos.core.cell.outlet import Outlet
@@ -15,6 +16,7 @@ from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.model.task_isolation import demanded_words
 from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
@@ -90,6 +92,8 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
     if problem := framework_rights.problem_of_task_user(state, framework.ident, info.command.user):
         return problem
     agent, role, revocable = offer.agent, offer.role, offer.revocable
+    if missing := lacks(demanded_words(info.isolation, info.limits), agent):
+        return f"it demands isolation that its agent does not have: {', '.join(missing)}; look at Offer.isolation"
     try:
         info = reservations.with_volumes(agent, role, info, revocable=revocable)
     except BrokerMesosError as error:

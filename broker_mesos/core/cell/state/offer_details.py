@@ -8,7 +8,7 @@ from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 
-ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool]
+ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...]]
 """The key that distinguishes the shapes of a demand: ``Shape.key``."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from broker_mesos.core.api.explain import AgentObstacle, Ahead, Change, GetPlacement, Placement
 from broker_mesos.core.cell.allocation import gangs
 from broker_mesos.core.cell.allocation.allocate import candidates_of
-from broker_mesos.core.cell.allocation.feasibility import Infeasible, Requirement, away, matches, unfit
+from broker_mesos.core.cell.allocation.feasibility import Infeasible, Requirement, away, suits, unfit
 from broker_mesos.core.cell.allocation.gang_demand import Member
 from broker_mesos.core.cell.allocation.policies.policy import Claimant, Policy
 from broker_mesos.core.cell.allocation.round import Round
@@ -31,6 +31,7 @@ every agent with room for a task is taken as granted."""
 MIN_STALE_HEARTBEATS = 3
 """Number of consecutive heartbeats with an outdated demand from which on they are not considered a coincidence."""
 OVERLOADED = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
+HOLD_TASKS = "start an agent that holds tasks to it: bmesos agent --isolation limits (or sandboxed)"
 EASE_OF_CHANGE = {
     "turn": 0,
     "gang": 1,
@@ -41,11 +42,12 @@ EASE_OF_CHANGE = {
     "quota": 6,
     "reserved": 7,
     "constraint": 8,
-    "gpus": 9,
-    "minimum": 10,
-    "drain": 11,
-    "too-small": 12,
-    "away": 13,
+    "isolation": 9,
+    "gpus": 10,
+    "minimum": 11,
+    "drain": 12,
+    "too-small": 13,
+    "away": 14,
 }
 """Order of obstacles by the effort to overcome them; those that end with time come first."""
 
@@ -127,6 +129,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
             for constraint in shape.constraints
             if not any(constraint.matches(info.attributes, info.hostname) for info in infos)
         ),
+        unheld=tuple(word for word in shape.isolation if not any(word in info.isolation for info in infos)),
         largest=_largest(state, shape),
     )
 
@@ -172,7 +175,7 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
 def _largest(state: CellState, shape: Shape) -> dict[str, int]:
     found = dict.fromkeys(shape.resources.names(), 0)
     for agent in state.agents.values():
-        if away(agent) is None and matches(shape.constraints, agent):
+        if away(agent) is None and suits(shape, agent):
             total = agent.total.quantities()
             for name in found:
                 found[name] = max(found[name], total.get(name, 0))
@@ -195,7 +198,7 @@ def _promised(framework: Framework, shape: Shape) -> bool:
 
 
 def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
-    return resources.contains(shape.resources) and matches(shape.constraints, agent)
+    return resources.contains(shape.resources) and suits(shape, agent)
 
 
 def _unwanted(framework: Framework) -> str:
@@ -325,6 +328,8 @@ def _changes(
     if why := first.get("reserved"):
         message = f"unreserve {why.missing} on agent {why.agent_id}, or use the role that it is reserved for"
         yield Change(message=message, rank=6)
+    if why := first.get("isolation"):
+        yield Change(message=f"{HOLD_TASKS}; {why.agent_id}: {why.message}", rank=7)
     if why := first.get("gpus"):
         yield Change(message=f"give the framework the capability GPU_RESOURCES, for {why.agent_id}", rank=7)
     for why in whys:
@@ -336,12 +341,12 @@ def _changes(
 
 
 def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources | None:
-    """The largest part of the need that any agent which satisfies the constraints has, with some of every needed
+    """The largest part of the need that any agent which suits the task has, with some of every needed
     resource; None if there is none."""
     best: tuple[float, Resources] | None = None
     need = shape.resources
     for agent, has in lent:
-        if not matches(shape.constraints, agent):
+        if not suits(shape, agent):
             continue
         part = need.clipped_minus(has.missing(need))
         if set(part.names()) != set(need.names()) or part == need:

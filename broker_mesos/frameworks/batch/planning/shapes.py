@@ -13,6 +13,7 @@ from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.part import MAX_SHORT
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import ANYBODY
+from broker_mesos.core.model.task_isolation import demanded_words
 from broker_mesos.frameworks.batch.storage.records import Work
 
 MAX_JOBS = 50
@@ -37,6 +38,8 @@ class JobShape(NamedTuple):
     """Id of the job whose tasks must all start together; empty if the job is no gang."""
     role: str = ANYBODY
     """The role of the offers that the tasks may use."""
+    isolation: tuple[str, ...] = ()
+    """What their agents must hold tasks to; see ``Shape.isolation``."""
 
     def matches(self, offer: Offer) -> bool:
         """Whether tasks of this shape may use an offer, if it is large enough."""
@@ -44,6 +47,9 @@ class JobShape(NamedTuple):
         if self.revocable is not offer.revocable or self.role != offer.role:
             return False
         if not all(each.matches(attributes, hostname) for each in self.constraints):
+            return False
+        # A cell of an earlier release offers any agent, and says nothing of what it holds tasks to.
+        if self.isolation and not set(self.isolation).issubset(offer.isolation):
             return False
         return not self.prefer or any(each.matches(attributes, hostname) for each in self.prefer)
 
@@ -59,6 +65,7 @@ class JobShape(NamedTuple):
                 gang=self.gang,
                 revocable=self.revocable,
                 role=self.role,
+                isolation=self.isolation,
             )
             for way in ways
         ]
@@ -86,7 +93,15 @@ def demand_roles(roles: Iterable[str]) -> tuple[str, ...]:
 def job_shape_of(job_id: str, spec: JobSpec, waits: bool) -> JobShape:
     """The shape of a job's tasks; ``waits`` states whether they wait for a preferred agent."""
     gang = job_id if spec.gang else ""
-    return JobShape(spec.resources, spec.constraints, spec.prefer if waits else (), spec.revocable, gang, spec.role)
+    return JobShape(
+        spec.resources,
+        spec.constraints,
+        spec.prefer if waits else (),
+        spec.revocable,
+        gang,
+        spec.role,
+        demanded_words(spec.isolation, spec.limits),
+    )
 
 
 def single_task_gang(shape: JobShape) -> str:
@@ -95,7 +110,8 @@ def single_task_gang(shape: JobShape) -> str:
     if shape.gang or shape.prefer or shape.revocable:
         return ""
     role = () if shape.role == ANYBODY else (f"in role {shape.role}",)
-    return " ".join(["one task of", str(shape.resources), *map(str, shape.constraints), *role])
+    held = ("held to", *shape.isolation) if shape.isolation else ()
+    return " ".join(["one task of", str(shape.resources), *map(str, shape.constraints), *role, *held])
 
 
 def _single_task_gangs(shapes: Iterable[JobShape]) -> dict[JobShape, str]:
