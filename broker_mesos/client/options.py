@@ -128,6 +128,60 @@ class TaskOptions(TypedDict, total=False):
         str | None,
         JobOption("--role", "ROLE", "The role that its resources count for, as eng/db (*).", str, (str,)),
     ]
+    limit: Annotated[
+        str | Iterable[str] | Mapping[str, Number] | None,
+        JobOption(
+            "--limit",
+            "K=V",
+            "What a task may use at most, as cpus=4,mem=2G (mem: --mem if it is given; mem=inf: not limited).",
+            list[str],
+            (str, dict),
+        ),
+    ]
+    require_isolation: Annotated[
+        str | None,
+        JobOption(
+            "--require-isolation",
+            "LEVEL",
+            "Run only where tasks are held to limits, or sandboxed (as the agent holds all tasks).",
+            str,
+            (str,),
+        ),
+    ]
+    pids: Annotated[
+        int | None,
+        JobOption("--pids", "N", "Processes and threads of each task (4096, where tasks are held to it).", int, (int,)),
+    ]
+    rlimit: Annotated[
+        str | Iterable[str] | Mapping[str, int | str] | None,
+        JobOption("--rlimit", "K=V", "Resource limits of setrlimit, as nofile=65536,core=0.", list[str], (str, dict)),
+    ]
+    pin: Annotated[
+        bool,
+        JobOption("--pin/--no-pin", None, "CPUs of its own, which no other pinned task uses.", bool, (bool,)),
+    ]
+    network: Annotated[
+        str | None,
+        JobOption("--network", "NAME", "none: no network but its own loopback; or host (host).", str, (str,)),
+    ]
+    rootfs: Annotated[
+        str | None,
+        JobOption("--rootfs", "PATH", "A folder or tar archive on the agents that is its root.", str, (str,)),
+    ]
+    image: Annotated[
+        str | None,
+        JobOption("--image", "REF", "A container image that is its root, as python:3.13.", str, (str,)),
+    ]
+    oom: Annotated[
+        str | None,
+        JobOption(
+            "--oom",
+            "WHAT",
+            "When one of its processes is killed for memory: kill the task, or ignore (kill).",
+            str,
+            (str,),
+        ),
+    ]
     constraints: Annotated[
         "str | Constraint | Iterable[str | Constraint]",
         JobOption("--constraint", "TEXT", "Which agents, as 'rack==r1'; repeatable.", list[str], (str, list)),

@@ -29,6 +29,9 @@ _VARIABLE = r"[A-Za-z_][A-Za-z0-9_.-]*"
 MAX_NUMBER = 40
 """The longest number that is read, in characters."""
 MAX_TIME_LIMIT_SECONDS = 366 * 86_400
+_ISOLATION = frozenset(
+    ("limit", "require_isolation", "pids", "rlimit", "pin", "network", "rootfs", "image", "oom"),
+)
 _AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 
 
@@ -54,7 +57,14 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         "resources": _resources(options),
         "user": user,
     }
-    if limits := _stated_limits(options, spec["resources"]):
+    limits = _stated_limits(options, spec["resources"])
+    if not _ISOLATION.isdisjoint(options):
+        from broker_mesos.client.isolation import isolation_of, limits_of
+
+        limits = limits_of(options.get("limit"), limits, megabytes, amount)
+        if isolation := isolation_of(options):
+            spec["isolation"] = isolation
+    if limits:
         spec["limits"] = limits
     array = options.get("array")
     if array is not None:
