@@ -11,77 +11,83 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.cgroups.forking import fork_into
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
+from broker_mesos.containerizer.json_lines import JsonLines
 from broker_mesos.containerizer.launchers.launcher_process import run
 from broker_mesos.containerizer.launchers.profile import Profile
 
 MAX_REQUEST_BYTES = 8 << 20
 """More than the kernel takes as arguments and environment of a program."""
-_MAX_REPLY_BYTES = 1 << 16
-_SO_SNDBUFFORCE = 32
+MAX_REPLY_BYTES = 1 << 16
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-class Exit(NamedTuple):
-    """How the main process of a task ended."""
+class Started(NamedTuple):
+    """The main process of a task has been started."""
 
-    status: int
-    """As waitpid returns it."""
-    cpu_seconds: float
-    """Of the main process and of the children that it has waited for."""
-    peak_rss: int
-    """The largest resident set of one of them, in bytes."""
-    blocks_read: int
-    blocks_written: int
-    """Blocks of 512 bytes."""
+    task_id: str
+    pid: int
+
+
+class Exit(NamedTuple):
+    """The main process of a task has ended, with an exit code or by a signal."""
+
+    task_id: str
+    code: int | None
+    signal: int | None
 
 
 class Failure(NamedTuple):
-    """A task that could not be started."""
+    """A task could not be started."""
 
+    task_id: str
     text: str
     machine: bool
     """Whether the machine is the reason, and not the command."""
 
 
-class Launcher:
-    """A launcher and its state, as far as the spawner knows it.
+LauncherEvent = Started | Exit | Failure
 
-    ``dead`` becomes True when it has ended. Then its task, if ``task_pid`` is not 0, is a child of the spawner, which
-    waits for it; and a task that was ``starting`` may run in the cgroup or may not.
+
+class Launcher:
+    """A launcher and its state, as far as the spawner knows it. With a cgroup it has one task at a time.
+
+    ``dead`` becomes True when it has ended, or cannot be used any more. When the spawner has waited for it, it is
+    ``gone``: then its tasks are children of the spawner, which waits for them; and one that was being started may run
+    or may not.
     """
 
-    def __init__(self, group: TaskCgroup) -> None:
-        """Fork a launcher into a cgroup. Raises OSError. This process must have no other thread."""
+    def __init__(self, group: TaskCgroup | None = None) -> None:
+        """Fork a launcher, into a cgroup if one is given. Raises OSError. This process must have no other thread."""
         self.group = group
         self.profile: Profile | None = None
         self.joined = False
         self.ready = False
-        self.starting = False
-        self.task_pid = 0
+        self.tasks: dict[str, int] = {}
+        """The pid of the main process of each of its tasks, by id; 0 while it is being started."""
         self.refused = ""
         """Why it cannot be in its cgroup, or cannot be what its profile demands; it is dead then."""
         self.dead = False
-        self._link, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.gone = False
+        self._lines = JsonLines()
+        self._output = bytearray()
+        self._link, end = socket.socketpair()
         self._link.setblocking(False)
         spawner = os.getpid()
         try:
-            self.pid = fork_into(group)
+            self.pid = os.fork() if group is None else fork_into(group)
             if self.pid == 0:
                 run(end, group)
         except OSError as error:
             if os.getpid() == spawner:
                 self._link.close()
                 raise
-            end.send(_dumps(["refused", f"cannot join {group.paths[0]}: {error.strerror}"]).encode())
+            where = "its cgroup" if group is None else group.paths[0]
+            end.send(_dumps(["refused", f"cannot join {where}: {error.strerror}"]).encode() + b"\n")
         finally:
             if os.getpid() != spawner:
                 os._exit(0)
             end.close()
-        try:
-            self._link.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, MAX_REQUEST_BYTES)
-        except PermissionError:
-            self._link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_REQUEST_BYTES)  # as far as the system allows
 
     def fileno(self) -> int:
         """The descriptor that is readable when there is an event, or when it has ended."""
@@ -89,8 +95,13 @@ class Launcher:
 
     @property
     def idle(self) -> bool:
-        """Whether it can start a task now."""
-        return self.ready and not self.dead and not self.starting and not self.task_pid
+        """Whether it has no task and can start one now."""
+        return self.ready and not self.dead and not self.tasks
+
+    @property
+    def unsent(self) -> bool:
+        """Whether it has not taken all requests yet: ``flush`` when it is writable."""
+        return bool(self._output)
 
     def become(self, profile: Profile) -> None:
         """Have it take on a profile, once; requests to start may follow at once. Raises OSError."""
@@ -98,29 +109,51 @@ class Launcher:
         self.profile = profile
 
     def start(
-        self, sandbox: str, argv: list[str], env: dict[str, str], directory: str = "", stdin: bool = False
+        self,
+        task_id: str,
+        sandbox: str,
+        argv: list[str],
+        env: dict[str, str],
+        directory: str = "",
+        stdin: bool = False,
     ) -> None:
         """Have it start a task, as ``launching.spawn`` does. Raises OSError: EMSGSIZE if the command is too large to be
         passed, any other one if the launcher cannot be used any more."""
-        self._send(["start", sandbox, argv, env, directory, stdin])
-        self.starting = True
+        self._send(["start", task_id, sandbox, argv, env, directory, stdin])
+        self.tasks[task_id] = 0
+
+    def spare(self, pid: int) -> None:
+        """Have it leave the process group of a task alone when the main process ends: the spawner kills it."""
+        try:
+            self._send(["spare", pid])
+        except OSError:
+            pass  # it is dead, and the spawner waits for the process
 
     def _send(self, message: list[Any]) -> None:
+        data = _dumps(message).encode()
+        if len(data) > MAX_REQUEST_BYTES:
+            raise OSError(errno.EMSGSIZE, "command and environment are too large")
+        self._output += data + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Send as much as it takes now. Raises OSError if it cannot be used any more."""
         try:
-            self._link.send(_dumps(message).encode())
-        except OSError as error:
-            if error.errno == errno.EMSGSIZE:
-                raise OSError(errno.EMSGSIZE, "command and environment are too large") from None
-            self.dead = True  # a task of the same user may stop it, so that it reads no more
+            while self._output:
+                del self._output[: self._link.send(self._output)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._output.clear()
+            self.dead = True
             raise
 
-    def receive(self) -> list[Exit | Failure | int]:
-        """What has happened to its task: the pid of one that has started, an Exit, or a Failure; in their order. What a
-        dead one has sent before counts."""
-        found: list[Exit | Failure | int] = []
+    def receive(self) -> list[LauncherEvent]:
+        """What has happened to its tasks, in the order of time; what it has sent before its end counts."""
+        found: list[LauncherEvent] = []
         while self._link.fileno() >= 0:
             try:
-                data = self._link.recv(_MAX_REPLY_BYTES)
+                data = self._link.recv(MAX_REPLY_BYTES)
             except BlockingIOError:
                 break
             except OSError:
@@ -129,40 +162,41 @@ class Launcher:
                 self.dead = True
                 break
             try:
-                self._apply(json.loads(data), found)
-            except (ValueError, TypeError, IndexError, KeyError):
+                for line in self._lines.feed(data):
+                    self._apply(json.loads(line), found)
+            except (ValueError, TypeError, LookupError):
                 self.dead = True
                 break
+            self.dead = self.dead or self._lines.buffered > MAX_REPLY_BYTES
         return found
 
-    def _apply(self, message: list[Any], found: list[Exit | Failure | int]) -> None:
-        kind = message[0]
+    def _apply(self, message: list[Any], found: list[LauncherEvent]) -> None:
+        kind, *rest = message
         if kind == "joined":
             self.joined = True
         elif kind == "ready":
             self.ready = True
         elif kind == "refused":
-            self.refused, self.dead = str(message[1]), True
-        elif kind == "started" and self.starting:
-            self.starting, self.task_pid = False, int(message[1])
-            found.append(self.task_pid)
-        elif kind == "failed" and self.starting:
-            self.starting = False
-            found.append(Failure(str(message[1]), bool(message[2])))
-        elif kind == "exited" and self.task_pid:
-            self.task_pid = 0
-            cpu, rss, read, written = float(message[2]), int(message[3]), int(message[4]), int(message[5])
-            found.append(Exit(int(message[1]), cpu, rss, read, written))
-
-    def close(self) -> None:
-        """Let it go: it ends at once if it has no task, else after that."""
-        self._link.close()
-        self.dead = True
+            self.refused, self.dead = str(rest[0]), True
+        elif kind == "started" and self.tasks.get(rest[0]) == 0:
+            self.tasks[rest[0]] = int(rest[1])
+            found.append(Started(rest[0], int(rest[1])))
+        elif kind == "failed" and self.tasks.get(rest[0]) == 0:
+            del self.tasks[rest[0]]
+            found.append(Failure(rest[0], str(rest[1]), bool(rest[2])))
+        elif kind == "exited" and self.tasks.get(rest[0]):
+            del self.tasks[rest[0]]
+            found.append(Exit(rest[0], rest[1], rest[2]))
 
     def kill(self) -> None:
-        """End it at once. The spawner must not have waited for it yet."""
-        self.close()
+        """End it at once. The spawner must not have waited for it yet; what it has sent can still be received."""
+        self.dead = True
         try:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+    def close(self) -> None:
+        """Let it go: it ends if it has not ended already."""
+        self._link.close()
+        self.dead = True

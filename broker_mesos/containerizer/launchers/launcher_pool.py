@@ -1,4 +1,5 @@
-"""The launchers of a spawner: blank ones are forked ahead, and those that have a profile are used again."""
+"""The launchers of a spawner: those in a cgroup are forked ahead and used again; those without one start all tasks of
+their profile."""
 
 from __future__ import annotations
 
@@ -30,27 +31,54 @@ class Key(NamedTuple):
 
 
 class LauncherPool:
-    """The launchers that have no task. The spawner waits for the processes of all, registers their descriptors, and
-    calls ``receive`` of each when that is readable.
+    """The launchers that have no task, and those without a cgroup. The spawner waits for the processes of all,
+    registers their descriptors, and calls ``receive`` of each when that is readable.
 
-    ``created`` is called with each new one, and ``closed`` with each one before it goes.
+    ``created`` is called with each new one, and ``closed`` with each one before it goes. Without a ``driver`` there are
+    no cgroups: ``take`` raises OSError.
     """
 
     def __init__(
         self,
-        driver: Driver,
         created: Callable[[Launcher], None] = lambda launcher: None,
         closed: Callable[[Launcher], None] = lambda launcher: None,
+        driver: Driver | None = None,
     ) -> None:
-        self._driver = driver
         self._created = created
         self._closed = closed
+        self.driver = driver
+        self._shared: dict[Profile, Launcher] = {}
         self._blank: deque[Launcher] = deque()
+        self._taken: set[Launcher] = set()  # those that ``put`` gives back
         self._idle: dict[Launcher, Key] = {}  # the one that is idle longest first
         self._starts: deque[float] = deque()
 
     def __len__(self) -> int:
+        """The number of launchers that have no task and may get one; those without a cgroup are not counted."""
         return len(self._blank) + len(self._idle)
+
+    # -- without a cgroup --------------------------------------------------------------------------------
+
+    def share(self, profile: Profile) -> Launcher:
+        """The launcher of all tasks of a profile that have no cgroup; made when it is first asked for. Raises
+        OSError."""
+        found = self._shared.get(profile)
+        if found is None or found.dead:
+            found = self._shared[profile] = Launcher()
+            self._created(found)
+            found.become(profile)
+        return found
+
+    def shares(self, launcher: Launcher) -> bool:
+        """Whether this launcher gets further tasks of its profile."""
+        return launcher.profile is not None and self._shared.get(launcher.profile) is launcher
+
+    def replace(self, launcher: Launcher) -> None:
+        """Have another launcher start the next task of its profile."""
+        if launcher.profile is not None and self.shares(launcher):
+            del self._shared[launcher.profile]
+
+    # -- in a cgroup -------------------------------------------------------------------------------------
 
     def take(self, key: Key, now: float) -> Launcher:
         """A launcher for one task of this key, at ``now`` in monotonic seconds: an idle one of the same key, or a blank
@@ -60,18 +88,21 @@ class LauncherPool:
             if other == key:
                 del self._idle[launcher]
                 if not launcher.dead:
+                    self._taken.add(launcher)
                     return launcher
-                self._release(launcher)
+                self.release(launcher)
         while True:
             # Those that are forked ahead are not in the cgroups of tasks that are pinned to CPUs.
             launcher, blank = (self._fork(key.limits), False) if key.limits.cpuset else self._next()
             try:
+                assert launcher.group is not None
                 launcher.group.set_limits(key.limits)
                 launcher.become(key.profile)
+                self._taken.add(launcher)
                 return launcher
             except OSError:
                 alive = not launcher.dead
-                self._release(launcher)
+                self.release(launcher)
                 if alive or not blank:
                     raise
 
@@ -81,22 +112,26 @@ class LauncherPool:
             launcher = self._blank.popleft()
             if not launcher.dead:
                 return launcher, True
-            self._release(launcher)
+            self.release(launcher)
         return self._fork(), False
 
     def put(self, launcher: Launcher, key: Key) -> None:
-        """Take back a launcher whose task has ended, after its usage was read. Nothing but the launcher may be left in
-        its cgroup; otherwise, and where cgroups cannot begin anew, both go."""
-        usable = launcher.idle and self._driver.reusable and not key.limits.cpuset
-        usable = usable and launcher.group.reset(keep={launcher.pid})
-        if not usable:
-            self._release(launcher)
+        """Take back a launcher whose task has ended, after its usage was read; it may be gone. Nothing but the launcher
+        may be left in its cgroup; otherwise, and where cgroups cannot begin anew, both go."""
+        assert launcher.group is not None and self.driver is not None
+        self._taken.discard(launcher)
+        if launcher.gone:
+            self.driver.free(launcher.group)
+            return
+        usable = launcher.idle and self.driver.reusable and not key.limits.cpuset
+        if not (usable and launcher.group.reset(keep={launcher.pid})):
+            self.release(launcher)
             return
         self._idle[launcher] = key
         while len(self._idle) > MAX_IDLE:
             oldest = next(iter(self._idle))
             del self._idle[oldest]
-            self._release(oldest)
+            self.release(oldest)
 
     def fork_ahead(self, now: float) -> None:
         """Fork one blank launcher if there are fewer than the starts of the last second call for; to be called when
@@ -111,31 +146,40 @@ class LauncherPool:
         return max(0, min(MAX_BLANK, MIN_BLANK + len(self._starts)) - len(self._blank))
 
     def _fork(self, limits: Limits = BLANK) -> Launcher:
-        group = self._driver.take(limits)
+        if self.driver is None:
+            raise OSError(0, "there are no cgroups")
+        group = self.driver.take(limits)
         try:
             launcher = Launcher(group)
         except OSError:
-            self._driver.free(group)
+            self.driver.free(group)
             raise
         self._created(launcher)
         return launcher
 
-    def _release(self, launcher: Launcher) -> None:
+    # -- their end ---------------------------------------------------------------------------------------
+
+    def release(self, launcher: Launcher) -> None:
         """End a launcher; its cgroup is freed when the spawner has waited for it, see ``ended``."""
         self._closed(launcher)
         launcher.kill()
 
     def ended(self, launcher: Launcher) -> None:
-        """The spawner has waited for a launcher, and no task is left of it: free its cgroup."""
+        """The spawner has waited for a launcher, and received what it has sent. Its cgroup is freed, at once or when
+        the task in it gives it back."""
+        launcher.gone = True
+        self.replace(launcher)
         self._idle.pop(launcher, None)
         if launcher in self._blank:
             self._blank.remove(launcher)
         launcher.close()
-        self._driver.free(launcher.group)
+        if launcher.group is not None and self.driver is not None and launcher not in self._taken:
+            self.driver.free(launcher.group)
 
     def close(self) -> None:
-        """End all launchers that have no task."""
-        for launcher in [*self._blank, *self._idle]:
-            self._release(launcher)
+        """End all launchers, when no task runs."""
+        for launcher in [*self._blank, *self._idle, *self._shared.values()]:
+            self.release(launcher)
         self._blank.clear()
         self._idle.clear()
+        self._shared.clear()

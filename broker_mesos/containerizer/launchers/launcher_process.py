@@ -1,63 +1,50 @@
 """What a launcher does, from its fork to its end; it is never another program.
 
-It shares nothing with the spawner but a socket, on which each message is one JSON array::
+It shares nothing with the spawner but a socket, to which both write JSON arrays, one on each line::
 
-                                         → ["joined"], once it is in its cgroup
+                                         → ["joined"], once it is in its cgroup, if it has one
     ["become", profile]                  → ["ready"] or ["refused", text], and it ends
-    ["start", sandbox, argv, env, directory, stdin]
-                                         → ["started", pid], and later ["exited", status, cpu seconds, peak rss bytes,
-                                           blocks read, blocks written], or ["failed", message, machine]
+    ["start", task_id, sandbox, argv, env, directory, stdin]
+                                         → ["started", task_id, pid] or ["failed", task_id, message, machine],
+                                           and later ["exited", task_id, code, signal]
+    ["spare", pid]                       leave the group of this process alone when the process ends: it is killed
 
-It starts one task at a time, and takes no other request meanwhile: kills go to the cgroup. If the spawner ends, it
-waits for its task and ends, too; what a task leaves behind goes to the spawner, which is its reaper.
+With a cgroup it has one task at a time; kills go to the cgroup. Without one it starts any number of tasks, and kills
+the process group of each when its main process ends. It ends when the spawner closes the socket; its tasks run on. If
+it ends before that, they become children of the spawner, which is its reaper and waits for them itself.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
+import select
 import signal
 import socket
 from typing import Any
 
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
+from broker_mesos.containerizer.json_lines import JsonLines
 from broker_mesos.containerizer.launchers.privileges import Refused, become, resource_limits
 from broker_mesos.containerizer.launchers.profile import profile_of
+from broker_mesos.containerizer.process.children import Children, outcome
 from broker_mesos.containerizer.process.launching import is_machine_fault, lower_file_limit, spawn
 
 _SOCKET_FD = 3
 _FIRST_FREE_FD = 4
 _MAX_FD = 1 << 30
-_EMPTY = bytearray(1)
+_CHUNK = 1 << 18
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def run(end: socket.socket, group: TaskCgroup) -> None:
-    """Serve requests from ``end`` until the spawner closes its own. The process is a fresh fork in the cgroup; it must
-    end when this returns or raises."""
+def run(end: socket.socket, group: TaskCgroup | None) -> None:
+    """Serve requests from ``end`` until the spawner closes its own. The process is a fresh fork, in the cgroup if there
+    is one; it must end when this returns or raises."""
     _separate(end.fileno())
-    link = socket.socket(fileno=_SOCKET_FD)
-    _send(link, ["joined"])
-    limits: list[tuple[int, int]] = []
-    while (request := _receive(link)) is not None:
-        if request[0] == "become":
-            try:
-                lower_file_limit()
-                become(profile_of(request[1]))
-            except Refused as error:
-                _send(link, ["refused", error.strerror])
-                return
-            except (TypeError, ValueError) as error:
-                _send(link, ["refused", str(error)])
-                return
-            limits = resource_limits()
-            _send(link, ["ready"])
-        elif resource_limits() != limits:
-            _send(link, ["failed", "a task of its user has changed the limits of tasks", True])
-        elif request[0] == "start":
-            _start(link, *request[1:])
+    _Server(socket.socket(fileno=_SOCKET_FD), in_cgroup=group is not None).serve()
 
 
 def _separate(fd: int) -> None:
@@ -76,34 +63,99 @@ def _separate(fd: int) -> None:
     os.closerange(_FIRST_FREE_FD, _MAX_FD)
 
 
-def _start(
-    link: socket.socket, sandbox: str, argv: list[str], env: dict[str, str], directory: str, stdin: bool
-) -> None:
-    try:
-        pid = spawn(sandbox, argv, env, directory=directory, stdin=stdin)
-    except (OSError, TypeError, ValueError) as error:
-        text = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        _send(link, ["failed", text, is_machine_fault(error)])
-        return
-    finally:
-        os.chdir("/")
-    _send(link, ["started", pid])
-    _, status, used = os.wait4(pid, 0)
-    cpu = round(used.ru_utime + used.ru_stime, 6)
-    _send(link, ["exited", status, cpu, used.ru_maxrss << 10, used.ru_inblock, used.ru_oublock])
+class _Server:
+    def __init__(self, link: socket.socket, *, in_cgroup: bool) -> None:
+        self._link = link
+        self._in_cgroup = in_cgroup
+        self._children = Children()
+        self._lines = JsonLines()
+        self._tasks: dict[int, str] = {}
+        self._spared: set[int] = set()
+        self._limits: list[tuple[int, int]] = []
 
+    def serve(self) -> None:
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        poll.register(self._children.fd, select.POLLIN)
+        if self._in_cgroup:
+            self._send(["joined"])
+        while True:
+            # Requests first: a process that is killed is spared before it is waited for.
+            for fd, _ in poll.poll():
+                if fd == self._children.fd:
+                    self._children.clear()
+            if not self._receive():
+                return
+            self._reap()
 
-def _send(link: socket.socket, message: list[Any]) -> None:
-    try:
-        link.send(_dumps(message).encode())
-    except OSError:
-        pass  # the spawner has ended; the next one finds the task by its journal, and the end of it by the cgroup
+    def _receive(self) -> bool:
+        """Handle the requests that are there. Returns False when this process is to end."""
+        try:
+            data = self._link.recv(_CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return bool(data) and all(self._handle(json.loads(line)) for line in self._lines.feed(data))
 
+    def _handle(self, request: list[Any]) -> bool:
+        if request[0] == "start":
+            self._start(*request[1:])
+        elif request[0] == "become":
+            return self._become(request[1])
+        elif request[1] in self._tasks:
+            self._spared.add(request[1])
+        return True
 
-def _receive(link: socket.socket) -> list[Any] | None:
-    """The next request; None if there will be none."""
-    length = link.recv_into(_EMPTY, 1, socket.MSG_PEEK | socket.MSG_TRUNC)
-    if length == 0:
-        return None
-    request: list[Any] = json.loads(link.recv(length))
-    return request
+    def _become(self, profile: Any) -> bool:
+        try:
+            lower_file_limit()
+            become(profile_of(profile))
+        except (Refused, TypeError, ValueError) as error:
+            self._send(["refused", error.strerror if isinstance(error, Refused) else str(error)])
+            return False
+        self._limits = resource_limits()
+        self._send(["ready"])
+        return True
+
+    def _start(
+        self, task_id: str, sandbox: str, argv: list[str], env: dict[str, str], directory: str, stdin: bool
+    ) -> None:
+        try:
+            if resource_limits() != self._limits:
+                raise OSError(errno.EPERM, "a task of its user has changed the limits of tasks")
+            pid = spawn(sandbox, argv, env, directory=directory, stdin=stdin)
+        except (OSError, TypeError, ValueError) as error:
+            text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            machine = is_machine_fault(error) or resource_limits() != self._limits
+            self._send(["failed", task_id, text, machine])
+        else:
+            self._tasks[pid] = task_id
+            self._send(["started", task_id, pid])
+        finally:
+            os.chdir("/")
+
+    def _reap(self) -> None:
+        for child in self._children.ended():
+            pid = child.si_pid
+            task_id = self._tasks.pop(pid, "")
+            if task_id and not self._in_cgroup:
+                if pid not in self._spared:
+                    # The zombie keeps the pid from being used again.
+                    try:
+                        os.killpg(pid, signal.SIGKILL)
+                    except OSError:
+                        pass
+                self._spared.discard(pid)
+                # If this process ends now, the spawner waits for the other one itself.
+                self._send(["exited", task_id, *outcome(child)])
+            os.waitpid(pid, 0)
+            if task_id and self._in_cgroup:
+                # The kernel counts a process in the cgroup until it was waited for.
+                self._send(["exited", task_id, *outcome(child)])
+
+    def _send(self, message: list[Any]) -> None:
+        try:
+            self._link.sendall(_dumps(message).encode() + b"\n")
+        except OSError:
+            os._exit(0)  # the spawner has ended; the next one finds the task by its journal

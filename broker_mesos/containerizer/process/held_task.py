@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 from broker_mesos.containerizer.launchers.launcher import Launcher
@@ -29,17 +28,8 @@ class HeldTask:
         self.group = group
         self.launcher = launcher
         self.key = key
-        self.old_launcher = 0
-        """The pid of the launcher of an earlier spawner, which waits for the task; 0 if there is none."""
-        self.request: list[Any] = []
-        """What its launcher gets besides the sandbox: the command, the environment, the directory, and whether it reads
-        its stdin from a file."""
         self.since = 0.0
-        """When its launcher was asked to start it; later, when its main process ended."""
-        self.kill: float | None = None
-        """The grace, in seconds, of a kill that was requested while it was being started."""
-        self.again = False
-        """Whether this is the second attempt to start it."""
+        """When its main process ended, or SIGKILL was sent first."""
         self.struck = False
         """Whether SIGKILL was sent to it."""
         self.due = 0.0

@@ -1,5 +1,4 @@
-"""What holds tasks to limits on this machine, for the spawner: the cgroup driver and its launchers. Standard library
-only."""
+"""What holds tasks to limits on this machine, for the spawner: the cgroup driver. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,7 +13,6 @@ from broker_mesos.containerizer.cgroups.pins import NotFree, cpus_of
 from broker_mesos.containerizer.cgroups.probe import BASES_FILE, probe
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup, record_of
 from broker_mesos.containerizer.credentials import missing_capabilities
-from broker_mesos.containerizer.launchers.launcher import Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import LauncherPool
 from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.problems import Problems
@@ -29,21 +27,17 @@ NEVER = float("inf")
 
 
 class Isolation:
-    """``driver`` and ``pool`` are None until it was asked for, and where cgroups do not work: ``reason`` says why, in
-    one line. The pool calls ``created`` and ``closed`` with its launchers."""
+    """``driver`` is None until it was asked for, and where cgroups do not work: ``reason`` says why, in one line. The
+    ``pool`` gets it as well."""
 
-    def __init__(
-        self, created: Callable[[Launcher], None], closed: Callable[[Launcher], None], log: Callable[[str], None]
-    ) -> None:
-        self._created = created
-        self._closed = closed
+    def __init__(self, pool: LauncherPool, log: Callable[[str], None]) -> None:
+        self._pool = pool
         self._log = log
         self._retry_at = 0.0
         self._note_at = 0.0
         self.problems = Problems(log)
         self._ahead_at = NEVER  # monotonic time from which launchers are forked ahead
         self.driver: Driver | None = None
-        self.pool: LauncherPool | None = None
         self.reason = UNASKED
         self.own_cpus = NEVER
         """The quota of this process itself, in CPUs: that of a task must not be above."""
@@ -59,8 +53,7 @@ class Isolation:
             return
         self.reason = ""
         self.own_cpus = own_limits.cpus()
-        self.driver = found
-        self.pool = LauncherPool(found, self._created, self._closed)
+        self.driver = self._pool.driver = found
 
     def open_if_used(self, work_dir: str, meta: str, movable: Collection[int] = ()) -> None:
         """Do that only if an earlier spawner of the work folder has used cgroups."""
@@ -131,15 +124,15 @@ class Isolation:
         times = []
         if self.driver is not None and self.driver.counts().removing:
             times.append(self._retry_at)
-        if self.pool is not None and now >= self._ahead_at:
-            times.extend([now] if self.pool.lacking(now) else [])
+        if self.driver is not None and now >= self._ahead_at:
+            times.extend([now] if self._pool.lacking(now) else [])
         elif self._ahead_at != NEVER:
             times.append(self._ahead_at)
         return times
 
     def work(self, now: float) -> None:
         """Remove cgroups that could not be removed before, and fork a launcher ahead."""
-        if self.driver is None or self.pool is None:
+        if self.driver is None:
             return
         if now >= self._retry_at and self.driver.counts().removing:
             self.driver.retry()
@@ -150,7 +143,7 @@ class Isolation:
                 self.problems.note("leak", self.driver.problems())
         if now >= self._ahead_at:
             try:
-                self.pool.fork_ahead(now)
+                self._pool.fork_ahead(now)
             except OSError as error:
                 self._ahead_at = now + FORK_AGAIN_SECONDS
                 self._log(f"no launcher can be forked ahead: {error}")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.launched_tasks import LaunchedTasks
 from broker_mesos.containerizer.process.limited_tasks import LimitedTasks
 from broker_mesos.containerizer.process.proctree import Process
-from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.start_times import StartTimes
 
 SWEEP_PAUSE_FACTOR = 10  # a scan of all processes that took t seconds is not repeated for 10 t
@@ -33,7 +33,7 @@ class Kills:
         running: Mapping[int, Entry],
         adopted: AdoptedTasks,
         start_times: StartTimes,
-        seats: Seats,
+        launched: LaunchedTasks,
         limited: LimitedTasks,
         prefix: bytes,
         ended: Callable[[Entry], None],
@@ -41,7 +41,7 @@ class Kills:
         self._running = running
         self._adopted = adopted
         self._start_times = start_times
-        self._seats = seats
+        self._launched = launched
         self._limited = limited
         self._prefix = prefix
         self._ended = ended
@@ -61,7 +61,7 @@ class Kills:
         if entry.ended is not None and entry.reported:
             return
         self._start_times.read_all()
-        self._seats.spare(entry)
+        self._launched.spare(entry)
         at = time.monotonic() + max(0.0, grace)
         if not entry.kill_at:
             self._killing += 1
@@ -117,7 +117,7 @@ class Kills:
             self._prefix,
             reaper=self._pid,
             everywhere=self._everywhere,
-            helpers=self._helpers(),
+            helpers=self._launched.pids,
         )
         if members := self._limited.members():
             for task_id, pids in members.items():
@@ -126,9 +126,6 @@ class Kills:
             rest = {name: [each for each in group if each.pid not in claimed] for name, group in others.items()}
             others = {name: group for name, group in rest.items() if group}
         return ours, others
-
-    def _helpers(self) -> set[int]:
-        return {*self._seats.pids, *self._limited.pids}
 
     def sweep_if_due(self) -> None:
         """Signal process trees that are to end, and processes that outlived their task's main process, if it is time
@@ -141,7 +138,7 @@ class Kills:
         self._sweep_due = False
         if not self._killing and not self._ending and not self._everywhere:
             children = proctree.children(self._pid)
-            helpers = self._helpers()
+            helpers = self._launched.pids
             if children is not None and all(pid in self._running or pid in helpers for pid in children):
                 self._sweep_not_before = began + SWEEP_PAUSE_FACTOR * (time.monotonic() - began)
                 return
@@ -152,7 +149,7 @@ class Kills:
                 self._signal(entry, ours.get(entry.task_id, ()), began)
         oldest = min((entry.ticks for entry in self._running.values()), default=None)
         for task_id, group in others.items():
-            if task_id in self._seats.starting or task_id in self._limited.starting:
+            if task_id in self._launched.starting:
                 continue
             for process in group:
                 # A process that cannot be assigned may belong to any task that is older than it.

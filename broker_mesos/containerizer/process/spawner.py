@@ -20,17 +20,18 @@ from typing import Any
 from broker_mesos.containerizer.credentials import forbid_new_privileges, hide
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
+from broker_mesos.containerizer.process.children import Children, outcome
 from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.held_task import NotHeld
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.kills import Kills
 from broker_mesos.containerizer.process.launch_requests import UNUSABLE, ids_of, new_entry
+from broker_mesos.containerizer.process.launched_tasks import LaunchedTasks
 from broker_mesos.containerizer.process.launching import disk_is_full, is_machine_fault, make_sandbox, spawn
 from broker_mesos.containerizer.process.limited_tasks import LimitedTasks
 from broker_mesos.containerizer.process.output_limits import MIN_OUTPUT_BYTES, Limits
 from broker_mesos.containerizer.process.recovery import kill_strays, recover
-from broker_mesos.containerizer.process.seats import Seats
 from broker_mesos.containerizer.process.spawner_folder import open_folder
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
@@ -75,17 +76,16 @@ class Spawner:
         self._meta = open_folder(self._work_dir)
         proctree.become_subreaper()
         self._epoll = select.epoll()
-        self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self._epoll.register(self._woken, select.EPOLLIN)
+        self._children = Children()
+        self._epoll.register(self._children.fd, select.EPOLLIN)
         self._adopted = AdoptedTasks(self._epoll)
+        self._launched = LaunchedTasks(
+            self._epoll, self._sandboxes, self._started, self._start_failed, self._main_ended
+        )
         self._limited = LimitedTasks(
             self._epoll,
             self._sandboxes,
-            self._started,
-            self._start_failed,
-            self._main_ended,
+            self._launched,
             self._limited_ended,
             self._note,
             lambda records: self._event_log.write_ahead(records),
@@ -97,9 +97,14 @@ class Spawner:
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
         self._start_times = StartTimes(self._running, self._event_log)
-        self._seats = Seats(self._epoll, self._sandboxes, self._started, self._start_failed, self._main_ended)
         self._kills = Kills(
-            self._running, self._adopted, self._start_times, self._seats, self._limited, self._prefix, self._tree_ended
+            self._running,
+            self._adopted,
+            self._start_times,
+            self._launched,
+            self._limited,
+            self._prefix,
+            self._tree_ended,
         )
 
     def _recover(self) -> None:
@@ -123,11 +128,11 @@ class Spawner:
     def run(self) -> None:
         """Serve until there is neither an agent nor a running task."""
         while not self._finished():
-            for fd, what in self._epoll.poll(self._timeout()):
-                if fd == self._woken:
-                    os.read(self._woken, 65536)
-                elif fd in self._seats:
-                    self._seats.receive(fd, bool(what & select.EPOLLOUT))
+            for fd, _ in self._epoll.poll(self._timeout()):
+                if fd == self._children.fd:
+                    self._children.clear()
+                elif fd in self._launched:
+                    self._launched.receive(fd)
                 elif fd in self._limited:
                     self._limited.receive(fd)
                 elif self._link.listens_on(fd):
@@ -171,7 +176,7 @@ class Spawner:
         return max(0.0, min(until) - now) if until else None
 
     def _has_tasks(self) -> bool:
-        return bool(self._running or self._seats.starting or self._limited.starting)
+        return bool(self._running or self._launched.starting)
 
     def _finished(self) -> bool:
         if self._requests or self._has_tasks() or self._kills or self._limited:
@@ -187,8 +192,8 @@ class Spawner:
 
     def _close(self) -> None:
         """Kill the last orphans and compact the journal, when no task runs."""
-        self._seats.close()
-        self._limited.close()
+        self._launched.close()
+        self._limited.isolation.close()
         for _ in range(50):
             processes = proctree.scan()
             _, left = proctree.owners(processes, {}, self._prefix, reaper=self._pid, everywhere=True)
@@ -198,10 +203,7 @@ class Spawner:
                 for process in group:
                     proctree.send(process, signal.SIGKILL)
             self._epoll.poll(0.02)
-            try:
-                os.read(self._woken, 65536)
-            except BlockingIOError:
-                pass
+            self._children.clear()
             self._reap()
         try:
             os.unlink(os.path.join(self._meta, SOCKET))
@@ -224,10 +226,9 @@ class Spawner:
             return
         self._receive()  # the last requests of the previous connection are handled
         self._link.drop()
-        while self._requests or self._seats.starting or self._limited.starting:
+        while self._requests or self._launched.starting:
             self._work()
-            self._seats.settle()
-            self._limited.settle()
+            self._launched.settle()
         self._flush()
         self._queued.clear()
         self._link.connect(caller)
@@ -324,9 +325,9 @@ class Spawner:
                     self._kill(entry, self._end_grace)
         elif kind == "seat":
             try:
-                self._seats.prepare(ids_of(request[2]))
+                self._launched.pool.share(self._launched.profile(ids_of(request[2])))
             except OSError as error:
-                log(f"no seat for user {request[2][0]}: {error}")
+                log(f"no launcher for user {request[2][0]}: {error}")
         elif kind == "isolate":
             self._limited.isolation.open(self._work_dir, (int(request[1]),))
             self._limited.isolation.expect(float(request[2]), int(request[3]))
@@ -336,7 +337,7 @@ class Spawner:
             forbid_new_privileges()
 
     def _kill(self, entry: Entry, grace: float) -> None:
-        starting = self._seats.starting.get(entry.task_id) or self._limited.starting.get(entry.task_id)
+        starting = self._launched.starting.get(entry.task_id)
         if starting is None:
             if not self._limited.hurry(entry, grace):
                 self._kills.kill(entry, grace)
@@ -363,13 +364,14 @@ class Spawner:
             if wrong or not argv or "/" in task_id or task_id.startswith("."):
                 raise ValueError(wrong or "no command, or no proper task id")
             user = options.pop("user", None)
+            launched = [argv, env, str(options.get("directory", "")), bool(options.get("stdin", False))]
             if entry.held:
-                self._limited.launch(entry, argv, env, options)
+                self._limited.launch(entry, launched)
                 return
             if user is not None:
                 entry.owner = ids_of(user)
                 make_sandbox(self._sandboxes + task_id, entry.owner)
-                self._seats.launch(entry, entry.owner, argv, env, options)
+                self._launched.launch_shared(entry, entry.owner, launched)
                 return
             pid = spawn(self._sandboxes + task_id, argv, env, **options)
         except (OSError, ValueError, TypeError) as error:
@@ -405,9 +407,8 @@ class Spawner:
         self._event_log.send(["usage", {**usage, **self._limited.usage()}])
 
     def _look_at_tasks(self) -> None:
-        """Check what has no event: the output of tasks, the end of tasks without a descriptor, and stopped seats."""
-        self._seats.check()
-        self._limited.check()
+        """Check what has no event: the output of tasks, ends of tasks without a descriptor, stopped launchers."""
+        self._launched.check()
         for entry, status in self._adopted.ended():
             self._adopted_ended(entry, status)
         for entry, reason, processes in self._disk.look(self._running, lambda: self._kills.owners(proctree.scan())[0]):
@@ -428,16 +429,10 @@ class Spawner:
     # -- ends --------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        while True:
-            try:
-                child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if child is None:
-                return
+        for child in self._children.ended():
             entry = self._running.get(child.si_pid)
             if entry is None:
-                if not self._limited.ended(child.si_pid) and not self._seats.ended(child.si_pid):
+                if not self._launched.ended(child.si_pid):
                     os.waitpid(child.si_pid, 0)  # an orphan that we inherited
                     self._kills.orphan_ended()
                     self._limited.look_again()
@@ -449,10 +444,7 @@ class Spawner:
                 except OSError:
                     pass
             os.waitpid(child.si_pid, 0)
-            if child.si_code == os.CLD_EXITED:
-                self._main_ended(entry, child.si_status, None)
-            else:
-                self._main_ended(entry, None, child.si_status)
+            self._main_ended(entry, *outcome(child))
 
     def _adopted_ended(self, entry: Entry, status: int | None) -> None:
         if status is None:

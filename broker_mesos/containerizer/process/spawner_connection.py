@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from broker_mesos.containerizer.json_lines import JsonLines
+
 
 class Connection(asyncio.Protocol):
     """Splits the spawner's output into records; the records of the greeting are delivered as one batch."""
@@ -17,28 +19,22 @@ class Connection(asyncio.Protocol):
         self.greeting: asyncio.Future[list[list[Any]]] = asyncio.get_running_loop().create_future()
         self.on_records = on_records
         self._hello: list[list[Any]] = []
-        self._rest: list[bytes] = []
+        self._lines = JsonLines()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        head, newline, rest = data.rpartition(b"\n")
-        if newline:
-            lines = b"".join([*self._rest, head]).split(b"\n")
-            self._rest = []
-            records = [json.loads(line) for line in lines]
-            if not self.greeting.done():
-                while records:
-                    self._hello.append(records.pop(0))
-                    if self._hello[-1][0] == "ready":
-                        self.greeting.set_result(self._hello)
-                        break
-            if records:
-                self.on_records(records)
-        if rest:
-            self._rest.append(rest)
+        records = [json.loads(line) for line in self._lines.feed(data)]
+        if not self.greeting.done():
+            while records:
+                self._hello.append(records.pop(0))
+                if self._hello[-1][0] == "ready":
+                    self.greeting.set_result(self._hello)
+                    break
+        if records:
+            self.on_records(records)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.greeting.done():

@@ -43,6 +43,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from broker_mesos.containerizer.json_lines import JsonLines
 from broker_mesos.containerizer.process.journal import Record, encode
 
 SOCKET = "spawner.sock"
@@ -63,8 +64,7 @@ class AgentLink:
         self._epoll = epoll
         self._log = log
         self._agent: socket.socket | None = None
-        self._input: list[bytes] = []
-        self._buffered = 0
+        self._lines = JsonLines()
         self._output = bytearray()
         self._waits_to_write = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -123,8 +123,7 @@ class AgentLink:
             self._epoll.unregister(self._agent)
             self._agent.close()
             self._agent = None
-        self._input.clear()
-        self._buffered = 0
+        self._lines.clear()
         self._output.clear()
         self._waits_to_write = False
 
@@ -141,14 +140,9 @@ class AgentLink:
             if not data:
                 self.drop()
                 break
-            head, newline, rest = data.rpartition(b"\n")
-            if newline:
-                for line in b"".join([*self._input, head]).split(b"\n"):
-                    self._decode(line, requests)
-                self._input, self._buffered = [], 0
-            self._input.append(rest)
-            self._buffered += len(rest)
-            if self._buffered > MAX_BUFFER:
+            for line in self._lines.feed(data):
+                self._decode(line, requests)
+            if self._lines.buffered > MAX_BUFFER:
                 self._log("a request is too long; closing the connection")
                 self.drop()
         return requests

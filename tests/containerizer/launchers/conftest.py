@@ -13,11 +13,10 @@ import pytest
 
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.probe import probe
-from broker_mesos.containerizer.launchers.launcher import Exit, Failure, Launcher
+from broker_mesos.containerizer.launchers.launcher import Launcher, LauncherEvent, Started
 from tests.containerizer.cgroups.conftest import emptied, was_not_run
 from tests.containerizer.cgroups.fake_kernel import FakeKernel
 
-Event = Exit | Failure | int
 UID = 61_001
 
 
@@ -76,7 +75,9 @@ def user_sandbox() -> Iterator[str]:
         yield str(path)
 
 
-def wait_for(launcher: Launcher, condition: Callable[[], object], found: list[Event] | None = None) -> list[Event]:
+def wait_for(
+    launcher: Launcher, condition: Callable[[], object], found: list[LauncherEvent] | None = None
+) -> list[LauncherEvent]:
     """Receive from a launcher until something is true; its events."""
     found = [] if found is None else found
     deadline = time.monotonic() + 40
@@ -84,13 +85,14 @@ def wait_for(launcher: Launcher, condition: Callable[[], object], found: list[Ev
         if condition():
             return found
         assert time.monotonic() < deadline and not launcher.dead, (found, launcher.dead, launcher.refused)
-        if select.select([launcher], [], [], 1.0)[0]:
+        if select.select([launcher], [launcher] if launcher.unsent else [], [], 1.0)[0]:
             found.extend(launcher.receive())
+        launcher.flush()
 
 
-def run_task(launcher: Launcher, sandbox: str, text: str, **env: str) -> Event:
+def run_task(launcher: Launcher, sandbox: str, text: str, **env: str) -> LauncherEvent:
     """Run `sh -c TEXT`, and return how it ended, or why it did not start."""
-    launcher.start(sandbox, ["/bin/sh", "-c", text], {"PATH": "/bin:/usr/bin", **env})
-    found: list[Event] = []
-    wait_for(launcher, lambda: found and not isinstance(found[-1], int), found)
+    launcher.start("t", sandbox, ["/bin/sh", "-c", text], {"PATH": "/bin:/usr/bin", **env})
+    found: list[LauncherEvent] = []
+    wait_for(launcher, lambda: found and not isinstance(found[-1], Started), found)
     return found[-1]

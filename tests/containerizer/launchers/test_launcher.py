@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import shutil
 import signal
 import time
@@ -16,7 +17,7 @@ import pytest
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.limits import Limits
 from broker_mesos.containerizer.credentials import Ids
-from broker_mesos.containerizer.launchers.launcher import Exit, Failure, Launcher
+from broker_mesos.containerizer.launchers.launcher import Exit, Failure, Launcher, LauncherEvent
 from broker_mesos.containerizer.launchers.profile import Profile, profile_of
 from tests.containerizer.launchers.conftest import UID, run_task, wait_for
 
@@ -36,6 +37,27 @@ def finish(launcher: Launcher) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(launcher.pid, 0)[1])
 
 
+def wait_until_gone(pid: int) -> None:
+    """Wait until a process that is no child has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    assert select.select([fd], [], [], 60)[0]
+    os.close(fd)
+
+
+def descriptors(pid: int) -> list[str]:
+    """What the descriptors of a process refer to."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:
+            pass  # that of the folder that was listed
+    return found
+
+
 def output(sandbox: str) -> str:
     return Path(sandbox, "stdout").read_text()
 
@@ -43,29 +65,23 @@ def output(sandbox: str) -> str:
 def test_a_launcher_runs_one_task_after_another(launcher: Launcher, sandbox: str) -> None:
     launcher.become(Profile())
     first = run_task(launcher, sandbox, "echo $WHO; pwd; exit 3", WHO="me")
-    assert isinstance(first, Exit) and os.waitstatus_to_exitcode(first.status) == 3
+    assert isinstance(first, Exit) and (first.code, first.signal) == (3, None)
     assert launcher.joined and launcher.idle and launcher.pid in launcher.group.members()
     assert output(sandbox) == f"me\n{sandbox}\n"
     second = run_task(launcher, sandbox, "kill -TERM $$")
-    assert isinstance(second, Exit) and os.waitstatus_to_exitcode(second.status) == -signal.SIGTERM
-
-
-def test_the_usage_of_a_task_is_reported_with_its_end(launcher: Launcher, sandbox: str) -> None:
-    launcher.become(Profile())
-    ended = run_task(launcher, sandbox, "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done")
-    assert isinstance(ended, Exit) and ended.cpu_seconds > 0.005 and ended.peak_rss > 1 << 20
+    assert isinstance(second, Exit) and (second.code, second.signal) == (None, signal.SIGTERM)
 
 
 def test_a_task_that_cannot_start_is_a_failure_and_the_launcher_goes_on(launcher: Launcher, sandbox: str) -> None:
     launcher.become(Profile())
-    launcher.start(sandbox, ["no-such-program"], {"PATH": "/bin"})
-    found: list[Exit | Failure | int] = []
+    launcher.start("t", sandbox, ["no-such-program"], {"PATH": "/bin"})
+    found: list[LauncherEvent] = []
     wait_for(launcher, lambda: found, found)
-    assert found == [Failure("No such program in PATH", False)]
-    launcher.start(sandbox + "/no/such", ["/bin/true"], {})
+    assert found == [Failure("t", "No such program in PATH", False)]
+    launcher.start("t", sandbox + "/no/such", ["/bin/true"], {})
     found.clear()
     wait_for(launcher, lambda: found, found)
-    assert found == [Failure("its sandbox: No such file or directory", True)]
+    assert found == [Failure("t", "its sandbox: No such file or directory", True)]
     assert isinstance(run_task(launcher, sandbox, "exit 0"), Exit)
 
 
@@ -104,9 +120,9 @@ def test_a_launcher_inherits_no_descriptor_and_no_lock(driver: Driver, sandbox: 
     with open(tmp_path / "secret", "w") as secret:
         first, second = Launcher(driver.take(Limits())), Launcher(driver.take(Limits()))
         wait_for(second, lambda: second.joined)
-        links = [os.readlink(f"/proc/{second.pid}/fd/{name}") for name in os.listdir(f"/proc/{second.pid}/fd")]
-        assert secret.name not in links and sum(link.startswith("socket:") for link in links) == 1
-        assert set(links) - {os.devnull} == {link for link in links if link.startswith("socket:")}
+        links, ours = descriptors(second.pid), descriptors(os.getpid())
+        assert secret.name in ours and sum(link.startswith("socket:") for link in links) == 1
+        assert set(links) & set(ours) <= {os.devnull}
     # Neither keeps the other from seeing that the spawner has closed its end.
     first.close()
     assert os.waitpid(first.pid, 0)[1] == 0
@@ -115,27 +131,63 @@ def test_a_launcher_inherits_no_descriptor_and_no_lock(driver: Driver, sandbox: 
 
 def test_a_task_reads_its_input_and_fails_to_start_without_it(launcher: Launcher, sandbox: str) -> None:
     launcher.become(Profile())
-    launcher.start(sandbox, ["/bin/cat"], {}, stdin=True)
-    found: list[Exit | Failure | int] = []
+    launcher.start("t", sandbox, ["/bin/cat"], {}, stdin=True)
+    found: list[LauncherEvent] = []
     wait_for(launcher, lambda: found, found)
-    assert found == [Failure("No such file or directory", False)]
+    assert found == [Failure("t", "No such file or directory", False)]
     Path(sandbox, "stdin").write_text("given\n")
     found.clear()
-    launcher.start(sandbox, ["/bin/cat"], {}, stdin=True)
+    launcher.start("t", sandbox, ["/bin/cat"], {}, stdin=True)
     wait_for(launcher, lambda: len(found) == 2, found)
     assert output(sandbox) == "given\n"
 
 
-def test_a_launcher_whose_spawner_is_gone_waits_for_its_task_and_ends(driver: Driver, sandbox: str) -> None:
-    launcher = Launcher(driver.take(Limits()))
+@pytest.mark.parametrize("in_cgroup", [True, False])
+def test_a_launcher_whose_spawner_is_gone_ends_and_its_task_runs_on(
+    driver: Driver, sandbox: str, in_cgroup: bool
+) -> None:
+    launcher = Launcher(driver.take(Limits()) if in_cgroup else None)
     launcher.become(Profile())
     os.mkfifo(f"{sandbox}/go")
-    launcher.start(sandbox, ["/bin/sh", "-c", "read line <go; echo $line"], {"PATH": "/bin"})
-    wait_for(launcher, lambda: launcher.task_pid)
+    launcher.start("t", sandbox, ["/bin/sh", "-c", "read line <go; echo $line"], {"PATH": "/bin"})
+    wait_for(launcher, lambda: launcher.tasks.get("t"))
+    main = os.pidfd_open(launcher.tasks["t"])
     launcher.close()
-    Path(sandbox, "go").write_text("late\n")
     assert os.waitpid(launcher.pid, 0)[1] == 0
+    Path(sandbox, "go").write_text("late\n")
+    assert select.select([main], [], [], 60)[0]
+    os.close(main)
     assert output(sandbox) == "late\n"
+
+
+def test_a_launcher_without_a_cgroup_starts_many_tasks_and_takes_their_groups_along(sandbox: str) -> None:
+    launcher = Launcher()
+    launcher.become(Profile())
+    found: list[LauncherEvent] = []
+    text = "sleep 1000 & echo $! >> left; exit $N"
+    for number in range(20):
+        launcher.start(f"t{number}", sandbox, ["/bin/sh", "-c", text], {"PATH": "/bin:/usr/bin", "N": str(number)})
+    wait_for(launcher, lambda: not launcher.tasks, found)
+    codes = {each.task_id: each.code for each in found if isinstance(each, Exit)}
+    assert codes == {f"t{number}": number for number in range(20)}
+    for pid in map(int, Path(sandbox, "left").read_text().split()):
+        wait_until_gone(pid)
+    assert finish(launcher) == -9
+
+
+def test_the_group_of_a_task_that_is_spared_outlives_its_main_process(sandbox: str) -> None:
+    launcher = Launcher()
+    launcher.become(Profile())
+    os.mkfifo(f"{sandbox}/go")
+    launcher.start("t", sandbox, ["/bin/sh", "-c", "sleep 1000 & echo $! > left; read x < go"], {"PATH": "/bin"})
+    wait_for(launcher, lambda: launcher.tasks.get("t"))
+    launcher.spare(launcher.tasks["t"])
+    Path(sandbox, "go").write_text("x\n")
+    wait_for(launcher, lambda: launcher.idle)
+    left = int(Path(sandbox, "left").read_text())
+    os.kill(left, 0)
+    os.kill(left, signal.SIGKILL)
+    finish(launcher)
 
 
 def test_a_launcher_that_is_killed_is_dead_for_the_spawner(launcher: Launcher, sandbox: str) -> None:
@@ -147,7 +199,7 @@ def test_a_launcher_that_is_killed_is_dead_for_the_spawner(launcher: Launcher, s
         launcher.receive()
     assert launcher.dead and not launcher.idle
     with pytest.raises(OSError):
-        launcher.start(sandbox, ["/bin/true"], {})
+        launcher.start("t", sandbox, ["/bin/true"], {})
 
 
 def test_a_launcher_that_cannot_join_its_cgroup_ends_and_names_the_reason(driver: Driver) -> None:
@@ -174,8 +226,8 @@ def test_a_command_that_is_too_large_to_be_passed_is_an_error_and_the_launcher_g
 ) -> None:
     launcher.become(Profile())
     with pytest.raises(OSError, match="too large") as caught:
-        launcher.start(sandbox, ["/bin/true", "x" * (40 << 20)], {})
-    assert caught.value.errno == errno.EMSGSIZE and not launcher.starting
+        launcher.start("t", sandbox, ["/bin/true", "x" * (40 << 20)], {})
+    assert caught.value.errno == errno.EMSGSIZE and not launcher.tasks
     assert isinstance(run_task(launcher, sandbox, "true"), Exit)
 
 

@@ -24,7 +24,7 @@ class Spawner:
 
     def __init__(self, driver: Driver) -> None:
         self.living: list[Launcher] = []
-        self.pool = LauncherPool(driver, created=self.living.append)
+        self.pool = LauncherPool(created=self.living.append, driver=driver)
 
     def reap(self, launcher: Launcher) -> None:
         os.waitpid(launcher.pid, 0)
@@ -123,6 +123,18 @@ def test_the_cgroup_of_a_launcher_is_freed_when_it_has_ended(spawner: Spawner, d
     launcher = spawner.pool.take(KEY, 0.0)
     run_task(launcher, sandbox, "true")
     launcher.kill()
-    assert driver.counts().used == 1
     spawner.reap(launcher)
+    assert driver.counts().used == 1, "its task may still be in it"
+    spawner.pool.put(launcher, KEY)
     assert driver.counts()[:2] == (0, 1)
+
+
+def test_tasks_of_one_profile_without_a_cgroup_have_one_launcher(spawner: Spawner, sandbox: str) -> None:
+    first, other = spawner.pool.share(Profile()), spawner.pool.share(Profile(umask=0o077))
+    assert spawner.pool.share(Profile()) is first is not other and spawner.pool.shares(first)
+    assert isinstance(run_task(first, sandbox, "true"), Exit)
+    spawner.pool.replace(first)
+    second = spawner.pool.share(Profile())
+    assert second is not first and not spawner.pool.shares(first) and spawner.pool.shares(second)
+    second.kill()
+    assert spawner.pool.share(Profile()) not in (first, second)

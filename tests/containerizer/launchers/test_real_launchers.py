@@ -49,9 +49,9 @@ def reap(launcher: Launcher) -> None:
 
 def test_a_task_is_in_the_cgroup_of_its_launcher_and_counted_there(spawner: Spawner, user_sandbox: str) -> None:
     launcher = spawner.pool.take(key(), 0.0)
-    launcher.start(user_sandbox, ["/bin/sleep", "60"], {})
-    wait_for(launcher, lambda: launcher.task_pid)
-    assert set(launcher.group.members()) == {launcher.pid, launcher.task_pid}
+    launcher.start("t", user_sandbox, ["/bin/sleep", "60"], {})
+    wait_for(launcher, lambda: launcher.tasks.get("t"))
+    assert set(launcher.group.members()) == {launcher.pid, launcher.tasks["t"]}
     assert launcher.group.kill(keep={launcher.pid}) == 1
     wait_for(launcher, lambda: launcher.idle)
     assert launcher.group.usage().memory_peak > 0
@@ -61,7 +61,7 @@ def test_a_task_that_its_memory_limit_ends_leaves_the_launcher_or_takes_it_along
     spawner: Spawner, user_sandbox: str
 ) -> None:
     launcher = spawner.pool.take(key(), 0.0)
-    launcher.start(user_sandbox, ["/bin/sh", "-c", f"{EAT}; exit 0"], {"PATH": "/usr/bin:/bin"})
+    launcher.start("t", user_sandbox, ["/bin/sh", "-c", f"{EAT}; exit 0"], {"PATH": "/usr/bin:/bin"})
     found: list[object] = []
     deadline = time.monotonic() + 40
     while not launcher.dead and not any(isinstance(each, Exit) for each in found) and time.monotonic() < deadline:
@@ -87,7 +87,7 @@ def test_what_a_task_leaves_is_gone_before_the_next_one_starts(spawner: Spawner,
 
 def test_a_fork_bomb_of_a_user_leaves_its_launcher_alone(spawner: Spawner, user_sandbox: str) -> None:
     launcher = spawner.pool.take(key(), 0.0)
-    launcher.start(user_sandbox, ["/bin/sh", "-c", "b() { b | b & }; b; sleep 600"], {"PATH": "/bin"})
+    launcher.start("t", user_sandbox, ["/bin/sh", "-c", "b() { b | b & }; b; sleep 600"], {"PATH": "/bin"})
     deadline = time.monotonic() + 40
     while launcher.group.usage().pids < 32 and time.monotonic() < deadline:
         launcher.receive()
@@ -113,7 +113,7 @@ def test_a_kill_for_memory_is_known_to_the_next_spawner(tmp_path: Path, real_dri
             os._exit(1)
     os.close(pass_on)
     with open(passed) as file:
-        record, launcher, main = json.loads(file.readline())
+        record, main = json.loads(file.readline())
         os.kill(first, 9)
         os.waitpid(first, 0)
         later = probe(work_dir)
@@ -122,7 +122,7 @@ def test_a_kill_for_memory_is_known_to_the_next_spawner(tmp_path: Path, real_dri
         assert found is not None
         group = later.adopt(found, Limits(memory=64 * MB))
         assert group is not None and later.sweep() == []
-        assert {launcher, main} <= set(group.members())
+        assert main in group.members()
         watch = group.watch_oom()
         Path(sandbox, "go").write_text("go\n")
         wait_until(lambda: watch.look(time.monotonic()) is Oom.KILLED)
@@ -136,10 +136,10 @@ def test_a_kill_for_memory_is_known_to_the_next_spawner(tmp_path: Path, real_dri
 def _first_spawner(work_dir: str, sandbox: str, pass_on: int) -> None:
     driver = probe(work_dir)
     assert isinstance(driver, Driver)
-    launcher = LauncherPool(driver).take(Key("f", Profile(), Limits(memory=64 * MB)), 0.0)
-    launcher.start(sandbox, ["/bin/sh", "-c", f"read line <go; {EAT}"], {"PATH": "/usr/bin:/bin"})
-    wait_for(launcher, lambda: launcher.task_pid)
-    text = json.dumps([launcher.group.record(), launcher.pid, launcher.task_pid])
+    launcher = LauncherPool(driver=driver).take(Key("f", Profile(), Limits(memory=64 * MB)), 0.0)
+    launcher.start("t", sandbox, ["/bin/sh", "-c", f"read line <go; {EAT}"], {"PATH": "/usr/bin:/bin"})
+    wait_for(launcher, lambda: launcher.tasks.get("t"))
+    text = json.dumps([launcher.group.record(), launcher.tasks["t"]])
     os.write(pass_on, f"{text}\n".encode())
     time.sleep(600)
 
