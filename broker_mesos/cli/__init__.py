@@ -48,14 +48,15 @@ def _run(words: list[str], signals: EarlySignals | None) -> int:
         from broker_mesos.cli.options import Call
 
         call = Call(command, None if signals is None else signals.begin)
-        found = None if _COMPLETION in os.environ else read(words)
+        completing = _COMPLETION in os.environ
+        found = None if completing else read(words)
         if found is not None:
             call.common(found.above)
             code = call.run(found.command, found.function, found.values)
         else:
             from broker_mesos.cli.app import run
 
-            code = run(words or ["--help"], call)
+            code = run(words or ["--help"], call, completing=completing)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except SystemExit as leave:

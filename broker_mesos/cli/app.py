@@ -15,13 +15,17 @@ from broker_mesos.cli.declare import Argument, Option, Parameter, parameters
 from broker_mesos.cli.options import COMMON, Call
 
 
-def run(words: Sequence[str], call: Call) -> Any:
-    """Runs a command line; its exit code, if it has one. Raises what typer finds."""
-    return application()(args=list(words), prog_name="bmesos", standalone_mode=False, obj=call)
+def run(words: Sequence[str], call: Call, *, completing: bool = False) -> Any:
+    """Runs a command line; its exit code, if it has one. Raises what typer finds. With ``completing`` a shell asks
+    typer, by variables, what could be typed next."""
+    return application(None if completing else words)(
+        args=list(words), prog_name="bmesos", standalone_mode=False, obj=call
+    )
 
 
-def application() -> typer.Typer:
-    """All commands."""
+def application(words: Sequence[str] | None = None) -> typer.Typer:
+    """All commands. With ``words`` it is for this command line alone: of commands that no word names, it has only what
+    a list of commands shows, since reading all declarations takes as long as to import typer."""
     app = typer.Typer(
         name="bmesos",
         help="Run commands and jobs on a cluster, and operate it.",
@@ -32,12 +36,18 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_described(_options, [*COMMON, _VERSION]))
-    _fill(app, COMMANDS)
+    _fill(app, COMMANDS, words)
     return app
 
 
-def _fill(app: typer.Typer, members: Sequence[Command | Group]) -> None:
+def _fill(app: typer.Typer, members: Sequence[Command | Group], words: Sequence[str] | None) -> None:
     for each in members:
+        if words is not None and each.name not in words:
+            if isinstance(each, Command):
+                app.command(name=each.name, help=each.function().__doc__)(_unnamed)
+            else:
+                app.add_typer(typer.Typer(help=each.help, rich_markup_mode=None, callback=_unnamed), name=each.name)
+            continue
         if isinstance(each, Command):
             settings = {"ignore_unknown_options": True} if each.odd_words else None
             app.command(
@@ -55,8 +65,12 @@ def _fill(app: typer.Typer, members: Sequence[Command | Group]) -> None:
         )
         if each.alone is not None:
             group.callback()(_command(each.alone))
-        _fill(group, each.members)
+        _fill(group, each.members, words)
         app.add_typer(group, name=each.name)
+
+
+def _unnamed() -> None:
+    """Stands for a command that no word of the command line names."""
 
 
 class _Command(typer.core.TyperCommand):

@@ -50,7 +50,7 @@ def by_typer(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Command
 
     with monkeypatch.context() as patch:
         patch.setattr(Call, "run", note)
-        patch.setattr(app, "application", _application)
+        patch.setattr(app, "application", lambda words: _application())
         app.run(words, Call())
     command, values, call = found
     return command, values, call

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker_mesos.cli import main
+from broker_mesos.cli import app, main
 from broker_mesos.cli.argv_parser import read
 from broker_mesos.cli.commands import COMMANDS, Command, Group
 
@@ -45,6 +45,32 @@ def test_help_names_arguments_without_types_and_braces(path: tuple[str, ...], ca
     usage = shown.partition("\n\n")[0]
     assert "{" not in usage and "[[" not in usage
     assert [mark for mark in ("<str>", "<list", "<int", "<float", "[required]") if mark in shown] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"{' '.join(path)} --help".strip() for path in ((), *(path for path, _ in PLACES))),
+        "",
+        "agents",
+        "certs",
+        "sbumit -- true",
+        "--url http://127.0.0.1:1 agents drian a1",
+        "role se",
+        "submit --cpus many -- true",
+        "help",
+        "--nope",
+        "agents drain",
+    ],
+)
+def test_what_typer_says_does_not_depend_on_commands_that_no_word_names(
+    line: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = line.split()
+    said = (main(words), capsys.readouterr())
+    every = app.application
+    monkeypatch.setattr(app, "application", lambda words=None: every())
+    assert said == (main(words), capsys.readouterr())
 
 
 @pytest.mark.parametrize(
