@@ -36,8 +36,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 30.0
+START_TIMEOUT = 100.0
+STOP_TIMEOUT = 60.0
 
 # Below the kernel's ephemeral range (32768 up), where an outgoing connection could take a port between our
 # look and the server's bind; the system's randomness, so that seeded runs do not choose alike.

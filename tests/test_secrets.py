@@ -280,7 +280,7 @@ async def test_children_get_no_secret_in_their_command_line_and_environment(
         seen = [(own / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ")]
         script = "cat /proc/self/cmdline /proc/self/environ /proc/$PPID/cmdline; env"
         containerizer.launch(LaunchSpec(task_id="t1", argv=(script,), shell=True, env={}, kill_grace=1.0))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await exited.wait()
         output = next((empty_place / "work").rglob("stdout")).read_text(errors="replace")
     finally:

@@ -66,7 +66,7 @@ async def run(seconds: str, taker: Taker, *, agents: int = 20) -> Fleet:
         driver = Driver(taker, info, buses[1], clock=SystemClock(), new_id=new_id)
         tasks = [asyncio.create_task(fleet.run()), asyncio.create_task(driver.run())]
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 await taker.done.wait()
                 assert fleet.counts().registered == agents
                 if taker.states == {TaskState.RUNNING}:

@@ -37,7 +37,7 @@ from broker_mesos.ports.bus import Bus, Consumer, outgoing
 from broker_mesos.ports.containerizer import Containerizer, OnContainerEvents
 from tests.agent.support import TERM
 
-TIMEOUT = 20.0
+TIMEOUT = 90.0
 M = TypeVar("M", bound=Message)
 MakeContainerizer = Callable[[OnContainerEvents], Containerizer]
 

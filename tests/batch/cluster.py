@@ -49,7 +49,7 @@ from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
 from tests.core.cell.harness import Bench
 
-LIMIT = 20.0
+LIMIT = 90.0
 """Seconds that a test waits for what must happen."""
 
 Ends = Callable[[TaskInfo], TaskState | None]

@@ -43,7 +43,7 @@ class Told:
         self.news.set()
 
     async def next(self) -> Demand:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await self.news.wait()
         self.news.clear()
         return self.demands[-1]

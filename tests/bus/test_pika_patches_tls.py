@@ -16,7 +16,7 @@ from pika.adapters.utils.io_services_utils import _AsyncSSLTransport
 from broker_mesos.bus.rabbitmq.pika_patches import gather_writes, read_records
 from tests.security.certificates import Certificates, make_certificates
 
-PATIENCE = 20.0
+PATIENCE = 90.0
 SMALL = 1 << 14
 """Bytes of the buffers of the sockets, for those tests that fill them."""
 

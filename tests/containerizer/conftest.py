@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.containerizer.cgroups.conftest import was_not_run
 if TYPE_CHECKING:
     from tests.containerizer.held import HeldRunner
 
-TIMEOUT = 60.0
+TIMEOUT = 90.0
 
 
 class Runner:
@@ -227,6 +228,20 @@ def secret(open_dir: Path) -> Path:
 
 
 # -- tasks that are held to limits -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder_on_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose files are not kept in memory, as they are where ``/tmp`` is a tmpfs: there they count as the
+    memory of who writes them, and no page cache is needed."""
+    for folder in (tmp_path, Path("/var/tmp"), Path.cwd()):
+        kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, check=True, text=True).stdout
+        if kind.strip() not in ("tmpfs", "ramfs"):
+            with tempfile.TemporaryDirectory(dir=folder) as made:
+                os.chmod(made, 0o777)
+                yield Path(made)
+            return
+    was_not_run("no folder that is not kept in memory")
 
 
 @pytest.fixture

@@ -41,9 +41,11 @@ async def test_the_end_of_a_child_for_memory_is_the_end_of_the_task(held: HeldRu
     assert (await held.exited("a")).limit_kind == "memory"
 
 
-async def test_a_task_without_a_stated_memory_and_the_page_cache_of_one_with_it_end_nothing(held: HeldRunner) -> None:
+async def test_a_task_without_a_stated_memory_and_the_page_cache_of_one_with_it_end_nothing(
+    held: HeldRunner, folder_on_disk: Path
+) -> None:
     held.start_task("unstated", EAT, memory=0)
-    held.start_task("cache", "head -c 150M /dev/zero > x; exit 3")
+    held.start_task("cache", f"head -c 150M /dev/zero > {folder_on_disk}/x; exit 3")
     assert (await held.exited("unstated"))[1:3] == (0, None)
     end = await held.exited("cache")
     assert (end.exit_code, end.limit) == (3, "")

@@ -17,7 +17,7 @@ from broker_mesos.bus.topology import Topology
 from broker_mesos.core.protocol.addresses import Address, Exchange, Queue, QueueKind
 from broker_mesos.ports.bus import Bus, Consumer, Delivery, Outgoing
 
-PATIENCE = 20.0
+PATIENCE = 90.0
 """Seconds after which a wait in these tests is a failure."""
 
 

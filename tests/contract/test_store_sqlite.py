@@ -117,7 +117,7 @@ async def test_a_write_that_fails_leaves_the_facts_as_they_were_and_the_store_go
             except StoreUnavailable:
                 continue
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         assert await available() == {"j1": "x"}
     await store.commit(step(lease, 2, [task("t2")]))  # the number that failed is free again
     await records.transact([], [Change("hset", "jobs", "j2", big)])
@@ -138,7 +138,7 @@ async def test_a_file_that_is_neither_written_nor_read_any_more_is_left_in_bound
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             await records.transact([], [Change("hset", "jobs", "j", "x")])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await state.close()
     assert await (again := await opened(tmp_path)).close() is None  # and the lock is free
     assert again.facts.hashes == {}

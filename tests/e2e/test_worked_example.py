@@ -30,7 +30,7 @@ from broker_mesos.wiring.local import LocalCluster
 from tests.e2e.cluster import Cluster
 
 CLOCK = SystemClock()
-LIMIT = 15.0
+LIMIT = 90.0
 
 
 class Framework(Scheduler):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from broker_mesos.errors import Unavailable
 
-READY = 30.0
+READY = 90.0
 """Seconds until a daemon must serve: much, because the machine may be busy."""
 LOOK = 0.02
 

@@ -103,4 +103,7 @@ class Namespace:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run([_IP, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([_IP, *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        why = f"{done.stderr.strip()} (exit {done.returncode} of ip {' '.join(words)})"
+        raise subprocess.CalledProcessError(done.returncode, why, stderr=why)

@@ -76,7 +76,7 @@ class Target:
         task_id = new_id()
         self.master.bus = self.bus
         await self.master.update("f1", a_status(task_id))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await self.scheduler.seen.until(
                 lambda: self.running.done() or any(event[1:2] == (task_id,) for event in self.scheduler.events)
             )

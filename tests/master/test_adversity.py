@@ -29,7 +29,7 @@ from broker_mesos.store.facts import CellFacts as StoredCell
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 
 CLOCK = SystemClock()
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 class StuckBus(MemoryBus):

@@ -22,7 +22,7 @@ from broker_mesos.operator.gateway import Gateway
 from broker_mesos.ports.bus import Bus, Delivery, Outgoing
 from tests.master.places import Place
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 EVENTS = Queue(QueueKind.FRAMEWORK_EVENTS, "f2")
 
 

@@ -19,7 +19,7 @@ from broker_mesos.runtime.clock import new_id
 from broker_mesos.sdk.gangs import arrange
 from tests.master.test_master_in_memory import cluster, owned, receive_until
 
-LIMIT = 30.0
+LIMIT = 90.0
 
 
 async def test_cells_offer_a_gang_together_what_none_of_them_has_alone():

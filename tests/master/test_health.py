@@ -43,7 +43,7 @@ async def agents(place: Place, *idents: str) -> AsyncIterator[list[AgentDaemon]]
         daemons.append(daemon)
         runs.append(asyncio.create_task(daemon.run()))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             for daemon in daemons:
                 await daemon.registered.wait()
         yield daemons
@@ -158,7 +158,7 @@ async def test_a_lost_binding_of_heartbeats_is_in_the_report(place: Place) -> No
         pytest.skip("bindings in memory are not lost")
     await place.master("m0")
     bus = await place.bus()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while await is_lost(bus, new_id, addresses.heartbeats(0), Ping()):
             await asyncio.sleep(0.01)
     connection = pika.BlockingConnection(pika.URLParameters(place.urls[0]))

@@ -75,7 +75,7 @@ async def test_hooks_surround_each_decision_on_messages_of_the_inbox() -> None:
         await owned(master, 1)
         bus = await made.bus("somebody")
         await bus.publish(outgoing(addresses.updates(0), Ping(), new_id()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while ("one", "decides", "PING") not in recorder.calls:
                 recorder.decided.clear()
                 await recorder.decided.wait()

@@ -22,7 +22,7 @@ from broker_mesos.core.protocol.registry import decode
 from broker_mesos.ports.bus import Bus, Consumer, Delivery, Outgoing, outgoing
 from tests.master.places import Place
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 POISON = "poison"
 
 

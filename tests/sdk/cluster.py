@@ -25,7 +25,7 @@ from broker_mesos.core.protocol.wire import Message
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.sdk import Scheduler
 
-LIMIT = 15.0
+LIMIT = 90.0
 """Seconds that a test waits for what must happen."""
 
 M = TypeVar("M", bound=Message)

@@ -63,7 +63,7 @@ class World:
 
     async def ended(self, driver: Driver) -> None:
         """Waits for the end of a driver's run."""
-        async with asyncio.timeout(15.0):
+        async with asyncio.timeout(90):
             await self.runs[driver]
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from broker_mesos.web.server import WebServer
 from tests.operator.fakes import FakeCluster
 from tests.web.test_authentication import Access
 
-PATIENCE = 20.0
+PATIENCE = 90.0
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 POST = b"POST /api/v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -151,10 +151,11 @@ def test_a_task_that_is_killed_otherwise_was_not_killed_for_memory(driver: Drive
 
 
 def test_page_cache_kills_nobody_and_does_not_pass_to_the_next_task(
-    driver: Driver, start: Start, tmp_path: Path
+    driver: Driver, start: Start, folder_on_disk: Path
 ) -> None:
     group = driver.take(SMALL)
-    main = start(group, f"dd if=/dev/zero of={tmp_path}/f bs=1M count=150 2>/dev/null && cat {tmp_path}/f >/dev/null")
+    file = folder_on_disk / "f"
+    main = start(group, f"dd if=/dev/zero of={file} bs=1M count=150 2>/dev/null && cat {file} >/dev/null")
     assert main.wait() == 0
     usage = group.usage()
     assert usage.counted.oom_kills == 0 and usage.memory < 40 * MB
