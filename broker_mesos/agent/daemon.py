@@ -27,6 +27,7 @@ from broker_mesos.agent.effects import (
     WithdrawProcess,
 )
 from broker_mesos.agent.files import FileServer
+from broker_mesos.agent.isolation import with_isolation, with_problems
 from broker_mesos.agent.options import AgentOptions
 from broker_mesos.agent.slack import Slack
 from broker_mesos.agent.state import AgentMachine
@@ -140,7 +141,7 @@ class AgentDaemon:
             )
             recovered = await self._containerizer.start()
             held = self._containerizer.isolation
-            info = info.model_copy(update={"isolation": held.words, "not_isolated": held.reason})
+            info = with_isolation(info, held)
             if held.reason:
                 log.warning("isolation: none: resources are accounted, not enforced", reason=held.reason)
             # The containerizer reports tasks that never started in the next turn of the loop.
@@ -352,6 +353,7 @@ class AgentDaemon:
                 self._perform(state.measured(self._options.usage(), used, now))
             elif state.beat_due(now) and self._options.machine is None:
                 state.usage = self._options.usage()
+            state.usage = with_problems(state.usage, self._containerizer.problems)
             self._perform(state.due(now))
         if reason := state.table.backoff.take_reason():
             log.warning("no task can be started here; the agent lends nothing", error=reason)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from broker_mesos.agent.backoff import BackOff
 from broker_mesos.agent.checkpoint import Acknowledged, Ended, Entry, KillRequested, Known, Saved
 from broker_mesos.agent.effects import Checkpoint, Effect, Forget, KillProcess, LaunchProcess, WithdrawProcess
+from broker_mesos.agent.isolation import problem_of_demand
 from broker_mesos.agent.outcomes import Outcomes
 from broker_mesos.agent.running import RunningTask, spec_of
 from broker_mesos.agent.status_buffer import StatusBuffer
@@ -14,8 +15,7 @@ from broker_mesos.agent.task_resources import TaskResources
 from broker_mesos.agent.time_limits import TimeLimits
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task import TaskInfo, TaskStatus
-from broker_mesos.core.model.task_isolation import demanded_words
+from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.model.task_queues import TaskQueues, queue_key_of
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.protocol.agent_messages import LaunchItem
@@ -174,8 +174,8 @@ class TaskTable:
             queue = queue_key_of(launch.framework_id, role, launch.task.line, wanted, mounts, revocable)
             # The tasks whose resources it is to use may have ended since the cell decided.
             waits = launch.waits and queue is not None and self._queues.held(queue) > 0
-            text = refusal or self._not_isolated(launch.task) or ("" if waits else self.resources.misfit(launch, free))
-            if text:
+            text = refusal or problem_of_demand(launch.task, self.isolation)
+            if text := text or ("" if waits else self.resources.misfit(launch, free)):
                 entries.append(
                     self._outcome(
                         task_id,
@@ -224,12 +224,6 @@ class TaskTable:
             self.pending.launched(task_id, now.mono)
             starts.append(LaunchProcess(spec))
         return [Checkpoint(tuple(entries)), *starts] if entries else []
-
-    def _not_isolated(self, task: TaskInfo) -> str:
-        """Why the agent cannot hold a task to what it demands; empty if it can. A cell may not know the demand, or the
-        agent may hold tasks to less than when the cell decided: the task is never held to less than it demands."""
-        missing = [word for word in demanded_words(task.isolation, task.limits) if word not in self.isolation]
-        return f"this agent does not hold tasks to what it demands: {', '.join(missing)}" if missing else ""
 
     def kill(self, task_ids: Iterable[str], now: Instant, grace: float | None = None) -> list[Effect]:
         """Kill running tasks, with at most ``grace`` seconds; send the outcomes of ended tasks again; report

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from broker_mesos.cli import cluster, show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.options import Call, seconds
+from broker_mesos.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,11 +25,42 @@ Grace = Annotated[
 
 
 def listing(call: Call, limit: cluster.Limit = cluster.LIMIT, after: cluster.After = "") -> None:
-    """List the agents; drain, activate and give them up.
+    """List, show, drain, activate and give up agents.
 
     Without a command after it, the list.
     """
     cluster.agents(call, limit, after)
+
+
+def show_one(call: Call, agent: Annotated[str, Argument(metavar="AGENT", help="The id of the agent.")]) -> None:
+    """Show one agent: what it lends, and what it holds tasks to.
+
+    Each mechanism is listed, with what an agent needs for those that it does not have.
+    """
+    from broker_mesos.core.model.mechanisms import MECHANISMS, level_of, why_missing
+
+    found = call.client().state("agents", agent_id=agent, limit=1)
+    if not found.agents:
+        show.warn_missing(found.missing)
+        raise NotFound(f"no agent {agent}; `bmesos agents` lists them")
+    view = found.agents[0]
+    if call.json:
+        show.print_json(show.data(view))
+        return
+    where = f"agent {view.agent_id} on {view.hostname or '?'}"
+    show.line(f"{where}: {cluster.state_of(view)}, version {view.version or '?'}")
+    show.line(f"lends {show.resources(view.total)}; {view.tasks} tasks use {show.resources(view.used)}")
+    for problem in (view.usage.lends_less, *view.usage.problems):
+        if problem:
+            show.line(f"problem: {problem}")
+    level = level_of(view.isolation)
+    show.line(f"isolation: {level or 'none: resources are accounted, not enforced'}")
+    rows = []
+    for word, mechanism in MECHANISMS.items():
+        holds = word in view.isolation
+        why = "" if holds else why_missing(word, view.isolation, view.not_isolated, view.isolation_missing)
+        rows.append((word, "yes" if holds else "no", mechanism.meaning, why or "-"))
+    show.table(["MECHANISM", "HOLDS", "TASKS HAVE", "WHY NOT"], rows, drop=["TASKS HAVE"])
 
 
 def drain(

@@ -23,6 +23,8 @@ After = Annotated[
 def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
     """List the agents, and what is used of them."""
 
+    from broker_mesos.core.model.mechanisms import level_of
+
     def row(agent: Any) -> Sequence[object]:
         return (
             agent.agent_id,
@@ -32,6 +34,7 @@ def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
             agent.tasks,
             show.part_of(agent.used, agent.total, "cpus"),
             show.part_of(agent.used, agent.total, "mem"),
+            level_of(agent.isolation) or "-",
             ",".join(sorted({each.reservation.role for each in agent.reservations})) or "-",
             ";".join(f"{name}:{value}" for name, value in sorted(agent.attributes.items())) or "-",
             "-" if agent.heartbeat_age is None else f"{show.duration(agent.heartbeat_age)} ago",
@@ -45,19 +48,23 @@ def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         ">TASKS",
         ">CPUS",
         ">MEM",
+        "ISOLATION",
         "RESERVED FOR",
         "ATTRIBUTES",
         "HEARD",
     ]
-    drop = ["CELL", "RESERVED FOR", "HEARD", "ATTRIBUTES", "HOST", "MEM", "CPUS", "TASKS"]
+    drop = ["CELL", "RESERVED FOR", "HEARD", "ISOLATION", "ATTRIBUTES", "HOST", "MEM", "CPUS", "TASKS"]
     _list(call, "agents", columns, drop, row, "no agents yet; start one with `bmesos agent`", limit, after, _lends_less)
 
 
 def _lends_less(agent: Any) -> str:
-    """Lines about an agent that lends less than it has, or does not hold tasks to limits as wished; else empty."""
-    reasons = [agent.usage.lends_less]
-    if agent.not_isolated:
+    """Lines about an agent that lends less than it has, or does not hold tasks as wished, or has problems; else
+    empty."""
+    reasons = [agent.usage.lends_less, *agent.usage.problems]
+    if agent.not_isolated and not agent.isolation:
         reasons.append(f"isolation: none: {agent.not_isolated}; resources are accounted, not enforced")
+    elif agent.not_isolated:
+        reasons.append(f"isolation: {agent.not_isolated}")
     return "\n".join(f"bmesos: {agent.agent_id}: {reason}" for reason in reasons if reason)
 
 

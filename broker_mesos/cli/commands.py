@@ -83,8 +83,9 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "agents",
-        "List the agents; drain, activate and give them up.",
+        "List, show, drain, activate and give up agents.",
         (
+            Command("show", "agents:show_one", examples=("bmesos agents show AGENT",)),
             Command("drain", "agents:drain", examples=("bmesos agents drain AGENT --grace 30s",)),
             Command("activate", "agents:activate"),
             Command("deactivate", "agents:deactivate"),

@@ -112,6 +112,11 @@ class FakeContainerizer:
         return Isolation()
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
     def queues_tasks(self) -> bool:
         return False
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 from broker_mesos.core.api.cluster import ClusterView
 from broker_mesos.core.api.health import BusReport, CellReport, CertificateReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import StateView
-from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task_user import SAME_USER
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.operator.doctor_isolation import isolation
+from broker_mesos.operator.findings import Finding, Level, names
 from broker_mesos.runtime.tls import date_text
-
-Level = Literal["ok", "warning", "error"]
 
 OLDEST_RABBITMQ = (3, 10)
 OLDEST_REDIS = (6, 2)
@@ -32,18 +30,6 @@ OUTBOX_ERROR = 10_000
 """Number of messages; at the last one a cell stops deciding."""
 CERTIFICATE_WARNING_DAYS = 14
 """Time before the end of a certificate from which on it is a finding, in days."""
-MAX_NAMES = 5
-"""Maximum number of ids that one finding lists."""
-
-
-class Finding(Part):
-    """One line of the report."""
-
-    level: Level
-    subject: str
-    found: str
-    advice: str = ""
-    """What the operator should do; empty if nothing is to be done."""
 
 
 def worst(findings: Iterable[Finding]) -> Level:
@@ -253,7 +239,7 @@ def _masters(health: HealthView, cluster: ClusterView | None) -> Iterator[Findin
     if silent := [each for each in cluster.masters if each.master_id not in answered]:
         yield finding(
             "warning",
-            f"{_names(f'{each.master_id} on {each.hostname}' for each in silent)} did not answer",
+            f"{names(f'{each.master_id} on {each.hostname}' for each in silent)} did not answer",
             "check whether it hangs; a dead one is removed from the list within 3.5 s",
         )
     versions = sorted({each.version for each in cluster.masters})
@@ -284,7 +270,7 @@ def _policies(health: HealthView, cluster: ClusterView | None) -> Iterator[Findi
     masters = () if cluster is None else cluster.masters
     digests = {each.policy for each in masters}
     if len(digests) > 1:
-        each_one = _names(f"{each.master_id} on {each.hostname}: {each.policy or 'none'}" for each in masters)
+        each_one = names(f"{each.master_id} on {each.hostname}: {each.policy or 'none'}" for each in masters)
         yield finding(
             "warning",
             f"masters have different ones, and decide differently ({each_one})",
@@ -376,7 +362,7 @@ def _routes(masters: Sequence[MasterReport]) -> Iterator[Finding]:
         yield Finding(
             level="error",
             subject="agents",
-            found=f"a message over the exchange 'commands' did not reach {_names(unbound)}: the binding was lost",
+            found=f"a message over the exchange 'commands' did not reach {names(unbound)}: the binding was lost",
             advice="an agent binds its queue again within 20 s; if it stays so, restart the agent",
         )
     silent = [ident for _, report in sorted(routes.items()) for ident in report.silent]
@@ -384,7 +370,7 @@ def _routes(masters: Sequence[MasterReport]) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             subject="agents",
-            found=f"no answer to a message to {_names(silent)}",
+            found=f"no answer to a message to {names(silent)}",
             advice="see whether the agent hangs, or its machine or cell is overloaded",
         )
     probed = sum(report.probed for report in routes.values())
@@ -423,7 +409,7 @@ def _members(state: StateView) -> Iterator[Finding]:
             level="error",
             subject="agents",
             found="two machines use one agent id: "
-            + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in contested),
+            + names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in contested),
             advice="stop one of them, and give it a work folder of its own",
         )
     away = [agent for agent in state.agents if agent.state is AgentStatus.UNREACHABLE]
@@ -441,26 +427,15 @@ def _members(state: StateView) -> Iterator[Finding]:
             level="warning",
             subject="agents",
             found=f"{len(limited)} lend less than they have: "
-            + _names(f"{each.agent_id} ({each.hostname or '?'}): {each.usage.lends_less}" for each in limited),
+            + names(f"{each.agent_id} ({each.hostname or '?'}): {each.usage.lends_less}" for each in limited),
             advice="see their logs; for a disk: free some of it, or lower `sandbox_keep` or `min_free_disk`",
         )
-    if free := [each for each in state.agents if each.not_isolated and each.state is AgentStatus.REGISTERED]:
-        yield Finding(
-            level="warning",
-            subject="agents",
-            found=f"{len(free)} account the resources of tasks, and do not enforce them: "
-            + _names(f"{each.agent_id} ({each.hostname or '?'}): {each.not_isolated}" for each in free),
-            advice="do what the reason says, or start them with `--isolation none`",
-        )
-    if holding := [each for each in state.agents if each.isolation]:
-        words = sorted({word for each in holding for word in each.isolation})
-        yield Finding(level="ok", subject="agents", found=f"{len(holding)} hold tasks to limits: {' '.join(words)}")
+    yield from isolation(state.agents)
     if away:
         yield Finding(
             level="warning",
             subject="agents",
-            found=f"{len(away)} unreachable: "
-            + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in away),
+            found=f"{len(away)} unreachable: " + names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in away),
             advice="check the machine; if it never comes back: `bmesos agents gone ID`",
         )
     elif not count and not state.missing:
@@ -472,7 +447,7 @@ def _members(state: StateView) -> Iterator[Finding]:
             level="warning",
             subject="agents",
             found="tasks can read what their agent can, its password too, on "
-            + _names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in same_user),
+            + names(f"{agent.agent_id} ({agent.hostname or '?'})" for agent in same_user),
             advice="give them a user of their own: start the agent as root or by its unit, without --same-user",
         )
     without_consumers = [each for each in state.frameworks if each.state is FrameworkStatus.DISCONNECTED]
@@ -480,15 +455,9 @@ def _members(state: StateView) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             subject="frameworks",
-            found="no process consumes the queues of " + _names(each.framework_id for each in without_consumers),
+            found="no process consumes the queues of " + names(each.framework_id for each in without_consumers),
             advice="start it again before its failover timeout ends its tasks",
         )
     else:
         living = sum(each.state is FrameworkStatus.SUBSCRIBED for each in state.frameworks)
         yield Finding(level="ok", subject="frameworks", found=f"{living} subscribed")
-
-
-def _names(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - MAX_NAMES} more" if len(listed) > MAX_NAMES else ""
-    return ", ".join(listed[:MAX_NAMES]) + more

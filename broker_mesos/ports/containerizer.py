@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -165,6 +166,8 @@ class Isolation(NamedTuple):
     """Such as ``mem``; empty if their resources are accounted only."""
     reason: str = ""
     """Why they are not held, in one line, although that was wished; else empty."""
+    missing: Mapping[str, str] = MappingProxyType({})
+    """By word that is not there: why not, in one line, as far as that is known."""
 
 
 class Containerizer(Protocol):
@@ -173,6 +176,11 @@ class Containerizer(Protocol):
     @property
     def isolation(self) -> Isolation:
         """What tasks are held to, from ``start`` on."""
+        ...
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What an operator has to know of what runs the tasks, a line for each; empty if all is well."""
         ...
 
     @property

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.agent.effects import LaunchProcess
+from broker_mesos.agent.isolation import with_isolation, with_problems
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
+from broker_mesos.core.model.agent import AgentInfo, Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_isolation import TaskIsolation
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -87,3 +89,23 @@ def test_the_request_to_the_spawner_has_what_is_demanded_and_no_more() -> None:
         "oom": "ignore",
         "sandbox": {"network": "host", "rootfs": "/r", "ports": ((31000, 31001),)},
     }
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words", "attribute"),
+    [({}, LIMITS, "limits"), ({}, (), None), ({"isolation": "mine"}, LIMITS, "mine"), ({}, ("mem",), None)],
+)
+def test_the_level_of_an_agent_is_an_attribute_for_constraints(
+    attributes: dict[str, str], words: tuple[str, ...], attribute: str | None
+) -> None:
+    info = AgentInfo(agent_id="a1", resources=Resources.parse("cpus:1"), attributes=attributes)
+    found = with_isolation(info, Isolation(words, "", {"net": "x" * 1_000}))
+    assert (found.isolation, found.attributes.get("isolation")) == (words, attribute)
+    assert len(found.isolation_missing["net"]) <= 255
+    assert AgentInfo.model_validate_json(found.encode()) == found
+
+
+def test_problems_of_what_starts_tasks_are_in_the_heartbeat_until_they_end() -> None:
+    assert with_problems(Usage(load=1.0), ("a", "b")).problems == ("a", "b")
+    assert with_problems(Usage(load=1.0), ()) == Usage(load=1.0)
+    assert len(with_problems(Usage(), tuple("x" for _ in range(100))).problems) == 20

@@ -52,6 +52,8 @@ class FakeCluster:
         """What to raise instead of an answer, by type of request."""
         self.failing_times: dict[str, int] = {}
         """How often; always if it is not here."""
+        self.agent: dict[str, object] = {}
+        """Further fields of its one agent."""
         self.on_kill: Callable[[str], None] = lambda job_id: None
 
     async def handle(self, request: Request, timeout: float = 5.0) -> Part:
@@ -110,8 +112,9 @@ class FakeCluster:
                     offered=Resources.parse("cpus:1"),
                     used=Resources.parse("cpus:2;mem:1024"),
                     attributes={"rack": "r1"},
+                    **self.agent,
                 )
-                agents = (agent,) if "agents" in request.parts else ()
+                agents = (agent,) if "agents" in request.parts and request.agent_id in ("", "a1") else ()
                 load = CellLoad(cell=0, behind=0.0, decisions=9, rounds=4, round_p50=0.0011, round_p99=0.0042)
                 return StateView(agents=agents, counts={"agents": 1}, loads=(load,), missing=self.missing)
         raise AssertionError(request)

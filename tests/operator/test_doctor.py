@@ -11,7 +11,8 @@ from broker_mesos.core.api.state import FrameworkTotal, MissingCell, StateView
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
-from broker_mesos.operator.doctor import Finding, find_problems, worst
+from broker_mesos.operator.doctor import find_problems, worst
+from broker_mesos.operator.findings import Finding
 
 NONE = Resources.parse("cpus:1")
 REDIS = StoreReport(

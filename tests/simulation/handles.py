@@ -70,6 +70,10 @@ class ContainerHandle:
         return self._inner.isolation
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        return self._inner.problems
+
+    @property
     def queues_tasks(self) -> bool:
         return self._inner.queues_tasks
 

@@ -50,7 +50,7 @@ class SpawnerIsolation:
 
     def on_answer(self, record: list[Any]) -> None:
         """Take the answer of a spawner."""
-        found = Isolation(tuple(record[1]), record[2])
+        found = Isolation(tuple(record[1]), record[2], record[3] if len(record) > 3 else {})
         if not self._answer.is_set():
             self.found = found
             self._answer.set()

@@ -31,6 +31,8 @@ class AgentView(Part):
     """What tasks are held to; see ``AgentInfo.isolation``."""
     not_isolated: str = ""
     """Why they are not, if its operator wishes it."""
+    isolation_missing: dict[str, str] = Field(default_factory=dict)
+    """By word that is not in ``isolation``: why not, as far as that is known."""
     pid: int = 0
     registered_at: float = 0.0
     heartbeat_age: float | None = None

@@ -35,6 +35,8 @@ class AgentInfo(Part):
     """What its kernel holds tasks to, such as ``mem``; empty if their resources are accounted only."""
     not_isolated: Prose = ""
     """Why not, in one line, if its operator wishes it; else empty."""
+    isolation_missing: dict[Short, Prose] = Field(default_factory=dict, max_length=100)
+    """By word that is not in ``isolation``: why not, in one line, as far as that is known."""
 
 
 class Usage(Part):
@@ -46,6 +48,8 @@ class Usage(Part):
     load: float = 0.0
     lends_less: Prose = ""
     """Why the agent lends less than it has, such as a disk that is nearly full; empty if it lends everything."""
+    problems: tuple[Prose, ...] = Field(default=(), max_length=20)
+    """What its operator has to know of the process that starts its tasks, a line for each."""
 
 
 class AgentTask(Part):

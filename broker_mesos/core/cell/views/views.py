@@ -101,6 +101,7 @@ def _agent_view(state: CellState, agent: Agent, now: Instant) -> AgentView:
         version=info.version,
         isolation=info.isolation,
         not_isolated=info.not_isolated,
+        isolation_missing=info.isolation_missing,
         pid=info.pid,
         registered_at=agent.registered_at,
         reservations=tuple(_reservations(agent)),
