@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
 from broker_mesos.cli.job_filters import Name, Role, States, User, filter_of
 from broker_mesos.cli.options import Call
-from broker_mesos.client.jobs import ENDED
-
-if TYPE_CHECKING:
-    from broker_mesos.core.api.jobs import JobSummary
+from broker_mesos.client.jobs import ENDED, Json
+from broker_mesos.core.model.roles import ANYBODY
 
 
 def history(
@@ -32,32 +30,32 @@ def history(
 ) -> None:
     """List jobs that have ended, the latest submitted first."""
     chosen = filter_of(state, name, user, role, since, until, ENDED)
-    found = call.client().history(limit=limit, after=after, **chosen)
+    found = call.jobs().call("GET_JOBS", {"limit": limit, "which": {"kind": "ended", "after": after, **chosen}})
     if call.json:
-        show.print_json([show.data(each) for each in found.jobs])
-    elif found.jobs:
-        _table(found.jobs)
+        show.print_json(found["jobs"])
+    elif found["jobs"]:
+        _table(found["jobs"])
     else:
-        show.line("no ended job matches" if found.total else "no job has ended yet")
-    if found.truncated:
-        show.note(f"bmesos: there may be more: the same with --after {found.after}, or a higher --limit")
+        show.line("no ended job matches" if found.get("total") else "no job has ended yet")
+    if found.get("truncated"):
+        show.note(f"bmesos: there may be more: the same with --after {found['after']}, or a higher --limit")
 
 
-def _table(jobs: Sequence[JobSummary]) -> None:
-    roles = show.has_roles(jobs)
+def _table(jobs: Sequence[Json]) -> None:
+    roles = show.has_roles(job.get("role", ANYBODY) for job in jobs)
     show.table(
         ["JOB", "NAME", "USER", *(["ROLE"] if roles else []), "STATE", ">TASKS", ">EXIT", "ENDED", "TOOK"],
         [
             (
-                job.job_id,
-                job.name or "-",
-                job.user or "-",
-                *([job.role] if roles else []),
-                job.state,
-                job.total,
-                "-" if job.exit_code is None else job.exit_code,
-                show.since(job.ended_at or 0),
-                show.duration((job.ended_at or job.submitted_at) - job.submitted_at),
+                job["job_id"],
+                job.get("name") or "-",
+                job.get("user") or "-",
+                *([job.get("role", ANYBODY)] if roles else []),
+                job["state"],
+                job["total"],
+                "-" if (code := job.get("exit_code")) is None else code,
+                show.since(job.get("ended_at") or 0),
+                show.duration((job.get("ended_at") or job["submitted_at"]) - job["submitted_at"]),
             )
             for job in jobs
         ],
@@ -73,15 +71,16 @@ def retry(
 
     What has succeeded is not run again.
     """
-    summary = call.client().retry(job)
+    client = call.jobs()
+    summary = client.call("RETRY_JOB", {"job_id": job})
     if not (wait and call.json):
-        tasks = summary.counts.get("pending", 0) + summary.counts.get("running", 0)
+        tasks = summary["counts"].get("pending", 0) + summary["counts"].get("running", 0)
         if call.json:
-            show.print_json(show.data(summary))
+            show.print_json(summary)
         else:
             show.line(f"job {job} runs {tasks} failed task{'' if tasks == 1 else 's'} again")
     if not wait:
         return 0
     from broker_mesos.cli.submit import wait_for
 
-    return wait_for(call, call.jobs(), job)
+    return wait_for(call, client, job)

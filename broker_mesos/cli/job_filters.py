@@ -33,7 +33,7 @@ def filter_of(
     until: str | None = None,
     allowed: tuple[str, ...] = ALL_STATES,
 ) -> dict[str, Any]:
-    """The arguments of ``Client.history`` and ``Client.kill_jobs`` from the options. Raises InvalidInput."""
+    """The fields of a ``JobFilter``, from the options. Raises InvalidInput."""
     wanted = tuple(state.strip() for each in states or () for state in each.split(","))
     for state in wanted:
         if state not in allowed:

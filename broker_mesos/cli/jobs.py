@@ -257,7 +257,7 @@ def _jobs(jobs: JobList) -> None:
         show.line("no jobs yet; try: bmesos submit -- echo hello")
         return
     waiting = any(job.waiting for job in jobs.jobs)
-    roles = show.has_roles(jobs.jobs)
+    roles = show.has_roles(job.role for job in jobs.jobs)
     columns = [
         "JOB",
         "NAME",

@@ -12,7 +12,7 @@ from broker_mesos.cli.options import Call
 from broker_mesos.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from broker_mesos.client import Client
+    from broker_mesos.client.jobs import JobClient
 
 
 def kill(
@@ -28,7 +28,7 @@ def kill(
 
     Tasks that wait never run; tasks that run get SIGTERM, and SIGKILL after their grace period.
     """
-    client = call.client()
+    client = call.jobs()
     chosen = filter_of(state, name, user, role, allowed=("pending", "running"))
     if any(chosen.values()):
         if ident is not None:
@@ -38,25 +38,26 @@ def kill(
         raise InvalidInput(
             "name a job or a task, or choose jobs by --state, --name, --user or --role; --name '*' is all"
         )
-    killed = client.kill(ident)
+    killed = client.call("KILL_BY_ID", {"id": ident})
+    job = killed.get("job")
     if call.json:
-        show.print_json(show.data(killed))
-    elif killed.job is not None and killed.job.ended_at is not None:
-        show.line(f"{killed.kind} {ident}: the job has ended ({killed.job.state})")
+        show.print_json(killed)
+    elif job is not None and job.get("ended_at") is not None:
+        show.line(f"{killed['kind']} {ident}: the job has ended ({job['state']})")
     else:
-        show.line(f"killing {killed.kind} {ident}")
-        if killed.note:
-            show.note(killed.note)
+        show.line(f"killing {killed['kind']} {ident}")
+        if killed.get("note"):
+            show.note(killed["note"])
     return 0
 
 
-def _kill_matching(call: Call, client: Client, chosen: dict[str, Any], yes: bool) -> int:
+def _kill_matching(call: Call, client: JobClient, chosen: dict[str, Any], yes: bool) -> int:
     if sys.stdin.isatty() and not yes:
-        number = len(client.kill_jobs(**chosen, only_list=True))
+        number = len(client.matching_killed(chosen, only_list=True))
         if number and not _confirmed(f"end {_jobs(number)}? [y/N] "):
             show.note("bmesos: nothing is killed")
             return 1
-    ids = client.kill_jobs(**chosen)
+    ids = client.matching_killed(chosen)
     if call.json:
         show.print_json({"job_ids": ids})
     else:

@@ -13,7 +13,6 @@ from broker_mesos.errors import Unavailable
 
 if TYPE_CHECKING:
     from broker_mesos.client.jobs import JobClient
-    from broker_mesos.core.api.jobs import JobSummary
     from broker_mesos.core.model.part import Part
     from broker_mesos.core.model.resources import Resources
 
@@ -174,11 +173,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-def has_roles(jobs: Iterable[JobSummary]) -> bool:
-    """Whether any of the jobs is in a role of its own, so that a column of roles tells something."""
+def has_roles(roles: Iterable[str]) -> bool:
+    """Whether any of the roles of jobs is one of its own, so that a column of roles tells something."""
     from broker_mesos.core.model.roles import ANYBODY
 
-    return any(job.role != ANYBODY for job in jobs)
+    return any(role != ANYBODY for role in roles)
 
 
 def since(at: float) -> str:

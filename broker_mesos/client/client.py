@@ -39,7 +39,6 @@ from broker_mesos.core.api.jobs import (
     JobSummary,
     KillById,
     Killed,
-    KilledJobs,
     KillJob,
     KillJobs,
     RetryJob,
@@ -180,15 +179,9 @@ class Client(JobClient, ReservationCalls):
         states = tuple(states)
         if not (states or name or user or role):
             raise InvalidInput('choose jobs by states, name, user or role; name="*" is all of them')
-        found: list[str] = []
-        after: int | None = None
-        while True:
-            which = {"states": states, "name": name, "user": user, "role": role, "after": after}
-            page = self.ask(made(KillJobs, which=which, only_list=only_list), KilledJobs)
-            found += page.job_ids
-            after = page.after
-            if after is None:
-                return found
+        which = {"states": states, "name": name, "user": user, "role": role}
+        made(KillJobs, which=which)
+        return self.matching_killed(which, only_list)
 
     def kill_job(self, job_id: str, index: int | None = None) -> JobSummary:
         """End a job, or one index of it. Idempotent."""

@@ -70,7 +70,9 @@ class JobClient:
         except InvalidInput as error:
             # What is wrong has the name of the request and of its field before it: a caller has written neither.
             said = str(error).removeprefix(f"{kind}: ")
-            ident = next((name for name in ("job_id", "task_id") if said.startswith(f"{name}: write")), None)
+            if f"type {kind!r}" in said and "unknown" in said:
+                raise InvalidInput(f"the cluster is of an earlier release, which has no {kind}: upgrade it") from None
+            ident = next((name for name in ("job_id", "task_id", "id") if said.startswith(f"{name}: write")), None)
             raise InvalidInput(said if ident is None else not_an_id(str(fields[ident]))) from None
         self._contacted = True
         return answer
@@ -181,6 +183,19 @@ class JobClient:
                 seen = summary.get("version", 0)
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimedOut(f"job {job_id} has not ended within {timeout:g} s; it goes on: `bmesos wait {job_id}`")
+
+    def matching_killed(self, which: Mapping[str, Any], only_list: bool = False) -> list[str]:
+        """End the jobs that match a ``JobFilter`` and have not ended, and return their ids; with ``only_list`` nothing
+        is ended."""
+        kind = "KILL_JOBS_OF_ROLE" if which.get("role") else "KILL_JOBS"
+        found: list[str] = []
+        after: int | None = None
+        while True:
+            page = self.call(kind, {"which": {**which, "after": after}, "only_list": only_list})
+            found += page["job_ids"]
+            after = page.get("after")
+            if after is None:
+                return found
 
     def read(self, task_id: str, stream: Stream = "stdout", follow: bool = False) -> Iterator[bytes]:
         """A task's output so far; with ``follow``, what comes until its end.

@@ -82,7 +82,17 @@ JOBS = BuiltInFramework(
     name="batch",
     purpose="runs the jobs of `bmesos submit`",
     requests=frozenset(
-        {"GET_JOB", "GET_JOBS", "GET_TASK", "KILL_JOB", "KILL_JOBS", "RETRY_JOB", "SUBMIT_JOB", "WAIT_JOB"}
+        {
+            "GET_JOB",
+            "GET_JOBS",
+            "GET_TASK",
+            "KILL_JOB",
+            "KILL_JOBS",
+            "KILL_JOBS_OF_ROLE",
+            "RETRY_JOB",
+            "SUBMIT_JOB",
+            "WAIT_JOB",
+        }
     ),
     builder="broker_mesos.frameworks.batch.build:build",
 )

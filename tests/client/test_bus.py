@@ -13,10 +13,12 @@ import pytest
 
 from broker_mesos.bus.open import open_bus
 from broker_mesos.bus.responder import Responder
+from broker_mesos.cli import main
 from broker_mesos.client import Client
 from broker_mesos.client.jobs import JobClient
 from broker_mesos.client.spec import build_spec, describe
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
+from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.runtime.clock import SystemClock
 from tests.operator.fakes import FakeCluster
@@ -94,6 +96,34 @@ async def test_what_is_wrong_with_a_job_is_said_by_who_receives_it(
     number, text = await asyncio.to_thread(use)
     assert number == "retries: write at least 0" and "only UTF-8 can be sent" in text
     assert not batch.specs
+
+
+@pytest.mark.parametrize("way", ["command", "client"])
+async def test_a_worker_that_knows_no_roles_does_not_kill_the_jobs_of_all_of_them(
+    way: str,
+    batch: FakeCluster,
+    rabbitmq_url: str,
+    cluster_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delitem(REGISTRY, "KILL_JOBS_OF_ROLE")
+    monkeypatch.setenv("BMESOS_URL", rabbitmq_url)
+    monkeypatch.setenv("BMESOS_CLUSTER", cluster_name)
+
+    def use() -> None:
+        with Client(timeout=10) as client:
+            client.kill_jobs(role="ops")
+
+    if way == "client":
+        with pytest.raises(InvalidInput, match="earlier release"):
+            await asyncio.to_thread(use)
+    else:
+        assert await asyncio.to_thread(main, ["kill", "--role", "ops"]) == 2
+        assert capsys.readouterr().err == (
+            "bmesos: the cluster is of an earlier release, which has no KILL_JOBS_OF_ROLE: upgrade it\n"
+        )
+    assert batch.asked == []
 
 
 async def test_a_cluster_without_masters_is_unavailable(rabbitmq_url: str, cluster_name: str) -> None:

@@ -265,6 +265,14 @@ class KillJobs(JobRequest):
 
 
 @register
+class KillJobsOfRole(KillJobs):
+    """The same with a filter that names a role. Workers of a release whose filters have no role do not know this
+    type, and refuse it; KILL_JOBS they would obey as if the filter named none."""
+
+    TYPE = "KILL_JOBS_OF_ROLE"
+
+
+@register
 class RetryJob(JobRequest):
     """Run the failed tasks of an ended job again, under the same job and indices, each with one more attempt. It is a
     conflict if the job has not ended or has no failed task, so that a repeat does no harm."""
