@@ -7,9 +7,11 @@ used: ``import broker_mesos`` alone costs nothing, and neither do the parts of a
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# Not that of `typing`, which takes longer to import than all else that `bmesos` does before it handles Ctrl-C.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client, Job
