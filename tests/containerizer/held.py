@@ -51,3 +51,14 @@ class HeldRunner(Runner):
 
     def go(self, task_id: str) -> None:
         self.file(task_id, "go").touch()
+
+
+def code_of(number: int) -> int:
+    """The exit code of a task of ``start_waiting``."""
+    return 1 + number % 100
+
+
+def start_waiting(runner: HeldRunner, number: int) -> None:
+    """Start the task ``t<number>``, which costs nothing until nobody has the lock of ``lock`` any more."""
+    lock = runner.work_dir / "lock"
+    runner.start_task(f"t{number}", f"flock -s {lock} true; exit {code_of(number)}")

@@ -6,7 +6,10 @@ raises OSError as the kernel reports it.
 
 from __future__ import annotations
 
+import errno
 import os
+
+from broker_mesos.containerizer.descriptors import is_spare
 
 _CHUNK = 65536
 MAX_OPEN = 1024
@@ -39,6 +42,9 @@ class CgroupFiles:
             if self._count >= MAX_OPEN:
                 return self.read(path)
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if is_spare(fd):
+                os.close(fd)
+                return self.read(path)
             self._open.setdefault(folder, {})[path] = fd
             self._count += 1
         return os.pread(fd, _CHUNK, 0).decode()
@@ -89,11 +95,17 @@ class CgroupFiles:
 
 
 def optional(files: CgroupFiles, path: str, *, often: bool = False) -> str:
-    """The text of a file without blanks around it; empty if it cannot be read."""
+    """The text of a file without blanks around it; empty if there is none. Raises OSError if no descriptor is left."""
     try:
         return (files.read_often(path) if often else files.read(path)).strip()
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
         return ""
+
+
+NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE}
+"""Errors that mean nothing about a file."""
 
 
 def number(files: CgroupFiles, path: str, *, often: bool = False) -> int:

@@ -12,7 +12,8 @@ import enum
 import os
 import select
 
-from broker_mesos.containerizer.cgroups.files import CgroupFiles, table
+from broker_mesos.containerizer.cgroups.files import NO_DESCRIPTOR, CgroupFiles, table
+from broker_mesos.containerizer.descriptors import is_spare
 
 COUNTER_SECONDS = 0.02
 """Time for which the counter is waited for after an event."""
@@ -31,7 +32,8 @@ class Oom(enum.Enum):
 
 class OomWatch:
     """Watches one cgroup of the memory controller. ``fd`` and ``events`` are for epoll; close it before the cgroup is
-    removed. Raises OSError if the kernel does not watch it."""
+    removed. Without a descriptor (-1) nothing is reported, and ``look`` is to be called from time to time. Raises
+    OSError if the kernel does not watch it."""
 
     def __init__(self, files: CgroupFiles, folder: str, version: int, kills_before: int) -> None:
         self._files = files
@@ -39,12 +41,20 @@ class OomWatch:
         self._path = f"{folder}/memory.events" if version == 2 else f"{folder}/memory.oom_control"
         self._before = kills_before
         self._event_at: float | None = None
-        if version == 2:
-            self.fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            self.events = select.EPOLLPRI
+        self.events = select.EPOLLPRI if version == 2 else select.EPOLLIN
+        try:
+            if version == 2:
+                self.fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            else:
+                self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            self.fd = -1
+        if self.fd >= 0 and is_spare(self.fd):
+            self.close()
+        if version == 2 or self.fd < 0:
             return
-        self.events = select.EPOLLIN
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             control = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -81,8 +91,11 @@ class OomWatch:
         return Oom.NONE
 
     def kills(self) -> int:
-        """Processes that the kernel has killed since the last ``restart``."""
-        return max(0, table(self._files, self._path, often=True).get("oom_kill", 0) - self._before)
+        """Processes that the kernel has killed since the last ``restart``; 0 if that cannot be read now."""
+        try:
+            return max(0, table(self._files, self._path, often=True).get("oom_kill", 0) - self._before)
+        except OSError:
+            return 0
 
     def restart(self, kills_before: int) -> None:
         """Count from here on: the cgroup gets another task."""

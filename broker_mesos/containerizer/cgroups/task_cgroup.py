@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from broker_mesos.containerizer.cgroups.usage import (
     memory_peak,
     read_counters,
 )
+from broker_mesos.containerizer.descriptors import is_spare
 
 MAX_REST_BYTES = 2 << 20
 """Memory that may stay charged to a cgroup that gets another task. The kernel charges in batches of 256 kB on each CPU,
@@ -209,7 +211,11 @@ class TaskCgroup:
         then it is the peak for the descriptor that is written to only."""
         if self._peak_fd < 0:
             name = "memory.peak" if self.memory_version == 2 else "memory.max_usage_in_bytes"
-            self._peak_fd = self._files.open(f"{self.folders['memory']}/{name}")
+            fd = self._files.open(f"{self.folders['memory']}/{name}")
+            if is_spare(fd):
+                os.close(fd)
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            self._peak_fd = fd
         os.pwrite(self._peak_fd, b"0", 0)
 
     def record(self) -> Record:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.cgroups.forking import fork_into
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
+from broker_mesos.containerizer.descriptors import is_spare
 from broker_mesos.containerizer.json_lines import JsonLines
 from broker_mesos.containerizer.launchers.launcher_process import run
 from broker_mesos.containerizer.launchers.profile import Profile
@@ -72,6 +73,10 @@ class Launcher:
         self._lines = JsonLines()
         self._output = bytearray()
         self._link, end = socket.socketpair()
+        if is_spare(end.fileno()):
+            self._link.close()
+            end.close()
+            raise OSError(errno.EMFILE, "no file descriptor is left for another task: raise the agent's limit of them")
         self._link.setblocking(False)
         spawner = os.getpid()
         try:

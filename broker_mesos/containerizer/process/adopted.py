@@ -7,15 +7,12 @@ They are watched by pidfds, and by reading /proc if no file descriptor is left. 
 from __future__ import annotations
 
 import os
-import resource
 import select
 from collections.abc import Iterator
 
+from broker_mesos.containerizer.descriptors import is_spare
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.journal import Entry
-
-SPARE_FILES = 64
-"""Number of file descriptors that are never used to watch processes."""
 
 
 class AdoptedTasks:
@@ -23,7 +20,6 @@ class AdoptedTasks:
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
-        self._max_fd = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES)
         self._by_pidfd: dict[int, Entry] = {}
         self._polled: dict[str, Entry] = {}
 
@@ -44,7 +40,7 @@ class AdoptedTasks:
             pass  # too many open files, or the like: the process may well live
         # The pidfd is opened first: the process that it refers to cannot be replaced between the check and the watch.
         there = proctree.is_there(entry.pid, entry.ticks)
-        if fd >= 0 and (not there or fd >= self._max_fd):
+        if fd >= 0 and (not there or is_spare(fd)):
             os.close(fd)
             fd = -1
         if not there:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from broker_mesos.containerizer.cgroups.driver import RETRY_SECONDS
+from broker_mesos.containerizer.cgroups.files import NO_DESCRIPTOR
 from broker_mesos.containerizer.cgroups.limits import Limits
 from broker_mesos.containerizer.cgroups.memory_end import memory_end
 from broker_mesos.containerizer.cgroups.pins import NotFree
@@ -81,7 +82,10 @@ class LimitedTasks:
     def note_end(self, entry: Entry) -> None:
         """Find out whether a task that has ended while there was no spawner was killed for its memory."""
         if (group := self.isolation.adopt(entry)) is not None and self.isolation.driver is not None:
-            self._note_usage(entry, group)
+            try:
+                self._note_usage(entry, group)
+            except OSError as error:
+                self._log(f"the cgroup of task {entry.task_id}: {error}")
             self.isolation.driver.free(group)
 
     # -- starts ------------------------------------------------------------------------------------------
@@ -99,7 +103,7 @@ class LimitedTasks:
             assert launcher.group is not None
         except (NotFree, OSError) as error:
             self.isolation.unpin(entry.task_id)
-            self._not_held[entry.task_id] = str(error)
+            self._not_held[entry.task_id] = (error.strerror if isinstance(error, OSError) else "") or str(error)
             self._log(f"no cgroup for task {entry.task_id}: {error}")
             return
         self._enter(HeldTask(entry, launcher.group, launcher, key))
@@ -225,7 +229,11 @@ class LimitedTasks:
                     self._log(f"task {entry.task_id} {group.stuck(self._kept(held))}")
                 return
             self._note_refusals(held, self._note_usage(entry, group))
-        except OSError as error:  # somebody has removed the cgroup
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                held.due = now + RETRY_SECONDS
+                return
+            # Somebody has removed the cgroup.
             self._log(f"the cgroup of task {entry.task_id}: {error}")
         self._leave(held)
         self._on_ended(entry)
@@ -289,6 +297,10 @@ class LimitedTasks:
             found[task_id] = [round(used.counted.cpu_usec / 1e6, 2), used.memory]
             self._note_refusals(held, used)
         return found
+
+    def check(self) -> None:
+        """Check what has no event."""
+        self._oom.check()
 
     # -- timers --------------------------------------------------------------------
 

@@ -18,11 +18,14 @@ class OomEvents:
         self._killed = killed
         self._by_fd: dict[int, TaskCgroup] = {}
         self._pending: dict[str, TaskCgroup] = {}
+        self._unwatched: dict[str, TaskCgroup] = {}  # no descriptor was left
 
     def watch(self, group: TaskCgroup) -> None:
         """Watch a cgroup until it is closed. Raises OSError."""
         watch = group.watch_oom()
-        if self._by_fd.get(watch.fd) is not group:
+        if watch.fd < 0:
+            self._unwatched[group.name] = group
+        elif self._by_fd.get(watch.fd) is not group:
             self._epoll.register(watch.fd, watch.events)
             self._by_fd[watch.fd] = group
 
@@ -57,8 +60,14 @@ class OomEvents:
             del self._pending[group.name]
             self.look(group)
 
+    def check(self) -> None:
+        """Look at the cgroups that have no events."""
+        for group in list(self._unwatched.values()):
+            self.look(group)
+
     def drop(self, group: TaskCgroup) -> None:
         """The task of a cgroup has ended."""
+        self._unwatched.pop(group.name, None)
         self._pending.pop(group.name, None)
 
     def _found(self, group: TaskCgroup, what: Oom) -> None:

@@ -409,6 +409,7 @@ class Spawner:
     def _look_at_tasks(self) -> None:
         """Check what has no event: the output of tasks, ends of tasks without a descriptor, stopped launchers."""
         self._launched.check()
+        self._limited.check()
         for entry, status in self._adopted.ended():
             self._adopted_ended(entry, status)
         for entry, reason, processes in self._disk.look(self._running, lambda: self._kills.owners(proctree.scan())[0]):
