@@ -114,6 +114,17 @@ class Driver:
         self._used[group.name] = group
         return group
 
+    def _make_bases(self) -> None:
+        """Make the folders of all task cgroups that somebody else has removed. Raises OSError."""
+        layout = self._pinned or self._layout
+        missing = [place for place in layout.places if not self._files.exists(place.base)]
+        for place in missing:
+            self._files.make(place.base)
+            if place.version == 2:
+                enable(self._files, place.base, place.controllers)
+        if missing:
+            prepare_cpuset(self._files, layout, "")
+
     def _make(self, limits: Limits) -> TaskCgroup:
         while True:
             self._last += 1
@@ -122,6 +133,9 @@ class Driver:
                 self._make_folders(group, limits)
             except FileExistsError:
                 continue  # it stays for the sweep
+            except FileNotFoundError:
+                self._make_bases()
+                self._make_folders(group, limits)
             self._made += 1
             return group
 
@@ -158,15 +172,17 @@ class Driver:
 
     def restore(self, group: TaskCgroup, pids: Collection[int]) -> None:
         """Make a cgroup again that somebody else has removed, such as a service manager, with its limits, and move the
-        processes of its task into it; those that have ended are left out. Its usage begins anew. Raises OSError."""
-        group.close()
-        for path in group.paths:
-            for folder in (os.path.dirname(path), path):
-                if not self._files.exists(folder):
-                    self._files.make(folder)
-        prepare_cpuset(self._files, self._layout_for(group.limits), group.name)
-        group.set_limits(group.limits, fresh=True)
-        group.before = Counters()
+        processes of its task into it; those that have ended are left out. Its usage begins anew, if it was removed.
+        Raises OSError."""
+        if group.vanished():
+            group.close()
+            self._make_bases()
+            for path in group.paths:
+                if not self._files.exists(path):
+                    self._files.make(path)
+            prepare_cpuset(self._files, self._layout_for(group.limits), group.name)
+            group.set_limits(group.limits, fresh=True)
+            group.before = Counters()
         for path in group.paths:
             for pid in pids:
                 try:
@@ -291,6 +307,14 @@ class Driver:
             return []
         example = next(iter(self._removing.values()))[0]
         return [f"cgroup leak: {leaks} cgroups cannot be removed, such as {example}"]
+
+
+def enable(files: CgroupFiles, path: str, controllers: Collection[str]) -> None:
+    """Let the cgroups below one of v2 use controllers. Raises OSError."""
+    enabled = files.read(f"{path}/cgroup.subtree_control").split()
+    for each in controllers:
+        if each != "core" and each not in enabled:
+            files.write(f"{path}/cgroup.subtree_control", f"+{each}")
 
 
 def prepare_cpuset(files: CgroupFiles, layout: Layout, name: str) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Collection
 
-from broker_mesos.containerizer.cgroups.driver import Driver, prepare_cpuset
+from broker_mesos.containerizer.cgroups.driver import Driver, enable, prepare_cpuset
 from broker_mesos.containerizer.cgroups.files import CgroupFiles, optional
 from broker_mesos.containerizer.cgroups.forking import fork_into
 from broker_mesos.containerizer.cgroups.layout import Layout, Place, base_name, lay_out
@@ -96,8 +96,8 @@ def _pinned(
     try:
         _remember(work_dir, layout.bases())
         if place.version == 2:
-            _enable(files, place.scope, ["cpuset"])
-            _enable(files, place.base, ["cpuset"])
+            enable(files, place.scope, ["cpuset"])
+            enable(files, place.base, ["cpuset"])
         else:
             _make(files, place.base, made)
         prepare_cpuset(files, layout, "")
@@ -134,10 +134,10 @@ def _open(files: CgroupFiles, place: Place, movable: Collection[int], made: list
     if place.version == 2 and controllers:
         if reason := _move_to_leaf(files, place, movable, made):
             return reason
-        _enable(files, place.scope, controllers)
+        enable(files, place.scope, controllers)
     _make(files, place.base, made)
     if place.version == 2:
-        _enable(files, place.base, controllers)
+        enable(files, place.base, controllers)
     elif "memory" in controllers and optional(files, f"{place.base}/memory.use_hierarchy") == "0":
         files.write(f"{place.base}/memory.use_hierarchy", "1")  # else a limit of the base would count no task
     return ""
@@ -166,13 +166,6 @@ def _move_to_leaf(files: CgroupFiles, place: Place, movable: Collection[int], ma
     for pid in inside:
         files.write(f"{leaf}/cgroup.procs", str(pid))
     return ""
-
-
-def _enable(files: CgroupFiles, path: str, controllers: Collection[str]) -> None:
-    enabled = files.read(f"{path}/cgroup.subtree_control").split()
-    for each in controllers:
-        if each not in enabled:
-            files.write(f"{path}/cgroup.subtree_control", f"+{each}")
 
 
 def _remember(work_dir: str, bases: list[str]) -> list[str]:

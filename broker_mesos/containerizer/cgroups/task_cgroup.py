@@ -102,6 +102,18 @@ class TaskCgroup:
         other ones, without its limits. See ``Driver.restore``."""
         return not all(self._files.exists(path) for path in self.paths)
 
+    def place_outside(self, pid: int) -> str:
+        """Where a process is, if it is not in this cgroup or below it in every hierarchy; else "". Raises OSError if
+        there is no such process."""
+        base, name = self.paths[0].rsplit("/", 2)[1:]
+        with open(f"/proc/{pid}/cgroup") as file:
+            lines = file.read().splitlines()
+        if sum(f"/{base}/{name}/" in f"{line}/" for line in lines) >= len(self.paths):
+            return ""
+        outside = [line for line in lines if f"/{base}/{name}/" not in f"{line}/"]
+        first = next((line for line in outside if "memory" in line or line.startswith("0::")), outside[0])
+        return first.split(":", 2)[2][:100]
+
     def members(self) -> list[int]:
         """The pids of all processes in it, daemons included; zombies are not among them."""
         return members(self._files, self.paths)

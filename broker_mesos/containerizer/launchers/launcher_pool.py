@@ -94,16 +94,17 @@ class LauncherPool:
         while True:
             # Those that are forked ahead are not in the cgroups of tasks that are pinned to CPUs.
             launcher, blank = (self._fork(key.limits), False) if key.limits.cpuset else self._next()
+            assert launcher.group is not None
             try:
-                assert launcher.group is not None
                 launcher.group.set_limits(key.limits)
                 launcher.become(key.profile)
                 self._taken.add(launcher)
                 return launcher
             except OSError:
-                alive = not launcher.dead
+                # One that has ended, or whose cgroup somebody has removed, means nothing for a new one.
+                usable = not launcher.dead and not launcher.group.vanished()
                 self.release(launcher)
-                if alive or not blank:
+                if usable or not blank:
                     raise
 
     def _next(self) -> tuple[Launcher, bool]:

@@ -28,6 +28,7 @@ from broker_mesos.containerizer.process.journal import Entry, Record
 from broker_mesos.containerizer.process.launched_tasks import LaunchedTasks
 from broker_mesos.containerizer.process.launching import make_sandbox
 from broker_mesos.containerizer.process.oom_events import OomEvents
+from broker_mesos.containerizer.process.stray_tasks import StrayTasks
 from broker_mesos.containerizer.process.task_limits import TaskLimits, task_limits
 
 LOOK_SECONDS = 0.001
@@ -68,6 +69,7 @@ class LimitedTasks:
         self._by_group: dict[str, HeldTask] = {}
         self._ending: dict[str, HeldTask] = {}
         self._not_held: dict[str, str] = {}
+        self._strays = StrayTasks(self.isolation, self._held, self._ending, self._watch, noted)
 
     # -- adoption ----------------------------------------------------------------------------------------
 
@@ -154,10 +156,13 @@ class LimitedTasks:
         entry.cgroup = list(group.record())
         self._held[entry.task_id] = self._by_group[group.name] = held
         self.isolation.hold_pins(entry.task_id, group.limits.cpuset)
+        self._watch(held)
+
+    def _watch(self, held: HeldTask) -> None:
         try:
-            self._oom.watch(group)
+            self._oom.watch(held.group)
         except OSError as error:  # the counters tell it in the end
-            self._log(f"no watch for the memory of task {entry.task_id}: {error}")
+            self._log(f"no watch for the memory of task {held.entry.task_id}: {error}")
 
     def _leave(self, held: HeldTask) -> None:
         """Take the cgroup of a task back, when nothing is left in it."""
@@ -166,6 +171,7 @@ class LimitedTasks:
         self._ending.pop(task_id, None)
         self._by_group.pop(held.group.name, None)
         self._oom.drop(held.group)
+        self._strays.drop(task_id)
         self.isolation.unpin(task_id)
         launcher, held.launcher = held.launcher, None
         if launcher is not None and held.key is not None:
@@ -301,6 +307,7 @@ class LimitedTasks:
     def check(self) -> None:
         """Check what has no event."""
         self._oom.check()
+        self._strays.check()
 
     # -- timers --------------------------------------------------------------------
 

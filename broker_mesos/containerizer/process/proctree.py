@@ -119,6 +119,22 @@ def children(pid: int) -> list[int] | None:
         os.close(fd)
 
 
+def tree(pid: int) -> list[int]:
+    """A process, its descendants, and all others of its session."""
+    processes = scan()
+    children: dict[int, list[int]] = {}
+    for each in processes.values():
+        children.setdefault(each.parent, []).append(each.pid)
+    found = dict.fromkeys(each.pid for each in processes.values() if each.pid == pid or each.session == pid)
+    waiting = list(found)
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found[child] = None
+                waiting.append(child)
+    return list(found)
+
+
 def read_as_owner(pid: int, name: str) -> bytes:
     """A file in /proc/PID that only processes of the same user, and root with all capabilities, can read; empty if it
     cannot be read."""
