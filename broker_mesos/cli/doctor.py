@@ -47,8 +47,7 @@ def doctor(
         return 0
     from concurrent.futures import ThreadPoolExecutor
 
-    from broker_mesos.operator.doctor import worst
-    from broker_mesos.operator.findings import Finding
+    from broker_mesos.operator.findings import Finding, worst
     from broker_mesos.runtime.settings import load
 
     settings = load(url=call.url, cluster=call.cluster, **call.security)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from broker_mesos.bus.rights import Role, definitions, is_password, password_hash
 from broker_mesos.bus.topology import Topology
+from broker_mesos.core.protocol.users import AGENT_PREFIX, USER_PATTERN
 from broker_mesos.enroll.management import Management
 from broker_mesos.errors import Conflict
 from broker_mesos.frameworks.registry import FRAMEWORKS
@@ -55,6 +56,19 @@ class AgentUsers:
         """Delete the user of an agent, which closes its connections; returns whether it existed."""
         async with self._lock(agent_id):
             return await self._management.delete_user(agent_id)
+
+    async def enrolled(self) -> list[str]:
+        """The agents of this cluster that have users, in alphabetical order. Clusters may share a vhost: those of this
+        one may declare queues of its agents. Raises Unavailable."""
+        users = await self._management.configure_rights()
+        return sorted(user for user, pattern in users.items() if pattern == self._configure_right(user))
+
+    def _configure_right(self, user: str) -> str | None:
+        if not (user.startswith(AGENT_PREFIX) and USER_PATTERN.fullmatch(user)):
+            return None
+        made = definitions(self._topology, {user: (Role.AGENT, "")}, FRAMEWORKS, self._management.vhost)
+        (permission,) = made["permissions"]
+        return str(permission["configure"])
 
     async def _make(self, agent_id: str, password: str, *, existed: bool) -> None:
         hashed = password_hash(password, self._salt(4))

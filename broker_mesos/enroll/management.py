@@ -75,6 +75,14 @@ class Management:
         reply = await self._send("DELETE", f"/users/{quote(name, safe='')}", accept=(204, 404))
         return reply.status == 204
 
+    async def configure_rights(self) -> dict[str, str]:
+        """The users with rights in the vhost of the cluster, and the pattern of the names that each may declare."""
+        reply = await self._send("GET", f"/vhosts/{quote(self._vhost, safe='')}/permissions", accept=(200,))
+        try:
+            return {str(each["user"]): str(each["configure"]) for each in json.loads(reply.body)}
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise BusUnavailable(f"{self._where} sent no permissions: is another server at that port?") from None
+
     @property
     def vhost(self) -> str:
         """The vhost of the cluster."""

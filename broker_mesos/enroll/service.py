@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from broker_mesos.bus.caller import Access
+from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.core.api.enrolment import AgentForgotten, Enrolled, Enrolment, ForgetAgent, RevokeAgent
 from broker_mesos.core.api.handlers import Handlers
+from broker_mesos.core.api.health import EnrolmentReport, GetEnrolmentHealth
 from broker_mesos.core.protocol.users import AGENT_PREFIX, check_user
 from broker_mesos.enroll.agent_users import AgentUsers
 from broker_mesos.enroll.attempts import Attempts
 from broker_mesos.enroll.gone_agents import GoneWatch
 from broker_mesos.errors import BrokerMesosError, Conflict, Denied, InvalidInput, NotFound, Unavailable
+from broker_mesos.operator.daemon_reports import report_of
 from broker_mesos.ports.clock import Clock
 from broker_mesos.runtime import failpoints
 from broker_mesos.runtime.logs import get_logger
 
 log = get_logger(__name__)
+
+MAX_LISTED = 5_000
+"""Maximum number of enrolled agents that one report lists."""
 
 
 class TooManyAttempts(Unavailable):
@@ -40,7 +45,7 @@ class Enrolments(Protocol):
 class EnrolmentService:
     """Enrols agents, and forgets them. ``access`` has the join tokens."""
 
-    def __init__(self, users: AgentUsers, access: Access, gone: GoneWatch, clock: Clock) -> None:
+    def __init__(self, users: AgentUsers, access: CheckedAccess, gone: GoneWatch, clock: Clock) -> None:
         self._users = users
         self._access = access
         self._gone = gone
@@ -49,6 +54,7 @@ class EnrolmentService:
         self.handlers = handlers = Handlers("the enrolment server")
         handlers.add(ForgetAgent, self._forget)
         handlers.add(RevokeAgent, self._revoke)
+        handlers.add(GetEnrolmentHealth, self._report)
 
     async def enroll(self, enrolment: Enrolment, address: str) -> Enrolled:
         """See ``Enrolments``."""
@@ -87,6 +93,11 @@ class EnrolmentService:
                 address=address,
             )
         return Enrolled(id=enrolment.id, renewed=existed)
+
+    async def _report(self, request: GetEnrolmentHealth) -> EnrolmentReport:
+        enrolled = await self._users.enrolled()
+        daemon = report_of("enrolment server", self._access)
+        return EnrolmentReport(daemon=daemon, agent_ids=tuple(enrolled[:MAX_LISTED]))
 
     async def _revoke(self, request: RevokeAgent) -> AgentForgotten:
         return AgentForgotten(existed=await self._gone.revoke(request.agent_id))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import asyncio
     import random
 
-    from broker_mesos.bus.caller import Access
+    from broker_mesos.bus.caller import CheckedAccess
     from broker_mesos.ports.bus import Bus
     from broker_mesos.ports.clock import Clock, NewId
     from broker_mesos.ports.store import Records
@@ -28,7 +28,7 @@ class Context(NamedTuple):
     clock: Clock
     new_id: NewId
     rng: random.Random
-    access: Access | None = None
+    access: CheckedAccess | None = None
     """The policy by which requests are refused; None if everybody may do everything."""
 
 
@@ -86,6 +86,7 @@ JOBS = BuiltInFramework(
             "GET_JOB",
             "GET_JOBS",
             "GET_TASK",
+            "GET_WORKER_HEALTH",
             "KILL_JOB",
             "KILL_JOBS",
             "KILL_JOBS_OF_ROLE",

@@ -10,6 +10,7 @@ from broker_mesos.core.api.health import BusReport, CellReport, CertificateRepor
 from broker_mesos.core.api.state import StateView
 from broker_mesos.core.model.task_user import SAME_USER
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
+from broker_mesos.operator.doctor_access import check_left_users, check_policies
 from broker_mesos.operator.doctor_isolation import isolation
 from broker_mesos.operator.findings import Finding, Level, names
 from broker_mesos.runtime.tls import date_text
@@ -32,12 +33,6 @@ CERTIFICATE_WARNING_DAYS = 14
 """Time before the end of a certificate from which on it is a finding, in days."""
 
 
-def worst(findings: Iterable[Finding]) -> Level:
-    """The worst level among findings."""
-    levels = {finding.level for finding in findings}
-    return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
-
-
 def find_problems(
     health: HealthView, cluster: ClusterView | None, state: StateView | None, clock: tuple[float, float]
 ) -> list[Finding]:
@@ -51,13 +46,14 @@ def find_problems(
         found += [each for each in (*bus, *store) if each not in found and not _is_reported(found, each)]
     found += _clocks(health.masters, clock)
     found += _masters(health, cluster)
-    found += _policies(health, cluster)
+    found += check_policies(health, cluster)
     if cluster is not None:
         found += _cells(health, cluster)
     found += _routes(health.masters)
     found += _dead_letters(health.masters)
     if state is not None:
         found += _members(state)
+        found += check_left_users(health, state)
     return found
 
 
@@ -252,32 +248,6 @@ def _masters(health: HealthView, cluster: ClusterView | None) -> Iterator[Findin
         )
     elif not silent and len(versions) <= 1:
         yield finding("ok", f"{len(cluster.masters)} of version {', '.join(versions)}")
-
-
-def _policies(health: HealthView, cluster: ClusterView | None) -> Iterator[Finding]:
-    """The findings about the access policies of the masters."""
-
-    def finding(level: Level, found: str, advice: str = "") -> Finding:
-        return Finding(level=level, subject="access policy", found=found, advice=advice)
-
-    for report in health.masters:
-        if report.policy_problem:
-            yield finding(
-                "warning",
-                f"{report.master_id} on {report.hostname} keeps the last good one: {report.policy_problem}",
-                "mend the file (`bmesos policy check FILE`), and send SIGHUP",
-            )
-    masters = () if cluster is None else cluster.masters
-    digests = {each.policy for each in masters}
-    if len(digests) > 1:
-        each_one = names(f"{each.master_id} on {each.hostname}: {each.policy or 'none'}" for each in masters)
-        yield finding(
-            "warning",
-            f"masters have different ones, and decide differently ({each_one})",
-            "give all masters, batch workers and web servers the same file, and send them SIGHUP",
-        )
-    elif digests - {""} and not any(report.policy_problem for report in health.masters):
-        yield finding("ok", f"the same at all masters ({', '.join(digests)})")
 
 
 def _cells(health: HealthView, cluster: ClusterView) -> Iterator[Finding]:

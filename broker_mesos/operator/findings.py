@@ -1,4 +1,4 @@
-"""The findings of the doctor, and the names in their texts."""
+"""The findings of a diagnosis: each is one line, with advice."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ class Finding(Part):
     found: str
     advice: str = ""
     """What the operator should do; empty if nothing is to be done."""
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The worst level among findings."""
+    levels = {finding.level for finding in findings}
+    return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
 
 
 def names(texts: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from broker_mesos.core.api.explain import Explain, PlanJob
 from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.handlers import Handlers
-from broker_mesos.core.api.health import GetHealth, GetMasterHealth, HealthView, MasterReport
+from broker_mesos.core.api.health import DaemonReport, GetHealth, GetMasterHealth, HealthView, MasterReport
 from broker_mesos.core.api.jobs import KillById
 from broker_mesos.core.api.maintenance import (
     AgentsRequest,
@@ -36,6 +36,7 @@ from broker_mesos.core.protocol.addresses import operator_enroll, operator_frame
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.operator.calls import Calls, not_all_cells
+from broker_mesos.operator.daemon_reports import enrolment_report, worker_reports
 from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
@@ -63,8 +64,15 @@ class Gateway:
     to other requests have a handler here.
     """
 
-    def __init__(self, requester: Requester, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        requester: Requester,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        own_report: Callable[[], DaemonReport] | None = None,
+    ) -> None:
+        """``own_report`` makes the report of the daemon that this gateway is in; None if it is in none."""
         self._requester = requester
+        self._own_report = own_report
         self._calls = calls = Calls(requester, sleep)
         self._killer = Killer(calls)
         self._logs = TaskLogs(calls)
@@ -120,6 +128,19 @@ class Gateway:
     # -- all masters ----------------------------------------------------------------------------------
 
     async def _health(self, timeout: float) -> HealthView:
+        """The reports of all daemons. Those that are no masters have less time, and may be missing."""
+        view, workers, enrolment = await asyncio.gather(
+            self._masters(timeout),
+            worker_reports(self._calls, 0.4 * timeout),
+            enrolment_report(self._calls, 0.4 * timeout),
+        )
+        daemons = workers if enrolment is None else [*workers, enrolment.daemon]
+        if self._own_report is not None:
+            daemons.append(self._own_report())
+        enrolled = () if enrolment is None else enrolment.agent_ids
+        return view.model_copy(update={"daemons": tuple(daemons), "enrolled": enrolled})
+
+    async def _masters(self, timeout: float) -> HealthView:
         """The reports of all masters. The masters take requests in turn, so requests are sent until each has answered
         or should have."""
         loop = asyncio.get_running_loop()

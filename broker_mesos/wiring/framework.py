@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 
-from broker_mesos.bus.caller import Access
+from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.frameworks.registry import FRAMEWORKS, BuiltInFramework, Context, FrameworkProcess
 from broker_mesos.ports.bus import Bus
@@ -18,7 +18,7 @@ from broker_mesos.store.redis.records import RedisRecords
 
 
 def build_framework(
-    framework: BuiltInFramework, settings: Settings, bus: Bus, records: Records, access: Access | None = None
+    framework: BuiltInFramework, settings: Settings, bus: Bus, records: Records, access: CheckedAccess | None = None
 ) -> FrameworkProcess:
     """A process of the framework on these adapters. ``access`` is the policy by which it refuses requests."""
     return framework.build(Context(settings, bus, records, CLOCK, new_id, random.Random(), access))

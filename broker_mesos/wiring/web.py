@@ -11,6 +11,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.core.protocol.users import WEB_USER
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.registry import FRAMEWORKS
+from broker_mesos.operator.daemon_reports import report_of
 from broker_mesos.operator.gateway import Gateway
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.logs import get_logger
@@ -37,7 +38,7 @@ def run_web(settings: Settings, host: str, port: int, files: ServerFiles | None 
             requester = Requester(bus, CLOCK, new_id)
             stack.push_async_callback(requester.close)
             server = WebServer(
-                Gateway(requester),
+                Gateway(requester, own_report=lambda: report_of("web server", access)),
                 host,
                 port,
                 cluster=settings.cluster,

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from broker_mesos.bus.caller import Access
+from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.bus.memory import MemoryBroker, MemoryBus
 from broker_mesos.bus.requests import Requester
 from broker_mesos.bus.responder import Responder
@@ -280,7 +280,7 @@ class Cluster:
         self.buses.append(bus)
         return bus
 
-    async def worker(self, settings: BatchSettings | None = None, access: Access | None = None) -> BatchWorker:
+    async def worker(self, settings: BatchSettings | None = None, access: CheckedAccess | None = None) -> BatchWorker:
         """Start a worker, and wait until it serves."""
         number = len(self.workers)
         worker = BatchWorker(

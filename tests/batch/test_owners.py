@@ -22,6 +22,7 @@ Ask = Callable[[str, Request], Awaitable[Any]]
 
 class Access:
     daemons = ("batch",)
+    problem = ""
     policy: AccessPolicy = parse_policy(
         {
             "principal": {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker_mesos.bus.rights import password_hash
+from broker_mesos.bus.rights import Role, definitions, password_hash
 from broker_mesos.bus.topology import Topology
 from broker_mesos.enroll.agent_users import AgentUsers
 from broker_mesos.enroll.management import KeptPassword, Management
@@ -26,6 +26,7 @@ class Recorded(Management):
         self.done: list[str] = []
         self.kept: KeptPassword | None = None
         self.failing = failing
+        self.rights: dict[str, str] = {}
 
     def _record(self, what: str) -> None:
         if len(self.done) == self.failing:
@@ -51,6 +52,9 @@ class Recorded(Management):
     async def delete_user(self, name: str) -> bool:
         existed, self.kept = self.kept is not None, None
         return existed
+
+    async def configure_rights(self) -> dict[str, str]:
+        return self.rights
 
 
 def admit(*, enrolled: bool) -> None:
@@ -113,3 +117,15 @@ async def test_a_user_that_another_server_has_overwritten_is_a_conflict() -> Non
 
     with pytest.raises(Conflict):
         await AgentUsers(Overwritten(), Topology()).enroll("agent-1", PASSWORD, admit)
+
+
+async def test_of_clusters_that_share_a_vhost_each_lists_its_own_agents() -> None:
+    management = Recorded()
+    lists = []
+    for cluster, agents in (("default", ("agent-2", "agent-1")), ("lab", ("agent-3",))):
+        made = definitions(Topology(cluster), dict.fromkeys(agents, (Role.AGENT, "")), {}, "/")
+        management.rights |= {each["user"]: each["configure"] for each in made["permissions"]}
+    management.rights |= {"master": ".*", "agent-x": ".*", "agent-x.y": "^$", "agent-": ""}
+    for cluster in ("default", "lab", "third"):
+        lists.append(await AgentUsers(management, Topology(cluster)).enrolled())
+    assert lists == [["agent-1", "agent-2"], ["agent-3"], []]

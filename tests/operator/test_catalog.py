@@ -75,7 +75,7 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     assert unanswered(gateway, of(Route.GATEWAY)) == []
     assert unanswered(gateway, [kind for kind in of(Route.CELLS) if kind.FOR_USERS]) == []
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
-    batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY).handlers
+    batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).handlers
     assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind.TYPE) is JOBS]) == []
     assert of(Route.AGENT) == [ReadFile]
     enroll = EnrolmentService(ANY, ANY, ANY, ANY).handlers
@@ -89,8 +89,9 @@ def test_the_client_sends_every_request_of_users() -> None:
     from broker_mesos.cli import jobs as cli_jobs
 
     sources += inspect.getsource(cli_jobs)
-    # HELLO is for agents and frameworks; the others end jobs and tasks by the one id that people have.
-    left_out = {"HELLO", "KILL_TASK", "GET_JOB"}
+    # HELLO is for agents and frameworks, KILL_TASK ends a task by another id than people have, and GET_HEALTH has the
+    # report of every worker.
+    left_out = {"HELLO", "KILL_TASK", "GET_JOB", "GET_WORKER_HEALTH"}
     absent = {name for name, kind in USER_REQUESTS.items() if kind.__name__ not in sources and name not in sources}
     assert absent <= left_out
 

@@ -6,13 +6,13 @@ import pytest
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cluster import CellOwnership, ClusterView, MasterView
-from broker_mesos.core.api.health import BusReport, CellReport, HealthView, MasterReport, StoreReport
+from broker_mesos.core.api.health import BusReport, CellReport, DaemonReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import FrameworkTotal, MissingCell, StateView
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
-from broker_mesos.operator.doctor import find_problems, worst
-from broker_mesos.operator.findings import Finding
+from broker_mesos.operator.doctor import find_problems
+from broker_mesos.operator.findings import Finding, worst
 
 NONE = Resources.parse("cpus:1")
 REDIS = StoreReport(
@@ -235,6 +235,40 @@ def test_masters_with_different_access_policies_are_named() -> None:
         assert f"m1 on h: 3f9a, m2 on h: {digests[1] or 'none'}" in found.found
     same = [each for each in diagnose(view=with_policies("3f9a", "3f9a")) if each.subject == "access policy"]
     assert [(each.level, each.found) for each in same] == [("ok", "the same at all masters (3f9a)")]
+
+
+def daemon(kind: str, policy: str, **changes: object) -> DaemonReport:
+    return DaemonReport(kind=kind, hostname="h2", pid=7, policy=policy, **changes)
+
+
+def access_findings(*daemons: DaemonReport) -> list[Finding]:
+    health = HealthView(masters=(master("m1"), master("m2")), expected=2, daemons=daemons)
+    found = find_problems(health, with_policies("3f9a", "3f9a"), STATE, (999.9, 1000.1))
+    return [each for each in found if each.subject == "access policy"]
+
+
+@pytest.mark.parametrize("kind", ["batch worker", "web server", "enrolment server"])
+def test_a_daemon_with_another_policy_than_the_masters_is_named(kind: str) -> None:
+    for policy in ("77bc", ""):
+        (found,) = access_findings(daemon("batch worker", "3f9a"), daemon(kind, policy))
+        assert found.level == "warning" and f"({kind} 7 on h2: {policy or 'none'}, m1 on h: 3f9a" in found.found
+    (same,) = access_findings(daemon(kind, "3f9a"))
+    assert (same.level, same.found) == ("ok", f"the same at all masters, {kind}s (3f9a)")
+    (kept,) = access_findings(daemon(kind, "3f9a", policy_problem="p.toml is not TOML"))
+    assert kept.found == f"the {kind} on h2 keeps the last good one: p.toml is not TOML"
+
+
+def test_agents_that_have_left_and_may_still_log_in_are_named() -> None:
+    def left(*enrolled: str, state: StateView = STATE) -> list[str]:
+        health = HealthView(masters=(master("m1"),), expected=1, enrolled=enrolled)
+        found = find_problems(health, cluster(), state, (999.9, 1000.1))
+        return [each.found for each in found if "agents forget" in each.advice]
+
+    assert left("a1") == []
+    assert left("a1", "agent-b") == ["1 that have left can still log in to RabbitMQ: agent-b"]
+    # Whoever belongs to a part that is not shown may be there.
+    assert left("agent-b", state=STATE.model_copy(update={"truncated": ("agents",)})) == []
+    assert left("agent-b", state=STATE.model_copy(update={"missing": (MissingCell(cell=1, reason="x"),)})) == []
 
 
 def test_a_policy_file_that_cannot_be_read_again_is_a_warning() -> None:

@@ -191,6 +191,18 @@ def refused(daemon: Daemon, code: int, *words: str) -> None:
     daemon._killed = daemon._ready = True
 
 
+def findings(cluster: Enrolling, subject: str) -> list[dict[str, str]]:
+    """What the doctor finds about this."""
+    done = cluster.cli("doctor", "-o", "json")
+    return [each for each in json.loads(done.stdout)["findings"] if each["subject"] == subject]
+
+
+def left_users(cluster: Enrolling) -> str:
+    """The line about agents that have left and still have users; empty if there is none."""
+    lines = [each["found"] for each in findings(cluster, "agents") if "bmesos agents forget ID" in each["advice"]]
+    return "".join(lines)
+
+
 def test_a_new_agent_enrols_itself_with_the_rights_of_an_agent_and_runs_tasks(
     cluster: Enrolling, agent: Daemon
 ) -> None:
@@ -302,12 +314,30 @@ def test_an_agent_that_is_gone_loses_its_user_and_its_connection(cluster: Enroll
 
 def test_an_agent_that_has_left_keeps_its_user_until_it_is_forgotten(cluster: Enrolling, agent: Daemon) -> None:
     user = cluster.user(agent)
+    assert user["name"] not in left_users(cluster)
     agent.stop()
+    until("the doctor names it", lambda: user["name"] in left_users(cluster))
     done = cluster.cli("agents", "gone", user["name"])
     assert done.returncode == 3 and f"is deleted by `bmesos agents forget {user['name']}`" in done.stderr
     assert cluster.admin("GET", f"users/{user['name']}") is not None
     assert cluster.cli("agents", "forget", user["name"]).returncode == 0
     assert cluster.admin("GET", f"users/{user['name']}") is None
+    assert user["name"] not in left_users(cluster)
+
+
+def test_the_doctor_compares_the_policies_of_all_daemons(cluster: Enrolling, enroll: Daemon) -> None:
+    kinds = "masters, batch workers, enrolment servers"
+    (same,) = findings(cluster, "access policy")
+    assert same["found"].startswith(f"the same at all {kinds} (")
+    before = len(enroll.events("the policy was read again"))
+    cluster.admit("good", "old", "later")
+    enroll.signal(signal.SIGHUP)
+    until("the policy is read", lambda: len(enroll.events("the policy was read again")) > before)
+    (other,) = findings(cluster, "access policy")
+    assert other["level"] == "warning" and f"(enrolment server {enroll.pid} on " in other["found"]
+    cluster.admit("good", "old")
+    enroll.signal(signal.SIGHUP)
+    until("it is the same again", lambda: findings(cluster, "access policy") == [same])
 
 
 @pytest.mark.parametrize("point", ["agent.before-enrolment", "agent.after-enrolment"])

@@ -120,11 +120,61 @@ class GetMasterHealth(Request):
     ROUTE = Route.MASTER
 
 
+class DaemonReport(Part):
+    """One process of a daemon beside the masters that decides who may do what."""
+
+    kind: str
+    """What it is, for people, as ``batch worker``."""
+    hostname: str = ""
+    pid: int = 0
+    version: str = ""
+    policy: str = ""
+    """The digest of the access policy that is in force at it; empty if it has none."""
+    policy_problem: str = ""
+    """The reason why that is not the policy in its file, in one line; empty if it is."""
+    processes: int = 1
+    """Number of processes that answer the same requests in turns."""
+
+
+@register
+class GetWorkerHealth(Request):
+    """Get the report of one process of the framework that runs the jobs; any of them may answer."""
+
+    TYPE = "GET_WORKER_HEALTH"
+    RIGHT = Right.VIEW
+    ANSWER = DaemonReport
+    ROUTE = Route.FRAMEWORK
+    FOR_USERS = True
+
+
+class EnrolmentReport(Part):
+    """The answer to GET_ENROLMENT_HEALTH."""
+
+    daemon: DaemonReport
+    agent_ids: tuple[str, ...] = ()
+    """The agents of the cluster that have users on the broker, at most 5,000, in alphabetical order."""
+
+
+@register
+class GetEnrolmentHealth(Request):
+    """Get the report of the enrolment server, and the agents that are enrolled."""
+
+    TYPE = "GET_ENROLMENT_HEALTH"
+    RIGHT = Right.VIEW
+    ANSWER = EnrolmentReport
+    ROUTE = Route.ENROLL
+
+
 class HealthView(Part):
     """The reports of the masters that answered. ``expected`` is the number of living masters in the store."""
 
     masters: tuple[MasterReport, ...]
     expected: int
+    daemons: tuple[DaemonReport, ...] = ()
+    """The reports of other daemons that answered: batch workers, the enrolment server, and the web server that was
+    asked. Daemons of earlier releases send none."""
+    enrolled: tuple[str, ...] = ()
+    """The agents that have users on the broker, if there is an enrolment server, at most 5,000."""
 
 
 @register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from broker_mesos.bus.current_caller import current
@@ -14,6 +14,7 @@ from broker_mesos.core.api.cells import CellView, GetCell
 from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.explain_reasons import reason, shape_of, why_after, why_lost, why_picky
 from broker_mesos.core.api.handlers import Handlers
+from broker_mesos.core.api.health import DaemonReport, GetWorkerHealth
 from broker_mesos.core.api.jobs import (
     GetJob,
     GetJobs,
@@ -69,7 +70,9 @@ class BatchApi:
         demand_publisher: DemandPublisher,
         requester: Requester,
         clock: Clock,
+        report: Callable[[], Awaitable[DaemonReport]],
     ) -> None:
+        """``report`` makes the report of this worker."""
         self._store = store
         self._feed = feed
         self._driver = driver
@@ -89,6 +92,7 @@ class BatchApi:
         handlers.add(KillJob, self._kill)
         handlers.add(KillJobs, self._kill_jobs)
         handlers.add(RetryJob, self._retry)
+        handlers.add(GetWorkerHealth, lambda request: report())
 
     async def __call__(self, request: Request) -> Part:
         """Answer a request. Raises the subclasses of BrokerMesosError that the request's handler raises."""

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from broker_mesos.bus.caller import Access
+from broker_mesos.bus.caller import CheckedAccess
 from broker_mesos.bus.requests import Requester
 from broker_mesos.bus.responder import Responder
+from broker_mesos.core.api.health import DaemonReport
 from broker_mesos.core.model.framework import DEMAND_ROLES, GPU_RESOURCES, REVOCABLE_RESOURCES, Demand, FrameworkInfo
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, calls
@@ -26,6 +27,7 @@ from broker_mesos.frameworks.batch.storage.housekeeping import MAX_OVERDUE, Hous
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.frameworks.batch.storage.store_clock import StoreClock
+from broker_mesos.operator.daemon_reports import report_of
 from broker_mesos.ports.bus import Bus, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.store import Records
@@ -66,7 +68,7 @@ class BatchWorker:
         settings: BatchSettings | None = None,
         *,
         hostname: str = "",
-        access: Access | None = None,
+        access: CheckedAccess | None = None,
     ) -> None:
         """``access`` is the policy by which requests are refused."""
         self.settings = settings or BatchSettings()
@@ -144,7 +146,7 @@ class BatchWorker:
             rng=self._rng,
         )
         requester = Requester(self._bus, self._clock, self._new_id)
-        api = BatchApi(self.store, self._feed, driver, demand_publisher, requester, self._store_clock)
+        api = BatchApi(self.store, self._feed, driver, demand_publisher, requester, self._store_clock, self._report)
         queue = Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID)
         responder = Responder(self._bus, queue, api, self._clock, self._new_id, access=self._access)
         running = [
@@ -189,6 +191,10 @@ class BatchWorker:
         await responder.consuming.wait()
         self.serving.set()
         await asyncio.Event().wait()
+
+    async def _report(self) -> DaemonReport:
+        consumers = await self._bus.consumers(Queue(QueueKind.OPERATOR_FRAMEWORK, FRAMEWORK_ID))
+        return report_of("batch worker", self._access, consumers or 1)
 
     # -- the spare offer
 
