@@ -24,7 +24,7 @@ Grace = Annotated[
 ]
 
 
-def listing(call: Call, limit: cluster.Limit = cluster.LIMIT, after: cluster.After = "") -> None:
+def listing(call: Call, limit: cluster.MaybeLimit = None, after: cluster.After = "") -> None:
     """List, show, drain, activate and give up agents.
 
     Without a command after it, the list.

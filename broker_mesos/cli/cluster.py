@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from broker_mesos.core.api.cells import CellPart
 
 LIMIT = 1_000
+LARGEST_PAGE = 2_000
+"""The largest number of entries that one request returns."""
 Limit = Annotated[int, Option("--limit", min=1, max=2_000, metavar="N", help="Show N entries at most.")]
+MaybeLimit = Annotated[
+    int | None, Option("--limit", min=1, max=2_000, metavar="N", help="Show N entries at most; else all of them.")
+]
 After = Annotated[
     str, Option("--after", metavar="CURSOR", help="Show the page after the one that names CURSOR.", show_default=False)
 ]
 
 
-def agents(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
-    """List the agents, and what is used of them."""
+def agents(call: Call, limit: MaybeLimit = None, after: After = "") -> None:
+    """List the agents, and what is used of them: all of them, or one page with ``limit`` or ``after``."""
 
     from broker_mesos.core.model.mechanisms import level_of
 
@@ -180,13 +185,18 @@ def _list(
     drop: list[str],
     row: Callable[[Any], Sequence[object]],
     none: str,
-    limit: int,
+    limit: int | None,
     after: str,
     remark: Callable[[Any], str] = lambda entry: "",
 ) -> None:
-    """Print a page of a list; ``remark`` returns a line about an entry for stderr, or nothing."""
-    state = call.client().state(name, limit=limit, after=after)
-    entries = getattr(state, name)
+    """Print a page of a list, or without a limit and a cursor all pages; ``remark`` returns a line about an entry for
+    stderr, or nothing."""
+    client = call.client()
+    state = client.state(name, limit=limit or LARGEST_PAGE, after=after)
+    entries = list(getattr(state, name))
+    while limit is None and not after and state.after:
+        state = client.state(name, limit=LARGEST_PAGE, after=state.after)
+        entries += getattr(state, name)
     if call.json:
         show.print_json([show.data(each) for each in entries])
     elif entries:

@@ -15,6 +15,7 @@ from broker_mesos.client.options import JobOptions
 from broker_mesos.client.requests import made
 from broker_mesos.client.reservations import ReservationCalls
 from broker_mesos.client.spec import build_spec
+from broker_mesos.client.views import ViewCalls
 from broker_mesos.core.api.agents import AgentGone, AgentView, MarkAgentGone
 from broker_mesos.core.api.cells import CellPart, OfferView, TaskView
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
@@ -72,7 +73,7 @@ _SHORT_JOB_SECONDS = 5.0
 P = TypeVar("P", bound=Part)
 
 
-class Client(JobClient, ReservationCalls):
+class Client(JobClient, ReservationCalls, ViewCalls):
     """Speaks to a cluster at ``url``: ``http://…``, or ``amqp://…`` for RabbitMQ itself.
 
     Without arguments: BMESOS_URL, else ``bmesos.toml``, else http://127.0.0.1:5050. ``timeout`` is the time

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from broker_mesos.bus.current_caller import current
+from broker_mesos.core.api.agent_table import GetCellAgents
 from broker_mesos.core.api.agents import AgentGone, GetGoneAgents, GoneAgents, MarkAgentGone
 from broker_mesos.core.api.cells import CellLoad, CellView, GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.explain import GetPlacement, Placement
@@ -33,6 +34,7 @@ from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.core.quota.cluster_config import ClusterConfig
 from broker_mesos.errors import NotFound
+from broker_mesos.master.agent_table import AgentTableApi
 
 MAX_ANSWER = 900_000
 """Maximum size of a view, in bytes. A message may have 1 MiB; the rest is for characters that must be escaped."""
@@ -67,6 +69,7 @@ class CellApi:
         self._read_config = read_config
         self.handlers = handlers = Handlers("a cell")
         handlers.add(GetCell, self._view)
+        handlers.add(GetCellAgents, AgentTableApi(lambda: cell.state, now).answer)
         handlers.add(GetPlacement, self._placement)
         handlers.add(GetCellUsage, self._usage)
         handlers.add(ApplyConfig, self._apply_config)

@@ -11,6 +11,7 @@ from typing import Protocol
 from pydantic_core import PydanticSerializationError
 
 from broker_mesos.bus.requests import Requester
+from broker_mesos.core.api.agent_table import GetAgents
 from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.cells import CellView, GetCell, KillTask
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
@@ -35,6 +36,7 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import operator_enroll, operator_framework, operator_master
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.frameworks.registry import framework_for
+from broker_mesos.operator.agent_tables import AgentTables
 from broker_mesos.operator.calls import Calls, not_all_cells
 from broker_mesos.operator.daemon_reports import enrolment_report, worker_reports
 from broker_mesos.operator.explain import Explainer
@@ -77,6 +79,7 @@ class Gateway:
         self._killer = Killer(calls)
         self._logs = TaskLogs(calls)
         self._explainer = Explainer(calls)
+        self._tables = AgentTables(calls)
 
     def handlers(self, timeout: float) -> Handlers:
         """The handlers of requests whose answer the gateway combines. ``timeout`` applies to each request, in
@@ -84,6 +87,7 @@ class Gateway:
         found = Handlers("the gateway")
         found.add(GetHealth, lambda request: self._health(timeout))
         found.add(GetState, lambda request: self._state(request, timeout))
+        found.add(GetAgents, lambda request: self._tables.answer(request, timeout))
         found.add(GetStory, lambda request: self._story(request, timeout))
         found.add(KillTask, lambda request: self._killer.task(request, timeout))
         found.add(KillById, lambda request: self._killer.by_id(request, timeout))

@@ -28,6 +28,7 @@ from broker_mesos.errors import BrokerMesosError, InvalidInput, InvalidMessage
 from broker_mesos.operator.doctor import LEASE_ERROR
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
 from broker_mesos.web.authentication import Authentication, CheckedApi
+from broker_mesos.web.dashboard import add_views
 from broker_mesos.web.describe import describe
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 
@@ -71,6 +72,7 @@ def build_app(
     _errors(app)
     _api(app, checked, cluster)
     _views(app, checked)
+    add_views(app, checked)
     _health(app, gateway)
     describe(app, tokens=access is not None)
     return app
@@ -162,8 +164,12 @@ def _views(app: FastAPI, gateway: OperatorApi) -> None:
         async def view(
             limit: Annotated[int, Query(ge=0, le=2_000)] = 500,
             after: Annotated[str, Query(max_length=MAX_CURSOR, description="the `after` of the previous page")] = "",
+            agent_id: str = "",
+            framework_id: str = "",
+            task_id: str = "",
         ) -> Part:
-            return await gateway.handle(GetState(parts=(name,), limit=limit, after=after))
+            ids = {"agent_id": agent_id, "framework_id": framework_id, "task_id": task_id}
+            return await gateway.handle(GetState(parts=(name,), limit=limit, after=after, **ids))
 
     @app.get("/api/v1/config", response_model=ConfigView, summary="Policy, weights and quota")
     async def config() -> Part:

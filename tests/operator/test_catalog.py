@@ -12,6 +12,7 @@ from broker_mesos import client as client_package
 from broker_mesos.client import client as client_module
 from broker_mesos.client import jobs as client_jobs
 from broker_mesos.client import reservations as client_reservations
+from broker_mesos.client import views as client_views
 from broker_mesos.core import api
 from broker_mesos.core.api.catalog import REQUEST_MODULES, REQUESTS, USER_REQUESTS
 from broker_mesos.core.api.cluster import Hello
@@ -66,7 +67,9 @@ def test_every_request_declares_its_right_but_those_that_anybody_may_send() -> N
     assert {kind.TYPE for kind in REQUESTS.values() if kind.RIGHT is None} == {"HELLO", "WHO_AM_I"}
     # Whatever changes something needs more than the right to look.
     views = {kind.TYPE for kind in USER_REQUESTS.values() if kind.RIGHT is Right.VIEW}
-    assert all(name.startswith(("GET_", "WAIT_", "READ_LOG", "EXPLAIN", "PLAN_JOB")) for name in views)
+    assert all(
+        name.startswith(("GET_", "WAIT_", "READ_", "LIST_FILES", "SEARCH", "EXPLAIN", "PLAN_JOB")) for name in views
+    )
 
 
 def test_somebody_answers_every_request_where_its_class_says() -> None:
@@ -84,7 +87,8 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
 
 def test_the_client_sends_every_request_of_users() -> None:
     sources = "".join(
-        inspect.getsource(module) for module in (client_module, client_jobs, client_reservations, client_package)
+        inspect.getsource(module)
+        for module in (client_module, client_jobs, client_reservations, client_views, client_package)
     )
     from broker_mesos.cli import jobs as cli_jobs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker_mesos.core.api import (
+    agent_table,
     agents,
     cells,
     cluster,
@@ -24,6 +25,7 @@ from broker_mesos.core.api.request import Request
 from broker_mesos.core.protocol.wire import REGISTRY
 
 REQUEST_MODULES = (
+    agent_table,
     agents,
     cells,
     cluster,

@@ -1,0 +1,31 @@
+"""The client's calls for what a dashboard shows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TypeVar
+
+from broker_mesos.client.requests import made
+from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
+from broker_mesos.core.api.request import Request
+from broker_mesos.core.model.part import Part
+
+P = TypeVar("P", bound=Part)
+
+
+class ViewCalls(ABC):
+    """Reads what a dashboard shows. Every answer is bounded, and says what it leaves out."""
+
+    @abstractmethod
+    def ask(self, request: Request, kind: type[P], timeout: float | None = None) -> P:
+        """Any request of the operator API."""
+
+    def agent_table(self, *, filter: str = "", sort: str = "host", limit: int = 5_000, after: str = "") -> AgentColumns:
+        """A page of the agents as columns, in the order of a column such as ``-cpus``. ``filter`` is such as
+        ``rack:r07 state!=ready``; for the next page give its ``after``. Raises InvalidInput."""
+        return self.ask(made(GetAgents, filter=filter, sort=sort, limit=limit, after=after), AgentColumns)
+
+    def agent_changes(self, token: str = "", limit: int = 5_000) -> AgentColumns:
+        """The agents that have changed since the answer with this token, at first all of them. Ask again at once while
+        it has ``more``. Raises InvalidInput."""
+        return self.ask(made(GetAgents, follow=True, changed_since=token, limit=limit), AgentColumns)
