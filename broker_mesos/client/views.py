@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from broker_mesos.client.requests import made
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
+from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
 
@@ -29,3 +30,7 @@ class ViewCalls(ABC):
         """The agents that have changed since the answer with this token, at first all of them. Ask again at once while
         it has ``more``. Raises InvalidInput."""
         return self.ask(made(GetAgents, follow=True, changed_since=token, limit=limit), AgentColumns)
+
+    def overview(self) -> Overview:
+        """The numbers of the cluster: agents, tasks, frameworks and jobs, resources, and what tasks wait for."""
+        return self.ask(GetOverview(), Overview)

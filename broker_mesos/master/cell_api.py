@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from broker_mesos.bus.current_caller import current
@@ -12,6 +13,7 @@ from broker_mesos.core.api.explain import GetPlacement, Placement
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
+from broker_mesos.core.api.overview import CellOverview, GetCellOverview, UnmetShape
 from broker_mesos.core.api.reservations import DestroyVolume, ReservationRequest, ReservationsView
 from broker_mesos.core.api.roles import ApplyConfig, CellUsage, ConfigApplied, GetCellUsage
 from broker_mesos.core.api.story import GetStory, StoryView
@@ -27,6 +29,7 @@ from broker_mesos.core.cell.inputs import (
     OperatorReadmit,
 )
 from broker_mesos.core.cell.views.explain import placement
+from broker_mesos.core.cell.views.overview import overview, unmet_shapes
 from broker_mesos.core.cell.views.story import story
 from broker_mesos.core.cell.views.usage import report_usage
 from broker_mesos.core.cell.views.views import reserved_resources, view
@@ -70,6 +73,7 @@ class CellApi:
         self.handlers = handlers = Handlers("a cell")
         handlers.add(GetCell, self._view)
         handlers.add(GetCellAgents, AgentTableApi(lambda: cell.state, now).answer)
+        handlers.add(GetCellOverview, self._overview)
         handlers.add(GetPlacement, self._placement)
         handlers.add(GetCellUsage, self._usage)
         handlers.add(ApplyConfig, self._apply_config)
@@ -91,6 +95,14 @@ class CellApi:
                 return answer
             # The answer must fit into one message: the page is made as long as fits, and is marked as truncated.
             request = request.model_copy(update={"limit": int(0.9 * longest * MAX_ANSWER / size)})
+
+    async def _overview(self, request: GetCellOverview) -> CellOverview:
+        state = self._cell.state
+        unmet: list[UnmetShape] = []
+        for each in unmet_shapes(state):
+            unmet.append(each)
+            await asyncio.sleep(0)  # the owner may decide in between
+        return overview(state, self._owner, unmet, self._load(self._now().mono))
 
     async def _placement(self, request: GetPlacement) -> Placement:
         return placement(self._cell.state, self._cell.policy, request, self._now())

@@ -28,6 +28,7 @@ from broker_mesos.core.api.maintenance import (
     MaintenanceView,
     ScheduleMaintenance,
 )
+from broker_mesos.core.api.overview import GetOverview
 from broker_mesos.core.api.paging import decode
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.state import GetState
@@ -43,6 +44,7 @@ from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
+from broker_mesos.operator.overview import get_overview
 from broker_mesos.operator.task_logs import TaskLogs
 
 log = logging.getLogger(__name__)
@@ -84,10 +86,12 @@ class Gateway:
     def handlers(self, timeout: float) -> Handlers:
         """The handlers of requests whose answer the gateway combines. ``timeout`` applies to each request, in
         seconds."""
+        calls = self._calls
         found = Handlers("the gateway")
         found.add(GetHealth, lambda request: self._health(timeout))
         found.add(GetState, lambda request: self._state(request, timeout))
         found.add(GetAgents, lambda request: self._tables.answer(request, timeout))
+        found.add(GetOverview, lambda request: get_overview(calls, timeout))
         found.add(GetStory, lambda request: self._story(request, timeout))
         found.add(KillTask, lambda request: self._killer.task(request, timeout))
         found.add(KillById, lambda request: self._killer.by_id(request, timeout))

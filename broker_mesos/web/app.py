@@ -17,7 +17,7 @@ from broker_mesos.core.api.catalog import USER_REQUESTS
 from broker_mesos.core.api.cells import CellPart
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
 from broker_mesos.core.api.explain import Explain, Explanation
-from broker_mesos.core.api.jobs import GetJob, GetJobs, JobList, JobView
+from broker_mesos.core.api.jobs import GetJob, JobView
 from broker_mesos.core.api.paging import MAX_CURSOR
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import ConfigView, GetConfig
@@ -180,10 +180,6 @@ def _views(app: FastAPI, gateway: OperatorApi) -> None:
     part("tasks", "Running tasks, and those that ended lately")
     part("offers", "Open offers")
     part("roles", "Roles over all cells")
-
-    @app.get("/api/v1/jobs", response_model=JobList, summary="Jobs, the latest first")
-    async def jobs(limit: Annotated[int, Query(ge=1, le=1_000)] = 50, active: bool = False) -> Part:
-        return await gateway.handle(GetJobs(limit=limit, active=active))
 
     @app.get("/api/v1/jobs/{job_id}", response_model=JobView, summary="One job with a page of its tasks")
     async def job(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query
 from pydantic import ValidationError
 
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
-from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.jobs import GetJobs, JobFilter, JobList
+from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import InvalidInput
 from broker_mesos.operator.gateway import OperatorApi
 
+P = TypeVar("P", bound=Part)
 
-def made(kind: type[Request], **fields: Any) -> Request:
-    """A request with the parameters of a URL that were given. Raises InvalidInput in one line."""
+
+def made(kind: type[P], /, **fields: Any) -> P:
+    """A request, or a part of one, with the parameters of a URL that were given. Raises InvalidInput in one line."""
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
@@ -38,3 +41,23 @@ def add_views(app: FastAPI, gateway: OperatorApi) -> None:
         follow = bool(changed_since) if follow is None else follow
         fields = {"filter": filter, "sort": sort, "limit": limit, "after": after, "changed_since": changed_since}
         return await gateway.handle(made(GetAgents, follow=follow, **fields))
+
+    @app.get("/api/v1/overview", response_model=Overview, summary="The numbers of the cluster at a glance")
+    async def overview() -> Part:
+        return await gateway.handle(GetOverview())
+
+    @app.get("/api/v1/jobs", response_model=JobList, summary="Jobs, the latest first")
+    async def jobs(
+        limit: int | None = None,
+        active: bool = False,
+        after: int | None = None,
+        state: Annotated[list[str] | None, Query()] = None,
+        user: str | None = None,
+        name: str | None = None,
+        role: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Part:
+        chosen = {"user": user, "name": name, "role": role, "since": since, "until": until, "after": after}
+        which = made(JobFilter, kind="active" if active else "all", states=state, **chosen)
+        return await gateway.handle(made(GetJobs, limit=limit, which=which))

@@ -186,6 +186,8 @@ class GetJobs(JobRequest):
     limit: int = Field(default=50, ge=1, le=1_000)
     active: bool = False
     which: JobFilter = JobFilter()
+    explain: bool = True
+    """Whether the cells are asked why the first few jobs wait."""
 
 
 @register

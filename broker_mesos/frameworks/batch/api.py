@@ -162,7 +162,7 @@ class BatchApi:
         if len(found) < len(listing.jobs):
             (last,) = (await self._store.read.records([found[-1].job_id])).values()
             after = last.seq
-        waiting = [at for at, summary in enumerate(found) if _waits(summary)][:MAX_EXPLAINED]
+        waiting = [at for at, summary in enumerate(found) if _waits(summary)][: MAX_EXPLAINED * request.explain]
         for at in waiting:
             try:
                 spec = await self._store.read.spec(found[at].job_id)
