@@ -168,16 +168,21 @@ def _move_to_leaf(files: CgroupFiles, place: Place, movable: Collection[int], ma
     return ""
 
 
+def remembered(meta: str) -> list[str]:
+    """The bases in the folder ``meta`` of a work folder; empty if it has used no cgroups. Raises OSError."""
+    try:
+        with open(os.path.join(meta, BASES_FILE)) as file:
+            return [line for line in file.read().splitlines() if line.startswith("/")]
+    except FileNotFoundError:
+        return []
+
+
 def _remember(work_dir: str, bases: list[str]) -> list[str]:
     """Add the bases to those that the work folder remembers, and return the earlier ones. Raises OSError."""
     meta = os.path.join(work_dir, "meta")
     os.makedirs(meta, mode=0o700, exist_ok=True)
     path = os.path.join(meta, BASES_FILE)
-    try:
-        with open(path) as file:
-            earlier = [line for line in file.read().splitlines() if line.startswith("/")]
-    except FileNotFoundError:
-        earlier = []
+    earlier = remembered(meta)
     earlier = [each for each in earlier if each in bases or os.path.isdir(each)][-_MAX_BASES:]
     if missing := [each for each in bases if each not in earlier]:
         with open(f"{path}.new", "w") as file:

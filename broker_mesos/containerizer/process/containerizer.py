@@ -26,6 +26,7 @@ from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
 from broker_mesos.containerizer.process.spawner_records import exit_of, failure_of, tasks_of
+from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.task_users import TaskUsers, User, environment_of, own_name
@@ -110,7 +111,8 @@ class ProcessContainerizer:
         self._on_events = on_events
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
         self._base_env.setdefault("PATH", os.defpath)
-        self._connector = SpawnerConnector(folder, self._base_env, boot_id)
+        scope = SpawnerScope(folder, logger.warning) if isolation != "none" else None
+        self._connector = SpawnerConnector(folder, self._base_env, boot_id, scope)
         self.sandboxes = Sandboxes(folder / "sandboxes")
         self._volumes = Volumes(folder / "volumes")
         self._collector = Collector(folder / "sandboxes", Removal(folder / "removed"), folder / "meta" / "failed")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from broker_mesos.containerizer.cgroups import own_limits
 from broker_mesos.containerizer.cgroups.driver import RETRY_SECONDS, Driver
 from broker_mesos.containerizer.cgroups.limits import Limits
 from broker_mesos.containerizer.cgroups.pins import NotFree, cpus_of
-from broker_mesos.containerizer.cgroups.probe import BASES_FILE, probe
+from broker_mesos.containerizer.cgroups.probe import probe, remembered
+from broker_mesos.containerizer.cgroups.rejoin import rejoin
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup, record_of
 from broker_mesos.containerizer.credentials import missing_capabilities
 from broker_mesos.containerizer.launchers.launcher_pool import LauncherPool
@@ -56,8 +56,14 @@ class Isolation:
         self.driver = self._pool.driver = found
 
     def open_if_used(self, work_dir: str, meta: str, movable: Collection[int] = ()) -> None:
-        """Do that only if an earlier spawner of the work folder has used cgroups."""
-        if os.path.exists(os.path.join(meta, BASES_FILE)):
+        """Do that only if an earlier spawner of the work folder has used cgroups, and go to where its tasks are."""
+        try:
+            bases = remembered(meta)
+        except OSError as error:
+            self._log(f"cannot read where the cgroups of tasks are: {error}")
+            return
+        if bases:
+            rejoin(work_dir, bases, self._log)
             self.open(work_dir, movable)
 
     def expect(self, cpus: float, memory: int) -> None:
@@ -114,10 +120,10 @@ class Isolation:
         if self.driver is not None and self.driver.pins is not None:
             self.driver.pins.release(task_id)
 
-    def sweep(self) -> None:
-        """Remove the cgroups that no task has, with the processes in them."""
+    def sweep(self, running: Iterable[Entry]) -> None:
+        """Remove the cgroups that none of the running tasks has, with the processes in them."""
         if self.driver is not None:
-            self.driver.sweep()
+            self.driver.sweep(keep=[str(entry.cgroup[0]) for entry in running if entry.cgroup])
 
     def due(self, now: float) -> list[float]:
         """Monotonic times at which to ``work``."""

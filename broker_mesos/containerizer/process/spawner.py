@@ -93,7 +93,7 @@ class Spawner:
         )
         self._limited.isolation.open_if_used(self._work_dir, self._meta, (self._agent_pid,))
         self._recover()
-        self._limited.isolation.sweep()
+        self._limited.isolation.sweep(self._running.values())
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
         self._start_times = StartTimes(self._running, self._event_log)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_link import address
+from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
 from broker_mesos.errors import Unavailable
 from broker_mesos.runtime.timeouts import within
 
@@ -34,9 +35,12 @@ class Connected(NamedTuple):
 
 class SpawnerConnector:
     """Connects to the spawner of a work folder; ``env`` is the environment of a new spawner, and ``boot_id`` is for
-    tests that simulate a restart of the machine."""
+    tests that simulate a restart of the machine. With a ``scope`` a new one is started in that."""
 
-    def __init__(self, work_dir: Path, env: Mapping[str, str], boot_id: str = "") -> None:
+    def __init__(
+        self, work_dir: Path, env: Mapping[str, str], boot_id: str = "", scope: SpawnerScope | None = None
+    ) -> None:
+        self._scope = scope
         self._work_dir = work_dir
         self._meta = work_dir / "meta"
         self._env = env
@@ -74,15 +78,29 @@ class SpawnerConnector:
 
     def start(self) -> str:
         """Start a spawner, which blocks for some 50 ms. Returns "ready", "locked" or the error."""
-        env = dict(self._env)
+        command = [sys.executable, "-I", "-S", _MAIN, str(self._work_dir), self._boot_id]
+        try:
+            self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
+            scoped = None if self._scope is None else self._scope.command(command, self._env.get("PATH", os.defpath))
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        if scoped is None or self._scope is None:
+            return self._run(command, dict(self._env))
+        answer = self._run(scoped, self._scope.env(self._env))
+        if answer in ("ready", "locked"):
+            return answer
+        self._scope.fail(f"systemd-run did not start it ({answer}; see {self._meta / 'spawner.log'})")
+        return self._run(command, dict(self._env))
+
+    def _run(self, command: list[str], env: dict[str, str]) -> str:
+        """Run the command of a spawner; its answer."""
         if "BMESOS_SANDBOX" in os.environ:
             # This agent is itself a task of another one, and so is our spawner.
             env["BMESOS_SANDBOX"] = os.environ["BMESOS_SANDBOX"]
         try:
-            self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(self._meta / "spawner.log", "ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", _MAIN, str(self._work_dir), self._boot_id],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
