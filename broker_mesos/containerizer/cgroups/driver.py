@@ -202,6 +202,12 @@ class Driver:
         else:
             self._remove(group)
 
+    def make_room(self) -> None:
+        """Close the descriptors that are kept only to be faster."""
+        while self._idle:
+            self._remove(self._idle.pop())
+        self._files.forget_all()
+
     def _remove(self, group: TaskCgroup) -> None:
         group.close()
         self._removing[group.paths[0]] = list(group.paths)

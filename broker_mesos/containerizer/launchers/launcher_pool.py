@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from broker_mesos.containerizer.cgroups.driver import Driver
+from broker_mesos.containerizer.cgroups.files import NO_DESCRIPTOR
 from broker_mesos.containerizer.cgroups.limits import Limits
+from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 from broker_mesos.containerizer.launchers.launcher import Launcher
 from broker_mesos.containerizer.launchers.profile import Profile
 
@@ -151,12 +153,24 @@ class LauncherPool:
             raise OSError(0, "there are no cgroups")
         group = self.driver.take(limits)
         try:
-            launcher = Launcher(group)
+            launcher = self._launcher(group)
         except OSError:
             self.driver.free(group)
             raise
         self._created(launcher)
         return launcher
+
+    def _launcher(self, group: TaskCgroup) -> Launcher:
+        """Fork a launcher; if no descriptor is left, those go that are kept only to be faster. Raises OSError."""
+        try:
+            return Launcher(group)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR or self.driver is None:
+                raise
+        while self._idle:  # their descriptors are free when they have ended
+            self.release(self._idle.popitem()[0])
+        self.driver.make_room()
+        return Launcher(group)
 
     # -- their end ---------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broker_mesos.containerizer.credentials import Ids
+    from broker_mesos.containerizer.process.task_limits import TaskLimits
 
 Record = list[Any]
 MAX_PID = 2**22
@@ -53,6 +54,7 @@ class Entry:
         "kill_at",
         "limit",
         "limit_kind",
+        "limits",
         "machine",
         "note",
         "owner",
@@ -99,6 +101,7 @@ class Entry:
         self.queue = ""
         self.kill_at = 0.0  # monotonic time of the SIGKILL; 0: no kill was requested
         self.term = False  # the SIGTERM is still to be sent
+        self.limits: TaskLimits | None = None  # those of ``held``, for its start
         self.owner: Ids | None = None  # the user of its sandbox, if that is not this process' own
 
     def records(self) -> list[Record]:

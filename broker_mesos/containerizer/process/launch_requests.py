@@ -21,7 +21,7 @@ def new_entry(request: list[Any]) -> Entry:
     entry.cgroup = []
     if entry.held:
         entry.held.pop("cpuset", None)  # the spawner chooses the CPUs
-        task_limits(entry.held)
+        entry.limits = task_limits(entry.held)
         user = options.get("user")
         entry.owner = None if user is None else ids_of(user)
     return entry

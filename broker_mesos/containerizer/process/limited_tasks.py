@@ -97,7 +97,7 @@ class LimitedTasks:
         if self.isolation.driver is None:
             self._not_held[entry.task_id] = self.isolation.reason
             return
-        wanted = task_limits(entry.held)
+        wanted = entry.limits or task_limits(entry.held)
         try:
             limits = self._fitting(entry, wanted)
             key = Key(str(entry.held.get("group", "")), self._launched.profile(entry.owner, wanted.rlimits), limits)

@@ -15,7 +15,7 @@ MAX_CPUS = 10_000.0
 MIN_CPU_LIMIT = 0.01
 """The smallest quota that the kernel takes, in CPUs."""
 MAX_BYTES = 1 << 62
-NO_CORE = {"core": 0}
+NO_CORE = (("core", 0),)
 """The resource limits of a task that names none."""
 
 
@@ -71,6 +71,8 @@ def _integer(held: Mapping[str, Any], name: str, most: int) -> int:
 
 
 def _rlimits(wanted: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    if not wanted:
+        return NO_CORE
     found = dict(NO_CORE)
     for name, value in wanted.items():
         if name not in RLIMITS:
