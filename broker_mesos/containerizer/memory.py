@@ -29,6 +29,8 @@ class Ending(NamedTuple):
 
     after: float
     exit_code: int = 0
+    memory_limit: str = ""
+    """The limit of memory because of which it ends, as a text; empty if it ends for no limit."""
 
 
 Plan = Callable[[LaunchSpec], Ending | str | None]
@@ -69,6 +71,8 @@ class FakeContainerizer:
         self._files: dict[tuple[str, str], bytearray] = {}
         self._events: list[ContainerEvent] = []
         self._pid = 0
+        self.held = Isolation()
+        """What its machine holds tasks to."""
         self.stubborn = False
         """Whether tasks survive SIGTERM, and end only after the grace period."""
 
@@ -83,7 +87,9 @@ class FakeContainerizer:
         """The ids of the running tasks."""
         return [task_id for task_id, task in self._tasks.items() if task.exited is None and not task.failed]
 
-    def end(self, task_id: str, exit_code: int | None = 0, signal_number: int | None = None) -> None:
+    def end(
+        self, task_id: str, exit_code: int | None = 0, signal_number: int | None = None, memory_limit: str = ""
+    ) -> None:
         """End a task's process now; ignored if the task does not run."""
         task = self._tasks.get(task_id)
         if task is None or task.exited is not None or task.failed:
@@ -91,7 +97,8 @@ class FakeContainerizer:
         if task.timer is not None:
             task.timer.cancel()
             task.timer = None
-        task.exited = TaskExited(task_id, exit_code, signal_number, self._clock.time())
+        kind = "memory" if memory_limit else ""
+        task.exited = TaskExited(task_id, exit_code, signal_number, self._clock.time(), memory_limit, kind)
         self._emit(task.exited)
 
     def write(self, task_id: str, data: bytes, name: str = "stdout") -> None:
@@ -108,8 +115,8 @@ class FakeContainerizer:
 
     @property
     def isolation(self) -> Isolation:
-        """Nothing."""
-        return Isolation()
+        """What its machine holds tasks to."""
+        return self.held
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -148,7 +155,7 @@ class FakeContainerizer:
         self._emit(TaskStarted(spec.task_id, self._pid, task.started_at))
         if plan is not None:
             loop = asyncio.get_running_loop()
-            task.timer = loop.call_later(plan.after, self.end, spec.task_id, plan.exit_code)
+            task.timer = loop.call_later(plan.after, self.end, spec.task_id, plan.exit_code, None, plan.memory_limit)
 
     def kill(self, task_id: str, grace: float) -> None:
         if not self.stubborn:

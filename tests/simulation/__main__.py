@@ -11,7 +11,7 @@ import time
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.world import simulate
 
-PROFILES = ("absence", "calm", "claims", "clones", "crash", "clocks", "disks", "large", "reuse", "full")
+PROFILES = ("absence", "calm", "claims", "clones", "crash", "clocks", "disks", "isolation", "large", "reuse", "full")
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--keep-going", type=int, default=20, help="stop after so many failures")
     parser.add_argument(
         "--profile",
-        choices=("absence", "calm", "claims", "clones", "crash", "clocks", "disks", "large", "reuse", "full"),
+        choices=PROFILES,
         default="full",
     )
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this mistake first")

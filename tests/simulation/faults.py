@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from broker_mesos.core.model.mechanisms import MECHANISMS
+from broker_mesos.ports.containerizer import Isolation
 from tests.simulation.nodes import AgentNode, CloneNode, Node
 
 if TYPE_CHECKING:
@@ -322,6 +324,34 @@ def fill_disk(world: World) -> tuple[str, float]:
     return f"fill the disk of {node.name} for {seconds:.2f} s", seconds + 3.0
 
 
+def _held_agent(world: World) -> AgentNode:
+    """An agent that has not lost anything of what it holds tasks to."""
+    return world.rng.choice([each for each in world.agents if not each.is_old])
+
+
+def hold_to_less(world: World) -> tuple[str, float]:
+    """An agent is started again with less isolation, and again with all of it."""
+    node, down, later = _held_agent(world), _short(world), world.rng.uniform(2.0, 6.0)
+    node.terminate(down)
+    words = world.rng.choice(((), ("cpu", "mem", "pids", "oom", "kill"), ("mem", "net", "fs", "pid")))
+    world.loop.after(down / 2, setattr, node.machine, "held", Isolation(words))
+    world.loop.after(later, _hold_to_all, node, down)
+    return f"{node.name} holds tasks to {words or 'nothing'} after a restart, for {later:.2f} s", later + down + 8.0
+
+
+def lose_cgroups(world: World) -> tuple[str, float]:
+    """The cgroups of a machine are taken away under its agent, and are back when that has been started again."""
+    node, seconds = _held_agent(world), world.rng.uniform(0.5, 4.0)
+    node.machine.held = Isolation()
+    world.loop.after(seconds, _hold_to_all, node, 0.5)
+    return f"{node.name} loses its cgroups for {seconds:.2f} s", seconds + 8.0
+
+
+def _hold_to_all(node: AgentNode, down: float) -> None:
+    node.machine.held = Isolation(tuple(MECHANISMS))
+    node.terminate(down)
+
+
 CRASH: tuple[Fault, ...] = (
     kill,
     kill,
@@ -359,6 +389,16 @@ CLONES: tuple[Fault, ...] = (clone_agent, clone_agent, clone_agent, kill_masters
 LARGE: tuple[Fault, ...] = (kill_masters, reset_agent, reset_agent)
 REUSE: tuple[Fault, ...] = (reset_agent, reset_connections, kill_masters, pause, lose_beats)
 DISKS: tuple[Fault, ...] = (fill_disk, fill_disk, fill_disk, kill, terminate, reboot, kill_masters, reset_agent)
+ISOLATION: tuple[Fault, ...] = (
+    hold_to_less,
+    hold_to_less,
+    lose_cgroups,
+    lose_cgroups,
+    kill,
+    reboot,
+    kill_masters,
+    reset_agent,
+)
 AMNESIA: tuple[Fault, ...] = (roll_back, roll_back, wipe_store)
 
 
@@ -380,6 +420,8 @@ def schedule(world: World) -> float:
         kinds, count = LARGE, rng.randint(0, 2)
     elif world.profile == "disks":
         kinds, count = DISKS, rng.randint(2, 6)
+    elif world.profile == "isolation":
+        kinds, count = ISOLATION, rng.randint(2, 6)
     elif world.profile == "reuse":
         kinds, count = REUSE, rng.randint(1, 4)
     elif world.profile == "crash":

@@ -15,6 +15,7 @@ from broker_mesos.ports.containerizer import (
     OnContainerEvents,
     Recovered,
     Retention,
+    StartFailed,
 )
 from tests.simulation.loop import PROC, Proc
 
@@ -82,6 +83,12 @@ class ContainerHandle:
 
     def launch(self, spec: LaunchSpec) -> None:
         if self._proc.effect():
+            registered = self._node.daemon.state.info.isolation if self._node.daemon is not None else ()
+            if set(registered) - set(self._inner.held.words):
+                # As a spawner that has lost its cgroups since its agent has asked for them.
+                failed = StartFailed(spec.task_id, "tasks cannot be held to limits here any more", machine=True)
+                self._node.world.loop.call_soon(self._deliver, [failed], context=self._proc.context)
+                return
             self._node.world.monitor.launching(self._node, spec.task_id)
             self._node.sandboxes.append(spec.task_id)
             self._node.kernel.context.run(self._inner.launch, spec)

@@ -16,11 +16,11 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
-from broker_mesos.core.model.task_states import TERMINAL, TaskState
+from broker_mesos.core.model.task_states import TERMINAL, Reason, TaskState
 from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.frameworks.batch.storage.records import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+MEMORY_END = "used more than its mem:64 MB"
 UNSURE = 5.0
 """Seconds between a decision and what follows from it at most: longer than a store may take to answer."""
 
@@ -92,6 +93,8 @@ class Monitor:
         """When a cell was last seen not to know what it does not know."""
         self._given_up = False
         """Whether some agent was, whose tasks may be more than there is room for when it returns."""
+        self.memory_ends: defaultdict[str, set[str]] = defaultdict(set)
+        """By task: the ids of the statuses that say that it has failed for its memory."""
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -115,6 +118,8 @@ class Monitor:
         if not agent.resources.contains(used):
             world.violation(f"I1: {agent.name} has {agent.resources}, and runs {used}")
         earlier.append(Execution(task_id, agent, world.loop.time()))
+        if missing := [each for each in world.demanded(task_id) if each not in agent.machine.held.words]:
+            world.violation(f"H1: {agent.name} starts {task_id}, and does not hold it to {' '.join(missing)}")
         if agent.short_since is not None and world.loop.time() > agent.short_since + NOTICED and not world.stalled:
             world.violation(f"D1: {agent.name} launches {task_id}, and its disk is short")
 
@@ -198,6 +203,20 @@ class Monitor:
                     self.answered.add(status["task_id"])
                     if TaskState(status["state"]) in TERMINAL:
                         self.committed_ends.add(status["task_id"])
+                        self._check_memory_end(status)
+
+    def _check_memory_end(self, status: dict[str, Any]) -> None:
+        """A task that the kernel has killed for its memory has failed for that, and no other one has; once."""
+        task_id, world = status["task_id"], self.world
+        is_told = status.get("reason") == Reason.MEMORY_LIMIT
+        if is_told:
+            self.memory_ends[task_id].add(status["uuid"])
+        if len(self.memory_ends[task_id]) > 1 and not world.forgetful:
+            world.violation(f"H2: the memory end of {task_id} is told twice")
+        if is_told and task_id not in world.memory_ends:
+            world.violation(f"H2: {task_id} is said to have failed for its memory, and did not")
+        if status["state"] == TaskState.FAILED and not is_told and task_id in world.memory_ends:
+            world.violation(f"H2: {task_id} has failed for its memory, and nobody says so")
 
     def _runs(self, task_id: str) -> bool:
         return any(one.running for one in self.executions[task_id])
@@ -439,6 +458,8 @@ class Monitor:
             if len(finished) != 1 or finished[0].task_id != told:
                 world.violation(f"finished otherwise than it ran: {where}")
         elif result.state == "failed":
+            if told in world.memory_ends and MEMORY_END not in result.message:
+                world.violation(f"H2: failed for its memory, which its result does not say: {where}")
             if world.exit_codes.get(told) != 1:
                 world.violation(f"failed without a failure: {where}")
             killed = world.killed_jobs.get(job.job_id)

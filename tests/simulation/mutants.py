@@ -469,3 +469,26 @@ def acknowledged_before_handled(patch: Any) -> None:
         return found
 
     patch(Calls, "received", hasty)
+
+
+@mutant
+def demands_forgotten(patch: Any) -> None:
+    """Neither the batch framework nor the cells know what tasks demand; agents of this release still refuse."""
+    from broker_mesos.core.cell.handlers import accept
+    from broker_mesos.frameworks.batch.planning import shapes
+
+    for module in (accept, shapes):
+        patch(module, "demanded_words", lambda isolation, limits: ())
+
+
+@mutant
+def memory_ends_untold(patch: Any) -> None:
+    """An agent reports a task that the kernel has killed for its memory as one that has failed by itself."""
+    from broker_mesos.agent.running import RunningTask
+
+    outcome_of = RunningTask.outcome_of
+
+    def forgetful(self: Any, event: Any) -> Any:
+        return outcome_of(self, event._replace(limit="", limit_kind=""))
+
+    patch(RunningTask, "outcome_of", forgetful)

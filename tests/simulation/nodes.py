@@ -20,6 +20,7 @@ from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.jobs import JobSummary, KillJob, SubmitJob, WaitJob
 from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.mechanisms import MECHANISMS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import cell_of, operator_cell, operator_framework
 from broker_mesos.errors import BrokerMesosError, NotFound
@@ -168,6 +169,8 @@ class _Agent(AgentDaemon):
     def _on_delivery(self, delivery: Delivery) -> None:
         self.node.handling = delivery
         state = self.state
+        if self.node.is_old:
+            state.table.isolation = tuple(MECHANISMS)
         before = (state.session, state.applied, len(state.outcomes.unacknowledged()))
         super()._on_delivery(delivery)
         after = (state.session, state.applied, len(state.outcomes.unacknowledged()))
@@ -190,6 +193,9 @@ class AgentNode(Node):
         self.short_since: float | None = None
         """Virtual time since which its disk is short, or since which its process runs on one; None if it is not."""
         self.daemon: _Agent | None = None
+        self.is_old = False
+        """Whether it is of a release that knows no demands for isolation: it registers no words, and refuses
+        nothing."""
         self.agent_id = name
         self.wipes = 0
         self.handling: Delivery | None = None
@@ -209,7 +215,8 @@ class AgentNode(Node):
         self.wipes += 1
         self.agent_id = f"{self.name}-{self.wipes}"
         self.checkpoint = MemoryCheckpoint()
-        self.machine = FakeContainerizer(self.clock, self.world.plan)
+        held, self.machine = self.machine.held, FakeContainerizer(self.clock, self.world.plan)
+        self.machine.held = held
         self.sandboxes = []
 
     def set_disk(self, free: int) -> None:

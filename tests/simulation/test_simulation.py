@@ -52,6 +52,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("reuse", 0, 4),
         ("large", 0, 3),
         ("disks", 0, 3),
+        ("isolation", 0, 3),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
@@ -62,6 +63,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         pytest.param("clones", 4, 33, marks=pytest.mark.slow),
         pytest.param("reuse", 4, 33, marks=pytest.mark.slow),
         pytest.param("large", 3, 20, marks=pytest.mark.slow),
+        pytest.param("isolation", 3, 30, marks=pytest.mark.slow),
         pytest.param("full", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 37, 34, marks=pytest.mark.slow),
         pytest.param("full", 71, 34, marks=pytest.mark.slow),
@@ -128,6 +130,15 @@ async def test_an_agent_that_forgets_its_disk_or_its_outcomes_over_a_restart_is_
 ) -> None:
     seeds = ("--start", str(start), "--seeds", "20", "--keep-going", "1")
     code, output = await simulate("--profile", "disks", *seeds, "--mutant", mutant)
+    assert code == 1 and words in output, output
+
+
+@pytest.mark.parametrize(
+    ("mutant", "words"),
+    [("demands-forgotten", "and does not hold it to"), ("memory-ends-untold", "for its memory, and nobody says so")],
+)
+async def test_a_demand_that_is_not_met_and_a_memory_end_that_is_not_told_are_found(mutant: str, words: str) -> None:
+    code, output = await simulate("--profile", "isolation", "--seeds", "8", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and words in output, output
 
 

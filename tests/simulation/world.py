@@ -15,8 +15,10 @@ import structlog
 from broker_mesos.bus.memory import MemoryBroker
 from broker_mesos.containerizer.memory import Ending
 from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.mechanisms import MECHANISMS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.model.task_isolation import TaskIsolation, demanded_words
 from broker_mesos.core.protocol.limits import Limits
 from broker_mesos.core.protocol.records import RecordKind
 from broker_mesos.core.protocol.task_record import TaskRecord
@@ -24,13 +26,13 @@ from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.frameworks.batch.storage.records import CLAIMS, counts_key, parse_task_id, results_key
 from broker_mesos.master.config_store import CLUSTER_CONFIG, CONFIG, SPACE, VERSION
-from broker_mesos.ports.containerizer import LaunchSpec
+from broker_mesos.ports.containerizer import Isolation, LaunchSpec
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStoreState
 from tests.simulation import faults
 from tests.simulation.framework import NEED, Book, FrameworkNode
 from tests.simulation.loop import PROC, Proc, SimClock, SimLoop, Stuck
-from tests.simulation.monitor import Monitor
+from tests.simulation.monitor import MEMORY_END, Monitor
 from tests.simulation.network import Connection, SimBus
 from tests.simulation.nodes import (
     OFFER_TIMEOUT,
@@ -53,6 +55,17 @@ TASK_NEEDS = (
     Resources.parse("cpus:0.5;mem:32"),
     Resources.parse("cpus:2;mem:256"),
 )
+
+
+ALL_WORDS = tuple(MECHANISMS)
+DEMANDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"isolation": TaskIsolation(level="limits")},
+    {"isolation": TaskIsolation(pids=7)},
+    {"isolation": TaskIsolation(level="limits", network="none")},
+    {"limits": Resources.parse("cpus:4")},
+)
+"""What the tasks of a job demand, in the profile ``isolation``."""
 
 
 class Outcome(NamedTuple):
@@ -118,6 +131,8 @@ class World:
         self._tail = rng.choice((0.0, 0.02, 0.1, 0.3))
         # -- who takes part
         self.exit_codes: dict[str, int] = {}
+        self.memory_ends: set[str] = set()
+        """Tasks that the kernel kills for their memory."""
         self.needs: dict[str, Resources] = {}
         self.killed_jobs: dict[str, bool] = {}
         self.jobs = (
@@ -133,6 +148,10 @@ class World:
         ]
         if profile == "large":
             self.agents = [AgentNode(self, f"a{number}", Resources.parse("cpus:2;mem:1024")) for number in range(2)]
+        if profile == "isolation":
+            for agent in self.agents:
+                agent.is_old = agent is not self.agents[0] and rng.random() < 0.4
+                agent.machine.held = Isolation(() if agent.is_old else ALL_WORDS)
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
         items = {"absence": (120, 160), "clocks": (20, 60), "clones": (5, 20), "reuse": (10, 30)}.get(profile, (1, 6))
         book = Book(rng.randint(*items))
@@ -178,6 +197,8 @@ class World:
             kill_grace=0.5,
             rerun=rng.random() < 0.3,
         )
+        if self.profile == "isolation":
+            spec = spec.model_copy(update=rng.choice(DEMANDS))
         kill_at = rng.uniform(1.0, 12.0) if rng.random() < 0.12 else None
         job_id = f"j{number}"
         self.needs[job_id] = spec.resources
@@ -210,9 +231,19 @@ class World:
         name = parse_task_id(task_id)
         return NEED if name is None else self.needs.get(name.job_id, NEED)
 
+    def demanded(self, task_id: str) -> tuple[str, ...]:
+        """What a task demands of the isolation on its agent."""
+        name = parse_task_id(task_id)
+        job = None if name is None else self.by_id.get(name.job_id)
+        return () if job is None else demanded_words(job.spec.isolation, job.spec.limits)
+
     def plan(self, spec: LaunchSpec) -> Ending:
         """How a task will end."""
         code = self.exit_codes[spec.task_id] = 1 if self.rng.random() < 0.1 else 0
+        if self.profile == "isolation" and self.rng.random() < 0.15:
+            self.exit_codes[spec.task_id] = 1
+            self.memory_ends.add(spec.task_id)
+            return Ending(self.rng.choice((0.01, 0.5)) * self.rng.uniform(0.5, 1.5), 1, MEMORY_END)
         # Clones are found out by what runs while they register.
         lasts = {"clones": (1.0, 4.0), "large": (0.5, 1.0, 2.0)}.get(self.profile, (0.01, 0.1, 0.5, 2.0))
         return Ending(self.rng.choice(lasts) * self.rng.uniform(0.5, 1.5), code)
