@@ -31,6 +31,7 @@ from broker_mesos.agent.isolation import with_isolation, with_problems
 from broker_mesos.agent.options import AgentOptions
 from broker_mesos.agent.slack import Slack
 from broker_mesos.agent.state import AgentMachine
+from broker_mesos.agent.task_usage import TaskUsageReader
 from broker_mesos.agent.term_bound import TermRefused
 from broker_mesos.bus.dead_letters import letter, park
 from broker_mesos.bus.requests import Requester
@@ -39,6 +40,7 @@ from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.files import ReadFile
 from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.usage import ReadUsage
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task_states import TaskState
@@ -89,6 +91,7 @@ class AgentDaemon:
         self._options = options
         self._state: AgentMachine | None = None
         self._files = FileServer(self._containerizer, clock, self._is_running)
+        self._usage = TaskUsageReader(self._containerizer, clock)
         self._early: list[ContainerEvent] = []
         self._stop = asyncio.Event()
         self._kill_tasks = False
@@ -323,6 +326,8 @@ class AgentDaemon:
     async def _answer(self, request: Request) -> Part:
         if isinstance(request, ReadFile):
             return await self._files.read(request)
+        if isinstance(request, ReadUsage):
+            return await self._usage.read(request)
         raise InvalidInput(f"an agent does not answer {request.TYPE}")
 
     def _on_disk_space(self, space: DiskSpace) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
@@ -20,41 +22,65 @@ if TYPE_CHECKING:
     from broker_mesos.core.api.cluster import ClusterView
     from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobView
     from broker_mesos.core.api.state import StateView
+    from broker_mesos.core.api.usage import TaskUsage
     from broker_mesos.core.model.task import CommandInfo
 
 _SHOWN = 20
 _AGENTS = 2_000
+_SUMMED = 1_000
+"""Number of tasks up to which a status sums up what they have used."""
 
 
 def status(
     call: Call,
     job: Annotated[str | None, Argument(metavar="JOB", help="A job, or one task of it as JOB.INDEX.")] = None,
     every: Annotated[bool, Option("--all", help="Show all jobs, or all tasks of the job.")] = False,
+    usage: Annotated[bool, Option("--usage", help="Ask agents what its running tasks use now.")] = False,
+    suggest: Annotated[
+        bool, Option("--suggest", help="Say what the job might ask for, by what its tasks have used.")
+    ] = False,
     watch: Annotated[
         bool, Option("--watch", help="Show it again whenever it has changed, until the job ends or Ctrl-C.")
     ] = False,
 ) -> None:
     """Show the cluster, or one job with its tasks."""
     client = call.client()
+    if (usage or suggest) and job is None:
+        raise InvalidInput("--usage and --suggest are about one job: name it")
+    if suggest:
+        _suggest(call, client, job or "")
+        return
     if not watch:
-        _status(call, client, job, every)
+        _status(call, client, job, every, usage)
         return
     if call.json:
         raise InvalidInput("--watch is for people: leave out -o json")
     from broker_mesos.cli import watch as watching
 
-    watching.watch(client, job, lambda: _status(call, client, job, every))
+    watching.watch(client, job, lambda: _status(call, client, job, every, usage))
 
 
-def _status(call: Call, client: Client, job: str | None, every: bool) -> None:
+def _suggest(call: Call, client: Client, job_id: str) -> None:
+    from broker_mesos.cli.job_usage import advice
+
+    job = client.job(job_id)
+    lines = list(advice(job.view(limit=0).spec, list(job.tasks())))
+    if call.json:
+        show.print_json({"job_id": job_id, "suggestions": lines})
+    for line in () if call.json else lines:
+        show.line(line)
+
+
+def _status(call: Call, client: Client, job: str | None, every: bool, usage: bool) -> None:
     if job is None:
         _cluster_status(call, client, every)
         return
     try:
-        _job_status(call, client, job, every)
+        _job_status(call, client, job, every, usage)
     except NotFound:
         if "." not in job:
             raise
+        from broker_mesos.cli.job_usage import usage_now
         from broker_mesos.core.api.jobs import GetTask, JobTask
 
         # Its error knows more than that of the job: an attempt of a task may have been replaced by the next one.
@@ -62,7 +88,7 @@ def _status(call: Call, client: Client, job: str | None, every: bool) -> None:
         if call.json:
             show.print_json(show.data(task))
         else:
-            _tasks([task])
+            _tasks([task], usage_now(client, [task]) if usage else {})
 
 
 def logs(
@@ -299,18 +325,28 @@ def _done(job: JobSummary) -> int:
 # -- one job --------------------------------------------------------------------------------------------
 
 
-def _job_status(call: Call, client: Client, job_id: str, every: bool) -> None:
+def _job_status(call: Call, client: Client, job_id: str, every: bool, usage: bool) -> None:
+    from broker_mesos.cli import job_usage
+
+    def now(tasks: list[JobTask]) -> dict[str, TaskUsage]:
+        return job_usage.usage_now(client, tasks) if usage else {}
+
     job = client.job(job_id)
     if call.json:
         view = job.view(limit=0)
-        tasks = [show.data(task) for task in job.tasks()]
-        show.print_json({"job": show.data(view.summary), "spec": show.data(view.spec), "tasks": tasks})
+        found = list(job.tasks())
+        whole = {"job": show.data(view.summary), "spec": show.data(view.spec), "tasks": [show.data(t) for t in found]}
+        if usage:
+            whole["usage"] = {task_id: show.data(used) for task_id, used in now(found).items()}
+        show.print_json(whole)
         return
     view = job.view(limit=_SHOWN)
     summary = view.summary
-    _describe(view)
+    measured = any(task.memory_peak is not None for task in view.tasks)
+    every_task = list(job.tasks()) if every or (measured and 1 < summary.total <= _SUMMED) else list(view.tasks)
+    _describe(view, list(job_usage.summary(every_task)) if summary.total > 1 else [])
     if every:
-        _tasks(list(job.tasks()))
+        _tasks(every_task, now(every_task))
         return
     shown = list(view.tasks)
     if summary.total > _SHOWN and summary.counts.get("failed"):
@@ -318,16 +354,17 @@ def _job_status(call: Call, client: Client, job_id: str, every: bool) -> None:
         failed = job.view(limit=_SHOWN // 2, states=("failed",)).tasks
         known = {task.index for task in failed}
         shown = [*failed, *(task for task in shown if task.index not in known)][:_SHOWN]
-    _tasks(shown)
+    _tasks(shown, now(shown))
     if summary.total > len(shown):
         show.line(f"{len(shown)} of {summary.total} tasks; see all with --all, or -o json")
 
 
-def _describe(view: JobView) -> None:
+def _describe(view: JobView, used: Sequence[tuple[str, str]]) -> None:
     summary, spec = view.summary, view.spec
     words = spec.command.arguments
     import shlex
 
+    from broker_mesos.cli.job_usage import limits_text
     from broker_mesos.core.model.roles import ANYBODY
 
     command = f"sh -c {shlex.quote(words[0])}" if spec.command.shell else shlex.join(words)
@@ -345,6 +382,9 @@ def _describe(view: JobView) -> None:
             show.since(summary.submitted_at) + ended + (f", by {summary.user}" if summary.user else ""),
         ),
     ]
+    if limits := limits_text(spec):
+        pairs.append(("Held to", limits))
+    pairs.extend(used)
     if summary.reason:
         pairs.append(("Ended", summary.reason))
     if spec.max_running:
@@ -385,10 +425,23 @@ def _files(command: CommandInfo) -> list[tuple[str, str]]:
     return found
 
 
-def _tasks(tasks: list[JobTask]) -> None:
+def _tasks(tasks: list[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType({})) -> None:
+    from broker_mesos.cli.job_usage import columns_of, has_usage
+
     messages = any(task.message for task in tasks)
+    measured = has_usage(tasks, now)
     show.table(
-        ["TASK", "STATE", ">EXIT", ">ATTEMPT", "AGENT", "HOST", "TOOK", *(["MESSAGE"] if messages else [])],
+        [
+            "TASK",
+            "STATE",
+            ">EXIT",
+            ">ATTEMPT",
+            "AGENT",
+            "HOST",
+            "TOOK",
+            *([">CPU", ">MEMORY"] if measured else []),
+            *(["MESSAGE"] if messages else []),
+        ],
         [
             (
                 task.task_id,
@@ -398,11 +451,12 @@ def _tasks(tasks: list[JobTask]) -> None:
                 task.agent_id or "-",
                 task.hostname or "-",
                 _took(task),
+                *(columns_of(task, now) if measured else ()),
                 *([task.message] if messages else []),
             )
             for task in tasks
         ],
-        drop=["ATTEMPT", "HOST", "TOOK", "AGENT", "MESSAGE"],
+        drop=["ATTEMPT", "HOST", "TOOK", "AGENT", "CPU", "MEMORY", "MESSAGE"],
     )
 
 

@@ -73,6 +73,8 @@ class FakeContainerizer:
         self._pid = 0
         self.held = Isolation()
         """What its machine holds tasks to."""
+        self.used: dict[str, tuple[float, int]] = {}
+        """CPU seconds and bytes of memory that tasks use, by task id."""
         self.stubborn = False
         """Whether tasks survive SIGTERM, and end only after the grace period."""
 
@@ -172,7 +174,7 @@ class FakeContainerizer:
             del self._tasks[task_id]
 
     def usage(self) -> Mapping[str, tuple[float, int]]:
-        return {}
+        return {task_id: used for task_id, used in self.used.items() if task_id in self.running}
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         if name.startswith("/") or ".." in name.split("/"):

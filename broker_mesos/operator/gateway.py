@@ -33,6 +33,7 @@ from broker_mesos.core.api.paging import decode
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.api.state import GetState
 from broker_mesos.core.api.story import GetStory, StoryView
+from broker_mesos.core.api.usage import GetUsage
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import operator_enroll, operator_framework, operator_master
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
@@ -46,6 +47,7 @@ from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
 from broker_mesos.operator.overview import get_overview
 from broker_mesos.operator.task_logs import TaskLogs
+from broker_mesos.operator.task_usage import get_usage
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class Gateway:
         found.add(AgentsRequest, lambda request: self._maintain(request, timeout))
         found.add(Explain, lambda request: self._explainer.explain(request, timeout))
         found.add(PlanJob, lambda request: self._explainer.plan(request, timeout))
+        found.add(GetUsage, lambda request: get_usage(self._calls, request, timeout))
         found.add(ReadLog, lambda request: self._logs.read(request, timeout))
         return found
 

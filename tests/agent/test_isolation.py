@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from broker_mesos.agent.checkpoint import MemoryCheckpoint
 from broker_mesos.agent.effects import LaunchProcess
 from broker_mesos.agent.isolation import with_isolation, with_problems
+from broker_mesos.containerizer.memory import FakeContainerizer
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
+from broker_mesos.core.api.usage import ReadUsage, TaskUsage, TaskUsages
 from broker_mesos.core.model.agent import AgentInfo, Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_isolation import TaskIsolation
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.ports.containerizer import Isolation, LaunchSpec
 from tests.agent.support import Agent, all_statuses, launch, task
+from tests.agent.world import World, fake
 
 LIMITS = ("cpu", "mem", "pids", "oom", "kill")
 
@@ -109,3 +113,13 @@ def test_problems_of_what_starts_tasks_are_in_the_heartbeat_until_they_end() -> 
     assert with_problems(Usage(load=1.0), ("a", "b")).problems == ("a", "b")
     assert with_problems(Usage(load=1.0), ()) == Usage(load=1.0)
     assert len(with_problems(Usage(), tuple("x" for _ in range(100))).problems) == 20
+
+
+async def test_an_agent_says_what_its_running_tasks_use_and_no_others(world: World, machine: FakeContainerizer) -> None:
+    world.start(fake(machine), MemoryCheckpoint())
+    await world.register()
+    await world.send(launch(world.session, 1, "t1", "t2"))
+    await world.status("t2", TaskState.RUNNING)
+    machine.used = {"t1": (1.5, 100), "t2": (2.5, 200)}
+    found = await world.ask(ReadUsage(task_ids=("t1", "t9")))
+    assert found == TaskUsages(tasks={"t1": TaskUsage(cpu_seconds=1.5, memory=100)})

@@ -20,6 +20,7 @@ from broker_mesos.core.api.files import ReadFile, ReadLog
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.jobs import GetJobs, SubmitJob, WaitJob
 from broker_mesos.core.api.request import Request, Right, Route
+from broker_mesos.core.api.usage import ReadUsage
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task import CommandInfo
@@ -80,7 +81,7 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
     batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).handlers
     assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind.TYPE) is JOBS]) == []
-    assert of(Route.AGENT) == [ReadFile]
+    assert of(Route.AGENT) == [ReadFile, ReadUsage]
     enroll = EnrolmentService(ANY, ANY, ANY, ANY).handlers
     assert unanswered(enroll, of(Route.ENROLL)) == []
 
@@ -90,9 +91,10 @@ def test_the_client_sends_every_request_of_users() -> None:
         inspect.getsource(module)
         for module in (client_module, client_jobs, client_reservations, client_views, client_package)
     )
+    from broker_mesos.cli import job_usage
     from broker_mesos.cli import jobs as cli_jobs
 
-    sources += inspect.getsource(cli_jobs)
+    sources += inspect.getsource(cli_jobs) + inspect.getsource(job_usage)
     # HELLO is for agents and frameworks, KILL_TASK ends a task by another id than people have, and GET_HEALTH has the
     # report of every worker.
     left_out = {"HELLO", "KILL_TASK", "GET_JOB", "GET_WORKER_HEALTH"}

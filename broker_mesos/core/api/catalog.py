@@ -20,6 +20,7 @@ from broker_mesos.core.api import (
     roles,
     state,
     story,
+    usage,
     whoami,
 )
 from broker_mesos.core.api.request import Request
@@ -43,6 +44,7 @@ REQUEST_MODULES = (
     roles,
     state,
     story,
+    usage,
     whoami,
 )
 """The modules with operator requests. Importing a module registers its requests."""

@@ -123,6 +123,7 @@ RULES: dict[str, SenderRule] = {
     "APPLY_CONFIG": _rule(Exchange.OPERATOR, _MASTERS),
     # Agents know no policy: the web server asks for a person whose right it has checked.
     "READ_FILE": _rule(Exchange.OPERATOR, frozenset({SenderKind.WEB, SenderKind.MASTER})),
+    "READ_USAGE": _rule(Exchange.OPERATOR, frozenset({SenderKind.WEB, SenderKind.MASTER})),
 }
 """The rules by message type."""
 
