@@ -159,7 +159,9 @@ class AgentDaemon:
                     rng=self._rng,
                     highest_term=saved.highest_term,
                     min_free_disk=options.min_free_disk,
-                    slack=None if options.machine is None else Slack(options.machine, options.resources),
+                    slack=None
+                    if options.machine is None
+                    else Slack(options.machine, options.resources, counted={"cpu", "mem"} <= set(held.words)),
                 )
                 state.table.kill_grace = options.kill_grace
                 state.outcomes.retention_seconds = options.outcomes_kept

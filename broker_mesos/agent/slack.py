@@ -1,12 +1,14 @@
 """Estimates the slack of an agent: resources that are lent and not used, for revocable tasks. Pure.
 
-Slack is the CPU and memory that tasks occupy, minus what the machine really uses without the revocable tasks, minus a
-margin. A rise of the use counts at once and a fall only slowly, so that a short idle moment is not lent.
+Slack is the CPU and memory that tasks occupy, minus what they really use, minus a margin. Where the kernel counts the
+use of each task, in cgroups, that is the sum over the tasks, and slack is never more than what the machine has left;
+elsewhere it is what the whole machine uses without the revocable tasks. A rise of the use counts at once and a fall
+only slowly, so that a short idle moment is not lent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from broker_mesos.core.model.agent import Usage
@@ -50,12 +52,14 @@ class TaskUse(NamedTuple):
 
 
 class Slack:
-    """The estimate of the slack. ``now`` is monotonic time throughout."""
+    """The estimate of the slack. ``now`` is monotonic time throughout. ``counted``: whether the use of each task is
+    that of all its processes, as its cgroup has counted it."""
 
-    def __init__(self, machine: Machine, lent: Resources) -> None:
+    def __init__(self, machine: Machine, lent: Resources, *, counted: bool = False) -> None:
+        self._counted = counted
         self._machine = machine
         self._lent = {name: lent.get(name) for name in STEPS}
-        self._own: dict[str, float] = {}
+        self._averages: dict[str, float] = {}
         self._cpu_seconds: dict[str, float] = {}
         self._sampled_at: float | None = None
         self._samples = 0
@@ -87,33 +91,56 @@ class Slack:
     def sample(self, usage: Usage, tasks: Iterable[TaskUse], now: float) -> None:
         """Update the estimate from the use of the machine and its running tasks."""
         tasks = list(tasks)
-        cpus = usage.cpu_percent / 100 * self._machine.cpus
-        revocable_cpus, revocable_mb = self._revocable_use(tasks, now)
-        own = {
-            "cpus": max(0.0, cpus - revocable_cpus) * 1000,
-            "mem": max(0.0, usage.mem_mb - revocable_mb) * 1000,
-        }
+        is_first = self._sampled_at is None
+        rates = self._cpus(tasks, now)
+        evictable = [each for each in tasks if each.revocable and each.use is not None]
+        cpus = usage.cpu_percent / 100 * self._machine.cpus - sum(rates.get(each.task_id, 0.0) for each in evictable)
+        mem_mb = usage.mem_mb - sum(each.use[1] / MB for each in evictable if each.use is not None)
+        machine = {"cpus": max(0.0, cpus) * 1000, "mem": max(0.0, mem_mb) * 1000}
+        own = self._own(tasks, rates) if self._counted else machine
+        size = {"cpus": self._machine.cpus * 1000, "mem": self._machine.mem_mb * 1000}
         self._samples += 1
         self._busy = self._busy + 1 if usage.cpu_percent >= BUSY_PERCENT else 0
         self._full = usage.mem_mb >= BUSY_PERCENT / 100 * self._machine.mem_mb
         self._calm = 0 if self._calm < CALM_SAMPLES and (self._busy or self._full) else self._calm + 1
         for name, step in STEPS.items():
-            before = self._own.get(name, own[name])
-            weight = RISING_WEIGHT if own[name] > before else FALLING_WEIGHT
-            self._own[name] = before + weight * (own[name] - before)
-            occupied = sum(each.resources.get(name) for each in tasks if not each.revocable)
-            found = max(0, int(occupied - self._own[name] - MIN_UNLENT_SHARE * self._lent[name])) // step * step
+            margin = MIN_UNLENT_SHARE * self._lent[name]
+            # Of the CPU time so far nothing follows; the averages begin with the second sample.
+            used = own[name] if is_first and self._counted else self._average(name, own[name])
+            free = sum(each.resources.get(name) for each in tasks if not each.revocable) - used
+            if self._counted:
+                free = min(free, size[name] - self._average(f"machine {name}", machine[name]))
+            found = max(0, int(free - margin)) // step * step
             reported = self._reported.get(name, 0)
             if not found or abs(found - reported) >= MIN_UNLENT_SHARE * self._lent[name]:
                 self._reported[name] = found
 
-    def _revocable_use(self, tasks: list[TaskUse], now: float) -> tuple[float, float]:
-        """The CPUs and MB that the revocable tasks use; unknown use of a task counts as use by the machine itself."""
-        seconds = {each.task_id: each.use[0] for each in tasks if each.revocable and each.use is not None}
-        passed = 0.0 if self._sampled_at is None else now - self._sampled_at
-        cpus = 0.0
-        if passed > 0:
-            used = (max(0.0, value - self._cpu_seconds.get(ident, 0.0)) for ident, value in seconds.items())
-            cpus = sum(used) / passed
+    def _average(self, name: str, value: float) -> float:
+        """The average of a value, with a new sample of it."""
+        before = self._averages.get(name, value)
+        weight = RISING_WEIGHT if value > before else FALLING_WEIGHT
+        self._averages[name] = before + weight * (value - before)
+        return self._averages[name]
+
+    def _own(self, tasks: list[TaskUse], rates: Mapping[str, float]) -> dict[str, float]:
+        """What the tasks that are not revocable use, in thousandths. One whose use is not known yet uses all that it
+        occupies."""
+        own = dict.fromkeys(STEPS, 0.0)
+        for each in tasks:
+            if not each.revocable:
+                cpus, memory = rates.get(each.task_id), None if each.use is None else each.use[1] / MB * 1000
+                own["cpus"] += each.resources.get("cpus") if cpus is None else cpus * 1000
+                own["mem"] += each.resources.get("mem") if memory is None else memory
+        return own
+
+    def _cpus(self, tasks: list[TaskUse], now: float) -> dict[str, float]:
+        """The CPUs that tasks have used since the last sample, by task id, as far as that is known."""
+        seconds = {each.task_id: each.use[0] for each in tasks if each.use is not None}
+        before, passed = self._cpu_seconds, 0.0 if self._sampled_at is None else now - self._sampled_at
         self._cpu_seconds, self._sampled_at = seconds, now
-        return cpus, sum(each.use[1] / MB for each in tasks if each.revocable and each.use is not None)
+        if passed <= 0:
+            return {}
+        # A revocable task that has started since then has used all of its seconds in that time.
+        starts = {each.task_id: 0.0 for each in tasks if each.revocable}
+        known = {**starts, **before}
+        return {ident: max(0.0, value - known[ident]) / passed for ident, value in seconds.items() if ident in known}

@@ -40,8 +40,8 @@ IDLE = Usage(cpu_percent=5.0, mem_mb=500.0)
 class Watched:
     """An estimate, looked at every five seconds."""
 
-    def __init__(self) -> None:
-        self.slack = Slack(MACHINE, LENT)
+    def __init__(self, *, counted: bool = False, machine: Machine = MACHINE) -> None:
+        self.slack = Slack(machine, LENT, counted=counted)
         self.now = 0.0
 
     def sees(self, usage: Usage, *tasks: TaskUse, times: int = 1) -> Resources | None:
@@ -95,6 +95,56 @@ def test_what_revocable_tasks_use_does_not_eat_up_the_slack_that_they_run_on() -
         running = holds("cpus:2;mem:1000", "r1", revocable=True, use=(2.0 * INTERVAL_SECONDS * (turn + 1), 900 * MB))
         after = watched.sees(Usage(cpu_percent=55.0, mem_mb=1_400.0), plain, running)
     assert after == before
+
+
+def using(cpus: float, memory: int, turn: int, ident: str = "t1", resources: str = "cpus:4;mem:4096") -> TaskUse:
+    """A task that has used so many CPUs since the first turn."""
+    return holds(resources, ident, use=(cpus * INTERVAL_SECONDS * turn, memory * MB))
+
+
+BESIDE = Machine(16.0, 64_000.0)
+"""A machine of which the agent lends a part; others use the rest."""
+LOADED = Usage(cpu_percent=50.0, mem_mb=30_000.0)
+
+
+def is_near(found: Resources | None, wanted: str) -> bool:
+    """Whether slack is as wanted, up to a change that is not reported."""
+    assert found is not None
+    expected = Resources.parse(wanted)
+    return all(abs(found.get(name) - expected.get(name)) < LENT.get(name) / 10 for name in ("cpus", "mem"))
+
+
+@pytest.mark.parametrize(("counted", "slack"), [(True, "cpus:2.6;mem:2656"), (False, "")])
+def test_where_the_use_of_tasks_is_counted_other_loads_of_the_machine_leave_the_slack(
+    counted: bool, slack: str
+) -> None:
+    watched = Watched(counted=counted, machine=BESIDE)
+    for turn in range(WARM_SAMPLES):
+        found = watched.sees(LOADED, using(1.0, 1_000, turn))
+    assert is_near(found, slack)
+
+
+@pytest.mark.parametrize(
+    ("usage", "slack"),
+    [
+        (Usage(cpu_percent=90.0, mem_mb=30_000.0), "cpus:1.2;mem:3584"),  # 16 - 14.4 - 0.4
+        (Usage(cpu_percent=50.0, mem_mb=60_500.0), "cpus:2.6;mem:3072"),  # 64000 - 60500 - 409.6
+        (Usage(cpu_percent=90.0, mem_mb=60_700.0), "cpus:1.2;mem:2880"),
+    ],
+)
+def test_no_more_slack_is_lent_than_the_machine_has_left(usage: Usage, slack: str) -> None:
+    watched = Watched(counted=True, machine=BESIDE)
+    for turn in range(20):
+        found = watched.sees(usage, using(1.0, 10, turn))
+    assert is_near(found, slack)
+
+
+def test_a_task_whose_use_is_not_known_yet_leaves_no_slack() -> None:
+    watched = Watched(counted=True, machine=BESIDE)
+    assert watched.sees(LOADED, holds("cpus:4;mem:4096"), times=WARM_SAMPLES) == Resources.EMPTY
+    for turn in range(WARM_SAMPLES):
+        later = watched.sees(LOADED, using(1.0, 1_000, turn), holds("cpus:2;mem:512", "new"))
+    assert later is not None and later.get("cpus") <= 2_600
 
 
 def test_the_machine_is_tight_when_its_cpus_are_busy_for_a_while_or_its_memory_is_full() -> None:
