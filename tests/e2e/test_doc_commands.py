@@ -18,6 +18,8 @@ DAEMONS = ("local", "master", "agent", "framework", "web", "simulate")
 EXIT_CODES = {
     "bmesos plan --cpus 64 -- true": 1,
     "bmesos plan --role eng --cpus 3 -- true": 1,
+    "bmesos plan --require-isolation limits -- true": 1,
+    "bmesos plan --rootfs /srv/root.tar -- true": 1,
     "bmesos submit --wait --time-limit 1s -- sleep 60": 143,
     "bmesos retry --wait JOB": 75,
 }
