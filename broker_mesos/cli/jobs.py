@@ -396,8 +396,8 @@ def _describe(view: JobView, used: Sequence[tuple[str, str]]) -> None:
     if spec.retries:
         codes = f", after exit codes {', '.join(map(str, spec.retry_on))}" if spec.retry_on else ""
         pairs.append(("Retries", f"{spec.retries}{codes}"))
-    if spec.constraints:
-        pairs.append(("Constraints", ", ".join(str(each) for each in spec.constraints)))
+    if spec.own_constraints:
+        pairs.append(("Constraints", ", ".join(str(each) for each in spec.own_constraints)))
     if spec.prefer:
         wait = f" for {spec.locality_wait:g} s" if spec.locality_wait else ""
         pairs.append(("Preferred", " or ".join(map(str, spec.prefer)) + wait))

@@ -10,6 +10,8 @@ from broker_mesos.client.names import shown
 from broker_mesos.client.options import JobOptions, Number
 from broker_mesos.errors import InvalidInput
 
+GUARD = "isolation-of-a-later-release"
+"""See ``core.model.job.GUARD``: the cluster may be of a release that does not know ``isolation``."""
 NOT_LIMITED = ("inf", "unlimited")
 _CHOICES = {
     "require_isolation": ("level", ("limits", "sandboxed")),

@@ -62,7 +62,7 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         from broker_mesos.client.isolation import isolation_of, limits_of
 
         limits = limits_of(options.get("limit"), limits, megabytes, amount)
-        if isolation := isolation_of(options):
+        if (isolation := isolation_of(options)) or "cpus:" in limits:
             spec["isolation"] = isolation
     if limits:
         spec["limits"] = limits
@@ -73,6 +73,10 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         if name in options:
             spec[name] = options[name]  # type: ignore[literal-required]
     _put_constraints(spec, options)
+    if "isolation" in spec:
+        from broker_mesos.client.isolation import GUARD
+
+        spec["constraints"] = [*spec.get("constraints", ()), GUARD]
     _put_files(spec, options)
     if (role := options.get("role")) is not None:
         from broker_mesos.core.model.roles import check_role

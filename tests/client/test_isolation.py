@@ -9,6 +9,7 @@ import pytest
 from broker_mesos.client.isolation import isolation_of
 from broker_mesos.client.options import JobOptions, declared_in
 from broker_mesos.client.spec import _ISOLATION, build_spec, describe
+from broker_mesos.core.model.job import GUARD, JobSpec
 from broker_mesos.core.model.task_isolation import TaskIsolation
 from broker_mesos.errors import InvalidInput
 
@@ -52,7 +53,8 @@ def test_all_demands_arrive_in_the_spec() -> None:
         oom="ignore",
     )
     assert build_spec(["true"], image="python:3.13").isolation == TaskIsolation(image="python:3.13")
-    for nothing in ({}, {"pin": False}, {"mem": 64}, {"limit": "cpus=2"}):
+    assert build_spec(["true"], limit="cpus=2").isolation == TaskIsolation()
+    for nothing in ({}, {"pin": False}, {"mem": 64}, {"limit": "mem=128"}):
         assert build_spec(["true"], **nothing).isolation is None  # type: ignore[arg-type]
 
 
@@ -92,3 +94,25 @@ def test_what_only_the_model_knows_is_refused_in_one_line_as_well() -> None:
     with pytest.raises(InvalidInput, match=r"^limits\.mem 64 is below mem 128$"):
         build_spec(["true"], limit="mem=64")
     assert isolation_of({}) == {}
+
+
+@pytest.mark.parametrize("words", [{"pids": 5}, {"limit": "cpus=2"}, {"oom": "ignore"}])
+def test_a_release_that_does_not_know_the_demands_of_a_job_never_finds_an_agent_for_it(words: dict[str, Any]) -> None:
+    described = describe(["true"], constraints="rack==r1", **words)
+    assert described["constraints"] == ["rack==r1", str(GUARD)]
+    spec = JobSpec.model_validate(described)
+    assert [str(each) for each in spec.own_constraints] == ["rack==r1"]
+    assert JobSpec.model_validate_json(spec.encode()) == spec
+    # A worker of such a release stores what it knows of the job, and a later one reads that.
+    for lost in ({"isolation"}, {"isolation", "limits"}):
+        kept = JobSpec.model_validate({name: value for name, value in described.items() if name not in lost})
+        assert not all(each.matches({"rack": "r1", "isolation": "limits"}, "h") for each in kept.own_constraints)
+        assert kept.isolation is None and JobSpec.model_validate_json(kept.encode()) == kept
+
+
+def test_a_job_that_was_described_without_the_client_is_guarded_as_well() -> None:
+    plain = describe(["true"])
+    for more in ({"isolation": {"pids": 5}}, {"limits": "cpus:4"}):
+        spec = JobSpec.model_validate({**plain, **more})
+        assert spec.constraints == (GUARD,) and spec.own_constraints == () and spec.isolation is not None
+    assert JobSpec.model_validate({**plain, "limits": "mem:256"}).constraints == ()

@@ -36,7 +36,7 @@ def shape_of(spec: JobSpec, job_id: str = "this job") -> Shape:
     """The demand of a job's tasks."""
     return Shape(
         resources=spec.resources,
-        constraints=spec.constraints,
+        constraints=spec.own_constraints,
         role=spec.role,
         revocable=spec.revocable,
         count=spec.total if spec.gang else 1,

@@ -19,6 +19,9 @@ from broker_mesos.core.model.task_isolation import TaskIsolation, check_limits
 from broker_mesos.errors import InvalidInput
 
 MAX_GANG = 1_000
+GUARD = Constraint.parse("isolation-of-a-later-release")
+"""A constraint that no agent satisfies. A job with ``isolation`` has it, so that workers and cells of a release that
+does not know that field never run its tasks without it; the others leave it out (``JobSpec.own_constraints``)."""
 MAX_AFTER = 100
 """The largest number of jobs that one job may depend on."""
 
@@ -94,6 +97,11 @@ class JobSpec(Preference):
         values = {"j": "j" * MAX_ID, "a": str(self.array[1] if self.array else 0), "n": self.name, "u": self.user}
         check_patterns(self.command.stdout, self.command.stderr, values)
         check_limits(self.limits, self.resources, self.isolation)
+        if GUARD not in self.constraints:
+            if self.isolation is None and self.limits is not None and self.limits.get("cpus"):
+                object.__setattr__(self, "isolation", TaskIsolation())  # a quota is a demand as well
+            if self.isolation is not None:
+                object.__setattr__(self, "constraints", (*self.constraints, GUARD))
         if problem := problem_of(self.array, self.ranges):
             raise ValueError(problem)
         if self.max_running and self.array is None:
@@ -123,6 +131,14 @@ class JobSpec(Preference):
     @classmethod
     def _role(cls, role: str) -> str:
         return check_role(role)
+
+    @property
+    def own_constraints(self) -> tuple[Constraint, ...]:
+        """The constraints that agents are compared with. If an earlier release has stored the job, and lost its
+        ``isolation``, GUARD is among them: the tasks wait for ever rather than run without it."""
+        if self.isolation is None:
+            return self.constraints
+        return tuple(each for each in self.constraints if each != GUARD)
 
     @property
     def total(self) -> int:

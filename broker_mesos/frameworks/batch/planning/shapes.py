@@ -95,7 +95,7 @@ def job_shape_of(job_id: str, spec: JobSpec, waits: bool) -> JobShape:
     gang = job_id if spec.gang else ""
     return JobShape(
         spec.resources,
-        spec.constraints,
+        spec.own_constraints,
         spec.prefer if waits else (),
         spec.revocable,
         gang,
