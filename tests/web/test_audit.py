@@ -30,6 +30,7 @@ TOKENS = {name: f"bm1_{name:0<8}_" + "x" * 43 for name in ("all", "none")}
 VALUES: dict[str, Any] = {
     "agent_id": "agent-1",
     "agent_ids": ["agent-1"],
+    "agents": {"agent-1": ["j1.0.1"]},
     "framework_id": "f1",
     "id": "j1",
     "job_id": "j1",
