@@ -1,6 +1,7 @@
 """The client's transport over RabbitMQ, with its own gateway.
 
-Requests about jobs are passed on as JSON. The gateway, which comes with all models, is loaded by the first other one.
+Requests about jobs and their output are sent as JSON. The gateway, which comes with all models, is loaded by the first
+other one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.client.transport import ANSWER_MARGIN_SECONDS, NEXT_STEP, Unreachable
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
 from broker_mesos.frameworks.registry import framework_for
-from broker_mesos.operator.json_requests import encoded, pass_on
+from broker_mesos.operator.json_requests import answered_within, encoded, pass_on
+from broker_mesos.operator.task_logs import READ_LOG, TaskLogs, TaskPlace
 from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.clock import SystemClock, new_id
 from broker_mesos.runtime.tls import NO_FILES, TlsFiles
@@ -54,6 +56,9 @@ class BusTransport:
             body = encoded(kind, fields)
             loop, connection = self._open(timeout)
             return self._run(loop, pass_on(connection.requester, framework, kind, body, timeout + held), limit)
+        if kind == READ_LOG:
+            loop, connection = self._open(timeout)
+            return self._run(loop, connection.read_log(fields, timeout, timeout + held), limit)
         # Only here: the gateway comes with all models.
         from broker_mesos.client.requests import validated
 
@@ -123,6 +128,7 @@ class _Connection:
     def __init__(self, bus: Bus, requester: Requester) -> None:
         self._bus = bus
         self.requester = requester
+        self._logs = TaskLogs(requester, self._find_task)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -143,6 +149,14 @@ class _Connection:
             await bus.close()
             raise
         return cls(bus, requester)
+
+    async def read_log(self, fields: Mapping[str, Any], timeout: float, limit: float) -> Any:
+        """The next part of a task's output, within ``limit`` seconds."""
+        async with answered_within(limit, READ_LOG, self.requester):
+            return await self._logs.read(fields, timeout)
+
+    async def _find_task(self, task_id: str, timeout: float) -> TaskPlace | None:
+        return await self.gateway.find_task(task_id, timeout)
 
     async def close(self) -> None:
         """Disconnect."""

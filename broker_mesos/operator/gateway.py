@@ -46,7 +46,7 @@ from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
 from broker_mesos.operator.overview import get_overview
-from broker_mesos.operator.task_logs import TaskLogs
+from broker_mesos.operator.task_logs import TaskLogs, TaskPlace
 from broker_mesos.operator.task_usage import get_usage
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Gateway:
         self._own_report = own_report
         self._calls = calls = Calls(requester, sleep)
         self._killer = Killer(calls)
-        self._logs = TaskLogs(calls)
+        self._logs = TaskLogs(requester, self.find_task, sleep)
         self._explainer = Explainer(calls)
         self._tables = AgentTables(calls)
 
@@ -103,7 +103,7 @@ class Gateway:
         found.add(Explain, lambda request: self._explainer.explain(request, timeout))
         found.add(PlanJob, lambda request: self._explainer.plan(request, timeout))
         found.add(GetUsage, lambda request: get_usage(self._calls, request, timeout))
-        found.add(ReadLog, lambda request: self._logs.read(request, timeout))
+        found.add(ReadLog, lambda request: self._read_log(request, timeout))
         return found
 
     async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
@@ -206,6 +206,23 @@ class Gateway:
                 await self._calls.cell_of_agent(request.agent_id, request, timeout)
                 return answer.model_copy(update={"revoked": True})
         return answer
+
+    # -- output ---------------------------------------------------------------------------------------
+
+    async def _read_log(self, request: ReadLog, timeout: float) -> Part:
+        return request.answer(await self._logs.read(request.model_dump(mode="json"), timeout))
+
+    async def find_task(self, task_id: str, timeout: float) -> TaskPlace | None:
+        """Where a task of any framework runs, by the cells; None if none knows it. Raises Unavailable if some do not
+        answer, and the others do not know it."""
+        ask = GetCell(parts=("tasks",), task_id=task_id, limit=1)
+        views, missing = await self._calls.all_cells(ask, CellView, timeout)
+        for view in views:
+            for each in view.tasks:
+                return TaskPlace(each.task_id, each.agent_id, each.state.terminal)
+        if missing:
+            raise not_all_cells(f"task {task_id}", missing)
+        return None
 
     # -- all cells ------------------------------------------------------------------------------------
 

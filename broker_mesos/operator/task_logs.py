@@ -1,18 +1,27 @@
-"""Reads the output of tasks: finds the agent that has it, and reads it there."""
+"""Reads the output of tasks: finds the agent that has it, and reads it there.
+
+Requests and answers are JSON, and nothing here loads models: a command that runs a job reads its output by this.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from broker_mesos.core.api.cells import CellView, GetCell
-from broker_mesos.core.api.files import FileChunk, LogChunk, ReadFile, ReadLog
-from broker_mesos.core.api.jobs import GetTask, JobTask
+from broker_mesos.bus.requests import Requester
 from broker_mesos.core.model.task_states import TaskState
-from broker_mesos.core.protocol.addresses import operator_agent
-from broker_mesos.errors import NotFound, TimedOut, Unavailable
-from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls, not_all_cells
+from broker_mesos.core.protocol.addresses import operator_agent, operator_framework
+from broker_mesos.errors import InvalidInput, InvalidMessage, NotFound, TimedOut, Unavailable
+from broker_mesos.frameworks.registry import JOBS
+from broker_mesos.operator.json_requests import encoded
+
+if TYPE_CHECKING:
+    from broker_mesos.core.model.part import JsonObject
+
+READ_LOG = "READ_LOG"
+"""The type of the requests that are answered here: ``core.api.files.ReadLog``."""
 
 MAX_CACHED_TASKS = 4_096
 """Maximum number of tasks whose agent is cached; the least recently used one is dropped first."""
@@ -27,41 +36,55 @@ class TaskPlace(NamedTuple):
     ended: bool
 
 
-class TaskLogs:
-    """Reads the output of tasks on behalf of a gateway."""
+Finder = Callable[[str, float], Awaitable[TaskPlace | None]]
+"""Finds a task that is no job's, by asking all cells, within a timeout in seconds. None if no cell knows it."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+
+class TaskLogs:
+    """Reads the output of tasks. ``sleep`` is that of the clock."""
+
+    def __init__(
+        self, requester: Requester, find: Finder, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
+        self._requester = requester
+        self._find = find
+        self._sleep = sleep
         self._located: OrderedDict[str, str] = OrderedDict()
         """By task id: the agent, for tasks that were launched."""
 
-    async def read(self, request: ReadLog, timeout: float) -> LogChunk:
-        """The next part of the output; if there is none, wait for up to ``request.wait`` seconds. Raises NotFound for
-        an unknown task and for output that is gone, Unavailable and TimedOut for an agent that does not answer."""
+    async def read(self, request: Mapping[str, Any], timeout: float) -> JsonObject:
+        """The next part of the output, as a ``LogChunk``; if there is none, wait for up to ``wait`` seconds. Raises
+        NotFound for an unknown task and for output that is gone, Unavailable and TimedOut for an agent that does not
+        answer."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + request.wait
+        deadline = loop.time() + request.get("wait", 0.0)
         pause = 0.02
         while True:
             left = max(0.0, deadline - loop.time())
-            place = await self._locate(request.task_id, timeout)
+            place = await self._locate(request["task_id"], timeout)
             if place.agent_id:
                 chunk = await self._read_file(place, request, left, timeout)
                 if chunk is not None:
                     return chunk
             elif place.ended:
-                return LogChunk(task_id=place.task_id, ended=True)
+                return {"task_id": place.task_id, "ended": True}
             if left <= pause:
-                return LogChunk(task_id=place.task_id, agent_id=place.agent_id, offset=request.offset)
-            await self._calls.sleep(pause)
+                return {
+                    "task_id": place.task_id,
+                    "agent_id": place.agent_id,
+                    "offset": request.get("offset", 0),
+                }
+            await self._sleep(pause)
             pause = min(2 * pause, 0.25)
 
-    async def _read_file(self, place: TaskPlace, request: ReadLog, wait: float, timeout: float) -> LogChunk | None:
+    async def _read_file(
+        self, place: TaskPlace, request: Mapping[str, Any], wait: float, timeout: float
+    ) -> JsonObject | None:
         """The next part of a file; None if the agent does not know the task yet."""
-        read = ReadFile(
-            task_id=place.task_id, name=request.name, offset=request.offset, length=request.length, wait=wait
-        )
+        which = {name: request[name] for name in ("name", "offset", "length") if name in request}
+        body = encoded("READ_FILE", {**which, "task_id": place.task_id, "wait": wait})
         try:
-            chunk = await self._calls.request(operator_agent(place.agent_id), read, FileChunk, wait + timeout)
+            answer = await self._requester.exchange(operator_agent(place.agent_id), "READ_FILE", body, wait + timeout)
         except NotFound as error:
             self._located.pop(place.task_id, None)
             if place.ended:
@@ -74,14 +97,10 @@ class TaskLogs:
         except Unavailable as error:
             self._located.pop(place.task_id, None)
             raise Unavailable(f"the output of {place.task_id} is on agent {place.agent_id}: {error}") from None
-        return LogChunk(
-            task_id=place.task_id,
-            agent_id=place.agent_id,
-            data=chunk.data,
-            offset=chunk.offset,
-            size=chunk.size,
-            ended=chunk.ended,
-        )
+        chunk = {name: answer.get(name) for name in ("data", "offset", "size", "ended")}
+        if [type(each) for each in chunk.values()] != [str, int, int, bool]:
+            raise InvalidMessage(f"agent {place.agent_id} has sent something else than a part of a file")
+        return {"task_id": place.task_id, "agent_id": place.agent_id, **chunk}
 
     async def _locate(self, task_id: str, timeout: float) -> TaskPlace:
         agent_id = self._located.get(task_id)
@@ -89,24 +108,25 @@ class TaskLogs:
             self._located.move_to_end(task_id)
             return TaskPlace(task_id, agent_id, ended=False)
         jobs_away: Unavailable | None = None
+        body = encoded(READ_LOG, {"task_id": task_id})
         try:
-            task = await self._calls.request(JOBS_FRAMEWORK, GetTask(task_id=task_id), JobTask, timeout)
+            task = await self._requester.exchange(operator_framework(JOBS.name), "GET_TASK", body, timeout)
         except NotFound:
             pass
         except Unavailable as error:
             jobs_away = error
+        except InvalidInput as error:
+            raise InvalidInput(str(error).removeprefix("GET_TASK: ")) from None
         else:
-            return self._remember(TaskPlace(task.task_id, task.agent_id, task.state in _ENDED))
-        ask = GetCell(parts=("tasks",), task_id=task_id, limit=1)
-        views, missing = await self._calls.all_cells(ask, CellView, timeout)
-        for view in views:
-            for each in view.tasks:
-                return self._remember(TaskPlace(each.task_id, each.agent_id, each.state.terminal))
-        if jobs_away is not None:
-            raise jobs_away
-        if missing:
-            raise not_all_cells(f"task {task_id}", missing)
-        raise NotFound(f"no task {task_id}; `bmesos tasks` lists them")
+            found = TaskPlace(str(task["task_id"]), str(task.get("agent_id", "")), task["state"] in _ENDED)
+            return self._remember(found)
+        try:
+            place = await self._find(task_id, timeout)
+        except Unavailable as error:
+            raise jobs_away or error from None
+        if place is not None:
+            return self._remember(place)
+        raise jobs_away or NotFound(f"no task {task_id}; `bmesos tasks` lists them")
 
     def _remember(self, place: TaskPlace) -> TaskPlace:
         # Ended tasks are not cached: once their agent has forgotten them, the error should state that they have

@@ -17,6 +17,8 @@ from broker_mesos.cli import main
 from broker_mesos.client import Client
 from broker_mesos.client.jobs import JobClient
 from broker_mesos.client.spec import build_spec, describe
+from broker_mesos.core.api.files import FileChunk, ReadFile
+from broker_mesos.core.api.request import Request
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.errors import InvalidInput, Unavailable
@@ -27,22 +29,28 @@ from tests.servers import RabbitMQServer
 
 @pytest.fixture
 async def batch(rabbitmq_url: str, cluster_name: str) -> AsyncIterator[FakeCluster]:
-    """Something that answers as the batch framework does."""
+    """Something that answers as the batch framework does, and as an agent that has run all tasks."""
     cluster, numbers = FakeCluster(), itertools.count()
     bus = open_bus(rabbitmq_url, name="fake batch", cluster=cluster_name)
-    await bus.open(10)
-    responder = Responder(
-        bus,
-        Queue(QueueKind.OPERATOR_FRAMEWORK, "batch"),
-        cluster.handle,
-        SystemClock(),
-        lambda: str(next(numbers)),
-    )
-    serving = asyncio.create_task(responder.run())
-    await asyncio.wait_for(responder.consuming.wait(), 10)
+    await bus.open(60)
+
+    async def read(request: Request) -> FileChunk:
+        assert isinstance(request, ReadFile) and request.task_id.endswith(".0.1")
+        whole = cluster.output[request.name]
+        return FileChunk.of(whole[request.offset :], request.offset, len(whole), ended=True)
+
+    serving = []
+    for queue, handler in (
+        (Queue(QueueKind.OPERATOR_FRAMEWORK, "batch"), cluster.handle),
+        (Queue(QueueKind.OPERATOR_AGENT, "a1"), read),
+    ):
+        responder = Responder(bus, queue, handler, SystemClock(), lambda: str(next(numbers)))
+        serving.append(asyncio.create_task(responder.run()))
+        await asyncio.wait_for(responder.consuming.wait(), 60)
     yield cluster
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
     await bus.close()
 
 
@@ -58,7 +66,7 @@ async def test_a_job_is_submitted_and_waited_for_without_http(
     assert code == 0 and list(batch.specs) == [job_id]
 
 
-@pytest.mark.parametrize("line", ["submit -- true", "submit --wait -- true", "wait j1"])
+@pytest.mark.parametrize("line", ["submit --wait -- true", "run -- true", "wait j1", "logs j1", "history"])
 async def test_a_command_about_a_job_loads_no_models(
     line: str, batch: FakeCluster, rabbitmq_url: str, cluster_name: str, tmp_path: Path
 ) -> None:
@@ -78,7 +86,36 @@ async def test_a_command_about_a_job_loads_no_models(
         cwd=tmp_path,
     )
     output, errors = await process.communicate()
-    assert process.returncode == 0 and output.decode().splitlines()[-1] == "loaded:", (output, errors)
+    *said, loaded = output.decode().splitlines()
+    assert process.returncode == 0 and loaded == "loaded:", (output, errors)
+    assert ("out" in said) is line.startswith(("run", "logs"))
+
+
+async def test_the_id_of_no_task_is_refused_in_one_line(
+    batch: FakeCluster, rabbitmq_url: str, cluster_name: str
+) -> None:
+    def use() -> None:
+        with JobClient(rabbitmq_url, cluster=cluster_name, timeout=10) as client:
+            with pytest.raises(InvalidInput, match="'a/b' is not an id"):
+                list(client.read("a/b"))
+            with pytest.raises(InvalidInput, match="only UTF-8 can be sent"):
+                list(client.read("\udcff"))
+
+    await asyncio.to_thread(use)
+
+
+async def test_what_an_agent_sends_is_checked_before_it_is_printed(
+    batch: FakeCluster, rabbitmq_url: str, cluster_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch.specs["j1"] = build_spec("true")
+    monkeypatch.setattr(FileChunk, "model_dump", lambda *args, **kwargs: {"data": 7})
+
+    def use() -> None:
+        with JobClient(rabbitmq_url, cluster=cluster_name, timeout=10) as client:
+            with pytest.raises(InvalidInput, match="agent a1 has sent something else"):
+                list(client.read("j1"))
+
+    await asyncio.to_thread(use)
 
 
 async def test_what_is_wrong_with_a_job_is_said_by_who_receives_it(
