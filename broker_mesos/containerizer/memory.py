@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
-from broker_mesos.errors import InvalidInput, NotFound
+from broker_mesos.errors import InvalidInput, NotFound, Unavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import (
     Chunk,
@@ -22,6 +22,7 @@ from broker_mesos.ports.containerizer import (
     TaskExited,
     TaskStarted,
 )
+from broker_mesos.ports.execution import ExecSpec, Execution, OnExecChange
 
 
 class Ending(NamedTuple):
@@ -185,6 +186,10 @@ class FakeContainerizer:
                 return Chunk(b"", offset, 0)
             raise NotFound(f"no file {name!r} in a sandbox of task {task_id} on this agent")
         return Chunk(bytes(data[offset : offset + length]), offset, len(data))
+
+    async def execute(self, spec: ExecSpec, on_change: OnExecChange) -> Execution:
+        """Refuse it: there is no process that it could run beside."""
+        raise Unavailable("its agent simulates tasks: there is nothing to run a command beside")
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
         """Delete the files of all tasks that are not in use; there is no age and no disk."""

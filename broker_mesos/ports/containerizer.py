@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from broker_mesos.ports.execution import ExecSpec, Execution, OnExecChange
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
@@ -220,6 +222,11 @@ class Containerizer(Protocol):
 
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         """Read a part of a file in the task's sandbox. Raises NotFound, InvalidInput."""
+        ...
+
+    async def execute(self, spec: ExecSpec, on_change: OnExecChange) -> Execution:
+        """Run a command beside a task, in its view and limits. ``on_change`` is called when there is output, room for
+        input, or an end. Raises ExecRefused, InvalidInput, and Unavailable where that is not possible."""
         ...
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:

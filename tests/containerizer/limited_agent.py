@@ -20,6 +20,7 @@ from broker_mesos.containerizer.task_users import find_task_users
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 from tests.containerizer.conftest import Runner, collected, gone
+from tests.containerizer.exec_session import Session
 
 IDS = "id -u; grep -E '^(CapPrm|CapEff|CapAmb|CapInh)' /proc/self/status | cut -f2"
 TREE = "setsid sleep 1000 & echo $!; (setsid sleep 1000 & echo $!) ; sleep 1000"
@@ -57,6 +58,8 @@ async def run(folder: Path) -> dict[str, Any]:
     containerizer.launch(LaunchSpec("tree", (TREE,), True, {}, 1.0))
     started = await runner.started("tree")
     inside = await printed("tree", 2)
+    session = await Session.start(containerizer, "tree", "sh", "-c", IDS + "; stat -c %U $(tty)", tty=True)
+    seen["exec"] = [(await session.output())[0], bytes(session.execution.out.data).decode().split()]
     containerizer.kill("tree", 0.0)
     seen["killed"] = await ended("tree")
     await gone(started.pid, *inside)

@@ -349,6 +349,7 @@ def test_four_capabilities_are_enough(open_dir: Path, rights: list[str]) -> None
     seen = json.loads(done.stdout)
     assert seen["end"] == [0, None] and seen["killed"] == [None, 9]
     assert seen["ids"] == ["65534", *["0" * 16] * 4]
+    assert seen["exec"] == [0, ["65534", *["0" * 16] * 4, "nobody"]]
     assert seen["code"] in (
         [9, None],
         [None, None],

@@ -48,6 +48,12 @@ def become(profile: Profile) -> None:
         raise Refused(error.errno, f"this agent cannot run tasks as user {user}: {error.strerror}") from None
 
 
+def drop_all_capabilities() -> None:
+    """Give up all capabilities, as those that a process has in a user namespace that it has entered. Raises OSError."""
+    _drop_bounding_set()
+    credentials.drop_capabilities()
+
+
 def _set_rlimit(name: str, limit: int) -> None:
     number, value = RLIMITS[name], resource.RLIM_INFINITY if limit == NO_LIMIT else limit
     _, hard = resource.getrlimit(number)

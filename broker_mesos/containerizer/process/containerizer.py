@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.collection import Collector, InUse
 from broker_mesos.containerizer.folder_removal import Removal
+from broker_mesos.containerizer.process.exec_connection import ExecConnection
+from broker_mesos.containerizer.process.exec_requests import exec_request
 from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.process_end import open_pid, readable
@@ -48,6 +50,7 @@ from broker_mesos.ports.containerizer import (
     TaskNote,
     TaskStarted,
 )
+from broker_mesos.ports.execution import ExecSpec, Execution, OnExecChange
 from broker_mesos.runtime.timeouts import within
 
 VERSION = 5
@@ -254,6 +257,13 @@ class ProcessContainerizer:
     async def read(self, task_id: str, name: str, offset: int, length: int) -> Chunk:
         """Read a part of a file in the task's sandbox, at most 64 KiB. Raises NotFound, InvalidInput."""
         return await asyncio.to_thread(self.sandboxes.read, task_id, name, offset, length)
+
+    async def execute(self, spec: ExecSpec, on_change: OnExecChange) -> Execution:
+        """Run a command beside a task; see the port."""
+        sandbox = str(self.sandboxes.path(spec.task_id))
+        return await ExecConnection.open(
+            str(self._connector.meta), exec_request(spec, sandbox, self._base_env, self._users), on_change
+        )
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
         """Delete old sandboxes for a short time; see `Collector.step`."""

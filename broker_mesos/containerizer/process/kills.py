@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.adopted import AdoptedTasks
+from broker_mesos.containerizer.process.exec_sessions import ExecSessions
 from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.launched_tasks import LaunchedTasks
 from broker_mesos.containerizer.process.limited_tasks import LimitedTasks
@@ -35,6 +36,7 @@ class Kills:
         start_times: StartTimes,
         launched: LaunchedTasks,
         limited: LimitedTasks,
+        execs: ExecSessions,
         prefix: bytes,
         ended: Callable[[Entry], None],
     ) -> None:
@@ -43,6 +45,7 @@ class Kills:
         self._start_times = start_times
         self._launched = launched
         self._limited = limited
+        self._execs = execs
         self._prefix = prefix
         self._ended = ended
         self._pid = os.getpid()
@@ -117,7 +120,7 @@ class Kills:
             self._prefix,
             reaper=self._pid,
             everywhere=self._everywhere,
-            helpers=self._launched.pids,
+            helpers=self._helpers(),
         )
         if members := self._limited.members():
             for task_id, pids in members.items():
@@ -126,6 +129,9 @@ class Kills:
             rest = {name: [each for each in group if each.pid not in claimed] for name, group in others.items()}
             others = {name: group for name, group in rest.items() if group}
         return ours, others
+
+    def _helpers(self) -> set[int]:
+        return {*self._launched.pids, *self._execs.pids}
 
     def sweep_if_due(self) -> None:
         """Signal process trees that are to end, and processes that outlived their task's main process, if it is time
@@ -138,7 +144,7 @@ class Kills:
         self._sweep_due = False
         if not self._killing and not self._ending and not self._everywhere:
             children = proctree.children(self._pid)
-            helpers = self._launched.pids
+            helpers = self._helpers()
             if children is not None and all(pid in self._running or pid in helpers for pid in children):
                 self._sweep_not_before = began + SWEEP_PAUSE_FACTOR * (time.monotonic() - began)
                 return

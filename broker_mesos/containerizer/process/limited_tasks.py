@@ -191,6 +191,11 @@ class LimitedTasks:
         """Whether a task has a cgroup."""
         return entry.task_id in self._held
 
+    def group_of(self, entry: Entry) -> TaskCgroup | None:
+        """The cgroup of a task; None if it has none."""
+        held = self._held.get(entry.task_id)
+        return None if held is None else held.group
+
     def receive(self, fd: int) -> None:
         """Handle an event of memory."""
         self._oom.receive(fd)

@@ -23,6 +23,7 @@ from broker_mesos.containerizer.process.adopted import AdoptedTasks
 from broker_mesos.containerizer.process.children import Children, outcome
 from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
+from broker_mesos.containerizer.process.exec_sessions import ExecSessions
 from broker_mesos.containerizer.process.held_task import NotHeld
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.kills import Kills
@@ -97,15 +98,9 @@ class Spawner:
         self._link = AgentLink(self._meta, self._epoll, log)
         self._event_log = EventLog(self._journal, self._link, log)
         self._start_times = StartTimes(self._running, self._event_log)
-        self._kills = Kills(
-            self._running,
-            self._adopted,
-            self._start_times,
-            self._launched,
-            self._limited,
-            self._prefix,
-            self._tree_ended,
-        )
+        self._execs = ExecSessions(self._meta, self._sandboxes, self._epoll, self._tasks, self._limited.group_of, log)
+        helpers = (self._launched, self._limited, self._execs)
+        self._kills = Kills(self._running, self._adopted, self._start_times, *helpers, self._prefix, self._tree_ended)
 
     def _recover(self) -> None:
         path = os.path.join(self._meta, "tasks.journal")
@@ -135,6 +130,8 @@ class Spawner:
                     self._launched.receive(fd)
                 elif fd in self._limited:
                     self._limited.receive(fd)
+                elif fd in self._execs:
+                    self._execs.receive(fd)
                 elif self._link.listens_on(fd):
                     self._accept()
                 elif fd in self._adopted:
@@ -163,9 +160,7 @@ class Spawner:
         if self._requests:
             return 0.0
         now = time.monotonic()
-        until = []
-        if self._start_times:
-            until.append(self._start_times.due)
+        until = [self._start_times.due] if self._start_times else []
         if self._event_log:
             until.append(self._event_log.due)
         if self._has_tasks():
@@ -433,7 +428,7 @@ class Spawner:
         for child in self._children.ended():
             entry = self._running.get(child.si_pid)
             if entry is None:
-                if not self._launched.ended(child.si_pid):
+                if not (self._launched.ended(child.si_pid) or self._execs.ended(child.si_pid)):
                     os.waitpid(child.si_pid, 0)  # an orphan that we inherited
                     self._kills.orphan_ended()
                     self._limited.look_again()
@@ -457,6 +452,7 @@ class Spawner:
 
     def _main_ended(self, entry: Entry, code: int | None, number: int | None) -> None:
         entry.ended = (code, number, time.time())
+        self._execs.end(entry)
         del self._running[entry.pid]
         self._disk.ended(entry)
         record = entry.exit_record()

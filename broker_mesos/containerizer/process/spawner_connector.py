@@ -42,7 +42,7 @@ class SpawnerConnector:
     ) -> None:
         self._scope = scope
         self._work_dir = work_dir
-        self._meta = work_dir / "meta"
+        self.meta = work_dir / "meta"
         self._env = env
         self._boot_id = boot_id
 
@@ -72,15 +72,13 @@ class SpawnerConnector:
             elif answer != "ready":
                 break
         reason = answer if answer not in ("", "ready") else "no answer"
-        raise Unavailable(
-            f"cannot start the helper process that runs tasks: {reason}; see {self._meta / 'spawner.log'}"
-        )
+        raise Unavailable(f"cannot start the helper process that runs tasks: {reason}; see {self.meta / 'spawner.log'}")
 
     def start(self) -> str:
         """Start a spawner, which blocks for some 50 ms. Returns "ready", "locked" or the error."""
         command = [sys.executable, "-I", "-S", _MAIN, str(self._work_dir), self._boot_id]
         try:
-            self._meta.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.meta.mkdir(mode=0o700, parents=True, exist_ok=True)
             scoped = None if self._scope is None else self._scope.command(command, self._env.get("PATH", os.defpath))
         except OSError as error:
             return f"{error.strerror}: {error.filename}"
@@ -89,7 +87,7 @@ class SpawnerConnector:
         answer = self._run(scoped, self._scope.env(self._env))
         if answer in ("ready", "locked"):
             return answer
-        self._scope.fail(f"systemd-run did not start it ({answer}; see {self._meta / 'spawner.log'})")
+        self._scope.fail(f"systemd-run did not start it ({answer}; see {self.meta / 'spawner.log'})")
         return self._run(command, dict(self._env))
 
     def _run(self, command: list[str], env: dict[str, str]) -> str:
@@ -98,7 +96,7 @@ class SpawnerConnector:
             # This agent is itself a task of another one, and so is our spawner.
             env["BMESOS_SANDBOX"] = os.environ["BMESOS_SANDBOX"]
         try:
-            with open(self._meta / "spawner.log", "ab") as log:
+            with open(self.meta / "spawner.log", "ab") as log:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -122,7 +120,7 @@ class SpawnerConnector:
     def _dial(self) -> socket.socket | None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            fd = os.open(self._meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(self.meta, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 sock.connect(address(fd))
             finally:
