@@ -90,6 +90,12 @@ def _options(words: Sequence[str], at: int, flags: Mapping[str, tuple[Parameter,
     """Read options from ``at`` on, into ``values``; returns where the first other word is."""
     while at < len(words) and words[at].startswith("-") and words[at] != "-":
         flag, equals, text = words[at].partition("=")
+        if _together(flag, flags):  # -it is -i -t
+            for letter in flag[1:]:
+                parameter, switch = flags[f"-{letter}"]
+                values[parameter.name] = switch
+            at += 1
+            continue
         if flag not in flags or (equals and not flag.startswith("--")):
             raise _Doubt
         parameter, switch = flags[flag]
@@ -110,6 +116,12 @@ def _options(words: Sequence[str], at: int, flags: Mapping[str, tuple[Parameter,
         else:
             values[parameter.name] = _value(parameter, kind, text)
     return at
+
+
+def _together(word: str, flags: Mapping[str, tuple[Parameter, bool]]) -> bool:
+    """Whether a word is several switches of one letter."""
+    letters = [f"-{letter}" for letter in word[1:]]
+    return len(letters) > 1 and all(each in flags and _plain(flags[each][0].kind) is bool for each in letters)
 
 
 def _fill(declared: Sequence[Parameter], words: list[str], values: dict[str, Any]) -> None:

@@ -153,6 +153,11 @@ def test_repeated_options_gather_or_replace(line: str, monkeypatch: pytest.Monke
     _same(line.split(), monkeypatch)
 
 
+@pytest.mark.parametrize("line", ["submit -it --gang", "logs -fx JOB", "logs -f=yes JOB"])
+def test_letters_together_are_read_only_if_all_of_them_are_switches(line: str) -> None:
+    assert read(line.split()) is None
+
+
 def test_a_plain_line_needs_no_typer() -> None:
     program = (
         "import sys\nfrom broker_mesos.cli import main\nmain(['version', '-o', 'json'])\n"
