@@ -26,6 +26,7 @@ from broker_mesos.agent.effects import (
     SaveTerm,
     WithdrawProcess,
 )
+from broker_mesos.agent.exec_sessions import ExecSessions
 from broker_mesos.agent.files import FileServer
 from broker_mesos.agent.isolation import with_isolation, with_problems
 from broker_mesos.agent.options import AgentOptions
@@ -38,10 +39,11 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.bus.responder import Responder
 from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
+from broker_mesos.core.api.exec import AgentExec
 from broker_mesos.core.api.files import ReadFile
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.usage import ReadUsage
-from broker_mesos.core.model.agent import AgentInfo
+from broker_mesos.core.model.agent import AgentInfo, AgentTask
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
@@ -92,6 +94,7 @@ class AgentDaemon:
         self._state: AgentMachine | None = None
         self._files = FileServer(self._containerizer, clock, self._is_running)
         self._usage = TaskUsageReader(self._containerizer, clock)
+        self._execs = ExecSessions(self._containerizer, clock, self._task_info, enabled=options.exec_enabled)
         self._early: list[ContainerEvent] = []
         self._stop = asyncio.Event()
         self._kill_tasks = False
@@ -168,6 +171,7 @@ class AgentDaemon:
                 self._perform(state.recover(saved, recovered, self._early, self._now()))
                 self._on_container_events(self._early)
                 self._early.clear()
+                self._execs.agent_id = agent_id
                 log.info("agent begins", agent_id=agent_id, resources=str(info.resources))
                 await self._serve(agent_id)
             finally:
@@ -201,6 +205,7 @@ class AgentDaemon:
                 part.cancel()
             await asyncio.gather(stopped, *parts, return_exceptions=True)
             self._files.close()
+            self._execs.close()
             if self._timer is not None:
                 self._timer.cancel()
             if self._kill_tasks:
@@ -321,11 +326,17 @@ class AgentDaemon:
         for event in events:
             if not isinstance(event, SupervisorLost | SupervisorBack) and not self._is_running(event.task_id):
                 self._files.task_ended(event.task_id)
+                self._execs.task_ended(event.task_id)
 
     def _is_running(self, task_id: str) -> bool:
         return self._state is not None and task_id in self._state.tasks
 
+    def _task_info(self, task_id: str) -> AgentTask | None:
+        return self.state.tasks[task_id].info if self._is_running(task_id) else None
+
     async def _answer(self, request: Request) -> Part:
+        if isinstance(request, AgentExec):
+            return await self._execs.answer(request)
         if isinstance(request, ReadFile):
             return await self._files.read(request)
         if isinstance(request, ReadUsage):

@@ -45,3 +45,5 @@ class AgentOptions:
     """How long the sandboxes of ended tasks are kept."""
     collect_interval: float = 600.0
     """Time between two collections of sandboxes while the disk has room; otherwise they are more frequent."""
+    exec_enabled: bool = True
+    """Whether commands may be run beside its tasks."""

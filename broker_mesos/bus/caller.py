@@ -69,7 +69,7 @@ def is_person(delivery: Delivery, access: Access) -> bool:
 def audit(caller: Caller | None, request: Request, error: BaseException | None) -> None:
     """Log an action of a principal: who, what, on what, and the answer. Views are logged only if they are denied."""
     answer = error.error_code if isinstance(error, BrokerMesosError) else "failed" if error else "ok"
-    if request.RIGHT in (None, Right.VIEW) and answer != "denied":
+    if (request.RIGHT in (None, Right.VIEW) or not request.audited) and answer != "denied":
         return
     log.info(
         "audit",

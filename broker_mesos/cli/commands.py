@@ -58,6 +58,12 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Command("status", "jobs:status", examples=("bmesos status", "bmesos status JOB", "bmesos status --watch JOB")),
     Command("logs", "jobs:logs", examples=("bmesos logs JOB", "bmesos logs -f JOB.3", "bmesos logs --stderr JOB.3")),
+    Command(
+        "exec",
+        "exec_command:exec_command",
+        takes_command=True,
+        examples=("bmesos exec JOB -- ps aux", "bmesos exec -it JOB.3", "bmesos exec -i JOB -- tar x < files.tar"),
+    ),
     Command("wait", "jobs:wait", examples=("bmesos wait JOB", "bmesos wait --for 10m JOB.3")),
     Command(
         "kill",

@@ -135,7 +135,7 @@ class _Connection:
         """The gateway of this client, which is made when it is first used."""
         from broker_mesos.operator.gateway import Gateway
 
-        return Gateway(self.requester)
+        return Gateway(self.requester, of_person=True)
 
     @classmethod
     async def open(cls, url: str, cluster: str, tls: TlsFiles, timeout: float) -> _Connection:

@@ -8,6 +8,7 @@ from typing import TypeVar, Unpack
 
 from pydantic import ValidationError
 
+from broker_mesos.client.exec_session import ExecSession
 from broker_mesos.client.job import Job
 from broker_mesos.client.jobs import ENDED, JobClient, Json, Stream
 from broker_mesos.client.names import new_job_id, user_name
@@ -29,6 +30,7 @@ from broker_mesos.core.api.dead_letters import (
     RetryDeadLetters,
 )
 from broker_mesos.core.api.enrolment import AgentForgotten, ForgetAgent
+from broker_mesos.core.api.exec import StartExec
 from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
 from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
@@ -257,6 +259,15 @@ class Client(JobClient, ReservationCalls, ViewCalls):
         """
         made(ReadLog, task_id=task_id, name=stream)
         return self.read(task_id, stream, follow)
+
+    # -- commands beside tasks ------------------------------------------------------------------------
+
+    def exec(self, task_id: str, command: Sequence[str], *, stdin: bool = False) -> ExecSession:
+        """Run a command beside a task that runs, in its view and limits; see :class:`ExecSession`, which is a context
+        manager. ``task_id`` is a task's full id, ``JOB.INDEX``, or ``JOB`` if one task of it runs. Raises NotFound,
+        Conflict if the task does not run, Denied, and InvalidInput for a command that cannot be started."""
+        made(StartExec, task_id=task_id, exec_id="0" * 32, argv=tuple(command))
+        return ExecSession(self, task_id, command, stdin=stdin)
 
     # -- the cluster ----------------------------------------------------------------------------------
 

@@ -17,12 +17,14 @@ from broker_mesos.core.api.cluster import (
     HelloAnswer,
     MasterView,
 )
+from broker_mesos.core.api.exec import AgentExec, PassExec
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import GetMasterHealth, MasterReport
 from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.views.usage import take_in, usage_of
+from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.cell_messages import Ping
@@ -57,6 +59,8 @@ STALE_LEASE_SECONDS = 1.0
 active consumer."""
 STALE_LEASE_MARGIN_SECONDS = 0.3
 """Delay of a renewal, in seconds, beyond the interval of 1 s from which on the lease counts as stale."""
+PASS_TIMEOUT_SECONDS = 5.0
+"""Time limit for the answer of an agent to a request that is passed on, in seconds."""
 
 
 class Master:
@@ -246,6 +250,7 @@ class Master:
         handlers.add(GetCluster, self._cluster_view)
         handlers.add(GetMasterHealth, self._health)
         handlers.add(WhoAmI, self._who_am_i)
+        handlers.add(PassExec, self._pass_exec)
         self._dead_letters.add_to(handlers)
         self._settings.add_to(handlers)
         return handlers
@@ -261,6 +266,11 @@ class Master:
         return Identity(
             name=caller.name, actions=rights.actions, roles=rights.roles, task_users=rights.task_users, checked=True
         )
+
+    async def _pass_exec(self, request: PassExec) -> Part:
+        to_agent = AgentExec.of(current(), request.start, request.use)
+        limit = PASS_TIMEOUT_SECONDS + request.wait_seconds
+        return await self._requester.request(addresses.operator_agent(request.agent_id), to_agent, limit)
 
     async def _health(self, request: GetMasterHealth) -> MasterReport:
         probes = {owner.number: owner.term.probe for owner in self.owners if owner.term is not None}

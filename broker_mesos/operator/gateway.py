@@ -16,6 +16,7 @@ from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.cells import CellView, GetCell, KillTask
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
 from broker_mesos.core.api.enrolment import AgentForgotten, RevokeAgent
+from broker_mesos.core.api.exec import StartExec, UseExec
 from broker_mesos.core.api.explain import Explain, PlanJob
 from broker_mesos.core.api.files import ReadLog
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
@@ -41,6 +42,7 @@ from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.operator.agent_tables import AgentTables
 from broker_mesos.operator.calls import Calls, not_all_cells
 from broker_mesos.operator.daemon_reports import enrolment_report, worker_reports
+from broker_mesos.operator.exec_sessions import ExecGateway
 from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
@@ -64,7 +66,8 @@ class OperatorApi(Protocol):
 
 
 class Gateway:
-    """Answers the requests of users over a bus. ``sleep`` is that of the clock.
+    """Answers the requests of users over a bus. ``sleep`` is that of the clock; ``of_person`` says whether the process
+    is that of a person, whose requests some daemons do not answer.
 
     A request is sent to the destination that its class declares. Requests whose answer is combined from the answers
     to other requests have a handler here.
@@ -75,8 +78,11 @@ class Gateway:
         requester: Requester,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         own_report: Callable[[], DaemonReport] | None = None,
+        *,
+        of_person: bool = False,
     ) -> None:
-        """``own_report`` makes the report of the daemon that this gateway is in; None if it is in none."""
+        """``own_report`` makes the report of the daemon that this gateway is in; None if it is in none. ``of_person``:
+        it is in the process of a person, whose rights are checked by a master."""
         self._requester = requester
         self._own_report = own_report
         self._calls = calls = Calls(requester, sleep)
@@ -84,6 +90,7 @@ class Gateway:
         self._logs = TaskLogs(requester, self.find_task, sleep)
         self._explainer = Explainer(calls)
         self._tables = AgentTables(calls)
+        self._execs = ExecGateway(calls, of_person)
 
     def handlers(self, timeout: float) -> Handlers:
         """The handlers of requests whose answer the gateway combines. ``timeout`` applies to each request, in
@@ -104,6 +111,8 @@ class Gateway:
         found.add(PlanJob, lambda request: self._explainer.plan(request, timeout))
         found.add(GetUsage, lambda request: get_usage(self._calls, request, timeout))
         found.add(ReadLog, lambda request: self._read_log(request, timeout))
+        found.add(StartExec, lambda request: self._execs.start(request, timeout))
+        found.add(UseExec, lambda request: self._execs.use(request, timeout))
         return found
 
     async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:

@@ -151,6 +151,8 @@ class Settings(BaseSettings):
     isolation: Literal["none", "limits", "auto"] = "none"
     """Whether an agent has the kernel hold tasks to limits, by cgroups: ``limits``, and it does not start where that is
     not possible; ``auto``, where that is possible; or ``none``."""
+    exec_enabled: bool = True
+    """Whether an agent lets commands be run beside its tasks (``bmesos exec``), by those who have a right to."""
     security: Literal["off", "on"] = "off"
     """Whether the senders of messages are checked: ``on`` needs a user of its own on the broker for each daemon
     (``bmesos deploy rabbitmq-definitions``), and a ``policy``. All daemons have the same value."""

@@ -79,6 +79,7 @@ def build_agent(
         machine=probe.machine() if settings.oversubscribe else None,
         kill_grace=settings.kill_grace,
         outcomes_kept=settings.outcomes_kept,
+        exec_enabled=settings.exec_enabled,
     )
     return AgentDaemon(
         bus,

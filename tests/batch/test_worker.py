@@ -61,7 +61,7 @@ async def test_a_task_sees_its_ids_in_its_environment(cluster: Cluster) -> None:
     await cluster.worker()
     command = CommandInfo(arguments=("a", "b"), environment={"X": "y"})
     await cluster.ask(SubmitJob(job_id="j1", spec=job(command=command, array=(7, 8))))
-    await cluster.ask(SubmitJob(job_id="j2", spec=job()))
+    await cluster.ask(SubmitJob(job_id="j2", spec=job(user="ann")))
     await cluster.ask(WaitJob(job_id="j1"))
     await cluster.ask(WaitJob(job_id="j2"))
     found = {task.task_id: task for task in cluster.cell.launched}
@@ -73,6 +73,7 @@ async def test_a_task_sees_its_ids_in_its_environment(cluster: Cluster) -> None:
         "BMESOS_ATTEMPT": "1",
     }
     assert found["j1.7.1"].labels == {"job": "j1"}
+    assert found["j2.0.1"].labels == {"job": "j2", "owner": "ann"}
     assert "BMESOS_ARRAY_INDEX" not in found["j2.0.1"].command.environment
 
 

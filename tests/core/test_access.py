@@ -170,4 +170,4 @@ def test_a_wrong_file_is_named_in_one_line(text: str, words: str) -> None:
 
 def test_there_is_an_action_for_every_right() -> None:
     assert len(set(ACTIONS)) == len(ACTIONS)
-    assert set(ACTIONS) == ({right.value for right in Right} - {"kill"}) | {"kill:own"}
+    assert set(ACTIONS) == ({right.value for right in Right} - {"kill", "exec"}) | {"kill:own", "exec:own", "exec:any"}

@@ -6,6 +6,7 @@ import pytest
 
 from broker_mesos.core.api.catalog import REQUESTS as OPERATOR_REQUESTS
 from broker_mesos.core.api.cluster import Hello
+from broker_mesos.core.api.exec import AgentExec, PassExec
 from broker_mesos.core.api.files import ReadFile
 from broker_mesos.core.api.roles import SetRoles
 from broker_mesos.core.model.agent import AgentInfo, AgentList
@@ -70,6 +71,9 @@ RIGHT = [
     (SetRoles(roles={}), Exchange.OPERATOR, "web"),
     (SetRoles(roles={}), Exchange.OPERATOR, "ann"),
     (ReadFile(task_id="t1"), Exchange.OPERATOR, "web"),
+    (AgentExec(), Exchange.OPERATOR, "web"),
+    (AgentExec(), Exchange.OPERATOR, "master"),
+    (PassExec(agent_id="agent-1"), Exchange.OPERATOR, "ann"),
 ]
 
 
@@ -124,6 +128,10 @@ WRONG = [
     (Hello(agent_id="agent-1"), Exchange.OPERATOR, "agent-2", "'agent-1' came from 'agent-2'"),
     (SetRoles(roles={}), Exchange.OPERATOR, "agent-1", "may send it"),
     (ReadFile(task_id="t1"), Exchange.OPERATOR, "ann", "may send it"),
+    (AgentExec(), Exchange.OPERATOR, "ann", "may send it"),
+    (AgentExec(), Exchange.OPERATOR, "batch", "may send it"),
+    (AgentExec(), Exchange.OPERATOR, "agent-1", "may send it"),
+    (PassExec(agent_id="agent-1"), Exchange.OPERATOR, "agent-1", "may send it"),
 ]
 
 

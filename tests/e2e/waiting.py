@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from broker_mesos.client import Client
+from broker_mesos.core.api.jobs import GetTask, JobTask
 from broker_mesos.errors import Unavailable
 
 READY = 90.0
@@ -52,3 +54,8 @@ def until_none(what: str, left: Callable[[], Collection[object]], timeout: float
         if time.monotonic() > deadline:
             raise E2EFailed(f"not within {timeout:g} s: {what} (left: {last!r})")
         time.sleep(LOOK)
+
+
+def until_running(client: Client, job_id: str) -> None:
+    """Wait until the first task of a job has a process. (A job counts tasks as running that are still launched.)"""
+    until("it runs", lambda: client.ask(GetTask(task_id=job_id), JobTask).state == "running")

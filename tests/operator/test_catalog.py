@@ -16,6 +16,7 @@ from broker_mesos.client import views as client_views
 from broker_mesos.core import api
 from broker_mesos.core.api.catalog import REQUEST_MODULES, REQUESTS, USER_REQUESTS
 from broker_mesos.core.api.cluster import Hello
+from broker_mesos.core.api.exec import AgentExec, PassExec, StartExec, UseExec
 from broker_mesos.core.api.files import ReadFile, ReadLog
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.jobs import GetJobs, SubmitJob, WaitJob
@@ -33,6 +34,7 @@ from broker_mesos.master.cell_api import CellApi
 from broker_mesos.operator.gateway import Gateway
 
 ANY: Any = None
+EXEC_ID = "0" * 32
 
 
 def of(route: Route) -> list[type[Request]]:
@@ -81,7 +83,7 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
     batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).handlers
     assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind.TYPE) is JOBS]) == []
-    assert of(Route.AGENT) == [ReadFile, ReadUsage]
+    assert of(Route.AGENT) == [AgentExec, ReadFile, ReadUsage]
     enroll = EnrolmentService(ANY, ANY, ANY, ANY).handlers
     assert unanswered(enroll, of(Route.ENROLL)) == []
 
@@ -95,9 +97,9 @@ def test_the_client_sends_every_request_of_users() -> None:
     from broker_mesos.cli import jobs as cli_jobs
 
     sources += inspect.getsource(cli_jobs) + inspect.getsource(job_usage)
-    # HELLO is for agents and frameworks, KILL_TASK ends a task by another id than people have, and GET_HEALTH has the
+    # HELLO is for agents and frameworks, USE_EXEC is sent by a session, in JSON, KILL_TASK ends a task by another id than people have, and GET_HEALTH has the
     # report of every worker.
-    left_out = {"HELLO", "KILL_TASK", "GET_JOB", "GET_WORKER_HEALTH"}
+    left_out = {"HELLO", "KILL_TASK", "GET_JOB", "USE_EXEC", "GET_WORKER_HEALTH"}
     absent = {name for name, kind in USER_REQUESTS.items() if kind.__name__ not in sources and name not in sources}
     assert absent <= left_out
 
@@ -111,6 +113,10 @@ def test_the_client_sends_every_request_of_users() -> None:
         (SubmitJob(job_id="j", spec=JobSpec(command=CommandInfo(arguments=("true",))), wait=3), 3.0),
         (ReadLog(task_id="t", wait=2), 2.0),
         (ReadFile(task_id="t", wait=2), 2.0),
+        (StartExec(task_id="t", exec_id=EXEC_ID, argv=("true",)), 0.0),
+        (UseExec(exec_id=EXEC_ID, agent_id="a", wait=2), 2.0),
+        (PassExec(agent_id="a", use=UseExec(exec_id=EXEC_ID, agent_id="a", wait=2)), 2.0),
+        (AgentExec(use=UseExec(exec_id=EXEC_ID, agent_id="a", wait=2)), 2.0),
     ],
     ids=lambda value: value.TYPE if isinstance(value, Request) else "",
 )

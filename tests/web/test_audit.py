@@ -17,6 +17,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.bus.responder import Responder
 from broker_mesos.core.api.access import ACTIONS, parse_policy, token_digest
 from broker_mesos.core.api.catalog import REQUESTS, USER_REQUESTS
+from broker_mesos.core.api.exec import UseExec
 from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, operator_master
@@ -35,6 +36,8 @@ VALUES: dict[str, Any] = {
     "id": "j1",
     "job_id": "j1",
     "task_id": "j1.0.1",
+    "exec_id": "0" * 32,
+    "argv": ["true"],
     "letter_id": "l1",
     "volume_id": "v1",
     "role": "eng",
@@ -78,7 +81,8 @@ def sample(kind: type[Request]) -> dict[str, Any]:
 
 
 def acts(kind: type[Request]) -> bool:
-    return kind.RIGHT not in (None, Right.VIEW)
+    # A session is in the log with its start, and not with each of its requests, which come with every key.
+    return kind.RIGHT not in (None, Right.VIEW) and kind is not UseExec
 
 
 def lines(logs: list[Any]) -> Iterator[tuple[str, str, str]]:

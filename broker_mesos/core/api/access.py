@@ -39,8 +39,10 @@ from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import Denied, InvalidInput
 
 KILL_OWN, KILL_ANY = "kill:own", Right.KILL_ANY.value
-ACTIONS = (*(right.value for right in Right if right is not Right.KILL), KILL_OWN)
-"""The actions that a principal may be given. A right to kill is for its own jobs, or for any."""
+EXEC_OWN, EXEC_ANY = "exec:own", "exec:any"
+ACTIONS = (*(each.value for each in Right if each not in (Right.KILL, Right.EXEC)), KILL_OWN, EXEC_OWN, EXEC_ANY)
+"""The actions that a principal may be given. A right to kill, or to run commands beside tasks, is for its own jobs, or
+for any."""
 
 TOKEN_PREFIX = "bm1_"
 _TOKEN = re.compile(r"bm1_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
@@ -101,6 +103,8 @@ class Principal(Part):
         """Whether it has a right, for its own jobs at least."""
         if right is Right.KILL:
             return KILL_OWN in self.actions or KILL_ANY in self.actions
+        if right is Right.EXEC:
+            return EXEC_OWN in self.actions or EXEC_ANY in self.actions
         return right.value in self.actions
 
     def may_use(self, role: str) -> bool:
@@ -211,6 +215,11 @@ class Caller(NamedTuple):
     def kills_any(self) -> bool:
         """Whether it may kill what belongs to others."""
         return KILL_ANY in self.rights.actions
+
+    @property
+    def enters_any(self) -> bool:
+        """Whether it may run commands beside tasks of others."""
+        return EXEC_ANY in self.rights.actions
 
     def denied(self, action: str, kind: str) -> Denied:
         """The error for an action that it has no right to."""

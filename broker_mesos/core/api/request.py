@@ -48,6 +48,8 @@ class Right(StrEnum):
     """Kill its own jobs, or any; who answers knows the owner and checks which."""
     KILL_ANY = "kill:any"
     """Kill any job and task. Requests have this right whose answerer does not know whose task it is."""
+    EXEC = "exec"
+    """Run commands beside tasks of its own jobs, or of any; who answers knows the owner and checks which."""
     DRAIN = "drain"
     """Drain and activate agents, and plan absences."""
     ROLES = "roles"
@@ -100,6 +102,14 @@ class Request(Message):
     """Whether users may send it to the gateway, over HTTP or RabbitMQ. Otherwise only daemons send it."""
     RIGHT: ClassVar[Right | None] = None
     """The right that a principal needs to send it. None: whoever reaches the gateway may send it."""
+
+    AUDITED: ClassVar[bool] = True
+    """Whether it is logged as an action, if it has another right than to view; one that is denied always is."""
+
+    @property
+    def audited(self) -> bool:
+        """Whether this one is logged as an action."""
+        return self.AUDITED
 
     @property
     def named_role(self) -> str:

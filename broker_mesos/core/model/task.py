@@ -12,6 +12,9 @@ from broker_mesos.core.model.task_isolation import TaskIsolation, check_limits
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.model.task_user import check_task_user
 
+OWNER_LABEL = "owner"
+"""The label with the principal that a task belongs to, who may run commands beside it with a right to its own tasks."""
+
 
 class CommandInfo(Part):
     """A command line. ``arguments`` is executed as it is; with ``shell``, its first item is run by

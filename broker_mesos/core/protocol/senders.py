@@ -121,9 +121,10 @@ RULES: dict[str, SenderRule] = {
     "HELLO": _rule(Exchange.OPERATOR, _ANYONE, lambda message: (message.agent_id,) if message.agent_id else ()),
     "GET_CELL_USAGE": _rule(Exchange.OPERATOR, _MASTERS),
     "APPLY_CONFIG": _rule(Exchange.OPERATOR, _MASTERS),
-    # Agents know no policy: the web server asks for a person whose right it has checked.
+    # Agents know no policy: the web server, or a master, asks for a person whose right it has checked.
     "READ_FILE": _rule(Exchange.OPERATOR, frozenset({SenderKind.WEB, SenderKind.MASTER})),
     "READ_USAGE": _rule(Exchange.OPERATOR, frozenset({SenderKind.WEB, SenderKind.MASTER})),
+    "AGENT_EXEC": _rule(Exchange.OPERATOR, frozenset({SenderKind.WEB, SenderKind.MASTER})),
 }
 """The rules by message type."""
 

@@ -10,7 +10,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.sandbox_path import expand
-from broker_mesos.core.model.task import TaskInfo
+from broker_mesos.core.model.task import OWNER_LABEL, TaskInfo
 from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.errors import InvalidInput
 from broker_mesos.frameworks.batch.planning.jobs import Plan
@@ -410,7 +410,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         command=spec.command.model_copy(update={"environment": environment, **_outputs(launch)}),
         kill_grace=spec.kill_grace,
         max_completion_time=spec.time_limit,
-        labels={"job": name.job_id},
+        labels={"job": name.job_id, **({OWNER_LABEL: spec.user} if spec.user else {})},
         line=queue,
         early=early,
     )
