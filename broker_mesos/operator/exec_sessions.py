@@ -10,12 +10,14 @@ from broker_mesos.core.api.exec import AgentExec, ExecState, PassExec, StartExec
 from broker_mesos.core.api.jobs import GetJob, GetTask, JobSummary, JobTask, JobView
 from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.protocol.addresses import operator_agent, operator_master
-from broker_mesos.errors import BusUnavailable, Conflict, InvalidMessage, NotFound, TimedOut, Unavailable
+from broker_mesos.errors import BusUnavailable, Conflict, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls, not_all_cells
 
 MAX_CHOICES = 5
 """The most tasks that are named where a job has several."""
 _MAX_JOB_ID = 128
+UNKNOWN = "unknown message type"
+"""The beginning of the answer of a daemon that does not know a request."""
 
 
 class ExecGateway:
@@ -51,10 +53,11 @@ class ExecGateway:
             raise
         except Unavailable as error:
             raise Unavailable(f"agent {agent_id}: {error}") from None
-        except InvalidMessage as error:
-            raise Unavailable(
-                f"agent {agent_id}, or a master, is of an earlier release, without exec ({error})"
-            ) from None
+        except InvalidInput as error:
+            # What an error is travels as its code, which a wrong command has as well.
+            if not str(error).startswith(UNKNOWN):
+                raise
+            raise Unavailable(f"agent {agent_id}, or a master, is of an earlier release, without exec") from None
 
     async def _find(self, ident: str, timeout: float) -> tuple[str, str]:
         """The id of a task that runs, and of its agent."""

@@ -12,7 +12,8 @@ import pytest
 
 from broker_mesos.client import Client
 from broker_mesos.client.exec_session import ExecSession
-from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut
+from broker_mesos.core.protocol.wire import REGISTRY
+from broker_mesos.errors import Conflict, InvalidInput, NotFound, TimedOut, Unavailable
 from tests.cli.embedded import Embedded, embedded
 from tests.e2e.waiting import until_running
 
@@ -71,6 +72,15 @@ def test_what_cannot_be_right_is_refused_before_anything_is_sent(cluster: Embedd
         ended = client.run("true").job_id
         with pytest.raises(Conflict, match="does not run: it is finished since"):
             ExecSession(client, ended, ["true"])
+
+
+def test_an_agent_of_an_earlier_release_is_told_apart_from_a_wrong_command(
+    cluster: Embedded, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(REGISTRY, "AGENT_EXEC")
+    with Client(cluster.url) as client:
+        with pytest.raises(Unavailable, match="agent agent-1, or a master, is of an earlier release, without exec"):
+            client.exec(task, ["true"])
 
 
 def test_a_session_that_was_closed_is_gone(cluster: Embedded, task: str) -> None:

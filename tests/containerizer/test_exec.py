@@ -9,6 +9,8 @@ import signal
 import pytest
 
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
+from broker_mesos.containerizer.process.exec_protocol import EXEC_SOCKET
+from broker_mesos.errors import Unavailable
 from broker_mesos.ports.execution import ExecEnd, ExecRefused
 from tests.containerizer.conftest import Runner, gone
 from tests.containerizer.exec_session import Session
@@ -141,6 +143,13 @@ async def test_sessions_are_found_for_tasks_of_an_earlier_spawner(runner: Runner
         await asyncio.sleep(0.01)
     later = await beside(runner, "sh", "-c", "echo $COLOUR")
     assert await later.output() == (0, "blue\n", "")
+
+
+async def test_a_spawner_of_an_earlier_release_is_told_in_one_line(runner: Runner) -> None:
+    await (await beside(runner, "true")).end()
+    (runner.work_dir / "meta" / EXEC_SOCKET).unlink()
+    with pytest.raises(Unavailable, match="of an earlier release, without exec; it is replaced once its tasks"):
+        await beside(runner, "true")
 
 
 async def test_an_agent_that_stops_ends_the_sessions_and_not_the_tasks(runner: Runner) -> None:
