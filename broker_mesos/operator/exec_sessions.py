@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from broker_mesos.bus.caller import current
+from broker_mesos.bus.current_caller import current
 from broker_mesos.core.api.cells import CellView, GetCell
 from broker_mesos.core.api.exec import AgentExec, ExecState, PassExec, StartExec, UseExec
 from broker_mesos.core.api.jobs import GetJob, GetTask, JobSummary, JobTask, JobView

@@ -81,8 +81,7 @@ class Gateway:
         *,
         of_person: bool = False,
     ) -> None:
-        """``own_report`` makes the report of the daemon that this gateway is in; None if it is in none. ``of_person``:
-        it is in the process of a person, whose rights are checked by a master."""
+        """``own_report`` makes the report of the daemon that this gateway is in; None if it is in none."""
         self._requester = requester
         self._own_report = own_report
         self._calls = calls = Calls(requester, sleep)
