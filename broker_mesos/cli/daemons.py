@@ -170,7 +170,25 @@ def agent(
     ] = None,
     isolation: Annotated[
         str | None,
-        Option("--isolation", metavar="LEVEL", help="Hold tasks to limits by cgroups: limits, auto, or none (none)."),
+        Option(
+            "--isolation",
+            metavar="LEVEL",
+            help="Hold tasks to limits by cgroups: limits, auto, none; or sandboxed: to own files as well (none).",
+        ),
+    ] = None,
+    host_paths: Annotated[
+        str | None,
+        Option(
+            "--host-paths", metavar="PATHS", help="What sandboxed tasks see besides /usr, /etc, /opt, as '/data:rw'."
+        ),
+    ] = None,
+    enforce_ports: Annotated[
+        bool | None,
+        Option(
+            "--enforce-ports/--no-enforce-ports",
+            help="Let tasks listen only on TCP ports that they hold (those that are sandboxed).",
+            show_default=False,
+        ),
     ] = None,
     enroll_url: EnrollUrl = None,
     broker_url: BrokerUrl = None,
@@ -192,6 +210,8 @@ def agent(
         same_user=same_user,
         allow_root=allow_root,
         isolation=isolation,
+        host_paths=host_paths,
+        enforce_ports=enforce_ports,
         enroll_url=enroll_url,
         broker_url=broker_url,
         cluster=cluster,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from broker_mesos.core.model.host_path import parse_host_path
 from broker_mesos.core.model.task_user import check_task_user
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.secrets import MASK
@@ -87,8 +88,18 @@ def _names(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
+def _host_path(text: str) -> str:
+    parse_host_path(text)
+    return text
+
+
 UserName = Annotated[str, AfterValidator(check_task_user)]
 UserNames = Annotated[tuple[UserName, ...], NoDecode, BeforeValidator(_names)]
+
+
+HostPaths = Annotated[
+    tuple[Annotated[str, AfterValidator(_host_path)], ...], NoDecode, BeforeValidator(_names), Field(max_length=64)
+]
 
 
 class Settings(BaseSettings):
@@ -148,9 +159,16 @@ class Settings(BaseSettings):
     """Whether an agent with ``security = "on"`` runs tasks as its own user, so that they can read what it can read."""
     allow_root: bool = False
     """Whether an agent may run tasks as root, with ``security = "on"`` or a ``task_user``."""
-    isolation: Literal["none", "limits", "auto"] = "none"
+    isolation: Literal["none", "limits", "sandboxed", "auto"] = "none"
     """Whether an agent has the kernel hold tasks to limits, by cgroups: ``limits``, and it does not start where that is
-    not possible; ``auto``, where that is possible; or ``none``."""
+    not possible; ``sandboxed``, so that tasks also see only their own files and processes; ``auto``, limits where that
+    is possible; or ``none``."""
+    host_paths: HostPaths = ()
+    """What sandboxed tasks of an agent see of its machine besides /usr, /etc and /opt, as
+    ``PATH[:TARGET][:ro|rw] ...``, such as ``/data:rw /srv/models``; read-only by default."""
+    enforce_ports: bool | None = None
+    """Whether tasks of an agent may listen only on TCP ports that they hold: ``true``, all that are held to limits;
+    ``false``, none; by default those that are sandboxed."""
     exec_enabled: bool = True
     """Whether an agent lets commands be run beside its tasks (``bmesos exec``), by those who have a right to."""
     security: Literal["off", "on"] = "off"

@@ -23,6 +23,8 @@ from broker_mesos.containerizer.credentials import drop_ambient_capabilities, hi
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.task_users import DEFAULT_USER, TaskUsers, find_task_users
+from broker_mesos.containerizer.task_views import TaskViews, check_host_paths
+from broker_mesos.core.model.host_path import parse_host_path
 from broker_mesos.core.model.reservation import static_reservations
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_user import SAME_USER, attribute_of
@@ -33,7 +35,8 @@ from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.secrets import remember_token
-from broker_mesos.runtime.settings import Settings
+from broker_mesos.runtime.settings import CONFIG_FILE, SECRETS, Settings
+from broker_mesos.runtime.settings_sources import PREFIX
 from broker_mesos.runtime.urls import with_user
 
 log = get_logger(__name__)
@@ -92,6 +95,7 @@ def build_agent(
             protect=protect,
             isolation=settings.isolation,
             lent=(resources.get("cpus") / 1000, resources.get("mem") * MB // 1000),
+            views=task_views(settings, work_dir),
         ),
         FileCheckpoint(work_dir),
         CLOCK,
@@ -104,6 +108,27 @@ def build_agent(
 def write_limits(settings: Settings) -> Limits:
     """The limits on what tasks may write."""
     return Limits(settings.max_output << 20, settings.min_free_disk << 20)
+
+
+def task_views(settings: Settings, work_dir: Path) -> TaskViews:
+    """What sandboxed tasks see. Raises InvalidInput."""
+    host_paths = tuple(map(parse_host_path, settings.host_paths))
+    if settings.isolation != "none":
+        check_host_paths(host_paths, work_dir.absolute())
+    return TaskViews(
+        work_dir.absolute(),
+        always=settings.isolation == "sandboxed",
+        host_paths=host_paths,
+        hidden=own_files(settings),
+        enforce_ports=settings.enforce_ports,
+    )
+
+
+def own_files(settings: Settings) -> list[str]:
+    """The files of this agent that are not for its tasks: its settings, and those with secrets."""
+    secrets = (os.environ.get(f"{PREFIX}{name.upper()}_FILE") for name in SECRETS)
+    named = (CONFIG_FILE, settings.policy, settings.tls_key, settings.tls_cert, *secrets)
+    return sorted({os.path.abspath(each) for each in named if each})
 
 
 def users_of(settings: Settings) -> TaskUsers | None:

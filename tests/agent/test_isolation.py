@@ -91,7 +91,8 @@ def test_the_request_to_the_spawner_has_what_is_demanded_and_no_more() -> None:
         "pin": 2,
         "rlimits": {"core": 0},
         "oom": "ignore",
-        "sandbox": {"network": "host", "rootfs": "/r", "ports": ((31000, 31001),)},
+        "sandbox": {"network": "host", "rootfs": "/r", "mounts": [], "hidden": ["/"]},
+        "ports": [[31000, 31001]],
     }
 
 

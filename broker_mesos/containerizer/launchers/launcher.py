@@ -15,6 +15,8 @@ from broker_mesos.containerizer.descriptors import is_spare
 from broker_mesos.containerizer.json_lines import JsonLines
 from broker_mesos.containerizer.launchers.launcher_process import run
 from broker_mesos.containerizer.launchers.profile import Profile
+from broker_mesos.containerizer.namespaces.namespaces import first_flags, own_user_namespace
+from broker_mesos.containerizer.namespaces.view import View
 
 MAX_REQUEST_BYTES = 8 << 20
 """More than the kernel takes as arguments and environment of a program."""
@@ -58,8 +60,9 @@ class Launcher:
     or may not.
     """
 
-    def __init__(self, group: TaskCgroup | None = None) -> None:
-        """Fork a launcher, into a cgroup if one is given. Raises OSError. This process must have no other thread."""
+    def __init__(self, group: TaskCgroup | None = None, *, sandboxed: bool = False) -> None:
+        """Fork a launcher, into a cgroup if one is given; with ``sandboxed``, one whose profiles are sandboxed. Raises
+        OSError. This process must have no other thread."""
         self.group = group
         self.profile: Profile | None = None
         self.joined = False
@@ -80,8 +83,11 @@ class Launcher:
         self._link.setblocking(False)
         spawner = os.getpid()
         try:
-            self.pid = os.fork() if group is None else fork_into(group)
+            ids = os.geteuid(), os.getegid()
+            self.pid = os.fork() if group is None else fork_into(group, first_flags() if sandboxed else 0)
             if self.pid == 0:
+                if sandboxed and ids[0]:
+                    own_user_namespace(*ids)
                 run(end, group)
         except OSError as error:
             if os.getpid() == spawner:
@@ -121,10 +127,12 @@ class Launcher:
         env: dict[str, str],
         directory: str = "",
         stdin: bool = False,
+        view: View | None = None,
     ) -> None:
-        """Have it start a task, as ``launching.spawn`` does. Raises OSError: EMSGSIZE if the command is too large to be
-        passed, any other one if the launcher cannot be used any more."""
-        self._send(["start", task_id, sandbox, argv, env, directory, stdin])
+        """Have it start a task, as ``launching.spawn`` does, and with a view of its own if it is sandboxed. Raises
+        OSError: EMSGSIZE if the command is too large to be passed, any other one if the launcher cannot be used any
+        more."""
+        self._send(["start", task_id, sandbox, argv, env, directory, stdin, view])
         self.tasks[task_id] = 0
 
     def spare(self, pid: int) -> None:

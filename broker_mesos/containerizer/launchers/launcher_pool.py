@@ -94,8 +94,7 @@ class LauncherPool:
                     return launcher
                 self.release(launcher)
         while True:
-            # Those that are forked ahead are not in the cgroups of tasks that are pinned to CPUs.
-            launcher, blank = (self._fork(key.limits), False) if key.limits.cpuset else self._next()
+            launcher, blank = self._next(key)
             assert launcher.group is not None
             try:
                 launcher.group.set_limits(key.limits)
@@ -109,8 +108,11 @@ class LauncherPool:
                 if usable or not blank:
                     raise
 
-    def _next(self) -> tuple[Launcher, bool]:
+    def _next(self, key: Key) -> tuple[Launcher, bool]:
         """The blank launcher that was forked first, or a new one; and whether it was a blank one."""
+        if key.limits.cpuset or key.profile.sandboxed:
+            # Those that are forked ahead are not in the cgroups of pinned tasks, nor in a namespace.
+            return self._fork(key.limits if key.limits.cpuset else BLANK, sandboxed=key.profile.sandboxed), False
         while self._blank:
             launcher = self._blank.popleft()
             if not launcher.dead:
@@ -148,29 +150,29 @@ class LauncherPool:
             self._starts.popleft()
         return max(0, min(MAX_BLANK, MIN_BLANK + len(self._starts)) - len(self._blank))
 
-    def _fork(self, limits: Limits = BLANK) -> Launcher:
+    def _fork(self, limits: Limits = BLANK, *, sandboxed: bool = False) -> Launcher:
         if self.driver is None:
             raise OSError(0, "there are no cgroups")
         group = self.driver.take(limits)
         try:
-            launcher = self._launcher(group)
+            launcher = self._launcher(group, sandboxed=sandboxed)
         except OSError:
             self.driver.free(group)
             raise
         self._created(launcher)
         return launcher
 
-    def _launcher(self, group: TaskCgroup) -> Launcher:
+    def _launcher(self, group: TaskCgroup, *, sandboxed: bool) -> Launcher:
         """Fork a launcher; if no descriptor is left, those go that are kept only to be faster. Raises OSError."""
         try:
-            return Launcher(group)
+            return Launcher(group, sandboxed=sandboxed)
         except OSError as error:
             if error.errno not in NO_DESCRIPTOR or self.driver is None:
                 raise
         while self._idle:  # their descriptors are free when they have ended
             self.release(self._idle.popitem()[0])
         self.driver.make_room()
-        return Launcher(group)
+        return Launcher(group, sandboxed=sandboxed)
 
     # -- their end ---------------------------------------------------------------------------------------
 

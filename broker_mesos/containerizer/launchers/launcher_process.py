@@ -4,7 +4,7 @@ It shares nothing with the spawner but a socket, to which both write JSON arrays
 
                                          → ["joined"], once it is in its cgroup, if it has one
     ["become", profile]                  → ["ready"] or ["refused", text], and it ends
-    ["start", task_id, sandbox, argv, env, directory, stdin]
+    ["start", task_id, sandbox, argv, env, directory, stdin, view]
                                          → ["started", task_id, pid] or ["failed", task_id, message, machine],
                                            and later ["exited", task_id, code, signal]
     ["spare", pid]                       leave the group of this process alone when the process ends: it is killed
@@ -12,6 +12,9 @@ It shares nothing with the spawner but a socket, to which both write JSON arrays
 With a cgroup it has one task at a time; kills go to the cgroup. Without one it starts any number of tasks, and kills
 the process group of each when its main process ends. It ends when the spawner closes the socket; its tasks run on. If
 it ends before that, they become children of the spawner, which is its reaper and waits for them itself.
+
+``view`` is null, or what a sandboxed task sees (``namespaces``). The launcher of such tasks ends after the last one,
+when the spawner has closed the socket: nothing of them outlives it.
 """
 
 from __future__ import annotations
@@ -27,8 +30,10 @@ from typing import Any
 
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 from broker_mesos.containerizer.json_lines import JsonLines
-from broker_mesos.containerizer.launchers.privileges import Refused, become, resource_limits
+from broker_mesos.containerizer.launchers.privileges import become, resource_limits
 from broker_mesos.containerizer.launchers.profile import profile_of
+from broker_mesos.containerizer.launchers.sandboxed_starts import NoView, SandboxedStarts
+from broker_mesos.containerizer.namespaces.view import view_from
 from broker_mesos.containerizer.process.children import Children, outcome
 from broker_mesos.containerizer.process.launching import is_machine_fault, lower_file_limit, spawn
 
@@ -72,6 +77,7 @@ class _Server:
         self._tasks: dict[int, str] = {}
         self._spared: set[int] = set()
         self._limits: list[tuple[int, int]] = []
+        self._sandboxed: SandboxedStarts | None = None
 
     def serve(self) -> None:
         poll = select.poll()
@@ -79,13 +85,15 @@ class _Server:
         poll.register(self._children.fd, select.POLLIN)
         if self._in_cgroup:
             self._send(["joined"])
-        while True:
+        connected = True
+        while connected or (self._sandboxed is not None and self._tasks):
             # Requests first: a process that is killed is spared before it is waited for.
             for fd, _ in poll.poll():
                 if fd == self._children.fd:
                     self._children.clear()
-            if not self._receive():
-                return
+            if connected and not self._receive():
+                connected = False
+                poll.unregister(self._link)
             self._reap()
 
     def _receive(self) -> bool:
@@ -110,30 +118,50 @@ class _Server:
     def _become(self, profile: Any) -> bool:
         try:
             lower_file_limit()
-            become(profile_of(profile))
-        except (Refused, TypeError, ValueError) as error:
-            self._send(["refused", error.strerror if isinstance(error, Refused) else str(error)])
+            wanted = profile_of(profile)
+            if wanted.sandboxed:
+                self._sandboxed = SandboxedStarts(wanted)
+            become(wanted)
+        except (OSError, TypeError, ValueError) as error:
+            self._send(["refused", error.strerror if isinstance(error, OSError) else str(error)])
             return False
         self._limits = resource_limits()
         self._send(["ready"])
         return True
 
     def _start(
-        self, task_id: str, sandbox: str, argv: list[str], env: dict[str, str], directory: str, stdin: bool
+        self,
+        task_id: str,
+        sandbox: str,
+        argv: list[str],
+        env: dict[str, str],
+        directory: str,
+        stdin: bool,
+        view: list[Any] | None,
     ) -> None:
         try:
             if resource_limits() != self._limits:
                 raise OSError(errno.EPERM, "a task of its user has changed the limits of tasks")
-            pid = spawn(sandbox, argv, env, directory=directory, stdin=stdin)
+            if self._sandboxed is None:
+                pid = outer = spawn(sandbox, argv, env, directory=directory, stdin=stdin)
+            else:
+                started = self._sandboxed.start(view_from(view), sandbox, argv, env, directory=directory, stdin=stdin)
+                pid, outer = started
         except (OSError, TypeError, ValueError) as error:
             text = (error.strerror if isinstance(error, OSError) else "") or str(error)
-            machine = is_machine_fault(error) or resource_limits() != self._limits
+            machine = is_machine_fault(error) or isinstance(error, NoView) or resource_limits() != self._limits
             self._send(["failed", task_id, text, machine])
+            self._leave()
         else:
             self._tasks[pid] = task_id
-            self._send(["started", task_id, pid])
+            self._send(["started", task_id, outer])
         finally:
             os.chdir("/")
+
+    def _leave(self) -> None:
+        """Go back to the files of the machine; if that is not possible, another launcher starts the next task."""
+        if self._sandboxed is not None and not self._sandboxed.leave():
+            os._exit(0)
 
     def _reap(self) -> None:
         for child in self._children.ended():
@@ -153,9 +181,12 @@ class _Server:
             if task_id and self._in_cgroup:
                 # The kernel counts a process in the cgroup until it was waited for.
                 self._send(["exited", task_id, *outcome(child)])
+                self._leave()
 
     def _send(self, message: list[Any]) -> None:
         try:
             self._link.sendall(_dumps(message).encode() + b"\n")
         except OSError:
-            os._exit(0)  # the spawner has ended; the next one finds the task by its journal
+            # The spawner has ended; the next one finds the task by its journal.
+            if self._sandboxed is None or not self._tasks:
+                os._exit(0)

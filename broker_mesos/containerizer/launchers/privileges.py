@@ -9,6 +9,7 @@ import resource
 
 from broker_mesos.containerizer import credentials
 from broker_mesos.containerizer.launchers.profile import NO_LIMIT, RLIMITS, Profile
+from broker_mesos.containerizer.namespaces import call_filter, landlock
 
 _PR_CAPBSET_DROP = 24
 _MAX_CAPABILITIES = 64
@@ -34,13 +35,18 @@ def become(profile: Profile) -> None:
         _set_rlimit(name, limit)
     os.umask(profile.umask)
     try:
-        if profile.user is not None:
+        if profile.sandboxed:
+            _become_sandboxed(profile)
+        elif profile.user is not None:
             _drop_bounding_set()
             credentials.become(profile.user)
         elif not profile.privileged:
             _drop_bounding_set()
             credentials.forbid_new_privileges()
             credentials.drop_capabilities()
+        if profile.ports is not None and not profile.sandboxed:
+            credentials.forbid_new_privileges()
+            landlock.restrict(profile.ports, sockets=False)
         # The task may have the same user: it may not attach to this process, nor read its descriptors and memory.
         credentials.hide()
     except OSError as error:
@@ -52,6 +58,20 @@ def drop_all_capabilities() -> None:
     """Give up all capabilities, as those that a process has in a user namespace that it has entered. Raises OSError."""
     _drop_bounding_set()
     credentials.drop_capabilities()
+
+
+def _become_sandboxed(profile: Profile) -> None:
+    """Keep what the launcher needs to make mounts, and nothing that a program which it starts would get: that has the
+    real ids of this process (``spawn`` resets the effective ones), with no capability of the bounding set."""
+    _drop_bounding_set()
+    credentials.forbid_new_privileges()
+    if profile.user is not None and profile.user.uid != os.geteuid():
+        own = os.geteuid(), os.getegid()
+        os.setgroups(profile.user.groups)
+        os.setresgid(profile.user.gid, own[1], own[1])
+        os.setresuid(profile.user.uid, own[0], own[0])
+    landlock.restrict(profile.ports, sockets=True)
+    call_filter.install()
 
 
 def _set_rlimit(name: str, limit: int) -> None:

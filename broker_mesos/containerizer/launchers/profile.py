@@ -27,6 +27,13 @@ class Profile(NamedTuple):
     """Whether its tasks keep the capabilities of the spawner, and may gain rights by set-user-id programs; only without
     a user of their own."""
     umask: int = 0o022
+    sandboxed: bool = False
+    """Whether each of its tasks has a view of its own (``namespaces``): the launcher then stays root, where its agent
+    is, and is the first process of a namespace."""
+    network: str = "host"
+    """``none`` if its sandboxed tasks have no network but their own loopback."""
+    ports: tuple[tuple[int, int], ...] | None = None
+    """The ranges of TCP ports that its tasks may listen on, both ends inclusive; None: all."""
 
 
 def profile_of(value: Any) -> Profile:
@@ -39,4 +46,5 @@ def profile_of(value: Any) -> Profile:
     rlimits = tuple((str(name), int(limit)) for name, limit in made.rlimits)
     if unknown := [name for name, _ in rlimits if name not in RLIMITS]:
         raise ValueError(f"rlimit {unknown[0]} is not known here")
-    return made._replace(user=user, rlimits=rlimits)
+    ports = None if made.ports is None else tuple((int(low), int(high)) for low, high in made.ports)
+    return made._replace(user=user, rlimits=rlimits, ports=ports)

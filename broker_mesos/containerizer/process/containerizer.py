@@ -32,6 +32,7 @@ from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.task_users import TaskUsers, User, environment_of, own_name
+from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.ports.containerizer import (
@@ -91,7 +92,8 @@ class ProcessContainerizer:
     ``on_events`` is called on the event loop, with many events at once. ``boot_id`` is for tests that simulate a
     restart of the machine; ``limits`` are the limits on what tasks write. Tasks run as one of ``users``, or with None
     as our own user; then ``protect`` keeps them from reading the spawner's memory and from gaining rights.
-    ``isolation`` is that of the settings, and ``lent`` the CPUs and bytes that all tasks together are held to.
+    ``isolation`` is that of the settings, ``lent`` the CPUs and bytes that all tasks together are held to, and
+    ``views`` what sandboxed tasks see.
     """
 
     def __init__(
@@ -105,12 +107,13 @@ class ProcessContainerizer:
         protect: bool = False,
         isolation: str = "none",
         lent: tuple[float, int] = (1.0, 0),
+        views: TaskViews | None = None,
     ) -> None:
         self._users = users
         self._protect = protect
-        self._wish = SpawnerIsolation(isolation, *lent)
-        self._limits = limits or Limits()
         folder = Path(work_dir).absolute()
+        self._wish = SpawnerIsolation(isolation, *lent, views or TaskViews(folder, always=isolation == "sandboxed"))
+        self._limits = limits or Limits()
         self._on_events = on_events
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
         self._base_env.setdefault("PATH", os.defpath)
@@ -321,6 +324,8 @@ class ProcessContainerizer:
         user = self._user(spec)
         sandbox = str(self.sandboxes.path(spec.task_id))
         base = self._base_env if user is None else environment_of(user, self._base_env, sandbox)
+        if self._wish.sandboxes(spec):
+            base = {**base, "HOME": sandbox}  # it does not see that of its user
         env = {**base, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = sandbox

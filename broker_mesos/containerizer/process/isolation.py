@@ -14,7 +14,9 @@ from broker_mesos.containerizer.cgroups.rejoin import rejoin
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup, record_of
 from broker_mesos.containerizer.credentials import missing_capabilities
 from broker_mesos.containerizer.launchers.launcher_pool import LauncherPool
-from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.namespaces.probe import Found
+from broker_mesos.containerizer.namespaces.probe import probe as probe_views
+from broker_mesos.containerizer.process.journal import Entry, Record
 from broker_mesos.containerizer.process.problems import Problems
 from broker_mesos.containerizer.process.task_limits import limits_of
 
@@ -39,6 +41,8 @@ class Isolation:
         self._ahead_at = NEVER  # monotonic time from which launchers are forked ahead
         self.driver: Driver | None = None
         self.reason = UNASKED
+        self.views = Found()
+        """What sandboxed tasks can have of their own."""
         self.own_cpus = NEVER
         """The quota of this process itself, in CPUs: that of a task must not be above."""
 
@@ -54,6 +58,7 @@ class Isolation:
         self.reason = ""
         self.own_cpus = own_limits.cpus()
         self.driver = self._pool.driver = found
+        self.views = probe_views(work_dir)
 
     def open_if_used(self, work_dir: str, meta: str, movable: Collection[int] = ()) -> None:
         """Do that only if an earlier spawner of the work folder has used cgroups, and go to where its tasks are."""
@@ -85,7 +90,11 @@ class Isolation:
         """What tasks are held to; empty if they are not."""
         if self.driver is None:
             return []
-        return [*self.driver.capabilities, *([] if missing_capabilities() else ["users"])]
+        return [*self.driver.capabilities, *([] if missing_capabilities() else ["users"]), *self.views.words]
+
+    def answer(self) -> Record:
+        """What the agent is told of it."""
+        return ["isolation", self.capabilities, self.reason, dict(self.views.missing)]
 
     def adopt(self, entry: Entry) -> TaskCgroup | None:
         """The cgroup that an earlier spawner has given to a task; None if there is none."""

@@ -83,19 +83,35 @@ def make_sandbox(sandbox: str, user: Ids) -> None:
         raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
 
 
-def spawn(sandbox: str, argv: list[str], env: dict[str, str], *, directory: str = "", stdin: bool = False) -> int:
+def make_own_sandbox(sandbox: str) -> None:
+    """Make the sandbox of a task of this process' user, if there is none yet. Raises NoSandbox."""
+    try:
+        os.mkdir(sandbox, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
+
+
+def spawn(
+    sandbox: str,
+    argv: list[str],
+    env: dict[str, str],
+    *,
+    directory: str = "",
+    stdin: bool = False,
+    as_real_user: bool = False,
+) -> int:
     """Start a program in a new session, in its sandbox (created if needed) or in another ``directory``; returns its
-    pid. A directory that is not an absolute path is in the sandbox.
+    pid. A directory that is not an absolute path is in the sandbox. ``as_real_user``: the program, and the files that
+    are opened for it, have the real ids of this process instead of the effective ones.
 
     The caller's working folder is that of the program afterwards. With ``stdin`` the program reads the file of that
     name in its sandbox; else stdin is inherited: the spawner's is /dev/null.
     Raises OSError (the reason in ``strerror``), and ValueError or TypeError for an invalid command.
     """
+    make_own_sandbox(sandbox)
     try:
-        try:
-            os.mkdir(sandbox, 0o700)
-        except FileExistsError:
-            pass
         os.chdir(sandbox)
     except OSError as error:
         raise NoSandbox(error.errno, f"its sandbox: {error.strerror}") from None
@@ -112,7 +128,16 @@ def spawn(sandbox: str, argv: list[str], env: dict[str, str], *, directory: str 
     if _limits_of_tasks is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, _limits_of_tasks)
     try:
-        return os.posix_spawn(program, argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_DEFAULTED)
+        return os.posix_spawn(
+            program,
+            argv,
+            env,
+            file_actions=files,
+            resetids=as_real_user,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULTED,
+        )
     finally:
         if _limits_of_tasks is not None:
             hard = _limits_of_tasks[1]

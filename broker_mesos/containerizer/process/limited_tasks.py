@@ -22,6 +22,7 @@ from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 from broker_mesos.containerizer.cgroups.usage import Usage
 from broker_mesos.containerizer.launchers.launcher import Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import Key
+from broker_mesos.containerizer.namespaces.view import view_of
 from broker_mesos.containerizer.process.held_task import HeldTask, NotHeld
 from broker_mesos.containerizer.process.isolation import Isolation
 from broker_mesos.containerizer.process.journal import Entry, Record
@@ -100,7 +101,10 @@ class LimitedTasks:
         wanted = entry.limits or task_limits(entry.held)
         try:
             limits = self._fitting(entry, wanted)
-            key = Key(str(entry.held.get("group", "")), self._launched.profile(entry.owner, wanted.rlimits), limits)
+            profile = self._launched.profile(entry.owner, wanted.rlimits)._replace(ports=wanted.ports)
+            if wanted.view is not None:
+                profile = profile._replace(sandboxed=True, network=wanted.view.network)
+            key = Key(str(entry.held.get("group", "")), profile, limits)
             launcher = self._pool.take(key, time.monotonic())
             assert launcher.group is not None
         except (NotFree, OSError) as error:
@@ -131,7 +135,7 @@ class LimitedTasks:
             raise NotHeld(self._not_held.pop(entry.task_id, "its cgroup cannot be made"))
         if entry.owner is not None:
             make_sandbox(self._sandboxes + entry.task_id, entry.owner)
-        self._launched.launch(entry, held.launcher, request, self._renew)
+        self._launched.launch(entry, held.launcher, [*request, view_of(entry.held)], self._renew)
 
     def _renew(self, entry: Entry, launcher: Launcher) -> Launcher:
         """Give a task another launcher, in another cgroup. Raises OSError."""

@@ -326,7 +326,7 @@ class Spawner:
         elif kind == "isolate":
             self._limited.isolation.open(self._work_dir, (int(request[1]),))
             self._limited.isolation.expect(float(request[2]), int(request[3]))
-            self._event_log.send(["isolation", self._limited.isolation.capabilities, self._limited.isolation.reason])
+            self._event_log.send(self._limited.isolation.answer())
         elif kind == "protect":
             hide()
             forbid_new_privileges()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
+from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.errors import Unavailable
 from broker_mesos.ports.containerizer import Isolation, LaunchSpec
 from broker_mesos.runtime.timeouts import within
@@ -20,10 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 class SpawnerIsolation:
-    """``level`` is that of the settings; all tasks together are held to ``cpus`` CPUs and ``memory`` bytes."""
+    """``level`` is that of the settings; all tasks together are held to ``cpus`` CPUs and ``memory`` bytes. ``views``
+    are what sandboxed tasks see."""
 
-    def __init__(self, level: str, cpus: float, memory: int) -> None:
+    def __init__(self, level: str, cpus: float, memory: int, views: TaskViews | None = None) -> None:
         self._level = level
+        self._views = views or TaskViews(Path("/"))
         self._cpus = cpus
         self._memory = memory
         self._answer = asyncio.Event()
@@ -50,7 +54,7 @@ class SpawnerIsolation:
 
     def on_answer(self, record: list[Any]) -> None:
         """Take the answer of a spawner."""
-        found = Isolation(tuple(record[1]), record[2], record[3] if len(record) > 3 else {})
+        found = self._views.allowed(Isolation(tuple(record[1]), record[2], record[3] if len(record) > 3 else {}))
         if not self._answer.is_set():
             self.found = found
             self._answer.set()
@@ -66,13 +70,15 @@ class SpawnerIsolation:
                 await self._answer.wait()
         except TimeoutError:
             raise Unavailable("the process that starts tasks has not said whether cgroups work here") from None
-        if self._level == "limits" and not self.found.words:
-            raise Unavailable(
-                f"isolation=limits is not possible here: {self.found.reason}; or set isolation to auto or none"
-            )
+        needed = {"limits": "mem", "sandboxed": "fs"}.get(self._level)
+        if needed is not None and needed not in self.found.words:
+            reason = self.found.reason or self.found.missing.get(needed, OLD)
+            lesser = "auto or none" if not self.found.words else "limits, auto or none"
+            raise Unavailable(f"isolation={self._level} is not possible here: {reason}; or set isolation to {lesser}")
 
-    def limits_of(self, spec: LaunchSpec) -> dict[str, Any] | None:
-        """What a task is to be held to, for its launch request; None if it is not held."""
+    def limits_of(self, spec: LaunchSpec, rootfs: str = "") -> dict[str, Any] | None:
+        """What a task is to be held to, for its launch request; None if it is not held. ``rootfs`` is the folder of its
+        root file system, if that is not the path in the ``spec``."""
         if not self.found.words:
             return None
         held: dict[str, Any] = {"group": spec.group, "cpus": spec.cpus, "memory": spec.memory, "idle": spec.revocable}
@@ -84,6 +90,9 @@ class SpawnerIsolation:
             "oom": spec.oom if spec.oom != "kill" else "",
         }
         held.update((name, value) for name, value in optional.items() if value)
-        if spec.level == "sandboxed":
-            held["sandbox"] = {"network": spec.network or "host", "rootfs": spec.rootfs, "ports": spec.ports}
+        held.update(self._views.demands(spec, rootfs or spec.rootfs))
         return held
+
+    def sandboxes(self, spec: LaunchSpec) -> bool:
+        """Whether a task gets a view of its own."""
+        return bool(self.found.words) and self._views.is_sandboxed(spec)

@@ -9,7 +9,8 @@ line, many at once::
     [... line, width, options]         the same; the options are ``directory``, in which the task runs, ``stdin``:
                                        whether it reads the file of that name in its sandbox, ``user``: the ids
                                        (uid, gid, list of groups) of another user, as which it runs, and the
-                                       ``limits`` of the journal, without ``cgroup`` (see ``task_limits.py``)
+                                       ``limits`` of the journal, without ``cgroup`` (see ``task_limits.py``
+                                       and ``namespaces/view.py``)
     ["seat", 0, user]                  tasks of this user are to be expected
     ["protect", 0]                     be closed to other processes of the same user, and give tasks no way to gain
                                        rights
@@ -20,7 +21,8 @@ line, many at once::
     ["limits", output, free]           bytes of one output file at most, bytes of free disk at least
                                        a running task may have → ["note", task_id, text], for its status
     ["isolate", pid, cpus, memory]     hold tasks to limits, and all together to these CPUs and bytes; pid: the agent
-                                       → ["isolation", words, reason]: what they are held to, or why not
+                                       → ["isolation", words, reason, missing]: what they are held to, or
+                                         why not; by word that is not there: why
                                        what an operator has to know → ["problems", [text, …]], when that changes
     ["usage", 0]                       → ["usage", {task_id: [cpu seconds, rss bytes]}]
     ["end", grace]                     kill everything, then → ["bye"] and exit

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from broker_mesos.containerizer.cgroups.limits import DEFAULT_PIDS, Limits
 from broker_mesos.containerizer.launchers.profile import NO_LIMIT, RLIMITS
+from broker_mesos.containerizer.namespaces.view import View, ports_of, view_of
 
 MAX_PIDS = 1 << 22
 """The kernel has no more process ids."""
@@ -27,6 +28,10 @@ class TaskLimits(NamedTuple):
     """CPUs of its own that it is to have; 0: none."""
     rlimits: tuple[tuple[str, int], ...]
     """Resource limits by name, as in a ``Profile``."""
+    view: View | None = None
+    """What the task sees, if that is not all of the machine."""
+    ports: tuple[tuple[int, int], ...] | None = None
+    """The ranges of TCP ports that it may listen on; None: all."""
 
 
 def task_limits(held: Mapping[str, Any]) -> TaskLimits:
@@ -48,7 +53,8 @@ def task_limits(held: Mapping[str, Any]) -> TaskLimits:
         idle=bool(held.get("idle", False)),
         ends_by_oom=oom == "kill",
     )
-    return TaskLimits(limits, _integer(held, "pin", int(MAX_CPUS)), _rlimits(held.get("rlimits") or {}))
+    rlimits = _rlimits(held.get("rlimits") or {})
+    return TaskLimits(limits, _integer(held, "pin", int(MAX_CPUS)), rlimits, view_of(held), ports_of(held))
 
 
 def limits_of(held: Mapping[str, Any]) -> Limits:
