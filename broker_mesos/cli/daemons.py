@@ -182,6 +182,10 @@ def agent(
             "--host-paths", metavar="PATHS", help="What sandboxed tasks see besides /usr, /etc, /opt, as '/data:rw'."
         ),
     ] = None,
+    rootfs_roots: Annotated[
+        str | None,
+        Option("--rootfs-roots", metavar="PATHS", help="Folders that tasks may take root file systems from (none)."),
+    ] = None,
     enforce_ports: Annotated[
         bool | None,
         Option(
@@ -211,6 +215,7 @@ def agent(
         allow_root=allow_root,
         isolation=isolation,
         host_paths=host_paths,
+        rootfs_roots=rootfs_roots,
         enforce_ports=enforce_ports,
         enroll_url=enroll_url,
         broker_url=broker_url,

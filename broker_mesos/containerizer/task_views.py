@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_mesos.containerizer.namespaces.view import READ_WRITE
+from broker_mesos.containerizer.root_archives import NO_ROOTS
 from broker_mesos.core.model.host_path import HostPath
 from broker_mesos.errors import InvalidInput
 from broker_mesos.ports.containerizer import Isolation, LaunchSpec
@@ -27,6 +28,8 @@ class TaskViews:
     host_paths: Sequence[HostPath] = ()
     hidden: Sequence[str] = ()
     """Files and folders of the agent that no sandboxed task sees, besides the work folder."""
+    rootfs_roots: tuple[str, ...] = ()
+    """The folders of the machine below which root file systems of tasks are taken from."""
     enforce_ports: bool | None = None
     """Whether tasks may listen only on the TCP ports that they hold; None: those that are sandboxed."""
 
@@ -36,10 +39,13 @@ class TaskViews:
 
     def allowed(self, found: Isolation) -> Isolation:
         """What tasks are held to, of what they can be held to here."""
-        if self.enforce_ports is not False or "ports" not in found.words:
-            return found
-        words = tuple(word for word in found.words if word != "ports")
-        return found._replace(words=words, missing={**found.missing, "ports": "enforce_ports is false in its settings"})
+        off = {
+            "ports": "enforce_ports is false in its settings" if self.enforce_ports is False else "",
+            "rootfs": "" if self.rootfs_roots else NO_ROOTS,
+        }
+        off = {word: text for word, text in off.items() if text and word in found.words}
+        words = tuple(word for word in found.words if word not in off)
+        return found._replace(words=words, missing={**found.missing, **off}) if off else found
 
     def demands(self, spec: LaunchSpec, rootfs: str) -> dict[str, Any]:
         """What the launch request of a task says of its view and its ports, among its limits. ``rootfs`` is the folder

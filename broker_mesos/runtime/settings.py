@@ -93,10 +93,19 @@ def _host_path(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text[:80]!r}: write absolute paths, as in /srv/images")
+    return text
+
+
 UserName = Annotated[str, AfterValidator(check_task_user)]
 UserNames = Annotated[tuple[UserName, ...], NoDecode, BeforeValidator(_names)]
 
 
+Folders = Annotated[
+    tuple[Annotated[str, AfterValidator(_folder)], ...], NoDecode, BeforeValidator(_names), Field(max_length=64)
+]
 HostPaths = Annotated[
     tuple[Annotated[str, AfterValidator(_host_path)], ...], NoDecode, BeforeValidator(_names), Field(max_length=64)
 ]
@@ -166,6 +175,9 @@ class Settings(BaseSettings):
     host_paths: HostPaths = ()
     """What sandboxed tasks of an agent see of its machine besides /usr, /etc and /opt, as
     ``PATH[:TARGET][:ro|rw] ...``, such as ``/data:rw /srv/models``; read-only by default."""
+    rootfs_roots: Folders = ()
+    """The folders of an agent's machine from which tasks may take a root file system (``--rootfs``), a folder or an
+    archive below one of them, as ``/srv/images``; by default none."""
     enforce_ports: bool | None = None
     """Whether tasks of an agent may listen only on TCP ports that they hold: ``true``, all that are held to limits;
     ``false``, none; by default those that are sandboxed."""

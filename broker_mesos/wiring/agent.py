@@ -120,6 +120,7 @@ def task_views(settings: Settings, work_dir: Path) -> TaskViews:
         always=settings.isolation == "sandboxed",
         host_paths=host_paths,
         hidden=own_files(settings),
+        rootfs_roots=settings.rootfs_roots,
         enforce_ports=settings.enforce_ports,
     )
 

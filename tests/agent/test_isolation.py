@@ -91,7 +91,7 @@ def test_the_request_to_the_spawner_has_what_is_demanded_and_no_more() -> None:
         "pin": 2,
         "rlimits": {"core": 0},
         "oom": "ignore",
-        "sandbox": {"network": "host", "rootfs": "/r", "mounts": [], "hidden": ["/"]},
+        "sandbox": {"network": "host", "rootfs": "", "mounts": [], "hidden": ["/"]},
         "ports": [[31000, 31001]],
     }
 

@@ -10,6 +10,7 @@ from broker_mesos.containerizer.cgroups.layout import base_name
 from broker_mesos.containerizer.cgroups.limits import MB
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.task_users import TaskUsers
+from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 from tests.containerizer.conftest import Runner
 
@@ -26,15 +27,15 @@ def cgroups_of(work_dir: Path) -> list[Path]:
 class HeldRunner(Runner):
     """A runner whose tasks have 64 MB of memory at most."""
 
-    def __init__(self, work_dir: Path, users: TaskUsers | None = None) -> None:
+    def __init__(self, work_dir: Path, users: TaskUsers | None = None, views: TaskViews | None = None) -> None:
         super().__init__(work_dir)
         self.containerizer = ProcessContainerizer(
-            work_dir, self._on_events, isolation="limits", lent=(1.0, 1 << 32), users=users
+            work_dir, self._on_events, isolation="limits", lent=(1.0, 1 << 32), users=users, views=views
         )
         wish = self.containerizer._wish
         limits_of = wish.limits_of
         self._more: dict[str, dict[str, Any]] = {}
-        wish.limits_of = lambda spec: {**(limits_of(spec) or {}), **self._more.get(spec.task_id, {})}  # type: ignore[method-assign]
+        wish.limits_of = lambda *given: {**(limits_of(*given) or {}), **self._more.get(given[0].task_id, {})}  # type: ignore[method-assign]
 
     def start_task(
         self, task_id: str, command: str, memory: int = 64 * MB, grace: float = 1.0, cpus: float = 1.0, **more: Any

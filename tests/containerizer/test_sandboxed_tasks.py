@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ import pytest
 
 from broker_mesos.containerizer.namespaces import landlock
 from broker_mesos.containerizer.task_users import find_task_users
-from broker_mesos.ports.containerizer import LaunchSpec, StartFailed
+from broker_mesos.containerizer.task_views import TaskViews
+from broker_mesos.ports.containerizer import LaunchSpec, Retention, StartFailed
 from tests.containerizer.cgroups.conftest import was_not_run
 from tests.containerizer.conftest import gone
 from tests.containerizer.held import EAT, WAIT, HeldRunner
@@ -22,10 +27,11 @@ PYTHON = "python3 -I -S -c"
 BIND = PYTHON + ' "import socket,sys; socket.socket().bind((\\"127.0.0.1\\", int(sys.argv[1])))"'
 
 
-@pytest.fixture(autouse=True)
-def sandboxes(held: HeldRunner) -> None:
+@pytest.fixture
+def held(held: HeldRunner) -> HeldRunner:
     if "fs" not in held.containerizer.isolation.words:
         was_not_run(str(held.containerizer.isolation.missing))
+    return held
 
 
 async def run(held: HeldRunner, task_id: str, command: str, *, ports: Any = None, **sandbox: Any) -> tuple[int, str]:
@@ -279,3 +285,85 @@ async def test_a_sandboxed_task_of_another_user_is_that_user_and_opens_its_files
             assert isinstance(end, StartFailed) and not aim.exists()
         finally:
             await held.containerizer.stop(kill_tasks=True, grace=0.0)
+
+
+# -- root file systems ---------------------------------------------------------------------------------------
+
+
+def small_root(folder: Path) -> Path:
+    """A root file system with few programs and nothing else: no folder for mounts, no other program."""
+    for program in ("/bin/sh", "/bin/cat", "/bin/ls", "/bin/touch", "/bin/pwd"):
+        linked = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=60, check=True).stdout
+        for path in (program, *(word for word in linked.split() if word.startswith("/"))):
+            target = folder / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    (folder / "etc").mkdir()
+    (folder / "etc" / "name").write_text("small")
+    (folder / "var").symlink_to("/etc")
+    return folder
+
+
+async def rootfs_runner(folder: Path, roots: Path) -> HeldRunner:
+    held = HeldRunner(folder, views=TaskViews(folder, rootfs_roots=(str(roots),)))
+    await held.containerizer.start()
+    if "rootfs" not in held.containerizer.isolation.words:
+        await held.containerizer.stop(kill_tasks=True, grace=0.0)
+        was_not_run(str(held.containerizer.isolation.missing))
+    return held
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+async def test_a_task_has_a_root_file_system_of_its_own_read_only(held_folder: Path, tmp_path: Path, kind: str) -> None:
+    roots = tmp_path / "roots"
+    root = small_root(roots / "small")
+    if kind == "archive":
+        with tarfile.open(roots / "small.tar.gz", "w:gz") as made:
+            made.add(root, ".")
+        root = roots / "small.tar.gz"
+    held = await rootfs_runner(held_folder, roots)
+    try:
+        command = "cat /etc/name; pwd; ls /; touch ok /tmp/x || exit 2; touch /etc/x /x"
+        spec = LaunchSpec("a", (command,), True, {}, 1.0, level="sandboxed", rootfs=str(root))
+        held.containerizer.launch(spec)
+        end = await held.exited("a")
+        errors = held.file("a", "stderr").read_text()
+        assert end.exit_code == 1 and errors.count("Read-only file system") == 2, errors
+        found = await held.lines("a", 3)
+        assert found[0] == f"small{held.file('a', 'ok').parent}" and {"etc", "proc", "dev", "tmp"} <= set(found)
+        assert "home" not in found and held.file("a", "ok").exists()
+        held.containerizer.launch(replace(spec, task_id="b", argv=("exit 4",)))
+        assert (await held.exited("b")).exit_code == 4
+        unpacked = os.listdir(held_folder / "rootfs") if kind == "archive" else []
+        assert len(unpacked) == (kind == "archive")
+        held.containerizer.launch(replace(spec, task_id="c", argv=("echo ready; while :; do :; done",)))
+        await held.lines("c", 1)
+        await held.containerizer.collect(Retention(0.0), 2**40, ())
+        assert len(os.listdir(held_folder / "rootfs") if unpacked else []) == len(unpacked)
+        held.containerizer.kill("c", 0.0)
+        await held.exited("c")
+        await held.containerizer.collect(Retention(0.0), 2**40, ())
+        assert not unpacked or os.listdir(held_folder / "rootfs") == []
+    finally:
+        await held.containerizer.stop(kill_tasks=True, grace=0.0)
+
+
+async def test_a_root_file_system_that_is_none_fails_the_start_in_one_line(held_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "roots" / "text").write_text("x")
+    held = await rootfs_runner(held_folder, tmp_path / "roots")
+    try:
+        for task_id, path, text in (
+            ("a", str(tmp_path / "roots" / "text"), "cannot be unpacked"),
+            ("b", "/etc", "is not below the rootfs_roots of its agent"),
+        ):
+            spec = LaunchSpec(task_id, ("true",), True, {}, 1.0, level="sandboxed", rootfs=path)
+            held.containerizer.launch(spec)
+            end = await held.outcome(task_id)
+            assert isinstance(end, StartFailed) and not end.machine and text in end.message
+        held.containerizer.launch(replace(spec, task_id="c"))
+        held.containerizer.kill("c", 0.0)
+        end = await held.outcome("c")
+        assert isinstance(end, StartFailed) and end.message == "killed before it was started"
+    finally:
+        await held.containerizer.stop(kill_tasks=True, grace=0.0)

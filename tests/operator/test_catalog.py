@@ -97,8 +97,8 @@ def test_the_client_sends_every_request_of_users() -> None:
     from broker_mesos.cli import jobs as cli_jobs
 
     sources += inspect.getsource(cli_jobs) + inspect.getsource(job_usage)
-    # HELLO is for agents and frameworks, USE_EXEC is sent by a session, in JSON, KILL_TASK ends a task by another id than
-    # people have, and GET_HEALTH has the report of every worker.
+    # HELLO is for agents and frameworks, USE_EXEC is sent by a session, in JSON, KILL_TASK ends a task by another id
+    # than people have, and GET_HEALTH has the report of every worker.
     left_out = {"HELLO", "KILL_TASK", "GET_JOB", "USE_EXEC", "GET_WORKER_HEALTH"}
     absent = {name for name, kind in USER_REQUESTS.items() if kind.__name__ not in sources and name not in sources}
     assert absent <= left_out

@@ -21,14 +21,17 @@ from broker_mesos.containerizer.collection import Collector, InUse
 from broker_mesos.containerizer.folder_removal import Removal
 from broker_mesos.containerizer.process.exec_connection import ExecConnection
 from broker_mesos.containerizer.process.exec_requests import exec_request
+from broker_mesos.containerizer.process.launch_options import launch_options
 from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.process_end import open_pid, readable
+from broker_mesos.containerizer.process.rootfs_starts import RootfsStarts
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
 from broker_mesos.containerizer.process.spawner_records import exit_of, failure_of, tasks_of
 from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
+from broker_mesos.containerizer.root_archives import RootArchives
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.task_users import TaskUsers, User, environment_of, own_name
@@ -112,7 +115,9 @@ class ProcessContainerizer:
         self._users = users
         self._protect = protect
         folder = Path(work_dir).absolute()
-        self._wish = SpawnerIsolation(isolation, *lent, views or TaskViews(folder, always=isolation == "sandboxed"))
+        views = views or TaskViews(folder, always=isolation == "sandboxed")
+        self._wish = SpawnerIsolation(isolation, *lent, views)
+        self._rootfs = RootfsStarts(RootArchives(folder / "rootfs", views.rootfs_roots), self._opened)
         self._limits = limits or Limits()
         self._on_events = on_events
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
@@ -158,6 +163,7 @@ class ProcessContainerizer:
             recovered.append(task)
             if task.running:
                 self._live[task.task_id] = _Live(None)
+                self._rootfs.adopted.add(task.task_id)
             else:
                 self._ended.add(task.task_id)
         early: list[ContainerEvent] = [*failed, *(TaskNote(*each[1:3]) for each in greeting if each[0] == "note")]
@@ -202,8 +208,22 @@ class ProcessContainerizer:
                 self._ended.discard(spec.task_id)
         if unprepared is not None:
             asyncio.get_running_loop().call_soon(self._emit, [unprepared])
-            return
-        self._request(self._launch_request(spec))
+        elif spec.rootfs:
+            self._rootfs.open(spec.task_id, spec.rootfs)
+        else:
+            self._request(self._launch_request(spec))
+
+    def _opened(self, task_id: str, failed: StartFailed | None) -> None:
+        """The root file system of a task can be used, or not."""
+        live = self._live[task_id]
+        if live.kill_grace is not None:
+            failed = StartFailed(task_id, "killed before it was started")
+        if failed is not None:
+            del self._live[task_id]
+            self._ended.add(task_id)
+            self._emit([failed])
+        elif live.spec is not None:
+            self._request(self._launch_request(live.spec))
 
     def _prepare(self, spec: LaunchSpec) -> StartFailed | None:
         """Put into the sandbox what is there before the task starts. Returns why that is not possible."""
@@ -220,7 +240,7 @@ class ProcessContainerizer:
             return StartFailed(spec.task_id, text, is_machine_fault(error))
         except InvalidInput as error:
             return StartFailed(spec.task_id, str(error))
-        if self._version < (4 if self._users is not None else 3 if _options(spec, user) else 0):
+        if self._version < (4 if self._users is not None else 3 if launch_options(spec, user) else 0):
             if not self._live:
                 self._request(["end", 0.0])  # the next one is of this release
             return StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
@@ -237,7 +257,9 @@ class ProcessContainerizer:
 
     def withdraw(self, task_id: str) -> None:
         """Withdraw a queued task: StartFailed follows. Ignored if the task has been started."""
-        if task_id in self._live:
+        if task_id in self._rootfs:
+            self.kill(task_id, 0.0)
+        elif task_id in self._live:
             self._request(["withdraw", task_id])
 
     def forget(self, task_id: str) -> None:
@@ -270,6 +292,7 @@ class ProcessContainerizer:
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
         """Delete old sandboxes for a short time; see `Collector.step`."""
+        await self._rootfs.collect(self._live, now - retention.seconds)
         in_use = InUse(self._live, self._ended, unacknowledged)
         return await asyncio.to_thread(self._collector.step, retention, now, in_use)
 
@@ -283,6 +306,7 @@ class ProcessContainerizer:
     async def stop(self, *, kill_tasks: bool, grace: float = END_GRACE_SECONDS) -> None:
         """Disconnect; the tasks run on. With ``kill_tasks`` the tasks and the spawner are ended first."""
         self._stopping = True
+        await self._rootfs.stop()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -329,10 +353,10 @@ class ProcessContainerizer:
         env = {**base, "BMESOS_TASK_ID": spec.task_id, **spec.env}
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = sandbox
-        options = _options(spec, user)
+        options = launch_options(spec, user)
         if self._version >= 4 and (spec.disk or spec.volume_sizes):
             options["limits"] = {"disk": spec.disk, "volumes": spec.volume_sizes}
-        if held := self._wish.limits_of(spec):
+        if held := self._wish.limits_of(spec, self._rootfs.folder(spec.task_id)):
             options.setdefault("limits", {})["held"] = held
         if options:
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
@@ -417,6 +441,8 @@ class ProcessContainerizer:
             if task_id in reported:
                 if live.kill_grace is not None:
                     self._request(["kill", task_id, live.kill_grace])
+            elif task_id in self._rootfs:
+                pass  # it was not sent yet
             elif live.spec is not None:
                 # The spawner's journal has each task before its process exists, so this one was never started.
                 self._request(self._launch_request(live.spec))
@@ -481,15 +507,3 @@ class ProcessContainerizer:
             self._request(request)
         self._flush()
         return greeting + early
-
-
-def _options(spec: LaunchSpec, user: User | None) -> dict[str, Any]:
-    """The options of a launch request."""
-    found: dict[str, Any] = {}
-    if user is not None:
-        found["user"] = user.ids
-    if spec.directory:
-        found["directory"] = spec.directory
-    if spec.stdin:
-        found["stdin"] = True
-    return found

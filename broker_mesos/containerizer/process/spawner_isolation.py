@@ -78,7 +78,7 @@ class SpawnerIsolation:
 
     def limits_of(self, spec: LaunchSpec, rootfs: str = "") -> dict[str, Any] | None:
         """What a task is to be held to, for its launch request; None if it is not held. ``rootfs`` is the folder of its
-        root file system, if that is not the path in the ``spec``."""
+        root file system; empty for that of the machine."""
         if not self.found.words:
             return None
         held: dict[str, Any] = {"group": spec.group, "cpus": spec.cpus, "memory": spec.memory, "idle": spec.revocable}
@@ -90,7 +90,7 @@ class SpawnerIsolation:
             "oom": spec.oom if spec.oom != "kill" else "",
         }
         held.update((name, value) for name, value in optional.items() if value)
-        held.update(self._views.demands(spec, rootfs or spec.rootfs))
+        held.update(self._views.demands(spec, rootfs))
         return held
 
     def sandboxes(self, spec: LaunchSpec) -> bool:
