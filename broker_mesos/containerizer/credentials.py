@@ -18,6 +18,7 @@ _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "loongarch64": 159,
     platform.machine(), 0
 )
 _CAPSET_VERSION_3 = 0x20080522
+_PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -134,6 +135,16 @@ def hide() -> None:
     """Make what /proc shows of this process, and its memory, root's alone: others cannot read or trace it, even
     processes of the same user; and it writes no core dump. Raises OSError."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def is_readable() -> bool:
+    """Whether other processes of this user can read what /proc shows of this process; see ``hide``."""
+    return bool(_libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+
+
+def show() -> None:
+    """Undo ``hide``. Raises OSError."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
 
 
 def forbid_new_privileges() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_mesos.containerizer.cgroups.probe import probe
+from broker_mesos.containerizer.namespaces.probe import probe as probe_views
 from tests.containerizer.cgroups.conftest import emptied, was_not_run
 from tests.doc_commands import ROOT, blocks, commands
 from tests.e2e.cluster import Cluster
@@ -107,3 +108,31 @@ def test_a_demand_decides_where_a_job_runs_and_is_explained_and_what_it_used_is_
     )
     assert all(each["memory"] > 0 for each in used.values())
     cluster.cli("kill", running)
+
+
+def test_a_job_that_demands_a_sandbox_sees_its_own_processes_and_files_alone(
+    new_cluster: NewCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "tried").mkdir()
+    driver = probe(str(tmp_path / "tried"))
+    if isinstance(driver, str):
+        was_not_run(driver)
+        return
+    assert emptied(driver)
+    if missing := probe_views(str(tmp_path)).missing.get("net"):
+        was_not_run(missing)
+    cluster = new_cluster(isolation="auto")
+    cluster.master(cells=1)
+    cluster.agent()
+    cluster.batch()
+    cluster.ready()
+    look = "ls -d /proc/[0-9]* | wc -l; touch /usr/x; grep -h ^Cap /proc/self/status; ls /sys/kernel; true"
+    done = cluster.cli("run", "--require-isolation", "sandboxed", "--shell", look)
+    assert done.returncode == 0, done
+    count, *capabilities = done.stdout.split("\n")
+    assert int(count) <= 6 and "Read-only file system" in done.stderr and "/sys/kernel" in done.stderr
+    assert {line.split("\t")[1] for line in capabilities if line} == {"0" * 16}
+    done = cluster.cli("run", "--network", "none", "--shell", "ls /proc/sys/net/ipv4/conf")
+    assert sorted(done.stdout.split()) == ["all", "default", "lo"], done
+    assert int(cluster.cli("run", "--shell", "ls -d /proc/[0-9]* | wc -l").stdout) > 6  # not asked for
+    assert cluster.cli("run", "--require-isolation", "sandboxed", "--shell", "kill -KILL $$").returncode == 137

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from broker_mesos.containerizer import credentials
 from broker_mesos.containerizer.credentials import Ids
 from broker_mesos.containerizer.namespaces import kernel
 from broker_mesos.containerizer.namespaces.steps import (
@@ -37,6 +38,10 @@ class Namespaces:
 
     def __init__(self, network: str = "host") -> None:
         """To be made before this process gives up rights. Raises OSError."""
+        if os.geteuid() != 0:
+            # From a user namespace there is no way back to the mounts of the machine itself.
+            kernel.unshare(kernel.CLONE_NEWNS)
+            kernel.detach_from_host()
         self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if network == "none":
@@ -111,10 +116,18 @@ def first_flags() -> int:
 
 
 def own_user_namespace(uid: int, gid: int) -> None:
-    """The first step of a process that was born in a user namespace: keep the ids that it had outside."""
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+    """The first step of a process that was born in a user namespace: keep the ids that it had outside. Raises
+    OSError."""
+    hidden = not credentials.is_readable()
+    if hidden:
+        credentials.show()  # files in /proc of a hidden process are root's alone
+    try:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            with open(f"/proc/self/{name}", "wb", buffering=0) as file:
+                file.write(text.encode())
+    finally:
+        if hidden:
+            credentials.hide()
 
 
 def build(made: Iterable[Step], rootfs: str = "") -> None:

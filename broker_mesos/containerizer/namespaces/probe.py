@@ -28,6 +28,8 @@ DENIED_TEXT = (
 BASE = ("fs", "pid", "ipc")
 """What every sandboxed task has of its own."""
 
+ROOTFS_DENIED_TEXT = "an agent that is not root cannot make root file systems of folders that belong to others"
+
 
 class Found(NamedTuple):
     """What tasks can have of their own, in words of ``AgentInfo.isolation``."""
@@ -43,7 +45,7 @@ def probe(folder: str) -> Found:
     why = _try(folder, View())
     answers = dict.fromkeys(BASE, why)
     answers["net"] = why or _try(folder, View(network="none"))
-    answers["rootfs"] = why or _try(folder, View(rootfs="/usr"))
+    answers["rootfs"] = why or _try(folder, View(rootfs="/usr")).replace(DENIED_TEXT, ROOTFS_DENIED_TEXT)
     answers["ports"] = (
         "" if landlock.abi() >= landlock.PORTS_ABI else "this needs Landlock, as Linux 6.7 and later have it"
     )
