@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from broker_mesos.containerizer.process.exec_target import Box, CannotEnter, find_view
 from broker_mesos.ports.containerizer import LaunchSpec
-from broker_mesos.ports.execution import ExecRefused
 from tests.containerizer.cgroups.conftest import was_not_run
 from tests.containerizer.conftest import GAMES, Runner
 from tests.containerizer.exec_session import Session
@@ -18,15 +17,7 @@ from tests.containerizer.test_exec_limits import held
 
 __all__ = ["held"]
 
-BOX = (
-    "exec bwrap --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp --bind $BMESOS_SANDBOX $BMESOS_SANDBOX"
-    " --unshare-pid --unshare-ipc --unshare-uts --hostname box sh -c 'touch /tmp/inside shown; exec sleep 100000'"
-)
-
-
-def sandboxed(limits_of: Callable[[LaunchSpec], Any]) -> Callable[[LaunchSpec], Any]:
-    """Has the spawner take its tasks for ones that have a sandbox."""
-    return lambda spec: {**limits_of(spec), "sandbox": {"network": "host"}}
+BIND = 'python3 -I -S -c "import socket; socket.socket().bind((\\"127.0.0.1\\", 31008))"'
 
 
 async def test_a_command_has_the_namespaces_of_the_main_process_of_its_task(runner: Runner) -> None:
@@ -47,30 +38,28 @@ async def test_a_command_has_the_namespaces_of_the_main_process_of_its_task(runn
     assert not os.path.exists("/mnt/in") and os.uname().nodename != "box"
 
 
-async def test_a_command_beside_a_task_in_a_sandbox_is_in_the_sandbox_at_a_terminal_too(
-    held: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if os.geteuid() or shutil.which("bwrap") is None:
-        was_not_run("sandboxes need root and bwrap")
-    wish = held.containerizer._wish
-    monkeypatch.setattr(wish, "limits_of", sandboxed(wish.limits_of))
-    held.containerizer.launch(LaunchSpec("t", (BOX,), True, {"COLOUR": "blue"}, 1.0, group="f", user=GAMES))
+async def test_a_command_beside_a_sandboxed_task_is_in_its_sandbox_and_may_do_no_more_than_it(held: Runner) -> None:
+    if "fs" not in held.containerizer.isolation.words:
+        was_not_run(str(held.containerizer.isolation.missing))
+    spec = LaunchSpec("t", ("touch /tmp/inside shown; exec sleep 100000",), True, {"COLOUR": "blue"}, 1.0, group="f")
+    held.containerizer.launch(replace(spec, level="sandboxed", user=GAMES, ports=((31007, 31007),)))
     await held.until_file("t", "shown", lambda _: True)
-    show = "id -un; hostname; basename /tmp/i*; echo $COLOUR; ls /proc | grep -c '^[0-9]'; pwd"
+    show = "id -un; basename /tmp/i*; echo $COLOUR; ls /proc | grep -c '^[0-9]'; pwd; touch /usr/x"
+    limits = f"grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; unshare -U true; {BIND}"
     for tty in (False, True):
-        session = await Session.start(held.containerizer, "t", "sh", "-c", show, tty=tty)
-        code, out, err = await session.output()
-        assert (code, err) == (0, "") and out.split()[:4] == [GAMES, "box", "inside", "blue"], out
-        assert int(out.split()[4]) < 10 and out.split()[5] == str(held.work_dir / "sandboxes" / "t")
+        session = await Session.start(held.containerizer, "t", "sh", "-c", f"exec 2>&1; {show}; {limits}", tty=tty)
+        code, out, _ = await session.output()
+        found = out.splitlines()
+        assert code == 1 and found[:3] == [GAMES, "inside", "blue"], out
+        assert int(found[3]) < 10 and found[4] == str(held.work_dir / "sandboxes" / "t")
+        assert "Read-only file system" in found[5]
+        assert [line.split()[1] for line in found[6:9]] == ["0" * 16, "1", "2"]
+        assert found[9].startswith("unshare:")
+        assert "Permission denied" in found[-1] or "ports" not in held.containerizer.isolation.words
 
 
-async def test_a_command_never_runs_outside_of_a_sandbox_that_is_not_there(
-    held: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wish = held.containerizer._wish
-    monkeypatch.setattr(wish, "limits_of", sandboxed(wish.limits_of))
-    held.containerizer.launch(LaunchSpec("t", ("exec sleep 100000",), True, {}, 1.0, group="f"))
-    await held.started("t")
-    with pytest.raises(ExecRefused, match=r"its sandbox is not there \(yet\)") as refused:
-        await Session.start(held.containerizer, "t", "true")
-    assert refused.value.code == "unavailable"
+def test_a_task_whose_sandbox_is_not_there_is_not_entered(tmp_path: Path) -> None:
+    box = Box("t", os.getpid(), str(tmp_path), None, held=True, sandboxed=True, ports=None, umask=0o022)
+    with pytest.raises(CannotEnter) as refused:
+        find_view(box)
+    assert refused.value.strerror == "its sandbox is not there (yet): try again in a moment"

@@ -15,13 +15,13 @@ import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from broker_mesos.containerizer.collection import Collector, InUse
 from broker_mesos.containerizer.folder_removal import Removal
 from broker_mesos.containerizer.process.exec_connection import ExecConnection
 from broker_mesos.containerizer.process.exec_requests import exec_request
-from broker_mesos.containerizer.process.launch_options import launch_options
+from broker_mesos.containerizer.process.launch_options import launch_options, user_of
 from broker_mesos.containerizer.process.launching import is_machine_fault
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.process.process_end import open_pid, readable
@@ -29,12 +29,12 @@ from broker_mesos.containerizer.process.rootfs_starts import RootfsStarts
 from broker_mesos.containerizer.process.spawner_connection import Connection
 from broker_mesos.containerizer.process.spawner_connector import SpawnerConnector
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
-from broker_mesos.containerizer.process.spawner_records import exit_of, failure_of, tasks_of
+from broker_mesos.containerizer.process.spawner_records import Usage, exit_of, failure_of, tasks_of, usage_of
 from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
 from broker_mesos.containerizer.root_archives import RootArchives
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
-from broker_mesos.containerizer.task_users import TaskUsers, User, environment_of, own_name
+from broker_mesos.containerizer.task_users import TaskUsers, environment_of
 from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.containerizer.volumes import Volumes
 from broker_mesos.errors import InvalidInput, Unavailable
@@ -71,13 +71,6 @@ OLD_SPAWNER = (
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 logger = logging.getLogger(__name__)
-
-
-class Usage(NamedTuple):
-    """The use of a task's processes: CPU seconds so far, and resident memory now, in bytes."""
-
-    cpu_seconds: float
-    rss_bytes: int
 
 
 @dataclass(slots=True)
@@ -230,7 +223,7 @@ class ProcessContainerizer:
         sandbox = self.sandboxes.path(spec.task_id)
         what = "its volumes"
         try:
-            user = self._user(spec)
+            user = user_of(spec, self._users)
             ids = None if user is None else user.ids
             self._volumes.mount(sandbox, spec.volumes, ids)
             what = "its files"
@@ -345,7 +338,7 @@ class ProcessContainerizer:
 
     def _launch_request(self, spec: LaunchSpec) -> list[Any]:
         argv = ["/bin/sh", "-c", *spec.argv] if spec.shell else list(spec.argv)
-        user = self._user(spec)
+        user = user_of(spec, self._users)
         sandbox = str(self.sandboxes.path(spec.task_id))
         base = self._base_env if user is None else environment_of(user, self._base_env, sandbox)
         if self._wish.sandboxes(spec):
@@ -361,14 +354,6 @@ class ProcessContainerizer:
         if options:
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
         return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]
-
-    def _user(self, spec: LaunchSpec) -> User | None:
-        """The user as which a task runs; None for our own. Raises InvalidInput for one that is not allowed here."""
-        if self._users is not None:
-            return self._users.get(spec.user)
-        if spec.user and spec.user != own_name():
-            raise InvalidInput(f"its agent runs tasks as {own_name()!r} alone, not as {spec.user!r}")
-        return None
 
     def _request(self, request: list[Any]) -> None:
         """Write a request at the end of this turn of the loop, together with the others of this turn."""
@@ -405,7 +390,7 @@ class ProcessContainerizer:
             elif kind == "note":
                 events.append(TaskNote(record[1], record[2]))
             elif kind == "usage":
-                self._usage = {task_id: Usage(*values) for task_id, values in record[1].items()}
+                self._usage = usage_of(record)
             else:
                 self._wish.on_record(record)
         self._emit(events)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from broker_mesos.containerizer import credentials
 from broker_mesos.containerizer.launchers import privileges
 from broker_mesos.containerizer.launchers.profile import Profile
+from broker_mesos.containerizer.namespaces import call_filter, landlock
 from broker_mesos.containerizer.process.exec_target import (
     Box,
     CannotEnter,
@@ -57,6 +58,9 @@ def become_command(
         argv: list[str] = request["argv"]
         path = env.get(b"PATH", os.fsencode(os.defpath)).decode("utf-8", "surrogateescape")
         program = find_program(argv[0], path)
+        landlock.restrict(box.ports, sockets=box.sandboxed)  # no process can enter that of another one
+        if box.sandboxed:
+            call_filter.install()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for each in _RESET:
             signal.signal(each, signal.SIG_DFL)

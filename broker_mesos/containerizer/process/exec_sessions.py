@@ -18,6 +18,7 @@ from typing import Any
 
 from broker_mesos.containerizer.cgroups.forking import fork_into
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
+from broker_mesos.containerizer.namespaces.view import ports_of
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.exec_process import below, run
 from broker_mesos.containerizer.process.exec_protocol import MAX_REQUEST, REFUSED, connect_address
@@ -158,8 +159,16 @@ class ExecSessions:
             raise _Refused("conflict", "")
         if len(self._sessions) >= MAX_SESSIONS:
             raise _Refused("unavailable", f"this machine has {MAX_SESSIONS} sessions already")
-        sandboxed = bool(entry.held.get("sandbox"))
-        box = Box(task_id, entry.pid, self._sandboxes + task_id, entry.owner, bool(entry.held), sandboxed, self._umask)
+        box = Box(
+            task_id,
+            entry.pid,
+            self._sandboxes + task_id,
+            entry.owner,
+            bool(entry.held),
+            sandboxed="sandbox" in entry.held,
+            ports=ports_of(entry.held),
+            umask=self._umask,
+        )
         group = self._group_of(entry)
         if entry.held and group is None:
             raise _Refused("unavailable", "the cgroup of its task is gone")

@@ -54,7 +54,9 @@ class Box(NamedTuple):
     held: bool
     """Whether it has a cgroup, and with that no capabilities."""
     sandboxed: bool
-    """Whether it has namespaces of its own."""
+    """Whether it has namespaces of its own, and may make only the system calls of sandboxed tasks."""
+    ports: tuple[tuple[int, int], ...] | None
+    """The ranges of TCP ports that it may listen on; None: all."""
     umask: int
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker_mesos.ports.containerizer import Recovered, StartFailed, TaskExited
+
+
+class Usage(NamedTuple):
+    """The use of a task's processes: CPU seconds so far, and resident memory now, in bytes."""
+
+    cpu_seconds: float
+    rss_bytes: int
 
 
 def tasks_of(greeting: Iterable[list[Any]]) -> dict[str, Recovered | StartFailed]:
@@ -37,3 +44,8 @@ def failure_of(record: list[Any]) -> StartFailed:
     """Why a task could not be started, from its record."""
     # A spawner of an earlier release does not report whether the machine caused the failure.
     return StartFailed(record[1], record[2], len(record) > 3 and bool(record[3]))
+
+
+def usage_of(record: list[Any]) -> dict[str, Usage]:
+    """The use of running tasks by their ids, as the spawner tells it."""
+    return {task_id: Usage(*values) for task_id, values in record[1].items()}
