@@ -18,6 +18,7 @@ _CONNECTION = ("ping", "hello", "auth", "select", "client|setname", "client|id")
 _SCRIPTS = ("eval", "evalsha", "type", "time")
 _HASHES = ("hget", "hset", "hsetnx", "hmget", "hgetall", "hdel", "hlen", "hincrby", "hscan")
 _SORTED_SETS = ("zadd", "zrem", "zcard", "zrangebyscore", "zrevrange")
+_STREAMS = ("xadd", "xrange", "xrevrange")
 _OTHERS = ("del", "multi", "exec", "info")
 _COMMON = (*_SCRIPTS, *_HASHES, *_SORTED_SETS, *_OTHERS, *_CONNECTION)
 
@@ -43,9 +44,11 @@ def acl(cluster: str, master_password: str, frameworks: Mapping[str, str]) -> st
         keys.masters(cluster),
         keys.usage(cluster),
         f"{keys.records(cluster, CONFIG_SPACE)}*",
+        keys.stream(cluster, "events"),
+        keys.stream(cluster, "history:*"),
     ]
     # Masters keep a message's tries for a limited time, and look whether the server writes to its disk at once.
-    master_commands = (*_COMMON, "expire", "config|get")
+    master_commands = (*_COMMON, "expire", "config|get", *_STREAMS)
     lines = [_NOBODY, _user(user_name(cluster, "master"), master_password, master_keys, master_commands)]
     for space, password in frameworks.items():
         lines.append(_user(user_name(cluster, space), password, [f"{keys.records(cluster, space)}*"], _COMMON))

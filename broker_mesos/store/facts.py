@@ -41,7 +41,7 @@ class CellFacts:
 class Facts:
     """All data of a store. Changes of durable data (the number of cells, leases, records, outboxes, hashes and sorted
     sets) are recorded in ``journal``; data about running processes only (masters, usage, tries, the age of a lease)
-    is not durable."""
+    and streams are not durable."""
 
     cell_count: int = 0
     cells: dict[int, CellFacts] = field(default_factory=dict)
@@ -49,6 +49,8 @@ class Facts:
     usage: dict[int, bytes] = field(default_factory=dict)
     tries: dict[int, tuple[float, dict[str, int]]] = field(default_factory=dict)
     """By cell: the time at which the counts expire, and the number of tries by message id."""
+    streams: dict[str, list[tuple[int, int, bytes]]] = field(default_factory=dict)
+    """Entries of each stream: milliseconds, number, body. They are not durable."""
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     zsets: dict[str, dict[str, float]] = field(default_factory=dict)
     journal: set[Row] | None = None

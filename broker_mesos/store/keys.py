@@ -16,6 +16,8 @@ key                                    type     holds
 ``bmesos:{<cluster>}:usage``           hash     cell → what its roles use
 ``bmesos:{<cluster>}:cluster:config``  hash     ``division``: what operators have set (JSON); its ``version``
 ``bmesos:{<cluster>}:cluster:ledger…`` hash     of one role's limit: cell → the part that it holds in escrow
+``bmesos:{<cluster>}:events``           stream   what has happened, for operators; about the latest 20,000
+``bmesos:{<cluster>}:history:<step>``   stream   shares and sums, one entry for each step of 10s, 1m or 10m
 ``bmesos:{<cluster>}:<space>:<key>``   any      a built-in framework's own records (``batch:jobs`` …)
 =====================================  =======  ==========================================================
 """
@@ -79,6 +81,11 @@ def masters(cluster: str) -> str:
 def usage(cluster: str) -> str:
     """The key with the usage of roles, by cell."""
     return f"bmesos:{{{check_cluster(cluster)}}}:usage"
+
+
+def stream(cluster: str, name: str) -> str:
+    """The key of a stream, such as ``events`` or ``history:10s``."""
+    return f"bmesos:{{{check_cluster(cluster)}}}:{name}"
 
 
 def records(cluster: str, space: str) -> str:
