@@ -22,6 +22,8 @@ from broker_mesos.errors import InvalidInput
 
 NOTHING = "^$"
 """The pattern that no name and no routing key matches."""
+FEED_TOPICS = r"^(agent|framework|cell|task|quota|policy|letter|job)\."
+"""The routing keys of the feed: kinds of events, and jobs."""
 _OWN_QUEUES = r"amq\.gen-.*"
 """Queues whose name the broker has chosen. All of them are exclusive to the connection that has declared them."""
 
@@ -133,10 +135,13 @@ class _Builder:
                 # server alone, since they know no principals.
                 agents = r"|agent\..+" if role is Role.WEB else ""
                 to_all = rf"^(master|cell\.[0-9]+|framework\..+|enroll{agents})$"
+                # The broker knows no rights of persons to see what happens: they read events from masters.
+                happened = {Exchange.FEED: KeyRights(NOTHING, FEED_TOPICS)} if role is Role.WEB else {}
                 return self._made(
                     queues=(),
                     write=(),
                     keys={
+                        **happened,
                         Exchange.OPERATOR: KeyRights(to_all, NOTHING),
                         # The doctor sends a message to itself.
                         Exchange.REPLIES: KeyRights(own_answers, own_answers),

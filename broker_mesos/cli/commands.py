@@ -233,6 +233,8 @@ COMMANDS: tuple[Command | Group, ...] = (
             ),
         ),
     ),
+    Command("top", "top:top", examples=("bmesos top", "bmesos top --sort mem --filter rack:r1")),
+    Command("events", "events:events", examples=("bmesos events", "bmesos events -f --kind agent --kind task.failed")),
     Command("doctor", "doctor:doctor"),
     Group(
         "config",

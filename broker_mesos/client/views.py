@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TypeVar
 
 from broker_mesos.client.requests import made
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
+from broker_mesos.core.api.events import EventList, GetEvents
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.model.part import Part
@@ -34,3 +36,9 @@ class ViewCalls(ABC):
     def overview(self) -> Overview:
         """The numbers of the cluster: agents, tasks, frameworks and jobs, resources, and what tasks wait for."""
         return self.ask(GetOverview(), Overview)
+
+    def events(self, *, after: str = "", before: str = "", kinds: Iterable[str] = (), limit: int = 100) -> EventList:
+        """What has happened behind the event ``after``, in order, or the latest events. ``kinds`` are such as ``agent``
+        or ``task.failed``. Raises Unavailable."""
+        request = made(GetEvents, after=after, before=before, kinds=tuple(kinds), limit=limit)
+        return self.ask(request, EventList)

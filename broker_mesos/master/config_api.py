@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.handlers import Handlers
@@ -42,7 +42,8 @@ RETRY_SECONDS = 0.1
 
 class ConfigApi:
     """Answers the requests about the configuration. ``cells`` returns the cells that this master owns now; ``changed``
-    is called after a change; ``requester`` sends requests to the owners of cells."""
+    is called after a change, and ``on_event`` with what has changed: kind, roles and a text; ``requester`` sends
+    requests to the owners of cells."""
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class ConfigApi:
         clock: Clock,
         cells: Callable[[], Iterable[CellState]],
         changed: Callable[[], None],
+        on_event: Callable[[str, Sequence[str], str], None],
     ) -> None:
+        self._on_event = on_event
         self._config_store = config_store
         self._store = store
         self._requester = requester
@@ -76,6 +79,8 @@ class ConfigApi:
         await self._config_store.change(
             lambda config: set_roles(config, request.roles, found, force=request.force, version=request.version)
         )
+        names = ", ".join(sorted(request.roles)[:10])
+        self._on_event("quota.changed", sorted(request.roles), f"the settings of roles were changed: {names}")
         return await self._confirmed()
 
     async def _set_policy(self, request: SetPolicy) -> ConfigView:
@@ -83,6 +88,7 @@ class ConfigApi:
         await self._config_store.change(
             lambda config: set_policy(config, request.policy, request.exclude, policies, version=request.version)
         )
+        self._on_event("policy.changed", (), f"the policy was set: {request.policy or 'as before'}")
         return await self._confirmed()
 
     async def _confirmed(self) -> ConfigView:

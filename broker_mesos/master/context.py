@@ -14,6 +14,7 @@ from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.ports.middleware import Middleware
 from broker_mesos.ports.store import Records, Store
+from broker_mesos.ports.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class MasterContext:
     hostname: str = ""
     pid: int = 0
     version: str = ""
+    streams: Streams | None = None
+    """Where events and history are kept for operators; None if they are not kept."""
     weights: Mapping[str, float] | None = None
     """Weights of roles whose weight operators have not set; None means a weight of 1 for every role."""
     policies: Mapping[str, Policy] = field(default_factory=lambda: BUILT_IN)

@@ -34,6 +34,8 @@ from broker_mesos.master.config_api import ConfigApi
 from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.dead_letters import DeadLetters
+from broker_mesos.master.event_log import EventLog
+from broker_mesos.master.event_reader import EventReader
 from broker_mesos.master.health import examine
 from broker_mesos.master.owner import CellOwner
 from broker_mesos.master.rebalancing import Rebalancing
@@ -80,8 +82,15 @@ class Master:
         self._me = MasterInfo(context.master_id, context.hostname, context.pid, context.version, 0.0)
         self.config_store = ConfigStore(context.records, context.policies)
         self._requester = Requester(context.bus, context.clock, context.new_id)
+        self.events = EventLog(context)
         self._settings = ConfigApi(
-            self.config_store, context.store, self._requester, context.clock, self._cells, self._spread_config
+            self.config_store,
+            context.store,
+            self._requester,
+            context.clock,
+            self._cells,
+            self._spread_config,
+            self.events.add,
         )
         self._dead_letters = DeadLetters(context.bus, context.clock, context.rng)
         self.handlers = self._handlers()
@@ -104,7 +113,7 @@ class Master:
         Raises Conflict if the cluster has another number of cells than the requested one.
         """
         cells = await self._store.cell_count(self._wanted_cells)
-        self.owners = [CellOwner(self._context, cell, cells, self.config_store) for cell in range(cells)]
+        self.owners = [CellOwner(self._context, cell, cells, self.config_store, self.events) for cell in range(cells)]
         # The queue must exist before any process can have a message for it.
         await self._bus.declare(Queue(QueueKind.DEAD_LETTERS))
         queue = Queue(QueueKind.OPERATOR_MASTER)
@@ -123,6 +132,7 @@ class Master:
         tasks += [
             asyncio.create_task(responder.run(), name="responder"),
             asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self.events.run(), name="events"),
         ]
         stopping = asyncio.create_task(self._stop.wait())
         getting_ready = asyncio.create_task(self._get_ready(responder))
@@ -131,6 +141,7 @@ class Master:
             for each in done:
                 each.result()  # a task of a master never ends without an error; this raises it
             await asyncio.gather(*(owner.stop() for owner in self.owners))
+            await self.events.flush()
         finally:
             for each in [*tasks, stopping, getting_ready]:
                 each.cancel()
@@ -253,6 +264,7 @@ class Master:
         handlers.add(PassExec, self._pass_exec)
         self._dead_letters.add_to(handlers)
         self._settings.add_to(handlers)
+        EventReader(self._context.streams).add_to(handlers)
         return handlers
 
     async def _hello(self, request: Hello) -> HelloAnswer:

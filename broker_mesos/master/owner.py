@@ -15,6 +15,7 @@ from broker_mesos.core.protocol.envelope import MAX_TERM
 from broker_mesos.errors import Fenced, Unavailable
 from broker_mesos.master.config_store import ConfigStore
 from broker_mesos.master.context import MasterContext
+from broker_mesos.master.event_log import EventLog
 from broker_mesos.master.poison import PoisonDetector
 from broker_mesos.master.shared_quota import SharedQuota
 from broker_mesos.master.term import MAX_BATCH, Term
@@ -29,10 +30,13 @@ log = get_logger(__name__)
 class CellOwner:
     """A standby for one cell, which owns the cell while the broker has made its consumer the active one."""
 
-    def __init__(self, context: MasterContext, cell: int, cells: int, config_store: ConfigStore) -> None:
+    def __init__(
+        self, context: MasterContext, cell: int, cells: int, config_store: ConfigStore, events: EventLog
+    ) -> None:
         self.number = cell
         self._cells = cells
         self._context = context
+        self._events = events
         self._bus = context.bus
         self._store = context.store
         self._clock = context.clock
@@ -156,6 +160,14 @@ class CellOwner:
             outbox=len(snapshot.outbox),
             recovering=snapshot.recovering,
         )
+        self._events.add(
+            "cell.owned",
+            (),
+            f"cell {self.number} has a new owner: {self._context.master_id}",
+            cell=self.number,
+            term=cell.term,
+            data={"owner": self._context.master_id, "before": seen.owner, "silence": round(seen.age, 3)},
+        )
         context = self._context
         ledger = SharedQuota(
             context.records, context.clock, context.rng, cell=self.number, cells=self._cells, term=cell.term
@@ -169,6 +181,7 @@ class CellOwner:
             poison=self._poison,
             ledger=ledger,
             read_config=self._config_store.refresh,
+            events=self._events,
         )
         term.max_floor = self._max_floor
         self._owned = term

@@ -29,6 +29,7 @@ from broker_mesos.master import term_errors
 from broker_mesos.master.cell_api import CellApi
 from broker_mesos.master.context import MasterContext
 from broker_mesos.master.decision_batching import DecisionBatching
+from broker_mesos.master.event_log import EventLog
 from broker_mesos.master.heartbeat_reader import HeartbeatReader
 from broker_mesos.master.lag import OVERLOADED_SECONDS, Lag
 from broker_mesos.master.load import Load
@@ -78,6 +79,7 @@ class Term:
         poison: PoisonDetector,
         ledger: SharedQuota,
         read_config: Callable[[], Awaitable[ClusterConfig]],
+        events: EventLog,
     ) -> None:
         self.cell = cell
         self._consumer = consumer
@@ -124,7 +126,8 @@ class Term:
             load=lambda mono: self._load.report(self._lag.at(mono)),
             read_config=read_config,
         )
-        self._undecodable = Undecodable(context, cell.number, consumer)
+        self._events = events
+        self._undecodable = Undecodable(context, cell.number, consumer, events)
 
     async def run(self) -> None:
         """Decide until the term ends. Raises the reason for its end."""
@@ -328,6 +331,7 @@ class Term:
             failpoints.hit("term.before-commit")
             await self._commit_now(decision)
             failpoints.hit("term.after-commit")
+            self._events.record(self.cell.number, self.cell.term, decision)
         if deliveries:
             self._consumer.acknowledge(deliveries)
             failpoints.hit("term.after-acknowledge")

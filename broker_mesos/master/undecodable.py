@@ -18,6 +18,7 @@ from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import Message
 from broker_mesos.errors import InvalidMessage, UnknownMessage
 from broker_mesos.master.context import MasterContext
+from broker_mesos.master.event_log import EventLog
 from broker_mesos.ports.bus import Consumer, Delivery
 from broker_mesos.runtime.logs import get_logger
 
@@ -48,9 +49,10 @@ def read(delivery: Delivery, taken: tuple[type[Message], ...] = CELL_MESSAGES) -
 class Undecodable:
     """The messages that the owner of one cell cannot handle under one term."""
 
-    def __init__(self, context: MasterContext, cell: int, consumer: Consumer) -> None:
+    def __init__(self, context: MasterContext, cell: int, consumer: Consumer, events: EventLog) -> None:
         self._cell = cell
         self._consumer = consumer
+        self._events = events
         self._context = context
         self._bus = context.bus
         self._clock = context.clock
@@ -86,6 +88,8 @@ class Undecodable:
         now = self._clock.time()
         dead = letter(delivery, inbox, reason, tries=tries, letter_id=self._context.new_id(), now=now)
         await park(self._bus, dead)
+        text = f"a message {delivery.type[:64]} of cell {self._cell} is a dead letter: {reason[:200]}"
+        self._events.add("letter.parked", (), text, cell=self._cell)
         self._consumer.acknowledge([delivery])
 
     async def _newer_master(self) -> bool:

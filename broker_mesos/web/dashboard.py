@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query
 from pydantic import ValidationError
 
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
+from broker_mesos.core.api.events import EventList, GetEvents
 from broker_mesos.core.api.jobs import GetJobs, JobFilter, JobList
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.model.part import Part
@@ -61,3 +62,13 @@ def add_views(app: FastAPI, gateway: OperatorApi) -> None:
         chosen = {"user": user, "name": name, "role": role, "since": since, "until": until, "after": after}
         which = made(JobFilter, kind="active" if active else "all", states=state, **chosen)
         return await gateway.handle(made(GetJobs, limit=limit, which=which))
+
+    @app.get("/api/v1/events", response_model=EventList, summary="What has happened, the latest or behind an id")
+    async def events(
+        after: str | None = None,
+        before: str | None = None,
+        kinds: Annotated[str | None, Query(description="with commas, as agent,task.failed")] = None,
+        limit: int | None = None,
+    ) -> Part:
+        chosen = None if kinds is None else tuple(filter(None, kinds.split(",")))
+        return await gateway.handle(made(GetEvents, after=after, before=before, kinds=chosen, limit=limit))

@@ -28,6 +28,7 @@ from broker_mesos.runtime.process import Stop, first, run_process
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings, load
 from broker_mesos.runtime.timeouts import within
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
+from broker_mesos.store.memory_streams import MemoryStreams
 from broker_mesos.store.sqlite import SqliteStoreState
 from broker_mesos.wiring.agent import build_agent
 from broker_mesos.wiring.framework import build_framework
@@ -147,7 +148,9 @@ class LocalCluster:
         store = MemoryStore(self._state, CLOCK)
         cells = self._cells or await store.cell_count(None) or min(self._agents, DEFAULT_CELLS)
         records = MemoryRecords(self._state, space=SPACE)
-        self.master = build_master(self._settings, await self._open(self.bus("master")), store, records, cells)
+        bus = await self._open(self.bus("master"))
+        streams = MemoryStreams(self._state)
+        self.master = build_master(self._settings, bus, store, records, cells, streams=streams)
         await self._until(self.master.run(), "master", self.master.ready.wait())
         work_dir = self._work_dir
         if work_dir is None and self._data is not None:

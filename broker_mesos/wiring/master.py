@@ -18,6 +18,7 @@ from broker_mesos.master.context import MasterContext
 from broker_mesos.master.daemon import Master
 from broker_mesos.ports.bus import Bus
 from broker_mesos.ports.store import Records, Store
+from broker_mesos.ports.streams import Streams
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.plugins import load_policies
 from broker_mesos.runtime.policy_file import policy_file
@@ -25,6 +26,7 @@ from broker_mesos.runtime.process import Stop, run_process, serve
 from broker_mesos.runtime.settings import DEFAULT_CELLS, Settings
 from broker_mesos.store.redis.records import RedisRecords
 from broker_mesos.store.redis.store import RedisStore
+from broker_mesos.store.redis.streams import RedisStreams
 
 
 def build_master(
@@ -34,6 +36,7 @@ def build_master(
     records: Records,
     cells: int | None,
     access: CheckedAccess | None = None,
+    streams: Streams | None = None,
 ) -> Master:
     """A master on these adapters. ``access`` is the policy by which it refuses requests."""
     context = MasterContext(
@@ -52,6 +55,7 @@ def build_master(
         weights=settings.weights,
         policies=load_policies(),
         access=access,
+        streams=streams,
     )
     return Master(context, cells)
 
@@ -76,6 +80,13 @@ def run_master(settings: Settings) -> int:
             name="bmesos-master",
             tls=settings.tls_files(),
         )
+        streams = RedisStreams(
+            settings.need_store(),
+            cluster=settings.cluster,
+            clock=CLOCK,
+            timeout=settings.store_silence,
+            tls=settings.tls_files(),
+        )
         access = policy_file(settings, FRAMEWORKS)
         bus = daemon_bus(settings, "master", settings.master_heartbeat)
         check_daemon_user(bus, "a master", MASTER_USER)
@@ -84,11 +95,13 @@ def run_master(settings: Settings) -> int:
             stack.push_async_callback(store.close)
             await records.open(settings.connect_timeout)
             stack.push_async_callback(records.close)
+            await streams.open(settings.connect_timeout)
+            stack.push_async_callback(streams.close)
             await bus.open(settings.connect_timeout)
             stack.push_async_callback(bus.close)
             known = await store.cell_count(None)
             wanted = settings.cells if known else settings.cells or DEFAULT_CELLS
-            master = build_master(settings, bus, store, records, wanted, access)
+            master = build_master(settings, bus, store, records, wanted, access, streams)
             await serve(master.run(), stop, master.stop, ready=master.ready.wait, status=lambda: _status(master))
 
     return run_process(settings, main)

@@ -103,3 +103,39 @@ def test_all_of_many_agents_are_read_by_pages_as_columns_and_by_following(new_cl
         assert set(known) == set(pages)
         _, changes = follow(http, known, token)
         assert changes == 0
+
+
+def kinds_of(cluster: Cluster, *words: str) -> list[str]:
+    return [each["kind"] for each in json.loads(cluster.cli("events", "-o", "json", "--limit", "1000", *words).stdout)]
+
+
+def test_events_tell_of_jobs_agents_and_takeovers_also_behind_another_master(new_cluster: NewCluster) -> None:
+    cluster = new_cluster()
+    masters = [cluster.master(cells=1), cluster.master(cells=1)]
+    agent = cluster.agent(resources="cpus:4;mem:4096")
+    cluster.batch()
+    web = cluster.web()
+    cluster.ready()
+    client = cluster.client()
+    job = client.submit("exit 3", array=20, mem=16)
+    assert job.wait(60).state == "failed"
+    until("the ends of the tasks are events", lambda: "task.failed" in kinds_of(cluster, "--kind", "task"))
+    found = client.events(kinds=("task.failed",))
+    assert sum(each.count for each in found.events) == 20
+    assert {ident.partition(".")[0] for each in found.events for ident in each.ids} == {job.id}
+    before = client.events(limit=1).events[-1].id
+    owner = client.cluster().cells[0].owner
+    owning = next(each for each in masters if each.pid == client.cluster().cells[0].pid)
+    owning.kill()
+    until("another master owns the cell", lambda: client.cluster().cells[0].owner not in ("", owner), 60)
+    until("the takeover is an event", lambda: "cell.owned" in kinds_of(cluster, "--after", before))
+    (taken,) = client.events(after=before, kinds=("cell",)).events
+    assert taken.data["before"] == owner and taken.cell == 0 and float(taken.data["silence"]) >= 0
+    agent.kill()
+    client.mark_agent_gone(client.agents()[0].agent_id)
+    until("the agent is gone", lambda: "agent.gone" in kinds_of(cluster, "--kind", "agent"))
+    answer = httpx.get(f"{web.url}/api/v1/events", params={"kinds": "agent.gone,cell", "after": "0"}).json()
+    assert [each["kind"] for each in answer["events"]] == ["cell.owned", "cell.owned", "agent.gone"]
+    assert not answer["lost"] and answer["last"] == answer["events"][-1]["id"]
+    shown = cluster.cli("top", "--once").stdout
+    assert "1 gone" in shown and "jobs:" in shown

@@ -19,6 +19,7 @@ from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.catalog import REQUESTS, USER_REQUESTS
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.protocol import addresses
+from broker_mesos.core.protocol.feed_messages import Happened
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.errors import BY_CODE, BrokerMesosError, InvalidMessage
@@ -149,7 +150,7 @@ def test_the_web_server_answers_each_request(target: Target, type_name: str) -> 
     sent()
 
 
-FEED_TYPES = [JobChanged.TYPE]
+FEED_TYPES = [JobChanged.TYPE, Happened.TYPE]
 
 
 @pytest.mark.parametrize("type_name", FEED_TYPES)

@@ -45,7 +45,9 @@ class World:
         await self.store.cell_count(1)
         self.requester = Requester(self.bus, clock, new_id)
         self.config_store = config_store = ConfigStore(MemoryRecords(state, space=SPACE), BUILT_IN)
-        self.api = ConfigApi(config_store, self.store, self.requester, clock, lambda: [], lambda: None)
+        self.api = ConfigApi(
+            config_store, self.store, self.requester, clock, lambda: [], lambda: None, lambda *event: None
+        )
         self.handlers = Handlers("a master")
         self.api.add_to(self.handlers)
         self.now = EMPTY

@@ -15,6 +15,7 @@ from broker_mesos.core.cell.allocation.allocate import allocate
 from broker_mesos.core.cell.allocation.policies.builtin import BUILT_IN
 from broker_mesos.core.cell.allocation.policies.policy import Policy
 from broker_mesos.core.cell.allocation.preempt import preempt
+from broker_mesos.core.cell.changes import agent_change, framework_change
 from broker_mesos.core.cell.decision import Decision
 from broker_mesos.core.cell.handlers import absence, agents, frameworks, maintenance, offers, operator_reservations
 from broker_mesos.core.cell.handlers.tasks import kill
@@ -65,6 +66,10 @@ class Cell:
         config: ClusterConfig | None = None,
     ) -> None:
         self.state: CellState = restore(snapshot, cells, limits, now.mono)
+        for agent in self.state.agents.values():
+            agent_change(agent)  # what an earlier owner has announced is no change
+        for framework in self.state.frameworks.values():
+            framework_change(framework)
         self.state.log.set_time(now.wall)
         self.state.default_weights = dict(weights or {})
         self.state.configure(config or ClusterConfig())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broker_mesos.core.cell.changes import Change
+from broker_mesos.core.model.task import TaskStatus
 from broker_mesos.core.protocol.addresses import Address
 from broker_mesos.core.protocol.records import OutboxEntry, Write
 from broker_mesos.core.protocol.wire import Message
@@ -38,6 +40,12 @@ class Decision:
     """Requests to the ledger by role, to be sent after the commit; each answer is an input (EscrowSet)."""
     token: TokenRequest | None = None
     """Request for the gang token; the answer is an input (TokenSet)."""
+    changes: list[Change] = field(default_factory=list)
+    """States that agents and frameworks have entered, for operators."""
+    statuses: list[TaskStatus] = field(default_factory=list)
+    """Statuses by which tasks have entered other states, for operators."""
+    launched: list[str] = field(default_factory=list)
+    """Ids of tasks that were accepted, for operators."""
     refusals: list[tuple[object, BrokerMesosError]] = field(default_factory=list)
     """Inputs of operators that were refused, with the errors."""
     warnings: list[str] = field(default_factory=list)

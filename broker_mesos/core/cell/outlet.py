@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
+from broker_mesos.core.cell.changes import Change, agent_change, framework_change
 from broker_mesos.core.cell.decision import Decision, Hint
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
@@ -155,6 +156,8 @@ class Outlet:
                 self._post_message(addresses.events(framework_id), Update(cell=self._state.cell, statuses=values))
         for kind, ident in self._touched:
             self.decision.writes.append(Write(kind, ident, self._encoded(kind, ident)))
+            if kind is not RecordKind.TASKS and (change := self._change(kind, ident)) is not None:
+                self.decision.changes.append(change)
         return self.decision
 
     def _send_launches(self, agent: Agent, launches: dict[str, str]) -> None:
@@ -197,6 +200,14 @@ class Outlet:
         self._next += 1
         message_id = f"{self._state.cell}.{self._term}.{number}"
         self.decision.outbox.append(OutboxEntry(number, to.exchange, to.key, type_name, body, message_id))
+
+    def _change(self, kind: RecordKind, ident: str) -> Change | None:
+        """The change of state of an agent or a framework that operators have not been informed of."""
+        if kind is RecordKind.AGENTS:
+            agent = self._state.agents.get(ident)
+            return Change("agent.removed", ident) if agent is None else agent_change(agent)
+        framework = self._state.frameworks.get(ident)
+        return Change("framework.removed", ident) if framework is None else framework_change(framework)
 
     def _encoded(self, kind: RecordKind, ident: str) -> bytes | None:
         state = self._state

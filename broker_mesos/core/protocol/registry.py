@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from broker_mesos.core.protocol import agent_messages, cell_messages, events, framework_messages
+from broker_mesos.core.protocol import agent_messages, cell_messages, events, feed_messages, framework_messages
 from broker_mesos.core.protocol.wire import MAX_BODY, REGISTRY, Message, first_problem
 from broker_mesos.errors import InvalidMessage, UnknownMessage
 
-MESSAGE_MODULES = (agent_messages, cell_messages, events, framework_messages)
+MESSAGE_MODULES = (agent_messages, cell_messages, events, feed_messages, framework_messages)
 
 
 def decode(type_name: str, body: bytes) -> Message:

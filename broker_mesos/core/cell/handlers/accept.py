@@ -135,6 +135,7 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
         ),
     )
     state.add_task(task)
+    out.decision.launched.append(task.task_id)
     out.touch(RecordKind.TASKS, task.task_id)
     out.launch(agent, task.task_id, wire)
     return ""

@@ -118,6 +118,7 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
 
 def _report(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: Instant) -> None:
     out.touch(RecordKind.TASKS, task.task_id)
+    out.decision.statuses.append(status)
     framework = state.frameworks.get(task.framework_id)
     if framework is not None and framework.state is FrameworkStatus.TORN_DOWN:
         if task.state.terminal:

@@ -24,6 +24,7 @@ class Agent:
     """An agent, its session, and its offered and used resources."""
 
     __slots__ = (
+        "announced",
         "applied",
         "attempt",
         "beat",
@@ -113,6 +114,8 @@ class Agent:
         """Monotonic time until which filters hide the agent's free resources from every framework of the last
         round. It does not apply after a change of the free resources or of a demand."""
         self.usage = NO_USAGE
+        self.announced = ("", "")
+        """Its state and session as operators were last informed; see ``changes.py``."""
         self.applied = 0
         """The number of the last applied command in its latest heartbeat."""
         self.behind = 0

@@ -34,6 +34,7 @@ class Framework:
         "_muted",
         "_state",
         "accepted",
+        "announced",
         "completed",
         "consumers_checked_at",
         "disconnected_at",
@@ -70,6 +71,8 @@ class Framework:
         self._muted = False
         self.gangs: tuple[str, ...] = ()
         """Names of the gangs of its demand, in the order of the demand."""
+        self.announced: FrameworkStatus | None = None
+        """Its state as operators were last informed; see ``changes.py``."""
         self.registered_at = 0.0
         self.disconnected_at: float | None = None
         self.torn_down_at: float | None = None
