@@ -31,6 +31,8 @@ from broker_mesos.web.authentication import Authentication, CheckedApi
 from broker_mesos.web.dashboard import add_views
 from broker_mesos.web.describe import describe
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
+from broker_mesos.web.live import LiveModel
+from broker_mesos.web.stream import add_stream
 
 MAX_TIMEOUT = 60.0
 """Maximum timeout that a client may set for its request, in seconds."""
@@ -53,10 +55,11 @@ def build_app(
     hosts: tuple[str, ...] | None = ("127.0.0.1", "localhost", "[::1]"),
     body_timeout: float = BODY_TIMEOUT_SECONDS,
     access: Access | None = None,
+    live: LiveModel | None = None,
 ) -> FastAPI:
     """The application. Requests that name another cluster than ``cluster`` are refused; None takes any. ``hosts`` are
     the names under which a browser may address this server; ``body_timeout`` is in seconds. With ``access``
-    every request of the API needs a token of a principal of that policy."""
+    every request of the API needs a token of a principal of that policy. ``live`` feeds the streams of updates."""
     app = FastAPI(
         title="broker_mesos operator API",
         version=__version__,
@@ -73,6 +76,7 @@ def build_app(
     _api(app, checked, cluster)
     _views(app, checked)
     add_views(app, checked)
+    add_stream(app, checked, live or LiveModel(gateway), access)
     _health(app, gateway)
     describe(app, tokens=access is not None)
     return app

@@ -15,6 +15,7 @@ import uvicorn
 from broker_mesos.bus.caller import Access
 from broker_mesos.errors import BrokerMesosError
 from broker_mesos.operator.gateway import OperatorApi
+from broker_mesos.ports.bus import Bus
 from broker_mesos.runtime.timeouts import within
 from broker_mesos.runtime.tls import ServerFiles, reload_server, server_context
 from broker_mesos.web.address import bracketed, checked_host, is_any
@@ -26,6 +27,7 @@ from broker_mesos.web.connections import (
     max_connections,
 )
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS
+from broker_mesos.web.live import LiveModel
 from broker_mesos.web.tls_listener import TlsListener
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class HttpServer:
         """The actual port, once ``ready`` is set."""
         self.ready = asyncio.Event()
         self._listener: socket.socket | None = None
+        self.on_stop: Callable[[], None] = lambda: None
+        """Called before requests under way are waited for at the end."""
 
     @property
     def url(self) -> str:
@@ -123,6 +127,7 @@ class HttpServer:
             try:
                 await asyncio.shield(serving)
             except asyncio.CancelledError:
+                self.on_stop()
                 server.should_exit = True
                 with contextlib.suppress(TimeoutError):
                     async with within(_GRACE + 1):
@@ -175,13 +180,15 @@ class WebServer(HttpServer):
         files: ServerFiles | None = None,
         insecure_plaintext: bool = False,
         access: Access | None = None,
+        bus: Bus | None = None,
     ) -> None:
         """Requests that name another cluster than ``cluster`` are refused; None takes any. ``body_timeout`` is in
-        seconds. With ``access`` every request needs a token of a principal of that policy. The other arguments are
-        those of an ``HttpServer``."""
+        seconds. With ``access`` every request needs a token of a principal of that policy. Streams of updates have
+        changes of jobs if there is a ``bus``. The other arguments are those of an ``HttpServer``."""
+        live = LiveModel(gateway, bus)
 
         def app(hosts: Hosts) -> ASGIApp:
-            return build_app(gateway, cluster=cluster, hosts=hosts, body_timeout=body_timeout, access=access)
+            return build_app(gateway, cluster=cluster, hosts=hosts, body_timeout=body_timeout, access=access, live=live)
 
         super().__init__(
             app,
@@ -192,6 +199,7 @@ class WebServer(HttpServer):
             files=files,
             insecure_plaintext=insecure_plaintext,
         )
+        self.on_stop = live.stop
 
 
 def _bounded(limit: int, head_timeout: float) -> type[BoundedProtocol]:

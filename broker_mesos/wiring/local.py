@@ -138,7 +138,9 @@ class LocalCluster:
         if self._port is not None:
             from broker_mesos.web.server import WebServer
 
-            web = WebServer(await self.gateway(), "127.0.0.1", self._port, cluster=self._settings.cluster)
+            bus = await self._open(self.bus("web"))
+            gateway = await self.gateway()
+            web = WebServer(gateway, "127.0.0.1", self._port, cluster=self._settings.cluster, bus=bus)
             self._stack.callback(web.close)
             # First of all: a port in use starts nothing, and clients that come early wait for the rest to start.
             web.listen()

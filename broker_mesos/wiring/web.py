@@ -45,6 +45,7 @@ def run_web(settings: Settings, host: str, port: int, files: ServerFiles | None 
                 files=files,
                 insecure_plaintext=settings.insecure_plaintext,
                 access=access,
+                bus=bus,
             )
             if access is None and not (is_local(server.host) or settings.insecure_plaintext):
                 raise InvalidInput(

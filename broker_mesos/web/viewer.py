@@ -1,0 +1,101 @@
+"""One stream of live updates to a browser: the frames that wait for it, as text of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Collection
+from typing import NamedTuple
+
+from broker_mesos.core.api.stream_ids import id_key
+
+MAX_WAITING = 256
+"""Maximum number of frames that wait for a slow reader; one more, and it is told to begin anew."""
+MAX_FRAME = 64 * 1024
+"""Maximum size of a frame, in bytes; what is larger is not sent, and the reader fetches it."""
+
+TOPICS = ("agents", "overview", "events", "jobs")
+
+
+class Frame(NamedTuple):
+    """A frame. A later one with the same ``key`` replaces it while it waits, unless the key is empty."""
+
+    text: bytes
+    key: str = ""
+    event_id: str = ""
+
+
+def frame(kind: str, data: str, *, key: str = "", event_id: str = "") -> Frame:
+    """A frame with JSON in one line."""
+    ident = f"id: {event_id}\n" if event_id else ""
+    return Frame(f"event: {kind}\n{ident}data: {data}\n\n".encode(), key, event_id)
+
+
+def resync(reason: str) -> Frame:
+    """The frame that tells a reader to fetch everything anew."""
+    return frame("resync", json.dumps({"reason": reason}))
+
+
+class Viewer:
+    """The frames that wait for one reader."""
+
+    def __init__(self, topics: Collection[str]) -> None:
+        self.topics = frozenset(topics)
+        self._frames: deque[Frame] = deque()
+        self._some = asyncio.Event()
+        self.ending = False
+        """Whether the stream ends once its frames are sent."""
+
+    def wants(self, topic: str) -> bool:
+        """Whether the reader has asked for a topic. Of jobs, ``jobs`` stands for all and ``job:ID`` for one."""
+        return topic in self.topics
+
+    def put(self, new: Frame) -> None:
+        """Add a frame. A reader that is too slow loses what waits for it, and is told so."""
+        if len(new.text) > MAX_FRAME:
+            new = resync("an update is too large to be sent")
+        if new.key:
+            for at, each in enumerate(self._frames):
+                if each.key == new.key:
+                    self._frames[at] = new
+                    return
+        if len(self._frames) >= MAX_WAITING:
+            last = next((each.event_id for each in reversed(self._frames) if each.event_id), "")
+            self._frames.clear()
+            lost = resync("this reader is too slow: updates were left out")
+            self._frames.append(lost._replace(text=(f"id: {last}\n".encode() if last else b"") + lost.text))
+        self._frames.append(new)
+        self._some.set()
+
+    def drop_events(self, until: str) -> None:
+        """Drop waiting events up to an id, since the reader has them."""
+        reached = id_key(until)
+        kept = [each for each in self._frames if not each.event_id or id_key(each.event_id) > reached]
+        self._frames = deque(kept)
+
+    def end(self, reason: str) -> None:
+        """Say goodbye, and end the stream."""
+        self.put(frame("bye", json.dumps({"reason": reason})))
+        self.ending = True
+        self._some.set()
+
+    async def wait(self) -> None:
+        """Wait until there is a frame."""
+        if not self._frames and not self.ending:
+            self._some.clear()
+            await self._some.wait()
+
+    def take(self) -> bytes:
+        """The first frames as one text of at most MAX_FRAME bytes; empty if there is none."""
+        parts: list[bytes] = []
+        size = 0
+        while self._frames and size + len(self._frames[0].text) <= MAX_FRAME:
+            parts.append(self._frames.popleft().text)
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self.ending and not self._frames
