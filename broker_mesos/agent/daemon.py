@@ -40,7 +40,7 @@ from broker_mesos.bus.responder import Responder
 from broker_mesos.containerizer.disk_space import DiskSpace
 from broker_mesos.core.api.cluster import Hello, HelloAnswer
 from broker_mesos.core.api.exec import AgentExec
-from broker_mesos.core.api.files import ReadFile
+from broker_mesos.core.api.files import ListSandbox, ReadFile
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.usage import ReadUsage
 from broker_mesos.core.model.agent import AgentInfo, AgentTask
@@ -341,6 +341,8 @@ class AgentDaemon:
             return await self._files.read(request)
         if isinstance(request, ReadUsage):
             return await self._usage.read(request)
+        if isinstance(request, ListSandbox):
+            return await self._files.folder(request)
         raise InvalidInput(f"an agent does not answer {request.TYPE}")
 
     def _on_disk_space(self, space: DiskSpace) -> None:

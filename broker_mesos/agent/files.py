@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from broker_mesos.core.api.files import FileChunk, ReadFile
+from broker_mesos.core.api.files import FileChunk, FolderView, ListSandbox, ReadFile
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import Chunk, Containerizer
@@ -45,6 +45,12 @@ class FileServer:
             if chunk.data or not running or self._clock.monotonic() >= deadline:
                 return FileChunk.of(chunk.data, chunk.offset, chunk.size, ended=not running and reached >= chunk.size)
             await self._growth(request, deadline)
+
+    async def folder(self, request: ListSandbox) -> FolderView:
+        """List a folder. Raises NotFound for an unknown task or folder, InvalidInput for a name that is none."""
+        found = await self._containerizer.list_files(request.task_id, request.path, request.after, request.limit)
+        after = found.entries[-1].name if found.truncated and found.entries else ""
+        return FolderView(path=request.path, files=found.entries, truncated=found.truncated, after=after)
 
     def task_ended(self, task_id: str) -> None:
         """Wake the followers of the task's files, which no longer grow."""

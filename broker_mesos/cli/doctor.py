@@ -12,7 +12,7 @@ from broker_mesos.errors import BrokerMesosError, Unavailable
 
 if TYPE_CHECKING:
     from broker_mesos.client import Client
-    from broker_mesos.operator.findings import Finding
+    from broker_mesos.core.api.findings import Finding
     from broker_mesos.runtime.settings import Settings
 
 UNREACHABLE = 4
@@ -47,7 +47,7 @@ def doctor(
         return 0
     from concurrent.futures import ThreadPoolExecutor
 
-    from broker_mesos.operator.findings import Finding, worst
+    from broker_mesos.core.api.findings import Finding, worst
     from broker_mesos.runtime.settings import load
 
     settings = load(url=call.url, cluster=call.cluster, **call.security)
@@ -87,10 +87,10 @@ def doctor(
 
 def _ask(client: Client) -> list[Finding]:
     from broker_mesos.core.api.cluster import ClusterView, GetCluster
+    from broker_mesos.core.api.findings import Finding
     from broker_mesos.core.api.health import GetHealth, HealthView
     from broker_mesos.core.api.state import GetState, StateView
     from broker_mesos.operator.doctor import find_problems
-    from broker_mesos.operator.findings import Finding
 
     before = time.time()
     health = client.ask(GetHealth(), HealthView, ANSWER_SECONDS)

@@ -8,9 +8,12 @@ from typing import TypeVar
 
 from broker_mesos.client.requests import made
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
+from broker_mesos.core.api.doctor import DoctorReport, GetDoctor
 from broker_mesos.core.api.events import EventList, GetEvents
+from broker_mesos.core.api.files import FolderView, ListFiles, LogChunk, ReadSandboxFile
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.search import Matches, Search
 from broker_mesos.core.model.part import Part
 
 P = TypeVar("P", bound=Part)
@@ -42,3 +45,21 @@ class ViewCalls(ABC):
         or ``task.failed``. Raises Unavailable."""
         request = made(GetEvents, after=after, before=before, kinds=tuple(kinds), limit=limit)
         return self.ask(request, EventList)
+
+    def files(self, task_id: str, path: str = "", *, after: str = "", limit: int = 500) -> FolderView:
+        """A page of a folder in the sandbox of a task. Raises NotFound, InvalidInput."""
+        return self.ask(made(ListFiles, task_id=task_id, path=path, after=after, limit=limit), FolderView)
+
+    def read_file(self, task_id: str, name: str, offset: int = 0, length: int = 65_536) -> bytes:
+        """Up to 64 KiB of a file in the sandbox of a task; a negative offset counts from its end. Raises NotFound,
+        InvalidInput."""
+        request = made(ReadSandboxFile, task_id=task_id, name=name, offset=offset, length=length)
+        return self.ask(request, LogChunk).bytes()
+
+    def doctor(self) -> DoctorReport:
+        """What is wrong with the cluster and its servers, as far as its daemons report it."""
+        return self.ask(GetDoctor(), DoctorReport)
+
+    def search(self, prefix: str, limit: int = 20) -> Matches:
+        """Agents, frameworks, roles, jobs and tasks whose id, host or name begins with a text."""
+        return self.ask(made(Search, prefix=prefix, limit=limit), Matches)

@@ -7,12 +7,14 @@ import signal
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import NamedTuple
 
+from broker_mesos.core.api.files import SandboxEntry
 from broker_mesos.errors import InvalidInput, NotFound, Unavailable
 from broker_mesos.ports.clock import Clock
 from broker_mesos.ports.containerizer import (
     Chunk,
     Collected,
     ContainerEvent,
+    Folder,
     Isolation,
     LaunchSpec,
     OnContainerEvents,
@@ -190,6 +192,11 @@ class FakeContainerizer:
     async def execute(self, spec: ExecSpec, on_change: OnExecChange) -> Execution:
         """Refuse it: there is no process that it could run beside."""
         raise Unavailable("its agent simulates tasks: there is nothing to run a command beside")
+
+    async def list_files(self, task_id: str, path: str, after: str, limit: int) -> Folder:
+        names = sorted(name for ident, name in self._files if ident == task_id and name > after and not path)
+        files = [SandboxEntry(name=name, kind="file", size=len(self._files[task_id, name])) for name in names]
+        return Folder(tuple(files[:limit]), truncated=len(files) > limit)
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
         """Delete the files of all tasks that are not in use; there is no age and no disk."""

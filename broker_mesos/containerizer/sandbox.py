@@ -11,17 +11,28 @@ import errno
 import os
 import re
 import stat
+from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from broker_mesos.containerizer.credentials import acting_as, owner_of
 from broker_mesos.containerizer.process.output_limits import TRUNCATED
+from broker_mesos.core.api.files import SandboxEntry
 from broker_mesos.core.model.sandbox_path import is_sandbox_path
 from broker_mesos.errors import InvalidInput, NotFound
-from broker_mesos.ports.containerizer import Chunk
+from broker_mesos.ports.containerizer import Chunk, Folder
 
 MAX_CHUNK = 65536
 """Maximum size of one read, in bytes."""
 
+MAX_SCANNED = 100_000
+"""Maximum number of entries of a folder that are looked at for one list."""
+_KINDS: dict[int, Literal["file", "folder", "link", "other"]] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+}
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK the opening of a pipe would wait for its writer.
@@ -90,7 +101,22 @@ class Sandboxes:
         finally:
             os.close(fd)
 
-    def _open(self, task_id: str, parts: list[str]) -> int:
+    def entries(self, task_id: str, path: str, after: str, limit: int) -> Folder:
+        """The entries of a folder of a sandbox behind the name ``after``, at most ``limit``, in the order of their
+        names. ``path`` is relative to the sandbox, and empty for itself. Raises InvalidInput, NotFound."""
+        if path and not is_sandbox_path(path):
+            raise InvalidInput(f"{path[:200]!r} is not the relative name of a folder in the sandbox")
+        try:
+            with acting_as(owner_of(self._folder / check_task_id(task_id))):
+                fd = self._open(task_id, path.split("/") if path else [], _FOLDER)
+                try:
+                    return _entries(fd, after, limit)
+                finally:
+                    os.close(fd)
+        except PermissionError:
+            raise InvalidInput(f"the folder {path!r} of task {task_id} cannot be read") from None
+
+    def _open(self, task_id: str, parts: list[str], flags: int = _FILE) -> int:
         """Open a file step by step, never following a link, so that renames between two steps cannot lead out of the
         sandbox either."""
         name = "/".join(parts)
@@ -99,17 +125,36 @@ class Sandboxes:
         except OSError:
             raise NotFound(f"no sandbox of task {task_id} on this agent") from None
         try:
+            if not parts:
+                return os.dup(folder)
             for part in parts[:-1]:
                 inner = os.open(part, _FOLDER, dir_fd=folder)
                 os.close(folder)
                 folder = inner
-            return os.open(parts[-1], _FILE, dir_fd=folder)
+            return os.open(parts[-1], flags, dir_fd=folder)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 raise NotFound(f"no file {name!r} in the sandbox of task {task_id}") from None
-            raise InvalidInput(f"{name!r} is not a plain file in the sandbox of task {task_id}") from None
+            what = "a plain file" if flags == _FILE else "a folder"
+            raise InvalidInput(f"{name!r} is not {what} in the sandbox of task {task_id}") from None
         finally:
             os.close(folder)
+
+
+def _entries(fd: int, after: str, limit: int) -> Folder:
+    with os.scandir(fd) as scanned:
+        seen = list(islice((each.name for each in scanned), MAX_SCANNED + 1))
+    # A name of other bytes than UTF-8 could not be sent, and so not be asked for.
+    names = nsmallest(limit + 1, (each for each in seen[:MAX_SCANNED] if each > after and each.isprintable()))
+    found = []
+    for name in names[:limit]:
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            continue  # it was removed meanwhile
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+        found.append(SandboxEntry(name=name, kind=kind, size=status.st_size, modified=status.st_mtime))
+    return Folder(tuple(found), truncated=len(names) > limit or len(seen) > MAX_SCANNED)
 
 
 def _end_of_head(fd: int, size: int) -> int:

@@ -16,6 +16,7 @@ from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, Mai
 from broker_mesos.core.api.overview import CellOverview, GetCellOverview, UnmetShape
 from broker_mesos.core.api.reservations import DestroyVolume, ReservationRequest, ReservationsView
 from broker_mesos.core.api.roles import ApplyConfig, CellUsage, ConfigApplied, GetCellUsage
+from broker_mesos.core.api.search import Matches, SearchCell
 from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.handlers import maintenance
@@ -30,6 +31,7 @@ from broker_mesos.core.cell.inputs import (
 )
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.cell.views.overview import overview, unmet_shapes
+from broker_mesos.core.cell.views.search import matches
 from broker_mesos.core.cell.views.story import story
 from broker_mesos.core.cell.views.usage import report_usage
 from broker_mesos.core.cell.views.views import reserved_resources, view
@@ -74,6 +76,7 @@ class CellApi:
         handlers.add(GetCell, self._view)
         handlers.add(GetCellAgents, AgentTableApi(lambda: cell.state, now).answer)
         handlers.add(GetCellOverview, self._overview)
+        handlers.add(SearchCell, self._search)
         handlers.add(GetPlacement, self._placement)
         handlers.add(GetCellUsage, self._usage)
         handlers.add(ApplyConfig, self._apply_config)
@@ -103,6 +106,9 @@ class CellApi:
             unmet.append(each)
             await asyncio.sleep(0)  # the owner may decide in between
         return overview(state, self._owner, unmet, self._load(self._now().mono))
+
+    async def _search(self, request: SearchCell) -> Matches:
+        return matches(self._cell.state, request)
 
     async def _placement(self, request: GetPlacement) -> Placement:
         return placement(self._cell.state, self._cell.policy, request, self._now())

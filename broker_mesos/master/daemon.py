@@ -20,6 +20,7 @@ from broker_mesos.core.api.cluster import (
 from broker_mesos.core.api.exec import AgentExec, PassExec
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import GetMasterHealth, MasterReport
+from broker_mesos.core.api.request import Right
 from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.cell.inputs import Configured
 from broker_mesos.core.cell.state.cell_state import CellState
@@ -273,10 +274,15 @@ class Master:
     async def _who_am_i(self, request: WhoAmI) -> Identity:
         caller = current()
         if caller is None:
-            return Identity(name="", checked=self._context.access is not None)
+            return Identity(name="", may={right.value: "" for right in Right}, checked=self._context.access is not None)
         rights = caller.rights
         return Identity(
-            name=caller.name, actions=rights.actions, roles=rights.roles, task_users=rights.task_users, checked=True
+            name=caller.name,
+            actions=rights.actions,
+            roles=rights.roles,
+            task_users=rights.task_users,
+            may={each.value: "" if rights.may(each) else f"{caller.name!r} has no right to {each}" for each in Right},
+            checked=True,
         )
 
     async def _pass_exec(self, request: PassExec) -> Part:

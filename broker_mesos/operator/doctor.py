@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from broker_mesos.core.api.cluster import ClusterView
+from broker_mesos.core.api.findings import Finding, Level, names
 from broker_mesos.core.api.health import BusReport, CellReport, CertificateReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import StateView
 from broker_mesos.core.model.task_user import SAME_USER
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.operator.doctor_access import check_left_users, check_policies
 from broker_mesos.operator.doctor_isolation import isolation
-from broker_mesos.operator.findings import Finding, Level, names
 from broker_mesos.runtime.tls import date_text
 
 OLDEST_RABBITMQ = (3, 10)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from broker_mesos.core.api.cluster import ClusterView
+from broker_mesos.core.api.findings import Finding, Level, names
 from broker_mesos.core.api.health import DaemonReport, HealthView, MasterReport
 from broker_mesos.core.api.state import StateView
-from broker_mesos.operator.findings import Finding, Level, names
 
 
 def check_policies(health: HealthView, cluster: ClusterView | None) -> Iterator[Finding]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.findings import Finding, names
 from broker_mesos.core.model.mechanisms import level_of
 from broker_mesos.core.protocol.records import AgentStatus
-from broker_mesos.operator.findings import Finding, names
 
 
 def isolation(agents: Sequence[AgentView]) -> Iterator[Finding]:

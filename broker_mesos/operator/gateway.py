@@ -15,10 +15,12 @@ from broker_mesos.core.api.agent_table import GetAgents
 from broker_mesos.core.api.agents import MarkAgentGone
 from broker_mesos.core.api.cells import CellView, GetCell, KillTask
 from broker_mesos.core.api.cluster import ClusterView, GetCluster
+from broker_mesos.core.api.doctor import DoctorReport, GetDoctor
 from broker_mesos.core.api.enrolment import AgentForgotten, RevokeAgent
 from broker_mesos.core.api.exec import StartExec, UseExec
 from broker_mesos.core.api.explain import Explain, PlanJob
-from broker_mesos.core.api.files import ReadLog
+from broker_mesos.core.api.files import FolderView, ListFiles, ListSandbox, ReadLog, ReadSandboxFile
+from broker_mesos.core.api.findings import Finding, worst
 from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import DaemonReport, GetHealth, GetMasterHealth, HealthView, MasterReport
@@ -32,22 +34,25 @@ from broker_mesos.core.api.maintenance import (
 from broker_mesos.core.api.overview import GetOverview
 from broker_mesos.core.api.paging import decode
 from broker_mesos.core.api.request import Request, Route
-from broker_mesos.core.api.state import GetState
+from broker_mesos.core.api.search import Search
+from broker_mesos.core.api.state import GetState, StateView
 from broker_mesos.core.api.story import GetStory, StoryView
 from broker_mesos.core.api.usage import GetUsage
 from broker_mesos.core.model.part import Part
-from broker_mesos.core.protocol.addresses import operator_enroll, operator_framework, operator_master
+from broker_mesos.core.protocol.addresses import operator_agent, operator_enroll, operator_framework, operator_master
 from broker_mesos.errors import BrokerMesosError, InvalidInput, NotFound, TimedOut, Unavailable
 from broker_mesos.frameworks.registry import framework_for
 from broker_mesos.operator.agent_tables import AgentTables
 from broker_mesos.operator.calls import Calls, not_all_cells
 from broker_mesos.operator.daemon_reports import enrolment_report, worker_reports
+from broker_mesos.operator.doctor import find_problems
 from broker_mesos.operator.exec_sessions import ExecGateway
 from broker_mesos.operator.explain import Explainer
 from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
 from broker_mesos.operator.overview import get_overview
+from broker_mesos.operator.search import search
 from broker_mesos.operator.task_logs import TaskLogs, TaskPlace
 from broker_mesos.operator.task_usage import get_usage
 
@@ -112,6 +117,10 @@ class Gateway:
         found.add(ReadLog, lambda request: self._read_log(request, timeout))
         found.add(StartExec, lambda request: self._execs.start(request, timeout))
         found.add(UseExec, lambda request: self._execs.use(request, timeout))
+        found.add(ReadSandboxFile, lambda request: self._read_log(request, timeout))
+        found.add(ListFiles, lambda request: self._list_files(request, timeout))
+        found.add(GetDoctor, lambda request: self._doctor(timeout))
+        found.add(Search, lambda request: search(calls, request, timeout))
         return found
 
     async def handle(self, request: Request, timeout: float = TIMEOUT_SECONDS) -> Part:
@@ -217,8 +226,16 @@ class Gateway:
 
     # -- output ---------------------------------------------------------------------------------------
 
-    async def _read_log(self, request: ReadLog, timeout: float) -> Part:
+    async def _read_log(self, request: ReadLog | ReadSandboxFile, timeout: float) -> Part:
         return request.answer(await self._logs.read(request.model_dump(mode="json"), timeout))
+
+    async def _list_files(self, request: ListFiles, timeout: float) -> FolderView:
+        place = await self._logs.locate(request.task_id, timeout)
+        if not place.agent_id:
+            raise NotFound(f"task {place.task_id} has no sandbox: it was not launched")
+        ask = ListSandbox(task_id=place.task_id, **request.model_dump(exclude={"task_id"}))
+        found = await self._calls.request(operator_agent(place.agent_id), ask, FolderView, timeout)
+        return found.model_copy(update={"task_id": place.task_id, "agent_id": place.agent_id})
 
     async def find_task(self, task_id: str, timeout: float) -> TaskPlace | None:
         """Where a task of any framework runs, by the cells; None if none knows it. Raises Unavailable if some do not
@@ -231,6 +248,24 @@ class Gateway:
         if missing:
             raise not_all_cells(f"task {task_id}", missing)
         return None
+
+    async def _doctor(self, timeout: float) -> DoctorReport:
+        """What the doctor finds in the reports of the daemons. One that does not answer is a finding itself."""
+        before = time.time()
+        health = await self._health(timeout)
+        clock = before, time.time()
+        findings = [Finding(level="ok", subject="operator API", found=f"answers within {clock[1] - before:.2f} s")]
+        cluster: ClusterView | None = None
+        state: StateView | None = None
+        try:
+            cluster = await self._calls.request(operator_master(), GetCluster(), ClusterView, timeout)
+            found = await self._state(GetState(parts=("agents", "frameworks"), limit=2_000), timeout)
+            state = found if isinstance(found, StateView) else None
+        except BrokerMesosError as error:
+            text = "see what follows"
+            findings.append(Finding(level="error", subject="operator API", found=str(error), advice=text))
+        findings += find_problems(health, cluster, state, clock)
+        return DoctorReport(worst=worst(findings), findings=tuple(findings))
 
     # -- all cells ------------------------------------------------------------------------------------
 

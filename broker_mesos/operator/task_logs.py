@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from broker_mesos.core.model.part import JsonObject
 
 READ_LOG = "READ_LOG"
-"""The type of the requests that are answered here: ``core.api.files.ReadLog``."""
+"""The type of the requests for output: ``core.api.files.ReadLog``."""
 
 MAX_CACHED_TASKS = 4_096
 """Maximum number of tasks whose agent is cached; the least recently used one is dropped first."""
+_ONE_BYTE = {"offset": 0, "length": 1}
 _ENDED = frozenset(state.short for state in TaskState if state.terminal)
 
 
@@ -61,10 +62,15 @@ class TaskLogs:
         pause = 0.02
         while True:
             left = max(0.0, deadline - loop.time())
-            place = await self._locate(request["task_id"], timeout)
+            place = await self.locate(request["task_id"], timeout)
             if place.agent_id:
-                chunk = await self._read_file(place, request, left, timeout)
-                if chunk is not None:
+                if (offset := request.get("offset", 0)) < 0:
+                    # Agents of earlier releases take no negative offset.
+                    first = await self._read_file(place, {**request, **_ONE_BYTE}, 0.0, timeout)
+                    if first is not None:
+                        request = {**request, "offset": max(0, first["size"] + offset)}
+                        continue
+                elif (chunk := await self._read_file(place, request, left, timeout)) is not None:
                     return chunk
             elif place.ended:
                 return {"task_id": place.task_id, "ended": True}
@@ -72,7 +78,7 @@ class TaskLogs:
                 return {
                     "task_id": place.task_id,
                     "agent_id": place.agent_id,
-                    "offset": request.get("offset", 0),
+                    "offset": max(0, request.get("offset", 0)),
                 }
             await self._sleep(pause)
             pause = min(2 * pause, 0.25)
@@ -102,7 +108,8 @@ class TaskLogs:
             raise InvalidMessage(f"agent {place.agent_id} has sent something else than a part of a file")
         return {"task_id": place.task_id, "agent_id": place.agent_id, **chunk}
 
-    async def _locate(self, task_id: str, timeout: float) -> TaskPlace:
+    async def locate(self, task_id: str, timeout: float) -> TaskPlace:
+        """The agent of a task, by its id, by ``JOB.INDEX`` or ``JOB``. Raises NotFound, Unavailable."""
         agent_id = self._located.get(task_id)
         if agent_id is not None:
             self._located.move_to_end(task_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from broker_mesos.core.api.files import SandboxEntry
 from broker_mesos.ports.execution import ExecSpec, Execution, OnExecChange
 
 
@@ -138,6 +139,14 @@ class Chunk(NamedTuple):
     size: int
 
 
+class Folder(NamedTuple):
+    """Entries of a folder, in the order of their names."""
+
+    entries: tuple[SandboxEntry, ...]
+    truncated: bool
+    """Whether there are more entries."""
+
+
 class Retention(NamedTuple):
     """How long sandboxes of ended tasks are kept."""
 
@@ -227,6 +236,11 @@ class Containerizer(Protocol):
     async def execute(self, spec: ExecSpec, on_change: OnExecChange) -> Execution:
         """Run a command beside a task, in its view and limits. ``on_change`` is called when there is output, room for
         input, or an end. Raises ExecRefused, InvalidInput, and Unavailable where that is not possible."""
+        ...
+
+    async def list_files(self, task_id: str, path: str, after: str, limit: int) -> Folder:
+        """List a folder in the task's sandbox behind the name ``after``, in the order of the names. Raises NotFound,
+        InvalidInput."""
         ...
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:

@@ -30,6 +30,7 @@ from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
 from broker_mesos.web.authentication import Authentication, CheckedApi
 from broker_mesos.web.dashboard import add_views
 from broker_mesos.web.describe import describe
+from broker_mesos.web.files import add_files
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 from broker_mesos.web.live import LiveModel
 from broker_mesos.web.stream import add_stream
@@ -76,6 +77,7 @@ def build_app(
     _api(app, checked, cluster)
     _views(app, checked)
     add_views(app, checked)
+    add_files(app, checked)
     add_stream(app, checked, live or LiveModel(gateway), access)
     _health(app, gateway)
     describe(app, tokens=access is not None)

@@ -8,9 +8,12 @@ from fastapi import FastAPI, Query
 from pydantic import ValidationError
 
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
+from broker_mesos.core.api.doctor import DoctorReport, GetDoctor
 from broker_mesos.core.api.events import EventList, GetEvents
 from broker_mesos.core.api.jobs import GetJobs, JobFilter, JobList
 from broker_mesos.core.api.overview import GetOverview, Overview
+from broker_mesos.core.api.search import Matches, Search
+from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import first_problem
 from broker_mesos.errors import InvalidInput
@@ -72,3 +75,15 @@ def add_views(app: FastAPI, gateway: OperatorApi) -> None:
     ) -> Part:
         chosen = None if kinds is None else tuple(filter(None, kinds.split(",")))
         return await gateway.handle(made(GetEvents, after=after, before=before, kinds=chosen, limit=limit))
+
+    @app.get("/api/v1/whoami", response_model=Identity, summary="Who this is, and what it may do")
+    async def whoami() -> Part:
+        return await gateway.handle(WhoAmI())
+
+    @app.get("/api/v1/doctor", response_model=DoctorReport, summary="What is wrong with the cluster")
+    async def doctor() -> Part:
+        return await gateway.handle(GetDoctor())
+
+    @app.get("/api/v1/search", response_model=Matches, summary="Ids, hosts and names that begin with a text")
+    async def search(prefix: str, limit: int | None = None) -> Part:
+        return await gateway.handle(made(Search, prefix=prefix, limit=limit))

@@ -119,3 +119,45 @@ def test_negative_offsets_and_lengths_are_refused(sandboxes: Sandboxes) -> None:
     for offset, length in ((-1, 5), (0, -5)):
         with pytest.raises(InvalidInput):
             sandboxes.read("a", "stdout", offset, length)
+
+
+def test_a_folder_is_listed_in_pages_with_what_each_entry_is(tmp_path: Path) -> None:
+    sandboxes = Sandboxes(tmp_path)
+    folder = sandboxes.create("t")
+    for number in range(5):
+        (folder / f"f{number}").write_bytes(b"x" * number)
+    (folder / "inner").mkdir()
+    (folder / "inner" / "deep").write_text("1")
+    (folder / "link").symlink_to("/etc")
+    os.mkfifo(folder / "pipe")
+    (folder / "bad\nname").write_text("")
+    first = sandboxes.entries("t", "", "", 5)
+    assert [each.name for each in first.entries] == ["f0", "f1", "f2", "f3", "f4"] and first.truncated
+    rest = sandboxes.entries("t", "", "f4", 5)
+    assert [(each.name, each.kind) for each in rest.entries] == [
+        ("inner", "folder"),
+        ("link", "link"),
+        ("pipe", "other"),
+    ]
+    assert not rest.truncated and first.entries[3].size == 3
+    assert [each.name for each in sandboxes.entries("t", "inner", "", 5).entries] == ["deep"]
+
+
+@pytest.mark.parametrize("path", ["..", "/etc", "link", "f0", "inner/../..", "link/."])
+def test_no_list_leads_out_of_the_sandbox(path: str, tmp_path: Path) -> None:
+    sandboxes = Sandboxes(tmp_path)
+    folder = sandboxes.create("t")
+    (folder / "f0").write_text("")
+    (folder / "inner").mkdir()
+    (folder / "link").symlink_to("/etc")
+    with pytest.raises(InvalidInput):
+        sandboxes.entries("t", path, "", 5)
+
+
+def test_a_folder_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    sandboxes = Sandboxes(tmp_path)
+    with pytest.raises(NotFound):
+        sandboxes.entries("t", "", "", 5)
+    sandboxes.create("t")
+    with pytest.raises(NotFound):
+        sandboxes.entries("t", "x", "", 5)

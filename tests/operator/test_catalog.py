@@ -17,7 +17,7 @@ from broker_mesos.core import api
 from broker_mesos.core.api.catalog import REQUEST_MODULES, REQUESTS, USER_REQUESTS
 from broker_mesos.core.api.cluster import Hello
 from broker_mesos.core.api.exec import AgentExec, PassExec, StartExec, UseExec
-from broker_mesos.core.api.files import ReadFile, ReadLog
+from broker_mesos.core.api.files import ListSandbox, ReadFile, ReadLog
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.jobs import GetJobs, SubmitJob, WaitJob
 from broker_mesos.core.api.request import Request, Right, Route
@@ -83,7 +83,7 @@ def test_somebody_answers_every_request_where_its_class_says() -> None:
     assert unanswered(cell, of(Route.CELLS) + of(Route.CELL)) == []
     batch = BatchApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).handlers
     assert unanswered(batch, [kind for kind in of(Route.FRAMEWORK) if framework_for(kind.TYPE) is JOBS]) == []
-    assert of(Route.AGENT) == [AgentExec, ReadFile, ReadUsage]
+    assert of(Route.AGENT) == [AgentExec, ListSandbox, ReadFile, ReadUsage]
     enroll = EnrolmentService(ANY, ANY, ANY, ANY).handlers
     assert unanswered(enroll, of(Route.ENROLL)) == []
 

@@ -6,13 +6,13 @@ import pytest
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cluster import CellOwnership, ClusterView, MasterView
+from broker_mesos.core.api.findings import Finding, worst
 from broker_mesos.core.api.health import BusReport, CellReport, DaemonReport, HealthView, MasterReport, StoreReport
 from broker_mesos.core.api.state import FrameworkTotal, MissingCell, StateView
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import AgentStatus, FrameworkStatus
 from broker_mesos.operator.doctor import find_problems
-from broker_mesos.operator.findings import Finding, worst
 
 NONE = Resources.parse("cpus:1")
 REDIS = StoreReport(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from broker_mesos.core.api.agents import AgentView
+from broker_mesos.core.api.findings import Finding
 from broker_mesos.core.model.agent import Usage
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import AgentStatus
 from broker_mesos.operator.doctor_isolation import isolation
-from broker_mesos.operator.findings import Finding
 
 LIMITS = ("cpu", "mem", "pids", "oom", "kill")
 NOT_DELEGATED = "cgroup v2 is not delegated to us"

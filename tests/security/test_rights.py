@@ -107,7 +107,7 @@ BINDS = [
     ("replies", "r.agent-2.x"),
     ("replies", "r.*.x"),
 ]
-MAY_BIND = {"batch": {("feed", "job.*")}}
+MAY_BIND = {"batch": {("feed", "job.*")}, "web": {("feed", "job.*")}}
 """Besides what is a user's own."""
 OWN_BINDS = {
     "agent-1": [("commands", "agent.agent-1"), ("operator", "agent.agent-1"), ("replies", "r.agent-1.x")],

@@ -42,6 +42,7 @@ from broker_mesos.ports.containerizer import (
     Chunk,
     Collected,
     ContainerEvent,
+    Folder,
     Isolation,
     LaunchSpec,
     OnContainerEvents,
@@ -282,6 +283,10 @@ class ProcessContainerizer:
         return await ExecConnection.open(
             str(self._connector.meta), exec_request(spec, sandbox, self._base_env, self._users), on_change
         )
+
+    async def list_files(self, task_id: str, path: str, after: str, limit: int) -> Folder:
+        """List a folder in the task's sandbox. Raises NotFound, InvalidInput."""
+        return await asyncio.to_thread(self.sandboxes.entries, task_id, path, after, limit)
 
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
         """Delete old sandboxes for a short time; see `Collector.step`."""

@@ -42,6 +42,8 @@ class Right(StrEnum):
 
     VIEW = "view"
     """See the cluster, its jobs and their output."""
+    FILES = "files"
+    """See the files of tasks beside their output."""
     SUBMIT = "submit"
     """Submit jobs, and run ended ones of its own again."""
     KILL = "kill"

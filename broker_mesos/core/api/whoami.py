@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
@@ -16,6 +18,9 @@ class Identity(Part):
     roles: tuple[str, ...] = ()
     task_users: tuple[str, ...] = ()
     """Users of agents' machines that its tasks may ask to run as."""
+    may: dict[str, str] = Field(default_factory=dict)
+    """Why it may not do what each right allows; empty for a right that it has. A right to kill is that for its own
+    jobs at least."""
     checked: bool = False
     """Whether there is a policy. Without one everybody may do everything."""
 
