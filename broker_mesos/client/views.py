@@ -11,6 +11,7 @@ from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
 from broker_mesos.core.api.doctor import DoctorReport, GetDoctor
 from broker_mesos.core.api.events import EventList, GetEvents
 from broker_mesos.core.api.files import FolderView, ListFiles, LogChunk, ReadSandboxFile
+from broker_mesos.core.api.history import GetHistory, HistoryView, Series
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.search import Matches, Search
@@ -63,3 +64,9 @@ class ViewCalls(ABC):
     def search(self, prefix: str, limit: int = 20) -> Matches:
         """Agents, frameworks, roles, jobs and tasks whose id, host or name begins with a text."""
         return self.ask(made(Search, prefix=prefix, limit=limit), Matches)
+
+    def cluster_history(
+        self, series: Series = "10s", *, since: float = 0.0, until: float | None = None, points: int = 360
+    ) -> HistoryView:
+        """Sums and shares by role over time, between two times in seconds since the epoch. Raises Unavailable."""
+        return self.ask(made(GetHistory, series=series, since=since, until=until, points=points), HistoryView)

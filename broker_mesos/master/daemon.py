@@ -38,6 +38,7 @@ from broker_mesos.master.dead_letters import DeadLetters
 from broker_mesos.master.event_log import EventLog
 from broker_mesos.master.event_reader import EventReader
 from broker_mesos.master.health import examine
+from broker_mesos.master.history import History
 from broker_mesos.master.owner import CellOwner
 from broker_mesos.master.rebalancing import Rebalancing
 from broker_mesos.ports.bus import outgoing
@@ -84,6 +85,7 @@ class Master:
         self.config_store = ConfigStore(context.records, context.policies)
         self._requester = Requester(context.bus, context.clock, context.new_id)
         self.events = EventLog(context)
+        self._history = History(context, self._first_cell)
         self._settings = ConfigApi(
             self.config_store,
             context.store,
@@ -134,6 +136,7 @@ class Master:
             asyncio.create_task(responder.run(), name="responder"),
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self.events.run(), name="events"),
+            asyncio.create_task(self._history.run(), name="history"),
         ]
         stopping = asyncio.create_task(self._stop.wait())
         getting_ready = asyncio.create_task(self._get_ready(responder))
@@ -245,6 +248,11 @@ class Master:
         """The cells that this master owns now."""
         return [owner.term.cell.state for owner in self.owners if owner.term is not None]
 
+    def _first_cell(self) -> CellState | None:
+        """Cell 0 if this master owns it now."""
+        term = self.owners[0].term if self.owners else None
+        return None if term is None else term.cell.state
+
     async def _rebalance(self, leases: list[Lease]) -> None:
         """Step down from one cell if another master owns at least two fewer; only one cell at a time."""
         masters = {self.master_id, *self._others}
@@ -266,6 +274,7 @@ class Master:
         self._dead_letters.add_to(handlers)
         self._settings.add_to(handlers)
         EventReader(self._context.streams).add_to(handlers)
+        self._history.add_to(handlers)
         return handlers
 
     async def _hello(self, request: Hello) -> HelloAnswer:

@@ -9,6 +9,11 @@ EVENTS = "events"
 """The stream of events; see ``core/api/events.py``."""
 
 
+def history_stream(series: str) -> str:
+    """The name of the stream with a series of the history, such as ``10s``."""
+    return f"history:{series}"
+
+
 class Entry(NamedTuple):
     """An entry of a stream. Ids have the form ``<milliseconds>-<number>`` and rise."""
 

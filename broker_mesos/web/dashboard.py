@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
 from broker_mesos.core.api.doctor import DoctorReport, GetDoctor
 from broker_mesos.core.api.events import EventList, GetEvents
+from broker_mesos.core.api.history import GetHistory, HistoryView
 from broker_mesos.core.api.jobs import GetJobs, JobFilter, JobList
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.search import Matches, Search
@@ -87,3 +88,12 @@ def add_views(app: FastAPI, gateway: OperatorApi) -> None:
     @app.get("/api/v1/search", response_model=Matches, summary="Ids, hosts and names that begin with a text")
     async def search(prefix: str, limit: int | None = None) -> Part:
         return await gateway.handle(made(Search, prefix=prefix, limit=limit))
+
+    @app.get("/api/v1/history", response_model=HistoryView, summary="Sums and shares over time")
+    async def history(
+        series: str | None = None,
+        since: Annotated[float | None, Query(alias="from", description="seconds since the epoch")] = None,
+        until: Annotated[float | None, Query(alias="to")] = None,
+        points: int | None = None,
+    ) -> Part:
+        return await gateway.handle(made(GetHistory, series=series, since=since, until=until, points=points))

@@ -139,6 +139,8 @@ class CellUsage(Part):
     total: dict[str, int] = Field(default_factory=dict)
     held: list[tuple[str, str, dict[str, int]]] = Field(default_factory=list)
     """Entries of role, framework id, and used and offered amounts by name."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Number of agents and of tasks of the cell; releases before the history of the cluster do not publish it."""
 
 
 @register

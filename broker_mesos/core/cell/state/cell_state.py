@@ -125,6 +125,8 @@ class CellState:
         """Resources of all registered agents of this cell."""
         self.foreign_total = EMPTY
         """Resources of the other cells, as these have published them."""
+        self.foreign_counts: dict[str, int] = {}
+        """Number of agents and of tasks of the other cells, as these have published them."""
         self._foreign_held: dict[tuple[str, str], Resources] = {}
         self.foreign_roles: dict[str, Resources] = {}
         """Used and offered resources in the other cells by role, each without the roles below it."""

@@ -3,6 +3,7 @@ advisory: each cell exceeds the right shares by at most one round while the usag
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -21,7 +22,8 @@ def report_usage(state: CellState) -> CellUsage:
         for role, resources in framework.held.items()
         if resources
     ]
-    return CellUsage(total=state.total.quantities(), held=held)
+    counts = {"agents": len(state.agents), "tasks": len(state.tasks)}
+    return CellUsage(total=state.total.quantities(), held=held, counts=counts)
 
 
 def usage_of(state: CellState) -> bytes:
@@ -30,13 +32,13 @@ def usage_of(state: CellState) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources]]:
+def _read(body: bytes) -> tuple[Resources, dict[tuple[str, str], Resources], dict[str, int]]:
     """Decode the usage of a cell. The result is cached, since every cell of a master decodes the same usage."""
     usage = CellUsage.model_validate_json(body)
     holders: dict[tuple[str, str], Resources] = {}
     for role, framework_id, amounts in usage.held:
         holders[role, framework_id] = Resources.scalars_of(amounts)
-    return Resources.scalars_of(usage.total), holders
+    return Resources.scalars_of(usage.total), holders, usage.counts
 
 
 def found_in(published: Mapping[int, bytes]) -> RoleUsage:
@@ -45,7 +47,7 @@ def found_in(published: Mapping[int, bytes]) -> RoleUsage:
     held: dict[str, list[Resources]] = {}
     for body in published.values():
         try:
-            theirs, holders = _read(body)
+            theirs, holders, _ = _read(body)
         except ValueError:
             continue
         total += theirs
@@ -58,15 +60,18 @@ def take_in(state: CellState, published: dict[int, bytes]) -> None:
     """Apply the usage that the other cells have published; the usage of this cell itself is ignored."""
     total = EMPTY
     held: dict[tuple[str, str], Resources] = {}
+    counts: Counter[str] = Counter()
     for cell, body in published.items():
         if cell == state.cell:
             continue
         try:
-            theirs, holders = _read(body)
+            theirs, holders, numbers = _read(body)
         except ValueError:
             continue  # usage that cannot be decoded, such as sums beyond the bounds, is ignored
         total += theirs
+        counts.update(numbers)
         for key, amounts in holders.items():
             held[key] = held.get(key, EMPTY) + amounts
     state.foreign_total = total
     state.foreign_held = held
+    state.foreign_counts = dict(counts)
