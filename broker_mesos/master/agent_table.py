@@ -33,13 +33,18 @@ class AgentTableApi:
         self._now = now
         self._index: AgentIndex | None = None
 
+    @property
+    def index(self) -> AgentIndex:
+        """The change numbers of the agents."""
+        self._index = self._index or AgentIndex(self._state())
+        return self._index
+
     async def answer(self, request: GetCellAgents) -> CellAgents:
         """The answer to a request. Raises InvalidInput for a filter, an order or a cursor that there is not."""
         return await (self._changes(request) if request.follow else self._page(request))
 
     async def _changes(self, request: GetCellAgents) -> CellAgents:
-        state = self._state()
-        index = self._index = self._index or AgentIndex(state)
+        state, index = self._state(), self.index
         for some in _slices(list(state.agents.values())):
             index.compare(some)
             await asyncio.sleep(0)

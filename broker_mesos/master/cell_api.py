@@ -74,7 +74,8 @@ class CellApi:
         self._read_config = read_config
         self.handlers = handlers = Handlers("a cell")
         handlers.add(GetCell, self._view)
-        handlers.add(GetCellAgents, AgentTableApi(lambda: cell.state, now).answer)
+        self.tables = AgentTableApi(lambda: cell.state, now)
+        handlers.add(GetCellAgents, self.tables.answer)
         handlers.add(GetCellOverview, self._overview)
         handlers.add(SearchCell, self._search)
         handlers.add(GetPlacement, self._placement)

@@ -127,6 +127,7 @@ class Term:
             read_config=read_config,
         )
         self._events = events
+        self.tables = self._api.tables
         self._undecodable = Undecodable(context, cell.number, consumer, events)
 
     async def run(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import broker_mesos
 from broker_mesos.core.api.catalog import REQUESTS
+from broker_mesos.core.protocol import envelope
 from broker_mesos.core.protocol.wire import REGISTRY
 from tests.fuzz import test_agent, test_cell, test_decoding, test_operator, test_sdk
 
@@ -21,7 +22,10 @@ def registered() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and any(ast.unparse(each) == "register" for each in node.decorator_list):
                 found |= {
-                    ast.literal_eval(each.value)
+                    # Constants are in a module of their own.
+                    getattr(envelope, each.value.id)
+                    if isinstance(each.value, ast.Name)
+                    else ast.literal_eval(each.value)
                     for each in node.body
                     if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "TYPE"
                 }

@@ -11,7 +11,20 @@ import time
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.world import simulate
 
-PROFILES = ("absence", "calm", "claims", "clones", "crash", "clocks", "disks", "isolation", "large", "reuse", "full")
+PROFILES = (
+    "absence",
+    "calm",
+    "claims",
+    "clones",
+    "crash",
+    "clocks",
+    "disks",
+    "isolation",
+    "large",
+    "reuse",
+    "views",
+    "full",
+)
 
 
 def main() -> int:

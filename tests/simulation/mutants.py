@@ -13,6 +13,7 @@ from broker_mesos.agent.state import AgentMachine
 from broker_mesos.agent.tasks import TaskTable
 from broker_mesos.core.cell.handlers import agents, offers, tasks
 from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.views.agent_index import AgentIndex
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.agent_messages import KillTasks, LaunchTasks
@@ -64,6 +65,12 @@ def limit_raised_without_the_others(patch: Any) -> None:
         return settle(ask, 0, 1, term, {} if own is None else {"0": own})
 
     patch(shared_quota, "settle", alone)
+
+
+@mutant
+def change_numbers_without_a_term(patch: Any) -> None:
+    """An owner takes the change number of an earlier owner for one of its own."""
+    patch(AgentIndex, "knows", lambda self, term, number: self._forgotten <= number <= self._number)
 
 
 @mutant

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from broker_mesos.agent.checkpoint import MemoryCheckpoint
@@ -23,6 +24,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.mechanisms import MECHANISMS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.addresses import cell_of, operator_cell, operator_framework
+from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.errors import BrokerMesosError, NotFound
 from broker_mesos.frameworks.batch.worker import BatchSettings, BatchWorker
 from broker_mesos.master.config_store import SPACE
@@ -32,7 +34,7 @@ from broker_mesos.ports.bus import Delivery
 from tests.simulation.handles import CheckpointHandle, ContainerHandle
 from tests.simulation.loop import Proc, SimClock
 from tests.simulation.network import CLUSTER, SimBus
-from tests.simulation.storage import SimRecords, SimStore
+from tests.simulation.storage import SimRecords, SimStore, SimStreams
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -132,6 +134,7 @@ class MasterNode(Node):
 
     heartbeat = 2.0
     master: Master | None = None
+    context_now: Callable[[], Instant]
 
     async def body(self, proc: Proc, bus: SimBus) -> None:
         store = SimStore(self.world, self, proc)
@@ -146,7 +149,10 @@ class MasterNode(Node):
             new_id=self.world.new_id,
             rng=self.rng(),
             limits=self.world.limits,
+            # Worlds of other profiles go the way that they went before there were events.
+            streams=SimStreams(self.world, self, proc) if self.world.profile == "views" else None,
         )
+        self.context_now = context.now
         self.master = Master(context, self.world.cells)
         await self.master.run()
 

@@ -15,6 +15,7 @@ from broker_mesos.frameworks.batch.storage.records import CLAIMS
 from broker_mesos.ports.store import Change, Check, Commit
 from broker_mesos.runtime.timeouts import within
 from broker_mesos.store.memory import MemoryRecords, MemoryStore
+from broker_mesos.store.memory_streams import MemoryStreams
 from tests.simulation.loop import Proc
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ class SimStore(_Far, MemoryStore):
         self.again = True
         self.applied = lambda found: self.world.monitor.claims(cell, found.lease.term)
         return await super().claim(cell, owner=owner, nonce=nonce, floor=floor, seen=seen)
+
+
+class SimStreams(_Far, MemoryStreams):
+    """The Streams of one process."""
+
+    def __init__(self, world: World, node: Node, proc: Proc) -> None:
+        super().__init__(world.state)
+        self.world, self.node, self.proc = world, node, proc
 
 
 class SimRecords(_Far, MemoryRecords):

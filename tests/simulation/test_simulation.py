@@ -53,6 +53,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("large", 0, 3),
         ("disks", 0, 3),
         ("isolation", 0, 3),
+        ("views", 0, 4),
         # Found later, and mended.
         ("full", 7302, 1),
         ("full", 770132, 1),
@@ -140,6 +141,12 @@ async def test_an_agent_that_forgets_its_disk_or_its_outcomes_over_a_restart_is_
 async def test_a_demand_that_is_not_met_and_a_memory_end_that_is_not_told_are_found(mutant: str, words: str) -> None:
     code, output = await simulate("--profile", "isolation", "--seeds", "8", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and words in output, output
+
+
+async def test_change_numbers_of_agents_that_lack_the_term_are_found() -> None:
+    mutant = "change-numbers-without-a-term"
+    code, output = await simulate("--profile", "views", "--seeds", "12", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and "knows" in output, output
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ from tests.simulation.nodes import (
     OperatorNode,
     WorkerNode,
 )
+from tests.simulation.watcher import WatcherNode
 
 PATIENCE = 240.0
 """Virtual seconds after the last fault within which everything has to end."""
@@ -171,6 +172,8 @@ class World:
             self.client,
             OperatorNode(self, "o0"),
         ]
+        if profile == "views":
+            self.nodes += [WatcherNode(self, "v0", (0.2, 1.0)), WatcherNode(self, "v1", (4.0, 12.0))]
 
     def _set_limit(self, most: int) -> None:
         config = ClusterConfig(version=1, roles={"*": RoleSettings(limit={"cpus": most}, since=1)})

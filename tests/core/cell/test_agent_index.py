@@ -90,6 +90,22 @@ def test_the_end_of_a_task_is_a_change_of_its_agent() -> None:
     assert reader.known["a1"].tasks == 1
 
 
+def test_a_task_that_takes_over_the_resources_of_another_is_a_change() -> None:
+    # Found by the simulation (profile views, seed 4).
+    made = Bench()
+    made.agent("a1", "cpus:4;mem:4096")
+    (offer,) = offers_in(made.framework("f1"))
+    queued = [task(name, "cpus:4;mem:64").model_copy(update={"line": "q"}) for name in ("t1", "t2")]
+    made.accept(offer, *queued)
+    index, reader = AgentIndex(made.state), Reader()
+    reader.read(made, index)
+    assert reader.known["a1"].tasks == 2
+    made.report("a1", "t1", TaskState.RUNNING)
+    made.report("a1", "t1", TaskState.FINISHED)
+    reader.read(made, index)
+    assert reader.known["a1"].tasks == 1 and reader.known["a1"].used["cpus"] == 4_000
+
+
 def test_a_reader_of_another_term_begins_anew() -> None:
     made = Bench()
     for number in range(5):

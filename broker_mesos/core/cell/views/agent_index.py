@@ -65,6 +65,11 @@ class AgentIndex:
             first = next(iter(self._removed))
             self._forgotten = self._removed.pop(first)
 
+    def number_of(self, agent: Agent) -> int | None:
+        """The number of the last change of an agent; None if it has changed again since the last reading."""
+        seen = self._seen.get(agent.ident)
+        return self._changed[agent.ident] if seen is not None and seen == _fingerprint(agent) else None
+
     def knows(self, term: int, number: int) -> bool:
         """Whether the changes after a number that a reader has are all known, so that it need not begin anew."""
         return term == self._state.term and self._forgotten <= number <= self._number
@@ -88,17 +93,24 @@ def _later(numbers: dict[str, int], number: int) -> list[tuple[int, str]]:
 
 
 def _fingerprint(agent: Agent) -> tuple[Any, ...]:
-    # The number of tasks changes the used resources, or the size of ``tasks`` once the end is acknowledged.
+    # A task that begins or ends changes the used resources, and so makes another object of them; only one that another
+    # of its task queue follows does not.
     return (
         agent.info,
         agent.state,
         agent.maintenance,
         agent.total,
         agent.used,
+        id(agent.used),
         agent.offered,
         agent.slack_held,
         len(agent.tasks),
+        _living(agent) if agent.queues else 0,
     )
+
+
+def _living(agent: Agent) -> int:
+    return sum(1 for task in agent.tasks.values() if not task.state.terminal)
 
 
 def row(state: CellState, agent: Agent, now: Instant) -> Row:
@@ -109,7 +121,7 @@ def row(state: CellState, agent: Agent, now: Instant) -> Row:
         agent.info.hostname or agent.ident,
         state.cell,
         _state(agent),
-        sum(1 for task in agent.tasks.values() if not task.state.terminal),
+        _living(agent),
         agent.total.quantities(),
         agent.used.quantities(),
         agent.offered.quantities(),
