@@ -15,7 +15,7 @@ STAGING_ARGS ?=
 # Most tests wait for processes and servers: three at a time, a file stays together.
 PARALLEL ?= -n 3 --dist loadfile
 
-.PHONY: help install demo check test test-cgroup2 lint servers simulate fuzz bench bench-faults bench-locality format constraints clean \
+.PHONY: help install demo check test test-cgroup2 lint servers simulate fuzz ui bench bench-faults bench-locality format constraints clean \
   staging staging-down staging-restart staging-test
 
 help:  ## show this list
@@ -97,6 +97,16 @@ bench-locality: $(VENV)/.dev  ## simulate delay scheduling, and draw its picture
 bench-faults: $(VENV)/.dev servers  ## measure how long faults are felt
 	@[ -e benchmarks/faults.py ] || { echo "make: benchmarks/faults.py does not exist yet" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.faults $(BENCH_ARGS)
+
+ui/node_modules/.installed: ui/package.json ui/package-lock.json
+	@command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)' \
+	  || { echo "make: the dashboard is built with Node.js 20 or newer; its built files are in the repository, so that only changes need it" >&2; exit 1; }
+	cd ui && npm ci --silent
+	@touch $@
+
+ui: $(VENV)/.dev ui/node_modules/.installed  ## build the dashboard (ui/) into broker_mesos/web/static; needs Node.js 20
+	$(BIN)/python ui/generate.py
+	cd ui && npx tsc --noEmit && node build.mjs
 
 format: $(VENV)/.dev  ## format, mend what can be mended, fill in the docs' tables, draw their pictures
 	$(BIN)/ruff format .

@@ -1,4 +1,5 @@
-"""The HTTP application: ``POST /api/v1`` takes every request; some requests also have their own GET."""
+"""The HTTP application: ``POST /api/v1`` takes every request; some requests also have their own GET. ``/ui/`` is
+the dashboard."""
 
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ from broker_mesos.web.describe import describe
 from broker_mesos.web.files import add_files
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 from broker_mesos.web.live import LiveModel
+from broker_mesos.web.pages import add_pages
 from broker_mesos.web.stream import add_stream
 
 MAX_TIMEOUT = 60.0
@@ -80,6 +82,7 @@ def build_app(
     add_files(app, checked)
     add_stream(app, checked, live or LiveModel(gateway), access)
     _health(app, gateway)
+    add_pages(app)
     describe(app, tokens=access is not None)
     return app
 

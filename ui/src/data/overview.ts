@@ -1,0 +1,83 @@
+// The whole cluster in one answer, and its history and events.
+import type { Overview } from "../api";
+import type { Amounts } from "./format";
+import { ApiError, ask, askAny } from "./request";
+import { useQuery } from "./query";
+import { useTopics } from "./stream";
+
+/** Whether the server answers GET_OVERVIEW; null: not known yet. */
+let answers: boolean | null = null;
+
+export function useOverview() {
+  useTopics("overview");
+  return useQuery<Overview | null>(
+    "overview",
+    async (signal) => {
+      if (answers === false) return null;
+      try {
+        const found = await ask("GET_OVERVIEW", {}, signal);
+        answers = true;
+        return found;
+      } catch (error) {
+        if (!(error instanceof ApiError && error.unknown)) throw error;
+        answers = false;
+        return null;
+      }
+    },
+    { every: 2, everyLive: 15, on: (frame) => frame.event === "delta" && (frame.data as { topic: string }).topic === "overview" },
+  );
+}
+
+/** Tasks that wait, of a server without GET_OVERVIEW: those of the jobs that have not ended. */
+export async function waitingTasks(signal: AbortSignal): Promise<{ tasks: number; jobs: number }> {
+  const { jobs, total } = await ask("GET_JOBS", { active: true, limit: 1000 }, signal);
+  return { tasks: jobs.reduce((sum, job) => sum + (job.counts["pending"] ?? 0), 0), jobs: total };
+}
+
+export interface HappenedEvent {
+  id: string;
+  at: number;
+  kind: string;
+  cell: number;
+  ids: string[];
+  count: number;
+  reason: string;
+  text: string;
+  data: Record<string, unknown>;
+}
+
+export function useEvents(kinds: string, limit: number) {
+  useTopics("events");
+  return useQuery(
+    `events ${kinds} ${limit}`,
+    (signal) => askAny<{ events: HappenedEvent[]; lost: boolean; last: string }>("GET_EVENTS", { kinds: kinds ? kinds.split(",") : [], limit }, signal),
+    { every: 3, everyLive: 30, on: (frame) => frame.event === "event" },
+  );
+}
+
+export interface HistoryPoint {
+  at: number;
+  total: Amounts;
+  used: Amounts;
+  roles: Record<string, number>;
+  agents: number;
+  tasks: number;
+  waiting: number;
+}
+
+export const SPANS = [
+  ["1h", "1 h"],
+  ["1d", "1 day"],
+  ["30d", "30 days"],
+] as const;
+export type Span = (typeof SPANS)[number][0];
+
+export function useHistory(span: Span, from = 0, to = 0) {
+  const series = { "1h": "10s", "1d": "1m", "30d": "10m" }[span];
+  const range = from && to ? { from, to } : {};
+  return useQuery(
+    `history ${series} ${from} ${to}`,
+    (signal) => askAny<{ step: number; points: HistoryPoint[]; truncated: boolean }>("GET_HISTORY", { series, points: 600, ...range }, signal),
+    { every: 10 },
+  );
+}

@@ -1,0 +1,67 @@
+// Requests to the operator API, as `curl` sends them: POST /api/v1 with {"type": …}.
+import { signal } from "@preact/signals";
+import type { Requests } from "../api";
+
+/** Who is signed in. `undefined`: not known yet; `null`: nobody, and the cluster demands it. */
+export const signedOut = signal(false);
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+
+  /** Whether this server does not know the request: it is of an earlier release than this page expects. */
+  get unknown(): boolean {
+    return this.status === 404 || (this.status === 400 && /is unknown; there are|is not for users/.test(this.message));
+  }
+}
+
+type Fields<T extends keyof Requests> = Omit<Requests[T]["fields"], "type">;
+
+/** The answer to a request. Throws an ApiError, whose message is one line for people. */
+export function ask<T extends keyof Requests>(
+  type: T,
+  fields: Fields<T>,
+  signal?: AbortSignal,
+): Promise<Requests[T]["answer"]> {
+  return askAny(type, fields, signal) as Promise<Requests[T]["answer"]>;
+}
+
+/** The same for requests whose types this release of the page does not have from /openapi.json. */
+export async function askAny<A = unknown>(type: string, fields: object = {}, signal?: AbortSignal): Promise<A> {
+  const answer = await call("/api/v1", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ type, ...fields }),
+    signal: signal ?? null,
+  });
+  return (answer as { data: A }).data;
+}
+
+export async function call(path: string, init: RequestInit = {}): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", cache: "no-store", ...init });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError(0, "offline", "the server does not answer: is `bmesos web` running, and can this machine reach it?");
+  }
+  let body: unknown = null;
+  try {
+    body = await response.json();
+  } catch {
+    body = null;
+  }
+  if (response.ok) return body;
+  const error = (body as { error?: { code?: string; message?: string } } | null)?.error;
+  if (response.status === 401) signedOut.value = true;
+  throw new ApiError(
+    response.status,
+    error?.code ?? "failed",
+    error?.message ?? `the server answered ${response.status} ${response.statusText}`,
+  );
+}
