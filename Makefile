@@ -99,7 +99,7 @@ bench-faults: $(VENV)/.dev servers  ## measure how long faults are felt
 	$(BIN)/python -m benchmarks.faults $(BENCH_ARGS)
 
 ui/node_modules/.installed: ui/package.json ui/package-lock.json
-	@command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)' \
+	@command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' \
 	  || { echo "make: the dashboard is built with Node.js 20 or newer; its built files are in the repository, so that only changes need it" >&2; exit 1; }
 	cd ui && npm ci --silent
 	@touch $@

@@ -197,6 +197,9 @@ class Settings(BaseSettings):
     ``broker_url`` then has no user."""
     join_token: SecretStr | None = None
     """The token with which a new agent enrols itself (``bmesos token create --join``)."""
+    session_key: SecretStr | None = None
+    """The key with which web servers sign the sessions of browsers, at least 32 characters; all web servers of a
+    cluster have the same one. By default each makes its own when it starts, and its sessions end with it."""
     management_url: ManagementUrl | None = None
     """The URL of RabbitMQ's management API, for the enrolment server; by default it is on the host of ``broker_url``,
     at port 15671 with TLS and at 15672 without. Without a user in it, that of ``broker_url`` is the administrator."""

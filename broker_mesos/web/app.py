@@ -35,6 +35,8 @@ from broker_mesos.web.files import add_files
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS, Guard
 from broker_mesos.web.live import LiveModel
 from broker_mesos.web.pages import add_pages
+from broker_mesos.web.sessions import Sessions
+from broker_mesos.web.sign_in import add_sign_in
 from broker_mesos.web.stream import add_stream
 
 MAX_TIMEOUT = 60.0
@@ -58,11 +60,13 @@ def build_app(
     hosts: tuple[str, ...] | None = ("127.0.0.1", "localhost", "[::1]"),
     body_timeout: float = BODY_TIMEOUT_SECONDS,
     access: Access | None = None,
+    sessions: Sessions | None = None,
     live: LiveModel | None = None,
 ) -> FastAPI:
     """The application. Requests that name another cluster than ``cluster`` are refused; None takes any. ``hosts`` are
     the names under which a browser may address this server; ``body_timeout`` is in seconds. With ``access``
-    every request of the API needs a token of a principal of that policy. ``live`` feeds the streams of updates."""
+    every request of the API needs a token of a principal of that policy, or a cookie of ``sessions``.
+    ``live`` feeds the streams of updates."""
     app = FastAPI(
         title="broker_mesos operator API",
         version=__version__,
@@ -73,7 +77,9 @@ def build_app(
     app.add_middleware(Guard, hosts=hosts, body_timeout=body_timeout)
     if access is not None:
         # What is added last is called first: the guard reads bodies, and those of strangers take no memory.
-        app.add_middleware(Authentication, access=access)
+        sessions = sessions or Sessions(None, secure=False)
+        app.add_middleware(Authentication, access=access, sessions=sessions)
+        add_sign_in(app, access, sessions)
     checked = gateway if access is None else CheckedApi(gateway)
     _errors(app)
     _api(app, checked, cluster)

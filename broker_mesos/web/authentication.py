@@ -14,6 +14,8 @@ from broker_mesos.core.model.part import Part
 from broker_mesos.errors import Denied
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
 from broker_mesos.web.connections import RateLimitedLog
+from broker_mesos.web.origin import origin_problem
+from broker_mesos.web.sessions import Sessions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,13 +24,19 @@ API = "/api/"
 """The beginning of the paths that need a token."""
 
 
-class Authentication:
-    """Refuses requests of the API that have no valid token in the header ``Authorization: Bearer …``. A token in the
-    URL is not looked at: it would be in the logs of every proxy. The body is not read before that."""
+SESSION = "/api/v1/session"
+"""Where a browser begins and ends its session."""
 
-    def __init__(self, app: ASGIApp, access: Access, now: Callable[[], float] = time.time) -> None:
+
+class Authentication:
+    """Refuses requests of the API that have neither a valid token in the header ``Authorization: Bearer …`` nor the
+    cookie of a session. A token in the URL is not looked at: it would be in the logs of every proxy. The body is not
+    read before that."""
+
+    def __init__(self, app: ASGIApp, access: Access, sessions: Sessions, now: Callable[[], float] = time.time) -> None:
         self._app = app
         self._access = access
+        self._sessions = sessions
         self._now = now
         self._refused = RateLimitedLog()
 
@@ -36,22 +44,28 @@ class Authentication:
         if scope["type"] != "http" or not scope["path"].startswith(API):
             await self._app(scope, receive, send)
             return
-        given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-        scheme, _, token = (given[0].decode("latin-1") if len(given) == 1 else "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            problem = "give a token: set BMESOS_TOKEN, or send the header Authorization: Bearer TOKEN"
-            await self._refuse(scope, send, problem)
-            return
         policy = self._access.policy
+        cookie = ""
         try:
-            name = policy.authenticate(token.strip(), self._now())
+            token = bearer_token(scope)
+            if token:
+                name = policy.authenticate(token, self._now())
+            else:
+                cookie = self._sessions.find(_headers(scope, b"cookie"))
+                if not cookie:
+                    raise Denied("give a token: set BMESOS_TOKEN, or send the header Authorization: Bearer TOKEN")
+                name = self._sessions.open(cookie, policy, self._now()).principal
         except Denied as error:
-            await self._refuse(scope, send, str(error))
+            await self._refuse(scope, send, str(error), forget=bool(cookie))
+            return
+        if cookie and (problem := origin_problem(scope, required=True)):
+            await _refuse(send, problem, status=403)
             return
         with answering(policy.caller(name)):
             await self._app(scope, receive, send)
 
-    async def _refuse(self, scope: Scope, send: Send, problem: str) -> None:
+    async def _refuse(self, scope: Scope, send: Send, problem: str, *, forget: bool) -> None:
+        """``forget``: the browser is to delete its cookie."""
         client = scope.get("client")
         self._refused.warning(
             "a request without a valid token is refused",
@@ -59,7 +73,18 @@ class Authentication:
             path=scope["path"][:200],
             client="" if client is None else client[0],
         )
-        await _refuse(send, problem)
+        await _refuse(send, problem, cookie=self._sessions.no_cookie() if forget else "")
+
+
+def bearer_token(scope: Scope) -> str:
+    """The token in the header ``Authorization``; empty if there is none, or several."""
+    given = _headers(scope, b"authorization")
+    scheme, _, token = (given[0] if len(given) == 1 else "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _headers(scope: Scope, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == wanted]
 
 
 class CheckedApi:
@@ -84,14 +109,17 @@ class CheckedApi:
             audit(caller, request, error)
 
 
-async def _refuse(send: Send, message: str) -> None:
+async def _refuse(send: Send, message: str, *, status: int = 401, cookie: str = "") -> None:
     body = json.dumps({"error": {"code": Denied.error_code, "message": message}}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"www-authenticate", b"Bearer"),
         # The body of the request is not read, and would be taken for the next one.
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if cookie:
+        headers.append((b"set-cookie", cookie.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -9,6 +9,7 @@ from broker_mesos.core.protocol.wire import MAX_BODY
 from broker_mesos.errors import TimedOut
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.runtime.timeouts import within
+from broker_mesos.web.origin import origin_problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,7 +21,8 @@ BODY_TIMEOUT_SECONDS = 30.0
 
 
 class Guard:
-    """Refuses bodies that are too long, bodies that arrive too slowly, and ``Host`` names that are not this server's.
+    """Refuses bodies that are too long, bodies that arrive too slowly, pages of other sites, and ``Host`` names that
+    are not this server's.
 
     The last check keeps out a web page whose own name resolves to the loopback address: without tokens, a caller
     needs no right except to be on this machine. ``hosts`` None takes any name. The guard also answers when a request
@@ -47,6 +49,10 @@ class Guard:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if self._hosts is not None and _name(headers.get(b"host", "")) not in self._hosts:
             await _refuse(send, 403, "this server answers to its own addresses only, such as 127.0.0.1")
+            return
+        # What a page of another site sends is refused whatever the body is: programs send no Origin.
+        if problem := origin_problem(scope, required=False):
+            await _refuse(send, 403, problem, "denied")
             return
         too_long = f"the body is too long: at most {self._max_body} bytes are allowed"
         length = headers.get(b"content-length", "")

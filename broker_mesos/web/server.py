@@ -28,6 +28,7 @@ from broker_mesos.web.connections import (
 )
 from broker_mesos.web.guard import BODY_TIMEOUT_SECONDS
 from broker_mesos.web.live import LiveModel
+from broker_mesos.web.sessions import Sessions
 from broker_mesos.web.tls_listener import TlsListener
 
 if TYPE_CHECKING:
@@ -180,15 +181,27 @@ class WebServer(HttpServer):
         files: ServerFiles | None = None,
         insecure_plaintext: bool = False,
         access: Access | None = None,
+        session_key: str | None = None,
         bus: Bus | None = None,
     ) -> None:
         """Requests that name another cluster than ``cluster`` are refused; None takes any. ``body_timeout`` is in
-        seconds. With ``access`` every request needs a token of a principal of that policy. Streams of updates have
-        changes of jobs if there is a ``bus``. The other arguments are those of an ``HttpServer``."""
+        seconds. With ``access`` every request needs a token of a principal of that policy, or the cookie of a session
+        that is signed with ``session_key``; None makes a key that no other server has. Streams
+        of updates have changes of jobs if there is a ``bus``. The other arguments are those of
+        an ``HttpServer``. Raises InvalidInput for a key that is too short."""
         live = LiveModel(gateway, bus)
+        sessions = None if access is None else Sessions(session_key, secure=files is not None)
 
         def app(hosts: Hosts) -> ASGIApp:
-            return build_app(gateway, cluster=cluster, hosts=hosts, body_timeout=body_timeout, access=access, live=live)
+            return build_app(
+                gateway,
+                cluster=cluster,
+                hosts=hosts,
+                body_timeout=body_timeout,
+                access=access,
+                sessions=sessions,
+                live=live,
+            )
 
         super().__init__(
             app,

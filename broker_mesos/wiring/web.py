@@ -46,6 +46,7 @@ def run_web(settings: Settings, host: str, port: int, files: ServerFiles | None 
                 insecure_plaintext=settings.insecure_plaintext,
                 access=access,
                 bus=bus,
+                session_key=None if settings.session_key is None else settings.session_key.get_secret_value(),
             )
             if access is None and not (is_local(server.host) or settings.insecure_plaintext):
                 raise InvalidInput(

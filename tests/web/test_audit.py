@@ -115,7 +115,7 @@ async def test_no_route_passes_the_check_by() -> None:
     open_to_all = {route.path for route in routes if not route.path.startswith("/api/")} | {
         each.path for each in app.routes if not isinstance(each, APIRoute)
     }
-    assert open_to_all == {"/healthz", "/readyz", "/openapi.json", "/docs"}
+    assert open_to_all == {"/", "/ui", "/ui/{path:path}", "/healthz", "/readyz", "/openapi.json", "/docs"}
     headers = {"Authorization": f"Bearer {TOKENS['none']}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5050") as http:
         for route in routes:

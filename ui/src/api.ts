@@ -58,7 +58,7 @@ export interface AgentObstacle {
   agent_id: string;
   hostname: string;
   cell: number;
-  what: "away" | "constraint" | "drain" | "filter" | "gang" | "gpus" | "minimum" | "offered" | "quota" | "reserved" | "resources" | "sits" | "too-small" | "turn";
+  what: "away" | "constraint" | "drain" | "filter" | "gang" | "gpus" | "isolation" | "minimum" | "offered" | "quota" | "reserved" | "resources" | "sits" | "too-small" | "turn";
   message: string;
   missing: string;
   seconds: number | null;
@@ -81,6 +81,7 @@ export interface AgentView {
   version: string;
   isolation: string[];
   not_isolated: string;
+  isolation_missing: Record<string, string>;
   pid: number;
   registered_at: number;
   heartbeat_age: number | null;
@@ -250,6 +251,11 @@ export interface DestroyVolume {
   type: "DESTROY_VOLUME";
 }
 
+export interface DoctorReport {
+  worst: "ok" | "warning" | "error";
+  findings: Finding[];
+}
+
 export interface DrainAgents {
   agent_ids: string[];
   grace?: number | null;
@@ -260,6 +266,26 @@ export interface DrainAgents {
 export interface DropDeadLetters {
   letter_id?: string;
   type: "DROP_DEAD_LETTERS";
+}
+
+export interface Event {
+  id: string;
+  at: number;
+  kind: string;
+  cell: number | null;
+  term: number | null;
+  ids: string[];
+  count: number;
+  reason: string;
+  text: string;
+  data: Record<string, string | number>;
+}
+
+export interface EventList {
+  events: Event[];
+  lost: boolean;
+  last: string;
+  more: boolean;
 }
 
 export interface Explain {
@@ -276,6 +302,22 @@ export interface Explanation {
   shapes: Shape[];
   placements: Placement[][];
   missing: number[];
+}
+
+export interface Finding {
+  level: "ok" | "warning" | "error";
+  subject: string;
+  found: string;
+  advice: string;
+}
+
+export interface FolderView {
+  task_id: string;
+  agent_id: string;
+  path: string;
+  files: SandboxEntry[];
+  truncated: boolean;
+  after: string;
 }
 
 export interface ForgetAgent {
@@ -326,8 +368,28 @@ export interface GetDeadLetter {
   type: "GET_DEAD_LETTER";
 }
 
+export interface GetDoctor {
+  type: "GET_DOCTOR";
+}
+
+export interface GetEvents {
+  after?: string;
+  before?: string;
+  kinds?: string[];
+  limit?: number;
+  type: "GET_EVENTS";
+}
+
 export interface GetHealth {
   type: "GET_HEALTH";
+}
+
+export interface GetHistory {
+  series?: "10s" | "1m" | "10m";
+  since?: number;
+  until?: number | null;
+  points?: number;
+  type: "GET_HISTORY";
 }
 
 export interface GetJob {
@@ -392,11 +454,28 @@ export interface HelloAnswer {
   max_term: number;
 }
 
+export interface HistoryPoint {
+  at: number;
+  agents: number;
+  tasks: number;
+  total: Record<string, number>;
+  used: Record<string, number>;
+  roles: Record<string, number>;
+}
+
+export interface HistoryView {
+  series: "10s" | "1m" | "10m";
+  step: number;
+  points: HistoryPoint[];
+  sampled: boolean;
+}
+
 export interface Identity {
   name: string;
   actions: string[];
   roles: string[];
   task_users: string[];
+  may: Record<string, string>;
   checked: boolean;
 }
 
@@ -505,6 +584,13 @@ export interface KillJobs {
   type: "KILL_JOBS";
 }
 
+export interface KillJobsOfRole {
+  which: JobFilter;
+  limit?: number;
+  only_list?: boolean;
+  type: "KILL_JOBS_OF_ROLE";
+}
+
 export interface KillTask {
   task_id: string;
   type: "KILL_TASK";
@@ -537,6 +623,14 @@ export interface ListDeadLetters {
   limit?: number;
   after?: string;
   type: "LIST_DEAD_LETTERS";
+}
+
+export interface ListFiles {
+  task_id: string;
+  path?: string;
+  after?: string;
+  limit?: number;
+  type: "LIST_FILES";
 }
 
 export interface LogChunk {
@@ -577,6 +671,18 @@ export interface MasterView {
   version: string;
   age: number;
   policy: string;
+}
+
+export interface Match {
+  kind: "agent" | "framework" | "role" | "job" | "task";
+  id: string;
+  text: string;
+}
+
+export interface Matches {
+  found: Match[];
+  truncated: boolean;
+  missing: MissingCell[];
 }
 
 export interface MissingCell {
@@ -632,6 +738,7 @@ export interface Placement {
   unwanted: string;
   changes: Change[];
   unmatched: string[];
+  unheld: string[];
   largest: Record<string, number>;
 }
 
@@ -648,6 +755,15 @@ export interface ReadLog {
   length?: number;
   wait?: number;
   type: "READ_LOG";
+}
+
+export interface ReadSandboxFile {
+  task_id: string;
+  name: string;
+  offset?: number;
+  length?: number;
+  wait?: number;
+  type: "READ_SANDBOX_FILE";
 }
 
 export interface ReadmitFramework {
@@ -733,11 +849,24 @@ export interface RouteReport {
   heartbeats_lost: boolean;
 }
 
+export interface SandboxEntry {
+  name: string;
+  kind: "file" | "folder" | "link" | "other";
+  size: number;
+  modified: number;
+}
+
 export interface ScheduleMaintenance {
   agent_ids: string[];
   start: number;
   duration?: number | null;
   type: "SCHEDULE_MAINTENANCE";
+}
+
+export interface Search {
+  prefix: string;
+  limit?: number;
+  type: "SEARCH";
 }
 
 export interface SetPolicy {
@@ -761,6 +890,7 @@ export interface Shape {
   constraints: string[];
   gang: string;
   revocable: boolean;
+  isolation: string[];
 }
 
 export type Source = "SOURCE_MASTER" | "SOURCE_AGENT" | "SOURCE_EXECUTOR";
@@ -872,6 +1002,7 @@ export interface Usage {
   disk_mb: number;
   load: number;
   lends_less: string;
+  problems: string[];
 }
 
 export interface Volume {
@@ -920,7 +1051,10 @@ export interface Requests {
   GET_CLUSTER: { fields: GetCluster; answer: ClusterView };
   GET_CONFIG: { fields: GetConfig; answer: ConfigView };
   GET_DEAD_LETTER: { fields: GetDeadLetter; answer: DeadLetterDetail };
+  GET_DOCTOR: { fields: GetDoctor; answer: DoctorReport };
+  GET_EVENTS: { fields: GetEvents; answer: EventList };
   GET_HEALTH: { fields: GetHealth; answer: HealthView };
+  GET_HISTORY: { fields: GetHistory; answer: HistoryView };
   GET_JOB: { fields: GetJob; answer: JobView };
   GET_JOBS: { fields: GetJobs; answer: JobList };
   GET_MAINTENANCE: { fields: GetMaintenance; answer: MaintenanceView };
@@ -932,16 +1066,20 @@ export interface Requests {
   KILL_BY_ID: { fields: KillById; answer: Killed };
   KILL_JOB: { fields: KillJob; answer: JobSummary };
   KILL_JOBS: { fields: KillJobs; answer: KilledJobs };
+  KILL_JOBS_OF_ROLE: { fields: KillJobsOfRole; answer: KilledJobs };
   KILL_TASK: { fields: KillTask; answer: KillTaskAnswer };
   LIST_DEAD_LETTERS: { fields: ListDeadLetters; answer: DeadLetterList };
+  LIST_FILES: { fields: ListFiles; answer: FolderView };
   MARK_AGENT_GONE: { fields: MarkAgentGone; answer: AgentGone };
   PLAN_JOB: { fields: PlanJob; answer: Explanation };
   READMIT_FRAMEWORK: { fields: ReadmitFramework; answer: FrameworkReadmitted };
   READ_LOG: { fields: ReadLog; answer: LogChunk };
+  READ_SANDBOX_FILE: { fields: ReadSandboxFile; answer: LogChunk };
   RESERVE_RESOURCES: { fields: ReserveResources; answer: ReservationsView };
   RETRY_DEAD_LETTERS: { fields: RetryDeadLetters; answer: DeadLettersSettled };
   RETRY_JOB: { fields: RetryJob; answer: JobSummary };
   SCHEDULE_MAINTENANCE: { fields: ScheduleMaintenance; answer: MaintenanceView };
+  SEARCH: { fields: Search; answer: Matches };
   SET_POLICY: { fields: SetPolicy; answer: ConfigView };
   SET_ROLES: { fields: SetRoles; answer: ConfigView };
   SUBMIT_JOB: { fields: SubmitJob; answer: JobSummary };

@@ -164,6 +164,12 @@ class AccessPolicy(Part):
                     return name
         raise Denied("this token is not known: see `bmesos token create`, and BMESOS_TOKEN")
 
+    def token_ends(self, name: str, token_id: str) -> float:
+        """When a token of a principal ends, in seconds since the epoch; 0.0 if it has no such token (any more)."""
+        principal = self.principal.get(name)
+        entries = () if principal is None else principal.tokens
+        return next((entry.expires.timestamp() for entry in entries if entry.id == token_id), 0.0)
+
     def admit(self, join_token: str, now: float) -> str:
         """The id of the entry that a join token belongs to. ``now`` is in seconds since the epoch. Raises Denied for a
         token that is wrong or has ended; the text says which only to who knows the secret."""
@@ -224,6 +230,12 @@ class Caller(NamedTuple):
     def denied(self, action: str, kind: str) -> Denied:
         """The error for an action that it has no right to."""
         return Denied(f"{self.name or 'nobody'!r} has no right to {action} ({kind}): see `bmesos whoami`")
+
+
+def token_id_of(token: str) -> str:
+    """The id in a token; empty if it is none."""
+    found = _TOKEN.fullmatch(token)
+    return "" if found is None else found[1]
 
 
 def token_digest(token: str) -> str:
