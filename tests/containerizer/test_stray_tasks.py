@@ -29,7 +29,10 @@ def move_out(held: HeldRunner, folders: list[Path]) -> None:
     for folder in folders:
         top = next(each.mounted for each in hierarchies() if str(folder).startswith(f"{each.mounted}/"))
         for pid in (folder / "cgroup.procs").read_text().split():
-            Path(top, "cgroup.procs").write_text(pid)
+            try:
+                Path(top, "cgroup.procs").write_text(pid)
+            except ProcessLookupError:
+                pass  # it has ended since
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
 from tests.doc_commands import ROOT, Shown, blocks, commands
 from tests.e2e.cluster import BMESOS, Cluster
 from tests.e2e.conftest import NewCluster
+from tests.e2e.waiting import until
 
 PAGES = ("README.md", "docs/quickstart.md", "docs/jobs.md")
 DAEMONS = ("local", "master", "agent", "framework", "web", "simulate")
@@ -37,6 +40,8 @@ class Reader:
     def type(self, each: Shown) -> str:
         """Run one line, assert how it ends, and return what it prints."""
         line = each.line
+        if line.startswith("bmesos exec"):
+            return self._type_beside_a_task(line)
         if "JOB" in line:
             if not self._job:
                 self._job = self._run("bmesos submit -- true").stdout.strip()
@@ -49,6 +54,20 @@ class Reader:
             self._job = done.stdout.split()[0]
         if each.variable:
             self._variables[each.variable] = done.stdout.strip()
+        return done.stdout
+
+    def _type_beside_a_task(self, line: str) -> str:
+        """Run ``bmesos exec`` beside a task that runs; a shell at a terminal is left by ``exit``."""
+        array = "--array 1-3 --cpus 0.1" if "JOB.3" in line else ""
+        job = self._run(f"bmesos submit {array} -- sleep 600").stdout.strip()
+        name = re.sub(r"\bJOB\b", job, re.search(r"JOB[.\d]*", line)[0])  # type: ignore[index]
+        until("a task beside which to run it", lambda: self._run(f"bmesos exec {name} -- true").returncode == 0)
+        with tarfile.open(self._cluster.tmp / "files.tar", "w"):
+            pass
+        line = re.sub(r"\bJOB\b", job, line)
+        done = self._run(f"echo exit | script -qec {shlex.quote(line)} /dev/null" if " -it " in line else line)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        self._run(f"bmesos kill {job}")
         return done.stdout
 
     def _run(self, line: str) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,8 @@ from broker_mesos.agent import probe
 from broker_mesos.bus import topology
 from broker_mesos.cli import job_filters, jobfile, maintenance, options, roles
 from broker_mesos.client import durations, locality, names, spec
-from broker_mesos.core.api import access, paging
-from broker_mesos.core.model import bounded_regex, job_array, sandbox_path, task_input
+from broker_mesos.core.api import access, agent_rows, paging
+from broker_mesos.core.model import bounded_regex, host_path, job_array, sandbox_path, task_input
 from broker_mesos.core.model import roles as role_names
 from broker_mesos.core.model.attributes import Constraint, attributes_text, parse_attributes
 from broker_mesos.core.model.job import Dependency
@@ -248,6 +248,8 @@ REQUESTS = (
 )
 TOML = ('cluster = "c"\ncells = 3\nbroker_url = "amqp://localhost"\n', "[agent]\nx = 1\n")
 
+ROW = agent_rows.Row("node-1", "h", 2, 0, 1, {"cpus": 1_000}, {}, {}, {"rack": "r07"}, None)
+
 PARSERS: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
     "core/model/resources.py:parse": (a_resource, RESOURCES),
     "core/model/attributes.py:parse_attributes": (attributes, ("rack:r1;zone:eu-1;slots:4", "a:b")),
@@ -255,6 +257,14 @@ PARSERS: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
     "core/model/bounded_regex.py:compile_pattern": (
         lambda text: bounded_regex.compile_pattern(text).fullmatch("aab" * 30),
         (r"(a+)+b", r"[a-z]\d{1,3}|x?", "(?i)A.*", r"[^\]]+$"),
+    ),
+    "core/model/host_path.py:parse_host_path": (
+        host_path.parse_host_path,
+        ("/data:rw", "/srv/models:/models:ro", "/a"),
+    ),
+    "core/api/agent_rows.py:parse_filter": (
+        lambda text: agent_rows.parse_filter(text)(ROW),
+        ("rack:r07 state!=ready", "cell=2 node", "state=gone"),
     ),
     "core/model/job.py:parse": (Dependency.parse, ("j1", "any:j1", "ok:j.2")),
     "core/model/job_array.py:parse_array": (array, ("50", "0-9", "1-10:3,20%2", "1-100%5")),
@@ -397,8 +407,9 @@ def test_a_text_is_understood_or_refused_in_one_line(name: str) -> None:
         except (BrokerMesosError, urls_error) as error:
             check_line(error)
 
-    # Only this function raises ValueError for a wrong text: its callers name the setting.
-    urls_error: Any = ValueError if name in ("runtime/urls.py:check_url",) else InvalidInput
+    # Only these functions raise ValueError for a wrong text: their callers name the setting.
+    of_settings = ("runtime/urls.py:check_url", "core/model/host_path.py:parse_host_path")
+    urls_error: Any = ValueError if name in of_settings else InvalidInput
     run()
 
 

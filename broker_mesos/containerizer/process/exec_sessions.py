@@ -114,6 +114,7 @@ class ExecSessions:
         """Kill the sessions of a task whose main process has ended. What a command forks meanwhile becomes a child of
         this process, as an orphan of the task."""
         for pid in [pid for pid, task_id in self._sessions.items() if task_id == entry.task_id]:
+            os.kill(pid, signal.SIGSTOP)  # or it would report the end of its command, and not that of the task
             for _ in range(_KILL_ROUNDS):
                 if not (left := below(pid)):
                     break

@@ -12,7 +12,7 @@ ATTRIBUTE: Final = "isolation"
 NOT_WISHED: Final = "its setting `isolation` is none, or it is of an earlier release"
 
 _LIMITS: Final = "cgroups: `bmesos agent --isolation limits`, as root or in a delegated cgroup"
-_SANDBOX: Final = "bubblewrap: `bmesos agent --isolation sandboxed`"
+_SANDBOX: Final = "namespaces of Linux 5.12: `bmesos agent --isolation sandboxed`"
 
 
 class Mechanism(NamedTuple):
