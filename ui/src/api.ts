@@ -193,6 +193,16 @@ export interface CreateVolume {
   type: "CREATE_VOLUME";
 }
 
+export interface DaemonReport {
+  kind: string;
+  hostname: string;
+  pid: number;
+  version: string;
+  policy: string;
+  policy_problem: string;
+  processes: number;
+}
+
 export interface DeactivateAgents {
   agent_ids: string[];
   type: "DEACTIVATE_AGENTS";
@@ -286,6 +296,21 @@ export interface EventList {
   lost: boolean;
   last: string;
   more: boolean;
+}
+
+export interface ExecState {
+  exec_id: string;
+  task_id: string;
+  agent_id: string;
+  out: string;
+  out_offset: number;
+  err: string;
+  err_offset: number;
+  accepted: number;
+  ended: boolean;
+  exit_code: number | null;
+  signal: number | null;
+  message: string;
 }
 
 export interface Explain {
@@ -438,9 +463,20 @@ export interface GetTask {
   type: "GET_TASK";
 }
 
+export interface GetUsage {
+  agents: Record<string, unknown>;
+  type: "GET_USAGE";
+}
+
+export interface GetWorkerHealth {
+  type: "GET_WORKER_HEALTH";
+}
+
 export interface HealthView {
   masters: MasterReport[];
   expected: number;
+  daemons: DaemonReport[];
+  enrolled: string[];
 }
 
 export interface Hello {
@@ -895,6 +931,18 @@ export interface Shape {
 
 export type Source = "SOURCE_MASTER" | "SOURCE_AGENT" | "SOURCE_EXECUTOR";
 
+export interface StartExec {
+  task_id: string;
+  exec_id: string;
+  argv: string[];
+  stdin?: boolean;
+  tty?: boolean;
+  rows?: number;
+  columns?: number;
+  term?: string;
+  type: "START_EXEC";
+}
+
 export interface StateView {
   agents: AgentView[];
   frameworks: FrameworkTotal[];
@@ -969,6 +1017,16 @@ export interface TaskStatus {
   offer_id: string;
 }
 
+export interface TaskUsage {
+  cpu_seconds: number;
+  memory: number;
+}
+
+export interface TaskUsages {
+  tasks: Record<string, TaskUsage>;
+  missing: string[];
+}
+
 export interface TaskView {
   task_id: string;
   cell: number;
@@ -1003,6 +1061,23 @@ export interface Usage {
   load: number;
   lends_less: string;
   problems: string[];
+}
+
+export interface UseExec {
+  exec_id: string;
+  agent_id: string;
+  out?: number | null;
+  err?: number;
+  input?: string;
+  input_offset?: number;
+  input_end?: boolean;
+  rows?: number;
+  columns?: number;
+  signal?: "" | "HUP" | "INT" | "QUIT" | "KILL" | "USR1" | "USR2" | "TERM" | "CONT" | "STOP" | "TSTP" | "ALRM";
+  signal_number?: number;
+  close?: boolean;
+  wait?: number;
+  type: "USE_EXEC";
 }
 
 export interface Volume {
@@ -1062,6 +1137,8 @@ export interface Requests {
   GET_STATE: { fields: GetState; answer: StateView };
   GET_STORY: { fields: GetStory; answer: StoryView };
   GET_TASK: { fields: GetTask; answer: JobTask };
+  GET_USAGE: { fields: GetUsage; answer: TaskUsages };
+  GET_WORKER_HEALTH: { fields: GetWorkerHealth; answer: DaemonReport };
   HELLO: { fields: Hello; answer: HelloAnswer };
   KILL_BY_ID: { fields: KillById; answer: Killed };
   KILL_JOB: { fields: KillJob; answer: JobSummary };
@@ -1082,8 +1159,10 @@ export interface Requests {
   SEARCH: { fields: Search; answer: Matches };
   SET_POLICY: { fields: SetPolicy; answer: ConfigView };
   SET_ROLES: { fields: SetRoles; answer: ConfigView };
+  START_EXEC: { fields: StartExec; answer: ExecState };
   SUBMIT_JOB: { fields: SubmitJob; answer: JobSummary };
   UNRESERVE_RESOURCES: { fields: UnreserveResources; answer: ReservationsView };
+  USE_EXEC: { fields: UseExec; answer: ExecState };
   WAIT_JOB: { fields: WaitJob; answer: JobSummary };
   WHO_AM_I: { fields: WhoAmI; answer: Identity };
 }
