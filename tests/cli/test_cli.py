@@ -498,7 +498,7 @@ def test_one_agent_is_shown_with_what_it_holds_tasks_to_and_why_not(
     assert "isolation: limits" in shown
     rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
     assert rows["mem"].split()[1] == "yes" and rows["cpuset"].split()[1] == "no"
-    assert rows["cpuset"].endswith("it is on v2") and "bubblewrap" in rows["fs"]
+    assert rows["cpuset"].endswith("it is on v2") and "namespaces" in rows["fs"]
     assert main(["agents", "show", "a1", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["isolation"] == ["cpu", "mem", "pids", "oom", "kill"]
     assert main(["agents"]) == 0

@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.api import catalog
+from broker_mesos.core.api import catalog, job_changes
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import MAX_BODY, REGISTRY
 from broker_mesos.errors import InvalidMessage
-from broker_mesos.frameworks.batch import messages
 from tests.fuzz.effort import check_line, count, fuzz
 from tests.fuzz.values import bodies, encoded, json_values, spoiled
 
 TYPES = sorted(REGISTRY)
-assert catalog.REQUESTS and messages.__name__, "importing them registers their types"
+assert catalog.REQUESTS and job_changes.__name__, "importing them registers their types"
 
 
 def check(type_name: str, body: bytes) -> None:

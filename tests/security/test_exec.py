@@ -54,7 +54,7 @@ def guarded(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("exec")
     (folder / "policy.toml").write_text(POLICY)
     with SecuredCluster(servers, folder, {"policy": folder / "policy.toml"}) as made:
-        made.master(cells=1).ready()
+        made.master(cells=2).ready()
         made.agent()
         made.batch()
         web = made.web()

@@ -118,6 +118,7 @@ RULES: dict[str, SenderRule] = {
         )
     },
     # Operator requests are named here only if their rule is not the one of all others, which is below.
+    "EVENT": _rule(Exchange.FEED, _MASTERS),
     "HELLO": _rule(Exchange.OPERATOR, _ANYONE, lambda message: (message.agent_id,) if message.agent_id else ()),
     "GET_CELL_USAGE": _rule(Exchange.OPERATOR, _MASTERS),
     "APPLY_CONFIG": _rule(Exchange.OPERATOR, _MASTERS),

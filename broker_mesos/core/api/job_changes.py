@@ -1,4 +1,4 @@
-"""The messages that the batch framework publishes on the feed."""
+"""The message about a job that the batch framework publishes on the feed."""
 
 from __future__ import annotations
 
