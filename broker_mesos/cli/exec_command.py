@@ -82,6 +82,10 @@ def _copy(session: ExecSession) -> None:
         sink.flush()
 
 
+_LEAVE = signal.SIGUSR1
+"""Interrupts the main thread. It is no signal that whoever has started this process may have had ignored, as SIGHUP."""
+
+
 class _Left(BaseException):
     """The user leaves the session."""
 
@@ -168,10 +172,12 @@ class _Sender(threading.Thread):
             return
         if self._escape is not None:
             data, self.left = self._escape.filter(data)
-        self._session.write(data, wait=self._control)
         if self.left:
             self._source = -1
-            os.kill(os.getpid(), signal.SIGHUP)  # the main thread may wait for an answer that does not come
+            # The main thread may wait for an answer that does not come, and so might this one.
+            signal.pthread_kill(threading.main_thread().ident or 0, _LEAVE)
+            return
+        self._session.write(data, wait=self._control)
 
 
 @contextmanager
@@ -193,6 +199,7 @@ def _handled(handler: Callable[[int, FrameType | None], Any], terminal: bool) ->
         return
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *([signal.SIGWINCH] if terminal else [])]
     before = {each: signal.signal(each, handler) for each in numbers if signal.getsignal(each) is not signal.SIG_IGN}
+    before[_LEAVE] = signal.signal(_LEAVE, handler)
     try:
         yield
     finally:

@@ -87,7 +87,7 @@ def test_enter_tilde_dot_leaves_a_session_restores_the_terminal_and_ends_the_com
     cluster: Cluster, job: str
 ) -> None:
     env = {**cluster.env, "BMESOS_LOG_FORMAT": "text"}
-    with Terminal([BMESOS, "exec", "-it", job], env) as terminal:
+    with Terminal(["env", "--ignore-signal=HUP", BMESOS, "exec", "-it", job], env) as terminal:
         terminal.type("PS1='> '; echo pi''d=$$.\r")
         terminal.until("pid=")
         terminal.until(".\r\n")
