@@ -49,6 +49,10 @@ const page = readFileSync(join(here, "src", "index.html"), "utf8").replace(/{{([
 writeFileSync(join(target, "index.html"), page);
 files["index.html"] = createHash("sha256").update(page).digest("hex");
 
+const icon = readFileSync(join(here, "src", "icon.svg"));
+writeFileSync(join(target, "icon.svg"), icon);
+files["icon.svg"] = createHash("sha256").update(icon).digest("hex");
+
 // The licences of all packages whose code is in the bundle, as they demand.
 const bundled = new Set();
 for (const input of inputs) {

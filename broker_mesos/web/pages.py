@@ -33,6 +33,7 @@ _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
+    ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
 _FOREVER = "public, max-age=31536000, immutable"

@@ -1,14 +1,6 @@
 // The output of a task in this page: the latest lines of it, which grow while the task runs.
-import { ApiError, ask, askAny } from "./request";
-
-interface Chunk {
-  task_id: string;
-  agent_id: string;
-  data: string;
-  offset: number;
-  size: number;
-  ended: boolean;
-}
+import type { LogChunk as Chunk } from "../api";
+import { ApiError, ask } from "./request";
 
 export const MAX_LINES = 10_000;
 const CHUNK = 65_536;
@@ -64,7 +56,7 @@ export class TaskLog {
   private async end(): Promise<Chunk> {
     let chunk: Chunk;
     try {
-      chunk = await askAny<Chunk>("READ_LOG", { task_id: this.task, name: this.name, offset: -TAIL, length: CHUNK }, this.ending.signal);
+      chunk = await ask("READ_LOG", { task_id: this.task, name: this.name, offset: -TAIL, length: CHUNK }, this.ending.signal);
     } catch (error) {
       if (!(error instanceof ApiError && error.status === 400)) throw error;
       // A server that counts from the beginning only: the size is known from the first byte.

@@ -1,7 +1,6 @@
 // The whole cluster in one answer, and its history and events.
-import type { Overview } from "../api";
-import type { Amounts } from "./format";
-import { ApiError, ask, askAny } from "./request";
+import type { Event, Overview } from "../api";
+import { ApiError, ask } from "./request";
 import { useQuery } from "./query";
 import { useTopics } from "./stream";
 
@@ -34,35 +33,15 @@ export async function waitingTasks(signal: AbortSignal): Promise<{ tasks: number
   return { tasks: jobs.reduce((sum, job) => sum + (job.counts["pending"] ?? 0), 0), jobs: total };
 }
 
-export interface HappenedEvent {
-  id: string;
-  at: number;
-  kind: string;
-  cell: number;
-  ids: string[];
-  count: number;
-  reason: string;
-  text: string;
-  data: Record<string, unknown>;
-}
+export type HappenedEvent = Event;
 
 export function useEvents(kinds: string, limit: number) {
   useTopics("events");
   return useQuery(
     `events ${kinds} ${limit}`,
-    (signal) => askAny<{ events: HappenedEvent[]; lost: boolean; last: string }>("GET_EVENTS", { kinds: kinds ? kinds.split(",") : [], limit }, signal),
+    (signal) => ask("GET_EVENTS", { kinds: kinds ? kinds.split(",") : [], limit }, signal),
     { every: 3, everyLive: 30, on: (frame) => frame.event === "event" },
   );
-}
-
-export interface HistoryPoint {
-  at: number;
-  total: Amounts;
-  used: Amounts;
-  roles: Record<string, number>;
-  agents: number;
-  tasks: number;
-  waiting: number;
 }
 
 export const SPANS = [
@@ -73,11 +52,11 @@ export const SPANS = [
 export type Span = (typeof SPANS)[number][0];
 
 export function useHistory(span: Span, from = 0, to = 0) {
-  const series = { "1h": "10s", "1d": "1m", "30d": "10m" }[span];
-  const range = from && to ? { from, to } : {};
+  const series = ({ "1h": "10s", "1d": "1m", "30d": "10m" } as const)[span];
+  const range = from && to ? { since: from, until: to } : {};
   return useQuery(
     `history ${series} ${from} ${to}`,
-    (signal) => askAny<{ step: number; points: HistoryPoint[]; truncated: boolean }>("GET_HISTORY", { series, points: 600, ...range }, signal),
+    (signal) => ask("GET_HISTORY", { series, points: 600, ...range }, signal),
     { every: 10 },
   );
 }

@@ -16,7 +16,7 @@ export class ApiError extends Error {
 
   /** Whether this server does not know the request: it is of an earlier release than this page expects. */
   get unknown(): boolean {
-    return this.status === 404 || (this.status === 400 && /is unknown; there are|is not for users/.test(this.message));
+    return this.status === 400 && /is unknown; there are|is not for users/.test(this.message);
   }
 }
 
@@ -31,15 +31,25 @@ export function ask<T extends keyof Requests>(
   return askAny(type, fields, signal) as Promise<Requests[T]["answer"]>;
 }
 
+/** Requests that the server does not know: it is not asked again. */
+const unknownTypes = new Map<string, ApiError>();
+
 /** The same for requests whose types this release of the page does not have from /openapi.json. */
 export async function askAny<A = unknown>(type: string, fields: object = {}, signal?: AbortSignal): Promise<A> {
-  const answer = await call("/api/v1", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ type, ...fields }),
-    signal: signal ?? null,
-  });
-  return (answer as { data: A }).data;
+  const known = unknownTypes.get(type);
+  if (known) throw known;
+  try {
+    const answer = await call("/api/v1", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ type, ...fields }),
+      signal: signal ?? null,
+    });
+    return (answer as { data: A }).data;
+  } catch (error) {
+    if (error instanceof ApiError && error.unknown) unknownTypes.set(type, error);
+    throw error;
+  }
 }
 
 export async function call(path: string, init: RequestInit = {}): Promise<unknown> {

@@ -150,7 +150,7 @@ export function AgentPage({ id }: { id: string }) {
                 {tasks.length === 0 ? (
                   <Empty title="No task is or was here lately">Tasks start here when a framework accepts an offer of this agent.</Empty>
                 ) : (
-                  <div class="scroll">
+                  <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
                     <table data-rows tabIndex={-1}>
                       <thead>
                         <tr>

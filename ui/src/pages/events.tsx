@@ -90,7 +90,7 @@ function Letters() {
             data.letters.length === 0 ? (
               <Empty title="There are none">Messages that could not be handled wait here until they are sent again or dropped.</Empty>
             ) : (
-              <div class="scroll">
+              <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
                 <table>
                   <thead>
                     <tr>

@@ -146,7 +146,7 @@ export function FrameworkPage({ id }: { id: string }) {
               </Panel>
               {(framework.shapes?.length ?? 0) > 0 && (
                 <Panel title="Tasks that it wants to start" class="full" flush>
-                  <div class="scroll">
+                  <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
                     <table>
                       <thead>
                         <tr>

@@ -235,7 +235,7 @@ function Why({ why, error, waiting, pending }: { why: Explanation | undefined; e
         )}
       </div>
       {open && (
-        <div class="scroll" style={{ maxHeight: "320px", overflow: "auto", borderTop: "1px solid var(--line)" }}>
+        <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls" style={{ maxHeight: "320px", overflow: "auto", borderTop: "1px solid var(--line)" }}>
           <table>
             <thead>
               <tr>

@@ -2,15 +2,9 @@
 import { count, duration } from "../data/format";
 import { useEvents, type HappenedEvent } from "../data/overview";
 import { useQuery } from "../data/query";
-import { ApiError, ask, askAny } from "../data/request";
+import { ApiError, ask } from "../data/request";
 import { Ago, Answer, Bar, Clock, Empty, Panel, plural, useSeconds } from "../parts/basics";
 import { Notice, State } from "../parts/icons";
-
-interface Doctor {
-  findings: { severity: string; subject: string; problem: string; advice: string }[];
-  errors: number;
-  warnings: number;
-}
 
 /** Age of a lease from which on its cell has no owner that decides, in seconds. */
 const OLD_LEASE = 4;
@@ -20,7 +14,7 @@ export function MastersPage() {
   const loads = useQuery("loads", (signal) => ask("GET_STATE", { parts: [], limit: 0 }, signal), { every: 2 });
   const health = useQuery("health", (signal) => ask("GET_HEALTH", {}, signal), { every: 10 });
   const events = useEvents("cell", 200);
-  const doctor = useQuery("doctor", (signal) => askAny<Doctor>("GET_DOCTOR", {}, signal), { every: 15 });
+  const doctor = useQuery("doctor", (signal) => ask("GET_DOCTOR", {}, signal), { every: 15 });
   const owned = (events.data?.events ?? []).filter((event) => event.kind === "cell.owned");
   return (
     <Answer query={cluster} rows={6}>
@@ -43,7 +37,7 @@ export function MastersPage() {
             {masters.length === 1 && <Notice>There is one master: if it ends, nothing is decided until it is back. Start another one on another machine: bmesos master</Notice>}
             <div class="grid">
               <Panel title="Cells" class="two" flush>
-                <div class="scroll">
+                <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
                   <table style={{ minWidth: "720px" }}>
                     <thead>
                       <tr>
@@ -80,7 +74,7 @@ export function MastersPage() {
                 </div>
               </Panel>
               <Panel title="Masters" class="third" flush>
-                <div class="scroll">
+                <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
                   <table>
                     <thead>
                       <tr>
@@ -111,13 +105,13 @@ export function MastersPage() {
                 title="Doctor"
                 class="full"
                 flush
-                tools={doctor.data && <span class="muted">{`${count(doctor.data.findings.filter((each) => each.severity === "ok").length)} ok · ${plural(doctor.data.warnings, "warning")} · ${plural(doctor.data.errors, "error")}`}</span>}
+                tools={doctor.data && <span class="muted">{`${count(doctor.data.findings.filter((each) => each.level === "ok").length)} ok · ${plural(doctor.data.findings.filter((each) => each.level === "warning").length, "warning")} · ${plural(doctor.data.findings.filter((each) => each.level === "error").length, "error")}`}</span>}
               >
                 <Answer query={doctor.error?.unknown ? { ...doctor, error: new ApiError(400, "invalid", "The findings are in the terminal until this server is updated.") } : doctor}>
                   {({ findings }) => {
                     const order = { error: 0, warning: 1, ok: 2 } as Record<string, number>;
                     return (
-                      <div class="scroll">
+                      <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
                         <table>
                           <thead>
                             <tr>
@@ -129,14 +123,14 @@ export function MastersPage() {
                           </thead>
                           <tbody>
                             {[...findings]
-                              .sort((a, b) => order[a.severity]! - order[b.severity]!)
+                              .sort((a, b) => order[a.level]! - order[b.level]!)
                               .map((each, at) => (
                                 <tr key={at}>
                                   <td>
-                                    <State state={each.severity} loud={each.severity !== "ok"} />
+                                    <State state={each.level} loud={each.level !== "ok"} />
                                   </td>
                                   <td class="nowrap">{each.subject}</td>
-                                  <td>{each.problem}</td>
+                                  <td>{each.found}</td>
                                   <td>{each.advice || <span class="muted">nothing</span>}</td>
                                 </tr>
                               ))}
@@ -159,7 +153,7 @@ const DAY = 86_400;
 
 function Ribbons({ cells, owned }: { cells: { cell: number; owner: string }[]; owned: HappenedEvent[] }) {
   const now = useSeconds();
-  const from = Math.max(now - DAY, owned.length ? Math.min(...owned.map((event) => event.at)) - 60 : now - DAY);
+  const from = Math.max(now - DAY, owned.length ? Math.min(...owned.map((event) => event.at)) - (owned.some((event) => event.data["before"]) ? 60 : 0) : now - DAY);
   const owners = [...new Set([...owned.map((event) => String(event.data["owner"] ?? "")), ...cells.map((cell) => cell.owner)])].filter(Boolean).sort();
   const colour = (owner: string) => `role-${owners.indexOf(owner) % 8}`;
   return (

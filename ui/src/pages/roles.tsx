@@ -56,7 +56,7 @@ function RoleTable({ roles, missing, config, refresh }: { roles: RoleTotal[]; mi
   return (
     <>
       <Missing cells={missing} />
-      <div class="scroll">
+      <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
         <table style={{ minWidth: "880px" }}>
           <thead>
             <tr>

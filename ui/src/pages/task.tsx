@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { JobTask } from "../api";
 import { bytes, duration, resources } from "../data/format";
 import { useQuery } from "../data/query";
-import { ApiError, ask, askAny } from "../data/request";
+import { ApiError, ask } from "../data/request";
 import { place, setQuery, url } from "../data/router";
 import { useTopics } from "../data/stream";
 import { Ago, Answer, Clock, Empty, Facts, Panel, Segments, useSeconds } from "../parts/basics";
@@ -200,17 +200,10 @@ function Steps({ task }: { task: Task }) {
   );
 }
 
-interface FileList {
-  path: string;
-  files: { name: string; size: number; modified: number; kind: string }[];
-  after: string;
-  truncated: boolean;
-}
-
 function Files({ task }: { task: string }) {
   const path = place.value.query.get("path") ?? "";
   const [view, setView] = useState("");
-  const list = useQuery(`files ${task} ${path}`, (signal) => askAny<FileList>("LIST_FILES", { task_id: task, path }, signal), { every: 5 });
+  const list = useQuery(`files ${task} ${path}`, (signal) => ask("LIST_FILES", { task_id: task, path }, signal), { every: 5 });
   const inside = (name: string) => (path ? `${path}/${name}` : name);
   const parents = path.split("/").filter(Boolean);
   return (
@@ -230,7 +223,7 @@ function Files({ task }: { task: string }) {
           files.length === 0 ? (
             <Empty title="The folder is empty">What the task writes into it appears here.</Empty>
           ) : (
-            <div class="scroll">
+            <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
               <table>
                 <thead>
                   <tr>
@@ -287,7 +280,7 @@ function Files({ task }: { task: string }) {
 
 /** The beginning of a file, as text and never as a page. */
 function FileText({ task, path }: { task: string; path: string }) {
-  const chunk = useQuery(`file ${task} ${path}`, (signal) => askAny<{ data: string; size: number }>("READ_SANDBOX_FILE", { task_id: task, path, offset: 0, length: 65_536 }, signal));
+  const chunk = useQuery(`file ${task} ${path}`, (signal) => ask("READ_SANDBOX_FILE", { task_id: task, name: path, offset: 0, length: 65_536 }, signal));
   return (
     <Answer query={chunk}>
       {({ data, size }) => {

@@ -17,7 +17,7 @@ function stateOf(kind: string): string {
 
 export function EventRows({ events }: { events: readonly HappenedEvent[] }) {
   return (
-    <div class="scroll">
+    <div class="scroll" tabIndex={0} role="group" aria-label="table, scrolls">
       <table>
         <thead>
           <tr>

@@ -49,8 +49,10 @@ export function LogView({ task, name }: { task: string; name: "stdout" | "stderr
     box.current!.scrollTop = Math.max(0, line * LINE - height / 2);
   };
   useLayoutEffect(() => {
-    const observer = new ResizeObserver(() => setHeight(box.current!.clientHeight));
-    observer.observe(box.current!);
+    const element = box.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setHeight(element.clientHeight));
+    observer.observe(element);
     return () => observer.disconnect();
   }, [source?.loaded]);
   useLayoutEffect(() => {

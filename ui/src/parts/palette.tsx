@@ -1,7 +1,7 @@
 // Search: ids of everything by their beginning, and the pages.
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, ask, askAny } from "../data/request";
+import { ApiError, ask } from "../data/request";
 import { go, url } from "../data/router";
 
 export const paletteOpen = signal(false);
@@ -23,7 +23,7 @@ function target({ kind, id }: Found): string {
 
 async function search(prefix: string): Promise<Found[]> {
   try {
-    return (await askAny<{ found: Found[] }>("SEARCH", { prefix, limit: 20 })).found;
+    return (await ask("SEARCH", { prefix, limit: 20 })).found;
   } catch (error) {
     if (!(error instanceof ApiError && error.unknown)) throw error;
   }

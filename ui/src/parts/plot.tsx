@@ -32,7 +32,7 @@ export function PlottedChart({ label, times, lines, height = 180, stacked = fals
       padding: [8, 8, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: zoom !== undefined, y: false, setScale: false } },
       ...(utc ? { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") } : {}),
-      scales: { y: { range: (_, __, max) => [0, niceTop(max || 0)] } },
+      scales: { y: { range: (_, __, max) => [0, format === percent && max > 0.75 && max <= 1.001 ? 1 : niceTop(max || 0)] } },
       axes: [
         { ...axis, size: 24, gap: 4, space: 72, values: (_, all) => all.map((each) => clock(each, false).slice(-5)) },
         { ...axis, size: 48, gap: 6, space: 32, values: (_, all) => all.map(format) },
