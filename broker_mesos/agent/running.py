@@ -156,7 +156,6 @@ def spec_of(
         rlimits=tuple(sorted(isolation.rlimits.items())),
         network=isolation.network,
         rootfs=isolation.rootfs,
-        image=isolation.image,
         oom=isolation.oom,
         ports=task.resources.ranges.get("ports", ()),
     )

@@ -59,8 +59,6 @@ class LaunchSpec:
     """``none`` for no network but its own loopback; ``host`` or empty for that of the machine."""
     rootfs: str = ""
     """Path of the folder or archive that is its root file system; empty for that of the machine."""
-    image: str = ""
-    """Reference of the container image that is its root file system; empty for none."""
     oom: str = "kill"
     """``ignore`` if the kill of one of its processes for memory does not end it."""
     ports: tuple[tuple[int, int], ...] = ()

@@ -38,7 +38,6 @@ MECHANISMS: Final[Mapping[str, Mechanism]] = {
     "net": Mechanism("no network with `--network none`", "network namespaces, and " + _SANDBOX),
     "ports": Mechanism("no ports but those that they hold", "Landlock of Linux 6.7, and " + _SANDBOX),
     "rootfs": Mechanism("their own root file system with `--rootfs`", "its setting `rootfs_roots`, and " + _SANDBOX),
-    "images": Mechanism("an image as their root with `--image`", "a container engine, and " + _SANDBOX),
 }
 """By word, in the order in which people read them."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from broker_mesos.core.model.amounts import amount_text, shown
 from broker_mesos.core.model.part import Part
@@ -32,7 +31,6 @@ MAX_RLIMIT: Final = 2**63 - 1
 MAX_PIDS: Final = 4_194_304
 """The largest number of processes that Linux can have."""
 MAX_PATH: Final = 1_024
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
 
 Level = Literal["", "limits", "sandboxed"]
 LEVEL_WORDS: Final[dict[str, tuple[str, ...]]] = {
@@ -61,8 +59,6 @@ class TaskIsolation(Part):
     """``none``: it has no network but its own loopback. ``host``, and by default: that of the agent's machine."""
     rootfs: str = ""
     """Path on the agent's machine of a folder or tar archive that is its root file system; empty for the machine's."""
-    image: str = ""
-    """Reference of a container image that is its root file system; empty for none."""
     oom: Literal["kill", "ignore"] = "kill"
     """What the kill of one of its processes for memory means: ``kill``, the task is ended and has failed; ``ignore``,
     only the end of its main process counts."""
@@ -88,24 +84,11 @@ class TaskIsolation(Part):
             raise ValueError(f"rootfs {shown(path)}: write an absolute path on the agents' machines, without '..'")
         return path
 
-    @field_validator("image")
-    @classmethod
-    def _image(cls, reference: str) -> str:
-        if reference and not _IMAGE.fullmatch(reference):
-            raise ValueError(f"image {shown(reference)}: write the reference of an image, as in python:3.13")
-        return reference
-
-    @model_validator(mode="after")
-    def _one_root(self) -> TaskIsolation:
-        if self.rootfs and self.image:
-            raise ValueError("rootfs and image are both root file systems: drop one of them")
-        return self
-
     @property
     def needed_level(self) -> Level:
-        """The level that the demands need together: a network, root file system or image of its own needs a
+        """The level that the demands need together: a network or root file system of its own needs a
         sandbox."""
-        return "sandboxed" if self.network == "none" or self.rootfs or self.image else self.level
+        return "sandboxed" if self.network == "none" or self.rootfs else self.level
 
 
 NO_DEMANDS: Final = TaskIsolation()
@@ -144,7 +127,6 @@ def demanded_words(isolation: TaskIsolation | None, limits: Resources | None) ->
             "cpuset": isolation.pin,
             "net": isolation.network == "none",
             "rootfs": isolation.rootfs,
-            "images": isolation.image,
         }
         found.update(word for word, demanded in demands.items() if demanded)
     return tuple(sorted(found))
