@@ -993,7 +993,6 @@ export interface TaskIsolation {
   pin?: boolean;
   network?: "" | "host" | "none";
   rootfs?: string;
-  image?: string;
   oom?: "kill" | "ignore";
 }
 

@@ -22,20 +22,15 @@ export class ApiError extends Error {
 
 type Fields<T extends keyof Requests> = Omit<Requests[T]["fields"], "type">;
 
+/** Requests that the server does not know: it is not asked again. */
+const unknownTypes = new Map<string, ApiError>();
+
 /** The answer to a request. Throws an ApiError, whose message is one line for people. */
-export function ask<T extends keyof Requests>(
+export async function ask<T extends keyof Requests>(
   type: T,
   fields: Fields<T>,
   signal?: AbortSignal,
 ): Promise<Requests[T]["answer"]> {
-  return askAny(type, fields, signal) as Promise<Requests[T]["answer"]>;
-}
-
-/** Requests that the server does not know: it is not asked again. */
-const unknownTypes = new Map<string, ApiError>();
-
-/** The same for requests whose types this release of the page does not have from /openapi.json. */
-export async function askAny<A = unknown>(type: string, fields: object = {}, signal?: AbortSignal): Promise<A> {
   const known = unknownTypes.get(type);
   if (known) throw known;
   try {
@@ -45,7 +40,7 @@ export async function askAny<A = unknown>(type: string, fields: object = {}, sig
       body: JSON.stringify({ type, ...fields }),
       signal: signal ?? null,
     });
-    return (answer as { data: A }).data;
+    return (answer as { data: Requests[T]["answer"] }).data;
   } catch (error) {
     if (error instanceof ApiError && error.unknown) unknownTypes.set(type, error);
     throw error;

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { Explanation, JobSpec, JobSummary, JobTask } from "../api";
 import { amounts, bytes, count, duration, resources } from "../data/format";
 import { useQuery } from "../data/query";
-import { ApiError, ask, askAny } from "../data/request";
+import { ApiError, ask } from "../data/request";
 import { go, place, setQuery, url } from "../data/router";
 import { useTopics } from "../data/stream";
 import { Ago, Answer, Clock, Empty, Facts, Failed, Legend, Panel, Segments, Skeleton, Took, plural, useSeconds } from "../parts/basics";
@@ -23,18 +23,12 @@ interface Timeline {
   started: (number | null)[];
   ended: (number | null)[];
   total: number;
-  sampled: boolean;
 }
 
 const MAX_TASKS = 1000;
 
-/** The tasks of a job as columns; of a server without GET_TIMELINE from the first page of its tasks. */
+/** The first tasks of a job, as columns. */
 async function timeline(id: string, signal: AbortSignal): Promise<Timeline> {
-  try {
-    return await askAny<Timeline>("GET_TIMELINE", { job_id: id }, signal);
-  } catch (error) {
-    if (!(error instanceof ApiError && error.unknown)) throw error;
-  }
   const { tasks, summary } = await ask("GET_JOB", { job_id: id, limit: MAX_TASKS }, signal);
   const agents = [...new Set(tasks.map((task) => task.agent_id))];
   return {
@@ -46,7 +40,6 @@ async function timeline(id: string, signal: AbortSignal): Promise<Timeline> {
     started: tasks.map((task) => task.started_at),
     ended: tasks.map((task) => task.ended_at),
     total: summary.total,
-    sampled: false,
   };
 }
 
@@ -300,16 +293,10 @@ function Pixels({ id, data }: { id: string; data: Timeline }) {
         }}
         open={(key) => go(url("tasks", taskId(id, data, Number(key))))}
       />
-      {data.sampled ? (
+      {shown < data.total && (
         <p class="muted">
-          Sampled: {count(shown)} of {count(data.total)} tasks.
+          The first {count(shown)} of {count(data.total)} tasks.
         </p>
-      ) : (
-        shown < data.total && (
-          <p class="muted">
-            The first {count(shown)} of {count(data.total)} tasks.
-          </p>
-        )
       )}
     </>
   );
