@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operator.fakes import Stage, serving
+from tests.operator.fakes import FakeCluster, Stage, serving
 
 
 @pytest.fixture
@@ -27,3 +27,17 @@ def stage() -> Iterator[Stage]:
     stage = Stage()
     with serving(stage) as stage.url:
         yield stage
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    """A cluster that is not there."""
+    return FakeCluster()
+
+
+@pytest.fixture
+def url(stage: Stage, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the server in front of it, which commands use."""
+    stage.cluster = cluster
+    monkeypatch.setenv("BMESOS_URL", stage.url)
+    return stage.url

@@ -16,21 +16,9 @@ from broker_mesos.core.api.jobs import SubmitJob
 from broker_mesos.core.api.state import MissingCell
 from broker_mesos.core.model.job import Dependency
 from broker_mesos.errors import BrokerMesosError, TimedOut, Unavailable
-from tests.operator.fakes import FakeCluster, Stage
+from tests.operator.fakes import FakeCluster
 
 pytestmark = pytest.mark.usefixtures("empty_place")
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
-def url(stage: Stage, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> str:
-    stage.cluster = cluster
-    monkeypatch.setenv("BMESOS_URL", stage.url)
-    return stage.url
 
 
 Captured = pytest.CaptureFixture[str]
@@ -487,25 +475,3 @@ def test_control_characters_in_an_error_are_not_passed_on(url: str, cluster: Fak
     assert "\x1b" not in one_line(capsys.readouterr().err)
     assert main(["submit", "--name", "a\nb", "--", "true"]) == 2
     assert "is a control character" in one_line(capsys.readouterr().err)
-
-
-def test_one_agent_is_shown_with_what_it_holds_tasks_to_and_why_not(
-    url: str, cluster: FakeCluster, capsys: Captured
-) -> None:
-    cluster.agent = {"isolation": ("cpu", "mem", "pids", "oom", "kill"), "isolation_missing": {"cpuset": "it is on v2"}}
-    assert main(["agents", "show", "a1"]) == 0
-    shown = capsys.readouterr().out
-    assert "isolation: limits" in shown
-    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
-    assert rows["mem"].split()[1] == "yes" and rows["cpuset"].split()[1] == "no"
-    assert rows["cpuset"].endswith("it is on v2") and "namespaces" in rows["fs"]
-    assert main(["agents", "show", "a1", "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["isolation"] == ["cpu", "mem", "pids", "oom", "kill"]
-    assert main(["agents"]) == 0
-    assert "limits" in capsys.readouterr().out
-    cluster.agent = {"not_isolated": "cgroup v2 is not delegated to us"}
-    assert main(["agents", "show", "a1"]) == 0
-    shown = capsys.readouterr().out
-    assert "isolation: none: resources are accounted, not enforced" in shown and "is not delegated to us" in shown
-    assert main(["agents", "show", "other"]) == 3
-    assert "no agent other; `bmesos agents` lists them" in one_line(capsys.readouterr().err)

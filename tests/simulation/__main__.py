@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.planting import mutants, planted
 from tests.simulation.world import simulate
 
 PROFILES = (
@@ -40,12 +40,12 @@ def main() -> int:
         choices=PROFILES,
         default="full",
     )
-    parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this mistake first")
+    parser.add_argument("--mutant", choices=sorted(mutants()), help="plant this mistake first")
     parser.add_argument("--table", action="store_true", help="for every mistake: how many seeds it takes to find it")
     parser.add_argument("--only", nargs="*", help="of the table: only these mistakes")
     options = parser.parse_args()
     if options.table:
-        return table(options.profile, options.start, options.seeds, options.only or list(MUTANTS))
+        return table(options.profile, options.start, options.seeds, options.only or list(mutants()))
     with planted(options.mutant) if options.mutant else contextlib.nullcontext():
         return run(options)
 
@@ -53,7 +53,7 @@ def main() -> int:
 def table(profile: str, start: int, seeds: int, names: list[str]) -> int:
     """One line for each mistake, as in docs/simulation.md: how many seeds it takes to find it."""
     for name in names:
-        make, found = MUTANTS[name], "not found"
+        make, found = mutants()[name], "not found"
         with planted(name):
             for seed in range(start, start + seeds):
                 violations = simulate(seed, profile).violations

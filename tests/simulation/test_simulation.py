@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.planting import mutants, planted
 
 LIMIT = 280
 pytestmark = pytest.mark.timeout(LIMIT + 20)
@@ -81,7 +81,7 @@ async def test_a_seed_goes_the_same_way_every_time() -> None:
     assert code == 0, output
 
 
-@pytest.mark.parametrize("name", sorted(MUTANTS))
+@pytest.mark.parametrize("name", sorted(mutants()))
 def test_every_mistake_can_be_planted(name: str) -> None:
     with planted(name):
         pass
