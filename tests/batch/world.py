@@ -17,24 +17,9 @@ from broker_mesos.frameworks.batch.storage.housekeeping import Housekeeping
 from broker_mesos.frameworks.batch.storage.store import JobStore
 from broker_mesos.ports.store import Change, Check, Records
 from broker_mesos.store.memory import MemoryRecords, MemoryStoreState
+from tests.clocks import StillClock
 
 TRUE = CommandInfo(arguments=("true",))
-
-
-class StillClock:
-    """Time passes only when a test says so; sleeping lets others run."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
 
 
 def job(**fields: Any) -> JobSpec:

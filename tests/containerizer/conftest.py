@@ -8,8 +8,9 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -253,11 +254,12 @@ def held_folder(work_dir: Path) -> Iterator[Path]:
     assert cgroups_of(work_dir) == []
 
 
-@pytest_asyncio.fixture
-async def held(held_folder: Path) -> AsyncIterator[HeldRunner]:
-    from tests.containerizer.held import HeldRunner
+RunnerT = TypeVar("RunnerT", bound=Runner)
 
-    made = HeldRunner(held_folder)
+
+@asynccontextmanager
+async def running(made: RunnerT) -> AsyncIterator[RunnerT]:
+    """A runner that holds tasks to limits, while its containerizer runs. Where it cannot, the test says so."""
     try:
         await made.containerizer.start()
     except Unavailable as error:
@@ -265,3 +267,11 @@ async def held(held_folder: Path) -> AsyncIterator[HeldRunner]:
         was_not_run(str(error))
     yield made
     await made.containerizer.stop(kill_tasks=True, grace=0.0)
+
+
+@pytest_asyncio.fixture
+async def held(held_folder: Path) -> AsyncIterator[HeldRunner]:
+    from tests.containerizer.held import HeldRunner
+
+    async with running(HeldRunner(held_folder)) as made:
+        yield made

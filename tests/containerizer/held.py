@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from broker_mesos.containerizer.process.containerizer import ProcessContainerize
 from broker_mesos.containerizer.task_users import TaskUsers
 from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
-from tests.containerizer.conftest import Runner
+from tests.containerizer.conftest import Runner, gone
 
 EAT = "python3 -I -S -c 'bytearray(200 << 20)'"
 WAIT = "while [ ! -e go ]; do sleep 0.02; done; "
@@ -63,3 +64,20 @@ def start_waiting(runner: HeldRunner, number: int) -> None:
     """Start the task ``t<number>``, which costs nothing until nobody has the lock of ``lock`` any more."""
     lock = runner.work_dir / "lock"
     runner.start_task(f"t{number}", f"flock -s {lock} true; exit {code_of(number)}")
+
+
+async def ended_while_nobody_is_there(held: HeldRunner, task_id: str) -> TaskExited:
+    """The end of a task that waits for ``go``, and goes and ends while there is neither an agent nor a spawner, as
+    the next ones find it."""
+    main = (await held.started(task_id)).pid
+    spawner = held.containerizer.spawner_pid
+    await held.containerizer.stop(kill_tasks=False)
+    os.kill(spawner, signal.SIGKILL)
+    await gone(spawner)
+    held.go(task_id)
+    await gone(main)
+    again = HeldRunner(held.work_dir)
+    (found,) = await again.containerizer.start()
+    await again.containerizer.stop(kill_tasks=True, grace=0.0)
+    assert found.exited is not None
+    return found.exited

@@ -11,11 +11,9 @@ import pytest_asyncio
 from broker_mesos.containerizer.cgroups.layout import base_name
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.task_users import TaskUsers
-from broker_mesos.errors import Unavailable
 from broker_mesos.ports.containerizer import LaunchSpec
 from broker_mesos.ports.execution import ExecRefused
-from tests.containerizer.cgroups.conftest import was_not_run
-from tests.containerizer.conftest import GAMES, NOBODY, Runner, gone
+from tests.containerizer.conftest import GAMES, NOBODY, Runner, gone, running
 from tests.containerizer.exec_session import Session
 
 SHOW = "id -u; id -g; cat /proc/self/cgroup; grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs)' /proc/self/status; ulimit -c"
@@ -29,13 +27,8 @@ async def held(open_dir: Path, users: TaskUsers) -> AsyncIterator[Runner]:
     made.containerizer = ProcessContainerizer(
         open_dir, made._on_events, isolation="limits", lent=(1.0, 1 << 32), users=users
     )
-    try:
-        await made.containerizer.start()
-    except Unavailable as error:
-        await made.containerizer.stop(kill_tasks=True, grace=0.0)
-        was_not_run(str(error))
-    yield made
-    await made.containerizer.stop(kill_tasks=True, grace=0.0)
+    async with running(made):
+        yield made
 
 
 async def started(runner: Runner, user: str = "", text: str = f"{SHOW}; touch shown; exec sleep 1000") -> None:

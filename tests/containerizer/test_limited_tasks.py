@@ -21,7 +21,7 @@ from broker_mesos.errors import Unavailable
 from broker_mesos.ports.containerizer import LaunchSpec, StartFailed, TaskExited
 from tests.containerizer.cgroups.conftest import was_not_run
 from tests.containerizer.conftest import Runner, gone, ticks
-from tests.containerizer.held import EAT, WAIT, HeldRunner, cgroups_of
+from tests.containerizer.held import EAT, WAIT, HeldRunner, cgroups_of, ended_while_nobody_is_there
 
 
 async def test_a_task_that_uses_more_memory_than_was_stated_ends_with_the_figures_and_its_neighbour_goes_on(
@@ -102,17 +102,7 @@ async def test_a_task_that_exceeds_its_memory_while_neither_agent_nor_spawner_is
     held: HeldRunner,
 ) -> None:
     held.start_task("large", WAIT + EAT)
-    main = (await held.started("large")).pid
-    spawner = held.containerizer.spawner_pid
-    await held.containerizer.stop(kill_tasks=False)
-    os.kill(spawner, signal.SIGKILL)
-    await gone(spawner)
-    held.go("large")
-    await gone(main)
-    again = HeldRunner(held.work_dir)
-    (found,) = await again.containerizer.start()
-    await again.containerizer.stop(kill_tasks=True, grace=0.0)
-    assert found.exited is not None and found.exited.limit_kind == "memory"
+    assert (await ended_while_nobody_is_there(held, "large")).limit_kind == "memory"
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])

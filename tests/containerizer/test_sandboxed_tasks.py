@@ -21,7 +21,7 @@ from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.ports.containerizer import LaunchSpec, Retention, StartFailed
 from tests.containerizer.cgroups.conftest import was_not_run
 from tests.containerizer.conftest import gone
-from tests.containerizer.held import EAT, WAIT, HeldRunner
+from tests.containerizer.held import EAT, WAIT, HeldRunner, ended_while_nobody_is_there
 
 PYTHON = "python3 -I -S -c"
 BIND = PYTHON + ' "import socket,sys; socket.socket().bind((\\"127.0.0.1\\", int(sys.argv[1])))"'
@@ -233,17 +233,7 @@ async def test_a_task_that_exceeds_its_memory_while_neither_agent_nor_spawner_is
     held: HeldRunner,
 ) -> None:
     held.start_task("large", WAIT + EAT, sandbox={})
-    main = (await held.started("large")).pid
-    spawner = held.containerizer.spawner_pid
-    await held.containerizer.stop(kill_tasks=False)
-    os.kill(spawner, signal.SIGKILL)
-    await gone(spawner)
-    held.go("large")
-    await gone(main)
-    again = HeldRunner(held.work_dir)
-    (found,) = await again.containerizer.start()
-    await again.containerizer.stop(kill_tasks=True, grace=0.0)
-    assert found.exited is not None and found.exited.limit_kind == "memory"
+    assert (await ended_while_nobody_is_there(held, "large")).limit_kind == "memory"
 
 
 async def test_a_task_ends_with_its_launcher_and_the_next_one_gets_another(held: HeldRunner) -> None:

@@ -17,29 +17,14 @@ from broker_mesos.ports.streams import history_stream
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.store.memory import MemoryRecords, MemoryStore, MemoryStoreState
 from broker_mesos.store.memory_streams import MemoryStreams
+from tests.clocks import StillClock
 from tests.core.cell.harness import Bench, offers_in, task
 from tests.operator.test_overview import agent_in
 
 
-class HandClock:
-    """The clock of the store and of the master, which a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class Place:
     def __init__(self, cell: Bench | None, *, streams: bool = True) -> None:
-        self.clock = HandClock()
+        self.clock = StillClock()
         self.state = MemoryStoreState(self.clock)
         self.streams = MemoryStreams(self.state)
         context = MasterContext(

@@ -29,6 +29,7 @@ from broker_mesos.containerizer.process.exec_protocol import (
     TAKEN,
     WINDOW,
     connect_address,
+    send_waiting,
 )
 from broker_mesos.errors import InvalidInput, Unavailable
 from broker_mesos.ports.execution import ExecEnd, ExecRefused
@@ -212,13 +213,7 @@ class ExecConnection:
             self._flush()
 
     def _flush(self) -> None:
-        try:
-            while self._unsent:
-                self._socket.send(self._unsent[0])
-                self._unsent.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:
+        if not send_waiting(self._socket, self._unsent):
             self._unsent.clear()  # what it has still written is read
         if bool(self._unsent) != self._writing:
             self._writing = bool(self._unsent)

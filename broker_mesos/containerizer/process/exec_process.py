@@ -33,6 +33,7 @@ from broker_mesos.containerizer.process.exec_protocol import (
     SIGNAL,
     TAKEN,
     WINDOW,
+    send_waiting,
 )
 from broker_mesos.containerizer.process.exec_target import Box, user_of
 
@@ -157,7 +158,7 @@ class _Session:
     def serve(self) -> None:
         """Pass input and output on until the command has ended, or the agent has closed the connection."""
         while True:
-            if not self._send():
+            if not send_waiting(self._link, self._outgoing):
                 self._hang_up()
                 return
             if self._status is not None and not self._sources and not self._outgoing:
@@ -189,18 +190,6 @@ class _Session:
             poll.register(self._pidfd, select.POLLIN)
         timeout = None if self._status is None else max(0.0, self._drained_at - time.monotonic()) * 1000
         return dict(poll.poll(timeout if self._sources else None))
-
-    def _send(self) -> bool:
-        """Send what the agent takes now. Returns False if it has gone."""
-        try:
-            while self._outgoing:
-                self._link.send(self._outgoing[0])
-                self._outgoing.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:
-            return False
-        return True
 
     def _receive(self) -> bool:
         """Handle all packets of the agent. Returns False if it has closed the connection, or breaks the rules."""

@@ -21,6 +21,8 @@ end. Standard library only.
 from __future__ import annotations
 
 import os
+import socket
+from collections import deque
 
 EXEC_SOCKET = "exec.sock"
 MAX_REQUEST = 160 << 10
@@ -42,3 +44,16 @@ def connect_address(folder: str) -> tuple[int, str]:
     """A descriptor of a folder, which is to be closed, and the address of the socket in it. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return fd, exec_address(fd)
+
+
+def send_waiting(link: socket.socket, packets: deque[bytes]) -> bool:
+    """Send the packets that wait, as far as the other end takes them now. Returns False if it has gone."""
+    try:
+        while packets:
+            link.send(packets[0])
+            packets.popleft()
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
+    return True
