@@ -21,12 +21,12 @@ from broker_mesos.bus.topology import Topology
 from broker_mesos.cli.app import application
 from broker_mesos.cli.options import Call
 from broker_mesos.core import api, protocol
-from broker_mesos.core.api.job_changes import JobChanged
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.model.task_states import NEVER_STORED, TERMINAL, TRANSITIONS, TaskState
 from broker_mesos.core.protocol.addresses import Exchange, Queue, QueueKind
 from broker_mesos.core.protocol.wire import REGISTRY, Message
 from broker_mesos.frameworks.registry import framework_for
+from broker_mesos.operator.job_changes import JobChanged
 from broker_mesos.runtime.settings import SECRETS, Settings
 
 DOCS = Path(__file__).parent

@@ -16,12 +16,12 @@ from typing import Any
 from broker_mesos.bus.current_caller import answering
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
 from broker_mesos.core.api.events import EventList, GetEvents
-from broker_mesos.core.api.job_changes import JobChanged
 from broker_mesos.core.api.overview import GetOverview
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import BrokerMesosError, InvalidMessage
 from broker_mesos.operator.gateway import OperatorApi
+from broker_mesos.operator.job_changes import JobChanged
 from broker_mesos.ports.bus import Bus, ConsumerClosed
 from broker_mesos.runtime.logs import get_logger
 from broker_mesos.web.viewer import Frame, Viewer, frame, resync

@@ -172,6 +172,28 @@ async def test_url_of_another_kind_of_server_is_an_error_that_says_so(rabbitmq_u
         await store.close()
 
 
+async def test_what_a_server_has_said_is_told_although_no_time_is_left_for_the_last_attempt() -> None:
+    attempts, silent = 0, asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 2:  # each attempt is repeated on a new connection
+            await silent.wait()
+        await reader.read(1)
+        writer.write(b"AMQP 0-9-1 is spoken here\r\n" * 10)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    store = make(f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+    with pytest.raises(StoreUnavailable, match="does not use TLS at this port"):
+        await store.open(0.5)
+    assert attempts > 2
+    await store.close()
+    silent.set()
+    server.close()
+
+
 async def test_unreachable_server_is_an_error_within_the_limit() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take it

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_mesos.core.api import catalog, job_changes
+from broker_mesos.core.api import catalog
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import MAX_BODY, REGISTRY
 from broker_mesos.errors import InvalidMessage
+from broker_mesos.operator import job_changes
 from tests.fuzz.effort import check_line, count, fuzz
 from tests.fuzz.values import bodies, encoded, json_values, spoiled
 

@@ -17,13 +17,13 @@ from broker_mesos.bus.memory import MemoryBus
 from broker_mesos.bus.open import CLOCK
 from broker_mesos.bus.requests import Requester
 from broker_mesos.core.api.catalog import REQUESTS, USER_REQUESTS
-from broker_mesos.core.api.job_changes import JobChanged
 from broker_mesos.core.api.request import Request, Route
 from broker_mesos.core.protocol import addresses
 from broker_mesos.core.protocol.feed_messages import Happened
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.core.protocol.wire import REGISTRY
 from broker_mesos.errors import BY_CODE, BrokerMesosError, InvalidMessage
+from broker_mesos.operator.job_changes import JobChanged
 from broker_mesos.ports.bus import Outgoing
 from broker_mesos.runtime.clock import new_id
 from broker_mesos.web import build_app

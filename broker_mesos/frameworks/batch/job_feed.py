@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from broker_mesos.core.api.job_changes import JobChanged
 from broker_mesos.core.api.jobs import JobSummary
 from broker_mesos.core.protocol.addresses import Queue, QueueKind, feed
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import InvalidMessage, NotFound, StoreUnavailable
+from broker_mesos.operator.job_changes import JobChanged
 from broker_mesos.ports.bus import Bus, ConsumerClosed, outgoing
 from broker_mesos.ports.clock import Clock, NewId
 from broker_mesos.runtime.logs import get_logger

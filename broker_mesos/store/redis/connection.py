@@ -114,16 +114,20 @@ class _Connection:
         self._closed = False
         end = self._clock.monotonic() + timeout
         pause = 0.05
+        said: StoreUnavailable | None = None
         while True:
-            remaining = end - self._clock.monotonic()
+            limit = max(0.05, min(end - self._clock.monotonic(), self._timeout))
             try:
-                policy = await self._call(self._policy, limit=max(0.05, min(remaining, self._timeout)))
+                policy = await self._call(self._policy, limit=limit)
                 break
             except _Refused:
                 raise
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                # An attempt that was cut short by the end of the time tells less than the one before it.
+                if said is None or limit == self._timeout or not isinstance(error.__cause__, TimeoutError):
+                    said = error
                 if end - self._clock.monotonic() <= pause:
-                    raise
+                    raise said from said.__cause__
             await self._clock.sleep(pause)
             pause = min(2 * pause, 1.0)
         if policy not in ("", "noeviction"):
