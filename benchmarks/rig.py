@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,10 +123,15 @@ def servers() -> Iterator[tuple[RabbitMQServer, RedisServer]]:
 
 @contextlib.contextmanager
 def rig(
-    rabbitmq: RabbitMQServer, redis: RedisServer, cells: int = 1, agents: int = 1, name: str = "bench"
+    rabbitmq: RabbitMQServer,
+    redis: RedisServer,
+    cells: int = 1,
+    agents: int = 1,
+    name: str = "bench",
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[Rig]:
-    """A cluster on them."""
-    with work_folder() as tmp, Cluster(rabbitmq.url, redis.url, name, tmp) as cluster:
+    """A cluster on them. ``settings``: of all its processes."""
+    with work_folder() as tmp, Cluster(rabbitmq.url, redis.url, name, tmp, settings) as cluster:
         start(cluster, cells, agents)
         yield Rig(rabbitmq, redis, cluster)
 

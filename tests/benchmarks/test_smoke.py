@@ -43,4 +43,4 @@ def test_an_unknown_benchmark_is_refused_with_those_that_there_are() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "no benchmark is called task; there are: tasks, latency, security, footprint" in done.stderr
+    assert "no benchmark is called task; there are: tasks, latency, security, isolation, footprint" in done.stderr
