@@ -28,11 +28,13 @@ def move_out(held: HeldRunner, folders: list[Path]) -> None:
     """Move all processes of some cgroups to that of this process, as far up as it is mounted."""
     for folder in folders:
         top = next(each.mounted for each in hierarchies() if str(folder).startswith(f"{each.mounted}/"))
-        for pid in (folder / "cgroup.procs").read_text().split():
-            try:
-                Path(top, "cgroup.procs").write_text(pid)
-            except ProcessLookupError:
-                pass  # it has ended since
+        # A process that is moved may have forked since its cgroup was read: the child is moved next.
+        while pids := (folder / "cgroup.procs").read_text().split():
+            for pid in pids:
+                try:
+                    Path(top, "cgroup.procs").write_text(pid)
+                except ProcessLookupError:
+                    pass  # it has ended since
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -185,7 +185,9 @@ def test_an_agent_that_is_gone_loses_its_user_and_its_connection(cluster: Enroll
 
 def test_an_agent_that_has_left_keeps_its_user_until_it_is_forgotten(cluster: Enrolling, agent: Daemon) -> None:
     user = cluster.user(agent)
-    assert user["name"] not in left_users(cluster)
+    while left := re.findall(r"\bagent-\w+", left_users(cluster)):  # of other tests: it names five at most
+        for each in left:
+            assert cluster.cli("agents", "forget", each).returncode == 0
     agent.stop()
     until("the doctor names it", lambda: user["name"] in left_users(cluster))
     done = cluster.cli("agents", "gone", user["name"])
