@@ -121,6 +121,16 @@ async def test_a_task_ends_as_it_does_although_its_launcher_was_stopped_or_kille
     assert (await held.exited("next")).exit_code == 8
 
 
+@pytest.mark.parametrize("turn", range(5))
+async def test_a_task_that_kills_its_launcher_at_once_and_ends_has_its_own_exit_code(
+    held: HeldRunner, turn: int
+) -> None:
+    # The report of its start was not sent then.
+    held.start_task("a", "echo x; kill -KILL $PPID; exit 7")
+    assert (await held.exited("a")).exit_code == 7
+    assert await held.lines("a", 1) == ["x"]  # it has run once
+
+
 async def test_a_task_that_lowers_the_limits_of_its_launcher_does_not_lower_those_of_the_next(held: HeldRunner) -> None:
     held.start_task("a", "prlimit --pid $PPID --nofile=7:7 && echo lowered")
     await held.exited("a")

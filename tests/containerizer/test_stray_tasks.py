@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from broker_mesos.containerizer.process.stray_tasks import MAX_TASKS
 from broker_mesos.ports.containerizer import TaskNote
 from tests.containerizer.conftest import TIMEOUT
 from tests.containerizer.held import EAT, WAIT, HeldRunner, cgroups_of
+from tests.servers import wait_stopped
 
 
 def places(pid: int) -> list[str]:
@@ -35,6 +37,21 @@ def move_out(held: HeldRunner, folders: list[Path]) -> None:
                     Path(top, "cgroup.procs").write_text(pid)
                 except ProcessLookupError:
                     pass  # it has ended since
+
+
+def taken_away(held: HeldRunner) -> bool:
+    """Remove all cgroups of the tasks. Returns whether that is done: a launcher that was just forked may still join its
+    own, and the kernel keeps one for a moment after its last process."""
+    move_out(held, groups(held))
+    for base in cgroups_of(held.work_dir):
+        for folder in [*(each for each in base.iterdir() if each.is_dir()), base]:
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                return False
+    return True
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -70,10 +87,8 @@ async def test_a_cgroup_that_was_taken_away_is_made_again_for_its_task_and_for_t
     held.start_task("a", WAIT + EAT)
     main = (await held.started("a")).pid
     os.kill(held.containerizer.spawner_pid, signal.SIGSTOP)
-    move_out(held, groups(held))
-    for base in cgroups_of(held.work_dir):
-        for folder in [*(each for each in base.iterdir() if each.is_dir()), base]:
-            folder.rmdir()
+    wait_stopped(held.containerizer.spawner_pid)
+    await until(lambda: taken_away(held))
     os.kill(held.containerizer.spawner_pid, signal.SIGCONT)
     await inside(held, main)
     held.start_task("b", EAT)

@@ -88,12 +88,12 @@ def _io(files: CgroupFiles, folders: dict[str, str], versions: dict[str, int]) -
         return 0, 0
     if versions["io"] == 2:
         # 8:0 rbytes=1459200 wbytes=314773504 rios=192 wios=353 dbytes=0 dios=0
-        for word in optional(files, f"{folders['io']}/io.stat").split():
+        for word in optional(files, f"{folders['io']}/io.stat", often=True).split():
             key, _, value = word.partition("=")
             read += int(value) if key == "rbytes" else 0
             written += int(value) if key == "wbytes" else 0
         return read, written
-    for line in optional(files, f"{folders['io']}/blkio.throttle.io_service_bytes_recursive").splitlines():
+    for line in optional(files, f"{folders['io']}/blkio.throttle.io_service_bytes_recursive", often=True).splitlines():
         # 8:0 Read 1459200
         words = line.split()
         if len(words) == 3:

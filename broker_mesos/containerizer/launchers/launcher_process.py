@@ -41,6 +41,9 @@ _SOCKET_FD = 3
 _FIRST_FREE_FD = 4
 _MAX_FD = 1 << 30
 _CHUNK = 1 << 18
+STARTED_MILLISECONDS = 2
+"""Time for which the report of a start waits for the end of the task: both at once wake the spawner once. Nobody waits
+for the start of a task that is over by then."""
 
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -78,6 +81,7 @@ class _Server:
         self._spared: set[int] = set()
         self._limits: list[tuple[int, int]] = []
         self._sandboxed: SandboxedStarts | None = None
+        self._unsent = b""
 
     def serve(self) -> None:
         poll = select.poll()
@@ -87,14 +91,19 @@ class _Server:
             self._send(["joined"])
         connected = True
         while connected or (self._sandboxed is not None and self._tasks):
-            # Requests first: a process that is killed is spared before it is waited for.
-            for fd, _ in poll.poll():
-                if fd == self._children.fd:
-                    self._children.clear()
-            if connected and not self._receive():
+            ready = poll.poll(STARTED_MILLISECONDS if self._unsent else None)
+            if not ready:
+                self._flush()
+                continue
+            fds = {fd for fd, _ in ready}
+            if self._children.fd in fds:
+                self._children.clear()
+            # Requests first: a process that is killed is spared before it is waited for, if it has no cgroup.
+            if connected and (not self._in_cgroup or _SOCKET_FD in fds) and not self._receive():
                 connected = False
                 poll.unregister(self._link)
-            self._reap()
+            if self._children.fd in fds or not self._in_cgroup:
+                self._reap()
 
     def _receive(self) -> bool:
         """Handle the requests that are there. Returns False when this process is to end."""
@@ -154,7 +163,7 @@ class _Server:
             self._leave()
         else:
             self._tasks[pid] = task_id
-            self._send(["started", task_id, outer])
+            self._send(["started", task_id, outer], now=not self._in_cgroup)
         finally:
             os.chdir("/")
 
@@ -183,9 +192,15 @@ class _Server:
                 self._send(["exited", task_id, *outcome(child)])
                 self._leave()
 
-    def _send(self, message: list[Any]) -> None:
+    def _send(self, message: list[Any], *, now: bool = True) -> None:
+        self._unsent += _dumps(message).encode() + b"\n"
+        if now:
+            self._flush()
+
+    def _flush(self) -> None:
+        data, self._unsent = self._unsent, b""
         try:
-            self._link.sendall(_dumps(message).encode() + b"\n")
+            self._link.sendall(data)
         except OSError:
             # The spawner has ended; the next one finds the task by its journal.
             if self._sandboxed is None or not self._tasks:

@@ -252,13 +252,21 @@ class LaunchedTasks:
             self._on_main_ended(entry, None, None)  # the launcher has waited for it, and told nobody
 
     def _main_of(self, task: Launched) -> int:
-        """The main process of a task whose launcher has ended before it reported one; 0 if there is none."""
+        """The main process of a task whose launcher has ended before it reported one; 0 if there is none. It may have
+        ended as well, and waits for us, if the task has a cgroup: v2 shows that of those, too."""
         group = task.launcher.group
         for pid in proctree.children(os.getpid()) or ():
             process = proctree.look(pid)
-            if process is None or not process.alive or process.session != pid:
+            if process is None or process.session != pid:
                 continue
-            if pid in group.members() if group else proctree.marker(pid, self._prefix) == task.entry.task_id:
+            try:
+                if group is not None:
+                    found = group.shows(pid)
+                else:
+                    found = process.alive and proctree.marker(pid, self._prefix) == task.entry.task_id
+            except OSError:
+                continue
+            if found:
                 return pid
         return 0
 

@@ -234,7 +234,7 @@ class LimitedTasks:
         try:
             alive = held.launcher is not None and not held.launcher.gone
             # Those that ended and were not waited for count as well.
-            if group.usage().pids > alive:
+            if group.pids() > alive:
                 if now >= entry.kill_at:
                     self._strike(held)
                 held.due = now + held.pause
