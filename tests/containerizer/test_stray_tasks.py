@@ -60,8 +60,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)  # the kernel reports no change of cgroups
 
 
-async def inside(held: HeldRunner, pid: int) -> None:
-    count = len({Path(each).parts[4] for each in map(str, cgroups_of(held.work_dir))} - {"cpuset"})
+def hierarchies_of(held: HeldRunner) -> int:
+    """In how many hierarchies a task is that is not pinned."""
+    return len({each.parts[4] for each in cgroups_of(held.work_dir)} - {"cpuset"})
+
+
+async def inside(pid: int, count: int) -> None:
     await until(lambda: sum("/bmesos-" in line for line in places(pid)) == count)
 
 
@@ -69,9 +73,9 @@ async def test_a_task_that_was_moved_out_of_its_cgroup_is_moved_back_and_that_is
     held.start_task("a", f"sleep 1000 & {WAIT}{EAT}; exit 3")
     main = (await held.started("a")).pid
     folders = [each for each in groups(held) if str(main) in (each / "cgroup.procs").read_text().split()]
-    await inside(held, main)
+    await inside(main, hierarchies_of(held))
     move_out(held, folders)
-    await inside(held, main)
+    await inside(main, hierarchies_of(held))
     await until(lambda: len(held.containerizer.problems) == 1)
     (problem,) = held.containerizer.problems
     assert problem.startswith("task a was found outside of its cgroup, in /")
@@ -86,11 +90,12 @@ async def test_a_task_that_was_moved_out_of_its_cgroup_is_moved_back_and_that_is
 async def test_a_cgroup_that_was_taken_away_is_made_again_for_its_task_and_for_the_next_ones(held: HeldRunner) -> None:
     held.start_task("a", WAIT + EAT)
     main = (await held.started("a")).pid
+    count = hierarchies_of(held)
     os.kill(held.containerizer.spawner_pid, signal.SIGSTOP)
     wait_stopped(held.containerizer.spawner_pid)
     await until(lambda: taken_away(held))
     os.kill(held.containerizer.spawner_pid, signal.SIGCONT)
-    await inside(held, main)
+    await inside(main, count)
     held.start_task("b", EAT)
     assert (await held.exited("b")).limit_kind == "memory"
     held.go("a")
@@ -106,6 +111,6 @@ async def test_one_task_among_many_is_found_in_the_end(held: HeldRunner) -> None
     move_out(held, [each for each in groups(held) if last in (each / "cgroup.procs").read_text().split()])
     await until(lambda: len(held.containerizer.problems) == 1)
     assert held.containerizer.problems[0].startswith(f"task {names[-1]} was found outside")
-    await inside(held, mains[-1])
+    await inside(mains[-1], hierarchies_of(held))
     for pid in mains:
         assert any("/bmesos-" in line for line in places(pid))

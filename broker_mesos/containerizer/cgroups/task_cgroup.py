@@ -173,7 +173,7 @@ class TaskCgroup:
         return Usage(counters.since(self.before), memory, peak, self.pids())
 
     def pids(self) -> int:
-        """Processes and threads now, with those that have ended and were not waited for: much cheaper than ``usage``."""
+        """Processes and threads now, with those that were not waited for: much cheaper than ``usage``."""
         return number(self._files, f"{self.folders['pids']}/pids.current", often=True)
 
     def _counters(self) -> Counters:
