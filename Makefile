@@ -12,8 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ARGS ?=
 STAGING_ARGS ?=
-# Most tests wait for processes and servers: three at a time, a file stays together.
-PARALLEL ?= -n 3 --dist loadfile
+# Most tests wait for processes and servers: four at a time, a file stays together.
+PARALLEL ?= -n 4 --dist loadfile
 
 .PHONY: help install demo check test test-cgroup2 lint servers simulate fuzz ui bench bench-faults bench-locality format constraints clean \
   staging staging-down staging-restart staging-test

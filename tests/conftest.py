@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 
 import hypothesis
@@ -55,6 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         long = item.get_closest_marker("servers") or item.get_closest_marker("slow")
         if long and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(180))
+    # One worker runs a file: those that take long begin first, and none is left alone with one at the end.
+    long_tests = Counter(
+        item.path for item in items if item.get_closest_marker("servers") or item.get_closest_marker("slow")
+    )
+    items.sort(key=lambda item: -long_tests[item.path])
 
 
 @pytest.fixture(scope="session")
