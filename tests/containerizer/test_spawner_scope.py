@@ -36,7 +36,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "systemd").mkdir()
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(SpawnerScope.__init__, "__defaults__", (str(tmp_path / "systemd"),))
+    monkeypatch.setitem(SpawnerScope.__init__.__kwdefaults__, "systemd", str(tmp_path / "systemd"))
     return folder
 
 
@@ -71,7 +71,9 @@ async def test_the_spawner_of_tasks_with_limits_is_started_in_a_scope_that_is_de
     unit = next(word for word in rest if word.startswith("--unit="))
     assert unit.startswith(f"--unit=bmesos-tasks-{scoped.work_dir.stat().st_ino:x}-{os.getpid()}-")
     user = [] if os.geteuid() == 0 else ["--user"]
-    assert rest[: len(user) + 6] == [*user, "--scope", "--collect", "--quiet", "-p", "Delegate=yes", unit], options
+    # Not the share of one CPU, nor the default part of the machine's processes.
+    held = [f"--property={each}" for each in ("Delegate=yes", "CPUWeight=100", "TasksMax=infinity")]
+    assert rest[: rest.index("--")] == [*user, "--scope", "--collect", "--quiet", *held, unit], options
     assert rest[rest.index("--") + 2 : rest.index("--") + 4] == ["-I", "-S"]
 
 
@@ -84,7 +86,7 @@ async def test_each_spawner_has_a_scope_of_its_own(scoped: HeldRunner, systemd: 
     await gone(before)
     scoped.start_task("a", "exit 4")
     assert (await scoped.exited("a")).exit_code == 4
-    assert log.read_text() != first and log.read_text().replace("-p\n", "").count("--unit=") == 1
+    assert log.read_text() != first and log.read_text().count("--unit=") == 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ async def test_without_limits_without_systemd_and_in_a_task_there_is_no_scope(
     assert not log.exists()
     warnings: list[str] = []
     path = os.environ["PATH"]
-    assert SpawnerScope(tmp_path, warnings.append, str(tmp_path / "none")).command(["x"], path) is None
+    assert SpawnerScope(tmp_path, warnings.append, systemd=str(tmp_path / "none")).command(["x"], path) is None
     monkeypatch.setenv("BMESOS_SANDBOX", "/x")
     assert SpawnerScope(tmp_path, warnings.append).command(["x"], path) is None
     assert warnings == []

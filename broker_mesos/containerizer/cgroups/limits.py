@@ -94,9 +94,13 @@ def _cpu(limits: Limits, version: int) -> list[tuple[str, str]]:
         shares = min(262_144, max(2, round(1024 * cpus)))
         made = [("cpu.shares", str(shares)), ("cpu.cfs_quota_us", str(quota) if quota else _UNLIMITED_V1)]
         return [*made, ("cpu.cfs_burst_us", str(burst)), idle]
-    weight = min(10_000, max(1, round(100 * cpus)))
-    made = [("cpu.weight", str(weight)), ("cpu.max", f"{quota or 'max'} {PERIOD_USEC}")]
+    made = [("cpu.weight", str(cpu_weight(cpus))), ("cpu.max", f"{quota or 'max'} {PERIOD_USEC}")]
     return [*made, ("cpu.max.burst", str(burst)), idle]
+
+
+def cpu_weight(cpus: float) -> int:
+    """The weight on v2 that is the share of so many CPUs."""
+    return min(10_000, max(1, round(100 * cpus)))
 
 
 def _memory(limits: Limits, version: int) -> list[tuple[str, str]]:

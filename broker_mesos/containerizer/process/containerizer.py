@@ -116,7 +116,7 @@ class ProcessContainerizer:
         self._on_events = on_events
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
         self._base_env.setdefault("PATH", os.defpath)
-        scope = SpawnerScope(folder, logger.warning) if isolation != "none" else None
+        scope = SpawnerScope(folder, logger.warning, lent[0]) if isolation != "none" else None
         self._connector = SpawnerConnector(folder, self._base_env, boot_id, scope)
         self.sandboxes = Sandboxes(folder / "sandboxes")
         self._volumes = Volumes(folder / "volumes")

@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from broker_mesos.containerizer.cgroups.limits import cpu_weight
+
 SYSTEMD = "/run/systemd/system"
 """A folder that exists if systemd is the service manager of this machine."""
 _BUS_VARIABLES = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
@@ -21,10 +23,14 @@ _numbers = itertools.count(1)
 
 
 class SpawnerScope:
-    """The scope of the spawner of one work folder. ``warn`` is called, once, if there can be none."""
+    """The scope of the spawner of one work folder, whose tasks have the share of so many CPUs together when CPUs are
+    scarce. ``warn`` is called, once, if there can be none."""
 
-    def __init__(self, work_dir: Path, warn: Callable[[str], None], systemd: str = SYSTEMD) -> None:
+    def __init__(
+        self, work_dir: Path, warn: Callable[[str], None], cpus: float = 1.0, *, systemd: str = SYSTEMD
+    ) -> None:
         self._work_dir = work_dir
+        self._cpus = cpus
         self._warn = warn
         self._systemd = systemd
         self._failed = False
@@ -45,7 +51,9 @@ class SpawnerScope:
             return None
         # An earlier spawner's scope lasts as long as its tasks do, so that each one needs a name of its own.
         name = f"bmesos-tasks-{os.stat(self._work_dir).st_ino:x}-{os.getpid()}-{next(_numbers)}"
-        options = ["--scope", "--collect", "--quiet", "-p", "Delegate=yes", f"--unit={name}"]
+        # Else it would have the share of one CPU against other units, and by default 15% of the machine's processes.
+        properties = ("Delegate=yes", f"CPUWeight={cpu_weight(self._cpus)}", "TasksMax=infinity")
+        options = ["--scope", "--collect", "--quiet", *(f"--property={each}" for each in properties), f"--unit={name}"]
         return [program, *(["--user"] if by_user else []), *options, "--", *command]
 
     def env(self, env: Mapping[str, str]) -> dict[str, str]:
