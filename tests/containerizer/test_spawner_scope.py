@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from broker_mesos.containerizer.cgroups.mounts import hierarchies
-from broker_mesos.containerizer.process import spawner_scope
+from broker_mesos.containerizer.process import spawner_connector, spawner_scope
 from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
 from broker_mesos.errors import Unavailable
 from tests.containerizer.cgroups.conftest import was_not_run
@@ -21,6 +21,7 @@ from tests.containerizer.held import EAT, WAIT, HeldRunner, cgroups_of
 
 SCOPE = '#!/bin/sh\nfor word in "$@"; do echo "$word"; done > {log}\n'
 RUNS = SCOPE + 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
+HANGS = SCOPE + "exec sleep 1000\n"
 FAILS = SCOPE + "echo 'Failed to start transient scope unit: Access denied' >&2; exit 1\n"
 
 
@@ -57,6 +58,8 @@ async def start(runner: HeldRunner) -> None:
     try:
         await runner.containerizer.start()
     except Unavailable as error:
+        if "cannot start the helper process" in str(error):
+            raise
         was_not_run(str(error))
 
 
@@ -117,6 +120,27 @@ async def test_without_a_scope_the_spawner_is_started_all_the_same_with_one_warn
     assert len(warnings) == 1 and reason in warnings[0], warnings
     if text:
         assert "Access denied" in (scoped.work_dir / "meta" / "spawner.log").read_text()
+
+
+async def test_a_service_manager_that_hangs_takes_none_of_the_time_of_the_start_without_a_scope(
+    scoped: HeldRunner, systemd: Path, log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(systemd, HANGS.format(log=log))
+    connector = scoped.containerizer._connector
+    run = connector._run
+
+    def shortly(command: list[str], env: dict[str, str]) -> str:
+        """The time for a start in a scope is over soon; after it there is time as usual."""
+        monkeypatch.setattr(spawner_connector, "START_TIMEOUT_SECONDS", 0.5 if "--scope" in command else 60.0)
+        return run(command, env)
+
+    monkeypatch.setattr(spawner_connector, "START_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(connector, "_run", shortly)
+    with caplog.at_level(logging.WARNING):
+        await start(scoped)
+    scoped.start_task("a", "exit 4")
+    assert (await scoped.exited("a")).exit_code == 4
+    assert len([each for each in caplog.records if "scope" in each.getMessage()]) == 1
 
 
 async def test_without_limits_without_systemd_and_in_a_task_there_is_no_scope(

@@ -18,8 +18,8 @@ from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
 from broker_mesos.errors import Unavailable
 from broker_mesos.runtime.timeouts import within
 
-START_TIMEOUT_SECONDS = 15.0
-"""Time within which a spawner must have answered, in seconds."""
+START_TIMEOUT_SECONDS = 60.0
+"""Time within which a spawner must have answered, in seconds; a slow service manager takes most of it."""
 
 _MAIN = str(Path(__file__).with_name("spawner_main.py"))
 
@@ -66,7 +66,10 @@ class SpawnerConnector:
                     await asyncio.sleep(0.02)
                     continue
                 return Connected(connection, greeting, early)
+            may_scope = self._scope is not None and not self._scope.failed
             answer = await asyncio.to_thread(self.start)
+            if may_scope and self._scope is not None and self._scope.failed:
+                deadline = loop.time() + START_TIMEOUT_SECONDS  # a service manager that hangs has taken the time so far
             if answer == "locked":  # a spawner is ending, or another process has just started one
                 await asyncio.sleep(0.02)
             elif answer != "ready":

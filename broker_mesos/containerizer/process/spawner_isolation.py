@@ -15,7 +15,7 @@ from broker_mesos.runtime.timeouts import within
 
 SHARE_OF_LENT = 1.05
 """The memory that all tasks together may use, as a share of what is lent."""
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 OLD = "the process that starts tasks here is of an earlier release; it is replaced once its tasks have ended"
 
 logger = logging.getLogger(__name__)

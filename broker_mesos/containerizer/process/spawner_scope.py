@@ -33,13 +33,14 @@ class SpawnerScope:
         self._cpus = cpus
         self._warn = warn
         self._systemd = systemd
-        self._failed = False
+        self.failed = False
+        """Whether no scope could be made: from then on the spawner is started without one."""
 
     def command(self, command: Sequence[str], path: str) -> list[str] | None:
         """The command that runs another one in a scope; None if it is to run without one. ``path`` is that in which
         programs are searched."""
         # An agent that is itself a task of another one stays with all of its own in the cgroup of that task.
-        if self._failed or "BMESOS_SANDBOX" in os.environ or not os.path.isdir(self._systemd):
+        if self.failed or "BMESOS_SANDBOX" in os.environ or not os.path.isdir(self._systemd):
             return None
         by_user = os.geteuid() != 0
         if by_user and not any(name in os.environ for name in _BUS_VARIABLES):
@@ -62,8 +63,8 @@ class SpawnerScope:
         return {**found, **env} if os.geteuid() != 0 else dict(env)
 
     def fail(self, reason: str) -> None:
-        """Note that no scope can be made; from here on the spawner is started without one."""
-        self._failed = True
+        """Note that no scope can be made, and why."""
+        self.failed = True
         self._warn(
             f"the process that starts tasks is not in a systemd scope of its own: {reason}; a restart of the agent's"
             " unit may fail while tasks with limits run"
