@@ -73,8 +73,10 @@ staging-restart: $(VENV)/.runtime  ## restart each of its containers, one after 
 staging-test: $(VENV)/.runtime  ## test such a cluster with faults and a rolling restart, and remove it (STAGING_ARGS=--help)
 	$(BIN)/python deploy/staging-test $(STAGING_ARGS)
 
-test-cgroup2: $(VENV)/.dev  ## run the tests of task cgroups on cgroup v2 alone, in a guest machine (root; 5 to 15 minutes)
-	deploy/dev/test-cgroup2.sh $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+GUEST ?=
+PARTS ?=
+test-cgroup2: $(VENV)/.dev servers  ## test task cgroups and the agent's unit on cgroup v2 with systemd, in a guest (root; GUEST=FOLDER, PARTS=units)
+	deploy/dev/test-cgroup2.sh $(BIN)/python "$(GUEST)" $(PARTS)
 
 SEEDS ?= 1000
 START ?= 0
