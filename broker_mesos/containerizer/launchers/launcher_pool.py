@@ -71,6 +71,10 @@ class LauncherPool:
             found.become(profile)
         return found
 
+    def shared_pids(self) -> list[int]:
+        """The pids of the launchers that have no cgroup of their own, and so are in that of the spawner."""
+        return [each.pid for each in self._shared.values() if not each.dead]
+
     def shares(self, launcher: Launcher) -> bool:
         """Whether this launcher gets further tasks of its profile."""
         return launcher.profile is not None and self._shared.get(launcher.profile) is launcher

@@ -51,7 +51,7 @@ class Isolation:
         moved to another cgroup: the agent's."""
         if self.driver is not None:
             return
-        found = probe(work_dir, movable=movable, log=self._log)
+        found = probe(work_dir, movable=(*movable, *self._pool.shared_pids()), log=self._log)
         if isinstance(found, str):
             self.reason = found
             return

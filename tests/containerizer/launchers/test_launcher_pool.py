@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from broker_mesos.containerizer.cgroups.driver import Driver
 from broker_mesos.containerizer.cgroups.limits import MB, Limits
+from broker_mesos.containerizer.cgroups.probe import probe
 from broker_mesos.containerizer.launchers import launcher_pool
 from broker_mesos.containerizer.launchers.launcher import Exit, Launcher
 from broker_mesos.containerizer.launchers.launcher_pool import Key, LauncherPool
 from broker_mesos.containerizer.launchers.profile import Profile
+from broker_mesos.containerizer.namespaces.probe import Found
+from broker_mesos.containerizer.process import isolation
 from tests.containerizer.cgroups.fake_kernel import FakeKernel
 from tests.containerizer.launchers.conftest import run_task, wait_for
 
@@ -138,3 +143,25 @@ def test_tasks_of_one_profile_without_a_cgroup_have_one_launcher(spawner: Spawne
     assert second is not first and not spawner.pool.shares(first) and spawner.pool.shares(second)
     second.kill()
     assert spawner.pool.share(Profile()) not in (first, second)
+
+
+def test_a_launcher_without_a_cgroup_moves_along_with_the_spawner_on_v2(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent asks for it before it asks for limits, if its tasks have a user of their own."""
+    monkeypatch.setattr(isolation, "probe", partial(probe, files=kernel, proc=str(kernel.proc), root=str(kernel.root)))
+    monkeypatch.setattr(isolation, "probe_views", lambda folder: Found())
+    (tmp_path / "v2").mkdir()
+    pool = LauncherPool()
+    launcher = pool.share(Profile())
+    try:
+        kernel.mount_v2("cpu memory pids", "/s.scope", inside=(launcher.pid,))
+        found = isolation.Isolation(pool, lambda text: None)
+        found.open(str(tmp_path / "v2"))
+        assert found.reason == ""
+        leaf = Path(kernel.root, "cg/unified/s.scope/bmesos-service/cgroup.procs")
+        assert leaf.read_text().split() == [str(os.getpid()), str(launcher.pid)]
+    finally:
+        launcher.kill()
+        os.waitpid(launcher.pid, 0)
+        pool.close()
