@@ -54,9 +54,10 @@ lint: $(VENV)/.dev  ## formatter check, linter, types, import layers
 check: lint  ## the quick part, under a minute: lint, and the tests that need no server and little time
 	BMESOS_QUICK=1 $(BIN)/python -m pytest -q -m 'not servers and not slow' $(PARALLEL) $(PYTEST_ARGS)
 
-servers:  ## install Debian's rabbitmq-server, redis-server and iproute2 when missing (never started as services)
-	@{ [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v redis-server >/dev/null && [ -x /sbin/ip ]; } \
-	  || deploy/dev/apt-install.sh rabbitmq-server redis-server iproute2
+servers:  ## install Debian's rabbitmq-server, redis-server, iproute2 and libseccomp2 when missing (never started as services)
+	@{ [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && command -v redis-server >/dev/null && [ -x /sbin/ip ] \
+	    && /sbin/ldconfig -p | grep -q 'libseccomp\.so\.2'; } \
+	  || deploy/dev/apt-install.sh rabbitmq-server redis-server iproute2 libseccomp2
 
 test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)

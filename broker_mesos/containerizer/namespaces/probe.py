@@ -42,7 +42,11 @@ class Found(NamedTuple):
 def probe(folder: str) -> Found:
     """Make a view, as a launcher does for a task; ``folder`` stands for its sandbox, and nothing is written to it. The
     caller must have no other thread."""
-    why = _try(folder, View())
+    try:
+        call_filter.program()  # launchers are forked with it
+        why = _try(folder, View())
+    except OSError as error:
+        why = _text(error)
     answers = dict.fromkeys(BASE, why)
     answers["net"] = why or _try(folder, View(network="none"))
     answers["rootfs"] = why or _try(folder, View(rootfs="/usr")).replace(DENIED_TEXT, ROOTFS_DENIED_TEXT)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_mesos.containerizer.namespaces import namespaces
+from broker_mesos.containerizer.namespaces import call_filter, namespaces
 from broker_mesos.containerizer.namespaces.probe import probe
 from tests.containerizer.cgroups.conftest import was_not_run
 
@@ -31,6 +31,16 @@ def test_a_probe_that_fails_says_why_in_one_line(tmp_path: Path, monkeypatch: py
     found = probe(str(tmp_path))
     assert "fs" not in found.words and "\n" not in found.missing["fs"]
     assert found.missing["fs"].startswith("unshare: Operation not permitted: this host restricts namespaces")
+
+
+def test_without_the_filter_of_system_calls_tasks_are_not_sandboxed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_filter, "_LIBRARY", "libseccomp.so.none")
+    call_filter.program.cache_clear()
+    found = probe(str(tmp_path))
+    assert {"fs", "pid", "ipc", "net", "rootfs"}.isdisjoint(found.words)
+    assert found.missing["fs"] == "libseccomp is not installed: apt install libseccomp2"
 
 
 def test_a_probe_of_another_user_is_made_in_a_user_namespace() -> None:
