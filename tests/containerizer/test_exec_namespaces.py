@@ -44,6 +44,7 @@ async def test_a_command_beside_a_sandboxed_task_is_in_its_sandbox_and_may_do_no
     spec = LaunchSpec("t", ("touch /tmp/inside shown; exec sleep 100000",), True, {"COLOUR": "blue"}, 1.0, group="f")
     held.containerizer.launch(replace(spec, level="sandboxed", user=GAMES, ports=((31007, 31007),)))
     await held.until_file("t", "shown", lambda _: True)
+    await held.started("t")  # the spawner may know of the start later than the task makes the file
     show = "id -un; basename /tmp/i*; echo $COLOUR; ls /proc | grep -c '^[0-9]'; pwd; touch /usr/x"
     limits = f"grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; unshare -U true; {BIND}"
     for tty in (False, True):
