@@ -7,7 +7,9 @@ task it goes back to that of the machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterable
 
 from broker_mesos.containerizer import credentials
@@ -91,11 +93,13 @@ class Machine:
 
     def kind(self, path: str) -> str:
         """``folder``, ``file`` or ``link``; empty if there is nothing."""
-        if os.path.islink(path):
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            return ""
+        if stat.S_ISLNK(mode):
             return "link"
-        if os.path.isdir(path):
-            return "folder"
-        return "file" if os.path.exists(path) else ""
+        return "folder" if stat.S_ISDIR(mode) else "file"
 
     def target(self, path: str) -> str:
         """What a link says."""
@@ -150,6 +154,14 @@ def build(made: Iterable[Step], rootfs: str = "") -> None:
                 os.close(fd)
 
 
+def _make_folder(path: str) -> None:
+    """Make a folder, and those above it, unless there is one. Most of them are the first in a folder that is there."""
+    try:
+        os.mkdir(path, 0o755)
+    except OSError:
+        os.makedirs(path, 0o755, exist_ok=True)
+
+
 def _overlay(lower: int) -> str:
     """A root file system whose files cannot be changed, but which folders for mounts can be made in."""
     for name in ("upper", "work", "root"):
@@ -162,13 +174,14 @@ def _overlay(lower: int) -> str:
 def _take(step: Step, tree: int) -> None:
     match step:
         case Folder(path):
-            os.makedirs(path, 0o755, exist_ok=True)
+            _make_folder(path)
         case Link(path, target):
-            if not os.path.lexists(path):
+            with contextlib.suppress(FileExistsError):
                 os.symlink(target, path)
         case Bind(_, target, writable, device, folder):
-            if not folder and not os.path.lexists(target):
-                os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+            if not folder:
+                with contextlib.suppress(FileExistsError):
+                    os.mknod(target, 0o644)
             attributes = kernel.NO_SETUID | (0 if device else kernel.NO_DEVICES)
             kernel.set_attributes(tree, attributes | (0 if writable else kernel.READ_ONLY))
             kernel.attach(tree, target)
