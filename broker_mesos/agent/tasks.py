@@ -448,6 +448,9 @@ class TaskTable:
             signal=None if exited is None else exited.signal,
             cpu_seconds=None if exited is None else exited.cpu_seconds,
             memory_peak=None if exited is None else exited.memory_peak,
+            io_read=None if exited is None else exited.io_read,
+            io_written=None if exited is None else exited.io_written,
+            measured_by="" if exited is None else exited.measured_by,
             started_at=started_at,
             offer_id=offer_id,
         )

@@ -20,6 +20,13 @@ MIN_RUN_SECONDS = 1.0
 MEM_MARGIN = 1.2
 """Factor between the largest memory that was used and the one that is advised."""
 MAX_ASKED_AGENTS = 100
+ROUGH = "wait"
+"""The ``measured_by`` of a task whose agent has no cgroups."""
+ROUGHLY = (
+    "~: without cgroups an agent counts the main process and the children that it has waited for, and of their memory "
+    "that of the largest one, if it is above that of the agent's own process"
+)
+"""The line below figures that are rough."""
 
 
 def usage_now(client: Client, tasks: Iterable[JobTask]) -> dict[str, TaskUsage]:
@@ -47,7 +54,17 @@ def has_usage(tasks: Iterable[JobTask], now: Mapping[str, TaskUsage]) -> bool:
 def columns_of(task: JobTask, now: Mapping[str, TaskUsage]) -> tuple[str, str]:
     """The CPU time and the memory of a task: the most of one that has ended, and that of now of one that runs."""
     cpu, memory = _cpu(task, now), _memory(task, now)
-    return "-" if cpu is None else f"{cpu:.1f} s", "-" if memory is None else megabytes(memory)
+    about = _about([task] if task.task_id not in now else [])
+    return "-" if cpu is None else f"{about}{cpu:.1f} s", "-" if memory is None else about + megabytes(memory)
+
+
+def is_rough(tasks: Iterable[JobTask], now: Mapping[str, TaskUsage]) -> bool:
+    """Whether what is shown of these tasks does not count all of their processes."""
+    return bool(_about(task for task in tasks if task.task_id not in now))
+
+
+def _about(tasks: Iterable[JobTask]) -> str:
+    return "~" if any(task.measured_by == ROUGH for task in tasks) else ""
 
 
 def megabytes(size: int) -> str:
@@ -77,41 +94,59 @@ def limits_text(spec: JobSpec) -> str:
 
 
 def summary(tasks: Sequence[JobTask]) -> Iterator[tuple[str, str]]:
-    """Lines about what the tasks of an array have used: titles and texts."""
+    """Lines about what the ended tasks of a job have used: titles and texts."""
     cpus = [task.cpu_seconds for task in tasks if task.cpu_seconds is not None]
     peaks = [task.memory_peak for task in tasks if task.memory_peak is not None]
+    about = _about(tasks)
+    if len(tasks) < 2:
+        cpus, peaks = [], []  # they are in the line of the task
     if cpus:
-        low, middle, high = min(cpus), median(cpus), max(cpus)
-        yield "CPU time", f"min {low:.1f} s, median {middle:.1f} s, max {high:.1f} s, of {len(cpus)} tasks"
+        yield "CPU time", _spread([f"{about}{each:.1f} s" for each in (min(cpus), median(cpus), max(cpus))], len(cpus))
     if peaks:
-        low, middle, high = min(peaks), median(peaks), max(peaks)
-        texts = f"min {megabytes(low)}, median {megabytes(int(middle))}, max {megabytes(high)}"
-        yield "Memory peak", f"{texts}, of {len(peaks)} tasks"
+        texts = [about + megabytes(int(each)) for each in (min(peaks), median(peaks), max(peaks))]
+        yield "Memory peak", _spread(texts, len(peaks))
+    amounts = [(task.io_read, task.io_written) for task in tasks]
+    read, written = (sum(each for each in column if each is not None) for column in zip(*amounts, strict=True))
+    if read or written:
+        yield "Disk I/O", f"read {about}{megabytes(read)}, written {about}{megabytes(written)}"
+
+
+def _spread(texts: Sequence[str], count: int) -> str:
+    """The least, the middle and the most; of a single task there is only one."""
+    return texts[0] if count == 1 else "min {}, median {}, max {}, of {} tasks".format(*texts, count)
 
 
 def advice(spec: JobSpec, tasks: Sequence[JobTask]) -> Iterator[str]:
     """What the job might ask for instead, by what its ended tasks have used."""
-    peaks = [task.memory_peak for task in tasks if task.memory_peak is not None and task.state == "finished"]
+    finished = [task for task in tasks if task.state == "finished"]
+    # What was not counted as a whole is no basis for advice; it is told only where nothing better is known.
+    counted = [task for task in finished if task.measured_by != ROUGH]
+    rough = bool(_about(finished)) and not any(task.cpu_seconds is not None for task in counted)
+    basis = finished if rough else counted
+    note = ", as far as its agents can count without cgroups" if rough else ", page cache included"
+    peaks = [task.memory_peak for task in basis if task.memory_peak is not None]
     rates = [
         task.cpu_seconds / (task.ended_at - task.started_at)
-        for task in tasks
-        if task.state == "finished"
-        and task.cpu_seconds is not None
+        for task in basis
+        if task.cpu_seconds is not None
         and task.started_at is not None
         and task.ended_at is not None
         and task.ended_at - task.started_at >= MIN_RUN_SECONDS
     ]
     if not peaks and not rates:
-        yield "nothing is known of what its tasks have used: only agents with isolation measure it"
+        yield "nothing is known of what its tasks have used"
     if peaks:
         asked, used = spec.resources.get("mem") / 1000, max(peaks) / MB
         advised = max(32, int(used * MEM_MARGIN / 32 + 1) * 32)
-        better = f"; --mem {advised} would do" if advised < asked else ""
-        yield f"mem: asked {asked:g} MB, {_largest(len(peaks))} used {used:.0f} MB, page cache included{better}"
+        better = f"; --mem {advised} would do" if advised < asked and not rough else ""
+        yield f"mem: asked {asked:g} MB, {_largest(len(peaks))} used {used:.0f} MB{note}{better}"
     if rates:
         asked, used = spec.resources.get("cpus") / 1000, max(rates)
-        better = f"; --cpus {max(0.1, round(used * 1.1 + 0.05, 1)):g} would do" if used * 1.25 < asked else ""
-        yield f"cpus: asked {asked:g}, {_largest(len(rates))} used {used:.2f} on average{better}"
+        better = (
+            f"; --cpus {max(0.1, round(used * 1.1 + 0.05, 1)):g} would do" if used * 1.25 < asked and not rough else ""
+        )
+        told = note if rough else ""
+        yield f"cpus: asked {asked:g}, {_largest(len(rates))} used {used:.2f} on average{told}{better}"
 
 
 def _largest(count: int) -> str:

@@ -342,9 +342,9 @@ def _job_status(call: Call, client: Client, job_id: str, every: bool, usage: boo
         return
     view = job.view(limit=_SHOWN)
     summary = view.summary
-    measured = any(task.memory_peak is not None for task in view.tasks)
+    measured = any(task.cpu_seconds is not None for task in view.tasks)
     every_task = list(job.tasks()) if every or (measured and 1 < summary.total <= _SUMMED) else list(view.tasks)
-    _describe(view, list(job_usage.summary(every_task)) if summary.total > 1 else [])
+    _describe(view, list(job_usage.summary(every_task)) if measured else [])
     if every:
         _tasks(every_task, now(every_task))
         return
@@ -426,7 +426,7 @@ def _files(command: CommandInfo) -> list[tuple[str, str]]:
 
 
 def _tasks(tasks: list[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType({})) -> None:
-    from broker_mesos.cli.job_usage import columns_of, has_usage
+    from broker_mesos.cli.job_usage import ROUGHLY, columns_of, has_usage, is_rough
 
     messages = any(task.message for task in tasks)
     measured = has_usage(tasks, now)
@@ -458,6 +458,8 @@ def _tasks(tasks: list[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType
         ],
         drop=["ATTEMPT", "HOST", "TOOK", "AGENT", "CPU", "MEMORY", "MESSAGE"],
     )
+    if is_rough(tasks, now):
+        show.line(ROUGHLY)
 
 
 def _exit(task: JobTask) -> str:

@@ -85,9 +85,16 @@ class TaskExited(NamedTuple):
     limit_kind: str = ""
     """"memory" if it was that of memory; empty for one of the disk."""
     cpu_seconds: float | None = None
-    """The CPU time of all its processes; None if it was not measured, as the peak of memory."""
+    """The CPU time of its processes; None if it is not known, as all that follows."""
     memory_peak: int | None = None
     """The most memory that was in use at one time, in bytes."""
+    io_read: int | None = None
+    """Bytes that were read from disks, and not from memory."""
+    io_written: int | None = None
+    """Bytes that were written to disks."""
+    measured_by: str = ""
+    """``cgroup`` if all of its processes count; ``wait`` if only the main process and the children that it has waited
+    for do, and the peak is that of the largest one. Empty if nothing was measured."""
 
 
 class StartFailed(NamedTuple):

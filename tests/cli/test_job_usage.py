@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_mesos.cli.job_usage import advice, columns_of, has_usage, limits_text, summary
+from broker_mesos.cli.job_usage import advice, columns_of, has_usage, is_rough, limits_text, summary
 from broker_mesos.core.api.jobs import JobTask
 from broker_mesos.core.api.usage import TaskUsage
 from broker_mesos.core.model.job import JobSpec
@@ -43,6 +43,21 @@ def test_an_array_is_summed_up_by_its_least_its_middle_and_its_most() -> None:
     assert list(summary([task(1)])) == []
 
 
+def test_figures_that_count_only_some_processes_are_marked() -> None:
+    some = {"cpu_seconds": 1.0, "memory_peak": 20 * MB, "io_read": 0, "io_written": 5 * MB, "measured_by": "wait"}
+    tasks = [task(1, **some), task(2, **{**some, "measured_by": "cgroup"}), task(3)]
+    assert columns_of(tasks[0], {}) == ("~1.0 s", "~20 MB") and columns_of(tasks[1], {}) == ("1.0 s", "20 MB")
+    assert is_rough(tasks, {}) and not is_rough(tasks[1:], {})
+    assert list(summary(tasks)) == [
+        ("CPU time", "min ~1.0 s, median ~1.0 s, max ~1.0 s, of 2 tasks"),
+        ("Memory peak", "min ~20 MB, median ~20 MB, max ~20 MB, of 2 tasks"),
+        ("Disk I/O", "read ~0.0 MB, written ~10 MB"),
+    ]
+    assert list(summary(tasks[1:2])) == [("Disk I/O", "read 0.0 MB, written 5.0 MB")]
+    now = {"j.1.1": TaskUsage(cpu_seconds=2.0, memory=MB)}
+    assert columns_of(tasks[0], now) == ("2.0 s", "1.0 MB") and not is_rough(tasks[:1], now)
+
+
 @pytest.mark.parametrize(
     ("resources", "tasks", "lines"),
     [
@@ -76,7 +91,23 @@ def test_an_array_is_summed_up_by_its_least_its_middle_and_its_most() -> None:
         (
             "cpus:1;mem:64",
             [task(1)],
-            ["nothing is known of what its tasks have used: only agents with isolation measure it"],
+            ["nothing is known of what its tasks have used"],
+        ),
+        (  # figures that count only some of the processes are no advice
+            "cpus:4;mem:4096",
+            [task(1, memory_peak=63 * MB, cpu_seconds=1.0, started_at=10.0, ended_at=20.0, measured_by="wait")],
+            [
+                "mem: asked 4096 MB, its task used 63 MB, as far as its agents can count without cgroups",
+                "cpus: asked 4, its task used 0.10 on average, as far as its agents can count without cgroups",
+            ],
+        ),
+        (
+            "cpus:1;mem:4096",
+            [
+                task(1, memory_peak=900 * MB, cpu_seconds=1.0, measured_by="wait"),
+                task(2, memory_peak=63 * MB, cpu_seconds=1.0, measured_by="cgroup"),
+            ],
+            ["mem: asked 4096 MB, its task used 63 MB, page cache included; --mem 96 would do"],
         ),
     ],
 )

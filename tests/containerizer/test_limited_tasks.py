@@ -32,6 +32,7 @@ async def test_a_task_that_uses_more_memory_than_was_stated_ends_with_the_figure
     end = await held.exited("large")
     assert end.limit_kind == "memory" and "used more than its mem:64 MB (peak 64 MB)" in end.limit
     assert end.memory_peak is not None and 60 * MB < end.memory_peak < 70 * MB and (end.cpu_seconds or 0) > 0
+    assert end.measured_by == "cgroup"
     held.go("neighbour")
     assert (await held.exited("neighbour")).exit_code == 5
 

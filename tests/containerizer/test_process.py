@@ -48,6 +48,41 @@ async def test_the_signal_that_ended_a_task_is_reported(runner: Runner) -> None:
     assert (outcome.exit_code, outcome.signal) == (None, signal.SIGSEGV)
 
 
+EATS = "python3 -I -S -c 'bytearray(150 << 20); sum(range(1_000_000))'"
+
+
+async def test_what_a_task_without_a_cgroup_has_used_is_that_of_its_main_process_and_the_children_it_waited_for(
+    runner: Runner, folder_on_disk: Path
+) -> None:
+    runner.launch("waited", f"{EATS}; head -c 8M /dev/zero > {folder_on_disk}/x; true", shell=True)
+    runner.launch("left", f"{EATS} & until test -e go; do sleep 0.02; done", shell=True)
+    runner.launch("small", "true")
+    found = await runner.outcome("waited")
+    assert isinstance(found, TaskExited) and found.measured_by == "wait"
+    assert found.cpu_seconds is not None and found.cpu_seconds > 0
+    assert found.memory_peak is not None and 150 << 20 < found.memory_peak < 250 << 20
+    assert found.io_read is not None and found.io_written == 8 << 20
+    runner.file("left", "go").touch()
+    left, small = await runner.outcome("left"), await runner.outcome("small")
+    assert isinstance(left, TaskExited) and isinstance(small, TaskExited)
+    # Nobody has waited for it, so that it is not counted; and a smaller peak than that of the spawner is not known.
+    assert (left.measured_by, left.memory_peak, small.memory_peak) == ("wait", None, None)
+
+
+async def test_what_a_task_has_used_outlives_agent_and_spawner(work_dir: Path, make_runner: MakeRunner) -> None:
+    runner = make_runner()
+    await runner.containerizer.start()
+    runner.launch("a", f"{EATS}; exit 3", shell=True)
+    first = await runner.outcome("a")
+    spawner = runner.containerizer.spawner_pid
+    await runner.containerizer.stop(kill_tasks=False)
+    await gone(spawner)
+    again = make_runner()
+    (found,) = await again.containerizer.start()
+    assert found.exited == first and isinstance(first, TaskExited) and first.memory_peak is not None
+    await again.containerizer.stop(kill_tasks=True)
+
+
 async def test_output_goes_to_the_sandbox_which_is_the_working_folder(runner: Runner) -> None:
     runner.launch("a", "pwd; echo bad >&2; cat", shell=True)
     await runner.outcome("a")

@@ -172,12 +172,13 @@ async def test_the_end_of_a_task_is_known_although_its_seat_was_killed(separate:
     (seat,) = seats(separate)
     os.kill(seat, signal.SIGKILL)
     await gone(seat)
-    separate.launch("c", "exit 5", shell=True)
+    separate.launch("c", "python3 -I -S -c 'bytearray(150 << 20)'; exit 5", shell=True)
     end = await separate.outcome("c")
     assert isinstance(end, TaskExited) and end.exit_code == 5
+    assert end.measured_by == "wait" and (end.memory_peak or 0) > 150 << 20
     separate.containerizer.kill("b", 0.0)
     end = await separate.outcome("b")
-    assert isinstance(end, TaskExited) and end.signal == signal.SIGKILL
+    assert isinstance(end, TaskExited) and end.signal == signal.SIGKILL and end.measured_by == "wait"
 
 
 async def test_a_task_that_kills_its_seat_ends_with_its_own_code(separate: Runner) -> None:

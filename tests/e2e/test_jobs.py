@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,19 @@ def test_a_signal_that_ends_a_task_is_named(cluster: Cluster):
     (task,) = job.tasks()
     assert (task.signal, task.exit_code) == (9, None)
     assert "SIGKILL" in cluster.cli("status", job.id).stdout
+
+
+def test_what_a_task_has_used_is_kept_and_marked_where_its_agent_does_not_count_all_of_it(cluster: Cluster):
+    eats = f"exec {sys.executable} -I -S -c 'bytearray(150 << 20); sum(range(3_000_000))'"
+    done = cluster.cli("submit", "--wait", "--array", "2", "--shell", eats)
+    assert done.returncode == 0, done
+    job_id = done.stdout.split()[0]
+    for task in json.loads(cluster.cli("status", job_id, "-o", "json").stdout)["tasks"]:
+        assert task["measured_by"] == "wait" and task["cpu_seconds"] > 0 and task["memory_peak"] > 150 << 20, task
+        assert task["io_read"] is not None and task["io_written"] is not None
+    shown = cluster.cli("status", job_id).stdout
+    assert "Memory peak: min ~" in shown and "\n~: without cgroups an agent counts the main process and" in shown
+    assert "as far as its agents can count without cgroups\n" in cluster.cli("status", job_id, "--suggest").stdout
 
 
 def test_a_program_that_does_not_exist_fails_and_says_so(cluster: Cluster):

@@ -593,6 +593,9 @@ export interface JobTask {
   message: string;
   cpu_seconds: number | null;
   memory_peak: number | null;
+  io_read: number | null;
+  io_written: number | null;
+  measured_by: string;
 }
 
 export interface JobView {
@@ -1013,6 +1016,9 @@ export interface TaskStatus {
   started_at: number | null;
   cpu_seconds: number | null;
   memory_peak: number | null;
+  io_read: number | null;
+  io_written: number | null;
+  measured_by: string;
   offer_id: string;
 }
 

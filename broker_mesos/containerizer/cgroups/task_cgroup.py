@@ -63,6 +63,11 @@ class TaskCgroup:
         """The version of cgroups that the memory controller is on."""
         return self._versions["memory"]
 
+    @property
+    def counts_io(self) -> bool:
+        """Whether the kernel counts what its processes read from and write to disks."""
+        return "io" in self.folders
+
     # -- limits ------------------------------------------------------------------------------------------
 
     def set_limits(self, limits: Limits, *, fresh: bool = False) -> None:

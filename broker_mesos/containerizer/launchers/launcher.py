@@ -17,6 +17,7 @@ from broker_mesos.containerizer.launchers.launcher_process import run
 from broker_mesos.containerizer.launchers.profile import Profile
 from broker_mesos.containerizer.namespaces.namespaces import first_flags, own_user_namespace
 from broker_mesos.containerizer.namespaces.view import View
+from broker_mesos.containerizer.process.waited_usage import Used
 
 MAX_REQUEST_BYTES = 8 << 20
 """More than the kernel takes as arguments and environment of a program."""
@@ -38,6 +39,8 @@ class Exit(NamedTuple):
     task_id: str
     code: int | None
     signal: int | None
+    used: Used | None = None
+    """What it has used, if it has no cgroup that counts that."""
 
 
 class Failure(NamedTuple):
@@ -199,7 +202,7 @@ class Launcher:
             found.append(Failure(rest[0], str(rest[1]), bool(rest[2])))
         elif kind == "exited" and self.tasks.get(rest[0]):
             del self.tasks[rest[0]]
-            found.append(Exit(rest[0], rest[1], rest[2]))
+            found.append(Exit(rest[0], rest[1], rest[2], *rest[3:4]))
 
     def kill(self) -> None:
         """End it at once. The spawner must not have waited for it yet; what it has sent can still be received."""

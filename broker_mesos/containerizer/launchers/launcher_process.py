@@ -36,6 +36,7 @@ from broker_mesos.containerizer.launchers.sandboxed_starts import NoView, Sandbo
 from broker_mesos.containerizer.namespaces.view import view_from
 from broker_mesos.containerizer.process.children import Children, outcome
 from broker_mesos.containerizer.process.launching import is_machine_fault, lower_file_limit, spawn
+from broker_mesos.containerizer.process.waited_usage import used_by_zombie
 
 _SOCKET_FD = 3
 _FIRST_FREE_FD = 4
@@ -185,7 +186,7 @@ class _Server:
                         pass
                 self._spared.discard(pid)
                 # If this process ends now, the spawner waits for the other one itself.
-                self._send(["exited", task_id, *outcome(child)])
+                self._send(["exited", task_id, *outcome(child), used_by_zombie(pid)])
             os.waitpid(pid, 0)
             if task_id and self._in_cgroup:
                 # The kernel counts a process in the cgroup until it was waited for.

@@ -12,8 +12,10 @@ It has one JSON array on each line::
     [... at, limits]                          as above
     ["exited", task_id, code, signal, at]     both null: the process is gone, its status is not known
     [... at, limit]                           the spawner ended it; limit: the exceeded limit, in words
-    [... limit, more]                         what a task in a cgroup has ``used``: CPU seconds, and the most bytes of
-                                              memory; and ``kind``: "memory" if that was the limit
+    [... limit, more]                         what it has ``used``: CPU seconds, the most bytes of memory, and the bytes
+                                              read from and written to disks, each null if not known; ``by`` what
+                                              means: "cgroup", or "wait" (``waited_usage.py``); and ``kind``:
+                                              "memory" if that was the limit
     ["failed", task_id, message, machine]     could not be started; machine: because of the machine
     ["forget", task_id]                       the agent has stored the outcome elsewhere
 
@@ -34,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from broker_mesos.containerizer.credentials import Ids
     from broker_mesos.containerizer.process.task_limits import TaskLimits
+    from broker_mesos.containerizer.process.waited_usage import Used
 
 Record = list[Any]
 MAX_PID = 2**22
@@ -67,6 +70,7 @@ class Entry:
         "term",
         "ticks",
         "used",
+        "used_by",
         "volumes",
     )
 
@@ -85,8 +89,10 @@ class Entry:
         self.limit = ""
         self.limit_kind = ""
         """"memory" if that was the limit; empty for one of the disk."""
-        self.used: list[float] = []
-        """CPU seconds, and the most bytes of memory, of a task that has ended; empty if that is not known."""
+        self.used: Used = []
+        """What a task that has ended has used; empty if that is not known."""
+        self.used_by = ""
+        """How ``used`` was measured: ``cgroup``, or ``wait``, which does not count all of its processes."""
         self.held: dict[str, Any] = {}
         """What the kernel is to hold it to; empty if it is not held. See ``task_limits``."""
         self.cgroup: list[Any] = []
@@ -134,8 +140,11 @@ class Entry:
     def exit_record(self) -> Record:
         """The record of the task's end."""
         assert self.ended is not None
-        if self.used or self.limit_kind:
-            return ["exited", self.task_id, *self.ended, self.limit, {"used": self.used, "kind": self.limit_kind}]
+        more: dict[str, Any] = {"kind": self.limit_kind} if self.limit_kind else {}
+        if self.used:
+            more.update(used=self.used, by=self.used_by)
+        if more:
+            return ["exited", self.task_id, *self.ended, self.limit, more]
         return ["exited", self.task_id, *self.ended, *((self.limit,) if self.limit else ())]
 
 
@@ -167,6 +176,7 @@ def _apply(entries: dict[str, Entry], record: Record) -> None:
         entry.limit = str(record[5]) if len(record) > 5 else ""
         if len(record) > 6:
             entry.used, entry.limit_kind = list(record[6].get("used", ())), str(record[6].get("kind", ""))
+            entry.used_by = str(record[6].get("by", "cgroup" if entry.used else ""))
     elif kind == "failed":
         entry.failed = str(record[2])
         entry.machine = len(record) > 3 and bool(record[3])

@@ -19,6 +19,7 @@ from broker_mesos.containerizer.launchers.profile import Profile
 from broker_mesos.containerizer.process import proctree
 from broker_mesos.containerizer.process.held_task import NotHeld
 from broker_mesos.containerizer.process.journal import Entry
+from broker_mesos.containerizer.process.waited_usage import Used
 
 ANSWER_SECONDS = 5.0
 """Time within which a launcher must have started a task, in seconds."""
@@ -26,7 +27,7 @@ ENDED = "the process that starts tasks of its user has ended"
 
 OnStarted = Callable[[Entry, int, float | None], None]
 OnFailed = Callable[[Entry, str, bool], None]
-OnEnded = Callable[[Entry, int | None, int | None], None]
+OnEnded = Callable[[Entry, int | None, int | None, Used | None], None]
 Renew = Callable[[Entry, Launcher], Launcher]
 
 
@@ -50,9 +51,9 @@ class Launched:
 
 class LaunchedTasks:
     """All launchers with their tasks. ``started`` (with the pid, and the grace of a kill that was requested meanwhile),
-    ``failed`` (with a reason, and whether the machine is to blame) and ``main_ended`` (with an exit code or a signal)
-    are called with tasks; not ``main_ended`` if the launcher has ended by then, and the main process is a child of this
-    one."""
+    ``failed`` (with a reason, and whether the machine is to blame) and ``main_ended`` (with an exit code or a signal,
+    and what was used, if that is known) are called with tasks; not ``main_ended`` if the launcher has ended by then,
+    and the main process is a child of this one."""
 
     def __init__(
         self, epoll: select.epoll, sandboxes: str, started: OnStarted, failed: OnFailed, main_ended: OnEnded
@@ -209,7 +210,7 @@ class LaunchedTasks:
             self._on_started(task.entry, event.pid, task.kill)
         elif isinstance(event, Exit):
             self._forget(task)
-            self._on_main_ended(task.entry, event.code, event.signal)
+            self._on_main_ended(task.entry, event.code, event.signal, event.used)
         else:
             self._failed(task, event.text, machine=event.machine)
 
@@ -249,7 +250,7 @@ class LaunchedTasks:
         self._forget(task)
         process = proctree.look(entry.pid)
         if process is None or process.parent != os.getpid():
-            self._on_main_ended(entry, None, None)  # the launcher has waited for it, and told nobody
+            self._on_main_ended(entry, None, None, None)  # the launcher has waited for it, and told nobody
 
     def _main_of(self, task: Launched) -> int:
         """The main process of a task whose launcher has ended before it reported one; 0 if there is none. It may have

@@ -255,7 +255,9 @@ class LimitedTasks:
 
     def _note_usage(self, entry: Entry, group: TaskCgroup) -> Usage:
         used = group.usage(ended=True)
-        entry.used = [round(used.counted.cpu_usec / 1e6, 3), used.memory_peak]
+        io = (used.counted.io_read, used.counted.io_written) if group.counts_io else (None, None)
+        entry.used = [round(used.counted.cpu_usec / 1e6, 3), used.memory_peak or None, *io]
+        entry.used_by = "cgroup"
         end = memory_end(group.limits, used, group.memory_version, self._host)
         killed = entry.ended is not None and entry.ended[1] == signal.SIGKILL
         if end is not None and not entry.limit and (group.limits.ends_by_oom or killed):

@@ -37,6 +37,7 @@ from broker_mesos.containerizer.process.spawner_folder import open_folder
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
+from broker_mesos.containerizer.process.waited_usage import Used, wait_for
 
 VERSION = 5
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
@@ -439,8 +440,8 @@ class Spawner:
                     os.killpg(child.si_pid, signal.SIGKILL)
                 except OSError:
                     pass
-            os.waitpid(child.si_pid, 0)
-            self._main_ended(entry, *outcome(child))
+            used = wait_for(child.si_pid)
+            self._main_ended(entry, *outcome(child), used)
 
     def _adopted_ended(self, entry: Entry, status: int | None) -> None:
         if status is None:
@@ -450,8 +451,10 @@ class Spawner:
         else:
             self._main_ended(entry, os.WEXITSTATUS(status), None)
 
-    def _main_ended(self, entry: Entry, code: int | None, number: int | None) -> None:
+    def _main_ended(self, entry: Entry, code: int | None, number: int | None, used: Used | None = None) -> None:
         entry.ended = (code, number, time.time())
+        if used and not self._limited.has(entry):
+            entry.used, entry.used_by = used, "wait"
         self._execs.end(entry)
         del self._running[entry.pid]
         self._disk.ended(entry)

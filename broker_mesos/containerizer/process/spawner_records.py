@@ -36,7 +36,15 @@ def exit_of(record: list[Any]) -> TaskExited:
     if len(record) > 6:
         found = found._replace(limit_kind=record[6].get("kind", ""))
         if used := record[6].get("used"):
-            found = found._replace(cpu_seconds=used[0], memory_peak=used[1])
+            # A spawner of an earlier release counts CPU time and memory alone, and those of cgroups.
+            read, written = (*used[2:4], None, None)[:2]
+            found = found._replace(
+                cpu_seconds=used[0],
+                memory_peak=used[1],
+                io_read=read,
+                io_written=written,
+                measured_by=record[6].get("by", "cgroup"),
+            )
     return found
 
 

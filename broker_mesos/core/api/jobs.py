@@ -91,8 +91,12 @@ class JobTask(Part):
     ended_at: float | None = None
     message: str = ""
     cpu_seconds: float | None = None
-    """The CPU time of a task that has ended, if its agent holds tasks to limits; see ``TaskStatus``."""
+    """The CPU time of a task that has ended. See ``TaskStatus`` for this and all that follows."""
     memory_peak: int | None = None
+    io_read: int | None = None
+    io_written: int | None = None
+    measured_by: Short = ""
+    """``cgroup``: all processes count; ``wait``: the main process and the children that it has waited for."""
 
 
 class JobView(Part):

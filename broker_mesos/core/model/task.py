@@ -115,9 +115,18 @@ class TaskStatus(Part):
     """Number of the signal that ended the process; None if no signal did."""
     started_at: float | None = None
     cpu_seconds: float | None = None
-    """The CPU time of all processes of a task that has ended, as its cgroup has counted it; None if it had none."""
+    """The CPU time of the processes of a task that has ended; None if it is not known, as all that follows. See
+    ``measured_by``."""
     memory_peak: int | None = None
-    """The most memory that they had in use at one time, page cache included, in bytes."""
+    """The most memory that they had in use at one time, in bytes: page cache included if a cgroup has counted it."""
+    io_read: int | None = None
+    """Bytes that they have read from disks, and not from memory."""
+    io_written: int | None = None
+    """Bytes that they have written to disks."""
+    measured_by: Short = ""
+    """Which processes count. ``cgroup``: all of them. ``wait``: the main process and those children that it has waited
+    for, and the peak of memory is that of the largest one; where an agent has no cgroups nobody knows better. Empty: of
+    an agent of an earlier release, which has cgroups, if there are figures."""
     offer_id: Short = ""
     """Id of the offer on which the task was launched; set by the agent for a task that has ended, since the same
     task id may have been used again since."""

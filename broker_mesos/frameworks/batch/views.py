@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker_mesos.core.api.jobs import JobState, JobSummary, JobTask
 from broker_mesos.frameworks.batch.storage.records import (
+    USAGE,
     ClaimRecord,
     Counts,
     JobRecord,
@@ -60,7 +61,8 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
             job_id=job_id,
             index=index,
             attempt=result.attempt,
-            **result.model_dump(exclude={"attempt", "launch", "local"}),
+            **result.model_dump(exclude={"attempt", "launch", "local", "used", *USAGE}),
+            **result.usage,  # type: ignore[arg-type]
         )
     if claim_text is not None:
         claim = ClaimRecord.model_validate_json(claim_text)

@@ -14,6 +14,11 @@ export function short(value: number): string {
   return `${(value / 1e6).toFixed(1).replace(/\.0$/, "")}M`;
 }
 
+/** What stands before a figure that does not count all processes of a task: its agent has no cgroups. */
+export function about(task: { measured_by: string }): string {
+  return task.measured_by === "wait" ? "~" : "";
+}
+
 export function bytes(value: number): string {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let at = 0;

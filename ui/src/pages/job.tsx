@@ -1,7 +1,7 @@
 // One job: how far it is, all of its tasks as squares, when they ran where, and why the others wait.
 import { useState } from "preact/hooks";
 import type { Explanation, JobSpec, JobSummary, JobTask } from "../api";
-import { amounts, bytes, count, duration, resources } from "../data/format";
+import { about, amounts, bytes, count, duration, resources } from "../data/format";
 import { useQuery } from "../data/query";
 import { ApiError, ask } from "../data/request";
 import { go, place, setQuery, url } from "../data/router";
@@ -323,7 +323,7 @@ function TaskTable({ tasks, more }: { tasks: JobTask[]; more: boolean }) {
     { key: "attempt", name: "Attempt", width: "72px", number: true, cell: (task) => task.attempt },
     { key: "agent", name: "Agent", width: "minmax(130px,1fr)", cell: (task) => (task.agent_id ? <a tabIndex={-1} href={url("agents", task.agent_id)}>{task.agent_id}</a> : <span class="muted">–</span>) },
     { key: "took", name: "Took", width: "80px", number: true, cell: (task) => <Took from={task.started_at} to={task.ended_at} /> },
-    { key: "memory", name: "Peak memory", width: "104px", number: true, cell: (task) => (task.memory_peak ? bytes(task.memory_peak) : <span class="muted">–</span>) },
+    { key: "memory", name: "Peak memory", width: "104px", number: true, cell: (task) => (task.memory_peak ? about(task) + bytes(task.memory_peak) : <span class="muted">–</span>) },
     { key: "message", name: "Message", width: "minmax(160px,1.6fr)", cell: (task) => <span title={task.message}>{task.message}</span> },
     { key: "ended", name: "Ended", width: "100px", number: true, cell: (task) => (task.ended_at ? <Ago at={task.ended_at} /> : <span class="muted">–</span>) },
   ];

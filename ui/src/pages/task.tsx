@@ -1,7 +1,7 @@
 // One task: what has happened to it, its output while it is written, and the files of its sandbox.
 import { useState } from "preact/hooks";
 import type { JobTask } from "../api";
-import { bytes, duration, resources } from "../data/format";
+import { about, bytes, duration, resources } from "../data/format";
 import { useQuery } from "../data/query";
 import { ApiError, ask } from "../data/request";
 import { place, setQuery, url } from "../data/router";
@@ -54,6 +54,9 @@ async function find(id: string, signal: AbortSignal): Promise<Task> {
       message: status?.message ?? "",
       cpu_seconds: status?.cpu_seconds ?? null,
       memory_peak: status?.memory_peak ?? null,
+      io_read: status?.io_read ?? null,
+      io_written: status?.io_written ?? null,
+      measured_by: status?.measured_by ?? "",
       framework: view.framework_id,
       role: view.role,
       resources: view.resources,
@@ -158,8 +161,8 @@ export function TaskPage({ id }: { id: string }) {
                   ["Index", String(found.index)],
                   ["Started", <Ago at={found.started_at} />],
                   ["Ended", <Ago at={found.ended_at} />],
-                  ["CPU time", found.cpu_seconds === null ? "–" : duration(found.cpu_seconds)],
-                  ["Peak memory", found.memory_peak === null ? "–" : bytes(found.memory_peak)],
+                  ["CPU time", found.cpu_seconds === null ? "–" : about(found) + duration(found.cpu_seconds)],
+                  ["Peak memory", found.memory_peak === null ? "–" : about(found) + bytes(found.memory_peak)],
                 ]}
               />
             </Panel>

@@ -319,9 +319,14 @@ def _result(status: TaskStatus, claim: ClaimRecord, is_killed: bool, now: float)
         ended_at=status.timestamp or now,
         message=clip(status.message),
         local=claim.local,
-        cpu_seconds=status.cpu_seconds,
-        memory_peak=status.memory_peak,
+        used=_used(status),
     )
+
+
+def _used(status: TaskStatus) -> tuple[float | None, int | None, int | None, int | None, str] | None:
+    if status.cpu_seconds is None:
+        return None
+    return status.cpu_seconds, status.memory_peak, status.io_read, status.io_written, status.measured_by
 
 
 def _result_state(state: TaskState, claim: ClaimRecord, is_killed: bool) -> str:

@@ -226,6 +226,9 @@ class ClaimRecord(Part):
     """Whether the task's agent is one that the job prefers."""
 
 
+USAGE = ("cpu_seconds", "memory_peak", "io_read", "io_written", "measured_by")
+
+
 class ResultRecord(Part):
     """The result of an index that has ended."""
 
@@ -243,9 +246,18 @@ class ResultRecord(Part):
     message: str = ""
     local: bool = False
     """Whether it ended on an agent that the job prefers, so that it counts in ``Counts.local``."""
+    used: tuple[float | None, int | None, int | None, int | None, str] | None = None
+    """What it has used: ``cpu_seconds``, ``memory_peak``, ``io_read``, ``io_written`` and ``measured_by`` of its
+    ``TaskStatus``; without names, since every result has it."""
     cpu_seconds: float | None = None
     memory_peak: int | None = None
-    """See ``TaskStatus``."""
+    """The same, as an earlier release has stored it."""
+
+    @property
+    def usage(self) -> dict[str, float | int | str | None]:
+        """What it has used, by the names of ``TaskStatus``."""
+        found = self.used or (self.cpu_seconds, self.memory_peak, None, None, "")
+        return dict(zip(USAGE, found, strict=True))
 
     @property
     def job_exit_code(self) -> int:
