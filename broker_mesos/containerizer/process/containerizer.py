@@ -31,7 +31,7 @@ from broker_mesos.containerizer.process.spawner_connector import SpawnerConnecto
 from broker_mesos.containerizer.process.spawner_isolation import SpawnerIsolation
 from broker_mesos.containerizer.process.spawner_records import Usage, exit_of, failure_of, tasks_of, usage_of
 from broker_mesos.containerizer.process.spawner_scope import SpawnerScope
-from broker_mesos.containerizer.root_archives import RootArchives
+from broker_mesos.containerizer.root_archives import BOUNDS, RootArchives
 from broker_mesos.containerizer.sandbox import Sandboxes, check_task_id
 from broker_mesos.containerizer.task_files import put_files
 from broker_mesos.containerizer.task_users import TaskUsers, environment_of
@@ -111,8 +111,9 @@ class ProcessContainerizer:
         folder = Path(work_dir).absolute()
         views = views or TaskViews(folder, always=isolation == "sandboxed")
         self._wish = SpawnerIsolation(isolation, *lent, views)
-        self._rootfs = RootfsStarts(RootArchives(folder / "rootfs", views.rootfs_roots), self._opened)
         self._limits = limits or Limits()
+        bounds = BOUNDS._replace(min_free=self._limits.free)
+        self._rootfs = RootfsStarts(RootArchives(folder / "rootfs", views.rootfs_roots, bounds), self._opened)
         self._on_events = on_events
         self._base_env = {name: os.environ[name] for name in _BASE_ENV if name in os.environ}
         self._base_env.setdefault("PATH", os.defpath)
