@@ -142,6 +142,7 @@ def spec_of(
         directory=command.directory,
         disk=task.resources.get("disk") * MB // 1000,
         volume_sizes=tuple((each, volume_sizes[each]) for _, each in mounts if each in volume_sizes),
+        max_output=(task.max_output or 0) * MB,
         stdin=decode_stdin(command.stdin),
         outputs=tuple((name, path) for name, path in _outputs(command) if path),
         user=command.user,

@@ -76,6 +76,8 @@ def limits_text(spec: JobSpec) -> str:
     """What the tasks of a job are held to, and what they demand, in one line; empty if nothing."""
     isolation = spec.isolation
     found = [f"{name} {value}" for name, value in ({} if spec.limits is None else spec.limits.as_numbers()).items()]
+    if spec.max_output is not None:
+        found.append(f"output files of {spec.max_output} MB")
     if isolation is not None:
         found += [
             text

@@ -72,6 +72,16 @@ class TaskOptions(TypedDict, total=False):
         ),
     ]
     stderr: Annotated[str | None, JobOption("--stderr", "PATTERN", "The same for stderr.", str, (str,))]
+    max_output: Annotated[
+        Number | None,
+        JobOption(
+            "--max-output",
+            "SIZE",
+            "Each output file's size on the agent: MB, or 64M, 2G (the agent's max_output); the middle is cut out.",
+            str,
+            (int, float, str),
+        ),
+    ]
     task_user: Annotated[
         str | None,
         JobOption(

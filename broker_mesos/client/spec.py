@@ -82,6 +82,8 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         from broker_mesos.core.model.roles import check_role
 
         spec["role"] = check_role(role)
+    if (size := options.get("max_output")) is not None:
+        spec["max_output"] = max_output(size)
     if (limit := options.get("time_limit")) is not None:
         spec["time_limit"] = time_limit(limit)
     if (codes := options.get("retry_on")) is not None:
@@ -154,6 +156,15 @@ def time_limit(value: Number) -> float:
         days = MAX_TIME_LIMIT_SECONDS // 86_400
         raise InvalidInput(f"time limit {shown(value)}: write up to {days} days, as in 30s, 5m, 2h, 1d or HH:MM:SS")
     return seconds
+
+
+def max_output(size: Number) -> int:
+    """The size of an output file, in whole megabytes. Raises InvalidInput."""
+    text = megabytes("max_output", size)
+    whole, _, fraction = text.partition(".")
+    if fraction.strip("0") or not whole.strip("0"):
+        raise InvalidInput(f"max_output {shown(size)}: write whole megabytes, at least 1, as in 64 or 2G")
+    return int(whole)
 
 
 def exit_codes(codes: str | int | Iterable[int | str]) -> list[int]:

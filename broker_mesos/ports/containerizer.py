@@ -33,6 +33,8 @@ class LaunchSpec:
     """Bytes that its sandbox may hold; 0 if that is not limited."""
     volume_sizes: tuple[tuple[str, int], ...] = ()
     """Pairs of the id of a volume and its size in bytes."""
+    max_output: int = 0
+    """Bytes that each of its output files may take; 0 for what the containerizer allows by default."""
     outputs: tuple[tuple[str, str], ...] = ()
     """Pairs of ``stdout`` or ``stderr`` and the path in the sandbox under which the same file is found."""
     user: str = ""

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     max_output: Count = 1024
     """Maximum size of each output file of a task on an agent's disk, in MB; the head and the latest part of the
     output are kept."""
+    max_task_output: Count = 10_240
+    """The most that a task may ask for in place of ``max_output`` on an agent (``bmesos submit --max-output``), in MB,
+    unless ``max_output`` is more; one that asks for more gets this much."""
     min_free_disk: Count = 1024
     """Part of an agent's disk that stays free, in MB, or a 20th of the disk if that is less: below it the agent
     starts no task, and ends the tasks that write the most."""

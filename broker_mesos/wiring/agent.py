@@ -107,7 +107,11 @@ def build_agent(
 
 def write_limits(settings: Settings) -> Limits:
     """The limits on what tasks may write."""
-    return Limits(settings.max_output << 20, settings.min_free_disk << 20)
+    return Limits(
+        settings.max_output << 20,
+        settings.min_free_disk << 20,
+        max(settings.max_output, settings.max_task_output) << 20,
+    )
 
 
 def task_views(settings: Settings, work_dir: Path) -> TaskViews:

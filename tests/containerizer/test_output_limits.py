@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ import pytest
 from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.output_limits import Limits, OutputWatch, cut
 from broker_mesos.containerizer.sandbox import Sandboxes
-from broker_mesos.ports.containerizer import TaskExited, TaskNote
-from tests.containerizer.conftest import TIMEOUT, Runner
+from broker_mesos.ports.containerizer import LaunchSpec, TaskExited, TaskNote
+from tests.containerizer.conftest import TIMEOUT, Runner, gone
 from tests.faults.namespace import not_here
 
 MB = 1 << 20
@@ -95,6 +96,36 @@ def test_a_link_in_the_place_of_an_output_file_is_not_cut(output: Path, tmp_path
 def test_the_output_of_a_task_that_holds_disk_takes_a_part_of_that(output: Path, tmp_path: Path) -> None:
     OutputWatch(f"{tmp_path}/", print).cut([Entry("t1", {"disk": 8 * MB})], 1 << 30)
     assert allocated(output) <= 2 * MB
+
+
+def test_a_task_may_name_the_size_of_its_output_files_up_to_that_of_its_agent(output: Path, tmp_path: Path) -> None:
+    watch = OutputWatch(f"{tmp_path}/", print)
+    watch.cut([Entry("t1", {"output": 8 * MB})], LIMIT)
+    assert allocated(output) >= 6 * MB
+    watch.cut([Entry("t1", {"output": 3 * MB})], 1 << 30)
+    assert allocated(output) <= 3 * MB
+    limits = Limits(output=4 * MB, most_output=8 * MB)
+    assert limits.output_of(0) == (0, "") and limits.output_of(6 * MB) == (6 * MB, "")
+    assert limits.output_of(9 * MB) == (8 * MB, "its output is held to 8 MB, the most on its agent")
+
+
+async def test_the_size_that_a_task_has_named_is_kept_by_the_next_spawner(work_dir: Path) -> None:
+    runner = Runner(work_dir, limits=Limits(1 << 30, most_output=LIMIT))
+    await runner.containerizer.start()
+    wait = "until test -e go; do sleep 0.02; done; head -c 6M /dev/zero; until test -e end; do sleep 0.02; done"
+    runner.containerizer.launch(LaunchSpec("t1", (wait,), True, {}, 1.0, max_output=5 * MB))
+    await runner.started("t1")
+    assert [each.text for each in runner.of("t1") if isinstance(each, TaskNote)] == [
+        "its output is held to 2 MB, the most on its agent"
+    ]
+    spawner = runner.containerizer.spawner_pid
+    os.kill(spawner, signal.SIGKILL)
+    await gone(spawner)
+    runner.file("t1", "go").touch()
+    await runner.until_file("t1", "stdout", lambda found: found.st_size == 6 * MB and found.st_blocks * 512 <= LIMIT)
+    runner.file("t1", "end").touch()
+    await runner.outcome("t1")
+    await runner.containerizer.stop(kill_tasks=True)
 
 
 async def test_a_running_task_keeps_writing_and_is_followed_across_the_cut(work_dir: Path) -> None:

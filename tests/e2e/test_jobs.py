@@ -163,6 +163,18 @@ def test_what_a_task_has_used_is_kept_and_marked_where_its_agent_does_not_count_
     assert "as far as its agents can count without cgroups\n" in cluster.cli("status", job_id, "--suggest").stdout
 
 
+def test_a_job_names_the_size_of_its_output_which_is_cut_and_followed_across_the_cut(cluster: Cluster):
+    cut = "until [ $(stat -c %b stdout) -le 2048 ]; do sleep 0.1; done"
+    text = f"head -c 6000000 /dev/zero | tr '\\0' '\\n'; {cut}; echo the end"
+    job = cluster.client().submit(text, max_output=1)
+    followed = cluster.cli("logs", "-f", job.id).stdout
+    assert followed.endswith("the end\n")
+    read = cluster.cli("logs", job.id).stdout
+    assert "[bmesos: output was cut out here: a file keeps its head and its latest part, 1 MB in all]" in read
+    assert read.endswith("the end\n") and len(read) < 1 << 20
+    assert "output files of 1 MB" in cluster.cli("status", job.id).stdout
+
+
 def test_a_program_that_does_not_exist_fails_and_says_so(cluster: Cluster):
     job = cluster.client().submit(["/no/such/program"])
     assert job.wait(20).state == "failed"

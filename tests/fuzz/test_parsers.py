@@ -373,6 +373,7 @@ ELSEWHERE = {
     "runtime/urls.py:plaintext_problem": "by check_url",
     "runtime/urls.py:tls_option_problem": "by check_url",
     "client/spec.py:_is_plain": "by megabytes",
+    "client/spec.py:max_output": "by megabytes",
     "client/spec.py:_shifted": "by megabytes",
     "client/spec.py:time_limit": "by seconds_of",
     "client/spec.py:parse_array": "by job_array.parse_array",

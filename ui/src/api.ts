@@ -551,6 +551,7 @@ export interface JobSpec {
   constraints?: string[];
   after?: Dependency[];
   kill_grace?: number | null;
+  max_output?: number | null;
   user?: string;
   role?: string;
   rerun?: boolean;

@@ -353,8 +353,13 @@ class ProcessContainerizer:
         # The spawner uses this variable to find processes that left the task's session and lost their parents.
         env["BMESOS_SANDBOX"] = sandbox
         options = launch_options(spec, user)
-        if self._version >= 4 and (spec.disk or spec.volume_sizes):
+        output, note = self._limits.output_of(spec.max_output)
+        if self._version >= 4 and (spec.disk or spec.volume_sizes or output):
             options["limits"] = {"disk": spec.disk, "volumes": spec.volume_sizes}
+            if output:
+                options["limits"]["output"] = output
+        if note:
+            asyncio.get_running_loop().call_soon(self._emit, [TaskNote(spec.task_id, note)])
         if held := self._wish.limits_of(spec, self._rootfs.folder(spec.task_id)):
             options.setdefault("limits", {})["held"] = held
         if options:

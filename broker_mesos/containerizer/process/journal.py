@@ -5,6 +5,7 @@ It has one JSON array on each line::
     ["boot", boot_id]                         first line: the boot of the machine for the lines that follow
     ["intent", task_id]                       about to be started; written before the process exists
     [... task_id, limits]                     limits, if it has some: ``disk``, the bytes that its sandbox may hold,
+                                              ``output``, those that each of its output files may take,
                                               ``volumes``, pairs of the id and the size in bytes, ``held``, what the
                                               kernel holds it to, and ``cgroup``, its name and its counters before
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
@@ -60,6 +61,7 @@ class Entry:
         "limits",
         "machine",
         "note",
+        "output",
         "owner",
         "pid",
         "pidfd",
@@ -78,6 +80,8 @@ class Entry:
         self.task_id = task_id
         self.disk = 0
         """Bytes that its sandbox may hold; 0 if that is not limited."""
+        self.output = 0
+        """Bytes that each of its output files may take; 0 for what the agent's settings say."""
         self.volumes: list[tuple[str, int]] = []
         """The ids of its volumes, with their sizes in bytes."""
         self.pid = 0
@@ -97,7 +101,7 @@ class Entry:
         """What the kernel is to hold it to; empty if it is not held. See ``task_limits``."""
         self.cgroup: list[Any] = []
         if limits:
-            self.disk = int(limits.get("disk", 0))
+            self.disk, self.output = int(limits.get("disk", 0)), max(0, int(limits.get("output", 0)))
             self.held, self.cgroup = dict(limits.get("held", ())), list(limits.get("cgroup", ()))
             self.volumes = [(str(volume_id), int(size)) for volume_id, size in limits.get("volumes", ())]
         # Used by the running spawner only, and never written to the journal:
@@ -130,9 +134,11 @@ class Entry:
         return ["started", self.task_id, self.pid, self.ticks, self.started_at, *self._limits()]
 
     def _limits(self) -> list[dict[str, Any]]:
-        if not self.disk and not self.volumes and not self.held:
+        if not self.disk and not self.volumes and not self.held and not self.output:
             return []
         found: dict[str, Any] = {"disk": self.disk, "volumes": self.volumes}
+        if self.output:
+            found["output"] = self.output
         if self.held:
             found.update(held=self.held, cgroup=self.cgroup)
         return [found]

@@ -40,10 +40,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Limits(NamedTuple):
-    """The maximum size of one output file on the disk, and the minimum free disk, in bytes."""
+    """The limits of what tasks write, in bytes."""
 
     output: int = MAX_OUTPUT_BYTES
+    """Maximum size on the disk of one output file of a task that names none."""
     free: int = MIN_FREE_BYTES
+    """Bytes of the disk that stay free."""
+    most_output: int = MAX_OUTPUT_BYTES
+    """The largest size that a task may name."""
+
+    def output_of(self, wanted: int) -> tuple[int, str]:
+        """The maximum size of the output files of a task that wants this one, and a note if it gets less."""
+        if wanted <= self.most_output:
+            return wanted, ""
+        return self.most_output, f"its output is held to {_size(self.most_output)}, the most on its agent"
 
 
 class OutputWatch:
@@ -62,7 +72,8 @@ class OutputWatch:
         self.due = now + max(LOOK_SECONDS, LOOK_PAUSE_FACTOR * (now - began))
 
     def cut(self, entries: Iterable[Entry], limit: int) -> None:
-        """Cut output files that take more than ``limit`` bytes, or more than a part of the task's own disk."""
+        """Cut output files that take more than their task's own limit, or else ``limit`` bytes, or more than a part of
+        the task's own disk."""
         by_owner: dict[Ids | None, list[Entry]] = {}
         for entry in entries:
             by_owner.setdefault(entry.owner, []).append(entry)
@@ -73,7 +84,9 @@ class OutputWatch:
                     self._cut_one(entry, limit)
 
     def _cut_one(self, entry: Entry, limit: int) -> None:
-        most = min(limit, max(4 * _ALIGN, entry.disk // DISK_PARTS)) if entry.disk else limit
+        most = entry.output or limit
+        if entry.disk:
+            most = min(most, max(4 * _ALIGN, entry.disk // DISK_PARTS))
         for name in ("stdout", "stderr"):
             path = f"{self._sandboxes}{entry.task_id}/{name}"
             try:

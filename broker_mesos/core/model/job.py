@@ -14,7 +14,7 @@ from broker_mesos.core.model.part import ID_PATTERN, MAX_ID, Ident, Part
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import ANYBODY, check_role
 from broker_mesos.core.model.sandbox_path import check_patterns
-from broker_mesos.core.model.task import CommandInfo
+from broker_mesos.core.model.task import MAX_OUTPUT_MB, CommandInfo
 from broker_mesos.core.model.task_isolation import TaskIsolation, check_limits
 from broker_mesos.errors import InvalidInput
 
@@ -77,6 +77,8 @@ class JobSpec(Preference):
     no jobs can wait for each other."""
     kill_grace: float | None = Field(default=None, ge=0, le=86_400)
     """Time between SIGTERM and SIGKILL when a task is killed, in seconds; None for the agent's ``kill_grace``."""
+    max_output: int | None = Field(default=None, ge=1, le=MAX_OUTPUT_MB)
+    """Maximum size of each output file of a task, in MB; see ``TaskInfo.max_output``."""
     user: str = ""
     role: str = ANYBODY
     """The role to which the resources of the job's tasks are accounted."""

@@ -12,6 +12,7 @@ from broker_mesos.core.model.task_isolation import TaskIsolation, check_limits
 from broker_mesos.core.model.task_states import Reason, Source, TaskState
 from broker_mesos.core.model.task_user import check_task_user
 
+MAX_OUTPUT_MB = 1 << 30
 OWNER_LABEL = "owner"
 """The label with the principal that a task belongs to, who may run commands beside it with a right to its own tasks."""
 
@@ -72,6 +73,9 @@ class TaskInfo(Part):
     max_completion_time: float | None = Field(default=None, gt=0)
     """The longest time that the task's process may run, in seconds. Its agent then ends it, with TASK_FAILED and
     REASON_MAX_COMPLETION_TIME_REACHED. None if it is not limited."""
+    max_output: int | None = Field(default=None, ge=1, le=MAX_OUTPUT_MB)
+    """Maximum size of each of its two output files on the agent's disk, in MB; None for the agent's ``max_output``. The
+    agent holds it to its ``max_task_output`` if that is less, and says so in the task's status."""
     limits: Resources | None = None
     """What its agent holds it to: ``mem``, if it can (``AgentInfo.isolation``), and ``cpus``, which it demands; neither
     below its resources. It is what somebody has stated, not a default, which would end programs that have run so far.

@@ -409,6 +409,7 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         isolation=spec.isolation,
         command=spec.command.model_copy(update={"environment": environment, **_outputs(launch)}),
         kill_grace=spec.kill_grace,
+        max_output=spec.max_output,
         max_completion_time=spec.time_limit,
         labels={"job": name.job_id, **({OWNER_LABEL: spec.user} if spec.user else {})},
         line=queue,
