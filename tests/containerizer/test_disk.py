@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from broker_mesos.containerizer.disk_space import DiskSpace, measure
 from broker_mesos.containerizer.process import disk_quotas
-from broker_mesos.containerizer.process.disk_floor import FloorWatch
+from broker_mesos.containerizer.process.disk_floor import RECENT_SECONDS, FloorWatch
 from broker_mesos.containerizer.process.disk_quotas import DiskQuotas
 from broker_mesos.containerizer.process.folder_size import FolderSize, measure_folder
 from broker_mesos.containerizer.process.journal import Entry, Journal, load
@@ -157,6 +158,46 @@ async def test_a_task_that_makes_files_without_end_is_ended_before_none_can_be_m
     await runner.containerizer.stop(kill_tasks=True, grace=0.0)
 
 
+@pytest.fixture
+def few_files(mount: Mount, tmp_path: Path) -> Path:
+    """An ext4 that takes some 12,000 files, of which a 20th is kept free."""
+    image = tmp_path / "image-few"
+    image.touch()
+    os.truncate(image, 400 * MB)
+    done = subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "12000", str(image)], capture_output=True)
+    if done.returncode != 0:
+        not_here(f"no ext4 can be made here: {done.stderr.decode().strip()}")
+    return mount("few-files", "-o", "loop", str(image))
+
+
+HAS_FILES = f"""exec {sys.executable} -c '
+import os, time
+for number in range(6_500):
+    open(str(number), "w").close()
+open("made", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.05)
+'"""
+"""Makes 6,500 files, and then no more."""
+
+
+async def test_the_one_that_makes_files_is_ended_and_not_the_one_that_has_the_most(few_files: Path) -> None:
+    runner = Runner(few_files / "work")
+    await runner.containerizer.start()
+    launch(runner, "owner", HAS_FILES)
+    await runner.until_file("owner", "made", lambda found: True)
+    made = runner.file("owner", "made").stat().st_ctime
+    await runner.until_file("owner", "stdout", lambda found: time.time() > made + RECENT_SECONDS)
+    launch(runner, "maker", MAKES_FILES)
+    reason = await ended_for_disk(runner, "maker")
+    assert reason.startswith("the disk of its agent could take hardly any more files (") and "of late" in reason
+    assert space(few_files).free_files > 8
+    runner.file("owner", "go").touch()
+    outcome = await runner.outcome("owner")
+    assert isinstance(outcome, TaskExited) and outcome.exit_code == 0
+    await runner.containerizer.stop(kill_tasks=True, grace=0.0)
+
+
 def test_the_fastest_writer_is_chosen_once_and_the_next_one_by_what_is_written_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -257,8 +298,8 @@ async def test_a_volume_that_grows_beyond_its_size_ends_its_task_and_keeps_its_d
 # -- how a folder is measured ------------------------------------------------------------------------------
 
 
-def measured(path: Path, most: int = 0) -> FolderSize:
-    steps = measure_folder(str(path), most=most)
+def measured(path: Path, most: int = 0, since: float | None = None) -> FolderSize:
+    steps = measure_folder(str(path), most=most, since=since)
     while True:
         try:
             next(steps)
@@ -277,7 +318,18 @@ def test_a_folder_is_measured_with_hard_links_once_and_no_link_followed(tmp_path
     (folder / "up").symlink_to(tmp_path)
     size = measured(folder)
     assert 3 * MB <= size.bytes < 4 * MB and size.entries == 7
-    assert measured(tmp_path / "none") == (0, 0) == measured(folder / "up")
+    assert measured(tmp_path / "none") == (0, 0, 0) == measured(folder / "up")
+
+
+def test_files_that_were_made_of_late_are_counted_and_older_folders_only_looked_through(tmp_path: Path) -> None:
+    for name in ("old", "old/new"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / str(number)).touch()
+    os.utime(tmp_path / "old", (0, 0))
+    os.utime(tmp_path, (0, 0))
+    found = measured(tmp_path, since=(tmp_path / "old" / "new" / "0").stat().st_ctime)
+    assert (found.entries, found.recent) == (9, 3)
 
 
 def test_a_sparse_file_counts_what_it_takes(tmp_path: Path) -> None:
@@ -328,7 +380,7 @@ def test_walks_use_their_share_of_a_core_and_no_more(tmp_path: Path, monkeypatch
             yield
 
     monkeypatch.setattr(disk_quotas, "measure_folder", endless)
-    quotas = DiskQuotas("/s/", "/v/", print)
+    quotas = DiskQuotas("/s/", "/v/")
     quotas.add(Entry("t1", {"disk": MB}))
     clock[0] += 31.0
     began = clock[0]
@@ -340,6 +392,21 @@ def test_walks_use_their_share_of_a_core_and_no_more(tmp_path: Path, monkeypatch
         clock[0] += spent[0] - before + max(delay, 0.001)
     assert spent[0] <= 0.5 + 0.02 * 100 + 0.01
     assert spent[0] > 1.5
+
+
+def test_a_task_with_so_many_files_that_it_is_measured_rarely_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(disk_quotas, "monotonic", lambda: clock[0])
+    (tmp_path / "t1").mkdir()
+    quotas, entry = DiskQuotas(f"{tmp_path}/", "/v/"), Entry("t1", {"disk": MB})
+    quotas.add(entry)
+    clock[0] += 31.0
+    assert quotas.work(clock[0], lambda entry: None, dict) == [] and not quotas.noted
+    clock[0] += 125.0
+    assert quotas.work(clock[0], lambda entry: None, dict) == [] and quotas.noted == [entry]
+    assert entry.note == "its disk was not measured for 125 s, since there are many files"
 
 
 def test_limits_are_in_the_journal_from_before_the_process_exists_and_after_it_is_rewritten(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from time import thread_time
+from time import thread_time, time
 
 from broker_mesos.containerizer.disk_space import DiskSpace, megabytes
 from broker_mesos.containerizer.process.folder_size import FolderSize, measure_folder
@@ -25,9 +25,11 @@ MIN_RATE_FILES = 100
 MAX_RATE_BYTES = 4 << 30
 MAX_RATE_FILES = 200_000
 """The most bytes and files that are written in a second."""
+RECENT_SECONDS = 5.0
+"""Time within which files count as being made now, in seconds."""
 MIN_FILES = 1_000
 MAX_COUNTED_FILES = 100_000
-"""Files from which a task counts as one that makes many, and up to which they are counted."""
+"""Files from which a task counts as one that has many, and up to which they are counted."""
 _STEPS_PER_LOOK = 25
 _IN_MEMORY = {b"tmpfs", b"ramfs"}
 
@@ -168,21 +170,29 @@ class FloorWatch:
         if entry.task_id not in entries:
             return []
         self._file_rate = 0.0  # the next one is chosen only if they go on falling
+        made = f"has got {size.recent:,} of late" if size.recent else f"has {size.entries:,}"
         return [
             Stop(
                 entry,
                 f"the disk of its agent could take hardly any more files ({space.free_files:,}, and room for "
-                f"{space.floor_of_files:,} is kept free), and its sandbox has {size.entries:,}, more than any other",
+                f"{space.floor_of_files:,} is kept free), and its sandbox {made}, more than any other",
             )
         ]
 
     def _most_files(self, entries: list[Entry]) -> Generator[None, None, tuple[FolderSize, Entry] | None]:
+        """The task that has made the most files of late, or, if none has, the one that has the most."""
         most: tuple[FolderSize, Entry] | None = None
+        since = time() - RECENT_SECONDS
         for entry in entries:
-            size = yield from measure_folder(self._sandboxes + entry.task_id, entry.owner, MAX_COUNTED_FILES)
-            if size.entries >= MIN_FILES and (most is None or size.entries > most[0].entries):
+            path = self._sandboxes + entry.task_id
+            size = yield from measure_folder(path, entry.owner, MAX_COUNTED_FILES, since)
+            if size.entries >= MIN_FILES and (most is None or _made(size) > _made(most[0])):
                 most = size, entry
         return most
+
+
+def _made(size: FolderSize) -> tuple[int, int]:
+    return size.recent, size.entries
 
 
 def bytes_written(pid: int) -> int:

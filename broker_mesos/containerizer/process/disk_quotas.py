@@ -41,10 +41,9 @@ class _Quota:
 class DiskQuotas:
     """The tasks with limits, and their walks; ``prepare`` is called with a task before its sandbox is walked."""
 
-    def __init__(self, sandboxes: str, volumes: str, log: Callable[[str], None]) -> None:
+    def __init__(self, sandboxes: str, volumes: str) -> None:
         self._sandboxes = sandboxes
         self._volumes = volumes
-        self._log = log
         self._quotas: dict[str, _Quota] = {}
         self._walk: Generator[None, None, list[Stop]] | None = None
         self._walking = ""
@@ -52,7 +51,8 @@ class DiskQuotas:
         self._fallen = 0
         self._allowance = WALK_BURST_SECONDS
         self._allowed_at = monotonic()
-        self._slow_said = False
+        self.noted: list[Entry] = []
+        """Tasks that have got a note."""
 
     def __bool__(self) -> bool:
         """Whether there are tasks with limits."""
@@ -154,9 +154,9 @@ class DiskQuotas:
                 reason = self._over(f"its volume {volume_id}", size, "size", most)
                 stops.append(Stop(self._writer(volume_id, entry, written), reason))
         now = monotonic()
-        if now - quota.walked_at > 2 * ROUND_SECONDS and not self._slow_said:
-            self._slow_said = True
-            self._log(f"task {entry.task_id} was measured after {now - quota.walked_at:.0f} s: there are many files")
+        if now - quota.walked_at > 2 * ROUND_SECONDS and not entry.note:
+            entry.note = f"its disk was not measured for {now - quota.walked_at:.0f} s, since there are many files"
+            self.noted.append(entry)
         quota.walked_at = now
         quota.headroom = max(0, min(rooms, default=0))
         return stops

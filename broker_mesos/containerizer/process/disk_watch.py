@@ -32,7 +32,7 @@ class DiskWatch:
         self._sandboxes = f"{work_dir}/sandboxes/"
         self.limits = Limits()
         self._outputs = OutputWatch(self._sandboxes, log)
-        self._quotas = DiskQuotas(self._sandboxes, f"{work_dir}/volumes/", log)
+        self._quotas = DiskQuotas(self._sandboxes, f"{work_dir}/volumes/")
         self._floor = FloorWatch(self._sandboxes)
         self.due = 0.0
         """Monotonic time of the next look."""
@@ -70,7 +70,8 @@ class DiskWatch:
 
     def take_notes(self) -> list[tuple[Entry, str]]:
         """Remove and return the new notes about tasks."""
-        notes, self._outputs.noted = self._outputs.noted, []
+        notes = [*self._outputs.noted, *self._quotas.noted]
+        self._outputs.noted, self._quotas.noted = [], []
         return [(entry, entry.note) for entry in notes]
 
     def _measure(self, running: Mapping[int, Entry], groups: Groups, now: float) -> list[Stop]:
