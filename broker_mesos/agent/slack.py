@@ -67,6 +67,14 @@ class Slack:
         self._full = False
         self._calm = CALM_SAMPLES
         self._reported: dict[str, int] = {}
+        self._rates: dict[str, float] = {}
+        self._memory: dict[str, float] = {}
+
+    @property
+    def scarce_use(self) -> Mapping[str, float]:
+        """How much each running task uses of what the machine is short of when it is tight, as far as that is known: of
+        memory if that is full, else of CPUs."""
+        return self._memory if self._full else self._rates
 
     @property
     def resources(self) -> Resources | None:
@@ -92,7 +100,8 @@ class Slack:
         """Update the estimate from the use of the machine and its running tasks."""
         tasks = list(tasks)
         is_first = self._sampled_at is None
-        rates = self._cpus(tasks, now)
+        rates = self._rates = self._cpus(tasks, now)
+        self._memory = {each.task_id: float(each.use[1]) for each in tasks if each.use is not None}
         evictable = [each for each in tasks if each.revocable and each.use is not None]
         cpus = usage.cpu_percent / 100 * self._machine.cpus - sum(rates.get(each.task_id, 0.0) for each in evictable)
         mem_mb = usage.mem_mb - sum(each.use[1] / MB for each in evictable if each.use is not None)

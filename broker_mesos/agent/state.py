@@ -439,7 +439,7 @@ class AgentMachine:
         if slack.resources is None:
             return []  # tasks of an earlier agent process run on until the estimate is reliable
         self.table.resources.slack = slack.resources
-        effects = self.table.evict(tight=slack.tight)
+        effects = self.table.evict(tight=slack.tight, use=slack.scarce_use)
         if effects:
             slack.eased()
         return effects

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from broker_mesos.agent.backoff import BackOff
 from broker_mesos.agent.checkpoint import Acknowledged, Ended, Entry, KillRequested, Known, Saved
@@ -247,16 +248,20 @@ class TaskTable:
                 entries.append(self._outcome(task_id, "", TaskState.DROPPED, now, message=text))
         return [Checkpoint(tuple(entries)), *kills] if entries else kills
 
-    def evict(self, *, tight: bool) -> list[Effect]:
-        """Kill revocable tasks, the youngest first: as many as exceed the slack, and one if the machine is ``tight``
-        and none is ending yet."""
+    def evict(self, *, tight: bool, use: Mapping[str, float] = MappingProxyType({})) -> list[Effect]:
+        """Kill revocable tasks, the youngest first: as many as exceed the slack. If the machine is ``tight`` and none
+        is ending yet, the first one is the one that uses the most of what is short, by ``use``."""
         revocable = [task for task in self.running.values() if task.info.revocable]
         staying = [task for task in revocable if not task.kill_requested]
         occupied = Resources.sum(task.info.resources for task in staying)
         wanted = tight and len(staying) == len(revocable)
         entries: list[Entry] = []
         kills: list[Effect] = []
-        for task in reversed(staying):
+        order = staying[::-1]
+        if wanted and order:
+            most = max(order, key=lambda each: use.get(each.info.task_id, 0.0))  # the youngest, if none is known to
+            order = [most, *(each for each in order if each is not most)]
+        for task in order:
             if not wanted and self.resources.slack.contains(occupied):
                 break
             wanted = False

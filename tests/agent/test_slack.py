@@ -212,12 +212,14 @@ class Lender(Agent):
             slack=Slack(MACHINE, self.total),
         )
 
+    used: dict[str, tuple[float, int]] = {}
+
     def measures(self, usage: Usage = IDLE, times: int = 1) -> list[Effect]:
         effects: list[Effect] = []
         for _ in range(times):
             self.now += INTERVAL_SECONDS
             assert self.state.measure_due(self.instant)
-            effects += self.carry(self.state.measured(usage, {}, self.instant))
+            effects += self.carry(self.state.measured(usage, self.used, self.instant))
         return effects
 
 
@@ -292,6 +294,27 @@ def test_a_tight_machine_evicts_one_after_the_other_and_never_a_plain_task(agent
         agent.exited(ident, None, 15)
     agent.killed.clear()
     assert agent.measures(full, times=3) == [] and agent.killed == []
+
+
+@pytest.mark.parametrize(
+    ("usage", "times", "evicted"),
+    [
+        (Usage(cpu_percent=5.0, mem_mb=4_900.0), 1, "r2"),
+        (Usage(cpu_percent=99.0, mem_mb=100.0), BUSY_SAMPLES, "r1"),
+    ],
+)
+def test_a_tight_machine_evicts_the_one_that_uses_the_most_of_what_is_short(
+    agent: Lender, usage: Usage, times: int, evicted: str
+) -> None:
+    revocable(agent, 2, *(task(f"r{number}", "cpus:0.1;mem:10") for number in (1, 2, 3)))
+    agent.started("r1", "r2", "r3")
+    mb = 1 << 20
+    agent.state._slack._reported = {"cpus": 4_000, "mem": 4_096_000}  # not for want of slack
+    for seconds in range(times):
+        agent.used = {"r1": (4.0 * seconds, 5 * mb), "r2": (0.5 * seconds, 400 * mb), "r3": (0.0, mb)}
+        agent.measures(usage)
+        agent.state._slack._reported = {"cpus": 4_000, "mem": 4_096_000}
+    assert agent.killed == [evicted]
 
 
 def test_a_kill_of_a_task_that_is_being_evicted_has_the_last_word(agent: Lender) -> None:
