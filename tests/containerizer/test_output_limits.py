@@ -128,6 +128,33 @@ async def test_the_size_that_a_task_has_named_is_kept_by_the_next_spawner(work_d
     await runner.containerizer.stop(kill_tasks=True)
 
 
+@pytest.mark.parametrize("last", [False, True])
+async def test_the_output_of_a_task_that_ends_before_it_is_looked_at_is_cut_as_well(work_dir: Path, last: bool) -> None:
+    runner = Runner(work_dir, limits=Limits(LIMIT))
+    await runner.containerizer.start()
+    runner.launch("t1", "head -c 9M /dev/zero", shell=True)
+    await runner.outcome("t1")
+    if last:
+        await runner.containerizer.stop(kill_tasks=True)  # and the spawner with them
+        assert allocated(runner.file("t1", "stdout")) <= LIMIT
+    await runner.until_file("t1", "stdout", lambda found: found.st_size == 9 * MB and found.st_blocks * 512 <= LIMIT)
+    if not last:
+        await runner.containerizer.stop(kill_tasks=True)
+
+
+def test_the_output_of_a_short_task_that_has_written_little_is_not_looked_at_again(tmp_path: Path) -> None:
+    watch, short, long, many = OutputWatch(f"{tmp_path}/", print), Entry("a"), Entry("b"), Entry("c")
+    for entry, seconds, written in ((short, 0.1, MB), (long, 9.0, MB), (many, 0.1, 3 * MB)):
+        entry.ended, entry.used, entry.used_by = (0, None, seconds), [0.1, None, 0, written], "wait"
+    watch.ended(short, LIMIT)
+    assert not watch
+    for entry in (long, many):
+        watch.ended(entry, LIMIT)
+        assert watch
+        watch.cut_ended(LIMIT)
+        assert not watch
+
+
 async def test_a_running_task_keeps_writing_and_is_followed_across_the_cut(work_dir: Path) -> None:
     runner = Runner(work_dir, limits=Limits(LIMIT))
     await runner.containerizer.start()

@@ -45,9 +45,18 @@ class DiskWatch:
             self.due = self._measure_at = 0.0
 
     def ended(self, entry: Entry) -> None:
-        """Stop watching a task."""
+        """Stop watching a task that has ended, but for the last of its output."""
+        self._outputs.ended(entry, self.limits.output)
         if self._quotas:
             self._quotas.remove(entry.task_id)
+
+    def __bool__(self) -> bool:
+        """Whether there is something to look at although no task may run."""
+        return bool(self._outputs)
+
+    def close(self) -> None:
+        """Look at what tasks have left, for the last time."""
+        self._outputs.cut_ended(self.limits.output)
 
     def look(self, running: Mapping[int, Entry], groups: Groups) -> list[Stop]:
         """Check what is due. Returns the tasks to be ended. ``groups`` returns the processes of all tasks; it is called
@@ -58,6 +67,7 @@ class DiskWatch:
             stops += self._measure(running, groups, began)
         if began >= self._outputs.due:
             self._outputs.cut(running.values(), self.limits.output)
+            self._outputs.cut_ended(self.limits.output)
             self._outputs.looked(began, monotonic())
         delay = None
         if self._quotas:

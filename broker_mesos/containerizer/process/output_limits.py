@@ -66,6 +66,30 @@ class OutputWatch:
         """Monotonic time of the next check."""
         self.noted: list[Entry] = []
         """Tasks that have got a note."""
+        self._ended: list[Entry] = []
+
+    def __bool__(self) -> bool:
+        """Whether the output of a task that has ended is still to be checked."""
+        return bool(self._ended)
+
+    def ended(self, entry: Entry, limit: int) -> None:
+        """Have the output of a task that has ended checked for the last time: since the last check it may have written
+        much. That is left out for a short task that is known to have written little."""
+        assert entry.ended is not None
+        short = entry.ended[2] - entry.started_at < LOOK_SECONDS
+        if short and entry.used_by == "wait" and (entry.used[3] or 0) < self._limit_of(entry, limit):
+            return
+        self._ended.append(entry)
+
+    def cut_ended(self, limit: int) -> None:
+        """Cut the output of tasks that have ended."""
+        ended, self._ended = self._ended, []
+        self.cut(ended, limit)
+
+    @staticmethod
+    def _limit_of(entry: Entry, limit: int) -> int:
+        most = entry.output or limit
+        return min(most, max(4 * _ALIGN, entry.disk // DISK_PARTS)) if entry.disk else most
 
     def looked(self, began: float, now: float) -> None:
         """Set the time of the next check, after one that took from ``began`` to ``now``, in monotonic seconds."""
@@ -84,9 +108,7 @@ class OutputWatch:
                     self._cut_one(entry, limit)
 
     def _cut_one(self, entry: Entry, limit: int) -> None:
-        most = entry.output or limit
-        if entry.disk:
-            most = min(most, max(4 * _ALIGN, entry.disk // DISK_PARTS))
+        most = self._limit_of(entry, limit)
         for name in ("stdout", "stderr"):
             path = f"{self._sandboxes}{entry.task_id}/{name}"
             try:

@@ -150,7 +150,7 @@ class Spawner:
         self._limited.work()
         self._kills.sweep_if_due()
         self._start_times.read_due()
-        if self._has_tasks() and time.monotonic() >= self._disk.due:
+        if (self._has_tasks() or self._disk) and time.monotonic() >= self._disk.due:
             self._look_at_tasks()
         if (problems := self._limited.isolation.problems.changed()) is not None:
             self._event_log.send(["problems", problems])
@@ -164,7 +164,7 @@ class Spawner:
         until = [self._start_times.due] if self._start_times else []
         if self._event_log:
             until.append(self._event_log.due)
-        if self._has_tasks():
+        if self._has_tasks() or self._disk:
             until.append(self._disk.due)
         until += [due for due in (self._kills.due(now), self._limited.due()) if due is not None]
         if not self._link.connected and not self._has_tasks() and not self._kills and not self._limited:
@@ -188,6 +188,7 @@ class Spawner:
 
     def _close(self) -> None:
         """Kill the last orphans and compact the journal, when no task runs."""
+        self._disk.close()
         self._launched.close()
         self._limited.isolation.close()
         for _ in range(50):
