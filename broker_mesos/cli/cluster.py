@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +83,7 @@ def state_of(agent: Any) -> str:
 
 
 def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
-    """List the frameworks; readmit one that was torn down.
+    """List the frameworks; tear one down, or readmit it.
 
     Without a command after it, the list.
     """
@@ -111,6 +112,36 @@ def frameworks(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         limit,
         after,
     )
+
+
+def teardown(
+    call: Call,
+    framework: Annotated[str, Argument(metavar="FRAMEWORK", help="The id of the framework.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask first.")] = False,
+) -> int:
+    """Kill all tasks of a framework, and refuse its id from then on.
+
+    Its processes end when they learn of it. `bmesos frameworks readmit` lets it use its id again.
+    """
+    from broker_mesos.cli.kill import confirmed
+
+    client = call.client()
+    if sys.stdin.isatty() and not yes:
+        known = client.state("frameworks", framework_id=framework).frameworks
+        number = sum(each.tasks for each in known)
+        if known and not confirmed(f"kill {number} task{'' if number == 1 else 's'} of {framework}? [y/N] "):
+            show.note("bmesos: nothing is torn down")
+            return 1
+    found = client.tear_down_framework(framework)
+    if call.json:
+        show.print_json(show.data(found))
+    else:
+        what = "1 task is" if found.tasks == 1 else f"{found.tasks} tasks are"
+        show.line(f"framework {framework} is torn down; {what} killed")
+    if found.missing:
+        cells = ", ".join(map(str, found.missing))
+        show.note(f"bmesos: cells {cells} have not answered, and follow when they have an owner")
+    return 0
 
 
 def readmit(
@@ -156,13 +187,15 @@ def offers(call: Call, limit: Limit = LIMIT, after: After = "") -> None:
         return (
             offer.offer_id,
             offer.framework_id,
+            offer.role,
             offer.agent_id,
             show.resources(offer.resources),
             show.duration(offer.age),
+            "-" if offer.expires_in is None else show.duration(offer.expires_in),
         )
 
-    columns = ["OFFER", "FRAMEWORK", "AGENT", "RESOURCES", "AGE"]
-    drop = ["AGE", "FRAMEWORK", "RESOURCES", "AGENT"]
+    columns = ["OFFER", "FRAMEWORK", "ROLE", "AGENT", "RESOURCES", "AGE", "ENDS IN"]
+    drop = ["ROLE", "ENDS IN", "AGE", "FRAMEWORK", "RESOURCES", "AGENT"]
     _list(call, "offers", columns, drop, row, "no open offers: nobody wants resources, or all are in use", limit, after)
 
 

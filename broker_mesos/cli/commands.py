@@ -118,8 +118,8 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "frameworks",
-        "List the frameworks; readmit one that was torn down.",
-        (Command("readmit", "cluster:readmit"),),
+        "List the frameworks; tear one down, or readmit it.",
+        (Command("teardown", "cluster:teardown"), Command("readmit", "cluster:readmit")),
         alone=Command("frameworks", "cluster:frameworks"),
     ),
     Command("tasks", "cluster:tasks"),

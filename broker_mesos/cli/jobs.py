@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broker_mesos.client.jobs import JobClient
     from broker_mesos.core.api.cells import CellLoad
     from broker_mesos.core.api.cluster import ClusterView
-    from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobView
+    from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobTaskDetails, JobView
     from broker_mesos.core.api.state import StateView
     from broker_mesos.core.api.usage import TaskUsage
     from broker_mesos.core.model.task import CommandInfo
@@ -81,14 +81,13 @@ def _status(call: Call, client: Client, job: str | None, every: bool, usage: boo
         if "." not in job:
             raise
         from broker_mesos.cli.job_usage import usage_now
-        from broker_mesos.core.api.jobs import GetTask, JobTask
+        from broker_mesos.core.api.jobs import GetTask, JobTaskDetails
 
-        # Its error knows more than that of the job: an attempt of a task may have been replaced by the next one.
-        task = client.ask(GetTask(task_id=job), JobTask)
+        task = client.ask(GetTask(task_id=job, earlier=True), JobTaskDetails)
         if call.json:
             show.print_json(show.data(task))
         else:
-            _tasks([task], usage_now(client, [task]) if usage else {})
+            _task(task, usage_now(client, [task]) if usage else {})
 
 
 def logs(
@@ -425,7 +424,32 @@ def _files(command: CommandInfo) -> list[tuple[str, str]]:
     return found
 
 
-def _tasks(tasks: list[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType({})) -> None:
+def _task(task: JobTaskDetails, now: Mapping[str, TaskUsage]) -> None:
+    """One task, its history, and the other attempts."""
+    _tasks([task], now)
+    if task.history:
+        print()
+        cut = ", without some in between" if task.history_truncated else ""
+        steps = task.history
+        ends = [*(step.at for step in steps[1:]), None if task.ended_at else time.time()]
+        show.table(
+            ["STATE", "AT", ">FOR", "REASON"],
+            [
+                (step.state, show.clock(step.at), "-" if end is None else show.duration(end - step.at), step.reason)
+                for step, end in zip(steps, ends, strict=True)
+            ],
+            f"What it has been through{cut}",
+            drop=["AT", "FOR"],
+        )
+    others = [each for each in task.attempts if each.task_id != task.task_id]
+    if others:
+        print()
+        _tasks(others, {}, "Other attempts" + (", without older ones" if task.attempts_truncated else ""))
+    if task.latest:
+        show.line(f"the latest attempt is {task.latest}")
+
+
+def _tasks(tasks: Sequence[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType({}), title: str = "") -> None:
     from broker_mesos.cli.job_usage import ROUGHLY, columns_of, has_usage, is_rough
 
     messages = any(task.message for task in tasks)
@@ -456,6 +480,7 @@ def _tasks(tasks: list[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType
             )
             for task in tasks
         ],
+        title,
         drop=["ATTEMPT", "HOST", "TOOK", "AGENT", "CPU", "MEMORY", "MESSAGE"],
     )
     if is_rough(tasks, now):

@@ -54,7 +54,7 @@ def kill(
 def _kill_matching(call: Call, client: JobClient, chosen: dict[str, Any], yes: bool) -> int:
     if sys.stdin.isatty() and not yes:
         number = len(client.matching_killed(chosen, only_list=True))
-        if number and not _confirmed(f"end {_jobs(number)}? [y/N] "):
+        if number and not confirmed(f"end {_jobs(number)}? [y/N] "):
             show.note("bmesos: nothing is killed")
             return 1
     ids = client.matching_killed(chosen)
@@ -65,7 +65,8 @@ def _kill_matching(call: Call, client: JobClient, chosen: dict[str, Any], yes: b
     return 0
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
+    """Ask a person; anything but yes means no."""
     # On stderr: stdout may go to a file.
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

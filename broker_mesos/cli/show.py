@@ -180,6 +180,11 @@ def has_roles(roles: Iterable[str]) -> bool:
     return any(role != ANYBODY for role in roles)
 
 
+def clock(at: float) -> str:
+    """Date and time with milliseconds, in the time zone of this machine, of seconds since the epoch."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03}"
+
+
 def since(at: float) -> str:
     """``12 s ago`` for seconds since the epoch."""
     return f"{duration(time.time() - at)} ago" if at else "-"

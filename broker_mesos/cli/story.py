@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from broker_mesos.cli import show
@@ -18,16 +17,12 @@ def print_story(call: Call, ident: str, limit: int) -> None:
     if call.json:
         show.print_json(show.data(found))
         return
-    rows = [(_time(each.at), each.cause_id, _cause(each), _effects(each)) for each in found.decisions]
+    rows = [(show.clock(each.at), each.cause_id, _cause(each), _effects(each)) for each in found.decisions]
     show.table(["TIME", "CAUSE ID", "CAUSE", "EFFECTS"], rows, drop=("CAUSE ID",))
     if found.since is not None:
-        show.note(f"the owners of the cells remember all of their decisions since {_time(found.since)}")
+        show.note(f"the owners of the cells remember all of their decisions since {show.clock(found.since)}")
     if found.missing:
         show.note(f"cells {', '.join(map(str, found.missing))} did not answer")
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03}"
 
 
 def _cause(each: DecisionView) -> str:

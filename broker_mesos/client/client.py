@@ -33,7 +33,12 @@ from broker_mesos.core.api.enrolment import AgentForgotten, ForgetAgent
 from broker_mesos.core.api.exec import StartExec
 from broker_mesos.core.api.explain import Explain, Explanation, PlanJob
 from broker_mesos.core.api.files import ReadLog
-from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
+from broker_mesos.core.api.frameworks import (
+    FrameworkReadmitted,
+    FrameworkTornDown,
+    ReadmitFramework,
+    TearDownFramework,
+)
 from broker_mesos.core.api.health import GetHealth, HealthView
 from broker_mesos.core.api.jobs import (
     GetJobs,
@@ -212,6 +217,11 @@ class Client(JobClient, ReservationCalls, ViewCalls):
         """Delete the user of an agent on the broker, and let its id be enrolled again. Raises NotFound if there is
         nothing to forget, and Unavailable if the cluster has no enrolment server."""
         return self.ask(made(ForgetAgent, agent_id=agent_id), AgentForgotten)
+
+    def tear_down_framework(self, framework_id: str) -> FrameworkTornDown:
+        """Kill the tasks of a framework, end its offers, and refuse its id from then on. Idempotent. Raises
+        NotFound."""
+        return self.ask(made(TearDownFramework, framework_id=framework_id), FrameworkTornDown)
 
     def readmit_framework(self, framework_id: str) -> FrameworkReadmitted:
         """Let the id of a framework that was torn down be used again. Raises NotFound."""

@@ -86,6 +86,8 @@ JOBS = BuiltInFramework(
             "GET_JOB",
             "GET_JOBS",
             "GET_TASK",
+            "GET_TIMELINE",
+            "GET_WAITING_JOBS",
             "GET_WORKER_HEALTH",
             "KILL_JOB",
             "KILL_JOBS",

@@ -10,14 +10,20 @@ from broker_mesos.core.api.agent_table import GetCellAgents
 from broker_mesos.core.api.agents import AgentGone, GetGoneAgents, GoneAgents, MarkAgentGone
 from broker_mesos.core.api.cells import CellLoad, CellView, GetCell, KillTask, KillTaskAnswer
 from broker_mesos.core.api.explain import GetPlacement, Placement
-from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
+from broker_mesos.core.api.frameworks import (
+    FrameworkReadmitted,
+    FrameworkTornDown,
+    ReadmitFramework,
+    TearDownFramework,
+)
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.maintenance import AgentsRequest, GetMaintenance, MaintenanceView
-from broker_mesos.core.api.overview import CellOverview, GetCellOverview, UnmetShape
+from broker_mesos.core.api.overview import CellOverview, GetCellOverview
 from broker_mesos.core.api.reservations import DestroyVolume, ReservationRequest, ReservationsView
 from broker_mesos.core.api.roles import ApplyConfig, CellUsage, ConfigApplied, GetCellUsage
 from broker_mesos.core.api.search import Matches, SearchCell
 from broker_mesos.core.api.story import GetStory, StoryView
+from broker_mesos.core.api.waiting import GetUnmetShapes, UnmetShape, UnmetShapes
 from broker_mesos.core.cell.cell import Cell
 from broker_mesos.core.cell.handlers import maintenance
 from broker_mesos.core.cell.inputs import (
@@ -28,9 +34,10 @@ from broker_mesos.core.cell.inputs import (
     OperatorMarkGone,
     OperatorOperate,
     OperatorReadmit,
+    OperatorTearDown,
 )
 from broker_mesos.core.cell.views.explain import placement
-from broker_mesos.core.cell.views.overview import overview, unmet_shapes
+from broker_mesos.core.cell.views.overview import Obstacles, overview, unmet_shapes
 from broker_mesos.core.cell.views.search import matches
 from broker_mesos.core.cell.views.story import story
 from broker_mesos.core.cell.views.usage import report_usage
@@ -77,6 +84,7 @@ class CellApi:
         self.tables = AgentTableApi(lambda: cell.state, now)
         handlers.add(GetCellAgents, self.tables.answer)
         handlers.add(GetCellOverview, self._overview)
+        handlers.add(GetUnmetShapes, self._unmet_shapes)
         handlers.add(SearchCell, self._search)
         handlers.add(GetPlacement, self._placement)
         handlers.add(GetCellUsage, self._usage)
@@ -85,6 +93,7 @@ class CellApi:
         handlers.add(KillTask, self._kill)
         handlers.add(MarkAgentGone, self._mark_gone)
         handlers.add(GetGoneAgents, self._gone)
+        handlers.add(TearDownFramework, self._tear_down)
         handlers.add(ReadmitFramework, self._readmit)
         handlers.add(AgentsRequest, self._maintain)
         handlers.add(ReservationRequest, self._operate)
@@ -107,6 +116,14 @@ class CellApi:
             unmet.append(each)
             await asyncio.sleep(0)  # the owner may decide in between
         return overview(state, self._owner, unmet, self._load(self._now().mono))
+
+    async def _unmet_shapes(self, request: GetUnmetShapes) -> UnmetShapes:
+        obstacles = Obstacles(self._cell.state)
+        found: list[UnmetShape] = []
+        for shape in request.shapes:
+            found.append(obstacles.of(request.framework_id, shape))
+            await asyncio.sleep(0)  # the owner may decide in between
+        return UnmetShapes(shapes=tuple(found))
 
     async def _search(self, request: SearchCell) -> Matches:
         return matches(self._cell.state, request)
@@ -149,6 +166,15 @@ class CellApi:
         gone = [agent for agent in agents if agent.state is AgentStatus.GONE]
         gone.sort(key=lambda agent: agent.since, reverse=True)
         return GoneAgents(agent_ids=tuple(agent.ident for agent in gone[:MAX_GONE]))
+
+    async def _tear_down(self, request: TearDownFramework) -> FrameworkTornDown:
+        framework = self._cell.state.frameworks.get(request.framework_id)
+        if framework is None:
+            return FrameworkTornDown(known=False)
+        tasks = sum(not task.state.terminal for task in framework.tasks.values())
+        offers = len(framework.offers)
+        await self._commit(OperatorTearDown(request.framework_id))
+        return FrameworkTornDown(known=True, tasks=tasks, offers=offers)
 
     async def _readmit(self, request: ReadmitFramework) -> FrameworkReadmitted:
         framework = self._cell.state.frameworks.get(request.framework_id)

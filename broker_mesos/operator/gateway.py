@@ -21,7 +21,7 @@ from broker_mesos.core.api.exec import StartExec, UseExec
 from broker_mesos.core.api.explain import Explain, PlanJob
 from broker_mesos.core.api.files import FolderView, ListFiles, ListSandbox, ReadLog, ReadSandboxFile
 from broker_mesos.core.api.findings import Finding, worst
-from broker_mesos.core.api.frameworks import FrameworkReadmitted, ReadmitFramework
+from broker_mesos.core.api.frameworks import ReadmitFramework, TearDownFramework
 from broker_mesos.core.api.handlers import Handlers
 from broker_mesos.core.api.health import DaemonReport, GetHealth, GetMasterHealth, HealthView, MasterReport
 from broker_mesos.core.api.jobs import KillById
@@ -48,6 +48,7 @@ from broker_mesos.operator.daemon_reports import enrolment_report, worker_report
 from broker_mesos.operator.doctor import find_problems
 from broker_mesos.operator.exec_sessions import ExecGateway
 from broker_mesos.operator.explain import Explainer
+from broker_mesos.operator.frameworks import readmit, tear_down
 from broker_mesos.operator.json_requests import answered_within, not_utf8
 from broker_mesos.operator.kill import Killer
 from broker_mesos.operator.merge import merge
@@ -108,7 +109,8 @@ class Gateway:
         found.add(GetStory, lambda request: self._story(request, timeout))
         found.add(KillTask, lambda request: self._killer.task(request, timeout))
         found.add(KillById, lambda request: self._killer.by_id(request, timeout))
-        found.add(ReadmitFramework, lambda request: self._readmit(request, timeout))
+        found.add(TearDownFramework, lambda request: tear_down(calls, request, timeout))
+        found.add(ReadmitFramework, lambda request: readmit(calls, request, timeout))
         found.add(MarkAgentGone, lambda request: self._gone(request, timeout))
         found.add(AgentsRequest, lambda request: self._maintain(request, timeout))
         found.add(Explain, lambda request: self._explainer.explain(request, timeout))
@@ -290,16 +292,6 @@ class Gateway:
             since=max((answer.since for answer in answers if answer.since is not None), default=None),
             missing=tuple(each.cell for each in missing),
         )
-
-    async def _readmit(self, request: ReadmitFramework, timeout: float) -> FrameworkReadmitted:
-        answers, missing = await self._calls.all_cells(request, FrameworkReadmitted, timeout)
-        if missing:
-            # A cell that still refuses the framework would cause all cells to refuse it again.
-            cells = ", ".join(str(each.cell) for each in missing)
-            raise Unavailable(f"cells {cells} do not answer; give the command again when they do")
-        if not any(answer.known for answer in answers):
-            raise NotFound(f"no framework {request.framework_id} was torn down; `bmesos frameworks` lists them")
-        return FrameworkReadmitted(known=True)
 
     async def _maintain(self, request: AgentsRequest, timeout: float) -> MaintenanceView:
         """Schedule or end maintenance of all these agents, or of none: first it is checked that all of them exist."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, islice
 from typing import TypeVar
@@ -10,10 +11,16 @@ from broker_mesos.core.api.cells import CellPart, CellView, FrameworkView
 from broker_mesos.core.api.paging import SortKey, encode
 from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.api.state import FrameworkTotal, GetState, MissingCell, RoleTotal, StateView
+from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.records import FrameworkStatus
 
 E = TypeVar("E")
+
+MAX_SHAPES = 100
+"""The largest number of shapes of a framework's demand in a view."""
+MAX_REASONS = 16
+"""The largest number of reasons of ended offers."""
 
 # A framework's state is the best one that any cell reports, since a cell may not have received a message of it yet.
 _STATES = (FrameworkStatus.SUBSCRIBED, FrameworkStatus.DISCONNECTED, FrameworkStatus.TORN_DOWN)
@@ -71,6 +78,7 @@ def _first(entries: Sequence[E], limit: int, key: Callable[[E], SortKey]) -> lis
 
 def _framework(views: Sequence[FrameworkView]) -> FrameworkTotal:
     first = views[0]
+    shapes = unmet_shapes(views)
     return FrameworkTotal(
         framework_id=first.framework_id,
         name=first.name,
@@ -83,7 +91,40 @@ def _framework(views: Sequence[FrameworkView]) -> FrameworkTotal:
         offers=sum(view.offers for view in views),
         dominant_share=max(view.dominant_share for view in views),
         registered_at=min(view.registered_at for view in views),
+        declined=_most(view.declined for view in views),
+        withdrawn=_most(view.withdrawn for view in views),
+        shapes=None if shapes is None else tuple(shapes[:MAX_SHAPES]),
+        shapes_truncated=shapes is not None and len(shapes) >= MAX_SHAPES,
     )
+
+
+def unmet_shapes(views: Sequence[FrameworkView]) -> list[Shape] | None:
+    """The part of a framework's demand that no cell has met; None if it has stated none. Every cell knows the whole
+    demand, of which each meets a part."""
+    if all(view.shapes is None for view in views):
+        return None
+    demanded: dict[object, Shape] = {}
+    met: Counter[object] = Counter()
+    for view in views:
+        every = (*(view.shapes or ()), *view.met)
+        here: Counter[object] = Counter()
+        for shape in every:
+            here[shape.key] += shape.count
+        met.update({each.key: each.count for each in view.met})
+        for shape in every:
+            key = shape.key
+            if key not in demanded or demanded[key].count < here[key]:
+                demanded[key] = shape.model_copy(update={"count": here[key]})
+    rest = ((shape, shape.count - met[key]) for key, shape in demanded.items())
+    return [shape.model_copy(update={"count": count}) for shape, count in rest if count > 0]
+
+
+def _most(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The sums of counts by reason, the most first."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total.most_common(MAX_REASONS))
 
 
 def _role(views: Sequence[RoleView]) -> RoleTotal:

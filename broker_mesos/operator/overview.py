@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from broker_mesos.core.api.jobs import GetJobs, JobFilter, JobList
@@ -13,28 +13,32 @@ from broker_mesos.core.api.overview import (
     GetCellOverview,
     Overview,
     OwnedCell,
-    UnmetShape,
-    WaitingTasks,
 )
 from broker_mesos.core.api.state import MissingCell
+from broker_mesos.core.api.waiting import (
+    MAX_FRAMEWORKS,
+    GetWaitingJobs,
+    WaitingJobs,
+    WaitingTasks,
+    waiting_groups,
+)
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.errors import BrokerMesosError, Denied
+from broker_mesos.frameworks.registry import JOBS
 from broker_mesos.operator.calls import JOBS_FRAMEWORK, Calls
 
 MAX_GROUPS = 20
 """Maximum number of reasons in an overview."""
-MAX_FRAMEWORKS = 10
-"""Maximum number of frameworks that one reason names."""
 
 _BEST = tuple(each.value for each in FrameworkStatus)
 
 
 async def get_overview(calls: Calls, timeout: float) -> Overview:
     """The overview of the cluster within ``timeout`` seconds."""
-    (found, missing), jobs = await asyncio.gather(
-        calls.all_cells(GetCellOverview(), CellOverview, timeout), _jobs(calls, timeout)
+    (found, missing), jobs, waiting = await asyncio.gather(
+        calls.all_cells(GetCellOverview(), CellOverview, timeout), _jobs(calls, timeout), _waiting(calls, timeout)
     )
-    return merge(found, missing, jobs)
+    return merge(found, missing, jobs, waiting)
 
 
 async def _jobs(calls: Calls, timeout: float) -> dict[str, int] | None:
@@ -54,14 +58,29 @@ async def _jobs(calls: Calls, timeout: float) -> dict[str, int] | None:
     return {"active": active.total, "all": every.total}
 
 
-def merge(found: Sequence[CellOverview], missing: Iterable[MissingCell], jobs: dict[str, int] | None) -> Overview:
+async def _waiting(calls: Calls, timeout: float) -> WaitingJobs | None:
+    """The jobs that wait, by the reason; None if the batch framework does not answer, or is of an earlier release."""
+    try:
+        return await calls.request(JOBS_FRAMEWORK, GetWaitingJobs(), WaitingJobs, timeout / 2)
+    except Denied:
+        raise
+    except BrokerMesosError:
+        return None
+
+
+def merge(
+    found: Sequence[CellOverview],
+    missing: Iterable[MissingCell],
+    jobs: dict[str, int] | None,
+    waiting_jobs: WaitingJobs | None = None,
+) -> Overview:
     """One overview of those of the cells that have answered."""
     states: dict[str, str] = {}
     for cell in found:
         for ident, state in cell.frameworks.items():
             # The best state that any cell knows, since a cell may not have received a message of it yet.
             states[ident] = min(state, states.get(ident, state), key=_rank)
-    waiting = waiting_groups([cell.unmet for cell in found])
+    waiting = _waiting_tasks(found, waiting_jobs)
     return Overview(
         agents=_sum(cell.agents for cell in found),
         tasks=_sum(cell.tasks for cell in found),
@@ -70,8 +89,10 @@ def merge(found: Sequence[CellOverview], missing: Iterable[MissingCell], jobs: d
         total=_amounts(cell.total for cell in found),
         used=_amounts(cell.used for cell in found),
         offered=_amounts(cell.offered for cell in found),
-        waiting=waiting[:MAX_GROUPS],
+        waiting=tuple(waiting[:MAX_GROUPS]),
         waiting_tasks=sum(each.tasks for each in waiting),
+        waiting_jobs=None if waiting_jobs is None else waiting_jobs.jobs,
+        waiting_truncated=len(waiting) > MAX_GROUPS or (waiting_jobs is not None and waiting_jobs.truncated),
         jobs=jobs,
         loads=tuple(cell.load for cell in sorted(found, key=lambda each: each.cell) if cell.load is not None),
         cells=tuple(
@@ -82,38 +103,19 @@ def merge(found: Sequence[CellOverview], missing: Iterable[MissingCell], jobs: d
     )
 
 
-def waiting_groups(cells: Sequence[Sequence[UnmetShape]]) -> tuple[WaitingTasks, ...]:
-    """The tasks that wait, by the reason, the most first. Every cell sees the whole demand of a framework: of a shape
-    so many tasks wait as wait in each cell, and a cause counts only if it does in each."""
-    shapes: defaultdict[object, list[UnmetShape]] = defaultdict(list)
-    for unmet in cells:
-        for each in unmet:
-            shapes[each.framework_id, each.shape.key].append(each)
-    tasks: Counter[str] = Counter()
-    frameworks: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for same in shapes.values():
-        if len(same) < len(cells):
-            continue  # a cell has offered something for each of these tasks
-        group = _group(same)
-        tasks[group] += min(each.shape.count for each in same)
-        frameworks[group][same[0].framework_id] = None
-    return tuple(
-        WaitingTasks(group=group, tasks=count, frameworks=tuple(frameworks[group])[:MAX_FRAMEWORKS])
-        for group, count in tasks.most_common()
-    )
-
-
-def _group(same: Sequence[UnmetShape]) -> str:
-    absent = set.intersection(*(set(each.absent) for each in same))
-    if absent:
-        return f"no {min(absent)}"
-    if any(each.limited for each in same):
-        return f"quota {same[0].shape.role}"
-    if all(each.absent or each.too_large for each in same):
-        return "too large"
-    if all(each.absent or each.too_large or each.unmatched for each in same):
-        return "constraints"
-    return "resources in use"
+def _waiting_tasks(found: Sequence[CellOverview], jobs: WaitingJobs | None) -> list[WaitingTasks]:
+    """The tasks that wait, by the reason, the most first. The framework of the jobs counts its own: with many jobs its
+    demand names no shapes."""
+    if jobs is None:
+        return list(waiting_groups([cell.unmet for cell in found]))
+    others = waiting_groups([[each for each in cell.unmet if each.framework_id != JOBS.name] for cell in found])
+    groups: dict[str, WaitingTasks] = {each.group: each for each in others}
+    for each in jobs.groups:
+        same = groups.get(each.group)
+        names = dict.fromkeys((JOBS.name, *(same.frameworks if same else ())))
+        tasks = each.tasks + (same.tasks if same else 0)
+        groups[each.group] = each.model_copy(update={"tasks": tasks, "frameworks": tuple(names)[:MAX_FRAMEWORKS]})
+    return sorted(groups.values(), key=lambda each: -each.tasks)
 
 
 def _rank(state: str) -> int:

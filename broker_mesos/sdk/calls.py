@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.model.offer import Offer
-from broker_mesos.core.model.part import TaskId
+from broker_mesos.core.model.part import MAX_SHORT, TaskId
 from broker_mesos.core.model.reservation import Operation
 from broker_mesos.core.model.task import TaskInfo, TaskStatus
 from broker_mesos.core.model.task_states import Reason, TaskState
@@ -77,7 +77,7 @@ class Calls:
         self._earlier: Bounded[str, None] = Bounded(settings.remember)
         """Uuids of terminal statuses of earlier tasks that came when their id was used again."""
         self._accepting = Accepting()
-        self._declines: dict[tuple[int, float | None], tuple[list[str], list[asyncio.Future[bool]]]] = {}
+        self._declines: dict[tuple[int, float | None, str], tuple[list[str], list[asyncio.Future[bool]]]] = {}
         self._kills: dict[str, int | None] = {}
         self._handled: list[tuple[int, str]] = []
         """Cell and id of tasks whose terminal status was handled, while its delivery is not acknowledged yet."""
@@ -136,9 +136,13 @@ class Calls:
             sent.add_done_callback(partial(self._accepted, task_ids))
         return sent
 
-    def decline(self, offers: Sequence[Offer | str], refuse_seconds: float | None) -> asyncio.Future[bool]:
+    def decline(
+        self, offers: Sequence[Offer | str], refuse_seconds: float | None, reason: str = ""
+    ) -> asyncio.Future[bool]:
         """Decline offers; see ``Driver.decline``. The declines of one turn of the event loop are sent together."""
         _check_filter(refuse_seconds)
+        if len(reason) > MAX_SHORT:
+            raise InvalidInput(f"the reason has {len(reason)} characters; at most {MAX_SHORT} are allowed")
         by_cell: defaultdict[int, list[str]] = defaultdict(list)
         for offer in offers:
             for each in self._open_offers([offer]):
@@ -146,7 +150,7 @@ class Calls:
         futures = []
         for cell, ids in by_cell.items():
             self.offers.remove(ids)
-            collected, waiters = self._declines.setdefault((cell, refuse_seconds), ([], []))
+            collected, waiters = self._declines.setdefault((cell, refuse_seconds, reason), ([], []))
             collected.extend(ids)
             future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             waiters.append(future)
@@ -157,7 +161,7 @@ class Calls:
     def return_offers(self) -> None:
         """Decline all unanswered offers, without a filter, so that other frameworks can use them at once."""
         for ids in self.offers.all_by_cell().values():
-            self.decline(ids, 0.0)
+            self.decline(ids, 0.0, "its process has ended")
 
     def _accepted(self, task_ids: Sequence[str], future: asyncio.Future[bool]) -> None:
         if future.cancelled() or future.exception() is not None or not future.result():
@@ -336,11 +340,16 @@ class Calls:
         framework_id = self._framework.framework_id
         self._flush_accepts()
         declines, self._declines = self._declines, {}
-        for (cell, refuse_seconds), (ids, waiters) in declines.items():
+        for (cell, refuse_seconds, reason), (ids, waiters) in declines.items():
             sent = [
                 self._send(
                     cell,
-                    Decline(framework_id=framework_id, offer_ids=tuple(chunk), refuse_seconds=refuse_seconds),
+                    Decline(
+                        framework_id=framework_id,
+                        offer_ids=tuple(chunk),
+                        refuse_seconds=refuse_seconds,
+                        reason=reason,
+                    ),
                 )
                 for chunk in _chunks(ids)
             ]

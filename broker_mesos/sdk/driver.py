@@ -122,11 +122,11 @@ class Driver:
         )
 
     def decline(
-        self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None
+        self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None, reason: str = ""
     ) -> asyncio.Future[bool]:
         """Decline offers (or their ids), and filter similar ones for ``refuse_seconds``: None means the default
-        filter, 0 no filter. Offers that have ended are ignored."""
-        return self._here(lambda: self._calls.decline(_listed(offers), refuse_seconds))
+        filter, 0 no filter. ``reason`` is what operators see, in a few words. Offers that have ended are ignored."""
+        return self._here(lambda: self._calls.decline(_listed(offers), refuse_seconds, reason))
 
     def keep(self, offer_ids: Iterable[str]) -> None:
         """Leave offers (by id) to be answered by any process of the framework: they are not declined when this

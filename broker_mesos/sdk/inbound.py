@@ -68,7 +68,9 @@ class Receiver(Protocol):
 
     def stopping(self) -> bool: ...
     def refused(self, message: str) -> None: ...
-    def decline(self, offers: list[Offer] | tuple[Offer, ...], refuse_seconds: float | None = None) -> Any: ...
+    def decline(
+        self, offers: list[Offer] | tuple[Offer, ...], refuse_seconds: float | None = None, reason: str = ""
+    ) -> Any: ...
 
 
 class Inbound:
@@ -128,7 +130,7 @@ class Inbound:
                 plain = [offer for offer in plain if not offer.gang]
                 await self._on_gang_offers([offer for offer in found.values() if offer.gang])
                 if plain and self._driver.demand.wants_only_gangs:
-                    self._driver.decline(plain, STALE_FILTER_SECONDS)
+                    self._driver.decline(plain, STALE_FILTER_SECONDS, "only gangs are wanted")
                     plain = []
             if plain:
                 await self._call(lambda: self._scheduler.resource_offers(self._driver, plain))
@@ -150,11 +152,11 @@ class Inbound:
         complete = self._gangs.take_complete(self._driver.demand.shapes)
         for placement in complete:
             if placement.excess:
-                self._driver.decline(placement.excess, LATE_FILTER_SECONDS)
+                self._driver.decline(placement.excess, LATE_FILTER_SECONDS, "more than the gang needs")
             await self._call(partial(self._scheduler.gang_offers, self._driver, placement.gang, placement))
         late = self._gangs.take_unwanted(self._driver.demand.shapes)
         if late:
-            self._driver.decline(late, LATE_FILTER_SECONDS)
+            self._driver.decline(late, LATE_FILTER_SECONDS, "its gang is not wanted any more")
 
     # -- events ---------------------------------------------------------------------------------------
 

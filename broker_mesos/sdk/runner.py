@@ -120,9 +120,11 @@ class SchedulerDriver:
         """Launch tasks on offers; see ``Driver.accept``."""
         return cast("Future[bool]", self._running().accept(offers, tasks, refuse_seconds, operations))
 
-    def decline(self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None) -> Future[bool]:
+    def decline(
+        self, offers: Offer | str | Iterable[Offer | str], refuse_seconds: float | None = None, reason: str = ""
+    ) -> Future[bool]:
         """Decline offers; see ``Driver.decline``."""
-        return cast("Future[bool]", self._running().decline(offers, refuse_seconds))
+        return cast("Future[bool]", self._running().decline(offers, refuse_seconds, reason))
 
     def revive(self) -> None:
         """Ask for all offers; see ``Driver.revive``."""

@@ -14,6 +14,8 @@ from broker_mesos.core.api.history import GetHistory, HistoryView
 from broker_mesos.core.api.jobs import GetJobs, JobFilter, JobList
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.search import Matches, Search
+from broker_mesos.core.api.timeline import GetTimeline, Timeline
+from broker_mesos.core.api.waiting import GetWaitingJobs, WaitingJobs
 from broker_mesos.core.api.whoami import Identity, WhoAmI
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import first_problem
@@ -62,10 +64,19 @@ def add_views(app: FastAPI, gateway: OperatorApi) -> None:
         role: str | None = None,
         since: float | None = None,
         until: float | None = None,
+        waits_group: Annotated[str | None, Query(description="what tasks wait for, as `no gpus`")] = None,
     ) -> Part:
         chosen = {"user": user, "name": name, "role": role, "since": since, "until": until, "after": after}
         which = made(JobFilter, kind="active" if active else "all", states=state, **chosen)
-        return await gateway.handle(made(GetJobs, limit=limit, which=which))
+        return await gateway.handle(made(GetJobs, limit=limit, which=which, waits_group=waits_group))
+
+    @app.get("/api/v1/jobs/{job_id}/timeline", response_model=Timeline, summary="When and where tasks of a job ran")
+    async def timeline(job_id: str, limit: int | None = None) -> Part:
+        return await gateway.handle(made(GetTimeline, job_id=job_id, limit=limit))
+
+    @app.get("/api/v1/waiting", response_model=WaitingJobs, summary="How many jobs and tasks wait, by the reason")
+    async def waiting() -> Part:
+        return await gateway.handle(GetWaitingJobs())
 
     @app.get("/api/v1/events", response_model=EventList, summary="What has happened, the latest or behind an id")
     async def events(

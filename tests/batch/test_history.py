@@ -82,7 +82,7 @@ async def test_failed_tasks_run_again_under_the_same_job_and_the_others_do_not()
     await world.store.apply([status("j.2.2", S.FINISHED, exit_code=0)])
     summary = await world.store.summary("j")
     assert (summary.state, summary.exit_code, summary.counts["finished"]) == ("finished", 0, 3)
-    assert (await world.store.read.task("j.2")).attempt == 2
+    assert (await world.store.attempts.task("j.2")).attempt == 2
     assert await world.leftovers() == {}
     with pytest.raises(Conflict, match="no failed task"):
         await world.store.retry("j")
@@ -144,4 +144,4 @@ async def test_a_task_that_was_killed_before_its_next_attempt_has_no_id_of_that_
     await world.claim()
     await world.store.apply([status("j.0.1", S.FAILED, exit_code=3)])
     await world.store.kill("j", 0)
-    assert (await world.store.read.task("j.0")).task_id == "j.0"
+    assert (await world.store.attempts.task("j.0")).task_id == "j.0"

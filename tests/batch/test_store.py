@@ -184,18 +184,18 @@ async def test_a_page_of_tasks_shows_each_in_its_state(world: World) -> None:
 async def test_a_task_is_found_by_each_of_its_names(world: World) -> None:
     await world.store.submit("a.1", job())
     await world.store.submit("a", job(array=(1, 3)))
-    assert (await world.store.read.task("a.1.0")).task_id == "a.1.0"
+    assert (await world.store.attempts.task("a.1.0")).task_id == "a.1.0"
     await world.claim()
-    assert (await world.store.read.task("a.1.0.1")).task_id == "a.1.0.1"
-    assert (await world.store.read.task("a.2")).task_id == "a.2.1"
-    assert (await world.store.read.task("a.2.1")).index == 2
+    assert (await world.store.attempts.task("a.1.0.1")).task_id == "a.1.0.1"
+    assert (await world.store.attempts.task("a.2")).task_id == "a.2.1"
+    assert (await world.store.attempts.task("a.2.1")).index == 2
     await world.store.apply([status("a.2.1", S.DROPPED)])
     await world.claim()
     with pytest.raises(NotFound, match=r"a\.2\.1-2"):
-        await world.store.read.task("a.2.1")
-    assert (await world.store.read.task("a.2.1-2")).attempt == 1
+        await world.store.attempts.task("a.2.1")
+    assert (await world.store.attempts.task("a.2.1-2")).attempt == 1
     with pytest.raises(NotFound):
-        await world.store.read.task("a.9")
+        await world.store.attempts.task("a.9")
 
 
 async def test_old_jobs_are_forgotten_a_bit_at_a_time_and_their_ids_are_free_again(world: World) -> None:
@@ -224,7 +224,7 @@ async def test_a_million_tasks_take_a_few_short_values(world: World) -> None:
     assert (await world.store.summary("j")).counts["pending"] == 1_000_000
     summary, kills = await world.store.kill("j")
     assert kills == [] and summary.state == "killed" and summary.counts["killed"] == 1_000_000
-    assert (await world.store.read.task("j.77")).state == "killed"
+    assert (await world.store.attempts.task("j.77")).state == "killed"
 
 
 async def test_too_large_a_job_is_refused(world: World) -> None:

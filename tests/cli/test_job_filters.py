@@ -83,11 +83,17 @@ def test_retry_runs_the_failed_tasks_of_an_array_again_and_no_others(
     assert "no failed task to run again" in capsys.readouterr().err
     assert main(["retry", "nowhere"]) == 3
     capsys.readouterr()
-    assert main(["status", f"{job.id}.2.1"]) == 3
+    assert main(["status", f"{job.id}.2.1"]) == 0
+    earlier = capsys.readouterr().out
+    assert "failed" in earlier and f"the latest attempt is {job.id}.2.2\n" in earlier
+    assert main(["status", f"{job.id}.2.7"]) == 3
     assert capsys.readouterr().err == (
-        f"bmesos: task {job.id}.2.1 was replaced by {job.id}.2.2 (finished); ask for that\n"
+        f"bmesos: task {job.id}.2.7 was replaced by {job.id}.2.2 (finished); ask for that\n"
     )
     assert main(["status", f"{job.id}.2.2"]) == main(["status", f"{job.id}.2"]) == 0
+    latest = capsys.readouterr().out
+    assert "Other attempts" in latest and f"{job.id}.2.1 " in latest
+    assert "What it has been through" in latest and "staging" in latest
 
 
 def test_kill_by_a_filter_ends_the_jobs_that_match_and_says_how_many(client: Client, capsys: Captured) -> None:

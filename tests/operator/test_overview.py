@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker_mesos.core.api.overview import CellOverview, Overview, UnmetShape
+from broker_mesos.core.api.overview import CellOverview, Overview
+from broker_mesos.core.api.waiting import UnmetShape, WaitingJobs, WaitingTasks, waiting_groups
 from broker_mesos.core.cell.views.overview import overview, unmet_shapes
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
 from broker_mesos.core.protocol.addresses import cell_of
 from broker_mesos.core.protocol.framework_messages import Subscribe
 from broker_mesos.core.quota.cluster_config import ClusterConfig, RoleSettings
-from broker_mesos.operator.overview import merge, waiting_groups
+from broker_mesos.operator.overview import merge
 from tests.core.cell.harness import Bench, shape
 
 
@@ -87,6 +88,27 @@ def test_a_shape_for_which_one_cell_has_offered_enough_does_not_wait() -> None:
         wanting(made, shape("cpus:1", 4))
     assert of(one) == () and len(of(other)) == 1
     assert waiting_groups([of(one), of(other)]) == ()
+
+
+def test_jobs_that_wait_are_counted_by_their_framework_and_others_by_the_cells() -> None:
+    made = Bench()
+    made.agent("a1", "cpus:4;mem:4096")
+    wanting(made, shape("cpus:1;gpus:1", 7), shape("cpus:8", 5))
+    here = cell(0, *of(made), *(each.model_copy(update={"framework_id": "batch"}) for each in of(made)))
+    jobs = WaitingJobs(
+        groups=(WaitingTasks(group="no gpus", tasks=30, jobs=3), WaitingTasks(group="other jobs", tasks=2, jobs=1)),
+        jobs=4,
+        tasks=32,
+        truncated=True,
+    )
+    found = merge([here], [], None, jobs)
+    assert [(each.group, each.tasks, each.jobs, each.frameworks) for each in found.waiting] == [
+        ("no gpus", 37, 3, ("batch", "f1")),
+        ("too large", 5, 0, ("f1",)),
+        ("other jobs", 2, 1, ("batch",)),
+    ]
+    assert (found.waiting_tasks, found.waiting_jobs, found.waiting_truncated) == (44, 4, True)
+    assert merge([here], [], None).waiting_jobs is None
 
 
 def test_an_overview_counts_agents_and_tasks_by_their_state() -> None:

@@ -13,6 +13,7 @@ from broker_mesos.core.api.state import GetState, StateView
 from broker_mesos.core.model.part import Part
 from broker_mesos.errors import InvalidInput
 from broker_mesos.operator.merge import merge
+from tests.core.cell.harness import shape
 from tests.operator.daemons import CELLS, Daemons, agent_view, cell_view
 
 
@@ -86,6 +87,27 @@ def test_a_framework_is_shown_with_the_parts_of_all_cells_though_lists_are_cut()
     found = merge([cell(0, "bc", False), cell(1, "ab", True)], [], GetState(parts=("frameworks",), limit=2))
     assert [(each.framework_id, each.tasks) for each in found.frameworks] == [("a", 2), ("b", 4)]
     assert found.truncated == ("frameworks",) and decode(("frameworks",), found.after) == ("b",)
+
+
+def test_what_a_framework_wants_is_what_no_cell_has_met() -> None:
+    def cell(number: int, *met: tuple[str, int], version: int = 10) -> CellView:
+        view = cell_view(number).frameworks[0]
+        here = dict(met)
+        shapes = tuple(shape(each, version - here.get(each, 0)) for each in ("cpus:1", "cpus:2"))
+        unmet = tuple(each for each in shapes if each.count)
+        found = tuple(shape(each, count) for each, count in met)
+        counts = {"too small": number + 1}
+        update = {"shapes": unmet, "met": found, "declined": counts, "withdrawn": {}}
+        return cell_view(number).model_copy(update={"frameworks": (view.model_copy(update=update),)})
+
+    ask = GetState(parts=("frameworks",))
+    (total,) = merge([cell(0, ("cpus:1", 10)), cell(1, ("cpus:2", 3)), cell(2, ("cpus:2", 4))], [], ask).frameworks
+    assert total.shapes is not None and not total.shapes_truncated
+    assert [(str(each.resources), each.count) for each in total.shapes] == [("cpus:2", 3)]
+    assert total.declined == {"too small": 6}
+    # A cell that has received the next demand knows more of it than the others.
+    (total,) = merge([cell(0, version=10), cell(1, ("cpus:1", 5), version=20)], [], ask).frameworks
+    assert [each.count for each in total.shapes or ()] == [15, 20]
 
 
 async def test_the_gateway_says_what_is_cut(daemons: Daemons) -> None:

@@ -128,3 +128,12 @@ def demands_forgotten(patch: Any) -> None:
 
     for module in (accept, shapes):
         patch(module, "demanded_words", lambda isolation, limits: ())
+
+
+@mutant
+def attempts_not_kept(patch: Any) -> None:
+    """A batch worker forgets how an attempt has ended when its index runs again."""
+    from broker_mesos.frameworks.batch.planning import retries, statuses
+
+    for module in (retries, statuses):
+        patch(module, "keep_attempt", lambda *arguments: None)

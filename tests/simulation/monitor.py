@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_history import steps_until
 from broker_mesos.core.model.task_states import TERMINAL, Reason, TaskState
 from broker_mesos.core.protocol.records import AgentStatus, RecordKind
 from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.frameworks.batch.storage.records import (
     CLAIMS,
+    MAX_ATTEMPTS,
     SPECS,
     ClaimRecord,
     ResultRecord,
     TaskName,
+    attempt_field,
+    attempts_key,
     parse_task_id,
     results_key,
 )
@@ -95,6 +99,8 @@ class Monitor:
         """Whether some agent was, whose tasks may be more than there is room for when it returns."""
         self.memory_ends: defaultdict[str, set[str]] = defaultdict(set)
         """By task: the ids of the statuses that say that it has failed for its memory."""
+        self.histories: dict[str, list[str]] = {}
+        """By task: the states that it has been in, as they were committed last."""
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -185,9 +191,12 @@ class Monitor:
             self.answered.add(write.ident)
             self._check_limit(write.ident, write.value)
             if write.value is None:
+                self.histories.pop(write.ident, None)
                 self._forgotten_by_cell(write.ident)
                 continue
-            state = TaskRecord.decode(write.value).state
+            record = TaskRecord.decode(write.value)
+            self._check_history(record)
+            state = record.state
             if self.world.profile == "clones" and state is TaskState.LOST and self._runs(write.ident):
                 self.world.violation(f"I2: {write.ident} is declared lost, and runs on")
             if state in TERMINAL:
@@ -204,6 +213,17 @@ class Monitor:
                     if TaskState(status["state"]) in TERMINAL:
                         self.committed_ends.add(status["task_id"])
                         self._check_memory_end(status)
+
+    def _check_history(self, record: TaskRecord) -> None:
+        """What a task has been through is only added to, whoever owns its cell."""
+        details, ident = record.details, record.task_id
+        steps, cut = steps_until(details.created_at, details.history, details.status)
+        states = [each.state for each in steps]
+        before, self.histories[ident] = self.histories.get(ident, []), states
+        rest = iter(states)
+        if cut or self.world.forgetful or self.world.profile == "reuse" or all(each in rest for each in before):
+            return
+        self.world.violation(f"H4: {ident} was {before}, and its history has {states}")
 
     def _check_memory_end(self, status: dict[str, Any]) -> None:
         """A task that the kernel has killed for its memory has failed for that, and no other one has; once."""
@@ -433,6 +453,12 @@ class Monitor:
         if begun["large"] and max(begun["small"]) < min(begun["large"]):
             self.world.violation("large tasks began after the last of the small ones")
 
+    def _attempts(self, job_id: str, index: int, launch: int) -> list[ResultRecord]:
+        """The attempts before a launch that are kept."""
+        fields = [attempt_field(index, each) for each in range(1, launch)]
+        texts = [self.record(attempts_key(job_id), each) for each in fields]
+        return [ResultRecord.model_validate_json(each) for each in texts if each is not None]
+
     def _judge(self, job: Job, index: int, result: ResultRecord) -> None:
         world = self.world
         prefix = f"{job.job_id}.{index}."
@@ -454,6 +480,9 @@ class Monitor:
             world.violation(f"ran more often than it had attempts: {where}")
         if result.attempt > 1 + job.spec.retries:
             world.violation(f"more attempts than allowed: {where}")
+        kept = {each.attempt for each in self._attempts(job.job_id, index, result.launch)}
+        if (missing := set(range(1, result.attempt)) - kept) and result.launch <= MAX_ATTEMPTS:
+            world.violation(f"H4: the attempts {sorted(missing)} are not kept: {where}")
         if result.state == "finished":
             if len(finished) != 1 or finished[0].task_id != told:
                 world.violation(f"finished otherwise than it ran: {where}")

@@ -11,6 +11,7 @@ from broker_mesos.agent.state import AgentMachine
 from broker_mesos.agent.tasks import TaskTable
 from broker_mesos.core.cell.handlers import agents, offers, tasks
 from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.cell.views.agent_index import AgentIndex
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.agent_messages import KillTasks, LaunchTasks
@@ -18,6 +19,22 @@ from broker_mesos.errors import StoreUnavailable
 from broker_mesos.master.term import Term
 from broker_mesos.store.memory import MemoryStore
 from tests.simulation.planting import mutant
+
+# -- what operators see -----------------------------------------------------------------------------------
+
+
+@mutant
+def history_forgotten_by_the_next_owner(patch: Any) -> None:
+    """A new owner of a cell does not load when tasks were staged, nor what they have been through since."""
+    decode = Task.decode
+
+    def forgetful(stored: bytes, names: Any = None) -> Any:
+        task = decode(stored, names)
+        task.details.history, task.details.created_at = (), 0.0
+        return task
+
+    patch(Task, "decode", forgetful)
+
 
 # -- the store and the master -----------------------------------------------------------------------------
 

@@ -149,6 +149,15 @@ async def test_change_numbers_of_agents_that_lack_the_term_are_found() -> None:
     assert code == 1 and "knows" in output, output
 
 
+@pytest.mark.parametrize(
+    ("mutant", "words"),
+    [("history-forgotten-by-the-next-owner", "and its history has"), ("attempts-not-kept", "are not kept")],
+)
+async def test_what_tasks_have_been_through_and_is_forgotten_is_found(mutant: str, words: str) -> None:
+    code, output = await simulate("--profile", "crash", "--seeds", "12", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and words in output, output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mutant", ["outbox-published-before-commit", "resources-freed-twice", "acknowledged-without-commit"]

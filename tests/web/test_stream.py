@@ -137,6 +137,35 @@ async def test_a_reader_that_missed_what_is_not_kept_begins_anew(cluster: LocalC
         assert (await reader.until("resync")).data["reason"]
 
 
+async def test_the_timeline_of_a_job_and_what_jobs_wait_for_come_by_get(cluster: LocalCluster) -> None:
+    async with httpx.AsyncClient(base_url=cluster.url, timeout=PATIENCE) as http:
+
+        async def ask(kind: str, **fields: Any) -> Any:
+            answer = await http.post("/api/v1", json={"type": kind, **fields})
+            assert answer.status_code == 200, answer.text
+            return answer.json()["data"]
+
+        spec = {"command": {"arguments": ["true"]}, "resources": "cpus:0.1;mem:16"}
+        await ask("SUBMIT_JOB", job_id="runs", spec={**spec, "array": [1, 3]}, wait=30)
+        await ask("SUBMIT_JOB", job_id="waits", spec={**spec, "resources": "cpus:1;gpus:1", "array": [1, 5]})
+        found = (await http.get("/api/v1/jobs/runs/timeline")).json()
+        assert found["index"] == [1, 2, 3] and found["agents"] and not found["truncated"]
+        assert all(claimed <= ended for claimed, ended in zip(found["claimed"], found["ended"], strict=True))
+        (group,) = (await http.get("/api/v1/waiting")).json()["groups"]
+        assert (group["group"], group["jobs"], group["tasks"]) == ("no gpus", 1, 5)
+        jobs = (await http.get("/api/v1/jobs", params={"waits_group": "no gpus"})).json()["jobs"]
+        assert [(each["job_id"], each["waits_group"]) for each in jobs] == [("waits", "no gpus")]
+        overview = (await http.get("/api/v1/overview")).json()
+        assert (overview["waiting_jobs"], overview["waiting_tasks"]) == (1, 5)
+        (framework,) = (await ask("GET_STATE", parts=["frameworks"]))["frameworks"]
+        assert sum(each["count"] for each in framework["shapes"]) == 5, "in two cells"
+        torn = await ask("TEAR_DOWN_FRAMEWORK", framework_id="batch")
+        assert torn == {"known": True, "tasks": 0, "offers": 0, "missing": []}
+        assert (
+            await http.post("/api/v1", json={"type": "TEAR_DOWN_FRAMEWORK", "framework_id": "f"})
+        ).status_code == 404
+
+
 async def test_agents_jobs_and_the_overview_come_by_it(cluster: LocalCluster) -> None:
     from broker_mesos.client import Client
 

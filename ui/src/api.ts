@@ -356,6 +356,13 @@ export interface FrameworkReadmitted {
 
 export type FrameworkStatus = "subscribed" | "disconnected" | "torn-down";
 
+export interface FrameworkTornDown {
+  known: boolean;
+  tasks: number;
+  offers: number;
+  missing: number[];
+}
+
 export interface FrameworkTotal {
   framework_id: string;
   name: string;
@@ -368,6 +375,10 @@ export interface FrameworkTotal {
   offers: number;
   dominant_share: number;
   registered_at: number;
+  declined: Record<string, number>;
+  withdrawn: Record<string, number>;
+  shapes: Shape[] | null;
+  shapes_truncated: boolean;
 }
 
 export interface GetAgents {
@@ -430,6 +441,7 @@ export interface GetJobs {
   active?: boolean;
   which?: JobFilter;
   explain?: boolean;
+  waits_group?: string;
   type: "GET_JOBS";
 }
 
@@ -460,12 +472,23 @@ export interface GetStory {
 
 export interface GetTask {
   task_id: string;
+  earlier?: boolean;
   type: "GET_TASK";
+}
+
+export interface GetTimeline {
+  job_id: string;
+  limit?: number;
+  type: "GET_TIMELINE";
 }
 
 export interface GetUsage {
   agents: Record<string, unknown>;
   type: "GET_USAGE";
+}
+
+export interface GetWaitingJobs {
+  type: "GET_WAITING_JOBS";
 }
 
 export interface GetWorkerHealth {
@@ -575,6 +598,7 @@ export interface JobSummary {
   ended_at: number | null;
   version: number;
   waiting: string;
+  waits_group: string;
   waits_for: string[];
   reason: string;
 }
@@ -597,6 +621,29 @@ export interface JobTask {
   io_read: number | null;
   io_written: number | null;
   measured_by: string;
+}
+
+export interface JobTaskDetails {
+  task_id: string;
+  job_id: string;
+  index: number;
+  attempt: number;
+  state: string;
+  exit_code: number | null;
+  signal: number | null;
+  agent_id: string;
+  hostname: string;
+  started_at: number | null;
+  ended_at: number | null;
+  message: string;
+  cpu_seconds: number | null;
+  memory_peak: number | null;
+  claimed_at: number | null;
+  history: TaskStep[];
+  history_truncated: boolean;
+  attempts: JobTask[];
+  attempts_truncated: boolean;
+  latest: string;
 }
 
 export interface JobView {
@@ -737,6 +784,8 @@ export interface OfferView {
   agent_id: string;
   resources: string;
   age: number;
+  role: string;
+  expires_in: number | null;
 }
 
 export interface OperatorError {
@@ -753,6 +802,8 @@ export interface Overview {
   offered: Record<string, number>;
   waiting: WaitingTasks[];
   waiting_tasks: number;
+  waiting_jobs: number | null;
+  waiting_truncated: boolean;
   jobs: Record<string, number> | null;
   loads: CellLoad[];
   cells: OwnedCell[];
@@ -1023,6 +1074,12 @@ export interface TaskStatus {
   offer_id: string;
 }
 
+export interface TaskStep {
+  state: string;
+  at: number;
+  reason: string;
+}
+
 export interface TaskUsage {
   cpu_seconds: number;
   memory: number;
@@ -1044,6 +1101,29 @@ export interface TaskView {
   state: TaskState;
   status: TaskStatus | null;
   created_at: number;
+  history: TaskStep[];
+  history_truncated: boolean;
+}
+
+export interface TearDownFramework {
+  framework_id: string;
+  type: "TEAR_DOWN_FRAMEWORK";
+}
+
+export interface Timeline {
+  job_id: string;
+  total: number;
+  truncated: boolean;
+  since: number;
+  states: string[];
+  agents: string[];
+  index: number[];
+  attempt: number[];
+  state: number[];
+  agent: number[];
+  claimed: (number | null)[];
+  started: (number | null)[];
+  ended: (number | null)[];
 }
 
 export interface Unavailability {
@@ -1107,9 +1187,17 @@ export interface WaitJob {
   type: "WAIT_JOB";
 }
 
+export interface WaitingJobs {
+  groups: WaitingTasks[];
+  jobs: number;
+  tasks: number;
+  truncated: boolean;
+}
+
 export interface WaitingTasks {
   group: string;
   tasks: number;
+  jobs: number;
   frameworks: string[];
 }
 
@@ -1142,8 +1230,10 @@ export interface Requests {
   GET_OVERVIEW: { fields: GetOverview; answer: Overview };
   GET_STATE: { fields: GetState; answer: StateView };
   GET_STORY: { fields: GetStory; answer: StoryView };
-  GET_TASK: { fields: GetTask; answer: JobTask };
+  GET_TASK: { fields: GetTask; answer: JobTaskDetails };
+  GET_TIMELINE: { fields: GetTimeline; answer: Timeline };
   GET_USAGE: { fields: GetUsage; answer: TaskUsages };
+  GET_WAITING_JOBS: { fields: GetWaitingJobs; answer: WaitingJobs };
   GET_WORKER_HEALTH: { fields: GetWorkerHealth; answer: DaemonReport };
   HELLO: { fields: Hello; answer: HelloAnswer };
   KILL_BY_ID: { fields: KillById; answer: Killed };
@@ -1167,6 +1257,7 @@ export interface Requests {
   SET_ROLES: { fields: SetRoles; answer: ConfigView };
   START_EXEC: { fields: StartExec; answer: ExecState };
   SUBMIT_JOB: { fields: SubmitJob; answer: JobSummary };
+  TEAR_DOWN_FRAMEWORK: { fields: TearDownFramework; answer: FrameworkTornDown };
   UNRESERVE_RESOURCES: { fields: UnreserveResources; answer: ReservationsView };
   USE_EXEC: { fields: UseExec; answer: ExecState };
   WAIT_JOB: { fields: WaitJob; answer: JobSummary };

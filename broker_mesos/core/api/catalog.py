@@ -25,7 +25,9 @@ from broker_mesos.core.api import (
     search,
     state,
     story,
+    timeline,
     usage,
+    waiting,
     whoami,
 )
 from broker_mesos.core.api.request import Request
@@ -54,7 +56,9 @@ REQUEST_MODULES = (
     search,
     state,
     story,
+    timeline,
     usage,
+    waiting,
     whoami,
 )
 """The modules with operator requests. Importing a module registers its requests."""

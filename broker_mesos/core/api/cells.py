@@ -13,7 +13,9 @@ from broker_mesos.core.api.roles import RoleView
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.part import Part, TaskId
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.roles import ANYBODY
 from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_history import TaskStep
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.protocol.wire import register
@@ -34,6 +36,11 @@ class FrameworkSummary(Part):
     offers: int
     dominant_share: float
     registered_at: float = 0.0
+    declined: dict[str, int] = Field(default_factory=dict)
+    """Number of offers that it has declined in the last 5 minutes, by its reason. An owner counts from the beginning of
+    its term on."""
+    withdrawn: dict[str, int] = Field(default_factory=dict)
+    """Number of offers that were withdrawn from it in the last 5 minutes, by the reason."""
 
 
 class FrameworkView(FrameworkSummary):
@@ -42,6 +49,8 @@ class FrameworkView(FrameworkSummary):
     cell: int
     shapes: tuple[Shape, ...] | None = None
     """The part of the framework's stated demand that this cell has not met; None if it has stated none."""
+    met: tuple[Shape, ...] = ()
+    """The part that it has met, by launches and by open offers."""
 
 
 class TaskView(Part):
@@ -57,6 +66,10 @@ class TaskView(Part):
     state: TaskState
     status: TaskStatus | None = None
     created_at: float = 0.0
+    history: tuple[TaskStep, ...] = ()
+    """The states that it has been in, at most 16; only in an answer about one task."""
+    history_truncated: bool = False
+    """Whether states are left out of the history."""
 
 
 class OfferView(Part):
@@ -68,6 +81,11 @@ class OfferView(Part):
     agent_id: str
     resources: Resources
     age: float
+    """Time since it was made, in seconds."""
+    role: str = ANYBODY
+    expires_in: float | None = None
+    """Time until it ends unless it is answered, in seconds; more while the owner of the cell is behind. None if the
+    cell is of an earlier release."""
 
 
 class CellLoad(Part):

@@ -11,6 +11,7 @@ from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.locality import Locality
 from broker_mesos.core.model.part import Ident, Part, Short, TaskId
 from broker_mesos.core.model.roles import ANYBODY
+from broker_mesos.core.model.task_history import TaskStep
 from broker_mesos.core.protocol.wire import register
 
 
@@ -68,6 +69,9 @@ class JobSummary(Locality):
     version: int = 0
     waiting: str = ""
     """Why the job does not run (yet), in one line; empty if it does."""
+    waits_group: str = ""
+    """What its waiting tasks wait for, in a word or two, as in GET_WAITING_JOBS; empty if none waits, or it is not
+    known."""
     waits_for: tuple[str, ...] = ()
     """Ids of the jobs that this one depends on and that have not ended. It is set only in answers about one job."""
     reason: str = ""
@@ -97,6 +101,24 @@ class JobTask(Part):
     io_written: int | None = None
     measured_by: Short = ""
     """``cgroup``: all processes count; ``wait``: the main process and the children that it has waited for."""
+
+
+class JobTaskDetails(JobTask):
+    """An attempt at one index of a job, with its history and the other attempts."""
+
+    claimed_at: float | None = None
+    """When the framework has chosen an offer for it, in seconds since the epoch; None if it has not, or it is not
+    known."""
+    history: tuple[TaskStep, ...] = ()
+    """The states that it has been in, at most 16."""
+    history_truncated: bool = False
+    """Whether states are left out of the history."""
+    attempts: tuple[JobTask, ...] = ()
+    """The earlier attempts at the index that have run, the oldest first: those of the last 20 launches."""
+    attempts_truncated: bool = False
+    """Whether there may have been more."""
+    latest: str = ""
+    """Id of the latest attempt, if this is an earlier one; else empty."""
 
 
 class JobView(Part):
@@ -191,7 +213,9 @@ class GetJobs(JobRequest):
     active: bool = False
     which: JobFilter = JobFilter()
     explain: bool = True
-    """Whether the cells are asked why the first few jobs wait."""
+    """Whether the cells are asked why the first few jobs wait, and what the others wait for."""
+    waits_group: Short = ""
+    """Only jobs whose tasks wait for this; see GET_WAITING_JOBS. Empty for any job."""
 
 
 @register
@@ -232,8 +256,10 @@ class GetTask(JobRequest):
 
     TYPE = "GET_TASK"
     RIGHT = Right.VIEW
-    ANSWER = JobTask
+    ANSWER = JobTaskDetails
     task_id: TaskId
+    earlier: bool = False
+    """Whether the id may be that of an earlier attempt, which has ended; otherwise such an id is not found."""
 
 
 @register

@@ -7,28 +7,12 @@ from pydantic import Field
 from broker_mesos.core.api.cells import CellLoad
 from broker_mesos.core.api.request import Request, Right, Route
 from broker_mesos.core.api.state import MissingCell
-from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.api.waiting import UnmetShape, WaitingTasks
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
 Amounts = dict[str, int | float]
 """Amounts of resources by name; ranges and sets are counted."""
-
-
-class UnmetShape(Part):
-    """Tasks of one shape that a framework wants to run, as one cell sees them."""
-
-    framework_id: str
-    shape: Shape
-    """Its ``count`` is the number of tasks for which this cell has offered nothing."""
-    absent: tuple[str, ...] = ()
-    """Resources that no agent of the cell has at all."""
-    too_large: bool = False
-    """Whether no agent of the cell has room for one task even when nothing else runs there."""
-    unmatched: bool = False
-    """Whether no agent of the cell that is large enough satisfies the constraints."""
-    limited: bool = False
-    """Whether the limit of its role is what the cell waits for."""
 
 
 class CellOverview(Part):
@@ -49,16 +33,6 @@ class CellOverview(Part):
     offered: Amounts
     unmet: tuple[UnmetShape, ...] = ()
     load: CellLoad | None = None
-
-
-class WaitingTasks(Part):
-    """Tasks that wait for one and the same reason."""
-
-    group: str
-    """The reason: ``no NAME`` if no agent has this resource, ``too large``, ``constraints``, ``quota ROLE``, or
-    ``resources in use``."""
-    tasks: int
-    frameworks: tuple[str, ...]
 
 
 class OwnedCell(Part):
@@ -83,6 +57,10 @@ class Overview(Part):
     waiting: tuple[WaitingTasks, ...] = ()
     """Tasks for which nothing is offered, by the reason; the most first."""
     waiting_tasks: int = 0
+    waiting_jobs: int | None = None
+    """Number of jobs with tasks that wait; None if the batch framework has not answered."""
+    waiting_truncated: bool = False
+    """Whether more wait than are counted."""
     jobs: dict[str, int] | None = None
     """Number of jobs that have not ended (``active``) and of all that are kept (``all``); None if the batch framework
     has not answered."""

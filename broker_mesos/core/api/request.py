@@ -63,7 +63,7 @@ class Right(StrEnum):
     LETTERS = "letters"
     """See, send again and drop dead letters."""
     GONE = "gone"
-    """Give up agents, and readmit frameworks."""
+    """Give up agents, and tear down and readmit frameworks."""
     ENROLL = "enroll"
     """Let the id of an agent be enrolled again."""
 

@@ -8,6 +8,7 @@ from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.cells import CellLoad, CellPart, FrameworkSummary, OfferView, PartsRequest, TaskView
 from broker_mesos.core.api.request import Right, Route
 from broker_mesos.core.api.roles import RoleSummary
+from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.protocol.wire import register
 
@@ -21,6 +22,12 @@ class MissingCell(Part):
 
 class FrameworkTotal(FrameworkSummary):
     """A framework over all cells. Ranges and sets of resources are counted, not listed."""
+
+    shapes: tuple[Shape, ...] | None = None
+    """The part of its stated demand that no cell has met, at most 100 shapes; None if it has stated none, and any offer
+    is wanted."""
+    shapes_truncated: bool = False
+    """Whether there may be more shapes."""
 
 
 class RoleTotal(RoleSummary):

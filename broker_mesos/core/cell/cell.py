@@ -30,6 +30,7 @@ from broker_mesos.core.cell.inputs import (
     OperatorMarkGone,
     OperatorOperate,
     OperatorReadmit,
+    OperatorTearDown,
     Reconnected,
     TokenSet,
 )
@@ -216,6 +217,8 @@ class Cell:
                     kill(state, task, out)
             case OperatorMarkGone():
                 agents.gone(state, each.agent_id, out, now)
+            case OperatorTearDown():
+                frameworks.operator_teardown(state, each.framework_id, out, now)
             case OperatorReadmit():
                 frameworks.readmit(state, each.framework_id, out, now)
             case OperatorMaintain():

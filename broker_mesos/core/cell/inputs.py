@@ -67,6 +67,12 @@ class OperatorMarkGone(AgentInput):
     __slots__ = ()
 
 
+class OperatorTearDown(FrameworkInput):
+    """An operator tears a framework down."""
+
+    __slots__ = ()
+
+
 class OperatorReadmit(FrameworkInput):
     """An operator removes the tombstone of a framework, so that its id may be used again."""
 
@@ -131,6 +137,7 @@ Input = (
     | Reconnected
     | OperatorKill
     | OperatorMarkGone
+    | OperatorTearDown
     | OperatorReadmit
     | OperatorMaintain
     | OperatorOperate

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
-from broker_mesos.core.model.part import Ident, Part, TaskId
+from broker_mesos.core.model.part import Ident, Part, Short, TaskId
 from broker_mesos.core.model.reservation import (
     Operation,
 )
@@ -89,6 +89,8 @@ class Decline(Call):
     TYPE = "DECLINE"
     offer_ids: tuple[Ident, ...]
     refuse_seconds: float | None = None
+    reason: Short = ""
+    """Why, in a few words, for operators; empty if it gives no reason."""
 
 
 @register

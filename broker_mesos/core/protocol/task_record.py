@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_history import Step
 from broker_mesos.core.model.task_states import Reason, TaskState
 
 KILL_REQUESTED, REVOCABLE, WAITS = 1, 2, 4
@@ -37,6 +38,8 @@ class TaskDetails:
     volumes: tuple[str, ...] = ()
     status: TaskStatus | None = None
     """The latest status; for a terminal task, the one that its framework has to acknowledge."""
+    history: tuple[Step, ...] = ()
+    """The states before the latest status; empty if the task was only staged, and began to run."""
 
 
 _DETAILS = TypeAdapter(TaskDetails)

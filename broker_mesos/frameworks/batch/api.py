@@ -21,7 +21,7 @@ from broker_mesos.core.api.jobs import (
     GetTask,
     JobList,
     JobSummary,
-    JobTask,
+    JobTaskDetails,
     JobView,
     KilledJobs,
     KillJob,
@@ -31,6 +31,8 @@ from broker_mesos.core.api.jobs import (
     WaitJob,
 )
 from broker_mesos.core.api.request import Request
+from broker_mesos.core.api.timeline import GetTimeline, Timeline
+from broker_mesos.core.api.waiting import GetUnmetShapes, GetWaitingJobs, UnmetShapes, WaitingJobs
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.part import Part
@@ -42,6 +44,8 @@ from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.job_feed import JobFeed, is_later
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID, WORK, JobRecord, Work, text_of
 from broker_mesos.frameworks.batch.storage.store import JobStore
+from broker_mesos.frameworks.batch.storage.timeline import timeline
+from broker_mesos.frameworks.batch.waiting import WaitingReasons
 from broker_mesos.ports.clock import Clock
 from broker_mesos.sdk import Driver
 
@@ -81,6 +85,7 @@ class BatchApi:
         self._clock = clock
         self._agents_request: asyncio.Task[list[AgentView]] | None = None
         self._agents_requested_at = 0.0
+        self._waiting = WaitingReasons(store, self._ask_unmet, clock)
         self._shapes: dict[object, tuple[float, asyncio.Task[list[Placement]]]] = {}
 
         self.handlers = handlers = Handlers("the batch framework")
@@ -88,6 +93,8 @@ class BatchApi:
         handlers.add(GetJobs, self._jobs)
         handlers.add(GetJob, self._job)
         handlers.add(GetTask, self._task)
+        handlers.add(GetTimeline, self._timeline)
+        handlers.add(GetWaitingJobs, self._waiting_jobs)
         handlers.add(WaitJob, self._wait)
         handlers.add(KillJob, self._kill)
         handlers.add(KillJobs, self._kill_jobs)
@@ -98,8 +105,17 @@ class BatchApi:
         """Answer a request. Raises the subclasses of BrokerMesosError that the request's handler raises."""
         return await self.handlers.answer(request)
 
-    async def _task(self, request: GetTask) -> JobTask:
-        return await self._store.read.task(request.task_id)
+    async def _task(self, request: GetTask) -> JobTaskDetails:
+        return await self._store.attempts.task(request.task_id, earlier=request.earlier)
+
+    async def _timeline(self, request: GetTimeline) -> Timeline:
+        return await timeline(self._store.read, request.job_id, request.limit)
+
+    async def _waiting_jobs(self, request: GetWaitingJobs) -> WaitingJobs:
+        return (await self._waiting.counted()).view
+
+    async def _ask_unmet(self, request: GetUnmetShapes) -> list[UnmetShapes]:
+        return await self._request_each(request, UnmetShapes)
 
     async def _kill(self, request: KillJob) -> JobSummary:
         await self._check_owner(request.job_id, request)
@@ -156,7 +172,11 @@ class BatchApi:
 
     async def _jobs(self, request: GetJobs) -> JobList:
         which = request.which.model_copy(update={"kind": "active"}) if request.active else request.which
-        listing = await self._store.jobs(request.limit, which)
+        only: set[str] | None = None
+        if request.waits_group:
+            counted = await self._waiting.counted()
+            only = {job_id for job_id, group in counted.groups.items() if group == request.waits_group}
+        listing = await self._store.jobs(request.limit, which, only)
         found = _bounded(listing.jobs)
         after = listing.after
         if len(found) < len(listing.jobs):
@@ -175,7 +195,21 @@ class BatchApi:
             for at in candidates:
                 if (record := records.get(found[at].job_id)) is not None:
                     found[at] = await self._with_staging(found[at], record)
+        if request.explain:
+            found = await self._with_groups(found)
         return JobList(jobs=tuple(found), total=listing.total, truncated=after is not None, after=after)
+
+    async def _with_groups(self, found: list[JobSummary]) -> list[JobSummary]:
+        """The summaries with what their waiting tasks wait for."""
+        waiting = [each.job_id for each in found if each.ended_at is None and each.counts["pending"]]
+        if not waiting:
+            return found
+        records = await self._store.read.records(waiting)
+        groups = await self._waiting.groups({job_id: record.score for job_id, record in records.items()})
+        return [
+            each.model_copy(update={"waits_group": group}) if (group := groups.get(each.job_id)) else each
+            for each in found
+        ]
 
     async def _job(self, request: GetJob) -> JobView:
         spec = await self._store.read.spec(request.job_id)

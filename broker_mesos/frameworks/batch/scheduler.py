@@ -25,6 +25,8 @@ IDLE_FILTER = 0.0
 reach the cell after the REVIVE for a new job, and hide the agent from that job."""
 MISFIT_FILTER = 1.0
 """Filter on offers that no pending task fits into, in seconds; short, since a job that fits may be submitted soon."""
+MISFIT, NOTHING_WAITS = "no waiting task fits", "no task waits"
+"""Reasons of declined offers, for operators."""
 FEW_OFFERS = 4
 """Maximum number of tasks launched at once for which the agent sends early statuses. A client probably waits for each
 of so few tasks. The statuses of many tasks travel together, and sending them twice would cost more than it saves."""
@@ -74,7 +76,7 @@ class BatchScheduler(Scheduler):
             # The offers would have ended before the store answers again. If the claim was stored after all, it is
             # settled like the claim of a worker that crashed.
             log.warning("offers declined, the store does not answer", error=str(error))
-            driver.decline(offers, MISFIT_FILTER)
+            driver.decline(offers, MISFIT_FILTER, "the store of jobs does not answer")
             return
         failpoints.hit("batch.after-claim")
         demand = claimed.demand
@@ -105,7 +107,7 @@ class BatchScheduler(Scheduler):
             if launches := claimed.launches.get(offer.offer_id):
                 self._accept(driver, offer, launches, refuse, early=early, demand=spare)
         if unused:
-            driver.decline(unused, refuse)
+            driver.decline(unused, refuse, MISFIT if claimed.pending else NOTHING_WAITS)
 
     def launch(self, driver: Driver, offer: Offer, launches: Sequence[Launch], demand: Demand, refuse: float) -> None:
         """Launch tasks that were claimed on a kept offer; ``demand`` is the level of demand after that claim."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from broker_mesos.core.api.jobs import JobState, JobSummary, JobTask
+from collections.abc import Sequence
+
+from broker_mesos.core.api.jobs import JobState, JobSummary, JobTask, JobTaskDetails
+from broker_mesos.core.model.task_history import MAX_REASON, Step, all_steps
 from broker_mesos.frameworks.batch.storage.records import (
     USAGE,
     ClaimRecord,
@@ -11,6 +14,8 @@ from broker_mesos.frameworks.batch.storage.records import (
     ResultRecord,
     TaskName,
 )
+
+_NOT_OF_A_TASK = {"attempt", "launch", "local", "claimed_at", "history", "used", *USAGE}
 
 
 def summary_of(job_id: str, record: JobRecord, counts: Counts, waiting: str = "") -> JobSummary:
@@ -50,6 +55,39 @@ def _state(record: JobRecord, counts: Counts) -> JobState:
     return "failed" if counts.failed else "finished"
 
 
+def earlier_task(job_id: str, index: int, text: str) -> JobTask:
+    """An earlier attempt at one index, from its result."""
+    result = ResultRecord.model_validate_json(text)
+    return JobTask(
+        task_id=TaskName(job_id, index, result.attempt, result.launch).task_id,
+        job_id=job_id,
+        index=index,
+        attempt=result.attempt,
+        **result.model_dump(exclude=_NOT_OF_A_TASK),
+        **result.usage,  # type: ignore[arg-type]
+    )
+
+
+def details_of(
+    task: JobTask, claim_text: str | None, result_text: str | None, attempts: Sequence[JobTask], *, truncated: bool
+) -> JobTaskDetails:
+    """A task with its history, from its claim or result. ``truncated``: whether earlier attempts are not kept."""
+    made = JobTaskDetails(**task.model_dump(), attempts=tuple(attempts), attempts_truncated=truncated)
+    if result_text is not None:
+        result = ResultRecord.model_validate_json(result_text)
+        last = None if result.ended_at is None else Step(result.state, result.ended_at, result.message[:MAX_REASON])
+        steps = all_steps(result.claimed_at or 0.0, result.started_at, result.history, last)
+        claimed_at = result.claimed_at
+    elif claim_text is not None:
+        claim = ClaimRecord.model_validate_json(claim_text)
+        steps = all_steps(claim.claimed_at, claim.started_at, claim.history, None)
+        claimed_at = claim.claimed_at
+    else:
+        return made
+    history, cut = steps
+    return made.model_copy(update={"claimed_at": claimed_at, "history": history, "history_truncated": cut})
+
+
 def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, result_text: str | None) -> JobTask:
     """The current state of one index, from its claim or result, else as pending."""
     if result_text is not None:
@@ -61,7 +99,7 @@ def task_of(job_id: str, index: int, record: JobRecord, claim_text: str | None, 
             job_id=job_id,
             index=index,
             attempt=result.attempt,
-            **result.model_dump(exclude={"attempt", "launch", "local", "used", *USAGE}),
+            **result.model_dump(exclude=_NOT_OF_A_TASK),
             **result.usage,  # type: ignore[arg-type]
         )
     if claim_text is not None:

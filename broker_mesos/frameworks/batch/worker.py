@@ -21,7 +21,7 @@ from broker_mesos.frameworks.batch.api import BatchApi
 from broker_mesos.frameworks.batch.demand_publisher import DemandPublisher
 from broker_mesos.frameworks.batch.job_feed import JobFeed
 from broker_mesos.frameworks.batch.planning.claims import Launch
-from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, BatchScheduler
+from broker_mesos.frameworks.batch.scheduler import IDLE_FILTER, NOTHING_WAITS, BatchScheduler
 from broker_mesos.frameworks.batch.spare import Spare
 from broker_mesos.frameworks.batch.storage.housekeeping import MAX_OVERDUE, Housekeeping
 from broker_mesos.frameworks.batch.storage.records import FRAMEWORK_ID
@@ -204,7 +204,7 @@ class BatchWorker:
 
     def _give_back(self, offer: Offer) -> None:
         assert self._driver is not None
-        self._driver.decline(offer, IDLE_FILTER)
+        self._driver.decline(offer, IDLE_FILTER, NOTHING_WAITS)
 
     # -- demand
 

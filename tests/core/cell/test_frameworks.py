@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from broker_mesos.core.api.explain import GetPlacement
-from broker_mesos.core.cell.inputs import OperatorKill, OperatorReadmit
+from broker_mesos.core.cell.inputs import OperatorKill, OperatorReadmit, OperatorTearDown
 from broker_mesos.core.cell.views.explain import placement
 from broker_mesos.core.model.agent import AgentList, AgentTask
 from broker_mesos.core.model.framework import Demand, FrameworkInfo
@@ -303,6 +303,27 @@ def test_step_of_the_calendar_forgets_no_tombstone(bench):
     step_calendar(bench, 9 * 86_400.0)
     bench.wait(2)
     assert bench.state.frameworks["f1"].state is FrameworkStatus.TORN_DOWN
+
+
+def test_operator_tears_a_framework_down_and_every_other_cell_learns_of_it():
+    bench = Bench(cells=2)
+    for ident in ("f1", "f2", "f3", "f4"):
+        bench.framework(ident, failover_timeout=60)
+        said = bench.decide(OperatorTearDown(ident))
+        assert [to for to, each in said if isinstance(each, Teardown)] == ["calls:all"]
+        assert bench.state.frameworks[ident].state is FrameworkStatus.TORN_DOWN
+        assert of(bench.decide(OperatorTearDown(ident)), Teardown) == []
+    assert len({bench.state.is_home_of(ident) for ident in bench.state.frameworks}) == 2
+    bench.decide(OperatorTearDown("nobody"))
+    assert "nobody" not in bench.state.frameworks, "an id that was mistyped is not refused from then on"
+
+
+def test_operator_who_tears_a_framework_down_ends_its_tasks_and_offers(bench):
+    said = bench.decide(OperatorTearDown("f1"))
+    assert [each.task_ids for each in of(said, KillTasks)] == [("t1",)]
+    assert bench.state.offers == {}
+    (error,) = of(subscribe(bench), Error)
+    assert "was torn down" in error.message
 
 
 def test_operator_readmits_a_framework_that_was_torn_down(bench):

@@ -50,7 +50,9 @@ def preempt(state: CellState, policy: Policy, out: Outlet, now: Instant) -> None
     if state.cells > 1 and int(now.wall // TURN_SECONDS) % state.cells != state.cell:
         return
     victims = Preemption(state, policy, now).run()
-    offers.end_all(state, [each for each in victims if isinstance(each, OfferDetails)], out)
+    offers.end_all(
+        state, [each for each in victims if isinstance(each, OfferDetails)], out, "preempted for a role with precedence"
+    )
     for each in victims:
         if isinstance(each, Task):
             # A task that waits in its task queue would take its place.

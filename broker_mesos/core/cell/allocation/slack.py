@@ -34,7 +34,9 @@ def apply(state: CellState, agent: Agent, slack: Resources | None, out: Outlet) 
     else:
         state.oversubscribed.pop(agent.ident, None)
     if not reported.contains(agent.slack_held):
-        offers.end_all(state, [each for each in agent.offers.values() if each.revocable], out)
+        offers.end_all(
+            state, [each for each in agent.offers.values() if each.revocable], out, "its agent has less slack"
+        )
     state.changed[agent.ident] = None
 
 

@@ -65,7 +65,7 @@ def _checkpoint(state: CellState, absent: tuple[RecordKind, str] | None, out: Ou
 
 def _check_silence(state: CellState, framework: Framework, out: Outlet, now: Instant) -> None:
     if now.mono - _silent_since(state, framework) > _heartbeat_timeout(state):
-        offers.end_all(state, list(framework.offers.values()), out)
+        offers.end_all(state, list(framework.offers.values()), out, "no process of the framework is connected")
         framework.state = FrameworkStatus.DISCONNECTED
         framework.disconnected_at, framework.since = now.wall, state.seconds
         out.touch(RecordKind.FRAMEWORKS, framework.ident)

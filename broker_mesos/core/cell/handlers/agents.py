@@ -97,7 +97,7 @@ def on_register(state: CellState, call: RegisterAgent, out: Outlet, now: Instant
         agent.registered_at = now.wall
         state.add_agent(agent)
     else:
-        offers.end_all(state, list(agent.offers.values()), out)
+        offers.end_all(state, list(agent.offers.values()), out, "its agent has registered anew")
         slack.apply(state, agent, None, out)  # its heartbeats report the slack
         state.set_agent(agent, call.agent, AgentStatus.REGISTERED)
     agent.session = state.mint("x")
@@ -250,7 +250,9 @@ def _reconcile(
                 out.kill(agent, listed.task_id)
                 continue
             if not listed.revocable and not listed.waits and not agent.free.contains(listed.resources):
-                offers.end_all(state, list(agent.offers.values()), out)
+                offers.end_all(
+                    state, list(agent.offers.values()), out, "its agent runs tasks that the cell did not know"
+                )
             tasks.adopt(state, agent, listed, out, now)
         elif task.state.terminal or task.agent_id != agent.ident:
             out.kill(agent, listed.task_id)
@@ -368,7 +370,7 @@ def on_unregister(state: CellState, call: UnregisterAgent, out: Outlet, now: Ins
     agent = state.agents.get(call.agent_id)
     if agent is None or not agent.session or agent.session != call.session:
         return
-    offers.end_all(state, list(agent.offers.values()), out)
+    offers.end_all(state, list(agent.offers.values()), out, "its agent has left")
     agent.session = ""
     agent.last_heartbeat_at = now.mono
     out.touch(RecordKind.AGENTS, agent.ident)
@@ -451,7 +453,7 @@ def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
     agent = state.agents.get(agent_id)
     if agent is None or agent.state is AgentStatus.GONE:
         return
-    offers.end_all(state, list(agent.offers.values()), out)
+    offers.end_all(state, list(agent.offers.values()), out, "its agent is marked as gone")
     state.set_agent(agent, agent.info, AgentStatus.GONE)
     agent.session = ""
     agent.unreachable_at, agent.since = now.wall, state.seconds
@@ -467,7 +469,7 @@ def gone(state: CellState, agent_id: str, out: Outlet, now: Instant) -> None:
 def unreachable(state: CellState, agent: Agent, why: str, out: Outlet, now: Instant) -> None:
     """Declare an agent unreachable and end its session, so that a launch which still waits in its queue can never
     start late."""
-    offers.end_all(state, list(agent.offers.values()), out)
+    offers.end_all(state, list(agent.offers.values()), out, "its agent is unreachable")
     state.set_agent(agent, agent.info, AgentStatus.UNREACHABLE)
     agent.session = ""
     agent.unreachable_at, agent.since = now.wall, state.seconds

@@ -221,7 +221,7 @@ def mute(state: CellState, framework_id: str, out: Outlet) -> None:
     framework = state.frameworks.get(framework_id)
     if framework is not None:
         framework.muted = True
-        offers.end_all(state, list(framework.offers.values()), out)
+        offers.end_all(state, list(framework.offers.values()), out, "no process of the framework reads offers")
 
 
 def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
@@ -246,6 +246,18 @@ def teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> 
     framework.filters.clear()
     if state.is_home_of(framework_id):
         out.decision.delete_queues.append(framework_id)
+
+
+def operator_teardown(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:
+    """Tear a framework down as an operator has requested. Every cell that knows it notifies all others, of which some
+    may have no owner now, or may not know it."""
+    framework = state.frameworks.get(framework_id)
+    if framework is None or framework.state is FrameworkStatus.TORN_DOWN:
+        return
+    teardown(state, framework_id, out, now)
+    if state.cells > 1:
+        reason = "an operator has torn it down"
+        out.send(addresses.calls(None), Teardown(framework_id=framework_id, reason=reason))
 
 
 def readmit(state: CellState, framework_id: str, out: Outlet, now: Instant) -> None:

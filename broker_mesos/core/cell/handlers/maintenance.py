@@ -55,7 +55,7 @@ def on_request(state: CellState, request: AgentsRequest, out: Outlet, now: Insta
                 _activate(state, agent, out, now)
             case DeactivateAgents():
                 _set(state, agent, out, deactivated=True)
-                offers.end_all(state, list(agent.offers.values()), out)
+                offers.end_all(state, list(agent.offers.values()), out, "its agent is deactivated")
             case ScheduleMaintenance():
                 _schedule(state, agent, request.window, out)
             case CancelMaintenance():
@@ -83,7 +83,7 @@ def drain(
         gone=gone,
         scheduled=scheduled,
     )
-    offers.end_all(state, list(agent.offers.values()), out)
+    offers.end_all(state, list(agent.offers.values()), out, "its agent is drained")
     # A repeat changes nothing; a shorter time applies to tasks that are already being killed, too.
     if before.drain is None or before.grace != grace:
         for task in list(agent.tasks.values()):
@@ -116,7 +116,7 @@ def _schedule(state: CellState, agent: Agent, window: Unavailability, out: Outle
         return
     _reopen(state, agent, out, unavailability=window, answers={})
     # The offers that are open now do not contain the absence.
-    offers.end_all(state, list(agent.offers.values()), out)
+    offers.end_all(state, list(agent.offers.values()), out, "an absence of its agent was planned")
 
 
 def _cancel(state: CellState, agent: Agent, out: Outlet) -> None:

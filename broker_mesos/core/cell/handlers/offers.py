@@ -30,12 +30,15 @@ MAX_EXPIRED_OFFERS = 50_000
 EXPIRED_OFFER_ROUNDS = 5
 """Time for which an offer may be unanswered before the consumers of its framework are counted, as a multiple of the
 pause between two rounds of allocation."""
+NO_REASON = "no reason given"
+"""The reason of a declined offer whose framework has given none."""
 MAX_FILTERS = 64
 """The largest number of filters of one framework for one agent; the oldest are removed first."""
 
 
-def end_all(state: CellState, ending: Iterable[OfferDetails], out: Outlet) -> None:
-    """Rescind offers: they end, and their frameworks are sent a hint, since they may be answered already."""
+def end_all(state: CellState, ending: Iterable[OfferDetails], out: Outlet, why: str) -> None:
+    """Rescind offers: they end, and their frameworks are sent a hint, since they may be answered already. ``why`` is
+    what operators see."""
     ended: dict[Framework, list[str]] = {}
     for offer in _with_gangs(state, [state.offers[each.offer_id] for each in ending]):
         take_back(state, offer)
@@ -43,6 +46,7 @@ def end_all(state: CellState, ending: Iterable[OfferDetails], out: Outlet) -> No
     for framework, ids in ended.items():
         # It must not expire before the offers themselves: a framework that reads these must read this, too.
         lasts = state.offers_last(framework)
+        framework.withdrawn.add(why, len(ids), state.seconds)
         out.hint(addresses.offers(framework.ident), Rescind(offer_ids=tuple(ids)), expiration=lasts)
 
 
@@ -59,7 +63,7 @@ def make_way(state: CellState, out: Outlet) -> None:
 
 def end_spare(state: CellState, framework: Framework, out: Outlet) -> None:
     """End the spare demand of a framework and the offers for it."""
-    end_all(state, list(_spares(framework)), out)
+    end_all(state, list(_spares(framework)), out, "made for tasks to come, and others wait")
     _want_no_spare(framework)
 
 
@@ -124,6 +128,7 @@ def on_decline(state: CellState, framework: Framework, call: Decline, now: Insta
         if offer is not None and offer.framework is framework:
             take_back(state, offer)
             refuse(state, offer, call.refuse_seconds, now)
+            framework.declined.add(call.reason or NO_REASON, 1, state.seconds)
 
 
 def on_settle(state: CellState, framework: Framework, call: Settle, out: Outlet, now: Instant) -> None:
@@ -233,4 +238,5 @@ def check_unanswered(state: CellState, out: Outlet, now: Instant, *, behind: boo
     for offer in overdue:
         # A framework that did not answer an offer is not sent the same one again at once.
         refuse(state, offer, None, now)
-    end_all(state, overdue + ended, out)
+    end_all(state, overdue, out, "not answered in time")
+    end_all(state, [each for each in ended if each.offer_id in state.offers], out, "its gang was not complete in time")

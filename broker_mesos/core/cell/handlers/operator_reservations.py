@@ -31,7 +31,7 @@ def operate(state: CellState, agent_id: str, operation: Operation, out: Outlet) 
             raise
         ground = Ground(agent, None, agent.total.clipped_minus(agent.used), offered=False)
         change(ground, operation)  # it raises if rescinding the offers would not help
-        offers.end_all(state, list(agent.offers.values()), out)
+        offers.end_all(state, list(agent.offers.values()), out, "an operator has changed reservations of its agent")
         apply(Ground(agent, None, agent.free), operation, name)
     if agent.reserved_resources is not before:
         state.changed[agent.ident] = None
@@ -45,7 +45,7 @@ def settle(state: CellState, agent: Agent, theirs: ReservedResources | None, out
     version is sent again, unless it may still be on its way (``current`` is False)."""
     mine = agent.reserved_resources
     if theirs is not None and theirs.version > mine.version:
-        offers.end_all(state, list(agent.offers.values()), out)
+        offers.end_all(state, list(agent.offers.values()), out, "its agent has newer reservations")
         agent.set_reserved(theirs)
         state.changed[agent.ident] = None
         out.touch(RecordKind.AGENTS, agent.ident)

@@ -10,6 +10,7 @@ from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentTask
 from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_history import history_before
 from broker_mesos.core.model.task_queues import queue_key_of
 from broker_mesos.core.model.task_states import Reason, Source, TaskState, may_move
 from broker_mesos.core.protocol import addresses
@@ -110,9 +111,11 @@ def apply(state: CellState, task: Task, status: TaskStatus, out: Outlet, now: In
             out.touch(RecordKind.TASKS, successor.task_id)
     else:
         task.state = status.state
-    task.details.status = status
+    details = task.details
+    details.history = history_before(details.history, details.status, status)
+    details.status = status
     if status.state.terminal or (status.source is Source.AGENT and status.state is not TaskState.UNREACHABLE):
-        task.details.launch = None  # the agent has it, or never needs it
+        details.launch = None  # the agent has it, or never needs it
     _report(state, task, status, out, now)
 
 

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from typing import NamedTuple
 
 from broker_mesos.core.cell.state.offer_details import OfferDetails, ShapeKey
+from broker_mesos.core.cell.state.offer_ends import OfferEnds
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.framework import DEMAND_ROLES, Demand, FrameworkInfo, Shape
@@ -37,6 +38,7 @@ class Framework:
         "announced",
         "completed",
         "consumers_checked_at",
+        "declined",
         "disconnected_at",
         "filters",
         "gangs",
@@ -60,6 +62,7 @@ class Framework:
         "unanswered_rounds",
         "used",
         "wanting",
+        "withdrawn",
     )
 
     def __init__(self, info: FrameworkInfo, order: int, completed: int) -> None:
@@ -99,6 +102,10 @@ class Framework:
         """Number of consecutive heartbeats whose demand was older than the known one."""
         self.consumers_checked_at = float("-inf")
         """Monotonic time at which the consumers of its queue were last counted."""
+        self.declined = OfferEnds()
+        """The offers that it has declined lately, by its reason."""
+        self.withdrawn = OfferEnds()
+        """The offers that the cell has withdrawn from it lately, by the cell's reason."""
         self.filters: dict[str, list[Filter]] = {}
         self.tasks: dict[str, Task] = {}
         self.offers: dict[str, OfferDetails] = {}

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from broker_mesos.core.api.agent_rows import number
 from broker_mesos.core.api.cells import CellLoad
-from broker_mesos.core.api.overview import Amounts, CellOverview, UnmetShape
+from broker_mesos.core.api.overview import Amounts, CellOverview
+from broker_mesos.core.api.waiting import UnmetShape
 from broker_mesos.core.cell.allocation.feasibility import away, matches
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
@@ -56,24 +57,38 @@ def unmet_shapes(state: CellState) -> Iterator[UnmetShape]:
             if count := framework.missing(shape):
                 found.append((count, framework, shape))
     found.sort(key=lambda each: (-each[0], each[1].ident))
-    agents = [each for each in state.agents.values() if away(each) is None]
-    totals = {each.total for each in agents}
-    names = {name for total in totals for name in total.names()}
+    obstacles = Obstacles(state)
     for count, framework, shape in found[:MAX_UNMET]:
-        absent = tuple(name for name in shape.resources.names() if name not in names)
-        too_large = not absent and not any(total.contains(shape.resources) for total in totals)
+        yield obstacles.of(framework.ident, shape.model_copy(update={"count": count}))
+
+
+class Obstacles:
+    """Finds what keeps tasks of a shape from running in a cell. The work for each shape may take a pass over all
+    agents, so that the caller may pause between two."""
+
+    def __init__(self, state: CellState) -> None:
+        self._state = state
+        self._agents = [each for each in state.agents.values() if away(each) is None]
+        self._totals = {each.total for each in self._agents}
+        self._names = {name for total in self._totals for name in total.names()}
+
+    def of(self, framework_id: str, shape: Shape) -> UnmetShape:
+        """What keeps tasks of a shape from running."""
+        need = shape.resources
+        absent = tuple(name for name in need.names() if name not in self._names)
+        too_large = not absent and not any(total.contains(need) for total in self._totals)
         unmatched = (
             not (absent or too_large)
             and bool(shape.constraints)
-            and not any(matches(shape.constraints, each) and each.total.contains(shape.resources) for each in agents)
+            and not any(matches(shape.constraints, each) and each.total.contains(need) for each in self._agents)
         )
-        yield UnmetShape(
-            framework_id=framework.ident,
-            shape=shape.model_copy(update={"count": count}),
+        return UnmetShape(
+            framework_id=framework_id,
+            shape=shape,
             absent=absent,
             too_large=too_large,
             unmatched=unmatched,
-            limited=any(_is_limited(state, role, shape) for role in lineage(shape.role)),
+            limited=any(_is_limited(self._state, role, shape) for role in lineage(shape.role)),
         )
 
 

@@ -23,6 +23,7 @@ from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
+from broker_mesos.core.model.task_history import TaskStep, steps_until
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus
 from broker_mesos.core.quota.cluster_config import RoleSettings
@@ -67,7 +68,7 @@ def view(state: CellState, owner: str, request: GetCell, now: Instant, load: Cel
         owner=owner,
         agents=tuple(_agent_view(state, each, now) for each in agents),
         frameworks=tuple(_framework_views(state, frameworks)),
-        tasks=tuple(_task_view(state, each) for each in tasks),
+        tasks=tuple(_task_view(state, each, whole=bool(request.task_id)) for each in tasks),
         offers=tuple(_offer_view(state, each, now) for each in offers),
         roles=tuple(_roles(state)) if "roles" in parts else (),
         counts={
@@ -162,7 +163,10 @@ def _framework_views(state: CellState, frameworks: Sequence[Framework]) -> Itera
             offers=len(framework.offers),
             dominant_share=mine.dominant_share(total, state.exclude),
             registered_at=framework.registered_at,
+            declined=framework.declined.counts(state.seconds),
+            withdrawn=framework.withdrawn.counts(state.seconds),
             shapes=_unmet(framework),
+            met=tuple(_met(framework)),
         )
 
 
@@ -172,6 +176,12 @@ def _unmet(framework: Framework) -> tuple[Shape, ...] | None:
         return None
     counted = ((shape, framework.missing(shape)) for shape in shapes[:MAX_SHAPES])
     return tuple(shape.model_copy(update={"count": count}) for shape, count in counted if count)
+
+
+def _met(framework: Framework) -> Iterator[Shape]:
+    for shape in (framework.demand.shapes or ())[:MAX_SHAPES]:
+        if count := shape.count - framework.missing(shape):
+            yield shape.model_copy(update={"count": count})
 
 
 def _tasks(state: CellState, request: GetCell) -> Iterator[Task]:
@@ -189,18 +199,26 @@ def _tasks(state: CellState, request: GetCell) -> Iterator[Task]:
         yield task
 
 
-def _task_view(state: CellState, task: Task) -> TaskView:
+def _task_view(state: CellState, task: Task, *, whole: bool) -> TaskView:
+    """A task; ``whole``: with its history."""
+    details = task.details
+    history: tuple[TaskStep, ...] = ()
+    truncated = False
+    if whole:
+        history, truncated = steps_until(details.created_at, details.history, details.status)
     return TaskView(
         task_id=task.task_id,
         cell=state.cell,
         framework_id=task.framework_id,
         agent_id=task.agent_id,
         role=task.role,
-        name=task.details.name,
+        name=details.name,
         resources=task.resources,
         state=task.state,
-        status=task.details.status,
-        created_at=task.details.created_at,
+        status=details.status,
+        created_at=details.created_at,
+        history=history,
+        history_truncated=truncated,
     )
 
 
@@ -211,6 +229,7 @@ def _offers(state: CellState, request: GetCell) -> Iterator[OpenOffer]:
 
 
 def _offer_view(state: CellState, offer: OpenOffer, now: Instant) -> OfferView:
+    ends = offer.created_at + state.offers_last(offer.framework) if offer.until is None else offer.until
     return OfferView(
         offer_id=offer.offer_id,
         cell=state.cell,
@@ -218,6 +237,8 @@ def _offer_view(state: CellState, offer: OpenOffer, now: Instant) -> OfferView:
         agent_id=offer.agent.ident,
         resources=offer.resources,
         age=max(0.0, now.mono - offer.created_at),
+        role=offer.role,
+        expires_in=max(0.0, ends - now.mono),
     )
 
 

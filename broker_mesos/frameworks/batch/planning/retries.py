@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from broker_mesos.frameworks.batch.planning.jobs import Plan
+from broker_mesos.frameworks.batch.planning.statuses import keep_attempt
 from broker_mesos.frameworks.batch.storage.records import (
     ACTIVE,
     ENDED,
@@ -39,6 +40,8 @@ def plan_retry(
         if result.state in ("failed", "lost"):
             slots.append(Slot(int(index), result.attempt + 1, result.launch + 1))
             local += result.local
+            if result.agent_id:
+                keep_attempt(plan, job_id, index, result)
             plan.unset(results_key(job_id), index)
             plan.drop(failures_key(job_id), index)
     fresh = record.model_copy(update={"ended_at": None, "exit_code": None, "counts": None, "killed": False})

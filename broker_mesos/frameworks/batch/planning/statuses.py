@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker_mesos.core.model.task import TaskStatus
+from broker_mesos.core.model.task_history import RUNNING, Step, step_of, with_step
 from broker_mesos.core.model.task_states import Reason, TaskState, may_move
 from broker_mesos.frameworks.batch.planning.jobs import Plan
 from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
     CLAIMS,
+    MAX_ATTEMPTS,
     UNSETTLED,
     WORK,
     ClaimRecord,
@@ -24,6 +26,8 @@ from broker_mesos.frameworks.batch.storage.records import (
     Slot,
     TaskName,
     Work,
+    attempt_field,
+    attempts_key,
     clip,
     failures_key,
     parse_task_id,
@@ -152,6 +156,7 @@ class _Planner:
         if not self._may_be_claimed(name.job_id):
             return False
         self._change_claim(name, None)
+        self._keep_attempt(name, _result(status, claim, is_killed, self._now))
         self._count_end(name)
         self._returned[name.job_id].append(slot)
         self._freed[name.job_id] += 1
@@ -177,10 +182,13 @@ class _Planner:
         if record is not None and record.max_running:
             self._freed[name.job_id] += 1
             self._need_work(name.job_id)
+        result = _result(status, claim, is_killed, self._now)
         if slot is None:
-            self._store_result(name, claim, _result(status, claim, is_killed, self._now))
-        else:
-            self._returned[name.job_id].append(slot)
+            self._store_result(name, claim, result)
+            return
+        self._returned[name.job_id].append(slot)
+        if status.state is not TaskState.DROPPED or _has_started(claim):
+            self._keep_attempt(name, result)
 
     def _store_result(self, name: TaskName, claim: ClaimRecord, result: ResultRecord) -> None:
         counts = self._counts[name.job_id]
@@ -190,6 +198,11 @@ class _Planner:
         self._found.exit_codes[name.job_id] = result.job_exit_code
         if result.state != "finished":
             self._plan.add(failures_key(name.job_id), str(name.index), name.index)
+
+    def _keep_attempt(self, name: TaskName, result: ResultRecord) -> None:
+        """Keep how an attempt has ended whose index runs again, and drop the oldest of too many. No value is read for
+        that: the launches of an index are numbered."""
+        keep_attempt(self._plan, name.job_id, name.index, result)
 
     def _count_end(self, name: TaskName) -> None:
         counts = self._counts[name.job_id]
@@ -252,6 +265,13 @@ class _Planner:
         return True
 
 
+def keep_attempt(plan: Plan, job_id: str, index: int | str, result: ResultRecord) -> None:
+    """Keep how an attempt has ended whose index runs again."""
+    plan.set(attempts_key(job_id), attempt_field(index, result.launch), text_of(result))
+    if result.launch > MAX_ATTEMPTS:
+        plan.unset(attempts_key(job_id), attempt_field(index, result.launch - MAX_ATTEMPTS))
+
+
 def _updated(claim: ClaimRecord, status: TaskStatus) -> ClaimRecord:
     """The claim with the state of its task, which has not ended."""
     return claim.model_copy(
@@ -259,8 +279,18 @@ def _updated(claim: ClaimRecord, status: TaskStatus) -> ClaimRecord:
             "state": status.state,
             "started_at": status.started_at or claim.started_at,
             "message": clip(status.message),
+            "history": _history(claim, status),
         }
     )
+
+
+def _history(claim: ClaimRecord, status: TaskStatus) -> tuple[Step, ...]:
+    """The claim's history with the state of its task. It stays empty for a task that has only begun to run."""
+    if not claim.history and status.state is TaskState.RUNNING and status.started_at is not None:
+        return ()
+    started_at = claim.started_at
+    is_first = not claim.history and started_at is not None
+    return with_step((Step(RUNNING, started_at),) if is_first and started_at else claim.history, step_of(status))
 
 
 def _work_after(work: Work, record: JobRecord, returned: Sequence[Slot], freed: int, now: float) -> Work:
@@ -320,6 +350,8 @@ def _result(status: TaskStatus, claim: ClaimRecord, is_killed: bool, now: float)
         message=clip(status.message),
         local=claim.local,
         used=_used(status),
+        claimed_at=round(claim.claimed_at, 3),
+        history=claim.history,
     )
 
 

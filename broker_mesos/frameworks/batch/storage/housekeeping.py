@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 from broker_mesos.errors import NotFound
@@ -20,6 +21,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     SPECS,
     UNSETTLED,
     ClaimRecord,
+    attempts_key,
     counts_key,
     dependents_key,
     failures_key,
@@ -121,22 +123,28 @@ class Housekeeping:
             plan = Plan()
             plan.unset(JOBS, job_id)
             plan.drop(ORDER, job_id)
-            results, failures = results_key(job_id), failures_key(job_id)
-            _, page = await self._records.scan(results, "0", CHUNK)
-            failed = await self._records.range(failures, limit=CHUNK)
-            for field in page:
-                plan.unset(results, field)
+            results, failures, attempts = results_key(job_id), failures_key(job_id), attempts_key(job_id)
+            (_, page), (rest, earlier), failed = await asyncio.gather(
+                self._records.scan(results, "0", CHUNK),
+                self._records.scan(attempts, "0", CHUNK),
+                self._records.range(failures, limit=CHUNK),
+            )
+            for key, fields in ((results, page), (attempts, earlier)):
+                for field in fields:
+                    plan.unset(key, field)
             for member, _ in failed:
                 plan.drop(failures, member)
-            if len(page) < CHUNK and len(failed) < CHUNK and await self._records.size(results) <= len(page):
+            is_last = rest == "0" and len(page) < CHUNK and len(failed) < CHUNK
+            if is_last and await self._records.size(results) <= len(page):
                 plan.delete(results)
                 plan.delete(failures)
+                plan.delete(attempts)
                 plan.delete(counts_key(job_id))
                 plan.delete(dependents_key(job_id))
                 plan.unset(SPECS, job_id)
                 plan.drop(ENDED, job_id)
             await self._records.transact(plan.checks, plan.changes)
-            results_left -= len(page)
+            results_left -= len(page) + len(earlier)
             if results_left <= 0:
                 return True
         return excess > len(oldest)

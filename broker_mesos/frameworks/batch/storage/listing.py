@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -39,17 +39,20 @@ class JobLister:
         self._read = reader
         self._current = current
 
-    async def list(self, limit: int, which: JobFilter) -> Listing:
-        """Up to ``limit`` jobs that match the filter. Raises StoreUnavailable."""
+    async def list(self, limit: int, which: JobFilter, only: Collection[str] | None = None) -> Listing:
+        """Up to ``limit`` jobs that match the filter, and whose ids are in ``only`` if it is given. Raises
+        StoreUnavailable."""
         key = {"all": ORDER, "active": ACTIVE, "ended": ENDED}[which.kind]
         total = await self._records.size(key)
         if key == ORDER:
             # Scores are the jobs' numbers, negated: the jobs that follow one in the listing have higher scores.
-            plain = which.is_plain
+            plain = which.is_plain and only is None
             page = await self._records.range(ORDER, limit=limit + 1 if plain else MAX_LISTED)
             ids = [ident for ident, score in page if which.after is None or -score < which.after]
         else:
             ids = [ident for ident, _ in await self._records.range(key, limit=MAX_LISTED)]
+        if only is not None:
+            ids = [ident for ident in ids if ident in only]
         found: list[JobSummary] = []
         last: int | None = None
         if key != ORDER:

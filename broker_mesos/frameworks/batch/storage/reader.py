@@ -28,7 +28,6 @@ from broker_mesos.frameworks.batch.storage.records import (
     counts_key,
     failures_key,
     parse_claim_field,
-    parse_task_id,
     results_key,
     text_of,
 )
@@ -214,35 +213,6 @@ class JobReader:
             return Page(found, None)
         following = max(offsets[int(failed[-1][0])] + 1, offset)
         return Page(found, following if indices and following < record.total else None)
-
-    async def task(self, task_id: str) -> JobTask:
-        """A task by its id. ``JOB.INDEX`` means the latest attempt of an index, and ``JOB`` that of a job's only task.
-
-        Raises NotFound.
-        """
-        name, (head, _, tail) = parse_task_id(task_id), task_id.rpartition(".")
-        readings: list[tuple[str, str | None, bool]] = [(task_id, None, False)]
-        if head and tail.isascii() and tail.isdigit():
-            readings.append((head, tail, False))
-        if name is not None:
-            readings.append((name.job_id, str(name.index), True))
-        known = await self.fields(JOBS, [job_id for job_id, _, _ in readings])
-        replaced: NotFound | None = None
-        # A job's id may contain dots: of several readings the one as a full task id, the commonest, is preferred.
-        for job_id, index_text, is_full in reversed(readings):
-            text = known[job_id]
-            if text is None:
-                continue
-            record = JobRecord.model_validate_json(text)
-            index = record.first if index_text is None else int(index_text[:18])
-            if not record.has(index):
-                continue
-            task = (await self.tasks(job_id, record, [index]))[0]
-            if is_full and task.task_id != task_id:
-                replaced = NotFound(f"task {task_id} was replaced by {task.task_id} ({task.state}); ask for that")
-                continue
-            return task
-        raise replaced or NotFound(f"no task {task_id}; `bmesos status JOB` lists a job's tasks")
 
     async def records(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
         """Records by job id, of those jobs that exist, in the given order."""

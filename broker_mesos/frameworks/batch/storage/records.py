@@ -14,6 +14,7 @@ key                     type  holds
 ``gathered``            hash  offer id → Offer: of gangs that are not complete yet
 ``results:<job>``       hash  index → ResultRecord
 ``failures:<job>``      zset  indices that failed or were killed
+``attempts:<job>``      hash  ``<index>.<launch>`` → ResultRecord: how earlier attempts have ended, 20 an index
 ``dependents:<job>``    hash  jobs that run after it → "1"
 ``counts:<job>``        hash  claimed, finished, failed, killed, version, local
 ``active``              zset  jobs that have not ended, by the time at which a worker looks at them again
@@ -37,6 +38,7 @@ from broker_mesos.core.model.job import Dependency, JobSpec
 from broker_mesos.core.model.job_array import Range, index_at, offset_of
 from broker_mesos.core.model.part import Part
 from broker_mesos.core.model.roles import ANYBODY
+from broker_mesos.core.model.task_history import Step
 from broker_mesos.core.model.task_states import TaskState
 
 FRAMEWORK_ID = "batch"
@@ -58,6 +60,8 @@ LOOK_AGAIN = 30.0
 """Interval at which a worker looks at each active job, in seconds, in case no worker has closed it."""
 KILLED_CODE = 128 + 15
 LOST_CODE = 1
+MAX_ATTEMPTS = 20
+"""Number of launches of an index whose ends are kept, beside that of the latest one."""
 MAX_SKEW_SECONDS = 60.0
 """Largest difference between the times of two workers that follow one store, in seconds, with room for a store
 that hangs. A stored time that lies further ahead was taken before the store's clock was set back."""
@@ -76,6 +80,16 @@ def results_key(job_id: str) -> str:
 def failures_key(job_id: str) -> str:
     """The key of the sorted set with a job's failed indices."""
     return f"failures:{job_id}"
+
+
+def attempts_key(job_id: str) -> str:
+    """The key of the hash with the earlier attempts at a job's indices."""
+    return f"attempts:{job_id}"
+
+
+def attempt_field(index: int | str, launch: int) -> str:
+    """The field of one earlier attempt."""
+    return f"{index}.{launch}"
 
 
 def dependents_key(job_id: str) -> str:
@@ -224,6 +238,8 @@ class ClaimRecord(Part):
     """Whether this one index is to be killed."""
     local: bool = False
     """Whether the task's agent is one that the job prefers."""
+    history: tuple[Step, ...] = ()
+    """The states since it was claimed; empty if it has only begun to run."""
 
 
 USAGE = ("cpu_seconds", "memory_peak", "io_read", "io_written", "measured_by")
@@ -252,6 +268,9 @@ class ResultRecord(Part):
     cpu_seconds: float | None = None
     memory_peak: int | None = None
     """The same, as an earlier release has stored it."""
+    claimed_at: float | None = None
+    history: tuple[Step, ...] = ()
+    """The states between the claim and the end; empty if it has only begun to run."""
 
     @property
     def usage(self) -> dict[str, float | int | str | None]:

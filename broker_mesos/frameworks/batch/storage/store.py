@@ -28,6 +28,7 @@ from broker_mesos.frameworks.batch.planning.jobs import (
 )
 from broker_mesos.frameworks.batch.planning.statuses import plan_statuses
 from broker_mesos.frameworks.batch.spare import Spare
+from broker_mesos.frameworks.batch.storage.attempts import AttemptReader
 from broker_mesos.frameworks.batch.storage.changes import Changes
 from broker_mesos.frameworks.batch.storage.dependencies import Dependencies
 from broker_mesos.frameworks.batch.storage.ends import Ends
@@ -98,8 +99,9 @@ class JobStore:
     ) -> None:
         self._do = Changes(records, clock, rng)
         self.read = self._do.read
+        self.attempts = AttemptReader(self.read)
         self.pending_jobs = PendingJobs(records)
-        self._records = records
+        self.records = self._records = records
         self._clock = clock
         self._changed = changed
         self._offer_timeout = offer_timeout
@@ -410,9 +412,9 @@ class JobStore:
             record = (await self._ends.close({job_id: counts})).get(job_id, record)
         return summary_of(job_id, record, counts)
 
-    async def jobs(self, limit: int, which: JobFilter | None = None) -> Listing:
-        """The latest jobs that match the filter, up to ``limit``."""
-        return await self._lister.list(limit, which or JobFilter())
+    async def jobs(self, limit: int, which: JobFilter | None = None, only: Collection[str] | None = None) -> Listing:
+        """The latest jobs that match the filter, up to ``limit``; of those with the ids in ``only`` if it is given."""
+        return await self._lister.list(limit, which or JobFilter(), only)
 
     # -- retry
 
