@@ -28,6 +28,11 @@ SESSION = "/api/v1/session"
 """Where a browser begins and ends its session."""
 
 
+VALID = "bmesos.valid"
+"""The entry of a request's scope with a function that returns whether its token, or its session, is valid still. It is
+for answers that take long."""
+
+
 class Authentication:
     """Refuses requests of the API that have neither a valid token in the header ``Authorization: Bearer …`` nor the
     cookie of a session. A token in the URL is not looked at: it would be in the logs of every proxy. The body is not
@@ -44,25 +49,36 @@ class Authentication:
         if scope["type"] != "http" or not scope["path"].startswith(API):
             await self._app(scope, receive, send)
             return
-        policy = self._access.policy
         cookie = ""
         try:
             token = bearer_token(scope)
-            if token:
-                name = policy.authenticate(token, self._now())
-            else:
+            if not token:
                 cookie = self._sessions.find(_headers(scope, b"cookie"))
                 if not cookie:
                     raise Denied("give a token: set BMESOS_TOKEN, or send the header Authorization: Bearer TOKEN")
-                name = self._sessions.open(cookie, policy, self._now()).principal
+            name = self._principal(token, cookie)
         except Denied as error:
             await self._refuse(scope, send, str(error), forget=bool(cookie))
             return
         if cookie and (problem := origin_problem(scope, required=True)):
             await _refuse(send, problem, status=403)
             return
-        with answering(policy.caller(name)):
+        scope[VALID] = lambda: self._is_valid(token, cookie, name)
+        with answering(self._access.policy.caller(name)):
             await self._app(scope, receive, send)
+
+    def _principal(self, token: str, cookie: str) -> str:
+        """The principal of a token, or else of the cookie of a session. Raises Denied."""
+        policy = self._access.policy
+        if token:
+            return policy.authenticate(token, self._now())
+        return self._sessions.open(cookie, policy, self._now()).principal
+
+    def _is_valid(self, token: str, cookie: str, name: str) -> bool:
+        try:
+            return self._principal(token, cookie) == name
+        except Denied:
+            return False
 
     async def _refuse(self, scope: Scope, send: Send, problem: str, *, forget: bool) -> None:
         """``forget``: the browser is to delete its cookie."""

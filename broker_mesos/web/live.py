@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +65,11 @@ class LiveModel:
         """Whether there is no room for one more stream."""
         return len(self._viewers) >= self._limit or self._stopped
 
+    @property
+    def viewers(self) -> Collection[Viewer]:
+        """The viewers that are fed."""
+        return self._viewers
+
     @contextmanager
     def watching(self, viewer: Viewer) -> Iterator[None]:
         """Feed a viewer for as long as the context is open."""
@@ -88,6 +93,11 @@ class LiveModel:
         self._stopped = True
         for viewer in self._viewers:
             viewer.end("this server ends: connect again")
+
+    def policy_changed(self) -> None:
+        """Have it checked at once who may read on: a token may have been revoked."""
+        for viewer in self._viewers:
+            viewer.check()
 
     def _start(self) -> None:
         self._started.clear()

@@ -75,6 +75,8 @@ class HttpServer:
         self._listener: socket.socket | None = None
         self.on_stop: Callable[[], None] = lambda: None
         """Called before requests under way are waited for at the end."""
+        self.on_policy: Callable[[], None] = lambda: None
+        """To be called after the access policy was read again."""
 
     @property
     def url(self) -> str:
@@ -212,7 +214,7 @@ class WebServer(HttpServer):
             files=files,
             insecure_plaintext=insecure_plaintext,
         )
-        self.on_stop = live.stop
+        self.on_stop, self.on_policy = live.stop, live.policy_changed
 
 
 def _bounded(limit: int, head_timeout: float) -> type[BoundedProtocol]:

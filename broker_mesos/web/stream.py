@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Query
+from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from broker_mesos.bus.caller import Access, audit
@@ -20,6 +21,7 @@ from broker_mesos.core.model.part import is_ident
 from broker_mesos.errors import BrokerMesosError, Denied, InvalidInput
 from broker_mesos.operator.gateway import OperatorApi
 from broker_mesos.runtime.timeouts import within
+from broker_mesos.web.authentication import VALID
 from broker_mesos.web.live import FIRST, LiveModel
 from broker_mesos.web.viewer import TOPICS, Viewer, frame, resync
 
@@ -27,6 +29,8 @@ PAUSE_SECONDS = 0.25
 """Minimum time between two frames of a stream, in seconds."""
 COMMENT_SECONDS = 15.0
 """Time after which a comment is sent on a silent stream, in seconds, so that no proxy closes it."""
+CHECK_SECONDS = 5.0
+"""Time between two checks whether the reader may read on, in seconds, beside those after a change of the policy."""
 MAX_STREAM_SECONDS = 600.0
 """Time after which a stream ends, in seconds: its reader connects again, and has to show its token again."""
 MAX_TOPICS = 20
@@ -39,10 +43,11 @@ _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no", "x-content-t
 
 def add_stream(app: FastAPI, gateway: OperatorApi, live: LiveModel, access: Access | None) -> None:
     """Add the path to an application. ``gateway`` answers for the principal of a request; with ``access`` a stream ends
-    when its principal may not see the cluster any more."""
+    when its principal may not see the cluster any more, or when its token has ended."""
 
     @app.get("/api/v1/stream", response_class=StreamingResponse, summary="Live updates as server-sent events")
     async def stream(
+        http: HttpRequest,
         topics: Annotated[str, Query(max_length=2_000, description="with commas: agents, overview, job:ID")] = "events",
         last_event_id: Annotated[str | None, Header()] = None,
         last: Annotated[str | None, Query(alias="last_event_id", description="as the header Last-Event-ID")] = None,
@@ -59,12 +64,18 @@ def add_stream(app: FastAPI, gateway: OperatorApi, live: LiveModel, access: Acce
             error = {"error": {"code": "unavailable", "message": text}}
             return JSONResponse(error, 503, headers={"retry-after": str(RETRY_SECONDS)})
 
-        def allowed() -> bool:
-            if access is None or caller is None:
-                return True
-            return access.policy.caller(caller.name).rights.may(Right.VIEW)
+        valid: Callable[[], bool] = http.scope.get(VALID, lambda: True)
 
-        reader = _frames(gateway, live, Viewer(chosen), missed, allowed)
+        def ended() -> str:
+            if access is None or caller is None:
+                return ""
+            if not valid():
+                return "the token or the session has ended: sign in again"
+            if not access.policy.caller(caller.name).rights.may(Right.VIEW):
+                return "you have no right to see this any more"
+            return ""
+
+        reader = _frames(gateway, live, Viewer(chosen), missed, ended)
         return StreamingResponse(reader, media_type="text/event-stream", headers=_HEADERS)
 
 
@@ -89,10 +100,11 @@ def _topics(text: str) -> set[str]:
 
 
 async def _frames(
-    gateway: OperatorApi, live: LiveModel, viewer: Viewer, missed: str, allowed: Callable[[], bool]
+    gateway: OperatorApi, live: LiveModel, viewer: Viewer, missed: str, ended: Callable[[], str]
 ) -> AsyncIterator[bytes]:
+    """``ended`` returns why the reader may not read on; empty if it may."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + MAX_STREAM_SECONDS
+    end, check_at = loop.time() + MAX_STREAM_SECONDS, loop.time() + CHECK_SECONDS
     with live.watching(viewer):
         position = await live.position()
         yield f"retry: 1000\nid: {missed or position}\n\n".encode()
@@ -107,8 +119,10 @@ async def _frames(
                 yield b": nothing new\n\n"
             if not viewer.ending and loop.time() > end:
                 viewer.end("the stream is old: connect again")
-            if not viewer.ending and not allowed():
-                viewer.end("you have no right to see this any more")
+            if not viewer.ending and (viewer.must_be_checked or loop.time() >= check_at):
+                viewer.must_be_checked, check_at = False, loop.time() + CHECK_SECONDS
+                if reason := ended():
+                    viewer.end(reason, at_once=True)
             if text := viewer.take():
                 yield text
                 if not viewer.ending:

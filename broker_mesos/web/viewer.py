@@ -46,6 +46,8 @@ class Viewer:
         self._some = asyncio.Event()
         self.ending = False
         """Whether the stream ends once its frames are sent."""
+        self.must_be_checked = False
+        """Whether it is to be checked at once that the reader may read on."""
 
     def wants(self, topic: str) -> bool:
         """Whether the reader has asked for a topic. Of jobs, ``jobs`` stands for all and ``job:ID`` for one."""
@@ -74,15 +76,22 @@ class Viewer:
         kept = [each for each in self._frames if not each.event_id or id_key(each.event_id) > reached]
         self._frames = deque(kept)
 
-    def end(self, reason: str) -> None:
-        """Say goodbye, and end the stream."""
+    def end(self, reason: str, *, at_once: bool = False) -> None:
+        """Say goodbye, and end the stream; ``at_once``: without what waits for the reader, which may not have it."""
+        if at_once:
+            self._frames.clear()
         self.put(frame("bye", json.dumps({"reason": reason})))
         self.ending = True
         self._some.set()
 
+    def check(self) -> None:
+        """Have it checked at once whether the reader may read on."""
+        self.must_be_checked = True
+        self._some.set()
+
     async def wait(self) -> None:
-        """Wait until there is a frame."""
-        if not self._frames and not self.ending:
+        """Wait until there is a frame, or something to check."""
+        if not self._frames and not self.ending and not self.must_be_checked:
             self._some.clear()
             await self._some.wait()
 

@@ -75,6 +75,7 @@ def reload(server: HttpServer, access: PolicyFile | None) -> None:
     """Read the policy file and the files for HTTPS again. What cannot be read is logged, and stays as it was."""
     if access is not None:
         access.reload()
+        server.on_policy()
     try:
         server.reload_certificate()
     except InvalidInput as error:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
+import httpx
 import pytest
 
 from broker_mesos.client import Client
@@ -137,6 +140,7 @@ def test_nobody_kills_the_job_of_another_without_the_right_to(
         ("reserve", "agent-1", "eng", "cpus:1"),
         ("dead-letters", "list"),
         ("frameworks", "readmit", "f1"),
+        ("frameworks", "teardown", "f1"),
     ],
     ids=" ".join,
 )
@@ -187,6 +191,62 @@ def test_the_policy_is_read_again_on_sighup_and_a_wrong_one_is_not_used(guarded:
         until("the doctor sees the difference", lambda: ["decide differently" in each for each in policies()] == [True])
         reload(POLICY, event)
         until("all daemons have it", lambda: [each.startswith(same) for each in policies()] == [True])
+
+
+class Stream:
+    """Reads live updates of a web server, as a browser does."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        assert answer.status_code == 200, answer.read()
+        self._lines = answer.iter_lines()
+
+    def until(self, event: str, fits: Callable[[dict[str, Any]], bool] = lambda data: True) -> dict[str, Any]:
+        """The data of the next event of a name that fits."""
+        found = ""
+        for line in self._lines:
+            name, _, value = line.partition(": ")
+            if name == "event":
+                found = value
+            elif name == "data" and found == event and fits(data := json.loads(value)):
+                return data
+        raise AssertionError(f"the stream has ended without {event}")
+
+
+def test_live_updates_come_with_a_token_or_a_session_and_end_when_it_is_revoked(guarded: Guarded) -> None:
+    (web,) = guarded.of("web")
+    bearer = {name: {"Authorization": f"Bearer {TOKENS[name]}"} for name in ("ann", "bob")}
+    with contextlib.ExitStack() as stack:
+        site = httpx.Client(base_url=web.url, timeout=90.0, headers={"Origin": web.url})
+        ann, bob, browser = (stack.enter_context(httpx.Client(base_url=web.url, timeout=90.0)) for _ in range(3))
+        stack.enter_context(site)
+        signed_in = site.post("/api/v1/session", headers=bearer["bob"])
+        assert signed_in.status_code == 200, signed_in.text
+        browser.cookies = site.cookies
+
+        def reader(client: httpx.Client, headers: dict[str, str]) -> Stream:
+            ask = client.stream("GET", "/api/v1/stream?topics=events,jobs", headers=headers)
+            return Stream(stack.enter_context(ask))
+
+        streams = reader(ann, bearer["ann"]), reader(bob, bearer["bob"]), reader(browser, {})
+        done = guarded.as_("ann", "-o", "json", "submit", "--role", "eng", "--", "true")
+        job_id = json.loads(done.stdout)["job_id"]
+        for each in streams:
+            each.until("event", lambda data: data["kind"] == "task.finished" and f"{job_id}.0.1" in data["ids"])
+        listed = guarded.as_("bob", "-o", "json", "events", "--kind", "task.finished")
+        assert job_id in listed.stdout, listed.stderr
+        guarded.policy.write_text(POLICY.replace(f"tokens = [{entry('bob')}]", "tokens = []"))
+        try:
+            web.signal(signal.SIGHUP)
+            for each in streams[1:]:
+                assert "sign in again" in each.until("bye")["reason"]
+            assert browser.get("/api/v1/overview").status_code == 401
+            done = guarded.as_("ann", "-o", "json", "submit", "--role", "eng", "--", "true")
+            job_id = json.loads(done.stdout)["job_id"]
+            streams[0].until("event", lambda data: f"{job_id}.0.1" in data["ids"])
+        finally:
+            guarded.policy.write_text(POLICY)
+            web.signal(signal.SIGHUP)
+            until("bob is known again", lambda: guarded.as_("bob", "status").returncode == 0)
 
 
 def test_actions_are_in_the_log_of_who_decided(guarded: Guarded) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from broker_mesos.errors import Denied, InvalidInput
-from broker_mesos.web import build_app
+from broker_mesos.core.api.access import parse_policy
+from broker_mesos.errors import Denied, InvalidInput, Unavailable
+from broker_mesos.web import build_app, stream
+from broker_mesos.web.live import LiveModel
 from broker_mesos.web.sessions import SESSION_SECONDS, Sessions
 from tests.operator.fakes import FakeCluster
 from tests.web.test_authentication import ANN, OLD, Access, Cluster, bearer
@@ -16,12 +19,14 @@ from tests.web.test_authentication import ANN, OLD, Access, Cluster, bearer
 KEY = "k" * 32
 SAME = {"Origin": "http://127.0.0.1:5050"}
 NOW = 1_800_000_000.0
+PATIENCE = 90.0
 
 
 class Site:
     def __init__(self, key: str = KEY, *, secure: bool = False) -> None:
         self.cluster, self.access = Cluster(), Access()
-        self.app = build_app(self.cluster, access=self.access, sessions=Sessions(key, secure=secure))
+        self.live = LiveModel(self.cluster)
+        self.app = build_app(self.cluster, access=self.access, sessions=Sessions(key, secure=secure), live=self.live)
 
     def browser(self, cookies: httpx.Cookies | None = None) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -117,6 +122,32 @@ async def test_a_revoked_token_ends_its_sessions_with_the_next_request(
     answer = await signed_in.get("/api/v1/jobs")
     assert answer.status_code == 401 and "sign in again" in answer.json()["error"]["message"]
     assert "Max-Age=0" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("by", ["token", "session"])
+async def test_a_revoked_token_ends_the_streams_that_were_opened_with_it_at_once(
+    by: str, signed_in: httpx.AsyncClient, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "CHECK_SECONDS", 1e9)
+    monkeypatch.setattr(stream, "COMMENT_SECONDS", 1e9)
+    site.cluster.failing["GET_EVENTS"] = Unavailable("a stream without events")
+    headers = {}
+    if by == "token":
+        signed_in.cookies.clear()
+        headers = bearer(ANN)
+    reading = asyncio.create_task(signed_in.get("/api/v1/stream", headers=headers))
+    while not site.live.viewers:
+        await asyncio.sleep(0)
+    # A change that leaves its token alone ends nothing.
+    site.live.policy_changed()
+    while any(viewer.must_be_checked for viewer in site.live.viewers):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    site.access.policy = parse_policy({"principal": {"ann": {"actions": ["view"]}}})
+    site.live.policy_changed()
+    answer = await asyncio.wait_for(reading, PATIENCE)
+    assert "event: bye" in answer.text and "sign in again" in answer.text
+    assert (await signed_in.get("/api/v1/stream", headers=headers)).status_code == 401
 
 
 async def test_another_web_server_with_the_same_key_continues_a_session(signed_in: httpx.AsyncClient) -> None:
