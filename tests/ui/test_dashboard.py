@@ -124,3 +124,58 @@ async def test_an_agent_is_drained_by_keyboard_alone(site: Site) -> None:
     await page.keyboard.press("Enter")
     await page.locator(".head .state", has_text="drain").wait_for()
     assert problems == []
+
+
+async def test_a_job_shows_when_its_tasks_ran_and_the_attempts_at_each_and_is_submitted_again_as_another(
+    site: Site,
+) -> None:
+    from broker_mesos.client import Client
+
+    def run() -> str:
+        with Client(site.cluster.url) as client:
+            script = "test $BMESOS_ARRAY_INDEX$BMESOS_ATTEMPT != 21"
+            job = client.submit(script, array=3, retries=1, cpus=0.1, mem=16)
+            assert job.wait(90).state == "finished"
+            return job.id
+
+    job = await asyncio.to_thread(run)
+    page, problems = await site.open(f"/ui/jobs/{job}")
+    await page.get_by_role("button", name="Show as a table").click()
+    table = page.get_by_role("grid", name="When and where tasks ran")
+    await table.get_by_text(f"{job}.3").wait_for()
+    assert await table.locator("a", has_text=site.agent[:5]).count() >= 3
+    await page.get_by_role("button", name="Retry as new…").click()
+    dialog = page.locator("dialog")
+    await dialog.get_by_text("Submits 3 tasks as a new job").wait_for()
+    await dialog.get_by_role("button", name="Submit").click()
+    await dialog.get_by_text("is stored").wait_for()
+    await dialog.get_by_role("button", name="Close").click()
+    await page.wait_for_url(lambda url: "/ui/jobs/ui-" in url)
+
+    await page.goto(site.url(f"/ui/tasks/{job}.2"))
+    await page.get_by_role("navigation", name="Attempts").get_by_text("attempt 1").click()
+    await page.get_by_role("heading", level=1, name=f"{job}.2.1").wait_for()
+    await page.locator(".steps", has_text="failed").wait_for()
+    await page.get_by_role("button", name="Retry as new…").click()
+    await dialog.get_by_text("Submits 1 task as a new job with the same command and index 2").wait_for()
+    await page.context.close()
+    assert problems == []
+
+
+async def test_what_jobs_wait_for_leads_to_them_and_a_framework_is_torn_down_only_by_its_id(site: Site) -> None:
+    page, problems = await site.open("/ui/")
+    await page.get_by_role("link", name="no gpus", exact=True).click()
+    await page.wait_for_url("**/ui/jobs?waits=no*gpus")
+    row = page.locator("[role=grid] [role=row]", has_text="needs-gpus")
+    await row.get_by_text("no gpus").wait_for()
+    await page.goto(site.url("/ui/frameworks/batch"))
+    await page.get_by_role("button", name="Tear down…").click()
+    dialog = page.locator("dialog")
+    await dialog.get_by_text("Kills 1 task of it").wait_for()
+    tear_down = dialog.get_by_role("button", name="Tear down")
+    assert await tear_down.is_disabled()
+    await dialog.get_by_role("textbox").fill("batch")
+    assert await tear_down.is_enabled()
+    await dialog.get_by_role("button", name="Cancel").click()
+    await page.context.close()
+    assert problems == []

@@ -49,7 +49,7 @@ export function ClusterPage() {
       <div class="tiles">
         <Tile name="Agents ready" value={loaded ? count(ready) : "–"} of={loaded ? `of ${count(list.length)}` : ""} href="/ui/agents" more={away ? `${count(away)} away or drained` : loaded ? "all of them" : ""} />
         <Tile name="Tasks running" value={loaded ? short(running) : "–"} href="/ui/jobs?state=running" more={overview.data?.tasks["staging"] ? `${count(overview.data.tasks["staging"])} staging` : ""} />
-        <Tile name="Tasks waiting" value={waiting === undefined ? "–" : short(waiting)} href="/ui/jobs?state=pending" more={overview.data?.waiting[0] ? `most: ${overview.data.waiting[0].group}` : waiting === 0 ? "nothing waits" : ""} />
+        <Tile name="Tasks waiting" value={waiting === undefined ? "–" : short(waiting)} href="/ui/jobs?state=pending" more={overview.data?.waiting[0] ? `${overview.data.waiting_jobs === null ? "" : `${plural(overview.data.waiting_jobs, "job")}; `}most: ${overview.data.waiting[0].group}` : waiting === 0 ? "nothing waits" : ""} />
         {resourceTile("cpus", "CPUs")}
         {resourceTile("mem", "Memory")}
         {resourceTile("gpus", "GPUs")}
@@ -76,13 +76,14 @@ export function ClusterPage() {
               <ul style={{ display: "grid", gap: "8px" }}>
                 {overview.data.waiting.map((each) => (
                   <li key={each.group} class="meter">
-                    <a class="cut" style={{ flex: "0 0 46%" }} href={`/ui/jobs?state=pending`} title={each.frameworks.join(", ")}>
+                    <a class="cut" style={{ flex: "0 0 46%" }} href={each.jobs ? `/ui/jobs?waits=${encodeURIComponent(each.group)}` : "/ui/frameworks"} title={each.frameworks.join(", ")}>
                       {each.group}
                     </a>
                     <Bar label={`${count(each.tasks)} tasks`} total={overview.data!.waiting_tasks} parts={[{ name: each.group, value: each.tasks, class: "c-warn" }]} />
-                    <span>{count(each.tasks)}</span>
+                    <span title={each.jobs ? `of ${plural(each.jobs, "job")}` : undefined}>{count(each.tasks)}</span>
                   </li>
                 ))}
+                {overview.data.waiting_truncated && <li class="muted">More wait than are counted here.</li>}
               </ul>
             ) : (
               <Empty title="Nothing waits">Every task that was submitted runs or has ended.</Empty>

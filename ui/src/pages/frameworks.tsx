@@ -1,19 +1,17 @@
 // Frameworks with what they want and hold, and open offers: who holds which, and for how long.
-import type { FrameworkTotal, OfferView, Shape } from "../api";
+import type { FrameworkTotal, OfferView } from "../api";
 import { count, duration, percent, resources, amounts, amount } from "../data/format";
 import { useQuery } from "../data/query";
 import { ask } from "../data/request";
 import { go, url } from "../data/router";
 import { useTopics } from "../data/stream";
 import { Ago, Answer, Bar, Empty, Facts, Missing, Panel, plural } from "../parts/basics";
+import { ActionButton, confirm, type Action } from "../parts/dialog";
 import { State, taskState } from "../parts/icons";
 import { VirtualTable, type Column } from "../parts/table";
 
-type Framework = FrameworkTotal & { shapes?: Shape[] | null; declined?: number; withdrawn?: number };
-type Offer = OfferView & { role?: string; expires_in?: number | null };
-
-/** An offer is open for this long at most, unless it says so itself, in seconds. */
-const OFFER_SECONDS = 10;
+type Framework = FrameworkTotal;
+type Offer = OfferView;
 
 function held(text: string): string {
   const found = amounts(text);
@@ -28,18 +26,21 @@ export function Offers({ offers, framework }: { offers: Offer[]; framework: bool
   const columns: Column<Offer>[] = [
     { key: "agent", name: "Agent", width: "minmax(140px,1.2fr)", cell: (offer) => <a class="id" tabIndex={-1} href={url("agents", offer.agent_id)}>{offer.agent_id}</a> },
     ...(framework ? [{ key: "framework", name: "Held by", width: "minmax(110px,1fr)", cell: (offer: Offer) => <a tabIndex={-1} href={url("frameworks", offer.framework_id)}>{offer.framework_id}</a> }] : []),
-    { key: "role", name: "Role", width: "90px", cell: (offer) => offer.role ?? <span class="muted">–</span> },
+    { key: "role", name: "Role", width: "90px", cell: (offer) => offer.role },
     { key: "resources", name: "Resources", width: "minmax(150px,1.2fr)", cell: (offer) => held(offer.resources) },
     {
       key: "age",
       name: "Held for",
-      width: "minmax(160px,1fr)",
+      width: "minmax(190px,1fr)",
       cell: (offer) => {
-        const left = offer.expires_in ?? Math.max(0, OFFER_SECONDS - offer.age);
+        if (offer.expires_in === null) return duration(offer.age);
+        const limit = offer.age + offer.expires_in;
         return (
           <span class="meter">
-            <Bar label={`held for ${duration(offer.age)}, ${duration(left)} left`} total={offer.age + left} parts={[{ name: "held", value: offer.age, class: left < 2 ? "c-warn" : "c-offer" }]} />
-            <span>{duration(offer.age)}</span>
+            <Bar label={`held for ${duration(offer.age)} of ${duration(limit)}`} total={limit} parts={[{ name: "held", value: offer.age, class: offer.expires_in < 2 ? "c-warn" : "c-offer" }]} />
+            <span>
+              {duration(offer.age)} of {duration(limit)}
+            </span>
           </span>
         );
       },
@@ -64,6 +65,7 @@ export function FrameworksPage() {
     { key: "wants", name: "Wants", width: "minmax(150px,1.2fr)", cell: (each) => wants(each) },
     { key: "tasks", name: "Tasks", width: "76px", number: true, cell: (each) => count(each.tasks) },
     { key: "offers", name: "Offers", width: "70px", number: true, cell: (each) => count(each.offers) },
+    { key: "declined", name: "Declined, 5 min", width: "120px", number: true, cell: (each) => <span title={Object.entries(each.declined).map(([why, number]) => `${number}: ${why}`).join("\n")}>{count(sum(each.declined))}</span> },
     { key: "roles", name: "Roles", width: "minmax(90px,1fr)", cell: (each) => each.roles.join(", ") },
     { key: "at", name: "Registered", width: "110px", number: true, cell: (each) => <Ago at={each.registered_at} /> },
   ];
@@ -78,7 +80,7 @@ export function FrameworksPage() {
           <>
             <Missing cells={data.missing} />
             <Panel title="Frameworks" flush>
-              <VirtualTable label="Frameworks" rows={data.frameworks as Framework[]} id={(each) => each.framework_id} columns={columns} minWidth={960} open={(each) => go(url("frameworks", each.framework_id))} empty={<Empty title="No framework is subscribed" command="bmesos batch">The batch framework runs jobs; start one of its workers:</Empty>} />
+              <VirtualTable label="Frameworks" rows={data.frameworks as Framework[]} id={(each) => each.framework_id} columns={columns} minWidth={1080} open={(each) => go(url("frameworks", each.framework_id))} empty={<Empty title="No framework is subscribed" command="bmesos batch">The batch framework runs jobs; start one of its workers:</Empty>} />
             </Panel>
             <Panel title={`Open offers: ${count(data.counts["offers"] ?? data.offers.length)}`} flush>
               <Offers offers={data.offers as Offer[]} framework />
@@ -88,6 +90,79 @@ export function FrameworksPage() {
       </Answer>
     </>
   );
+}
+
+function sum(counts: Record<string, number>): number {
+  return Object.values(counts).reduce((total, each) => total + each, 0);
+}
+
+/** How many offers have ended without a task, and why. */
+function Ends({ framework }: { framework: Framework }) {
+  const kinds = [
+    ["declined by it", framework.declined],
+    ["withdrawn from it", framework.withdrawn],
+  ] as const;
+  if (kinds.every(([, counts]) => !sum(counts))) return <p class="muted">None: it has used each offer, or had none.</p>;
+  return (
+    <table>
+      <thead>
+        <tr>
+          <th class="num" style={{ width: "72px" }}>
+            Offers
+          </th>
+          <th>How</th>
+          <th>Why</th>
+        </tr>
+      </thead>
+      <tbody>
+        {kinds.flatMap(([how, counts]) =>
+          Object.entries(counts).map(([why, number]) => (
+            <tr key={`${how} ${why}`}>
+              <td class="num">{count(number)}</td>
+              <td>{how}</td>
+              <td>{why}</td>
+            </tr>
+          )),
+        )}
+      </tbody>
+    </table>
+  );
+}
+
+function tearDownAction(framework: Framework, done: () => void): Action {
+  const id = framework.framework_id;
+  return {
+    title: `Tear down framework ${framework.name || id}`,
+    danger: true,
+    verb: "Tear down",
+    effect: [
+      framework.tasks ? `Kills ${plural(framework.tasks, "task")} of it, on all agents.` : "It has no tasks now.",
+      `Ends ${plural(framework.offers, "open offer")}. Its processes end, and its id is refused until an operator readmits it.`,
+      ...(id === "batch" ? ["This framework runs the jobs of the cluster: no job runs until it is readmitted."] : []),
+    ],
+    type: id,
+    command: `bmesos frameworks teardown ${id}`,
+    run: async () => {
+      const answer = await ask("TEAR_DOWN_FRAMEWORK", { framework_id: id });
+      const late = answer.missing.length ? ` Cells ${answer.missing.join(", ")} follow when they have an owner.` : "";
+      return `Framework ${id} is torn down; ${plural(answer.tasks, "task")} ${answer.tasks === 1 ? "is" : "are"} being killed.${late}`;
+    },
+    done,
+  };
+}
+
+function readmitAction(id: string, done: () => void): Action {
+  return {
+    title: `Readmit framework ${id}`,
+    verb: "Readmit",
+    effect: ["Its id may be used again. Start its processes again afterwards."],
+    command: `bmesos frameworks readmit ${id}`,
+    run: async () => {
+      await ask("READMIT_FRAMEWORK", { framework_id: id });
+      return `Framework ${id} may subscribe again.`;
+    },
+    done,
+  };
 }
 
 function wants(each: Framework) {
@@ -124,6 +199,13 @@ export function FrameworkPage({ id }: { id: string }) {
               <h1>{framework.name || id}</h1>
               <State state={framework.state} loud={framework.state !== "subscribed"} />
               <span class="muted">{id}</span>
+              <div class="actions">
+                {framework.state === "torn-down" ? (
+                  <ActionButton right="gone" onClick={() => confirm(readmitAction(id, query.refresh))}>Readmit…</ActionButton>
+                ) : (
+                  <ActionButton right="gone" danger onClick={() => confirm(tearDownAction(framework, query.refresh))}>Tear down…</ActionButton>
+                )}
+              </div>
             </div>
             <Missing cells={data.missing} />
             <div class="grid">
@@ -136,13 +218,15 @@ export function FrameworkPage({ id }: { id: string }) {
                     ["Roles", framework.roles.map((role) => <a key={role} href={`/ui/roles?role=${encodeURIComponent(role)}`}>{role} </a>)],
                     ["Tasks", count(framework.tasks)],
                     ["Wants", wants(framework)],
-                    ...(framework.declined !== undefined ? ([["Last 5 min", `${count(framework.declined)} offers declined, ${count(framework.withdrawn ?? 0)} withdrawn`]] as [string, string][]) : []),
                     ["Registered", <Ago at={framework.registered_at} />],
                   ]}
                 />
               </Panel>
               <Panel title={`Open offers: ${count(offers.length)}`} class="two" flush>
                 <Offers offers={offers} framework={false} />
+              </Panel>
+              <Panel title="Offers that ended unused in the last 5 minutes" class="full">
+                <Ends framework={framework} />
               </Panel>
               {(framework.shapes?.length ?? 0) > 0 && (
                 <Panel title="Tasks that it wants to start" class="full" flush>
@@ -169,6 +253,7 @@ export function FrameworkPage({ id }: { id: string }) {
                         ))}
                       </tbody>
                     </table>
+                    {framework.shapes_truncated && <p class="empty">It wants tasks of more shapes than are listed.</p>}
                   </div>
                 </Panel>
               )}

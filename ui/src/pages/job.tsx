@@ -1,5 +1,5 @@
 // One job: how far it is, all of its tasks as squares, when they ran where, and why the others wait.
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { Explanation, JobSpec, JobSummary, JobTask } from "../api";
 import { about, amounts, bytes, count, duration, resources } from "../data/format";
 import { useQuery } from "../data/query";
@@ -10,7 +10,7 @@ import { Ago, Answer, Clock, Empty, Facts, Failed, Legend, Panel, Segments, Skel
 import { ActionButton, confirm } from "../parts/dialog";
 import { HeatMap, type Square } from "../parts/heatmap";
 import { State, kindOf } from "../parts/icons";
-import { JobBar, killJobAction, submitAction } from "../parts/jobs";
+import { JobBar, asCommand, killJobAction, quoted, retryAsNewAction, submitAction } from "../parts/jobs";
 import { Lanes, type Span } from "../parts/lanes";
 import { VirtualTable, type Column } from "../parts/table";
 
@@ -20,27 +20,30 @@ interface Timeline {
   agents: string[];
   agent: number[];
   state: string[];
+  claimed: (number | null)[];
   started: (number | null)[];
   ended: (number | null)[];
   total: number;
+  /** Whether these are only some of the tasks, spread evenly over the array. */
+  sampled: boolean;
 }
 
-const MAX_TASKS = 1000;
-
-/** The first tasks of a job, as columns. */
+/** When and where the tasks of a job ran, as columns; times in seconds since the epoch. */
 async function timeline(id: string, signal: AbortSignal): Promise<Timeline> {
-  const { tasks, summary } = await ask("GET_JOB", { job_id: id, limit: MAX_TASKS }, signal);
-  const agents = [...new Set(tasks.map((task) => task.agent_id))];
+  const found = await ask("GET_TIMELINE", { job_id: id }, signal);
+  const times = (column: (number | null)[]) => column.map((at) => (at === null ? null : found.since + at));
   return {
-    index: tasks.map((task) => task.index),
-    attempt: tasks.map((task) => task.attempt),
-    agents,
-    agent: tasks.map((task) => (task.agent_id ? agents.indexOf(task.agent_id) : -1)),
-    state: tasks.map((task) => task.state),
-    started: tasks.map((task) => task.started_at),
-    ended: tasks.map((task) => task.ended_at),
-    total: summary.total,
+    ...found,
+    state: found.state.map((at) => found.states[at]!),
+    claimed: times(found.claimed),
+    started: times(found.started),
+    ended: times(found.ended),
+    sampled: found.truncated,
   };
+}
+
+function sampledText(data: Timeline): string {
+  return data.sampled ? `Sampled: ${count(data.index.length)} of ${count(data.total)} tasks, spread evenly over the array.` : "";
 }
 
 const COLOUR = { good: "good", busy: "busy", wait: "line-strong", warn: "warn", bad: "bad", away: "away", drain: "drain" } as const;
@@ -78,6 +81,11 @@ export function JobPage({ id }: { id: string }) {
                 Copy as command
               </button>
               <ActionButton right="submit" onClick={() => confirm(submitAction(asFields(spec)))}>Submit like this…</ActionButton>
+              {summary.ended_at !== null && (
+                <ActionButton right="submit" onClick={() => confirm(retryAsNewAction(id, spec))}>
+                  Retry as new…
+                </ActionButton>
+              )}
               {summary.ended_at !== null && summary.state === "failed" && (
                 <ActionButton
                   right="submit"
@@ -293,26 +301,64 @@ function Pixels({ id, data }: { id: string; data: Timeline }) {
         }}
         open={(key) => go(url("tasks", taskId(id, data, Number(key))))}
       />
-      {shown < data.total && (
-        <p class="muted">
-          The first {count(shown)} of {count(data.total)} tasks.
-        </p>
-      )}
+      {data.sampled && <p class="muted">{sampledText(data)}</p>}
     </>
   );
 }
 
+interface TimedRow {
+  id: string;
+  agent: string;
+  state: string;
+  claimed: number | null;
+  started: number | null;
+  ended: number | null;
+}
+
 function Timed({ id, data }: { id: string; data: Timeline }) {
   const now = useSeconds();
-  const spans: Span[] = [];
-  data.index.forEach((_, at) => {
-    if (data.started[at]) spans.push({ id: taskId(id, data, at), lane: data.agents[data.agent[at]!] ?? "", state: data.state[at] === "running" ? "staging" : data.state[at]!, from: data.started[at]!, to: data.ended[at] ?? null });
-  });
-  if (!spans.length) return <Empty title="No task has started yet">A lane for each agent appears here.</Empty>;
+  const [listed, setListed] = useState(false);
+  const { rows, spans } = useMemo(() => {
+    const rows: TimedRow[] = data.index
+      .map((_, at) => ({
+        id: taskId(id, data, at),
+        agent: data.agents[data.agent[at]!] ?? "",
+        state: data.state[at]!,
+        claimed: data.claimed[at]!,
+        started: data.started[at]!,
+        ended: data.ended[at]!,
+      }))
+      .filter((row) => row.claimed !== null || row.started !== null)
+      .sort((a, b) => (a.started ?? a.claimed)! - (b.started ?? b.claimed)!);
+    const spans: Span[] = rows
+      .filter((row) => row.started !== null)
+      .map((row) => ({ id: row.id, lane: row.agent, state: row.state === "running" ? "staging" : row.state, from: row.started!, to: row.ended }));
+    return { rows, spans };
+  }, [id, data]);
+  if (!rows.length) return <Empty title="No task has started yet">A lane for each agent appears here.</Empty>;
   const running = spans.some((span) => span.to === null);
-  const from = Math.min(...spans.map((span) => span.from));
-  const until = running ? now : Math.max(...spans.map((span) => span.to!));
-  return <Lanes label="Tasks by agent" named spans={spans} from={from} until={Math.max(until, from + 1)} />;
+  const from = spans.reduce((least, span) => Math.min(least, span.from), Infinity);
+  const until = running ? now : spans.reduce((most, span) => Math.max(most, span.to!), -Infinity);
+  const none = <span class="muted">–</span>;
+  const columns: Column<TimedRow>[] = [
+    { key: "id", name: "Task", width: "minmax(160px,1.2fr)", cell: (row) => <a class="id" tabIndex={-1} href={url("tasks", row.id)}>{row.id}</a> },
+    { key: "agent", name: "Agent", width: "minmax(130px,1fr)", cell: (row) => (row.agent ? <a tabIndex={-1} href={url("agents", row.agent)}>{row.agent}</a> : none) },
+    { key: "state", name: "State", width: "116px", cell: (row) => <State state={row.state} /> },
+    { key: "claimed", name: "Staged", width: "96px", number: true, cell: (row) => (row.claimed === null ? none : <Clock at={row.claimed} />) },
+    { key: "started", name: "Started", width: "96px", number: true, cell: (row) => (row.started === null ? none : <Clock at={row.started} />) },
+    { key: "ended", name: "Ended", width: "96px", number: true, cell: (row) => (row.ended === null ? none : <Clock at={row.ended} />) },
+    { key: "took", name: "Took", width: "80px", number: true, cell: (row) => <Took from={row.started} to={row.ended} /> },
+  ];
+  return (
+    <>
+      {spans.length > 0 && <Lanes label="Tasks by agent" named spans={spans} from={from} until={Math.max(until, from + 1)} />}
+      {data.sampled && <p class="muted">{sampledText(data)}</p>}
+      <button type="button" class="button quiet" style={{ marginLeft: "-8px" }} aria-expanded={listed} onClick={() => setListed(!listed)}>
+        {listed ? "Hide the table" : "Show as a table"}
+      </button>
+      {listed && <VirtualTable label="When and where tasks ran" rows={rows} id={(row) => row.id} columns={columns} minWidth={860} height="420px" open={(row) => go(url("tasks", row.id))} empty={<Empty title="No task has started yet" />} />}
+    </>
+  );
 }
 
 function TaskTable({ tasks, more }: { tasks: JobTask[]; more: boolean }) {
@@ -333,27 +379,6 @@ function TaskTable({ tasks, more }: { tasks: JobTask[]; more: boolean }) {
       {more && <p class="empty">The first {count(tasks.length)} are listed; choose a state to see others.</p>}
     </>
   );
-}
-
-function quoted(text: string): string {
-  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`;
-}
-
-/** The job as a command that submits another one like it. */
-function asCommand(spec: JobSpec): string {
-  const words = ["bmesos", "submit"];
-  if (spec.name) words.push("--name", quoted(spec.name));
-  for (const [name, value] of Object.entries(amounts(spec.resources ?? ""))) if (name === "cpus" || name === "mem" || name === "gpus" || name === "disk") words.push(`--${name}`, String(value));
-  if (spec.array) words.push("--array", `${spec.array[0]}-${spec.array[1]}`);
-  if (spec.retries) words.push("--retries", String(spec.retries));
-  if (spec.role && spec.role !== "*") words.push("--role", quoted(spec.role));
-  if (spec.priority) words.push("--priority", String(spec.priority));
-  if (spec.gang) words.push("--gang");
-  for (const each of spec.constraints ?? []) words.push("--constraint", quoted(String(each)));
-  words.push("--");
-  if (spec.command.shell) words.push("sh", "-c", quoted(spec.command.arguments[0] ?? ""));
-  else words.push(...spec.command.arguments.map(quoted));
-  return words.join(" ");
 }
 
 function asFields(spec: JobSpec): Record<string, string> {

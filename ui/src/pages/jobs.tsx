@@ -29,6 +29,7 @@ export function JobsPage() {
   const state = (FILTERS.find(([each]) => each === query.get("state"))?.[0] ?? "") as Filter;
   const user = query.get("user") ?? "";
   const name = query.get("name") ?? "";
+  const waits = query.get("waits") ?? "";
   const after = Number(query.get("after")) || 0;
   const limit = Math.min(1000, Number(query.get("limit")) || PAGE);
   const which = {
@@ -39,12 +40,12 @@ export function JobsPage() {
     ...(name ? { name: /[*?[]/.test(name) ? name : `*${name}*` } : {}),
     ...(after ? { after } : {}),
   };
-  const jobs = useQuery(`jobs ${JSON.stringify(which)} ${limit}`, (signal) => ask("GET_JOBS", { which, limit }, signal), {
+  const jobs = useQuery(`jobs ${JSON.stringify(which)} ${limit} ${waits}`, (signal) => ask("GET_JOBS", { which, limit, ...(waits ? { waits_group: waits } : {}) }, signal), {
     every: 2,
     everyLive: 10,
     on: (frame) => frame.event === "delta" && (frame.data as { topic: string }).topic === "jobs",
   });
-  const filtered = !!(user || name || after || (state && state !== "active"));
+  const filtered = !!(waits || user || name || after || (state && state !== "active"));
   const columns: Column<JobSummary>[] = [
     {
       key: "job",
@@ -72,7 +73,7 @@ export function JobsPage() {
       ),
     },
     { key: "failed", name: "Failed", width: "64px", number: true, cell: (job) => (job.counts["failed"] ? <span class="is-bad">{count(job.counts["failed"])}</span> : <span class="muted">0</span>) },
-    { key: "waiting", name: "Waits for", width: "minmax(150px,1.6fr)", cell: (job) => <span title={job.waiting || job.reason}>{job.waiting || job.reason || <span class="muted">–</span>}</span> },
+    { key: "waiting", name: "Waits for", width: "minmax(150px,1.6fr)", cell: (job) => <Waits job={job} /> },
     { key: "user", name: "User", width: "90px", cell: (job) => job.user || <span class="muted">–</span> },
     { key: "role", name: "Role", width: "90px", cell: (job) => (job.role === "*" ? <span class="muted">*</span> : job.role) },
     { key: "at", name: "Submitted", width: "104px", number: true, cell: (job) => <Ago at={job.submitted_at} /> },
@@ -94,6 +95,11 @@ export function JobsPage() {
         <Segments label="State" value={state} options={FILTERS} set={(value) => setQuery({ state: value, after: "", limit: "" })} />
         <input class="field" data-filter type="search" aria-label="Name" placeholder="Name or pattern" value={name} onInput={(event) => setQuery({ name: event.currentTarget.value, after: "" })} />
         <input class="field" style={{ width: "120px" }} type="search" aria-label="User" placeholder="User" value={user} onInput={(event) => setQuery({ user: event.currentTarget.value, after: "" })} />
+        {waits && (
+          <button type="button" class="button" onClick={() => setQuery({ waits: "", after: "" })} title="Show jobs whatever they wait for">
+            waits for: {waits} ✕
+          </button>
+        )}
       </div>
       <Panel
         title="Jobs, the latest first"
@@ -145,5 +151,17 @@ export function JobsPage() {
         </Answer>
       </Panel>
     </>
+  );
+}
+
+/** What a job waits for: the reason in a word or two, and the whole of it. */
+function Waits({ job }: { job: JobSummary }) {
+  const text = job.waiting || job.reason;
+  if (!job.waits_group) return <span title={text}>{text || <span class="muted">–</span>}</span>;
+  return (
+    <span title={text || job.waits_group}>
+      <b>{job.waits_group}</b>
+      {text && <span class="muted"> {text}</span>}
+    </span>
   );
 }

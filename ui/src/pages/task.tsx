@@ -1,7 +1,7 @@
 // One task: what has happened to it, its output while it is written, and the files of its sandbox.
 import { useState } from "preact/hooks";
-import type { JobTask } from "../api";
-import { about, bytes, duration, resources } from "../data/format";
+import type { JobTask, JobTaskDetails, TaskStep } from "../api";
+import { about, bytes, duration, exact, resources } from "../data/format";
 import { useQuery } from "../data/query";
 import { ApiError, ask } from "../data/request";
 import { place, setQuery, url } from "../data/router";
@@ -9,30 +9,15 @@ import { useTopics } from "../data/stream";
 import { Ago, Answer, Clock, Empty, Facts, Panel, Segments, useSeconds } from "../parts/basics";
 import { ActionButton, confirm } from "../parts/dialog";
 import { Icon, State, taskState } from "../parts/icons";
+import { retryAsNewAction } from "../parts/jobs";
 import { LogView } from "../parts/log";
 
-interface Step {
-  state: string;
-  at: number;
-  reason: string;
-}
-
-interface Attempt {
-  attempt: number;
-  state: string;
-  exit_code: number | null;
-  agent_id: string;
-  started_at: number | null;
-  ended_at: number | null;
-  message: string;
-}
-
-type Task = JobTask & { history?: Step[]; attempts?: Attempt[]; framework?: string; role?: string; resources?: string; created?: number };
+type Task = JobTaskDetails & { framework?: string; role?: string; resources?: string };
 
 /** A task of a job, or else of any other framework, as its cell knows it. */
 async function find(id: string, signal: AbortSignal): Promise<Task> {
   try {
-    return await ask("GET_TASK", { task_id: id }, signal);
+    return await ask("GET_TASK", { task_id: id, earlier: true }, signal);
   } catch (error) {
     if (!(error instanceof ApiError) || error.code === "denied" || error.code === "offline") throw error;
     const { tasks } = await ask("GET_STATE", { parts: ["tasks"], task_id: id, limit: 1 }, signal);
@@ -60,7 +45,12 @@ async function find(id: string, signal: AbortSignal): Promise<Task> {
       framework: view.framework_id,
       role: view.role,
       resources: view.resources,
-      created: view.created_at,
+      claimed_at: view.created_at || null,
+      history: view.history,
+      history_truncated: view.history_truncated,
+      attempts: [],
+      attempts_truncated: false,
+      latest: "",
     };
   }
 }
@@ -91,6 +81,7 @@ export function TaskPage({ id }: { id: string }) {
                   Job {found.job_id}
                 </a>
               )}
+              {ENDED.has(found.state) && found.job_id && <RetryAsNew task={found} />}
               {!ENDED.has(found.state) && (
                 <ActionButton
                   right="kill"
@@ -117,18 +108,7 @@ export function TaskPage({ id }: { id: string }) {
           </div>
           <Panel title="What happened">
             <Steps task={found} />
-            {(found.attempts?.length ?? 0) > 1 && (
-              <div class="chips" style={{ marginTop: "12px" }}>
-                {found.attempts!.map((each) => (
-                  <span key={each.attempt} class="chip" title={each.message}>
-                    <b>attempt {each.attempt}</b>
-                    <State state={each.state} />
-                    {each.exit_code !== null && `exit ${each.exit_code}`}
-                    {each.agent_id && <a href={url("agents", each.agent_id)}>{each.agent_id}</a>}
-                  </span>
-                ))}
-              </div>
-            )}
+            <Attempts task={found} />
           </Panel>
           <div class="grid">
             <Panel
@@ -159,6 +139,7 @@ export function TaskPage({ id }: { id: string }) {
                   ...(found.resources ? ([["Resources", resources(found.resources)]] as [string, string][]) : []),
                   ["Attempt", String(found.attempt)],
                   ["Index", String(found.index)],
+                  ["Staged", <Ago at={found.claimed_at} />],
                   ["Started", <Ago at={found.started_at} />],
                   ["Ended", <Ago at={found.ended_at} />],
                   ["CPU time", found.cpu_seconds === null ? "–" : about(found) + duration(found.cpu_seconds)],
@@ -173,16 +154,46 @@ export function TaskPage({ id }: { id: string }) {
   );
 }
 
+/** Submits the task again, as a job of its own. */
+function RetryAsNew({ task }: { task: Task }) {
+  const job = useQuery(`spec ${task.job_id}`, (signal) => ask("GET_JOB", { job_id: task.job_id, limit: 0 }, signal));
+  const spec = job.data?.spec;
+  if (!spec) return null;
+  return (
+    <ActionButton right="submit" onClick={() => confirm(retryAsNewAction(task.job_id, spec, task.index))}>
+      Retry as new…
+    </ActionButton>
+  );
+}
+
+/** The attempts at the index of the task, each a link. */
+function Attempts({ task }: { task: Task }) {
+  if (!task.attempts.length) return null;
+  const isShown = (each: { task_id: string }) => each.task_id === task.task_id;
+  const latest: Pick<JobTask, "task_id" | "attempt" | "state" | "exit_code" | "message">[] = task.latest
+    ? [{ task_id: task.latest, attempt: NaN, state: "", exit_code: null, message: "" }]
+    : [task];
+  return (
+    <nav aria-label="Attempts" style={{ marginTop: "12px" }}>
+      <ul class="chips">
+        {task.attempts_truncated && <li class="muted">earlier ones are not kept</li>}
+        {[...task.attempts, ...latest].map((each) => (
+          <li key={each.task_id} class="chip" title={each.message}>
+            <a href={url("tasks", each.task_id)} aria-current={isShown(each) ? "page" : undefined}>
+              {Number.isNaN(each.attempt) ? "the latest" : isShown(each) ? <b>attempt {each.attempt}</b> : `attempt ${each.attempt}`}
+            </a>
+            {each.state && <State state={each.state} />}
+            {each.exit_code !== null && `exit ${each.exit_code}`}
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}
+
 function Steps({ task }: { task: Task }) {
   const now = useSeconds();
-  const steps: Step[] =
-    task.history?.length
-      ? task.history
-      : [
-          ...(task.created ? [{ state: "staging", at: task.created, reason: "" }] : []),
-          ...(task.started_at ? [{ state: "running", at: task.started_at, reason: "" }] : []),
-          ...(task.ended_at ? [{ state: task.state, at: task.ended_at, reason: task.message }] : []),
-        ];
+  const steps: TaskStep[] = task.history;
   if (!steps.length)
     return (
       <Empty title="It has not started yet">
@@ -190,16 +201,25 @@ function Steps({ task }: { task: Task }) {
       </Empty>
     );
   return (
-    <ol class="steps">
-      {steps.map((step, at) => (
-        <li key={at} title={step.reason}>
-          <State state={taskState(step.state)} />
-          <span class="muted">
-            {at + 1 < steps.length ? duration(steps[at + 1]!.at - step.at) : ENDED.has(taskState(step.state)) ? <Clock at={step.at} /> : `for ${duration(now - step.at)}`}
-          </span>
-        </li>
-      ))}
-    </ol>
+    <>
+      <ol class="steps">
+        {steps.map((step, at) => (
+          <li key={at} title={step.reason}>
+            <State state={taskState(step.state)} />
+            <span class="muted">
+              {at + 1 < steps.length ? (
+                <span title={exact(step.at)}>{duration(Math.max(0, steps[at + 1]!.at - step.at))}</span>
+              ) : ENDED.has(taskState(step.state)) ? (
+                <Clock at={step.at} />
+              ) : (
+                `for ${duration(Math.max(0, now - step.at))}`
+              )}
+            </span>
+          </li>
+        ))}
+      </ol>
+      {task.history_truncated && <p class="muted">Some states in between are not kept.</p>}
+    </>
   );
 }
 

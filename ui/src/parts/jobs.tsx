@@ -1,6 +1,6 @@
 // What several pages show of jobs.
-import type { JobSummary } from "../api";
-import { count } from "../data/format";
+import type { JobSpec, JobSummary } from "../api";
+import { amounts, count, resources } from "../data/format";
 import { ask } from "../data/request";
 import { go, url } from "../data/router";
 import { Bar, plural } from "./basics";
@@ -70,5 +70,57 @@ export function submitAction(values: Record<string, string> = {}): Action {
       return `Job ${ident} is stored, and runs as soon as there is room.`;
     },
     done: () => go(url("jobs", made)),
+  };
+}
+
+export function quoted(text: string): string {
+  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`;
+}
+
+/** The job as a command that submits another one like it. */
+export function asCommand(spec: JobSpec): string {
+  const words = ["bmesos", "submit"];
+  if (spec.name) words.push("--name", quoted(spec.name));
+  for (const [name, value] of Object.entries(amounts(spec.resources ?? ""))) if (name === "cpus" || name === "mem" || name === "gpus" || name === "disk") words.push(`--${name}`, String(value));
+  if (spec.array) words.push("--array", spec.ranges?.length ? spec.ranges.map(([first, last, step]) => `${first}-${last}:${step}`).join(",") : `${spec.array[0]}-${spec.array[1]}`);
+  if (spec.retries) words.push("--retries", String(spec.retries));
+  if (spec.role && spec.role !== "*") words.push("--role", quoted(spec.role));
+  if (spec.priority) words.push("--priority", String(spec.priority));
+  if (spec.gang) words.push("--gang");
+  for (const each of spec.constraints ?? []) words.push("--constraint", quoted(String(each)));
+  words.push("--");
+  if (spec.command.shell) words.push("sh", "-c", quoted(spec.command.arguments[0] ?? ""));
+  else words.push(...spec.command.arguments.map(quoted));
+  return words.join(" ");
+}
+
+
+function indices(spec: JobSpec): number {
+  if (!spec.array) return 1;
+  if (!spec.ranges?.length) return spec.array[1] - spec.array[0] + 1;
+  return spec.ranges.reduce((sum, [first, last, step]) => sum + Math.floor((last - first) / step) + 1, 0);
+}
+
+/** Submits a job as another one, with all that it asks for; with `index`, only that task of its array. */
+export function retryAsNewAction(job: string, spec: JobSpec, index: number | null = null): Action {
+  const { after, ...rest } = spec;
+  const one = index !== null && !!spec.array;
+  const fresh: JobSpec = one ? { ...rest, array: [index, index], ranges: [], gang: false, max_running: 0 } : rest;
+  const tasks = indices(fresh);
+  const ident = `ui-${crypto.getRandomValues(new Uint32Array(2)).join("").slice(0, 14)}`;
+  return {
+    title: one ? `Retry task ${index} of ${job} as a new job` : `Retry ${job} as a new job`,
+    verb: "Submit",
+    effect: [
+      `Submits ${plural(tasks, "task")} as a new job with the same command${one ? ` and index ${index}` : ""}: ${resources(spec.resources ?? "")} each.`,
+      `Job ${job} stays as it is, with its output.`,
+      ...(after?.length ? [`The new job does not wait for the ${plural(after.length, "job")} that this one ran after.`] : []),
+    ],
+    command: asCommand(fresh),
+    run: async () => {
+      await ask("SUBMIT_JOB", { job_id: ident, spec: fresh });
+      return `Job ${ident} is stored, and runs as soon as there is room.`;
+    },
+    done: () => go(url("jobs", ident)),
   };
 }

@@ -27,14 +27,20 @@ export function Lanes({ label, spans, from, until, named }: { label: string; spa
   const colours = painted.value;
   // In each named lane, spans that overlap are below each other.
   const { placed, lanes, hidden } = useMemo(() => {
-    const names = [...new Set(spans.map((span) => span.lane))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const byLane = new Map<string, Span[]>();
+    for (const span of spans) {
+      const same = byLane.get(span.lane);
+      if (same) same.push(span);
+      else byLane.set(span.lane, [span]);
+    }
+    const names = [...byLane.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     const placed: { span: Span; lane: number }[] = [];
     const lanes: string[] = [];
     let hidden = 0;
     for (const name of names) {
       const base = lanes.length;
       const ends: number[] = [];
-      for (const span of spans.filter((each) => each.lane === name).sort((a, b) => a.from - b.from)) {
+      for (const span of byLane.get(name)!.sort((a, b) => a.from - b.from)) {
         let lane = ends.findIndex((end) => end <= span.from);
         if (lane < 0) lane = ends.push(0) - 1;
         ends[lane] = span.to ?? Infinity;
