@@ -16,6 +16,8 @@ from broker_mesos.ports.containerizer import LaunchSpec, TaskExited
 
 MB = 1 << 20
 
+_LIMIT_REASONS = {"memory": Reason.MEMORY_LIMIT, "launch": Reason.CONTAINER_LAUNCH_FAILED}
+
 
 class RunningTask:
     """A task that occupies resources, or is queued for them."""
@@ -104,7 +106,7 @@ class RunningTask:
             reason = Reason.MAX_COMPLETION_TIME_REACHED
             message = f"its time limit of {self.info.max_completion_time or 0:g} s was reached"
         elif event.limit:
-            reason = Reason.MEMORY_LIMIT if event.limit_kind == "memory" else Reason.DISK_LIMIT
+            reason = _LIMIT_REASONS.get(event.limit_kind, Reason.DISK_LIMIT)
             message = event.limit
         elif event.exit_code == 0:
             state = TaskState.FINISHED
@@ -157,6 +159,7 @@ def spec_of(
         rlimits=tuple(sorted(isolation.rlimits.items())),
         network=isolation.network,
         rootfs=isolation.rootfs,
+        image=isolation.image,
         oom=isolation.oom,
         ports=task.resources.ranges.get("ports", ()),
     )

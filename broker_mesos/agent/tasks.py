@@ -355,7 +355,7 @@ class TaskTable:
             task,
             TaskState.FAILED,
             now,
-            reason=Reason.COMMAND_EXECUTOR_FAILED,
+            reason=Reason.CONTAINER_LAUNCH_FAILED if event.kind == "image" else Reason.COMMAND_EXECUTOR_FAILED,
             message=text,
             exit_code=CANNOT_START_CODE,
         )

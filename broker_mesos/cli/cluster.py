@@ -66,8 +66,10 @@ def agents(call: Call, limit: MaybeLimit = None, after: After = "") -> None:
 def _lends_less(agent: Any) -> str:
     """Lines about an agent that lends less than it has, or does not hold tasks as wished, or has problems; else
     empty."""
+    from broker_mesos.core.model.mechanisms import limiting
+
     reasons = [agent.usage.lends_less, *agent.usage.problems]
-    if agent.not_isolated and not agent.isolation:
+    if agent.not_isolated and not limiting(agent.isolation):
         reasons.append(f"isolation: none: {agent.not_isolated}; resources are accounted, not enforced")
     elif agent.not_isolated:
         reasons.append(f"isolation: {agent.not_isolated}")

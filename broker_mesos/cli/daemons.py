@@ -186,6 +186,12 @@ def agent(
         str | None,
         Option("--rootfs-roots", metavar="PATHS", help="Folders that tasks may take root file systems from (none)."),
     ] = None,
+    container_engine: Annotated[
+        str | None,
+        Option(
+            "--container-engine", metavar="SOCKET", help="Engine of tasks with an image: its socket, or none (auto)."
+        ),
+    ] = None,
     enforce_ports: Annotated[
         bool | None,
         Option(
@@ -216,6 +222,7 @@ def agent(
         isolation=isolation,
         host_paths=host_paths,
         rootfs_roots=rootfs_roots,
+        container_engine=container_engine,
         enforce_ports=enforce_ports,
         enroll_url=enroll_url,
         broker_url=broker_url,

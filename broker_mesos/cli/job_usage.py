@@ -86,6 +86,7 @@ def limits_text(spec: JobSpec) -> str:
                 ("pinned", isolation.pin),
                 (f"network {isolation.network}", isolation.network),
                 (f"rootfs {isolation.rootfs}", isolation.rootfs),
+                (f"image {isolation.image}", isolation.image),
                 ("oom ignored", isolation.oom == "ignore"),
                 (f"at least {isolation.level}", isolation.level),
             )

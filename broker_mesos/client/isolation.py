@@ -43,10 +43,11 @@ def isolation_of(options: JobOptions) -> dict[str, Any]:
         found["rlimits"] = {name: _rlimit(name, value) for name, value in _pairs("rlimit", rlimits, _RLIMIT)}
     if options.get("pin"):
         found["pin"] = True
-    if (rootfs := given.get("rootfs")) is not None:
-        if not rootfs:
-            raise InvalidInput("rootfs is empty: leave it out, or name one")
-        found["rootfs"] = str(rootfs)
+    for name in ("rootfs", "image"):
+        if (text := given.get(name)) is not None:
+            if not text:
+                raise InvalidInput(f"{name} is empty: leave it out, or name one")
+            found[name] = str(text)
     return found
 
 

@@ -178,6 +178,10 @@ class TaskOptions(TypedDict, total=False):
         str | None,
         JobOption("--rootfs", "PATH", "A folder or tar archive on the agents that is its root.", str, (str,)),
     ]
+    image: Annotated[
+        str | None,
+        JobOption("--image", "REF", "A container image that is its root, as python:3.13.", str, (str,)),
+    ]
     oom: Annotated[
         str | None,
         JobOption(

@@ -30,7 +30,7 @@ MAX_NUMBER = 40
 """The longest number that is read, in characters."""
 MAX_TIME_LIMIT_SECONDS = 366 * 86_400
 _ISOLATION = frozenset(
-    ("limit", "require_isolation", "pids", "rlimit", "pin", "network", "rootfs", "oom"),
+    ("limit", "require_isolation", "pids", "rlimit", "pin", "network", "rootfs", "image", "oom"),
 )
 _AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 

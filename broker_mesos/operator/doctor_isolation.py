@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from broker_mesos.core.api.agents import AgentView
 from broker_mesos.core.api.findings import Finding, names
-from broker_mesos.core.model.mechanisms import level_of
+from broker_mesos.core.model.mechanisms import level_of, limiting, why_missing
+from broker_mesos.core.model.task_isolation import IMAGES
 from broker_mesos.core.protocol.records import AgentStatus
 
 
@@ -21,7 +22,7 @@ def isolation(agents: Sequence[AgentView]) -> Iterator[Finding]:
             advice="`bmesos agents show AGENT` lists them all; see the log of the spawner in its work folder",
         )
     wished = [each for each in agents if each.not_isolated]
-    if free := [each for each in wished if not each.isolation]:
+    if free := [each for each in wished if not limiting(each.isolation)]:
         yield Finding(
             level="warning",
             subject="agents",
@@ -29,7 +30,7 @@ def isolation(agents: Sequence[AgentView]) -> Iterator[Finding]:
             + _named((each, each.not_isolated) for each in free),
             advice="do what the reason says, or start them with `--isolation none`",
         )
-    if less := [each for each in wished if each.isolation]:
+    if less := [each for each in wished if limiting(each.isolation)]:
         yield Finding(
             level="warning",
             subject="agents",
@@ -37,20 +38,28 @@ def isolation(agents: Sequence[AgentView]) -> Iterator[Finding]:
             + _named((each, each.not_isolated) for each in less),
             advice="do what the reason says, or start them with `--isolation limits`",
         )
-    holding = [each for each in agents if each.isolation]
+    holding = [each for each in agents if limiting(each.isolation)]
     if holding:
-        words = sorted({word for each in holding for word in each.isolation})
+        words = sorted({word for each in holding for word in limiting(each.isolation)})
         found = f"{len(holding)} hold tasks to limits: {' '.join(words)}"
         if boxed := sum(level_of(each.isolation) == "sandboxed" for each in holding):
             found += f"; {boxed} can sandbox them"
         yield Finding(level="ok", subject="agents", found=found)
-    if holding and (rest := [each for each in agents if not each.isolation and not each.not_isolated]):
+    if holding and (rest := [each for each in agents if not limiting(each.isolation) and not each.not_isolated]):
         yield Finding(
             level="warning",
             subject="agents",
             found=f"{_count(rest)} among them that hold tasks to nothing: {names(map(_name, rest))}",
             advice="start them with `--isolation limits`, or submit with `--require-isolation limits`",
         )
+    if able := [each for each in agents if IMAGES in each.isolation]:
+        found = f"{len(able)} can run tasks in containers: {names(map(_name, able))}"
+        if unable := [each for each in agents if IMAGES not in each.isolation]:
+            found += "; not " + _named(
+                (each, why_missing(IMAGES, each.isolation, each.not_isolated, each.isolation_missing))
+                for each in unable
+            )
+        yield Finding(level="ok", subject="agents", found=found)
 
 
 def _count(agents: Sequence[AgentView]) -> str:

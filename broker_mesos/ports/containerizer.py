@@ -61,6 +61,8 @@ class LaunchSpec:
     """``none`` for no network but its own loopback; ``host`` or empty for that of the machine."""
     rootfs: str = ""
     """Path of the folder or archive that is its root file system; empty for that of the machine."""
+    image: str = ""
+    """Reference of the image in a container of which it runs; empty for none."""
     oom: str = "kill"
     """``ignore`` if the kill of one of its processes for memory does not end it."""
     ports: tuple[tuple[int, int], ...] = ()
@@ -85,7 +87,8 @@ class TaskExited(NamedTuple):
     limit: str = ""
     """The limit because of which the task was ended, as a text; empty if it was not ended for a limit."""
     limit_kind: str = ""
-    """"memory" if it was that of memory; empty for one of the disk."""
+    """"memory" if it was that of memory, "launch" if the text is why its container could not be started; empty for one
+    of the disk."""
     cpu_seconds: float | None = None
     """The CPU time of its processes; None if it is not known, as all that follows."""
     memory_peak: int | None = None
@@ -106,6 +109,8 @@ class StartFailed(NamedTuple):
     message: str
     machine: bool = False
     """Whether the machine is the cause (such as a full disk) and not the task, which may start elsewhere."""
+    kind: str = ""
+    """"image" if its image cannot be had; else empty."""
 
 
 class TaskNote(NamedTuple):

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringCo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker_mesos.core.model.host_path import parse_host_path
+from broker_mesos.core.model.registry_auth import check_registry_auth
 from broker_mesos.core.model.task_user import check_task_user
 from broker_mesos.errors import InvalidInput
 from broker_mesos.runtime.secrets import MASK
@@ -106,6 +107,21 @@ UserNames = Annotated[tuple[UserName, ...], NoDecode, BeforeValidator(_names)]
 Folders = Annotated[
     tuple[Annotated[str, AfterValidator(_folder)], ...], NoDecode, BeforeValidator(_names), Field(max_length=64)
 ]
+
+
+def _engine(text: str) -> str:
+    if text not in ("auto", "none") and not text.startswith("/"):
+        raise ValueError(f"{text[:80]!r}: write auto, none, or the path of a socket, as in /run/docker.sock")
+    return text
+
+
+def _registry_auth(secret: SecretStr) -> SecretStr:
+    check_registry_auth(secret.get_secret_value())
+    return secret
+
+
+EngineSocket = Annotated[str, AfterValidator(_engine)]
+RegistryAuth = Annotated[SecretStr, AfterValidator(_registry_auth)]
 HostPaths = Annotated[
     tuple[Annotated[str, AfterValidator(_host_path)], ...], NoDecode, BeforeValidator(_names), Field(max_length=64)
 ]
@@ -181,6 +197,14 @@ class Settings(BaseSettings):
     rootfs_roots: Folders = ()
     """The folders of an agent's machine from which tasks may take a root file system (``--rootfs``), a folder or an
     archive below one of them, as ``/srv/images``; by default none."""
+    container_engine: EngineSocket = "auto"
+    """The container engine that runs tasks of an agent in containers (``--image``): the path of its socket; ``auto``,
+    that of Docker or Podman if there is one; or ``none``."""
+    registry_auth: RegistryAuth | None = None
+    """The credentials with which an agent pulls images: JSON as in Docker's ``config.json``, with ``auths``; by default
+    those of the agent's user."""
+    pull_timeout: Seconds = 600.0
+    """Time within which an agent must have pulled an image, in seconds."""
     enforce_ports: bool | None = None
     """Whether tasks of an agent may listen only on TCP ports that they hold: ``true``, all that are held to limits;
     ``false``, none; by default those that are sandboxed."""

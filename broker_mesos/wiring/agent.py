@@ -20,6 +20,7 @@ from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.bus.rabbitmq.server import UserRefused
 from broker_mesos.containerizer.credentials import drop_ambient_capabilities, hide
+from broker_mesos.containerizer.images.image_tasks import ImageSettings
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
 from broker_mesos.containerizer.task_users import DEFAULT_USER, TaskUsers, find_task_users
@@ -96,6 +97,8 @@ def build_agent(
             isolation=settings.isolation,
             lent=(resources.get("cpus") / 1000, resources.get("mem") * MB // 1000),
             views=task_views(settings, work_dir),
+            images=image_settings(settings),
+            new_id=new_id,
         ),
         FileCheckpoint(work_dir),
         CLOCK,
@@ -127,6 +130,12 @@ def task_views(settings: Settings, work_dir: Path) -> TaskViews:
         rootfs_roots=settings.rootfs_roots,
         enforce_ports=settings.enforce_ports,
     )
+
+
+def image_settings(settings: Settings) -> ImageSettings:
+    """What an agent needs for tasks in containers."""
+    auth = "" if settings.registry_auth is None else settings.registry_auth.get_secret_value()
+    return ImageSettings(settings.container_engine, auth, settings.pull_timeout)
 
 
 def own_files(settings: Settings) -> list[str]:

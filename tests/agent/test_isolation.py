@@ -55,7 +55,7 @@ def test_demands_that_are_met_are_in_the_launch() -> None:
     (spec,) = [each.spec for each in effects if isinstance(each, LaunchProcess)]
     assert (spec.level, spec.pids, spec.cpu_limit, spec.pin) == ("sandboxed", 7, 3.5, True)
     assert (spec.memory, spec.cpus, spec.rlimits) == (200 << 20, 2.0, (("core", 0), ("nofile", 64)))
-    assert (spec.network, spec.rootfs, spec.oom) == ("none", "/r", "ignore")
+    assert (spec.network, spec.rootfs, spec.image, spec.oom) == ("none", "/r", "", "ignore")
     assert spec.ports == ((31000, 31001),)
 
 

@@ -52,6 +52,7 @@ def test_all_demands_arrive_in_the_spec() -> None:
         rootfs="/srv/root.tar",
         oom="ignore",
     )
+    assert build_spec(["true"], image="python:3.13").isolation == TaskIsolation(image="python:3.13")
     assert build_spec(["true"], limit="cpus=2").isolation == TaskIsolation()
     for nothing in ({}, {"pin": False}, {"mem": 64}, {"limit": "mem=128"}):
         assert build_spec(["true"], **nothing).isolation is None  # type: ignore[arg-type]

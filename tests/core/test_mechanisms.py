@@ -12,7 +12,7 @@ from broker_mesos.core.model.task_isolation import LEVEL_WORDS, TaskIsolation, d
 
 def test_every_word_that_is_demanded_or_found_is_described() -> None:
     everything = TaskIsolation(level="sandboxed", pids=1, rlimits={"core": 0}, pin=True, network="none", rootfs="/r")
-    words = demanded_words(everything, Resources.parse("cpus:1"))
+    words = {*demanded_words(everything, Resources.parse("cpus:1")), *demanded_words(TaskIsolation(image="a"), None)}
     assert {*words, *CAPABILITIES, *LEVEL_WORDS["sandboxed"]} <= set(MECHANISMS)
 
 

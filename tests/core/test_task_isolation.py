@@ -48,6 +48,14 @@ def job(resources: str = "cpus:1;mem:1024", **more: Any) -> JobSpec:
             "isolation.rootfs: rootfs '../x': write an absolute path on the agents' machines, without '..'",
         ),
         (
+            {"isolation": {"image": "a b"}},
+            "isolation.image: image 'a b': write the reference of an image, as in python:3.13",
+        ),
+        (
+            {"isolation": {"image": "a", "rootfs": "/a"}},
+            "isolation: rootfs and image are both root file systems: drop one of them",
+        ),
+        (
             {"resources": "cpus:1.5", "isolation": {"pin": True}},
             "pin is for whole CPUs: cpus 1.5 is not a whole number",
         ),
@@ -82,6 +90,7 @@ def test_a_limit_may_be_above_the_request_and_need_not_be_there() -> None:
         ({"pin": True}, None, ("cpuset",)),
         ({"network": "none"}, None, ("fs", "kill", "mem", "net", "pid", "pids")),
         ({"rootfs": "/a.tar"}, None, ("fs", "kill", "mem", "pid", "pids", "rootfs")),
+        ({"image": "a", "level": "limits", "network": "none", "pids": 5}, "cpus:2", ("images",)),
     ],
 )
 def test_demands_are_words_that_an_agent_must_have(

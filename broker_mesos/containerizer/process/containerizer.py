@@ -12,13 +12,15 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from broker_mesos.containerizer.collection import Collector, InUse
 from broker_mesos.containerizer.folder_removal import Removal
+from broker_mesos.containerizer.images.description import container_name
+from broker_mesos.containerizer.images.image_tasks import ImageSettings, ImageTasks
 from broker_mesos.containerizer.process.exec_connection import ExecConnection
 from broker_mesos.containerizer.process.exec_requests import exec_request
 from broker_mesos.containerizer.process.launch_options import launch_options, user_of
@@ -55,10 +57,11 @@ from broker_mesos.ports.containerizer import (
     TaskNote,
     TaskStarted,
 )
-from broker_mesos.ports.execution import ExecSpec, Execution, OnExecChange
+from broker_mesos.ports.execution import ExecRefused, ExecSpec, Execution, OnExecChange
+from broker_mesos.runtime.clock import new_id
 from broker_mesos.runtime.timeouts import within
 
-VERSION = 5
+VERSION = 6
 """Version of the spawner's protocol. It is only extended, since an upgraded agent must use the spawner of the old
 release."""
 
@@ -69,6 +72,7 @@ OLD_SPAWNER = (
     "the process that starts tasks on its agent is of an earlier release, without working directories, input and users;"
     " it is replaced once its tasks have ended"
 )
+NO_EXEC = "it runs in a container, which has no exec here: on its agent's machine, use `docker exec {}`"
 _BASE_ENV = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 logger = logging.getLogger(__name__)
@@ -105,12 +109,15 @@ class ProcessContainerizer:
         isolation: str = "none",
         lent: tuple[float, int] = (1.0, 0),
         views: TaskViews | None = None,
+        images: ImageSettings | None = None,
+        new_id: Callable[[], str] = new_id,
     ) -> None:
         self._users = users
         self._protect = protect
         folder = Path(work_dir).absolute()
         views = views or TaskViews(folder, always=isolation == "sandboxed")
         self._wish = SpawnerIsolation(isolation, *lent, views)
+        self._images = ImageTasks(folder, images or ImageSettings(), new_id, self._opened, self._on_container_end)
         self._limits = limits or Limits()
         bounds = BOUNDS._replace(min_free=self._limits.free)
         self._rootfs = RootfsStarts(RootArchives(folder / "rootfs", views.rootfs_roots, bounds), self._opened)
@@ -161,6 +168,8 @@ class ProcessContainerizer:
                 self._rootfs.adopted.add(task.task_id)
             else:
                 self._ended.add(task.task_id)
+        await self._images.start({*self._live, *self._ended})
+        recovered = [await self._with_container(each) for each in recovered]
         early: list[ContainerEvent] = [*failed, *(TaskNote(*each[1:3]) for each in greeting if each[0] == "note")]
         if early:
             asyncio.get_running_loop().call_soon(self._emit, early)
@@ -172,12 +181,12 @@ class ProcessContainerizer:
     @property
     def isolation(self) -> Isolation:
         """What tasks are held to, from ``start`` on."""
-        return self._wish.found
+        return self._images.isolation(self._wish.found)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What an operator has to know of the process that starts tasks, a line for each."""
-        return self._wish.problems
+        return (*self._wish.problems, *self._images.problems)
 
     def launch(self, spec: LaunchSpec) -> None:
         """Start a task; TaskStarted or StartFailed follows, then TaskExited.
@@ -205,11 +214,14 @@ class ProcessContainerizer:
             asyncio.get_running_loop().call_soon(self._emit, [unprepared])
         elif spec.rootfs:
             self._rootfs.open(spec.task_id, spec.rootfs)
+        elif spec.image:
+            user = user_of(spec, self._users)
+            self._images.open(spec, self.sandboxes.path(spec.task_id), None if user is None else user.ids)
         else:
             self._request(self._launch_request(spec))
 
     def _opened(self, task_id: str, failed: StartFailed | None) -> None:
-        """The root file system of a task can be used, or not."""
+        """The root file system or image of a task can be used, or not."""
         live = self._live[task_id]
         if live.kill_grace is not None:
             failed = StartFailed(task_id, "killed before it was started")
@@ -235,7 +247,9 @@ class ProcessContainerizer:
             return StartFailed(spec.task_id, text, is_machine_fault(error))
         except InvalidInput as error:
             return StartFailed(spec.task_id, str(error))
-        if self._version < (4 if self._users is not None else 3 if launch_options(spec, user) else 0):
+        if self._version < (
+            6 if spec.image else 4 if self._users is not None else 3 if launch_options(spec, user) else 0
+        ):
             if not self._live:
                 self._request(["end", 0.0])  # the next one is of this release
             return StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
@@ -248,11 +262,19 @@ class ProcessContainerizer:
         if live is None:
             return
         live.kill_grace = grace if live.kill_grace is None else min(grace, live.kill_grace)
-        self._request(["kill", task_id, grace])
+        if self._images.is_opening(task_id):
+            self._images.abandon(task_id)
+        else:
+            self._request(self._kill_request(task_id, grace))
+
+    def _kill_request(self, task_id: str, grace: float) -> list[Any]:
+        if task_id in self._images:
+            grace = self._images.set_grace(task_id, grace)
+        return ["kill", task_id, grace]
 
     def withdraw(self, task_id: str) -> None:
         """Withdraw a queued task: StartFailed follows. Ignored if the task has been started."""
-        if task_id in self._rootfs:
+        if task_id in self._rootfs or self._images.is_opening(task_id):
             self.kill(task_id, 0.0)
         elif task_id in self._live:
             self._request(["withdraw", task_id])
@@ -262,12 +284,13 @@ class ProcessContainerizer:
         if task_id in self._ended:
             self._ended.discard(task_id)
             self._request(["forget", task_id])
+            self._images.forget(task_id)
 
     def usage(self) -> Mapping[str, Usage]:
         """The use of the running tasks at the time of the last call (empty at the first call). Each call asks the
         spawner for the next one, so that no caller waits while the spawner reads /proc for all processes."""
         self._request(["usage", 0])
-        return self._usage
+        return {**self._usage, **self._images.usage_of(self._live)}
 
     def drop_volumes(self, volume_ids: Iterable[str]) -> None:
         """Delete volumes with their data, in the background."""
@@ -280,6 +303,8 @@ class ProcessContainerizer:
 
     async def execute(self, spec: ExecSpec, on_change: OnExecChange) -> Execution:
         """Run a command beside a task; see the port."""
+        if spec.task_id in self._images:
+            raise ExecRefused("unavailable", NO_EXEC.format(container_name(spec.task_id)))
         sandbox = str(self.sandboxes.path(spec.task_id))
         return await ExecConnection.open(
             str(self._connector.meta), exec_request(spec, sandbox, self._base_env, self._users), on_change
@@ -292,6 +317,7 @@ class ProcessContainerizer:
     async def collect(self, retention: Retention, now: float, unacknowledged: Container[str]) -> Collected:
         """Delete old sandboxes for a short time; see `Collector.step`."""
         await self._rootfs.collect(self._live, now - retention.seconds)
+        await self._images.sweep(self._live)
         in_use = InUse(self._live, self._ended, unacknowledged)
         return await asyncio.to_thread(self._collector.step, retention, now, in_use)
 
@@ -306,6 +332,11 @@ class ProcessContainerizer:
         """Disconnect; the tasks run on. With ``kill_tasks`` the tasks and the spawner are ended first."""
         self._stopping = True
         await self._rootfs.stop()
+        if kill_tasks:
+            for task_id in self._live:
+                if task_id in self._images:
+                    self._images.set_grace(task_id, grace / 2)  # its process has to end the container
+        await self._images.stop()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -343,6 +374,12 @@ class ProcessContainerizer:
     # -- requests ----------------------------------------------------------------------------------------
 
     def _launch_request(self, spec: LaunchSpec) -> list[Any]:
+        if spec.image:
+            argv, folder = self._images.command(spec.task_id)
+            env = {**self._base_env, "BMESOS_SANDBOX": str(self.sandboxes.path(spec.task_id))}
+            limits = {"disk": spec.disk, "volumes": spec.volume_sizes}
+            found: dict[str, Any] = {"folder": folder, **({"limits": limits} if spec.disk or spec.volume_sizes else {})}
+            return ["launch", spec.task_id, argv, env, spec.queue, spec.width, found]
         argv = ["/bin/sh", "-c", *spec.argv] if spec.shell else list(spec.argv)
         user = user_of(spec, self._users)
         sandbox = str(self.sandboxes.path(spec.task_id))
@@ -393,7 +430,11 @@ class ProcessContainerizer:
                     live.spec = None
                     events.append(TaskStarted(record[1], record[2], record[4]))
             elif kind == "exited":
-                self._on_exit(exit_of(record), events)
+                exited = exit_of(record)
+                if exited.task_id not in self._images:
+                    self._on_exit(exited, events)
+                elif exited.task_id in self._live:
+                    self._images.finish(exited)
             elif kind == "failed":
                 if self._live.pop(record[1], None) is not None:
                     self._ended.add(record[1])
@@ -413,6 +454,17 @@ class ProcessContainerizer:
             except Exception:
                 # Caught here, since asyncio would treat the exception as a broken connection.
                 logger.exception("the handler of task events failed")
+
+    def _on_container_end(self, exited: TaskExited) -> None:
+        events: list[ContainerEvent] = []
+        self._on_exit(exited, events)
+        self._emit(events)
+
+    async def _with_container(self, task: Recovered) -> Recovered:
+        """A recovered task, with the end of its container if it ran in one."""
+        if task.exited is None or task.task_id not in self._images:
+            return task
+        return task._replace(exited=await self._images.end_of(task.exited))
 
     def _on_exit(self, exited: TaskExited, events: list[ContainerEvent]) -> None:
         live = self._live.pop(exited.task_id, None)
@@ -436,17 +488,21 @@ class ProcessContainerizer:
         for task_id, live in list(self._live.items()):
             if task_id in reported:
                 if live.kill_grace is not None:
-                    self._request(["kill", task_id, live.kill_grace])
-            elif task_id in self._rootfs:
+                    self._request(self._kill_request(task_id, live.kill_grace))
+            elif task_id in self._rootfs or self._images.is_opening(task_id):
                 pass  # it was not sent yet
             elif live.spec is not None:
                 # The spawner's journal has each task before its process exists, so this one was never started.
                 self._request(self._launch_request(live.spec))
                 if live.kill_grace is not None:
-                    self._request(["kill", task_id, live.kill_grace])
+                    self._request(self._kill_request(task_id, live.kill_grace))
             else:
                 at = max((t.exited.at for t in reported.values() if isinstance(t, Recovered) and t.exited), default=0.0)
-                self._on_exit(TaskExited(task_id, None, None, at), lost)
+                exited = TaskExited(task_id, None, None, at)
+                if task_id in self._images:
+                    self._images.finish(exited)
+                else:
+                    self._on_exit(exited, lost)
         for task_id, state in reported.items():
             if task_id not in self._live and task_id not in self._ended:
                 if isinstance(state, Recovered) and state.running:

@@ -39,7 +39,7 @@ from broker_mesos.containerizer.process.start_times import StartTimes
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
 from broker_mesos.containerizer.process.waited_usage import Used, wait_for
 
-VERSION = 5
+VERSION = 6
 REQUESTS_PER_TURN = 4  # maximum number of launches between two checks of the children and two writes of events
 FIRST_AGENT_SECONDS = 15.0  # seconds to wait for the agent that started us
 
@@ -370,7 +370,8 @@ class Spawner:
                 make_sandbox(self._sandboxes + task_id, entry.owner)
                 self._launched.launch_shared(entry, entry.owner, launched)
                 return
-            pid = spawn(self._sandboxes + task_id, argv, env, **options)
+            folder = str(options.pop("folder", "")) or self._sandboxes + task_id
+            pid = spawn(folder, argv, env, **options)
         except (OSError, ValueError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             if not isinstance(error, NotHeld):

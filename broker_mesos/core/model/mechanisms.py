@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-from broker_mesos.core.model.task_isolation import LEVEL_WORDS, Level
+from broker_mesos.core.model.task_isolation import IMAGES, LEVEL_WORDS, Level
 
 ATTRIBUTE: Final = "isolation"
 """The attribute of an agent that names its level, unless its operator has given it another value."""
@@ -13,6 +13,9 @@ NOT_WISHED: Final = "its setting `isolation` is none, or it is of an earlier rel
 
 _LIMITS: Final = "cgroups: `bmesos agent --isolation limits`, as root or in a delegated cgroup"
 _SANDBOX: Final = "namespaces of Linux 5.12: `bmesos agent --isolation sandboxed`"
+_IMAGES: Final = (
+    "a container engine that answers (Docker or Podman), its setting `container_engine`, and broker_mesos[images]"
+)
 
 
 class Mechanism(NamedTuple):
@@ -38,8 +41,14 @@ MECHANISMS: Final[Mapping[str, Mechanism]] = {
     "net": Mechanism("no network with `--network none`", "network namespaces, and " + _SANDBOX),
     "ports": Mechanism("no ports but those that they hold", "Landlock of Linux 6.7, and " + _SANDBOX),
     "rootfs": Mechanism("their own root file system with `--rootfs`", "its setting `rootfs_roots`, and " + _SANDBOX),
+    IMAGES: Mechanism("a container with `--image`", _IMAGES),
 }
 """By word, in the order in which people read them."""
+
+
+def limiting(words: Collection[str]) -> tuple[str, ...]:
+    """The words of an agent that are about all of its tasks, and not about those in containers alone."""
+    return tuple(word for word in words if word != IMAGES)
 
 
 def level_of(words: Collection[str]) -> Level:
@@ -55,7 +64,7 @@ def why_missing(word: str, words: Collection[str], reason: str, missing: Mapping
     ``reason`` is why it has none at all."""
     if word in missing:
         return missing[word]
-    if not words:
+    if not limiting(words) and word != IMAGES:
         return reason or NOT_WISHED
     mechanism = MECHANISMS.get(word)
     return "not known to this release" if mechanism is None else f"it needs {mechanism.needs}"

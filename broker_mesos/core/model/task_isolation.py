@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from broker_mesos.core.model.amounts import amount_text, shown
 from broker_mesos.core.model.part import Part
@@ -31,6 +32,9 @@ MAX_RLIMIT: Final = 2**63 - 1
 MAX_PIDS: Final = 4_194_304
 """The largest number of processes that Linux can have."""
 MAX_PATH: Final = 1_024
+NOT_IN_CONTAINERS: Final = "as"
+"""The resource limit that container engines cannot set."""
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}")
 
 Level = Literal["", "limits", "sandboxed"]
 LEVEL_WORDS: Final[dict[str, tuple[str, ...]]] = {
@@ -39,6 +43,8 @@ LEVEL_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "sandboxed": ("mem", "pids", "kill", "fs", "pid"),
 }
 """The words of ``AgentInfo.isolation`` that each level needs."""
+IMAGES: Final = "images"
+"""The word of agents that run tasks in containers."""
 LIMITED: Final = ("cpus", "mem")
 """The resources that ``TaskInfo.limits`` may name."""
 
@@ -59,6 +65,8 @@ class TaskIsolation(Part):
     """``none``: it has no network but its own loopback. ``host``, and by default: that of the agent's machine."""
     rootfs: str = ""
     """Path on the agent's machine of a folder or tar archive that is its root file system; empty for the machine's."""
+    image: str = ""
+    """Reference of a container image, in a container of which it runs by the engine of its agent; empty for none."""
     oom: Literal["kill", "ignore"] = "kill"
     """What the kill of one of its processes for memory means: ``kill``, the task is ended and has failed; ``ignore``,
     only the end of its main process counts."""
@@ -83,6 +91,24 @@ class TaskIsolation(Part):
         if path and (not path.startswith("/") or len(path) > MAX_PATH or "\0" in path or ".." in path.split("/")):
             raise ValueError(f"rootfs {shown(path)}: write an absolute path on the agents' machines, without '..'")
         return path
+
+    @field_validator("image")
+    @classmethod
+    def _image(cls, reference: str) -> str:
+        if reference and not _IMAGE.fullmatch(reference):
+            raise ValueError(f"image {shown(reference)}: write the reference of an image, as in python:3.13")
+        return reference
+
+    @model_validator(mode="after")
+    def _possible_with_image(self) -> TaskIsolation:
+        if self.image:
+            if self.rootfs:
+                raise ValueError("rootfs and image are both root file systems: drop one of them")
+            if self.pin:
+                raise ValueError("pin is not possible with an image: container engines do not know which CPUs are free")
+            if NOT_IN_CONTAINERS in self.rlimits:
+                raise ValueError(f"rlimit {NOT_IN_CONTAINERS} is not possible with an image: state its memory instead")
+        return self
 
     @property
     def needed_level(self) -> Level:
@@ -115,7 +141,10 @@ def check_limits(limits: Resources | None, resources: Resources, isolation: Task
 
 def demanded_words(isolation: TaskIsolation | None, limits: Resources | None) -> tuple[str, ...]:
     """The words of ``AgentInfo.isolation`` that an agent must have to run a task, sorted; none if it demands
-    nothing. Memory that is stated is held where it can be, and demands nothing."""
+    nothing. Memory that is stated is held where it can be, and demands nothing. A container holds its task to all that
+    the task may demand, whatever the agent holds its other tasks to."""
+    if isolation is not None and isolation.image:
+        return (IMAGES,)
     found: set[str] = set()
     if limits is not None and limits.get("cpus"):
         found.add("quota")

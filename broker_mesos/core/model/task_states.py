@@ -89,6 +89,8 @@ class Reason(StrEnum):
     CONTAINER_PREEMPTED = "REASON_CONTAINER_PREEMPTED"
     """The task was killed because it ran on slack and the machine ran short of resources."""
     MAX_COMPLETION_TIME_REACHED = "REASON_MAX_COMPLETION_TIME_REACHED"
+    CONTAINER_LAUNCH_FAILED = "REASON_CONTAINER_LAUNCH_FAILED"
+    """The image of the task cannot be had, or its container cannot be started."""
     DISK_LIMIT = "REASON_CONTAINER_LIMITATION_DISK"
     MEMORY_LIMIT = "REASON_CONTAINER_LIMITATION_MEMORY"
 

@@ -23,6 +23,7 @@ from broker_mesos.core.model.attributes import Constraint
 from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
 from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_isolation import IMAGES
 from broker_mesos.core.protocol.records import AgentStatus
 
 MIN_CPUS = 10
@@ -190,8 +191,9 @@ def _isolation(requirement: Requirement, agent: Agent) -> Infeasible | None:
     missing = lacks(requirement.shape.isolation, agent) if requirement.shape is not None else ()
     if not missing:
         return None
-    why = f": {reason}" if (reason := agent.info.not_isolated) else ""
-    return Infeasible("isolation", f"it does not hold tasks to {' '.join(missing)}{why}")
+    reason = agent.info.isolation_missing.get(missing[0]) or agent.info.not_isolated
+    what = "run tasks in containers" if missing == (IMAGES,) else f"hold tasks to {' '.join(missing)}"
+    return Infeasible("isolation", f"it does not {what}{f': {reason}' if reason else ''}")
 
 
 def _offer_constraints(requirement: Requirement, agent: Agent) -> Infeasible | None:

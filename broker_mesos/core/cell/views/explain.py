@@ -20,6 +20,7 @@ from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.model.framework import DEMAND_ROLES, REVOCABLE_RESOURCES, Shape
 from broker_mesos.core.model.multiples import fits
 from broker_mesos.core.model.resources import Resources
+from broker_mesos.core.model.task_isolation import IMAGES
 from broker_mesos.core.protocol.limits import Instant
 from broker_mesos.core.protocol.records import FrameworkStatus
 
@@ -31,6 +32,7 @@ every agent with room for a task is taken as granted."""
 MIN_STALE_HEARTBEATS = 3
 """Number of consecutive heartbeats with an outdated demand from which on they are not considered a coincidence."""
 OVERLOADED = "the cluster is overloaded: the owner of the cell offers nothing new until it has read what has come"
+HAVE_ENGINE = "start a container engine (Docker or Podman) and then an agent on its machine"
 HOLD_TASKS = "start an agent that holds tasks to it: bmesos agent --isolation limits (or sandboxed)"
 EASE_OF_CHANGE = {
     "turn": 0,
@@ -329,7 +331,8 @@ def _changes(
         message = f"unreserve {why.missing} on agent {why.agent_id}, or use the role that it is reserved for"
         yield Change(message=message, rank=6)
     if why := first.get("isolation"):
-        yield Change(message=f"{HOLD_TASKS}; {why.agent_id}: {why.message}", rank=7)
+        what = HAVE_ENGINE if IMAGES in shape.isolation else HOLD_TASKS
+        yield Change(message=f"{what}; {why.agent_id}: {why.message}", rank=7)
     if why := first.get("gpus"):
         yield Change(message=f"give the framework the capability GPU_RESOURCES, for {why.agent_id}", rank=7)
     for why in whys:
