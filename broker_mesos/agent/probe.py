@@ -27,9 +27,10 @@ PORTS = (31_000, 32_000)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def find_resources(work_dir: Path, text: str = "") -> Resources:
+def find_resources(work_dir: Path, text: str = "", *, gpus: int = 0) -> Resources:
     """All resources of this machine: those that ``text`` names are as given (``disk:0`` lends none); cpus, mem,
-    disk and ports that it does not name are as found. Other names are custom resources. Raises InvalidResources.
+    disk, ports and the ``gpus`` that it does not name are as found. Other names are custom resources. Raises
+    InvalidResources.
     """
     given = Resources.parse(text)
     for name in ("cpus", "mem", "disk", "gpus"):
@@ -45,6 +46,7 @@ def find_resources(work_dir: Path, text: str = "") -> Resources:
         "mem": _mem,
         "disk": lambda: free_disk(work_dir),
         "ports": lambda: [PORTS],
+        **({"gpus": lambda: gpus} if gpus else {}),
     }
     found = {name: find() for name, find in finders.items() if name not in named}
     return given + Resources.from_mapping(found)

@@ -160,6 +160,7 @@ def spec_of(
         network=isolation.network,
         rootfs=isolation.rootfs,
         image=isolation.image,
+        gpus=task.resources.get("gpus") // 1000,
         oom=isolation.oom,
         ports=task.resources.ranges.get("ports", ()),
     )

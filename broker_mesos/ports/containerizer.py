@@ -63,6 +63,8 @@ class LaunchSpec:
     """Path of the folder or archive that is its root file system; empty for that of the machine."""
     image: str = ""
     """Reference of the image in a container of which it runs; empty for none."""
+    gpus: int = 0
+    """The number of GPUs that it has, where its agent knows its GPUs."""
     oom: str = "kill"
     """``ignore`` if the kill of one of its processes for memory does not end it."""
     ports: tuple[tuple[int, int], ...] = ()

@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     those of the agent's user."""
     pull_timeout: Seconds = 600.0
     """Time within which an agent must have pulled an image, in seconds."""
+    gpu_devices: str = "auto"
+    """The GPUs of an agent, which it gives to tasks with ``gpus``: ``auto``, those of NVIDIA that are there; ``none``;
+    or ``ID=PATH ...``, as in ``0=/dev/nvidia0 1=/dev/nvidia1``."""
     enforce_ports: bool | None = None
     """Whether tasks of an agent may listen only on TCP ports that they hold: ``true``, all that are held to limits;
     ``false``, none; by default those that are sandboxed."""

@@ -20,6 +20,7 @@ from broker_mesos.agent.options import AgentOptions
 from broker_mesos.bus.open import CLOCK, daemon_bus
 from broker_mesos.bus.rabbitmq.server import UserRefused
 from broker_mesos.containerizer.credentials import drop_ambient_capabilities, hide
+from broker_mesos.containerizer.gpu_devices import NO_GPUS, GpuDevices, find_gpus
 from broker_mesos.containerizer.images.image_tasks import ImageSettings
 from broker_mesos.containerizer.process.containerizer import ProcessContainerizer
 from broker_mesos.containerizer.process.output_limits import Limits
@@ -58,9 +59,10 @@ def build_agent(
     *,
     settings: Settings,
     users: TaskUsers | None = None,
+    gpus: GpuDevices = NO_GPUS,
 ) -> AgentDaemon:
     """Build an agent that runs tasks as processes below its work folder; as one of ``users``, or with None as its own
-    user."""
+    user. It gives the ``gpus`` to tasks that hold some."""
     work_dir = work_dir.absolute()
     if users is not None:
         attributes = {**attributes, **{attribute_of(name): "yes" for name in users.names}}
@@ -98,6 +100,7 @@ def build_agent(
             lent=(resources.get("cpus") / 1000, resources.get("mem") * MB // 1000),
             views=task_views(settings, work_dir),
             images=image_settings(settings),
+            gpus=gpus,
             new_id=new_id,
         ),
         FileCheckpoint(work_dir),
@@ -130,6 +133,16 @@ def task_views(settings: Settings, work_dir: Path) -> TaskViews:
         rootfs_roots=settings.rootfs_roots,
         enforce_ports=settings.enforce_ports,
     )
+
+
+def lent_gpus(gpus: GpuDevices, resources: Resources) -> GpuDevices:
+    """As many of the GPUs of a machine as its agent lends. Raises InvalidInput if it would lend more than there are."""
+    lent = resources.get("gpus") // 1000
+    if gpus.gpus and lent > len(gpus.gpus):
+        raise InvalidInput(
+            f"--resources: gpus:{lent}, and this machine has {len(gpus.gpus)}: lend as many, or name all in gpu_devices"
+        )
+    return gpus._replace(gpus=gpus.gpus[:lent])
 
 
 def image_settings(settings: Settings) -> ImageSettings:
@@ -183,7 +196,9 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
     stays a text, since ``disk:0`` means to lend no disk, instead of the disk that is found."""
 
     async def main(stop: Stop) -> None:
-        found = probe.find_resources(work_dir, resources)
+        gpus = find_gpus(settings.gpu_devices)
+        found = probe.find_resources(work_dir, resources, gpus=len(gpus.gpus))
+        gpus = lent_gpus(gpus, found)
         if not found:
             raise InvalidInput("--resources: an agent that lends nothing is of no use; as in 'cpus:8;mem:8192'")
         static_reservations(settings.reserve, found)
@@ -204,6 +219,7 @@ def run_agent(settings: Settings, work_dir: Path, resources: str, attributes: Ma
                 reserve=settings.reserve,
                 settings=settings,
                 users=users,
+                gpus=gpus,
             )
             await serve(agent.run(), stop, agent.stop, ready=agent.registered.wait, status=lambda: _status(agent))
 

@@ -20,6 +20,7 @@ from broker_mesos.agent import probe
 from broker_mesos.bus import topology
 from broker_mesos.cli import job_filters, jobfile, maintenance, options, roles
 from broker_mesos.client import durations, locality, names, spec
+from broker_mesos.containerizer import gpu_devices
 from broker_mesos.core.api import access, agent_rows, paging
 from broker_mesos.core.model import bounded_regex, host_path, job_array, sandbox_path, task_input
 from broker_mesos.core.model import roles as role_names
@@ -352,6 +353,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], tuple[str, ...]]] = {
     ),
     "cli/yaml_reader.py:read_yaml": (in_file(".yaml", jobfile.read), JOB_FILE),
     "cli/jobfile.py:read_table": (in_file(".yaml", jobfile.read_table), JOB_FILE),
+    "containerizer/gpu_devices.py:parse_gpus": (gpu_devices.parse_gpus, ("0=/dev/nvidia0 GPU-1a2b=/dev/nvidia1",)),
     "agent/probe.py:names": (probe.names, RESOURCES),
     "agent/probe.py:find_resources": (lambda text: probe.find_resources(Path("/tmp"), text), RESOURCES),
     "simulated/durations.py:durations": (run_time, ("30s", "exp:30s", "uniform:10s..50s", "500ms")),
@@ -381,6 +383,7 @@ ELSEWHERE = {
     "frameworks/batch/storage/records.py:parse_claim_field": "reads what the framework has stored itself",
     "frameworks/batch/storage/records.py:_number": "by parse_task_id",
     "master/config_store.py:_parsed": "reads what a master has stored itself",
+    "containerizer/images/host_shell.py:parse_libraries": "reads what ldd lists on the machine",
     "core/model/part.py:is_ident": "matches a pattern",
     "client/http.py:__init__": "parses no text",
     "cli/roles.py:_read": "by jobfile.read_table",

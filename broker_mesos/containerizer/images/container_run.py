@@ -6,6 +6,7 @@ before anything is requested again. An engine that does not answer is not the en
 
 from __future__ import annotations
 
+import os
 import signal
 import socket as sockets
 import sys
@@ -25,6 +26,7 @@ from broker_mesos.containerizer.images.engine import (
     status_of,
 )
 from broker_mesos.containerizer.images.record import Outcome, Used
+from broker_mesos.containerizer.process.gpus import CUDA, NVIDIA, PATHS
 
 RECONNECT_SECONDS = 300.0
 """Time for which an engine may be away before its container is lost."""
@@ -72,6 +74,12 @@ class ContainerRun:
         self._socket = str(request["socket"])
         self._name = str(request["name"])
         self._config: dict[str, Any] = request["config"]
+        self._config["Env"] = [*(self._config.get("Env") or ()), *_gpu_variables()]
+        self._config["HostConfig"]["Devices"] = [
+            {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rw"}
+            for path in os.environ.get(PATHS, "").split(":")
+            if path
+        ]
         self._grace = float(request["grace"])
         self._oom_ignored = bool(request["oom_ignored"])
         self._client_of = client_of
@@ -297,6 +305,11 @@ class ContainerRun:
     @staticmethod
     def _log(text: str) -> None:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def _gpu_variables() -> list[str]:
+    """The variables by which the spawner has told this process the GPUs of the task."""
+    return [f"{name}={os.environ[name]}" for name in (CUDA, NVIDIA) if name in os.environ]
 
 
 def run(folder: str) -> int:

@@ -8,6 +8,7 @@ import os
 import resource
 
 from broker_mesos.containerizer import credentials
+from broker_mesos.containerizer.cgroups import devices
 from broker_mesos.containerizer.launchers.profile import NO_LIMIT, RLIMITS, Profile
 from broker_mesos.containerizer.namespaces import call_filter, landlock
 
@@ -31,6 +32,11 @@ class Refused(OSError):
 def become(profile: Profile) -> None:
     """Set the resource limits, drop the capabilities, and become the user of a profile. Raises Refused; then this
     process is to end."""
+    if profile.devices:
+        try:
+            devices.join(profile.devices)
+        except OSError as error:
+            raise Refused(error.errno, f"its GPUs: {profile.devices}: {error.strerror}") from None
     for name, limit in profile.rlimits:
         _set_rlimit(name, limit)
     os.umask(profile.umask)

@@ -34,6 +34,8 @@ class Profile(NamedTuple):
     """``none`` if its sandboxed tasks have no network but their own loopback."""
     ports: tuple[tuple[int, int], ...] | None = None
     """The ranges of TCP ports that its tasks may listen on, both ends inclusive; None: all."""
+    devices: str = ""
+    """The folder of the cgroup that keeps its tasks from devices; empty for none. See ``cgroups/devices.py``."""
 
 
 def profile_of(value: Any) -> Profile:

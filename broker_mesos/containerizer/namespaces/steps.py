@@ -144,11 +144,21 @@ def _devices(view: View, look: Look) -> Iterator[Step]:
     for name in DEVICES:
         if look.kind(f"/dev/{name}"):
             yield Bind(f"/dev/{name}", f"/dev/{name}", writable=True, device=True, folder=False)
+    yield from _more_devices(view.devices, look)
     yield from (Link(f"/dev/{name}", target) for name, target in DEVICE_LINKS.items())
     yield Folder("/dev/shm")
     yield Memory("/dev/shm", f"mode=1777,size={view.tmp_bytes}")
     yield Folder("/dev/pts")
     yield Terminals("/dev/pts")
+
+
+def _more_devices(paths: Iterable[str], look: Look) -> Iterator[Step]:
+    """The device files that this task alone is to see, at the paths that they have outside, all in /dev."""
+    for path in paths:
+        target = path if _is_below(path, "/dev") else f"/dev/{posixpath.basename(path)}"
+        if look.kind(path):
+            yield Folder(posixpath.dirname(target))
+            yield Bind(path, target, writable=True, device=True, folder=False)
 
 
 def _bind(mount: Mount, look: Look) -> Iterator[Step]:

@@ -32,6 +32,8 @@ class View(NamedTuple):
     hidden: tuple[str, ...] = ()
     """Paths of the machine that it does not see, wherever the folder above them is mounted."""
     tmp_bytes: int = TMP_BYTES
+    devices: tuple[str, ...] = ()
+    """Device files of the machine that it sees besides the common ones: those of its GPUs."""
 
 
 def view_of(held: Mapping[str, Any]) -> View | None:
@@ -48,14 +50,16 @@ def view_of(held: Mapping[str, Any]) -> View | None:
     hidden = tuple(_path(str(each)) for each in wanted.get("hidden") or ())
     if len(mounts) > MAX_MOUNTS or len(hidden) > MAX_MOUNTS:
         raise ValueError(f"a task has at most {MAX_MOUNTS} mounts, and not {max(len(mounts), len(hidden))}")
+    devices = tuple(_path(str(each)) for each in wanted.get("devices") or ())
     memory = int(held.get("memory") or 0)
-    return View(network, _path(rootfs) if rootfs else "", mounts, hidden, memory or TMP_BYTES)
+    return View(network, _path(rootfs) if rootfs else "", mounts, hidden, memory or TMP_BYTES, devices)
 
 
 def view_from(value: Any) -> View:
     """A view as it was before it was JSON. Raises TypeError, ValueError if it is none."""
-    network, rootfs, mounts, hidden, tmp_bytes = value
-    return View(str(network), str(rootfs), tuple(Mount(*each) for each in mounts), tuple(hidden), int(tmp_bytes))
+    network, rootfs, mounts, hidden, tmp_bytes, *more = value
+    made = View(str(network), str(rootfs), tuple(Mount(*each) for each in mounts), tuple(hidden), int(tmp_bytes))
+    return made._replace(devices=tuple(map(str, more[0])) if more else ())
 
 
 def ports_of(held: Mapping[str, Any]) -> tuple[tuple[int, int], ...] | None:

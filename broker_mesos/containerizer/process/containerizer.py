@@ -19,6 +19,7 @@ from typing import Any
 
 from broker_mesos.containerizer.collection import Collector, InUse
 from broker_mesos.containerizer.folder_removal import Removal
+from broker_mesos.containerizer.gpu_devices import NO_GPUS, GpuDevices
 from broker_mesos.containerizer.images.description import container_name
 from broker_mesos.containerizer.images.image_tasks import ImageSettings, ImageTasks
 from broker_mesos.containerizer.process.exec_connection import ExecConnection
@@ -110,13 +111,14 @@ class ProcessContainerizer:
         lent: tuple[float, int] = (1.0, 0),
         views: TaskViews | None = None,
         images: ImageSettings | None = None,
+        gpus: GpuDevices = NO_GPUS,
         new_id: Callable[[], str] = new_id,
     ) -> None:
         self._users = users
         self._protect = protect
         folder = Path(work_dir).absolute()
         views = views or TaskViews(folder, always=isolation == "sandboxed")
-        self._wish = SpawnerIsolation(isolation, *lent, views)
+        self._wish = SpawnerIsolation(isolation, *lent, views, gpus)
         self._images = ImageTasks(folder, images or ImageSettings(), new_id, self._opened, self._on_container_end)
         self._limits = limits or Limits()
         bounds = BOUNDS._replace(min_free=self._limits.free)
@@ -181,7 +183,7 @@ class ProcessContainerizer:
     @property
     def isolation(self) -> Isolation:
         """What tasks are held to, from ``start`` on."""
-        return self._images.isolation(self._wish.found)
+        return self._images.isolation(self._wish.with_gpus(self._wish.found))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -247,9 +249,8 @@ class ProcessContainerizer:
             return StartFailed(spec.task_id, text, is_machine_fault(error))
         except InvalidInput as error:
             return StartFailed(spec.task_id, str(error))
-        if self._version < (
-            6 if spec.image else 4 if self._users is not None else 3 if launch_options(spec, user) else 0
-        ):
+        needed = 4 if self._users is not None else 3 if launch_options(spec, user) else 0
+        if self._version < (6 if spec.image or (spec.gpus and self._wish.gpus_of(spec)) else needed):
             if not self._live:
                 self._request(["end", 0.0])  # the next one is of this release
             return StartFailed(spec.task_id, OLD_SPAWNER, machine=True)
@@ -377,8 +378,8 @@ class ProcessContainerizer:
         if spec.image:
             argv, folder = self._images.command(spec.task_id)
             env = {**self._base_env, "BMESOS_SANDBOX": str(self.sandboxes.path(spec.task_id))}
-            limits = {"disk": spec.disk, "volumes": spec.volume_sizes}
-            found: dict[str, Any] = {"folder": folder, **({"limits": limits} if spec.disk or spec.volume_sizes else {})}
+            limits = {"disk": spec.disk, "volumes": spec.volume_sizes, "gpus": self._wish.gpus_of(spec)}
+            found: dict[str, Any] = {"folder": folder, "limits": limits}
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, found]
         argv = ["/bin/sh", "-c", *spec.argv] if spec.shell else list(spec.argv)
         user = user_of(spec, self._users)
@@ -399,6 +400,8 @@ class ProcessContainerizer:
             asyncio.get_running_loop().call_soon(self._emit, [TaskNote(spec.task_id, note)])
         if held := self._wish.limits_of(spec, self._rootfs.folder(spec.task_id)):
             options.setdefault("limits", {})["held"] = held
+        if self._version >= 6 and (gpus := self._wish.gpus_of(spec)) is not None:
+            options.setdefault("limits", {})["gpus"] = gpus
         if options:
             return ["launch", spec.task_id, argv, env, spec.queue, spec.width, options]
         return ["launch", spec.task_id, argv, env, *((spec.queue, spec.width) if spec.queue else ())]

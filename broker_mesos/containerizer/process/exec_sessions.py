@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from broker_mesos.containerizer.cgroups import devices
 from broker_mesos.containerizer.cgroups.forking import fork_into
 from broker_mesos.containerizer.cgroups.task_cgroup import TaskCgroup
 from broker_mesos.containerizer.namespaces.view import ports_of
@@ -178,6 +179,8 @@ class ExecSessions:
         try:
             pid = os.fork() if group is None else fork_into(group)
             if pid == 0:
+                if folder := devices.folder_of(entry.pid):
+                    devices.join(folder)
                 run(caller, end, box, request)
         except OSError:
             if os.getpid() == spawner:

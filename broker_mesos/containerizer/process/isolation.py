@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from broker_mesos.containerizer.cgroups import own_limits
+from broker_mesos.containerizer.cgroups.devices import DeviceCgroups
+from broker_mesos.containerizer.cgroups.devices import probe as probe_devices
 from broker_mesos.containerizer.cgroups.driver import RETRY_SECONDS, Driver
 from broker_mesos.containerizer.cgroups.limits import Limits
 from broker_mesos.containerizer.cgroups.pins import NotFree, cpus_of
@@ -43,6 +45,8 @@ class Isolation:
         self.reason = UNASKED
         self.views = Found()
         """What sandboxed tasks can have of their own."""
+        self.devices: DeviceCgroups | None = None
+        """What keeps tasks from GPUs that they do not have; None where nothing does."""
         self.own_cpus = NEVER
         """The quota of this process itself, in CPUs: that of a task must not be above."""
 
@@ -81,6 +85,22 @@ class Isolation:
         except OSError as error:
             self._log(f"all tasks together are not held to {cpus} CPUs and {memory} bytes: {error}")
 
+    def open_devices(self, work_dir: str) -> None:
+        """Find out whether tasks can be kept from the GPUs of others here, unless that is known to be so."""
+        if self.devices is None and self.driver is not None:
+            found = probe_devices(work_dir)
+            if isinstance(found, DeviceCgroups):
+                self.devices = found
+            else:
+                self._log(f"tasks are not kept from the GPUs of others: {found}")
+
+    def devices_for(self, entry: Entry) -> str:
+        """The cgroup that keeps a task from the GPUs that it does not have; empty if nothing does. Raises OSError."""
+        wish = entry.gpu_wish
+        if self.devices is None or wish is None:
+            return ""
+        return self.devices.folder([path for _, path in wish.known], wish.paths(entry.gpus))
+
     def rest(self) -> None:
         """Fork no more launchers ahead: no agent is there."""
         self._ahead_at = NEVER
@@ -90,7 +110,12 @@ class Isolation:
         """What tasks are held to; empty if they are not."""
         if self.driver is None:
             return []
-        return [*self.driver.capabilities, *([] if missing_capabilities() else ["users"]), *self.views.words]
+        return [
+            *self.driver.capabilities,
+            *([] if missing_capabilities() else ["users"]),
+            *self.views.words,
+            *([] if self.devices is None else ["gpus"]),
+        ]
 
     def answer(self) -> Record:
         """What the agent is told of it."""
@@ -166,5 +191,6 @@ class Isolation:
     def close(self) -> None:
         """Remove all cgroups, when the launchers have ended."""
         deadline = time.monotonic() + CLOSE_SECONDS
-        while self.driver is not None and not self.driver.close() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        for each in (self.driver, self.devices):
+            while each is not None and not each.close() and time.monotonic() < deadline:
+                time.sleep(0.01)

@@ -7,7 +7,8 @@ It has one JSON array on each line::
     [... task_id, limits]                     limits, if it has some: ``disk``, the bytes that its sandbox may hold,
                                               ``output``, those that each of its output files may take,
                                               ``volumes``, pairs of the id and the size in bytes, ``held``, what the
-                                              kernel holds it to, and ``cgroup``, its name and its counters before
+                                              kernel holds it to, and ``cgroup``, its name and its counters before,
+                                              and ``given``, the ids of its GPUs
     ["started", task_id, pid, ticks, at]      ticks: the kernel's start time, field 22 of /proc/PID/stat;
                                               0 at first, and in a second record if the process runs on
     [... at, limits]                          as above
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broker_mesos.containerizer.credentials import Ids
+    from broker_mesos.containerizer.process.gpus import GpuWish
     from broker_mesos.containerizer.process.task_limits import TaskLimits
     from broker_mesos.containerizer.process.waited_usage import Used
 
@@ -54,6 +56,8 @@ class Entry:
         "disk",
         "ended",
         "failed",
+        "gpu_wish",
+        "gpus",
         "held",
         "kill_at",
         "limit",
@@ -100,7 +104,11 @@ class Entry:
         self.held: dict[str, Any] = {}
         """What the kernel is to hold it to; empty if it is not held. See ``task_limits``."""
         self.cgroup: list[Any] = []
+        self.gpus: list[str] = []
+        """The ids of the GPUs that it has."""
+        self.gpu_wish: GpuWish | None = None  # of its launch request; never in the journal
         if limits:
+            self.gpus = [str(each) for each in limits.get("given", ())]
             self.disk, self.output = int(limits.get("disk", 0)), max(0, int(limits.get("output", 0)))
             self.held, self.cgroup = dict(limits.get("held", ())), list(limits.get("cgroup", ()))
             self.volumes = [(str(volume_id), int(size)) for volume_id, size in limits.get("volumes", ())]
@@ -134,13 +142,15 @@ class Entry:
         return ["started", self.task_id, self.pid, self.ticks, self.started_at, *self._limits()]
 
     def _limits(self) -> list[dict[str, Any]]:
-        if not self.disk and not self.volumes and not self.held and not self.output:
+        if not any((self.disk, self.volumes, self.held, self.output, self.gpus)):
             return []
         found: dict[str, Any] = {"disk": self.disk, "volumes": self.volumes}
         if self.output:
             found["output"] = self.output
         if self.held:
             found.update(held=self.held, cgroup=self.cgroup)
+        if self.gpus:
+            found["given"] = self.gpus
         return [found]
 
     def exit_record(self) -> Record:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from broker_mesos.containerizer.credentials import Ids
+from broker_mesos.containerizer.process.gpus import gpu_wish
 from broker_mesos.containerizer.process.journal import Entry
 from broker_mesos.containerizer.process.task_limits import task_limits
 
@@ -18,7 +19,9 @@ def new_entry(request: list[Any]) -> Entry:
     options = request[6] if len(request) > 6 else {}
     entry = Entry(request[1], options.get("limits"))
     entry.queue = request[4] if len(request) > 4 else ""
-    entry.cgroup = []
+    entry.cgroup, entry.gpus = [], []
+    if wanted := (options.get("limits") or {}).get("gpus"):
+        entry.gpu_wish = gpu_wish(wanted)
     if entry.held:
         entry.held.pop("cpuset", None)  # the spawner chooses the CPUs
         entry.limits = task_limits(entry.held)

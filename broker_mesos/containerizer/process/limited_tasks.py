@@ -104,6 +104,7 @@ class LimitedTasks:
             profile = self._launched.profile(entry.owner, wanted.rlimits)._replace(ports=wanted.ports)
             if wanted.view is not None:
                 profile = profile._replace(sandboxed=True, network=wanted.view.network)
+            profile = profile._replace(devices=self.isolation.devices_for(entry))
             key = Key(str(entry.held.get("group", "")), profile, limits)
             launcher = self._pool.take(key, time.monotonic())
             assert launcher.group is not None

@@ -24,6 +24,7 @@ from broker_mesos.containerizer.process.children import Children, outcome
 from broker_mesos.containerizer.process.disk_watch import DiskWatch
 from broker_mesos.containerizer.process.event_log import EventLog
 from broker_mesos.containerizer.process.exec_sessions import ExecSessions
+from broker_mesos.containerizer.process.gpus import PATHS, Gpus, GpusNotFree, visible
 from broker_mesos.containerizer.process.held_task import NotHeld
 from broker_mesos.containerizer.process.journal import Entry, Journal, Record
 from broker_mesos.containerizer.process.kills import Kills
@@ -36,6 +37,7 @@ from broker_mesos.containerizer.process.recovery import kill_strays, recover
 from broker_mesos.containerizer.process.spawner_folder import open_folder
 from broker_mesos.containerizer.process.spawner_link import SOCKET, AgentLink
 from broker_mesos.containerizer.process.start_times import StartTimes
+from broker_mesos.containerizer.process.task_limits import task_limits
 from broker_mesos.containerizer.process.task_queues import QueuedTasks
 from broker_mesos.containerizer.process.waited_usage import Used, wait_for
 
@@ -66,6 +68,7 @@ class Spawner:
         self._running: dict[int, Entry] = {}  # by pid of the main process
         self._requests: deque[list[Any]] = deque()
         self._queued = QueuedTasks()
+        self._gpus = Gpus()
         self._disk = DiskWatch(self._work_dir, log)
         self._agent_deadline = time.monotonic() + FIRST_AGENT_SECONDS
         self._end_grace: float | None = None
@@ -115,6 +118,7 @@ class Spawner:
         if not self._adopted.adopt(entry):
             return False
         self._running[entry.pid] = entry
+        self._gpus.hold(entry.task_id, entry.gpus)
         self._limited.adopt(entry)
         self._disk.started(entry, adopted=True)
         return True
@@ -288,9 +292,22 @@ class Spawner:
             entry = self._limited.reserved(request[1]) or new_entry(request)
         except UNUSABLE:
             return ["intent", request[1]]  # described wrongly, as its launch tells
+        self._give_gpus(entry)
         if entry.held and not self._limited.has(entry):
             self._limited.reserve(entry)
         return entry.intent_record()
+
+    def _give_gpus(self, entry: Entry) -> None:
+        """Give a task its GPUs, for the record of its ``intent``. If it gets too few, ``_launch`` fails."""
+        if (wish := entry.gpu_wish) is None:
+            return
+        try:
+            entry.gpus = self._gpus.take(entry.task_id, wish)
+        except GpusNotFree:
+            return
+        if (view := entry.held.get("sandbox")) is not None and entry.gpus:
+            view["devices"] = wish.paths(entry.gpus)
+            entry.limits = task_limits(entry.held)
 
     def _handle_one(self, request: list[Any], refused: str) -> None:
         kind = request[0]
@@ -327,6 +344,8 @@ class Spawner:
                 log(f"no launcher for user {request[2][0]}: {error}")
         elif kind == "isolate":
             self._limited.isolation.open(self._work_dir, (int(request[1]),))
+            if len(request) > 4 and request[4]:
+                self._limited.isolation.open_devices(self._work_dir)
             self._limited.isolation.expect(float(request[2]), int(request[3]))
             self._event_log.send(self._limited.isolation.answer())
         elif kind == "protect":
@@ -360,6 +379,11 @@ class Spawner:
                 raise OSError(errno.EIO, refused)
             if wrong or not argv or "/" in task_id or task_id.startswith("."):
                 raise ValueError(wrong or "no command, or no proper task id")
+            if (wish := entry.gpu_wish) is not None:
+                entry.gpus = self._gpus.take(task_id, wish)
+                env = {**env, **visible(entry.gpus)}
+                if "folder" in options:
+                    env[PATHS] = ":".join(wish.paths(entry.gpus))
             user = options.pop("user", None)
             launched = [argv, env, str(options.get("directory", "")), bool(options.get("stdin", False))]
             if entry.held:
@@ -372,6 +396,9 @@ class Spawner:
                 return
             folder = str(options.pop("folder", "")) or self._sandboxes + task_id
             pid = spawn(folder, argv, env, **options)
+        except GpusNotFree as error:
+            self._start_failed(entry, str(error), machine=True)
+            return
         except (OSError, ValueError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             if not isinstance(error, NotHeld):
@@ -488,6 +515,7 @@ class Spawner:
             self._queued.add_running(queue)
 
     def _next_turn(self, entry: Entry) -> None:
-        """Start the next task of the entry's queue, before later requests."""
+        """Take back the GPUs of a task that has ended, and start the next task of its queue, before later requests."""
+        self._gpus.release(entry.task_id)
         if entry.queue and (request := self._queued.leave(entry.queue)) is not None:
             self._requests.appendleft(request)

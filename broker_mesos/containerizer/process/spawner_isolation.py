@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from broker_mesos.containerizer.gpu_devices import NO_GPUS, GpuDevices
 from broker_mesos.containerizer.task_views import TaskViews
 from broker_mesos.errors import Unavailable
 from broker_mesos.ports.containerizer import Isolation, LaunchSpec
@@ -16,6 +17,8 @@ from broker_mesos.runtime.timeouts import within
 SHARE_OF_LENT = 1.05
 """The memory that all tasks together may use, as a share of what is lent."""
 ANSWER_SECONDS = 60.0
+GPUS = "gpus"
+GPUS_NOT_ENFORCED = "gpus are told by CUDA_VISIBLE_DEVICES only: not enforced"
 OLD = "the process that starts tasks here is of an earlier release; it is replaced once its tasks have ended"
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,10 @@ class SpawnerIsolation:
     """``level`` is that of the settings; all tasks together are held to ``cpus`` CPUs and ``memory`` bytes. ``views``
     are what sandboxed tasks see."""
 
-    def __init__(self, level: str, cpus: float, memory: int, views: TaskViews | None = None) -> None:
+    def __init__(
+        self, level: str, cpus: float, memory: int, views: TaskViews | None = None, gpus: GpuDevices = NO_GPUS
+    ) -> None:
+        self._gpus = gpus
         self._level = level
         self._views = views or TaskViews(Path("/"))
         self._cpus = cpus
@@ -43,7 +49,7 @@ class SpawnerIsolation:
         if version < 5:
             self.on_answer(["isolation", [], OLD])
             return None
-        return ["isolate", os.getpid(), self._cpus, int(self._memory * SHARE_OF_LENT)]
+        return ["isolate", os.getpid(), self._cpus, int(self._memory * SHARE_OF_LENT), bool(self._gpus.gpus)]
 
     def on_record(self, record: list[Any]) -> None:
         """Take a record of a spawner, if it is about isolation."""
@@ -92,6 +98,21 @@ class SpawnerIsolation:
         held.update((name, value) for name, value in optional.items() if value)
         held.update(self._views.demands(spec, rootfs))
         return held
+
+    def gpus_of(self, spec: LaunchSpec) -> dict[str, Any] | None:
+        """The GPUs that a task wants and those of the machine, for its launch request; None where none are known."""
+        if not self._gpus.gpus:
+            return None
+        return {"count": spec.gpus, "known": self._gpus.gpus, "shared": self._gpus.shared}
+
+    def with_gpus(self, found: Isolation) -> Isolation:
+        """What tasks are held to, with why they are not kept from the GPUs of others."""
+        if GPUS in found.words and not self._gpus.gpus:
+            found = found._replace(words=tuple(word for word in found.words if word != GPUS))
+        if GPUS in found.words:
+            return found
+        why = GPUS_NOT_ENFORCED if self._gpus.gpus else "it knows no GPUs, by its setting gpu_devices"
+        return found._replace(missing={**found.missing, GPUS: why})
 
     def sandboxes(self, spec: LaunchSpec) -> bool:
         """Whether a task gets a view of its own."""

@@ -41,6 +41,7 @@ MECHANISMS: Final[Mapping[str, Mechanism]] = {
     "net": Mechanism("no network with `--network none`", "network namespaces, and " + _SANDBOX),
     "ports": Mechanism("no ports but those that they hold", "Landlock of Linux 6.7, and " + _SANDBOX),
     "rootfs": Mechanism("their own root file system with `--rootfs`", "its setting `rootfs_roots`, and " + _SANDBOX),
+    "gpus": Mechanism("no GPUs but those that they hold", "GPUs, the controller devices of cgroup v1, and " + _LIMITS),
     IMAGES: Mechanism("a container with `--image`", _IMAGES),
 }
 """By word, in the order in which people read them."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from broker_mesos.containerizer.gpu_devices import Gpu, GpuDevices
 from broker_mesos.containerizer.images import record
 from broker_mesos.containerizer.images.engine import connect
 from broker_mesos.containerizer.images.image_tasks import ImageSettings
@@ -275,6 +276,22 @@ async def test_a_container_that_its_process_could_not_remove_is_removed_later(im
     await images.containerizer.collect(Retention(), 0.0, ())
     assert containers(engine, "x") == []
     client.close()
+
+
+async def test_a_container_has_the_gpus_of_its_task_and_no_others(work_dir: Path, engine: str, image: str) -> None:
+    gpus = GpuDevices((Gpu("GPU-1", "/dev/full"), Gpu("GPU-2", "/dev/kmsg")))
+    runner = ImageRunner(work_dir, engine, image, gpus=gpus)
+    await runner.containerizer.start()
+    runner.run("a", "echo $CUDA_VISIBLE_DEVICES; ls /dev", gpus=1)
+    runner.run("b", "echo $NVIDIA_VISIBLE_DEVICES; ls /dev")
+    await runner.end("a")
+    await runner.end("b")
+    assert runner.text("a").startswith("GPU-1\n") and "kmsg" not in runner.text("a")
+    assert runner.text("b").startswith("void\n") and "kmsg" not in runner.text("b")
+    runner.run("c", "echo $CUDA_VISIBLE_DEVICES; ls /dev", gpus=2)
+    await runner.end("c")
+    assert runner.text("c").startswith("GPU-1,GPU-2\n") and "kmsg" in runner.text("c")
+    await runner.containerizer.stop(kill_tasks=True, grace=0.0)
 
 
 async def test_without_an_engine_the_agent_says_why(tmp_path: Path) -> None:

@@ -97,8 +97,9 @@ def test_a_source_that_is_not_there_is_named() -> None:
 
 
 def test_a_view_is_the_same_after_it_was_json() -> None:
-    view = View("none", "/r", (Mount("/a", "/b", True),), ("/c",), 5)
-    assert view_from([*view[:2], [["/a", "/b", True]], ["/c"], 5]) == view
+    view = View("none", "/r", (Mount("/a", "/b", True),), ("/c",), 5, ("/dev/x",))
+    assert view_from([*view[:2], [["/a", "/b", True]], ["/c"], 5, ["/dev/x"]]) == view
+    assert view_from([*view[:2], [["/a", "/b", True]], ["/c"], 5]) == view._replace(devices=())
 
 
 def test_a_view_is_read_from_the_limits_of_a_request() -> None:
