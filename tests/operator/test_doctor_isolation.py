@@ -36,6 +36,29 @@ def found(*agents: AgentView) -> list[tuple[str, str]]:
         ([agent("a1"), agent("a2")], []),  # nobody wishes it, which is the default
         ([agent("a1", isolation=LIMITS)], [("ok", "1 hold tasks to limits: cpu kill mem oom pids")]),
         (
+            [
+                agent("a1", isolation=("images",)),
+                agent("a2", isolation_missing={"images": "its setting container_engine is none"}),
+            ],
+            [
+                (
+                    "ok",
+                    "1 can run tasks in containers: a1 (host-a1); not a2 (host-a2): its setting container_engine is"
+                    " none",
+                )
+            ],
+        ),
+        (
+            [agent("a1", isolation=("images",), not_isolated=NOT_DELEGATED)],
+            [
+                (
+                    "warning",
+                    f"1 account the resources of tasks, and do not enforce them: a1 (host-a1): {NOT_DELEGATED}",
+                ),
+                ("ok", "1 can run tasks in containers: a1 (host-a1)"),
+            ],
+        ),
+        (
             [agent("a1", isolation=(*LIMITS, "fs", "pid"))],
             [("ok", "1 hold tasks to limits: cpu fs kill mem oom pid pids; 1 can sandbox them")],
         ),

@@ -64,6 +64,7 @@ DEMANDS: tuple[dict[str, Any], ...] = (
     {"isolation": TaskIsolation(level="limits")},
     {"isolation": TaskIsolation(pids=7)},
     {"isolation": TaskIsolation(level="limits", network="none")},
+    {"isolation": TaskIsolation(image="python:3.13", pids=7)},
     {"limits": Resources.parse("cpus:4")},
 )
 """What the tasks of a job demand, in the profile ``isolation``."""

@@ -11,7 +11,7 @@ from broker_mesos.core.model.amounts import amount_text
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.resources import Resources
-from broker_mesos.core.model.task_isolation import demanded_words
+from broker_mesos.core.model.task_isolation import IMAGES, demanded_words
 
 HAS_ROOM = "there is room for it; the next offer should start it"
 ADD_SLACK = "have agents lend what their tasks leave unused: bmesos agent --oversubscribe"
@@ -70,7 +70,10 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
             return f"no agent can: {word}{_why_not_isolated(placements)}"
     if counts["isolation"] and counts["isolation"] + counts["constraint"] == lent:
         who = " of those that the constraints allow" if counts["constraint"] else ""
-        return f"no agent{who} holds tasks to {' '.join(shape.isolation)}{_why_not_isolated(placements)}"
+        what = f"holds tasks to {' '.join(shape.isolation)}"
+        if shape.isolation == (IMAGES,):
+            what = "runs tasks in containers"
+        return f"no agent{who} {what}{_why_not_isolated(placements)}"
     if counts["too-small"] + counts["constraint"] + counts["isolation"] == lent and counts["isolation"]:
         return f"of the agents that hold tasks to what it demands: {_too_big(shape.resources, placements)}"
     if counts["too-small"] + counts["constraint"] == lent:

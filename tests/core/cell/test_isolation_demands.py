@@ -89,6 +89,28 @@ def test_a_demand_that_no_agent_meets_is_named_with_the_reason_of_one() -> None:
     )
 
 
+def test_a_task_with_an_image_is_for_agents_that_run_containers_whatever_they_hold_other_tasks_to() -> None:
+    bench = Bench()
+    bench.framework("f1", demand=Demand(version=1, wanted=False))
+    wanted = shape_for(TaskIsolation(image="python:3.13", level="sandboxed", network="none"))
+    resources = Resources.parse("cpus:4;mem:4096")
+    info = AgentInfo(
+        agent_id="a1",
+        hostname="a1",
+        resources=resources,
+        isolation=LIMITS,
+        not_isolated=NOT_DELEGATED,
+        isolation_missing={"images": "there is no container engine at /run/docker.sock"},
+    )
+    bench.decide(RegisterAgent(agent=info, attempt="1", cells=1))
+    why = "(a1: it does not run tasks in containers: there is no container engine at /run/docker.sock)"
+    found = asked(bench, wanted)
+    assert reason(*found) == f"no agent can: images {why}"
+    assert change(*found).startswith("start a container engine (Docker or Podman) and then an agent on its machine")
+    registered(bench, "a2", ("images",))
+    assert any(each.would_run for each in asked(bench, wanted)[1])
+
+
 def test_agents_that_do_not_meet_a_demand_are_told_from_those_that_are_busy_and_too_small() -> None:
     bench = Bench()
     bench.framework("f1", demand=Demand(version=1, wanted=False))
