@@ -99,20 +99,21 @@ def drop_in(name: str, text: str) -> Unit:
     return Unit("bmesos-agent")
 
 
-def survives(unit: Unit, where: str, client: Client) -> list[Task]:
-    """Restart a service beside three tasks, and have systemd read its units anew. Returns the tasks."""
-    jobs = submit(client, where, CODES)
-    before = [task(f"{where}-{name}") for name in CODES]
+def survive(tasks: list[Task], unit: Unit, where: str) -> None:
+    """Restart a service beside tasks, and have systemd read its units anew."""
     main = unit.show("MainPID")
     unit.call("restart", unit.name)
     assert unit.is_active() and unit.show("Result") == "success" and unit.show("MainPID") != main
-    assert [task(f"{where}-{name}") for name in CODES] == before
+    assert [task(f"{where}-{name}") for name in CODES] == tasks
     unit.call("daemon-reload")
-    assert unit.is_active() and [task(f"{where}-{name}") for name in CODES] == before
+    assert unit.is_active() and [task(f"{where}-{name}") for name in CODES] == tasks
+
+
+def end_once(jobs: dict[str, Job], where: str) -> None:
+    """Let tasks end, and assert that each has ended once, with its code."""
     for name in CODES:
         release(f"{where}-{name}")
     assert ends(jobs) == {name: ("failed", code, 1) for name, code in CODES.items()}
-    return before
 
 
 def is_held(one: Task) -> None:
@@ -134,23 +135,29 @@ def ends_for_memory(client: Client, where: str) -> None:
     seen(f"{where}: {one.message}")
 
 
-@pytest.mark.timeout(3 * LONG)
-@pytest.mark.parametrize("kill_mode", ["process", "control-group"])
-def test_tasks_with_limits_outlive_a_restart_of_the_unit_and_keep_their_limits(client: Client, kill_mode: str) -> None:
-    where = f"root-{kill_mode}"
-    unit = drop_in(where, f"{HELD}KillMode={kill_mode}\n")
+@pytest.mark.timeout(4 * LONG)
+def test_tasks_with_limits_outlive_restarts_of_the_unit_in_both_kill_modes_and_keep_their_limits(
+    client: Client,
+) -> None:
+    where = "root"
+    unit = drop_in(where, f"{HELD}KillMode=process\n")
     try:
         unit.start()
-        assert unit.show("KillMode") == kill_mode
         found = agent(client, where)
         assert {"cpu", "mem", "pids", "oom", "kill", "users"} <= set(found.isolation), found
-        tasks = survives(unit, where, client)
+        jobs = submit(client, where, CODES)
+        tasks = [task(f"{where}-{name}") for name in CODES]
         for each in tasks:
             is_held(each)
             assert each.cgroup.startswith("/system.slice/bmesos-tasks-") and ".scope/bmesos-" in each.cgroup
         scope = CGROUPS / tasks[0].cgroup.split(".scope/")[0][1:]
         assert Path(f"{scope}.scope/pids.max").read_text() == "max\n"
         assert Path(f"{scope}.scope/cpu.weight").read_text() == f"{found.total.get('cpus') // 10}\n"  # of thousandths
+        for kill_mode in ("process", "control-group"):
+            drop_in(where, f"{HELD}KillMode={kill_mode}\n").call("daemon-reload")
+            assert unit.show("KillMode") == kill_mode
+            survive(tasks, unit, where)
+        end_once(jobs, where)
         ends_for_memory(client, where)
         seen(f"{where}: {' '.join(found.isolation)}; {tasks[0].cgroup} {dict(tasks[0].limits)}")
     finally:
@@ -194,15 +201,19 @@ def test_an_ordinary_user_holds_tasks_to_limits_in_a_scope_of_the_own_service_ma
         f"ExecStart={BMESOS} agent --work-dir %S/bmesos --isolation limits --attributes who:alice\n"
         f"Environment=BMESOS_BROKER_URL={broker()}\nStateDirectory=bmesos\n{PATIENT}"
     )
+    ran("chown", "-R", "alice:", "/home/alice")
     unit = Unit("bmesos-agent", of_user=True)
     try:
         unit.start()
         words = agent(client, "alice").isolation
         assert {"cpu", "mem", "pids", "oom", "kill"} <= set(words) and "users" not in words
-        tasks = survives(unit, "alice", client)
+        jobs = submit(client, "alice", CODES)
+        tasks = [task(f"alice-{name}") for name in CODES]
         for each in tasks:
             is_held(each)
             assert each.cgroup.startswith(f"/user.slice/user-{ALICE}.slice/user@{ALICE}.service/")
+        survive(tasks, unit, "alice")
+        end_once(jobs, "alice")
         ends_for_memory(client, "alice")
         seen(f"alice: {' '.join(words)}; {tasks[0].cgroup} {dict(tasks[0].limits)}")
     finally:
