@@ -191,7 +191,7 @@ class Scanner:
 
     def is_local(self, task_id: str, host: str) -> bool:
         """Whether the host has the block of a task that runs."""
-        return self.running[task_id].prefers({}, host)
+        return self.running[task_id].prefers({}, host, host)
 
     def begin(self) -> None:
         """The next job."""
@@ -214,7 +214,7 @@ class Scanner:
         now = self.world.now.wall
         for offer in offers:
             here, work = offer.hostname, self._work().text
-            first = sorted(self.specs.items(), key=lambda each: not each[1].prefers({}, here))
+            first = sorted(self.specs.items(), key=lambda each: not each[1].prefers({}, here, here))
             candidates = [Candidate(name, spec, work, 100) for name, spec in first]
             found = plan_claim([offer], candidates, all_seen=True, now=now, settle_after=10.0)
             launches = found.launches.get(offer.offer_id, [])

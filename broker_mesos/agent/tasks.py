@@ -206,6 +206,7 @@ class TaskTable:
                 volumes=tuple(mount.volume_id for mount in mounts),
                 revocable=revocable,
                 line="" if queue is None else queue.name,
+                shape=launch.task.shape,
             )
             handed_queue = queue if self.hands_over else None
             width = self._queues.held(handed_queue) if waits and handed_queue is not None else 0

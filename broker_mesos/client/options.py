@@ -39,6 +39,20 @@ class TaskOptions(TypedDict, total=False):
     mem: Annotated[Number, JobOption("--mem", "SIZE", "Memory: MB, or 512M, 2G (128).", str, (int, float, str))]
     disk: Annotated[Number | None, JobOption("--disk", "SIZE", "Disk: MB, or 512M, 2G.", str, (int, float, str))]
     gpus: Annotated[Number | None, JobOption("--gpus", "N", "GPUs of each task.", float, (int, float))]
+    ports: Annotated[
+        int | None,
+        JobOption("--ports", "N", "Free ports of each task: $PORT0, $PORT1 and so on in its environment.", int, (int,)),
+    ]
+    port_names: Annotated[
+        str | Iterable[str],
+        JobOption(
+            "--port-name",
+            "NAME",
+            "A name for a port, as http: its number is in $PORT_HTTP too; repeatable, a port for each.",
+            list[str],
+            (str, list),
+        ),
+    ]
     resources: Annotated[
         "str | Resources | None",
         JobOption("--resources", "TEXT", "Any resources, as 'cpus:1;licences:2'.", str, (str,)),
@@ -223,6 +237,22 @@ class JobOptions(TaskOptions, total=False):
             "Many tasks, each with its BMESOS_ARRAY_INDEX; 1-100%5: 5 of them at a time.",
             str,
             (int, str),
+        ),
+    ]
+    most: Annotated[
+        int | None,
+        JobOption(
+            "--most", "N", "At most so many tasks of the array at a time on each agent (see --per).", int, (int,)
+        ),
+    ]
+    per: Annotated[
+        str | None,
+        JobOption(
+            "--per",
+            "NAME",
+            "The attribute by whose values --most counts, as rack, or hostname (agent).",
+            str,
+            (str,),
         ),
     ]
     after: Annotated[

@@ -32,6 +32,7 @@ MAX_TIME_LIMIT_SECONDS = 366 * 86_400
 _ISOLATION = frozenset(
     ("limit", "require_isolation", "pids", "rlimit", "pin", "network", "rootfs", "image", "oom"),
 )
+_PLACEMENT = frozenset(("ports", "port_names", "most", "per"))
 _AS_THEY_ARE = ("retries", "rerun", "gang", "revocable", "priority")
 
 
@@ -73,6 +74,10 @@ def describe(command: str | Sequence[str], user: str = "", **options: Unpack[Job
         if name in options:
             spec[name] = options[name]  # type: ignore[literal-required]
     _put_constraints(spec, options)
+    if not _PLACEMENT.isdisjoint(options) or "constraints" in spec:
+        from broker_mesos.client.placement import put_placement
+
+        put_placement(spec, options)
     if "isolation" in spec:
         from broker_mesos.client.isolation import GUARD
 

@@ -30,10 +30,10 @@ class Explainer:
 
     async def plan(self, request: PlanJob, timeout: float) -> Explanation:
         """Explain whether a job would run. Raises Unavailable when no cell answers."""
-        subject = f"a job of {request.spec.total} x {request.spec.resources}"
+        shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
+        subject = f"a job of {request.spec.total} x {shape.whole if request.spec.ports else shape.resources}"
         if request.spec.role != ANYBODY:
             subject += f" in role {request.spec.role}"
-        shape = shape_of(request.spec).model_copy(update={"count": request.spec.total})
         plan = await self._explanation(subject, JOBS.name, (shape,), request.limit, timeout, ignore_filters=True)
         return _whole(plan, request.spec.total)
 

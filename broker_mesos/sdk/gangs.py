@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broker_mesos.core.model.attributes import attribute_of
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.core.model.resources import Resources
@@ -40,24 +42,23 @@ class _Place:
     def head(self) -> Offer:
         return self.offers[0]
 
-    def capacity(self, shape: Shape, most: int) -> int:
-        """Number of tasks of a shape that fit, at most ``most``."""
-        offer, need = self.head, shape.resources
+    def capacity(self, shape: Shape) -> int:
+        """Number of tasks of a shape that fit."""
+        offer = self.head
         if offer.role != shape.role or not all(
-            each.matches(offer.attributes, offer.hostname) for each in shape.constraints
+            each.matches(offer.attributes, offer.hostname, offer.agent_id) for each in shape.constraints
         ):
             return 0
-        if need.ranges or need.sets:
-            return min(most, 1) if self.left.contains(need) else 0
-        return min((self.left.get(name) // amount for name, amount in need.scalars.items()), default=0)
+        return shape.fits(self.left)
 
     def take(self, shape: Shape, count: int) -> None:
         """Place tasks that fit."""
-        for _ in range(count if shape.resources.ranges or shape.resources.sets else 1):
-            times = 1 if shape.resources.ranges or shape.resources.sets else count
-            amounts = {name: amount * times for name, amount in shape.resources.scalars.items()}
-            self.left -= shape.resources if times == 1 else Resources.scalars_of(amounts)
+        self.left -= shape.portion(count, self.left)
         self.tasks.append((shape, count))
+
+    def value_of(self, name: str) -> str | None:
+        """The value of an attribute of the agent."""
+        return attribute_of(name, self.head.attributes, self.head.hostname, self.head.agent_id)
 
 
 def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Placement | None:
@@ -75,20 +76,31 @@ def arrange(gang: str, shapes: Sequence[Shape], offers: Iterable[Offer]) -> Plac
     wanted = [shape for shape in shapes if shape.count]
     total = Resources.sum(place.left.counted() for place in places.values())
     largest = sorted(wanted, key=lambda each: -each.resources.dominant_share(total))
-    scarcest = sorted(largest, key=lambda each: sum(place.capacity(each, each.count) > 0 for place in places.values()))
+    scarcest = sorted(largest, key=lambda each: sum(place.capacity(each) > 0 for place in places.values()))
     for order in (largest, scarcest):
         filled = [_Place(place.offers, place.left) for place in places.values()]
-        if all(_fill(filled, shape) for shape in order):
+        spreads: dict[tuple[str, str], Counter[str]] = {}
+        if all(_fill(filled, shape, spreads) for shape in order):
             parts = tuple(GangPart(tuple(each.offers), tuple(each.tasks)) for each in filled if each.tasks)
             excess = tuple(offer for each in filled if not each.tasks for offer in each.offers)
             return Placement(gang, parts, excess)
     return None
 
 
-def _fill(places: Sequence[_Place], shape: Shape) -> bool:
+def _fill(places: Sequence[_Place], shape: Shape, spreads: dict[tuple[str, str], Counter[str]]) -> bool:
+    """Place the tasks of a shape. ``spreads`` counts tasks by value, for each name of shapes and attribute."""
     left = shape.count
-    for place in sorted(places, key=lambda each: (not each.tasks, -each.capacity(shape, left))):
-        count = min(left, place.capacity(shape, left))
+    rules = shape.rules
+    spread = None
+    if rules is not None and rules.most:
+        spread = spreads.setdefault((rules.name, rules.per), Counter(shape.placed))
+    for place in sorted(places, key=lambda each: (not each.tasks, -each.capacity(shape))):
+        count = min(left, place.capacity(shape))
+        if spread is not None:
+            value = place.value_of(shape.per)
+            count = 0 if value is None else min(count, shape.most - spread[value])
+            if value is not None and count > 0:
+                spread[value] += count
         if count > 0:
             place.take(shape, count)
             left -= count

@@ -239,7 +239,7 @@ def test_several_preferred_hosts_are_one_shape_and_several_attributes_several() 
         "ssd rack==r1",
     ]
     pattern = next(each.constraints[1] for each in found if each.constraints[1].name == "hostname")
-    assert pattern.matches({}, "h2.example") and not pattern.matches({}, "h2xexample")
+    assert pattern.matches({}, "h2.example", "a2") and not pattern.matches({}, "h2xexample", "a2")
 
 
 def test_a_job_takes_no_other_offer_before_its_wait_is_over() -> None:

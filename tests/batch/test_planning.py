@@ -15,7 +15,7 @@ from broker_mesos.core.model.task_isolation import TaskIsolation
 from broker_mesos.core.model.task_states import Reason, TaskState
 from broker_mesos.core.protocol.framework_messages import Accept
 from broker_mesos.frameworks.batch.planning.claims import Candidate, ClaimPlan, plan_claim, task_info
-from broker_mesos.frameworks.batch.planning.shapes import job_shape_of, single_task_gang
+from broker_mesos.frameworks.batch.planning.shapes import demand_shapes, job_shape_of, single_task_gang
 from broker_mesos.frameworks.batch.planning.statuses import ASK_NOW_SCORE, plan_statuses
 from broker_mesos.frameworks.batch.storage.records import (
     ASK_AGAIN,
@@ -383,3 +383,66 @@ def test_a_demand_for_isolation_is_part_of_the_shape_and_of_what_an_offer_must_h
     assert shape.matches(held)
     for words in ((), shape.isolation[1:]):  # the first is what a cell of an earlier release sends
         assert not shape.matches(held.model_copy(update={"isolation": words}))
+
+
+# -- ports, and tasks beside each other
+
+
+def test_tasks_of_an_array_get_distinct_ports_and_are_told_them() -> None:
+    offers = [offer(resources="cpus:4;mem:100;ports:[10-12,20-22]"), offer("o2", "cpus:4;mem:100", agent_id="a2")]
+    job_ = candidate("j", array=(0, 5), ports=2, port_names=("http",))
+    found = plan_claim(offers, [job_], all_seen=True, now=1.0, settle_after=10.0)
+    (launches,) = found.launches.values()
+    infos = [task_info(each) for each in launches]
+    assert [str(each.resources) for each in infos] == [
+        "cpus:1;mem:10;ports:[10-11]",
+        "cpus:1;mem:10;ports:[12-12,20-20]",
+        "cpus:1;mem:10;ports:[21-22]",
+    ]
+    environment = infos[1].command.environment
+    assert (environment["PORT0"], environment["PORT1"], environment["PORT_HTTP"]) == ("12", "20", "12")
+    assert "PORT2" not in environment and infos[1].shape == "" and not any(each.line for each in infos)
+
+
+def test_a_gang_with_ports_is_claimed_whole_or_not_at_all() -> None:
+    gang = candidate("j", array=(0, 2), gang=True, ports=1)
+    few = [offer(resources="cpus:4;mem:100;ports:[1-2]", gang="j")]
+    found = plan_claim(few, [gang], all_seen=True, now=1.0, settle_after=10.0)
+    assert not found.launches and found.gangs == {"j"}
+    found = plan_claim([*few, offer("o2", "cpus:1;mem:50;ports:[7-7]", agent_id="a2", gang="j")], [gang],
+                       all_seen=True, now=1.0, settle_after=10.0)  # fmt: skip
+    assert {each: len(some) for each, some in claimed(found).items()} == {"o1": 2, "o2": 1}
+
+
+def test_no_more_tasks_than_may_run_for_a_value_are_claimed_and_their_place_is_given_back_when_they_end() -> None:
+    def some(*names: str) -> list[Any]:
+        return [offer(f"o-{name}", agent_id=name, attributes={"rack": name[:2]} if name else {}) for name in names]
+
+    spec = job(array=(0, 8), most=2, per="rack")
+    wanted = Candidate("j", spec, Work(placed={"r2": 1}).text, 100)
+    found = plan_claim([*some("r1-a", "r1-b", "r2-a"), offer("o-none", agent_id="a9")], [wanted],
+                       all_seen=True, now=1.0, settle_after=10.0)  # fmt: skip
+    assert {each: len(names) for each, names in claimed(found).items()} == {"o-r1-a": 2, "o-r2-a": 1}
+    assert found.wanted is True  # the cells do not know of each other's tasks
+    stored = {(each.key, each.field): each.value for each in found.plan.changes if each.op == "hset"}
+    work = Work.parse(str(stored["work", "j"]))
+    assert work.placed == {"r1": 2, "r2": 2}
+    claim_text = str(stored["claims", "j.0"])
+    assert ClaimRecord.model_validate_json(claim_text).place == "r1"
+    record = JobRecord.of(spec, 1, 1.0)
+    ended = plan_statuses(
+        [status("j.0.1", S.FINISHED, agent_id="r1-a")], {"j.0": claim_text}, {"j": record}, {"j": work.text}, 2.0
+    )
+    after = {(each.key, each.field): each.value for each in ended.plan.changes if each.op == "hset"}
+    assert Work.parse(str(after["work", "j"])).placed == {"r1": 1, "r2": 2}
+    assert after["meta", "wanted"] == "1"
+
+
+def test_the_demand_of_a_limited_array_names_the_job_and_what_runs_already() -> None:
+    spec = job(array=(0, 8), most=2, per="rack", ports=1)
+    (shape,) = demand_shapes([("j", spec, Work(placed={"r2": 1}))], 1.0).shapes or ()
+    assert (shape.name, shape.most, shape.per, shape.placed, shape.ports) == ("j", 2, "rack", {"r2": 1}, 1)
+    (shape,) = demand_shapes([("j", job(array=(0, 8), most=2), Work(placed={"a1": 1}))], 1.0).shapes or ()
+    assert shape.placed == {}  # each cell knows what runs on its agents
+    assert single_task_gang(job_shape_of("j", spec, False)) == ""
+    assert single_task_gang(job_shape_of("j", job(ports=2), False)) == "one task of cpus:1;mem:10 with 2 ports"

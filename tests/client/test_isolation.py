@@ -106,7 +106,7 @@ def test_a_release_that_does_not_know_the_demands_of_a_job_never_finds_an_agent_
     # A worker of such a release stores what it knows of the job, and a later one reads that.
     for lost in ({"isolation"}, {"isolation", "limits"}):
         kept = JobSpec.model_validate({name: value for name, value in described.items() if name not in lost})
-        assert not all(each.matches({"rack": "r1", "isolation": "limits"}, "h") for each in kept.own_constraints)
+        assert not all(each.matches({"rack": "r1", "isolation": "limits"}, "h", "a") for each in kept.own_constraints)
         assert kept.isolation is None and JobSpec.model_validate_json(kept.encode()) == kept
 
 

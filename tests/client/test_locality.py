@@ -26,7 +26,7 @@ def test_hosts_are_preferred_beside_what_else_is() -> None:
     spec = build_spec("true", prefer=["rack==r1"], prefer_hosts=["h1", "h2"])
     assert [str(each) for each in spec.prefer] == ["rack==r1", "hostname==h1", "hostname==h2"]
     assert spec.locality_wait == 5.0, "the default"
-    assert spec.prefers({"rack": "r1"}, "h9") and spec.prefers({}, "h2") and not spec.prefers({}, "h9")
+    assert spec.prefers({"rack": "r1"}, "h9", "a") and spec.prefers({}, "h2", "a") and not spec.prefers({}, "h9", "a")
 
 
 def test_nothing_is_waited_for_where_nothing_is_preferred() -> None:

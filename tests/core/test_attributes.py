@@ -78,18 +78,22 @@ def test_attributes_round_trip(attributes: dict[str, str]) -> None:
         ("hostname~=a[2-9]|b.*", False, False),
         ("hostname", True, True),
         ("!hostname", False, False),
+        ("agent==id-1", True, True),
+        ("agent!=id-1", False, False),
+        ("agent~=id-[0-9]", True, True),
+        ("!agent", False, False),
     ],
 )
 def test_a_constraint_holds_or_explains_why_not(text: str, holds: bool, without: bool) -> None:
     constraint = Constraint.parse(text)
     for attributes, expected in ((RACK, holds), ({}, without)):
-        assert constraint.matches(attributes, "a1") is expected
-        assert (constraint.explain(attributes, "a1") is None) is expected
+        assert constraint.matches(attributes, "a1", "id-1") is expected
+        assert (constraint.explain(attributes, "a1", "id-1") is None) is expected
 
 
 def test_explanations_are_short_sentences() -> None:
     def why(text: str, **attributes: str) -> str | None:
-        return Constraint.parse(text).explain(attributes, "a1")
+        return Constraint.parse(text).explain(attributes, "a1", "id-1")
 
     assert why("rack==r1", rack="r2") == "rack is r2, wanted r1"
     assert why("rack==r1") == "rack is not set, wanted r1"
@@ -100,10 +104,12 @@ def test_explanations_are_short_sentences() -> None:
     assert why("rack") == "rack is not set"
     assert why("!rack", rack="r1") == "rack is r1, wanted none"
     assert why("hostname==b") == "hostname is a1, wanted b"
+    assert why("agent!=id-1") == "agent is id-1, wanted any other"
 
 
-def test_the_hostname_is_never_looked_up_in_the_attributes() -> None:
-    assert not Constraint.parse("hostname==fake").matches({"hostname": "fake"}, "a1")
+def test_the_hostname_and_the_id_are_never_looked_up_in_the_attributes() -> None:
+    assert not Constraint.parse("hostname==fake").matches({"hostname": "fake"}, "a1", "id-1")
+    assert not Constraint.parse("agent==fake").matches({"agent": "fake"}, "a1", "id-1")
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def attributes(text: str) -> None:
 def constraint(text: str) -> None:
     found = Constraint.parse(text)
     assert Constraint.parse(str(found)) == found
-    found.explain({"rack": "r1" * 50, "zone": ""}, "host")
+    found.explain({"rack": "r1" * 50, "zone": ""}, "host", "a1")
 
 
 def array(text: str) -> None:

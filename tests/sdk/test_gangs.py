@@ -151,3 +151,22 @@ async def test_a_scheduler_without_resource_offers_declines_them(world: World):
     await world.master.offer("fw", an_offer("1", "a1", "cpus:4;mem:4096").model_copy(update={"gang": ""}))
     ((_, declined),) = await world.master.got(Decline)
     assert declined.offer_ids == ("o0-1-1",) and declined.refuse_seconds is None
+
+
+def test_tasks_of_a_gang_with_ports_get_no_more_than_an_offer_has_of_them():
+    offers = [an_offer("1", "a1", "cpus:4;ports:[1-3]"), an_offer("2", "a2", "cpus:4;ports:[1-2]")]
+    placement = arrange("g", [shape("cpus:1", 2, ports=2)], offers)
+    assert placement is not None and len(placement.parts) == 2
+    assert arrange("g", [shape("cpus:1", 3, ports=2)], offers) is None
+
+
+def test_tasks_of_a_gang_do_not_stand_together_beyond_their_limit():
+    offers = [an_offer("1", "a1", "cpus:4"), an_offer("2", "a1", "cpus:1", cell=0), an_offer("1", "a2", "cpus:4")]
+    placement = arrange("g", [shape("cpus:1", 3, most=2)], offers)
+    assert placement is not None and sorted(count for part in placement.parts for _, count in part.tasks) == [1, 2]
+    assert arrange("g", [shape("cpus:1", 5, most=2)], offers) is None
+    assert arrange("g", [shape("cpus:1", 3, most=2, placed={"a1": 2})], offers) is None
+    assert arrange("g", [shape("cpus:1", 1, most=2, per="rack")], offers) is None
+    only = shape("cpus:1", 2, constraints=(Constraint.parse("agent==a2"),))
+    placement = arrange("g", [only], offers)
+    assert placement is not None and [part.offers[0].agent_id for part in placement.parts] == ["a2"]

@@ -58,7 +58,7 @@ export interface AgentObstacle {
   agent_id: string;
   hostname: string;
   cell: number;
-  what: "away" | "constraint" | "drain" | "filter" | "gang" | "gpus" | "isolation" | "minimum" | "offered" | "quota" | "reserved" | "resources" | "sits" | "too-small" | "turn";
+  what: "away" | "constraint" | "drain" | "filter" | "gang" | "gpus" | "isolation" | "minimum" | "offered" | "quota" | "reserved" | "resources" | "sits" | "spread" | "too-small" | "turn";
   message: string;
   missing: string;
   seconds: number | null;
@@ -579,6 +579,10 @@ export interface JobSpec {
   role?: string;
   rerun?: boolean;
   gang?: boolean;
+  ports?: number;
+  port_names?: string[];
+  most?: number;
+  per?: string;
   revocable?: boolean;
 }
 
@@ -982,6 +986,11 @@ export interface Shape {
   gang: string;
   revocable: boolean;
   isolation: string[];
+  ports: number;
+  name: string;
+  most: number;
+  per: string;
+  placed: Record<string, number>;
 }
 
 export type Source = "SOURCE_MASTER" | "SOURCE_AGENT" | "SOURCE_EXECUTOR";

@@ -27,6 +27,7 @@ Obstacle = Literal[
     "reserved",
     "resources",
     "sits",
+    "spread",
     "too-small",
     "turn",
 ]
@@ -45,6 +46,8 @@ Obstacle = Literal[
 - ``reserved``: the resources are reserved for another role.
 - ``resources``: the resources are in use.
 - ``sits``: the resources are in an open offer which the framework itself has not answered.
+- ``spread``: as many of the tasks run on agents with its value of an attribute as may, or it does not have that
+  attribute; see ``Shape.most``.
 - ``too-small``: the whole agent is smaller than the task.
 - ``turn``: other frameworks are served first.
 """

@@ -23,6 +23,7 @@ OBSTACLE_ORDER: tuple[Obstacle, ...] = (
     "resources",
     "quota",
     "reserved",
+    "spread",
     "isolation",
     "gpus",
     "minimum",
@@ -42,6 +43,10 @@ def shape_of(spec: JobSpec, job_id: str = "this job") -> Shape:
         count=spec.total if spec.gang else 1,
         gang=job_id if spec.gang else "",
         isolation=demanded_words(spec.isolation, spec.limits),
+        ports=spec.ports,
+        name=job_id if spec.most else "",
+        most=spec.most,
+        per=spec.per,
     )
 
 
@@ -75,10 +80,10 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
             what = "runs tasks in containers"
         return f"no agent{who} {what}{_why_not_isolated(placements)}"
     if counts["too-small"] + counts["constraint"] + counts["isolation"] == lent and counts["isolation"]:
-        return f"of the agents that hold tasks to what it demands: {_too_big(shape.resources, placements)}"
+        return f"of the agents that hold tasks to what it demands: {_too_big(shape.whole, placements)}"
     if counts["too-small"] + counts["constraint"] == lent:
         who = "of the agents that the constraints allow: " if counts["constraint"] else ""
-        return who + _too_big(shape.resources, placements)
+        return who + _too_big(shape.whole, placements)
     unwanted = next((each.unwanted for each in placements if each.unwanted), "")
     if unwanted:
         return unwanted
@@ -91,7 +96,7 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
         if counts[what]:
             agents = [each for p in placements for each in p.agents if each.what == what]
             # Each cell lists its nearest agent first; only here it is known which cell has the nearest of all.
-            agents.sort(key=lambda why: why.distance(shape.resources))
+            agents.sort(key=lambda why: why.distance(shape.whole))
             return _stated(what, counts[what], agents)
     return "all fitting agents are busy"
 

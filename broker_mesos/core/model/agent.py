@@ -73,6 +73,8 @@ class AgentTask(Part):
     """Name of the task queue that the task belongs to; empty if it is not queued."""
     waits: bool = False
     """Whether the task waits in its task queue and occupies no resources yet."""
+    shape: str = ""
+    """See ``TaskInfo.shape``."""
 
 
 class AgentList(Part):

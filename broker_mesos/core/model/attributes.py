@@ -23,6 +23,8 @@ Operator = Literal["==", "!=", "~=", "!~", "exists", "absent"]
 
 HOSTNAME: Final = "hostname"
 """Name of the attribute that every agent has without being configured."""
+AGENT: Final = "agent"
+"""Name of the attribute whose value is the agent's id. Agents of one machine have the same hostname."""
 MAX_VALUE: Final = 256
 """The longest value of an attribute or constraint, in characters."""
 
@@ -57,8 +59,8 @@ def check_attributes(attributes: Mapping[str, str]) -> Attributes:
                 f"{_show(name)} is not an attribute's name: use a letter or _, "
                 "then up to 63 letters, digits, '_', '.' or '-'"
             )
-        if name == HOSTNAME:
-            raise InvalidInput("attribute hostname is set by the agent itself: leave it out")
+        if name in (HOSTNAME, AGENT):
+            raise InvalidInput(f"attribute {name} is set by the agent itself: leave it out")
         if not isinstance(value, str) or ";" in value or value != value.strip() or not value.isprintable():
             raise InvalidInput(f"attribute {name}: {_show(value)} is not one line of text without ';'")
         if not 0 < len(value) <= MAX_VALUE:
@@ -71,9 +73,26 @@ def attributes_text(attributes: Mapping[str, str]) -> str:
     return ";".join(f"{name}:{value}" for name, value in sorted(attributes.items()))
 
 
+def attribute_of(name: str, attributes: Mapping[str, str], hostname: str, agent_id: str) -> str | None:
+    """The value of an attribute of an agent, or its hostname or id; None if it does not have the attribute."""
+    if name == HOSTNAME:
+        return hostname
+    return agent_id if name == AGENT else attributes.get(name)
+
+
+def check_attribute_name(name: str) -> str:
+    """Return the name of an attribute unchanged. Raises InvalidInput if it cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{_show(name)} is not an attribute's name: use a letter or _, then up to 63 letters, digits, '_', '.' "
+            "or '-', as in rack, hostname or agent"
+        )
+    return name
+
+
 @final
 class Constraint:
-    """One condition on an agent's attributes or its hostname: an immutable value, written as text.
+    """One condition on an agent's attributes, its hostname or its id (``agent``): an immutable value, written as text.
 
     The forms are ``rack==r1``, ``rack!=r1``, ``rack~=r[0-9]+`` and ``rack!~r[0-9]+`` (the pattern has to match
     the whole value, see :mod:`broker_mesos.core.model.bounded_regex`), ``rack`` (the attribute is set) and
@@ -81,7 +100,7 @@ class Constraint:
     without the attribute satisfies them.
     """
 
-    __slots__ = ("_name", "_operator", "_value")
+    __slots__ = ("_is_plain", "_name", "_operator", "_value")
 
     def __init__(self, name: str, operator: Operator, value: str = "") -> None:
         if not _NAME.fullmatch(name):
@@ -101,6 +120,7 @@ class Constraint:
             except InvalidInput as error:
                 raise InvalidInput(f"constraint {name}{operator}: {error}") from error
         self._name = name
+        self._is_plain = name not in (HOSTNAME, AGENT)
         self._operator: Operator = operator
         self._value = value
 
@@ -115,7 +135,7 @@ class Constraint:
 
     @property
     def name(self) -> str:
-        """Name of the attribute that is compared, or ``hostname``."""
+        """Name of the attribute that is compared, or ``hostname`` or ``agent``."""
         return self._name
 
     @property
@@ -128,9 +148,11 @@ class Constraint:
         """The text or pattern that the attribute is compared with; empty for ``exists`` and ``absent``."""
         return self._value
 
-    def matches(self, attributes: Mapping[str, str], hostname: str) -> bool:
-        """Whether an agent with these attributes and this hostname satisfies the constraint."""
-        actual = hostname if self._name == HOSTNAME else attributes.get(self._name)
+    def matches(self, attributes: Mapping[str, str], hostname: str, agent_id: str) -> bool:
+        """Whether an agent with these attributes, this hostname and this id satisfies the constraint."""
+        name = self._name
+        # Not through a function: a round compares constraints with very many agents.
+        actual = attributes.get(name) if self._is_plain else attribute_of(name, attributes, hostname, agent_id)
         operator = self._operator
         if operator == "==":
             return actual == self._value
@@ -143,11 +165,11 @@ class Constraint:
         found = actual is not None and _fullmatch(self._value, actual)
         return found if operator == "~=" else not found
 
-    def explain(self, attributes: Mapping[str, str], hostname: str) -> str | None:
+    def explain(self, attributes: Mapping[str, str], hostname: str, agent_id: str) -> str | None:
         """Why an agent does not satisfy the constraint, such as ``rack is r2, wanted r1``; None if it does."""
-        if self.matches(attributes, hostname):
+        if self.matches(attributes, hostname, agent_id):
             return None
-        name, actual = self._name, hostname if self._name == HOSTNAME else attributes.get(self._name)
+        name, actual = self._name, attribute_of(self._name, attributes, hostname, agent_id)
         if actual is None:
             wanted = {"==": f", wanted {self._value}", "~=": f", wanted one like {self._value}"}
             return f"{name} is not set{wanted.get(self._operator, '')}"

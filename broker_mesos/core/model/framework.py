@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.part import Ident, Part, Short
+from broker_mesos.core.model.attributes import AGENT, Constraint, check_attribute_name
+from broker_mesos.core.model.multiples import fits, portion, times
+from broker_mesos.core.model.part import MAX_SHORT, Ident, Part, Short
+from broker_mesos.core.model.port_numbers import MAX_PORTS, PORTS, count_ports, with_count
 from broker_mesos.core.model.resources import Resources
 
 
@@ -47,11 +49,25 @@ DEMAND_ROLES = "DEMAND_ROLES"
 """Capability of a framework whose demand names the roles that it is for; see ``Demand.roles``."""
 
 
+MAX_TASKS_OF_SHAPE = 10_000_000
+MAX_PLACED = 10_000
+"""The largest number of values in ``Shape.placed``."""
+
+
+class PlacementRules(NamedTuple):
+    """The part of a shape beside its resources that decides where its tasks may run together."""
+
+    ports: int
+    name: str
+    most: int
+    per: str
+
+
 class Shape(Part):
     """A demand for tasks that all need the same: how many tasks a framework is ready to launch, and on what."""
 
     resources: Resources
-    count: int = Field(default=1, ge=0, le=10_000_000)
+    count: int = Field(default=1, ge=0, le=MAX_TASKS_OF_SHAPE)
     """Number of tasks that were still to be launched when the version of the demand was assigned."""
     role: Short = "*"
     constraints: tuple[Constraint, ...] = ()
@@ -62,6 +78,59 @@ class Shape(Part):
     """Whether the tasks run on slack only. It has no effect in a gang, since slack can be revoked task by task."""
     isolation: tuple[Short, ...] = Field(default=(), max_length=100)
     """The words of ``AgentInfo.isolation`` that an agent must have for them; see ``task_isolation.demanded_words``."""
+    ports: int = Field(default=0, ge=0, le=MAX_PORTS)
+    """Number of ports of each task, whatever numbers they have. An offer for the shape names the numbers. A task that
+    needs certain numbers requests them in ``resources`` instead."""
+    name: Short = ""
+    """Name of the tasks of the shape, as in ``TaskInfo.shape``: ``most`` counts the tasks with this name."""
+    most: int = Field(default=0, ge=0, le=MAX_TASKS_OF_SHAPE)
+    """The largest number of these tasks that may run at a time on all agents with the same value of the attribute
+    ``per``; 0 if it is not limited. An agent without the attribute is not offered."""
+    per: Short = AGENT
+    """Name of an attribute, or ``agent`` (its id) or ``hostname``."""
+    placed: dict[Short, int] = Field(default_factory=dict, max_length=MAX_PLACED)
+    """Number of these tasks that the framework already has, by value of ``per``. A cell counts those in the cell by
+    itself; stated here are those of all cells, which matters if agents of several cells share a value."""
+
+    @field_validator("per")
+    @classmethod
+    def _per(cls, name: str) -> str:
+        return check_attribute_name(name)
+
+    @model_validator(mode="after")
+    def _ports_have_one_form(self) -> Shape:
+        if self.ports and PORTS in self.resources.names():
+            raise ValueError("ports are requested by number in resources and by their count: keep one")
+        return self
+
+    @property
+    def whole(self) -> Resources:
+        """What each task needs, with ports and the members of ranges and sets counted."""
+        return with_count(self.resources, self.ports)
+
+    def fits(self, free: Resources) -> int:
+        """Number of tasks that fit free resources, without a look at ``most``."""
+        return fits(self.resources, free, self.ports)
+
+    def missing_in(self, has: Resources) -> Resources:
+        """What one task needs and ``has`` does not contain; ports are counted. Empty exactly if a task fits."""
+        missing = has.missing(self.resources)
+        short = self.ports - count_ports(has) if self.ports else 0
+        return with_count(missing, short) if short > 0 else missing
+
+    def portion(self, count: int, free: Resources, start: int = 0) -> Resources:
+        """What ``count`` tasks, which must fit, are given of free resources; port numbers from ``start`` on first."""
+        if not self.ports:
+            return times(self.resources, count)
+        return portion(self.resources, count, free, self.ports, start)
+
+    @property
+    def rules(self) -> PlacementRules | None:
+        """The rules about ports and about tasks beside each other; None if there are none."""
+        if not (self.ports or self.most or self.name):
+            return None
+        name = self.name or (str(self.resources)[:MAX_SHORT] if self.most else "")
+        return PlacementRules(self.ports, name, self.most, self.per)
 
     @property
     def on_slack(self) -> bool:
@@ -69,9 +138,12 @@ class Shape(Part):
         return self.revocable and not self.gang
 
     @property
-    def key(self) -> tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...]]:
+    def key(
+        self,
+    ) -> tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...], PlacementRules | None]:
         """The key that distinguishes shapes, independent of their counts."""
-        return self.resources, self.role, self.constraints, self.gang, self.revocable, self.isolation
+        rules = self.rules if self.ports or self.most or self.name else None
+        return self.resources, self.role, self.constraints, self.gang, self.revocable, self.isolation, rules
 
 
 MAX_DEMAND_VERSION = 2**48

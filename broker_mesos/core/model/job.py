@@ -7,10 +7,11 @@ import re
 from pydantic import Field, field_validator, model_validator
 
 from broker_mesos.core.model.amounts import shown
-from broker_mesos.core.model.attributes import Constraint
-from broker_mesos.core.model.job_array import Range, problem_of, size_of
+from broker_mesos.core.model.attributes import AGENT, Constraint, check_attribute_name
+from broker_mesos.core.model.job_array import MAX_ARRAY, Range, problem_of, size_of
 from broker_mesos.core.model.locality import Preference
-from broker_mesos.core.model.part import ID_PATTERN, MAX_ID, Ident, Part
+from broker_mesos.core.model.part import ID_PATTERN, MAX_ID, Ident, Part, Short
+from broker_mesos.core.model.port_numbers import MAX_PORTS, PORTS, check_port_names
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import ANYBODY, check_role
 from broker_mesos.core.model.sandbox_path import check_patterns
@@ -22,6 +23,8 @@ MAX_GANG = 1_000
 GUARD = Constraint.parse("isolation-of-a-later-release")
 """A constraint that no agent satisfies. A job with ``isolation`` has it, so that workers and cells of a release that
 does not know that field never run its tasks without it; the others leave it out (``JobSpec.own_constraints``)."""
+PLACEMENT_GUARD = Constraint.parse("placement-of-a-later-release")
+"""The same for a job with ``ports`` or ``most``, or with a constraint on ``agent``."""
 MAX_AFTER = 100
 """The largest number of jobs that one job may depend on."""
 
@@ -90,6 +93,16 @@ class JobSpec(Preference):
     """Whether the tasks of the array start all together or not at all. Tasks that have to run again later (after a
     failure or a drain) start together with those that wait at the same time; no other task is restarted."""
 
+    ports: int = Field(default=0, ge=0, le=MAX_PORTS)
+    """Number of ports of each task, whose environment has their numbers as ``PORT0``, ``PORT1`` and so on. No two tasks
+    on an agent have the same port."""
+    port_names: tuple[str, ...] = Field(default=(), max_length=MAX_PORTS)
+    """Names of the first ports: the number of one with the name ``http`` is in ``PORT_HTTP`` as well."""
+    most: int = Field(default=0, ge=0, le=MAX_ARRAY)
+    """The largest number of tasks of the array that run at a time on all agents with the same value of ``per``; 0 if it
+    is not limited. They run on no agent that does not have that attribute."""
+    per: Short = AGENT
+    """Name of the attribute by whose values ``most`` counts, or ``agent`` or ``hostname``."""
     revocable: bool = False
     """Whether the tasks run on slack only, which agents lend a second time. A task that is evicted from slack runs
     again without using a retry."""
@@ -104,6 +117,17 @@ class JobSpec(Preference):
                 object.__setattr__(self, "isolation", TaskIsolation())  # a quota is a demand as well
             if self.isolation is not None:
                 object.__setattr__(self, "constraints", (*self.constraints, GUARD))
+        if PLACEMENT_GUARD not in self.constraints and self._has_placement:
+            object.__setattr__(self, "constraints", (*self.constraints, PLACEMENT_GUARD))
+        check_port_names(self.port_names, self.ports)
+        if self.ports and PORTS in self.resources.names():
+            raise ValueError("ports are requested by number in resources and by their count: keep one")
+        if self.ports and self.revocable:
+            raise ValueError("ports are not lent a second time: drop --ports, or --revocable")
+        if self.most and self.array is None:
+            raise ValueError("a number of tasks for each agent is for an array; give --array")
+        if self.per != AGENT and not self.most:
+            raise ValueError("per is given without most: say how many tasks may run for each value")
         if problem := problem_of(self.array, self.ranges):
             raise ValueError(problem)
         if self.max_running and self.array is None:
@@ -122,6 +146,18 @@ class JobSpec(Preference):
             raise ValueError("a gang does not run on slack, which is taken back bit by bit: drop --revocable")
         return self
 
+    @field_validator("per")
+    @classmethod
+    def _per(cls, name: str) -> str:
+        return check_attribute_name(name)
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _ports(cls, ports: object) -> object:
+        if isinstance(ports, int) and not 0 <= ports <= MAX_PORTS:
+            raise ValueError(f"ports {shown(ports)}: write a number of ports from 0 to {MAX_PORTS}")
+        return ports
+
     @field_validator("resources")
     @classmethod
     def _something(cls, resources: Resources) -> Resources:
@@ -137,10 +173,13 @@ class JobSpec(Preference):
     @property
     def own_constraints(self) -> tuple[Constraint, ...]:
         """The constraints that agents are compared with. If an earlier release has stored the job, and lost its
-        ``isolation``, GUARD is among them: the tasks wait for ever rather than run without it."""
-        if self.isolation is None:
-            return self.constraints
-        return tuple(each for each in self.constraints if each != GUARD)
+        ``isolation`` or ``ports``, a guard is among them: the tasks wait for ever rather than run without it."""
+        known = (GUARD,) * (self.isolation is not None) + (PLACEMENT_GUARD,) * self._has_placement
+        return tuple(each for each in self.constraints if each not in known) if known else self.constraints
+
+    @property
+    def _has_placement(self) -> bool:
+        return bool(self.ports or self.most) or any(each.name == AGENT for each in self.constraints)
 
     @property
     def total(self) -> int:

@@ -29,9 +29,9 @@ class Preference(Part):
             raise ValueError("locality_wait is given, and nothing to wait for: say which agents to prefer")
         return self
 
-    def prefers(self, attributes: Mapping[str, str], hostname: str) -> bool:
-        """Whether an agent with these attributes and this hostname is preferred."""
-        return any(each.matches(attributes, hostname) for each in self.prefer)
+    def prefers(self, attributes: Mapping[str, str], hostname: str, agent_id: str) -> bool:
+        """Whether an agent with these attributes, this hostname and this id is preferred."""
+        return any(each.matches(attributes, hostname, agent_id) for each in self.prefer)
 
 
 class Locality(Part):

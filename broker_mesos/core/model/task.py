@@ -92,6 +92,9 @@ class TaskInfo(Part):
     queue has ended, without a message in between. A task that has waited for several seconds is dropped, and may
     be launched elsewhere. Tasks with volumes, ports or other named resources, and tasks on slack, cannot be
     queued."""
+    shape: Short = ""
+    """Name of the shape as which the task was demanded (``Shape.name``), so that it counts for ``Shape.most``. If it is
+    empty, the cell takes the name of the shape that its offer was made for."""
     early: bool = False
     """Whether the agent itself reports the end of the task's process to the framework, before the cell does; see
     EARLY_STATUSES."""

@@ -18,7 +18,7 @@ from broker_mesos.core.model.task_states import Reason, TaskState
 KILL_REQUESTED, REVOCABLE, WAITS = 1, 2, 4
 """Bits of the flags in the first line."""
 _FIELDS = 9
-"""Number of fields of the first line."""
+"""Number of fields of the first line that every record has. The next one, the shape, is left out if it is empty."""
 _STATES = {state.value: state for state in TaskState}
 _raw_decode = json.JSONDecoder().raw_decode
 
@@ -60,6 +60,7 @@ class TaskRecord:
         "resources",
         "revocable",
         "role",
+        "shape",
         "state",
         "task_id",
         "waits",
@@ -77,6 +78,7 @@ class TaskRecord:
         revocable: bool = False,
         queue: str = "",
         waits: bool = False,
+        shape: str = "",
         kill_requested: bool = False,
         kill_reason: Reason | None = None,
         details: TaskDetails | None = None,
@@ -95,6 +97,8 @@ class TaskRecord:
         """Name of the task queue that the task belongs to; empty if it is not queued."""
         self.waits = waits
         """Whether the task waits in its task queue and occupies no resources; see TaskInfo.line."""
+        self.shape = shape
+        """Name of the shape as which it was demanded; see TaskInfo.shape."""
         self._details: TaskDetails | None = TaskDetails() if details is None else details
         self._details_json = b""
 
@@ -113,6 +117,7 @@ class TaskRecord:
         record.role = names.setdefault(role, role)
         record.resources = Resources.parse(resources)
         record.state = _STATES[state]
+        record.shape = fields[_FIELDS] if len(fields) > _FIELDS else ""
         record.kill_requested = bool(flags & KILL_REQUESTED)
         record.revocable = bool(flags & REVOCABLE)
         record.waits = bool(flags & WAITS)
@@ -130,7 +135,7 @@ class TaskRecord:
 
     def encode(self) -> bytes:
         """The record as it is stored. The JSON of each line contains no line feed."""
-        head = (
+        head: tuple[Any, ...] = (
             self.task_id,
             self.framework_id,
             self.agent_id,
@@ -141,6 +146,8 @@ class TaskRecord:
             self.queue,
             self.kill_reason or "",
         )
+        if self.shape:
+            head += (self.shape,)
         details = self._details
         text = self._details_json if details is None else _DETAILS.dump_json(details, exclude_defaults=True)
         return json.dumps(head, separators=(",", ":")).encode() + b"\n" + text

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from broker_mesos.core.model.framework import Demand
 from broker_mesos.core.model.job import JobSpec
+from broker_mesos.core.model.multiples import fits
 from broker_mesos.core.model.offer import Offer
 from broker_mesos.frameworks.batch.planning.claims import Launch
 from broker_mesos.frameworks.batch.planning.shapes import DemandShapes, job_shape_of
@@ -63,7 +64,7 @@ class Spare:
     def take(self, spec: JobSpec) -> Offer | None:
         """Remove and return the offer if this job fits onto it; else None. The caller must answer it."""
         offer = self._offer
-        if offer is None or not is_lone(spec) or not offer.resources.contains(spec.resources):
+        if offer is None or not is_lone(spec) or not fits(spec.resources, offer.resources, spec.ports):
             return None
         if not job_shape_of("", spec, False).matches(offer):
             return None

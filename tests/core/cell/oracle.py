@@ -11,7 +11,7 @@ from broker_mesos.core.model.roles import is_within
 
 
 def matches(constraint: Constraint, agent) -> bool:
-    return constraint.matches(agent.info.attributes, agent.info.hostname)
+    return constraint.matches(agent.info.attributes, agent.info.hostname, agent.ident)
 
 
 def total(many: Iterable[Resources]) -> Resources:

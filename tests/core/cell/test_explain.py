@@ -235,7 +235,10 @@ def test_it_would_run_exactly_when_the_next_allocation_runs_it(
     runs = any(
         offer.framework.ident == "me"
         and offer.resources.contains(wanted.resources)
-        and all(each.matches(offer.agent.info.attributes, offer.agent.info.hostname) for each in wanted.constraints)
+        and all(
+            each.matches(offer.agent.info.attributes, offer.agent.info.hostname, offer.agent.ident)
+            for each in wanted.constraints
+        )
         for offer in bench.state.offers.values()
     )
     assert found.would_run == runs

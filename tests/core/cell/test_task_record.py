@@ -32,8 +32,9 @@ FULL = TaskRecord(
     ),
 )
 BARE = TaskRecord("t2", "f1", "a1", Resources.parse("cpus:1"))
+SHAPED = TaskRecord("t3", "f1", "a1", Resources.parse("cpus:1"), shape="web")
 QUEUED = TaskRecord("t2", "f1", "a1", Resources.parse("cpus:1"), queue="l", waits=True)
-ALL = pytest.mark.parametrize("record", [FULL, BARE, QUEUED], ids=["full", "bare", "queued"])
+ALL = pytest.mark.parametrize("record", [FULL, BARE, QUEUED, SHAPED], ids=["full", "bare", "queued", "shaped"])
 
 
 def test_records_are_stored_as_earlier_releases_store_them() -> None:
@@ -45,6 +46,7 @@ def test_records_are_stored_as_earlier_releases_store_them() -> None:
     )
     assert BARE.encode() == b'["t2","f1","a1","*","cpus:1","TASK_STAGING",0,"",""]\n{}'
     assert QUEUED.encode() == b'["t2","f1","a1","*","cpus:1","TASK_STAGING",4,"l",""]\n{}'
+    assert SHAPED.encode() == b'["t3","f1","a1","*","cpus:1","TASK_STAGING",0,"","","web"]\n{}'
 
 
 @ALL
@@ -67,11 +69,12 @@ def test_details_that_have_changed_are_stored() -> None:
 
 
 def test_what_a_later_release_has_added_is_ignored() -> None:
-    head, _, details = FULL.encode().partition(b"\n")
-    later = head[:-1] + b',"more"]\n' + details[:-1] + b',"more":1}'
-    found = Task.decode(later)
-    assert found.details == FULL.details
-    assert found.encode() == FULL.encode()
+    for record in (FULL, SHAPED):
+        head, _, details = record.encode().partition(b"\n")
+        added = b',"more"]' if record.shape else b',"","more"]'
+        found = Task.decode(head[:-1] + added + b"\n" + details[:-1] + (b',"more":1}' if details != b"{}" else b"}"))
+        assert found.details == record.details
+        assert found.encode() == record.encode()
 
 
 def test_equal_names_are_one_text() -> None:

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from broker_mesos.core.cell.allocation.round_quota import Quota
+from broker_mesos.core.cell.allocation.spread import Spread
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
+from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, kept_from, total_of, uses_by_role
+from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.resources import Resources
 
 
@@ -29,6 +32,8 @@ class Books:
         """Resources that each role used before the round, by the ids of agents with reservations."""
         self.new_offers: Counter[str] = Counter()
         """Number of grants to frameworks that are sent one offer at a time, by framework id."""
+        self._spreads: dict[tuple[str, str, str], Spread] = {}
+        """The tasks of shapes with ``most``, by framework id, name of the shape and attribute."""
 
     def left_of(self, agent: Agent) -> Resources:
         """The free resources of an agent that the round has not taken."""
@@ -40,6 +45,17 @@ class Books:
         if uses is None:
             uses = self._uses[agent.ident] = uses_by_role(agent)
         return kept_from(agent, role, self._taken.get(agent.ident, {}), uses)
+
+    def spread_of(self, framework: Framework, shape: Shape) -> Spread | None:
+        """The tasks of a shape by value of its attribute; None if their number is not limited."""
+        rules = shape.rules
+        if rules is None or not rules.most:
+            return None
+        key = framework.ident, rules.name, rules.per
+        found = self._spreads.get(key)
+        if found is None:
+            found = self._spreads[key] = Spread(self.state, framework, shape, rules)
+        return found
 
     def take(self, role: str, at: int, resources: Resources) -> None:
         """Take resources of the agent at an index for a role."""
@@ -59,12 +75,18 @@ class Books:
         self.quota.vacate(role, resources)
 
     def save(self) -> object:
-        """A copy of what ``take`` and ``vacate`` change, for ``restore``."""
+        """A copy of what ``take`` and ``vacate`` change, and of all spreads, for ``restore``."""
         taken = {agent_id: dict(roles) for agent_id, roles in self._taken.items()}
-        return dict(self.free), taken, dict(self._uses), self.quota.save()
+        spreads = {key: each.save() for key, each in self._spreads.items()}
+        return dict(self.free), taken, dict(self._uses), self.quota.save(), spreads
 
     def restore(self, saved: object) -> None:
         """Undo what was taken, and not granted, since ``save``."""
         assert isinstance(saved, tuple)
-        self.free, self._taken, self._uses, quota = saved
+        self.free, self._taken, self._uses, quota, spreads = saved
         self.quota.restore(quota)
+        for key, each in list(self._spreads.items()):
+            if key in spreads:
+                each.restore(spreads[key])
+            else:
+                del self._spreads[key]

@@ -16,12 +16,14 @@ from typing import NamedTuple
 from broker_mesos.core.api.explain import Obstacle
 from broker_mesos.core.cell.allocation.books import Books
 from broker_mesos.core.cell.allocation.round_quota import cut
+from broker_mesos.core.cell.allocation.spread import Spread, value_of
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
-from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.attributes import AGENT, Constraint
 from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
-from broker_mesos.core.model.multiples import fits, times
+from broker_mesos.core.model.multiples import times
+from broker_mesos.core.model.port_numbers import count_ports, with_count
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_isolation import IMAGES
 from broker_mesos.core.protocol.records import AgentStatus
@@ -43,12 +45,14 @@ class Infeasible(NamedTuple):
 
 
 TOO_LITTLE_FREE = Infeasible("resources", "")
+TOO_FEW_PORTS = Infeasible("resources", "")
+AT_ITS_LIMIT = Infeasible("spread", "", 0.0)
 
 
 class Requirement:
     """What a claimant wants of an agent: room for ``wanted`` tasks of a shape, or anything if it has stated none."""
 
-    __slots__ = ("agent_checks", "framework", "need", "role", "room_checks", "shape", "wanted")
+    __slots__ = ("agent_checks", "framework", "need", "role", "room_checks", "shape", "spread", "wanted")
 
     def __init__(
         self,
@@ -66,8 +70,22 @@ class Requirement:
         self.shape = shape
         self.need = None if shape is None else shape.resources
         self.wanted = wanted
+        self.spread: Spread | None = None
+        """The tasks of the shape that run already, if their number by value of an attribute is limited."""
         self.agent_checks = [check for check, applies in _agent_checks(on_slack, lent) if applies(self)]
         self.room_checks: list[RoomCheck] = []
+
+    def fits(self, agent: Agent, room: Resources) -> int:
+        """Number of tasks of the shape that may be placed on an agent in the room that is left of it."""
+        shape = self.shape
+        assert shape is not None
+        count = shape.fits(room)
+        return count if self.spread is None else min(count, self.spread.left(agent, shape.most))
+
+    def take(self, agent: Agent, count: int) -> None:
+        """Count tasks that are placed on an agent."""
+        if self.spread is not None:
+            self.spread.take(agent, count)
 
 
 class AgentChecker(NamedTuple):
@@ -118,6 +136,8 @@ class Feasibility:
         """A requirement with the checkers that can refuse it anything in this round."""
         # A round considers only agents that lend resources.
         made = Requirement(framework, role, shape, wanted, on_slack=self.revocable, lent=not self.explain)
+        if shape is not None and shape.most:
+            made.spread = self.books.spread_of(framework, shape)
         made.room_checks = [check for check, applies in _room_checks(self.revocable) if applies(self, made)]
         return made
 
@@ -174,17 +194,29 @@ def _drain(requirement: Requirement, agent: Agent) -> Infeasible | None:
 
 def _need(requirement: Requirement, agent: Agent) -> Infeasible | None:
     # Any number of tasks without a need would fit, so that the round would not end.
-    if requirement.need is not None and not requirement.need:
+    if _needs_nothing(requirement):
         return Infeasible("minimum", "it requests no resources; a task needs some")
     return None
+
+
+def _needs_nothing(requirement: Requirement) -> bool:
+    shape = requirement.shape
+    return shape is not None and not (shape.resources or shape.ports)
 
 
 def _constraints(requirement: Requirement, agent: Agent) -> Infeasible | None:
     info = agent.info
     for constraint in requirement.shape.constraints if requirement.shape is not None else ():
-        if not constraint.matches(info.attributes, info.hostname):
-            return Infeasible("constraint", constraint.explain(info.attributes, info.hostname) or "")
+        if not constraint.matches(info.attributes, info.hostname, info.agent_id):
+            return Infeasible("constraint", constraint.explain(info.attributes, info.hostname, info.agent_id) or "")
     return None
+
+
+def _has_attribute(requirement: Requirement, agent: Agent) -> Infeasible | None:
+    shape = requirement.shape
+    if shape is None or value_of(agent, shape.per) is not None:
+        return None
+    return Infeasible("spread", f"{shape.per} is not set, and at most {shape.most} may run for each {shape.per}")
 
 
 def _isolation(requirement: Requirement, agent: Agent) -> Infeasible | None:
@@ -200,7 +232,7 @@ def _offer_constraints(requirement: Requirement, agent: Agent) -> Infeasible | N
     groups = requirement.framework.info.offer_constraints.get(requirement.role)
     if not groups or any(matches(group, agent) for group in groups):
         return None
-    why = groups[0][0].explain(agent.info.attributes, agent.info.hostname) if groups[0] else ""
+    why = groups[0][0].explain(agent.info.attributes, agent.info.hostname, agent.ident) if groups[0] else ""
     return Infeasible("constraint", f"the framework's offer constraints: {why}")
 
 
@@ -229,9 +261,14 @@ ISOLATION = AgentChecker(
 AGENT_CHECKERS: tuple[AgentChecker, ...] = (
     AWAY,
     DRAIN,
-    AgentChecker("need", _need, lambda requirement: requirement.need is not None and not requirement.need),
+    AgentChecker("need", _need, _needs_nothing),
     CONSTRAINTS,
     ISOLATION,
+    AgentChecker(
+        "attribute of the spread",
+        _has_attribute,
+        lambda requirement: requirement.shape is not None and bool(requirement.shape.most),
+    ),
     AgentChecker(
         "offer constraints",
         _offer_constraints,
@@ -257,6 +294,18 @@ def _reservations(
     return room.clipped_minus(feasibility.books.reserved_for_others(agent, requirement.role))
 
 
+def _spread(
+    feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources
+) -> Resources | Infeasible:
+    shape, spread = requirement.shape, requirement.spread
+    if shape is None or spread is None or spread.left(agent, shape.most):
+        return room
+    if not feasibility.explain:
+        return AT_ITS_LIMIT
+    where = "on it" if shape.per == AGENT else f"where {shape.per} is {value_of(agent, shape.per)}"
+    return Infeasible("spread", f"as many as may run {where} do, or are offered it: {shape.most}", 0.0)
+
+
 def _room(feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources) -> Resources | Infeasible:
     need = requirement.need
     if worth_offering(room) if need is None else bool(room) and room.contains(need):
@@ -264,22 +313,29 @@ def _room(feasibility: Feasibility, requirement: Requirement, agent: Agent, room
     return _explain_room(feasibility.books, requirement, agent, room) if feasibility.explain else TOO_LITTLE_FREE
 
 
+def _ports(feasibility: Feasibility, requirement: Requirement, agent: Agent, room: Resources) -> Resources | Infeasible:
+    if requirement.shape is None or count_ports(room) >= requirement.shape.ports:
+        return room
+    return _explain_room(feasibility.books, requirement, agent, room) if feasibility.explain else TOO_FEW_PORTS
+
+
 def _explain_room(books: Books, requirement: Requirement, agent: Agent, room: Resources) -> Infeasible:
-    need, left = requirement.need, books.left_of(agent)
-    if need is None:
+    shape, left = requirement.shape, books.left_of(agent)
+    if shape is None:
         if room != left and worth_offering(left):
             return Infeasible("reserved", f"what is free is reserved: {left.clipped_minus(room)}")
         return Infeasible("resources", "it has no free resources")
-    missing = room.missing(need)
-    if left.contains(need):
+    missing = shape.missing_in(room)
+    if not shape.missing_in(left):
         return Infeasible("reserved", f"{missing} is reserved for other roles")
     with_offers = left + agent.offered
-    if with_offers.contains(need) and agent.offered:
+    if not shape.missing_in(with_offers) and agent.offered:
         whose = ", ".join(sorted({offer.framework_id for offer in agent.offers.values()}))
         return Infeasible("offered", f"short of {missing}, which is offered to {whose} now")
-    if agent.total.contains(need):
+    lacks_of_all = shape.missing_in(agent.total)
+    if not lacks_of_all:
         return Infeasible("resources", f"short of {missing}: in use")
-    return Infeasible("resources", f"too small: it has {agent.total}, {agent.total.missing(need)} is missing")
+    return Infeasible("resources", f"too small: it has {agent.total}, {lacks_of_all} is missing")
 
 
 def _answers(
@@ -328,7 +384,13 @@ def _filters(
     framework, need = requirement.framework, requirement.need
     if framework.ident == feasibility.ignore_filters_of:
         return room
-    offered = room if need is None else times(need, max(1, min(requirement.wanted, fits(need, room))))
+    if need is None or requirement.shape is None:
+        offered = room
+    else:
+        count = max(1, min(requirement.wanted, requirement.fits(agent, room)))
+        offered = times(need, count)
+        if ports := requirement.shape.ports:  # in such filters ports are counted; see ``offers.refuse``
+            offered = with_count(offered, ports * count)
     until = framework.refuses_until(
         agent.ident, requirement.role, offered, feasibility.now, revocable=feasibility.revocable
     )
@@ -342,7 +404,13 @@ ROOM_CHECKERS: tuple[RoomChecker, ...] = (
     RoomChecker(
         "reservations", _reservations, lambda feasibility, requirement: feasibility.any_reservations, on_slack=False
     ),
+    RoomChecker("spread", _spread, lambda feasibility, requirement: requirement.spread is not None),
     RoomChecker("room", _room, lambda feasibility, requirement: True),
+    RoomChecker(
+        "ports",
+        _ports,
+        lambda feasibility, requirement: requirement.shape is not None and bool(requirement.shape.ports),
+    ),
     RoomChecker(
         "unanswered offers", _answers, lambda feasibility, requirement: bool(requirement.framework.unanswered_rounds)
     ),
@@ -375,7 +443,7 @@ def _room_checks(on_slack: bool) -> tuple[tuple[RoomCheck, Callable[[Feasibility
 def matches(constraints: Sequence[Constraint], agent: Agent) -> bool:
     """Whether an agent satisfies all of these constraints."""
     info = agent.info
-    return all(each.matches(info.attributes, info.hostname) for each in constraints)
+    return all(each.matches(info.attributes, info.hostname, info.agent_id) for each in constraints)
 
 
 def lacks(words: Sequence[str], agent: Agent) -> tuple[str, ...]:

@@ -7,18 +7,20 @@ resources as offers for the gang, which stay open until the token ends, and the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from broker_mesos.core.cell.allocation import gang_demand
 from broker_mesos.core.cell.allocation.feasibility import Requirement, unfit
+from broker_mesos.core.cell.allocation.spread import value_of
 from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.reserved_portions import kept_from
 from broker_mesos.core.model.framework import Shape
-from broker_mesos.core.model.multiples import fits, times
+from broker_mesos.core.model.multiples import times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import lineage
 from broker_mesos.core.protocol.limits import Instant
@@ -123,16 +125,17 @@ def _choose_agents(state: CellState) -> None:
     for shape, wanted in _largest_first(state, gang_demand.missing(framework, token.gang)):
         # An agent that is kept gains what ends there: it stays among the first, unless another has more by now.
         lacking = {
-            agent.ident: shape.resources.clipped_minus(agent.free).dominant_share(state.total)
+            agent.ident: shape.missing_in(agent.free).dominant_share(state.total)
             for agent in _suiting(state, framework, shape)
         }
+        spread: Counter[str] = Counter()
         for ident in sorted(lacking, key=lambda each: (lacking[each], each not in before, each)):
             if not wanted:
                 break
             agent = state.agents[ident]
             room = _unreserved(agent, shape.role, left.get(ident, agent.total))
-            if count := min(wanted, fits(shape.resources, room)):
-                left[ident] = left.get(ident, agent.total) - times(shape.resources, count)
+            if count := _placeable(shape, agent, room, spread, wanted):
+                left[ident] = left.get(ident, agent.total) - shape.portion(count, room)
                 state.token_agents[ident] = (*state.token_agents.get(ident, ()), (shape, count))
                 wanted -= count
 
@@ -150,7 +153,7 @@ def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
     members = gang_demand.missing(framework, gang)
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
-        needs.setdefault(shape.role, []).append(times(shape.resources.counted(), count))
+        needs.setdefault(shape.role, []).append(times(shape.whole, count))
     for role, each in needs.items():
         whole = Resources.sum(each)
         for above in lineage(role):
@@ -167,17 +170,27 @@ def _could_fit(state: CellState, framework: Framework, gang: str) -> bool:
 def _packs(state: CellState, framework: Framework, members: list[gang_demand.Member]) -> bool:
     left = {agent.ident: agent.total for agent in state.agents.values()}
     for shape, wanted in _largest_first(state, members):
+        spread: Counter[str] = Counter()
         for agent in _suiting(state, framework, shape):
             if not wanted:
                 break
             room = _unreserved(agent, shape.role, left[agent.ident])
-            count = min(wanted, fits(shape.resources, room))
+            count = _placeable(shape, agent, room, spread, wanted)
             if count:
-                left[agent.ident] -= times(shape.resources, count)
+                left[agent.ident] -= shape.portion(count, room)
                 wanted -= count
         if wanted:
             return False
     return True
+
+
+def _placeable(shape: Shape, agent: Agent, room: Resources, spread: Counter[str], wanted: int) -> int:
+    """Number of tasks of a shape that would fit an agent beside those in ``spread``, which counts them."""
+    count = min(wanted, shape.fits(room))
+    if shape.most and (value := value_of(agent, shape.per)) is not None:
+        count = min(count, shape.most - spread[value])
+        spread[value] += count
+    return count
 
 
 def _suiting(state: CellState, framework: Framework, shape: Shape) -> Iterator[Agent]:

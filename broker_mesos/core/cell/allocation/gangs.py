@@ -19,6 +19,7 @@ from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer_details import ShapeKey
 from broker_mesos.core.model.framework import Shape
 from broker_mesos.core.model.multiples import times
+from broker_mesos.core.model.port_numbers import pick_ports
 from broker_mesos.core.model.resources import Resources
 
 
@@ -28,6 +29,7 @@ class Placing(NamedTuple):
     at: int
     shape: Shape
     tasks: int
+    resources: Resources
 
 
 class Gangs:
@@ -101,8 +103,8 @@ class Gangs:
 
     def _grant(self, framework: Framework, gang: str, placings: Sequence[Placing], until: float | None = None) -> None:
         self._grants.satisfied = True
-        for at, shape, tasks in placings:
-            slice_ = Slice(at, times(shape.resources, tasks), shape.key, tasks)
+        for at, shape, tasks, resources in placings:
+            slice_ = Slice(at, resources, shape.key, tasks)
             self._grants.add(self._claimants[shape.role, framework.ident], framework, slice_, gang, until)
 
 
@@ -111,7 +113,7 @@ def place(books: Books, places: Places, framework: Framework, members: Sequence[
     all."""
     needs: dict[str, list[Resources]] = {}
     for shape, count in members:
-        needs.setdefault(shape.role, []).append(times(shape.resources.counted(), count))
+        needs.setdefault(shape.role, []).append(times(shape.whole, count))
     for role, whole in _wholes(needs):
         if books.quota.allows(role, whole) != whole:
             # The cell's part of a limit must be raised in one step, and not for each member.
@@ -134,9 +136,9 @@ def place(books: Books, places: Places, framework: Framework, members: Sequence[
 def fill(places: Places, framework: Framework, members: Sequence[Member]) -> list[Placing]:
     """Take room in the round for as many tasks of the members as possible, in this order."""
     return [
-        Placing(at, shape, count)
+        Placing(at, shape, count, taken)
         for shape, wanted in members
-        for at, count in places.take_for(framework, shape, wanted)
+        for at, count, taken in places.take_for(framework, shape, wanted)
     ]
 
 
@@ -148,7 +150,7 @@ def keep_agents(books: Books, members: Sequence[Member], placings: Sequence[Plac
         return
     short = {each.shape.key: each.tasks for each in members}
     placed: dict[tuple[str, ShapeKey], int] = {}
-    for at, shape, tasks in placings:
+    for at, shape, tasks, _ in placings:
         short[shape.key] -= tasks
         place_key = books.agents[at].ident, shape.key
         placed[place_key] = placed.get(place_key, 0) + tasks
@@ -167,7 +169,10 @@ def keep_agents(books: Books, members: Sequence[Member], placings: Sequence[Plac
                 if agent.reservations:
                     free = free.clipped_minus(books.reserved_for_others(agent, shape.role))
                 part = {name: min(amount, free.get(name)) for name, amount in need.scalars.items()}
-                books.take(shape.role, places[ident], Resources.scalars_of(part))
+                kept = Resources.scalars_of(part)
+                if shape.ports:
+                    kept += pick_ports(free, shape.ports * count, agent.next_port)
+                books.take(shape.role, places[ident], kept)
 
 
 def _largest(books: Books, members: Sequence[Member]) -> list[Member]:

@@ -18,7 +18,7 @@ from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer_details import ShapeKey
 from broker_mesos.core.model.framework import Shape
-from broker_mesos.core.model.multiples import fits, times
+from broker_mesos.core.model.resources import Resources
 
 WAITS_FOR_GANG = Infeasible("turn", "", 0.0)
 """An agent has room for a part of a gang: changes of other agents may make room for the whole gang."""
@@ -75,9 +75,9 @@ class Places:
             found = self._sorted[kind, packing] = places, list(range(len(places) + 1))
         return found
 
-    def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int]]:
+    def take_for(self, framework: Framework, shape: Shape, wanted: int) -> Iterator[tuple[int, int, Resources]]:
         """Take room for tasks of a shape, as far as there is any, without granting it. Yields indices of agents with
-        the number of tasks on each."""
+        the number of tasks on each, and what they take."""
         requirement = self._feasibility.requirement(framework, shape.role, shape, wanted)
         for at in self.order(shape.key, framework)[0]:
             if requirement.wanted <= 0:
@@ -88,10 +88,12 @@ class Places:
                 self.remember(agent, found)
                 continue
             self.remember(agent, WAITS_FOR_GANG)
-            count = min(requirement.wanted, fits(shape.resources, found))
-            self._books.take(shape.role, at, times(shape.resources, count))
+            count = min(requirement.wanted, requirement.fits(agent, found))
+            taken = shape.portion(count, found, agent.next_port)
+            self._books.take(shape.role, at, taken)
+            requirement.take(agent, count)
             requirement.wanted -= count
-            yield at, count
+            yield at, count, taken
 
     def count(self, framework: Framework, shape: Shape) -> int:
         """Number of agents that have room for a task of a shape."""

@@ -26,7 +26,6 @@ from broker_mesos.core.cell.state.offer_details import OfferDetails
 from broker_mesos.core.cell.state.reserved_portions import EMPTY, total_of
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.framework import Shape
-from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import is_within, lineage
 from broker_mesos.core.model.task_states import Reason
@@ -127,14 +126,14 @@ class Preemption:
 
     def _for_shape(self, framework: Framework, own: str, shape: Shape, wanted: int) -> bool:
         """Make room for tasks of a shape. Returns whether there is room for all of them."""
-        for _, count in self._round.places.take_for(framework, shape, wanted):
+        for _, count, _ in self._round.places.take_for(framework, shape, wanted):
             wanted -= count
         requirement = self._round.feasibility.requirement(framework, shape.role, shape)
-        queue = self._options(requirement, own, shape.resources) if wanted > 0 else []
+        queue = self._options(requirement, own, shape) if wanted > 0 else []
         while wanted > 0 and queue and len(self._found) < MAX_VICTIMS:
             best = heappop(queue)
             agent = self._agents[best.at]
-            again = self._option(best.at, requirement, own, shape.resources)
+            again = self._option(best.at, requirement, own, shape)
             if again is None:
                 continue
             if again != best:
@@ -143,10 +142,11 @@ class Preemption:
             room = self._room(requirement, agent, again.victims)
             if room is None:
                 continue
-            count = min(wanted, fits(shape.resources, room))
-            self._round.books.take(shape.role, best.at, times(shape.resources, count))
+            count = min(wanted, requirement.fits(agent, room))
+            self._round.books.take(shape.role, best.at, shape.portion(count, room, agent.next_port))
+            requirement.take(agent, count)
             wanted -= count
-            following = self._option(best.at, requirement, own, shape.resources)
+            following = self._option(best.at, requirement, own, shape)
             if following is not None:
                 heappush(queue, following)
         return wanted <= 0
@@ -180,32 +180,32 @@ class Preemption:
 
     # -- whom -------------------------------------------------------------------------------------------
 
-    def _options(self, requirement: Requirement, own: str, need: Resources) -> list[Victims]:
-        found = (self._option(at, requirement, own, need) for at in range(len(self._agents)))
+    def _options(self, requirement: Requirement, own: str, shape: Shape) -> list[Victims]:
+        found = (self._option(at, requirement, own, shape) for at in range(len(self._agents)))
         queue = [each for each in found if each is not None]
         heapify(queue)
         return queue
 
-    def _option(self, at: int, requirement: Requirement, own: str, need: Resources) -> Victims | None:
-        """The cheapest offers and tasks that have to end on an agent for one more task with this need."""
+    def _option(self, at: int, requirement: Requirement, own: str, shape: Shape) -> Victims | None:
+        """The cheapest offers and tasks that have to end on an agent for one more task of a shape."""
         agent = self._agents[at]
-        if not agent.total.contains(need) or unfit(requirement, agent) is not None:
+        if shape.missing_in(agent.total) or unfit(requirement, agent) is not None:
             return None
         short = self._round.quota.unmet(own)
-        if not any(short.get(name) for name in need.names()):
+        if not any(short.get(name) for name in shape.whole.names()):
             short = EMPTY
         room = self._round.books.left_of(agent)
         chosen: list[Victim] = []
         for each in self._takeable(agent, requirement.framework, own, requirement.role, short):
-            if room.contains(need):
+            if not shape.missing_in(room):
                 break
             chosen.append(each)
             room = total_of([room, each.resources])
-        if not room.contains(need):
+        if shape.missing_in(room):
             return None
         for each in reversed(tuple(chosen)):  # spare the most expensive first, if the cheaper ones suffice
             rest = room.clipped_minus(each.resources)
-            if rest.contains(need):
+            if not shape.missing_in(rest):
                 chosen.remove(each)
                 room = rest
         highest = max((self._cost(each) for each in chosen), default=-1)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.model.framework import Shape
-from broker_mesos.core.model.multiples import fits, times
+from broker_mesos.core.model.multiples import times
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.roles import is_within, lineage, topmost
 
@@ -238,7 +238,7 @@ class Quota:
         need, role = shape.resources, shape.role
         withheld = self._withheld.setdefault((framework_id, shape.key), Counter())
         most = wanted - withheld[ALL_AGENTS] + withheld[agent_id]
-        count = min(most, fits(need, self.room(role, free))) - min(wanted, fits(need, given))
+        count = min(most, shape.fits(self.room(role, free))) - min(wanted, shape.fits(given))
         if count > 0:
             withheld[ALL_AGENTS] += count - withheld[agent_id]
             withheld[agent_id] = count

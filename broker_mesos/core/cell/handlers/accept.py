@@ -13,6 +13,7 @@ from broker_mesos.core.cell.outlet import Outlet
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer import OpenOffer
+from broker_mesos.core.cell.state.offer_details import ShapeKey, whole_of
 from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo
@@ -43,6 +44,8 @@ class _Accepted:
     """Resources of each task that was launched."""
     queued: Counter[Resources] = field(default_factory=Counter)
     """Number of tasks that wait in a task queue of the agent, by their resources."""
+    named: Counter[ShapeKey] = field(default_factory=Counter)
+    """Number of tasks that were given the name of a shape, by shape."""
 
 
 def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Outlet, now: Instant) -> None:
@@ -94,6 +97,8 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
     agent, role, revocable = offer.agent, offer.role, offer.revocable
     if missing := lacks(demanded_words(info.isolation, info.limits), agent):
         return f"it demands isolation that its agent does not have: {', '.join(missing)}; look at Offer.isolation"
+    if not info.shape and (name := _name_of(accepted, info)):
+        info = info.model_copy(update={"shape": name})
     try:
         info = reservations.with_volumes(agent, role, info, revocable=revocable)
     except BrokerMesosError as error:
@@ -125,6 +130,7 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
         revocable=revocable,
         queue="" if queue is None else queue.name,
         waits=waits,
+        shape=info.shape,
         details=TaskDetails(
             name=info.name,
             offer_id=offer.offer_id,
@@ -138,6 +144,20 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
     out.decision.launched.append(task.task_id)
     out.touch(RecordKind.TASKS, task.task_id)
     out.launch(agent, task.task_id, wire)
+    return ""
+
+
+def _name_of(accepted: _Accepted, info: TaskInfo) -> str:
+    """The name of the shape with ``most`` that offers were made for and that a task without a name meets; empty if
+    there is none."""
+    for offer in accepted.offers:
+        for kind, count in offer.shape_counts.items():
+            rules = kind[6]
+            if rules is None or not rules.most or accepted.named[kind] >= count:
+                continue
+            if info.resources in (kind[0], whole := whole_of(kind)) or info.resources.counted() == whole:
+                accepted.named[kind] += 1
+                return rules.name
     return ""
 
 
@@ -170,15 +190,21 @@ def _account(state: CellState, accepted: _Accepted) -> None:
     framework, opened, queued = accepted.framework, accepted.offers, accepted.queued
     if not any(offer.shape_counts for offer in opened):
         return
-    stated = {shape.resources for shape in framework.demand.shapes or ()}
-    exact = Counter(each for each in accepted.launched if each in stated)
+    # What a task needs of a shape with a number of ports is compared with them counted.
+    stated = {whole_of(shape.key) for shape in framework.demand.shapes or ()}
+    exact = Counter(
+        each if each in stated else counted
+        for each in accepted.launched
+        if each in stated or (counted := each.counted()) in stated
+    )
     others = len(accepted.launched) - exact.total()
     for offer in opened:
         current = offer.demand == framework.demand.version
         for kind, count in offer.shape_counts.items():
-            same = min(count, exact[kind[0]])
+            whole = whole_of(kind)
+            same = min(count, exact[whole])
             other = min(count - same, others)
-            exact[kind[0]] -= same
+            exact[whole] -= same
             others -= other
             if current:
                 # Tasks that wait in a queue are launched in addition to those that the offer was made for.

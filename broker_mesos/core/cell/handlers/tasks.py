@@ -177,6 +177,7 @@ def adopt(state: CellState, agent: Agent, listed: AgentTask, out: Outlet, now: I
         revocable=listed.revocable,
         queue="" if key is None else key.name,
         waits=waits,
+        shape=listed.shape,
         details=TaskDetails(
             name=listed.name,
             offer_id=listed.offer_id,

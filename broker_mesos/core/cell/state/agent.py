@@ -41,6 +41,7 @@ class Agent:
         "last_heartbeat_at",
         "listed",
         "maintenance",
+        "next_port",
         "number",
         "offered",
         "offers",
@@ -122,6 +123,9 @@ class Agent:
         """Number of consecutive heartbeats that disagreed with the cell about commands or tasks."""
         self.inverse_offers_sent: dict[str, Resend] = {}
         """When each framework is sent its inverse offer again, by framework id."""
+        self.next_port = 0
+        """The number from which the next ports are picked that are requested by their count, so that a port is not
+        used again at once: clients of its last task may still try it."""
         self.listed = True
         """False in a recovery, until the agent's list has arrived under this term."""
         self.set_reserved(reserved_resources)

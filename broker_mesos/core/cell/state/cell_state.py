@@ -6,7 +6,7 @@ the owner's memory and end with its term.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from broker_mesos.core.cell.state.reserved_portions import EMPTY, VOLUMES, on_sl
 from broker_mesos.core.cell.state.task import Resend, Task
 from broker_mesos.core.model.agent import AgentInfo
 from broker_mesos.core.model.framework import FrameworkInfo, Shape
+from broker_mesos.core.model.port_numbers import following
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_states import TaskState
 from broker_mesos.core.protocol.addresses import cell_of
@@ -285,6 +286,8 @@ class CellState:
         if agent is not None:
             agent.tasks[task.task_id] = task
         if not task.state.terminal:
+            if task.shape and framework is not None:
+                framework.place(task)
             key = task.queue_key
             if agent is not None and key is not None:
                 agent.queues.enter(key, task.task_id, waits=task.waits)
@@ -298,6 +301,8 @@ class CellState:
 
     def _join(self, framework: Framework, task: Task) -> None:
         framework.tasks[task.task_id] = task
+        if task.shape and not task.state.terminal:
+            framework.place(task)
         if task.waits and not task.state.terminal:
             return
         if not task.state.terminal:
@@ -311,6 +316,8 @@ class CellState:
         queue takes them over, that task is returned."""
         assert state.terminal and not task.state.terminal
         task.state = state
+        if task.shape and (owner := self.frameworks.get(task.framework_id)) is not None:
+            owner.remove_placed(task)
         agent = self.agents.get(task.agent_id)
         key = task.queue_key
         successor = None
@@ -370,6 +377,8 @@ class CellState:
             agent.promise(offer.resources)
         if offer.shape_counts:
             framework.promised.update(offer.shape_counts)
+            if any(kind[6] is not None and kind[6].ports for kind in offer.shape_counts):
+                agent.next_port = following(offer.resources, agent.next_port)
         framework.offered += offer.resources.counted()
         self._charge(framework, offer)
         self.log.record("offer", offer.offer_id, framework.ident, agent.ident)
@@ -460,6 +469,11 @@ class CellState:
             held += Resources.sum(t.resources.counted() for t in framework.tasks.values() if t.occupies)
             if held != Resources.sum(framework.held.values()):
                 yield f"{framework.ident}: holds {held}, accounted {framework.held}"
+            placed = Counter(
+                (t.shape, t.agent_id) for t in framework.tasks.values() if t.shape and not t.state.terminal
+            )
+            if placed != {(name, each): n for name, some in framework.placed.items() for each, n in some.items()}:
+                yield f"{framework.ident}: its tasks of shapes are {placed}, counted {framework.placed}"
             if framework.offers and framework.state is FrameworkStatus.TORN_DOWN:
                 yield f"I6: {framework.ident} is torn down and has open offers"
             if framework.wants is not (framework.ident in self.wanting):

@@ -51,6 +51,7 @@ class Framework:
         "offered",
         "offers",
         "order",
+        "placed",
         "promised",
         "registered_at",
         "since",
@@ -88,6 +89,9 @@ class Framework:
         """Number of tasks launched on offers that were made for this version of the demand, by shape."""
         self.promised: Counter[ShapeKey] = Counter()
         """Number of tasks for which open offers were made, by shape."""
+        self.placed: dict[str, Counter[str]] = {}
+        """Number of tasks that have not ended, by the name of their shape and by agent id; those without one are not
+        counted."""
         self.started_gangs: set[str] = set()
         """Names of gangs of which tasks were launched since the current version of the demand was received."""
         self.unanswered_rounds = 0
@@ -177,6 +181,19 @@ class Framework:
         """Number of tasks of a shape of the demand for which nothing is offered yet."""
         kind = shape.key
         return max(0, shape.count - self.accepted.get(kind, 0) - self.promised.get(kind, 0))
+
+    def place(self, task: Task) -> None:
+        """Count a task of a named shape that has not ended."""
+        self.placed.setdefault(task.shape, Counter())[task.agent_id] += 1
+
+    def remove_placed(self, task: Task) -> None:
+        """Do not count a task of a named shape any more."""
+        by_agent = self.placed[task.shape]
+        by_agent[task.agent_id] -= 1
+        if not by_agent[task.agent_id]:
+            del by_agent[task.agent_id]
+            if not by_agent:
+                del self.placed[task.shape]
 
     def refuses_until(
         self, agent_id: str, role: str, resources: Resources, now: float, *, revocable: bool = False

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from broker_mesos.core.model.attributes import Constraint
+from broker_mesos.core.model.framework import PlacementRules
+from broker_mesos.core.model.port_numbers import with_count
 from broker_mesos.core.model.reservation import Reservation
 from broker_mesos.core.model.resources import Resources
 
-ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...]]
+ShapeKey = tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...], PlacementRules | None]
 """The key that distinguishes the shapes of a demand: ``Shape.key``."""
+
+
+def whole_of(kind: ShapeKey) -> Resources:
+    """What each task of a shape needs. If it needs a number of ports, ranges are counted."""
+    rules = kind[6]
+    return with_count(kind[0], rules.ports) if rules is not None and rules.ports else kind[0]
 
 
 class OfferDetails:

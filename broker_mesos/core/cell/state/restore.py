@@ -75,6 +75,8 @@ def _add_tasks(state: CellState, snapshot: Snapshot, now: float) -> None:
                 # The previous owner may have ended before it sent the update to the framework.
                 owner.unacknowledged[task.task_id] = Resend(now, state.limits.resend_first)
             continue
+        if task.shape and owner is not None:
+            owner.place(task)
         key = task.queue_key
         if agent is not None and key is not None:
             agent.queues.enter(key, task.task_id, waits=task.waits)

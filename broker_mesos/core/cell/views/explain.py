@@ -17,8 +17,9 @@ from broker_mesos.core.cell.allocation.slack import left_of
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
+from broker_mesos.core.model.amounts import THOUSAND
 from broker_mesos.core.model.framework import DEMAND_ROLES, REVOCABLE_RESOURCES, Shape
-from broker_mesos.core.model.multiples import fits
+from broker_mesos.core.model.port_numbers import PORTS
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_isolation import IMAGES
 from broker_mesos.core.protocol.limits import Instant
@@ -43,13 +44,14 @@ EASE_OF_CHANGE = {
     "resources": 5,
     "quota": 6,
     "reserved": 7,
-    "constraint": 8,
-    "isolation": 9,
-    "gpus": 10,
-    "minimum": 11,
-    "drain": 12,
-    "too-small": 13,
-    "away": 14,
+    "spread": 8,
+    "constraint": 9,
+    "isolation": 10,
+    "gpus": 11,
+    "minimum": 12,
+    "drain": 13,
+    "too-small": 14,
+    "away": 15,
 }
 """Order of obstacles by the effort to overcome them; those that end with time come first."""
 
@@ -94,7 +96,8 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         for agent in candidates:
             found = before.feasibility.check(wanted, agent)
             if not isinstance(found, Infeasible):
-                granted[agent.ident] = fits(shape.resources, found)
+                granted[agent.ident] = count = wanted.fits(agent, found)
+                wanted.take(agent, count)
     else:
         for grant in Round(
             state, policy, candidates, now, claimants, shapes=shapes, ignore_filters_of=ignore_filters_of
@@ -103,7 +106,8 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
             if mine_too and (
                 shape.key in grant.shape_counts if stated else _suits(shape, grant.agent, grant.resources)
             ):
-                granted[grant.agent.ident] = fits(shape.resources, grant.resources)
+                held = grant.shape_counts.get(shape.key) if shape.most else None
+                granted[grant.agent.ident] = shape.fits(grant.resources) if held is None else held
     room = sum(granted.values())
     whys = [
         why
@@ -111,7 +115,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         if agent.ident not in granted
         for why in (_why(before, wanted, shape, agent, place, now),)
     ]
-    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.resources), why.agent_id))
+    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.whole), why.agent_id))
     would = room > 0 and not unwanted
     together = 0 if would or not shape.gang else _together(before, framework, shape)
     infos = [agent.info for agent in state.agents.values() if away(agent) is None]
@@ -129,7 +133,7 @@ def placement(state: CellState, policy: Policy, request: GetPlacement, now: Inst
         unmatched=tuple(
             str(constraint)
             for constraint in shape.constraints
-            if not any(constraint.matches(info.attributes, info.hostname) for info in infos)
+            if not any(constraint.matches(info.attributes, info.hostname, info.agent_id) for info in infos)
         ),
         unheld=tuple(word for word in shape.isolation if not any(word in info.isolation for info in infos)),
         largest=_largest(state, shape),
@@ -144,10 +148,10 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
     for agent in state.agents.values():
         left = left_of(agent)
         found = unfit(requirement, agent)
-        if found is None and left.contains(shape.resources):
-            room += fits(shape.resources, left)
+        if found is None and not shape.missing_in(left):
+            room += shape.fits(left)
             continue
-        missing = left.missing(shape.resources) if found is None else Resources.EMPTY
+        missing = shape.missing_in(left) if found is None else Resources.EMPTY
         found = found or Infeasible("resources", f"short of {missing} of slack")
         whys.append(
             AgentObstacle(
@@ -159,7 +163,7 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
                 missing=missing,
             )
         )
-    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.resources), why.agent_id))
+    whys.sort(key=lambda why: (EASE_OF_CHANGE[why.what], why.distance(shape.whole), why.agent_id))
     if REVOCABLE_RESOURCES not in framework.info.capabilities:
         unwanted = unwanted or "it needs slack, and the framework does not have the capability REVOCABLE_RESOURCES"
     elif not room:
@@ -175,7 +179,7 @@ def _on_slack(state: CellState, framework: Framework, shape: Shape, unwanted: st
 
 
 def _largest(state: CellState, shape: Shape) -> dict[str, int]:
-    found = dict.fromkeys(shape.resources.names(), 0)
+    found = dict.fromkeys(shape.whole.names(), 0)
     for agent in state.agents.values():
         if away(agent) is None and suits(shape, agent):
             total = agent.total.quantities()
@@ -200,7 +204,7 @@ def _promised(framework: Framework, shape: Shape) -> bool:
 
 
 def _suits(shape: Shape, agent: Agent, resources: Resources) -> bool:
-    return resources.contains(shape.resources) and suits(shape, agent)
+    return not shape.missing_in(resources) and suits(shape, agent)
 
 
 def _unwanted(framework: Framework) -> str:
@@ -239,19 +243,19 @@ def _why(round_: Round, wanted: Requirement, shape: Shape, agent: Agent, place: 
         served = "1 other is" if place == 1 else f"{place} others are"
         found = Infeasible("turn", f"it has room, and {served} served before" if place else "it has room")
     elif found.what == "resources":
-        missing = agent.free.missing(shape.resources)
-        if not agent.total.contains(shape.resources):
-            missing = agent.total.missing(shape.resources)
+        missing = shape.missing_in(agent.free)
+        if lacks_of_all := shape.missing_in(agent.total):
+            missing = lacks_of_all
             found = Infeasible("too-small", found.message)
     elif found.what == "drain":  # unless activating the agent would not help
-        missing = agent.total.missing(shape.resources)
+        missing = shape.missing_in(agent.total)
         other = unfit(Requirement(framework, shape.role, shape, lent=True), agent)
         if other is not None:
             found, missing = other, Resources.EMPTY
         elif missing:
             found = Infeasible("too-small", f"too small: it has {agent.total}, {missing} is missing")
     elif found.what in ("offered", "reserved"):
-        missing = agent.free.missing(shape.resources)
+        missing = shape.missing_in(agent.free)
     if found.what == "filter":
         seconds = max(0.0, found.until - now.mono)
     if found.what == "offered" and agent.offers:
@@ -316,14 +320,17 @@ def _changes(
         others = tuple(each for each in shape.constraints if each != constraint)
         if runs(shape.model_copy(update={"constraints": others})):
             yield Change(message=f"drop the constraint {constraint}", sure=True, rank=2)
+    if why := first.get("spread"):
+        message = f"let more than {shape.most} run for each {shape.per}, or add an agent with another {shape.per}"
+        yield Change(message=message, rank=2)
     now_free = _smaller(shape, [(agent, agent.free) for agent in lent])
-    sure = now_free is not None and runs(shape.model_copy(update={"resources": now_free}))
+    sure = now_free is not None and runs(_with_need(shape, now_free))
     smaller = now_free if sure else _smaller(shape, [(agent, agent.total) for agent in lent])
     if smaller is not None:
-        message = f"ask for at most {smaller} a task instead of {shape.resources}"
+        message = f"ask for at most {smaller} a task instead of {shape.whole}"
         yield Change(message=message, sure=sure, rank=3)
     if (why := first.get("resources")) is not None:
-        message = f"free {why.missing} on agent {why.agent_id}, or add an agent with {shape.resources}"
+        message = f"free {why.missing} on agent {why.agent_id}, or add an agent with {shape.whole}"
         yield Change(message=message, rank=4)
     if why := first.get("quota"):
         yield Change(message=f"change the quota: {why.message}", rank=5)
@@ -340,17 +347,27 @@ def _changes(
             message = f"take agent {why.agent_id} back: bmesos agents activate {why.agent_id}"
             yield Change(message=message, rank=8)
             break
-    yield Change(message=f"add an agent with {shape.resources}", rank=9)
+    yield Change(message=f"add an agent with {shape.whole}", rank=9)
+
+
+def _with_need(shape: Shape, need: Resources) -> Shape:
+    """The shape with another need. Of a shape with a number of ports, the need has that number as an amount."""
+    if not shape.ports:
+        return shape.model_copy(update={"resources": need})
+    ports = Resources.scalars_of({PORTS: need.get(PORTS)})
+    return shape.model_copy(update={"resources": need.clipped_minus(ports), "ports": need.get(PORTS) // THOUSAND})
 
 
 def _smaller(shape: Shape, lent: Sequence[tuple[Agent, Resources]]) -> Resources | None:
     """The largest part of the need that any agent which suits the task has, with some of every needed
     resource; None if there is none."""
     best: tuple[float, Resources] | None = None
-    need = shape.resources
+    need = shape.whole if shape.ports else shape.resources
     for agent, has in lent:
         if not suits(shape, agent):
             continue
+        if shape.ports:
+            has = has.counted()
         part = need.clipped_minus(has.missing(need))
         if set(part.names()) != set(need.names()) or part == need:
             continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broker_mesos.core.model.attributes import AGENT, attribute_of
 from broker_mesos.core.model.job import JobSpec
 from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.port_numbers import count_ports, pick_ports, port_variables
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.sandbox_path import expand
 from broker_mesos.core.model.task import OWNER_LABEL, TaskInfo
@@ -70,6 +72,8 @@ class Launch(NamedTuple):
     attempt: int
     spec: JobSpec
     line: str = ""
+    ports: Resources = Resources.EMPTY
+    """The ports that it is given of the offer, if its job requests a number of them."""
 
 
 @dataclass(slots=True)
@@ -100,11 +104,13 @@ class _OpenOffer:
         self.bytes = MAX_ACCEPT_BYTES
         self.launches: list[Launch] = []
 
-    def capacity(self, need: Resources, size: int, most: int) -> int:
-        """Number of tasks with these resources and a spec of ``size`` bytes that fit, at most ``most``."""
+    def capacity(self, need: Resources, size: int, most: int, ports: int = 0) -> int:
+        """Number of tasks with these resources and ports, and a spec of ``size`` bytes, that fit, at most ``most``."""
         most = min(most, self.slots, self.bytes // (size + TASK_OVERHEAD_BYTES))
         for name, amount in need.scalars.items():
             most = min(most, self.left.get(name) // amount)
+        if ports:
+            most = min(most, count_ports(self.left) // ports)
         # Ranges and sets name their members, so a second task with the same need cannot fit beside it.
         if most > 0 and (need.ranges or need.sets):
             most = 1 if self.left.contains(need) else 0
@@ -116,11 +122,16 @@ class _OpenOffer:
         return max(most, 0)
 
     def fill(self, need: Resources, fit: int, size: int, launches: list[Launch]) -> None:
-        """Add launches; the first ``fit`` of them take resources, the others are queued."""
+        """Add launches; the first ``fit`` of them take resources, the others are queued. No task with ports is."""
         if fit == 1:
             self.left -= need
         else:
             self.left -= Resources.scalars_of({name: amount * fit for name, amount in need.scalars.items()})
+        for at, launch in enumerate(launches):
+            if launch.spec.ports:
+                ports = pick_ports(self.left, launch.spec.ports)
+                self.left -= ports
+                launches[at] = launch._replace(ports=ports)
         self.slots -= len(launches)
         self.bytes -= len(launches) * (size + TASK_OVERHEAD_BYTES)
         self.launches += launches
@@ -192,7 +203,7 @@ class _JobClaim:
     def may_queue(self) -> bool:
         """Whether tasks of the job may wait in a queue on an agent."""
         spec = self.spec
-        if spec.gang or spec.prefer:
+        if spec.gang or spec.prefer or spec.ports or spec.most:
             return False
         return bool(queue_key_of("", "", self.job_id, spec.resources, (), spec.revocable))
 
@@ -261,10 +272,12 @@ class _Planner:
             claimable = job.claimable
             if not claimable:
                 return
-            fit = each.capacity(spec.resources, job.size, claimable)
+            fit = each.capacity(spec.resources, job.size, claimable, spec.ports)
             if not fit or not job.shape.matches(each.offer):
                 continue
-            is_preferred = spec.prefers(each.offer.attributes, each.offer.hostname) if spec.prefer else False
+            if spec.most and not (fit := min(fit, _left_at(spec, each.offer, job.work.placed))):
+                continue
+            is_preferred = _prefers(spec, each.offer) if spec.prefer else False
             if job.found_preferred and not is_preferred and job.work.since is not None:
                 return  # the wait for a preferred agent begins again
             job.found_preferred = job.found_preferred or is_preferred
@@ -279,6 +292,10 @@ class _Planner:
             queued = open_offer.queue_capacity(fit, job.size, most)
         queue = job.job_id if queued else ""
         launches = [self._launch(job, slot, offer, is_preferred, queue) for slot in job.take(fit + queued)]
+        if spec.most:
+            job.work = job.work.place(place_of(spec, offer), len(launches))
+            # The cells do not know of the tasks in each other.
+            self._demand_changed = self._demand_changed or spec.per != AGENT
         open_offer.fill(spec.resources, fit, job.size, launches)
         self._used.setdefault(job.shape, []).append(offer)
         if offer.gang and not spec.gang:
@@ -297,6 +314,7 @@ class _Planner:
             hostname=offer.hostname,
             claimed_at=self._now,
             local=is_preferred,
+            place=place_of(job.spec, offer),
         )
         self._plan.set(CLAIMS, name.claim, text_of(record))
         self._plan.add_after(UNSETTLED, name.task_id, self._settle_after)
@@ -371,11 +389,38 @@ def restate_demand(found: ClaimPlan, offers: Sequence[Offer], candidates: Sequen
 def _fits_whole(offers: Sequence[_OpenOffer], job: _JobClaim) -> bool:
     """Whether all pending tasks of a gang fit onto the offers at once."""
     shape, size, pending = job.shape, job.size, job.work.pending(job.spec.total)
-    return pending <= sum(each.capacity(shape.resources, size, pending) for each in offers if shape.matches(each.offer))
+    placed = dict(job.work.placed)
+    fitting = 0
+    for each in offers:
+        if not shape.matches(each.offer):
+            continue
+        count = each.capacity(shape.resources, size, pending, shape.ports)
+        if shape.most:
+            count = min(count, _left_at(job.spec, each.offer, placed))
+            value = place_of(job.spec, each.offer)
+            placed[value] = placed.get(value, 0) + count
+        fitting += count
+    return pending <= fitting
+
+
+def place_of(spec: JobSpec, offer: Offer) -> str:
+    """The value of the attribute by which a job limits its tasks on the agent of an offer; empty if it does not limit
+    them, or the agent does not have the attribute."""
+    return (attribute_of(spec.per, offer.attributes, offer.hostname, offer.agent_id) or "") if spec.most else ""
+
+
+def _left_at(spec: JobSpec, offer: Offer, placed: Mapping[str, int]) -> int:
+    """How many more tasks a job with ``most`` may run on the agent of an offer; ``placed`` counts them by value."""
+    value = place_of(spec, offer)
+    return max(0, spec.most - placed.get(value, 0)) if value else 0
+
+
+def _prefers(spec: JobSpec, offer: Offer) -> bool:
+    return spec.prefers(offer.attributes, offer.hostname, offer.agent_id)
 
 
 def _preferred_first(offers: Sequence[_OpenOffer], spec: JobSpec) -> list[_OpenOffer]:
-    return sorted(offers, key=lambda each: not spec.prefers(each.offer.attributes, each.offer.hostname))
+    return sorted(offers, key=lambda each: not _prefers(spec, each.offer))
 
 
 def _outputs(launch: Launch) -> dict[str, str]:
@@ -390,7 +435,7 @@ def _outputs(launch: Launch) -> dict[str, str]:
 
 def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
     """The task as the cluster launches it. ``early`` requests an early status from the task's agent when it ends."""
-    name, attempt, spec, queue = launch
+    name, attempt, spec, queue, ports = launch
     environment = {
         **spec.command.environment,
         "BMESOS_JOB_ID": name.job_id,
@@ -401,10 +446,12 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         environment["BMESOS_ARRAY_INDEX"] = str(name.index)
     if spec.gang:
         environment["BMESOS_GANG_SIZE"] = str(spec.total)
+    if ports:
+        environment.update(port_variables(ports, spec.port_names))
     return TaskInfo(
         task_id=name.task_id,
         name=spec.name,
-        resources=spec.resources,
+        resources=spec.resources + ports,
         limits=spec.limits,
         isolation=spec.isolation,
         command=spec.command.model_copy(update={"environment": environment, **_outputs(launch)}),
@@ -413,5 +460,6 @@ def task_info(launch: Launch, *, early: bool = False) -> TaskInfo:
         max_completion_time=spec.time_limit,
         labels={"job": name.job_id, **({OWNER_LABEL: spec.user} if spec.user else {})},
         line=queue,
+        shape=name.job_id if spec.most else "",
         early=early,
     )

@@ -6,7 +6,7 @@ the index back) and removes the claim in one transaction, so that a repeated sta
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -101,6 +101,8 @@ class _Planner:
         self._counts: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._returned: defaultdict[str, list[Slot]] = defaultdict(list)
         self._freed: defaultdict[str, int] = defaultdict(int)
+        self._vacated: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """By job id: number of tasks that have left a place (``ClaimRecord.place``)."""
         self._kills: dict[str, str] = {}
 
     def apply(self, status: TaskStatus, name: TaskName) -> None:
@@ -158,6 +160,7 @@ class _Planner:
         self._change_claim(name, None)
         self._keep_attempt(name, _result(status, claim, is_killed, self._now))
         self._count_end(name)
+        self._vacate(name, claim)
         self._returned[name.job_id].append(slot)
         self._freed[name.job_id] += 1
         return True
@@ -179,6 +182,8 @@ class _Planner:
         if slot is not None and not self._may_be_claimed(name.job_id):
             slot = None
         self._count_end(name)
+        if record is not None:
+            self._vacate(name, claim)
         if record is not None and record.max_running:
             self._freed[name.job_id] += 1
             self._need_work(name.job_id)
@@ -189,6 +194,12 @@ class _Planner:
         self._returned[name.job_id].append(slot)
         if status.state is not TaskState.DROPPED or _has_started(claim):
             self._keep_attempt(name, result)
+
+    def _vacate(self, name: TaskName, claim: ClaimRecord) -> None:
+        """Note that a task has left the place that it counts for."""
+        if claim.place:
+            self._vacated[name.job_id][claim.place] += 1
+            self._need_work(name.job_id)
 
     def _store_result(self, name: TaskName, claim: ClaimRecord, result: ResultRecord) -> None:
         counts = self._counts[name.job_id]
@@ -230,7 +241,7 @@ class _Planner:
         for field_, name in self._changed.items():
             self._store_claim(field_, name)
         has_work = False
-        for job_id in dict.fromkeys((*self._returned, *self._freed)):
+        for job_id in dict.fromkeys((*self._returned, *self._freed, *self._vacated)):
             has_work = self._store_work(job_id) or has_work
         for job_id, by in self._counts.items():
             self._plan.count(job_id, **by)
@@ -258,6 +269,8 @@ class _Planner:
             return False
         self._plan.expect(WORK, job_id, text)
         work = _work_after(Work.parse(text), record, self._returned.get(job_id, ()), self._freed[job_id], self._now)
+        for place, tasks in self._vacated[job_id].items():
+            work = work.place(place, -tasks)
         self._plan.set(WORK, job_id, work.text)
         if not work.claimable(record.total, record.max_running):
             return False

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from broker_mesos.core.model.job import Dependency, JobSpec
@@ -240,6 +240,8 @@ class ClaimRecord(Part):
     """Whether the task's agent is one that the job prefers."""
     history: tuple[Step, ...] = ()
     """The states since it was claimed; empty if it has only begun to run."""
+    place: str = ""
+    """The value of the attribute by which the job limits its tasks (``JobSpec.per``) on the agent; else empty."""
 
 
 USAGE = ("cpu_seconds", "memory_peak", "io_read", "io_written", "measured_by")
@@ -351,6 +353,8 @@ class Work:
     """Number of claimed tasks that have not ended, if the job limits it (``max_running``); else 0."""
     blocked: bool = False
     """Whether the job runs after jobs that have not ended, so that nothing can be claimed."""
+    placed: Mapping[str, int] = field(default_factory=dict)
+    """Number of claimed tasks that have not ended by value of ``JobSpec.per``, if the job has ``most``; else empty."""
 
     @property
     def text(self) -> str:
@@ -368,6 +372,8 @@ class Work:
             value["n"] = self.running
         if self.blocked:
             value["b"] = 1
+        if self.placed:
+            value["p"] = dict(self.placed)
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -382,6 +388,7 @@ class Work:
             since=value.get("w"),
             running=value.get("n", 0),
             blocked=bool(value.get("b")),
+            placed=value.get("p", {}),
         )
 
     @classmethod
@@ -442,6 +449,12 @@ class Work:
     def ran(self, tasks: int) -> Work:
         """The same work with ``tasks`` more running tasks (fewer, if negative), for a job that limits their number."""
         return replace(self, running=max(self.running + tasks, 0))
+
+    def place(self, value: str, tasks: int) -> Work:
+        """The same work with ``tasks`` more running tasks (fewer, if negative) where the attribute has a value."""
+        count = self.placed.get(value, 0) + tasks
+        others = {each: number for each, number in self.placed.items() if each != value}
+        return replace(self, placed={**others, value: count} if count > 0 else others)
 
     def without(self, index: int, first: int, total: int, ranges: Sequence[Range] = ()) -> tuple[Slot, Work] | None:
         """Remove one index. Returns its slot and the work that is left; None if the index is not waiting."""
