@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker_mesos.client import Client, Job
     from broker_mesos.core.model.framework import FrameworkInfo, Shape
     from broker_mesos.core.model.offer import InverseOffer, Offer
+    from broker_mesos.core.model.port_numbers import pick_ports, port_variables
     from broker_mesos.core.model.reservation import Operation, OperationStatus, Volume
     from broker_mesos.core.model.resources import Resources
     from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus, VolumeMount
@@ -64,12 +65,15 @@ __all__ = [
     "Volume",
     "VolumeMount",
     "__version__",
+    "pick_ports",
+    "port_variables",
 ]
 
 _FROM = {
     "client": ("Client", "Job"),
     "core.model.framework": ("FrameworkInfo", "Shape"),
     "core.model.offer": ("InverseOffer", "Offer"),
+    "core.model.port_numbers": ("pick_ports", "port_variables"),
     "core.model.reservation": ("Operation", "OperationStatus", "Volume"),
     "core.model.resources": ("Resources",),
     "core.model.task": ("CommandInfo", "TaskInfo", "TaskStatus", "VolumeMount"),

@@ -388,6 +388,11 @@ def _describe(view: JobView, used: Sequence[tuple[str, str]]) -> None:
         pairs.append(("Ended", summary.reason))
     if spec.max_running:
         pairs.append(("At a time", str(spec.max_running)))
+    if spec.ports:
+        names = f": {', '.join(spec.port_names)}" if spec.port_names else ""
+        pairs.append(("Ports", f"{spec.ports} each{names}"))
+    if spec.most:
+        pairs.append(("Together", f"at most {spec.most} for each {spec.per}"))
     if spec.time_limit is not None:
         pairs.append(("Time limit", show.duration(spec.time_limit)))
     if spec.after:

@@ -143,7 +143,13 @@ class Driver:
 
     def want(self, shapes: Iterable[Shape] | None) -> None:
         """Ask for offers for tasks of these shapes only. An empty list asks for no offers; None asks for all offers,
-        as ``revive`` does. The counts are tasks that are still to be launched: call this again after each change."""
+        as ``revive`` does. The counts are tasks that are still to be launched: call this again after each change.
+
+        An offer for shapes with ``ports`` holds as many numbers as its tasks need; give each task some of them with
+        ``pick_ports``. Of shapes with ``most`` no more tasks are offered for a value of ``per`` than may run beside
+        those that have not ended. Name such a shape, and its tasks with ``TaskInfo.shape``: a task beyond the limit is
+        dropped (TASK_DROPPED), whatever its offer was made for. If agents of several cells share a value, state in
+        ``placed`` what runs already, and check offers by yourself, since two cells may offer the same place at once."""
         stated = None if shapes is None else tuple(shapes)
         self._here(lambda: self.demand.state(wanted=stated is None or bool(stated), shapes=stated))
 

@@ -123,7 +123,7 @@ def test_a_job_that_demands_a_sandbox_sees_its_own_processes_and_files_alone(
         was_not_run(missing)
     cluster = new_cluster(isolation="auto")
     cluster.master(cells=1)
-    cluster.agent()
+    cluster.agent(resources="cpus:4;mem:4096;disk:0;ports:[31400-31409]")
     cluster.batch()
     cluster.ready()
     look = "ls -d /proc/[0-9]* | wc -l; touch /usr/x; grep -h ^Cap /proc/self/status; ls /sys/kernel; true"
@@ -136,3 +136,13 @@ def test_a_job_that_demands_a_sandbox_sees_its_own_processes_and_files_alone(
     assert sorted(done.stdout.split()) == ["all", "default", "lo"], done
     assert int(cluster.cli("run", "--shell", "ls -d /proc/[0-9]* | wc -l").stdout) > 6  # not asked for
     assert cluster.cli("run", "--require-isolation", "sandboxed", "--shell", "kill -KILL $$").returncode == 137
+    # A task knows the ports that it holds, and may listen on no others.
+    listen = "import os, socket; p = int(os.environ['PORT0']); socket.create_server(('', p)).close(); print(p)\n"
+    listen += "try: socket.create_server(('', p + 1))\nexcept PermissionError: print('no other')"
+    boxed = ("--require-isolation", "sandboxed", "--ports", "1", "--", "python3", "-c", listen)
+    done = cluster.cli("run", *boxed)
+    (agent,) = json.loads(cluster.cli("agents", "-o", "json").stdout)
+    if "ports" not in agent["isolation"]:
+        was_not_run("the kernel cannot hold tasks to their ports")
+    else:
+        assert done.returncode == 0 and done.stdout.split("\n", 1)[1] == "no other\n", done

@@ -21,6 +21,7 @@ PROFILES = (
     "disks",
     "isolation",
     "large",
+    "placement",
     "reuse",
     "views",
     "full",

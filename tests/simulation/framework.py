@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from broker_mesos.core.model.framework import FrameworkInfo
+from broker_mesos.core.model.framework import FrameworkInfo, Shape
 from broker_mesos.core.model.offer import Offer
+from broker_mesos.core.model.port_numbers import pick_ports, with_count
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import CommandInfo, TaskInfo, TaskStatus
 from broker_mesos.core.model.task_states import TaskState
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 REUSED_IDS = 3
 """Number of task ids that a framework uses again and again in the profile ``reuse``."""
 NEED = Resources.parse("cpus:1;mem:64")
+OWN_PORTS, OWN_MOST, OWN_NAME = 1, 1, "own"
+"""In the profile ``placement``: ports of each task, tasks on each agent, and the name of their shape. The framework
+relies on the cells for the number, and states none of its tasks as placed."""
 
 
 class Book:
@@ -57,6 +61,9 @@ class _Scheduler(Scheduler):
         for offer in offers:
             tasks: list[TaskInfo] = []
             left = offer.resources
+            if self._is_placed and left.counted() != with_count(NEED, OWN_PORTS):
+                driver.decline(offer, 0.0)  # it was made before the shape was stated, and is for anything
+                continue
             while self._book.todo and left.contains(NEED):
                 if not self._proc.effect():
                     return
@@ -64,9 +71,11 @@ class _Scheduler(Scheduler):
                 if task_id is None:
                     break
                 self._book.launched[task_id] = self._book.todo.pop(0)
-                left -= NEED
+                need = NEED + (pick_ports(left, OWN_PORTS) if self._is_placed else Resources.EMPTY)
+                left -= need
                 command = CommandInfo(arguments=("work",))
-                tasks.append(TaskInfo(task_id=task_id, resources=NEED, command=command))
+                name = OWN_NAME if self._is_placed else ""
+                tasks.append(TaskInfo(task_id=task_id, resources=need, command=command, shape=name))
             driver.accept(offer, tasks, 1.0)
         self._level(driver)
 
@@ -106,10 +115,17 @@ class _Scheduler(Scheduler):
             world.monitor.used_again(task_id)
         return task_id
 
+    @property
+    def _is_placed(self) -> bool:
+        return self._node.world.profile == "placement"
+
     def _level(self, driver: Driver) -> None:
         """Want offers while there is something to run. Once all is done, leave for good."""
         if len(self._book.done) == self._book.items:
             driver.stop()
+        elif self._book.todo and self._is_placed:
+            count = len(self._book.todo)
+            driver.want([Shape(resources=NEED, count=count, ports=OWN_PORTS, most=OWN_MOST, name=OWN_NAME)])
         elif self._book.todo:
             driver.revive()
         else:

@@ -137,3 +137,15 @@ def attempts_not_kept(patch: Any) -> None:
 
     for module in (retries, statuses):
         patch(module, "keep_attempt", lambda *arguments: None)
+
+
+@mutant
+def ports_told_twice(patch: Any) -> None:
+    """A batch worker tells each task of an agent the agent's first ports."""
+    from broker_mesos.frameworks.batch.planning import claims
+
+    def first(ports: Any, names: Any = ()) -> dict[str, str]:
+        return {f"PORT{at}": str(1 + at) for at in range(len(port_variables(ports)))}
+
+    port_variables = claims.port_variables
+    patch(claims, "port_variables", first)

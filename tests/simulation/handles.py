@@ -89,7 +89,7 @@ class ContainerHandle:
                 failed = StartFailed(spec.task_id, "tasks cannot be held to limits here any more", machine=True)
                 self._node.world.loop.call_soon(self._deliver, [failed], context=self._proc.context)
                 return
-            self._node.world.monitor.launching(self._node, spec.task_id)
+            self._node.world.monitor.launching(self._node, spec)
             self._node.sandboxes.append(spec.task_id)
             self._node.kernel.context.run(self._inner.launch, spec)
 

@@ -14,6 +14,7 @@ What a seed's faults excuse:
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from broker_mesos.frameworks.batch.storage.records import (
     results_key,
 )
 from broker_mesos.ports.bus import Delivery, Outgoing
+from broker_mesos.ports.containerizer import LaunchSpec
 from broker_mesos.ports.store import Commit
 from broker_mesos.store import keys
 
@@ -101,6 +103,8 @@ class Monitor:
         """By task: the ids of the statuses that say that it has failed for its memory."""
         self.histories: dict[str, list[str]] = {}
         """By task: the states that it has been in, as they were committed last."""
+        self.ports: dict[str, list[int]] = {}
+        """The ports that each task was told."""
         self.launches = 0
         self.commits = 0
         self.excused = 0
@@ -108,9 +112,9 @@ class Monitor:
 
     # -- machines -----------------------------------------------------------------------------------------
 
-    def launching(self, agent: AgentNode, task_id: str) -> None:
+    def launching(self, agent: AgentNode, spec: LaunchSpec) -> None:
         """A process is about to be started."""
-        world = self.world
+        world, task_id = self.world, spec.task_id
         world.trace("launch", agent.proc, task_id)
         self.launches += 1
         earlier = self.executions[task_id]
@@ -126,8 +130,33 @@ class Monitor:
         earlier.append(Execution(task_id, agent, world.loop.time()))
         if missing := [each for each in world.demanded(task_id) if each not in agent.machine.held.words]:
             world.violation(f"H1: {agent.name} starts {task_id}, and does not hold it to {' '.join(missing)}")
+        if world.profile == "placement":
+            self._check_placement(agent, spec)
         if agent.short_since is not None and world.loop.time() > agent.short_since + NOTICED and not world.stalled:
             world.violation(f"D1: {agent.name} launches {task_id}, and its disk is short")
+
+    def _check_placement(self, agent: AgentNode, spec: LaunchSpec) -> None:
+        """A task is told ports of its own, and stands beside no more tasks like it than may be."""
+        world, task_id = self.world, spec.task_id
+        told = sorted(int(value) for name, value in spec.env.items() if re.fullmatch("PORT[0-9]+", name))
+        held = [port for low, high in spec.ports for port in range(low, high + 1)]
+        if told != held and parse_task_id(task_id) is not None:
+            world.violation(f"P1: {task_id} is told the ports {told}, and holds {held}")
+        self.ports[task_id] = told or held
+        running = [*(each for each in agent.machine.running if each != task_id), task_id]
+        ports = [port for each in running for port in self.ports[each]]
+        if len(ports) > len(set(ports)) or len(self.ports[task_id]) < world.ports_of(task_id):
+            world.violation(f"P1: {agent.name} starts {task_id} with the ports {self.ports[task_id]} beside {ports}")
+        most, per = world.limit_of(task_id)
+        # Cells do not count the tasks in each other, and a task that may run twice is one that its job has given up.
+        if not most or (per != "agent" and (world.cells > 1 or world.forgetful)):
+            return
+        place = agent.attributes.get(per, agent.name)
+        there = [each for each in world.agents if each.attributes.get(per, each.name) == place]
+        kind = world.kind_of(task_id)
+        beside = [each for one in there for each in one.machine.running if world.kind_of(each) == kind] + [task_id]
+        if len(set(beside)) > most:
+            world.violation(f"P2: {task_id} is started beside {beside} where {per} is {place}, at most {most} may run")
 
     def collected(self, agent: AgentNode, task_id: str) -> None:
         """The sandbox of a task is deleted."""

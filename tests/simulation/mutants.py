@@ -15,6 +15,7 @@ from broker_mesos.core.cell.state.task import Task
 from broker_mesos.core.cell.views.agent_index import AgentIndex
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.protocol.agent_messages import KillTasks, LaunchTasks
+from broker_mesos.core.protocol.task_record import TaskRecord
 from broker_mesos.errors import StoreUnavailable
 from broker_mesos.master.term import Term
 from broker_mesos.store.memory import MemoryStore
@@ -237,6 +238,19 @@ def acknowledged_without_commit(patch: Any) -> None:
         on_status(state, agent_id, status, out, now)
 
     patch(tasks, "on_status", sloppy)
+
+
+@mutant
+def limits_forgotten_by_a_new_owner(patch: Any) -> None:
+    """A new owner does not read which shapes the stored tasks are of, for which others may be limited."""
+    decode = TaskRecord.decode.__func__  # type: ignore[attr-defined]
+
+    def forgetful(cls: Any, stored: bytes, names: Any = None) -> Any:
+        record = decode(cls, stored, names)
+        record.shape = ""
+        return record
+
+    patch(TaskRecord, "decode", classmethod(forgetful))
 
 
 # -- the agent --------------------------------------------------------------------------------------------

@@ -190,6 +190,7 @@ class AgentNode(Node):
     def __init__(self, world: World, name: str, resources: Resources) -> None:
         super().__init__(world, name)
         self.resources = resources
+        self.attributes: dict[str, str] = {}
         self.checkpoint = MemoryCheckpoint()
         self.kernel = Proc(f"{name}-kernel")
         self.machine = FakeContainerizer(self.clock, world.plan)
@@ -235,6 +236,7 @@ class AgentNode(Node):
             self.short_since = self.world.loop.time()
         options = AgentOptions(
             resources=self.resources,
+            attributes=self.attributes,
             agent_id=self.agent_id,
             boot_id=f"boot-{self.boots}",
             disk_space=lambda: DiskSpace(100 << 30, self.free_disk, (100 << 30) - self.free_disk, 0, 0),

@@ -53,6 +53,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         ("large", 0, 3),
         ("disks", 0, 3),
         ("isolation", 0, 3),
+        ("placement", 0, 3),
         ("views", 0, 4),
         # Found later, and mended.
         ("full", 7302, 1),
@@ -65,6 +66,7 @@ async def simulate(*options: str) -> tuple[int, str]:
         pytest.param("reuse", 4, 33, marks=pytest.mark.slow),
         pytest.param("large", 3, 20, marks=pytest.mark.slow),
         pytest.param("isolation", 3, 30, marks=pytest.mark.slow),
+        pytest.param("placement", 3, 20, marks=pytest.mark.slow),
         pytest.param("full", 4, 33, marks=pytest.mark.slow),
         pytest.param("full", 37, 34, marks=pytest.mark.slow),
         pytest.param("full", 71, 34, marks=pytest.mark.slow),
@@ -140,6 +142,15 @@ async def test_an_agent_that_forgets_its_disk_or_its_outcomes_over_a_restart_is_
 )
 async def test_a_demand_that_is_not_met_and_a_memory_end_that_is_not_told_are_found(mutant: str, words: str) -> None:
     code, output = await simulate("--profile", "isolation", "--seeds", "8", "--mutant", mutant, "--keep-going", "1")
+    assert code == 1 and words in output, output
+
+
+@pytest.mark.parametrize(
+    ("mutant", "words"),
+    [("limits-forgotten-by-a-new-owner", "is started beside"), ("ports-told-twice", "is told the ports")],
+)
+async def test_a_limit_that_is_forgotten_and_a_port_that_is_told_twice_are_found(mutant: str, words: str) -> None:
+    code, output = await simulate("--profile", "placement", "--seeds", "4", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and words in output, output
 
 

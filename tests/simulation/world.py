@@ -30,7 +30,7 @@ from broker_mesos.ports.containerizer import Isolation, LaunchSpec
 from broker_mesos.store import keys
 from broker_mesos.store.memory import MemoryStoreState
 from tests.simulation import faults
-from tests.simulation.framework import NEED, Book, FrameworkNode
+from tests.simulation.framework import NEED, OWN_MOST, OWN_PORTS, Book, FrameworkNode
 from tests.simulation.loop import PROC, Proc, SimClock, SimLoop, Stuck
 from tests.simulation.monitor import MEMORY_END, Monitor
 from tests.simulation.network import Connection, SimBus
@@ -150,12 +150,22 @@ class World:
         ]
         if profile == "large":
             self.agents = [AgentNode(self, f"a{number}", Resources.parse("cpus:2;mem:1024")) for number in range(2)]
+        if profile == "placement":
+            for number, agent in enumerate(self.agents):
+                agent.resources += Resources.parse("ports:[1-6]")
+                agent.attributes = {"rack": f"r{number % 2}"} if number != 2 else {}
         if profile == "isolation":
             for agent in self.agents:
                 agent.is_old = agent is not self.agents[0] and rng.random() < 0.4
                 agent.machine.held = Isolation(() if agent.is_old else ALL_WORDS)
         self.workers = [WorkerNode(self, f"w{number}") for number in range(rng.choice((1, 2, 2, 3)))]
-        items = {"absence": (120, 160), "clocks": (20, 60), "clones": (5, 20), "reuse": (10, 30)}.get(profile, (1, 6))
+        items = {
+            "absence": (120, 160),
+            "clocks": (20, 60),
+            "clones": (5, 20),
+            "reuse": (10, 30),
+            "placement": (5, 20),
+        }.get(profile, (1, 6))
         book = Book(rng.randint(*items))
         self.frameworks = [
             FrameworkNode(self, f"f{number}", "own", book)
@@ -203,6 +213,10 @@ class World:
         )
         if self.profile == "isolation":
             spec = spec.model_copy(update=rng.choice(DEMANDS))
+        if self.profile == "placement":
+            limits = ({}, {"most": 1}, {"most": 2}, {"most": 1, "per": "rack"}, {"most": 2, "per": "rack"})
+            limit = rng.choice(limits) if spec.array else {}
+            spec = JobSpec(**{**dict(spec), "ports": rng.choice((0, 1, 2)), **limit})
         kill_at = rng.uniform(1.0, 12.0) if rng.random() < 0.12 else None
         job_id = f"j{number}"
         self.needs[job_id] = spec.resources
@@ -240,6 +254,21 @@ class World:
         name = parse_task_id(task_id)
         job = None if name is None else self.by_id.get(name.job_id)
         return () if job is None else demanded_words(job.spec.isolation, job.spec.limits)
+
+    def kind_of(self, task_id: str) -> str:
+        """The tasks that a limit counts together: those of one job, or of the framework of somebody's own."""
+        name = parse_task_id(task_id)
+        return "own" if name is None else name.job_id
+
+    def ports_of(self, task_id: str) -> int:
+        """How many ports a task has demanded."""
+        job = self.by_id.get(self.kind_of(task_id))
+        return OWN_PORTS if job is None else job.spec.ports
+
+    def limit_of(self, task_id: str) -> tuple[int, str]:
+        """How many tasks may run beside each other, with the same value of which attribute."""
+        job = self.by_id.get(self.kind_of(task_id))
+        return (OWN_MOST, "agent") if job is None else (job.spec.most, job.spec.per)
 
     def plan(self, spec: LaunchSpec) -> Ending:
         """How a task will end."""

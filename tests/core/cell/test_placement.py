@@ -203,6 +203,32 @@ def test_tasks_of_two_names_are_limited_apart_and_those_without_a_name_by_what_t
     assert offers_in(bench.wait(3)) == []
 
 
+def test_a_task_beyond_the_limit_is_dropped_whatever_its_offer_was_made_for():
+    bench = Bench()
+    registered(bench, "a1")
+    (anything,) = offers_in(bench.framework("f1"))
+    named = [task(f"t{n}", "cpus:1;mem:64").model_copy(update={"shape": "web"}) for n in range(3)]
+    limited = demand(shape(2, most=1, name="web"), version=2)
+    bench.framework("f1", limited)
+    said = bench.accept(anything, *named, refuse=0)
+    assert [item.task.task_id for each in of(said, LaunchTasks) for item in each.launches] == ["t0"]
+    assert [(each.task_id, each.state) for each in updates_in(said)] == [
+        ("t1", TaskState.DROPPED),
+        ("t2", TaskState.DROPPED),
+    ]
+    assert "as many tasks of web as may run on it do: 1" in updates_in(said)[0].message
+
+
+def test_the_limit_of_an_offer_holds_though_its_demand_has_ended():
+    bench = Bench()
+    registered(bench, "a1")
+    (first,) = offers_in(bench.framework("f1", demand(shape(2, "cpus:1;mem:64", most=1, name="web"), version=2)))
+    both = [task(f"t{n}", "cpus:0.5;mem:32").model_copy(update={"shape": "web"}) for n in range(2)]
+    bench.framework("f1", Demand(version=3, wanted=False))
+    said = bench.accept(first, *both)
+    assert [(each.task_id, each.state) for each in updates_in(said)] == [("t1", TaskState.DROPPED)]
+
+
 def test_an_unreachable_agent_still_has_its_tasks():
     bench = Bench()
     registered(bench, "a1", rack="r1")

@@ -54,7 +54,7 @@ class Books:
         key = framework.ident, rules.name, rules.per
         found = self._spreads.get(key)
         if found is None:
-            found = self._spreads[key] = Spread(self.state, framework, shape, rules)
+            found = self._spreads[key] = Spread(self.state, framework, rules, shape.placed)
         return found
 
     def take(self, role: str, at: int, resources: Resources) -> None:

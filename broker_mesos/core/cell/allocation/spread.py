@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from broker_mesos.core.cell.state.agent import Agent
 from broker_mesos.core.cell.state.cell_state import CellState
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.model.attributes import attribute_of
-from broker_mesos.core.model.framework import PlacementRules, Shape
+from broker_mesos.core.model.framework import PlacementRules
 
 
 class Spread:
@@ -17,7 +18,17 @@ class Spread:
 
     __slots__ = ("_used", "per")
 
-    def __init__(self, state: CellState, framework: Framework, shape: Shape, rules: PlacementRules) -> None:
+    def __init__(
+        self,
+        state: CellState,
+        framework: Framework,
+        rules: PlacementRules,
+        placed: Mapping[str, int],
+        *,
+        offered: bool = True,
+    ) -> None:
+        """``placed``: the number of tasks by value that the framework has stated. ``offered``: whether the tasks are
+        counted for which offers are open."""
         self.per = rules.per
         here: Counter[str] = Counter()
         for agent_id, count in framework.placed.get(rules.name, {}).items():
@@ -25,8 +36,8 @@ class Spread:
             if agent is not None and (value := value_of(agent, rules.per)) is not None:
                 here[value] += count
         # What the framework states may be older than what the cell knows of its own agents; neither may be left out.
-        self._used = here | Counter(shape.placed)
-        for offer_id, offer in framework.offers.items():
+        self._used = here | Counter(placed)
+        for offer_id, offer in framework.offers.items() if offered else ():
             for kind, count in offer.shape_counts.items():
                 if kind[6] is not None and kind[6].name == rules.name:
                     value = value_of(state.offers[offer_id].agent, rules.per)

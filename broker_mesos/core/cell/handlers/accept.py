@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker_mesos.core.cell.allocation.feasibility import lacks
+from broker_mesos.core.cell.allocation.spread import Spread, value_of
 from broker_mesos.core.cell.handlers import framework_rights, offers, reservations, tasks
 from broker_mesos.core.cell.handlers.operations import Ground
 from broker_mesos.core.cell.outlet import Outlet
@@ -15,6 +16,8 @@ from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer import OpenOffer
 from broker_mesos.core.cell.state.offer_details import ShapeKey, whole_of
 from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.model.attributes import AGENT
+from broker_mesos.core.model.framework import PlacementRules
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task import TaskInfo
 from broker_mesos.core.model.task_isolation import demanded_words
@@ -69,8 +72,11 @@ def on_accept(state: CellState, framework: Framework, call: Acceptance, out: Out
             framework.started_gangs.add(offer.gang)
     changed = bool(call.operations) and _operate(state, accepted, call, out)
     for info in call.tasks:
-        problem = _launch(state, accepted, info, out, now)
-        if problem:
+        if not info.shape and (name := _name_of(accepted, info)):
+            info = info.model_copy(update={"shape": name})
+        if beyond := _beyond_limit(state, accepted, info):
+            _refuse_task(state, accepted, info, beyond, out, now, TaskState.DROPPED)
+        elif problem := _launch(state, accepted, info, out, now):
             _refuse_task(state, accepted, info, problem, out, now)
     _account(state, accepted)
     # A framework that changes an offer without launching tasks on it is offered the changed resources again.
@@ -97,8 +103,6 @@ def _launch(state: CellState, accepted: _Accepted, info: TaskInfo, out: Outlet, 
     agent, role, revocable = offer.agent, offer.role, offer.revocable
     if missing := lacks(demanded_words(info.isolation, info.limits), agent):
         return f"it demands isolation that its agent does not have: {', '.join(missing)}; look at Offer.isolation"
-    if not info.shape and (name := _name_of(accepted, info)):
-        info = info.model_copy(update={"shape": name})
     try:
         info = reservations.with_volumes(agent, role, info, revocable=revocable)
     except BrokerMesosError as error:
@@ -161,18 +165,45 @@ def _name_of(accepted: _Accepted, info: TaskInfo) -> str:
     return ""
 
 
+def _beyond_limit(state: CellState, accepted: _Accepted, info: TaskInfo) -> str:
+    """Why a task must not run beside the others of its shape; empty if it may, and if it runs already. Its offer may
+    have been made before the shape was stated, or before another one was used for a task of the shape."""
+    if not info.shape or info.task_id in state.tasks:
+        return ""
+    framework, agent = accepted.framework, accepted.offers[0].agent
+    # The demand may have ended since, as it does when the framework has chosen offers for the last tasks.
+    stated: dict[PlacementRules | None, Mapping[str, int]] = {
+        kind[6]: {} for offer in accepted.offers for kind in offer.shape_counts
+    }
+    stated |= {each.rules: each.placed for each in framework.demand.shapes or ()}
+    for rules, placed in stated.items():
+        if rules is None or not rules.most or rules.name != info.shape:
+            continue
+        if not Spread(state, framework, rules, placed, offered=False).left(agent, rules.most):
+            where = "on it" if rules.per == AGENT else f"where {rules.per} is {value_of(agent, rules.per)}"
+            return f"as many tasks of {rules.name} as may run {where} do: {rules.most}"
+    return ""
+
+
 def _refuse_task(
-    state: CellState, accepted: _Accepted, info: TaskInfo, problem: str, out: Outlet, now: Instant
+    state: CellState,
+    accepted: _Accepted,
+    info: TaskInfo,
+    problem: str,
+    out: Outlet,
+    now: Instant,
+    to: TaskState = TaskState.ERROR,
 ) -> None:
     framework = accepted.framework
+    reason = Reason.TASK_ID_IN_USE if info.task_id in state.tasks else Reason.TASK_INVALID
     status = tasks.made_status(
         state,
         info.task_id,
-        TaskState.ERROR,
+        to,
         now,
         agent_id=accepted.offers[0].agent.ident,
         framework_id=framework.ident,
-        reason=Reason.TASK_ID_IN_USE if info.task_id in state.tasks else Reason.TASK_INVALID,
+        reason=reason if to is TaskState.ERROR else Reason.LAUNCH_REFUSED,
         message=problem,
     )
     out.update(framework.ident, status)
