@@ -91,7 +91,8 @@ def test_shapes_differ_by_their_ports_and_limits_and_not_by_what_is_placed() -> 
     plain = Shape(resources=R("cpus:1"))
     assert plain.key[6] is None
     others = [
-        plain.model_copy(update=each) for each in ({"ports": 1}, {"most": 1}, {"most": 2}, {"name": "a"}, {"ports": 2})
+        plain.model_copy(update=each)
+        for each in ({"ports": 1}, {"most": 1}, {"most": 2}, {"most": 1, "name": "a"}, {"ports": 2})
     ]
     assert len({each.key for each in (plain, *others)}) == 6
     assert others[1].key == others[1].model_copy(update={"placed": {"a1": 1}, "count": 9}).key

@@ -84,6 +84,8 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
     if counts["too-small"] + counts["constraint"] == lent:
         who = "of the agents that the constraints allow: " if counts["constraint"] else ""
         return who + _too_big(shape.whole, placements)
+    if counts["spread"] and counts["spread"] + counts["constraint"] == lent:
+        return _beside(shape, placements)
     unwanted = next((each.unwanted for each in placements if each.unwanted), "")
     if unwanted:
         return unwanted
@@ -99,6 +101,14 @@ def reason(shape: Shape, placements: Sequence[Placement]) -> str:
             agents.sort(key=lambda why: why.distance(shape.whole))
             return _stated(what, counts[what], agents)
     return "all fitting agents are busy"
+
+
+def _beside(shape: Shape, placements: Sequence[Placement]) -> str:
+    """The reason of a task that may stand nowhere beside the others of its shape."""
+    why = next((why for each in placements for why in each.agents if why.what == "spread"), None)
+    where = "" if why is None else f" ({_name(why)}: {why.message})"
+    who = "every agent" if not shape.constraints else "every agent that the constraints allow"
+    return f"at most {shape.most} may run for each {shape.per}, and {who} is out{where}"
 
 
 def _nobody(placements: Sequence[Placement], away: int) -> str:

@@ -127,7 +127,7 @@ class Shape(Part):
     @property
     def rules(self) -> PlacementRules | None:
         """The rules about ports and about tasks beside each other; None if there are none."""
-        if not (self.ports or self.most or self.name):
+        if not (self.ports or self.most):
             return None
         name = self.name or (str(self.resources)[:MAX_SHORT] if self.most else "")
         return PlacementRules(self.ports, name, self.most, self.per)
@@ -142,8 +142,9 @@ class Shape(Part):
         self,
     ) -> tuple[Resources, str, tuple[Constraint, ...], str, bool, tuple[str, ...], PlacementRules | None]:
         """The key that distinguishes shapes, independent of their counts."""
-        rules = self.rules if self.ports or self.most or self.name else None
-        return self.resources, self.role, self.constraints, self.gang, self.revocable, self.isolation, rules
+        if not (self.ports or self.most):  # as most of them
+            return self.resources, self.role, self.constraints, self.gang, self.revocable, self.isolation, None
+        return self.resources, self.role, self.constraints, self.gang, self.revocable, self.isolation, self.rules
 
 
 MAX_DEMAND_VERSION = 2**48

@@ -277,10 +277,13 @@ def test_a_limit_that_is_reached_is_the_reason_and_so_is_a_missing_attribute():
     registered(bench, "a1", rack="r1")
     wanted = shape(most=1, per="rack", placed={"r1": 1}, name="web")
     found = asked(bench, wanted)
-    assert reason(*found) == ("1 agent would do, but as many as may run where rack is r1 do, or are offered it: 1 (a1)")
+    assert reason(*found) == (
+        "at most 1 may run for each rack, and every agent is out "
+        "(a1: as many as may run where rack is r1 do, or are offered it: 1)"
+    )
     assert change(*found) == "let more than 1 run for each rack, or add an agent with another rack"
     found = asked(bench, shape(most=1, per="zone"))
-    assert reason(*found) == "1 agent would do, but zone is not set, and at most 1 may run for each zone (a1)"
+    assert reason(*found).endswith("is out (a1: zone is not set, and at most 1 may run for each zone)")
     found = asked(bench, shape(most=1, placed={"a1": 1}))
     assert "as many as may run on it do" in reason(*found)
 

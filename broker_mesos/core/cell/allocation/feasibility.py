@@ -22,7 +22,7 @@ from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.reserved_portions import EMPTY
 from broker_mesos.core.model.attributes import AGENT, Constraint
 from broker_mesos.core.model.framework import GPU_RESOURCES, Shape
-from broker_mesos.core.model.multiples import times
+from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.model.port_numbers import count_ports, with_count
 from broker_mesos.core.model.resources import Resources
 from broker_mesos.core.model.task_isolation import IMAGES
@@ -52,7 +52,7 @@ AT_ITS_LIMIT = Infeasible("spread", "", 0.0)
 class Requirement:
     """What a claimant wants of an agent: room for ``wanted`` tasks of a shape, or anything if it has stated none."""
 
-    __slots__ = ("agent_checks", "framework", "need", "role", "room_checks", "shape", "spread", "wanted")
+    __slots__ = ("agent_checks", "framework", "is_plain", "need", "role", "room_checks", "shape", "spread", "wanted")
 
     def __init__(
         self,
@@ -70,9 +70,11 @@ class Requirement:
         self.shape = shape
         self.need = None if shape is None else shape.resources
         self.wanted = wanted
+        self.is_plain = shape is None or not (shape.ports or shape.most)
+        """Whether the number of tasks that fit depends on the resources alone."""
         self.spread: Spread | None = None
         """The tasks of the shape that run already, if their number by value of an attribute is limited."""
-        self.agent_checks = [check for check, applies in _agent_checks(on_slack, lent) if applies(self)]
+        self.agent_checks = [check for check, applies in _agent_checks(on_slack, lent, self.is_plain) if applies(self)]
         self.room_checks: list[RoomCheck] = []
 
     def fits(self, agent: Agent, room: Resources) -> int:
@@ -138,7 +140,9 @@ class Feasibility:
         made = Requirement(framework, role, shape, wanted, on_slack=self.revocable, lent=not self.explain)
         if shape is not None and shape.most:
             made.spread = self.books.spread_of(framework, shape)
-        made.room_checks = [check for check, applies in _room_checks(self.revocable) if applies(self, made)]
+        made.room_checks = [
+            check for check, applies in _room_checks(self.revocable, made.is_plain) if applies(self, made)
+        ]
         return made
 
     def check(self, requirement: Requirement, agent: Agent) -> Resources | Infeasible:
@@ -258,17 +262,18 @@ ISOLATION = AgentChecker(
     _isolation,
     lambda requirement: requirement.shape is not None and bool(requirement.shape.isolation),
 )
+ATTRIBUTE_OF_SPREAD = AgentChecker(
+    "attribute of the spread",
+    _has_attribute,
+    lambda requirement: requirement.shape is not None and bool(requirement.shape.most),
+)
 AGENT_CHECKERS: tuple[AgentChecker, ...] = (
     AWAY,
     DRAIN,
     AgentChecker("need", _need, _needs_nothing),
     CONSTRAINTS,
     ISOLATION,
-    AgentChecker(
-        "attribute of the spread",
-        _has_attribute,
-        lambda requirement: requirement.shape is not None and bool(requirement.shape.most),
-    ),
+    ATTRIBUTE_OF_SPREAD,
     AgentChecker(
         "offer constraints",
         _offer_constraints,
@@ -387,10 +392,11 @@ def _filters(
     if need is None or requirement.shape is None:
         offered = room
     else:
-        count = max(1, min(requirement.wanted, requirement.fits(agent, room)))
+        most = fits(need, room) if requirement.is_plain else requirement.fits(agent, room)
+        count = max(1, min(requirement.wanted, most))
         offered = times(need, count)
-        if ports := requirement.shape.ports:  # in such filters ports are counted; see ``offers.refuse``
-            offered = with_count(offered, ports * count)
+        if not requirement.is_plain and (ports := requirement.shape.ports):
+            offered = with_count(offered, ports * count)  # in such filters ports are counted; see ``offers.refuse``
     until = framework.refuses_until(
         agent.ident, requirement.role, offered, feasibility.now, revocable=feasibility.revocable
     )
@@ -400,17 +406,17 @@ def _filters(
     return Infeasible("filter", text, until)
 
 
+SPREAD = RoomChecker("spread", _spread, lambda feasibility, requirement: requirement.spread is not None)
+PORTS_LEFT = RoomChecker(
+    "ports", _ports, lambda feasibility, requirement: requirement.shape is not None and bool(requirement.shape.ports)
+)
 ROOM_CHECKERS: tuple[RoomChecker, ...] = (
     RoomChecker(
         "reservations", _reservations, lambda feasibility, requirement: feasibility.any_reservations, on_slack=False
     ),
-    RoomChecker("spread", _spread, lambda feasibility, requirement: requirement.spread is not None),
+    SPREAD,
     RoomChecker("room", _room, lambda feasibility, requirement: True),
-    RoomChecker(
-        "ports",
-        _ports,
-        lambda feasibility, requirement: requirement.shape is not None and bool(requirement.shape.ports),
-    ),
+    PORTS_LEFT,
     RoomChecker(
         "unanswered offers", _answers, lambda feasibility, requirement: bool(requirement.framework.unanswered_rounds)
     ),
@@ -429,15 +435,19 @@ ROOM_CHECKERS: tuple[RoomChecker, ...] = (
 
 @cache
 def _agent_checks(
-    on_slack: bool, lent: bool
+    on_slack: bool, lent: bool, plain: bool
 ) -> tuple[tuple[Callable[[Requirement, Agent], Infeasible | None], Callable[[Requirement], bool]], ...]:
-    chosen = (each for each in AGENT_CHECKERS if not (lent and each in LENT_CHECKERS))
+    left_out = (*(LENT_CHECKERS if lent else ()), *((ATTRIBUTE_OF_SPREAD,) if plain else ()))
+    chosen = (each for each in AGENT_CHECKERS if each not in left_out)
     return tuple((each.check, each.applies) for each in chosen if each.on_slack or not on_slack)
 
 
 @cache
-def _room_checks(on_slack: bool) -> tuple[tuple[RoomCheck, Callable[[Feasibility, Requirement], bool]], ...]:
-    return tuple((each.check, each.applies) for each in ROOM_CHECKERS if each.on_slack or not on_slack)
+def _room_checks(
+    on_slack: bool, plain: bool
+) -> tuple[tuple[RoomCheck, Callable[[Feasibility, Requirement], bool]], ...]:
+    chosen = (each for each in ROOM_CHECKERS if not (plain and each in (SPREAD, PORTS_LEFT)))
+    return tuple((each.check, each.applies) for each in chosen if each.on_slack or not on_slack)
 
 
 def matches(constraints: Sequence[Constraint], agent: Agent) -> bool:

@@ -26,6 +26,7 @@ from broker_mesos.core.cell.state.cell_state import CellState, Grant
 from broker_mesos.core.cell.state.framework import Framework
 from broker_mesos.core.cell.state.offer_details import ShapeKey
 from broker_mesos.core.model.framework import Shape
+from broker_mesos.core.model.multiples import fits, times
 from broker_mesos.core.protocol.limits import Instant
 
 COMPETING_SHARES = 8
@@ -207,11 +208,15 @@ class Round:
                     following[at] = at + 1  # for all claimants, since free resources only decrease in a round
                 at = first(following, at + 1)
                 continue
-            most = requirement.fits(agent, found)
+            plain = requirement.is_plain  # asked here, since nearly all are
+            most = fits(shape.resources, found) if plain else requirement.fits(agent, found)
             count = min(wanted, most if whole else max(1, most // COMPETING_SHARES))
             self._at[key] = at
-            requirement.take(agent, count)
-            part = shape.portion(count, found, agent.next_port)
+            if plain:
+                part = times(shape.resources, count)
+            else:
+                part = shape.portion(count, found, agent.next_port)
+                requirement.take(agent, count)
             self._give(claimant, framework, Slice(order[at], part, kind, count))
             return True
         self._at[key] = at

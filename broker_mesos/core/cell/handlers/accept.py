@@ -222,7 +222,7 @@ def _account(state: CellState, accepted: _Accepted) -> None:
     if not any(offer.shape_counts for offer in opened):
         return
     # What a task needs of a shape with a number of ports is compared with them counted.
-    stated = {whole_of(shape.key) for shape in framework.demand.shapes or ()}
+    stated = {shape.whole if shape.ports else shape.resources for shape in framework.demand.shapes or ()}
     exact = Counter(
         each if each in stated else counted
         for each in accepted.launched

@@ -190,8 +190,9 @@ def refuse(
         seconds = limits.refuse
     if not resources or seconds == 0:
         return
-    if any(kind[6] is not None and kind[6].ports for kind in offer.shape_counts):
-        resources = resources.counted()  # the next offer for the shape may have other ports
+    for kind in offer.shape_counts:
+        if kind[6] is not None and kind[6].ports:
+            resources = resources.counted()  # the next offer for the shape may have other ports
     until = now.mono + max(min(seconds, limits.refuse_at_most), limits.allocation)
     made = Filter(resources, role, until, revocable)
     kept = offer.framework.filters.get(offer.agent.ident)

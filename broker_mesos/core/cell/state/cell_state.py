@@ -377,8 +377,10 @@ class CellState:
             agent.promise(offer.resources)
         if offer.shape_counts:
             framework.promised.update(offer.shape_counts)
-            if any(kind[6] is not None and kind[6].ports for kind in offer.shape_counts):
-                agent.next_port = following(offer.resources, agent.next_port)
+            for kind in offer.shape_counts:
+                if kind[6] is not None and kind[6].ports:
+                    agent.next_port = following(offer.resources, agent.next_port)
+                    break
         framework.offered += offer.resources.counted()
         self._charge(framework, offer)
         self.log.record("offer", offer.offer_id, framework.ident, agent.ident)
