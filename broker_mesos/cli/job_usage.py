@@ -19,7 +19,7 @@ MIN_RUN_SECONDS = 1.0
 """The shortest run that says something about the CPUs that a task needs, in seconds."""
 MEM_MARGIN = 1.2
 """Factor between the largest memory that was used and the one that is advised."""
-MAX_ASKED_AGENTS = 100
+MAX_REQUESTED_AGENTS = 100
 ROUGH = "wait"
 """The ``measured_by`` of a task whose agent has no cgroups."""
 ROUGHLY = (
@@ -37,7 +37,7 @@ def usage_now(client: Client, tasks: Iterable[JobTask]) -> dict[str, TaskUsage]:
     for task in tasks:
         if task.state == "running" and task.agent_id:
             agents.setdefault(task.agent_id, []).append(task.task_id)
-    asked = {agent_id: tuple(ids[:MAX_TASKS]) for agent_id, ids in list(agents.items())[:MAX_ASKED_AGENTS]}
+    asked = {agent_id: tuple(ids[:MAX_TASKS]) for agent_id, ids in list(agents.items())[:MAX_REQUESTED_AGENTS]}
     if not asked:
         return {}
     found = client.ask(GetUsage(agents=asked), TaskUsages)
@@ -148,8 +148,8 @@ def advice(spec: JobSpec, tasks: Sequence[JobTask]) -> Iterator[str]:
         better = (
             f"; --cpus {max(0.1, round(used * 1.1 + 0.05, 1)):g} would do" if used * 1.25 < asked and not rough else ""
         )
-        told = note if rough else ""
-        yield f"cpus: asked {asked:g}, {_largest(len(rates))} used {used:.2f} on average{told}{better}"
+        suffix = note if rough else ""
+        yield f"cpus: asked {asked:g}, {_largest(len(rates))} used {used:.2f} on average{suffix}{better}"
 
 
 def _largest(count: int) -> str:

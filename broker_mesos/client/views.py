@@ -15,6 +15,8 @@ from broker_mesos.core.api.history import GetHistory, HistoryView, Series
 from broker_mesos.core.api.overview import GetOverview, Overview
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.search import Matches, Search
+from broker_mesos.core.api.timeline import MAX_TIMELINE, GetTimeline, Timeline
+from broker_mesos.core.api.waiting import GetWaitingJobs, WaitingJobs
 from broker_mesos.core.model.part import Part
 
 P = TypeVar("P", bound=Part)
@@ -46,6 +48,15 @@ class ViewCalls(ABC):
         or ``task.failed``. Raises Unavailable."""
         request = made(GetEvents, after=after, before=before, kinds=tuple(kinds), limit=limit)
         return self.ask(request, EventList)
+
+    def timeline(self, job_id: str, limit: int = MAX_TIMELINE) -> Timeline:
+        """When and where the tasks of a job ran, as columns; of a large job, tasks from all over its array. Raises
+        NotFound."""
+        return self.ask(made(GetTimeline, job_id=job_id, limit=limit), Timeline)
+
+    def waiting_jobs(self) -> WaitingJobs:
+        """How many jobs and tasks wait, by the reason."""
+        return self.ask(GetWaitingJobs(), WaitingJobs)
 
     def files(self, task_id: str, path: str = "", *, after: str = "", limit: int = 500) -> FolderView:
         """A page of a folder in the sandbox of a task. Raises NotFound, InvalidInput."""

@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -101,6 +102,8 @@ class RootArchives:
         with self._removing:
             while self._removal.work(_SLICE_SECONDS):
                 pass
+        with self._changing, contextlib.suppress(OSError):
+            (self._folder / _REMOVED).rmdir()  # unless more was put there meanwhile
 
     def _digest(self, real: str, path: str, archive: BufferedReader) -> str:
         found = os.fstat(archive.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker_mesos.core.api.jobs import JobFilter
-from broker_mesos.core.api.waiting import MAX_ASKED, GetUnmetShapes, UnmetShape, UnmetShapes
+from broker_mesos.core.api.waiting import MAX_REQUESTED, GetUnmetShapes, UnmetShape, UnmetShapes
 from broker_mesos.core.model.job import Dependency
 from broker_mesos.errors import Unavailable
 from broker_mesos.frameworks.batch import waiting
@@ -102,12 +102,12 @@ async def test_without_an_answer_of_the_cells_jobs_wait_for_what_is_not_known(
 async def test_jobs_and_shapes_beyond_the_bounds_are_left_out_and_that_is_said(
     world: World, cells: Cells, reasons: WaitingReasons, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MAX_COUNTED", MAX_ASKED + 5)
-    monkeypatch.setattr(waiting, "MAX_SHAPES", MAX_ASKED)
+    monkeypatch.setattr(waiting, "MAX_COUNTED", MAX_REQUESTED + 5)
+    monkeypatch.setattr(waiting, "MAX_SHAPES", MAX_REQUESTED)
     monkeypatch.setattr(waiting, "SLICE", 7)
-    for number in range(MAX_ASKED + 10):
+    for number in range(MAX_REQUESTED + 10):
         await world.store.submit(f"j{number}", job(resources=f"cpus:{1 + number / 1000:g};gpus:1"))
     counted = await reasons.counted()
-    assert counted.view.truncated and counted.view.jobs == MAX_ASKED + 5
-    assert [(each.group, each.jobs) for each in counted.view.groups] == [("no gpus", MAX_ASKED)]
-    assert max(len(each.shapes) for each in cells.asked) == MAX_ASKED
+    assert counted.view.truncated and counted.view.jobs == MAX_REQUESTED + 5
+    assert [(each.group, each.jobs) for each in counted.view.groups] == [("no gpus", MAX_REQUESTED)]
+    assert max(len(each.shapes) for each in cells.asked) == MAX_REQUESTED

@@ -215,7 +215,11 @@ CONFINED = """
 import ctypes, json, os, resource, socket, sys
 from broker_mesos.containerizer.root_archives import BOUNDS
 from broker_mesos.containerizer.unpacking.confine import UNPACKER, confine
-secret, folder = sys.argv[1:]
+secret, folder, root = sys.argv[1:]
+if not root and os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65_534, 65_534, 65_534)
+    os.setresuid(65_534, 65_534, 65_534)
 if os.geteuid() == 0:
     os.chown(folder, UNPACKER.uid, UNPACKER.gid)
 def tried(what, *given):
@@ -260,11 +264,13 @@ def test_the_process_that_unpacks_reaches_no_other_file_no_network_and_no_other_
     open_dir.chmod(0o777)
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    user = [] if root or os.geteuid() else ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = {"PORT": str(server.getsockname()[1]), "PATH": os.environ["PATH"]}
         done = subprocess.run(
-            [*user, sys.executable, "-c", CONFINED, secret, folder], capture_output=True, text=True, env=port
+            [sys.executable, "-c", CONFINED, secret, folder, "root" if root else ""],
+            capture_output=True,
+            text=True,
+            env=port,
         )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -61,8 +61,16 @@ class Unit:
         return self.show("ActiveState") == "active"
 
     def start(self) -> None:
+        """Start it, as often as systemd tries: a machine that is emulated may miss a time-out."""
         self.call("daemon-reload")
-        self.call("start", self.name)
+        self.call("start", "--no-block", self.name)
+        until(f"{self.name} works", self.is_active, LONG)
+
+    def restart(self) -> None:
+        """Have another process work as the service."""
+        main = self.show("MainPID")
+        self.call("restart", "--no-block", self.name)
+        until(f"another {self.name} works", lambda: self.is_active() and self.show("MainPID") != main, LONG)
 
     def stop(self) -> None:
         self.call("stop", self.name)

@@ -101,9 +101,7 @@ def drop_in(name: str, text: str) -> Unit:
 
 def survive(tasks: list[Task], unit: Unit, where: str) -> None:
     """Restart a service beside tasks, and have systemd read its units anew."""
-    main = unit.show("MainPID")
-    unit.call("restart", unit.name)
-    assert unit.is_active() and unit.show("Result") == "success" and unit.show("MainPID") != main
+    unit.restart()
     assert [task(f"{where}-{name}") for name in CODES] == tasks
     unit.call("daemon-reload")
     assert unit.is_active() and [task(f"{where}-{name}") for name in CODES] == tasks
@@ -174,8 +172,8 @@ def test_tasks_without_limits_outlive_a_restart_of_the_unit_as_it_is_shipped(cli
         job = client.submit(command("shipped-a", 6), constraints="who==shipped")
         runs = until("it runs", lambda: ran("pgrep", "-f", "/run/guest/shipped-[a] ") or None, LONG)
         assert ran("stat", "-c", "%U", f"/proc/{runs.split()[0]}") == "bmesos-task"
-        unit.call("restart", unit.name)
-        assert unit.is_active() and ran("pgrep", "-f", "/run/guest/shipped-[a] ") == runs
+        unit.restart()
+        assert ran("pgrep", "-f", "/run/guest/shipped-[a] ") == runs
         release("shipped-a")
         assert ends({"a": job}) == {"a": ("failed", 6, 1)}
     finally:

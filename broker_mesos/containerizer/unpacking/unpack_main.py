@@ -59,11 +59,11 @@ def _run_child(folder: str, bounds: Any, as_unpacker: bool) -> list[Any]:
     os.close(writer)
     poll = select.poll()
     poll.register(reader, select.POLLIN)
-    told = bool(poll.poll(1000 * bounds.seconds))
-    data = os.read(reader, _MAX_ANSWER) if told else b""
+    answered = bool(poll.poll(1000 * bounds.seconds))
+    data = os.read(reader, _MAX_ANSWER) if answered else b""
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    if not told or (not data and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
+    if not answered or (not data and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return ["refused", f"that takes more than {bounds.seconds:g} s"]
     try:
         kind, *rest = json.loads(data)

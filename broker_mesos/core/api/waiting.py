@@ -15,7 +15,7 @@ from broker_mesos.core.protocol.wire import register
 
 AFTER_OTHERS = "other jobs"
 """The group of jobs that run after jobs which have not ended."""
-MAX_ASKED = 50
+MAX_REQUESTED = 50
 """The largest number of shapes in one request."""
 MAX_FRAMEWORKS = 10
 """The largest number of frameworks that one reason names."""
@@ -52,7 +52,7 @@ class GetUnmetShapes(Request):
     ANSWER = UnmetShapes
     ROUTE = Route.CELLS
     framework_id: Ident
-    shapes: tuple[Shape, ...] = Field(max_length=MAX_ASKED)
+    shapes: tuple[Shape, ...] = Field(max_length=MAX_REQUESTED)
 
 
 class WaitingTasks(Part):

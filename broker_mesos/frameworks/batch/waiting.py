@@ -14,7 +14,7 @@ from typing import NamedTuple
 from broker_mesos.core.api.explain_reasons import shape_of
 from broker_mesos.core.api.waiting import (
     AFTER_OTHERS,
-    MAX_ASKED,
+    MAX_REQUESTED,
     GetUnmetShapes,
     UnmetShapes,
     WaitingJobs,
@@ -30,7 +30,7 @@ from broker_mesos.ports.clock import Clock
 
 MAX_COUNTED = 10_000
 """The largest number of jobs that are counted."""
-MAX_SHAPES = 2 * MAX_ASKED
+MAX_SHAPES = 2 * MAX_REQUESTED
 """The largest number of shapes that the cells are asked about at a time: those of the most tasks."""
 GROUP_SECONDS = 2.0
 """Time for which an answer of the cells is used, in seconds."""
@@ -183,8 +183,8 @@ class WaitingReasons:
         now = self._clock.monotonic()
         self._groups = {key: each for key, each in self._groups.items() if now - each[0] <= GROUP_SECONDS}
         missing = list({shape.key: shape for shape in shapes if shape.key not in self._groups}.values())
-        for at in range(0, len(missing), MAX_ASKED):
-            some = missing[at : at + MAX_ASKED]
+        for at in range(0, len(missing), MAX_REQUESTED):
+            some = missing[at : at + MAX_REQUESTED]
             try:
                 answers = await self._ask(GetUnmetShapes(framework_id=FRAMEWORK_ID, shapes=tuple(some)))
             except BrokerMesosError:
