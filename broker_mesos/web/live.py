@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from broker_mesos.bus.current_caller import answering
+from broker_mesos.core.api.agent_rows import columns, rows_of
 from broker_mesos.core.api.agent_table import AgentColumns, GetAgents
 from broker_mesos.core.api.events import EventList, GetEvents
 from broker_mesos.core.api.overview import GetOverview
+from broker_mesos.core.api.state import MissingCell
 from broker_mesos.core.protocol.addresses import Queue, QueueKind
 from broker_mesos.core.protocol.registry import decode
 from broker_mesos.errors import BrokerMesosError, InvalidMessage
@@ -32,8 +34,12 @@ INTERVAL_SECONDS = 1.0
 """Time between two requests of one kind, in seconds."""
 MAX_STREAMS = 500
 """Maximum number of streams of one process."""
-MAX_DELTA = 500
-"""Maximum number of agents in one update; if more have changed, readers fetch all."""
+MAX_AGENTS = 300
+"""Maximum number of agents in one update, so that it is a frame; if more have changed, there are several updates."""
+AGENTS_BYTES_PER_SECOND = 20_000
+"""Compressed size of updates about agents that a reader gets in a second; if more changes, it is asked less often."""
+MAX_INTERVAL_SECONDS = 10.0
+"""Maximum time between two requests for changes of agents, in seconds."""
 FIRST = "0"
 """The id before all events."""
 
@@ -57,6 +63,8 @@ class LiveModel:
         self._tasks: list[asyncio.Task[None]] = []
         self._last = ""
         """The id of the last event that was given to the viewers; empty before the first request."""
+        self._missing: tuple[MissingCell, ...] = ()
+        """The cells without an answer in the last table of agents."""
         self._started = asyncio.Event()
         self._stopped = False
 
@@ -152,32 +160,35 @@ class LiveModel:
     async def _agents(self) -> None:
         token = ""
         while True:
+            pause = INTERVAL_SECONDS
             if not self._wanted("agents"):
                 token = ""
             else:
                 try:
-                    token = await self._changes(token)
+                    token, size = await self._changes(token)
+                    pause = min(MAX_INTERVAL_SECONDS, max(pause, size / AGENTS_BYTES_PER_SECOND))
                 except BrokerMesosError as error:
                     log.debug("no changes of agents", error=str(error))
-            await self._sleep(INTERVAL_SECONDS)
+            await self._sleep(pause)
 
-    async def _changes(self, token: str) -> str:
-        """Give the viewers what has changed; returns the next token."""
-        begins, more, count = not token, True, 0
+    async def _changes(self, token: str) -> tuple[str, int]:
+        """Give the viewers what has changed; returns the next token, and the compressed size of what was given."""
+        begins, more, size = not token, True, 0
         while more:
             found = await self._gateway.handle(GetAgents(follow=True, changed_since=token))
             assert isinstance(found, AgentColumns)
             token, more = found.token, found.more
-            if begins:
-                continue  # readers fetch what there is when they begin
-            count += len(found.ids) + len(found.removed)
-            if found.reset or count > MAX_DELTA:
-                if not more:
-                    self._give("agents", resync("too much has changed for an update"))
-                count = MAX_DELTA + 1
-            elif found.ids or found.removed:
-                self._give("agents", _delta("agents", found.model_dump_json()))
-        return token
+            # Readers fetch what there is when they begin.
+            has_changed = found.ids or found.removed or found.reset or found.missing != self._missing
+            self._missing = found.missing
+            if begins or not has_changed:
+                continue
+            for some in _parts(found):
+                update = _delta("agents", some.model_dump_json())
+                size += len(update.packed)
+                self._give("agents", update)
+                await asyncio.sleep(0)
+        return token, size
 
     async def _overviews(self) -> None:
         while True:
@@ -219,6 +230,21 @@ class LiveModel:
         for topic in ("jobs", f"job:{summary.job_id}"):
             if self._wanted(topic):
                 self._give(topic, _delta(topic, f"[{summary.model_dump_json()}]", key=f"{topic} {summary.job_id}"))
+
+
+def _parts(found: AgentColumns) -> Iterator[AgentColumns]:
+    """A table of changes as several smaller ones. What is forgotten is in the first."""
+    rows = rows_of(found, -1)
+    for at in range(0, max(1, len(rows)), MAX_AGENTS):
+        first = at == 0
+        yield AgentColumns(
+            **columns(rows[at : at + MAX_AGENTS]),
+            cells=found.cells[at : at + MAX_AGENTS],
+            removed=found.removed if first else [],
+            reset=found.reset if first else [],
+            total=found.total,
+            missing=found.missing,
+        )
 
 
 def _delta(topic: str, data: str, key: str = "") -> Frame:

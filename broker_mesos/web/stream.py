@@ -23,7 +23,7 @@ from broker_mesos.operator.gateway import OperatorApi
 from broker_mesos.runtime.timeouts import within
 from broker_mesos.web.authentication import VALID
 from broker_mesos.web.live import FIRST, LiveModel
-from broker_mesos.web.viewer import TOPICS, Viewer, frame, resync
+from broker_mesos.web.viewer import GZIP_HEADER, TOPICS, Viewer, frame, packed, resync
 
 PAUSE_SECONDS = 0.25
 """Minimum time between two frames of a stream, in seconds."""
@@ -51,6 +51,7 @@ def add_stream(app: FastAPI, gateway: OperatorApi, live: LiveModel, access: Acce
         topics: Annotated[str, Query(max_length=2_000, description="with commas: agents, overview, job:ID")] = "events",
         last_event_id: Annotated[str | None, Header()] = None,
         last: Annotated[str | None, Query(alias="last_event_id", description="as the header Last-Event-ID")] = None,
+        accept_encoding: Annotated[str, Header()] = "",
     ) -> Response:
         chosen = _topics(topics)
         missed = last_event_id or last or ""
@@ -75,8 +76,10 @@ def add_stream(app: FastAPI, gateway: OperatorApi, live: LiveModel, access: Acce
                 return "you have no right to see this any more"
             return ""
 
-        reader = _frames(gateway, live, Viewer(chosen), missed, ended)
-        return StreamingResponse(reader, media_type="text/event-stream", headers=_HEADERS)
+        viewer = Viewer(chosen, compressed="gzip" in accept_encoding)
+        reader = _frames(gateway, live, viewer, missed, ended)
+        headers = _HEADERS | {"content-encoding": "gzip"} if viewer.compressed else _HEADERS
+        return StreamingResponse(reader, media_type="text/event-stream", headers=headers)
 
 
 def _check(caller: Caller) -> None:
@@ -105,18 +108,21 @@ async def _frames(
     """``ended`` returns why the reader may not read on; empty if it may."""
     loop = asyncio.get_running_loop()
     end, check_at = loop.time() + MAX_STREAM_SECONDS, loop.time() + CHECK_SECONDS
+    encode = packed if viewer.compressed else bytes
     with live.watching(viewer):
         position = await live.position()
-        yield f"retry: 1000\nid: {missed or position}\n\n".encode()
+        # It has data, so that a script of the page learns the id: who asks for other topics goes on behind it.
+        begin = frame("begin", "{}", event_id=missed or position).text
+        yield (GZIP_HEADER if viewer.compressed else b"") + encode(b"retry: 1000\n" + begin)
         if missed and viewer.wants("events"):
             async for text in _missed(gateway, viewer, missed):
-                yield text
+                yield encode(text)
         while not viewer.ended:
             try:
                 async with within(COMMENT_SECONDS):
                     await viewer.wait()
             except TimeoutError:
-                yield b": nothing new\n\n"
+                yield encode(b": nothing new\n\n")
             if not viewer.ending and loop.time() > end:
                 viewer.end("the stream is old: connect again")
             if not viewer.ending and (viewer.must_be_checked or loop.time() >= check_at):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import deque
 from collections.abc import Collection
-from typing import NamedTuple
 
 from broker_mesos.core.api.stream_ids import id_key
 
@@ -18,12 +18,33 @@ MAX_FRAME = 64 * 1024
 TOPICS = ("agents", "overview", "events", "jobs")
 
 
-class Frame(NamedTuple):
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""The beginning of a compressed stream; ``packed`` texts follow."""
+
+
+def packed(text: bytes) -> bytes:
+    """A text as a part of any compressed stream: it refers to nothing before it, so that it is compressed once for all
+    of its readers."""
+    made = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return made.compress(text) + made.flush(zlib.Z_FULL_FLUSH)
+
+
+class Frame:
     """A frame. A later one with the same ``key`` replaces it while it waits, unless the key is empty."""
 
-    text: bytes
-    key: str = ""
-    event_id: str = ""
+    __slots__ = ("_packed", "event_id", "key", "text")
+
+    def __init__(self, text: bytes, key: str = "", event_id: str = "") -> None:
+        self.text = text
+        self.key = key
+        self.event_id = event_id
+        self._packed = b""
+
+    @property
+    def packed(self) -> bytes:
+        """The text, compressed."""
+        self._packed = self._packed or packed(self.text)
+        return self._packed
 
 
 def frame(kind: str, data: str, *, key: str = "", event_id: str = "") -> Frame:
@@ -40,8 +61,10 @@ def resync(reason: str) -> Frame:
 class Viewer:
     """The frames that wait for one reader."""
 
-    def __init__(self, topics: Collection[str]) -> None:
+    def __init__(self, topics: Collection[str], *, compressed: bool = False) -> None:
+        """``compressed``: the reader gets ``packed`` texts."""
         self.topics = frozenset(topics)
+        self.compressed = compressed
         self._frames: deque[Frame] = deque()
         self._some = asyncio.Event()
         self.ending = False
@@ -66,7 +89,7 @@ class Viewer:
             last = next((each.event_id for each in reversed(self._frames) if each.event_id), "")
             self._frames.clear()
             lost = resync("this reader is too slow: updates were left out")
-            self._frames.append(lost._replace(text=(f"id: {last}\n".encode() if last else b"") + lost.text))
+            self._frames.append(Frame((f"id: {last}\n".encode() if last else b"") + lost.text))
         self._frames.append(new)
         self._some.set()
 
@@ -96,12 +119,13 @@ class Viewer:
             await self._some.wait()
 
     def take(self) -> bytes:
-        """The first frames as one text of at most MAX_FRAME bytes; empty if there is none."""
+        """The first frames as one text of at most MAX_FRAME bytes before compression; empty if there is none."""
         parts: list[bytes] = []
         size = 0
         while self._frames and size + len(self._frames[0].text) <= MAX_FRAME:
-            parts.append(self._frames.popleft().text)
-            size += len(parts[-1])
+            first = self._frames.popleft()
+            size += len(first.text)
+            parts.append(first.packed if self.compressed else first.text)
         return b"".join(parts)
 
     @property

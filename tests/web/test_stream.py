@@ -119,7 +119,7 @@ async def test_a_reader_goes_on_at_another_process_without_a_gap_or_a_repeat(clu
         assert reader.answer.headers["content-type"].startswith("text/event-stream")
         assert reader.answer.headers["x-accel-buffering"] == "no"
         first = await asyncio.wait_for(reader.next(), PATIENCE)
-        assert first.kind == "" and id_key(reader.last)
+        assert first.kind == "begin" and id_key(reader.last)
         note(cluster, *(f"a{number}" for number in range(5)))
         seen += await names(reader, 3)
         last = reader.last
