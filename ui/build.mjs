@@ -26,7 +26,7 @@ const options = {
   write: false,
   logLevel: "warning",
 };
-// Charts are loaded when a page has one. The worker is one file by itself.
+// Charts, and pages but the first, are loaded when they are shown. The worker is one file by itself.
 const app = await build({ ...options, entryPoints: { app: "src/main.tsx" }, splitting: true });
 const worker = await build({ ...options, entryPoints: { stream: "src/worker.ts" } });
 const outputs = [...app.outputFiles, ...worker.outputFiles];
@@ -42,7 +42,14 @@ for (const file of outputs) {
   files[`assets/${name}`] = createHash("sha256").update(file.contents).digest("hex");
   named[name.replace(/-[A-Z0-9]{8}\./, ".")] = name;
 }
+// Files that the first one imports are asked for with it, and not when it has arrived.
+const [, first] = Object.entries(app.metafile.outputs).find(([, each]) => each.entryPoint === "src/main.tsx");
+const preloads = first.imports
+  .filter((each) => each.kind === "import-statement")
+  .map((each) => `<link rel="modulepreload" href="/ui/assets/${each.path.split("/").at(-1)}">`)
+  .sort();
 const page = readFileSync(join(here, "src", "index.html"), "utf8").replace(/{{([a-z.]+)}}/g, (_, name) => {
+  if (name === "preloads") return preloads.join("\n");
   if (!(name in named)) throw new Error(`index.html names ${name}, which is not built`);
   return `/ui/assets/${named[name]}`;
 });

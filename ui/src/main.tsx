@@ -7,51 +7,58 @@ import { signedOut } from "./data/request";
 import { listen, parts } from "./data/router";
 import { findOut } from "./data/session";
 import { Empty } from "./parts/basics";
+import { Later, loadWhenIdle } from "./parts/later";
 import { Shell } from "./parts/shell";
-import { AgentPage } from "./pages/agent";
-import { AgentsPage } from "./pages/agents";
+import "./pages/common";
 import { ClusterPage } from "./pages/cluster";
-import { EventsPage } from "./pages/events";
-import { FrameworkPage, FrameworksPage } from "./pages/frameworks";
-import { JobPage } from "./pages/job";
-import { JobsPage } from "./pages/jobs";
-import { KitPage } from "./pages/kit";
 import { LoginPage } from "./pages/login";
-import { MastersPage } from "./pages/masters";
-import { RolesPage } from "./pages/roles";
-import { TaskPage } from "./pages/task";
+
+const places = () => import("./pages/places");
+const work = () => import("./pages/work");
+const division = () => import("./pages/division");
+const kit = () => import("./pages/kit");
 
 function page(name: string, id: string | undefined): [string, ComponentChildren] {
   switch (name) {
     case "":
       return ["Cluster", <ClusterPage />];
     case "agents":
-      return id ? [id, <AgentPage key={id} id={id} />] : ["Agents", <AgentsPage />];
+      return id
+        ? [id, <Later loader={places}>{({ AgentPage }) => <AgentPage key={id} id={id} />}</Later>]
+        : ["Agents", <Later loader={places}>{({ AgentsPage }) => <AgentsPage />}</Later>];
     case "jobs":
-      return id ? [id, <JobPage key={id} id={id} />] : ["Jobs", <JobsPage />];
+      return id
+        ? [id, <Later loader={work}>{({ JobPage }) => <JobPage key={id} id={id} />}</Later>]
+        : ["Jobs", <Later loader={work}>{({ JobsPage }) => <JobsPage />}</Later>];
     case "tasks":
-      if (id) return [id, <TaskPage key={id} id={id} />];
+      if (id) return [id, <Later loader={work}>{({ TaskPage }) => <TaskPage key={id} id={id} />}</Later>];
       break;
     case "roles":
-      return ["Roles", <RolesPage />];
+      return ["Roles", <Later loader={division}>{({ RolesPage }) => <RolesPage />}</Later>];
     case "frameworks":
-      return id ? [id, <FrameworkPage key={id} id={id} />] : ["Frameworks", <FrameworksPage />];
+      return id
+        ? [id, <Later loader={division}>{({ FrameworkPage }) => <FrameworkPage key={id} id={id} />}</Later>]
+        : ["Frameworks", <Later loader={division}>{({ FrameworksPage }) => <FrameworksPage />}</Later>];
     case "masters":
-      return ["Masters", <MastersPage />];
+      return ["Masters", <Later loader={division}>{({ MastersPage }) => <MastersPage />}</Later>];
     case "events":
-      return ["Events", <EventsPage />];
+      return ["Events", <Later loader={division}>{({ EventsPage }) => <EventsPage />}</Later>];
     case "kit":
-      return ["Kit", <KitPage />];
+      return ["Kit", <Later loader={kit}>{({ KitPage }) => <KitPage />}</Later>];
   }
   return ["Not found", <Empty title="There is no such page">The pages are in the list on the left.</Empty>];
 }
 
 function App() {
   const [name, id] = [parts.value[0] ?? "", parts.value[1]];
-  const [title, content] = signedOut.value || name === "login" ? ["Sign in", null] : page(name, id);
+  const signIn = signedOut.value || name === "login";
+  const [title, content] = signIn ? ["Sign in", null] : page(name, id);
   useEffect(() => {
     document.title = `${title} · broker_mesos`;
   }, [title]);
+  useEffect(() => {
+    if (!signIn) loadWhenIdle(places, work, division);
+  }, [signIn]);
   return content === null ? <LoginPage /> : <Shell>{content}</Shell>;
 }
 

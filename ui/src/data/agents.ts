@@ -19,9 +19,17 @@ export interface Agent {
   used: Amounts;
   offered: Amounts;
   attributes: Record<string, string>;
-  /** When its last message came, by performance.now(); null if none has. */
+  /** When its last message came, by performance.now(); null if none has. A message alone is no change, so that of an
+   * agent that is ready it is only known that its messages come in time. */
   heard: number | null;
+  /** When its cell began anew, by performance.now(), while the agent was not named again; 0 if it was. */
+  doubtful: number;
 }
+
+/** How long a cell that begins anew has for naming all of its agents, in milliseconds. */
+const NAMING = 20_000;
+/** The shortest time between two versions, in milliseconds: 10,000 agents are not sorted and drawn for every frame. */
+const PAUSE = 500;
 
 export const agents = {
   byId: new Map<string, Agent>(),
@@ -31,13 +39,25 @@ export const agents = {
   version: signal(0),
 };
 
+let doubtful = false;
+
 function apply(columns: AgentColumns): void {
+  const now = performance.now();
   if (columns.reset?.length) {
+    // Those that are still there follow, in this table and in later ones: none disappears meanwhile.
     const begun = new Set(columns.reset);
-    for (const [id, agent] of agents.byId) if (begun.has(agent.cell)) agents.byId.delete(id);
+    for (const agent of agents.byId.values()) if (begun.has(agent.cell)) agent.doubtful = now;
+    doubtful = true;
+  }
+  if (doubtful) {
+    doubtful = false;
+    for (const [id, agent] of agents.byId) {
+      if (!agent.doubtful) continue;
+      if (now - agent.doubtful > NAMING) agents.byId.delete(id);
+      else doubtful = true;
+    }
   }
   for (const id of columns.removed ?? []) agents.byId.delete(id);
-  const now = performance.now();
   const at = (table: Record<string, number[]>, index: number): Amounts => {
     const found: Amounts = {};
     for (const name in table) found[name] = table[name]![index]!;
@@ -57,6 +77,7 @@ function apply(columns: AgentColumns): void {
       offered: at(columns.offered, index),
       attributes: columns.attribute_sets[columns.attributes[index]!] ?? {},
       heard: heard === null || heard === undefined ? null : now - heard * 1000,
+      doubtful: 0,
     });
   });
   agents.missing.value = columns.missing ?? [];
@@ -82,6 +103,7 @@ export function agentOf(view: AgentView): Agent {
     offered,
     attributes: view.attributes,
     heard: view.heartbeat_age === null ? null : performance.now() - view.heartbeat_age * 1000,
+    doubtful: 0,
   };
 }
 
@@ -140,12 +162,38 @@ async function loadViews(): Promise<void> {
 
 let users = 0;
 let timer = 0;
+let changing = 0;
+
+/** Have pages render again soon, and not more often than they can. */
+function changed(): void {
+  changing ||= window.setTimeout(() => {
+    changing = 0;
+    agents.version.value += 1;
+  }, PAUSE);
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
+let ranks = new Map<string, number>();
+
+/** The places of all ids in their order, numbers in them as numbers. Comparing texts takes longer than all else when
+ * 10,000 agents are sorted, so that it is done only when there are others. */
+export function placesOfIds(): ReadonlyMap<string, number> {
+  let same = ranks.size === agents.byId.size;
+  if (same) for (const id of agents.byId.keys()) if (!ranks.has(id)) { same = false; break; }
+  if (!same) ranks = new Map([...agents.byId.keys()].sort(collator.compare).map((id, at) => [id, at]));
+  return ranks;
+}
+
+/** Whether the last message of an agent is so long ago that it matters. */
+export function silent(agent: Agent): boolean {
+  return agent.state === "unreachable" || agent.state === "gone";
+}
 
 function wait(): void {
   window.clearTimeout(timer);
   if (!users) return;
   const many = agents.byId.size > 2000 && !columnar;
-  timer = window.setTimeout(run, live.value && columnar ? 30_000 : many ? 15_000 : 2_000);
+  timer = window.setTimeout(run, live.value && columnar ? 300_000 : many ? 15_000 : 2_000);
 }
 
 function run(): void {
@@ -164,7 +212,7 @@ onFrame((frame) => {
     if (loading) waiting.push(delta.data);
     else {
       apply(delta.data);
-      agents.version.value += 1;
+      changed();
     }
   } else if (!columnar && frame.event === "event") run();
 });

@@ -23,7 +23,7 @@ export function useOverview() {
         return null;
       }
     },
-    { every: 2, everyLive: 15, on: (frame) => frame.event === "delta" && (frame.data as { topic: string }).topic === "overview" },
+    { every: 2, everyLive: 30, take: (frame) => (frame.event === "delta" && (frame.data as { topic: string }).topic === "overview" ? (frame.data as { data: Overview }).data : undefined) },
   );
 }
 
@@ -35,12 +35,29 @@ export async function waitingTasks(signal: AbortSignal): Promise<{ tasks: number
 
 export type HappenedEvent = Event;
 
+/** Whether an event is of one of some kinds: `task` stands for all kinds that begin with `task.`. */
+function isOf(event: Event, kinds: readonly string[]): boolean {
+  return !kinds.length || kinds.some((kind) => event.kind === kind || event.kind.startsWith(`${kind}.`));
+}
+
+/** The latest events of some kinds, with commas, the oldest first. New ones arrive by the stream. */
 export function useEvents(kinds: string, limit: number) {
   useTopics("events");
+  const wanted = kinds ? kinds.split(",") : [];
   return useQuery(
     `events ${kinds} ${limit}`,
-    (signal) => ask("GET_EVENTS", { kinds: kinds ? kinds.split(",") : [], limit }, signal),
-    { every: 3, everyLive: 30, on: (frame) => frame.event === "event" },
+    (signal) => ask("GET_EVENTS", { kinds: wanted, limit }, signal),
+    {
+      every: 3,
+      everyLive: 60,
+      take: (frame, data) => {
+        if (frame.event !== "event") return undefined;
+        const event = frame.data as Event;
+        // What a reader has missed and what it has fetched meanwhile may overlap.
+        if (!isOf(event, wanted) || data.events.some((each) => each.id === event.id)) return data;
+        return { ...data, events: [...data.events, event].slice(-limit), last: event.id };
+      },
+    },
   );
 }
 

@@ -16,13 +16,15 @@ export const lastAnswer = signal(performance.now());
 /** Whether the latest request of any query failed because the server did not answer. */
 export const unreachable = signal(false);
 
-export interface Options {
+export interface Options<T> {
   /** Seconds between two requests while the page is visible; 0: ask once. */
   every?: number;
   /** Seconds between them while the stream is live and reports changes of this by itself. */
   everyLive?: number;
   /** Frames after which to ask at once. */
   on?: (frame: { event: string; data: unknown }) => boolean;
+  /** The data with what a frame adds to it, so that nothing has to be asked; undefined: the frame is about other data. */
+  take?: (frame: { event: string; data: unknown }, data: T) => T | undefined;
 }
 
 /** Ask for `key` (a text that names what is asked), again every few seconds, and after frames of the stream. The data
@@ -30,7 +32,7 @@ export interface Options {
 export function useQuery<T>(
   key: string | null,
   fetcher: (signal: AbortSignal) => Promise<T>,
-  options: Options = {},
+  options: Options<T> = {},
 ): Query<T> & { refresh: () => void } {
   const { state, control } = useMemo(() => {
     const state: Signal<Query<T>> = signal({ data: undefined, error: undefined, at: 0 });
@@ -77,7 +79,11 @@ export function useQuery<T>(
     };
     control.refresh = () => void run();
     const stop = onFrame((frame) => {
-      if (frame.event === "resync" || options.on?.(frame)) {
+      const taken = state.value.data === undefined ? undefined : options.take?.(frame, state.value.data);
+      if (taken !== undefined) {
+        state.value = { data: taken, error: undefined, at: performance.now() };
+        lastAnswer.value = performance.now();
+      } else if (frame.event === "resync" || options.on?.(frame)) {
         window.clearTimeout(timer);
         // Several frames in a row are one request.
         timer = window.setTimeout(run, 120);

@@ -22,6 +22,14 @@ export class ApiError extends Error {
 
 type Fields<T extends keyof Requests> = Omit<Requests[T]["fields"], "type">;
 
+/** Requests that change something. */
+const CHANGES = /^(?!GET_|LIST_|READ_|EXPLAIN|PLAN_|SEARCH|WHO_AM_I)/;
+/** How old an answer may be that the server has for another viewer already, in seconds. */
+const SHARED = 1;
+/** After a change by this page, answers are to be newer than it for this long, in milliseconds. */
+const AFTER_CHANGE = 3000;
+let changed = -Infinity;
+
 /** Requests that the server does not know: it is not asked again. */
 const unknownTypes = new Map<string, ApiError>();
 
@@ -33,10 +41,12 @@ export async function ask<T extends keyof Requests>(
 ): Promise<Requests[T]["answer"]> {
   const known = unknownTypes.get(type);
   if (known) throw known;
+  const changes = CHANGES.test(type);
+  const shared = !changes && performance.now() - changed > AFTER_CHANGE;
   try {
     const answer = await call("/api/v1", {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", ...(shared ? { "Cache-Control": `max-age=${SHARED}` } : {}) },
       body: JSON.stringify({ type, ...fields }),
       signal: signal ?? null,
     });
@@ -44,6 +54,8 @@ export async function ask<T extends keyof Requests>(
   } catch (error) {
     if (error instanceof ApiError && error.unknown) unknownTypes.set(type, error);
     throw error;
+  } finally {
+    if (changes) changed = performance.now();
   }
 }
 

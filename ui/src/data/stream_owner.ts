@@ -9,7 +9,7 @@ export interface Frame {
 export type ToTab = { frame: Frame } | { state: "live" | "off" };
 type Send = (message: ToTab) => void;
 
-const EVENTS = ["event", "delta", "resync", "bye"];
+const EVENTS = ["begin", "event", "delta", "resync", "bye"];
 /** A tab that has not reported itself for this long is closed, in milliseconds. Hidden tabs report once a minute. */
 const SILENT = 150_000;
 const RETRY = 5_000;

@@ -1,6 +1,6 @@
 // All agents: a map and a table with the same filter, and what can be done with the chosen ones.
 import { useMemo, useState } from "preact/hooks";
-import { matcher, part, useAgents, type Agent } from "../data/agents";
+import { matcher, part, placesOfIds, silent, useAgents, type Agent } from "../data/agents";
 import { count, duration } from "../data/format";
 import { place, setQuery, url, go } from "../data/router";
 import { AgentMap, COLOURS, MapLegend, type Colour } from "../parts/agentmap";
@@ -10,9 +10,10 @@ import { State } from "../parts/icons";
 import { VirtualTable, type Column } from "../parts/table";
 import { activateAction, deactivateAction, drainAction, scheduleAction } from "./agent_actions";
 
+/** The orders of the table; equal ones are in the order of their ids. */
 const ORDER: Record<string, (a: Agent, b: Agent) => number> = {
-  id: (a, b) => a.id.localeCompare(b.id, "en", { numeric: true }),
-  state: (a, b) => a.state.localeCompare(b.state),
+  id: () => 0,
+  state: (a, b) => (a.state < b.state ? -1 : a.state > b.state ? 1 : 0),
   cpus: (a, b) => part(a, "cpus") - part(b, "cpus"),
   mem: (a, b) => part(a, "mem") - part(b, "mem"),
   gpus: (a, b) => part(a, "gpus") - part(b, "gpus"),
@@ -43,7 +44,9 @@ export function AgentsPage() {
     }
     const descending = sort.startsWith("-");
     const order = ORDER[descending ? sort.slice(1) : sort] ?? ORDER["id"]!;
-    found.sort((a, b) => (descending ? -order(a, b) : order(a, b)) || (a.id < b.id ? -1 : 1));
+    const places = placesOfIds();
+    const byId = (a: Agent, b: Agent) => places.get(a.id)! - places.get(b.id)!;
+    found.sort((a, b) => (descending ? -order(a, b) || (sort === "-id" ? -byId(a, b) : byId(a, b)) : order(a, b) || byId(a, b)));
     return { list: found, names: [...keys.keys()].sort(), gpus: withGpus };
   }, [version, filter, sort]);
 
@@ -63,11 +66,11 @@ export function AgentsPage() {
     { key: "state", name: "State", width: "116px", sortable: true, cell: (agent) => <State state={agent.state} /> },
     { key: "cpus", name: "CPUs", width: "minmax(130px,1fr)", sortable: true, cell: (agent) => <Meter name="cpus" used={agent.used["cpus"] ?? 0} offered={agent.offered["cpus"] ?? 0} total={agent.total["cpus"] ?? 0} /> },
     { key: "mem", name: "Memory", width: "minmax(160px,1fr)", sortable: true, cell: (agent) => <Meter name="mem" used={agent.used["mem"] ?? 0} offered={agent.offered["mem"] ?? 0} total={agent.total["mem"] ?? 0} /> },
-    ...(gpus ? [{ key: "gpus", name: "GPUs", width: "minmax(110px,0.7fr)", sortable: true, cell: (agent: Agent) => <Meter name="gpus" used={agent.used["gpus"] ?? 0} offered={agent.offered["gpus"] ?? 0} total={agent.total["gpus"] ?? 0} /> }] : []),
+    ...(gpus ? [{ key: "gpus", name: "GPUs", width: "minmax(128px,0.7fr)", sortable: true, cell: (agent: Agent) => <Meter name="gpus" used={agent.used["gpus"] ?? 0} offered={agent.offered["gpus"] ?? 0} total={agent.total["gpus"] ?? 0} /> }] : []),
     { key: "tasks", name: "Tasks", width: "72px", sortable: true, number: true, cell: (agent) => count(agent.tasks) },
     { key: "cell", name: "Cell", width: "60px", sortable: true, number: true, cell: (agent) => agent.cell },
     ...(names[0] ? [{ key: "attribute", name: names[0], width: "minmax(70px,0.5fr)", cell: (agent: Agent) => agent.attributes[names[0]!] ?? "" }] : []),
-    { key: "heard", name: "Last message", width: "112px", sortable: true, number: true, cell: (agent) => (agent.heard === null ? "–" : `${duration((performance.now() - agent.heard) / 1000)} ago`) },
+    { key: "heard", name: "Last message", width: "128px", sortable: true, number: true, cell: (agent) => (agent.heard === null ? "–" : silent(agent) ? `${duration((performance.now() - agent.heard) / 1000)} ago` : <span class="muted">in time</span>) },
   ];
   const selected = [...chosen].map((id) => store.byId.get(id)).filter((each): each is Agent => !!each);
   const missing = new Set(store.missing.value.map((each) => each.cell));
@@ -147,7 +150,7 @@ export function AgentsPage() {
               open={(agent) => go(url("agents", agent.id))}
               chosen={chosen}
               choose={toggle}
-              minWidth={960}
+              minWidth={1000}
               empty={
                 filter ? (
                   <Empty title="No agent matches">Words must all hold: an attribute as rack:r07, state=ready, cell=2, or part of an id.</Empty>

@@ -1,5 +1,5 @@
 // The whole cluster at a glance: how full it is, what waits and for what, and what has happened.
-import { useAgents } from "../data/agents";
+import { placesOfIds, useAgents } from "../data/agents";
 import { amount, count, percent, short } from "../data/format";
 import { useEvents, useOverview, waitingTasks } from "../data/overview";
 import { useQuery } from "../data/query";
@@ -13,10 +13,11 @@ import { SharesPanel } from "../parts/shares";
 export function ClusterPage() {
   const store = useAgents();
   const overview = useOverview();
-  const cluster = useQuery("cluster", (signal) => ask("GET_CLUSTER", {}, signal), { every: 2, everyLive: 5, on: (frame) => frame.event === "event" });
+  const cluster = useQuery("cluster", (signal) => ask("GET_CLUSTER", {}, signal), { every: 1.5, on: (frame) => frame.event === "event" && (frame.data as { kind: string }).kind.startsWith("cell.") });
   const counted = useQuery(overview.data === null ? "waiting" : null, waitingTasks, { every: 3 });
   const events = useEvents("", 8);
   const list = [...store.byId.values()];
+  const places = placesOfIds();
   const ready = list.filter((each) => each.state === "ready").length;
   const lent = list.filter((each) => each.state !== "gone" && each.state !== "unreachable");
   const total = overview.data?.total ?? sumOf(lent.map((each) => each.total));
@@ -47,7 +48,7 @@ export function ClusterPage() {
       <Missing cells={store.missing.value} />
       {cluster.error && !cluster.data && <Failed error={cluster.error} refresh={cluster.refresh} />}
       <div class="tiles">
-        <Tile name="Agents ready" value={loaded ? count(ready) : "–"} of={loaded ? `of ${count(list.length)}` : ""} href="/ui/agents" more={away ? `${count(away)} away or drained` : loaded ? "all of them" : ""} />
+        <Tile name="Agents ready" value={loaded ? count(ready) : "–"} href="/ui/agents" more={loaded ? (away ? `of ${count(list.length)} · ${count(away)} are not` : `of ${count(list.length)}`) : ""} />
         <Tile name="Tasks running" value={loaded ? short(running) : "–"} href="/ui/jobs?state=running" more={overview.data?.tasks["staging"] ? `${count(overview.data.tasks["staging"])} staging` : ""} />
         <Tile name="Tasks waiting" value={waiting === undefined ? "–" : short(waiting)} href="/ui/jobs?state=pending" more={overview.data?.waiting[0] ? `${overview.data.waiting_jobs === null ? "" : `${plural(overview.data.waiting_jobs, "job")}; `}most: ${overview.data.waiting[0].group}` : waiting === 0 ? "nothing waits" : ""} />
         {resourceTile("cpus", "CPUs")}
@@ -65,7 +66,7 @@ export function ClusterPage() {
               An agent lends the resources of its machine. Start one on each machine:
             </Empty>
           )}
-          {list.length > 0 && <AgentMap label="All agents" list={list.sort((a, b) => a.cell - b.cell || (a.id < b.id ? -1 : 1))} byId={store.byId} colour="share" group={list.length > 1 && cells.length > 1 ? "cell" : ""} missing={missing} version={store.version.value} />}
+          {list.length > 0 && <AgentMap label="All agents" list={list.sort((a, b) => a.cell - b.cell || places.get(a.id)! - places.get(b.id)!)} byId={store.byId} colour="share" group={list.length > 1 && cells.length > 1 ? "cell" : ""} missing={missing} version={store.version.value} />}
         </Panel>
         {!wide && <SharesPanel />}
         </div>

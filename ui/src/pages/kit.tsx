@@ -1,4 +1,5 @@
 // Every part in every state, on one page: for looking at them, and for tests of pictures.
+import "./common";
 import { ApiError } from "../data/request";
 import { Bar, Empty, Failed, Legend, Meter, Missing, Panel, Segments, Skeleton, Tile } from "../parts/basics";
 import { Chart, DASHES } from "../parts/chart";

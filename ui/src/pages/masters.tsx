@@ -10,7 +10,7 @@ import { Notice, State } from "../parts/icons";
 const OLD_LEASE = 4;
 
 export function MastersPage() {
-  const cluster = useQuery("cluster", (signal) => ask("GET_CLUSTER", {}, signal), { every: 1.5, on: (frame) => frame.event === "event" });
+  const cluster = useQuery("cluster", (signal) => ask("GET_CLUSTER", {}, signal), { every: 1.5, on: (frame) => frame.event === "event" && (frame.data as { kind: string }).kind.startsWith("cell.") });
   const loads = useQuery("loads", (signal) => ask("GET_STATE", { parts: [], limit: 0 }, signal), { every: 2 });
   const health = useQuery("health", (signal) => ask("GET_HEALTH", {}, signal), { every: 10 });
   const events = useEvents("cell", 200);

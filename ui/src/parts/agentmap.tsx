@@ -1,6 +1,6 @@
 // The map of agents with its card; on the pages Cluster and Agents.
 import { amount, duration, percent } from "../data/format";
-import { part, type Agent } from "../data/agents";
+import { part, silent, type Agent } from "../data/agents";
 import { go, url } from "../data/router";
 import { HeatMap, ramp, type Group } from "./heatmap";
 import { Bar, plural } from "./basics";
@@ -55,7 +55,7 @@ export function AgentMap({ list, byId, colour, group, missing, version, label }:
         )}
         <span class="muted">
           {plural(agent.tasks, "task")} · cell {agent.cell}
-          {agent.heard !== null && ` · last message ${duration((performance.now() - agent.heard) / 1000)} ago`}
+          {agent.heard !== null && silent(agent) && ` · last message ${duration((performance.now() - agent.heard) / 1000)} ago`}
         </span>
       </>
     );

@@ -26,6 +26,8 @@ interface Placed {
 }
 
 const LABEL = 16;
+/** The space between two groups in a line. */
+const BETWEEN = 12;
 
 function layout(groups: Group[], width: number, size: number, gap: number): Placed {
   const step = size + gap;
@@ -39,7 +41,14 @@ function layout(groups: Group[], width: number, size: number, gap: number): Plac
     if (!count) continue;
     // A group is as wide as it needs, and as high as it then is; groups stand beside each other.
     let columns = Math.max(1, Math.floor((width + gap) / step));
-    if (groups.length > 1) columns = Math.min(columns, Math.max(Math.ceil(Math.sqrt(count * 2.2)), Math.ceil((group.name.length * 6.2 + 4) / step)));
+    if (groups.length > 1) {
+      const wanted = Math.max(Math.ceil(Math.sqrt(count * 2.2)), Math.ceil((group.name.length * 6.2 + 4) / step));
+      let beside = Math.floor((width + BETWEEN) / (wanted * step + BETWEEN));
+      // Narrower ones, if all of them fit into one line then.
+      if (beside < groups.length && groups.length <= 2 * beside && beside > 2) beside = groups.length;
+      // Large groups share the whole width; of small ones as many stand in a line as there is room for.
+      columns = Math.min(columns, beside > 2 && beside !== groups.length ? wanted : Math.floor(((width + BETWEEN) / Math.max(1, beside) - BETWEEN + gap) / step));
+    }
     const lines = Math.ceil(count / columns);
     const groupWidth = columns * step;
     const groupHeight = lines * step + (labelled ? LABEL : 0);
@@ -55,7 +64,7 @@ function layout(groups: Group[], width: number, size: number, gap: number): Plac
       placed.cells.push({ square, x: x + column * step, y: y + (labelled ? LABEL : 0) + line * step });
     });
     lineHeight = Math.max(lineHeight, groupHeight);
-    x += groupWidth + 12;
+    x += groupWidth + BETWEEN;
   }
   placed.height = Math.ceil(y + lineHeight);
   return placed;

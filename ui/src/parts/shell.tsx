@@ -6,7 +6,7 @@ import { theme, zone } from "../data/prefs";
 import { lastAnswer, unreachable } from "../data/query";
 import { parts } from "../data/router";
 import { signOut, who } from "../data/session";
-import { live } from "../data/stream";
+import { live, onFrame, useTopics } from "../data/stream";
 import { Notice, Icon, Logo } from "./icons";
 import { Dialogs } from "./dialog";
 import { Help, helpOpen, startKeys } from "./keys";
@@ -23,16 +23,20 @@ const PAGES = [
   ["events", "Events", "events"],
 ] as const;
 
-const OLD = 5;
+/** Age of the data from which on the header says so, in seconds. Every page has the numbers of the cluster in its stream,
+ * which come every 2 s while masters answer. */
+const OLD = 7;
 
 function Fresh() {
   useSeconds();
+  useTopics("overview");
+  useEffect(() => onFrame(() => void (lastAnswer.value = performance.now())), []);
   const age = (performance.now() - lastAnswer.value) / 1000;
-  const old = unreachable.value || age > 12;
+  const old = unreachable.value || age > OLD;
   return (
     <span class={`pulse${old ? " old" : ""}`} role="status" title={live.value ? "changes arrive by themselves" : "this page asks every few seconds"}>
       <i />
-      {old && age > OLD ? `last update ${duration(age)} ago` : live.value ? "live" : "every 2 s"}
+      {old ? `last update ${duration(age)} ago` : live.value ? "live" : "every 2 s"}
     </span>
   );
 }

@@ -1,6 +1,6 @@
 // A virtual table: any number of rows, of which only those in view are in the document. Grid pattern of WAI-ARIA.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { singleKeys } from "../data/prefs";
 import { count } from "../data/format";
 
@@ -39,9 +39,15 @@ export function VirtualTable<T>(props: {
   const [at, setAt] = useState(-1);
   // While a pointer or the keyboard is on a row, rows do not move away from under it.
   const [held, setHeld] = useState<readonly T[] | null>(null);
-  const byId = held ? new Map(props.rows.map((row) => [props.id(row), row])) : null;
-  const rows = held ? held.map((row) => byId!.get(props.id(row)) ?? row) : props.rows;
-  const fresh = held ? props.rows.filter((row) => !heldIds(held, props.id).has(props.id(row))).length : 0;
+  const { rows, fresh } = useMemo(() => {
+    if (!held || held === props.rows) return { rows: props.rows, fresh: 0 };
+    const byId = new Map(props.rows.map((row) => [props.id(row), row]));
+    const known = heldIds(held, props.id);
+    return {
+      rows: held.map((row) => byId.get(props.id(row)) ?? row),
+      fresh: props.rows.filter((row) => !known.has(props.id(row))).length,
+    };
+  }, [held, props.rows]);
 
   useLayoutEffect(() => {
     const element = box.current!;
@@ -88,7 +94,7 @@ export function VirtualTable<T>(props: {
   const template = { gridTemplateColumns: columns.map((each) => each.width).join(" ") };
   const style: JSX.CSSProperties = { "--vt-min": `${props.minWidth ?? 0}px` } as JSX.CSSProperties;
   if (props.height) style.height = props.height;
-  else style.height = `${Math.min(Math.max(rows.length, 3) + 1, 16) * ROW + 2}px`;
+  else if (rows.length) style.height = `${Math.min(Math.max(rows.length, 3) + 1, 16) * ROW + 2}px`;
   return (
     <>
       {fresh > 0 && (
