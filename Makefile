@@ -15,7 +15,7 @@ STAGING_ARGS ?=
 # Most tests wait for processes and servers: four at a time, a file stays together.
 PARALLEL ?= -n 4 --dist loadfile
 
-.PHONY: help install demo check test test-cgroup2 lint servers simulate fuzz ui bench bench-faults bench-locality format constraints clean \
+.PHONY: help install demo check test test-ui test-cgroup2 lint servers simulate fuzz ui bench bench-faults bench-locality format constraints clean \
   staging staging-down staging-restart staging-test
 
 help:  ## show this list
@@ -59,8 +59,18 @@ servers:  ## install Debian's rabbitmq-server, redis-server, iproute2 and libsec
 	    && /sbin/ldconfig -p | grep -q 'libseccomp\.so\.2'; } \
 	  || deploy/dev/apt-install.sh rabbitmq-server redis-server iproute2 libseccomp2
 
-test: lint servers  ## everything: lint, and all tests, on private RabbitMQ and Redis
-	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+test: lint servers  ## everything but the browser: lint, and all tests, on private RabbitMQ and Redis
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/ui $(PYTEST_ARGS)
+
+$(VENV)/.browser: $(VENV)/.dev
+	@[ -x /usr/bin/chromium ] || deploy/dev/apt-install.sh chromium \
+	  || { echo "make: Chromium cannot be installed, so that the dashboard is not tested: apt-get install chromium" >&2; exit 1; }
+	@$(PIP) --editable '.[ui-tests]' \
+	  || { echo "make: playwright cannot be installed, so that the dashboard is not tested: pip install '.[ui-tests]'" >&2; exit 1; }
+	@touch $@
+
+test-ui: $(VENV)/.browser servers  ## the dashboard in a browser: installs Debian's chromium, and playwright (2 minutes)
+	timeout --verbose 900 $(BIN)/python -m pytest tests/ui $(PYTEST_ARGS)
 
 staging: $(VENV)/.runtime  ## start a staging cluster of containers (docs/staging.md)
 	$(BIN)/python deploy/staging up

@@ -181,7 +181,7 @@ def _events(agents: int) -> Iterator[Event]:
     now = time.time()
     for at, (kind, ids, text, data) in enumerate(
         (
-            ("cell.owned", (), "cell 2 has the owner m2", {"owner": "m2", "before": "m1", "ms": 312}),
+            ("cell.owned", (), "cell 2 has a new owner: m2", {"owner": "m2", "before": "m1", "silence": 1.312}),
             ("agent.unreachable", ("node-0060",), "no message for 75 s", {}),
             ("task.failed", ("train-7.13.1",), "3 tasks: exit code 137, memory limit", {}),
             ("framework.subscribed", ("batch",), "", {}),

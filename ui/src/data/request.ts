@@ -38,6 +38,8 @@ export async function ask<T extends keyof Requests>(
   type: T,
   fields: Fields<T>,
   signal?: AbortSignal,
+  /** How long the cluster has for an answer, in seconds. */
+  timeout?: number,
 ): Promise<Requests[T]["answer"]> {
   const known = unknownTypes.get(type);
   if (known) throw known;
@@ -46,7 +48,7 @@ export async function ask<T extends keyof Requests>(
   try {
     const answer = await call("/api/v1", {
       method: "POST",
-      headers: { "Content-Type": "application/json", ...(shared ? { "Cache-Control": `max-age=${SHARED}` } : {}) },
+      headers: { "Content-Type": "application/json", ...(shared ? { "Cache-Control": `max-age=${SHARED}` } : {}), ...(timeout ? { "Bmesos-Timeout": String(timeout) } : {}) },
       body: JSON.stringify({ type, ...fields }),
       signal: signal ?? null,
     });

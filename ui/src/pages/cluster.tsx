@@ -3,17 +3,17 @@ import { placesOfIds, useAgents } from "../data/agents";
 import { amount, count, percent, short } from "../data/format";
 import { useEvents, useOverview, waitingTasks } from "../data/overview";
 import { useQuery } from "../data/query";
-import { ask } from "../data/request";
 import { AgentMap, MapLegend } from "../parts/agentmap";
 import { Answer, Bar, Empty, Failed, Missing, Panel, Skeleton, Tile, plural, sumOf } from "../parts/basics";
 import { EventRows } from "../parts/events";
 import { State } from "../parts/icons";
+import { NoOwner, unowned, useCluster } from "../parts/owners";
 import { SharesPanel } from "../parts/shares";
 
 export function ClusterPage() {
   const store = useAgents();
   const overview = useOverview();
-  const cluster = useQuery("cluster", (signal) => ask("GET_CLUSTER", {}, signal), { every: 1.5, on: (frame) => frame.event === "event" && (frame.data as { kind: string }).kind.startsWith("cell.") });
+  const cluster = useCluster();
   const counted = useQuery(overview.data === null ? "waiting" : null, waitingTasks, { every: 3 });
   const events = useEvents("", 8);
   const list = [...store.byId.values()];
@@ -25,7 +25,8 @@ export function ClusterPage() {
   const running = overview.data?.tasks["running"] ?? list.reduce((sum, each) => sum + each.tasks, 0);
   const waiting = overview.data?.waiting_tasks ?? counted.data?.tasks;
   const cells = cluster.data?.cells ?? [];
-  const owned = cells.filter((cell) => cell.owner && cell.age < 4).length;
+  const idle = unowned(cluster);
+  const owned = cells.length - idle.length;
   const away = list.length - ready;
   const loaded = store.version.value > 0;
   const missing = new Set(store.missing.value.map((each) => each.cell));
@@ -43,8 +44,9 @@ export function ClusterPage() {
     <>
       <div class="head">
         <h1>{cluster.data ? `Cluster ${cluster.data.cluster}` : "Cluster"}</h1>
-        {cells.length > 0 && (owned === cells.length ? <State state="ok" word="every cell has an owner" /> : <State state="failed" loud word={`cells without an owner: ${cells.filter((cell) => !cell.owner || cell.age >= 4).map((cell) => cell.cell).join(", ")}`} />)}
+        {cells.length > 0 && (owned === cells.length ? <State state="ok" word="every cell has an owner" /> : <State state="failed" loud word={`cells without an owner: ${idle.join(", ")}`} />)}
       </div>
+      <NoOwner query={cluster} />
       <Missing cells={store.missing.value} />
       {cluster.error && !cluster.data && <Failed error={cluster.error} refresh={cluster.refresh} />}
       <div class="tiles">

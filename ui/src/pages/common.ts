@@ -12,5 +12,6 @@ import "../parts/events";
 import "../parts/heatmap";
 import "../parts/icons";
 import "../parts/jobs";
+import "../parts/owners";
 import "../parts/shares";
 import "../parts/table";

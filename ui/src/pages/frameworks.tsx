@@ -80,7 +80,7 @@ export function FrameworksPage() {
           <>
             <Missing cells={data.missing} />
             <Panel title="Frameworks" flush>
-              <VirtualTable label="Frameworks" rows={data.frameworks as Framework[]} id={(each) => each.framework_id} columns={columns} minWidth={1080} open={(each) => go(url("frameworks", each.framework_id))} empty={<Empty title="No framework is subscribed" command="bmesos batch">The batch framework runs jobs; start one of its workers:</Empty>} />
+              <VirtualTable label="Frameworks" rows={data.frameworks as Framework[]} id={(each) => each.framework_id} columns={columns} minWidth={1080} open={(each) => go(url("frameworks", each.framework_id))} empty={<Empty title="No framework is subscribed" command="bmesos framework batch">The batch framework runs jobs; start one of its workers:</Empty>} />
             </Panel>
             <Panel title={`Open offers: ${count(data.counts["offers"] ?? data.offers.length)}`} flush>
               <Offers offers={data.offers as Offer[]} framework />

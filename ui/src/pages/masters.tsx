@@ -4,13 +4,12 @@ import { useEvents, type HappenedEvent } from "../data/overview";
 import { useQuery } from "../data/query";
 import { ApiError, ask } from "../data/request";
 import { Ago, Answer, Bar, Clock, Empty, Panel, plural, useSeconds } from "../parts/basics";
+import { silence } from "../parts/events";
 import { Notice, State } from "../parts/icons";
-
-/** Age of a lease from which on its cell has no owner that decides, in seconds. */
-const OLD_LEASE = 4;
+import { NoOwner, unowned, useCluster } from "../parts/owners";
 
 export function MastersPage() {
-  const cluster = useQuery("cluster", (signal) => ask("GET_CLUSTER", {}, signal), { every: 1.5, on: (frame) => frame.event === "event" && (frame.data as { kind: string }).kind.startsWith("cell.") });
+  const cluster = useCluster();
   const loads = useQuery("loads", (signal) => ask("GET_STATE", { parts: [], limit: 0 }, signal), { every: 2 });
   const health = useQuery("health", (signal) => ask("GET_HEALTH", {}, signal), { every: 10 });
   const events = useEvents("cell", 200);
@@ -19,7 +18,7 @@ export function MastersPage() {
   return (
     <Answer query={cluster} rows={6}>
       {({ masters, cells }) => {
-        const idle = cells.filter((cell) => !cell.owner || cell.age >= OLD_LEASE);
+        const idle = new Set(unowned(cluster));
         const queues = new Map((health.data?.masters ?? []).flatMap((master) => master.cells.map((cell) => [cell.cell, cell] as const)));
         return (
           <>
@@ -29,11 +28,7 @@ export function MastersPage() {
                 {plural(masters.length, "master")} alive · {plural(cells.length, "cell")}
               </span>
             </div>
-            {idle.length > 0 && (
-              <Notice bad>
-                {idle.length === 1 ? `Cell ${idle[0]!.cell} has no owner` : `Cells ${idle.map((cell) => cell.cell).join(", ")} have no owner`}: nothing is decided there until a master takes over. If none does: bmesos doctor
-              </Notice>
-            )}
+            <NoOwner query={cluster} />
             {masters.length === 1 && <Notice>There is one master: if it ends, nothing is decided until it is back. Start another one on another machine: bmesos master</Notice>}
             <div class="grid">
               <Panel title="Cells" class="two" flush>
@@ -55,7 +50,7 @@ export function MastersPage() {
                       {cells.map((cell) => {
                         const load = loads.data?.loads.find((each) => each.cell === cell.cell);
                         const queue = queues.get(cell.cell);
-                        const old = !cell.owner || cell.age >= OLD_LEASE;
+                        const old = idle.has(cell.cell);
                         return (
                           <tr key={cell.cell}>
                             <td>{cell.cell}</td>
@@ -199,7 +194,7 @@ function Ribbons({ cells, owned }: { cells: { cell: number; owner: string }[]; o
             .map((event) => (
               <li key={event.id} class="muted">
                 <Ago at={event.at} />: {event.text}
-                {typeof event.data["ms"] === "number" && ` after ${Math.round(event.data["ms"])} ms`}
+                {silence(event)}
               </li>
             ))}
         </ul>

@@ -1,6 +1,7 @@
 // A list of what has happened, newest first, with links.
 import { url } from "../data/router";
 import type { HappenedEvent } from "../data/overview";
+import { duration } from "../data/format";
 import { Clock, plural } from "./basics";
 import { State } from "./icons";
 
@@ -13,6 +14,12 @@ function stateOf(kind: string): string {
   if (what === "changed") return "ok";
   if (what === "removed") return "lost";
   return what;
+}
+
+/** For how long a cell had no owner that decided when another one took over, in words; empty for other events. */
+export function silence(event: HappenedEvent): string {
+  const seconds = event.kind === "cell.owned" ? event.data["silence"] : undefined;
+  return typeof seconds === "number" && seconds > 0 ? `, ${duration(seconds)} after the last sign of ${event.data["before"] || "an owner"}` : "";
 }
 
 export function EventRows({ events }: { events: readonly HappenedEvent[] }) {
@@ -40,7 +47,7 @@ export function EventRows({ events }: { events: readonly HappenedEvent[] }) {
                 </td>
                 <td class="cut" title={event.text}>
                   {event.text}
-                  {event.kind === "cell.owned" && typeof event.data["ms"] === "number" && ` after ${Math.round(event.data["ms"])} ms`}
+                  {silence(event)}
                 </td>
                 <td class="cut">
                   {section
