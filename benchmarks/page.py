@@ -13,7 +13,7 @@ from benchmarks.sizes import RESULTS
 from benchmarks.targets import TARGETS, Target
 
 DOCS = Path(__file__).parent.parent / "docs"
-ORDER = ("tasks", "latency", "security", "isolation", "footprint", "allocator", "agents")
+ORDER = ("tasks", "latency", "security", "isolation", "footprint", "allocator", "agents", "dashboard")
 """Of the page, and in which ``make bench`` runs them. Others follow by name."""
 
 HEAD = """# Benchmarks

@@ -62,10 +62,9 @@ def pictures() -> list[Picture]:
 
 async def take(page: Any, folder: Path, picture: Picture) -> None:
     """Take a picture when the page is at rest."""
-    if not picture.cluster.silent:
+    if not picture.cluster.silent and picture.path != "kit":
         await page.locator("main h1").first.wait_for(timeout=PATIENCE)
-        while await page.locator(".skeleton").count():
-            await page.wait_for_timeout(100)
+        await page.locator(".skeleton").first.wait_for(state="detached", timeout=PATIENCE)
     await page.wait_for_timeout(500)
     await page.screenshot(path=folder / f"{picture.name}.png")
 

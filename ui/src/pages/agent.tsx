@@ -28,7 +28,7 @@ export function AgentPage({ id }: { id: string }) {
   );
   const events = useEvents("agent", 500);
   return (
-    <Answer query={query} rows={8}>
+    <Answer query={query} rows={8} heading={id}>
       {({ agent, tasks, missing }) => {
         if (!agent)
           return (

@@ -81,7 +81,7 @@ export function AgentsPage() {
     <>
       <div class="head">
         <h1>Agents</h1>
-        {loaded && <span class="muted">{filter ? `${count(list.length)} of ${count(store.byId.size)} match` : plural(store.byId.size, "agent")}</span>}
+        {loaded && !(store.error.value && !store.byId.size) && <span class="muted">{filter ? `${count(list.length)} of ${count(store.byId.size)} match` : plural(store.byId.size, "agent")}</span>}
       </div>
       <Missing cells={store.missing.value} />
       <div class="toolbar">

@@ -29,6 +29,7 @@ export function ClusterPage() {
   const owned = cells.length - idle.length;
   const away = list.length - ready;
   const loaded = store.version.value > 0;
+  const known = loaded && !(store.error.value && !list.length);
   const missing = new Set(store.missing.value.map((each) => each.cell));
   const wide = list.length > 400;
   const resourceTile = (name: string, title: string) => {
@@ -50,8 +51,8 @@ export function ClusterPage() {
       <Missing cells={store.missing.value} />
       {cluster.error && !cluster.data && <Failed error={cluster.error} refresh={cluster.refresh} />}
       <div class="tiles">
-        <Tile name="Agents ready" value={loaded ? count(ready) : "–"} href="/ui/agents" more={loaded ? (away ? `of ${count(list.length)} · ${count(away)} are not` : `of ${count(list.length)}`) : ""} />
-        <Tile name="Tasks running" value={loaded ? short(running) : "–"} href="/ui/jobs?state=running" more={overview.data?.tasks["staging"] ? `${count(overview.data.tasks["staging"])} staging` : ""} />
+        <Tile name="Agents ready" value={known ? count(ready) : "–"} href="/ui/agents" more={known ? (away ? `of ${count(list.length)} · ${count(away)} are not` : `of ${count(list.length)}`) : ""} />
+        <Tile name="Tasks running" value={known ? short(running) : "–"} href="/ui/jobs?state=running" more={overview.data?.tasks["staging"] ? `${count(overview.data.tasks["staging"])} staging` : ""} />
         <Tile name="Tasks waiting" value={waiting === undefined ? "–" : short(waiting)} href="/ui/jobs?state=pending" more={overview.data?.waiting[0] ? `${overview.data.waiting_jobs === null ? "" : `${plural(overview.data.waiting_jobs, "job")}; `}most: ${overview.data.waiting[0].group}` : waiting === 0 ? "nothing waits" : ""} />
         {resourceTile("cpus", "CPUs")}
         {resourceTile("mem", "Memory")}

@@ -176,7 +176,7 @@ function wants(each: Framework) {
 export function FrameworkPage({ id }: { id: string }) {
   const query = useQuery(`framework ${id}`, (signal) => ask("GET_STATE", { parts: ["frameworks", "tasks", "offers"], framework_id: id, limit: 500 }, signal), { every: 2, everyLive: 2 });
   return (
-    <Answer query={query} rows={6}>
+    <Answer query={query} rows={6} heading={id}>
       {(data) => {
         const framework = (data.frameworks as Framework[]).find((each) => each.framework_id === id);
         const offers = (data.offers as Offer[]).filter((each) => each.framework_id === id);

@@ -66,7 +66,7 @@ export function JobPage({ id }: { id: string }) {
   const waits = job.data !== undefined && job.data.summary.ended_at === null && (job.data.summary.counts["pending"] ?? 0) > 0;
   const why = useQuery(waits ? `explain ${id}` : null, (signal) => ask("EXPLAIN", { id, limit: 50 }, signal), { every: 4 });
   return (
-    <Answer query={job} rows={8}>
+    <Answer query={job} rows={8} heading={id}>
       {({ summary, spec, tasks, more }) => (
         <>
           <div class="head">

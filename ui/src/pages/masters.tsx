@@ -16,7 +16,7 @@ export function MastersPage() {
   const doctor = useQuery("doctor", (signal) => ask("GET_DOCTOR", {}, signal), { every: 15 });
   const owned = (events.data?.events ?? []).filter((event) => event.kind === "cell.owned");
   return (
-    <Answer query={cluster} rows={6}>
+    <Answer query={cluster} rows={6} heading="Masters">
       {({ masters, cells }) => {
         const idle = new Set(unowned(cluster));
         const queues = new Map((health.data?.masters ?? []).flatMap((master) => master.cells.map((cell) => [cell.cell, cell] as const)));

@@ -64,7 +64,7 @@ export function TaskPage({ id }: { id: string }) {
   const tab = (query.get("tab") ?? "stdout") as "stdout" | "stderr" | "files";
   const task = useQuery(`task ${id}`, (signal) => find(id, signal), { every: 2, everyLive: 5, on: (frame) => frame.event === "delta" && (frame.data as { topic: string }).topic === `job:${job}` });
   return (
-    <Answer query={task} rows={8}>
+    <Answer query={task} rows={8} heading={id}>
       {(found) => (
         <>
           <div class="head">

@@ -64,11 +64,21 @@ export function Failed({ error, refresh }: { error: ApiError; refresh?: () => vo
   );
 }
 
-/** An answer, or what is shown while there is none. */
-export function Answer<T>({ query, rows, children }: { query: Query<T> & { refresh?: () => void }; rows?: number; children: (data: T) => ComponentChildren }) {
+/** An answer, or what is shown while there is none; below `heading` if the answer has the heading of the page. */
+export function Answer<T>({ query, rows, heading, children }: { query: Query<T> & { refresh?: () => void }; rows?: number; heading?: string; children: (data: T) => ComponentChildren }) {
   if (query.data !== undefined) return <>{children(query.data)}</>;
-  if (query.error) return <Failed error={query.error} {...(query.refresh ? { refresh: query.refresh } : {})} />;
-  return <Skeleton {...(rows === undefined ? {} : { rows })} />;
+  const none = query.error ? <Failed error={query.error} {...(query.refresh ? { refresh: query.refresh } : {})} /> : <Skeleton {...(rows === undefined ? {} : { rows })} />;
+  if (!heading) return none;
+  return (
+    <>
+      <div class="head">
+        <h1>{heading}</h1>
+      </div>
+      <section class="panel" aria-label={heading}>
+        {none}
+      </section>
+    </>
+  );
 }
 
 /** Which cells are missing from an answer, in words. */
