@@ -145,6 +145,18 @@ def pages(record: Record, chromium: Any, url: str, agents: int, size: str) -> No
     context.close()
 
 
+def slowest_round(rig: AgentsRig) -> float:
+    """The 99th percentile of the rounds of the slowest cell, in seconds. A machine that is too busy is asked again."""
+    found: list[float] = []
+
+    def look() -> bool:
+        found.extend(load.round_p99 or 0.0 for load in rig.client.overview().loads)
+        return bool(found)
+
+    within(60, look)
+    return max(found, default=0.0)
+
+
 def costs(record: Record, rig: AgentsRig, web: int, url: str, size: str) -> None:
     """What 0, 1 and many viewers cost."""
     record.section(
@@ -168,8 +180,7 @@ def costs(record: Record, rig: AgentsRig, web: int, url: str, size: str) -> None
                 (now - old) / took for now, old in zip((run_seconds(masters), run_seconds([web])), before, strict=True)
             ]
             sent = (viewers.last("bytes") - got) / took
-            loads = rig.client.state().loads
-            p99[count] = max((load.round_p99 or 0.0 for load in loads), default=0.0)
+            p99[count] = slowest_round(rig)
         finally:
             viewers.end()
         name = {0: "nobody", 1: "1 viewer"}.get(count, f"{count} viewers")

@@ -120,3 +120,15 @@ def test_scripts_and_styles_stay_within_their_budget() -> None:
     first = {name: size for name, size in sizes.items() if name.endswith(".js") and "/plot-" not in name}
     assert sum(first.values()) <= 60_000
     assert sum(size for name, size in sizes.items() if name.endswith(".css")) <= 10_000
+
+
+def test_what_the_first_page_loads_is_within_its_budget() -> None:
+    """Its script with those that it imports, the chart, and the worker with the stream, as they are sent."""
+    page = (pages.STATIC / "index.html").read_text(encoding="utf-8")
+    names = set(re.findall(r"/ui/(assets/[\w.-]+)", page))
+    names |= {name for name in manifest() if name.startswith("assets/plot-")}
+    assert {"app", "plot", "stream"} <= {Path(name).name.partition("-")[0] for name in names}
+    sent = dict.fromkeys((".js", ".css"), 0)
+    for name in names:
+        sent[Path(name).suffix] += len(pages.static_files()[name].compressed)
+    assert sent[".js"] <= 60_000 and sent[".css"] <= 10_000
