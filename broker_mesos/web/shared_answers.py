@@ -26,6 +26,8 @@ from broker_mesos.core.api.overview import GetOverview
 from broker_mesos.core.api.request import Request
 from broker_mesos.core.api.roles import GetConfig
 from broker_mesos.core.api.state import GetState
+from broker_mesos.core.api.timeline import GetTimeline
+from broker_mesos.core.api.waiting import GetWaitingJobs
 from broker_mesos.core.model.part import Part
 from broker_mesos.operator.gateway import TIMEOUT_SECONDS, OperatorApi
 
@@ -43,6 +45,8 @@ SHARED: tuple[type[Request], ...] = (
     GetOverview,
     GetState,
     GetTask,
+    GetTimeline,
+    GetWaitingJobs,
 )
 """Requests that have the same answer for everybody with the right to send them, and change nothing."""
 MAX_AGE_SECONDS = 5.0
