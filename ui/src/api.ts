@@ -642,6 +642,9 @@ export interface JobTaskDetails {
   message: string;
   cpu_seconds: number | null;
   memory_peak: number | null;
+  io_read: number | null;
+  io_written: number | null;
+  measured_by: string;
   claimed_at: number | null;
   history: TaskStep[];
   history_truncated: boolean;
