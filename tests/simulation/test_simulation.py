@@ -44,20 +44,22 @@ async def simulate(*options: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("profile", "start", "seeds"),
     [
-        ("crash", 0, 4),
-        ("full", 0, 4),
-        ("clocks", 0, 4),
-        ("absence", 0, 4),
-        ("clones", 0, 4),
-        ("reuse", 0, 4),
-        ("large", 0, 3),
-        ("disks", 0, 3),
-        ("isolation", 0, 3),
-        ("placement", 0, 3),
-        ("views", 0, 4),
+        ("crash", 0, 2),
+        ("full", 0, 2),
+        pytest.param("crash", 2, 2, marks=pytest.mark.slow),
+        pytest.param("full", 2, 2, marks=pytest.mark.slow),
+        pytest.param("clocks", 0, 4, marks=pytest.mark.slow),
+        pytest.param("absence", 0, 4, marks=pytest.mark.slow),
+        pytest.param("clones", 0, 4, marks=pytest.mark.slow),
+        pytest.param("reuse", 0, 4, marks=pytest.mark.slow),
+        pytest.param("large", 0, 3, marks=pytest.mark.slow),
+        pytest.param("disks", 0, 3, marks=pytest.mark.slow),
+        pytest.param("isolation", 0, 3, marks=pytest.mark.slow),
+        pytest.param("placement", 0, 3, marks=pytest.mark.slow),
+        pytest.param("views", 0, 4, marks=pytest.mark.slow),
         # Found later, and mended.
-        ("full", 7302, 1),
-        ("full", 770132, 1),
+        pytest.param("full", 7302, 1, marks=pytest.mark.slow),
+        pytest.param("full", 770132, 1, marks=pytest.mark.slow),
         pytest.param("calm", 0, 30, marks=pytest.mark.slow),
         pytest.param("crash", 4, 33, marks=pytest.mark.slow),
         pytest.param("crash", 37, 33, marks=pytest.mark.slow),
@@ -89,30 +91,35 @@ def test_every_mistake_can_be_planted(name: str) -> None:
         pass
 
 
+@pytest.mark.slow
 async def test_absence_that_is_computed_from_a_calendar_is_found() -> None:
     mutant = "absence-by-the-calendar"
     code, output = await simulate("--profile", "absence", "--seeds", "4", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "whose work is not done" in output, output
 
 
+@pytest.mark.slow
 async def test_claims_that_are_due_by_the_clock_of_their_worker_are_found() -> None:
     mutant = "claims-due-by-the-clock-of-their-worker"
     code, output = await simulate("--profile", "claims", "--seeds", "12", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "has not ended" in output, output
 
 
+@pytest.mark.slow
 async def test_a_clone_whose_list_is_applied_while_its_original_is_alive_is_found() -> None:
     mutant = "clone-believed"
     code, output = await simulate("--profile", "clones", "--seeds", "16", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "is declared lost, and runs on" in output, output
 
 
+@pytest.mark.slow
 async def test_large_tasks_and_gangs_that_no_agent_is_kept_free_for_are_found() -> None:
     mutant = "no-agent-kept-free"
     code, output = await simulate("--profile", "large", "--seeds", "4", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "large tasks began after the last of the small ones" in output, output
 
 
+@pytest.mark.slow
 async def test_a_new_task_that_an_agent_takes_for_an_earlier_one_with_its_id_is_found() -> None:
     mutant = "outcomes-forget-their-offer"
     code, output = await simulate("--profile", "reuse", "--seeds", "2", "--mutant", mutant, "--keep-going", "1")
@@ -121,6 +128,7 @@ async def test_a_new_task_that_an_agent_takes_for_an_earlier_one_with_its_id_is_
     assert code == 0, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mutant", "start", "words"),
     [
@@ -136,6 +144,7 @@ async def test_an_agent_that_forgets_its_disk_or_its_outcomes_over_a_restart_is_
     assert code == 1 and words in output, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mutant", "words"),
     [("demands-forgotten", "and does not hold it to"), ("memory-ends-untold", "for its memory, and nobody says so")],
@@ -145,6 +154,7 @@ async def test_a_demand_that_is_not_met_and_a_memory_end_that_is_not_told_are_fo
     assert code == 1 and words in output, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mutant", "words"),
     [("limits-forgotten-by-a-new-owner", "is started beside"), ("ports-told-twice", "is told the ports")],
@@ -154,12 +164,14 @@ async def test_a_limit_that_is_forgotten_and_a_port_that_is_told_twice_are_found
     assert code == 1 and words in output, output
 
 
+@pytest.mark.slow
 async def test_change_numbers_of_agents_that_lack_the_term_are_found() -> None:
     mutant = "change-numbers-without-a-term"
     code, output = await simulate("--profile", "views", "--seeds", "12", "--mutant", mutant, "--keep-going", "1")
     assert code == 1 and "knows" in output, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mutant", "words"),
     [("history-forgotten-by-the-next-owner", "and its history has"), ("attempts-not-kept", "are not kept")],
@@ -169,6 +181,7 @@ async def test_what_tasks_have_been_through_and_is_forgotten_is_found(mutant: st
     assert code == 1 and words in output, output
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mutant", ["outbox-published-before-commit", "resources-freed-twice", "acknowledged-without-commit"]

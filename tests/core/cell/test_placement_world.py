@@ -144,11 +144,11 @@ class PlacementUnderRandomMessages(RuleBasedStateMachine):
             rules = kind[6]
             for _ in range(max(1, int(count * share))):
                 self.tasks += 1
-                wanted = NEED + pick_ports(left, rules.ports)
+                wanted = NEED + pick_ports(left, 0 if rules is None else rules.ports)
                 left -= wanted
                 made = task(f"t{self.tasks}", str(wanted))
                 # A task that does not name its shape is taken for one of a shape with the same needs.
-                names = named or len(offer.shape_counts) > 1
+                names = rules is not None and (named or len(offer.shape_counts) > 1)
                 tasks.append(made.model_copy(update={"shape": rules.name}) if names else made)
         self.tell(
             Accept(framework_id=offer.framework_id, offer_ids=(offer.offer_id,), tasks=tuple(tasks), refuse_seconds=0)
