@@ -130,7 +130,7 @@ def test_a_secret_file_without_a_secret_is_named(
         (empty_place / name).write_text(text)
         monkeypatch.setenv(f"BMESOS_{name.upper()}_FILE", name)
     code, lines = checked(capsys)
-    assert code == 2 and len(lines) == len(SECRETS) == 8
+    assert code == 2 and len(lines) == len(SECRETS) == 9
     for name, line in zip(SECRETS, lines, strict=True):
         assert line.startswith(f"error: BMESOS_{name.upper()}_FILE: cannot read {name}: it is ")
 

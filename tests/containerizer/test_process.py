@@ -61,7 +61,7 @@ async def test_what_a_task_without_a_cgroup_has_used_is_that_of_its_main_process
     assert isinstance(found, TaskExited) and found.measured_by == "wait"
     assert found.cpu_seconds is not None and found.cpu_seconds > 0
     assert found.memory_peak is not None and 150 << 20 < found.memory_peak < 250 << 20
-    assert found.io_read is not None and found.io_written == 8 << 20
+    assert found.io_read is not None and 8 << 20 <= found.io_written < 9 << 20
     runner.file("left", "go").touch()
     left, small = await runner.outcome("left"), await runner.outcome("small")
     assert isinstance(left, TaskExited) and isinstance(small, TaskExited)

@@ -66,7 +66,7 @@ class JobShape(NamedTuple):
         """The shapes of a demand for ``count`` tasks: one for each kind of preferred agent, since an agent is
         preferred if it matches any of them. ``placed`` counts the tasks that run, by value of ``per``."""
         # A cell counts the tasks of its own agents by itself.
-        told = {} if self.per == AGENT else dict(islice(placed.items(), MAX_PLACED))
+        counts = {} if self.per == AGENT else dict(islice(placed.items(), MAX_PLACED))
         ways = [(each,) for each in alternatives(self.prefer)] if self.prefer else [()]
         return [
             Shape(
@@ -81,7 +81,7 @@ class JobShape(NamedTuple):
                 name=self.name,
                 most=self.most,
                 per=self.per,
-                placed=told,
+                placed=counts,
             )
             for way in ways
         ]
