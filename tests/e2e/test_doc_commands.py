@@ -23,6 +23,7 @@ EXIT_CODES = {
     "bmesos plan --role eng --cpus 3 -- true": 1,
     "bmesos plan --require-isolation limits -- true": 1,
     "bmesos plan --rootfs /srv/root.tar -- true": 1,
+    "bmesos plan --ports 900 -- true": 1,
     "bmesos submit --wait --time-limit 1s -- sleep 60": 143,
     "bmesos retry --wait JOB": 75,
 }

@@ -10,6 +10,7 @@ from typing import Any
 Mutant = Callable[[Callable[[object, str, Any], None]], None]
 _MODULES = ("mutants", "framework_mutants")
 _mutants: dict[str, Mutant] = {}
+_INHERITED = object()
 
 
 def mutant(make: Mutant) -> Mutant:
@@ -31,7 +32,8 @@ def planted(name: str) -> Iterator[None]:
     undo: list[tuple[object, str, Any]] = []
 
     def patch(owner: object, attribute: str, value: Any) -> None:
-        undo.append((owner, attribute, getattr(owner, attribute)))
+        # What stands there: ``getattr`` would bind a class method to its class, and subclasses would lose it.
+        undo.append((owner, attribute, vars(owner).get(attribute, _INHERITED)))
         setattr(owner, attribute, value)
 
     mutants()[name](patch)
@@ -39,4 +41,7 @@ def planted(name: str) -> Iterator[None]:
         yield
     finally:
         for owner, attribute, value in reversed(undo):
-            setattr(owner, attribute, value)
+            if value is _INHERITED:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, value)

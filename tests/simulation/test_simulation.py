@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+from broker_mesos.core.cell.state.task import Task
+from broker_mesos.core.protocol.task_record import TaskRecord
 from tests.simulation.planting import mutants, planted
 
 LIMIT = 280
@@ -89,6 +91,14 @@ async def test_a_seed_goes_the_same_way_every_time() -> None:
 def test_every_mistake_can_be_planted(name: str) -> None:
     with planted(name):
         pass
+
+
+def test_a_mistake_that_is_planted_is_gone_afterwards() -> None:
+    before = {each: dict(vars(each)) for each in (TaskRecord, Task)}
+    for name in mutants():
+        with planted(name):
+            pass
+    assert before == {each: dict(vars(each)) for each in before}
 
 
 @pytest.mark.slow
