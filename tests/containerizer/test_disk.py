@@ -174,11 +174,13 @@ HAS_FILES = f"""exec {sys.executable} -c '
 import os, time
 for number in range(6_500):
     open(str(number), "w").close()
+    if number % 20 == 0:
+        time.sleep(0.01)
 open("made", "w").close()
 while not os.path.exists("go"):
     time.sleep(0.05)
 '"""
-"""Makes 6,500 files, and then no more."""
+"""Makes 6,500 files, slowly enough that the disk is not in danger, and then no more."""
 
 
 async def test_the_one_that_makes_files_is_ended_and_not_the_one_that_has_the_most(few_files: Path) -> None:
