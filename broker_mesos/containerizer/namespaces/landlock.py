@@ -42,16 +42,35 @@ def restrict(ports: Iterable[tuple[int, int]] | None, *, sockets: bool) -> None:
     if ports is None and not scopes:
         return
     attributes = struct.pack("3Q", 0, 0 if ports is None else _BIND_TCP, scopes)
-    size = len(attributes) if scopes else 16
-    rules = _check(_libc.syscall(_long(_SYS_CREATE_RULESET), attributes, _long(size), _long(0)))
+    rules = Rules(attributes if scopes else attributes[:16])
     try:
         for low, high in () if ports is None else ((ANY_FREE_PORT, ANY_FREE_PORT), *ports):
             for port in range(low, high + 1):
-                rule = struct.pack("2Q", _BIND_TCP, port)
-                _check(_libc.syscall(_long(_SYS_ADD_RULE), _long(rules), _long(_RULE_NET_PORT), rule, _long(0)))
-        _check(_libc.syscall(_long(_SYS_RESTRICT_SELF), _long(rules), _long(0)))
+                rules.add(_RULE_NET_PORT, struct.pack("2Q", _BIND_TCP, port))
+        rules.apply()
     finally:
-        os.close(rules)
+        rules.close()
+
+
+class Rules:
+    """Rules that this process gives itself. ``attributes`` are what they are about, as the kernel takes them. Every
+    method raises OSError."""
+
+    def __init__(self, attributes: bytes) -> None:
+        size = _long(len(attributes))
+        self._fd = _check(_libc.syscall(_long(_SYS_CREATE_RULESET), attributes, size, _long(0)))
+
+    def add(self, kind: int, rule: bytes) -> None:
+        """Allow something."""
+        _check(_libc.syscall(_long(_SYS_ADD_RULE), _long(self._fd), _long(kind), rule, _long(0)))
+
+    def apply(self) -> None:
+        """Give up everything else, for good."""
+        _check(_libc.syscall(_long(_SYS_RESTRICT_SELF), _long(self._fd), _long(0)))
+
+    def close(self) -> None:
+        """Close their descriptor; what was applied holds."""
+        os.close(self._fd)
 
 
 def _check(result: int) -> int:

@@ -5,13 +5,12 @@ Standard library only.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 
 from broker_mesos.containerizer.credentials import forbid_new_privileges
-from broker_mesos.containerizer.namespaces.landlock import PORTS_ABI, abi
+from broker_mesos.containerizer.namespaces.landlock import PORTS_ABI, Rules, abi
 
 LINKS_ABI = 2
 """The first version (Linux 5.19) that does not forbid all hard links between folders."""
@@ -41,11 +40,7 @@ _FILLING = (
     | _TRUNCATE
 )
 """What is allowed in the folder: all that fills it with files, folders and links."""
-_SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_long = ctypes.c_long
 
 
 def confine_to(folder: str) -> None:
@@ -56,23 +51,14 @@ def confine_to(folder: str) -> None:
         raise OSError(errno.ENOSYS, "Landlock needs Linux 5.19 for this")
     known = (_TRUNCATE << 1) - 1 if version >= _TRUNCATE_ABI else _TRUNCATE - 1
     attributes = struct.pack("2Q", known, _BIND_AND_CONNECT_TCP)
-    size = 16 if version >= PORTS_ABI else 8
     forbid_new_privileges()
-    rules = _check(_libc.syscall(_long(_SYS_CREATE_RULESET), attributes, _long(size), _long(0)))
+    rules = Rules(attributes if version >= PORTS_ABI else attributes[:8])
     try:
         top = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            rule = struct.pack("=Qi", _FILLING & known, top)
-            _check(_libc.syscall(_long(_SYS_ADD_RULE), _long(rules), _long(_RULE_PATH_BENEATH), rule, _long(0)))
+            rules.add(_RULE_PATH_BENEATH, struct.pack("=Qi", _FILLING & known, top))
         finally:
             os.close(top)
-        _check(_libc.syscall(_long(_SYS_RESTRICT_SELF), _long(rules), _long(0)))
+        rules.apply()
     finally:
-        os.close(rules)
-
-
-def _check(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"Landlock: {os.strerror(number)}")
-    return int(result)
+        rules.close()
