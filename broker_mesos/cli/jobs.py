@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from broker_mesos.cli import show
 from broker_mesos.cli.declare import Argument, Option
+from broker_mesos.cli.job_tasks import show_task, show_tasks
 from broker_mesos.cli.options import Call, seconds
 from broker_mesos.errors import InvalidInput, NotFound, Unavailable
 from broker_mesos.frameworks.registry import JOBS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broker_mesos.client.jobs import JobClient
     from broker_mesos.core.api.cells import CellLoad
     from broker_mesos.core.api.cluster import ClusterView
-    from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobTaskDetails, JobView
+    from broker_mesos.core.api.jobs import JobList, JobSummary, JobTask, JobView
     from broker_mesos.core.api.state import StateView
     from broker_mesos.core.api.usage import TaskUsage
     from broker_mesos.core.model.task import CommandInfo
@@ -87,7 +87,7 @@ def _status(call: Call, client: Client, job: str | None, every: bool, usage: boo
         if call.json:
             show.print_json(show.data(task))
         else:
-            _task(task, usage_now(client, [task]) if usage else {})
+            show_task(task, usage_now(client, [task]) if usage else {})
 
 
 def logs(
@@ -345,7 +345,7 @@ def _job_status(call: Call, client: Client, job_id: str, every: bool, usage: boo
     every_task = list(job.tasks()) if every or (measured and 1 < summary.total <= _SUMMED) else list(view.tasks)
     _describe(view, list(job_usage.summary(every_task)) if measured else [])
     if every:
-        _tasks(every_task, now(every_task))
+        show_tasks(every_task, now(every_task))
         return
     shown = list(view.tasks)
     if summary.total > _SHOWN and summary.counts.get("failed"):
@@ -353,7 +353,7 @@ def _job_status(call: Call, client: Client, job_id: str, every: bool, usage: boo
         failed = job.view(limit=_SHOWN // 2, states=("failed",)).tasks
         known = {task.index for task in failed}
         shown = [*failed, *(task for task in shown if task.index not in known)][:_SHOWN]
-    _tasks(shown, now(shown))
+    show_tasks(shown, now(shown))
     if summary.total > len(shown):
         show.line(f"{len(shown)} of {summary.total} tasks; see all with --all, or -o json")
 
@@ -427,83 +427,3 @@ def _files(command: CommandInfo) -> list[tuple[str, str]]:
         found.append(("Stdin", f"{len(decode_stdin(command.stdin))} bytes"))
     found += [(title, name) for title, name in (("Stdout", command.stdout), ("Stderr", command.stderr)) if name]
     return found
-
-
-def _task(task: JobTaskDetails, now: Mapping[str, TaskUsage]) -> None:
-    """One task, its history, and the other attempts."""
-    _tasks([task], now)
-    if task.history:
-        print()
-        cut = ", without some in between" if task.history_truncated else ""
-        steps = task.history
-        ends = [*(step.at for step in steps[1:]), None if task.ended_at else time.time()]
-        show.table(
-            ["STATE", "AT", ">FOR", "REASON"],
-            [
-                (step.state, show.clock(step.at), "-" if end is None else show.duration(end - step.at), step.reason)
-                for step, end in zip(steps, ends, strict=True)
-            ],
-            f"What it has been through{cut}",
-            drop=["AT", "FOR"],
-        )
-    others = [each for each in task.attempts if each.task_id != task.task_id]
-    if others:
-        print()
-        _tasks(others, {}, "Other attempts" + (", without older ones" if task.attempts_truncated else ""))
-    if task.latest:
-        show.line(f"the latest attempt is {task.latest}")
-
-
-def _tasks(tasks: Sequence[JobTask], now: Mapping[str, TaskUsage] = MappingProxyType({}), title: str = "") -> None:
-    from broker_mesos.cli.job_usage import ROUGHLY, columns_of, has_usage, is_rough
-
-    messages = any(task.message for task in tasks)
-    measured = has_usage(tasks, now)
-    show.table(
-        [
-            "TASK",
-            "STATE",
-            ">EXIT",
-            ">ATTEMPT",
-            "AGENT",
-            "HOST",
-            "TOOK",
-            *([">CPU", ">MEMORY"] if measured else []),
-            *(["MESSAGE"] if messages else []),
-        ],
-        [
-            (
-                task.task_id,
-                task.state,
-                _exit(task),
-                task.attempt,
-                task.agent_id or "-",
-                task.hostname or "-",
-                _took(task),
-                *(columns_of(task, now) if measured else ()),
-                *([task.message] if messages else []),
-            )
-            for task in tasks
-        ],
-        title,
-        drop=["ATTEMPT", "HOST", "TOOK", "AGENT", "CPU", "MEMORY", "MESSAGE"],
-    )
-    if is_rough(tasks, now):
-        show.line(ROUGHLY)
-
-
-def _exit(task: JobTask) -> str:
-    if task.signal is not None:
-        import signal
-
-        try:
-            return signal.Signals(task.signal).name
-        except ValueError:
-            return f"signal {task.signal}"
-    return "-" if task.exit_code is None else str(task.exit_code)
-
-
-def _took(task: JobTask) -> str:
-    if task.started_at is None:
-        return "-"
-    return show.duration((task.ended_at or time.time()) - task.started_at)
