@@ -75,6 +75,6 @@ async def quiet(cluster: PretendedCluster) -> None:
     """Wait until nothing is asked for three times the interval of the model."""
     while True:
         before = len(cluster.asked)
-        await asyncio.sleep(3)
+        await asyncio.sleep(3)  # nothing announces that nothing is asked
         if len(cluster.asked) == before:
             return

@@ -113,7 +113,7 @@ async def test_tabs_have_one_stream_and_go_on_at_another_server_when_theirs_is_k
 
         async with asyncio.timeout(READY):
             while not await compared():
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.2)  # pages announce nothing to a test
         for each in seen:
             assert len(each) == len(set(each)), "an event came twice"
             assert [ident for ident in each if ident in set(events)] == events
